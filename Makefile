@@ -1,0 +1,3 @@
+.PHONY: check
+check:
+	cargo clippy --workspace --all-targets -- -D warnings

@@ -1,0 +1,93 @@
+//! Whose fault a failure is, and what follows from it.
+//!
+//! Classification comes first and the retry rule follows from it (invariant: a fault of the
+//! infrastructure is never shown as a fault of the package).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Whose fault a failed attempt or stage is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fault {
+    /// The package's: its spec, sources, requirements or tests. Trying again changes nothing.
+    Package,
+    /// The worker's: space, memory, a lost connection, a crash. Another try may succeed.
+    Worker,
+    /// The farm's: an upstream server, a repository, the signer, the store. Tried again later.
+    Farm,
+}
+
+impl Fault {
+    /// How many attempts a task gets when all fail with this fault.
+    #[must_use]
+    pub const fn attempts(self) -> u32 {
+        match self {
+            Self::Package => 1,
+            Self::Worker => 4,
+            Self::Farm => 6,
+        }
+    }
+
+    /// The word for it, as stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Package => "package",
+            Self::Worker => "worker",
+            Self::Farm => "farm",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Package, Self::Worker, Self::Farm]
+            .into_iter()
+            .find(|fault| fault.as_str() == text)
+            .ok_or_else(|| format!("unknown fault `{text}`"))
+    }
+}
+
+/// A failure as it is recorded and shown: whose, where, what, and the lines that matter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Whose fault.
+    pub fault: Fault,
+    /// Where: `import`, `srpm`, `resolve`, `root`, `prep`, `build`, `install`, `check`,
+    /// `files`, `accept`, `sign`, `publish`, …
+    pub stage: String,
+    /// One line that says what, with the thing, the value and, where there is one, the remedy.
+    pub message: String,
+    /// Up to ten lines of the log that show it.
+    pub excerpt: Vec<String>,
+}
+
+impl Failure {
+    /// A failure without an excerpt.
+    pub fn new(fault: Fault, stage: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { fault, stage: stage.into(), message: message.into(), excerpt: Vec::new() }
+    }
+
+    /// The same with lines of a log.
+    #[must_use]
+    pub fn with_excerpt(mut self, excerpt: Vec<String>) -> Self {
+        self.excerpt = excerpt;
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}'s fault, at {})", self.message, self.fault, self.stage)
+    }
+}

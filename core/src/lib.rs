@@ -1,0 +1,22 @@
+//! The domain of rpmfarm: what the words mean and what is decided.
+//!
+//! Owns every rule of the farm, as pure functions and small types. It must not know of
+//! tokio, SQL, gRPC, git, files, sockets, processes or clocks: time is an argument, and
+//! whoever calls does the IO.
+
+pub mod arch;
+pub mod digest;
+pub mod fault;
+pub mod id;
+pub mod limits;
+pub mod lock;
+pub mod name;
+pub mod nevra;
+pub mod source;
+
+pub use arch::Arch;
+pub use digest::Sha256;
+pub use fault::{Failure, Fault};
+pub use id::{AttemptId, BuildId, Epoch, TaskId};
+pub use lock::Lock;
+pub use nevra::{Evr, Nevra};

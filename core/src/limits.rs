@@ -1,0 +1,38 @@
+//! The limits that hold for one build.
+
+use serde::{Deserialize, Serialize};
+
+/// What one build may use. Every field has a default that suits most packages; a target or a
+/// package overrides single ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Whole time of the build, in seconds.
+    pub seconds: u64,
+    /// The longest time without a line in the build log, in seconds.
+    pub silence_seconds: u64,
+    /// Memory of all its processes together, in MiB.
+    pub memory_mib: u64,
+    /// Processes and threads at once.
+    pub processes: u64,
+    /// What it may write to its root and build directory, in MiB.
+    pub disk_mib: u64,
+    /// The build log, in MiB; what is over ends the build.
+    pub log_mib: u64,
+    /// All result files together, in MiB.
+    pub results_mib: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            seconds: 24 * 3600,
+            silence_seconds: 3 * 3600,
+            memory_mib: 8 * 1024,
+            processes: 8192,
+            disk_mib: 40 * 1024,
+            log_mib: 256,
+            results_mib: 16 * 1024,
+        }
+    }
+}

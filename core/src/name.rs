@@ -1,0 +1,102 @@
+//! Names that come from outside and become paths or words of a command: which are allowed.
+
+/// Why a name is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The package name has a character or a length that no RPM name has.
+    #[error(
+        "`{0}` is not a package name (letters, digits, and `+ - . _`; starting with a letter, digit or `_`; at most 128 characters)"
+    )]
+    Package(String),
+    /// The file name would lead elsewhere.
+    #[error("`{0}` is not a plain file name (no `/`, no `..`, no control characters, not starting with `-`)")]
+    File(String),
+    /// The git reference cannot be one.
+    #[error("`{0}` is not a branch, tag or commit (it must not start with `-`, nor hold `..`, spaces or control characters)")]
+    GitRef(String),
+}
+
+/// A package name as RPM allows it.
+///
+/// # Errors
+/// When it is empty, too long or holds a character that RPM names do not.
+pub fn check_package(name: &str) -> Result<(), NameError> {
+    let first = name.chars().next();
+    let good = name.len() <= 128
+        && first.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "+-._".contains(c))
+        && !name.contains("..");
+    if good { Ok(()) } else { Err(NameError::Package(shown(name))) }
+}
+
+/// A single file name, safe to join to a directory.
+///
+/// # Errors
+/// When it is empty, `.` or `..`, holds a slash, NUL or control character, or could be read as
+/// an option.
+pub fn check_file(name: &str) -> Result<(), NameError> {
+    let good = !name.is_empty()
+        && name.len() <= 255
+        && name != "."
+        && name != ".."
+        && !name.starts_with('-')
+        && !name.contains('/')
+        && !name.chars().any(char::is_control);
+    if good { Ok(()) } else { Err(NameError::File(shown(name))) }
+}
+
+/// A branch, tag or commit, safe to hand to git (`git check-ref-format`, and no option).
+///
+/// # Errors
+/// When git would refuse it, or would read it as something else.
+pub fn check_git_ref(name: &str) -> Result<(), NameError> {
+    let good = !name.is_empty()
+        && name.len() <= 255
+        && !name.starts_with(['-', '/', '.'])
+        && !name.ends_with(['/', '.'])
+        && !name.ends_with(".lock")
+        && !name.contains("..")
+        && !name.contains("//")
+        && !name.contains("@{")
+        && !name.chars().any(|c| c.is_control() || c.is_whitespace() || "~^:?*[\\".contains(c));
+    if good { Ok(()) } else { Err(NameError::GitRef(shown(name))) }
+}
+
+/// A stranger's text, fit for one line of a message.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(160).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages() {
+        for good in ["hello", "gtk+", "libstdc++", "python3.12", "_x", "7zip", "a-b_c.d"] {
+            assert_eq!(check_package(good), Ok(()), "{good}");
+        }
+        for bad in ["", "-x", "a/b", "a b", "../x", "a..b", "é", "a\n"] {
+            assert!(check_package(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn files() {
+        assert_eq!(check_file("hello-2.12.1.tar.gz"), Ok(()));
+        for bad in ["", ".", "..", "a/b", "/etc/passwd", "a\0b", "a\nb", "-rf"] {
+            assert!(check_file(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn git_refs() {
+        for good in ["c9s", "imports/c9/hello-2.12-1.el9", "el-9.2", "0123456789abcdef"] {
+            assert_eq!(check_git_ref(good), Ok(()), "{good}");
+        }
+        for bad in ["", "--upload-pack=x", "a..b", "a b", "a:b", "x~1", "a\nb", "/a", "b.lock"] {
+            assert!(check_git_ref(bad).is_err(), "{bad}");
+        }
+    }
+}

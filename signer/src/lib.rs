@@ -1,0 +1,1 @@
+//! signer of rpmfarm.
