@@ -1,1 +1,3 @@
-//! coordinator of rpmfarm.
+//! The coordinator of rpmfarm: the stages of a rebuild, the store of facts, the API.
+
+pub mod blobs;

@@ -1,0 +1,373 @@
+//! The blob store: files named by their SHA-256, in a local directory.
+//!
+//! Owns the layout `blobs/ab/abcdef…` and the rule that a blob appears whole or not at all:
+//! written beside, synced, renamed. A blob that is there is never written again. It must not
+//! know what the blobs mean.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use rpmfarm_core::Sha256;
+use sha2::Digest as _;
+
+/// A content-addressed directory. Cheap to clone; all calls block on the disk.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    root: PathBuf,
+}
+
+/// What can go wrong with a blob.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// The store has no such blob.
+    #[error("no blob {0} in the store")]
+    Missing(Sha256),
+    /// The bytes are not those that were announced.
+    #[error("{what}: expected sha256 {expected}, found {found}")]
+    Mismatch {
+        /// What was being stored.
+        what: String,
+        /// The digest that was announced.
+        expected: Sha256,
+        /// The digest of the bytes that came.
+        found: Sha256,
+    },
+    /// More bytes than were announced or allowed.
+    #[error("{what}: longer than the {limit} bytes that were announced")]
+    TooLong {
+        /// What was being stored.
+        what: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A chunk that does not continue what is there.
+    #[error("upload continues at byte {at}, but {have} bytes are there")]
+    Offset {
+        /// Where the chunk would go.
+        at: u64,
+        /// How many bytes are there.
+        have: u64,
+    },
+    /// The disk said no.
+    #[error("blob store {path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+}
+
+impl BlobError {
+    /// Whether the disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+/// Result of the blob store.
+pub type Result<T> = std::result::Result<T, BlobError>;
+
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> BlobError + '_ {
+    move |source| BlobError::Io { path: path.to_owned(), source }
+}
+
+impl Blobs {
+    /// Opens the store below `root`, making its directories.
+    ///
+    /// # Errors
+    /// When the directories cannot be made.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        for dir in ["", "incoming", "partial"] {
+            let dir = root.join(dir);
+            fs::create_dir_all(&dir).map_err(io_at(&dir))?;
+        }
+        Ok(Self { root })
+    }
+
+    /// Where a blob lies, whether or not it is there.
+    #[must_use]
+    pub fn path(&self, digest: Sha256) -> PathBuf {
+        let hex = digest.hex();
+        self.root.join(&hex[..2]).join(hex)
+    }
+
+    /// Whether a blob is there.
+    #[must_use]
+    pub fn contains(&self, digest: Sha256) -> bool {
+        self.path(digest).is_file()
+    }
+
+    /// Opens a blob for reading.
+    ///
+    /// # Errors
+    /// [`BlobError::Missing`], or what the disk says.
+    pub fn read(&self, digest: Sha256) -> Result<File> {
+        let path = self.path(digest);
+        File::open(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => BlobError::Missing(digest),
+            _ => BlobError::Io { path, source },
+        })
+    }
+
+    /// The whole of a small blob.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; and [`BlobError::TooLong`] over `limit` bytes.
+    pub fn read_small(&self, digest: Sha256, limit: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = self.read(digest)?;
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(io_at(&self.path(digest)))?;
+        if bytes.len() as u64 > limit {
+            return Err(BlobError::TooLong { what: digest.hex(), limit });
+        }
+        Ok(bytes)
+    }
+
+    /// Stores bytes that are in memory.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn put(&self, bytes: &[u8]) -> Result<Sha256> {
+        let digest = Sha256::of(bytes);
+        if !self.contains(digest) {
+            let mut writer = self.writer(u64::MAX)?;
+            writer.append(bytes)?;
+            writer.finish("bytes", Some(digest))?;
+        }
+        Ok(digest)
+    }
+
+    /// Begins a blob of at most `limit` bytes whose digest is known at its end.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn writer(&self, limit: u64) -> Result<BlobWriter> {
+        let dir = self.root.join("incoming");
+        let file = tempfile::NamedTempFile::new_in(&dir).map_err(io_at(&dir))?;
+        Ok(BlobWriter { store: self.clone(), file, hasher: sha2::Sha256::new(), written: 0, limit })
+    }
+
+    /// How many bytes of an announced blob are there: its size if it is whole.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn uploaded(&self, digest: Sha256, size: u64) -> Result<u64> {
+        if self.contains(digest) {
+            return Ok(size);
+        }
+        let path = self.partial(digest);
+        match fs::metadata(&path) {
+            Ok(metadata) => Ok(metadata.len().min(size)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(io_at(&path)(error)),
+        }
+    }
+
+    /// Appends a chunk to an announced blob. Bytes that are there already are skipped, so a
+    /// repeated chunk changes nothing.
+    ///
+    /// # Errors
+    /// [`BlobError::Offset`] for a gap, [`BlobError::TooLong`] beyond the announced size.
+    pub fn upload_chunk(&self, digest: Sha256, size: u64, at: u64, bytes: &[u8]) -> Result<u64> {
+        let have = self.uploaded(digest, size)?;
+        if at > have {
+            return Err(BlobError::Offset { at, have });
+        }
+        let end = at + bytes.len() as u64;
+        if end > size {
+            return Err(BlobError::TooLong { what: digest.hex(), limit: size });
+        }
+        if end <= have {
+            return Ok(have);
+        }
+        let path = self.partial(digest);
+        let mut file =
+            File::options().create(true).append(true).open(&path).map_err(io_at(&path))?;
+        let new = usize::try_from(have - at).expect("a part of a chunk that is in memory");
+        let written = file.write_all(&bytes[new..]);
+        if let Err(source) = written {
+            // A torn tail would be taken for progress: cut back to what was whole.
+            let _ = file.set_len(have);
+            return Err(BlobError::Io { path, source });
+        }
+        Ok(end)
+    }
+
+    /// Checks an upload that is complete and makes it a blob. A wrong digest discards the bytes,
+    /// so that the upload starts again.
+    ///
+    /// # Errors
+    /// [`BlobError::Mismatch`], or what the disk says.
+    pub fn finish_upload(&self, digest: Sha256) -> Result<()> {
+        if self.contains(digest) {
+            return Ok(());
+        }
+        let path = self.partial(digest);
+        let mut file = File::open(&path).map_err(io_at(&path))?;
+        let (found, _) = hash(&mut file).map_err(io_at(&path))?;
+        if found != digest {
+            fs::remove_file(&path).map_err(io_at(&path))?;
+            return Err(BlobError::Mismatch { what: "upload".into(), expected: digest, found });
+        }
+        file.sync_all().map_err(io_at(&path))?;
+        self.appear(&path, digest)
+    }
+
+    /// Reads a blob again and compares: the guard against bit rot before it is published.
+    ///
+    /// # Errors
+    /// [`BlobError::Mismatch`] when the bytes are not what their name says.
+    pub fn verify(&self, digest: Sha256) -> Result<u64> {
+        let mut file = self.read(digest)?;
+        let (found, size) = hash(&mut file).map_err(io_at(&self.path(digest)))?;
+        if found == digest {
+            Ok(size)
+        } else {
+            Err(BlobError::Mismatch { what: "stored blob".into(), expected: digest, found })
+        }
+    }
+
+    fn partial(&self, digest: Sha256) -> PathBuf {
+        self.root.join("partial").join(digest.hex())
+    }
+
+    fn appear(&self, from: &Path, digest: Sha256) -> Result<()> {
+        let path = self.path(digest);
+        let dir = path.parent().expect("a blob lies in a directory");
+        fs::create_dir_all(dir).map_err(io_at(dir))?;
+        fs::rename(from, &path).map_err(io_at(&path))?;
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_at(dir))
+    }
+}
+
+/// A blob being written. Dropped unfinished, it leaves nothing.
+#[derive(Debug)]
+pub struct BlobWriter {
+    store: Blobs,
+    file: tempfile::NamedTempFile,
+    hasher: sha2::Sha256,
+    written: u64,
+    limit: u64,
+}
+
+impl BlobWriter {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// [`BlobError::TooLong`] over the limit, or what the disk says.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.written += bytes.len() as u64;
+        if self.written > self.limit {
+            return Err(BlobError::TooLong { what: "blob".into(), limit: self.limit });
+        }
+        self.hasher.update(bytes);
+        let path = self.file.path().to_owned();
+        self.file.write_all(bytes).map_err(io_at(&path))
+    }
+
+    /// The file as it is so far, read from its beginning; further bytes still go to its end.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn reopen(&self) -> Result<File> {
+        let mut file = self.file.reopen().map_err(io_at(self.file.path()))?;
+        file.seek(SeekFrom::Start(0)).map_err(io_at(self.file.path()))?;
+        Ok(file)
+    }
+
+    /// Makes it a blob and returns its name and size in bytes.
+    ///
+    /// # Errors
+    /// [`BlobError::Mismatch`] when `expected` is another digest; then nothing is stored.
+    pub fn finish(self, what: &str, expected: Option<Sha256>) -> Result<(Sha256, u64)> {
+        let found = Sha256::from_bytes(self.hasher.finalize().into());
+        if let Some(expected) = expected.filter(|expected| *expected != found) {
+            return Err(BlobError::Mismatch { what: what.into(), expected, found });
+        }
+        if !self.store.contains(found) {
+            let path = self.file.path().to_owned();
+            self.file.as_file().sync_all().map_err(io_at(&path))?;
+            let path = self.file.into_temp_path();
+            self.store.appear(&path, found)?;
+            // The name is gone with the rename; there is nothing left to remove.
+            let _ = path.keep();
+        }
+        Ok((found, self.written))
+    }
+}
+
+/// SHA-256 and length of everything that is left to read.
+fn hash(reader: &mut impl Read) -> io::Result<(Sha256, u64)> {
+    let mut hasher = sha2::Sha256::new();
+    let size = io::copy(reader, &mut hasher)?;
+    Ok((Sha256::from_bytes(hasher.finalize().into()), size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Blobs) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let blobs = Blobs::open(dir.path()).expect("opens");
+        (dir, blobs)
+    }
+
+    #[test]
+    fn a_blob_is_whole_or_absent() {
+        let (_dir, blobs) = store();
+        let digest = Sha256::of(b"hello");
+        let mut writer = blobs.writer(100).unwrap();
+        writer.append(b"hel").unwrap();
+        assert!(!blobs.contains(digest));
+        writer.append(b"lo").unwrap();
+        assert_eq!(writer.finish("greeting", Some(digest)).unwrap(), (digest, 5));
+        assert_eq!(blobs.read_small(digest, 5).unwrap(), b"hello");
+        assert!(matches!(blobs.read_small(digest, 4), Err(BlobError::TooLong { .. })));
+
+        let mut writer = blobs.writer(100).unwrap();
+        writer.append(b"other").unwrap();
+        let error = writer.finish("greeting", Some(digest)).unwrap_err();
+        assert!(error.to_string().contains(&Sha256::of(b"other").hex()), "{error}");
+        assert!(!blobs.contains(Sha256::of(b"other")));
+    }
+
+    #[test]
+    fn uploads_resume_repeat_and_are_checked() {
+        let (_dir, blobs) = store();
+        let digest = Sha256::of(b"0123456789");
+        assert_eq!(blobs.upload_chunk(digest, 10, 0, b"0123").unwrap(), 4);
+        assert_eq!(blobs.upload_chunk(digest, 10, 2, b"2345").unwrap(), 6);
+        assert_eq!(blobs.upload_chunk(digest, 10, 0, b"012").unwrap(), 6);
+        assert!(matches!(
+            blobs.upload_chunk(digest, 10, 8, b"89"),
+            Err(BlobError::Offset { at: 8, have: 6 })
+        ));
+        assert!(matches!(
+            blobs.upload_chunk(digest, 10, 6, b"67890"),
+            Err(BlobError::TooLong { .. })
+        ));
+        blobs.upload_chunk(digest, 10, 6, b"6789").unwrap();
+        blobs.finish_upload(digest).unwrap();
+        assert_eq!(blobs.uploaded(digest, 10).unwrap(), 10);
+        assert_eq!(blobs.verify(digest).unwrap(), 10);
+
+        let wrong = Sha256::of(b"x");
+        blobs.upload_chunk(wrong, 1, 0, b"y").unwrap();
+        assert!(matches!(blobs.finish_upload(wrong), Err(BlobError::Mismatch { .. })));
+        assert_eq!(blobs.uploaded(wrong, 1).unwrap(), 0);
+    }
+
+    #[test]
+    fn rot_is_found() {
+        let (_dir, blobs) = store();
+        let digest = blobs.put(b"payload").unwrap();
+        fs::write(blobs.path(digest), b"pay1oad").unwrap();
+        assert!(matches!(blobs.verify(digest), Err(BlobError::Mismatch { .. })));
+    }
+}
