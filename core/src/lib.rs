@@ -12,7 +12,9 @@ pub mod limits;
 pub mod lock;
 pub mod name;
 pub mod nevra;
+pub mod results;
 pub mod source;
+pub mod task;
 
 pub use arch::Arch;
 pub use digest::Sha256;

@@ -1,1 +1,21 @@
-//! proto
+//! The services `rpmfarm.v1` and the only conversions between wire and domain.
+//!
+//! Generated types stop here and at the callers' rpc layers. Whatever comes from the wire is
+//! checked on its way into the domain: digests are digests, architectures are known ones, names
+//! are plain.
+
+mod convert;
+
+pub use convert::WireError;
+
+/// Version 1 of the protocol.
+#[allow(missing_docs, clippy::all, unreachable_pub, rust_2018_idioms)]
+pub mod v1 {
+    tonic::include_proto!("rpmfarm.v1");
+}
+
+/// The largest piece of a blob or log in one message, in bytes.
+pub const CHUNK: usize = 256 * 1024;
+
+/// The key of the metadata that carries the token, as `Bearer TOKEN`.
+pub const AUTHORIZATION: &str = "authorization";

@@ -1,0 +1,225 @@
+//! Result files of an attempt, and the checks that need no file: names, kinds, sets.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{self, NameError};
+use crate::{Arch, Nevra, Sha256};
+
+/// What a result file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResultKind {
+    /// A binary package.
+    Rpm,
+    /// A source package.
+    Srpm,
+}
+
+impl ResultKind {
+    /// The word for it, as stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rpm => "rpm",
+            Self::Srpm => "srpm",
+        }
+    }
+}
+
+impl fmt::Display for ResultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One result file as the worker announces it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultFile {
+    /// Plain file name.
+    pub name: String,
+    /// What it is.
+    pub kind: ResultKind,
+    /// Its SHA-256.
+    pub digest: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Why results are refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A bad file name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Nothing, or not what the task makes.
+    #[error("the build made {found}, expected {expected}")]
+    Set {
+        /// What was there.
+        found: String,
+        /// What should be.
+        expected: &'static str,
+    },
+    /// Two files with one name.
+    #[error("two result files are named `{0}`")]
+    Twice(String),
+    /// The header says another name than the file.
+    #[error("file `{file}` holds the package {nevra} (expected a file named `{expected}`)")]
+    FileName {
+        /// The announced name.
+        file: String,
+        /// What the header says.
+        nevra: Box<Nevra>,
+        /// What the name should be.
+        expected: String,
+    },
+    /// A package for another architecture.
+    #[error("{nevra} is not a package for {arch}")]
+    Arch {
+        /// What the header says.
+        nevra: Box<Nevra>,
+        /// Where it was built.
+        arch: Arch,
+    },
+    /// A package of another source.
+    #[error("{nevra} says it was built from `{found}`, not from `{expected}`")]
+    Source {
+        /// The package.
+        nevra: Box<Nevra>,
+        /// Its SOURCERPM.
+        found: String,
+        /// The SRPM that was given.
+        expected: String,
+    },
+    /// An SRPM of another package.
+    #[error("the spec makes the package `{found}`, but `{expected}` was asked for")]
+    Package {
+        /// What the SRPM's header says.
+        found: String,
+        /// What was asked for.
+        expected: String,
+    },
+}
+
+/// Checks the announced set before any byte is read: names, kinds, no doubles.
+///
+/// # Errors
+/// A [`Refusal`] that names the file.
+pub fn check_set(kind: crate::task::TaskKind, files: &[ResultFile]) -> Result<(), Refusal> {
+    use crate::task::TaskKind;
+    let mut names = std::collections::BTreeSet::new();
+    for file in files {
+        name::check_file(&file.name)?;
+        if !names.insert(&file.name) {
+            return Err(Refusal::Twice(file.name.clone()));
+        }
+    }
+    let srpms = files.iter().filter(|file| file.kind == ResultKind::Srpm).count();
+    let rpms = files.len() - srpms;
+    let found = || format!("{srpms} source and {rpms} binary packages");
+    match kind {
+        TaskKind::Srpm if (srpms, rpms) != (1, 0) => {
+            Err(Refusal::Set { found: found(), expected: "one source package" })
+        }
+        TaskKind::Build if srpms != 0 || rpms == 0 => {
+            Err(Refusal::Set { found: found(), expected: "binary packages (is every %files empty?)" })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks a source package's header against what was asked for.
+///
+/// # Errors
+/// A [`Refusal`] that names both.
+pub fn check_srpm(file: &ResultFile, nevra: &Nevra, package: &str) -> Result<(), Refusal> {
+    if nevra.name != package {
+        return Err(Refusal::Package { found: nevra.name.clone(), expected: package.into() });
+    }
+    check_file_name(file, nevra)
+}
+
+/// Checks a binary package's header against the SRPM that it was built from.
+///
+/// # Errors
+/// A [`Refusal`] that names the package and the value.
+pub fn check_rpm(
+    file: &ResultFile,
+    nevra: &Nevra,
+    source_rpm: &str,
+    arch: Arch,
+    srpm: &Nevra,
+) -> Result<(), Refusal> {
+    if !arch.accepts(&nevra.arch) {
+        return Err(Refusal::Arch { nevra: nevra.clone().into(), arch });
+    }
+    let expected = srpm.file_name();
+    if source_rpm != expected {
+        let found = name::shown(source_rpm);
+        return Err(Refusal::Source { nevra: nevra.clone().into(), found, expected });
+    }
+    check_file_name(file, nevra)
+}
+
+fn check_file_name(file: &ResultFile, nevra: &Nevra) -> Result<(), Refusal> {
+    let expected = nevra.file_name();
+    if file.name == expected {
+        return Ok(());
+    }
+    Err(Refusal::FileName { file: file.name.clone(), nevra: nevra.clone().into(), expected })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::TaskKind;
+
+    fn file(name: &str, kind: ResultKind) -> ResultFile {
+        ResultFile { name: name.into(), kind, digest: Sha256::of(name.as_bytes()), size: 1 }
+    }
+
+    fn nevra(text: &str) -> Nevra {
+        text.parse().expect("a NEVRA")
+    }
+
+    #[test]
+    fn sets() {
+        let rpm = file("a-1-1.noarch.rpm", ResultKind::Rpm);
+        let srpm = file("a-1-1.src.rpm", ResultKind::Srpm);
+        assert_eq!(check_set(TaskKind::Srpm, std::slice::from_ref(&srpm)), Ok(()));
+        assert_eq!(check_set(TaskKind::Build, std::slice::from_ref(&rpm)), Ok(()));
+        assert!(check_set(TaskKind::Build, &[]).is_err());
+        assert!(check_set(TaskKind::Build, &[rpm.clone(), srpm.clone()]).is_err());
+        assert!(check_set(TaskKind::Srpm, &[rpm.clone(), srpm]).is_err());
+        assert_eq!(
+            check_set(TaskKind::Build, &[rpm.clone(), rpm]),
+            Err(Refusal::Twice("a-1-1.noarch.rpm".into()))
+        );
+        assert!(check_set(TaskKind::Build, &[file("../a.rpm", ResultKind::Rpm)]).is_err());
+    }
+
+    #[test]
+    fn headers_must_say_what_was_asked() {
+        let srpm = nevra("a-1:1-1.src");
+        let rpm = |name: &str, text: &str, source: &str| {
+            check_rpm(&file(name, ResultKind::Rpm), &nevra(text), source, Arch::X86_64, &srpm)
+        };
+        assert_eq!(rpm("b-1-1.x86_64.rpm", "b-1:1-1.x86_64", "a-1-1.src.rpm"), Ok(()));
+        assert!(matches!(
+            rpm("c-1-1.x86_64.rpm", "b-1-1.x86_64", "a-1-1.src.rpm"),
+            Err(Refusal::FileName { .. })
+        ));
+        assert!(matches!(
+            rpm("b-1-1.ppc64le.rpm", "b-1-1.ppc64le", "a-1-1.src.rpm"),
+            Err(Refusal::Arch { .. })
+        ));
+        assert!(matches!(
+            rpm("b-1-1.x86_64.rpm", "b-1-1.x86_64", "evil-1-1.src.rpm"),
+            Err(Refusal::Source { .. })
+        ));
+        let source = file("a-1-1.src.rpm", ResultKind::Srpm);
+        assert_eq!(check_srpm(&source, &srpm, "a"), Ok(()));
+        assert!(matches!(check_srpm(&source, &srpm, "other"), Err(Refusal::Package { .. })));
+    }
+}

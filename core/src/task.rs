@@ -1,0 +1,282 @@
+//! The work of a worker: what it is asked to do, how it says how far it is, how it ends.
+//!
+//! The protocol is level-triggered. A worker sends the state of all its attempts; the answer is
+//! the set of attempts that it should have. What it lacks it starts, what it has beyond that it
+//! kills and forgets, and an attempt that has ended is reported until it is no longer wanted.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::Limits;
+use crate::results::ResultFile;
+use crate::source::SourceFile;
+use crate::{Arch, AttemptId, BuildId, Epoch, Failure, Sha256, TaskId};
+
+/// The kinds of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskKind {
+    /// Make the SRPM from a source bundle, in the base root.
+    Srpm,
+    /// Build binary packages from the SRPM.
+    Build,
+}
+
+impl TaskKind {
+    /// The word for it, as stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Srpm => "srpm",
+            Self::Build => "build",
+        }
+    }
+}
+
+impl fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for TaskKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Srpm, Self::Build]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| format!("unknown kind of task `{text}`"))
+    }
+}
+
+/// What the work starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// A spec and its sources, for [`TaskKind::Srpm`].
+    Sources {
+        /// The spec file.
+        spec: SourceFile,
+        /// Everything beside it.
+        sources: Vec<SourceFile>,
+    },
+    /// A source package, for [`TaskKind::Build`].
+    Srpm {
+        /// The SRPM.
+        file: SourceFile,
+        /// Whether its spec has `%generate_buildrequires`.
+        dynamic_requires: bool,
+    },
+}
+
+impl Input {
+    /// All files that the work needs.
+    pub fn files(&self) -> impl Iterator<Item = &SourceFile> {
+        let (first, rest) = match self {
+            Self::Sources { spec, sources } => (spec, sources.as_slice()),
+            Self::Srpm { file, .. } => (file, [].as_slice()),
+        };
+        std::iter::once(first).chain(rest)
+    }
+}
+
+/// One attempt that a worker should have, with everything it needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The task that it is a try of.
+    pub task: TaskId,
+    /// The build that the task belongs to.
+    pub build: BuildId,
+    /// The fencing number that every report and upload of the attempt carries.
+    pub epoch: Epoch,
+    /// What is to be made.
+    pub input: Input,
+    /// Name of the package, for logs and messages.
+    pub package: String,
+    /// Name of the target.
+    pub target: String,
+    /// Architecture to build on.
+    pub arch: Arch,
+    /// The lock (a blob) of the round.
+    pub lock: Sha256,
+    /// 0 at first; one more each time the lock was extended by requirements that
+    /// `%generate_buildrequires` found.
+    pub round: u32,
+    /// Text of the rpm macros file that the target puts into the root.
+    pub macros: String,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+impl Assignment {
+    /// Which kind of work it is.
+    #[must_use]
+    pub const fn kind(&self) -> TaskKind {
+        match self.input {
+            Input::Sources { .. } => TaskKind::Srpm,
+            Input::Srpm { .. } => TaskKind::Build,
+        }
+    }
+}
+
+/// Where a running attempt is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Packages and inputs are being fetched.
+    Fetch,
+    /// The root is being made.
+    Root,
+    /// `%generate_buildrequires` runs, or waits for the extended lock.
+    Requires,
+    /// The SRPM is being written.
+    Srpm,
+    /// `%prep` runs.
+    Prep,
+    /// `%build` runs.
+    Build,
+    /// `%install` runs.
+    Install,
+    /// `%check` runs.
+    Check,
+    /// Packages are being written.
+    Package,
+    /// Results are being uploaded.
+    Upload,
+}
+
+impl Phase {
+    /// All phases, in the order in which they come.
+    pub const ALL: [Self; 10] = [
+        Self::Fetch,
+        Self::Root,
+        Self::Requires,
+        Self::Srpm,
+        Self::Prep,
+        Self::Build,
+        Self::Install,
+        Self::Check,
+        Self::Package,
+        Self::Upload,
+    ];
+
+    /// The word for it, as stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Root => "root",
+            Self::Requires => "requires",
+            Self::Srpm => "srpm",
+            Self::Prep => "prep",
+            Self::Build => "build",
+            Self::Install => "install",
+            Self::Check => "check",
+            Self::Package => "package",
+            Self::Upload => "upload",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Phase {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|phase| phase.as_str() == text)
+            .ok_or_else(|| format!("unknown phase `{text}`"))
+    }
+}
+
+/// How far an attempt is, as its worker reports it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Progress {
+    /// It runs.
+    Running(Phase),
+    /// `%generate_buildrequires` asks for these; the attempt waits for the lock of the next
+    /// round.
+    NeedsRequires {
+        /// The round in which they were found.
+        round: u32,
+        /// Requirement strings as rpm prints them.
+        requires: Vec<String>,
+    },
+    /// It has ended.
+    Ended(Outcome),
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Everything was built and uploaded.
+    Succeeded(Success),
+    /// It failed.
+    Failed(Failure),
+}
+
+/// What a successful attempt made. The coordinator believes none of it before it has read the
+/// files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Success {
+    /// All files, uploaded before this is reported.
+    pub files: Vec<ResultFile>,
+    /// For an SRPM: names of the binary packages that the spec says it makes.
+    pub predicts: Vec<String>,
+    /// How long rpmbuild itself ran, in milliseconds.
+    pub rpmbuild_ms: u64,
+}
+
+/// The report on one attempt. `epoch` fences it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptReport {
+    /// Which attempt.
+    pub attempt: AttemptId,
+    /// The epoch under which the worker holds it.
+    pub epoch: Epoch,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// What a worker says of itself and of everything it has, each time it speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerState {
+    /// Its name, unique in the farm.
+    pub name: String,
+    /// Version of its program.
+    pub version: String,
+    /// Architectures that it builds for.
+    pub arches: Vec<Arch>,
+    /// How many attempts it runs at once.
+    pub slots: u32,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Free space for roots and builds in MiB.
+    pub disk_free_mib: u64,
+    /// Whether it finishes what it has and wants nothing new.
+    pub draining: bool,
+    /// Every attempt that it has.
+    pub attempts: Vec<AttemptReport>,
+}
+
+/// What a worker should have, and how often it should speak.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredState {
+    /// The attempts that it should run or go on reporting.
+    pub assignments: Vec<Assignment>,
+    /// Speak at least so often, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// A worker that has not been answered for twice as long kills what it runs, in milliseconds.
+    pub lease_ms: u64,
+}
