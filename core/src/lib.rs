@@ -14,6 +14,7 @@ pub mod name;
 pub mod nevra;
 pub mod results;
 pub mod source;
+pub mod status;
 pub mod task;
 
 pub use arch::Arch;

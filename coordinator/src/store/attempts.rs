@@ -1,0 +1,311 @@
+//! Attempts: leases with epochs, their ends, and the one that is accepted.
+//!
+//! The fence is here: an attempt ends once, and only while it is live. Whatever a worker says of
+//! an attempt that is not, changes nothing.
+
+use rpmfarm_core::task::Outcome;
+use rpmfarm_core::{AttemptId, BuildId, Epoch, TaskId};
+
+use super::{Result, Store, Tx, json, unjson};
+
+/// A try of a task.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Attempt {
+    /// Its number.
+    pub id: i64,
+    /// The task.
+    pub task: i64,
+    /// The fencing number.
+    pub epoch: i64,
+    /// Who has it.
+    pub worker: String,
+    /// Since when.
+    pub started_us: i64,
+}
+
+/// An attempt that a worker holds.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct LiveAttempt {
+    /// Its number.
+    pub id: i64,
+    /// The task.
+    pub task: i64,
+    /// The build.
+    pub build: i64,
+    /// The fencing number.
+    pub epoch: i64,
+    /// Who has it.
+    pub worker: String,
+    /// Since when.
+    pub started_us: i64,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptEnd {
+    /// The report; `None` for one that was cancelled.
+    pub outcome: Option<Outcome>,
+    /// When.
+    pub at_us: i64,
+}
+
+/// An attempt whose success waits to be accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedAttempt {
+    /// The attempt.
+    pub attempt: Attempt,
+    /// The build.
+    pub build: BuildId,
+    /// What it says it made.
+    pub outcome: Outcome,
+}
+
+impl Store {
+    /// Gives a task to a worker, under a new epoch. `None` when somebody has it, when it is
+    /// accepted, or when its build has ended.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn grant(
+        &self,
+        task: TaskId,
+        build: BuildId,
+        worker: &str,
+        now_us: i64,
+    ) -> Result<Option<Attempt>> {
+        let mut tx = self.write().await?;
+        if !tx.hold_open(build).await? {
+            return Ok(None);
+        }
+        let id = tx.next_id("attempt").await?;
+        let held = sqlx::query(
+            "INSERT INTO live_attempts (task, attempt, worker) SELECT $1, $2, $3
+             WHERE NOT EXISTS (SELECT 1 FROM acceptances WHERE task = $1)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(task.0)
+        .bind(id)
+        .bind(worker)
+        .execute(tx.on())
+        .await?;
+        if held.rows_affected() == 0 {
+            return Ok(None);
+        }
+        let epoch: i64 = sqlx::query_scalar(
+            "INSERT INTO attempts (id, task, epoch, worker, started_us)
+             SELECT $1, $2, COALESCE(MAX(epoch), 0) + 1, $3, $4 FROM attempts WHERE task = $2
+             RETURNING epoch",
+        )
+        .bind(id)
+        .bind(task.0)
+        .bind(worker)
+        .bind(now_us)
+        .fetch_one(tx.on())
+        .await?;
+        tx.commit().await?;
+        Ok(Some(Attempt { id, task: task.0, epoch, worker: worker.into(), started_us: now_us }))
+    }
+
+    /// Ends a live attempt. False when it is not live under this epoch: then nothing changed.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn end_attempt(
+        &self,
+        attempt: AttemptId,
+        epoch: Epoch,
+        outcome: &Outcome,
+        now_us: i64,
+    ) -> Result<bool> {
+        let mut tx = self.write().await?;
+        let freed = sqlx::query(
+            "DELETE FROM live_attempts WHERE attempt = $1
+             AND EXISTS (SELECT 1 FROM attempts WHERE id = $1 AND epoch = $2)",
+        )
+        .bind(attempt.0)
+        .bind(epoch.0)
+        .execute(tx.on())
+        .await?;
+        if freed.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let word = match outcome {
+            Outcome::Succeeded(_) => "succeeded",
+            Outcome::Failed(_) => "failed",
+        };
+        tx.add_end(attempt.0, word, &json(&Some(outcome)), now_us).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Every attempt that a worker holds; all of the farm's when `worker` is `None`.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn live_attempts(&self, worker: Option<&str>) -> Result<Vec<LiveAttempt>> {
+        let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
+                     FROM live_attempts v JOIN attempts a ON a.id = v.attempt
+                     JOIN tasks t ON t.id = a.task
+                     WHERE $1 = '' OR v.worker = $1 ORDER BY a.id";
+        let worker = worker.unwrap_or_default();
+        Ok(sqlx::query_as(query).bind(worker).fetch_all(self.read()).await?)
+    }
+
+    /// Whether a worker holds an attempt under an epoch.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn is_live(&self, attempt: AttemptId, epoch: Epoch) -> Result<bool> {
+        let query = "SELECT COUNT(*) FROM live_attempts v JOIN attempts a ON a.id = v.attempt
+                     WHERE a.id = $1 AND a.epoch = $2";
+        let count: i64 = sqlx::query_scalar(query)
+            .bind(attempt.0)
+            .bind(epoch.0)
+            .fetch_one(self.read())
+            .await?;
+        Ok(count > 0)
+    }
+
+    /// All attempts of a task with their ends, oldest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn attempts(&self, task: TaskId) -> Result<Vec<(Attempt, Option<AttemptEnd>)>> {
+        let query = "SELECT a.id, a.task, a.epoch, a.worker, a.started_us,
+                     COALESCE(e.report, ''), COALESCE(e.at_us, 0)
+                     FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
+                     WHERE a.task = $1 ORDER BY a.epoch";
+        let rows: Vec<(i64, i64, i64, String, i64, String, i64)> =
+            sqlx::query_as(query).bind(task.0).fetch_all(self.read()).await?;
+        rows.into_iter()
+            .map(|(id, task, epoch, worker, started_us, report, at_us)| {
+                let end = if report.is_empty() {
+                    None
+                } else {
+                    Some(AttemptEnd { outcome: unjson("attempt_ends", "a report", &report)?, at_us })
+                };
+                Ok((Attempt { id, task, epoch, worker, started_us }, end))
+            })
+            .collect()
+    }
+
+    /// Successes of open builds that are not accepted and do not wait for a retry, oldest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn attempts_to_accept(&self, now_us: i64) -> Result<Vec<EndedAttempt>> {
+        let query = "SELECT a.id, a.task, a.epoch, a.worker, a.started_us, t.build, e.report
+                     FROM tasks t JOIN attempts a ON a.task = t.id
+                     JOIN attempt_ends e ON e.attempt = a.id
+                     WHERE t.build IN (SELECT build FROM open_builds) AND e.outcome = 'succeeded'
+                     AND NOT EXISTS (SELECT 1 FROM acceptances c WHERE c.task = t.id)
+                     AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.build = t.build
+                                     AND f.task = t.id AND f.retry_us > $1)
+                     ORDER BY a.id";
+        let rows: Vec<(i64, i64, i64, String, i64, i64, String)> =
+            sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?;
+        let mut ended = Vec::with_capacity(rows.len());
+        for (id, task, epoch, worker, started_us, build, report) in rows {
+            let attempt = Attempt { id, task, epoch, worker, started_us };
+            if let Some(outcome) = unjson("attempt_ends", "a report", &report)? {
+                ended.push(EndedAttempt { attempt, build: BuildId(build), outcome });
+            }
+        }
+        Ok(ended)
+    }
+
+    /// The accepted attempt of a task: its number, rpmbuild's time in milliseconds, and when.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn acceptance(&self, task: TaskId) -> Result<Option<(AttemptId, u64, i64)>> {
+        let query = "SELECT attempt, rpmbuild_ms, at_us FROM acceptances WHERE task = $1";
+        let row: Option<(i64, i64, i64)> =
+            sqlx::query_as(query).bind(task.0).fetch_optional(self.read()).await?;
+        Ok(row.map(|(attempt, ms, at_us)| (AttemptId(attempt), ms.unsigned_abs(), at_us)))
+    }
+
+    /// Turns a success that was refused into a failure, so that its task may be tried again.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn refuse_attempt(&self, attempt: AttemptId, outcome: &Outcome) -> Result<()> {
+        let mut tx = self.write().await?;
+        sqlx::query(
+            "UPDATE attempt_ends SET outcome = 'failed', report = $2
+             WHERE attempt = $1 AND outcome = 'succeeded'
+             AND NOT EXISTS (SELECT 1 FROM acceptances WHERE attempt = $1)",
+        )
+        .bind(attempt.0)
+        .bind(json(&Some(outcome)))
+        .execute(tx.on())
+        .await?;
+        tx.commit().await
+    }
+}
+
+impl Tx {
+    /// Accepts an attempt: from now on its results are the task's. False when another one was.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn accept(
+        &mut self,
+        task: TaskId,
+        attempt: AttemptId,
+        rpmbuild_ms: u64,
+        now_us: i64,
+    ) -> Result<bool> {
+        let result = sqlx::query(
+            "INSERT INTO acceptances (task, attempt, rpmbuild_ms, at_us)
+             VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        )
+        .bind(task.0)
+        .bind(attempt.0)
+        .bind(rpmbuild_ms.cast_signed())
+        .bind(now_us)
+        .execute(self.on())
+        .await?;
+        Ok(result.rows_affected() > 0)
+    }
+
+    /// Takes all attempts of a build from their workers.
+    pub(crate) async fn end_attempts_of_build(
+        &mut self,
+        build: BuildId,
+        now_us: i64,
+    ) -> Result<()> {
+        let query = "SELECT v.attempt FROM live_attempts v JOIN tasks t ON t.id = v.task
+                     WHERE t.build = $1 ORDER BY v.attempt";
+        let attempts: Vec<i64> =
+            sqlx::query_scalar(query).bind(build.0).fetch_all(self.on()).await?;
+        for attempt in attempts {
+            sqlx::query("DELETE FROM live_attempts WHERE attempt = $1")
+                .bind(attempt)
+                .execute(self.on())
+                .await?;
+            self.add_end(attempt, "cancelled", "null", now_us).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_end(
+        &mut self,
+        attempt: i64,
+        outcome: &str,
+        report: &str,
+        now_us: i64,
+    ) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO attempt_ends (attempt, outcome, report, at_us) VALUES ($1, $2, $3, $4)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(attempt)
+        .bind(outcome)
+        .bind(report)
+        .bind(now_us)
+        .execute(self.on())
+        .await?;
+        Ok(())
+    }
+}

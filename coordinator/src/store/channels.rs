@@ -1,0 +1,116 @@
+//! Channels: their revisions, and which builds they hold.
+
+use rpmfarm_core::{BuildId, Sha256};
+
+use super::{Result, Store, parsed};
+
+/// What a channel holds since a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    /// Name of the target.
+    pub target: String,
+    /// Name of the channel.
+    pub channel: String,
+    /// One more for each change.
+    pub revision: i64,
+    /// The snapshot's blob.
+    pub snapshot: Sha256,
+    /// How many packages it has.
+    pub packages: i64,
+    /// Since when.
+    pub at_us: i64,
+}
+
+/// The revision that first holds a build.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Publication {
+    /// The build.
+    pub build: i64,
+    /// Name of the channel.
+    pub channel: String,
+    /// The revision.
+    pub revision: i64,
+    /// When.
+    pub at_us: i64,
+}
+
+impl Store {
+    /// The newest revision of each channel.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn channels(&self) -> Result<Vec<Revision>> {
+        let query = "SELECT target, channel, revision, snapshot, packages, at_us FROM revisions r
+                     WHERE revision = (SELECT MAX(n.revision) FROM revisions n
+                                       WHERE n.target = r.target AND n.channel = r.channel)
+                     ORDER BY target, channel";
+        let rows: Vec<(String, String, i64, String, i64, i64)> =
+            sqlx::query_as(query).fetch_all(self.read()).await?;
+        rows.into_iter()
+            .map(|(target, channel, revision, snapshot, packages, at_us)| {
+                let snapshot = parsed("revisions", "a digest", &snapshot)?;
+                Ok(Revision { target, channel, revision, snapshot, packages, at_us })
+            })
+            .collect()
+    }
+
+    /// The newest revision of one channel.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn channel(&self, target: &str, channel: &str) -> Result<Option<Revision>> {
+        let all = self.channels().await?;
+        Ok(all.into_iter().find(|row| row.target == target && row.channel == channel))
+    }
+
+    /// Records a revision that is visible, and the builds that it is the first to hold; these end
+    /// with it. False when the channel has moved on meanwhile: then nothing changed.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_revision(&self, revision: &Revision, builds: &[BuildId]) -> Result<bool> {
+        let mut tx = self.write().await?;
+        let added = sqlx::query(
+            "INSERT INTO revisions (target, channel, revision, snapshot, packages, at_us)
+             SELECT $1, $2, $3, $4, $5, $6 WHERE $3 = 1 + COALESCE((SELECT MAX(revision)
+             FROM revisions WHERE target = $1 AND channel = $2), 0) ON CONFLICT DO NOTHING",
+        )
+        .bind(&revision.target)
+        .bind(&revision.channel)
+        .bind(revision.revision)
+        .bind(revision.snapshot.hex())
+        .bind(revision.packages)
+        .bind(revision.at_us)
+        .execute(tx.on())
+        .await?;
+        if added.rows_affected() == 0 {
+            return Ok(false);
+        }
+        for build in builds {
+            tx.close_build(*build).await?;
+            sqlx::query(
+                "INSERT INTO publications (build, target, channel, revision, at_us)
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            )
+            .bind(build.0)
+            .bind(&revision.target)
+            .bind(&revision.channel)
+            .bind(revision.revision)
+            .bind(revision.at_us)
+            .execute(tx.on())
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Where a build was published first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn publication(&self, build: BuildId) -> Result<Option<Publication>> {
+        let query = "SELECT build, channel, revision, at_us FROM publications
+                     WHERE build = $1 ORDER BY at_us LIMIT 1";
+        Ok(sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?)
+    }
+}

@@ -1,0 +1,91 @@
+//! Failures of builds: for good, or until a time.
+
+use rpmfarm_core::{BuildId, Failure, TaskId};
+
+use super::{Result, Store, json, unjson};
+
+/// A recorded failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureRow {
+    /// The task that failed; `None` when it failed before there was one.
+    pub task: Option<TaskId>,
+    /// What it was.
+    pub failure: Failure,
+    /// When.
+    pub at_us: i64,
+    /// When it is tried again; `None` when it is not.
+    pub retry_us: Option<i64>,
+}
+
+impl Store {
+    /// Records a failure. Without a time for a retry it ends the build and takes its other
+    /// attempts from their workers. False when the build had ended before.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_failure(
+        &self,
+        build: BuildId,
+        task: Option<TaskId>,
+        failure: &Failure,
+        retry_us: Option<i64>,
+        now_us: i64,
+    ) -> Result<bool> {
+        let mut tx = self.write().await?;
+        let open = match retry_us {
+            Some(_) => tx.hold_open(build).await?,
+            None => tx.close_build(build).await?,
+        };
+        if !open {
+            return Ok(false);
+        }
+        sqlx::query(
+            "INSERT INTO failures (build, at_us, task, stage, failure, retry_us)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(build.0)
+        .bind(now_us)
+        .bind(task.map_or(0, |task| task.0))
+        .bind(&failure.stage)
+        .bind(json(failure))
+        .bind(retry_us.unwrap_or(0))
+        .execute(tx.on())
+        .await?;
+        if retry_us.is_none() {
+            tx.end_attempts_of_build(build, now_us).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Failures of a build since a time, oldest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn failures(&self, build: BuildId, since_us: i64) -> Result<Vec<FailureRow>> {
+        let query = "SELECT task, failure, at_us, retry_us FROM failures
+                     WHERE build = $1 AND at_us > $2 ORDER BY at_us";
+        let rows: Vec<(i64, String, i64, i64)> =
+            sqlx::query_as(query).bind(build.0).bind(since_us).fetch_all(self.read()).await?;
+        rows.into_iter()
+            .map(|(task, failure, at_us, retry_us)| {
+                Ok(FailureRow {
+                    task: (task != 0).then_some(TaskId(task)),
+                    failure: unjson("failures", "a failure", &failure)?,
+                    at_us,
+                    retry_us: (retry_us != 0).then_some(retry_us),
+                })
+            })
+            .collect()
+    }
+
+    /// The next time at which something that failed is tried again.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn next_retry_us(&self, now_us: i64) -> Result<Option<i64>> {
+        let query = "SELECT MIN(retry_us) FROM failures WHERE retry_us > $1
+                     AND build IN (SELECT build FROM open_builds)";
+        Ok(sqlx::query_scalar(query).bind(now_us).fetch_one(self.read()).await?)
+    }
+}

@@ -1,0 +1,204 @@
+//! Accepted packages and their signed forms.
+
+use rpmfarm_core::{Arch, BuildId, Nevra, Sha256, TaskId};
+
+use super::{Result, Store, StoreError, Tx, parsed};
+
+/// A package of an accepted attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPackage {
+    /// Its full name.
+    pub nevra: Nevra,
+    /// Its blob.
+    pub digest: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The blob of its repodata, for the solver.
+    pub repodata: Sha256,
+}
+
+/// An accepted package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// Its full name.
+    pub nevra: Nevra,
+    /// The build that made it.
+    pub build: BuildId,
+    /// Architecture of the task that made it.
+    pub arch: Arch,
+    /// Its blob.
+    pub digest: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The blob of its repodata, for the solver.
+    pub repodata: Sha256,
+}
+
+/// The signed form of a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signature {
+    /// The signed file's blob.
+    pub signed_digest: Sha256,
+    /// Its size in bytes.
+    pub signed_size: u64,
+    /// The blob of its repodata, for publishing.
+    pub repodata: Sha256,
+}
+
+/// A package with its signed form, if there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedPackage {
+    /// The package as it was accepted.
+    pub package: Package,
+    /// Its signed form.
+    pub signature: Option<Signature>,
+}
+
+type Row = (String, i64, String, String, i64, String);
+
+fn package((nevra, build, arch, digest, size, repodata): Row) -> Result<Package> {
+    Ok(Package {
+        nevra: parsed("packages", "a NEVRA", &nevra)?,
+        build: BuildId(build),
+        arch: parsed("packages", "an architecture", &arch)?,
+        digest: parsed("packages", "a digest", &digest)?,
+        size: size.unsigned_abs(),
+        repodata: parsed("packages", "a digest", &repodata)?,
+    })
+}
+
+impl Store {
+    /// All accepted packages of a target.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn packages(&self, target: &str) -> Result<Vec<Package>> {
+        let query = "SELECT nevra, build, arch, digest, size, repodata FROM packages
+                     WHERE target = $1 ORDER BY nevra";
+        let rows: Vec<Row> = sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
+        rows.into_iter().map(package).collect()
+    }
+
+    /// How many packages of a target are accepted: it changes whenever the pool does.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn package_count(&self, target: &str) -> Result<i64> {
+        Ok(sqlx::query_scalar("SELECT COUNT(*) FROM packages WHERE target = $1")
+            .bind(target)
+            .fetch_one(self.read())
+            .await?)
+    }
+
+    /// Packages of a build with their signed forms under a key.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn packages_of(&self, build: BuildId, key: &str) -> Result<Vec<SignedPackage>> {
+        let query = "SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
+                     COALESCE(s.signed_digest, ''), COALESCE(s.signed_size, 0),
+                     COALESCE(s.repodata, '')
+                     FROM packages p LEFT JOIN signatures s
+                     ON s.digest = p.digest AND s.key_name = $2
+                     WHERE p.build = $1 ORDER BY p.nevra";
+        let rows: Vec<(String, i64, String, String, i64, String, String, i64, String)> =
+            sqlx::query_as(query).bind(build.0).bind(key).fetch_all(self.read()).await?;
+        rows.into_iter()
+            .map(|(nevra, build, arch, digest, size, repodata, signed, signed_size, published)| {
+                let signature = if signed.is_empty() {
+                    None
+                } else {
+                    Some(Signature {
+                        signed_digest: parsed("signatures", "a digest", &signed)?,
+                        signed_size: signed_size.unsigned_abs(),
+                        repodata: parsed("signatures", "a digest", &published)?,
+                    })
+                };
+                let package = package((nevra, build, arch, digest, size, repodata))?;
+                Ok(SignedPackage { package, signature })
+            })
+            .collect()
+    }
+
+    /// Records signed forms.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_signatures(
+        &self,
+        key: &str,
+        signatures: &[(Sha256, Signature)],
+        now_us: i64,
+    ) -> Result<()> {
+        let mut tx = self.write().await?;
+        for (digest, signature) in signatures {
+            sqlx::query(
+                "INSERT INTO signatures (digest, key_name, signed_digest, signed_size, repodata,
+                 at_us) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            )
+            .bind(digest.hex())
+            .bind(key)
+            .bind(signature.signed_digest.hex())
+            .bind(signature.signed_size.cast_signed())
+            .bind(signature.repodata.hex())
+            .bind(now_us)
+            .execute(tx.on())
+            .await?;
+        }
+        tx.commit().await
+    }
+}
+
+impl Tx {
+    /// Records accepted packages.
+    ///
+    /// # Errors
+    /// [`StoreError::SameNevra`] for a NEVRA that the target has with another digest; then the
+    /// transaction must not be committed.
+    pub async fn add_packages(
+        &mut self,
+        target: &str,
+        build: BuildId,
+        task: TaskId,
+        arch: Arch,
+        packages: &[NewPackage],
+    ) -> Result<()> {
+        for package in packages {
+            let nevra = package.nevra.to_string();
+            let result = sqlx::query(
+                "INSERT INTO packages (target, nevra, build, task, arch, digest, size, repodata)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+            )
+            .bind(target)
+            .bind(&nevra)
+            .bind(build.0)
+            .bind(task.0)
+            .bind(arch.as_str())
+            .bind(package.digest.hex())
+            .bind(package.size.cast_signed())
+            .bind(package.repodata.hex())
+            .execute(self.on())
+            .await?;
+            if result.rows_affected() == 0 {
+                self.check_same(target, &nevra, package.digest).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_same(&mut self, target: &str, nevra: &str, digest: Sha256) -> Result<()> {
+        let query = "SELECT build, digest FROM packages WHERE target = $1 AND nevra = $2";
+        let (build, existing): (i64, String) =
+            sqlx::query_as(query).bind(target).bind(nevra).fetch_one(self.on()).await?;
+        if existing == digest.hex() {
+            return Ok(());
+        }
+        Err(StoreError::SameNevra {
+            nevra: nevra.into(),
+            target: target.into(),
+            build,
+            existing,
+            new: digest.hex(),
+        })
+    }
+}

@@ -1,0 +1,120 @@
+//! Sources of builds: what was imported, and the SRPM that came of it.
+
+use rpmfarm_core::{BuildId, Nevra, Sha256};
+
+use super::{Result, Store, Tx, json, parsed, unjson};
+
+/// An imported commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Where it was fetched from.
+    pub url: String,
+    /// Full commit id.
+    pub commit: String,
+    /// First line of the commit's message.
+    pub subject: String,
+    /// The source bundle's blob.
+    pub bundle: Sha256,
+    /// When.
+    pub at_us: i64,
+}
+
+/// A source package, as its header says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Srpm {
+    /// Its blob.
+    pub digest: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its name, with arch `src`.
+    pub nevra: Nevra,
+    /// Its build requirements, as rpm prints them; those that rpm answers itself left out.
+    pub requires: Vec<String>,
+    /// Names of the binary packages that its spec says it makes.
+    pub predicts: Vec<String>,
+    /// Whether its spec has `%generate_buildrequires`.
+    pub dynamic: bool,
+}
+
+impl Store {
+    /// Records an import.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_import(&self, build: BuildId, import: &Import) -> Result<()> {
+        let mut tx = self.write().await?;
+        sqlx::query(
+            "INSERT INTO imports (build, url, commit_id, subject, bundle, at_us)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(build.0)
+        .bind(&import.url)
+        .bind(&import.commit)
+        .bind(&import.subject)
+        .bind(import.bundle.hex())
+        .bind(import.at_us)
+        .execute(tx.on())
+        .await?;
+        tx.commit().await
+    }
+
+    /// The import of a build.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn import(&self, build: BuildId) -> Result<Option<Import>> {
+        let query = "SELECT url, commit_id, subject, bundle, at_us FROM imports WHERE build = $1";
+        let row: Option<(String, String, String, String, i64)> =
+            sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?;
+        row.map(|(url, commit, subject, bundle, at_us)| {
+            let bundle = parsed("imports", "a digest", &bundle)?;
+            Ok(Import { url, commit, subject, bundle, at_us })
+        })
+        .transpose()
+    }
+
+    /// The SRPM of a build.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn srpm(&self, build: BuildId) -> Result<Option<Srpm>> {
+        let query = "SELECT digest, size, nevra, requires, predicts, dynamic FROM srpms
+                     WHERE build = $1";
+        let row: Option<(String, i64, String, String, String, i64)> =
+            sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?;
+        row.map(|(digest, size, nevra, requires, predicts, dynamic)| {
+            Ok(Srpm {
+                digest: parsed("srpms", "a digest", &digest)?,
+                size: size.unsigned_abs(),
+                nevra: parsed("srpms", "a NEVRA", &nevra)?,
+                requires: unjson("srpms", "a list", &requires)?,
+                predicts: unjson("srpms", "a list", &predicts)?,
+                dynamic: dynamic != 0,
+            })
+        })
+        .transpose()
+    }
+}
+
+impl Tx {
+    /// Records the SRPM of a build.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_srpm(&mut self, build: BuildId, srpm: &Srpm) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO srpms (build, digest, size, nevra, requires, predicts, dynamic)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(build.0)
+        .bind(srpm.digest.hex())
+        .bind(srpm.size.cast_signed())
+        .bind(srpm.nevra.to_string())
+        .bind(json(&srpm.requires))
+        .bind(json(&srpm.predicts))
+        .bind(i64::from(srpm.dynamic))
+        .execute(self.on())
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,263 @@
+//! Tasks, their locks, and what `%generate_buildrequires` added.
+
+use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
+
+use super::{Result, Store, Tx, json, parsed, unjson};
+
+/// Work to be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewTask {
+    /// What kind.
+    pub kind: TaskKind,
+    /// On which architecture.
+    pub arch: Arch,
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Its number.
+    pub id: TaskId,
+    /// The build that it belongs to.
+    pub build: BuildId,
+    /// What kind.
+    pub kind: TaskKind,
+    /// On which architecture.
+    pub arch: Arch,
+    /// When it was recorded.
+    pub created_us: i64,
+}
+
+/// A lock of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockRow {
+    /// 0, or one more for each extension.
+    pub round: u32,
+    /// The lock's blob.
+    pub digest: Sha256,
+    /// When it was solved.
+    pub at_us: i64,
+}
+
+type TaskRow = (i64, i64, String, String, i64);
+
+fn task((id, build, kind, arch, created_us): TaskRow) -> Result<Task> {
+    Ok(Task {
+        id: TaskId(id),
+        build: BuildId(build),
+        kind: parsed("tasks", "a kind", &kind)?,
+        arch: parsed("tasks", "an architecture", &arch)?,
+        created_us,
+    })
+}
+
+impl Store {
+    /// The tasks of a build, in the order in which they were made.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn tasks(&self, build: BuildId) -> Result<Vec<Task>> {
+        let query = "SELECT id, build, kind, arch, created_us FROM tasks WHERE build = $1
+                     ORDER BY id";
+        let rows: Vec<TaskRow> = sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?;
+        rows.into_iter().map(task).collect()
+    }
+
+    /// One task.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
+        let query = "SELECT id, build, kind, arch, created_us FROM tasks WHERE id = $1";
+        let row: Option<TaskRow> =
+            sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?;
+        row.map(task).transpose()
+    }
+
+    /// Open tasks that have no lock yet and do not wait for a retry, oldest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn tasks_to_lock(&self, now_us: i64) -> Result<Vec<Task>> {
+        let query = "SELECT id, build, kind, arch, created_us FROM tasks t
+                     WHERE build IN (SELECT build FROM open_builds)
+                     AND NOT EXISTS (SELECT 1 FROM locks l WHERE l.task = t.id)
+                     AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.build = t.build
+                                     AND f.task = t.id AND f.retry_us > $1)
+                     ORDER BY id";
+        let rows: Vec<TaskRow> =
+            sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?;
+        rows.into_iter().map(task).collect()
+    }
+
+    /// Open tasks that have a lock, are not accepted, held by no worker, not ended in success
+    /// and do not wait for a retry, oldest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn tasks_to_dispatch(&self, now_us: i64) -> Result<Vec<Task>> {
+        let query = "SELECT id, build, kind, arch, created_us FROM tasks t
+                     WHERE build IN (SELECT build FROM open_builds)
+                     AND EXISTS (SELECT 1 FROM locks l WHERE l.task = t.id)
+                     AND NOT EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)
+                     AND NOT EXISTS (SELECT 1 FROM live_attempts v WHERE v.task = t.id)
+                     AND NOT EXISTS (SELECT 1 FROM attempts p JOIN attempt_ends e
+                                     ON e.attempt = p.id
+                                     WHERE p.task = t.id AND e.outcome = 'succeeded')
+                     AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.build = t.build
+                                     AND f.task = t.id AND f.retry_us > $1)
+                     ORDER BY id";
+        let rows: Vec<TaskRow> =
+            sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?;
+        rows.into_iter().map(task).collect()
+    }
+
+    /// Rounds of requirements of live attempts that no lock answers yet.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn rounds_to_lock(&self, now_us: i64) -> Result<Vec<(Task, u32)>> {
+        let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us, d.round
+                     FROM dynamic_requires d JOIN live_attempts v ON v.attempt = d.attempt
+                     JOIN tasks t ON t.id = d.task
+                     WHERE NOT EXISTS (SELECT 1 FROM locks l
+                                       WHERE l.task = d.task AND l.round > d.round)
+                     AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.build = t.build
+                                     AND f.task = t.id AND f.retry_us > $1)
+                     ORDER BY t.id";
+        let rows: Vec<(i64, i64, String, String, i64, i64)> =
+            sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?;
+        rows.into_iter()
+            .map(|(id, build, kind, arch, created_us, round)| {
+                let round = u32::try_from(round).unwrap_or(u32::MAX);
+                Ok((task((id, build, kind, arch, created_us))?, round))
+            })
+            .collect()
+    }
+
+    /// Everything that `%generate_buildrequires` asked for so far.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn dynamic_requires(&self, task: TaskId) -> Result<Vec<String>> {
+        let query = "SELECT requires FROM dynamic_requires WHERE task = $1 ORDER BY round";
+        let rows: Vec<String> =
+            sqlx::query_scalar(query).bind(task.0).fetch_all(self.read()).await?;
+        let mut all = Vec::new();
+        for row in rows {
+            let requires: Vec<String> = unjson("dynamic_requires", "a list", &row)?;
+            all.extend(requires);
+        }
+        Ok(all)
+    }
+
+    /// Records a round of requirements. The same round again changes nothing.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_dynamic_requires(
+        &self,
+        task: TaskId,
+        attempt: AttemptId,
+        round: u32,
+        requires: &[String],
+        now_us: i64,
+    ) -> Result<()> {
+        let mut tx = self.write().await?;
+        sqlx::query(
+            "INSERT INTO dynamic_requires (task, round, attempt, requires, at_us)
+             SELECT $1, $2, $3, $4, $5
+             WHERE EXISTS (SELECT 1 FROM live_attempts WHERE attempt = $3)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(task.0)
+        .bind(i64::from(round))
+        .bind(attempt.0)
+        .bind(json(&requires))
+        .bind(now_us)
+        .execute(tx.on())
+        .await?;
+        tx.commit().await
+    }
+
+    /// The newest lock of a task.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn lock(&self, task: TaskId) -> Result<Option<LockRow>> {
+        let query = "SELECT round, digest, at_us FROM locks WHERE task = $1
+                     ORDER BY round DESC LIMIT 1";
+        let row: Option<(i64, String, i64)> =
+            sqlx::query_as(query).bind(task.0).fetch_optional(self.read()).await?;
+        row.map(|(round, digest, at_us)| {
+            let digest = parsed("locks", "a digest", &digest)?;
+            Ok(LockRow { round: u32::try_from(round).unwrap_or(0), digest, at_us })
+        })
+        .transpose()
+    }
+
+    /// Records a lock. The first of a round stays.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_lock(
+        &self,
+        task: TaskId,
+        round: u32,
+        digest: Sha256,
+        now_us: i64,
+    ) -> Result<()> {
+        let mut tx = self.write().await?;
+        sqlx::query(
+            "INSERT INTO locks (task, round, digest, at_us) VALUES ($1, $2, $3, $4)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(task.0)
+        .bind(i64::from(round))
+        .bind(digest.hex())
+        .bind(now_us)
+        .execute(tx.on())
+        .await?;
+        tx.commit().await
+    }
+
+    /// Records tasks of an open build; those that are there stay.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_tasks(&self, build: BuildId, tasks: &[NewTask], now_us: i64) -> Result<()> {
+        let mut tx = self.write().await?;
+        tx.add_tasks(build, tasks, now_us).await?;
+        tx.commit().await
+    }
+}
+
+impl Tx {
+    /// Records tasks; those that are there stay.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_tasks(
+        &mut self,
+        build: BuildId,
+        tasks: &[NewTask],
+        now_us: i64,
+    ) -> Result<()> {
+        for task in tasks {
+            let id = self.next_id("task").await?;
+            sqlx::query(
+                "INSERT INTO tasks (id, build, kind, arch, created_us)
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            )
+            .bind(id)
+            .bind(build.0)
+            .bind(task.kind.as_str())
+            .bind(task.arch.as_str())
+            .bind(now_us)
+            .execute(self.on())
+            .await?;
+        }
+        Ok(())
+    }
+}

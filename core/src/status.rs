@@ -1,0 +1,216 @@
+//! The state of a build, derived from its facts and never stored.
+//!
+//! The stages add facts; this is the one place that reads from them where a build is. A fact
+//! that is absent means that its stage has not been, so the order of the questions is the order
+//! of the pipeline, from its end.
+
+use std::fmt;
+
+use crate::fault::{Failure, Fault};
+
+/// Where a build is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BuildState {
+    /// Its sources are being fetched.
+    Importing,
+    /// Its SRPM is being made, or waits for a worker.
+    Srpm,
+    /// It waits for packages of other builds, or for its root to be solved.
+    Waiting,
+    /// It waits for a worker.
+    Queued,
+    /// A worker builds it.
+    Building,
+    /// Its results are being read and checked.
+    Accepting,
+    /// Its packages are being signed.
+    Signing,
+    /// They are being published.
+    Publishing,
+    /// A repository holds them. An end.
+    Published,
+    /// An end, with a [`Failure`].
+    Failed,
+    /// An end.
+    Cancelled,
+}
+
+impl BuildState {
+    /// All states, in the order of the pipeline.
+    pub const ALL: [Self; 11] = [
+        Self::Importing,
+        Self::Srpm,
+        Self::Waiting,
+        Self::Queued,
+        Self::Building,
+        Self::Accepting,
+        Self::Signing,
+        Self::Publishing,
+        Self::Published,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Importing => "importing",
+            Self::Srpm => "srpm",
+            Self::Waiting => "waiting",
+            Self::Queued => "queued",
+            Self::Building => "building",
+            Self::Accepting => "accepting",
+            Self::Signing => "signing",
+            Self::Publishing => "publishing",
+            Self::Published => "published",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing more will happen by itself.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Published | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for BuildState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What is known of one task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TaskFacts {
+    /// It has a lock.
+    pub locked: bool,
+    /// An attempt of it is held by a worker.
+    pub running: bool,
+    /// A worker has reported success; the results are not accepted yet.
+    pub reported: bool,
+    /// Its results are accepted.
+    pub accepted: bool,
+}
+
+/// What is known of one build.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BuildFacts<'a> {
+    /// Somebody cancelled it.
+    pub cancelled: bool,
+    /// It failed for good and was not retried since.
+    pub failed: bool,
+    /// Its sources are there.
+    pub imported: bool,
+    /// Its SRPM is accepted.
+    pub srpm: bool,
+    /// The tasks that build it, one for each architecture.
+    pub tasks: &'a [TaskFacts],
+    /// All its packages are signed.
+    pub signed: bool,
+    /// A published revision of its channel holds them.
+    pub published: bool,
+}
+
+/// Where a build is.
+#[must_use]
+pub fn derive(facts: &BuildFacts<'_>) -> BuildState {
+    let all = |is: fn(&TaskFacts) -> bool| facts.tasks.iter().all(is);
+    let any = |is: fn(&TaskFacts) -> bool| facts.tasks.iter().any(is);
+    if facts.published {
+        BuildState::Published
+    } else if facts.cancelled {
+        BuildState::Cancelled
+    } else if facts.failed {
+        BuildState::Failed
+    } else if !facts.imported {
+        BuildState::Importing
+    } else if !facts.srpm {
+        BuildState::Srpm
+    } else if facts.tasks.is_empty() {
+        BuildState::Waiting
+    } else if all(|task| task.accepted) {
+        if facts.signed { BuildState::Publishing } else { BuildState::Signing }
+    } else if any(|task| task.running) {
+        BuildState::Building
+    } else if all(|task| task.reported || task.accepted) {
+        BuildState::Accepting
+    } else if any(|task| !task.locked) {
+        BuildState::Waiting
+    } else {
+        BuildState::Queued
+    }
+}
+
+/// What follows from a failed attempt: another try after so many microseconds, or the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Another attempt, not before this much time has passed, in microseconds.
+    TryAfter(i64),
+    /// No more attempts.
+    GiveUp,
+}
+
+/// Decides on a failure that follows `before` other ones since the task was last (re)started.
+///
+/// A package's fault ends at once. Others are tried again up to the bound of their fault, with a
+/// pause that doubles from one second to two minutes.
+#[must_use]
+pub fn after_failure(failure: &Failure, before: u32) -> Next {
+    if before + 1 >= failure.fault.attempts() {
+        return Next::GiveUp;
+    }
+    match failure.fault {
+        Fault::Package => Next::GiveUp,
+        Fault::Worker => Next::TryAfter(0),
+        Fault::Farm => Next::TryAfter(1_000_000 * (1_i64 << before.min(7)).min(120)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_walks_through_its_states_as_facts_arrive() {
+        let mut facts = BuildFacts::default();
+        assert_eq!(derive(&facts), BuildState::Importing);
+        facts.imported = true;
+        assert_eq!(derive(&facts), BuildState::Srpm);
+        facts.srpm = true;
+        assert_eq!(derive(&facts), BuildState::Waiting);
+        let with = |task: TaskFacts| derive(&BuildFacts { tasks: &[task], ..facts });
+        assert_eq!(with(TaskFacts::default()), BuildState::Waiting);
+        let locked = TaskFacts { locked: true, ..Default::default() };
+        assert_eq!(with(locked), BuildState::Queued);
+        assert_eq!(with(TaskFacts { running: true, ..locked }), BuildState::Building);
+        assert_eq!(with(TaskFacts { reported: true, ..locked }), BuildState::Accepting);
+        let accepted = [TaskFacts { accepted: true, ..locked }];
+        facts.tasks = &accepted;
+        assert_eq!(derive(&facts), BuildState::Signing);
+        facts.signed = true;
+        assert_eq!(derive(&facts), BuildState::Publishing);
+        facts.published = true;
+        assert_eq!(derive(&facts), BuildState::Published);
+    }
+
+    #[test]
+    fn an_end_is_an_end() {
+        let facts = BuildFacts { cancelled: true, failed: true, ..Default::default() };
+        assert_eq!(derive(&facts), BuildState::Cancelled);
+        assert_eq!(derive(&BuildFacts { cancelled: false, ..facts }), BuildState::Failed);
+        // What is published stays published, whoever pressed cancel too late.
+        assert_eq!(derive(&BuildFacts { published: true, ..facts }), BuildState::Published);
+    }
+
+    #[test]
+    fn tries_are_bounded() {
+        for fault in [Fault::Package, Fault::Worker, Fault::Farm] {
+            let failure = Failure::new(fault, "build", "x");
+            let tries = (0..).take_while(|n| after_failure(&failure, *n) != Next::GiveUp).count();
+            assert_eq!(tries as u32 + 1, fault.attempts());
+        }
+    }
+}
