@@ -16,6 +16,7 @@ pub mod results;
 pub mod source;
 pub mod status;
 pub mod task;
+pub mod target;
 
 pub use arch::Arch;
 pub use digest::Sha256;
@@ -23,3 +24,4 @@ pub use fault::{Failure, Fault};
 pub use id::{AttemptId, BuildId, Epoch, TaskId};
 pub use lock::Lock;
 pub use nevra::{Evr, Nevra};
+pub use target::Target;

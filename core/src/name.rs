@@ -9,10 +9,14 @@ pub enum NameError {
     )]
     Package(String),
     /// The file name would lead elsewhere.
-    #[error("`{0}` is not a plain file name (no `/`, no `..`, no control characters, not starting with `-`)")]
+    #[error(
+        "`{0}` is not a plain file name (no `/`, no `..`, no control characters, not starting with `-`)"
+    )]
     File(String),
     /// The git reference cannot be one.
-    #[error("`{0}` is not a branch, tag or commit (it must not start with `-`, nor hold `..`, spaces or control characters)")]
+    #[error(
+        "`{0}` is not a branch, tag or commit (it must not start with `-`, nor hold `..`, spaces or control characters)"
+    )]
     GitRef(String),
 }
 

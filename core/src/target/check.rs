@@ -1,0 +1,361 @@
+//! What is refused in a target file. Every problem of a file is found at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use url::{Host, Url};
+
+use super::{KeySource, Repository, Target, Template, is_private, macros};
+use crate::limits::Limits;
+use crate::name;
+
+/// Why a target file is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// It is not TOML, or has a key that is unknown, missing or of another type.
+    #[error("{file}: {source}")]
+    Syntax {
+        /// The file as the caller named it.
+        file: String,
+        /// Line, column and what was expected.
+        source: toml::de::Error,
+    },
+    /// Some values cannot be; one line for each.
+    #[error("{}", lines(file, problems))]
+    Values {
+        /// The file as the caller named it.
+        file: String,
+        /// All of them, in the order of the fields.
+        problems: Vec<Problem>,
+    },
+}
+
+fn lines(file: &str, problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("{file}: {problem}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A value that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key with the tables that it lies in, `upstream.url`.
+    pub key: String,
+    /// Its value, fit for a message.
+    pub value: String,
+    /// What is wrong with it and what to write instead.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {:?}: {}", self.key, self.value, self.what)
+    }
+}
+
+/// Checks what the types alone do not.
+pub(super) fn check(file: &str, target: &Target) -> Result<(), TargetError> {
+    let mut check = Check { target, problems: Vec::new() };
+    check.identity();
+    check.lists();
+    check.upstream();
+    check.repositories();
+    check.macros("macros", &target.macros);
+    check.limits("limits", &target.limits);
+    check.packages();
+    match check.problems {
+        problems if problems.is_empty() => Ok(()),
+        problems => Err(TargetError::Values { file: file.to_owned(), problems }),
+    }
+}
+
+struct Check<'a> {
+    target: &'a Target,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn refuse(&mut self, key: &str, value: &str, what: impl Into<String>) {
+        self.problems.push(Problem {
+            key: key.to_owned(),
+            value: name::shown(value),
+            what: what.into(),
+        });
+    }
+
+    fn identity(&mut self) {
+        let target = self.target;
+        self.word("name", &target.name);
+        self.word("signing_key", &target.signing_key);
+        for (key, text) in [
+            ("description", &target.description),
+            ("vendor", &target.vendor),
+            ("packager", &target.packager),
+        ] {
+            if text.chars().any(char::is_control) {
+                self.refuse(key, text, "must be one line without control characters");
+            }
+        }
+        let host = &target.build_host;
+        if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b))
+        {
+            self.refuse("build_host", host, "write a host name (letters, digits, `.` and `-`)");
+        }
+        let tag = target.dist.strip_prefix('.').unwrap_or_default();
+        if tag.is_empty()
+            || !tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+~^".contains(&b))
+        {
+            self.refuse("dist", &target.dist, "write the dist tag with its dot, like `.el9`");
+        }
+        for entry in target.private_hosts.entries() {
+            let url = Url::parse(&format!("http://{entry}/"));
+            let is_host = url.is_ok_and(|url| {
+                url.path() == "/" && url.username().is_empty() && url.query().is_none()
+            });
+            if !is_host || entry.contains(['/', '*', '@', '?', '#']) {
+                self.refuse("private_hosts", entry, "write `HOST` or `HOST:PORT`, no pattern");
+            }
+        }
+    }
+
+    fn lists(&mut self) {
+        let target = self.target;
+        let arches: Vec<_> = target.arches.iter().map(|arch| arch.as_str().to_owned()).collect();
+        self.filled_and_unique("arches", &arches);
+        self.filled_and_unique("channels", &target.channels);
+        for channel in &target.channels {
+            self.word("channels", channel);
+        }
+        for (key, packages) in [("bootstrap", &target.bootstrap), ("base", &target.base)] {
+            self.filled_and_unique(key, packages);
+            for package in packages {
+                if let Err(error) = name::check_package(package) {
+                    self.refuse(key, package, error.to_string());
+                }
+            }
+        }
+    }
+
+    fn upstream(&mut self) {
+        let upstream = &self.target.upstream;
+        if let Some(url) = self.url("upstream.url", &upstream.url, &["name"], "name")
+            && url.scheme() == "http"
+            && !upstream.insecure
+            && !self.may_be_private(&url)
+        {
+            self.refuse(
+                "upstream.url",
+                upstream.url.as_str(),
+                "sources fetched by plain http can be changed on the way; write https, or set \
+                 upstream.insecure = true",
+            );
+        }
+        let git_ref = upstream.git_ref.fill(&[("name", "name")]);
+        if let Err(error) = name::check_git_ref(&git_ref) {
+            self.refuse("upstream.ref", upstream.git_ref.as_str(), error.to_string());
+        }
+        for template in &upstream.lookaside {
+            let variables = ["name", "branch", "file", "hashtype", "hash"];
+            self.url("upstream.lookaside", template, &variables, "hash");
+        }
+        if upstream.max_file_mib == 0 {
+            self.refuse("upstream.max_file_mib", "0", "must be more than 0");
+        }
+    }
+
+    fn repositories(&mut self) {
+        let target = self.target;
+        let ids: Vec<_> = target.repositories.iter().map(|r| r.id.clone()).collect();
+        self.filled_and_unique("repositories.id", &ids);
+        for repository in &target.repositories {
+            self.repository(repository);
+        }
+    }
+
+    fn repository(&mut self, repository: &Repository) {
+        let Repository { id, baseurl, gpgcheck, repo_gpgcheck, keys, .. } = repository;
+        let key = |field: &str| format!("repositories.{}.{field}", name::shown(id));
+        if id == "farm" {
+            self.refuse(&key("id"), id, "is the name of the farm's own builds; choose another");
+        } else if !is_plain(id) {
+            self.refuse(&key("id"), id, "use letters, digits, `.`, `_` and `-` only");
+        }
+        let url = self.url(&key("baseurl"), baseurl, &["arch"], "");
+        let checked = *gpgcheck || *repo_gpgcheck;
+        if url.is_some_and(|url| url.scheme() == "http") && !checked && !repository.insecure {
+            self.refuse(
+                &key("baseurl"),
+                baseurl.as_str(),
+                "plain http without any signature check lets anyone on the way change build \
+                 roots; set gpgcheck or repo_gpgcheck, or insecure = true",
+            );
+        }
+        if checked && keys.is_empty() {
+            self.refuse(
+                &key("keys"),
+                "[]",
+                "gpgcheck and repo_gpgcheck need a key; name its file, or set both to false",
+            );
+        }
+        for source in keys {
+            if let KeySource::File(path) = source
+                && path.as_os_str().is_empty()
+            {
+                self.refuse(&key("keys"), "", "write the path of a key file or an armored key");
+            }
+        }
+        for pattern in &repository.excludes {
+            if pattern.is_empty() || pattern.chars().any(|c| c.is_whitespace() || c.is_control()) {
+                self.refuse(&key("excludes"), pattern, "write one package name or pattern");
+            }
+        }
+    }
+
+    fn macros(&mut self, table: &str, bodies: &BTreeMap<String, String>) {
+        for (name, body) in bodies {
+            let key = format!("{table}.{}", name::shown(name));
+            let field = macros::OF_FIELDS.iter().find(|(m, _)| *m == macros::name_of(name));
+            if let Some((_, field)) = field {
+                self.refuse(&key, body, format!("is set by the target's field `{field}`"));
+            } else if !macros::is_name(name) {
+                self.refuse(
+                    &key,
+                    body,
+                    "rpm has no such macro name (at least three letters, digits or `_`, not \
+                     starting with a digit; options in parentheses)",
+                );
+            } else if body.contains(|c: char| c.is_control() && !"\n\r\t".contains(c)) {
+                self.refuse(&key, body, "holds a control character");
+            } else if !macros::is_closed(body) {
+                self.refuse(&key, body, "has a `%{`, `%(` or `%[` that is not closed");
+            }
+        }
+    }
+
+    fn limits(&mut self, table: &str, limits: &Limits) {
+        for (field, value) in [
+            ("seconds", limits.seconds),
+            ("silence_seconds", limits.silence_seconds),
+            ("memory_mib", limits.memory_mib),
+            ("processes", limits.processes),
+            ("disk_mib", limits.disk_mib),
+            ("log_mib", limits.log_mib),
+            ("results_mib", limits.results_mib),
+        ] {
+            if value == 0 {
+                self.refuse(&format!("{table}.{field}"), "0", "must be more than 0");
+            }
+        }
+    }
+
+    fn packages(&mut self) {
+        let target = self.target;
+        for (package, overrides) in &target.packages {
+            let key = format!("packages.{}", name::shown(package));
+            if let Err(error) = name::check_package(package) {
+                self.refuse(&key, package, error.to_string());
+            }
+            if let Some(git_ref) = &overrides.git_ref
+                && let Err(error) = name::check_git_ref(git_ref)
+            {
+                self.refuse(&format!("{key}.ref"), git_ref, error.to_string());
+            }
+            self.macros(&format!("{key}.macros"), &overrides.macros);
+            // A target's own 0 has been reported already.
+            let fine = Limits::default();
+            self.limits(&format!("{key}.limits"), &overrides.limits.over(&fine));
+        }
+    }
+
+    /// A name that becomes part of paths and URLs.
+    fn word(&mut self, key: &str, text: &str) {
+        let good = is_plain(text) && !text.bytes().any(|b| b.is_ascii_uppercase());
+        if !good {
+            self.refuse(key, text, "use lower-case letters, digits, `.`, `_` and `-`, at most 64");
+        }
+    }
+
+    fn filled_and_unique(&mut self, key: &str, values: &[String]) {
+        if values.is_empty() {
+            self.refuse(key, "[]", "must not be empty");
+        }
+        let mut seen = BTreeSet::new();
+        for value in values {
+            if !seen.insert(value) {
+                self.refuse(key, value, "is there twice; remove one");
+            }
+        }
+    }
+
+    /// Checks a URL template: its variables, and the URL that it makes.
+    fn url(
+        &mut self,
+        key: &str,
+        template: &Template,
+        variables: &[&str],
+        needed: &str,
+    ) -> Option<Url> {
+        let text = template.as_str();
+        let known = variables.iter().map(|v| format!("{{{v}}}")).collect::<Vec<_>>().join(", ");
+        if !template.is_balanced() {
+            self.refuse(key, text, "has a brace without its partner");
+            return None;
+        }
+        if let Some(unknown) = template.variables().find(|v| !variables.contains(v)) {
+            let what = format!("unknown variable {{{}}}; known: {known}", name::shown(unknown));
+            self.refuse(key, text, what);
+            return None;
+        }
+        if !needed.is_empty() && !template.variables().any(|v| v == needed) {
+            self.refuse(key, text, format!("needs the variable {{{needed}}}"));
+            return None;
+        }
+        let values: Vec<_> = variables.iter().map(|v| (*v, "x")).collect();
+        let problem = match Url::parse(&template.expand(&values)) {
+            Err(error) => format!("is not a URL: {error}"),
+            Ok(url) if !["https", "http"].contains(&url.scheme()) => {
+                format!("`{}:` is not allowed; use https", url.scheme())
+            }
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                "must not hold a user name or password, which would be logged".to_owned()
+            }
+            Ok(_) if authority(text).contains('{') => {
+                "the host must not depend on a variable".to_owned()
+            }
+            Ok(url) if url.fragment().is_some() => "must not have a fragment (#)".to_owned(),
+            Ok(url) if is_own_network(&url) && !self.may_be_private(&url) => {
+                let host = url.host_str().unwrap_or_default();
+                format!("{host} is a private address; add it to private_hosts to allow it")
+            }
+            Ok(url) => return Some(url),
+        };
+        self.refuse(key, text, problem);
+        None
+    }
+
+    fn may_be_private(&self, url: &Url) -> bool {
+        let port = url.port_or_known_default().unwrap_or_default();
+        url.host_str().is_some_and(|host| self.target.private_hosts.allow(host, port))
+    }
+}
+
+/// Whether a text is fit to be a part of a path.
+fn is_plain(text: &str) -> bool {
+    text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && !text.contains("..")
+}
+
+/// The part of a URL between `://` and the path.
+fn authority(text: &str) -> &str {
+    text.split_once("://").map_or(text, |(_, rest)| rest.split('/').next().unwrap_or_default())
+}
+
+/// Whether the URL itself says that it leads into the own network.
+fn is_own_network(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(v4)) => is_private(v4.into()),
+        Some(Host::Ipv6(v6)) => is_private(v6.into()),
+        Some(Host::Domain(domain)) => domain == "localhost" || domain.ends_with(".localhost"),
+        None => false,
+    }
+}

@@ -1,0 +1,103 @@
+//! The rpm macro file of a build. Owns what the farm itself defines and how bodies are escaped
+//! (the rules of rpm's macro files: `rdcl` and `doDefine` in its rpmio/macro.c).
+
+use std::collections::BTreeMap;
+
+use super::Target;
+
+/// Macros that the target's own fields set and that its `macros` may therefore not name.
+pub(super) const OF_FIELDS: [(&str, &str); 4] = [
+    ("dist", "dist"),
+    ("vendor", "vendor"),
+    ("packager", "packager"),
+    ("_buildhost", "build_host"),
+];
+
+/// What makes two builds of the same lock byte-identical: times come from the changelog. The last
+/// one is what rpm 4.20 calls the third.
+const REPRODUCIBLE: [(&str, &str); 4] = [
+    ("source_date_epoch_from_changelog", "1"),
+    ("use_source_date_epoch_as_buildtime", "1"),
+    ("clamp_mtime_to_source_date_epoch", "1"),
+    ("build_mtime_policy", "clamp_to_source_date_epoch"),
+];
+
+/// The macro file of a package's builds. Later lines win in rpm, so each name comes once.
+pub(super) fn render(target: &Target, package: &str) -> String {
+    let mut macros: BTreeMap<&str, String> = BTreeMap::new();
+    for (name, body) in REPRODUCIBLE {
+        macros.insert(name, body.to_owned());
+    }
+    let of_package = target.packages.get(package).map(|p| &p.macros);
+    for (name, body) in target.macros.iter().chain(of_package.into_iter().flatten()) {
+        macros.retain(|known, _| name_of(known) != name_of(name));
+        macros.insert(name, escaped(body));
+    }
+    let fields = [&target.dist, &target.vendor, &target.packager, &target.build_host];
+    for ((name, _), text) in OF_FIELDS.into_iter().zip(fields) {
+        if !text.is_empty() {
+            macros.insert(name, escaped(&text.replace('%', "%%")));
+        }
+    }
+    let mut file = format!("# Macros of {package} in target {}\n", target.name);
+    for (name, body) in macros {
+        file.push_str(&format!("%{name} {body}\n"));
+    }
+    file
+}
+
+/// A macro's name without its options.
+pub(super) fn name_of(name: &str) -> &str {
+    name.split_once('(').map_or(name, |(name, _)| name)
+}
+
+/// A body as a macro file writes it: a backslash before each backslash, each line end, and a
+/// brace at the beginning (which would be taken for a delimiter). An empty one is `%{nil}`.
+fn escaped(body: &str) -> String {
+    let body = body.trim();
+    if body.is_empty() {
+        return "%{nil}".to_owned();
+    }
+    let escaped = body.replace("\r\n", "\n").replace('\\', "\\\\").replace('\n', "\\\n");
+    if escaped.starts_with('{') { format!("\\{escaped}") } else { escaped }
+}
+
+/// Whether every `%{`, `%(` and `%[` is closed. An open one would swallow the lines after it.
+pub(super) fn is_closed(body: &str) -> bool {
+    let mut depth = [0_u32; 3];
+    let mut chars = body.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '%' {
+            match chars.peek() {
+                Some('%') => {
+                    chars.next();
+                }
+                Some(open) => {
+                    if let Some(kind) = "{([".find(*open) {
+                        depth[kind] += 1;
+                        chars.next();
+                    }
+                }
+                None => {}
+            }
+        } else if let Some(kind) = "{([".find(c).filter(|kind| depth[*kind] > 0) {
+            depth[kind] += 1;
+        } else if let Some(kind) = "})]".find(c) {
+            depth[kind] = depth[kind].saturating_sub(1);
+        }
+    }
+    depth == [0; 3]
+}
+
+/// Whether rpm takes this as a macro's name, with or without options: at least three characters.
+pub(super) fn is_name(text: &str) -> bool {
+    let (name, options) = match text.split_once('(') {
+        Some((name, rest)) => (name, rest.strip_suffix(')')),
+        None => (text, Some("")),
+    };
+    name.len() > 2
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && options
+            .is_some_and(|o| o.bytes().all(|b| b.is_ascii_alphanumeric() || b":-".contains(&b)))
+}

@@ -1,0 +1,256 @@
+//! Targets: what the farm rebuilds, from where, against what, and how it is published.
+//!
+//! Owns the form of a target file (TOML) and what is refused in one; the fields' comments here
+//! are its reference. It must not know where the files lie: reading them, and the keys that they
+//! name, is the caller's.
+//!
+//! ```
+//! # use rpmfarm_core::target::Target;
+//! let text = r#"
+//! name = "lab"
+//! arches = ["x86_64"]
+//! dist = ".lab1"
+//! channels = ["testing", "stable"]
+//! signing_key = "lab"
+//! bootstrap = ["rpm"]
+//! base = ["bash", "rpm-build"]
+//! private_hosts = ["127.0.0.1:8080"]
+//!
+//! [upstream]
+//! url = "http://127.0.0.1:8080/git/{name}.git"
+//! ref = "lab1"
+//! lookaside = ["http://127.0.0.1:8080/lookaside/{name}/{file}/{hashtype}/{hash}/{file}"]
+//!
+//! [[repositories]]
+//! id = "lab"
+//! baseurl = "http://127.0.0.1:8080/repo/{arch}/"
+//! keys = ["lab.asc"]
+//!
+//! [macros]
+//! _host = "x86_64-lab-linux-gnu"
+//!
+//! [packages.slow]
+//! limits = { seconds = 172800 }
+//! "#;
+//! let target = Target::parse("lab.toml", text)?;
+//! assert_eq!(target.git_url("hello"), "http://127.0.0.1:8080/git/hello.git");
+//! # Ok::<(), rpmfarm_core::target::TargetError>(())
+//! ```
+
+mod check;
+mod hosts;
+mod macros;
+mod package;
+mod repository;
+mod template;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use check::{Problem, TargetError};
+pub use hosts::{PrivateHosts, is_private};
+pub use package::{LimitOverrides, PackageOverrides};
+pub use repository::{KeySource, Repository};
+pub use template::Template;
+
+use crate::digest::Checksum;
+use crate::limits::Limits;
+use crate::{Arch, name};
+
+/// One distribution that the farm rebuilds: the content of one file `NAME.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The name by which it is asked for (`--target NAME`) and which its repositories' paths
+    /// carry: lower-case letters, digits, `.`, `_` and `-`.
+    pub name: String,
+
+    /// One line for people.
+    #[serde(default)]
+    pub description: String,
+
+    /// The architectures that are built: `x86_64`, `aarch64`, `ppc64le`. A package's
+    /// `ExclusiveArch` and `ExcludeArch` narrow them.
+    pub arches: Vec<Arch>,
+
+    /// The dist tag, `%{dist}` in specs, with its leading dot: `.el9`.
+    pub dist: String,
+
+    /// `Vendor` of every package built.
+    #[serde(default)]
+    pub vendor: String,
+
+    /// `Packager` of every package built.
+    #[serde(default)]
+    pub packager: String,
+
+    /// `Build Host` of every package built. It is the same on every worker, so that builds can
+    /// be reproduced.
+    #[serde(default = "default_build_host")]
+    pub build_host: String,
+
+    /// The channels, each a repository of its own. What is built is published to the first; the
+    /// others get it by promotion.
+    pub channels: Vec<String>,
+
+    /// The name of the key, known to the signer, that signs this target's packages and metadata.
+    pub signing_key: String,
+
+    /// Packages of the bootstrap root, which the worker unpacks without running their scripts:
+    /// just what the target's own rpm needs to install the base root. Their requirements are
+    /// added by the solver.
+    pub bootstrap: Vec<String>,
+
+    /// Packages of the base root, in which the SRPM is made and on top of which build
+    /// requirements are installed. Their requirements are added by the solver.
+    pub base: Vec<String>,
+
+    /// Servers that are allowed to have a loopback, private or link-local address, as `HOST`
+    /// (every port) or `HOST:PORT`. All other hosts are refused when they resolve to one, at the
+    /// first request and at each redirect.
+    #[serde(default)]
+    pub private_hosts: PrivateHosts,
+
+    /// Where sources come from.
+    pub upstream: Upstream,
+
+    /// The external repositories that build roots are solved against. What the farm has built
+    /// itself comes before all of them.
+    pub repositories: Vec<Repository>,
+
+    /// RPM macros of all builds, name → body. A name may carry options as in a macro file,
+    /// `"ldconfig_scriptlets(n:)"`. The body is what the macro stands for; no escapes are needed
+    /// beyond TOML's own, and it may have several lines. Blanks at both ends are dropped.
+    #[serde(default)]
+    pub macros: BTreeMap<String, String>,
+
+    /// What one build may use, unless its package says otherwise.
+    #[serde(default)]
+    pub limits: Limits,
+
+    /// What differs for single packages, by their name.
+    #[serde(default)]
+    pub packages: BTreeMap<String, PackageOverrides>,
+}
+
+/// Where a target's sources come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// URL of a package's dist-git repository, with `{name}` for the package. Only `https`, and
+    /// `http` for a host in `private_hosts` or with `insecure`. Redirects of the git server are
+    /// not followed.
+    pub url: Template,
+
+    /// The branch (or tag) that is built when none is asked for. `{name}` is the package.
+    #[serde(rename = "ref")]
+    pub git_ref: Template,
+
+    /// URLs of the look-aside cache, tried in this order, with the variables `{name}` (package),
+    /// `{branch}` (what was asked for, or `ref` when a commit id was), `{file}`, `{hashtype}`
+    /// (`sha512`, `sha256`, `sha1`, `md5`) and `{hash}` (hex digits). Each needs `{hash}`.
+    #[serde(default)]
+    pub lookaside: Vec<Template>,
+
+    /// Accepts files that only an MD5 digest names. MD5 proves nothing against an attacker.
+    #[serde(default)]
+    pub allow_md5: bool,
+
+    /// The largest look-aside file, in MiB.
+    #[serde(default = "default_max_file_mib")]
+    pub max_file_mib: u64,
+
+    /// Accepts a dist-git server that is reached by plain `http`: whoever sits in between can
+    /// then change what is built.
+    #[serde(default)]
+    pub insecure: bool,
+}
+
+fn default_build_host() -> String {
+    "rpmfarm".to_owned()
+}
+
+const fn default_max_file_mib() -> u64 {
+    4096
+}
+
+impl Target {
+    /// Reads and checks a target file. `file` is its name, for messages.
+    ///
+    /// # Errors
+    /// With every problem that was found, each naming the key, its value and what to do.
+    pub fn parse(file: &str, text: &str) -> Result<Self, TargetError> {
+        let target: Self = toml::from_str(text)
+            .map_err(|source| TargetError::Syntax { file: file.to_owned(), source })?;
+        check::check(file, &target)?;
+        Ok(target)
+    }
+
+    /// URL of a package's dist-git repository.
+    #[must_use]
+    pub fn git_url(&self, package: &str) -> String {
+        self.upstream.url.expand(&[("name", package)])
+    }
+
+    /// The branch, tag or commit that is built: what was asked for, else the package's, else
+    /// the target's.
+    ///
+    /// # Errors
+    /// When what was asked for cannot be a git reference.
+    pub fn git_ref(
+        &self,
+        package: &str,
+        asked: Option<&str>,
+    ) -> Result<String, crate::name::NameError> {
+        let of_package = self.packages.get(package).and_then(|p| p.git_ref.as_deref());
+        let git_ref = match asked.or(of_package) {
+            Some(git_ref) => git_ref.to_owned(),
+            None => self.upstream.git_ref.fill(&[("name", package)]),
+        };
+        name::check_git_ref(&git_ref)?;
+        Ok(git_ref)
+    }
+
+    /// The look-aside URLs of a file, in the order in which they are tried.
+    #[must_use]
+    pub fn lookaside_urls(
+        &self,
+        package: &str,
+        branch: &str,
+        file: &str,
+        checksum: &Checksum,
+    ) -> Vec<String> {
+        let values = [
+            ("name", package),
+            ("branch", branch),
+            ("file", file),
+            ("hashtype", checksum.kind.as_str()),
+            ("hash", &checksum.hex),
+        ];
+        self.upstream.lookaside.iter().map(|template| template.expand(&values)).collect()
+    }
+
+    /// The limits of a package's builds.
+    #[must_use]
+    pub fn limits_of(&self, package: &str) -> Limits {
+        self.packages
+            .get(package)
+            .map_or_else(|| self.limits.clone(), |p| p.limits.over(&self.limits))
+    }
+
+    /// The rpm macro file of a package's builds: the farm's own, the target's, the package's.
+    #[must_use]
+    pub fn macro_file(&self, package: &str) -> String {
+        macros::render(self, package)
+    }
+
+    /// The channel that builds are published to.
+    #[must_use]
+    pub fn first_channel(&self) -> &str {
+        self.channels.first().map_or("", String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests;

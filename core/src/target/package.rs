@@ -1,0 +1,52 @@
+//! What a target says of single packages.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::Limits;
+
+/// What differs for one package: `[packages.NAME]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PackageOverrides {
+    /// The branch or tag that is built when none is asked for, in place of the upstream's.
+    #[serde(rename = "ref")]
+    pub git_ref: Option<String>,
+
+    /// Limits that differ; those not named are the target's.
+    pub limits: LimitOverrides,
+
+    /// Macros in addition to the target's; one of the same name replaces it.
+    pub macros: BTreeMap<String, String>,
+}
+
+/// Single limits in place of the target's. The fields are those of [`Limits`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields of `Limits`, described there")]
+pub struct LimitOverrides {
+    pub seconds: Option<u64>,
+    pub silence_seconds: Option<u64>,
+    pub memory_mib: Option<u64>,
+    pub processes: Option<u64>,
+    pub disk_mib: Option<u64>,
+    pub log_mib: Option<u64>,
+    pub results_mib: Option<u64>,
+}
+
+impl LimitOverrides {
+    /// The limits that hold: these, and `base` for those not named.
+    #[must_use]
+    pub fn over(&self, base: &Limits) -> Limits {
+        Limits {
+            seconds: self.seconds.unwrap_or(base.seconds),
+            silence_seconds: self.silence_seconds.unwrap_or(base.silence_seconds),
+            memory_mib: self.memory_mib.unwrap_or(base.memory_mib),
+            processes: self.processes.unwrap_or(base.processes),
+            disk_mib: self.disk_mib.unwrap_or(base.disk_mib),
+            log_mib: self.log_mib.unwrap_or(base.log_mib),
+            results_mib: self.results_mib.unwrap_or(base.results_mib),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Target files that are read, and those that are refused with a reason.
+
+use super::*;
+
+const LAB: &str = r#"
+name = "lab"
+arches = ["x86_64"]
+dist = ".lab1"
+vendor = "100% lab"
+channels = ["testing", "stable"]
+signing_key = "lab"
+bootstrap = ["rpm"]
+base = ["bash", "rpm-build"]
+private_hosts = ["127.0.0.1:8080"]
+
+[upstream]
+url = "http://127.0.0.1:8080/git/{name}.git"
+ref = "lab1"
+lookaside = [
+  "http://127.0.0.1:8080/lookaside/{name}/{file}/{hashtype}/{hash}/{file}",
+  "https://sources.example.org/{branch}/{hash}",
+]
+
+[[repositories]]
+id = "lab"
+baseurl = "http://127.0.0.1:8080/repo/{arch}"
+repo_gpgcheck = true
+keys = ["lab.asc"]
+
+[macros]
+optflags = "-O2 -g"
+
+[limits]
+seconds = 600
+memory_mib = 1024
+
+[packages.hello]
+ref = "hello-1"
+limits = { seconds = 60 }
+macros = { optflags = "-O0" }
+"#;
+
+fn lab() -> Target {
+    Target::parse("lab.toml", LAB).expect("the lab's target is good")
+}
+
+/// The message for the lab's target with one line replaced.
+fn refusal(line: &str, by: &str) -> String {
+    assert!(LAB.contains(line), "{line}");
+    let error = Target::parse("lab.toml", &LAB.replacen(line, by, 1)).expect_err(by);
+    error.to_string()
+}
+
+#[test]
+fn defaults_and_overrides() {
+    let target = lab();
+    assert_eq!(target.first_channel(), "testing");
+    assert_eq!(target.build_host, "rpmfarm");
+    assert_eq!(target.git_url("gtk+"), "http://127.0.0.1:8080/git/gtk+.git");
+    assert_eq!(target.git_ref("other", None).unwrap(), "lab1");
+    assert_eq!(target.git_ref("hello", None).unwrap(), "hello-1");
+    assert_eq!(target.git_ref("hello", Some("c9s")).unwrap(), "c9s");
+    assert!(target.git_ref("hello", Some("--upload-pack=x")).is_err());
+    assert_eq!(target.limits_of("hello").seconds, 60);
+    assert_eq!(target.limits_of("hello").memory_mib, 1024);
+    assert_eq!(target.limits_of("other").seconds, 600);
+    let repository = &target.repositories[0];
+    assert!(repository.gpgcheck && repository.priority == 99);
+    assert_eq!(repository.url(Arch::X86_64), "http://127.0.0.1:8080/repo/x86_64/");
+    let key = repository.keys[0].file("/etc/farm".as_ref()).unwrap();
+    assert_eq!(key.to_str(), Some("/etc/farm/lab.asc"));
+}
+
+#[test]
+fn lookaside_urls_are_in_order() {
+    let checksum = Checksum::from_hex(&"AB".repeat(64)).unwrap();
+    let hash = "ab".repeat(64);
+    assert_eq!(
+        lab().lookaside_urls("hello", "c9", "hello 2.tar", &checksum),
+        [
+            format!(
+                "http://127.0.0.1:8080/lookaside/hello/hello%202.tar/sha512/{hash}/hello%202.tar"
+            ),
+            format!("https://sources.example.org/c9/{hash}"),
+        ]
+    );
+}
+
+#[test]
+fn macro_file_holds_each_name_once() {
+    let file = lab().macro_file("hello");
+    assert!(file.contains("\n%dist .lab1\n"), "{file}");
+    assert!(file.contains("\n%vendor 100%% lab\n"), "{file}");
+    assert!(file.contains("\n%_buildhost rpmfarm\n"), "{file}");
+    assert!(file.contains("\n%optflags -O0\n"), "{file}");
+    assert!(!file.contains("-O2"), "{file}");
+    assert!(lab().macro_file("other").contains("\n%optflags -O2 -g\n"));
+}
+
+#[test]
+fn refusals_name_file_key_value_and_remedy() {
+    let message = refusal("http://127.0.0.1:8080/git/{name}.git", "file:///srv/{name}");
+    assert_eq!(
+        message,
+        "lab.toml: upstream.url = \"file:///srv/{name}\": `file:` is not allowed; use https"
+    );
+}
+
+#[test]
+fn refusals() {
+    let git = "http://127.0.0.1:8080/git/{name}.git";
+    let lookaside = "https://sources.example.org/{branch}/{hash}";
+    let repo = "http://127.0.0.1:8080/repo/{arch}";
+    for (line, by, words) in [
+        ("name = \"lab\"", "name = \"La/b\"", "lower-case"),
+        ("name = \"lab\"", "nmae = \"lab\"", "unknown field `nmae`"),
+        ("[\"x86_64\"]", "[]", "arches = \"[]\": must not be empty"),
+        ("[\"x86_64\"]", "[\"s390x\"]", "unknown variant `s390x`"),
+        ("[\"x86_64\"]", "[\"x86_64\", \"x86_64\"]", "twice"),
+        ("\".lab1\"", "\"lab1\"", "with its dot"),
+        ("[\"testing\", \"stable\"]", "[\"testing\", \"../x\"]", "channels = \"../x\""),
+        ("base = [\"bash\"", "base = [\"bash; rm\"", "is not a package name"),
+        ("\"127.0.0.1:8080\"", "\"*.example.org\"", "no pattern"),
+        ("\"127.0.0.1:8080\"", "\"127.0.0.1:8081\"", "add it to private_hosts"),
+        (git, "ext::sh -c x {name}", "`ext:` is not allowed"),
+        (git, "https://git.example.org/x.git", "needs the variable {name}"),
+        (git, "https://git.example.org/{nmae}.git", "unknown variable {nmae}; known: {name}"),
+        (git, "https://{name}.example.org/x.git", "must not depend on a variable"),
+        (git, "https://u:p@git.example.org/{name}.git", "user name or password"),
+        (git, "http://git.example.org/{name}.git", "upstream.insecure"),
+        (git, "https://10.0.0.1/{name}.git", "private address"),
+        (git, "https://localhost/{name}.git", "private address"),
+        ("ref = \"lab1\"", "ref = \"-x\"", "is not a branch, tag or commit"),
+        (lookaside, "https://sources.example.org/{file}", "needs the variable {hash}"),
+        (lookaside, "ftp://sources.example.org/{hash}", "`ftp:`"),
+        (lookaside, "https://sources.example.org/{hash", "brace without its partner"),
+        ("id = \"lab\"", "id = \"farm\"", "own builds"),
+        ("id = \"lab\"", "id = \"a b\"", "letters, digits"),
+        (repo, "http://127.0.0.1:8080/repo/{basearch}", "known: {arch}"),
+        ("keys = [\"lab.asc\"]", "keys = []", "need a key"),
+        ("repo_gpgcheck = true", "gpgcheck = false", "insecure = true"),
+        ("keys = [\"lab.asc\"]", "keys = [\"a\"]\nprioritty = 1", "prioritty"),
+        ("optflags = \"-O2 -g\"", "dist = \".x\"", "field `dist`"),
+        ("optflags = \"-O2 -g\"", "ab = \"1\"", "no such macro name"),
+        ("optflags = \"-O2 -g\"", "\"a b c\" = \"1\"", "no such macro name"),
+        ("optflags = \"-O2 -g\"", "optflags = \"%{expand:{\"", "not closed"),
+        ("memory_mib = 1024", "memory_mib = 0", "limits.memory_mib"),
+        ("memory_mib = 1024", "memory = 1", "unknown field `memory`"),
+        ("{ seconds = 60 }", "{ seconds = 0 }", "packages.hello.limits.seconds"),
+        ("ref = \"hello-1\"", "ref = \"a..b\"", "packages.hello.ref"),
+        ("[packages.hello]", "[packages.\"../x\"]", "is not a package name"),
+    ] {
+        let message = refusal(line, by);
+        assert!(message.starts_with("lab.toml: "), "{message}");
+        assert!(message.contains(words), "{by}: {message}");
+    }
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let text = LAB.replace(".lab1", "lab1").replace("repo_gpgcheck = true", "gpgcheck = false");
+    let message = Target::parse("lab.toml", &text).expect_err("two problems").to_string();
+    assert_eq!(message.lines().count(), 2, "{message}");
+}
+
+#[test]
+fn insecure_is_allowed_when_said() {
+    for (line, by) in [
+        ("repo_gpgcheck = true", "gpgcheck = false\ninsecure = true"),
+        (
+            "http://127.0.0.1:8080/git/{name}.git\"",
+            "http://git.example.org/{name}\"\ninsecure = true",
+        ),
+    ] {
+        Target::parse("lab.toml", &LAB.replacen(line, by, 1)).expect(by);
+    }
+}
+
+#[test]
+fn survives_being_written_and_read() {
+    let text = toml::to_string(&lab()).expect("writes");
+    assert_eq!(Target::parse("again.toml", &text).expect("reads"), lab());
+}
