@@ -6,6 +6,7 @@
 
 pub mod arch;
 pub mod digest;
+pub mod distgit;
 pub mod fault;
 pub mod id;
 pub mod limits;
@@ -15,8 +16,8 @@ pub mod nevra;
 pub mod results;
 pub mod source;
 pub mod status;
-pub mod task;
 pub mod target;
+pub mod task;
 
 pub use arch::Arch;
 pub use digest::Sha256;

@@ -1,0 +1,415 @@
+//! The layout of a commit: which of its files is the spec, which are sources, which is the list.
+//!
+//! Flat (Fedora, CentOS Stream): everything at the root, the list in `sources`. Exploded (imports
+//! of SRPMs): `SPECS/`, `SOURCES/`, the list in `.NAME.metadata`.
+
+use std::collections::BTreeMap;
+
+use super::{DistgitError, ListForm, LookasideFile};
+use crate::digest::DigestKind;
+use crate::name::{check_file, shown};
+
+/// The most entries that the tree of a commit may have. The largest dist-git trees (kernel,
+/// texlive) have some thousands.
+pub const MAX_FILES: usize = 20_000;
+
+/// The most symlinks that lead to one file.
+const MAX_LINKS: usize = 8;
+
+/// One entry of the tree of a commit. Directories are not listed, only what is in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeEntry {
+    /// Its path from the root, with `/` between the parts.
+    pub path: String,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// What an entry of a tree is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file, executable or not.
+    File,
+    /// A symlink and what it says.
+    Symlink(String),
+    /// A commit of another repository.
+    Submodule,
+}
+
+/// How a commit is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayoutKind {
+    /// Everything at the root.
+    Flat,
+    /// `SPECS/` and `SOURCES/`.
+    Exploded,
+}
+
+/// A file of the commit that goes into the source bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Its plain name in the bundle.
+    pub name: String,
+    /// Where its content lies in the tree; a symlink has been followed.
+    pub path: String,
+}
+
+/// What of a commit is the source package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Which of the two it is.
+    pub kind: LayoutKind,
+    /// The spec file.
+    pub spec: Committed,
+    /// Patches and other committed sources, sorted by name.
+    pub sources: Vec<Committed>,
+    /// The list of look-aside files: its path in the tree and its form.
+    pub list: Option<(String, ListForm)>,
+}
+
+impl Layout {
+    /// Tells the layout from the entries of a tree.
+    ///
+    /// # Errors
+    /// No spec or more than one, submodules, links that lead out of the tree, names that are not
+    /// plain.
+    pub fn detect(package: &str, entries: &[TreeEntry]) -> Result<Self, DistgitError> {
+        if entries.len() > MAX_FILES {
+            return Err(DistgitError::ManyFiles(entries.len()));
+        }
+        if let Some(module) = entries.iter().find(|e| e.kind == EntryKind::Submodule) {
+            return Err(DistgitError::Submodule(shown(&module.path)));
+        }
+        let tree = Tree(entries.iter().map(|e| (e.path.as_str(), &e.kind)).collect());
+        let flat = specs(&tree, "");
+        let exploded = specs(&tree, "SPECS/");
+        let (kind, spec) = match (flat.as_slice(), exploded.as_slice()) {
+            ([], []) => return Err(DistgitError::NoSpec),
+            ([spec], []) => (LayoutKind::Flat, *spec),
+            ([], [spec]) => (LayoutKind::Exploded, *spec),
+            _ => {
+                let all = flat.into_iter().chain(exploded).map(shown).collect();
+                return Err(DistgitError::ManySpecs(all));
+            }
+        };
+        let list = find_list(&tree, package, kind)?;
+        let spec = tree.committed(spec)?.ok_or(DistgitError::NoSpec)?;
+        let sources = find_sources(&tree, kind, &spec, list.as_ref())?;
+        Ok(Self { kind, spec, sources, list })
+    }
+
+    /// Checks the look-aside files against what is committed and what the target allows.
+    ///
+    /// # Errors
+    /// When a file is there twice, or when only MD5 vouches for one and that is not allowed.
+    pub fn check_list(&self, files: &[LookasideFile], allow_md5: bool) -> Result<(), DistgitError> {
+        let list = self.list.as_ref().map_or("the list", |(path, _)| path);
+        let mut seen: BTreeMap<&str, &str> = std::iter::once(&self.spec)
+            .chain(&self.sources)
+            .map(|file| (file.name.as_str(), file.path.as_str()))
+            .collect();
+        for file in files {
+            if let Some(first) = seen.insert(&file.name, list) {
+                return Err(DistgitError::Twice {
+                    name: file.name.clone(),
+                    first: first.to_owned(),
+                    second: list.to_owned(),
+                });
+            }
+            if file.checksum.kind == DigestKind::Md5 && !allow_md5 {
+                return Err(DistgitError::Md5(file.name.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The spec files directly in a directory.
+fn specs<'a>(tree: &Tree<'a>, dir: &str) -> Vec<&'a str> {
+    tree.files_in(dir).filter(|path| path.ends_with(".spec")).collect()
+}
+
+/// The list of look-aside files: `sources`, or else the one `.NAME.metadata`.
+fn find_list(
+    tree: &Tree<'_>,
+    package: &str,
+    kind: LayoutKind,
+) -> Result<Option<(String, ListForm)>, DistgitError> {
+    if kind == LayoutKind::Flat && tree.0.contains_key("sources") {
+        return Ok(tree.committed("sources")?.map(|file| (file.path, ListForm::Sources)));
+    }
+    let own = format!(".{package}.metadata");
+    let all: Vec<_> = tree.files_in("").filter(|path| is_metadata(path)).collect();
+    let path = match all.as_slice() {
+        [] => return Ok(None),
+        [one] => *one,
+        many if many.contains(&own.as_str()) => own.as_str(),
+        many => return Err(DistgitError::ManyLists(many.iter().map(|p| shown(p)).collect())),
+    };
+    Ok(tree.committed(path)?.map(|file| (file.path, ListForm::Metadata)))
+}
+
+fn is_metadata(path: &str) -> bool {
+    path.starts_with('.') && path.ends_with(".metadata")
+}
+
+/// What is committed beside the spec. Subdirectories (tests, CI) are no sources.
+fn find_sources(
+    tree: &Tree<'_>,
+    kind: LayoutKind,
+    spec: &Committed,
+    list: Option<&(String, ListForm)>,
+) -> Result<Vec<Committed>, DistgitError> {
+    let dir = match kind {
+        LayoutKind::Flat => "",
+        LayoutKind::Exploded => "SOURCES/",
+    };
+    if let Some(EntryKind::Symlink(target)) = tree.0.get(dir.trim_end_matches('/')) {
+        return Err(DistgitError::LinkBroken { path: "SOURCES".into(), target: shown(target) });
+    }
+    let mut sources = Vec::new();
+    for path in tree.files_in(dir) {
+        let is_list = list.is_some_and(|(list, _)| list == path) || is_metadata(path);
+        let is_git = path.starts_with(".git");
+        let is_spec = kind == LayoutKind::Flat && path.ends_with(".spec");
+        if is_list || is_git || is_spec {
+            continue;
+        }
+        let Some(file) = tree.committed(path)? else { continue };
+        if file.name == spec.name {
+            return Err(DistgitError::Twice {
+                name: file.name,
+                first: spec.path.clone(),
+                second: file.path,
+            });
+        }
+        sources.push(file);
+    }
+    Ok(sources)
+}
+
+/// The entries of a commit by path.
+struct Tree<'a>(BTreeMap<&'a str, &'a EntryKind>);
+
+impl<'a> Tree<'a> {
+    /// Paths of what lies directly in a directory, which is given with its slash.
+    fn files_in(&self, dir: &str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .keys()
+            .copied()
+            .filter(move |path| path.strip_prefix(dir).is_some_and(|name| !name.contains('/')))
+    }
+
+    /// The file at a path, with its symlinks followed; nothing if that is a directory.
+    fn committed(&self, path: &str) -> Result<Option<Committed>, DistgitError> {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        check_file(name)
+            .map_err(|error| DistgitError::Name { place: "the repository".into(), error })?;
+        let mut at = path.to_owned();
+        for _ in 0..=MAX_LINKS {
+            match self.0.get(at.as_str()) {
+                Some(EntryKind::File) => {
+                    return Ok(Some(Committed { name: name.to_owned(), path: at }));
+                }
+                Some(EntryKind::Symlink(target)) => {
+                    let outside =
+                        || DistgitError::LinkOutside { path: shown(path), target: shown(target) };
+                    at = followed(&at, target).ok_or_else(outside)?;
+                }
+                _ if self.is_directory(&at) => return Ok(None),
+                _ => break,
+            }
+        }
+        let target = shown(&at);
+        Err(DistgitError::LinkBroken { path: shown(path), target })
+    }
+
+    fn is_directory(&self, path: &str) -> bool {
+        let dir = format!("{path}/");
+        path.is_empty()
+            || self.0.range(dir.as_str()..).next().is_some_and(|(p, _)| p.starts_with(&dir))
+    }
+}
+
+/// Where a symlink leads within the tree; nothing if it leads out of it.
+fn followed(link: &str, target: &str) -> Option<String> {
+    if target.is_empty() || target.starts_with('/') || target.contains('\0') {
+        return None;
+    }
+    let dir = link.rsplit_once('/').map_or("", |(dir, _)| dir);
+    let mut parts: Vec<&str> = dir.split('/').filter(|part| !part.is_empty()).collect();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::digest::Checksum;
+
+    fn file(path: &str) -> TreeEntry {
+        TreeEntry { path: path.into(), kind: EntryKind::File }
+    }
+
+    fn link(path: &str, target: &str) -> TreeEntry {
+        TreeEntry { path: path.into(), kind: EntryKind::Symlink(target.into()) }
+    }
+
+    fn detect(entries: &[TreeEntry]) -> Result<Layout, DistgitError> {
+        Layout::detect("hello", entries)
+    }
+
+    fn names(layout: &Layout) -> Vec<&str> {
+        layout.sources.iter().map(|file| file.name.as_str()).collect()
+    }
+
+    #[test]
+    fn flat() {
+        let layout = detect(&[
+            file(".gitignore"),
+            file("hello.spec"),
+            file("b.patch"),
+            file("a.patch"),
+            file("sources"),
+            file("tests/run.sh"),
+        ])
+        .unwrap();
+        assert_eq!(layout.kind, LayoutKind::Flat);
+        assert_eq!(layout.spec.path, "hello.spec");
+        assert_eq!(names(&layout), ["a.patch", "b.patch"]);
+        assert_eq!(layout.list, Some(("sources".into(), ListForm::Sources)));
+    }
+
+    #[test]
+    fn exploded() {
+        let layout = detect(&[
+            file(".hello.metadata"),
+            file("README.md"),
+            file("SOURCES/a.patch"),
+            file("SOURCES/deep/x"),
+            file("SPECS/hello.spec"),
+        ])
+        .unwrap();
+        assert_eq!(layout.kind, LayoutKind::Exploded);
+        assert_eq!(
+            layout.spec,
+            Committed { name: "hello.spec".into(), path: "SPECS/hello.spec".into() }
+        );
+        assert_eq!(names(&layout), ["a.patch"]);
+        assert_eq!(layout.list, Some((".hello.metadata".into(), ListForm::Metadata)));
+    }
+
+    #[test]
+    fn a_list_is_not_needed() {
+        assert_eq!(detect(&[file("x.spec")]).unwrap().list, None);
+        assert_eq!(detect(&[file("SPECS/x.spec")]).unwrap().list, None);
+    }
+
+    #[test]
+    fn exactly_one_spec() {
+        assert_eq!(detect(&[file("a.patch")]), Err(DistgitError::NoSpec));
+        assert_eq!(detect(&[file("deep/hello.spec")]), Err(DistgitError::NoSpec));
+        for two in
+            [["a.spec", "b.spec"], ["SPECS/a.spec", "SPECS/b.spec"], ["SPECS/a.spec", "a.spec"]]
+        {
+            let error = detect(&two.map(file)).unwrap_err();
+            assert!(matches!(&error, DistgitError::ManySpecs(all) if all.len() == 2), "{error}");
+        }
+    }
+
+    #[test]
+    fn links_stay_inside() {
+        let spec = file("SPECS/hello.spec");
+        let with = |target: &str| {
+            detect(&[
+                spec.clone(),
+                file("common/a"),
+                link("SOURCES/b", target),
+                link("loop", "loop"),
+            ])
+        };
+        assert_eq!(with("../common/a").unwrap().sources[0].path, "common/a");
+        assert_eq!(with("../common").unwrap().sources, []);
+        for outside in ["../../etc/passwd", "/etc/passwd", "../common/../../x", ""] {
+            assert!(
+                matches!(with(outside), Err(DistgitError::LinkOutside { .. })),
+                "{outside:?} {:?}",
+                with(outside)
+            );
+        }
+        for broken in ["nothing", "../loop", "b"] {
+            assert!(matches!(with(broken), Err(DistgitError::LinkBroken { .. })), "{broken}");
+        }
+        assert!(detect(&[link("hello.spec", "/etc/passwd")]).is_err());
+        assert!(detect(&[spec, link("SOURCES", "/etc")]).is_err());
+    }
+
+    #[test]
+    fn names_are_plain() {
+        for bad in ["-x", "a\nb", "a\0b"] {
+            let error = detect(&[file("hello.spec"), file(bad)]).unwrap_err();
+            assert!(matches!(error, DistgitError::Name { .. }), "{error}");
+        }
+        let module = TreeEntry { path: "dep".into(), kind: EntryKind::Submodule };
+        let error = detect(&[file("hello.spec"), module]).unwrap_err();
+        assert!(error.to_string().starts_with("dep is a submodule"), "{error}");
+    }
+
+    #[test]
+    fn lists_are_checked_against_the_tree() {
+        let layout = detect(&[file("hello.spec"), file("a.patch"), file("sources")]).unwrap();
+        let of = |name: &str, digits: usize| LookasideFile {
+            name: name.into(),
+            checksum: Checksum::from_hex(&"0".repeat(digits)).unwrap(),
+        };
+        assert_eq!(layout.check_list(&[of("x.tar", 128)], false), Ok(()));
+        assert_eq!(layout.check_list(&[of("x.tar", 32)], true), Ok(()));
+        let error = layout.check_list(&[of("x.tar", 32)], false).unwrap_err();
+        assert!(error.to_string().contains("allow_md5"), "{error}");
+        for twice in [[of("x", 64), of("x", 64)], [of("y", 64), of("a.patch", 64)]] {
+            let error = layout.check_list(&twice, false).unwrap_err();
+            assert!(matches!(error, DistgitError::Twice { .. }), "{error}");
+        }
+        assert!(layout.check_list(&[of("hello.spec", 64)], false).is_err());
+    }
+
+    fn entry() -> impl Strategy<Value = TreeEntry> {
+        let part = prop_oneof![
+            "[a-c./-]{0,4}",
+            Just("SPECS".to_owned()),
+            Just("SOURCES".to_owned()),
+            Just("x.spec".to_owned()),
+            Just("..".to_owned()),
+            any::<String>(),
+        ];
+        let path = prop::collection::vec(part, 1..4).prop_map(|parts| parts.join("/"));
+        let kind = prop_oneof![
+            4 => Just(EntryKind::File),
+            2 => path.clone().prop_map(EntryKind::Symlink),
+            1 => Just(EntryKind::Submodule),
+        ];
+        (path, kind).prop_map(|(path, kind)| TreeEntry { path, kind })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_is_plain_and_in_the_tree(entries in prop::collection::vec(entry(), 0..12)) {
+            if let Ok(layout) = detect(&entries) {
+                for file in std::iter::once(&layout.spec).chain(&layout.sources) {
+                    prop_assert!(check_file(&file.name).is_ok());
+                    prop_assert!(entries.iter().any(|e| e.path == file.path && e.kind == EntryKind::File));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Dist-git: how the sources of a package lie in git, and where the rest of them is.
+//!
+//! Owns the two layouts (told from the tree of a commit, not configured), the lists of look-aside
+//! files, and what is refused in either. It must not know how a tree is read or a file fetched.
+
+mod layout;
+mod list;
+
+pub use layout::{Committed, EntryKind, Layout, LayoutKind, MAX_FILES, TreeEntry};
+pub use list::{ListForm, LookasideFile};
+
+use crate::digest::DigestError;
+use crate::name::NameError;
+
+/// What is wrong with the sources of a package. Only its maintainer can mend it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DistgitError {
+    /// There is nothing to build.
+    #[error("no spec file: neither NAME.spec at the root nor SPECS/NAME.spec is there")]
+    NoSpec,
+    /// It is not clear what to build.
+    #[error("{} spec files ({}): a package has exactly one; remove the others", .0.len(), .0.join(", "))]
+    ManySpecs(Vec<String>),
+    /// Two lists of look-aside files.
+    #[error("{} metadata files ({}): a package has at most one; remove the others", .0.len(), .0.join(", "))]
+    ManyLists(Vec<String>),
+    /// The tree has more entries than any package has.
+    #[error("{0} files in the tree, at most {MAX_FILES} are allowed")]
+    ManyFiles(usize),
+    /// A name that cannot be a file of a source package.
+    #[error("{place}: {error}")]
+    Name {
+        /// The file or list that has it.
+        place: String,
+        /// What is wrong with it.
+        error: NameError,
+    },
+    /// Part of the sources is another repository.
+    #[error("{0} is a submodule; dist-git sources must be files of the repository itself")]
+    Submodule(String),
+    /// A symlink that would read what is not in the commit.
+    #[error("symlink {path} leads out of the repository, to {target}; commit the file itself")]
+    LinkOutside {
+        /// The symlink.
+        path: String,
+        /// Where it leads.
+        target: String,
+    },
+    /// A symlink that leads to no file.
+    #[error("symlink {path} leads to {target}, which is no file of the repository")]
+    LinkBroken {
+        /// The symlink.
+        path: String,
+        /// Where it leads.
+        target: String,
+    },
+    /// A line of the list that is of no known form.
+    #[error("{file}, line {line}: `{text}` is neither `SHA512 (FILE) = HEX` nor `HEX FILE`")]
+    Line {
+        /// `sources` or `.NAME.metadata`.
+        file: String,
+        /// Counted from 1.
+        line: usize,
+        /// What is there.
+        text: String,
+    },
+    /// A digest of the wrong length or with a letter that is not hex.
+    #[error("{file}, line {line}: {error}")]
+    Digest {
+        /// `sources` or `.NAME.metadata`.
+        file: String,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        error: DigestError,
+    },
+    /// A digest whose length is not that of the function named.
+    #[error("{file}, line {line}: a {kind} digest has {digits} hex digits, here are {found}")]
+    DigestLength {
+        /// `sources` or `.NAME.metadata`.
+        file: String,
+        /// Counted from 1.
+        line: usize,
+        /// The function named.
+        kind: &'static str,
+        /// How many digits it gives.
+        digits: usize,
+        /// How many are there.
+        found: usize,
+    },
+    /// The same file twice, so that it is not clear which one is meant.
+    #[error("{name} is there twice: {first} and {second}; remove one")]
+    Twice {
+        /// The file.
+        name: String,
+        /// Where it is.
+        first: String,
+        /// Where it is as well.
+        second: String,
+    },
+    /// A file that only MD5 vouches for.
+    #[error(
+        "{0} is named by an MD5 digest alone, which proves nothing; use SHA-512, or set \
+         upstream.allow_md5 in the target"
+    )]
+    Md5(String),
+}
