@@ -1,1 +1,19 @@
-//! placeholder
+//! A safe binding to libsolv, the solver inside dnf, as far as rpmfarm needs it.
+//!
+//! A [`Pool`] holds the packages that one architecture of a target can be built with: those of
+//! external repositories and the farm's own. [`Pool::solve`] picks the packages that fulfil a
+//! list of requirements, as dnf would with weak dependencies off, or says which requirement
+//! nobody fulfils and who has it. This crate reads files that it is given; it must not know
+//! where they come from, nor whether they may be trusted.
+
+mod excludes;
+mod ffi;
+mod pool;
+mod problem;
+mod requirement;
+mod solve;
+
+pub use pool::{Fragment, Pool, PoolError, Repository};
+pub use problem::{Missing, RequiredBy, Unsolvable};
+pub use requirement::MalformedRequirement;
+pub use solve::{Package, PackageId, Request, Solution, SolveError};

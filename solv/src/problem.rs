@@ -1,0 +1,108 @@
+//! Why a request cannot be fulfilled, as data: who requires what nobody provides, and what
+//! conflicts.
+
+use std::fmt;
+
+use rpmfarm_core::Nevra;
+
+use crate::Pool;
+use crate::ffi::{Id, Rule, RuleKind};
+
+/// Who has a requirement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequiredBy {
+    /// The request itself.
+    Request,
+    /// A package that the request leads to.
+    Package(Nevra),
+}
+
+impl fmt::Display for RequiredBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request => f.write_str("the build"),
+            Self::Package(nevra) => nevra.fmt(f),
+        }
+    }
+}
+
+/// A requirement that nobody provides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// What is required.
+    pub requirement: String,
+    /// By whom.
+    pub by: RequiredBy,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nothing provides `{}`, required by {}", self.requirement, self.by)
+    }
+}
+
+/// A request that cannot be fulfilled. Its text is one line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.line())]
+pub struct Unsolvable {
+    /// Every requirement that nobody provides.
+    pub missing: Vec<Missing>,
+    /// What conflicts, one sentence each.
+    pub conflicts: Vec<String>,
+    /// All that takes part, in the solver's words: the chains that lead to the above.
+    pub details: Vec<String>,
+}
+
+impl Unsolvable {
+    fn line(&self) -> String {
+        let mut parts: Vec<_> = self.missing.iter().map(Missing::to_string).collect();
+        parts.extend(self.conflicts.iter().cloned());
+        if parts.is_empty() {
+            parts.clone_from(&self.details);
+        }
+        parts.join("; ")
+    }
+
+    /// Sorts out the rules of all problems.
+    pub(crate) fn from_problems(pool: &mut Pool, problems: &[Vec<Rule>]) -> Self {
+        let mut found = Self::default();
+        for rule in problems.iter().flatten() {
+            push_new(&mut found.details, rule.text.clone());
+            match rule.kind {
+                RuleKind::JobNothingProvides { dep } => {
+                    let requirement = pool.raw.dependency_text(dep);
+                    push_new(&mut found.missing, Missing { requirement, by: RequiredBy::Request });
+                }
+                RuleKind::NothingProvides { package, dep } => {
+                    found.add_missing_of(pool, package, dep);
+                }
+                RuleKind::Conflict => push_new(&mut found.conflicts, rule.text.clone()),
+                RuleKind::Requires | RuleKind::Job => {}
+            }
+        }
+        found
+    }
+
+    /// The solver stops at the first requirement of a package that nobody provides; whoever
+    /// repairs it wants to know all of them.
+    fn add_missing_of(&mut self, pool: &mut Pool, package: Id, dep: Id) {
+        let Some(nevra) = pool.nevra(package) else { return };
+        let mut lacking = vec![dep];
+        for dep in pool.raw.requires(package) {
+            if !lacking.contains(&dep) && pool.is_missing(dep) {
+                lacking.push(dep);
+            }
+        }
+        for dep in lacking {
+            let requirement = pool.raw.dependency_text(dep);
+            let by = RequiredBy::Package(nevra.clone());
+            push_new(&mut self.missing, Missing { requirement, by });
+        }
+    }
+}
+
+fn push_new<T: PartialEq>(list: &mut Vec<T>, item: T) {
+    if !list.contains(&item) {
+        list.push(item);
+    }
+}

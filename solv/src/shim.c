@@ -1,0 +1,67 @@
+/*
+ * What libsolv's headers have only as struct fields, macros and inline functions, as functions
+ * and constants that can be linked to. With this the Rust side mirrors no struct but Queue.
+ */
+#include <solv/pool.h>
+#include <solv/repo.h>
+#include <solv/selection.h>
+#include <solv/solvable.h>
+#include <solv/solver.h>
+
+const Id farm_key_name = SOLVABLE_NAME;
+const Id farm_key_evr = SOLVABLE_EVR;
+const Id farm_key_arch = SOLVABLE_ARCH;
+const Id farm_key_checksum = SOLVABLE_CHECKSUM;
+const Id farm_key_size = SOLVABLE_DOWNLOADSIZE;
+const Id farm_key_source_name = SOLVABLE_SOURCENAME;
+const Id farm_key_requires = SOLVABLE_REQUIRES;
+const Id farm_marker_prereq = SOLVABLE_PREREQMARKER;
+
+const int farm_disttype_rpm = DISTTYPE_RPM;
+const int farm_extend_solvables = REPO_EXTEND_SOLVABLES;
+const int farm_select_files = SELECTION_FILELIST | SELECTION_FLAT;
+
+const int farm_job_install_package = SOLVER_INSTALL | SOLVER_SOLVABLE;
+const int farm_job_install_provider = SOLVER_INSTALL | SOLVER_SOLVABLE_PROVIDES;
+const int farm_job_forbid_provider = SOLVER_ERASE | SOLVER_SOLVABLE_PROVIDES;
+const int farm_select_provider = SOLVER_SOLVABLE_PROVIDES;
+
+const int farm_flag_ignore_recommended = SOLVER_FLAG_IGNORE_RECOMMENDED;
+const int farm_flag_best_obey_policy = SOLVER_FLAG_BEST_OBEY_POLICY;
+const int farm_flag_yum_obsoletes = SOLVER_FLAG_YUM_OBSOLETES;
+const int farm_flag_urpm_reorder = SOLVER_FLAG_URPM_REORDER;
+
+const int farm_rule_nothing_provides = SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP;
+const int farm_rule_requires = SOLVER_RULE_PKG_REQUIRES;
+const int farm_rule_job = SOLVER_RULE_JOB;
+const int farm_rule_job_nothing_provides = SOLVER_RULE_JOB_NOTHING_PROVIDES_DEP;
+const int farm_rule_job_unknown_package = SOLVER_RULE_JOB_UNKNOWN_PACKAGE;
+
+/* The repository of a package, or NULL when there is no such package (any more). */
+Repo *farm_repo_of(const Pool *pool, Id id)
+{
+	if (id <= SYSTEMSOLVABLE || id >= pool->nsolvables)
+		return NULL;
+	return pool->solvables[id].repo;
+}
+
+/* The ids of all packages are below this. */
+Id farm_end(const Pool *pool)
+{
+	return pool->nsolvables;
+}
+
+const char *farm_location(Pool *pool, Id id)
+{
+	return solvable_lookup_location(pool_id2solvable(pool, id), NULL);
+}
+
+void farm_set_priority(Repo *repo, int priority)
+{
+	repo->priority = priority;
+}
+
+int farm_count(const Repo *repo)
+{
+	return repo->nsolvables;
+}

@@ -1,0 +1,191 @@
+//! Solving: from requirements to the packages that fulfil them.
+
+use rpmfarm_core::{Nevra, Sha256};
+
+use crate::ffi::{Id, Job, Key};
+use crate::requirement::{self, Requirement};
+use crate::{MalformedRequirement, Pool, PoolError, Unsolvable};
+
+/// Names a package in one state of one pool: of no use once packages are added or removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PackageId {
+    stamp: u64,
+    id: Id,
+}
+
+/// What is wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Request<'a> {
+    /// Requirements as specs write them: `name`, `name >= 1`, `pkgconfig(x)`, paths, rich ones.
+    pub install: Vec<&'a str>,
+    /// What must not be installed, written the same way (but not rich).
+    pub forbid: Vec<&'a str>,
+    /// Packages of an earlier solution that must be in this one too.
+    pub pinned: Vec<PackageId>,
+}
+
+/// A package of a solution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// To pin it.
+    pub id: PackageId,
+    /// Its full name.
+    pub nevra: Nevra,
+    /// SHA-256 of its file.
+    pub digest: Sha256,
+    /// Size of its file in bytes.
+    pub size: u64,
+    /// Where its file lies, relative to the repository. As the metadata say: not checked.
+    pub location: String,
+    /// Id of its repository.
+    pub repository: String,
+    /// Name of the source package that it was built from; empty where the metadata do not say.
+    pub source: String,
+}
+
+/// The packages that fulfil a request, pinned ones included, sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Solution {
+    /// All of them.
+    pub packages: Vec<Package>,
+}
+
+/// Why there is no solution.
+#[derive(Debug, thiserror::Error)]
+pub enum SolveError {
+    /// The request cannot be fulfilled.
+    #[error(transparent)]
+    Unsolvable(#[from] Unsolvable),
+    /// A requirement is none.
+    #[error(transparent)]
+    Malformed(#[from] MalformedRequirement),
+    /// Metadata that are needed cannot be read.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// A pinned package is of another state of the pool.
+    #[error("a pinned package is of an earlier state of the pool: solve for it again")]
+    StalePin,
+    /// Metadata lack what a lock needs.
+    #[error(
+        "repository `{repository}` says no SHA-256 checksum or no size for {package}: it must be made with createrepo_c --checksum sha256"
+    )]
+    NoDigest {
+        /// The package.
+        package: String,
+        /// Its repository.
+        repository: String,
+    },
+}
+
+impl Pool {
+    /// Picks the packages that fulfil a request, as dnf would with weak dependencies off, into
+    /// an empty root.
+    ///
+    /// # Errors
+    /// [`SolveError::Unsolvable`] with all that is missing or in conflict; or what is wrong
+    /// with the request or the metadata.
+    pub fn solve(&mut self, request: &Request<'_>) -> Result<Solution, SolveError> {
+        self.prepare()?;
+        let texts = || request.install.iter().chain(&request.forbid);
+        for text in texts() {
+            Requirement::parse(text)?;
+        }
+        let paths: Vec<&str> = texts().flat_map(|text| requirement::paths(text)).collect();
+        if self.lacks_filelists() && !paths.iter().all(|path| requirement::in_primary(path)) {
+            self.read_filelists()?;
+            self.prepare()?;
+        }
+        for path in paths {
+            self.find_owners(path);
+        }
+        let jobs = self.jobs(request)?;
+        match self.raw.solve(&jobs) {
+            Ok(ids) => self.solution(&ids),
+            Err(problems) => Err(Unsolvable::from_problems(self, &problems).into()),
+        }
+    }
+
+    /// Whether nothing fulfils a dependency. Rich ones are never said to be missing: they can
+    /// be fulfilled by an absence.
+    pub(crate) fn is_missing(&mut self, dep: Id) -> bool {
+        let text = self.raw.dependency_text(dep);
+        !text.starts_with('(') && !text.starts_with("rpmlib(") && self.raw.providers(dep).is_empty()
+    }
+
+    /// libsolv looks up only those paths in file lists that some package requires; those of a
+    /// request are looked up here.
+    fn find_owners(&mut self, path: &str) {
+        let dep = self.raw.dependency(path);
+        if !self.known_paths.insert(dep) {
+            return;
+        }
+        let mut providers = self.raw.providers(dep);
+        let known = providers.len();
+        for owner in self.raw.owners(path) {
+            if !providers.contains(&owner) {
+                providers.push(owner);
+            }
+        }
+        if providers.len() > known {
+            // In the order of ids, as libsolv keeps them.
+            providers.sort_unstable();
+            self.raw.set_providers(dep, &providers);
+        }
+    }
+
+    fn jobs(&mut self, request: &Request<'_>) -> Result<Vec<Job>, SolveError> {
+        let mut jobs = Vec::new();
+        for pin in &request.pinned {
+            if pin.stamp != self.stamp() || self.raw.repo_of(pin.id).is_none() {
+                return Err(SolveError::StalePin);
+            }
+            jobs.push(Job::Package(pin.id));
+        }
+        for text in &request.install {
+            jobs.push(Job::Provider(self.dependency(text)?));
+        }
+        for text in &request.forbid {
+            jobs.push(Job::Forbid(self.dependency(text)?));
+        }
+        Ok(jobs)
+    }
+
+    fn dependency(&mut self, text: &str) -> Result<Id, MalformedRequirement> {
+        match Requirement::parse(text)? {
+            Requirement::Plain(name) => Ok(self.raw.dependency(name)),
+            Requirement::Versioned { name, relation, evr } => {
+                Ok(self.raw.versioned_dependency(name, relation.0, evr))
+            }
+            Requirement::Rich(rich) => self
+                .raw
+                .rich_dependency(rich)
+                .ok_or_else(|| MalformedRequirement(rpmfarm_core::name::shown(text))),
+        }
+    }
+
+    fn solution(&mut self, ids: &[Id]) -> Result<Solution, SolveError> {
+        let mut packages = ids.iter().map(|id| self.package(*id)).collect::<Result<Vec<_>, _>>()?;
+        packages
+            .sort_by(|a, b| (&a.nevra.name, &a.nevra.arch).cmp(&(&b.nevra.name, &b.nevra.arch)));
+        Ok(Solution { packages })
+    }
+
+    fn package(&mut self, id: Id) -> Result<Package, SolveError> {
+        let repository = self.repository_of(id).unwrap_or_default().to_owned();
+        let nevra = self.nevra(id);
+        let digest = self.raw.checksum(id).and_then(|hex| hex.parse().ok());
+        let (Some(nevra), Some(digest), Some(size)) = (nevra, digest, self.raw.size(id)) else {
+            let name = self.raw.string(id, Key::Name).unwrap_or_default();
+            return Err(SolveError::NoDigest { package: name, repository });
+        };
+        Ok(Package {
+            id: PackageId { stamp: self.stamp(), id },
+            nevra,
+            digest,
+            size,
+            location: self.raw.location(id).unwrap_or_default(),
+            repository,
+            source: self.raw.string(id, Key::SourceName).unwrap_or_default(),
+        })
+    }
+}

@@ -1,0 +1,290 @@
+//! The solver against real metadata, with dnf as the judge of what it picks.
+
+#![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use common::{dnf, fragments, metadata, pool, repository, solve};
+use rpmfarm_core::Arch;
+use rpmfarm_solv::{Missing, Pool, Repository, Request, RequiredBy, SolveError};
+
+/// One package that is only its name and its dependencies.
+fn package(name: &str, version: &str, dependencies: &[&str]) -> String {
+    with_files(name, version, dependencies, &[])
+}
+
+fn with_files(name: &str, version: &str, dependencies: &[&str], files: &[&str]) -> String {
+    format!(
+        "%package -n {name}\nVersion: {version}\nSummary: s\n{}\n%description -n {name}\nd\n%files -n {name}\n{}\n",
+        dependencies.join("\n"),
+        files.join("\n")
+    )
+}
+
+fn spec(packages: &[String], files: &[&str]) -> String {
+    let install: String = files
+        .iter()
+        .map(|file| {
+            format!("mkdir -p $(dirname %{{buildroot}}{file})\necho > %{{buildroot}}{file}\n")
+        })
+        .collect();
+    format!(
+        "Name: set\nVersion: 1\nRelease: 1\nSummary: s\nLicense: MIT\nBuildArch: noarch\nAutoReqProv: no\n%description\nd\n{}\n%install\n{install}\n",
+        packages.concat()
+    )
+}
+
+struct Repositories {
+    _dir: tempfile::TempDir,
+    upstream: PathBuf,
+    farm: PathBuf,
+}
+
+/// Two repositories that all tests read.
+static REPOSITORIES: LazyLock<Repositories> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().unwrap();
+    let (upstream, farm) = (dir.path().join("upstream"), dir.path().join("farm"));
+    let packages = [
+        package(
+            "app",
+            "1.0",
+            &[
+                "Requires: lib >= 2",
+                "Requires: (plugin-x if feature-x)",
+                "Requires: (plugin-y if feature-y)",
+                "Requires: (one or two)",
+                "Requires: /usr/share/table/data",
+                "Requires: /usr/bin/tool",
+                "Recommends: weak",
+            ],
+        ),
+        package("lib", "3.0", &["Provides: pkgconfig(lib) = 3.0"]),
+        package("feature-x", "1", &[]),
+        package("feature-y", "1", &[]),
+        package("plugin-x", "1", &[]),
+        package("plugin-y", "1", &[]),
+        package("one", "1", &[]),
+        package("two", "1", &["Epoch: 2"]),
+        package("weak", "1", &[]),
+        with_files("table", "1", &[], &["/usr/share/table/data", "/usr/share/table/other"]),
+        with_files("tool", "1", &[], &["/usr/bin/tool"]),
+        package("enemy", "1", &["Conflicts: app"]),
+        package("successor", "9", &["Obsoletes: predecessor < 9", "Provides: predecessor = 9"]),
+        package("predecessor", "1", &[]),
+        package("broken", "1", &["Requires: nowhere >= 4", "Requires: /usr/share/nowhere"]),
+        package("needs-broken", "1", &["Requires: broken"]),
+        package("needs-new-lib", "1", &["Requires: lib >= 3"]),
+    ];
+    let files = ["/usr/share/table/data", "/usr/share/table/other", "/usr/bin/tool"];
+    repository(&upstream, &spec(&packages, &files));
+    repository(&farm, &spec(&[package("lib", "2.5", &["Provides: pkgconfig(lib) = 2.5"])], &[]));
+    Repositories { _dir: dir, upstream, farm }
+});
+
+fn both() -> [(&'static Path, i32); 2] {
+    [(&REPOSITORIES.upstream, 99), (&REPOSITORIES.farm, 10)]
+}
+
+#[test]
+fn picks_what_dnf_picks() {
+    let mut pool = pool(&both());
+    for install in [
+        &["app"][..],
+        &["app", "feature-x"],
+        &["app", "two", "feature-y", "feature-x"],
+        &["/usr/share/table/other"],
+        &["pkgconfig(lib)", "/usr/bin/tool"],
+        &["lib >= 3"],
+        &["needs-new-lib"],
+        &["predecessor"],
+        &["app", "weak"],
+    ] {
+        let expected = dnf(&both(), install).unwrap_or_else(|e| panic!("{install:?}: {e}"));
+        assert_eq!(solve(&mut pool, install), Ok(expected), "{install:?}");
+    }
+    for install in
+        [&["app", "enemy"][..], &["needs-broken"], &["no-such-package"], &["/usr/share/nowhere"]]
+    {
+        assert!(dnf(&both(), install).is_err(), "{install:?}");
+        assert!(solve(&mut pool, install).is_err(), "{install:?}");
+    }
+}
+
+#[test]
+fn the_repository_with_priority_wins_over_a_higher_version() {
+    let chosen = |repositories: &[(&Path, i32)]| solve(&mut pool(repositories), &["lib"]).unwrap();
+    let [upstream, farm] = both();
+    assert!(chosen(&[upstream, farm]).contains("lib-2.5-1.noarch"));
+    assert!(chosen(&[upstream, (farm.0, 99)]).contains("lib-3.0-1.noarch"));
+}
+
+#[test]
+fn rich_requirements_of_the_request_itself() {
+    let mut pool = pool(&both());
+    let got = solve(&mut pool, &["(plugin-x if feature-x)", "feature-x"]).unwrap();
+    assert!(got.contains("plugin-x-1-1.noarch"));
+    let got = solve(&mut pool, &["(plugin-x if feature-x)", "feature-y"]).unwrap();
+    assert!(!got.contains("plugin-x-1-1.noarch"));
+    let got = solve(&mut pool, &["(/usr/share/table/other or no-such-package)"]).unwrap();
+    assert!(got.contains("table-1-1.noarch"));
+    let error = solve(&mut pool, &["(no-such or neither-this)"]).unwrap_err();
+    assert!(error.contains("no-such") && error.contains("neither-this"), "{error}");
+    let error = solve(&mut pool, &["(a if"]).unwrap_err();
+    assert!(error.contains("`(a if` is not a requirement"), "{error}");
+}
+
+#[test]
+fn everything_that_is_missing_is_named_with_who_requires_it() {
+    let mut pool = pool(&both());
+    let request =
+        Request { install: vec!["needs-broken", "absent >= 2", "app"], ..Default::default() };
+    let Err(SolveError::Unsolvable(found)) = pool.solve(&request) else { panic!("solved") };
+    let by = RequiredBy::Package("broken-1-1.noarch".parse().unwrap());
+    for missing in [
+        Missing { requirement: "nowhere >= 4".into(), by: by.clone() },
+        Missing { requirement: "/usr/share/nowhere".into(), by },
+        Missing { requirement: "absent >= 2".into(), by: RequiredBy::Request },
+    ] {
+        assert!(found.missing.contains(&missing), "{missing:?} not in {found:?}");
+    }
+    assert_eq!(found.missing.len(), 3, "{found:?}");
+    let line = found.to_string();
+    assert!(line.contains("nothing provides `absent >= 2`, required by the build"), "{line}");
+    assert!(!line.contains('\n'), "{line}");
+    let chain = "requires broken, but none of the providers can be installed";
+    assert!(found.details.iter().any(|text| text.contains(chain)), "{found:?}");
+}
+
+#[test]
+fn conflicts_are_said_in_words() {
+    let mut pool = pool(&both());
+    let request = Request { install: vec!["app", "enemy"], ..Default::default() };
+    let Err(SolveError::Unsolvable(found)) = pool.solve(&request) else { panic!("solved") };
+    assert!(found.missing.is_empty(), "{found:?}");
+    let words = "package enemy-1-1.noarch conflicts with app";
+    assert!(found.conflicts.iter().any(|text| text.contains(words)), "{found:?}");
+
+    let request = Request { install: vec!["app"], forbid: vec!["lib"], ..Default::default() };
+    assert!(matches!(pool.solve(&request), Err(SolveError::Unsolvable(_))));
+}
+
+#[test]
+fn pinned_packages_stay_and_pins_do_not_outlive_the_pool() {
+    let mut pool = pool(&both());
+    let solution = |pool: &mut Pool, install: Vec<&'static str>, pinned| {
+        pool.solve(&Request { install, pinned, forbid: vec![] })
+    };
+    let base = solution(&mut pool, vec!["lib", "two"], vec![]).unwrap();
+    let pins: Vec<_> = base.packages.iter().map(|p| p.id).collect();
+    let all = solution(&mut pool, vec!["app"], pins.clone()).unwrap();
+    for package in &base.packages {
+        assert!(all.packages.contains(package));
+    }
+    assert!(!all.packages.iter().any(|p| p.nevra.name == "one"), "`two` was there already");
+    // The pinned library is too old, and there cannot be two.
+    let error = solution(&mut pool, vec!["needs-new-lib"], pins.clone()).unwrap_err();
+    assert!(matches!(error, SolveError::Unsolvable(_)), "{error}");
+
+    pool.add_repository(Repository { id: "own".into(), ..Default::default() }).unwrap();
+    pool.add_packages("own", &fragments(&REPOSITORIES.farm)).unwrap();
+    let error = solution(&mut pool, vec!["app"], pins).unwrap_err();
+    assert!(matches!(error, SolveError::StalePin), "{error}");
+}
+
+#[test]
+fn own_packages_come_go_and_are_replaced() {
+    let mut pool = pool(&[(&REPOSITORIES.farm, 99)]);
+    pool.add_repository(Repository { id: "own".into(), priority: 1, excludes: vec![] }).unwrap();
+    assert!(solve(&mut pool, &["/usr/share/table/other"]).is_err());
+    let fragments = fragments(&REPOSITORIES.upstream);
+    let count = pool.len();
+    pool.add_packages("own", &fragments).unwrap();
+    assert_eq!(pool.len(), count + fragments.len());
+    let got = solve(&mut pool, &["/usr/share/table/other", "app"]).unwrap();
+    assert!(got.contains("table-1-1.noarch") && got.contains("lib-3.0-1.noarch"), "{got:?}");
+
+    pool.add_packages("own", &fragments).unwrap();
+    assert_eq!(pool.len(), count + fragments.len(), "replaced, not doubled");
+    assert_eq!(solve(&mut pool, &["/usr/share/table/other", "app"]), Ok(got));
+
+    let nevra = "table-1-1.noarch".parse().unwrap();
+    pool.remove_packages("own", &[nevra]).unwrap();
+    let error = solve(&mut pool, &["app"]).unwrap_err();
+    let missing = "nothing provides `/usr/share/table/data`, required by app-1.0-1.noarch";
+    assert!(error.contains(missing), "{error}");
+}
+
+#[test]
+fn a_malformed_fragment_adds_nothing() {
+    let mut pool = pool(&[(&REPOSITORIES.farm, 99)]);
+    pool.add_repository(Repository { id: "own".into(), ..Default::default() }).unwrap();
+    let count = pool.len();
+    let mut fragments = fragments(&REPOSITORIES.upstream);
+    fragments[3].primary.truncate(100);
+    let error = pool.add_packages("own", &fragments).unwrap_err().to_string();
+    assert!(error.contains("repository `own`: malformed"), "{error}");
+    assert_eq!(pool.len(), count);
+    assert!(solve(&mut pool, &["lib"]).is_ok());
+    assert!(pool.add_packages("none", &fragments).is_err());
+}
+
+#[test]
+fn solutions_carry_what_a_lock_needs() {
+    let mut pool = pool(&both());
+    let request = Request { install: vec!["two", "lib"], ..Default::default() };
+    let solution = pool.solve(&request).unwrap();
+    let names: Vec<_> = solution.packages.iter().map(|p| p.nevra.to_string()).collect();
+    assert_eq!(names, ["lib-2.5-1.noarch", "two-2:1-1.noarch"]);
+    for package in &solution.packages {
+        let dir = match package.repository.as_str() {
+            "farm" => &REPOSITORIES.farm,
+            "upstream" => &REPOSITORIES.upstream,
+            other => panic!("{other}"),
+        };
+        let bytes = std::fs::read(dir.join(&package.location)).unwrap();
+        assert_eq!(package.size, bytes.len() as u64);
+        assert_eq!(package.digest, rpmfarm_core::Sha256::of(&bytes));
+        assert_eq!(package.source, "set");
+    }
+}
+
+#[test]
+fn excluded_packages_are_not_there() {
+    let dir = &REPOSITORIES.upstream;
+    let mut pool = Pool::new(Arch::X86_64);
+    let excludes = vec!["plugin-*".to_owned(), "one.noarch".to_owned()];
+    let about = Repository { id: "upstream".into(), priority: 99, excludes };
+    pool.load_repository(about, &metadata(dir, "primary"), Some(&metadata(dir, "filelists")))
+        .unwrap();
+    assert!(solve(&mut pool, &["plugin-x"]).is_err());
+    assert!(solve(&mut pool, &["app"]).unwrap().contains("two-2:1-1.noarch"));
+    assert!(solve(&mut pool, &["app", "feature-x"]).is_err());
+}
+
+#[test]
+fn other_architectures_and_broken_files_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = common::run(
+        std::process::Command::new("gzip")
+            .arg("-dc")
+            .arg(metadata(&REPOSITORIES.upstream, "primary")),
+    );
+    let primary = dir.path().join("primary.xml");
+    std::fs::write(&primary, plain.replace("<arch>noarch</arch>", "<arch>ppc64le</arch>")).unwrap();
+    let about = |id: &str| Repository { id: id.into(), ..Default::default() };
+    let mut pool = Pool::new(Arch::X86_64);
+    pool.load_repository(about("ppc"), &primary, None).unwrap();
+    assert!(solve(&mut pool, &["lib"]).is_err());
+
+    std::fs::write(&primary, &plain[..plain.len() / 2]).unwrap();
+    let count = pool.len();
+    let error = pool.load_repository(about("torn"), &primary, None).unwrap_err().to_string();
+    assert!(error.contains("repository `torn`: cannot read"), "{error}");
+    assert_eq!(pool.len(), count);
+    let error = pool.load_repository(about("gone"), &dir.path().join("x.xml"), None).unwrap_err();
+    assert!(error.to_string().contains("No such file"), "{error}");
+    assert!(pool.load_repository(about("ppc"), &primary, None).is_err());
+}
