@@ -1,1 +1,32 @@
-//! placeholder
+//! RPM files as artifacts: what they hold, whether they are whole, unpacking them, and their
+//! header signatures.
+//!
+//! Owns everything that looks inside an `.rpm`. A file is streamed, only its headers are ever in
+//! memory, and nothing in it is trusted. It must not know of targets, builds or stores.
+
+mod archive;
+mod blob;
+mod certs;
+mod digests;
+mod error;
+mod facts;
+mod files;
+mod headers;
+mod inspect;
+mod payload;
+mod root;
+mod sign;
+mod unpack;
+mod verify;
+
+pub use certs::Certs;
+pub use error::Error;
+pub use facts::{nevra, payload_digest};
+pub use headers::{Headers, MAX_HEADER};
+pub use inspect::{Inspected, check_contents, inspect};
+pub use sign::{header_to_sign, splice_signature};
+pub use unpack::{Ownership, Unpacked, unpack};
+pub use verify::{Verified, verify_detached, verify_signature};
+
+/// What this crate's functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

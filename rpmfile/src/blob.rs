@@ -1,0 +1,128 @@
+//! The frame of one header (lib/header.c of rpm calls it a blob): its sizes, and that every entry
+//! lies inside it. Checked before the parser of the `rpm` crate sees it, because that one believes
+//! counts and offsets. Must not know what any tag means, but for the region.
+//!
+//! Format: 8 bytes of magic, entry count, data size, entries of 16 bytes (tag, type, offset,
+//! count), data; all big-endian.
+
+use crate::{Error, Result};
+
+/// Bytes of the intro: magic, version, reserved, two counts.
+pub(crate) const INTRO: usize = 16;
+const ENTRY: usize = 16;
+const MAGIC: [u8; 8] = [0x8e, 0xad, 0xe8, 0x01, 0, 0, 0, 0];
+/// rpm's own limit (`HEADER_TAGS_MAX`).
+const MAX_ENTRIES: u32 = 0xffff;
+/// `RPMTAG_HEADERIMMUTABLE`: what a header's digest and signature cover.
+const REGION: u32 = 63;
+const BIN: u32 = 7;
+
+/// Which header is looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind {
+    /// For messages.
+    pub(crate) place: &'static str,
+    /// Largest size of entries and data together, in bytes.
+    pub(crate) limit: u64,
+}
+
+/// Bytes that follow the intro, as the intro claims them.
+pub(crate) fn body_len(intro: &[u8; INTRO], kind: Kind) -> Result<usize> {
+    let malformed = |reason: String| Error::Malformed { place: kind.place, reason };
+    if intro[..8] != MAGIC {
+        return Err(malformed("no header magic".into()));
+    }
+    let (entries, data) = (word(intro, 8), word(intro, 12));
+    if entries > MAX_ENTRIES {
+        return Err(malformed(format!("{entries} entries, more than {MAX_ENTRIES}")));
+    }
+    let size = u64::from(entries) * ENTRY as u64 + u64::from(data);
+    if size > kind.limit {
+        return Err(Error::TooLarge { place: kind.place, size, limit: kind.limit });
+    }
+    usize::try_from(size).map_err(|error| malformed(error.to_string()))
+}
+
+/// Checks that every entry of a whole blob lies within its data and overlaps no other.
+pub(crate) fn check_entries(blob: &[u8], kind: Kind) -> Result<()> {
+    let (index, data) = split(blob);
+    let mut end = 0;
+    for (number, entry) in index.chunks_exact(ENTRY).enumerate() {
+        let malformed = |reason: &str| Error::Malformed {
+            place: kind.place,
+            reason: format!("entry {number} (tag {}): {reason}", word(entry, 0)),
+        };
+        let offset = word(entry, 8) as usize;
+        let content = data.get(offset..).ok_or_else(|| malformed("offset beyond the data"))?;
+        let len = content_len(word(entry, 4), word(entry, 12) as usize, content)
+            .ok_or_else(|| malformed("content of an unknown type, or beyond the data"))?;
+        // The region tag comes first and points to the last of the data.
+        if number == 0 && offset + len == data.len() {
+            continue;
+        }
+        if offset < end {
+            return Err(malformed("overlaps the one before"));
+        }
+        end = offset + len;
+    }
+    Ok(())
+}
+
+/// Checks that the immutable region is the whole header: what is outside of it would be covered
+/// by no digest and no signature.
+pub(crate) fn check_region(blob: &[u8], kind: Kind) -> Result<()> {
+    let (index, data) = split(blob);
+    let whole = || -> Option<bool> {
+        let entry = index.get(..ENTRY)?;
+        let offset = word(entry, 8) as usize;
+        let trailer = data.get(offset..)?;
+        let covers = u32::try_from(index.len()).ok()?.wrapping_neg();
+        Some(
+            word(entry, 0) == REGION
+                && word(entry, 4) == BIN
+                && word(entry, 12) as usize == ENTRY
+                && trailer.len() == ENTRY
+                && word(trailer, 0) == REGION
+                && word(trailer, 4) == BIN
+                && word(trailer, 8) == covers
+                && word(trailer, 12) as usize == ENTRY,
+        )
+    };
+    if whole() == Some(true) {
+        return Ok(());
+    }
+    let reason = "its immutable region is not the whole header".to_owned();
+    Err(Error::Malformed { place: kind.place, reason })
+}
+
+/// Index and data of a blob whose length is what its intro claims.
+fn split(blob: &[u8]) -> (&[u8], &[u8]) {
+    blob[INTRO..].split_at(word(blob, 8) as usize * ENTRY)
+}
+
+/// Bytes that `count` items of a type take at the start of `content`, when they are all there.
+fn content_len(kind: u32, count: usize, content: &[u8]) -> Option<usize> {
+    let fixed = |size: usize| count.checked_mul(size).filter(|len| *len <= content.len());
+    match kind {
+        0 => Some(0),
+        1 | 2 | BIN => fixed(1),
+        3 => fixed(2),
+        4 => fixed(4),
+        5 => fixed(8),
+        6 if count != 1 => None,
+        6 | 8 | 9 => strings_len(count, content),
+        _ => None,
+    }
+}
+
+fn strings_len(count: usize, content: &[u8]) -> Option<usize> {
+    let mut len = 0;
+    for _ in 0..count {
+        len += content[len..].iter().position(|byte| *byte == 0)? + 1;
+    }
+    Some(len)
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}

@@ -1,0 +1,91 @@
+//! What a main header says of its package, checked before it becomes a name or a path.
+
+use rpm::{IndexTag, PackageMetadata};
+use rpmfarm_core::{Evr, Nevra, Sha256, name};
+
+use crate::{Error, Result};
+
+/// `PGPHASHALGO_SHA256`, as `PAYLOADDIGESTALGO` has it.
+const SHA256: u32 = 8;
+
+/// Name, epoch, version, release and architecture. The architecture of a source package is `src`
+/// (`nosrc` when the package leaves sources out), whatever its header says.
+///
+/// # Errors
+/// When a part is missing, or has characters that no package name has.
+pub fn nevra(metadata: &PackageMetadata) -> Result<Nevra> {
+    let text = |tag: IndexTag, label: &'static str| {
+        let value = metadata.header.get_entry_data_as_string(tag);
+        value.map_err(|error| Error::tag(label, error))
+    };
+    let package = text(IndexTag::RPMTAG_NAME, "NAME")?;
+    name::check_package(package).map_err(|error| Error::tag("NAME", error))?;
+    let version = checked(text(IndexTag::RPMTAG_VERSION, "VERSION")?, "VERSION", "._+~^")?;
+    let release = checked(text(IndexTag::RPMTAG_RELEASE, "RELEASE")?, "RELEASE", "._+~^")?;
+    let arch = match source_arch(metadata) {
+        Some(arch) => arch,
+        None => checked(text(IndexTag::RPMTAG_ARCH, "ARCH")?, "ARCH", "_")?,
+    };
+    Ok(Nevra::new(package, Evr::new(epoch(metadata)?, version, release), arch))
+}
+
+/// The SHA-256 of the payload as it stands in the file.
+///
+/// # Errors
+/// When the header has none, or one of another kind.
+pub fn payload_digest(metadata: &PackageMetadata) -> Result<Sha256> {
+    digest(metadata, IndexTag::RPMTAG_PAYLOADSHA256, "PAYLOADDIGEST")?
+        .ok_or(Error::NoDigest { what: "SHA-256 digest of the payload" })
+}
+
+/// The SHA-256 of the payload when decompressed, if the header has it.
+pub(crate) fn contents_digest(metadata: &PackageMetadata) -> Result<Option<Sha256>> {
+    digest(metadata, IndexTag::RPMTAG_PAYLOADSHA256ALT, "PAYLOADDIGESTALT")
+}
+
+/// A string that need not be there.
+pub(crate) fn optional(metadata: &PackageMetadata, tag: IndexTag) -> Option<String> {
+    metadata.header.get_entry_data_as_string(tag).ok().map(str::to_owned)
+}
+
+fn epoch(metadata: &PackageMetadata) -> Result<u32> {
+    match metadata.header.get_entry_data_as_u32(IndexTag::RPMTAG_EPOCH) {
+        Ok(epoch) => Ok(epoch),
+        Err(rpm::Error::TagNotFound(_)) => Ok(0),
+        Err(error) => Err(Error::tag("EPOCH", error)),
+    }
+}
+
+fn source_arch(metadata: &PackageMetadata) -> Option<&'static str> {
+    let has = |tag: IndexTag| metadata.header.entry_is_present(tag);
+    if !metadata.is_source_package() {
+        return None;
+    }
+    let left_out = has(IndexTag::RPMTAG_NOSOURCE) || has(IndexTag::RPMTAG_NOPATCH);
+    Some(if left_out { "nosrc" } else { "src" })
+}
+
+fn digest(
+    metadata: &PackageMetadata,
+    tag: IndexTag,
+    label: &'static str,
+) -> Result<Option<Sha256>> {
+    if !metadata.header.entry_is_present(tag) {
+        return Ok(None);
+    }
+    let algorithm = metadata.header.get_entry_data_as_u32(IndexTag::RPMTAG_PAYLOADSHA256ALGO);
+    if algorithm.as_ref().is_ok_and(|algorithm| *algorithm != SHA256) {
+        return Err(Error::tag("PAYLOADDIGESTALGO", "is not SHA-256"));
+    }
+    let hex = metadata.header.get_entry_data_as_string(tag).map_err(|e| Error::tag(label, e))?;
+    hex.parse().map(Some).map_err(|error| Error::tag(label, error))
+}
+
+fn checked<'a>(text: &'a str, tag: &'static str, extra: &str) -> Result<&'a str> {
+    let known = |c: char| c.is_ascii_alphanumeric() || extra.contains(c);
+    if text.is_empty() || text.len() > 128 || text.contains("..") || !text.chars().all(known) {
+        let reason = format!("`{text}` (allowed: letters, digits and `{extra}`)");
+        return Err(Error::tag(tag, reason));
+    }
+    Ok(text)
+}

@@ -1,0 +1,199 @@
+//! The files that a main header lists, in its order: what the payload must hold, no more and no
+//! less. As rpm does, everything about a file but its bytes is taken from here.
+
+use std::collections::HashMap;
+
+use rpm::{IndexTag, PackageMetadata};
+
+use crate::{Error, Result};
+
+/// `RPMFILE_GHOST`: listed, and not in the payload.
+const GHOST: u32 = 1 << 6;
+/// What a cpio entry may take beside its content and twice its name: header and padding.
+const ENTRY_OVERHEAD: u64 = 128;
+/// Trailer and final padding.
+const ARCHIVE_OVERHEAD: u64 = 1024;
+
+/// What a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A regular file; with `links`, the header's first file with the same inode.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A symbolic link to this.
+    Symlink(String),
+    /// A device, a pipe or a socket.
+    Special,
+}
+
+/// One file of the header.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// Relative to the root, without `.` and `..`; empty for the root itself.
+    pub(crate) path: String,
+    pub(crate) kind: Kind,
+    /// Permissions with setuid, setgid and sticky.
+    pub(crate) permissions: u16,
+    /// Seconds since 1970.
+    pub(crate) mtime: u32,
+    /// Bytes of content; for a symlink, of its target.
+    pub(crate) size: u64,
+    /// Whether it is listed only.
+    pub(crate) ghost: bool,
+    /// The set of hard links that it belongs to, by the number of their first file.
+    pub(crate) hardlinks: Option<usize>,
+    /// Whether it is the last of its set, the one that rpm gives the content to.
+    pub(crate) last_link: bool,
+}
+
+/// The files of one package.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) entries: Vec<Entry>,
+    by_path: HashMap<String, usize>,
+}
+
+impl Files {
+    /// Reads and checks the file tags.
+    pub(crate) fn of(metadata: &PackageMetadata) -> Result<Self> {
+        let mut entries = read_entries(metadata)?;
+        mark_hardlinks(metadata, &mut entries)?;
+        let mut by_path = HashMap::with_capacity(entries.len());
+        for (index, entry) in entries.iter().enumerate() {
+            if by_path.insert(entry.path.clone(), index).is_some() {
+                return Err(Error::entry(&entry.path, "is listed twice in the header"));
+            }
+        }
+        Ok(Self { entries, by_path })
+    }
+
+    /// The file that a cpio entry means by its name.
+    pub(crate) fn by_name(&self, name: &str) -> Option<usize> {
+        let relative = name.strip_prefix('.').unwrap_or(name);
+        let relative = relative.strip_prefix('/').unwrap_or(relative);
+        // A source package may hold `.name`, which has no prefix to strip.
+        self.by_path.get(relative).or_else(|| self.by_path.get(name)).copied()
+    }
+
+    /// The most bytes that the decompressed payload can have.
+    pub(crate) fn archive_limit(&self) -> u64 {
+        let entry = |entry: &Entry| entry.size + 2 * entry.path.len() as u64 + ENTRY_OVERHEAD;
+        self.entries.iter().map(entry).fold(ARCHIVE_OVERHEAD, u64::saturating_add)
+    }
+}
+
+fn read_entries(metadata: &PackageMetadata) -> Result<Vec<Entry>> {
+    let header = &metadata.header;
+    if !header.entry_is_present(IndexTag::RPMTAG_BASENAMES) {
+        return Ok(Vec::new());
+    }
+    let strings =
+        |tag, label| header.get_entry_data_as_string_array(tag).map_err(|e| Error::tag(label, e));
+    let words =
+        |tag, label| header.get_entry_data_as_u32_array(tag).map_err(|e| Error::tag(label, e));
+    let names = strings(IndexTag::RPMTAG_BASENAMES, "BASENAMES")?;
+    let dirs = strings(IndexTag::RPMTAG_DIRNAMES, "DIRNAMES")?;
+    let dir_indexes = words(IndexTag::RPMTAG_DIRINDEXES, "DIRINDEXES")?;
+    let modes = header
+        .get_entry_data_as_u16_array(IndexTag::RPMTAG_FILEMODES)
+        .map_err(|error| Error::tag("FILEMODES", error))?;
+    let mtimes = words(IndexTag::RPMTAG_FILEMTIMES, "FILEMTIMES")?;
+    let flags = words(IndexTag::RPMTAG_FILEFLAGS, "FILEFLAGS")?;
+    let targets = strings(IndexTag::RPMTAG_FILELINKTOS, "FILELINKTOS")?;
+    let sizes = sizes(metadata)?;
+
+    let counts =
+        [dir_indexes.len(), modes.len(), mtimes.len(), flags.len(), targets.len(), sizes.len()];
+    if counts.iter().any(|count| *count != names.len()) {
+        return Err(Error::tag("BASENAMES", "the file tags differ in length"));
+    }
+    let entry = |index: usize| {
+        let dir = dirs.get(dir_indexes[index] as usize);
+        let dir = dir.ok_or_else(|| Error::tag("DIRINDEXES", "leads beyond DIRNAMES"))?;
+        Ok(Entry {
+            path: relative_path(&format!("{dir}{}", names[index]))?,
+            kind: kind(modes[index], targets[index]),
+            permissions: modes[index] & 0o7777,
+            mtime: mtimes[index],
+            size: sizes[index],
+            ghost: flags[index] & GHOST != 0,
+            hardlinks: None,
+            last_link: false,
+        })
+    };
+    (0..names.len()).map(entry).collect()
+}
+
+fn sizes(metadata: &PackageMetadata) -> Result<Vec<u64>> {
+    let header = &metadata.header;
+    if header.entry_is_present(IndexTag::RPMTAG_LONGFILESIZES) {
+        let long = header.get_entry_data_as_u64_array(IndexTag::RPMTAG_LONGFILESIZES);
+        return long.map_err(|error| Error::tag("LONGFILESIZES", error));
+    }
+    let sizes = header.get_entry_data_as_u32_array(IndexTag::RPMTAG_FILESIZES);
+    let sizes = sizes.map_err(|error| Error::tag("FILESIZES", error))?;
+    Ok(sizes.into_iter().map(u64::from).collect())
+}
+
+/// Files with the same device and inode are one file under several names (`rpmfilesFLinks`).
+fn mark_hardlinks(metadata: &PackageMetadata, entries: &mut [Entry]) -> Result<()> {
+    let words = |tag| metadata.header.get_entry_data_as_u32_array(tag).unwrap_or_default();
+    let inodes = words(IndexTag::RPMTAG_FILEINODES);
+    let devices = words(IndexTag::RPMTAG_FILEDEVICES);
+    if inodes.len() != entries.len() || devices.len() != entries.len() {
+        return Ok(());
+    }
+    let mut sets: HashMap<(u32, u32), Vec<usize>> = HashMap::new();
+    for (index, entry) in entries.iter().enumerate() {
+        if entry.kind == Kind::Regular && !entry.ghost {
+            sets.entry((devices[index], inodes[index])).or_default().push(index);
+        }
+    }
+    for set in sets.values().filter(|set| set.len() > 1) {
+        for &index in set {
+            if entries[index].size != entries[set[0]].size {
+                return Err(Error::entry(&entries[index].path, "is a hard link of another size"));
+            }
+            entries[index].hardlinks = Some(set[0]);
+            entries[index].last_link = Some(&index) == set.last();
+        }
+    }
+    Ok(())
+}
+
+fn kind(mode: u16, target: &str) -> Kind {
+    match mode & 0o170_000 {
+        0o100_000 => Kind::Regular,
+        0o040_000 => Kind::Directory,
+        0o120_000 => Kind::Symlink(target.to_owned()),
+        _ => Kind::Special,
+    }
+}
+
+/// A path of the header without its leading slash; nothing that leads elsewhere.
+fn relative_path(path: &str) -> Result<String> {
+    let relative = path.strip_prefix('/').unwrap_or(path);
+    let bad = |part: &str| part.is_empty() || part == "." || part == "..";
+    if !relative.is_empty() && relative.split('/').any(bad) {
+        return Err(Error::entry(path, "is a path with `..`, `.` or an empty part"));
+    }
+    Ok(relative.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_below_the_root() {
+        assert_eq!(relative_path("/usr/bin/x").unwrap(), "usr/bin/x");
+        assert_eq!(relative_path("x.spec").unwrap(), "x.spec");
+        assert_eq!(relative_path("/").unwrap(), "");
+        for bad in
+            ["/../etc/passwd", "..", "/usr/../../x", "/usr//x", "//etc/passwd", "/a/./b", "/a/"]
+        {
+            assert!(relative_path(bad).is_err(), "{bad}");
+        }
+    }
+}

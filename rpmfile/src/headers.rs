@@ -1,0 +1,111 @@
+//! Reading lead, signature header and main header of an RPM, with limits. Owns where each
+//! begins and ends; what is in them is for the other modules.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use rpm::PackageMetadata;
+
+use crate::blob::{self, INTRO, Kind};
+use crate::{Error, Result};
+
+/// Largest main header that is accepted, in bytes. A package with 100,000 files has about 13 MiB.
+pub const MAX_HEADER: u64 = 32 << 20;
+/// Signatures, digests, and one IMA signature for each file.
+const SIGNATURE: Kind = Kind { place: "signature header", limit: 16 << 20 };
+const MAIN: Kind = Kind { place: "main header", limit: MAX_HEADER };
+const LEAD: usize = 96;
+const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
+
+/// All that stands before the payload of an RPM.
+#[derive(Debug)]
+pub struct Headers {
+    /// The parsed tags.
+    pub metadata: PackageMetadata,
+    /// Where the main header lies in the file: first byte, and the first after it.
+    pub header: Range<u64>,
+    bytes: Vec<u8>,
+}
+
+impl Headers {
+    /// Reads the headers; the reader is left at the first byte of the payload.
+    ///
+    /// # Errors
+    /// When the file is no RPM, or ends early, or its headers are malformed or too large.
+    pub fn read(reader: &mut impl Read) -> Result<Self> {
+        let mut bytes = Vec::with_capacity(16 << 10);
+        take(reader, &mut bytes, LEAD, "lead")?;
+        if bytes[..4] != LEAD_MAGIC {
+            return Err(Error::NotRpm);
+        }
+        read_blob(reader, &mut bytes, SIGNATURE)?;
+        let padding = bytes.len().next_multiple_of(8) - bytes.len();
+        take(reader, &mut bytes, padding, SIGNATURE.place)?;
+        let start = bytes.len();
+        read_blob(reader, &mut bytes, MAIN)?;
+        Self::parse(bytes, start)
+    }
+
+    /// Reads a main header that stands alone, as the signer gets it.
+    ///
+    /// # Errors
+    /// When it is malformed, too large, or more than one header.
+    pub fn from_main(mut header: &[u8]) -> Result<Self> {
+        // The parser wants a whole file's start: the lead's magic, and a header without entries.
+        let mut bytes = vec![0; LEAD];
+        bytes[..4].copy_from_slice(&LEAD_MAGIC);
+        bytes.extend_from_slice(&[0x8e, 0xad, 0xe8, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let start = bytes.len();
+        read_blob(&mut header, &mut bytes, MAIN)?;
+        if !header.is_empty() {
+            return Err(Error::Trailing { place: MAIN.place, extra: header.len() as u64 });
+        }
+        Self::parse(bytes, start)
+    }
+
+    /// The exact bytes of the main header, which digest and signature cover.
+    #[must_use]
+    pub fn main(&self) -> &[u8] {
+        // A range of `bytes`, whose length is a usize.
+        &self.bytes[self.header.start as usize..]
+    }
+
+    fn parse(bytes: Vec<u8>, start: usize) -> Result<Self> {
+        blob::check_region(&bytes[start..], MAIN)?;
+        let metadata =
+            PackageMetadata::parse(&mut bytes.as_slice()).map_err(|error| Error::Malformed {
+                place: "headers",
+                reason: rpmfarm_core::name::shown(&error.to_string()),
+            })?;
+        Ok(Self { metadata, header: start as u64..bytes.len() as u64, bytes })
+    }
+}
+
+fn read_blob(reader: &mut impl Read, bytes: &mut Vec<u8>, kind: Kind) -> Result<()> {
+    let start = bytes.len();
+    take(reader, bytes, INTRO, kind.place)?;
+    let mut intro = [0; INTRO];
+    intro.copy_from_slice(&bytes[start..]);
+    take(reader, bytes, blob::body_len(&intro, kind)?, kind.place)?;
+    blob::check_entries(&bytes[start..], kind)
+}
+
+/// Appends exactly `count` bytes. Memory grows with what arrives, not with what was claimed.
+fn take(
+    reader: &mut impl Read,
+    bytes: &mut Vec<u8>,
+    count: usize,
+    place: &'static str,
+) -> Result<()> {
+    let expected = bytes.len() + count;
+    let read = reader.by_ref().take(count as u64).read_to_end(bytes);
+    match read {
+        Ok(_) if bytes.len() == expected => Ok(()),
+        Ok(_) if place == "lead" => Err(Error::NotRpm),
+        Ok(_) => {
+            let (expected, found) = (expected as u64, bytes.len() as u64);
+            Err(Error::Truncated { place, expected, found })
+        }
+        Err(error) => Err(Error::io(format!("reading the {place}"))(io::Error::from(error.kind()))),
+    }
+}

@@ -1,0 +1,122 @@
+//! Is this file the package that its headers say, whole and nothing but it?
+
+use std::fs::File;
+use std::io::BufReader;
+use std::ops::Range;
+use std::path::Path;
+
+use rpm::{IndexSignatureTag, IndexTag, PackageMetadata};
+use rpmfarm_core::{Nevra, Sha256};
+
+use crate::archive::Archive;
+use crate::files::Files;
+use crate::headers::Headers;
+use crate::payload::Payload;
+use crate::{Error, Result, digests, facts};
+
+/// An RPM whose headers and payload are what they say of each other.
+#[derive(Debug)]
+pub struct Inspected {
+    /// What the package is called; the architecture of a source package is `src`.
+    pub nevra: Nevra,
+    /// Whether it is a source package.
+    pub is_source: bool,
+    /// File name of the source package it was built from; none for a source package.
+    pub source_rpm: Option<String>,
+    /// The host that the header says it was built on.
+    pub build_host: Option<String>,
+    /// Where the main header lies in the file; the payload goes from its end to the file's end.
+    pub header: Range<u64>,
+    /// SHA-256 of the main header, which is what a signature covers.
+    pub header_sha256: Sha256,
+    /// SHA-256 of the payload as it stands in the file.
+    pub payload_sha256: Sha256,
+    /// Length of the file in bytes.
+    pub size: u64,
+    /// All tags: requirements, provides, files, changelog, …
+    pub metadata: PackageMetadata,
+}
+
+/// Reads an RPM once from start to end and checks all of its digests and lengths. The payload is
+/// not decompressed; [`check_contents`] does that.
+///
+/// # Errors
+/// When it is no RPM, is truncated, has trailing bytes, or a digest is missing or does not match.
+pub fn inspect(path: &Path) -> Result<Inspected> {
+    let file = File::open(path).map_err(Error::io("opening the package"))?;
+    let size = file.metadata().map_err(Error::io("looking at the package"))?.len();
+    let mut reader = BufReader::new(file);
+    let headers = Headers::read(&mut reader)?;
+    let metadata = &headers.metadata;
+
+    let header_sha256 = digests::check_header(metadata, headers.main())?;
+    check_len(&headers, size)?;
+    let expected = facts::payload_digest(metadata)?;
+    let (payload_sha256, _) = digests::check_payload(metadata, headers.main(), &mut reader)?;
+    digests::equal("SHA-256 of the payload", &expected.hex(), payload_sha256.hex())?;
+
+    Ok(Inspected {
+        nevra: facts::nevra(metadata)?,
+        is_source: metadata.is_source_package(),
+        source_rpm: facts::optional(metadata, IndexTag::RPMTAG_SOURCERPM),
+        build_host: facts::optional(metadata, IndexTag::RPMTAG_BUILDHOST),
+        header: headers.header,
+        header_sha256,
+        payload_sha256,
+        size,
+        metadata: headers.metadata,
+    })
+}
+
+/// Decompresses the payload of an RPM, writing nothing, and checks that it holds exactly the
+/// files that the header lists and ends where the file ends.
+///
+/// # Errors
+/// When the stream is damaged, goes on after its end or is larger than the header says, when an
+/// entry is not in the header or the other way round, or the contents' digest does not match.
+pub fn check_contents(path: &Path) -> Result<()> {
+    let file = File::open(path).map_err(Error::io("opening the package"))?;
+    let mut reader = BufReader::new(file);
+    let headers = Headers::read(&mut reader)?;
+    let files = Files::of(&headers.metadata)?;
+    let payload = Payload::open(reader, &headers.metadata, files.archive_limit())?;
+    let mut archive = Archive::new(payload.hashing(), &files);
+    while archive.next()?.is_some() {
+        archive.skip()?;
+    }
+    let found = archive.finish()?;
+    match (facts::contents_digest(&headers.metadata)?, found) {
+        (Some(expected), Some(found)) => {
+            digests::equal("SHA-256 of the decompressed payload", &expected.hex(), found.hex())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks the file's length against what its headers say.
+fn check_len(headers: &Headers, size: u64) -> Result<()> {
+    let place = "payload";
+    match claimed_end(headers) {
+        Some(expected) if size < expected => Err(Error::Truncated { place, expected, found: size }),
+        Some(expected) if size > expected => Err(Error::Trailing { place, extra: size - expected }),
+        _ => Ok(()),
+    }
+}
+
+/// Where the file should end. `SIZE` of the signature header counts main header and payload;
+/// v6 packages have the payload's own size in the main header instead. Where neither is, the
+/// payload's digest tells.
+fn claimed_end(headers: &Headers) -> Option<u64> {
+    let (signature, main) = (&headers.metadata.signature, &headers.metadata.header);
+    let both = signature
+        .get_entry_data_as_u64(IndexSignatureTag::RPMSIGTAG_LONGSIZE)
+        .or_else(|_| {
+            signature.get_entry_data_as_u32(IndexSignatureTag::RPMSIGTAG_SIZE).map(u64::from)
+        })
+        .ok()
+        .map(|size| headers.header.start.saturating_add(size));
+    both.or_else(|| {
+        let payload = main.get_entry_data_as_u64(IndexTag::RPMTAG_PAYLOADSIZE).ok()?;
+        Some(headers.header.end.saturating_add(payload))
+    })
+}

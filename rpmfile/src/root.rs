@@ -1,0 +1,198 @@
+//! Making files below one directory, whatever symbolic links are in it: every path is resolved
+//! by the kernel as if that directory were `/` (openat2, `RESOLVE_IN_ROOT`). A link that another
+//! package made (`/bin` to `usr/bin`) is followed, and none leads out.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{self, AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+
+use crate::files::Entry;
+use crate::unpack::Ownership;
+
+/// Links that are followed to make a directory that they point to.
+const MAX_LINKS: u32 = 8;
+const RESOLVE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+
+/// A directory that is the root of everything made in it.
+pub(crate) struct Root {
+    dir: OwnedFd,
+    ownership: Ownership,
+    /// The directory that was used last: entries come sorted.
+    last: Option<(String, OwnedFd)>,
+}
+
+impl Root {
+    pub(crate) fn open(path: &Path, ownership: Ownership) -> io::Result<Self> {
+        let dir = fs::openat(CWD, path, directory_flags(), Mode::empty())?;
+        Ok(Self { dir, ownership, last: None })
+    }
+
+    /// A new, empty file, in place of a file or link of that name. Of a directory it is an error.
+    pub(crate) fn create(&mut self, path: &str) -> io::Result<File> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.replacing(path, |parent, name| {
+            fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
+        })
+        .map(File::from)
+    }
+
+    /// A file that was made before, to be written again.
+    pub(crate) fn reopen(&mut self, path: &str) -> io::Result<File> {
+        let (parent, name) = self.parent(path)?;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(fs::openat(parent, name, flags, Mode::empty())?))
+    }
+
+    /// One more name for the file at `existing`.
+    pub(crate) fn link(&mut self, existing: &str, path: &str) -> io::Result<()> {
+        let (parent, name) = self.parent(existing)?;
+        let parent = parent.try_clone()?;
+        self.replacing(path, |new_parent, new_name| {
+            fs::linkat(&parent, name, new_parent, new_name, AtFlags::empty())
+        })
+    }
+
+    /// A symbolic link. Its target is only text here.
+    pub(crate) fn symlink(&mut self, entry: &Entry, target: &str) -> io::Result<()> {
+        let ownership = self.ownership;
+        self.replacing(&entry.path, |parent, name| fs::symlinkat(target, parent, name))?;
+        let (parent, name) = self.parent(&entry.path)?;
+        if let Ownership::Fixed { uid, gid } = ownership {
+            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+            fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        fs::utimensat(parent, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(())
+    }
+
+    /// A directory, unless one is there or a link to one. Says whether it, and not a link, is.
+    pub(crate) fn directory(&mut self, path: &str) -> io::Result<bool> {
+        if path.is_empty() {
+            return Ok(true);
+        }
+        let (parent, name) = self.parent(path)?;
+        match fs::mkdirat(parent, name, Mode::RWXU) {
+            Ok(()) => return Ok(true),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let there = fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if fs::FileType::from_raw_mode(there.st_mode).is_dir() {
+            return Ok(true);
+        }
+        // Follows a link inside the root; a file is refused here.
+        self.open_or_make(path, 0).map(|_| false)
+    }
+
+    /// Owner, permissions and time of a directory that is there.
+    pub(crate) fn finish_directory(&self, entry: &Entry) -> io::Result<()> {
+        let path = if entry.path.is_empty() { "." } else { &entry.path };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = fs::openat2(&self.dir, path, flags, Mode::empty(), RESOLVE)?;
+        self.finish(&dir, entry)
+    }
+
+    /// Owner, permissions and time of an open file. In this order: a change of owner takes
+    /// setuid away.
+    pub(crate) fn finish(&self, file: &impl AsFd, entry: &Entry) -> io::Result<()> {
+        self.own(file)?;
+        fs::fchmod(file, Mode::from_raw_mode(u32::from(entry.permissions)))?;
+        fs::futimens(file, &times(entry))?;
+        Ok(())
+    }
+
+    fn own(&self, file: &impl AsFd) -> io::Result<()> {
+        if let Ownership::Fixed { uid, gid } = self.ownership {
+            fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
+        Ok(())
+    }
+
+    /// Makes something at a path; when a file or link is there, takes that away and tries again.
+    fn replacing<T>(
+        &mut self,
+        path: &str,
+        make: impl Fn(&OwnedFd, &str) -> rustix::io::Result<T>,
+    ) -> io::Result<T> {
+        let (parent, name) = self.parent(path)?;
+        match make(parent, name) {
+            Err(Errno::EXIST) => {
+                fs::unlinkat(parent, name, AtFlags::empty())?;
+                Ok(make(parent, name)?)
+            }
+            made => Ok(made?),
+        }
+    }
+
+    /// The directory that a path's last part is in, made where it is missing.
+    fn parent<'a>(&mut self, path: &'a str) -> io::Result<(&OwnedFd, &'a str)> {
+        let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if name.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the root itself"));
+        }
+        let fresh = match self.last.take() {
+            Some((last, fd)) if last == dir => fd,
+            _ => self.open_or_make(dir, 0)?,
+        };
+        Ok((&self.last.insert((dir.to_owned(), fresh)).1, name))
+    }
+
+    fn open_or_make(&self, path: &str, links: u32) -> io::Result<OwnedFd> {
+        let open = |path| fs::openat2(&self.dir, path, directory_flags(), Mode::empty(), RESOLVE);
+        if path.is_empty() {
+            return Ok(open(".")?);
+        }
+        match open(path) {
+            Err(Errno::NOENT) => self.make(path, links)?,
+            opened => return Ok(opened?),
+        }
+        Ok(open(path)?)
+    }
+
+    /// Makes a missing directory, or the one that a dangling link points to.
+    fn make(&self, path: &str, links: u32) -> io::Result<()> {
+        let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let parent = self.open_or_make(dir, links)?;
+        match fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                self.own(&fs::openat(&parent, name, flags, Mode::empty())?)
+            }
+            Err(Errno::EXIST) if links < MAX_LINKS => {
+                let target = fs::readlinkat(&parent, name, Vec::new())?;
+                let target = target.to_str().map_err(|_| io::ErrorKind::InvalidFilename)?;
+                self.open_or_make(&link_path(dir, target)?, links + 1).map(drop)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Where a link in a directory leads, below the root. Ways up are not worked out by text.
+fn link_path(dir: &str, target: &str) -> io::Result<String> {
+    let joined = match target.strip_prefix('/') {
+        Some(absolute) => absolute.to_owned(),
+        None if dir.is_empty() => target.to_owned(),
+        None => format!("{dir}/{target}"),
+    };
+    let joined = joined.trim_matches('/').to_owned();
+    if joined.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
+        let reason = format!("a link to `{target}`, which is not there");
+        return Err(io::Error::new(io::ErrorKind::NotFound, reason));
+    }
+    Ok(joined)
+}
+
+fn directory_flags() -> OFlags {
+    OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC
+}
+
+fn times(entry: &Entry) -> Timestamps {
+    let time = Timespec { tv_sec: i64::from(entry.mtime), tv_nsec: 0 };
+    Timestamps { last_access: time, last_modification: time }
+}

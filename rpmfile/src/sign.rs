@@ -1,0 +1,111 @@
+//! What is signed of an RPM, and putting the signature into a copy of it. A v4 signature covers
+//! the main header, which holds the payload's digest; the key is somewhere else.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rpm::{Header, HeaderEntry, IndexData, IndexSignatureTag as Tag, PackageMetadata};
+
+use crate::headers::Headers;
+use crate::{Error, Result, digests};
+
+/// `RPMTAG_HEADERSIGNATURES`, the region of a signature header; it is made anew.
+const REGION: u32 = 62;
+/// Bytes that one more tag takes in a header's index.
+const INDEX_ENTRY: usize = 16;
+
+/// The bytes that a header signature covers: the main header as it stands in the file. Its
+/// digest is checked.
+///
+/// # Errors
+/// When the headers are malformed or do not match their digest.
+pub fn header_to_sign(path: &Path) -> Result<Vec<u8>> {
+    let headers = read(path)?.1;
+    digests::check_header(&headers.metadata, headers.main())?;
+    Ok(headers.main().to_vec())
+}
+
+/// Writes a copy of an RPM that has this signature (an OpenPGP packet, RSA, v4) in place of those
+/// that it had. Main header and payload stay as they are, and so do digests and sizes. The copy
+/// must not be there before; it is synced to disk.
+///
+/// # Errors
+/// When the headers are malformed or the system refuses; what was written of the copy is left.
+pub fn splice_signature(src: &Path, dst: &Path, signature: &[u8]) -> Result<()> {
+    let (mut file, headers) = read(src)?;
+    let start = headers.header.start;
+    let prefix = signed_prefix(&headers, signature)?;
+    let failed = || Error::io("writing the signed package");
+
+    let mut copy = OpenOptions::new().write(true).create_new(true).open(dst).map_err(failed())?;
+    if prefix.len() as u64 == start {
+        // Nothing moves, so a file system that can share blocks shares them all but the first.
+        file.rewind().map_err(failed())?;
+        io::copy(&mut file, &mut copy).map_err(failed())?;
+        copy.write_all_at(&prefix, 0).map_err(failed())?;
+    } else {
+        copy.write_all(&prefix).map_err(failed())?;
+        file.seek(SeekFrom::Start(start)).map_err(failed())?;
+        io::copy(&mut file, &mut copy).map_err(failed())?;
+    }
+    copy.sync_all().map_err(failed())
+}
+
+fn read(path: &Path) -> Result<(File, Headers)> {
+    let mut file = File::open(path).map_err(Error::io("opening the package"))?;
+    let headers = Headers::read(&mut BufReader::new(&mut file))?;
+    Ok((file, headers))
+}
+
+/// Lead and signature header with the signature in it: of the length that they had, where the
+/// space that rpmbuild reserves for this is enough.
+fn signed_prefix(headers: &Headers, signature: &[u8]) -> Result<Vec<u8>> {
+    let (mut entries, reserved) = kept_entries(&headers.metadata)?;
+    entries.push(HeaderEntry::new(Tag::RPMSIGTAG_RSA.into(), IndexData::Bin(signature.to_vec())));
+    let bare = prefix(headers, entries.clone())?;
+    let start = headers.header.start as usize;
+    let space = start.checked_sub(bare.len() + INDEX_ENTRY).filter(|space| reserved && *space > 0);
+    let Some(space) = space else { return Ok(bare) };
+    entries.push(HeaderEntry::new(
+        Tag::RPMSIGTAG_RESERVEDSPACE.into(),
+        IndexData::Bin(vec![0; space]),
+    ));
+    prefix(headers, entries)
+}
+
+/// What stays of a signature header, and whether it has reserved space.
+fn kept_entries(metadata: &PackageMetadata) -> Result<(Vec<HeaderEntry>, bool)> {
+    let replaced = [
+        REGION,
+        Tag::RPMSIGTAG_RSA.into(),
+        Tag::RPMSIGTAG_DSA.into(),
+        Tag::RPMSIGTAG_OPENPGP.into(),
+        Tag::RPMSIGTAG_PGP.into(),
+        Tag::RPMSIGTAG_GPG.into(),
+        Tag::RPMSIGTAG_RESERVEDSPACE.into(),
+    ];
+    let entries = metadata.signature.get_all_entries().map_err(malformed)?;
+    let reserved = metadata.signature.entry_is_present(Tag::RPMSIGTAG_RESERVEDSPACE);
+    let kept = entries.into_iter().filter(|(tag, _)| !replaced.contains(tag));
+    Ok((kept.map(|(tag, data)| HeaderEntry::new(tag, data)).collect(), reserved))
+}
+
+/// Lead and signature header, with the padding up to the main header.
+fn prefix(headers: &Headers, entries: Vec<HeaderEntry>) -> Result<Vec<u8>> {
+    let metadata = PackageMetadata {
+        lead: headers.metadata.lead.clone(),
+        signature: Header::from_entries(entries, Tag::HEADER_SIGNATURES),
+        header: headers.metadata.header.clone(),
+    };
+    let mut bytes = Vec::new();
+    metadata.write(&mut bytes).map_err(malformed)?;
+    bytes.truncate(bytes.len() - headers.main().len());
+    Ok(bytes)
+}
+
+fn malformed(error: rpm::Error) -> Error {
+    let reason = rpmfarm_core::name::shown(&error.to_string());
+    Error::Malformed { place: "signature header", reason }
+}

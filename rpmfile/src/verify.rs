@@ -1,0 +1,151 @@
+//! Checking signatures: of an RPM's header, and detached ones as `repomd.xml.asc`.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pgp::composed::{Deserializable, DetachedSignature};
+use pgp::crypto::hash::HashAlgorithm;
+use pgp::packet::{Packet, PacketParser, Signature, SignatureType};
+use pgp::types::Timestamp;
+use rpmfarm_core::Sha256;
+
+use crate::headers::Headers;
+use crate::{Certs, Error, Result, digests};
+
+/// How far a signature's time may lie in the future, in seconds: clocks differ.
+const SKEW: u32 = 3600;
+
+/// A signature that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Id of the key that made it, hex.
+    pub key_id: String,
+    /// Fingerprint of the key that made it, hex.
+    pub fingerprint: String,
+    /// When it says that it was made.
+    pub created: SystemTime,
+    /// SHA-256 of what was signed: for a package, its main header.
+    pub signed: Sha256,
+}
+
+/// Checks that an RPM's header is signed by one of the keys. The payload is not read: together
+/// with [`crate::inspect`] the whole file is covered.
+///
+/// # Errors
+/// When the package is not signed, or by no key that is known and may be believed, or with SHA-1
+/// or MD5; when a digest of the header does not match or the headers are malformed.
+pub fn verify_signature(path: &Path, certs: &Certs, now: SystemTime) -> Result<Verified> {
+    let file = File::open(path).map_err(Error::io("opening the package"))?;
+    let headers = Headers::read(&mut BufReader::new(file))?;
+    digests::check_header(&headers.metadata, headers.main())?;
+    let raw = headers.metadata.raw_signatures().map_err(|error| Error::Signature {
+        key: "unknown".into(),
+        reason: rpmfarm_core::name::shown(&error.to_string()),
+    })?;
+    let mut result = Err(Error::Unsigned);
+    for bytes in raw {
+        result = parse(&bytes).and_then(|signature| check(&signature, headers.main(), certs, now));
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Checks a detached armored signature over data, as `repomd.xml.asc` is one.
+///
+/// # Errors
+/// When there is none, or none by a key that is known and may be believed, or it does not match.
+pub fn verify_detached(
+    data: &[u8],
+    armored: &str,
+    certs: &Certs,
+    now: SystemTime,
+) -> Result<Verified> {
+    let (signatures, _) = DetachedSignature::from_string_many(armored).map_err(unreadable)?;
+    let mut result = Err(Error::Unsigned);
+    for detached in signatures {
+        result = detached
+            .map_err(unreadable)
+            .and_then(|detached| check(&detached.signature, data, certs, now));
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+fn parse(bytes: &[u8]) -> Result<Signature> {
+    match PacketParser::new(bytes).next() {
+        Some(Ok(Packet::Signature(signature))) => Ok(signature),
+        Some(Err(error)) => Err(unreadable(error)),
+        _ => Err(Error::Signature { key: "unknown".into(), reason: "is no signature".into() }),
+    }
+}
+
+fn check(signature: &Signature, data: &[u8], certs: &Certs, now: SystemTime) -> Result<Verified> {
+    let key = issuer_text(signature);
+    let refused = |reason: String| Error::Signature { key: key.clone(), reason };
+    let now = timestamp(now);
+    let created = acceptable(signature, now).map_err(refused)?;
+    let mut reason = "the key is not among those that are known".to_owned();
+    for issuer in certs.issuers_of(signature) {
+        if let Err(error) = issuer.verify(signature, data) {
+            reason = rpmfarm_core::name::shown(&format!("does not match ({error})"));
+        } else if created < issuer.created() {
+            reason = "is older than its key".into();
+        } else if let Some(refusal) = issuer.refusal(now) {
+            reason = refusal;
+        } else {
+            return Ok(Verified {
+                key_id: issuer.key_id(),
+                fingerprint: issuer.fingerprint(),
+                created: UNIX_EPOCH + std::time::Duration::from_secs(created.as_secs().into()),
+                signed: Sha256::of(data),
+            });
+        }
+    }
+    Err(refused(reason))
+}
+
+/// What can be said against a signature without its key. Returns its time.
+fn acceptable(signature: &Signature, now: Timestamp) -> Result<Timestamp, String> {
+    use HashAlgorithm::{Sha3_256, Sha3_512, Sha224, Sha256, Sha384, Sha512};
+    if signature.typ() != Some(SignatureType::Binary) {
+        return Err("is not a signature over a document".into());
+    }
+    match signature.hash_alg() {
+        Some(Sha224 | Sha256 | Sha384 | Sha512 | Sha3_256 | Sha3_512) => {}
+        Some(weak) => return Err(format!("uses {weak}, which is not accepted")),
+        None => return Err("is of an unknown version".into()),
+    }
+    let created = signature.created().ok_or("has no time")?;
+    if created.as_secs() > now.as_secs().saturating_add(SKEW) {
+        return Err("was made in the future".into());
+    }
+    let lifetime = signature.signature_expiration_time().map_or(0, |time| time.as_secs());
+    let end = u64::from(created.as_secs()) + u64::from(lifetime);
+    if lifetime != 0 && u64::from(now.as_secs()) >= end {
+        return Err("has expired".into());
+    }
+    Ok(created)
+}
+
+fn issuer_text(signature: &Signature) -> String {
+    let id = signature.issuer_key_id().first().map(|id| format!("{id}"));
+    let fingerprint = || signature.issuer_fingerprint().first().map(|f| hex::encode(f.as_bytes()));
+    id.or_else(fingerprint).unwrap_or_else(|| "unknown".into())
+}
+
+/// OpenPGP's seconds; they end in 2106.
+fn timestamp(time: SystemTime) -> Timestamp {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Timestamp::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX))
+}
+
+fn unreadable(error: pgp::errors::Error) -> Error {
+    let reason = format!("cannot be read ({error})");
+    Error::Signature { key: "unknown".into(), reason: rpmfarm_core::name::shown(&reason) }
+}

@@ -1,0 +1,123 @@
+//! Whole packages pass, damaged ones are named for what they are.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use rpmfarm_rpmfile::{Error, check_contents, inspect};
+
+const ALL: [&str; 4] = ["w19.zstdio", "w6.xzdio", "w9.gzdio", "w9.bzdio"];
+
+#[test]
+fn agrees_with_rpm() {
+    for compression in ALL {
+        let built = support::build(compression);
+        let found = inspect(&built.binary).unwrap();
+        assert_eq!(found.nevra.to_string(), support::query(&built.binary, "%{nevra}"));
+        assert_eq!(found.nevra.evr.epoch, 2);
+        assert_eq!(found.source_rpm.as_deref(), Some("sample-1.0~rc1-3.el9.src.rpm"));
+        assert_eq!(found.build_host.unwrap(), support::query(&built.binary, "%{buildhost}"));
+        assert_eq!(found.header_sha256.hex(), support::query(&built.binary, "%{sha256header}"));
+        assert_eq!(found.payload_sha256.hex(), support::query(&built.binary, "%{payloaddigest}"));
+        assert_eq!(found.size, fs::metadata(&built.binary).unwrap().len());
+        assert!(!found.is_source);
+        assert!(
+            found.metadata.get_requires().unwrap().iter().any(|r| r.to_string() == "bash >= 4")
+        );
+        check_contents(&built.binary).unwrap();
+
+        let source = inspect(&built.source).unwrap();
+        assert!(source.is_source);
+        assert_eq!(source.nevra.to_string(), "sample-2:1.0~rc1-3.el9.src");
+        assert_eq!(source.nevra.file_name(), built.source.file_name().unwrap().to_str().unwrap());
+        assert_eq!(source.source_rpm, None);
+        check_contents(&built.source).unwrap();
+    }
+}
+
+#[test]
+fn names_the_damage() {
+    let built = support::build("w19.zstdio");
+    let good = fs::read(&built.binary).unwrap();
+    let whole = inspect(&built.binary).unwrap();
+    let damaged = built.dir.path().join("damaged.rpm");
+    let error = |bytes: &[u8]| {
+        fs::write(&damaged, bytes).unwrap();
+        inspect(&damaged).unwrap_err()
+    };
+    let len = good.len() as u64;
+
+    for cut in [1, 7, 1000] {
+        let error = error(&good[..good.len() - cut]);
+        assert!(
+            matches!(error, Error::Truncated { place: "payload", expected, found }
+                if expected == len && found == len - cut as u64),
+            "{error}"
+        );
+    }
+    let cut_header = error(&good[..whole.header.start as usize + 100]);
+    assert!(matches!(cut_header, Error::Truncated { place: "main header", .. }), "{cut_header}");
+    assert!(matches!(error(b""), Error::NotRpm));
+    assert!(matches!(error(&[b'x'; 5000]), Error::NotRpm));
+
+    let longer = error(&[good.as_slice(), b"more"].concat());
+    assert!(matches!(longer, Error::Trailing { place: "payload", extra: 4 }), "{longer}");
+
+    let flipped = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        error(&bytes)
+    };
+    let payload = flipped(good.len() - 10);
+    assert!(
+        payload.to_string().contains("payload") && matches!(payload, Error::Digest { .. }),
+        "{payload}"
+    );
+    let header = flipped(whole.header.end as usize - 40);
+    assert!(matches!(header, Error::Digest { what: "SHA-256 of the header", .. }), "{header}");
+}
+
+/// Whatever byte is changed: refused, and never a panic. Bytes of the lead and of the signature
+/// header that nothing covers may change without harm.
+#[test]
+fn no_flipped_byte_of_the_headers_passes_or_panics() {
+    let built = support::build("w9.gzdio");
+    let good = fs::read(&built.binary).unwrap();
+    let header = inspect(&built.binary).unwrap().header;
+    let damaged = built.dir.path().join("damaged.rpm");
+    for at in 0..header.end as usize {
+        // Most of the signature header is reserved space.
+        if at > 600 && at < header.start as usize - 32 && at % 32 != 0 {
+            continue;
+        }
+        let mut bytes = good.clone();
+        bytes[at] ^= [0x01, 0x80, 0xff][at % 3];
+        fs::write(&damaged, &bytes).unwrap();
+        let result = inspect(&damaged);
+        assert!(at < header.start as usize || result.is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn contents_of_a_damaged_package_are_refused() {
+    let built = support::build("w9.gzdio");
+    let good = fs::read(&built.binary).unwrap();
+    let damaged = built.dir.path().join("damaged.rpm");
+    let check = |bytes: &[u8]| {
+        fs::write(&damaged, bytes).unwrap();
+        check_contents(&damaged)
+    };
+    check(&good).unwrap();
+    assert!(check(&good[..good.len() - 100]).is_err());
+    let trailing = check(&[good.as_slice(), b"more"].concat()).unwrap_err();
+    assert!(matches!(trailing, Error::Trailing { extra: 4, .. }), "{trailing}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = inspect(Path::new("/nonexistent.rpm")).unwrap_err();
+    assert!(error.to_string().contains("opening the package"), "{error}");
+}
