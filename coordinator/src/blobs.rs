@@ -152,6 +152,29 @@ impl Blobs {
         Ok(BlobWriter { store: self.clone(), file, hasher: sha2::Sha256::new(), written: 0, limit })
     }
 
+    /// A directory for files that may become blobs, on the same disk; gone when it is dropped.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn scratch(&self) -> Result<tempfile::TempDir> {
+        let dir = self.root.join("incoming");
+        tempfile::tempdir_in(&dir).map_err(io_at(&dir))
+    }
+
+    /// Makes a file of [`Self::scratch`] a blob, by a rename.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn adopt(&self, path: &Path) -> Result<(Sha256, u64)> {
+        let mut file = File::open(path).map_err(io_at(path))?;
+        let (digest, size) = hash(&mut file).map_err(io_at(path))?;
+        if !self.contains(digest) {
+            file.sync_all().map_err(io_at(path))?;
+            self.appear(path, digest)?;
+        }
+        Ok((digest, size))
+    }
+
     /// How many bytes of an announced blob are there: its size if it is whole.
     ///
     /// # Errors

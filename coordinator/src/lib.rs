@@ -2,4 +2,10 @@
 
 pub mod blobs;
 pub mod bus;
+pub mod clock;
+pub mod logs;
 pub mod store;
+pub mod targets;
+pub mod token;
+pub mod waits;
+pub mod work;

@@ -92,6 +92,17 @@ pub enum Refusal {
         /// The SRPM that was given.
         expected: String,
     },
+    /// A package that no architecture of the target builds.
+    #[error(
+        "{nevra} is for none of the target's architectures ({}); see its ExclusiveArch and ExcludeArch",
+        list(arches)
+    )]
+    NoArch {
+        /// The source package.
+        nevra: Box<Nevra>,
+        /// The target's architectures.
+        arches: Vec<Arch>,
+    },
     /// An SRPM of another package.
     #[error("the spec makes the package `{found}`, but `{expected}` was asked for")]
     Package {
@@ -100,6 +111,10 @@ pub enum Refusal {
         /// What was asked for.
         expected: String,
     },
+}
+
+fn list(arches: &[Arch]) -> String {
+    arches.iter().map(|arch| arch.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// Checks the announced set before any byte is read: names, kinds, no doubles.

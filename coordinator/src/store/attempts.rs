@@ -4,7 +4,7 @@
 //! an attempt that is not, changes nothing.
 
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{AttemptId, BuildId, Epoch, TaskId};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, TaskId};
 
 use super::{Result, Store, Tx, json, unjson};
 
@@ -106,11 +106,12 @@ impl Store {
         Ok(Some(Attempt { id, task: task.0, epoch, worker: worker.into(), started_us: now_us }))
     }
 
-    /// Ends a live attempt. False when it is not live under this epoch: then nothing changed.
+    /// Ends a live attempt with its success. False when it is not live under this epoch: then
+    /// nothing changed.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn end_attempt(
+    pub async fn end_succeeded(
         &self,
         attempt: AttemptId,
         epoch: Epoch,
@@ -118,22 +119,34 @@ impl Store {
         now_us: i64,
     ) -> Result<bool> {
         let mut tx = self.write().await?;
-        let freed = sqlx::query(
-            "DELETE FROM live_attempts WHERE attempt = $1
-             AND EXISTS (SELECT 1 FROM attempts WHERE id = $1 AND epoch = $2)",
-        )
-        .bind(attempt.0)
-        .bind(epoch.0)
-        .execute(tx.on())
-        .await?;
-        if freed.rows_affected() == 0 {
+        if tx.free_attempt(attempt, epoch).await?.is_none() {
             return Ok(false);
         }
-        let word = match outcome {
-            Outcome::Succeeded(_) => "succeeded",
-            Outcome::Failed(_) => "failed",
+        tx.add_end(attempt.0, "succeeded", &json(&Some(outcome)), now_us).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Ends a live attempt with its failure, to be tried again at `retry_us`; without that the
+    /// build ends. False when it is not live under this epoch: then nothing changed.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn end_failed(
+        &self,
+        attempt: AttemptId,
+        epoch: Epoch,
+        failure: &Failure,
+        retry_us: Option<i64>,
+        now_us: i64,
+    ) -> Result<bool> {
+        let mut tx = self.write().await?;
+        let Some((build, task)) = tx.free_attempt(attempt, epoch).await? else {
+            return Ok(false);
         };
-        tx.add_end(attempt.0, word, &json(&Some(outcome)), now_us).await?;
+        let outcome = Outcome::Failed(failure.clone());
+        tx.add_end(attempt.0, "failed", &json(&Some(outcome)), now_us).await?;
+        tx.add_failure(build, Some(task), failure, retry_us, now_us).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -158,11 +171,8 @@ impl Store {
     pub async fn is_live(&self, attempt: AttemptId, epoch: Epoch) -> Result<bool> {
         let query = "SELECT COUNT(*) FROM live_attempts v JOIN attempts a ON a.id = v.attempt
                      WHERE a.id = $1 AND a.epoch = $2";
-        let count: i64 = sqlx::query_scalar(query)
-            .bind(attempt.0)
-            .bind(epoch.0)
-            .fetch_one(self.read())
-            .await?;
+        let count: i64 =
+            sqlx::query_scalar(query).bind(attempt.0).bind(epoch.0).fetch_one(self.read()).await?;
         Ok(count > 0)
     }
 
@@ -182,7 +192,10 @@ impl Store {
                 let end = if report.is_empty() {
                     None
                 } else {
-                    Some(AttemptEnd { outcome: unjson("attempt_ends", "a report", &report)?, at_us })
+                    Some(AttemptEnd {
+                        outcome: unjson("attempt_ends", "a report", &report)?,
+                        at_us,
+                    })
                 };
                 Ok((Attempt { id, task, epoch, worker, started_us }, end))
             })
@@ -225,21 +238,32 @@ impl Store {
         Ok(row.map(|(attempt, ms, at_us)| (AttemptId(attempt), ms.unsigned_abs(), at_us)))
     }
 
-    /// Turns a success that was refused into a failure, so that its task may be tried again.
+    /// Turns a success that was refused into a failure, to be tried again at `retry_us`; without
+    /// that the build ends.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn refuse_attempt(&self, attempt: AttemptId, outcome: &Outcome) -> Result<()> {
+    pub async fn refuse_attempt(
+        &self,
+        ended: &EndedAttempt,
+        failure: &Failure,
+        retry_us: Option<i64>,
+        now_us: i64,
+    ) -> Result<()> {
         let mut tx = self.write().await?;
-        sqlx::query(
+        let changed = sqlx::query(
             "UPDATE attempt_ends SET outcome = 'failed', report = $2
              WHERE attempt = $1 AND outcome = 'succeeded'
              AND NOT EXISTS (SELECT 1 FROM acceptances WHERE attempt = $1)",
         )
-        .bind(attempt.0)
-        .bind(json(&Some(outcome)))
+        .bind(ended.attempt.id)
+        .bind(json(&Some(Outcome::Failed(failure.clone()))))
         .execute(tx.on())
         .await?;
+        if changed.rows_affected() > 0 {
+            let task = Some(TaskId(ended.attempt.task));
+            tx.add_failure(ended.build, task, failure, retry_us, now_us).await?;
+        }
         tx.commit().await
     }
 }
@@ -287,6 +311,30 @@ impl Tx {
             self.add_end(attempt, "cancelled", "null", now_us).await?;
         }
         Ok(())
+    }
+
+    /// Takes a live attempt from its worker. `None` when it is not live under this epoch.
+    async fn free_attempt(
+        &mut self,
+        attempt: AttemptId,
+        epoch: Epoch,
+    ) -> Result<Option<(BuildId, TaskId)>> {
+        let freed = sqlx::query(
+            "DELETE FROM live_attempts WHERE attempt = $1
+             AND EXISTS (SELECT 1 FROM attempts WHERE id = $1 AND epoch = $2)",
+        )
+        .bind(attempt.0)
+        .bind(epoch.0)
+        .execute(self.on())
+        .await?;
+        if freed.rows_affected() == 0 {
+            return Ok(None);
+        }
+        let query = "SELECT t.build, t.id FROM attempts a JOIN tasks t ON t.id = a.task
+                     WHERE a.id = $1";
+        let (build, task): (i64, i64) =
+            sqlx::query_as(query).bind(attempt.0).fetch_one(self.on()).await?;
+        Ok(Some((BuildId(build), TaskId(task))))
     }
 
     async fn add_end(

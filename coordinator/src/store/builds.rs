@@ -86,7 +86,10 @@ impl Store {
                     .fetch_all(tx.on())
                     .await?;
             if !ids.is_empty() {
-                return Ok(StartedBuilds { ids: ids.into_iter().map(BuildId).collect(), new: false });
+                return Ok(StartedBuilds {
+                    ids: ids.into_iter().map(BuildId).collect(),
+                    new: false,
+                });
             }
         }
         let batch = tx.next_id("batch").await?;
@@ -141,28 +144,60 @@ impl Store {
             .await?)
     }
 
-    /// All builds that have not ended, oldest first.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn open_builds(&self) -> Result<Vec<Build>> {
-        let query = "SELECT id, batch, target, package, git_ref, submitter, created_us
-                     FROM builds WHERE id IN (SELECT build FROM open_builds) ORDER BY id";
-        Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
-    }
-
     /// Open builds whose sources are not there and that do not wait for a retry.
     ///
     /// # Errors
     /// Database errors.
     pub async fn builds_to_import(&self, now_us: i64) -> Result<Vec<Build>> {
-        let query = "SELECT id, batch, target, package, git_ref, submitter, created_us FROM builds b
+        let query =
+            "SELECT id, batch, target, package, git_ref, submitter, created_us FROM builds b
                      WHERE id IN (SELECT build FROM open_builds)
                      AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.build = b.id)
                      AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.build = b.id
                                      AND f.stage = 'import' AND f.retry_us > $1)
                      ORDER BY id";
         Ok(sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?)
+    }
+
+    /// Open builds that are imported and have no task yet, oldest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn builds_to_plan(&self) -> Result<Vec<Build>> {
+        let query =
+            "SELECT id, batch, target, package, git_ref, submitter, created_us FROM builds b
+                     WHERE id IN (SELECT build FROM open_builds)
+                     AND EXISTS (SELECT 1 FROM imports i WHERE i.build = b.id)
+                     AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.build = b.id)
+                     ORDER BY id";
+        Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
+    }
+
+    /// Open builds of which every task is accepted, oldest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn builds_accepted(&self) -> Result<Vec<Build>> {
+        let query =
+            "SELECT id, batch, target, package, git_ref, submitter, created_us FROM builds b
+                     WHERE id IN (SELECT build FROM open_builds)
+                     AND EXISTS (SELECT 1 FROM tasks t WHERE t.build = b.id AND t.kind = 'build')
+                     AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.build = b.id
+                                     AND NOT EXISTS (SELECT 1 FROM acceptances a
+                                                     WHERE a.task = t.id))
+                     ORDER BY id";
+        Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
+    }
+
+    /// Open builds of one request, oldest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn open_mates(&self, batch: i64) -> Result<Vec<Build>> {
+        let query = "SELECT id, batch, target, package, git_ref, submitter, created_us
+                     FROM builds WHERE batch = $1 AND id IN (SELECT build FROM open_builds)
+                     ORDER BY id";
+        Ok(sqlx::query_as(query).bind(batch).fetch_all(self.read()).await?)
     }
 
     /// Cancels a build. False when it had ended before.

@@ -2,7 +2,7 @@
 
 use rpmfarm_core::{BuildId, Failure, TaskId};
 
-use super::{Result, Store, json, unjson};
+use super::{Result, Store, Tx, json, unjson};
 
 /// A recorded failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,30 +32,9 @@ impl Store {
         now_us: i64,
     ) -> Result<bool> {
         let mut tx = self.write().await?;
-        let open = match retry_us {
-            Some(_) => tx.hold_open(build).await?,
-            None => tx.close_build(build).await?,
-        };
-        if !open {
-            return Ok(false);
-        }
-        sqlx::query(
-            "INSERT INTO failures (build, at_us, task, stage, failure, retry_us)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-        )
-        .bind(build.0)
-        .bind(now_us)
-        .bind(task.map_or(0, |task| task.0))
-        .bind(&failure.stage)
-        .bind(json(failure))
-        .bind(retry_us.unwrap_or(0))
-        .execute(tx.on())
-        .await?;
-        if retry_us.is_none() {
-            tx.end_attempts_of_build(build, now_us).await?;
-        }
+        let added = tx.add_failure(build, task, failure, retry_us, now_us).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(added)
     }
 
     /// Failures of a build since a time, oldest first.
@@ -87,5 +66,40 @@ impl Store {
         let query = "SELECT MIN(retry_us) FROM failures WHERE retry_us > $1
                      AND build IN (SELECT build FROM open_builds)";
         Ok(sqlx::query_scalar(query).bind(now_us).fetch_one(self.read()).await?)
+    }
+}
+
+impl Tx {
+    pub(crate) async fn add_failure(
+        &mut self,
+        build: BuildId,
+        task: Option<TaskId>,
+        failure: &Failure,
+        retry_us: Option<i64>,
+        now_us: i64,
+    ) -> Result<bool> {
+        let open = match retry_us {
+            Some(_) => self.hold_open(build).await?,
+            None => self.close_build(build).await?,
+        };
+        if !open {
+            return Ok(false);
+        }
+        sqlx::query(
+            "INSERT INTO failures (build, at_us, task, stage, failure, retry_us)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(build.0)
+        .bind(now_us)
+        .bind(task.map_or(0, |task| task.0))
+        .bind(&failure.stage)
+        .bind(json(failure))
+        .bind(retry_us.unwrap_or(0))
+        .execute(self.on())
+        .await?;
+        if retry_us.is_none() {
+            self.end_attempts_of_build(build, now_us).await?;
+        }
+        Ok(true)
     }
 }

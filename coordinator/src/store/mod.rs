@@ -141,6 +141,12 @@ impl Store {
         &self.readers
     }
 
+    /// Closes all connections, so that the database can go away.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writers.close().await;
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors

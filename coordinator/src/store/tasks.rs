@@ -86,8 +86,7 @@ impl Store {
                      AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.build = t.build
                                      AND f.task = t.id AND f.retry_us > $1)
                      ORDER BY id";
-        let rows: Vec<TaskRow> =
-            sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?;
+        let rows: Vec<TaskRow> = sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?;
         rows.into_iter().map(task).collect()
     }
 
@@ -108,8 +107,7 @@ impl Store {
                      AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.build = t.build
                                      AND f.task = t.id AND f.retry_us > $1)
                      ORDER BY id";
-        let rows: Vec<TaskRow> =
-            sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?;
+        let rows: Vec<TaskRow> = sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?;
         rows.into_iter().map(task).collect()
     }
 

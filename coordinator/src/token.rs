@@ -1,0 +1,79 @@
+//! The token that guards every call that writes: made at first start, kept in a file that only
+//! its owner reads.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use subtle::ConstantTimeEq as _;
+
+/// The secret of a farm.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// Reads the token of a file, or makes one there.
+    ///
+    /// # Errors
+    /// When the file cannot be read or made, or is empty.
+    pub fn load_or_make(path: &Path) -> anyhow::Result<Self> {
+        if !path.exists() {
+            make(path).with_context(|| format!("cannot make the token file {}", path.display()))?;
+        }
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("cannot read the token file {}", path.display()))?;
+        let text = text.trim().to_owned();
+        anyhow::ensure!(
+            text.len() >= 32,
+            "the token file {} holds no token; remove it and start again",
+            path.display()
+        );
+        Ok(Self(text))
+    }
+
+    /// Whether a call's `authorization` metadata carries it. Takes the same time for every wrong
+    /// token of one length.
+    #[must_use]
+    pub fn admits(&self, authorization: &str) -> bool {
+        authorization
+            .strip_prefix("Bearer ")
+            .is_some_and(|given| given.as_bytes().ct_eq(self.0.as_bytes()).into())
+    }
+}
+
+fn make(path: &Path) -> std::io::Result<()> {
+    let bytes: [u8; 32] = rand::random();
+    // Whole or not at all: another process may be reading it already.
+    let beside = path.with_extension("new");
+    let mut file =
+        fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+    writeln!(file, "{}", hex::encode(bytes))?;
+    file.sync_all()?;
+    fs::rename(beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn made_once_and_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        let token = Token::load_or_make(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(token.admits(&format!("Bearer {}", text.trim())));
+        assert!(!token.admits(text.trim()));
+        assert!(!token.admits("Bearer "));
+        assert!(!token.admits(&format!("Bearer {}0", text.trim())));
+        assert!(Token::load_or_make(&path).unwrap().admits(&format!("Bearer {}", text.trim())));
+
+        fs::write(&path, "").unwrap();
+        assert!(Token::load_or_make(&path).is_err());
+    }
+}

@@ -1,0 +1,33 @@
+//! Why builds wait, in a line each, as the passes found it at their last look. Lost with the
+//! process and found again at the next look.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use rpmfarm_core::BuildId;
+
+/// The reasons. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Waits(Arc<Mutex<HashMap<BuildId, String>>>);
+
+impl Waits {
+    /// A build waits for this.
+    pub fn set(&self, build: BuildId, reason: impl Into<String>) {
+        self.lock().insert(build, reason.into());
+    }
+
+    /// A build waits no more.
+    pub fn clear(&self, build: BuildId) {
+        self.lock().remove(&build);
+    }
+
+    /// What a build waits for; empty when nothing is known.
+    #[must_use]
+    pub fn reason(&self, build: BuildId) -> String {
+        self.lock().get(&build).cloned().unwrap_or_default()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<BuildId, String>> {
+        self.0.lock().expect("no one panics while holding it")
+    }
+}

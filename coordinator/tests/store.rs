@@ -1,0 +1,273 @@
+//! The store of facts, the same tests on SQLite and PostgreSQL.
+
+mod common;
+
+use common::on_both;
+use rpmfarm_coordinator::store::{
+    BuildFilter, Import, NewBuild, NewPackage, NewTask, Revision, Signature, Srpm, Store,
+    StoreError,
+};
+use rpmfarm_core::task::{Outcome, Success, TaskKind};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Sha256, TaskId};
+
+const NOW: i64 = 1_000_000;
+
+fn digest(text: &str) -> Sha256 {
+    Sha256::of(text.as_bytes())
+}
+
+async fn start(store: &Store, packages: &[&str], key: &str) -> Vec<BuildId> {
+    let builds: Vec<NewBuild> = packages
+        .iter()
+        .map(|package| NewBuild {
+            target: "lab".into(),
+            package: (*package).into(),
+            git_ref: String::new(),
+        })
+        .collect();
+    store.start_builds(&builds, "tester", key, NOW).await.unwrap().ids
+}
+
+/// A build with an import and one task of a kind, which has a lock.
+async fn ready(store: &Store, kind: TaskKind) -> (BuildId, TaskId) {
+    let build = start(store, &["hello"], "").await[0];
+    let import = Import {
+        url: "http://git/hello.git".into(),
+        commit: "c0ffee".into(),
+        subject: "Update".into(),
+        bundle: digest("bundle"),
+        at_us: NOW,
+    };
+    store.add_import(build, &import).await.unwrap();
+    assert_eq!(store.import(build).await.unwrap(), Some(import));
+    store.add_tasks(build, &[NewTask { kind, arch: Arch::X86_64 }], NOW).await.unwrap();
+    let task = store.tasks(build).await.unwrap()[0].id;
+    store.add_lock(task, 0, digest("lock"), NOW).await.unwrap();
+    (build, task)
+}
+
+fn succeeded() -> Outcome {
+    Outcome::Succeeded(Success::default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_recorded_once() {
+    on_both(|store| async move {
+        let ids = start(&store, &["a", "b"], "key-1").await;
+        assert_eq!(start(&store, &["a", "b"], "key-1").await, ids, "the same key, the same builds");
+        assert_ne!(start(&store, &["a"], "key-2").await[0], ids[0]);
+
+        let all = store.builds(&BuildFilter { limit: 10, ..Default::default() }).await.unwrap();
+        assert_eq!(all.len(), 3);
+        assert!(all[0].id > all[1].id, "newest first");
+        assert_eq!(all[1].batch, all[2].batch);
+        let filter = BuildFilter { package: "b".into(), limit: 10, ..Default::default() };
+        assert_eq!(store.builds(&filter).await.unwrap().len(), 1);
+        assert_eq!(store.builds_to_import(NOW).await.unwrap().len(), 3);
+        assert!(store.build(BuildId(99)).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_granted_once_and_its_epoch_only_rises() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        assert_eq!(store.tasks_to_dispatch(NOW).await.unwrap().len(), 1);
+        let first = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+        assert!(store.grant(task, build, "w2", NOW).await.unwrap().is_none(), "held by w1");
+        assert!(store.tasks_to_dispatch(NOW).await.unwrap().is_empty());
+        let live = store.live_attempts(Some("w1")).await.unwrap();
+        assert_eq!((live.len(), live[0].id, live[0].build), (1, first.id, build.0));
+
+        let lost = Failure::new(Fault::Worker, "lease", "not heard");
+        let (id, epoch) = (AttemptId(first.id), Epoch(first.epoch));
+        assert!(store.end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
+        let second = store.grant(task, build, "w2", NOW).await.unwrap().expect("granted again");
+        assert!(second.epoch > first.epoch);
+
+        // What the first worker says now is fenced, whichever epoch it names.
+        for epoch in [first.epoch, second.epoch] {
+            assert!(!store.end_succeeded(id, Epoch(epoch), &succeeded(), NOW).await.unwrap());
+        }
+        assert!(!store.is_live(AttemptId(second.id), Epoch(first.epoch)).await.unwrap());
+        let id = AttemptId(second.id);
+        assert!(store.end_succeeded(id, Epoch(second.epoch), &succeeded(), NOW).await.unwrap());
+        assert!(!store.end_succeeded(id, Epoch(second.epoch), &succeeded(), NOW).await.unwrap());
+        assert_eq!(store.attempts_to_accept(NOW).await.unwrap().len(), 1);
+        assert!(store.tasks_to_dispatch(NOW).await.unwrap().is_empty(), "it waits for acceptance");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_attempt_is_accepted_and_nothing_after() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let attempt = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+        let id = AttemptId(attempt.id);
+        store.end_succeeded(id, Epoch(attempt.epoch), &succeeded(), NOW).await.unwrap();
+
+        let mut tx = store.write().await.unwrap();
+        assert!(tx.accept(task, id, 1200, NOW).await.unwrap());
+        drop(tx);
+        assert!(store.acceptance(task).await.unwrap().is_none(), "not committed, not happened");
+        let mut tx = store.write().await.unwrap();
+        assert!(tx.accept(task, id, 1200, NOW).await.unwrap());
+        tx.commit().await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        assert!(!tx.accept(task, AttemptId(77), 1, NOW).await.unwrap());
+        drop(tx);
+        assert_eq!(store.acceptance(task).await.unwrap(), Some((id, 1200, NOW)));
+        assert!(store.grant(task, build, "w2", NOW).await.unwrap().is_none());
+        assert!(store.attempts_to_accept(NOW).await.unwrap().is_empty());
+        assert_eq!(store.builds_accepted().await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_nevra_has_one_digest() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let package = |content: &str| NewPackage {
+            nevra: "hello-2.12-1.x86_64".parse().unwrap(),
+            digest: digest(content),
+            size: 5,
+            repodata: digest("xml"),
+        };
+        let add = async |content: &str| {
+            let mut tx = store.write().await.unwrap();
+            let all = [package(content)];
+            tx.add_packages("lab", build, task, Arch::X86_64, &all).await?;
+            tx.commit().await
+        };
+        add("one").await.unwrap();
+        add("one").await.unwrap();
+        let error = add("two").await.unwrap_err();
+        assert!(matches!(error, StoreError::SameNevra { .. }));
+        let text = error.to_string();
+        for part in ["hello-2.12-1.x86_64", "raise the release", &digest("one").hex()] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(store.package_count("lab").await.unwrap(), 1);
+
+        let signed =
+            Signature { signed_digest: digest("s"), signed_size: 9, repodata: digest("r") };
+        assert_eq!(store.packages_of(build, "k").await.unwrap()[0].signature, None);
+        store.add_signatures("k", &[(digest("one"), signed)], NOW).await.unwrap();
+        assert_eq!(store.packages_of(build, "k").await.unwrap()[0].signature, Some(signed));
+        assert_eq!(store.packages_of(build, "other").await.unwrap()[0].signature, None);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_end_a_build_or_wait_and_retries_open_it_again() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let farm = Failure::new(Fault::Farm, "resolve", "repository down");
+        assert!(store.add_failure(build, Some(task), &farm, Some(NOW + 50), NOW).await.unwrap());
+        assert!(store.tasks_to_dispatch(NOW).await.unwrap().is_empty());
+        assert_eq!(store.tasks_to_dispatch(NOW + 50).await.unwrap().len(), 1);
+        assert_eq!(store.next_retry_us(NOW).await.unwrap(), Some(NOW + 50));
+
+        let attempt = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+        let package = Failure::new(Fault::Package, "build", "does not compile");
+        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+        assert!(store.end_failed(id, epoch, &package, None, NOW + 60).await.unwrap());
+        assert!(!store.is_open(build).await.unwrap());
+        assert!(!store.add_failure(build, None, &package, None, NOW + 61).await.unwrap());
+        assert!(!store.cancel_build(build, NOW + 62).await.unwrap(), "it has ended");
+        assert_eq!(store.failures(build, 0).await.unwrap().len(), 2);
+
+        assert!(store.retry_build(build, NOW + 70).await.unwrap());
+        assert!(!store.retry_build(build, NOW + 71).await.unwrap(), "it is open");
+        assert!(store.failures(build, NOW + 70).await.unwrap().is_empty());
+        assert_eq!(store.tasks_to_dispatch(NOW + 70).await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_takes_attempts_from_workers() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let attempt = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+        assert!(store.cancel_build(build, NOW + 1).await.unwrap());
+        assert!(store.live_attempts(None).await.unwrap().is_empty());
+        let id = AttemptId(attempt.id);
+        assert!(!store.end_succeeded(id, Epoch(attempt.epoch), &succeeded(), NOW).await.unwrap());
+        assert!(store.grant(task, build, "w1", NOW).await.unwrap().is_none());
+        assert_eq!(store.cancelled_us(build).await.unwrap(), NOW + 1);
+        let attempts = store.attempts(task).await.unwrap();
+        assert!(attempts[0].1.as_ref().is_some_and(|end| end.outcome.is_none()));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rounds_of_requirements_wait_for_their_lock() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let attempt = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+        let id = AttemptId(attempt.id);
+        let requires = vec!["python3dist(wheel)".to_owned()];
+        for _ in 0..2 {
+            store.add_dynamic_requires(task, id, 0, &requires, NOW).await.unwrap();
+        }
+        store.add_dynamic_requires(task, AttemptId(99), 1, &requires, NOW).await.unwrap();
+        let rounds = store.rounds_to_lock(NOW).await.unwrap();
+        assert_eq!((rounds.len(), rounds[0].1), (1, 0));
+        assert_eq!(store.dynamic_requires(task).await.unwrap(), requires);
+        store.add_lock(task, 1, digest("wider"), NOW).await.unwrap();
+        assert!(store.rounds_to_lock(NOW).await.unwrap().is_empty());
+        let lock = store.lock(task).await.unwrap().expect("a lock");
+        assert_eq!((lock.round, lock.digest), (1, digest("wider")));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revisions_only_go_forward() {
+    on_both(|store| async move {
+        let (build, _) = ready(&store, TaskKind::Build).await;
+        let revision = |number| Revision {
+            target: "lab".into(),
+            channel: "testing".into(),
+            revision: number,
+            snapshot: digest("snapshot"),
+            packages: 3,
+            at_us: NOW,
+        };
+        assert!(!store.add_revision(&revision(2), &[]).await.unwrap());
+        assert!(store.add_revision(&revision(1), &[build]).await.unwrap());
+        assert!(!store.add_revision(&revision(1), &[]).await.unwrap(), "one of two wins");
+        assert!(store.add_revision(&revision(2), &[build]).await.unwrap());
+        assert_eq!(store.channel("lab", "testing").await.unwrap(), Some(revision(2)));
+        assert_eq!(store.publication(build).await.unwrap().map(|row| row.revision), Some(1));
+        assert!(!store.is_open(build).await.unwrap());
+        assert!(!store.retry_build(build, NOW).await.unwrap(), "what is published stays");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_srpm_survives_storage() {
+    on_both(|store| async move {
+        let (build, _) = ready(&store, TaskKind::Srpm).await;
+        let srpm = Srpm {
+            digest: digest("srpm"),
+            size: 123,
+            nevra: "hello-1:2.12-1.el9.src".parse().unwrap(),
+            requires: vec!["gcc".into(), "(a or b)".into()],
+            predicts: vec!["hello".into()],
+            dynamic: true,
+        };
+        let mut tx = store.write().await.unwrap();
+        tx.add_srpm(build, &srpm).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(store.srpm(build).await.unwrap(), Some(srpm));
+    })
+    .await;
+}

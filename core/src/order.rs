@@ -1,0 +1,198 @@
+//! The order of builds in one batch: who waits for whom before its root is solved.
+//!
+//! A build whose root would hold packages that another build of its batch is about to replace
+//! waits for that one. A build whose requirements nobody provides waits as long as another one
+//! may still provide them. A circle is broken at the build that needs least.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::BuildId;
+use crate::lock::LockedPackage;
+
+/// A build that has not been accepted yet, as others of its batch see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mate {
+    /// Its number.
+    pub build: BuildId,
+    /// Name of its source package.
+    pub package: String,
+    /// Names of the packages that its spec says it makes; empty before its SRPM is there.
+    pub predicts: Vec<String>,
+}
+
+/// What solving said of a build that has no lock yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Solved {
+    /// Its number.
+    pub build: BuildId,
+    /// Its build requirements.
+    pub requires: Vec<String>,
+    /// Its root as of now; `None` when it is not solvable.
+    pub root: Option<Vec<LockedPackage>>,
+}
+
+/// What is to be done with a build that was solved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// Take the lock, or the failure, that solving gave.
+    Go,
+    /// Wait for these builds.
+    WaitFor(Vec<BuildId>),
+}
+
+/// Decides for all solved builds of one batch. `mates` are all its builds that are neither
+/// accepted nor ended, the solved ones among them.
+#[must_use]
+pub fn turns(solved: &[Solved], mates: &[Mate]) -> BTreeMap<BuildId, Turn> {
+    let stuck: BTreeSet<BuildId> =
+        solved.iter().filter(|build| build.root.is_none()).map(|build| build.build).collect();
+    let needs: BTreeMap<BuildId, BTreeSet<BuildId>> =
+        solved.iter().map(|build| (build.build, needs(build, mates, &stuck))).collect();
+    let moving = mates.iter().any(|mate| !needs.contains_key(&mate.build));
+    let free = needs.values().any(BTreeSet::is_empty);
+    let first = if moving || free { None } else { breaks_circle(&needs, &stuck) };
+    needs
+        .into_iter()
+        .map(|(build, needs)| {
+            let go = needs.is_empty() || first == Some(build);
+            (build, if go { Turn::Go } else { Turn::WaitFor(needs.into_iter().collect()) })
+        })
+        .collect()
+}
+
+fn needs(build: &Solved, mates: &[Mate], stuck: &BTreeSet<BuildId>) -> BTreeSet<BuildId> {
+    let others = mates.iter().filter(|mate| mate.build != build.build);
+    match &build.root {
+        Some(root) => others
+            .filter(|mate| will_replace(mate, root) || will_provide(mate, &build.requires))
+            .map(|mate| mate.build)
+            .collect(),
+        // Whatever is missing, one that is itself stuck will not bring it.
+        None => others.map(|mate| mate.build).filter(|mate| !stuck.contains(mate)).collect(),
+    }
+}
+
+fn will_replace(mate: &Mate, root: &[LockedPackage]) -> bool {
+    root.iter().any(|package| {
+        package.source == mate.package || mate.predicts.contains(&package.nevra.name)
+    })
+}
+
+fn will_provide(mate: &Mate, requires: &[String]) -> bool {
+    requires
+        .iter()
+        .filter_map(|requirement| requirement.split_whitespace().next())
+        .any(|name| mate.predicts.iter().any(|predicted| predicted == name))
+}
+
+/// Of builds that all wait for each other, the solvable one that waits for the fewest; of equals
+/// the oldest.
+fn breaks_circle(
+    needs: &BTreeMap<BuildId, BTreeSet<BuildId>>,
+    stuck: &BTreeSet<BuildId>,
+) -> Option<BuildId> {
+    needs
+        .iter()
+        .filter(|(build, _)| !stuck.contains(build))
+        .min_by_key(|(build, needs)| (needs.len(), **build))
+        .map(|(build, _)| *build)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sha256;
+
+    fn mate(build: i64, package: &str, predicts: &[&str]) -> Mate {
+        Mate {
+            build: BuildId(build),
+            package: package.into(),
+            predicts: predicts.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn solved(build: i64, requires: &[&str], root: Option<&[&str]>) -> Solved {
+        let package = |name: &&str| LockedPackage {
+            nevra: format!("{name}-1-1.noarch").parse().expect("a NEVRA"),
+            digest: Sha256::of(name.as_bytes()),
+            size: 1,
+            source: format!("{name}-source"),
+            origin: "base".into(),
+            location: String::new(),
+        };
+        Solved {
+            build: BuildId(build),
+            requires: requires.iter().map(ToString::to_string).collect(),
+            root: root.map(|names| names.iter().map(package).collect()),
+        }
+    }
+
+    fn wait(builds: &[i64]) -> Turn {
+        Turn::WaitFor(builds.iter().copied().map(BuildId).collect())
+    }
+
+    #[test]
+    fn programs_wait_for_the_library_in_their_batch() {
+        let mates =
+            [mate(1, "foo", &["foo", "foo-devel"]), mate(2, "a", &["a"]), mate(3, "b", &["b"])];
+        let all = [
+            solved(1, &["gcc"], Some(&["gcc"])),
+            solved(2, &["foo-devel >= 1"], None),
+            solved(3, &["gcc"], Some(&["gcc", "foo-devel"])),
+        ];
+        let turns = turns(&all, &mates);
+        assert_eq!(turns[&BuildId(1)], Turn::Go);
+        // Not solvable: whatever moves may help, and so may `b`.
+        assert_eq!(turns[&BuildId(2)], wait(&[1, 3]));
+        // Needed by way of another package: seen in the root.
+        assert_eq!(turns[&BuildId(3)], wait(&[1]));
+    }
+
+    #[test]
+    fn what_nobody_will_provide_is_told_at_once() {
+        let all = [solved(1, &["nothing"], None)];
+        assert_eq!(turns(&all, &[mate(1, "a", &["a"])])[&BuildId(1)], Turn::Go);
+        // Two that are stuck do not wait for each other.
+        let all = [solved(1, &["x"], None), solved(2, &["y"], None)];
+        let turns = turns(&all, &[mate(1, "a", &[]), mate(2, "b", &[])]);
+        assert!(turns.values().all(|turn| *turn == Turn::Go));
+    }
+
+    #[test]
+    fn a_source_in_the_root_counts_whatever_its_packages_are_named() {
+        let mates = [mate(1, "foo-source", &[]), mate(2, "b", &[])];
+        let turns = turns(&[solved(2, &[], Some(&["foo"]))], &mates);
+        assert_eq!(turns[&BuildId(2)], wait(&[1]));
+    }
+
+    #[test]
+    fn a_circle_is_broken_once_and_only_when_nothing_else_moves() {
+        let mates = [mate(1, "a", &["a"]), mate(2, "b", &["b"])];
+        let all = [solved(1, &["b"], Some(&["b"])), solved(2, &["a"], Some(&["a"]))];
+        let turns_now = turns(&all, &mates);
+        assert_eq!(turns_now[&BuildId(1)], Turn::Go);
+        assert_eq!(turns_now[&BuildId(2)], wait(&[1]));
+
+        let mut more = mates.to_vec();
+        more.push(mate(3, "c", &[]));
+        assert_eq!(turns(&all, &more)[&BuildId(1)], wait(&[2]));
+    }
+
+    proptest::proptest! {
+        /// Whatever the needs, somebody always goes: a batch cannot hang by itself.
+        #[test]
+        fn no_batch_hangs(edges in proptest::collection::vec((0_i64..6, 0_i64..6), 0..30),
+                          stuck in proptest::collection::vec(0_i64..6, 0..4)) {
+            let name = |build: i64| format!("p{build}");
+            let mates: Vec<Mate> = (0..6).map(|b| mate(b, &name(b), &[&name(b)])).collect();
+            let all: Vec<Solved> = (0..6).map(|b| {
+                let needs: Vec<String> =
+                    edges.iter().filter(|(from, _)| *from == b).map(|(_, to)| name(*to)).collect();
+                let needs: Vec<&str> = needs.iter().map(String::as_str).collect();
+                solved(b, &needs, (!stuck.contains(&b)).then_some(&needs[..]))
+            }).collect();
+            let turns = turns(&all, &mates);
+            proptest::prop_assert!(turns.values().any(|turn| *turn == Turn::Go));
+        }
+    }
+}
