@@ -3,6 +3,7 @@
 pub mod blobs;
 pub mod bus;
 pub mod clock;
+pub mod import;
 pub mod logs;
 pub mod store;
 pub mod targets;

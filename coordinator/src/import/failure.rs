@@ -1,0 +1,197 @@
+//! Why an import failed, in one line that a maintainer understands, and whose fault it is.
+
+use rpmfarm_core::digest::Checksum;
+use rpmfarm_core::distgit::DistgitError;
+use rpmfarm_core::name::NameError;
+use rpmfarm_core::{Failure, Fault};
+
+use crate::blobs::BlobError;
+
+/// Why an import failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// What was asked for cannot be a package or a git reference.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The server has no such repository, or hides it.
+    #[error("package `{package}` is not there: {url} answered {status}")]
+    NoRepository {
+        /// The package asked for.
+        package: String,
+        /// What was requested.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The repository has neither a branch nor a tag of this name.
+    #[error("{url} has no branch or tag `{git_ref}`{}", but_has(.known))]
+    NoRef {
+        /// The repository.
+        url: String,
+        /// What was asked for.
+        git_ref: String,
+        /// Some branches that are there.
+        known: Vec<String>,
+    },
+    /// The repository does not have this commit, or does not give it by its id.
+    #[error("{url} does not give commit {commit}: {why}; name a branch or tag that holds it")]
+    NoCommit {
+        /// The repository.
+        url: String,
+        /// The commit asked for.
+        commit: String,
+        /// What the server said.
+        why: String,
+    },
+    /// The sources of the package are not in order.
+    #[error(transparent)]
+    Distgit(#[from] DistgitError),
+    /// A file in git is not the text that it must be.
+    #[error("{0} is not UTF-8 text")]
+    NotText(String),
+    /// More than is allowed of anything.
+    #[error("{what}: {found}, at most {limit} {unit} are allowed")]
+    TooMuch {
+        /// The file, repository or URL.
+        what: String,
+        /// How much there is, in words.
+        found: String,
+        /// The limit.
+        limit: u64,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// A look-aside file whose content is not what git says.
+    #[error("{file} from {url} does not match: expected {expected}, found {found}")]
+    Mismatch {
+        /// The file.
+        file: String,
+        /// Where it came from.
+        url: String,
+        /// What git says.
+        expected: Checksum,
+        /// What came.
+        found: Checksum,
+    },
+    /// No look-aside server has the file.
+    #[error("{file} ({checksum}) is in no look-aside cache; tried {}", .urls.join(", "))]
+    NotInLookaside {
+        /// The file.
+        file: String,
+        /// What git says of it.
+        checksum: Checksum,
+        /// The URLs and what each answered.
+        urls: Vec<String>,
+    },
+    /// The target names no place to fetch look-aside files from.
+    #[error("{file} is a look-aside file, but target `{target}` has no upstream.lookaside")]
+    NoLookaside {
+        /// The file.
+        file: String,
+        /// The target.
+        target: String,
+    },
+    /// A URL that the target does not allow.
+    #[error("{url} is refused: {why}")]
+    Refused {
+        /// The URL.
+        url: String,
+        /// Why, and how to allow it.
+        why: String,
+    },
+    /// A server that does not answer as it should. May pass.
+    #[error("{url}: {why}")]
+    Server {
+        /// What was requested.
+        url: String,
+        /// What happened.
+        why: String,
+    },
+    /// A server that leads elsewhere, which is not followed for git.
+    #[error("{url} redirects to {to}; write that address in the target's upstream.url")]
+    Moved {
+        /// What was requested.
+        url: String,
+        /// Where it leads.
+        to: String,
+    },
+    /// The import took longer than it may.
+    #[error("the import took longer than {0} s and was stopped")]
+    Time(u64),
+    /// Whoever asked for it went away.
+    #[error("the import was cancelled")]
+    Cancelled,
+    /// The farm's own disk.
+    #[error("{}: {source}", if .source.is_full() { "the coordinator's disk is full" } else { "the blob store failed" })]
+    Blobs {
+        /// What the store said.
+        #[from]
+        source: BlobError,
+    },
+    /// The farm's own disk, outside the blob store.
+    #[error("{path}: {source}")]
+    Disk {
+        /// The file or directory.
+        path: String,
+        /// What the disk said.
+        source: std::io::Error,
+    },
+    /// The cached copy of the repository.
+    #[error("the cached copy of {url} failed: {source}")]
+    Git {
+        /// The repository.
+        url: String,
+        /// What libgit2 said.
+        source: git2::Error,
+    },
+    /// A bug of ours.
+    #[error("the import ended without a result: {0}")]
+    Broken(String),
+}
+
+fn but_has(branches: &[String]) -> String {
+    if branches.is_empty() {
+        return String::new();
+    }
+    format!("; it has {}", branches.join(", "))
+}
+
+impl ImportError {
+    /// Whose fault it is.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Name(_)
+            | Self::NoRepository { .. }
+            | Self::NoRef { .. }
+            | Self::NoCommit { .. }
+            | Self::Distgit(_)
+            | Self::NotText(_)
+            | Self::TooMuch { .. }
+            | Self::Mismatch { .. }
+            | Self::NotInLookaside { .. } => Fault::Package,
+            Self::NoLookaside { .. }
+            | Self::Refused { .. }
+            | Self::Server { .. }
+            | Self::Moved { .. }
+            | Self::Time(_)
+            | Self::Cancelled
+            | Self::Blobs { .. }
+            | Self::Disk { .. }
+            | Self::Git { .. }
+            | Self::Broken(_) => Fault::Farm,
+        }
+    }
+
+    /// Whether the same request may succeed a moment later.
+    pub(super) const fn may_pass(&self) -> bool {
+        matches!(self, Self::Server { .. })
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        let line = error.to_string().replace(['\n', '\r'], " ");
+        Self::new(error.fault(), "import", line)
+    }
+}

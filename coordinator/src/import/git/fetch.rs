@@ -1,0 +1,177 @@
+//! Fetching one commit: which one is meant, whether it is there already, and if not, its tree
+//! alone (depth 1).
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository};
+
+use super::Session;
+use crate::import::failure::ImportError;
+
+/// The commit last fetched: what the next fetch says it has.
+const LAST: &str = "refs/rpmfarm/last";
+
+/// Each fetch adds a pack. A cache of more is made anew.
+const MAX_PACKS: usize = 64;
+
+/// How many branches an error lists.
+const SHOWN_BRANCHES: usize = 12;
+
+/// A repository with a commit that is there as a whole.
+pub(in crate::import) struct Checkout {
+    pub(in crate::import) repository: Repository,
+    pub(in crate::import) commit: Oid,
+    pub(in crate::import) url: String,
+}
+
+/// Fetches a branch, tag or commit into the bare repository at `cache`.
+///
+/// # Errors
+/// When it is not there, or the server or the cache fails.
+pub(in crate::import) fn fetch(
+    session: &Arc<Session>,
+    cache: &Path,
+    url: &str,
+    git_ref: &str,
+) -> Result<Checkout, ImportError> {
+    let tried = fetch_into(session, cache, url, git_ref);
+    let Err(ImportError::Git { source, .. }) = &tried else { return tried };
+    // The cache is only that: when it cannot be used, a fresh one can.
+    tracing::warn!(url, error = %source, "the cached repository is made anew");
+    remove(cache)?;
+    fetch_into(session, cache, url, git_ref)
+}
+
+fn fetch_into(
+    session: &Arc<Session>,
+    cache: &Path,
+    url: &str,
+    git_ref: &str,
+) -> Result<Checkout, ImportError> {
+    let failed = |source| ImportError::Git { url: url.to_owned(), source };
+    let repository = open(cache).map_err(failed)?;
+    let asked = full_id(git_ref);
+    if let Some(commit) = asked.and_then(|id| commit_of(&repository, id)) {
+        return Ok(Checkout { repository, commit, url: url.to_owned() });
+    }
+    let commit = session.watch.retry(|| match asked {
+        Some(id) => fetch_id(session, &repository, url, id),
+        None => fetch_ref(session, &repository, url, git_ref),
+    })?;
+    repository
+        .reference(LAST, commit, true, "fetched")
+        .map_err(|source| ImportError::Git { url: url.to_owned(), source })?;
+    Ok(Checkout { repository, commit, url: url.to_owned() })
+}
+
+/// Fetches a commit by its id.
+fn fetch_id(
+    session: &Arc<Session>,
+    repository: &Repository,
+    url: &str,
+    id: Oid,
+) -> Result<Oid, ImportError> {
+    let no_commit =
+        |why: String| ImportError::NoCommit { url: url.to_owned(), commit: id.to_string(), why };
+    session
+        .run(|| {
+            let mut remote = repository.remote_anonymous(url)?;
+            remote.download(&[id.to_string()], Some(&mut options(session)))
+        })?
+        .map_err(|error| no_commit(error.message().to_owned()))?;
+    commit_of(repository, id).ok_or_else(|| no_commit("it sent something else".to_owned()))
+}
+
+/// Fetches what a branch or tag points to now. A branch comes before a tag of the same name.
+fn fetch_ref(
+    session: &Arc<Session>,
+    repository: &Repository,
+    url: &str,
+    git_ref: &str,
+) -> Result<Oid, ImportError> {
+    let candidates = [format!("refs/heads/{git_ref}"), format!("refs/tags/{git_ref}")];
+    let mut branches = Vec::new();
+    let fetched = session.run(|| {
+        let mut remote = repository.remote_anonymous(url)?;
+        let mut connection = remote.connect_auth(Direction::Fetch, None, None)?;
+        let heads: Vec<_> =
+            connection.list()?.iter().map(|head| (head.name().to_owned(), head.oid())).collect();
+        let found = candidates.iter().find_map(|name| heads.iter().find(|(head, _)| head == name));
+        let Some((name, id)) = found else {
+            branches.extend(heads.into_iter().map(|(name, _)| name));
+            return Ok(None);
+        };
+        if commit_of(repository, *id).is_none() {
+            connection.remote().download(&[name], Some(&mut options(session)))?;
+        }
+        Ok(Some(*id))
+    })?;
+    let git = |source| ImportError::Git { url: url.to_owned(), source };
+    match fetched.map_err(git)? {
+        Some(id) => commit_of(repository, id).ok_or_else(|| ImportError::NoCommit {
+            url: url.to_owned(),
+            commit: id.to_string(),
+            why: format!("`{git_ref}` points to no commit"),
+        }),
+        None => Err(ImportError::NoRef {
+            url: url.to_owned(),
+            git_ref: git_ref.to_owned(),
+            known: shown(&branches),
+        }),
+    }
+}
+
+/// Only what was asked for, without its history; stopped at the limit of objects.
+fn options(session: &Arc<Session>) -> FetchOptions<'static> {
+    let session = Arc::clone(session);
+    let mut callbacks = RemoteCallbacks::new();
+    callbacks.transfer_progress(move |progress| session.admits(progress.total_objects()));
+    let mut options = FetchOptions::new();
+    options
+        .depth(1)
+        .download_tags(AutotagOption::None)
+        .update_fetchhead(false)
+        .remote_callbacks(callbacks);
+    options
+}
+
+/// The commit that an object is or, for an annotated tag, points to; if it is there.
+fn commit_of(repository: &Repository, id: Oid) -> Option<Oid> {
+    let commit = repository.find_object(id, None).ok()?.peel_to_commit().ok()?;
+    Some(commit.id())
+}
+
+/// A full commit id; a shorter one could be a branch.
+fn full_id(git_ref: &str) -> Option<Oid> {
+    (git_ref.len() == 40).then(|| Oid::from_str(git_ref).ok()).flatten()
+}
+
+/// Opens the cache, or makes it.
+fn open(cache: &Path) -> Result<Repository, git2::Error> {
+    let packs = fs::read_dir(cache.join("objects/pack")).map_or(0, Iterator::count);
+    if packs > 2 * MAX_PACKS {
+        // Its size is bounded by fetching a fresh tree now and then.
+        let _ = fs::remove_dir_all(cache);
+    }
+    match Repository::open_bare(cache) {
+        Ok(repository) => Ok(repository),
+        Err(_) => Repository::init_bare(cache),
+    }
+}
+
+fn remove(cache: &Path) -> Result<(), ImportError> {
+    fs::remove_dir_all(cache)
+        .map_err(|source| ImportError::Disk { path: cache.display().to_string(), source })
+}
+
+/// Branches that a person may have meant.
+fn shown(names: &[String]) -> Vec<String> {
+    names
+        .iter()
+        .filter_map(|name| name.strip_prefix("refs/heads/"))
+        .take(SHOWN_BRANCHES)
+        .map(rpmfarm_core::name::shown)
+        .collect()
+}

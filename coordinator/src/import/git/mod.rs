@@ -1,0 +1,13 @@
+//! Git: the one commit that is asked for, and no more than it needs, from an upstream server into
+//! a cached bare repository.
+//!
+//! libgit2 speaks the protocol, but every byte goes through the import's own HTTP
+//! ([`transport`]), so that its limits, addresses and times hold for git too.
+
+mod fetch;
+mod transport;
+mod tree;
+
+pub(super) use fetch::{Checkout, fetch};
+pub(super) use transport::{Session, register};
+pub(super) use tree::Files;

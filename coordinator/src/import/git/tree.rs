@@ -1,0 +1,115 @@
+//! Reading a commit: its entries, and the content of single files, within limits.
+
+use git2::{ObjectType, Oid};
+use rpmfarm_core::distgit::{DistgitError, EntryKind, MAX_FILES};
+use rpmfarm_core::name::{NameError, shown};
+
+use super::Checkout;
+use crate::import::failure::ImportError;
+
+/// How deep directories may lie in each other.
+const MAX_DEPTH: usize = 64;
+
+/// What a symlink may hold, as Linux has it.
+const MAX_LINK: u64 = 4096;
+
+/// File types in the modes of git trees.
+const TYPE_MASK: i32 = 0o170_000;
+const SYMLINK: i32 = 0o120_000;
+const SUBMODULE: i32 = 0o160_000;
+
+/// The files of a commit with their content's ids, sorted by path.
+pub(in crate::import) type Files = std::collections::BTreeMap<String, (EntryKind, Oid)>;
+
+impl Checkout {
+    /// All files of the commit.
+    ///
+    /// # Errors
+    /// When there are too many, a name is not UTF-8, or the repository cannot be read.
+    pub(in crate::import) fn files(&self) -> Result<Files, ImportError> {
+        let root = self.git(self.repository.find_commit(self.commit))?.tree_id();
+        let mut files = Files::new();
+        let mut entries = 0;
+        let mut pending = vec![(String::new(), root, 0)];
+        while let Some((dir, id, depth)) = pending.pop() {
+            let tree = self.git(self.repository.find_tree(id))?;
+            entries += tree.len();
+            if entries > MAX_FILES || depth > MAX_DEPTH {
+                return Err(DistgitError::ManyFiles(entries).into());
+            }
+            for entry in &tree {
+                let path = format!("{dir}{}", name_of(entry.name_bytes())?);
+                let kind = match (entry.kind(), entry.filemode() & TYPE_MASK) {
+                    (Some(ObjectType::Tree), _) => {
+                        pending.push((format!("{path}/"), entry.id(), depth + 1));
+                        continue;
+                    }
+                    (_, SUBMODULE) => EntryKind::Submodule,
+                    (_, SYMLINK) => EntryKind::Symlink(self.text(&path, entry.id(), MAX_LINK)?),
+                    _ => EntryKind::File,
+                };
+                files.insert(path, (kind, entry.id()));
+            }
+        }
+        Ok(files)
+    }
+
+    /// The content of a file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// When it is longer, or the repository cannot be read.
+    pub(in crate::import) fn content(
+        &self,
+        path: &str,
+        id: Oid,
+        limit: u64,
+    ) -> Result<Vec<u8>, ImportError> {
+        // The header is read first: a small pack can hold a huge file.
+        let (size, _) = self.git(self.repository.odb().and_then(|odb| odb.read_header(id)))?;
+        if size as u64 > limit {
+            return Err(ImportError::TooMuch {
+                what: shown(path),
+                found: format!("{size} bytes"),
+                limit,
+                unit: "bytes",
+            });
+        }
+        Ok(self.git(self.repository.find_blob(id))?.content().to_vec())
+    }
+
+    /// The same of a text.
+    ///
+    /// # Errors
+    /// Also when it is not UTF-8.
+    pub(in crate::import) fn text(
+        &self,
+        path: &str,
+        id: Oid,
+        limit: u64,
+    ) -> Result<String, ImportError> {
+        let bytes = self.content(path, id, limit)?;
+        String::from_utf8(bytes).map_err(|_| ImportError::NotText(shown(path)))
+    }
+
+    /// The first line of the commit's message, and its time in seconds since 1970.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub(in crate::import) fn subject_and_time(&self) -> Result<(String, i64), ImportError> {
+        let commit = self.git(self.repository.find_commit(self.commit))?;
+        let message = String::from_utf8_lossy(commit.message_bytes());
+        let subject = message.trim_start().lines().next().unwrap_or_default();
+        Ok((shown(subject), commit.time().seconds()))
+    }
+
+    fn git<T>(&self, result: Result<T, git2::Error>) -> Result<T, ImportError> {
+        result.map_err(|source| ImportError::Git { url: self.url.clone(), source })
+    }
+}
+
+fn name_of(bytes: &[u8]) -> Result<&str, ImportError> {
+    std::str::from_utf8(bytes).map_err(|_| {
+        let error = NameError::File(shown(&String::from_utf8_lossy(bytes)));
+        DistgitError::Name { place: "the repository".to_owned(), error }.into()
+    })
+}

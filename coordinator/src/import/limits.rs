@@ -1,0 +1,65 @@
+//! What one import may use, whatever upstream sends.
+
+use std::time::Duration;
+
+const MIB: u64 = 1024 * 1024;
+
+/// The limits of imports. The size of a look-aside file is the target's `max_file_mib`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportLimits {
+    /// The whole import of one commit.
+    pub time: Duration,
+    /// The longest wait for a connection, an answer or the next bytes.
+    pub silence: Duration,
+    /// The slowest transfer in bytes a second, measured over each `pace_window`.
+    pub slowest: u64,
+    /// How long a transfer may be slow.
+    pub pace_window: Duration,
+    /// What the git server may send for one fetch, in bytes.
+    pub git_bytes: u64,
+    /// The objects of one fetch.
+    pub git_objects: usize,
+    /// The spec file, in bytes.
+    pub spec: u64,
+    /// The list of look-aside files, in bytes.
+    pub list: u64,
+    /// One committed file, in bytes. It is in memory for a moment, as libgit2 has it.
+    pub committed_file: u64,
+    /// The files of one source bundle.
+    pub files: usize,
+    /// All files of one source bundle together, in bytes.
+    pub bundle: u64,
+    /// How often a request is made whose failure may pass.
+    pub tries: u32,
+    /// The pause before the second try; it doubles with each further one.
+    pub backoff: Duration,
+    /// How many redirects of a look-aside server are followed.
+    pub redirects: u32,
+    /// How many imports run at once, each on a thread of its own.
+    pub lanes: usize,
+    /// How many imports wait for each lane before callers have to wait themselves.
+    pub queue: usize,
+}
+
+impl Default for ImportLimits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(3600),
+            silence: Duration::from_secs(60),
+            slowest: 4096,
+            pace_window: Duration::from_secs(120),
+            git_bytes: 1024 * MIB,
+            git_objects: 200_000,
+            spec: 32 * MIB,
+            list: 4 * MIB,
+            committed_file: 128 * MIB,
+            files: 5_000,
+            bundle: 16 * 1024 * MIB,
+            tries: 4,
+            backoff: Duration::from_millis(500),
+            redirects: 5,
+            lanes: 4,
+            queue: 16,
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Look-aside files: streamed from the servers that the target names into the blob store, and
+//! checked against the digest that git has before they become blobs.
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_RANGE, LOCATION, RANGE};
+use reqwest::{Method, Response, StatusCode};
+use rpmfarm_core::Sha256;
+use rpmfarm_core::digest::{Checksum, DigestKind};
+use rpmfarm_core::distgit::LookasideFile;
+use rpmfarm_core::target::PrivateHosts;
+use sha2::digest::DynDigest;
+use tokio::time::Instant;
+use url::Url;
+
+use super::failure::ImportError;
+use super::http::{Http, explain};
+use super::watch::{Pace, Watch};
+use crate::blobs::{BlobError, BlobWriter, Blobs};
+
+/// What a download needs.
+pub(super) struct Lookaside<'a> {
+    pub(super) http: &'a Http,
+    pub(super) allowed: &'a PrivateHosts,
+    pub(super) blobs: &'a Blobs,
+    pub(super) watch: &'a Watch,
+    /// The largest file, in bytes.
+    pub(super) limit: u64,
+}
+
+/// How one URL answered.
+enum Answer {
+    Found(Sha256, u64),
+    /// It has no such file.
+    Nothing(StatusCode),
+}
+
+impl Lookaside<'_> {
+    /// Fetches a file from the first URL that has it.
+    ///
+    /// # Errors
+    /// When none has it, the content is another, or the servers fail.
+    pub(super) fn fetch(
+        &self,
+        file: &LookasideFile,
+        urls: &[String],
+    ) -> Result<(Sha256, u64), ImportError> {
+        let mut answers = Vec::new();
+        let mut failure = None;
+        for url in urls {
+            match self.fetch_from(file, url) {
+                Ok(Answer::Found(digest, size)) => return Ok((digest, size)),
+                Ok(Answer::Nothing(status)) => answers.push(format!("{url} ({})", status.as_u16())),
+                // Another server may still be well and have the right file.
+                Err(error @ (ImportError::Server { .. } | ImportError::Mismatch { .. })) => {
+                    failure.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| ImportError::NotInLookaside {
+            file: file.name.clone(),
+            checksum: file.checksum.clone(),
+            urls: answers,
+        }))
+    }
+
+    fn fetch_from(&self, file: &LookasideFile, url: &str) -> Result<Answer, ImportError> {
+        let url: Url = url.parse().map_err(|error: url::ParseError| ImportError::Refused {
+            url: url.to_owned(),
+            why: error.to_string(),
+        })?;
+        let mut partial = self.begin(&file.checksum)?;
+        let status = self.watch.retry(|| self.download(&url, file, &mut partial))?;
+        if !status.is_success() {
+            return Ok(Answer::Nothing(status));
+        }
+        let (digest, size) = partial.finish(file, &url)?;
+        Ok(Answer::Found(digest, size))
+    }
+
+    fn begin(&self, checksum: &Checksum) -> Result<Partial, ImportError> {
+        Ok(Partial {
+            writer: self.blobs.writer(self.limit)?,
+            hasher: hasher(checksum.kind),
+            written: 0,
+        })
+    }
+
+    /// Downloads what is still missing.
+    fn download(
+        &self,
+        url: &Url,
+        file: &LookasideFile,
+        partial: &mut Partial,
+    ) -> Result<StatusCode, ImportError> {
+        let (url, mut response) = self.open(url, partial.written)?;
+        match response.status() {
+            StatusCode::OK if partial.written > 0 => *partial = self.begin(&file.checksum)?,
+            StatusCode::PARTIAL_CONTENT if continues(&response, partial.written) => {}
+            StatusCode::OK => {}
+            status @ (StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::NOT_FOUND
+            | StatusCode::GONE) => return Ok(status),
+            status => {
+                if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE {
+                    // It cannot continue what there is: the next try begins anew.
+                    *partial = self.begin(&file.checksum)?;
+                }
+                return Err(server(&url, format!("the server answered {status}")));
+            }
+        }
+        let announced = response.content_length().unwrap_or(0).saturating_add(partial.written);
+        if announced > self.limit {
+            return Err(self.too_long(&file.name, format!("{announced} bytes from {url}")));
+        }
+        let mut pace = Pace::new(Instant::now());
+        while let Some(bytes) = self.next(&url, &mut response)? {
+            partial.append(&bytes).map_err(|error| match error {
+                BlobError::TooLong { .. } => {
+                    self.too_long(&file.name, format!("more than that came from {url}"))
+                }
+                error => error.into(),
+            })?;
+            if let Some(speed) = pace.add(bytes.len(), Instant::now(), self.watch.limits()) {
+                return Err(server(&url, format!("too slow ({speed} bytes/s)")));
+            }
+        }
+        Ok(StatusCode::OK)
+    }
+
+    /// Sends the request and follows redirects, each checked like the first URL.
+    fn open(&self, url: &Url, from: u64) -> Result<(Url, Response), ImportError> {
+        let mut url = url.clone();
+        for _ in 0..=self.watch.limits().redirects {
+            let mut request = self.http.request(Method::GET, &url, self.allowed)?;
+            if from > 0 {
+                request = request.header(RANGE, format!("bytes={from}-"));
+            }
+            let response = self
+                .watch
+                .wait(url.as_str(), request.send())?
+                .map_err(|error| explain(&url, error))?;
+            if !response.status().is_redirection() {
+                return Ok((url, response));
+            }
+            url = redirected(&url, &response)?;
+        }
+        Err(server(&url, "too many redirects".to_owned()))
+    }
+
+    fn next(&self, url: &Url, response: &mut Response) -> Result<Option<Bytes>, ImportError> {
+        self.watch.wait(url.as_str(), response.chunk())?.map_err(|error| explain(url, error))
+    }
+
+    fn too_long(&self, file: &str, found: String) -> ImportError {
+        ImportError::TooMuch { what: file.to_owned(), found, limit: self.limit, unit: "bytes" }
+    }
+}
+
+fn server(url: &Url, why: String) -> ImportError {
+    ImportError::Server { url: url.to_string(), why }
+}
+
+/// Where a redirect leads. It may not lead from https to http.
+fn redirected(from: &Url, response: &Response) -> Result<Url, ImportError> {
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let to = location
+        .and_then(|location| from.join(location).ok())
+        .ok_or_else(|| server(from, format!("{} without a usable place", response.status())))?;
+    if from.scheme() == "https" && to.scheme() != "https" {
+        let why = format!("it is where {from} redirects to, out of https");
+        return Err(ImportError::Refused { url: to.to_string(), why });
+    }
+    Ok(to)
+}
+
+/// Whether a partial answer begins where the last one broke off.
+fn continues(response: &Response, at: u64) -> bool {
+    response
+        .headers()
+        .get(CONTENT_RANGE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("bytes "))
+        .and_then(|range| range.split_once('-'))
+        .is_some_and(|(from, _)| from.parse() == Ok(at))
+}
+
+/// A file being downloaded. The blob store computes SHA-256; `hasher` any other kind.
+struct Partial {
+    writer: BlobWriter,
+    hasher: Option<Box<dyn DynDigest>>,
+    written: u64,
+}
+
+impl Partial {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        self.writer.append(bytes)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn finish(self, file: &LookasideFile, url: &Url) -> Result<(Sha256, u64), ImportError> {
+        let expected = &file.checksum;
+        let mismatch = |hex: String| ImportError::Mismatch {
+            file: file.name.clone(),
+            url: url.to_string(),
+            expected: expected.clone(),
+            found: Checksum { kind: expected.kind, hex },
+        };
+        if let Some(hasher) = self.hasher {
+            let found = hex::encode(hasher.finalize());
+            if found != expected.hex {
+                return Err(mismatch(found));
+            }
+            return Ok(self.writer.finish(&file.name, None)?);
+        }
+        let digest = expected.hex.parse().expect("a SHA-256 checksum has 64 hex digits");
+        self.writer.finish(&file.name, Some(digest)).map_err(|error| match error {
+            BlobError::Mismatch { found, .. } => mismatch(found.hex()),
+            error => error.into(),
+        })
+    }
+}
+
+fn hasher(kind: DigestKind) -> Option<Box<dyn DynDigest>> {
+    match kind {
+        DigestKind::Md5 => Some(Box::new(md5::Md5::default())),
+        DigestKind::Sha1 => Some(Box::new(sha1::Sha1::default())),
+        DigestKind::Sha256 => None,
+        DigestKind::Sha512 => Some(Box::new(sha2::Sha512::default())),
+    }
+}

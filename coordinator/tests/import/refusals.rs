@@ -1,0 +1,154 @@
+//! What is refused of git, and what is said.
+
+use std::time::{Duration, Instant};
+
+use rpmfarm_coordinator::import::ImportLimits;
+use rpmfarm_core::{Fault, Target};
+
+use crate::{Bench, quick};
+
+#[tokio::test]
+async fn a_ref_that_is_not_there() {
+    let bench = Bench::new().await;
+    bench.upstream.commit(&[("hello.spec", "1")]);
+    let (fault, message) = bench.refusal(Some("lab2")).await;
+    assert_eq!(fault, Fault::Package);
+    assert!(message.ends_with("has no branch or tag `lab2`; it has lab1"), "{message}");
+    let (fault, message) = bench.refusal(Some(&"0123456789".repeat(4))).await;
+    assert_eq!(fault, Fault::Package);
+    assert!(message.contains("does not give commit 0123456789"), "{message}");
+    let (_, message) = bench.refusal(Some("--upload-pack=x")).await;
+    assert!(message.contains("is not a branch, tag or commit"), "{message}");
+    assert!(bench.import(Some("lab1")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_package_that_is_not_there() {
+    let bench = Bench::new().await;
+    let error = bench.importer.import(&bench.target, "nothing", None).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Package);
+    let message = error.to_string();
+    assert!(message.starts_with("package `nothing` is not there: http://127"), "{message}");
+    assert!(message.ends_with("answered 404"), "{message}");
+    assert!(bench.importer.import(&bench.target, "../x", None).await.is_err());
+}
+
+#[tokio::test]
+async fn sources_that_are_not_in_order() {
+    let bench = Bench::new().await;
+    let md5 = format!("{}  hello.tar\n", "0".repeat(32));
+    let twice = format!("{}  fix.patch\n", "0".repeat(64));
+    let spec = ("hello.spec", "Name: hello");
+    for (files, words) in [
+        (vec![("README", "no spec")], "no spec file"),
+        (vec![spec, ("other.spec", "x")], "2 spec files (hello.spec, other.spec)"),
+        (vec![spec, ("fix.patch", "-> ../../etc/passwd")], "leads out of the repository"),
+        (vec![spec, ("fix.patch", "-> /etc/passwd")], "to /etc/passwd; commit the file itself"),
+        (vec![("hello.spec", "-> /etc/passwd")], "leads out of the repository"),
+        (vec![spec, ("fix.patch", "-> gone")], "no file of the repository"),
+        (vec![spec, ("a\nb.patch", "x")], "not a plain file name"),
+        (vec![spec, ("sources", "rubbish")], "sources, line 1: `rubbish` is neither"),
+        (vec![spec, ("sources", md5.as_str())], "allow_md5"),
+        (vec![spec, ("fix.patch", "x"), ("sources", twice.as_str())], "fix.patch is there twice"),
+    ] {
+        bench.upstream.commit(&files);
+        let (fault, message) = bench.refusal(None).await;
+        assert_eq!(fault, Fault::Package, "{message}");
+        assert!(message.contains(words), "{words}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn a_submodule() {
+    let bench = Bench::new().await;
+    let commit = bench.upstream.commit(&[("hello.spec", "1")]);
+    bench.upstream.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},dep")]);
+    bench.upstream.git(&["commit", "-q", "-m", "A submodule"]);
+    let bare = bench.upstream.bare();
+    bench.upstream.git(&["push", "-q", bare.to_str().unwrap(), "HEAD:refs/heads/lab1"]);
+    let (_, message) = bench.refusal(None).await;
+    assert!(message.starts_with("dep is a submodule"), "{message}");
+}
+
+#[tokio::test]
+async fn too_much_of_anything() {
+    for (limits, words) in [
+        (ImportLimits { spec: 100, ..quick() }, "hello.spec: 2000 bytes, at most 100 bytes"),
+        (ImportLimits { committed_file: 10, ..quick() }, "b.patch: 500 bytes, at most 10 bytes"),
+        (ImportLimits { files: 1, ..quick() }, "hello: 2 source files, at most 1 files"),
+        (ImportLimits { bundle: 2100, ..quick() }, "hello: 2505 bytes of sources"),
+        (ImportLimits { git_objects: 3, ..quick() }, "5 git objects in one commit"),
+        (ImportLimits { git_bytes: 100, ..quick() }, "the git server sent more"),
+    ] {
+        let bench = Bench::with(limits).await;
+        let (spec, patch) = ("x".repeat(2000), "y".repeat(500));
+        bench.upstream.commit(&[("hello.spec", &spec), ("a.patch", "small"), ("b.patch", &patch)]);
+        let (fault, message) = bench.refusal(None).await;
+        assert_eq!(fault, Fault::Package, "{message}");
+        assert!(message.contains(words), "{words}: {message}");
+    }
+}
+
+/// The lab's target with another server.
+fn at(bench: &Bench, url: &str) -> Target {
+    let text = bench.upstream.target();
+    let own = format!("http://127.0.0.1:{}/git/{{name}}.git", bench.upstream.port);
+    assert!(text.contains(&own));
+    let hosts = format!("\"127.0.0.1:{}\"", bench.upstream.port);
+    let text = text.replace(&own, url).replace(&hosts, &format!("{hosts}, \"127.0.0.1\""));
+    Target::parse("lab.toml", &text).unwrap()
+}
+
+#[tokio::test]
+async fn a_git_server_that_redirects() {
+    let bench = Bench::new().await;
+    bench.upstream.commit(&[("hello.spec", "1")]);
+    let url = format!("http://127.0.0.1:{}/moved/{{name}}.git", bench.upstream.port);
+    let error = bench.importer.import(&at(&bench, &url), "hello", None).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Farm);
+    assert!(error.to_string().contains("redirects to /git/hello.git/info/refs"), "{error}");
+}
+
+#[tokio::test]
+async fn a_git_server_that_is_down_or_silent() {
+    let bench = Bench::new().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://127.0.0.1:{}/{{name}}.git", listener.local_addr().unwrap().port());
+    let target = at(&bench, &url);
+    let error = bench.importer.import(&target, "hello", None).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Farm);
+    assert!(error.to_string().contains("no answer for 0.7 s"), "{error}");
+    drop(listener);
+    let error = bench.importer.import(&target, "hello", None).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Farm);
+    assert!(error.to_string().contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_that_leads_into_the_own_network() {
+    let bench = Bench::new().await;
+    // Resolved by the system's hosts file, so only the resolver can see where it leads.
+    let mut target = bench.target.clone();
+    let url = format!("http://localhost:{}/git/{{name}}.git", bench.upstream.port);
+    target.upstream.url = url.as_str().into();
+    let error = bench.importer.import(&target, "hello", None).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Farm);
+    assert!(error.to_string().contains("add it to the target's private_hosts"), "{error}");
+    assert!(bench.upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn an_import_that_nobody_waits_for_is_stopped() {
+    let limits = ImportLimits { lanes: 1, silence: Duration::from_secs(15), ..quick() };
+    let bench = Bench::with(limits).await;
+    bench.upstream.commit(&[("hello.spec", "1")]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://127.0.0.1:{}/{{name}}.git", listener.local_addr().unwrap().port());
+    let target = at(&bench, &url);
+    let silent = bench.importer.import(&target, "hello", None);
+    assert!(tokio::time::timeout(Duration::from_millis(300), silent).await.is_err());
+    // The only lane is free again at once.
+    let start = Instant::now();
+    bench.import(None).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}

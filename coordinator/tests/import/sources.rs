@@ -1,0 +1,154 @@
+//! What is imported: branches, tags, commits, both layouts.
+
+use rpmfarm_core::source::SourceBundle;
+
+use crate::Bench;
+use crate::upstream::{Serve, sha512};
+
+#[tokio::test]
+async fn a_branch_with_patches_and_a_tarball() {
+    let bench = Bench::new().await;
+    let hash = sha512(b"tarball");
+    bench.upstream.serve(&hash, Serve::Whole(b"tarball".to_vec()));
+    let commit = bench.upstream.commit(&[
+        ("hello.spec", "Name: hello\n"),
+        ("fix.patch", "a patch"),
+        ("sources", &format!("SHA512 (hello-1.tar.gz) = {hash}\n")),
+        ("tests/run", "not a source"),
+    ]);
+    let imported = bench.import(None).await.unwrap();
+    assert_eq!(imported.bundle.commit, commit);
+    assert_eq!(imported.bundle.package, "hello");
+    assert_eq!(imported.git_ref, "lab1");
+    assert_eq!(imported.subject, "Rebuild it");
+    assert_eq!(imported.committed_at, 1_706_933_106);
+    let names: Vec<_> = imported.bundle.sources.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(names, ["fix.patch", "hello-1.tar.gz"]);
+    assert_eq!(bench.text(&imported, "hello.spec"), "Name: hello\n");
+    assert_eq!(bench.text(&imported, "fix.patch"), "a patch");
+    assert_eq!(bench.text(&imported, "hello-1.tar.gz"), "tarball");
+    let stored = bench.blobs.read_small(imported.digest, 1 << 20).unwrap();
+    assert_eq!(SourceBundle::from_bytes(&stored).unwrap(), imported.bundle);
+}
+
+#[tokio::test]
+async fn an_exploded_srpm() {
+    let bench = Bench::new().await;
+    let hash = hex::encode(<sha1::Sha1 as sha1::Digest>::digest(b"old"));
+    bench.upstream.serve(&hash, Serve::Whole(b"old".to_vec()));
+    bench.upstream.commit(&[
+        ("SPECS/hello.spec", "Name: hello\n"),
+        ("SOURCES/real.patch", "text"),
+        ("SOURCES/link.patch", "-> real.patch"),
+        (".hello.metadata", &format!("{hash} SOURCES/hello-1.tar.gz\n")),
+    ]);
+    let imported = bench.import(None).await.unwrap();
+    assert_eq!(bench.text(&imported, "hello-1.tar.gz"), "old");
+    assert_eq!(bench.text(&imported, "link.patch"), "text");
+    assert_eq!(imported.bundle.sources.len(), 3);
+}
+
+#[tokio::test]
+async fn tags_and_commits() {
+    let bench = Bench::new().await;
+    let first = bench.upstream.commit(&[("hello.spec", "1")]);
+    bench.upstream.git(&["tag", "light"]);
+    bench.upstream.git(&["tag", "-a", "imports/lab1/hello-1", "-m", "annotated"]);
+    let second = bench.upstream.commit(&[("hello.spec", "2")]);
+    let bare = bench.upstream.bare();
+    bench.upstream.git(&["push", "-q", "--tags", bare.to_str().unwrap()]);
+    for (git_ref, commit, text) in [
+        ("imports/lab1/hello-1", &first, "1"),
+        ("lab1", &second, "2"),
+        ("light", &first, "1"),
+        (second.as_str(), &second, "2"),
+    ] {
+        let imported = bench.import(Some(git_ref)).await.unwrap();
+        assert_eq!(imported.bundle.commit, *commit, "{git_ref}");
+        assert_eq!(bench.text(&imported, "hello.spec"), text, "{git_ref}");
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_is_no_tip_is_fetched_by_its_id() {
+    let bench = Bench::new().await;
+    let first = bench.upstream.commit(&[("hello.spec", "1")]);
+    bench.upstream.commit(&[("hello.spec", "2")]);
+    let imported = bench.import(Some(&first)).await.unwrap();
+    assert_eq!(bench.text(&imported, "hello.spec"), "1");
+}
+
+#[tokio::test]
+async fn nothing_is_fetched_twice_and_no_history() {
+    let bench = Bench::new().await;
+    let hash = sha512(b"tarball");
+    bench.upstream.serve(&hash, Serve::Whole(b"tarball".to_vec()));
+    let sources = format!("SHA512 (hello-1.tar.gz) = {hash}\n");
+    let old = "only in the first commit, and long".repeat(50);
+    bench.upstream.commit(&[("hello.spec", "1"), ("old", &old)]);
+    bench.upstream.commit(&[("hello.spec", "2"), ("sources", &sources)]);
+    let first = bench.import(None).await.unwrap();
+    bench.upstream.requests();
+
+    // The same commit again: its refs are looked at, and that is all.
+    assert_eq!(bench.import(None).await.unwrap(), first);
+    let requests = bench.upstream.requests();
+    assert_eq!(requests, ["GET /hello.git/info/refs"], "{requests:?}");
+    // By its id not even that.
+    let again = bench.import(Some(&first.bundle.commit)).await.unwrap();
+    assert_eq!(again.digest, first.digest);
+    assert!(bench.upstream.requests().is_empty());
+
+    // A new commit with the same tarball.
+    bench.upstream.commit(&[("hello.spec", "3"), ("sources", &sources)]);
+    let third = bench.import(None).await.unwrap();
+    assert_eq!(bench.text(&third, "hello.spec"), "3");
+    assert_eq!(bench.text(&third, "hello-1.tar.gz"), "tarball");
+    let requests = bench.upstream.requests();
+    assert!(requests.iter().all(|r| !r.contains("tar.gz")), "{requests:?}");
+
+    // The cached repository has no object of the first commit.
+    let caches: Vec<_> = std::fs::read_dir(bench.dir.path().join("git")).unwrap().collect();
+    let cache = caches[0].as_ref().unwrap().path();
+    let objects = bench.upstream.git(&[
+        &format!("--git-dir={}", cache.display()),
+        "cat-file",
+        "--batch-check=%(objectname)",
+        "--batch-all-objects",
+    ]);
+    let old = bench.upstream.git(&["rev-parse", "HEAD~2:old"]);
+    assert!(!objects.contains(&old));
+    // Two commits, two trees, two specs and one list.
+    assert_eq!(objects.lines().count(), 7, "{objects}");
+}
+
+#[tokio::test]
+async fn a_broken_cache_is_made_anew() {
+    let bench = Bench::new().await;
+    bench.upstream.commit(&[("hello.spec", "1")]);
+    bench.import(None).await.unwrap();
+    for cache in std::fs::read_dir(bench.dir.path().join("git")).unwrap() {
+        let packs = cache.unwrap().path().join("objects/pack");
+        for pack in std::fs::read_dir(packs).unwrap() {
+            std::fs::write(pack.unwrap().path(), "rubbish").unwrap();
+        }
+    }
+    bench.upstream.commit(&[("hello.spec", "2")]);
+    let imported = bench.import(None).await.unwrap();
+    assert_eq!(bench.text(&imported, "hello.spec"), "2");
+}
+
+#[tokio::test]
+async fn several_packages_at_once() {
+    let bench = Bench::new().await;
+    bench.upstream.commit(&[("hello.spec", "1")]);
+    let bare = bench.upstream.bare();
+    let names: Vec<_> = (0..12).map(|n| format!("copy-{n}")).collect();
+    for name in &names {
+        std::os::unix::fs::symlink(&bare, bare.with_file_name(format!("{name}.git"))).unwrap();
+    }
+    let imports = names.iter().map(|name| bench.importer.import(&bench.target, name, None));
+    for (name, imported) in names.iter().zip(futures_util::future::join_all(imports).await) {
+        assert_eq!(imported.unwrap().bundle.package, *name);
+    }
+}
