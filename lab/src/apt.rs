@@ -1,0 +1,262 @@
+//! Debian's pool, by apt with a state and cache of its own.
+//!
+//! Owns: the private configuration, the index, what is to be downloaded and the downloads, each
+//! checked by its digest. The host's list of sources is read and nothing of the host is written.
+//! Must not know what the packages are for.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::cache::{self, Cache, CacheError};
+use crate::tool::{self, ToolError};
+
+mod sources;
+
+/// apt with a private state, for one architecture.
+#[derive(Debug)]
+pub struct Apt {
+    config: PathBuf,
+    /// Changes whenever the index is fetched again.
+    stamp: String,
+    downloads: PathBuf,
+}
+
+/// A file of the pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolFile {
+    /// The name that apt gives it.
+    pub name: String,
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
+}
+
+/// Why the pool could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AptError {
+    /// A tool is missing or failed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// The cache cannot be written.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// A file of the private state cannot be written.
+    #[error("cannot write apt's private state")]
+    Io(#[from] io::Error),
+    /// The host's apt knows no Debian suite.
+    #[error(
+        "the host's sources list has no Debian suite `{0}`; the lab is made from Debian 12: \
+         run it on a host (or in a container) whose /etc/apt/sources.list names `{0}`"
+    )]
+    NoSuite(&'static str),
+    /// apt printed something else than expected.
+    #[error("apt-get printed a line that is no `'URI' NAME SIZE SHA256:DIGEST`: {0}")]
+    Line(String),
+    /// A download is not what the index says.
+    #[error("{name} has the digest {found}, and the index says {expected}")]
+    Digest {
+        /// The file.
+        name: String,
+        /// As the index has it.
+        expected: String,
+        /// As downloaded.
+        found: String,
+    },
+}
+
+/// The release that the recipes are written for.
+const SUITE: &str = "bookworm";
+
+impl Apt {
+    /// Opens the private state for Debian's architecture `arch`; fetches the index when there is
+    /// none yet, or when `refresh` is set.
+    ///
+    /// # Errors
+    /// When the host has no sources of the release, or apt fails.
+    pub fn open(cache: &Cache, arch: &str, refresh: bool) -> Result<Self, AptError> {
+        let state = cache.directory(&format!("apt/{arch}"))?;
+        let sources = sources::of_host(SUITE)?.ok_or(AptError::NoSuite(SUITE))?;
+        let stamp_file = state.join("stamp");
+        let wanted = cache::key([sources.as_str()]);
+        let found = fs::read_to_string(&stamp_file).unwrap_or_default();
+        let config = state.join("apt.conf");
+        if refresh || !found.starts_with(&wanted) {
+            write_state(&state, arch, &sources)?;
+            tool::output(apt_get(&config).arg("update").arg("--error-on=any"))?;
+            let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs());
+            fs::write(&stamp_file, format!("{wanted} {now}"))?;
+        }
+        let stamp = fs::read_to_string(&stamp_file)?;
+        Ok(Self { config, stamp, downloads: cache.directory("pool")? })
+    }
+
+    /// Changes whenever the index is fetched again: what is solved stays true as long as it does.
+    #[must_use]
+    pub fn stamp(&self) -> &str {
+        &self.stamp
+    }
+
+    /// The closure of binary packages over Pre-Depends and Depends, as apt solves it.
+    ///
+    /// # Errors
+    /// When a package does not exist or the set cannot be solved.
+    pub fn closure(&self, packages: &[String]) -> Result<Vec<PoolFile>, AptError> {
+        let mut command = apt_get(&self.config);
+        command.args(["install", "--print-uris", "--yes", "--quiet=2"]).args(packages);
+        parse_uris(&tool::output(&mut command)?)
+    }
+
+    /// The files of a source package, its `.dsc` among them.
+    ///
+    /// # Errors
+    /// When there is no such package.
+    pub fn source(&self, package: &str) -> Result<Vec<PoolFile>, AptError> {
+        let mut command = apt_get(&self.config);
+        command.args(["source", "--print-uris", "--quiet=2", package]);
+        parse_uris(&tool::output(&mut command)?)
+    }
+
+    /// Downloads the closure of `packages`, which gave `files`, and returns the path of each file.
+    ///
+    /// # Errors
+    /// When the download fails, or a file is not what the index says.
+    pub fn fetch(&self, packages: &[String], files: &[PoolFile]) -> Result<Vec<PathBuf>, AptError> {
+        self.fetch_missing(files, |directory| {
+            let mut command = apt_get(&self.config);
+            command.arg("-o").arg(format!("Dir::Cache::archives={}", directory.display()));
+            command.args(["install", "--download-only", "--yes", "--quiet=2"]).args(packages);
+            command
+        })
+    }
+
+    /// Downloads the files of a source package that are named.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    pub fn fetch_source(
+        &self,
+        package: &str,
+        files: &[PoolFile],
+    ) -> Result<Vec<PathBuf>, AptError> {
+        self.fetch_missing(files, |directory| {
+            let mut command = apt_get(&self.config);
+            command.current_dir(directory);
+            command.args(["source", "--download-only", "--quiet=2", package]);
+            command
+        })
+    }
+
+    /// Runs `download` in a directory when a file is not in the cache, and takes in what came.
+    fn fetch_missing(
+        &self,
+        files: &[PoolFile],
+        download: impl Fn(&Path) -> Command,
+    ) -> Result<Vec<PathBuf>, AptError> {
+        let kept = |file: &PoolFile| self.downloads.join(&file.sha256);
+        if !files.iter().all(|file| kept(file).exists()) {
+            let directory = tempfile::tempdir_in(&self.downloads)?;
+            // What is in the cache already need not come again.
+            for file in files.iter().filter(|file| kept(file).exists()) {
+                cache::link_or_copy(&kept(file), &directory.path().join(&file.name))?;
+            }
+            fs::create_dir_all(directory.path().join("partial"))?;
+            tool::output(&mut download(directory.path()))?;
+            for file in files {
+                let path = directory.path().join(&file.name);
+                let found = cache::sha256_of(&path)?;
+                if found != file.sha256 {
+                    let (name, expected) = (file.name.clone(), file.sha256.clone());
+                    return Err(AptError::Digest { name, expected, found });
+                }
+                fs::rename(&path, kept(file))?;
+            }
+        }
+        Ok(files.iter().map(kept).collect())
+    }
+}
+
+fn apt_get(config: &Path) -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("APT_CONFIG", config).env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+/// Lines of `apt-get --print-uris`: `'URI' NAME SIZE SHA256:DIGEST`.
+fn parse_uris(output: &[u8]) -> Result<Vec<PoolFile>, AptError> {
+    let text = String::from_utf8_lossy(output);
+    let lines = text.lines().filter(|line| line.starts_with('\''));
+    lines
+        .map(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            let name = words.next();
+            let digest = words.nth(1).and_then(|word| word.strip_prefix("SHA256:"));
+            match (name, digest) {
+                (Some(name), Some(sha256)) => {
+                    Ok(PoolFile { name: name.to_owned(), sha256: sha256.to_owned() })
+                }
+                _ => Err(AptError::Line(line.to_owned())),
+            }
+        })
+        .collect()
+}
+
+/// Writes the private configuration: how the host reaches the pool is taken over, its hooks,
+/// state and preferences are not.
+fn write_state(state: &Path, arch: &str, sources: &str) -> Result<(), AptError> {
+    let dump = tool::output(Command::new("apt-config").arg("dump"))?;
+    let mut text: String = String::from_utf8_lossy(&dump)
+        .lines()
+        .filter(|line| line.starts_with("Acquire::") && !line.starts_with("Acquire::IndexTargets"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    for directory in ["lists/partial", "cache", "sources.list.d"] {
+        fs::create_dir_all(state.join(directory))?;
+    }
+    fs::write(state.join("status"), "")?;
+    fs::write(state.join("sources.list.d/lab.sources"), sources)?;
+    let root = state.display();
+    let settings = [
+        ("Acquire::GzipIndexes", "false".to_owned()),
+        ("Acquire::Languages", "none".to_owned()),
+        // Downloads are named by this digest.
+        ("Acquire::ForceHash", "SHA256".to_owned()),
+        ("APT::Architecture", arch.to_owned()),
+        ("APT::Sandbox::User", "root".to_owned()),
+        ("APT::Install-Recommends", "false".to_owned()),
+        ("APT::Get::List-Cleanup", "false".to_owned()),
+        ("Dir::State", format!("{root}")),
+        ("Dir::State::Lists", format!("{root}/lists")),
+        ("Dir::State::status", format!("{root}/status")),
+        ("Dir::Cache", format!("{root}/cache")),
+        ("Dir::Cache::archives", format!("{root}/cache")),
+        ("Dir::Cache::pkgcache", String::new()),
+        ("Dir::Cache::srcpkgcache", String::new()),
+        ("Dir::Etc::main", "/dev/null".to_owned()),
+        ("Dir::Etc::parts", "/dev/null".to_owned()),
+        ("Dir::Etc::sourcelist", "/dev/null".to_owned()),
+        ("Dir::Etc::sourceparts", format!("{root}/sources.list.d")),
+        ("Dir::Etc::preferences", "/dev/null".to_owned()),
+        ("Dir::Etc::preferencesparts", "/dev/null".to_owned()),
+    ];
+    for (name, value) in settings {
+        let _ = writeln!(text, "{name} \"{value}\";");
+    }
+    let _ = writeln!(text, "APT::Architectures {{ \"{arch}\"; }};");
+    fs::write(state.join("apt.conf"), text)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uris_are_read() {
+        let text = b"'scheme://x/a%3a1.deb' a_1.deb 12 SHA256:ab\nnoise\n";
+        let files = parse_uris(text).unwrap();
+        assert_eq!(files, [PoolFile { name: "a_1.deb".into(), sha256: "ab".into() }]);
+        assert!(parse_uris(b"'scheme://x/a.deb' a.deb 12 MD5Sum:ab\n").is_err());
+    }
+}
