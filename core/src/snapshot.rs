@@ -1,0 +1,392 @@
+//! Snapshots: the set of packages that a channel of a target shows, and what may become of it.
+//!
+//! A snapshot is immutable; adding a build makes a new one. Owns which packages a new build
+//! supersedes, which repository a package belongs to, and the rule that one NEVRA has one
+//! digest. It must not know of files, repodata or signatures.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::num::NonZeroUsize;
+use std::ops::Bound::{Excluded, Unbounded};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Arch, Evr, Nevra, Sha256};
+
+/// Which of an architecture's repositories a package is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// What users install.
+    Binary,
+    /// Debug symbols and their sources.
+    Debug,
+    /// Source packages.
+    Source,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Binary, Self::Debug, Self::Source];
+
+    /// Where a package belongs, by the names that rpmbuild gives to debug packages
+    /// (`-debuginfo`, `-debugsource`; the kernel's `-debuginfo-common-ARCH`).
+    #[must_use]
+    pub fn of(nevra: &Nevra) -> Self {
+        let name = &nevra.name;
+        if nevra.is_source() {
+            Self::Source
+        } else if name.ends_with("-debuginfo")
+            || name.ends_with("-debugsource")
+            || name.contains("-debuginfo-common")
+        {
+            Self::Debug
+        } else {
+            Self::Binary
+        }
+    }
+
+    /// The directory of the repository below its architecture's, as Enterprise Linux has it.
+    #[must_use]
+    pub const fn dir(self) -> &'static str {
+        match self {
+            Self::Binary => "os",
+            Self::Debug => "debug",
+            Self::Source => "source",
+        }
+    }
+}
+
+/// Whether a package is in the repositories of an architecture: its own packages, those of no
+/// architecture, and all sources.
+#[must_use]
+pub fn belongs_to(nevra: &Nevra, arch: Arch) -> bool {
+    nevra.is_source() || arch.accepts(&nevra.arch)
+}
+
+/// One package of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SnapshotPackage {
+    /// Its full name.
+    pub nevra: Nevra,
+    /// SHA-256 of the file that clients get.
+    pub digest: Sha256,
+    /// The source package that it was built from; of a source package, itself.
+    pub source: Nevra,
+}
+
+/// An immutable set of packages, kept in an order of its own: two snapshots of the same
+/// packages are equal and are stored as the same bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Snapshot {
+    packages: Vec<SnapshotPackage>,
+}
+
+/// Why packages cannot be in one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// One NEVRA, two files.
+    #[error(
+        "{nevra} exists already with another content: sha256 {existing}, now {new}; raise its release and build it again"
+    )]
+    Conflict {
+        /// The name that both have.
+        nevra: Box<Nevra>,
+        /// The digest that is in the snapshot, or came first.
+        existing: Sha256,
+        /// The digest that was to be added.
+        new: Sha256,
+    },
+    /// Two packages whose names differ in the epoch alone have one file name.
+    #[error(
+        "{new} would have the same file name as {existing}; raise its release and build it again"
+    )]
+    FileName {
+        /// The one that is in the snapshot, or came first.
+        existing: Box<Nevra>,
+        /// The one that was to be added.
+        new: Box<Nevra>,
+    },
+}
+
+impl Snapshot {
+    /// A snapshot of exactly these packages.
+    ///
+    /// # Errors
+    /// When two of them have one NEVRA or one file name, but are not the same file.
+    pub fn of(packages: Vec<SnapshotPackage>) -> Result<Self, SnapshotError> {
+        let mut by_file: HashMap<String, SnapshotPackage> = HashMap::new();
+        for package in packages {
+            let existing = by_file.entry(package.nevra.file_name()).or_insert(package.clone());
+            if existing.nevra != package.nevra {
+                return Err(SnapshotError::FileName {
+                    existing: existing.nevra.clone().into(),
+                    new: package.nevra.into(),
+                });
+            }
+            if existing.digest != package.digest {
+                return Err(SnapshotError::Conflict {
+                    nevra: package.nevra.into(),
+                    existing: existing.digest,
+                    new: package.digest,
+                });
+            }
+        }
+        let mut packages: Vec<_> = by_file.into_values().collect();
+        packages.sort_by_cached_key(|p| (p.nevra.name.clone(), p.nevra.to_string()));
+        Ok(Self { packages })
+    }
+
+    /// Its packages, sorted by name.
+    #[must_use]
+    pub fn packages(&self) -> &[SnapshotPackage] {
+        &self.packages
+    }
+
+    /// The snapshot with an accepted build added, in which each source package has its `keep`
+    /// latest versions and nothing of older ones; so a subpackage that is no longer built goes
+    /// with the build that made it. A build that is older than those is itself left out.
+    ///
+    /// A build is added whole, with all its architectures; of a `noarch` package that several
+    /// of them made, the caller chooses one.
+    ///
+    /// # Errors
+    /// As [`Self::of`]; the snapshot's packages and the build's count together, older ones too.
+    pub fn with_build(
+        &self,
+        build: &[SnapshotPackage],
+        keep: NonZeroUsize,
+    ) -> Result<Self, SnapshotError> {
+        let mut next = Self::of([self.packages.as_slice(), build].concat())?;
+        let mut versions: HashMap<String, BTreeSet<Evr>> = HashMap::new();
+        for SnapshotPackage { source, .. } in &next.packages {
+            versions.entry(source.name.clone()).or_default().insert(source.evr.clone());
+        }
+        next.packages.retain(|SnapshotPackage { source, .. }| {
+            let newer = versions[&source.name].range((Excluded(&source.evr), Unbounded)).count();
+            newer < keep.get()
+        });
+        Ok(next)
+    }
+
+    /// What has to be done to this snapshot to have the other.
+    #[must_use]
+    pub fn diff(&self, other: &Self) -> Diff {
+        let mut removed = lines(&self.packages, &other.packages);
+        let mut diff = Diff::default();
+        for (line, mut added) in lines(&other.packages, &self.packages) {
+            if let Some(from) = removed.get_mut(&line).and_then(Vec::pop) {
+                diff.changed.extend(added.pop().map(|to| Change { from, to }));
+            }
+            diff.added.append(&mut added);
+        }
+        diff.removed = removed.into_values().flatten().collect();
+        diff
+    }
+}
+
+/// The packages of one name and architecture that `other` does not have, oldest first.
+fn lines<'a>(
+    packages: &'a [SnapshotPackage],
+    other: &[SnapshotPackage],
+) -> BTreeMap<(&'a str, &'a str), Vec<Nevra>> {
+    let other: HashSet<_> = other.iter().map(|p| (&p.nevra, p.digest)).collect();
+    let mut lines: BTreeMap<_, Vec<Nevra>> = BTreeMap::new();
+    for package in packages.iter().filter(|p| !other.contains(&(&p.nevra, p.digest))) {
+        let line = (package.nevra.name.as_str(), package.nevra.arch.as_str());
+        lines.entry(line).or_default().push(package.nevra.clone());
+    }
+    for line in lines.values_mut() {
+        line.sort_by(|a, b| a.evr.cmp(&b.evr));
+    }
+    lines
+}
+
+/// The difference of two snapshots. Sorted by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diff {
+    /// In the new one only.
+    pub added: Vec<Nevra>,
+    /// In the old one only.
+    pub removed: Vec<Nevra>,
+    /// Packages of which both have another version.
+    pub changed: Vec<Change>,
+}
+
+/// A package that was replaced by another version of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What the old snapshot had.
+    pub from: Nevra,
+    /// What the new one has.
+    pub to: Nevra,
+}
+
+impl Diff {
+    /// Whether both snapshots have the same packages.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+
+    /// What a client would take for an upgrade.
+    pub fn upgraded(&self) -> impl Iterator<Item = &Change> {
+        self.changed.iter().filter(|change| change.to.evr > change.from.evr)
+    }
+
+    /// What a client would have to be told to take: versions that are lower than before.
+    pub fn downgraded(&self) -> impl Iterator<Item = &Change> {
+        self.changed.iter().filter(|change| change.to.evr < change.from.evr)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ONE: NonZeroUsize = NonZeroUsize::MIN;
+
+    fn package(nevra: &str, source: &str) -> SnapshotPackage {
+        SnapshotPackage {
+            nevra: nevra.parse().expect("a NEVRA"),
+            digest: Sha256::of(nevra.as_bytes()),
+            source: source.parse().expect("a NEVRA"),
+        }
+    }
+
+    /// A build of `lib` with these binary packages of version `version`.
+    fn build(version: &str, names: &[&str]) -> Vec<SnapshotPackage> {
+        let source = format!("lib-{version}-1.src");
+        let mut packages = vec![package(&source, &source)];
+        packages.extend(names.iter().map(|name| {
+            let (name, arch) = name.rsplit_once('.').expect("NAME.ARCH");
+            package(&format!("{name}-{version}-1.{arch}"), &source)
+        }));
+        packages
+    }
+
+    fn names(snapshot: &Snapshot) -> Vec<String> {
+        snapshot.packages().iter().map(|p| p.nevra.to_string()).collect()
+    }
+
+    #[test]
+    fn a_newer_build_replaces_all_of_the_older_one() {
+        let first = Snapshot::default()
+            .with_build(&build("1", &["lib.x86_64", "lib-doc.noarch", "lib-old.x86_64"]), ONE)
+            .unwrap();
+        let second = first.with_build(&build("2", &["lib.x86_64", "lib-doc.x86_64"]), ONE).unwrap();
+        assert_eq!(names(&second), ["lib-2-1.src", "lib-2-1.x86_64", "lib-doc-2-1.x86_64"]);
+        // An older build that arrives later changes nothing, nor does the same one again.
+        assert_eq!(second.with_build(&build("1", &["lib.x86_64"]), ONE).unwrap(), second);
+        let again = second.with_build(&build("2", &["lib.x86_64"]), ONE).unwrap();
+        assert_eq!(again, second);
+
+        let two = NonZeroUsize::new(2).unwrap();
+        let third = first.with_build(&build("2", &["lib.x86_64"]), two).unwrap();
+        let third = third.with_build(&build("3", &["lib.x86_64"]), two).unwrap();
+        assert_eq!(
+            names(&third),
+            ["lib-2-1.src", "lib-2-1.x86_64", "lib-3-1.src", "lib-3-1.x86_64"]
+        );
+    }
+
+    #[test]
+    fn one_nevra_has_one_digest() {
+        let snapshot = Snapshot::of(build("1", &["lib.x86_64"])).unwrap();
+        let mut other = build("1", &["lib.x86_64"]);
+        other[1].digest = Sha256::of(b"other");
+        let error = snapshot.with_build(&other, ONE).unwrap_err().to_string();
+        for part in
+            ["lib-1-1.x86_64", &Sha256::of(b"other").hex(), &Sha256::of(b"lib-1-1.x86_64").hex()]
+        {
+            assert!(error.contains(part), "{error}");
+        }
+        let epoch = vec![package("lib-2:1-1.x86_64", "lib-2:1-1.src")];
+        let error = snapshot.with_build(&epoch, ONE).unwrap_err().to_string();
+        assert!(error.contains("lib-2:1-1.x86_64") && error.contains("lib-1-1.x86_64"), "{error}");
+    }
+
+    #[test]
+    fn packages_go_where_clients_look() {
+        let kind = |text: &str| Kind::of(&text.parse().unwrap());
+        assert_eq!(kind("lib-1-1.x86_64"), Kind::Binary);
+        assert_eq!(kind("kernel-debug-1-1.x86_64"), Kind::Binary);
+        assert_eq!(kind("lib-debuginfo-1-1.x86_64"), Kind::Debug);
+        assert_eq!(kind("lib-debugsource-1-1.x86_64"), Kind::Debug);
+        assert_eq!(kind("kernel-debuginfo-common-x86_64-1-1.x86_64"), Kind::Debug);
+        assert_eq!(kind("lib-1-1.src"), Kind::Source);
+        let arches = |text: &str| {
+            Arch::ALL.into_iter().filter(|a| belongs_to(&text.parse().unwrap(), *a)).count()
+        };
+        assert_eq!(arches("lib-1-1.aarch64"), 1);
+        assert_eq!(arches("lib-1-1.noarch"), 3);
+        assert_eq!(arches("lib-1-1.src"), 3);
+        assert_eq!(arches("lib-1-1.i686"), 0);
+    }
+
+    #[test]
+    fn a_diff_tells_upgrades_from_downgrades() {
+        let old = Snapshot::of(build("1.9", &["lib.x86_64", "gone.x86_64"])).unwrap();
+        let new = Snapshot::of(build("1.10", &["lib.x86_64", "fresh.noarch"])).unwrap();
+        let diff = old.diff(&new);
+        assert_eq!(diff.added, ["fresh-1.10-1.noarch".parse().unwrap()]);
+        assert_eq!(diff.removed, ["gone-1.9-1.x86_64".parse().unwrap()]);
+        let upgraded: Vec<_> = diff.upgraded().map(|c| c.to.to_string()).collect();
+        assert_eq!(upgraded, ["lib-1.10-1.src", "lib-1.10-1.x86_64"]);
+        assert_eq!(diff.downgraded().count(), 0);
+        assert_eq!(new.diff(&old).downgraded().count(), 2);
+        assert!(old.diff(&old).is_empty());
+    }
+
+    fn builds() -> impl Strategy<Value = Vec<Vec<SnapshotPackage>>> {
+        let build = (0..3_u8, 0..6_u8, 1..4_usize).prop_map(|(name, version, arches)| {
+            let source = format!("p{name}-{version}-1.src");
+            let arches = Arch::ALL.iter().take(arches);
+            std::iter::once(package(&source, &source))
+                .chain(arches.map(|arch| package(&format!("p{name}-{version}-1.{arch}"), &source)))
+                .collect()
+        });
+        prop::collection::vec(build, 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_builds_does_not_matter(builds in builds(), keep in 1..4_usize) {
+            let keep = NonZeroUsize::new(keep).unwrap();
+            let add = |builds: &mut dyn Iterator<Item = &Vec<SnapshotPackage>>| {
+                builds.fold(Snapshot::default(), |s, b| s.with_build(b, keep).unwrap())
+            };
+            let snapshot = add(&mut builds.iter());
+            prop_assert_eq!(&add(&mut builds.iter().rev()), &snapshot);
+            for name in ["p0", "p1", "p2"] {
+                let kept: BTreeSet<_> = snapshot.packages().iter()
+                    .filter(|p| p.source.name == name).map(|p| p.source.evr.clone()).collect();
+                let all: BTreeSet<_> = builds.iter().flatten()
+                    .filter(|p| p.source.name == name).map(|p| p.source.evr.clone()).collect();
+                let latest: BTreeSet<_> = all.iter().rev().take(keep.get()).cloned().collect();
+                prop_assert_eq!(kept, latest);
+            }
+        }
+
+        #[test]
+        fn a_diff_accounts_for_every_package(before in builds(), after in builds()) {
+            let keep = NonZeroUsize::new(2).unwrap();
+            let add = |builds: Vec<Vec<SnapshotPackage>>| {
+                builds.iter().fold(Snapshot::default(), |s, b| s.with_build(b, keep).unwrap())
+            };
+            let (before, after) = (add(before), add(after));
+            let diff = before.diff(&after);
+            let gone: HashSet<_> =
+                diff.removed.iter().chain(diff.changed.iter().map(|c| &c.from)).collect();
+            let come = diff.added.iter().chain(diff.changed.iter().map(|c| &c.to));
+            let mut result: Vec<_> = before.packages().iter().map(|p| &p.nevra)
+                .filter(|n| !gone.contains(n)).chain(come).map(Nevra::to_string).collect();
+            result.sort();
+            let mut expected = names(&after);
+            expected.sort();
+            prop_assert_eq!(result, expected);
+        }
+    }
+}
