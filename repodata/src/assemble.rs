@@ -1,0 +1,277 @@
+//! Putting the documents of a repository together from the fragments of its packages.
+//!
+//! Packages are taken in runs of about 64. Where a run ends depends on the package that ends it
+//! alone, so that one more package changes one run and leaves all others as they were. Each run
+//! is a member of the compressed document (see [`crate::compression`]), named by the digests of
+//! its packages; a member that the previous state of the repository has is copied from there.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use rpmfarm_core::Sha256;
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+use crate::error::io_at;
+use crate::{Compression, Document, Fragments, Record, RepodataError, Result};
+
+/// One member of a compressed document, where it lies and which run of packages it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Names the run: made of the digests of its packages.
+    pub run: Sha256,
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// Its compressed size in bytes.
+    pub size: u64,
+}
+
+/// A document as it was written: what repomd.xml says of it, and its members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assembled {
+    /// For repomd.xml.
+    pub record: Record,
+    /// For the next state of the repository.
+    pub members: Vec<Member>,
+}
+
+/// The previous state of the repository, from which unchanged members are copied.
+#[derive(Debug)]
+pub struct Previous<'a> {
+    /// Its `repodata` directory.
+    pub dir: &'a Path,
+    /// Its documents, as [`assemble`] returned them.
+    pub documents: &'a [Assembled],
+}
+
+/// The version of how members are made; raising it makes those of before useless.
+const MEMBER_FORMAT: &[u8] = b"rpmfarm member 1\n";
+
+/// Writes the documents of a repository of these packages into the directory `dir`, in the order
+/// given, each under its [`Record::file_name`]. `fragments` gives the fragments of a package;
+/// it is asked only for packages in runs that `previous` does not have.
+///
+/// The same packages in the same order give the same bytes, with or without `previous`. Nothing
+/// is synced; that is left to whoever makes the directory visible.
+///
+/// # Errors
+/// What `fragments` or the disk says; [`RepodataError::Damaged`] when a member of `previous`
+/// cannot be read (call again without it). Then the directory may hold a part.
+pub fn assemble<E: From<RepodataError>>(
+    dir: &Path,
+    packages: &[Sha256],
+    compression: Compression,
+    previous: Option<Previous<'_>>,
+    mut fragments: impl FnMut(Sha256) -> std::result::Result<Fragments, E>,
+) -> std::result::Result<Vec<Assembled>, E> {
+    let mut writers = Document::ALL
+        .into_iter()
+        .map(|document| Writer::create(dir, document, compression, previous.as_ref()))
+        .collect::<Result<Vec<_>>>()?;
+    for writer in &mut writers {
+        writer.plain(&writer.document.header(packages.len()))?;
+    }
+    for run in runs(packages) {
+        let name = run_name(run);
+        if writers.iter().all(|writer| writer.can_reuse(name)) {
+            for writer in &mut writers {
+                writer.reuse(name)?;
+            }
+        } else {
+            let loaded = run
+                .iter()
+                .map(|digest| fragments(*digest))
+                .collect::<std::result::Result<Vec<_>, E>>()?;
+            for writer in &mut writers {
+                writer.pack(name, &loaded)?;
+            }
+        }
+    }
+    let mut assembled = Vec::new();
+    for mut writer in writers {
+        writer.plain(writer.document.footer())?;
+        assembled.push(writer.finish(dir)?);
+    }
+    Ok(assembled)
+}
+
+/// Cuts the packages into runs: a run ends behind a package whose digest is one of 64.
+fn runs(packages: &[Sha256]) -> impl Iterator<Item = &[Sha256]> {
+    packages.split_inclusive(|digest| digest.as_bytes()[0] < 4)
+}
+
+fn run_name(run: &[Sha256]) -> Sha256 {
+    let mut hasher = sha2::Sha256::new_with_prefix(MEMBER_FORMAT);
+    for digest in run {
+        hasher.update(digest.as_bytes());
+    }
+    Sha256::from_bytes(hasher.finalize().into())
+}
+
+/// A document being written.
+struct Writer {
+    document: Document,
+    compression: Compression,
+    path: PathBuf,
+    packed: Counted<BufWriter<File>>,
+    open: Counted<io::Sink>,
+    members: Vec<Member>,
+    previous: Option<Reusable>,
+}
+
+/// The previous file of the same document.
+struct Reusable {
+    path: PathBuf,
+    file: File,
+    members: HashMap<Sha256, Member>,
+}
+
+impl Writer {
+    fn create(
+        dir: &Path,
+        document: Document,
+        compression: Compression,
+        previous: Option<&Previous<'_>>,
+    ) -> Result<Self> {
+        let path = dir.join(format!(".{}.partial", document.as_str()));
+        let file = File::create(&path).map_err(io_at(&path))?;
+        Ok(Self {
+            document,
+            compression,
+            path,
+            packed: Counted::new(BufWriter::new(file)),
+            open: Counted::new(io::sink()),
+            members: Vec::new(),
+            previous: previous.and_then(|p| Reusable::open(p, document, compression)),
+        })
+    }
+
+    /// Text that stands around the packages, as a member of its own.
+    fn plain(&mut self, text: &str) -> Result<()> {
+        self.member(&[text.as_bytes()])
+    }
+
+    /// The packages of one run, as a member.
+    fn pack(&mut self, run: Sha256, packages: &[Fragments]) -> Result<()> {
+        let offset = self.packed.count;
+        let texts: Vec<&[u8]> = packages.iter().map(|f| f.get(self.document)).collect();
+        self.member(&texts)?;
+        self.members.push(Member { run, offset, size: self.packed.count - offset });
+        Ok(())
+    }
+
+    fn member(&mut self, texts: &[&[u8]]) -> Result<()> {
+        let open = &mut self.open;
+        self.compression
+            .member(&mut self.packed, |out| {
+                texts.iter().try_for_each(|text| {
+                    open.write_all(text)?;
+                    out.write_all(text)
+                })
+            })
+            .map_err(io_at(&self.path))
+    }
+
+    fn can_reuse(&self, run: Sha256) -> bool {
+        self.previous.as_ref().is_some_and(|previous| previous.members.contains_key(&run))
+    }
+
+    /// Copies a member, opening it on the way for the checksum of the content.
+    fn reuse(&mut self, run: Sha256) -> Result<()> {
+        let previous = self.previous.as_mut().expect("asked before with can_reuse");
+        let member = &previous.members[&run];
+        let damaged = |source| RepodataError::Damaged {
+            path: previous.path.clone(),
+            offset: member.offset,
+            source,
+        };
+        let offset = self.packed.count;
+        previous.file.seek(SeekFrom::Start(member.offset)).map_err(damaged)?;
+        let packed = Tee { from: (&previous.file).take(member.size), to: &mut self.packed };
+        let mut content = self.compression.open(BufReader::new(packed)).map_err(damaged)?;
+        io::copy(&mut content, &mut self.open).map_err(damaged)?;
+        drop(content);
+        let size = self.packed.count - offset;
+        if size != member.size {
+            return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.members.push(Member { run, offset, size });
+        Ok(())
+    }
+
+    fn finish(self, dir: &Path) -> Result<Assembled> {
+        let (size, digest, mut file) = self.packed.finish();
+        file.flush().map_err(io_at(&self.path))?;
+        let (open_size, open_digest, _) = self.open.finish();
+        let record = Record {
+            document: self.document,
+            compression: self.compression,
+            digest,
+            size,
+            open_digest,
+            open_size,
+        };
+        let path = dir.join(record.file_name());
+        fs::rename(&self.path, &path).map_err(io_at(&path))?;
+        Ok(Assembled { record, members: self.members })
+    }
+}
+
+impl Reusable {
+    /// None when the previous state is compressed otherwise or its file is gone: it is a cache.
+    fn open(previous: &Previous<'_>, document: Document, compression: Compression) -> Option<Self> {
+        let assembled = previous.documents.iter().find(|assembled| {
+            assembled.record.document == document && assembled.record.compression == compression
+        })?;
+        let path = previous.dir.join(assembled.record.file_name());
+        let file = File::open(&path).ok()?;
+        let members = assembled.members.iter().map(|m| (m.run, m.clone())).collect();
+        Some(Self { path, file, members })
+    }
+}
+
+/// Counts and hashes what is written through it.
+struct Counted<W> {
+    inner: W,
+    count: u64,
+    hasher: sha2::Sha256,
+}
+
+impl<W: Write> Counted<W> {
+    fn new(inner: W) -> Self {
+        Self { inner, count: 0, hasher: sha2::Sha256::new() }
+    }
+
+    fn finish(self) -> (u64, Sha256, W) {
+        (self.count, Sha256::from_bytes(self.hasher.finalize().into()), self.inner)
+    }
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.count += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Writes everything that is read through it.
+struct Tee<R, W> {
+    from: R,
+    to: W,
+}
+
+impl<R: Read, W: Write> Read for Tee<R, W> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer)?;
+        self.to.write_all(&buffer[..read])?;
+        Ok(read)
+    }
+}

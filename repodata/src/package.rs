@@ -1,0 +1,161 @@
+//! The repodata of one package: made once from its headers, kept, and put into every repository
+//! that the package is in.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use quick_xml::Writer;
+use rpm::PackageMetadata;
+use rpmfarm_core::Sha256;
+use rpmrepo_metadata::{
+    Checksum, FilelistsXml, OtherXml, Package, PackageOptions, PackageSource, PrimaryXml,
+};
+
+use crate::error::io_at;
+use crate::{Document, RepodataError, Result};
+
+/// What the headers of an RPM do not say of their file. The digest and size must be those of the
+/// file that clients will download: signing changes both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageFile {
+    /// SHA-256 of the whole file; repodata's pkgid.
+    pub digest: Sha256,
+    /// Size of the whole file in bytes.
+    pub size: u64,
+    /// Where the file lies, relative to the root of the repository.
+    pub href: String,
+}
+
+/// The three `<package>` elements of one package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fragments {
+    primary: Vec<u8>,
+    filelists: Vec<u8>,
+    other: Vec<u8>,
+}
+
+/// Changelog entries that are told; as createrepo_c does by default.
+const CHANGELOGS: usize = 10;
+
+/// The first bytes of stored fragments, before compression: the version of their format.
+const MAGIC: &[u8] = b"rpmfarm fragments 1\n";
+
+impl Fragments {
+    /// Describes the RPM at `path`. Only its headers are read.
+    ///
+    /// The file's modification time is told as the build time: the same package always gives
+    /// the same bytes, wherever and whenever it was stored.
+    ///
+    /// # Errors
+    /// When the headers cannot be read, or say what XML cannot carry (control characters in
+    /// names, dependencies or paths).
+    pub fn of_rpm(path: &Path, file: &PackageFile) -> Result<Self> {
+        let mut reader = BufReader::new(File::open(path).map_err(io_at(path))?);
+        let headers = PackageMetadata::parse(&mut reader).map_err(|source| RepodataError::Rpm {
+            path: path.to_owned(),
+            source: source.into(),
+        })?;
+        Self::of_headers(&headers, file).map_err(|source| RepodataError::Describe {
+            path: path.to_owned(),
+            source: source.into(),
+        })
+    }
+
+    fn of_headers(
+        headers: &PackageMetadata,
+        file: &PackageFile,
+    ) -> std::result::Result<Self, rpmrepo_metadata::MetadataError> {
+        let source = PackageSource {
+            checksum: Some(Checksum::Sha256(file.digest.hex())),
+            size_package: Some(file.size),
+            time_file: headers.get_build_time().unwrap_or_default(),
+            location_href: file.href.clone(),
+            location_base: None,
+        };
+        let options = PackageOptions { changelog_limit: CHANGELOGS, ..PackageOptions::default() };
+        let package = Package::from_package_metadata(headers, source, options)?;
+
+        // The writers are used for single packages only: no header, so no count to be right.
+        let mut primary = PrimaryXml::new_writer(Writer::new(Vec::new()));
+        primary.write_package(&package)?;
+        let mut filelists = FilelistsXml::new_writer(Writer::new(Vec::new()));
+        filelists.write_package(&package)?;
+        let mut other = OtherXml::new_writer(Writer::new(Vec::new()));
+        other.write_package(&package)?;
+        let line = |mut bytes: Vec<u8>| {
+            bytes.push(b'\n');
+            bytes
+        };
+        Ok(Self {
+            primary: line(primary.into_inner()),
+            filelists: line(filelists.into_inner()),
+            other: line(other.into_inner()),
+        })
+    }
+
+    /// The `<package>` element for a document, with a line feed behind it.
+    #[must_use]
+    pub fn get(&self, document: Document) -> &[u8] {
+        match document {
+            Document::Primary => &self.primary,
+            Document::Filelists => &self.filelists,
+            Document::Other => &self.other,
+        }
+    }
+
+    /// The bytes to be stored: compressed, and the same for the same fragments.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut open = MAGIC.to_vec();
+        for document in Document::ALL {
+            let fragment = self.get(document);
+            open.extend_from_slice(&(fragment.len() as u64).to_le_bytes());
+            open.extend_from_slice(fragment);
+        }
+        zstd::encode_all(open.as_slice(), 3).expect("compression in memory has no way to fail")
+    }
+
+    /// Reads the stored bytes.
+    ///
+    /// # Errors
+    /// [`RepodataError::Fragments`] when they are not what [`Self::to_bytes`] gave.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let damaged = |what: &str| RepodataError::Fragments(what.to_owned());
+        let open = zstd::decode_all(bytes).map_err(|error| damaged(&error.to_string()))?;
+        let mut rest = open.strip_prefix(MAGIC).ok_or_else(|| damaged("not the known format"))?;
+        let mut fragment = || -> Result<Vec<u8>> {
+            let mut length = [0; 8];
+            rest.read_exact(&mut length).map_err(|_| damaged("cut short"))?;
+            let length = usize::try_from(u64::from_le_bytes(length)).unwrap_or(usize::MAX);
+            let (fragment, after) =
+                rest.split_at_checked(length).ok_or_else(|| damaged("cut short"))?;
+            rest = after;
+            Ok(fragment.to_vec())
+        };
+        let fragments = Self { primary: fragment()?, filelists: fragment()?, other: fragment()? };
+        if rest.is_empty() { Ok(fragments) } else { Err(damaged("trailing bytes")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_fragments_are_read_back_or_refused() {
+        let fragments = Fragments {
+            primary: b"<package type=\"rpm\"/>\n".to_vec(),
+            filelists: Vec::new(),
+            other: b"<package/>\n".to_vec(),
+        };
+        let bytes = fragments.to_bytes();
+        assert_eq!(bytes, fragments.to_bytes());
+        assert_eq!(Fragments::from_bytes(&bytes).unwrap(), fragments);
+        assert!(Fragments::from_bytes(&bytes[..bytes.len() - 3]).is_err());
+        assert!(Fragments::from_bytes(b"").is_err());
+        let other =
+            zstd::encode_all(&b"rpmfarm fragments 1\n\xff\xff\xff\xff\xff\xff\xff\xff"[..], 3);
+        assert!(Fragments::from_bytes(&other.unwrap()).is_err());
+    }
+}
