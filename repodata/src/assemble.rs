@@ -275,3 +275,115 @@ impl<R: Read, W: Write> Read for Tee<R, W> {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Packages = BTreeSet<u16>;
+
+    fn digest(package: u16) -> Sha256 {
+        Sha256::of(&package.to_le_bytes())
+    }
+
+    fn fragments(digest: Sha256) -> Fragments {
+        Fragments::of_texts(&format!("<p {digest}/>\n"), &format!("<f {digest}/>\n"), "<o/>\n")
+    }
+
+    /// Assembles, and counts the packages whose fragments were asked for.
+    fn build(
+        dir: &Path,
+        packages: &Packages,
+        compression: Compression,
+        previous: Option<(&Path, &[Assembled])>,
+    ) -> Result<(Vec<Assembled>, usize)> {
+        fs::create_dir_all(dir).unwrap();
+        let order: Vec<_> = packages.iter().map(|package| digest(*package)).collect();
+        let previous = previous.map(|(dir, documents)| Previous { dir, documents });
+        let asked = Cell::new(0);
+        let assembled = assemble(dir, &order, compression, previous, |digest| {
+            asked.set(asked.get() + 1);
+            Ok::<_, RepodataError>(fragments(digest))
+        })?;
+        Ok((assembled, asked.get()))
+    }
+
+    fn content(dir: &Path, record: &Record) -> Vec<u8> {
+        let packed = fs::read(dir.join(record.file_name())).unwrap();
+        assert_eq!((Sha256::of(&packed), packed.len() as u64), (record.digest, record.size));
+        let mut open = Vec::new();
+        record.compression.open(packed.as_slice()).unwrap().read_to_end(&mut open).unwrap();
+        assert_eq!((Sha256::of(&open), open.len() as u64), (record.open_digest, record.open_size));
+        open
+    }
+
+    fn compressions() -> impl Strategy<Value = Compression> {
+        prop_oneof![Just(Compression::Gzip), Just(Compression::Zstd)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn the_way_to_a_state_does_not_show_in_it(
+            before in prop::collection::btree_set(0..800_u16, 0..400),
+            after in prop::collection::btree_set(0..800_u16, 0..400),
+            first in compressions(),
+            second in compressions(),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let (a, b, c) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("c"));
+            let (old, _) = build(&a, &before, first, None).unwrap();
+            let (updated, _) = build(&b, &after, second, Some((&a, &old))).unwrap();
+            let (fresh, _) = build(&c, &after, second, None).unwrap();
+            prop_assert_eq!(&updated, &fresh);
+            for assembled in &updated {
+                let document = assembled.record.document;
+                let mut expected = document.header(after.len()).into_bytes();
+                for package in &after {
+                    expected.extend_from_slice(fragments(digest(*package)).get(document));
+                }
+                expected.extend_from_slice(document.footer().as_bytes());
+                prop_assert_eq!(content(&b, &assembled.record), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn one_more_package_costs_one_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        let mut packages: Packages = (0..5000).collect();
+        packages.remove(&2500);
+        let (old, asked) = build(&a, &packages, Compression::Gzip, None).unwrap();
+        assert_eq!(asked, 4999);
+        packages.insert(2500);
+        let (_, asked) = build(&b, &packages, Compression::Gzip, Some((&a, &old))).unwrap();
+        assert!((1..1000).contains(&asked), "{asked} packages were packed again");
+    }
+
+    #[test]
+    fn damage_in_the_previous_state_is_found() {
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let dir = tempfile::tempdir().unwrap();
+            let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+            let packages: Packages = (0..500).collect();
+            let (old, _) = build(&a, &packages, compression, None).unwrap();
+            let path = a.join(old[0].record.file_name());
+            let mut bytes = fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 4;
+            fs::write(&path, &bytes).unwrap();
+            let error = build(&b, &packages, compression, Some((&a, &old))).unwrap_err();
+            assert!(matches!(error, RepodataError::Damaged { .. }), "{error}");
+            fs::write(&path, &bytes[..middle]).unwrap();
+            let error = build(&b, &packages, compression, Some((&a, &old))).unwrap_err();
+            assert!(matches!(error, RepodataError::Damaged { .. }), "{error}");
+        }
+    }
+}

@@ -94,6 +94,12 @@ impl Fragments {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn of_texts(primary: &str, filelists: &str, other: &str) -> Self {
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        Self { primary: bytes(primary), filelists: bytes(filelists), other: bytes(other) }
+    }
+
     /// The `<package>` element for a document, with a line feed behind it.
     #[must_use]
     pub fn get(&self, document: Document) -> &[u8] {
@@ -144,11 +150,7 @@ mod tests {
 
     #[test]
     fn stored_fragments_are_read_back_or_refused() {
-        let fragments = Fragments {
-            primary: b"<package type=\"rpm\"/>\n".to_vec(),
-            filelists: Vec::new(),
-            other: b"<package/>\n".to_vec(),
-        };
+        let fragments = Fragments::of_texts("<package type=\"rpm\"/>\n", "", "<package/>\n");
         let bytes = fragments.to_bytes();
         assert_eq!(bytes, fragments.to_bytes());
         assert_eq!(Fragments::from_bytes(&bytes).unwrap(), fragments);
