@@ -5,6 +5,7 @@ pub mod bus;
 pub mod clock;
 pub mod import;
 pub mod logs;
+pub mod publish;
 pub mod store;
 pub mod targets;
 pub mod token;

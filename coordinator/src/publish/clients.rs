@@ -1,0 +1,55 @@
+//! What a client needs to use a channel: the `.repo` file and the public key, at places that
+//! never change.
+
+use rpmfarm_core::snapshot::Kind;
+
+use super::disk;
+use super::error::Result;
+use super::layout::{Layout, key_name};
+
+/// Puts both files there, or leaves them alone when they are as they should be.
+pub(super) fn write(layout: &Layout, base_url: &str, public_key: &str) -> Result<()> {
+    disk::replace(&layout.key(), public_key.as_bytes())?;
+    let file = repo_file(&layout.target, &layout.channel, base_url);
+    disk::replace(&layout.repo_file(), file.as_bytes())
+}
+
+/// For `/etc/yum.repos.d`. Debug and source repositories are there and off.
+fn repo_file(target: &str, channel: &str, base_url: &str) -> String {
+    let base = base_url.trim_end_matches('/');
+    let key = key_name(target);
+    let section = |kind: Kind| {
+        let (suffix, label, enabled) = match kind {
+            Kind::Binary => ("", "", 1),
+            Kind::Debug => ("-debug", " (debug)", 0),
+            Kind::Source => ("-source", " (source)", 0),
+        };
+        let dir = kind.dir();
+        format!(
+            "[{target}-{channel}{suffix}]
+name={target} {channel}{label}
+baseurl={base}/{target}/{channel}/$basearch/{dir}/
+enabled={enabled}
+gpgcheck=1
+repo_gpgcheck=1
+gpgkey={base}/{target}/{key}
+"
+        )
+    };
+    Kind::ALL.map(section).join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_repo_file_checks_everything() {
+        let file = repo_file("lab", "testing", "https://farm.example/repo/");
+        assert!(file.starts_with("[lab-testing]\nname=lab testing\n"));
+        assert!(file.contains("\nbaseurl=https://farm.example/repo/lab/testing/$basearch/os/\n"));
+        assert!(file.contains("\ngpgkey=https://farm.example/repo/lab/RPM-GPG-KEY-lab\n"));
+        assert_eq!(file.matches("\ngpgcheck=1\nrepo_gpgcheck=1\n").count(), 3);
+        assert_eq!(file.matches("\nenabled=1\n").count(), 1);
+    }
+}

@@ -1,0 +1,152 @@
+//! What keeps packages from being published.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rpmfarm_core::{Nevra, Sha256};
+use rpmfarm_repodata::RepodataError;
+
+use crate::blobs::BlobError;
+
+/// Why nothing was published. What clients see is as it was before.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The disk said no.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// A blob is not there or cannot be read.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// Another publisher is at work on the target.
+    #[error("another publisher is at work on {target}; the next pass tries again")]
+    Busy {
+        /// The target.
+        target: String,
+    },
+    /// The channel has changed since the request was made.
+    #[error(
+        "{channel} of {target} shows {}, but the request is based on {}; look again and make a new one",
+        generation(*.shown), generation(*.based_on)
+    )]
+    Moved {
+        /// The target.
+        target: String,
+        /// The channel.
+        channel: String,
+        /// The generation that the request is based on.
+        based_on: Option<u64>,
+        /// The generation that is shown.
+        shown: Option<u64>,
+    },
+    /// A target or channel whose name cannot be a directory.
+    #[error("`{0}` cannot be the name of a target's or channel's directory")]
+    Name(String),
+    /// The target's public key.
+    #[error("the public key of {target} cannot be used: {reason}")]
+    Key {
+        /// The target.
+        target: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A package is not what it is said to be.
+    #[error("{nevra}: {source}")]
+    Package {
+        /// Its name.
+        nevra: Box<Nevra>,
+        /// What is wrong with it.
+        source: ProofError,
+    },
+    /// The repodata could not be written.
+    #[error(transparent)]
+    Repodata(#[from] RepodataError),
+    /// The signer did not sign `repomd.xml`, or not with the target's key.
+    #[error("repomd.xml of {repository} was not signed: {reason}")]
+    Signer {
+        /// Target, channel, architecture and kind.
+        repository: String,
+        /// What the signer said, or what is wrong with the signature.
+        reason: String,
+    },
+}
+
+/// What is wrong with a package that is to be published.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// The file is not there.
+    #[error("its file is gone: {path}")]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The file has another size.
+    #[error("its file has {found} bytes instead of {expected}: {path}")]
+    Size {
+        /// The file.
+        path: PathBuf,
+        /// Its size as recorded.
+        expected: u64,
+        /// Its size on disk.
+        found: u64,
+    },
+    /// The file has another content.
+    #[error("its file has sha256 {found} instead of {expected}: {path}")]
+    Digest {
+        /// The file.
+        path: PathBuf,
+        /// Its digest as recorded.
+        expected: Sha256,
+        /// Its digest on disk.
+        found: Sha256,
+    },
+    /// The file cannot be read as an RPM, or its parts do not fit together.
+    #[error("its file is damaged: {0}")]
+    Damaged(rpmfarm_rpmfile::Error),
+    /// The file is not signed with the target's key.
+    #[error("its signature does not hold with the key of {target}: {source}")]
+    Signature {
+        /// The target.
+        target: String,
+        /// What is wrong with it.
+        source: rpmfarm_rpmfile::Error,
+    },
+    /// The header has another name.
+    #[error("its header says that it is {0}")]
+    Header(Box<Nevra>),
+    /// The target has no repository for it.
+    #[error("its architecture is not among those of {target} ({arches})")]
+    Arch {
+        /// The target.
+        target: String,
+        /// Its architectures.
+        arches: String,
+    },
+    /// Its stored repodata describe another file.
+    #[error("its repodata {0} do not describe the signed file; make them again")]
+    Fragments(Sha256),
+    /// The request has it twice.
+    #[error("two packages of one request have its file name")]
+    Twice,
+}
+
+/// Result of publishing.
+pub type Result<T> = std::result::Result<T, PublishError>;
+
+impl ProofError {
+    pub(super) fn of(self, nevra: &Nevra) -> PublishError {
+        PublishError::Package { nevra: Box::new(nevra.clone()), source: self }
+    }
+}
+
+pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> PublishError + '_ {
+    move |source| PublishError::Io { path: path.to_owned(), source }
+}
+
+fn generation(number: Option<u64>) -> String {
+    number.map_or("nothing yet".into(), |number| format!("generation {number}"))
+}

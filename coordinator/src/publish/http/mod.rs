@@ -1,0 +1,190 @@
+//! The tree of repositories over HTTP, as dnf, curl, mirrors and caches want it: ranges,
+//! validators, and names that can be cached for ever marked so.
+//!
+//! Reads files and nothing else. A path that has a hidden part, or whose links lead out of the
+//! tree, is not found.
+
+mod index;
+mod validators;
+
+use std::fs::{File, Metadata};
+use std::io::{self, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::header::{self, HeaderMap, HeaderValue};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use tokio::io::AsyncReadExt as _;
+use tokio_util::io::ReaderStream;
+
+use validators::{Conditions, Selection, Validators};
+
+/// How much of a file is read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// Serves the tree below `repos`, to be nested where its base URL says (`/repo`).
+///
+/// # Errors
+/// When the directory can neither be found nor made.
+pub fn router(repos: &Path) -> io::Result<Router> {
+    std::fs::create_dir_all(repos)?;
+    let root: Arc<Path> = repos.canonicalize()?.into();
+    Ok(Router::new()
+        .route("/", get(|state, method, uri, headers| serve(state, None, method, uri, headers)))
+        .route(
+            "/{*path}",
+            get(|state, path, method, uri, headers| serve(state, Some(path), method, uri, headers)),
+        )
+        .with_state(root))
+}
+
+/// What a path leads to.
+enum Found {
+    File { file: File, metadata: Metadata },
+    Directory { page: String },
+}
+
+async fn serve(
+    State(root): State<Arc<Path>>,
+    path: Option<UrlPath<String>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let path = path.map(|UrlPath(path)| path).unwrap_or_default();
+    let looked = path.clone();
+    let found = tokio::task::spawn_blocking(move || find(&root, &looked)).await;
+    match found.expect("looking for a file does not panic") {
+        Ok(Found::File { file, metadata }) => {
+            send(&path, &method, &headers, file, &metadata).await.unwrap_or_else(|error| {
+                tracing::warn!(%path, %error, "serving a file");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            })
+        }
+        Ok(Found::Directory { .. }) if !uri.path().ends_with('/') => slash(&path),
+        Ok(Found::Directory { page }) => axum::response::Html(page).into_response(),
+        Err(error) if not_found(&error) => (StatusCode::NOT_FOUND, "not found\n").into_response(),
+        Err(error) => {
+            tracing::warn!(%path, %error, "looking for a file");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// A directory without its slash: relative links in its page would lead elsewhere. The answer is
+/// relative, as this router does not know where it is nested.
+fn slash(path: &str) -> Response {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let location = format!("./{}/", index::percent(name));
+    (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, location)]).into_response()
+}
+
+fn not_found(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | InvalidFilename | InvalidInput)
+}
+
+/// Follows the links of the tree, and refuses those that lead out of it.
+fn find(root: &Path, path: &str) -> io::Result<Found> {
+    let path = path.trim_end_matches('/');
+    let hidden = |part: &str| part.is_empty() || part.starts_with('.') || part.contains('\0');
+    if !path.is_empty() && path.split('/').any(hidden) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let place: PathBuf = root.join(path).canonicalize()?;
+    if !place.starts_with(root) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let file = File::open(&place)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() {
+        Ok(Found::File { file, metadata })
+    } else if metadata.is_dir() {
+        Ok(Found::Directory { page: index::page(path, &place)? })
+    } else {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+async fn send(
+    path: &str,
+    method: &Method,
+    headers: &HeaderMap,
+    mut file: File,
+    metadata: &Metadata,
+) -> io::Result<Response> {
+    let validators = Validators::of(metadata);
+    let size = metadata.len();
+    let conditions = Conditions::of(headers);
+    let mut response = Response::builder()
+        .header(header::ETAG, &validators.etag)
+        .header(header::LAST_MODIFIED, &validators.modified)
+        .header(header::CACHE_CONTROL, cache_control(path))
+        .header(header::ACCEPT_RANGES, "bytes")
+        .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    let selection = conditions.select(&validators, size);
+    let (start, length) = match selection {
+        Selection::NotModified => {
+            return done(response.status(StatusCode::NOT_MODIFIED).body(Body::empty()));
+        }
+        Selection::Unsatisfiable => {
+            let response = response
+                .status(StatusCode::RANGE_NOT_SATISFIABLE)
+                .header(header::CONTENT_RANGE, format!("bytes */{size}"));
+            return done(response.body(Body::empty()));
+        }
+        Selection::Whole => (0, size),
+        Selection::Part { start, end } => {
+            let range = format!("bytes {start}-{end}/{size}");
+            response =
+                response.status(StatusCode::PARTIAL_CONTENT).header(header::CONTENT_RANGE, range);
+            (start, end - start + 1)
+        }
+    };
+    response = response
+        .header(header::CONTENT_TYPE, content_type(path))
+        .header(header::CONTENT_LENGTH, length);
+    if method == Method::HEAD {
+        return done(response.body(Body::empty()));
+    }
+    file.seek(SeekFrom::Start(start))?;
+    let reader = tokio::fs::File::from_std(file).take(length);
+    done(response.body(Body::from_stream(ReaderStream::with_capacity(reader, CHUNK))))
+}
+
+fn done(response: Result<Response, axum::http::Error>) -> io::Result<Response> {
+    response.map_err(io::Error::other)
+}
+
+/// A package's name and a document's name never mean another content; all other files do.
+fn cache_control(path: &str) -> HeaderValue {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let by_checksum = name.split_once('-').is_some_and(|(sum, _)| {
+        sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit())
+    });
+    HeaderValue::from_static(if by_checksum || name.ends_with(".rpm") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    })
+}
+
+fn content_type(path: &str) -> HeaderValue {
+    let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
+    HeaderValue::from_static(match extension {
+        "rpm" => "application/x-rpm",
+        "xml" => "text/xml; charset=utf-8",
+        "gz" => "application/gzip",
+        "zst" => "application/zstd",
+        "asc" => "application/pgp-signature",
+        _ => "text/plain; charset=utf-8",
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! Publishing: a channel's packages as repositories on disk, made visible by one rename.
+//!
+//! Owns the tree of files that clients and mirrors read. It is given a set of signed packages
+//! with their repodata fragments, proves each of them, and either shows all of them or changes
+//! nothing. It must not know of builds, verdicts or the database, and holds no key.
+//!
+//! ```text
+//! repos/TARGET/
+//!   RPM-GPG-KEY-TARGET  TARGET-CHANNEL.repo
+//!   pool/ARCH/x/NEVRA.rpm                  append-only; hard links to the signed blobs
+//!   CHANNEL/
+//!     ARCH → current/ARCH                  what `.repo` files name
+//!     current → .generations/7             the one link that is renamed
+//!     .generations/7/
+//!       generation.json                    what it is made of
+//!       ARCH/{os,debug,source}/
+//!         Packages → the pool
+//!         repodata/                        repomd.xml, repomd.xml.asc, and the documents of this
+//!                                          generation and of those shortly before it
+//! ```
+//!
+//! A client that read `repomd.xml` of one generation finds the documents that it names also
+//! after the next ones were shown, at the same place, for as many generations as are kept.
+//!
+//! All links are relative: `TARGET` can be copied to a mirror. Copy what is new first and the
+//! link last: `rsync -a --exclude=current FROM TO && rsync -a FROM TO`.
+
+mod clients;
+mod disk;
+mod draft;
+mod error;
+mod http;
+mod layout;
+mod manifest;
+mod pool;
+mod publisher;
+mod shown;
+
+pub use error::{ProofError, PublishError, Result};
+pub use http::router;
+pub use layout::href;
+pub use manifest::PublishedPackage;
+pub use publisher::{PublishRequest, Published, Publisher, SignError, SignRepomd, Step, describe};

@@ -1,0 +1,129 @@
+//! The pool: the files of all packages that were ever published, and the proof of each before
+//! it is shown.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::SystemTime;
+
+use rpmfarm_core::snapshot::belongs_to;
+use rpmfarm_core::{Arch, Sha256};
+use rpmfarm_repodata::{Fragments, PackageFile};
+use rpmfarm_rpmfile::Certs;
+use sha2::Digest as _;
+
+use super::disk;
+use super::error::{ProofError, Result, io_at};
+use super::layout::{Layout, href};
+use super::manifest::PublishedPackage;
+use crate::blobs::Blobs;
+
+/// Fragments of the largest packages of a distribution are some ten MiB.
+pub(super) const MAX_FRAGMENTS: u64 = 1 << 30;
+
+/// Against what packages are proved.
+pub(super) struct Proof<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) blobs: &'a Blobs,
+    pub(super) arches: &'a [Arch],
+    pub(super) certs: &'a Certs,
+    pub(super) now: SystemTime,
+}
+
+impl Proof<'_> {
+    /// Proves a package that the channel does not show yet, and puts it into the pool. What is
+    /// in the pool was proved when it came there, but perhaps not against this request.
+    pub(super) fn admit(&self, package: &PublishedPackage) -> Result<()> {
+        let path = self.layout.pooled(&package.nevra);
+        if path.exists() {
+            return self.whole(package, &path);
+        }
+        let blob = self.blobs.path(package.digest);
+        self.whole(package, &blob)?;
+        let dir = path.parent().expect("a package of the pool lies in a directory");
+        disk::make_dir(dir)?;
+        match fs::hard_link(&blob, &path) {
+            Ok(()) => {}
+            // Another publisher would have the lock; what came meanwhile is looked at anew.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return self.whole(package, &path);
+            }
+            Err(_) => copy(package, &blob, &path)?,
+        }
+        // Blobs are private as they are written; a mirror may be copied by anyone.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(io_at(&path))?;
+        disk::sync(dir)
+    }
+
+    /// A package that the channel shows already: its file is still there.
+    pub(super) fn still_there(&self, package: &PublishedPackage) -> Result<()> {
+        size(package, &self.layout.pooled(&package.nevra))
+    }
+
+    /// Proves all of a package: its place, digests, signature and header, and that its repodata
+    /// are those of this very file.
+    pub(super) fn whole(&self, package: &PublishedPackage, path: &Path) -> Result<()> {
+        let PublishedPackage { nevra, digest, repodata, .. } = package;
+        let target = || self.layout.target.clone();
+        if !self.arches.iter().any(|arch| belongs_to(nevra, *arch)) {
+            let arches = self.arches.iter().map(Arch::to_string).collect::<Vec<_>>().join(", ");
+            return Err(ProofError::Arch { target: target(), arches }.of(nevra));
+        }
+        size(package, path)?;
+        let found = hash(path).map_err(io_at(path))?;
+        if found != *digest {
+            let path = path.to_owned();
+            return Err(ProofError::Digest { path, expected: *digest, found }.of(nevra));
+        }
+        let header =
+            rpmfarm_rpmfile::inspect(path).map_err(|e| ProofError::Damaged(e).of(nevra))?;
+        if header.nevra != *nevra {
+            return Err(ProofError::Header(Box::new(header.nevra)).of(nevra));
+        }
+        rpmfarm_rpmfile::verify_signature(path, self.certs, self.now)
+            .map_err(|source| ProofError::Signature { target: target(), source }.of(nevra))?;
+        let file = PackageFile { digest: *digest, size: package.size, href: href(nevra) };
+        let stored = Fragments::from_bytes(&self.blobs.read_small(*repodata, MAX_FRAGMENTS)?)?;
+        if stored != Fragments::of_rpm(path, &file)? {
+            return Err(ProofError::Fragments(*repodata).of(nevra));
+        }
+        Ok(())
+    }
+}
+
+/// Where a link cannot be made: the pool is on another file system, or the file has too many.
+fn copy(package: &PublishedPackage, blob: &Path, path: &Path) -> Result<()> {
+    let name = path.file_name().expect("a package has a file name").to_string_lossy();
+    let new = path.with_file_name(format!(".{name}.new"));
+    fs::copy(blob, &new).map_err(io_at(&new))?;
+    disk::sync(&new)?;
+    let found = hash(&new).map_err(io_at(&new))?;
+    if found != package.digest {
+        return Err(
+            ProofError::Digest { path: new, expected: package.digest, found }.of(&package.nevra)
+        );
+    }
+    fs::rename(&new, path).map_err(io_at(path))
+}
+
+fn size(package: &PublishedPackage, path: &Path) -> Result<()> {
+    let PublishedPackage { nevra, size: expected, .. } = package;
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.len() == *expected => Ok(()),
+        Ok(metadata) => {
+            let (path, found) = (path.to_owned(), metadata.len());
+            Err(ProofError::Size { path, expected: *expected, found }.of(nevra))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(ProofError::Missing { path: path.to_owned() }.of(nevra))
+        }
+        Err(error) => Err(io_at(path)(error)),
+    }
+}
+
+fn hash(path: &Path) -> io::Result<Sha256> {
+    let mut hasher = sha2::Sha256::new();
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(Sha256::from_bytes(hasher.finalize().into()))
+}

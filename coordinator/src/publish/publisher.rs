@@ -1,0 +1,373 @@
+//! The way of one request: proof, draft, signatures, rename.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rpmfarm_core::snapshot::Kind;
+use rpmfarm_core::{Arch, Nevra, Sha256};
+use rpmfarm_repodata::{Compression, Fragments, PackageFile};
+use rpmfarm_rpmfile::Certs;
+
+use super::draft::Draft;
+use super::error::{ProofError, PublishError, Result, io_at};
+use super::layout::{self, Layout, href};
+use super::manifest::{Manifest, PublishedPackage, content_of};
+use super::pool::Proof;
+use super::{clients, disk, shown};
+use crate::blobs::{BlobError, Blobs};
+
+/// What a channel shall show.
+#[derive(Debug, Clone)]
+pub struct PublishRequest {
+    /// Name of the target.
+    pub target: String,
+    /// Name of the channel.
+    pub channel: String,
+    /// Where clients reach the tree of all targets, as `https://farm.example/repo`.
+    pub base_url: String,
+    /// The target's public key, ASCII-armored.
+    pub public_key: String,
+    /// The architectures that have repositories.
+    pub arches: Vec<Arch>,
+    /// How the documents are compressed.
+    pub compression: Compression,
+    /// All packages of the channel, in any order.
+    pub packages: Vec<PublishedPackage>,
+    /// The generation that was shown when the packages were chosen ([`Publisher::shown`]): if
+    /// another is shown by now, nothing is published.
+    pub based_on: Option<u64>,
+    /// The time that the repodata tell, and at which signatures must hold.
+    pub now: SystemTime,
+    /// Read and prove all packages again, not only those that are new in the channel.
+    pub prove_all: bool,
+}
+
+/// What a channel shows after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// The generation that is shown.
+    pub generation: u64,
+    /// Whether it is a new one; false when the channel showed all of this already.
+    pub is_new: bool,
+}
+
+/// Signs `repomd.xml`; the keys are elsewhere.
+pub trait SignRepomd: Sync {
+    /// A detached, ASCII-armored signature of the target over these bytes.
+    fn sign(
+        &self,
+        target: &str,
+        repomd: &[u8],
+    ) -> impl Future<Output = std::result::Result<String, SignError>> + Send;
+}
+
+/// What a signer says when it does not sign.
+pub type SignError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a publisher has done, in this order; for those who show progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The new packages are proved and in the pool.
+    Pooled,
+    /// The repodata are written.
+    Written,
+    /// Each `repomd.xml` is signed.
+    Signed,
+    /// The draft is complete, synced and in its place.
+    Placed,
+    /// Clients see it.
+    Shown,
+}
+
+/// Publishes into one tree of repositories. Cheap to clone.
+#[derive(Clone)]
+pub struct Publisher {
+    repos: PathBuf,
+    blobs: Blobs,
+    keep: u64,
+    on_step: Arc<dyn Fn(Step) + Send + Sync>,
+}
+
+/// How many generations stay readable: a client that takes longer than four publications from
+/// `repomd.xml` to the documents has to begin again.
+const KEEP: u64 = 5;
+
+/// Stores the repodata fragments of a signed package, as publishing wants them; returns their
+/// blob. Blocks on the disk.
+///
+/// # Errors
+/// When the blob is missing or its headers cannot be described.
+pub fn describe(blobs: &Blobs, nevra: &Nevra, digest: Sha256, size: u64) -> Result<Sha256> {
+    let path = blobs.path(digest);
+    if !path.exists() {
+        return Err(BlobError::Missing(digest).into());
+    }
+    let fragments = Fragments::of_rpm(&path, &PackageFile { digest, size, href: href(nevra) })?;
+    Ok(blobs.put(&fragments.to_bytes())?)
+}
+
+impl Publisher {
+    /// Publishes below `repos` what lies in `blobs`.
+    #[must_use]
+    pub fn new(repos: impl Into<PathBuf>, blobs: Blobs) -> Self {
+        let on_step = Arc::new(|step| tracing::debug!(?step, "publishing"));
+        Self { repos: repos.into(), blobs, keep: KEEP, on_step }
+    }
+
+    /// Keeps the documents of so many generations readable, the newest among them.
+    #[must_use]
+    pub fn keep(self, generations: u64) -> Self {
+        Self { keep: generations.max(1), ..self }
+    }
+
+    /// Tells each step as it is done.
+    #[must_use]
+    pub fn on_step(self, on_step: impl Fn(Step) + Send + Sync + 'static) -> Self {
+        Self { on_step: Arc::new(on_step), ..self }
+    }
+
+    /// The generation that a channel shows; none before the first.
+    ///
+    /// # Errors
+    /// When a name is none, or what the disk says.
+    pub fn shown(&self, target: &str, channel: &str) -> Result<Option<u64>> {
+        shown::generation(&Layout::new(&self.repos, target, channel)?)
+    }
+
+    /// Makes a channel show the packages of the request, all of them and nothing else, or fails
+    /// and changes nothing that clients see. Asking again for what is shown changes nothing.
+    ///
+    /// # Errors
+    /// When a package fails its proof, the signer does not sign, another publisher is at work or
+    /// was faster, or the disk says no. Clients see what they saw before.
+    pub async fn publish(
+        &self,
+        request: PublishRequest,
+        signer: &impl SignRepomd,
+    ) -> Result<Published> {
+        let publisher = self.clone();
+        let written = blocking(move || publisher.write(request)).await?;
+        let written = match written {
+            Outcome::Shown(generation) => return Ok(Published { generation, is_new: false }),
+            Outcome::Written(written) => written,
+        };
+        written.sign(signer).await?;
+        (self.on_step)(Step::Signed);
+        let publisher = self.clone();
+        blocking(move || publisher.show(*written)).await
+    }
+
+    /// Everything before the signatures.
+    fn write(&self, mut request: PublishRequest) -> Result<Outcome> {
+        let layout = Layout::new(&self.repos, &request.target, &request.channel)?;
+        let certs = Certs::from_armored(&request.public_key).map_err(|error| {
+            PublishError::Key { target: layout.target.clone(), reason: error.to_string() }
+        })?;
+        sort(&mut request.packages)?;
+        disk::make_dir(&layout.generations())?;
+        let lock = lock(&layout)?;
+        let shown = shown::generation(&layout)?;
+        let previous = shown.and_then(|number| readable(&layout, number));
+        let content = content_of(
+            &request.base_url,
+            &request.public_key,
+            &request.arches,
+            request.compression,
+            &request.packages,
+        );
+        if let (Some(shown), Some(previous)) = (shown, &previous)
+            && previous.content == content
+        {
+            self.prove(&layout, &request, &certs, Some(previous))?;
+            return Ok(Outcome::Shown(shown));
+        }
+        if shown != request.based_on {
+            let PublishRequest { target, channel, based_on, .. } = request;
+            return Err(PublishError::Moved { target, channel, based_on, shown });
+        }
+        shown::clean(&layout, shown)?;
+        self.prove(&layout, &request, &certs, previous.as_ref())?;
+        (self.on_step)(Step::Pooled);
+
+        let generation = shown.map_or(1, |shown| shown + 1);
+        let generations = layout.generations();
+        let dir = tempfile::Builder::new()
+            .prefix(shown::DRAFT)
+            .tempdir_in(&generations)
+            .map_err(io_at(&generations))?;
+        let draft = Draft {
+            dir: dir.path(),
+            generation,
+            time: seconds(request.now),
+            compression: request.compression,
+            keep: self.keep,
+            packages: &request.packages,
+            blobs: &self.blobs,
+            previous: previous.as_ref().map(|m| (m, layout.generation(m.generation))),
+        };
+        let repositories = draft.write(&request.arches)?;
+        (self.on_step)(Step::Written);
+        let packages = std::mem::take(&mut request.packages);
+        let manifest = Manifest { generation, content, packages, repositories };
+        Ok(Outcome::Written(Box::new(Written { layout, request, certs, dir, manifest, lock })))
+    }
+
+    fn prove(
+        &self,
+        layout: &Layout,
+        request: &PublishRequest,
+        certs: &Certs,
+        previous: Option<&Manifest>,
+    ) -> Result<()> {
+        let PublishRequest { arches, now, .. } = request;
+        let proof = Proof { layout, blobs: &self.blobs, arches, certs, now: *now };
+        let known: HashMap<&Nevra, &PublishedPackage> =
+            previous.iter().flat_map(|m| &m.packages).map(|p| (&p.nevra, p)).collect();
+        for package in &request.packages {
+            if known.get(&package.nevra) == Some(&package) && !request.prove_all {
+                proof.still_there(package)?;
+            } else {
+                proof.admit(package)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything after the signatures.
+    fn show(&self, written: Written) -> Result<Published> {
+        let Written { layout, request, dir, manifest, lock, .. } = written;
+        let generation = manifest.generation;
+        manifest.write(dir.path())?;
+        for arch in &request.arches {
+            disk::sync(&dir.path().join(arch.as_str()))?;
+        }
+        disk::sync(dir.path())?;
+        readable_by_all(dir.path())?;
+        let place = layout.generation(generation);
+        std::fs::rename(dir.path(), &place).map_err(io_at(&place))?;
+        // It has another name now, and nothing is left to be removed.
+        let _ = dir.keep();
+        disk::sync(&layout.generations())?;
+        clients::write(&layout, &request.base_url, &request.public_key)?;
+        for arch in &request.arches {
+            let to = Path::new("current").join(arch.as_str());
+            disk::relink(&layout.channel().join(arch.as_str()), &to)?;
+        }
+        (self.on_step)(Step::Placed);
+        shown::show(&layout, generation)?;
+        (self.on_step)(Step::Shown);
+        shown::forget(&layout, generation, self.keep)?;
+        drop(lock);
+        Ok(Published { generation, is_new: true })
+    }
+}
+
+/// What is left to do.
+enum Outcome {
+    /// Nothing: this generation shows it all.
+    Shown(u64),
+    /// To sign and to show.
+    Written(Box<Written>),
+}
+
+/// A draft that waits for its signatures. Dropped, it leaves nothing.
+struct Written {
+    layout: Layout,
+    request: PublishRequest,
+    certs: Certs,
+    dir: tempfile::TempDir,
+    manifest: Manifest,
+    lock: File,
+}
+
+impl Written {
+    /// Has each `repomd.xml` signed, and checks each signature as a client would.
+    async fn sign(&self, signer: &impl SignRepomd) -> Result<()> {
+        for state in &self.manifest.repositories {
+            let root = layout::repository(self.dir.path(), state.arch, state.kind);
+            let page = root.join("repodata/repomd.xml");
+            let repomd = std::fs::read(&page).map_err(io_at(&page))?;
+            let refused = |reason: String| PublishError::Signer {
+                repository: self.name(state.arch, state.kind),
+                reason,
+            };
+            let signature = signer
+                .sign(&self.layout.target, &repomd)
+                .await
+                .map_err(|error| refused(error.to_string()))?;
+            rpmfarm_rpmfile::verify_detached(&repomd, &signature, &self.certs, self.request.now)
+                .map_err(|error| refused(error.to_string()))?;
+            disk::write(&page.with_extension("xml.asc"), signature.as_bytes())?;
+            disk::sync(&root.join("repodata"))?;
+        }
+        Ok(())
+    }
+
+    fn name(&self, arch: Arch, kind: Kind) -> String {
+        format!("{}/{}/{arch}/{}", self.layout.target, self.layout.channel, kind.dir())
+    }
+}
+
+/// Runs what blocks on the disk where it holds nobody up.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.expect("publishing does not panic")
+}
+
+/// One publisher at a time works on a target: its channels share the pool.
+fn lock(layout: &Layout) -> Result<File> {
+    let path = layout.lock();
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(io_at(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(PublishError::Busy { target: layout.target.clone() })
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(io_at(&path)(error)),
+    }
+}
+
+/// The order in which repodata name them; and that no two have one place in the pool.
+fn sort(packages: &mut [PublishedPackage]) -> Result<()> {
+    packages.sort_by_cached_key(|package| (package.nevra.name.clone(), package.nevra.file_name()));
+    for pair in packages.windows(2) {
+        if pair[0].nevra.file_name() == pair[1].nevra.file_name() {
+            return Err(ProofError::Twice.of(&pair[1].nevra));
+        }
+    }
+    Ok(())
+}
+
+/// The manifest of the generation that is shown. One that cannot be read costs time only: then
+/// everything is proved and written anew.
+fn readable(layout: &Layout, generation: u64) -> Option<Manifest> {
+    let dir = layout.generation(generation);
+    match Manifest::read(&dir) {
+        Ok(manifest) => Some(manifest),
+        Err(error) => {
+            tracing::warn!(%error, "the generation before is not used");
+            None
+        }
+    }
+}
+
+/// Temporary directories are private; a generation is for everyone.
+fn readable_by_all(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).map_err(io_at(dir))
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

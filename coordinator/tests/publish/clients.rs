@@ -1,0 +1,92 @@
+//! dnf as the client, with everything checked that it can check.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use axum::Router;
+use rpmfarm_coordinator::publish::{PublishRequest, router};
+use rpmfarm_repodata::Compression;
+
+use crate::farm::{CHANNEL, Farm, TARGET, run};
+
+/// Serves the farm's tree on a port of loopback, and returns the URL of the tree.
+async fn serve(farm: &Farm) -> String {
+    let router = Router::new().nest("/repo", router(&farm.repos()).unwrap());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    format!("http://{address}/repo")
+}
+
+async fn fetch(url: &str) -> String {
+    let url = url.to_owned();
+    let get = move || run(Command::new("curl").args(["--fail", "--silent", "--show-error", &url]));
+    tokio::task::spawn_blocking(get).await.unwrap()
+}
+
+/// Runs dnf on an empty root, with the `.repo` file that the farm hands out.
+async fn dnf(dir: &Path, url: &str, arguments: &[&str]) -> Output {
+    let repos = dir.join("yum.repos.d");
+    fs::create_dir_all(&repos).unwrap();
+    let file = fetch(&format!("{url}/{TARGET}/{TARGET}-{CHANNEL}.repo")).await;
+    fs::write(repos.join("farm.repo"), file).unwrap();
+    let mut command = Command::new("dnf");
+    command
+        .args(["--noplugins", "--assumeyes", "--releasever=1", "--refresh"])
+        .arg(format!("--installroot={}", dir.join("root").display()))
+        .arg(format!("--setopt=reposdir={}", repos.display()))
+        .arg(format!("--setopt=cachedir={}", dir.join("cache").display()))
+        .args(arguments);
+    tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
+}
+
+#[tokio::test]
+async fn dnf_installs_and_upgrades_with_all_checks_on() {
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let dir = tempfile::tempdir().unwrap();
+        let farm = Farm::new(dir.path());
+        let url = serve(&farm).await;
+        let packages = farm.packages(&["hello.x86_64", "world", "hello-debuginfo.x86_64"]);
+        let request = |count: usize| PublishRequest {
+            base_url: url.clone(),
+            compression,
+            ..farm.request(&packages[..count])
+        };
+        let publisher = farm.publisher();
+        publisher.publish(request(1), &farm.signer).await.unwrap();
+        publisher.publish(request(packages.len()), &farm.signer).await.unwrap();
+
+        let output = dnf(dir.path(), &url, &["install", "hello", "world"]).await;
+        assert!(output.status.success(), "{}", text(&output));
+        for name in ["hello", "world"] {
+            let file = dir.path().join("root/usr/share").join(name);
+            assert_eq!(fs::read_to_string(file).unwrap(), format!("{name}\n"));
+        }
+        let debug = ["--enablerepo=lab-testing-debug", "--enablerepo=lab-testing-source"];
+        let output = dnf(dir.path(), &url, &[&debug[..], &["repoquery"]].concat()).await;
+        let found = text(&output);
+        for name in ["hello-debuginfo-0:1-1.x86_64", "made-0:1-1.src"] {
+            assert!(found.contains(name), "{found}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn dnf_refuses_a_page_that_was_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::new(dir.path());
+    let url = serve(&farm).await;
+    let packages = farm.packages(&["hello"]);
+    let request = PublishRequest { base_url: url.clone(), ..farm.request(&packages) };
+    farm.publisher().publish(request, &farm.signer).await.unwrap();
+    let page = farm.repository("os").join("repodata/repomd.xml");
+    let changed = fs::read_to_string(&page).unwrap().replace("<revision>1", "<revision>2");
+    fs::write(&page, changed).unwrap();
+    let output = dnf(dir.path(), &url, &["install", "hello"]).await;
+    assert!(!output.status.success() && text(&output).contains("GPG"), "{}", text(&output));
+}

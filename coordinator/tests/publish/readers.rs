@@ -1,0 +1,171 @@
+//! What readers see while and after something is published.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use rpmfarm_coordinator::publish::{PublishError, Published};
+use rpmfarm_core::Arch;
+use rpmfarm_repodata::Compression;
+
+use crate::farm::{CHANNEL, Farm, Page, TARGET, names_in};
+
+#[tokio::test]
+async fn packages_are_where_they_belong() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::new(dir.path());
+    let packages =
+        farm.packages(&["lib.x86_64", "lib-doc", "lib-debuginfo.x86_64", "lib-debugsource.x86_64"]);
+    let mut request = farm.request(&packages);
+    request.arches = vec![Arch::X86_64, Arch::Aarch64];
+    let published = farm.publisher().publish(request, &farm.signer).await.unwrap();
+    assert_eq!(published, Published { generation: 1, is_new: true });
+    assert_eq!(names_in(&farm.repository("os")), ["lib", "lib-doc"]);
+    assert_eq!(names_in(&farm.repository("debug")), ["lib-debuginfo", "lib-debugsource"]);
+    assert_eq!(names_in(&farm.repository("source")), ["made"]);
+    let foreign = farm.channel().join("aarch64");
+    assert_eq!(names_in(&foreign.join("os")), ["lib-doc"]);
+    assert_eq!(names_in(&foreign.join("debug")), [""; 0]);
+    assert_eq!(names_in(&foreign.join("source")), ["made"]);
+    for kind in ["os", "debug", "source"] {
+        let page = Page::read(&farm.repository(kind)).unwrap();
+        rpmfarm_rpmfile::verify_detached(
+            page.xml.as_bytes(),
+            &page.signature(),
+            &farm.certs(),
+            SystemTime::now(),
+        )
+        .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_shown_already_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::new(dir.path());
+    let packages = farm.packages(&["a", "b", "c"]);
+    let publisher = farm.publisher();
+    let first = farm.request(&packages[..2]);
+    publisher.publish(first.clone(), &farm.signer).await.unwrap();
+    let page = Page::read(&farm.repository("os")).unwrap().xml;
+    // Again, in another order, from a caller who did not see the answer.
+    let mut again = first;
+    again.packages.reverse();
+    let published = publisher.publish(again, &farm.signer).await.unwrap();
+    assert_eq!(published, Published { generation: 1, is_new: false });
+    assert_eq!(Page::read(&farm.repository("os")).unwrap().xml, page);
+
+    // Another set is another generation, and what was shown can be shown again.
+    for (wanted, generation) in [(&packages[..3], 2), (&packages[..2], 3)] {
+        let published = publisher.publish(farm.request(wanted), &farm.signer).await.unwrap();
+        assert_eq!(published, Published { generation, is_new: true });
+        assert_eq!(names_in(&farm.repository("os")).len(), wanted.len());
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_url_or_the_compression_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::new(dir.path());
+    let packages = farm.packages(&["a"]);
+    let publisher = farm.publisher();
+    publisher.publish(farm.request(&packages), &farm.signer).await.unwrap();
+    let mut request = farm.request(&packages);
+    request.base_url = "https://elsewhere.example/".into();
+    request.compression = Compression::Zstd;
+    publisher.publish(request, &farm.signer).await.unwrap();
+    let file = farm.repos().join(TARGET).join(format!("{TARGET}-{CHANNEL}.repo"));
+    let file = fs::read_to_string(file).unwrap();
+    assert!(file.contains("https://elsewhere.example/lab/RPM-GPG-KEY-lab"), "{file}");
+    assert!(Page::read(&farm.repository("os")).unwrap().xml.contains("-primary.xml.zst"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_sees_a_closed_snapshot_through_thirty_publications() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::new(dir.path());
+    let names: Vec<String> = (0..31).map(|number| format!("p{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let packages = farm.packages(&names);
+    let publisher = farm.publisher();
+    publisher.publish(farm.request(&packages[..1]), &farm.signer).await.unwrap();
+
+    let done = AtomicBool::new(false);
+    let (reads, late) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut reads, mut late) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                let page = Page::read(&farm.repository("os")).unwrap();
+                std::thread::sleep(Duration::from_millis(reads % 7 * 10));
+                page.follow().unwrap_or_else(|error| panic!("after {reads} reads: {error}"));
+                reads += 1;
+                late += u64::from(Page::read(&farm.repository("os")).unwrap().xml != page.xml);
+            }
+            (reads, late)
+        });
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                for count in 2..=30 {
+                    let request = farm.request(&packages[..count]);
+                    publisher.publish(request, &farm.signer).await.unwrap();
+                }
+            });
+        });
+        done.store(true, Ordering::Relaxed);
+        reader.join().unwrap()
+    });
+    assert!(reads > 20 && late > 5, "{reads} reads, {late} of them during a publication");
+    let generations = fs::read_dir(farm.channel().join(".generations")).unwrap().count();
+    assert_eq!(generations, 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_publishers_one_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::new(dir.path());
+    let packages = farm.packages(&["a", "b"]);
+    let (first, second) = (farm.publisher(), farm.publisher());
+    let requests = [farm.request(&packages[..1]), farm.request(&packages[1..2])];
+    let [a, b] = requests;
+    let (a, b) = tokio::join!(first.publish(a, &farm.signer), second.publish(b, &farm.signer));
+    let (won, lost) = if a.is_ok() { (a, b) } else { (b, a) };
+    assert_eq!(won.unwrap().generation, 1);
+    let error = lost.unwrap_err();
+    assert!(matches!(error, PublishError::Busy { .. } | PublishError::Moved { .. }), "{error}");
+    assert_eq!(names_in(&farm.repository("os")).len(), 1);
+}
+
+#[tokio::test]
+async fn who_looked_before_the_last_publication_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::new(dir.path());
+    let packages = farm.packages(&["a", "b"]);
+    let stale = farm.request(&packages[..1]);
+    farm.publisher().publish(farm.request(&packages[..2]), &farm.signer).await.unwrap();
+    let error = farm.publisher().publish(stale, &farm.signer).await.unwrap_err().to_string();
+    assert!(error.contains("shows generation 1") && error.contains("nothing yet"), "{error}");
+    assert_eq!(names_in(&farm.repository("os")), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn damage_in_the_generation_before_is_not_inherited() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::new(dir.path());
+    let packages = farm.packages(&["a", "b"]);
+    let publisher = farm.publisher();
+    publisher.publish(farm.request(&packages[..1]), &farm.signer).await.unwrap();
+    for entry in fs::read_dir(farm.repository("os").join("repodata")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_str().unwrap().ends_with("primary.xml.gz") {
+            let mut bytes = fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+    publisher.publish(farm.request(&packages[..2]), &farm.signer).await.unwrap();
+    assert_eq!(names_in(&farm.repository("os")), ["a", "b"]);
+    fs::write(farm.channel().join("current/generation.json"), "{").unwrap();
+    publisher.publish(farm.request(&packages[1..2]), &farm.signer).await.unwrap();
+    assert_eq!(names_in(&farm.repository("os")), ["b"]);
+}
