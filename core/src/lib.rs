@@ -29,5 +29,5 @@ pub use fault::{Failure, Fault};
 pub use id::{AttemptId, BuildId, Epoch, TaskId};
 pub use lock::Lock;
 pub use nevra::{Evr, Nevra};
-pub use target::Target;
 pub use snapshot::Snapshot;
+pub use target::Target;
