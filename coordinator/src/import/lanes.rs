@@ -79,7 +79,7 @@ fn serve(
             continue;
         }
         let watch = Watch::new(runtime.clone(), cancelled, limits.clone());
-        // git2 panics on ref names that are not UTF-8: one such server must not end the lane.
+        // A panic, in here or in git2, is one import's end and not its lane's.
         let result = catch_unwind(AssertUnwindSafe(|| job.run(shared, &watch)))
             .unwrap_or_else(|_| Err(ImportError::Broken(format!("{} made it panic", job.package))));
         // Nobody waits for it when it was cancelled meanwhile.

@@ -89,16 +89,17 @@ async fn a_body_that_is_announced_too_long() {
 
 #[tokio::test]
 async fn a_server_that_falls_silent() {
-    let bench = serving(quick(), Serve::Silent).await;
+    let limits = ImportLimits { silence: Duration::from_secs(2), tries: 2, ..quick() };
+    let bench = serving(limits, Serve::Silent).await;
     let (fault, message) = bench.refusal(None).await;
     assert_eq!(fault, Fault::Farm);
-    assert!(message.contains("no answer for 0.7 s"), "{message}");
-    assert_eq!(downloads(&bench).len(), 3);
+    assert!(message.contains("no answer for 2 s"), "{message}");
+    assert_eq!(downloads(&bench).len(), 2);
 }
 
 #[tokio::test]
 async fn a_server_that_trickles() {
-    let limits = ImportLimits { pace_window: Duration::from_millis(500), tries: 1, ..quick() };
+    let limits = ImportLimits { pace_window: Duration::from_secs(2), tries: 1, ..quick() };
     let bench = serving(limits, Serve::Trickle).await;
     let (fault, message) = bench.refusal(None).await;
     assert_eq!(fault, Fault::Farm);
@@ -113,7 +114,7 @@ async fn the_time_of_an_import_ends() {
     let (fault, message) = bench.refusal(None).await;
     assert_eq!(fault, Fault::Farm);
     assert!(message.contains("longer than 1 s"), "{message}");
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

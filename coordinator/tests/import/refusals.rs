@@ -111,13 +111,14 @@ async fn a_git_server_that_redirects() {
 
 #[tokio::test]
 async fn a_git_server_that_is_down_or_silent() {
-    let bench = Bench::new().await;
+    let limits = ImportLimits { silence: Duration::from_secs(1), tries: 2, ..quick() };
+    let bench = Bench::with(limits).await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://127.0.0.1:{}/{{name}}.git", listener.local_addr().unwrap().port());
     let target = at(&bench, &url);
     let error = bench.importer.import(&target, "hello", None).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Farm);
-    assert!(error.to_string().contains("no answer for 0.7 s"), "{error}");
+    assert!(error.to_string().contains("no answer for 1 s"), "{error}");
     drop(listener);
     let error = bench.importer.import(&target, "hello", None).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Farm);
@@ -139,7 +140,7 @@ async fn a_name_that_leads_into_the_own_network() {
 
 #[tokio::test]
 async fn an_import_that_nobody_waits_for_is_stopped() {
-    let limits = ImportLimits { lanes: 1, silence: Duration::from_secs(15), ..quick() };
+    let limits = ImportLimits { lanes: 1, ..quick() };
     let bench = Bench::with(limits).await;
     bench.upstream.commit(&[("hello.spec", "1")]);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -150,5 +151,51 @@ async fn an_import_that_nobody_waits_for_is_stopped() {
     // The only lane is free again at once.
     let start = Instant::now();
     bench.import(None).await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_with_a_ref_name_that_is_no_text() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let limits = ImportLimits { lanes: 1, ..quick() };
+    let bench = Bench::with(limits).await;
+    let commit = bench.upstream.commit(&[("hello.spec", "1")]);
+    let heads = bench.upstream.bare().join("refs/heads");
+    let odd = heads.join(std::ffi::OsStr::from_bytes(b"\xff\xfe"));
+    std::fs::write(&odd, format!("{commit}\n")).unwrap();
+    bench.import(None).await.unwrap();
+}
+
+/// A file system of 2 MiB, as long as it lives.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn mount() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mount = ["-t", "tmpfs", "-o", "size=2m", "small"];
+        let status = std::process::Command::new("mount").args(mount).arg(dir.path()).status();
+        assert!(status.unwrap().success(), "mounting needs root");
+        Self(dir)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk() {
+    let disk = Small::mount();
+    let mut bench = Bench::new().await;
+    bench.use_blobs_at(disk.0.path());
+    bench.upstream.commit(&[("hello.spec", "1"), ("big", &"x".repeat(3 << 20))]);
+    let (fault, message) = bench.refusal(None).await;
+    assert_eq!(fault, Fault::Farm);
+    assert!(message.starts_with("the coordinator's disk is full: "), "{message}");
+    // Nothing partial is left, and what fits is still imported.
+    assert_eq!(std::fs::read_dir(disk.0.path().join("incoming")).unwrap().count(), 0);
+    bench.upstream.commit(&[("hello.spec", "2")]);
+    bench.import(None).await.unwrap();
 }

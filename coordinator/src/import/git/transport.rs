@@ -254,9 +254,19 @@ impl Exchange {
                 url: self.url.to_string(),
                 why: format!("too slow ({speed} bytes/s)"),
             }),
+            None if self.service == Service::UploadPackLs => Ok(ascii(chunk)),
             None => Ok(chunk),
         }
     }
+}
+
+/// The list of refs with `?`, which no ref has, for every byte that is not ASCII: git2 panics on
+/// names that are not UTF-8, and one odd branch must not hide the others.
+fn ascii(refs: Bytes) -> Bytes {
+    if refs.is_ascii() {
+        return refs;
+    }
+    refs.iter().map(|byte| if byte.is_ascii() { *byte } else { b'?' }).collect()
 }
 
 impl Read for Exchange {
