@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/forge.rs"]
+mod forge;
 mod support;
 
 use std::collections::BTreeMap;
@@ -10,9 +12,9 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use forge::File;
 use proptest::prelude::*;
 use rpmfarm_rpmfile::{Error, Ownership, Unpacked, check_contents, inspect, unpack};
-use support::forge::{self, File};
 
 /// Type and mode, time, size, link target and link count of everything below a directory.
 fn tree(root: &Path) -> BTreeMap<String, (u32, i64, u64, String, u64)> {

@@ -1,8 +1,6 @@
 //! Real packages by real rpmbuild, and real rpm as the judge.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
-pub mod forge;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,0 +1,63 @@
+//! Who may ask: decided by the user that the kernel says is at the other end of the socket.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::UnixListenerStream;
+
+/// User ids that may ask for signatures.
+#[derive(Debug, Clone)]
+pub struct Allowed(BTreeSet<u32>);
+
+impl Allowed {
+    /// Root, whoever runs the signer, and these.
+    #[must_use]
+    pub fn with(uids: &[u32]) -> Self {
+        let own = nix::unistd::geteuid().as_raw();
+        Self(uids.iter().copied().chain([0, own]).collect())
+    }
+
+    /// Whether this user may ask.
+    #[must_use]
+    pub fn contains(&self, uid: u32) -> bool {
+        self.0.contains(&uid)
+    }
+
+    fn admits(&self, stream: &UnixStream) -> bool {
+        match stream.peer_cred() {
+            Ok(peer) if self.contains(peer.uid()) => true,
+            Ok(peer) => {
+                tracing::warn!(uid = peer.uid(), pid = peer.pid(), "turned away: may not ask");
+                false
+            }
+            Err(error) => {
+                tracing::warn!(%error, "turned away: the kernel does not say who it is");
+                false
+            }
+        }
+    }
+}
+
+/// The connections of those who may ask; the others are closed at once.
+pub fn admitted(
+    listener: UnixListener,
+    allowed: Allowed,
+) -> impl tokio_stream::Stream<Item = io::Result<UnixStream>> {
+    UnixListenerStream::new(listener)
+        .filter(move |stream| stream.as_ref().map_or(true, |stream| allowed.admits(stream)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_the_signer_and_the_listed_may_ask() {
+        let own = nix::unistd::geteuid().as_raw();
+        let allowed = Allowed::with(&[990]);
+        assert!(allowed.contains(0) && allowed.contains(own) && allowed.contains(990));
+        assert!(!allowed.contains(991));
+    }
+}

@@ -1,0 +1,57 @@
+//! Running the signer: from a configuration to a service that answers until it is told to stop.
+
+use std::future::Future;
+
+use anyhow::{Context, bail};
+use rpmfarm_proto::v1::signer_server::SignerServer;
+use rpmfarm_rpmfile::MAX_HEADER;
+use tonic::transport::Server;
+
+use crate::audit::Audit;
+use crate::client_auth::{Allowed, admitted};
+use crate::config::Config;
+use crate::keys::{self, Keys};
+use crate::service::SignerService;
+use crate::{generate, socket};
+
+/// A message is a header and some names.
+const MAX_MESSAGE: usize = MAX_HEADER as usize + (64 << 10);
+
+/// Answers until `stop` is there. Calls that run then are finished.
+///
+/// # Errors
+/// When keys, log or socket cannot be used, or the log fails while running.
+pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    create_missing(config)?;
+    let keys = Keys::load(&config.keys)?;
+    for (name, key) in keys.iter() {
+        tracing::info!(name, fingerprint = key.fingerprint(), "key");
+    }
+    let audit = Audit::open(&config.audit_log)
+        .with_context(|| format!("opening the audit log {}", config.audit_log.display()))?;
+    let listener = socket::listen(&config.socket)?;
+    tracing::info!(socket = %config.socket.display(), "ready");
+
+    let service = SignerServer::new(SignerService::new(keys, audit.clone()))
+        .max_decoding_message_size(MAX_MESSAGE);
+    let connections = admitted(listener, Allowed::with(&config.allow_uids));
+    let server = Server::builder().add_service(service);
+    tokio::select! {
+        served = server.serve_with_incoming_shutdown(connections, stop) => {
+            served.context("serving")?;
+        }
+        () = audit.failed() => bail!("stopped: the audit log could not be written"),
+    }
+    let _ = std::fs::remove_file(&config.socket);
+    Ok(())
+}
+
+fn create_missing(config: &Config) -> anyhow::Result<()> {
+    for new in &config.create {
+        if !keys::path_of(&config.keys, &new.name).exists() {
+            let path = keys::store(&config.keys, &new.name, &generate::new_key(&new.uid)?)?;
+            tracing::info!(name = new.name, path = %path.display(), "made a key");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! The Unix socket: made with narrow permissions, taken over from a signer that is gone, never
+//! from one that runs.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use nix::sys::stat::{Mode, umask};
+use tokio::net::UnixListener;
+
+/// Owner and group may connect; who of them may ask is decided at each connection.
+const MODE: u32 = 0o660;
+
+/// Listens at a path.
+///
+/// # Errors
+/// When another signer listens there, something else is there, or the system refuses.
+pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    remove_stale(path)?;
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    umask(before);
+    let listener = bound.with_context(|| format!("listening at {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(MODE))
+        .with_context(|| format!("setting the permissions of {}", path.display()))?;
+    Ok(listener)
+}
+
+fn remove_stale(path: &Path) -> anyhow::Result<()> {
+    let Ok(there) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !there.file_type().is_socket() {
+        bail!("{} is there and is no socket; choose another path", path.display());
+    }
+    if UnixStream::connect(path).is_ok() {
+        bail!("another signer listens at {}", path.display());
+    }
+    fs::remove_file(path).with_context(|| format!("removing the stale socket {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn takes_over_only_what_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let first = listen(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, MODE);
+        assert!(listen(&path).unwrap_err().to_string().contains("another signer"));
+        drop(first);
+        listen(&path).unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(listen(&file).unwrap_err().to_string().contains("no socket"));
+    }
+}

@@ -1,0 +1,251 @@
+//! The signer as a process: what it signs, rpmkeys and gpg accept; what it must not, it refuses.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/process.rs"]
+mod process;
+#[path = "../../rpmfile/tests/support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::SystemTime;
+
+use process::{Signer, put_key, request};
+use rpmfarm_proto::v1::{GetKeyRequest, SignFileRequest, SignHeaderRequest};
+use rpmfarm_rpmfile::{Certs, header_to_sign, inspect, splice_signature, verify_signature};
+use support::Gpg;
+use tonic::Code;
+
+const REPOMD: &[u8] = br#"<?xml version="1.0" encoding="UTF-8"?>
+<repomd xmlns="http://linux.duke.edu/metadata/repo"><revision>1</revision></repomd>
+"#;
+
+fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_rpmfarm-signer"))
+}
+
+fn secret(gpg: &Gpg) -> String {
+    let output = support::run(gpg.command().args(["--armor", "--export-secret-keys"]));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What gpg says of a detached signature.
+fn gpg_verify(public: &str, data: &[u8], signature: &[u8]) -> Output {
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name);
+    fs::write(path("key"), public).unwrap();
+    fs::write(path("data"), data).unwrap();
+    fs::write(path("data.asc"), signature).unwrap();
+    let gpg = || {
+        let mut command = Command::new("gpg");
+        command.args(["--batch", "--homedir"]).arg(home.path());
+        command
+    };
+    support::run(gpg().arg("--import").arg(path("key")));
+    gpg().arg("--verify").arg(path("data.asc")).arg(path("data")).output().unwrap()
+}
+
+fn log_lines(signer: &Signer) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(&signer.log).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn rpm_and_gpg_accept_what_it_signs() {
+    let dir = tempfile::tempdir().unwrap();
+    // gpg takes a second for what the signer takes a minute without optimisation.
+    let gpg = Gpg::new("rsa4096", "never");
+    put_key(dir.path(), "lab", &secret(&gpg));
+    let signer = Signer::start(binary(), dir.path(), &[]);
+    let mut client = signer.client().await;
+
+    let key = client.get_key(GetKeyRequest { key: "lab".into() }).await.unwrap().into_inner();
+    let certs = Certs::from_armored(&key.armored).unwrap();
+    assert_eq!(certs.fingerprints().concat(), key.fingerprint);
+    assert!(!key.armored.contains("PRIVATE"));
+
+    let built = support::build("w19.zstdio");
+    for path in [&built.binary, &built.source] {
+        let found = inspect(path).unwrap();
+        let header = header_to_sign(path).unwrap();
+        let answer = client.sign_header(request("lab", &found.nevra.to_string(), header)).await;
+        let answer = answer.unwrap().into_inner();
+        assert_eq!(answer.fingerprint, key.fingerprint);
+        let signed = built.dir.path().join(format!("signed-{}", found.nevra.file_name()));
+        splice_signature(path, &signed, &answer.signature).unwrap();
+        let (good, said) = support::checksig(&signed, &key.armored);
+        assert!(good && said.contains("Header V4 RSA/SHA256 Signature"), "{said}");
+        let now = SystemTime::now();
+        assert_eq!(verify_signature(&signed, &certs, now).unwrap().fingerprint, key.fingerprint);
+
+        let line = log_lines(&signer).pop().unwrap();
+        assert_eq!(line["nevra"], found.nevra.to_string());
+        assert_eq!(line["header"], found.header_sha256.hex());
+        assert_eq!((&line["key"], &line["kind"]), (&"lab".into(), &"header".into()));
+        assert_eq!(line["verdict"], "attempt-1 of build-1");
+        assert_eq!(line["fingerprint"], key.fingerprint);
+        assert!(line["time"].as_str().unwrap().ends_with('Z'));
+    }
+
+    let file = SignFileRequest {
+        key: "lab".into(),
+        purpose: "lab/testing/1/x86_64".into(),
+        data: REPOMD.into(),
+    };
+    let answer = client.sign_file(file).await.unwrap().into_inner();
+    let output = gpg_verify(&key.armored, REPOMD, &answer.signature);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!gpg_verify(&key.armored, b"other", &answer.signature).status.success());
+    assert_eq!(log_lines(&signer).pop().unwrap()["purpose"], "lab/testing/1/x86_64");
+}
+
+#[tokio::test]
+async fn refuses_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let gpg = Gpg::new("rsa2048", "never");
+    put_key(dir.path(), "lab", &secret(&gpg));
+    put_key(dir.path(), "other", &secret(&gpg));
+    let signer = Signer::start(binary(), dir.path(), &[]);
+    let mut client = signer.client().await;
+    let built = support::build("w9.gzdio");
+    let nevra = inspect(&built.binary).unwrap().nevra.to_string();
+    let header = header_to_sign(&built.binary).unwrap();
+    let good = request("lab", &nevra, header.clone());
+
+    let mut flipped = header.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let with = |change: fn(&mut SignHeaderRequest)| {
+        let mut request = good.clone();
+        change(&mut request);
+        request
+    };
+    let other_release = nevra.replace("-3.el9", "-4.el9");
+    let other_epoch = nevra.replace("-2:", "-1:");
+    let cases = [
+        (with(|r| r.verdict = " ".into()), Code::FailedPrecondition, "no verdict"),
+        (with(|r| r.verdict = "a\nb".into()), Code::FailedPrecondition, "verdict is longer"),
+        (with(|r| r.key = "prod".into()), Code::NotFound, "no key `prod` (there are: lab, other)"),
+        (with(|r| r.key = "../lab".into()), Code::NotFound, "no key"),
+        (with(|r| r.nevra = "x".into()), Code::InvalidArgument, "`x` is not a NEVRA"),
+        (with(|r| r.header_digest = "00".into()), Code::InvalidArgument, "header_digest"),
+        (with(|r| r.artifact_digest = String::new()), Code::InvalidArgument, "artifact_digest"),
+        (
+            with(|r| r.header = b"changed".as_slice().into()),
+            Code::FailedPrecondition,
+            "has SHA-256",
+        ),
+        (request("lab", &nevra, b"no header".to_vec()), Code::FailedPrecondition, "main header"),
+        (request("lab", &nevra, Vec::new()), Code::FailedPrecondition, "truncated"),
+        (request("lab", &nevra, flipped), Code::FailedPrecondition, "immutable region"),
+        (
+            request("lab", &nevra, [header.as_slice(), b"x"].concat()),
+            Code::FailedPrecondition,
+            "trailing",
+        ),
+        (
+            request("lab", &other_release, header.clone()),
+            Code::FailedPrecondition,
+            "the request says",
+        ),
+        (
+            request("lab", &other_epoch, header.clone()),
+            Code::FailedPrecondition,
+            "the request says",
+        ),
+        (
+            request("lab", &nevra.replace("x86_64", "noarch"), header.clone()),
+            Code::FailedPrecondition,
+            "the request says",
+        ),
+    ];
+    for (request, code, text) in cases {
+        let status = client.sign_header(request).await.unwrap_err();
+        assert_eq!(status.code(), code, "{text}: {status}");
+        assert!(status.message().contains(text), "{text}: {status}");
+    }
+    // A package's header as a "file" would be a package's signature.
+    let file = SignFileRequest { key: "lab".into(), purpose: "p".into(), data: header.into() };
+    let status = client.sign_file(file).await.unwrap_err();
+    assert!(status.message().contains("not a repomd.xml"), "{status}");
+
+    assert!(log_lines(&signer).is_empty(), "nothing was signed");
+    client.sign_header(good).await.unwrap();
+    assert_eq!(log_lines(&signer).len(), 1);
+}
+
+#[test]
+fn refuses_keys_that_others_can_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let gpg = Gpg::new("rsa2048", "never");
+    let path = put_key(dir.path(), "lab", &secret(&gpg));
+    let list = || {
+        let mut command = Command::new(binary());
+        command.args(["key", "list", "--keys"]).arg(dir.path().join("keys")).output().unwrap()
+    };
+    assert!(list().status.success());
+    for (target, mode) in [(&path, 0o640), (&path, 0o604), (&dir.path().join("keys"), 0o750)] {
+        let before = fs::metadata(target).unwrap().permissions();
+        fs::set_permissions(target, fs::Permissions::from_mode(mode)).unwrap();
+        let said = String::from_utf8(list().stderr).unwrap();
+        assert!(said.contains(&format!("mode {mode:04o}")) && said.contains("chmod"), "{said}");
+        fs::set_permissions(target, before).unwrap();
+    }
+    for bad in ["", "hello", &gpg.public] {
+        fs::write(&path, bad).unwrap();
+        assert!(!list().status.success());
+    }
+}
+
+#[test]
+fn refuses_keys_of_the_wrong_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = |text: &str| {
+        put_key(dir.path(), "lab", text);
+        rpmfarm_signer::keys::Keys::load(&dir.path().join("keys"))
+            .map(drop)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(load(&secret(&Gpg::new("ed25519", "never"))).contains("RSA key of version 4"));
+    assert!(load(&secret(&Gpg::new("rsa1024", "never"))).contains("1024 bits"));
+    let locked = Gpg::new("rsa2048", "never");
+    let mut export = locked.command();
+    let id = String::from_utf8(
+        support::run(locked.command().args(["--with-colons", "--list-keys"])).stdout,
+    )
+    .unwrap();
+    let id = id.lines().find_map(|line| line.strip_prefix("fpr:::::::::")).unwrap();
+    let id = id.trim_end_matches(':').to_owned();
+    let script = locked.home.path().join("passphrase");
+    fs::write(&script, "secret\n").unwrap();
+    // There is no old passphrase to ask for, so this sets one.
+    support::run(
+        Command::new("gpg")
+            .args(["--batch", "--quiet", "--pinentry-mode", "loopback", "--homedir"])
+            .arg(locked.home.path())
+            .arg("--passphrase-file")
+            .arg(&script)
+            .args(["--change-passphrase", &id]),
+    );
+    let text = support::run(
+        export.args(["--armor", "--passphrase-file"]).arg(&script).args(["--export-secret-keys"]),
+    );
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(load(&text).contains("locked with a passphrase"));
+}
+
+#[test]
+fn the_process_keeps_its_memory_to_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    put_key(dir.path(), "lab", &secret(&Gpg::new("rsa2048", "never")));
+    let signer = Signer::start(binary(), dir.path(), &[]);
+    let proc = Path::new("/proc").join(signer.child.id().to_string());
+    let limits = fs::read_to_string(proc.join("limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    let mode = fs::metadata(&signer.socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+}
