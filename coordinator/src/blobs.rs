@@ -293,6 +293,12 @@ impl BlobWriter {
         self.file.write_all(bytes).map_err(io_at(&path))
     }
 
+    /// Where the bytes lie so far.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     /// The file as it is so far, read from its beginning; further bytes still go to its end.
     ///
     /// # Errors

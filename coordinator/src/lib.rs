@@ -3,9 +3,11 @@
 pub mod blobs;
 pub mod bus;
 pub mod clock;
+mod http;
 pub mod import;
 pub mod logs;
 pub mod publish;
+pub mod resolve;
 pub mod store;
 pub mod targets;
 pub mod token;

@@ -11,11 +11,11 @@ use rpmfarm_core::{Sha256, Target};
 use super::Imported;
 use super::failure::ImportError;
 use super::git::{self, Checkout, Files, Session};
-use super::http::Http;
 use super::index::Index;
 use super::lookaside::Lookaside;
 use super::watch::Watch;
 use crate::blobs::Blobs;
+use crate::http::Http;
 
 /// What all imports share.
 pub(super) struct Shared {

@@ -6,6 +6,7 @@ use rpmfarm_core::name::NameError;
 use rpmfarm_core::{Failure, Fault};
 
 use crate::blobs::BlobError;
+use crate::http::HttpError;
 
 /// Why an import failed.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +155,15 @@ fn but_has(branches: &[String]) -> String {
         return String::new();
     }
     format!("; it has {}", branches.join(", "))
+}
+
+impl From<HttpError> for ImportError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Refused { url, why } => Self::Refused { url, why },
+            HttpError::Server { url, why } => Self::Server { url, why },
+        }
+    }
 }
 
 impl ImportError {

@@ -2,7 +2,7 @@
 //! checked against the digest that git has before they become blobs.
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_RANGE, LOCATION, RANGE};
+use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use rpmfarm_core::Sha256;
 use rpmfarm_core::digest::{Checksum, DigestKind};
@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::failure::ImportError;
-use super::http::{Http, explain};
 use super::watch::{Pace, Watch};
 use crate::blobs::{BlobError, BlobWriter, Blobs};
+use crate::http::{Http, explain, redirected};
 
 /// What a download needs.
 pub(super) struct Lookaside<'a> {
@@ -150,7 +150,7 @@ impl Lookaside<'_> {
     }
 
     fn next(&self, url: &Url, response: &mut Response) -> Result<Option<Bytes>, ImportError> {
-        self.watch.wait(url.as_str(), response.chunk())?.map_err(|error| explain(url, error))
+        Ok(self.watch.wait(url.as_str(), response.chunk())?.map_err(|error| explain(url, error))?)
     }
 
     fn too_long(&self, file: &str, found: String) -> ImportError {
@@ -160,19 +160,6 @@ impl Lookaside<'_> {
 
 fn server(url: &Url, why: String) -> ImportError {
     ImportError::Server { url: url.to_string(), why }
-}
-
-/// Where a redirect leads. It may not lead from https to http.
-fn redirected(from: &Url, response: &Response) -> Result<Url, ImportError> {
-    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let to = location
-        .and_then(|location| from.join(location).ok())
-        .ok_or_else(|| server(from, format!("{} without a usable place", response.status())))?;
-    if from.scheme() == "https" && to.scheme() != "https" {
-        let why = format!("it is where {from} redirects to, out of https");
-        return Err(ImportError::Refused { url: to.to_string(), why });
-    }
-    Ok(to)
 }
 
 /// Whether a partial answer begins where the last one broke off.

@@ -11,7 +11,6 @@
 mod commit;
 mod failure;
 mod git;
-mod http;
 mod index;
 mod lanes;
 mod limits;
@@ -28,6 +27,7 @@ pub use failure::ImportError;
 pub use limits::ImportLimits;
 
 use crate::blobs::Blobs;
+use crate::http::Http;
 use commit::{Job, Shared, make_dir};
 use lanes::Lanes;
 
@@ -66,7 +66,7 @@ impl Importer {
         let repositories = data_dir.join("git");
         make_dir(&repositories)?;
         let shared = Shared {
-            http: Arc::new(http::Http::new().map_err(|error| broken(&error))?),
+            http: Arc::new(Http::new().map_err(|error| broken(&error))?),
             blobs,
             index: index::Index::new(data_dir.join("lookaside")),
             repositories,

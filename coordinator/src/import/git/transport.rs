@@ -15,8 +15,8 @@ use rpmfarm_core::target::PrivateHosts;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::http::{Http, explain};
 use crate::import::failure::ImportError;
-use crate::import::http::{Http, explain};
 use crate::import::watch::{Pace, Watch};
 
 /// The list of refs of the largest repositories has a few MiB.

@@ -1,4 +1,4 @@
-//! HTTP to servers that upstream names: no redirect is followed unseen, and no private address is
+//! HTTP to servers that a target names: no redirect is followed unseen, and no private address is
 //! connected to unless the target allows the host.
 
 use std::error::Error as _;
@@ -7,24 +7,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::LOCATION;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder, Response};
 use rpmfarm_core::target::{PrivateHosts, is_private};
 use url::{Host, Url};
 
-use super::failure::ImportError;
-
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+const REDIRECTS: usize = 5;
 
-/// Some servers refuse clients that do not look like git or do not name themselves.
+/// Some git servers refuse clients that do not look like git or do not name themselves.
 const USER_AGENT: &str = concat!("git/2.0 (rpmfarm/", env!("CARGO_PKG_VERSION"), ")");
 
 /// Two clients: one that connects to public addresses alone, one for the hosts that are allowed
-/// to be private.
-#[derive(Debug)]
-pub(super) struct Http {
+/// to be private. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Http {
     public: Client,
     private: Client,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HttpError {
+    /// The URL must not be asked.
+    #[error("{url}: refused: {why}")]
+    Refused {
+        /// The URL.
+        url: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// The server, or the way to it, failed.
+    #[error("{url}: {why}")]
+    Server {
+        /// The URL.
+        url: String,
+        /// How.
+        why: String,
+    },
 }
 
 impl Http {
@@ -32,7 +53,7 @@ impl Http {
     ///
     /// # Errors
     /// When the system's certificates cannot be read.
-    pub(super) fn new() -> Result<Self, reqwest::Error> {
+    pub(crate) fn new() -> Result<Self, reqwest::Error> {
         // Another part of the process may have chosen the provider already; any will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // A proxy would resolve names itself, past the check of addresses.
@@ -52,14 +73,14 @@ impl Http {
     /// A request that may be sent.
     ///
     /// # Errors
-    /// [`ImportError::Refused`] for a scheme or an address that is not allowed.
-    pub(super) fn request(
+    /// [`HttpError::Refused`] for a scheme or an address that is not allowed.
+    pub(crate) fn request(
         &self,
         method: Method,
         url: &Url,
         allowed: &PrivateHosts,
-    ) -> Result<RequestBuilder, ImportError> {
-        let refused = |why: String| ImportError::Refused { url: url.to_string(), why };
+    ) -> Result<RequestBuilder, HttpError> {
+        let refused = |why: String| HttpError::Refused { url: url.to_string(), why };
         if !["http", "https"].contains(&url.scheme()) {
             return Err(refused(format!(
                 "`{}:` is not allowed, only https and http",
@@ -85,21 +106,62 @@ impl Http {
         }
         Ok(self.public.request(method, url.clone()))
     }
+
+    /// Gets a URL, following redirects, each checked like the first URL. The headers of
+    /// `prepare` are sent with each.
+    ///
+    /// # Errors
+    /// When a URL is refused or its server fails.
+    pub(crate) async fn get(
+        &self,
+        url: &Url,
+        allowed: &PrivateHosts,
+        prepare: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, HttpError> {
+        let mut url = url.clone();
+        for _ in 0..=REDIRECTS {
+            let request = prepare(self.request(Method::GET, &url, allowed)?);
+            let response = request.send().await.map_err(|error| explain(&url, error))?;
+            // 304 counts as one of them, and leads nowhere.
+            if !response.status().is_redirection() || !response.headers().contains_key(LOCATION) {
+                return Ok(response);
+            }
+            url = redirected(&url, &response)?;
+        }
+        Err(HttpError::Server { url: url.to_string(), why: "too many redirects".to_owned() })
+    }
+}
+
+/// Where a redirect leads. It may not lead from https to http.
+///
+/// # Errors
+/// When it does, or leads nowhere.
+pub(crate) fn redirected(from: &Url, response: &Response) -> Result<Url, HttpError> {
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let to = location.and_then(|location| from.join(location).ok()).ok_or_else(|| {
+        let why = format!("{} without a usable place", response.status());
+        HttpError::Server { url: from.to_string(), why }
+    })?;
+    if from.scheme() == "https" && to.scheme() != "https" {
+        let why = format!("it is where {from} redirects to, out of https");
+        return Err(HttpError::Refused { url: to.to_string(), why });
+    }
+    Ok(to)
 }
 
 /// What a failed request means.
-pub(super) fn explain(url: &Url, error: reqwest::Error) -> ImportError {
+pub(crate) fn explain(url: &Url, error: reqwest::Error) -> HttpError {
     let error = error.without_url();
     let mut why = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {
         if let Some(PrivateAddress(host)) = source.downcast_ref() {
-            return ImportError::Refused { url: url.to_string(), why: remedy(host) };
+            return HttpError::Refused { url: url.to_string(), why: remedy(host) };
         }
         why = source.to_string();
         cause = source.source();
     }
-    ImportError::Server { url: url.to_string(), why }
+    HttpError::Server { url: url.to_string(), why }
 }
 
 fn remedy(host: &str) -> String {

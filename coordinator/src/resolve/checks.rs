@@ -1,0 +1,147 @@
+//! Checking metadata files against what `repomd.xml` says: size and digest while they come, size
+//! and digest of what is compressed in them before the solver reads them.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write as _};
+use std::path::Path;
+
+use rpmfarm_core::digest::{Checksum, DigestKind};
+use sha2::digest::DynDigest;
+use tempfile::NamedTempFile;
+use url::Url;
+
+use super::download::Sink;
+use super::metadata::{Rejection, Result, io_at};
+use super::repomd::MetadataFile;
+
+/// Decompressed, for files that announce no size: a bomb of 1 GiB is 33 kB of zstd.
+const MAX_OPEN: u64 = 4 << 30;
+
+/// The suffixes that tell a compression.
+const SUFFIXES: [&str; 4] = ["gz", "xz", "zst", "bz2"];
+
+/// The compression of a file by its name, as the solver tells it too.
+pub(super) fn suffix(file: &MetadataFile) -> Option<&'static str> {
+    let (_, found) = file.href.rsplit_once('.')?;
+    SUFFIXES.into_iter().find(|suffix| *suffix == found)
+}
+
+/// Compares a file that was kept.
+///
+/// # Errors
+/// When it is not what the page says, or the disk fails.
+pub(super) fn check_file(path: &Path, file: &MetadataFile) -> Result<()> {
+    let mut hasher = hasher(file.checksum.kind);
+    let mut open = File::open(path).map_err(io_at(path))?;
+    pump(&mut open, u64::MAX, |bytes| hasher.update(bytes)).map_err(io_at(path))?;
+    matches(&path.display().to_string(), "digest", &file.checksum, hasher)
+}
+
+/// A download that goes to a temporary file and through a hasher.
+pub(super) struct FileSink {
+    file: NamedTempFile,
+    hasher: Box<dyn DynDigest + Send>,
+    length: u64,
+}
+
+impl FileSink {
+    pub(super) fn new(dir: &Path, kind: DigestKind) -> Result<Self, String> {
+        let file = NamedTempFile::new_in(dir).map_err(|error| error.to_string())?;
+        Ok(Self { file, hasher: hasher(kind), length: 0 })
+    }
+
+    pub(super) fn check(self, url: &Url, expected: &MetadataFile) -> Result<NamedTempFile> {
+        let (url, length) = (url.to_string(), self.length);
+        if let Some(size) = expected.size.filter(|size| *size != length) {
+            let (expected, found) = (format!("{size} bytes"), format!("{length} bytes"));
+            return Err(Rejection::Mismatch { url, what: "size", expected, found });
+        }
+        matches(&url, "digest", &expected.checksum, self.hasher)?;
+        Ok(self.file)
+    }
+}
+
+impl Sink for FileSink {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.hasher.update(bytes);
+        self.length += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(|error| error.to_string())
+    }
+}
+
+/// Decompresses a file once, keeping nothing: what the solver will read is as long as announced
+/// and what was announced.
+pub(super) fn check_open(url: &Url, path: &Path, file: &MetadataFile) -> Result<()> {
+    let failed = |error: io::Error| Rejection::Compression {
+        url: url.to_string(),
+        reason: error.to_string(),
+    };
+    let packed = BufReader::new(File::open(path).map_err(io_at(path))?);
+    let mut open: Box<dyn Read> = match suffix(file) {
+        Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
+        Some("xz") => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(packed)),
+        Some("zst") => Box::new(zstd::Decoder::with_buffer(packed).map_err(failed)?),
+        Some("bz2") => Box::new(bzip2::bufread::MultiBzDecoder::new(packed)),
+        _ => Box::new(packed),
+    };
+    let limit = file.open_size.unwrap_or(MAX_OPEN);
+    let kind = file.open_checksum.as_ref().map_or(DigestKind::Sha256, |checksum| checksum.kind);
+    let mut hasher = hasher(kind);
+    let length = pump(&mut open, limit, |bytes| hasher.update(bytes)).map_err(failed)?;
+    if length > limit || file.open_size.is_some_and(|size| size != length) {
+        let found = if length > limit { "more".to_owned() } else { format!("{length} bytes") };
+        let expected = format!("{limit} bytes");
+        return Err(Rejection::Mismatch {
+            url: url.to_string(),
+            what: "decompressed size",
+            expected,
+            found,
+        });
+    }
+    match &file.open_checksum {
+        Some(expected) => {
+            matches(url.as_str(), "digest of the decompressed file", expected, hasher)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Reads to the end, or until there is more than `limit`. Returns how much there was.
+fn pump(from: &mut impl Read, limit: u64, mut take: impl FnMut(&[u8])) -> io::Result<u64> {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut length = 0;
+    loop {
+        let read = from.read(&mut buffer)?;
+        length += read as u64;
+        if read == 0 || length > limit {
+            return Ok(length);
+        }
+        take(&buffer[..read]);
+    }
+}
+
+fn hasher(kind: DigestKind) -> Box<dyn DynDigest + Send> {
+    match kind {
+        DigestKind::Sha512 => Box::new(sha2::Sha512::default()),
+        // Others are refused where the page is read.
+        _ => Box::new(sha2::Sha256::default()),
+    }
+}
+
+fn matches(
+    url: &str,
+    what: &'static str,
+    expected: &Checksum,
+    hasher: Box<dyn DynDigest + Send>,
+) -> Result<()> {
+    let found = Checksum { kind: expected.kind, hex: hex::encode(hasher.finalize()) };
+    if found == *expected {
+        return Ok(());
+    }
+    Err(Rejection::Mismatch {
+        url: url.to_owned(),
+        what,
+        expected: expected.to_string(),
+        found: found.to_string(),
+    })
+}

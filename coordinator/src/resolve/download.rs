@@ -1,0 +1,254 @@
+//! Downloads from external repositories: streamed, bounded in size and time, tried again while
+//! a failure may pass.
+
+use std::time::Duration;
+
+use reqwest::header::{ETAG, HeaderMap, IF_NONE_MATCH};
+use reqwest::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, timeout};
+use url::Url;
+
+use super::external::ExternalRepo;
+use crate::http::{Http, HttpError, explain};
+
+/// How much time a server is given.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// The longest wait for the next bytes.
+    pub silence: Duration,
+    /// The slowest average rate after the first minute, in bytes per second.
+    pub rate: u64,
+    /// How often a failing download is begun.
+    pub tries: u32,
+    /// The pause before the second try; it doubles with each.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            silence: Duration::from_secs(60),
+            rate: 8 * 1024,
+            tries: 4,
+            pause: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Why a download failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// The URL must not be asked; trying again changes nothing.
+    #[error("{0}")]
+    Refused(String),
+    /// The server failed; it may recover.
+    #[error("{0}")]
+    Server(String),
+    /// The server has no such file.
+    #[error("{url}: the server answered {status}")]
+    Status {
+        /// The URL.
+        url: String,
+        /// The answer.
+        status: u16,
+    },
+    /// More came than was announced or is allowed.
+    #[error("{url}: longer than {limit} bytes")]
+    TooLong {
+        /// The URL.
+        url: String,
+        /// What was announced or is allowed.
+        limit: u64,
+    },
+    /// What came could not be kept.
+    #[error("{url}: {why}")]
+    Sink {
+        /// The URL.
+        url: String,
+        /// Why, in the words of who takes the bytes.
+        why: String,
+    },
+}
+
+impl DownloadError {
+    /// Whether another try may succeed.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Server(_) => true,
+            Self::Status { status, .. } => *status >= 500 || [408, 425, 429].contains(status),
+            Self::Refused(_) | Self::TooLong { .. } | Self::Sink { .. } => false,
+        }
+    }
+}
+
+impl From<HttpError> for DownloadError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Refused { .. } => Self::Refused(error.to_string()),
+            HttpError::Server { .. } => Self::Server(error.to_string()),
+        }
+    }
+}
+
+/// What a server said of a file, to ask whether it changed since. Only its entity tag: times
+/// have whole seconds, and a change within the same second would never be seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Validator(Option<String>);
+
+impl Validator {
+    fn of(headers: &HeaderMap) -> Self {
+        Self(headers.get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned))
+    }
+
+    fn header(&self) -> HeaderMap {
+        let value = self.0.as_ref().and_then(|tag| tag.parse().ok());
+        value.map(|tag| (IF_NONE_MATCH, tag)).into_iter().collect()
+    }
+}
+
+/// How a server answered.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The bytes went to the sink.
+    Fetched(Validator),
+    /// The file is what it was.
+    Unchanged,
+}
+
+/// Takes a download's bytes. A download that is begun again gets a new one.
+pub(super) trait Sink {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// In words.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), String>;
+}
+
+impl Sink for Vec<u8> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Downloads files of repositories. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Downloader {
+    http: Http,
+    patience: Patience,
+}
+
+impl Downloader {
+    pub(super) fn new(patience: Patience) -> Result<Self, reqwest::Error> {
+        Ok(Self { http: Http::new()?, patience })
+    }
+
+    /// Downloads a small file into memory.
+    pub(super) async fn small(
+        &self,
+        repo: &ExternalRepo,
+        url: &Url,
+        limit: u64,
+    ) -> Result<Vec<u8>, DownloadError> {
+        let (bytes, _) =
+            self.file(repo, url, limit, &Validator::default(), || Ok(Vec::new())).await?;
+        Ok(bytes)
+    }
+
+    /// Downloads a file of at most `limit` bytes, trying again while a failure may pass. Each
+    /// try gets a sink of its own, and the last one is returned.
+    pub(super) async fn file<S: Sink>(
+        &self,
+        repo: &ExternalRepo,
+        url: &Url,
+        limit: u64,
+        known: &Validator,
+        mut sink: impl FnMut() -> Result<S, String>,
+    ) -> Result<(S, Answer), DownloadError> {
+        let mut pause = self.patience.pause;
+        for left in (0..self.patience.tries).rev() {
+            let kept = |why| DownloadError::Sink { url: url.to_string(), why };
+            let mut sink = sink().map_err(kept)?;
+            match self.once(repo, url, limit, known, &mut sink).await {
+                Ok(answer) => return Ok((sink, answer)),
+                Err(error) if left > 0 && error.may_pass() => {
+                    tracing::info!(%error, ?pause, "trying again");
+                    sleep(pause).await;
+                    pause *= 2;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(DownloadError::Server(format!("{url}: not tried")))
+    }
+
+    async fn once(
+        &self,
+        repo: &ExternalRepo,
+        url: &Url,
+        limit: u64,
+        known: &Validator,
+        sink: &mut impl Sink,
+    ) -> Result<Answer, DownloadError> {
+        let headers = known.header();
+        let request = self.http.get(url, &repo.private_hosts, |r| r.headers(headers.clone()));
+        let response = self.in_time(url, request).await??;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_MODIFIED if *known != Validator::default() => {
+                return Ok(Answer::Unchanged);
+            }
+            status => {
+                return Err(DownloadError::Status {
+                    url: url.to_string(),
+                    status: status.as_u16(),
+                });
+            }
+        }
+        let validator = Validator::of(response.headers());
+        self.body(url, limit, response, sink).await?;
+        Ok(Answer::Fetched(validator))
+    }
+
+    async fn body(
+        &self,
+        url: &Url,
+        limit: u64,
+        mut response: Response,
+        sink: &mut impl Sink,
+    ) -> Result<(), DownloadError> {
+        let too_long = || DownloadError::TooLong { url: url.to_string(), limit };
+        if response.content_length().is_some_and(|length| length > limit) {
+            return Err(too_long());
+        }
+        let began = Instant::now();
+        let mut length = 0;
+        loop {
+            let chunk = self.in_time(url, response.chunk()).await?;
+            let Some(bytes) = chunk.map_err(|error| explain(url, error))? else { return Ok(()) };
+            length += bytes.len() as u64;
+            if length > limit {
+                return Err(too_long());
+            }
+            sink.write(&bytes).map_err(|why| DownloadError::Sink { url: url.to_string(), why })?;
+            let seconds = began.elapsed().as_secs();
+            if seconds > 60 && length / seconds < self.patience.rate {
+                let why = format!("{url}: too slow ({} bytes/s)", length / seconds);
+                return Err(DownloadError::Server(why));
+            }
+        }
+    }
+
+    async fn in_time<T>(
+        &self,
+        url: &Url,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, DownloadError> {
+        timeout(self.patience.silence, answer).await.map_err(|_| {
+            let seconds = self.patience.silence.as_secs_f32();
+            DownloadError::Server(format!("{url}: no answer for {seconds} s"))
+        })
+    }
+}

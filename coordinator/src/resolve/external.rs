@@ -1,0 +1,120 @@
+//! External repositories with everything that is needed to read them: the URL of one
+//! architecture, the keys themselves.
+
+use std::path::Path;
+
+use pgp::composed::{ArmorOptions, Deserializable as _, SignedPublicKey};
+use rpmfarm_core::target::{KeySource, PrivateHosts, Repository, Target};
+use rpmfarm_core::{Arch, Sha256};
+use rpmfarm_rpmfile::Certs;
+use url::Url;
+
+/// One external repository for one architecture.
+#[derive(Debug, Clone)]
+pub struct ExternalRepo {
+    /// Its name in locks and messages.
+    pub id: String,
+    /// The directory that holds `repodata/`; ends in `/`.
+    pub url: Url,
+    /// Every package must be signed.
+    pub gpgcheck: bool,
+    /// `repomd.xml` must be signed.
+    pub repo_gpgcheck: bool,
+    /// The keys that may sign.
+    pub certs: Certs,
+    /// The lowest number wins, as in dnf.
+    pub priority: u32,
+    /// Packages that are treated as if they were not there.
+    pub excludes: Vec<String>,
+    /// Servers that may have a private address.
+    pub private_hosts: PrivateHosts,
+}
+
+/// What is wrong with the definition of a repository.
+#[derive(Debug, thiserror::Error)]
+#[error("target {target}, repository `{repository}`: {reason}")]
+pub struct ExternalRepoError {
+    /// The target.
+    pub target: String,
+    /// The repository's id.
+    pub repository: String,
+    /// What is wrong, and what to do.
+    pub reason: String,
+}
+
+/// All external repositories of a target for one architecture. Reads the key files that the
+/// target names; `targets` is the directory of the target file.
+///
+/// # Errors
+/// When a key file cannot be read or holds no key.
+pub fn load(
+    target: &Target,
+    arch: Arch,
+    targets: &Path,
+) -> Result<Vec<ExternalRepo>, ExternalRepoError> {
+    let one = |repository: &Repository| {
+        ExternalRepo::load(target, repository, arch, targets).map_err(|reason| ExternalRepoError {
+            target: target.name.clone(),
+            repository: repository.id.clone(),
+            reason,
+        })
+    };
+    target.repositories.iter().map(one).collect()
+}
+
+impl ExternalRepo {
+    fn load(
+        target: &Target,
+        repository: &Repository,
+        arch: Arch,
+        targets: &Path,
+    ) -> Result<Self, String> {
+        let url = repository.url(arch);
+        let url: Url = url.parse().map_err(|error| format!("baseurl `{url}`: {error}"))?;
+        let mut certs = Certs::default();
+        if repository.gpgcheck || repository.repo_gpgcheck {
+            for key in &repository.keys {
+                let armored = armored(key, targets)?;
+                certs = certs.and(Certs::from_armored(&armored).map_err(|e| e.to_string())?);
+            }
+        }
+        Ok(Self {
+            id: repository.id.clone(),
+            url,
+            gpgcheck: repository.gpgcheck,
+            repo_gpgcheck: repository.repo_gpgcheck,
+            certs,
+            priority: repository.priority,
+            excludes: repository.excludes.clone(),
+            private_hosts: target.private_hosts.clone(),
+        })
+    }
+
+    /// A name for what is kept of it: another one as soon as what makes it trusted changes.
+    pub(super) fn cache_name(&self) -> String {
+        let mut text = format!("{}\n{}\n{}\n", self.id, self.url, self.repo_gpgcheck);
+        for fingerprint in self.certs.fingerprints() {
+            text.push_str(&fingerprint);
+            text.push('\n');
+        }
+        format!("{}-{}", self.id, &Sha256::of(text.as_bytes()).hex()[..16])
+    }
+}
+
+/// The text of a key; a file may hold it in binary form as well.
+fn armored(key: &KeySource, targets: &Path) -> Result<String, String> {
+    let path = match key {
+        KeySource::Armored(text) => return Ok(text.clone()),
+        KeySource::File(path) => targets.join(path),
+    };
+    let failed = |why: String| format!("key file {}: {why}", path.display());
+    let bytes = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(binary) => SignedPublicKey::from_bytes_many(binary.as_bytes())
+            .and_then(|keys| {
+                keys.map(|key| key?.to_armored_string(ArmorOptions::default())).collect()
+            })
+            .map_err(|error| failed(error.to_string())),
+    }
+}

@@ -1,0 +1,140 @@
+//! The farm's own packages, as the solver gets them: from the moment a build is accepted.
+
+use std::collections::HashMap;
+
+use rpmfarm_core::{Arch, Nevra, Sha256};
+use rpmfarm_repodata::{Document, Fragments};
+use rpmfarm_solv::{Fragment, Pool};
+
+use crate::blobs::Blobs;
+use crate::store::{Store, StoreError};
+
+/// Id of the farm's own repository in pools and locks.
+pub const FARM: &str = "farm";
+
+/// A fragment is some kilobytes; a package with 100,000 files has about 10 MB.
+const MAX_FRAGMENTS: u64 = 256 << 20;
+/// How many packages are read before the solver gets them.
+const BATCH: usize = 256;
+
+/// One of the farm's own packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FarmPackage {
+    /// Its full name.
+    pub nevra: Nevra,
+    /// Its blob.
+    pub digest: Sha256,
+    /// The blob of its metadata (`rpmfarm_repodata::Fragments`).
+    pub repodata: Sha256,
+}
+
+/// Where the farm's own packages are known.
+pub trait FarmPackages: Sync {
+    /// A number that changes whenever a target's packages do.
+    ///
+    /// # Errors
+    /// As the store has them.
+    fn generation(&self, target: &str) -> impl Future<Output = Result<i64, StoreError>> + Send;
+
+    /// All packages of a target, of all architectures.
+    ///
+    /// # Errors
+    /// As the store has them.
+    fn packages(
+        &self,
+        target: &str,
+    ) -> impl Future<Output = Result<Vec<FarmPackage>, StoreError>> + Send;
+}
+
+impl FarmPackages for Store {
+    async fn generation(&self, target: &str) -> Result<i64, StoreError> {
+        self.package_count(target).await
+    }
+
+    async fn packages(&self, target: &str) -> Result<Vec<FarmPackage>, StoreError> {
+        let packages = Self::packages(self, target).await?;
+        Ok(packages
+            .into_iter()
+            .map(|p| FarmPackage { nevra: p.nevra, digest: p.digest, repodata: p.repodata })
+            .collect())
+    }
+}
+
+/// The farm's packages that a pool has.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    packages: HashMap<Nevra, Sha256>,
+    /// How often some were added: each time costs every later solve a little.
+    pub(super) additions: usize,
+}
+
+/// Why the farm's packages cannot be given to the solver.
+#[derive(Debug, thiserror::Error)]
+pub enum FarmError {
+    /// The metadata of a package cannot be read.
+    #[error("metadata of {package}, blob {blob}: {reason}")]
+    Fragments {
+        /// The package.
+        package: String,
+        /// The blob.
+        blob: Sha256,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The solver does not take them.
+    #[error(transparent)]
+    Pool(#[from] rpmfarm_solv::PoolError),
+}
+
+impl Loaded {
+    /// Adds what is new to the pool and removes what is gone. Returns whether anything changed.
+    pub(super) fn update(
+        &mut self,
+        pool: &mut Pool,
+        arch: Arch,
+        packages: &[FarmPackage],
+        blobs: &Blobs,
+    ) -> Result<bool, FarmError> {
+        let wanted: HashMap<&Nevra, &FarmPackage> = packages
+            .iter()
+            .filter(|package| arch.accepts(&package.nevra.arch))
+            .map(|package| (&package.nevra, package))
+            .collect();
+        let gone: Vec<Nevra> =
+            self.packages.keys().filter(|nevra| !wanted.contains_key(nevra)).cloned().collect();
+        pool.remove_packages(FARM, &gone)?;
+        for nevra in &gone {
+            self.packages.remove(nevra);
+        }
+        // In the order of their names, so that the solver meets them in the same order always.
+        let mut new: Vec<&FarmPackage> = wanted
+            .into_values()
+            .filter(|package| self.packages.get(&package.nevra) != Some(&package.digest))
+            .collect();
+        new.sort_by_key(|package| package.nevra.to_string());
+        for batch in new.chunks(BATCH) {
+            let fragments =
+                batch.iter().map(|package| read(package, blobs)).collect::<Result<Vec<_>, _>>()?;
+            pool.add_packages(FARM, &fragments)?;
+            self.additions += 1;
+            self.packages.extend(batch.iter().map(|p| (p.nevra.clone(), p.digest)));
+        }
+        Ok(!gone.is_empty() || !new.is_empty())
+    }
+}
+
+fn read(package: &FarmPackage, blobs: &Blobs) -> Result<Fragment, FarmError> {
+    let failed = |reason: String| FarmError::Fragments {
+        package: package.nevra.to_string(),
+        blob: package.repodata,
+        reason,
+    };
+    let bytes =
+        blobs.read_small(package.repodata, MAX_FRAGMENTS).map_err(|e| failed(e.to_string()))?;
+    let fragments = Fragments::from_bytes(&bytes).map_err(|error| failed(error.to_string()))?;
+    let text = |document| {
+        String::from_utf8(fragments.get(document).to_vec())
+            .map_err(|error| failed(error.to_string()))
+    };
+    Ok(Fragment { primary: text(Document::Primary)?, filelists: text(Document::Filelists)? })
+}

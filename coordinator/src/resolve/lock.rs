@@ -1,0 +1,211 @@
+//! Making locks: from lists of requirements to the layers of a root.
+//!
+//! Owns how a root is cut into layers, so that builds share as much as they can. Solving itself
+//! is the solver's; it must not know where packages come from.
+
+use std::collections::HashSet;
+
+use rpmfarm_core::lock::{Layer, LockedPackage};
+use rpmfarm_core::target::Target;
+use rpmfarm_core::{Arch, Lock};
+use rpmfarm_solv::{Package, Pool, Request, Solution, SolveError, Unsolvable};
+
+use super::farm::FARM;
+use super::href;
+
+/// What a build requires.
+#[derive(Debug, Clone, Default)]
+pub struct Requirements {
+    /// One list for each layer on top of the base root: the build requirements that the SRPM's
+    /// header has, then those that each round of `%generate_buildrequires` found.
+    pub layers: Vec<Vec<String>>,
+    /// `BuildConflicts`.
+    pub conflicts: Vec<String>,
+}
+
+/// Why there is no lock.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// What the package requires cannot be had.
+    #[error(transparent)]
+    Package(Unsolvable),
+    /// What the target puts into every root cannot be had.
+    #[error("target {target} on {arch}: its {what} root: {source}")]
+    Root {
+        /// The target.
+        target: String,
+        /// The architecture.
+        arch: Arch,
+        /// `bootstrap` or `base`.
+        what: &'static str,
+        /// What is missing.
+        source: Unsolvable,
+    },
+    /// A requirement is malformed.
+    #[error(transparent)]
+    Malformed(#[from] rpmfarm_solv::MalformedRequirement),
+    /// Repository metadata cannot be used.
+    #[error("{0}")]
+    Metadata(String),
+}
+
+/// The layers that all builds of a target share, for one state of its pool.
+#[derive(Debug, Default)]
+pub(super) struct SharedLayers {
+    bootstrap: Option<Vec<Package>>,
+    base: Option<Vec<Package>>,
+}
+
+impl SharedLayers {
+    /// Solves both lists, if that was not done yet.
+    fn solve(&mut self, pool: &mut Pool, target: &Target, arch: Arch) -> Result<(), LockError> {
+        let mut solve = |what, list: &[String]| {
+            let root = |source| LockError::Root { target: target.name.clone(), arch, what, source };
+            solve(pool, &requirements([list]), &[], &[]).map_err(|error| error.for_root(root))
+        };
+        if self.bootstrap.is_none() {
+            self.bootstrap = Some(solve("bootstrap", &target.bootstrap)?);
+        }
+        if self.base.is_none() {
+            self.base = Some(solve("base", &target.base)?);
+        }
+        Ok(())
+    }
+}
+
+/// Makes the lock of a build.
+///
+/// # Errors
+/// When a requirement cannot be fulfilled, with all that are missing.
+pub(super) fn make(
+    pool: &mut Pool,
+    shared: &mut SharedLayers,
+    target: &Target,
+    arch: Arch,
+    wanted: &Requirements,
+) -> Result<Lock, LockError> {
+    shared.solve(pool, target, arch)?;
+    let bootstrap = shared.bootstrap.as_deref().unwrap_or_default();
+    let base = shared.base.as_deref().unwrap_or_default();
+    let layers = match stacked(pool, base, wanted) {
+        Err(Failed::Unsolvable(_)) => {
+            // Something that is required does not go with what the base list alone led to: a
+            // package conflicts with it or replaces it (coreutils and coreutils-single), or
+            // wants another version. Solved together, the base may be made differently; then
+            // nothing of it is shared, so all goes into one layer. If that fails as well, its
+            // error is the true one: it does not speak of the base's choices.
+            vec![joint(pool, target, wanted).map_err(|error| error.for_package())?]
+        }
+        layers => layers.map_err(|error| error.for_package())?,
+    };
+    Ok(Lock {
+        target: target.name.clone(),
+        arch,
+        bootstrap: layer(bootstrap)?,
+        layers: layers
+            .iter()
+            .filter(|packages| !packages.is_empty())
+            .map(|packages| layer(packages))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// The base, and each list of requirements as a layer on top of all before it.
+fn stacked(
+    pool: &mut Pool,
+    base: &[Package],
+    wanted: &Requirements,
+) -> Result<Vec<Vec<Package>>, Failed> {
+    let mut layers = vec![base.to_vec()];
+    for list in &wanted.layers {
+        let pinned: Vec<Package> = layers.iter().flatten().cloned().collect();
+        let below: HashSet<_> = pinned.iter().map(|package| package.id).collect();
+        let mut all = solve(pool, &requirements([list.as_slice()]), &wanted.conflicts, &pinned)?;
+        all.retain(|package| !below.contains(&package.id));
+        layers.push(all);
+    }
+    Ok(layers)
+}
+
+/// Everything at once.
+fn joint(pool: &mut Pool, target: &Target, wanted: &Requirements) -> Result<Vec<Package>, Failed> {
+    let lists =
+        std::iter::once(target.base.as_slice()).chain(wanted.layers.iter().map(Vec::as_slice));
+    solve(pool, &requirements(lists), &wanted.conflicts, &[])
+}
+
+/// The requirements of several lists that packages can fulfil, in an order that does not depend
+/// on how a spec lists them. Capabilities `rpmlib(…)` are rpm's own.
+fn requirements<'a>(lists: impl IntoIterator<Item = &'a [String]>) -> Vec<&'a str> {
+    let mut all: Vec<&str> = lists
+        .into_iter()
+        .flatten()
+        .map(|requirement| requirement.trim())
+        .filter(|requirement| !requirement.starts_with("rpmlib("))
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn solve(
+    pool: &mut Pool,
+    install: &[&str],
+    forbid: &[String],
+    pinned: &[Package],
+) -> Result<Vec<Package>, Failed> {
+    let request = Request {
+        install: install.to_vec(),
+        forbid: forbid.iter().map(String::as_str).collect(),
+        pinned: pinned.iter().map(|package| package.id).collect(),
+    };
+    match pool.solve(&request) {
+        Ok(Solution { packages }) => Ok(packages),
+        Err(SolveError::Unsolvable(found)) => Err(Failed::Unsolvable(found)),
+        Err(SolveError::Malformed(error)) => Err(Failed::Other(error.into())),
+        Err(error) => Err(Failed::Other(LockError::Metadata(error.to_string()))),
+    }
+}
+
+/// A solve that failed, before it is known what was solved for.
+enum Failed {
+    Unsolvable(Unsolvable),
+    Other(LockError),
+}
+
+impl Failed {
+    fn for_root(self, root: impl FnOnce(Unsolvable) -> LockError) -> LockError {
+        match self {
+            Self::Unsolvable(found) => root(found),
+            Self::Other(error) => error,
+        }
+    }
+
+    fn for_package(self) -> LockError {
+        self.for_root(LockError::Package)
+    }
+}
+
+fn layer(packages: &[Package]) -> Result<Layer, LockError> {
+    Ok(Layer::new(packages.iter().map(locked).collect::<Result<_, _>>()?))
+}
+
+fn locked(package: &Package) -> Result<LockedPackage, LockError> {
+    // The farm's own packages are blobs already; others are fetched from where they lie.
+    let location =
+        if package.repository == FARM { String::new() } else { package.location.clone() };
+    if package.repository != FARM {
+        href::check(&location).map_err(|reason| {
+            let (repository, nevra) = (&package.repository, &package.nevra);
+            LockError::Metadata(format!("repository `{repository}`: location of {nevra}: {reason}"))
+        })?;
+    }
+    Ok(LockedPackage {
+        nevra: package.nevra.clone(),
+        digest: package.digest,
+        size: package.size,
+        source: package.source.clone(),
+        origin: package.repository.clone(),
+        location,
+    })
+}

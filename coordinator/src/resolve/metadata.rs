@@ -1,0 +1,464 @@
+//! Metadata of external repositories: fetched, checked, kept on disk.
+//!
+//! Owns the cache directory: for each repository `current.json`, which names what is current,
+//! and a directory for each state that is kept, named by the digest of its `repomd.xml`. What
+//! lies there was checked when it came and is checked again when it is first used. It must not
+//! know what the packages are.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use rpmfarm_core::Sha256;
+use rpmfarm_rpmfile::verify_detached;
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+use url::Url;
+
+use super::checks::{FileSink, check_file, check_open, suffix};
+use super::download::{Answer, DownloadError, Downloader, Validator};
+use super::external::ExternalRepo;
+use super::href;
+use super::repomd::{MetadataFile, Repomd};
+
+const MAX_REPOMD: u64 = 4 << 20;
+const MAX_SIGNATURE: u64 = 1 << 20;
+/// For files that announce no size.
+const MAX_FILE: u64 = 1 << 30;
+/// States of a repository that are kept: someone may be reading the one before.
+const KEPT: usize = 3;
+
+/// The metadata of a repository, checked and on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoMetadata {
+    /// Digest of its `repomd.xml`: changes whenever anything does.
+    pub digest: Sha256,
+    /// `primary.xml`, compressed as its name says.
+    pub primary: PathBuf,
+    /// `filelists.xml`, if the repository has one.
+    pub filelists: Option<PathBuf>,
+}
+
+/// Why metadata are not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("repository `{repository}`: {source}")]
+pub struct MetadataError {
+    /// The repository's id.
+    pub repository: String,
+    /// Why.
+    pub source: Rejection,
+}
+
+/// Why metadata are not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// They cannot be downloaded.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// The page of the repository is malformed or names what is refused.
+    #[error("{url}: {reason}")]
+    Repomd {
+        /// The page.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The signature of the page does not hold.
+    #[error("{url}: {reason} (expected a signature of repomd.xml by one of the keys {expected})")]
+    Signature {
+        /// The signature.
+        url: String,
+        /// The fingerprints that are accepted.
+        expected: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file is not what the page says.
+    #[error("{url}: {what}: expected {expected}, found {found}")]
+    Mismatch {
+        /// The file.
+        url: String,
+        /// What was compared.
+        what: &'static str,
+        /// What the page says.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+    /// A file cannot be decompressed.
+    #[error("{url}: cannot be decompressed: {reason}")]
+    Compression {
+        /// The file.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The metadata are older than those that are known.
+    #[error(
+        "{url}: older than what is known: {what} {found} after {known}; a repository does not go back by itself (if that is meant, remove {cache})"
+    )]
+    RolledBack {
+        /// The page.
+        url: String,
+        /// What was compared.
+        what: &'static str,
+        /// What is known.
+        known: u64,
+        /// What came.
+        found: u64,
+        /// The directory to remove to accept it.
+        cache: PathBuf,
+    },
+    /// The disk said no.
+    #[error("metadata cache {path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+}
+
+pub(super) type Result<T, E = Rejection> = std::result::Result<T, E>;
+
+/// What is current, in `current.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Current {
+    repomd: Sha256,
+    #[serde(default)]
+    revision: Option<u64>,
+    timestamp: u64,
+    #[serde(default)]
+    validator: Validator,
+}
+
+/// Whether metadata may be older than those that are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Older {
+    /// No: someone may be holding back updates.
+    Refuse,
+    /// Yes, once.
+    Accept,
+}
+
+/// The metadata of all external repositories. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct MetadataCache {
+    dir: PathBuf,
+    downloader: Downloader,
+    /// What has been checked since the start, by the repository's name in the cache.
+    checked: Arc<Mutex<HashMap<String, RepoMetadata>>>,
+}
+
+pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Rejection + '_ {
+    move |source| Rejection::Io { path: path.to_owned(), source }
+}
+
+impl MetadataCache {
+    pub(super) fn new(dir: PathBuf, downloader: Downloader) -> Self {
+        Self { dir, downloader, checked: Arc::default() }
+    }
+
+    /// What is known of a repository, without asking it; `None` when nothing is.
+    ///
+    /// # Errors
+    /// When what is kept is damaged and the disk fails.
+    pub(super) async fn known(
+        &self,
+        repo: &ExternalRepo,
+        now: SystemTime,
+    ) -> Result<Option<RepoMetadata>, MetadataError> {
+        if let Some(metadata) = self.checked().get(&repo.cache_name()) {
+            return Ok(Some(metadata.clone()));
+        }
+        let home = self.home(repo);
+        let of = repo.clone();
+        let found = blocking(move || Ok(read_known(&home, &of, now))).await;
+        let metadata = found.map_err(|source| failed(repo, source))?;
+        if let Some(metadata) = &metadata {
+            self.checked().insert(repo.cache_name(), metadata.clone());
+        }
+        Ok(metadata)
+    }
+
+    /// Asks a repository for its metadata and takes what is new.
+    ///
+    /// # Errors
+    /// When they cannot be downloaded, or any check fails; then what was known stays.
+    pub(super) async fn refresh(
+        &self,
+        repo: &ExternalRepo,
+        older: Older,
+        now: SystemTime,
+    ) -> Result<RepoMetadata, MetadataError> {
+        let known = self.known(repo, now).await?;
+        let metadata =
+            self.update(repo, known, older, now).await.map_err(|source| failed(repo, source))?;
+        self.checked().insert(repo.cache_name(), metadata.clone());
+        Ok(metadata)
+    }
+
+    async fn update(
+        &self,
+        repo: &ExternalRepo,
+        known: Option<RepoMetadata>,
+        older: Older,
+        now: SystemTime,
+    ) -> Result<RepoMetadata> {
+        let home = self.home(repo);
+        fs::create_dir_all(&home).map_err(io_at(&home))?;
+        // Without the files there is nothing that could be unchanged; but what was current
+        // counts against a rollback even then.
+        let current = read_current(&home);
+        let validator = match (&known, &current) {
+            (Some(_), Some(current)) => current.validator.clone(),
+            _ => Validator::default(),
+        };
+        let url = at(&repo.url, "repodata/repomd.xml");
+        let page =
+            self.downloader.file(repo, &url, MAX_REPOMD, &validator, || Ok(Vec::new())).await?;
+        let (xml, validator) = match (page, known) {
+            ((_, Answer::Unchanged), Some(known)) => return Ok(known),
+            ((_, Answer::Unchanged), None) => {
+                let why = format!("{url}: unchanged, but nothing is known");
+                return Err(DownloadError::Server(why).into());
+            }
+            ((xml, Answer::Fetched(validator)), Some(known)) => {
+                if Sha256::of(&xml) == known.digest {
+                    return Ok(known);
+                }
+                (xml, validator)
+            }
+            ((xml, Answer::Fetched(validator)), None) => (xml, validator),
+        };
+        let signature = self.signature(repo, &xml, now).await?;
+        let repomd = parse(&url, &xml)?;
+        if let (Some(current), Older::Refuse) = (&current, older) {
+            check_forward(&url, &home, current, &repomd)?;
+        }
+        let metadata = self.take(repo, &home, &xml, signature.as_deref(), &repomd).await?;
+        let current = Current {
+            repomd: metadata.digest,
+            revision: repomd.revision,
+            timestamp: repomd.timestamp,
+            validator,
+        };
+        write_current(&home, &current)?;
+        prune(&home, metadata.digest);
+        tracing::info!(repository = repo.id, repomd = %metadata.digest, "took new metadata");
+        Ok(metadata)
+    }
+
+    /// The page's signature, if the repository must have one; checked.
+    async fn signature(
+        &self,
+        repo: &ExternalRepo,
+        xml: &[u8],
+        now: SystemTime,
+    ) -> Result<Option<Vec<u8>>> {
+        if !repo.repo_gpgcheck {
+            return Ok(None);
+        }
+        let url = at(&repo.url, "repodata/repomd.xml.asc");
+        let signature = self.downloader.small(repo, &url, MAX_SIGNATURE).await?;
+        check_signature(repo, xml, &signature, now)?;
+        Ok(Some(signature))
+    }
+
+    /// Downloads what the page names into a directory of its own, which appears whole.
+    async fn take(
+        &self,
+        repo: &ExternalRepo,
+        home: &Path,
+        xml: &[u8],
+        signature: Option<&[u8]>,
+        repomd: &Repomd,
+    ) -> Result<RepoMetadata> {
+        let digest = Sha256::of(xml);
+        let dir = home.join(digest.hex());
+        let new = tempfile::Builder::new().prefix("new-").tempdir_in(home).map_err(io_at(home))?;
+        for file in [Some(&repomd.primary), repomd.filelists.as_ref()].into_iter().flatten() {
+            self.take_file(repo, home, file, &new.path().join(file_name(file))).await?;
+        }
+        let write = |name: &str, bytes: &[u8]| {
+            let path = new.path().join(name);
+            fs::write(&path, bytes).map_err(io_at(&path))
+        };
+        write("repomd.xml", xml)?;
+        signature.map_or(Ok(()), |signature| write("repomd.xml.asc", signature))?;
+        // A directory of that name can only be a damaged one: else it would have been known.
+        if dir.exists() {
+            fs::remove_dir_all(&dir).map_err(io_at(&dir))?;
+        }
+        fs::rename(new.path(), &dir).map_err(io_at(&dir))?;
+        Ok(located(&dir, digest, repomd))
+    }
+
+    async fn take_file(
+        &self,
+        repo: &ExternalRepo,
+        home: &Path,
+        file: &MetadataFile,
+        path: &Path,
+    ) -> Result<()> {
+        if link_known(home, file, path) {
+            return Ok(());
+        }
+        let url = href::join(&repo.url, &file.href)
+            .map_err(|reason| Rejection::Repomd { url: repo.url.to_string(), reason })?;
+        let limit = file.size.unwrap_or(MAX_FILE);
+        let sink = || FileSink::new(home, file.checksum.kind);
+        let (sink, _) =
+            self.downloader.file(repo, &url, limit, &Validator::default(), sink).await?;
+        let (file, path) = (file.clone(), path.to_owned());
+        blocking(move || {
+            let temporary = sink.check(&url, &file)?;
+            check_open(&url, temporary.path(), &file)?;
+            temporary.persist(&path).map_err(|error| io_at(&path)(error.error))?;
+            Ok(())
+        })
+        .await
+    }
+
+    fn home(&self, repo: &ExternalRepo) -> PathBuf {
+        self.dir.join(repo.cache_name())
+    }
+
+    fn checked(&self) -> std::sync::MutexGuard<'_, HashMap<String, RepoMetadata>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn failed(repo: &ExternalRepo, source: Rejection) -> MetadataError {
+    MetadataError { repository: repo.id.clone(), source }
+}
+
+fn at(base: &Url, place: &str) -> Url {
+    href::join(base, place).expect("a fixed place below the repository")
+}
+
+fn parse(url: &Url, xml: &[u8]) -> Result<Repomd> {
+    Repomd::parse(xml).map_err(|reason| Rejection::Repomd { url: url.to_string(), reason })
+}
+
+/// Runs what reads much on a thread that may wait for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.expect("checking metadata does not panic")
+}
+
+fn check_signature(
+    repo: &ExternalRepo,
+    xml: &[u8],
+    signature: &[u8],
+    now: SystemTime,
+) -> Result<()> {
+    verify_detached(xml, &String::from_utf8_lossy(signature), &repo.certs, now).map(|_| ()).map_err(
+        |error| Rejection::Signature {
+            url: at(&repo.url, "repodata/repomd.xml.asc").to_string(),
+            expected: repo.certs.fingerprints().join(", "),
+            reason: error.to_string(),
+        },
+    )
+}
+
+/// Refuses what is older than what is current, by either of the two clocks that a page has.
+fn check_forward(url: &Url, home: &Path, current: &Current, new: &Repomd) -> Result<()> {
+    let check = |what, known, found| {
+        if found >= known {
+            return Ok(());
+        }
+        Err(Rejection::RolledBack { url: url.to_string(), what, known, found, cache: home.into() })
+    };
+    if let (Some(known), Some(found)) = (current.revision, new.revision) {
+        check("revision", known, found)?;
+    }
+    check("timestamp", current.timestamp, new.timestamp)
+}
+
+/// What is current and still as it was; `None` when there is nothing, or it is damaged.
+fn read_known(home: &Path, repo: &ExternalRepo, now: SystemTime) -> Option<RepoMetadata> {
+    let current = read_current(home)?;
+    let dir = home.join(current.repomd.hex());
+    let read = || -> Result<RepoMetadata> {
+        let path = dir.join("repomd.xml");
+        let xml = fs::read(&path).map_err(io_at(&path))?;
+        if repo.repo_gpgcheck {
+            let path = dir.join("repomd.xml.asc");
+            let signature = fs::read(&path).map_err(io_at(&path))?;
+            check_signature(repo, &xml, &signature, now)?;
+        }
+        let repomd = parse(&repo.url, &xml)?;
+        for file in [Some(&repomd.primary), repomd.filelists.as_ref()].into_iter().flatten() {
+            check_file(&dir.join(file_name(file)), file)?;
+        }
+        Ok(located(&dir, Sha256::of(&xml), &repomd))
+    };
+    match read() {
+        Ok(metadata) => Some(metadata),
+        Err(error) => {
+            tracing::warn!(repository = repo.id, %error, "kept metadata are of no use");
+            None
+        }
+    }
+}
+
+/// Takes over a file that did not change from a state that is kept.
+fn link_known(home: &Path, file: &MetadataFile, path: &Path) -> bool {
+    let Ok(states) = fs::read_dir(home) else { return false };
+    states.filter_map(std::result::Result::ok).any(|state| {
+        let old = state.path().join(file_name(file));
+        old.is_file() && check_file(&old, file).is_ok() && fs::hard_link(&old, path).is_ok()
+    })
+}
+
+fn located(dir: &Path, digest: Sha256, repomd: &Repomd) -> RepoMetadata {
+    RepoMetadata {
+        digest,
+        primary: dir.join(file_name(&repomd.primary)),
+        filelists: repomd.filelists.as_ref().map(|file| dir.join(file_name(file))),
+    }
+}
+
+/// A name of our own making, with the suffix that tells the compression.
+fn file_name(file: &MetadataFile) -> String {
+    let suffix = suffix(file).map(|suffix| format!(".{suffix}")).unwrap_or_default();
+    format!("{}-{}.xml{suffix}", &file.checksum.hex[..64], file.kind)
+}
+
+fn current_path(home: &Path) -> PathBuf {
+    home.join("current.json")
+}
+
+fn read_current(home: &Path) -> Option<Current> {
+    let bytes = fs::read(current_path(home)).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+fn write_current(home: &Path, current: &Current) -> Result<()> {
+    let path = current_path(home);
+    let json = serde_json::to_vec(current).expect("plain fields");
+    let mut new = NamedTempFile::new_in(home).map_err(io_at(home))?;
+    new.write_all(&json).map_err(io_at(&path))?;
+    new.persist(&path).map_err(|error| io_at(&path)(error.error))?;
+    Ok(())
+}
+
+/// Removes all states but the newest few. What cannot be removed is removed the next time.
+fn prune(home: &Path, current: Sha256) {
+    let Ok(entries) = fs::read_dir(home) else { return };
+    let mut states: Vec<_> = entries
+        .filter_map(std::result::Result::ok)
+        .filter(|entry| entry.path().is_dir() && entry.file_name() != current.hex().as_str())
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    states.sort_unstable();
+    let surplus = states.len().saturating_sub(KEPT - 1);
+    for (_, path) in states.into_iter().take(surplus) {
+        let _ = fs::remove_dir_all(path);
+    }
+}

@@ -1,0 +1,258 @@
+//! The stage `resolve`: from build requirements to a lock, and the packages that it names.
+//!
+//! Owns the metadata of external repositories, the solver pools, and the cache of external
+//! packages. It must not know what a lock is for.
+//!
+//! A [`Resolver`] is shared by everyone: its calls are async, and what takes time runs on
+//! threads that may block. The metadata of a repository are fetched when a target is first
+//! resolved, and again only by [`Resolver::refresh`], which a pass calls from time to time.
+
+mod checks;
+mod download;
+mod external;
+mod farm;
+mod fetch;
+mod href;
+mod lock;
+mod metadata;
+mod pools;
+mod repomd;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use rpmfarm_core::target::Target;
+use rpmfarm_core::{Arch, Fault, Lock};
+
+pub use download::{DownloadError, Patience};
+pub use external::{ExternalRepo, ExternalRepoError};
+pub use farm::{FARM, FarmError, FarmPackage, FarmPackages};
+pub use fetch::{FetchError, FetchProblem};
+pub use lock::{LockError, Requirements};
+pub use metadata::{MetadataError, Older, Rejection, RepoMetadata};
+
+use crate::blobs::Blobs;
+use crate::store::StoreError;
+use download::Downloader;
+use fetch::Fetcher;
+use metadata::MetadataCache;
+use pools::{Content, PoolsError, TargetPool};
+
+/// Why there is no lock.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The definition of a repository cannot be used.
+    #[error(transparent)]
+    Definition(#[from] ExternalRepoError),
+    /// The metadata of a repository are not there and cannot be had.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The farm's own packages cannot be listed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The farm's own packages cannot be given to the solver.
+    #[error(transparent)]
+    Farm(#[from] FarmError),
+    /// There is no solution.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+impl From<PoolsError> for ResolveError {
+    fn from(error: PoolsError) -> Self {
+        match error {
+            PoolsError::Farm(error) => Self::Farm(error),
+            PoolsError::Lock(error) => Self::Lock(error),
+        }
+    }
+}
+
+impl ResolveError {
+    /// Whose fault it is.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Lock(LockError::Package(_) | LockError::Malformed(_)) => Fault::Package,
+            _ => Fault::Farm,
+        }
+    }
+
+    /// The chains that lead to what is missing or in conflict, one line each.
+    #[must_use]
+    pub fn details(&self) -> &[String] {
+        match self {
+            Self::Lock(LockError::Package(found) | LockError::Root { source: found, .. }) => {
+                &found.details
+            }
+            _ => &[],
+        }
+    }
+}
+
+/// Resolves requirements into locks. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Resolver {
+    /// Where target files lie; the keys that they name are found from there.
+    targets: PathBuf,
+    blobs: Blobs,
+    metadata: MetadataCache,
+    fetcher: Fetcher,
+    universes: Arc<Mutex<HashMap<UniverseKey, Arc<Universe>>>>,
+}
+
+/// A target's name and an architecture.
+type UniverseKey = (String, Arch);
+
+/// All that one architecture of a target can be built with.
+#[derive(Debug)]
+struct Universe {
+    /// The definition that it was made from.
+    target: Target,
+    external: Vec<ExternalRepo>,
+    pool: Arc<tokio::sync::Mutex<TargetPool>>,
+    /// One refresh at a time.
+    refreshing: tokio::sync::Mutex<()>,
+}
+
+impl Resolver {
+    /// A resolver that keeps repository metadata in `cache` and packages in `blobs`. `targets`
+    /// is the directory of the target files.
+    ///
+    /// # Errors
+    /// When the system's certificates cannot be read.
+    pub fn new(
+        cache: impl Into<PathBuf>,
+        targets: impl Into<PathBuf>,
+        blobs: Blobs,
+        patience: Patience,
+    ) -> Result<Self, reqwest::Error> {
+        let downloader = Downloader::new(patience)?;
+        Ok(Self {
+            targets: targets.into(),
+            metadata: MetadataCache::new(cache.into(), downloader.clone()),
+            fetcher: Fetcher::new(blobs.clone(), downloader),
+            blobs,
+            universes: Arc::default(),
+        })
+    }
+
+    /// Solves what a build requires. The lock is the same for the same requirements as long as
+    /// neither repositories nor the farm's packages change.
+    ///
+    /// # Errors
+    /// When something cannot be had; [`ResolveError::fault`] says whose fault that is.
+    pub async fn resolve(
+        &self,
+        target: &Target,
+        arch: Arch,
+        farm: &impl FarmPackages,
+        wanted: Requirements,
+        now: SystemTime,
+    ) -> Result<Lock, ResolveError> {
+        let universe = self.universe(target, arch)?;
+        let external = self.external_metadata(&universe, now).await?;
+        // Listed under the pool's lock, so that no one puts an older list over a newer one.
+        let mut pool = Arc::clone(&universe.pool).lock_owned().await;
+        let generation = farm.generation(&target.name).await?;
+        let packages = if pool.has(&external, generation) {
+            None
+        } else {
+            Some(farm.packages(&target.name).await?)
+        };
+        let content = Content { external, generation, packages };
+        let blobs = self.blobs.clone();
+        let solve = move || pool.lock(&universe.target, arch, &content, &wanted, &blobs);
+        let solved = tokio::task::spawn_blocking(solve).await;
+        Ok(solved.expect("solving does not panic")?)
+    }
+
+    /// Fetches the packages of a lock into the blob store, those that are not there.
+    ///
+    /// # Errors
+    /// The first that cannot be had.
+    pub async fn fetch(
+        &self,
+        target: &Target,
+        lock: &Lock,
+        now: SystemTime,
+    ) -> Result<(), FetchLockError> {
+        let universe = self.universe(target, lock.arch)?;
+        Ok(self.fetcher.lock(&universe.external, lock, now).await?)
+    }
+
+    /// Asks all repositories of a target for new metadata, and takes what is new. Returns
+    /// whether anything is. A repository that fails does not keep others from being refreshed.
+    ///
+    /// # Errors
+    /// Of each repository that failed; what was known of it stays.
+    pub async fn refresh(
+        &self,
+        target: &Target,
+        arch: Arch,
+        older: Older,
+        now: SystemTime,
+    ) -> Result<bool, Vec<ResolveError>> {
+        let universe = self.universe(target, arch).map_err(|error| vec![error.into()])?;
+        let _turn = universe.refreshing.lock().await;
+        let mut changed = false;
+        let mut failed: Vec<ResolveError> = Vec::new();
+        for repo in &universe.external {
+            let known = self.metadata.known(repo, now).await;
+            match self.metadata.refresh(repo, older, now).await {
+                Ok(new) => changed |= !known.is_ok_and(|known| known == Some(new)),
+                Err(error) => failed.push(error.into()),
+            }
+        }
+        if failed.is_empty() { Ok(changed) } else { Err(failed) }
+    }
+
+    /// The metadata of all external repositories; those that are not known are fetched.
+    async fn external_metadata(
+        &self,
+        universe: &Universe,
+        now: SystemTime,
+    ) -> Result<Vec<(ExternalRepo, RepoMetadata)>, MetadataError> {
+        let mut all = Vec::new();
+        for repo in &universe.external {
+            let mut metadata = self.metadata.known(repo, now).await?;
+            if metadata.is_none() {
+                let _turn = universe.refreshing.lock().await;
+                metadata = self.metadata.known(repo, now).await?;
+                if metadata.is_none() {
+                    metadata = Some(self.metadata.refresh(repo, Older::Refuse, now).await?);
+                }
+            }
+            all.extend(metadata.map(|metadata| (repo.clone(), metadata)));
+        }
+        Ok(all)
+    }
+
+    fn universe(&self, target: &Target, arch: Arch) -> Result<Arc<Universe>, ExternalRepoError> {
+        let mut universes = self.universes.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (target.name.clone(), arch);
+        if let Some(known) = universes.get(&key).filter(|known| known.target == *target) {
+            return Ok(Arc::clone(known));
+        }
+        let universe = Arc::new(Universe {
+            target: target.clone(),
+            external: external::load(target, arch, &self.targets)?,
+            pool: Arc::default(),
+            refreshing: tokio::sync::Mutex::default(),
+        });
+        universes.insert(key, Arc::clone(&universe));
+        Ok(universe)
+    }
+}
+
+/// Why the packages of a lock are not all there.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchLockError {
+    /// The definition of a repository cannot be used.
+    #[error(transparent)]
+    Definition(#[from] ExternalRepoError),
+    /// A package cannot be had.
+    #[error(transparent)]
+    Package(#[from] FetchError),
+}

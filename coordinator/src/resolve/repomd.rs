@@ -1,0 +1,238 @@
+//! `repomd.xml`: the page of a repository that names its metadata files, with their digests.
+//!
+//! Owns reading it, and what is refused in one. Source of the format: createrepo_c's
+//! `repomd.xml` writer and dnf's reader; attributes and elements that are not needed are passed
+//! over.
+
+use std::str::FromStr as _;
+
+use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader, XmlVersion};
+use rpmfarm_core::digest::{Checksum, DigestKind};
+
+use super::href;
+
+/// What a repository says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Repomd {
+    /// Its revision, where it is a number: createrepo_c writes the time.
+    pub(super) revision: Option<u64>,
+    /// The newest of its files' times, in seconds since 1970; 0 if none says.
+    pub(super) timestamp: u64,
+    /// The list of packages.
+    pub(super) primary: MetadataFile,
+    /// The list of files, if there is one.
+    pub(super) filelists: Option<MetadataFile>,
+}
+
+/// A metadata file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MetadataFile {
+    /// `primary` or `filelists`.
+    pub(super) kind: &'static str,
+    /// Where it lies, relative to the repository; it stays below it.
+    pub(super) href: String,
+    /// Digest of the file.
+    pub(super) checksum: Checksum,
+    /// Its size in bytes.
+    pub(super) size: Option<u64>,
+    /// Digest of what is compressed in it.
+    pub(super) open_checksum: Option<Checksum>,
+    /// Size of what is compressed in it, in bytes.
+    pub(super) open_size: Option<u64>,
+}
+
+/// One `<data>` element, as far as it has been read.
+#[derive(Debug, Default)]
+struct Data {
+    kind: String,
+    href: Option<String>,
+    checksum: Option<(String, String)>,
+    open_checksum: Option<(String, String)>,
+    size: Option<u64>,
+    open_size: Option<u64>,
+    timestamp: u64,
+}
+
+impl Repomd {
+    /// Reads the page.
+    ///
+    /// # Errors
+    /// In words: what is malformed, missing or refused.
+    pub(super) fn parse(xml: &[u8]) -> Result<Self, String> {
+        let (revision, all) = read(xml)?;
+        let timestamp = all.iter().map(|data| data.timestamp).max().unwrap_or(0);
+        let mut primary = None;
+        let mut filelists = None;
+        for data in all {
+            match data.kind.as_str() {
+                "primary" => primary = Some(data.check("primary")?),
+                "filelists" => filelists = Some(data.check("filelists")?),
+                _ => {}
+            }
+        }
+        let primary = primary.ok_or("it names no primary metadata")?;
+        Ok(Self { revision, timestamp, primary, filelists })
+    }
+}
+
+impl Data {
+    fn check(self, kind: &'static str) -> Result<MetadataFile, String> {
+        let in_kind = |why: String| format!("{kind}: {why}");
+        let href = self.href.ok_or_else(|| in_kind("no location".into()))?;
+        href::check(&href).map_err(|why| in_kind(format!("location {why}")))?;
+        let checksum = self.checksum.ok_or_else(|| in_kind("no checksum".into()))?;
+        let open_checksum = self.open_checksum.map(checksum_of).transpose();
+        Ok(MetadataFile {
+            kind,
+            href,
+            checksum: checksum_of(checksum).map_err(in_kind)?,
+            size: self.size,
+            open_checksum: open_checksum.map_err(in_kind)?,
+            open_size: self.open_size,
+        })
+    }
+}
+
+fn checksum_of((kind, hex): (String, String)) -> Result<Checksum, String> {
+    let checksum = Checksum::from_hex(&hex).map_err(|error| error.to_string())?;
+    match checksum.kind {
+        DigestKind::Sha256 | DigestKind::Sha512 if kind == checksum.kind.as_str() => Ok(checksum),
+        _ => Err(format!(
+            "checksum of type `{}` is not accepted (sha256 and sha512 are)",
+            rpmfarm_core::name::shown(&kind)
+        )),
+    }
+}
+
+/// The revision and all `<data>` elements.
+fn read(xml: &[u8]) -> Result<(Option<u64>, Vec<Data>), String> {
+    let xml = std::str::from_utf8(xml).map_err(|error| error.to_string())?;
+    let mut reader = Reader::from_str(xml);
+    let mut revision = None;
+    let mut all = Vec::new();
+    let mut data: Option<Data> = None;
+    let mut element = String::new();
+    let mut text = String::new();
+    let mut attribute = None;
+    loop {
+        let event = reader.read_event().map_err(|error| error.to_string())?;
+        match event {
+            Event::Start(start) => {
+                open(&start, &mut data, &mut attribute)?;
+                element = start.local_name().as_ref().to_owned();
+                text.clear();
+            }
+            Event::Empty(start) => open(&start, &mut data, &mut attribute)?,
+            Event::Text(part) => text.push_str(&part),
+            Event::End(end) => {
+                let name = end.local_name();
+                if name.as_ref() == "data" {
+                    all.extend(data.take());
+                } else if name.as_ref() == element {
+                    match &mut data {
+                        Some(data) => data.set(name.as_ref(), text.trim(), attribute.take()),
+                        None if name.as_ref() == "revision" => revision = text.trim().parse().ok(),
+                        None => {}
+                    }
+                }
+            }
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    if data.is_some() {
+        return Err("it ends in the middle".to_owned());
+    }
+    Ok((revision, all))
+}
+
+/// Begins an element; keeps the attribute that its end needs.
+fn open(
+    start: &BytesStart<'_>,
+    data: &mut Option<Data>,
+    attribute: &mut Option<String>,
+) -> Result<(), String> {
+    let get = |name: &str| -> Result<Option<String>, String> {
+        let found = start.try_get_attribute(name).map_err(|error| error.to_string())?;
+        found
+            .map(|attribute| attribute.normalized_value(XmlVersion::Implicit1_0))
+            .transpose()
+            .map(|value| value.map(std::borrow::Cow::into_owned))
+            .map_err(|error| error.to_string())
+    };
+    match (start.local_name().as_ref(), data) {
+        ("data", data) => {
+            *data = Some(Data { kind: get("type")?.unwrap_or_default(), ..Data::default() });
+        }
+        ("location", Some(data)) => data.href = get("href")?,
+        ("checksum" | "open-checksum", Some(_)) => *attribute = get("type")?,
+        _ => {}
+    }
+    Ok(())
+}
+
+impl Data {
+    fn set(&mut self, element: &str, text: &str, kind: Option<String>) {
+        let checksum = || Some((kind.unwrap_or_default(), text.to_owned()));
+        match element {
+            "checksum" => self.checksum = checksum(),
+            "open-checksum" => self.open_checksum = checksum(),
+            "size" => self.size = text.parse().ok(),
+            "open-size" => self.open_size = text.parse().ok(),
+            // Old tools write fractions of seconds.
+            "timestamp" => {
+                let seconds = text.split('.').next().unwrap_or_default();
+                self.timestamp = u64::from_str(seconds).unwrap_or(0);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(href: &str, kind: &str, hex: &str) -> String {
+        format!(
+            r#"<?xml version="1.0"?><repomd xmlns="http://linux.duke.edu/metadata/repo" xmlns:rpm="x">
+<revision>1700000000</revision>
+<data type="other"><location href="../../x"/><timestamp>9</timestamp></data>
+<data type="primary"><checksum type="{kind}">{hex}</checksum>
+<open-checksum type="sha256">{open}</open-checksum><location href="{href}"/>
+<timestamp>1700000001.25</timestamp><size>10</size><open-size>20</open-size></data></repomd>"#,
+            open = "b".repeat(64),
+        )
+    }
+
+    #[test]
+    fn reads_what_createrepo_writes() {
+        let repomd = Repomd::parse(page("repodata/p.xml.gz", "sha256", &"a".repeat(64)).as_bytes());
+        let repomd = repomd.expect("a page");
+        assert_eq!((repomd.revision, repomd.timestamp), (Some(1_700_000_000), 1_700_000_001));
+        assert_eq!(repomd.primary.href, "repodata/p.xml.gz");
+        assert_eq!(repomd.primary.checksum.hex, "a".repeat(64));
+        assert_eq!((repomd.primary.size, repomd.primary.open_size), (Some(10), Some(20)));
+        assert!(repomd.filelists.is_none());
+    }
+
+    #[test]
+    fn refuses_what_it_should() {
+        let sha256 = "a".repeat(64);
+        for (xml, why) in [
+            (page("../../etc/passwd", "sha256", &sha256), "leads out"),
+            (page("/x", "sha256", &sha256), "absolute"),
+            (page("http://evil/x", "sha256", &sha256), "absolute"),
+            (page("x", "sha1", &"a".repeat(40)), "not accepted"),
+            (page("x", "sha512", &sha256), "not accepted"),
+            (page("x", "sha256", "zz"), "not a known digest"),
+            ("<repomd/>".to_owned(), "no primary"),
+            ("<repomd><data type='primary'>".to_owned(), "middle"),
+            ("<repomd><data></repomd>".to_owned(), ""),
+        ] {
+            let error = Repomd::parse(xml.as_bytes()).expect_err(&xml);
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

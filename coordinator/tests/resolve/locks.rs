@@ -1,0 +1,119 @@
+//! What is in a lock, and what is said when there is none.
+
+use rpmfarm_coordinator::resolve::{Older, ResolveError};
+use rpmfarm_core::Fault;
+
+use crate::world::{World, digest, names};
+
+#[tokio::test]
+async fn layers_share_what_they_can() {
+    let world = World::new().await;
+    let (resolver, target) = (world.resolver(), world.target());
+    let requires: &[&[&str]] = &[
+        &["pkgconfig(lib) >= 2", "rpmlib(CompressedFileNames) <= 3.0.4-1", "shell"],
+        &["dynamic", "(manual if no-such)"],
+    ];
+    let lock = world.resolve_layers(&resolver, &target, requires).await.unwrap();
+    let expected = [
+        &["rpm-4", "shell-5"][..],
+        &["builder-1", "lib-3", "shell-5"],
+        &["lib-devel-3"],
+        &["compiler-12", "dynamic-1"],
+    ];
+    assert_eq!(names(&lock), expected);
+    for package in lock.packages() {
+        assert_eq!((package.origin.as_str(), package.source.as_str()), ("repo", "set"));
+        let file = world.www("repo").join(&package.location);
+        assert_eq!((digest(&file), file.metadata().unwrap().len()), (package.digest, package.size));
+    }
+
+    // The same without the second round has the same layers below, and asks no server.
+    world.requests();
+    let first = world.resolve_layers(&resolver, &target, &requires[..1]).await.unwrap();
+    assert_eq!(first.layer_ids(), lock.layer_ids()[..2]);
+    let nothing = world.resolve(&resolver, &target, &[]).await.unwrap();
+    assert_eq!(nothing.layer_ids(), lock.layer_ids()[..1]);
+    assert_eq!(world.requests(), 0);
+
+    // A lock does not depend on what was resolved before, nor on the order of requirements.
+    let other = world.resolver();
+    let reversed: Vec<&str> = requires[0].iter().rev().copied().collect();
+    let again = world.resolve(&other, &target, &reversed).await.unwrap();
+    assert_eq!(again, first);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_said_in_one_line() {
+    let world = World::new().await;
+    let (resolver, target) = (world.resolver(), world.target());
+    let error = world.resolve(&resolver, &target, &["broken", "absent"]).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Package);
+    let line = error.to_string();
+    assert!(line.contains("nothing provides `absent`, required by the build"), "{line}");
+    assert!(line.contains("`nowhere >= 4`, required by broken-1-1.noarch"), "{line}");
+    assert!(!line.contains('\n'));
+    assert!(!error.details().is_empty());
+
+    let error = world.resolve(&resolver, &target, &["a >="]).await.unwrap_err();
+    assert!(error.to_string().contains("`a >=` is not a requirement"), "{error}");
+    assert_eq!(error.fault(), Fault::Package);
+
+    let mut target = target;
+    target.base.push("no-such-package".into());
+    let error = world.resolve(&resolver, &target, &[]).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Farm);
+    let line = error.to_string();
+    assert!(line.contains("target t on x86_64: its base root: nothing provides"), "{line}");
+}
+
+#[tokio::test]
+async fn what_was_just_built_is_used_and_wins() {
+    let world = World::new().await;
+    let (resolver, target) = (world.resolver(), world.target());
+    let before = world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+
+    world.build("own", &[("compiler", "11", "Requires: lib"), ("fresh", "1", "")]);
+    world.accept("own");
+    let lock = world.resolve(&resolver, &target, &["compiler", "fresh"]).await.unwrap();
+    assert_eq!(names(&lock)[2], ["compiler-11", "fresh-1"]);
+    let compiler = lock.packages().find(|p| p.nevra.name == "compiler").unwrap();
+    assert_eq!((compiler.origin.as_str(), compiler.location.as_str()), ("farm", ""));
+    assert!(world.blobs.contains(compiler.digest));
+
+    // As built by a coordinator that starts now.
+    let other = world.resolver();
+    assert_eq!(world.resolve(&other, &target, &["compiler", "fresh"]).await.unwrap(), lock);
+
+    // New metadata upstream: the farm's packages are still there.
+    world.build("repo", &[("late", "1", "")]);
+    world.sign_packages("repo", "good");
+    world.index("repo", &[]);
+    world.sign_page("repo", "good");
+    assert_eq!(world.refresh(&resolver, &target, Older::Refuse).await, Ok(true));
+    let lock = world.resolve(&resolver, &target, &["compiler", "late"]).await.unwrap();
+    assert_eq!(names(&lock)[2], ["compiler-11", "late-1"]);
+
+    world.forget();
+    let names_before = names(&before);
+    let after = world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    assert_eq!(names(&after), names_before);
+    let error = world.resolve(&resolver, &target, &["fresh"]).await.unwrap_err();
+    assert!(matches!(error, ResolveError::Lock(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_base_that_is_in_the_way_is_made_anew() {
+    let world = World::new().await;
+    let (resolver, target) = (world.resolver(), world.target());
+    // The base takes the farm's old library; the build wants the new one.
+    world.build("own", &[("lib", "2", "")]);
+    world.accept("own");
+    let lock = world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    assert_eq!(names(&lock)[1], ["builder-1", "lib-2", "shell-5"]);
+    let lock = world.resolve(&resolver, &target, &["lib-devel"]).await.unwrap();
+    assert_eq!(lock.layers.len(), 1);
+    assert_eq!(names(&lock)[1], ["builder-1", "lib-3", "lib-devel-3", "shell-5"]);
+    // What cannot be had at all is said without speaking of the base.
+    let error = world.resolve(&resolver, &target, &["lib-devel", "lib < 3"]).await.unwrap_err();
+    assert!(error.to_string().contains("lib-3-1.noarch"), "{error}");
+}

@@ -1,0 +1,8 @@
+//! Resolving against real repositories: createrepo_c makes them, gpg and rpmsign sign them, and a
+//! server that can misbehave serves them.
+#![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
+
+mod fetch;
+mod locks;
+mod metadata;
+mod world;

@@ -1,0 +1,391 @@
+//! A small world to resolve in: keys, signed repositories, a server for them, a target.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use axum::extract::Request;
+use axum::http::header::{ETAG, IF_NONE_MATCH, LOCATION};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use rpmfarm_coordinator::blobs::Blobs;
+use rpmfarm_coordinator::resolve::{
+    FarmPackage, FarmPackages, Older, Patience, Requirements, ResolveError, Resolver,
+};
+use rpmfarm_coordinator::store::StoreError;
+use rpmfarm_core::target::Target;
+use rpmfarm_core::{Arch, Lock, Sha256};
+use rpmfarm_repodata::{Fragments, PackageFile};
+use tower_http::services::ServeDir;
+
+/// Runs a command; its failure is the test's.
+pub(crate) fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+}
+
+/// Packages of a spec: name, version, further lines of the preamble.
+pub(crate) type Packages<'a> = &'a [(&'a str, &'a str, &'a str)];
+
+/// What most tests resolve against.
+pub(crate) const UPSTREAM: Packages<'_> = &[
+    ("rpm", "4", "Requires: shell"),
+    ("shell", "5", ""),
+    ("builder", "1", "Requires: shell\nRequires: lib"),
+    ("lib", "3", ""),
+    ("lib-devel", "3", "Requires: lib = 3-1\nProvides: pkgconfig(lib) = 3"),
+    ("compiler", "12", "Requires: lib\nRecommends: manual"),
+    ("manual", "1", ""),
+    ("dynamic", "1", "Requires: compiler"),
+    ("broken", "1", "Requires: nowhere >= 4"),
+];
+
+/// A directory with a server, and everything a resolver needs.
+pub(crate) struct World {
+    dir: tempfile::TempDir,
+    address: SocketAddr,
+    server: tokio::task::JoinHandle<()>,
+    /// Answers that replace files: path, what to do.
+    pub(crate) faults: Arc<Mutex<Vec<(&'static str, Fault)>>>,
+    pub(crate) requests: Arc<AtomicUsize>,
+    pub(crate) farm: Farm,
+    pub(crate) blobs: Blobs,
+}
+
+/// What a server does instead of answering well.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fault {
+    /// Never answers.
+    Hang,
+    /// Fails this often, then answers.
+    Unavailable(usize),
+    /// Says that it is elsewhere.
+    Redirect(&'static str),
+}
+
+/// The farm's own packages.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Farm {
+    pub(crate) packages: Arc<Mutex<(i64, Vec<FarmPackage>)>>,
+}
+
+impl FarmPackages for Farm {
+    async fn generation(&self, _: &str) -> Result<i64, StoreError> {
+        Ok(self.packages.lock().unwrap().0)
+    }
+
+    async fn packages(&self, _: &str) -> Result<Vec<FarmPackage>, StoreError> {
+        Ok(self.packages.lock().unwrap().1.clone())
+    }
+}
+
+impl World {
+    /// A world with a signed repository of [`UPSTREAM`].
+    pub(crate) async fn new() -> Self {
+        let world = Self::empty().await;
+        world.key("good");
+        world.build("repo", UPSTREAM);
+        world.sign_packages("repo", "good");
+        world.index("repo", &[]);
+        world.sign_page("repo", "good");
+        world
+    }
+
+    /// A world without repositories.
+    pub(crate) async fn empty() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("www")).unwrap();
+        let faults: Arc<Mutex<Vec<(&str, Fault)>>> = Arc::default();
+        let requests: Arc<AtomicUsize> = Arc::default();
+        let (of, count) = (faults.clone(), requests.clone());
+        let answer = move |request: Request, next: Next| {
+            count.fetch_add(1, Ordering::Relaxed);
+            let fault = fault(&of, request.uri().path());
+            respond(fault, request, next)
+        };
+        let app = axum::Router::new()
+            .fallback_service(ServeDir::new(dir.path().join("www")))
+            .layer(from_fn(answer));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let blobs = Blobs::open(dir.path().join("blobs")).unwrap();
+        Self { dir, address, server, faults, requests, farm: Farm::default(), blobs }
+    }
+
+    /// A directory that is served.
+    pub(crate) fn www(&self, repository: &str) -> PathBuf {
+        self.dir.path().join("www").join(repository)
+    }
+
+    /// The directory where metadata are kept.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.dir.path().join("cache")
+    }
+
+    /// Makes a key pair; the public key lies beside the target file.
+    pub(crate) fn key(&self, name: &str) {
+        let home = self.gpg_home();
+        fs::create_dir_all(&home).unwrap();
+        run(Command::new("chmod").arg("700").arg(&home));
+        let user = format!("{name} <{name}@example.org>");
+        run(self.gpg().args([
+            "--passphrase",
+            "",
+            "--quick-gen-key",
+            &user,
+            "rsa2048",
+            "sign",
+            "0",
+        ]));
+        let file = self.dir.path().join(format!("{name}.asc"));
+        run(self.gpg().args(["--armor", "--output"]).arg(file).args(["--export", name]));
+    }
+
+    fn gpg_home(&self) -> PathBuf {
+        self.dir.path().join("gpg")
+    }
+
+    fn gpg(&self) -> Command {
+        let mut command = Command::new("gpg");
+        command.args(["--batch", "--yes", "--homedir"]).arg(self.gpg_home());
+        command
+    }
+
+    /// Builds packages into a served directory.
+    pub(crate) fn build(&self, repository: &str, packages: Packages<'_>) {
+        let dir = self.www(repository);
+        fs::create_dir_all(&dir).unwrap();
+        let mut spec = "Name: set\nVersion: 1\nRelease: 1\nSummary: s\nLicense: MIT\nBuildArch: noarch\n%description\nd\n".to_owned();
+        for (name, version, more) in packages {
+            spec.push_str(&format!(
+                "%package -n {name}\nVersion: {version}\nSummary: s\n{more}\n%description -n {name}\nd\n%files -n {name}\n"
+            ));
+        }
+        let file = self.dir.path().join("set.spec");
+        fs::write(&file, spec).unwrap();
+        let topdir = self.dir.path().join("build");
+        run(Command::new("rpmbuild")
+            .args(["-bb", "--quiet", "--define"])
+            .arg(format!("_topdir {}", topdir.display()))
+            .arg("--define")
+            .arg(format!("_rpmdir {}", dir.display()))
+            .arg(&file));
+    }
+
+    /// Signs all packages of a repository.
+    pub(crate) fn sign_packages(&self, repository: &str, key: &str) {
+        run(Command::new("rpmsign")
+            .env("GNUPGHOME", self.gpg_home())
+            .args(["--define", "__gpg /usr/bin/gpg", "--define"])
+            .arg(format!("_gpg_name {key}"))
+            .arg("--addsign")
+            .args(self.rpms(repository)));
+    }
+
+    /// The packages of a repository.
+    pub(crate) fn rpms(&self, repository: &str) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.www(repository).join("noarch")).unwrap();
+        files.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// Makes the metadata of a repository.
+    pub(crate) fn index(&self, repository: &str, more: &[&str]) {
+        let dir = self.www(repository);
+        run(Command::new("createrepo_c").arg("--quiet").args(more).arg(dir));
+    }
+
+    /// Signs a repository's page.
+    pub(crate) fn sign_page(&self, repository: &str, key: &str) {
+        let page = self.page(repository);
+        run(self.gpg().args(["-u", key, "--detach-sign", "--armor"]).arg(page));
+    }
+
+    /// A repository's page.
+    pub(crate) fn page(&self, repository: &str) -> PathBuf {
+        self.www(repository).join("repodata/repomd.xml")
+    }
+
+    /// Changes a repository's page.
+    pub(crate) fn edit_page(&self, repository: &str, edit: impl Fn(&str) -> String) {
+        let page = self.page(repository);
+        let text = fs::read_to_string(&page).unwrap();
+        let edited = edit(&text);
+        assert_ne!(text, edited, "nothing was edited");
+        fs::write(&page, edited).unwrap();
+    }
+
+    /// The primary metadata of a repository.
+    pub(crate) fn primary(&self, repository: &str) -> PathBuf {
+        let files = fs::read_dir(self.www(repository).join("repodata")).unwrap();
+        let mut files = files.map(|entry| entry.unwrap().path());
+        files.find(|path| path.to_string_lossy().ends_with("-primary.xml.gz")).unwrap()
+    }
+
+    /// A target with these repositories: served directory, further lines.
+    pub(crate) fn target_of(&self, repositories: &[(&str, &str)]) -> Target {
+        let mut text = format!(
+            "name = \"t\"\narches = [\"x86_64\"]\ndist = \".t\"\nchannels = [\"testing\"]\n\
+             signing_key = \"t\"\nbootstrap = [\"rpm\"]\nbase = [\"builder\"]\n\
+             private_hosts = [\"{}\"]\n[upstream]\nurl = \"https://example.org/{{name}}\"\nref = \"r\"\n",
+            self.address
+        );
+        for (directory, more) in repositories {
+            text.push_str(&format!(
+                "[[repositories]]\nid = \"{directory}\"\nbaseurl = \"http://{}/{directory}\"\n{more}\n",
+                self.address
+            ));
+        }
+        Target::parse("t.toml", &text).unwrap()
+    }
+
+    /// A target with the one repository of [`Self::new`], all checks on.
+    pub(crate) fn target(&self) -> Target {
+        self.target_of(&[("repo", "keys = [\"good.asc\"]\nrepo_gpgcheck = true")])
+    }
+
+    /// A target that has another repository instead.
+    pub(crate) fn other_target(&self) -> Target {
+        self.target_of(&[("other", "gpgcheck = false\ninsecure = true")])
+    }
+
+    /// A target with one repository that is not signed at all.
+    pub(crate) fn unsigned_target(&self) -> Target {
+        self.target_of(&[("repo", "gpgcheck = false\ninsecure = true")])
+    }
+
+    /// A resolver that has just started.
+    pub(crate) fn resolver(&self) -> Resolver {
+        let patience = Patience {
+            silence: Duration::from_secs(2),
+            tries: 3,
+            pause: Duration::from_millis(1),
+            ..Patience::default()
+        };
+        Resolver::new(self.cache(), self.dir.path(), self.blobs.clone(), patience).unwrap()
+    }
+
+    /// Resolves a list of build requirements.
+    pub(crate) async fn resolve(
+        &self,
+        resolver: &Resolver,
+        target: &Target,
+        requires: &[&str],
+    ) -> Result<Lock, ResolveError> {
+        self.resolve_layers(resolver, target, &[requires]).await
+    }
+
+    /// Resolves several.
+    pub(crate) async fn resolve_layers(
+        &self,
+        resolver: &Resolver,
+        target: &Target,
+        layers: &[&[&str]],
+    ) -> Result<Lock, ResolveError> {
+        let list = |list: &&[&str]| list.iter().map(|&r| r.to_owned()).collect();
+        let wanted =
+            Requirements { layers: layers.iter().map(list).collect(), conflicts: Vec::new() };
+        resolver.resolve(target, Arch::X86_64, &self.farm, wanted, SystemTime::now()).await
+    }
+
+    /// Refreshes; an error as text.
+    pub(crate) async fn refresh(
+        &self,
+        resolver: &Resolver,
+        target: &Target,
+        older: Older,
+    ) -> Result<bool, String> {
+        let result = resolver.refresh(target, Arch::X86_64, older, SystemTime::now()).await;
+        result
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Makes the packages of a served directory the farm's own.
+    pub(crate) fn accept(&self, repository: &str) {
+        let mut farm = self.farm.packages.lock().unwrap();
+        farm.0 += 1;
+        for path in self.rpms(repository) {
+            let bytes = fs::read(&path).unwrap();
+            let digest = self.blobs.put(&bytes).unwrap();
+            let file = PackageFile { digest, size: bytes.len() as u64, href: "x.rpm".into() };
+            let fragments = Fragments::of_rpm(&path, &file).unwrap();
+            let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+            farm.1.push(FarmPackage {
+                nevra: stem.parse().unwrap(),
+                digest,
+                repodata: self.blobs.put(&fragments.to_bytes()).unwrap(),
+            });
+        }
+    }
+
+    /// Takes the farm's own packages away.
+    pub(crate) fn forget(&self) {
+        let mut farm = self.farm.packages.lock().unwrap();
+        farm.0 += 1;
+        farm.1.clear();
+    }
+
+    /// Stops the server.
+    pub(crate) fn stop(&self) {
+        self.server.abort();
+    }
+
+    /// How many requests there were since the last call.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.swap(0, Ordering::Relaxed)
+    }
+}
+
+fn fault(faults: &Mutex<Vec<(&'static str, Fault)>>, path: &str) -> Option<Fault> {
+    let mut faults = faults.lock().unwrap();
+    let (_, fault) = faults.iter_mut().find(|(end, _)| path.ends_with(end))?;
+    let now = *fault;
+    if let Fault::Unavailable(left) = fault {
+        *left = left.checked_sub(1)?;
+    }
+    Some(now)
+}
+
+async fn respond(fault: Option<Fault>, request: Request, next: Next) -> Response {
+    match fault {
+        None => with_tag(request, next).await,
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Some(Fault::Redirect(to)) => (StatusCode::FOUND, [(LOCATION, to)]).into_response(),
+    }
+}
+
+/// Answers with an entity tag, as most servers do, where `ServeDir` has none.
+async fn with_tag(request: Request, next: Next) -> Response {
+    let known = request.headers().get(IF_NONE_MATCH).cloned();
+    let (mut parts, body) = next.run(request).await.into_parts();
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let tag: HeaderValue = format!("\"{}\"", Sha256::of(&bytes)).parse().unwrap();
+    if known.as_ref() == Some(&tag) {
+        return StatusCode::NOT_MODIFIED.into_response();
+    }
+    parts.headers.insert(ETAG, tag);
+    Response::from_parts(parts, bytes.into())
+}
+
+/// The names of each layer's packages, the bootstrap's first.
+pub(crate) fn names(lock: &Lock) -> Vec<Vec<String>> {
+    let names = |packages: &[rpmfarm_core::lock::LockedPackage]| {
+        packages.iter().map(|p| format!("{}-{}", p.nevra.name, p.nevra.evr.version)).collect()
+    };
+    std::iter::once(&lock.bootstrap)
+        .chain(&lock.layers)
+        .map(|layer| names(layer.packages()))
+        .collect()
+}
+
+/// The digest of a file.
+pub(crate) fn digest(path: &Path) -> Sha256 {
+    Sha256::of(&fs::read(path).unwrap())
+}
