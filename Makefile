@@ -1,3 +1,46 @@
-.PHONY: check
-check:
+# The two commands are `make demo` and `make test`; `make help` lists the rest.
+# Each does its own set-up, as root on Debian 12 with a Rust toolchain.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rpmfarm/tools
+export PATH := $(TOOLS)/bin:$(PATH)
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+SEEDS ?= 2000
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+.PHONY: setup
+setup: ## Install what is missing on this host: packages by apt, tools by cargo
+	@deploy/setup/packages
+	@deploy/setup/tools "$(TOOLS)" nextest
+
+.PHONY: build
+build: setup ## Build all programs
+	cargo build --workspace
+
+.PHONY: demo
+demo: build ## Rebuild packages of the lab and install them with dnf; KEEP=1 leaves the farm running
+	"$(TARGET_DIR)/debug/rpmfarm-lab" demo $(if $(KEEP),--keep)
+
+.PHONY: test
+test: build ## Run all tests
+	cargo nextest run --workspace --no-fail-fast
+
+.PHONY: lint
+lint: setup ## Formatting, clippy, licences and sources of dependencies
+	@deploy/setup/tools "$(TOOLS)" deny
+	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo deny check licenses bans sources
+
+.PHONY: bench
+bench: setup ## Measure against peers; writes target/bench.json
+	cargo build --workspace --release
+	RPMFARM_BIN="$(TARGET_DIR)/release" "$(TARGET_DIR)/release/rpmfarm-lab" bench --out "$(TARGET_DIR)/bench.json"
+
+.PHONY: docs
+docs: ## Write the man pages and completions to target/
+	cargo run -q -p rpmfarm-cli -- man "$(TARGET_DIR)/man"

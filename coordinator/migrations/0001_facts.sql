@@ -129,13 +129,14 @@ CREATE TABLE acceptances (
 
 -- The source package of a build, as its header says.
 CREATE TABLE srpms (
-    build    BIGINT PRIMARY KEY,
-    digest   TEXT NOT NULL,
-    size     BIGINT NOT NULL,
-    nevra    TEXT NOT NULL,
-    requires TEXT NOT NULL,
-    predicts TEXT NOT NULL,
-    dynamic  BIGINT NOT NULL
+    build     BIGINT PRIMARY KEY,
+    digest    TEXT NOT NULL,
+    size      BIGINT NOT NULL,
+    nevra     TEXT NOT NULL,
+    requires  TEXT NOT NULL,
+    conflicts TEXT NOT NULL,
+    predicts  TEXT NOT NULL,
+    dynamic   BIGINT NOT NULL
 );
 
 -- Accepted packages, source and binary. One NEVRA in one target has one digest.

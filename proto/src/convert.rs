@@ -92,8 +92,7 @@ impl TryFrom<v1::ResultFile> for ResultFile {
     type Error = WireError;
 
     fn try_from(wire: v1::ResultFile) -> Result<Self, WireError> {
-        let SourceFile { name, digest, size } =
-            present("result", "file", wire.file)?.try_into()?;
+        let SourceFile { name, digest, size } = present("result", "file", wire.file)?.try_into()?;
         let kind = match wire.kind.as_str() {
             "rpm" => ResultKind::Rpm,
             "srpm" => ResultKind::Srpm,
@@ -134,7 +133,12 @@ impl TryFrom<v1::Failure> for Failure {
             }
         };
         let excerpt = wire.excerpt.iter().take(10).map(|line| clip(line, 400)).collect();
-        Ok(Self { fault, stage: clip(&wire.stage, 40), message: clip(&wire.message, 1000), excerpt })
+        Ok(Self {
+            fault,
+            stage: clip(&wire.stage, 40),
+            message: clip(&wire.message, 1000),
+            excerpt,
+        })
     }
 }
 
@@ -201,10 +205,9 @@ impl From<&AttemptReport> for v1::AttemptReport {
         use v1::attempt_report::Progress as Wire;
         let progress = match &report.progress {
             Progress::Running(phase) => Wire::Phase(phase.as_str().into()),
-            Progress::NeedsRequires { round, requires } => Wire::Requires(v1::DynamicRequires {
-                round: *round,
-                requires: requires.clone(),
-            }),
+            Progress::NeedsRequires { round, requires } => {
+                Wire::Requires(v1::DynamicRequires { round: *round, requires: requires.clone() })
+            }
             Progress::Ended(Outcome::Succeeded(success)) => Wire::Succeeded(success.into()),
             Progress::Ended(Outcome::Failed(failure)) => Wire::Failed(failure.into()),
         };
@@ -255,11 +258,7 @@ impl TryFrom<v1::WorkerState> for WorkerState {
         Ok(Self {
             name: wire.name,
             version: clip(&wire.version, 60),
-            arches: wire
-                .arches
-                .iter()
-                .map(|arch| parse("arch", arch))
-                .collect::<Result<_, _>>()?,
+            arches: wire.arches.iter().map(|arch| parse("arch", arch)).collect::<Result<_, _>>()?,
             slots: wire.slots.min(1024),
             cpus: wire.cpus,
             memory_mib: wire.memory_mib,
@@ -423,7 +422,10 @@ mod tests {
             draining: true,
             attempts: vec![
                 report(Progress::Running(Phase::Check)),
-                report(Progress::NeedsRequires { round: 2, requires: vec!["python3dist(x)".into()] }),
+                report(Progress::NeedsRequires {
+                    round: 2,
+                    requires: vec!["python3dist(x)".into()],
+                }),
                 report(Progress::Ended(Outcome::Succeeded(success))),
                 report(Progress::Ended(Outcome::Failed(failure))),
             ],

@@ -15,6 +15,7 @@ mod index;
 mod lanes;
 mod limits;
 mod lookaside;
+pub mod pass;
 mod watch;
 
 use std::path::Path;

@@ -32,6 +32,7 @@ mod error;
 mod http;
 mod layout;
 mod manifest;
+pub mod pass;
 mod pool;
 mod publisher;
 mod shown;

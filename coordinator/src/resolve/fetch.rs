@@ -107,10 +107,13 @@ impl Fetcher {
         lock: &Lock,
         now: SystemTime,
     ) -> Result<(), FetchError> {
-        let missing: Vec<_> =
-            lock.packages().filter(|package| !self.blobs.contains(package.digest)).collect();
+        let missing: Vec<_> = lock
+            .packages()
+            .filter(|package| !self.blobs.contains(package.digest))
+            .cloned()
+            .collect();
         let mut fetches = stream::iter(missing)
-            .map(|package| self.package(repos, package, now))
+            .map(|package| async move { self.package(repos, &package, now).await })
             .buffer_unordered(PARALLEL);
         while let Some(result) = fetches.next().await {
             result?;

@@ -15,6 +15,7 @@ mod fetch;
 mod href;
 mod lock;
 mod metadata;
+pub mod pass;
 mod pools;
 mod repomd;
 

@@ -189,6 +189,15 @@ impl Store {
         Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
     }
 
+    /// Names of the targets that anything was ever built for.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn targets_built(&self) -> Result<Vec<String>> {
+        let query = "SELECT DISTINCT target FROM builds ORDER BY target";
+        Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
+    }
+
     /// Open builds of one request, oldest first.
     ///
     /// # Errors

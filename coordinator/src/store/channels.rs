@@ -64,7 +64,7 @@ impl Store {
     }
 
     /// Records a revision that is visible, and the builds that it is the first to hold; these end
-    /// with it. False when the channel has moved on meanwhile: then nothing changed.
+    /// with it. False when the channel is at that revision or beyond: then nothing changed.
     ///
     /// # Errors
     /// Database errors.
@@ -72,7 +72,7 @@ impl Store {
         let mut tx = self.write().await?;
         let added = sqlx::query(
             "INSERT INTO revisions (target, channel, revision, snapshot, packages, at_us)
-             SELECT $1, $2, $3, $4, $5, $6 WHERE $3 = 1 + COALESCE((SELECT MAX(revision)
+             SELECT $1, $2, $3, $4, $5, $6 WHERE $3 > COALESCE((SELECT MAX(revision)
              FROM revisions WHERE target = $1 AND channel = $2), 0) ON CONFLICT DO NOTHING",
         )
         .bind(&revision.target)

@@ -67,6 +67,24 @@ fn package((nevra, build, arch, digest, size, repodata): Row) -> Result<Package>
     })
 }
 
+/// A [`Row`], then digest, size and repodata of the signed form; empty when there is none.
+type SignedRow = (String, i64, String, String, i64, String, String, i64, String);
+
+fn signed_package(row: SignedRow) -> Result<SignedPackage> {
+    let (nevra, build, arch, digest, size, repodata, signed, signed_size, published) = row;
+    let signature = if signed.is_empty() {
+        None
+    } else {
+        Some(Signature {
+            signed_digest: parsed("signatures", "a digest", &signed)?,
+            signed_size: signed_size.unsigned_abs(),
+            repodata: parsed("signatures", "a digest", &published)?,
+        })
+    };
+    let package = package((nevra, build, arch, digest, size, repodata))?;
+    Ok(SignedPackage { package, signature })
+}
+
 impl Store {
     /// All accepted packages of a target.
     ///
@@ -101,23 +119,24 @@ impl Store {
                      FROM packages p LEFT JOIN signatures s
                      ON s.digest = p.digest AND s.key_name = $2
                      WHERE p.build = $1 ORDER BY p.nevra";
-        let rows: Vec<(String, i64, String, String, i64, String, String, i64, String)> =
+        let rows: Vec<SignedRow> =
             sqlx::query_as(query).bind(build.0).bind(key).fetch_all(self.read()).await?;
-        rows.into_iter()
-            .map(|(nevra, build, arch, digest, size, repodata, signed, signed_size, published)| {
-                let signature = if signed.is_empty() {
-                    None
-                } else {
-                    Some(Signature {
-                        signed_digest: parsed("signatures", "a digest", &signed)?,
-                        signed_size: signed_size.unsigned_abs(),
-                        repodata: parsed("signatures", "a digest", &published)?,
-                    })
-                };
-                let package = package((nevra, build, arch, digest, size, repodata))?;
-                Ok(SignedPackage { package, signature })
-            })
-            .collect()
+        rows.into_iter().map(signed_package).collect()
+    }
+
+    /// Packages of a target that are signed with a key.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn signed_packages(&self, target: &str, key: &str) -> Result<Vec<SignedPackage>> {
+        let query = "SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
+                     s.signed_digest, s.signed_size, s.repodata
+                     FROM packages p JOIN signatures s
+                     ON s.digest = p.digest AND s.key_name = $2
+                     WHERE p.target = $1 ORDER BY p.nevra";
+        let rows: Vec<SignedRow> =
+            sqlx::query_as(query).bind(target).bind(key).fetch_all(self.read()).await?;
+        rows.into_iter().map(signed_package).collect()
     }
 
     /// Records signed forms.

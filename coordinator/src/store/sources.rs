@@ -30,6 +30,8 @@ pub struct Srpm {
     pub nevra: Nevra,
     /// Its build requirements, as rpm prints them; those that rpm answers itself left out.
     pub requires: Vec<String>,
+    /// What must not be in its root (`BuildConflicts`).
+    pub conflicts: Vec<String>,
     /// Names of the binary packages that its spec says it makes.
     pub predicts: Vec<String>,
     /// Whether its spec has `%generate_buildrequires`.
@@ -78,16 +80,17 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn srpm(&self, build: BuildId) -> Result<Option<Srpm>> {
-        let query = "SELECT digest, size, nevra, requires, predicts, dynamic FROM srpms
+        let query = "SELECT digest, size, nevra, requires, conflicts, predicts, dynamic FROM srpms
                      WHERE build = $1";
-        let row: Option<(String, i64, String, String, String, i64)> =
+        let row: Option<(String, i64, String, String, String, String, i64)> =
             sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?;
-        row.map(|(digest, size, nevra, requires, predicts, dynamic)| {
+        row.map(|(digest, size, nevra, requires, conflicts, predicts, dynamic)| {
             Ok(Srpm {
                 digest: parsed("srpms", "a digest", &digest)?,
                 size: size.unsigned_abs(),
                 nevra: parsed("srpms", "a NEVRA", &nevra)?,
                 requires: unjson("srpms", "a list", &requires)?,
+                conflicts: unjson("srpms", "a list", &conflicts)?,
                 predicts: unjson("srpms", "a list", &predicts)?,
                 dynamic: dynamic != 0,
             })
@@ -103,14 +106,15 @@ impl Tx {
     /// Database errors.
     pub async fn add_srpm(&mut self, build: BuildId, srpm: &Srpm) -> Result<()> {
         sqlx::query(
-            "INSERT INTO srpms (build, digest, size, nevra, requires, predicts, dynamic)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO srpms (build, digest, size, nevra, requires, conflicts, predicts, dynamic)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(build.0)
         .bind(srpm.digest.hex())
         .bind(srpm.size.cast_signed())
         .bind(srpm.nevra.to_string())
         .bind(json(&srpm.requires))
+        .bind(json(&srpm.conflicts))
         .bind(json(&srpm.predicts))
         .bind(i64::from(srpm.dynamic))
         .execute(self.on())

@@ -134,20 +134,15 @@ impl Store {
             .collect()
     }
 
-    /// Everything that `%generate_buildrequires` asked for so far.
+    /// What `%generate_buildrequires` asked for so far, round by round.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn dynamic_requires(&self, task: TaskId) -> Result<Vec<String>> {
+    pub async fn dynamic_requires(&self, task: TaskId) -> Result<Vec<Vec<String>>> {
         let query = "SELECT requires FROM dynamic_requires WHERE task = $1 ORDER BY round";
         let rows: Vec<String> =
             sqlx::query_scalar(query).bind(task.0).fetch_all(self.read()).await?;
-        let mut all = Vec::new();
-        for row in rows {
-            let requires: Vec<String> = unjson("dynamic_requires", "a list", &row)?;
-            all.extend(requires);
-        }
-        Ok(all)
+        rows.iter().map(|row| unjson("dynamic_requires", "a list", row)).collect()
     }
 
     /// Records a round of requirements. The same round again changes nothing.

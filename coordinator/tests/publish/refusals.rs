@@ -129,7 +129,7 @@ async fn packages_of_other_architectures_and_names_that_are_taken() {
     farm.signer.rpmsign(&rpms[..1]);
     let again = farm.admit(&rpms[0]);
     assert_ne!(again.digest, packages[0].digest);
-    let error = refused(&farm, farm.request(&[again.clone()])).await;
+    let error = refused(&farm, farm.request(std::slice::from_ref(&again))).await;
     assert!(error.starts_with("good-1-1.noarch: its file has"), "{error}");
     assert!(error.contains("pool/noarch/g/good-1-1.noarch.rpm"), "{error}");
     let error = refused(&farm, farm.request(&with(&packages, again))).await;

@@ -1,0 +1,162 @@
+//! Reads uploaded packages and compares them with what was asked for.
+
+use std::path::Path;
+
+use rpmfarm_core::results::{self, Refusal, ResultFile};
+use rpmfarm_core::task::{Success, TaskKind};
+use rpmfarm_core::{BuildId, Fault, Nevra, Sha256};
+use rpmfarm_repodata::{Fragments, PackageFile, RepodataError};
+use rpmfarm_rpmfile::{Inspected, inspect};
+
+use crate::blobs::{BlobError, Blobs};
+use crate::farm::Farm;
+use crate::store::{StoreError, Task};
+
+/// A result file whose header, payload and name are what they should be.
+#[derive(Debug)]
+pub struct Checked {
+    /// What its header says.
+    pub nevra: Nevra,
+    /// Its blob.
+    pub digest: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The blob of its repodata.
+    pub repodata: Sha256,
+    /// Everything else of its header.
+    pub inspected: Inspected,
+}
+
+/// Why results are not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// They are not what was asked for.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A file is no whole RPM.
+    #[error("{file}: {source}")]
+    Rpm {
+        /// Its name.
+        file: String,
+        /// What is wrong with it.
+        source: rpmfarm_rpmfile::Error,
+    },
+    /// A package cannot be described.
+    #[error("{file}: {source}")]
+    Repodata {
+        /// Its name.
+        file: String,
+        /// What is wrong with it.
+        source: RepodataError,
+    },
+    /// The file is not there, or not as announced.
+    #[error("{file}: {source}")]
+    Blob {
+        /// Its name.
+        file: String,
+        /// What the blob store says.
+        source: BlobError,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The check itself did not come to an end.
+    #[error("the check was interrupted: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+impl CheckError {
+    /// Whose fault it is; `None` when the farm could not tell.
+    #[must_use]
+    pub const fn fault(&self) -> Option<Fault> {
+        match self {
+            // A spec that makes other packages than were asked for is the package's. A file that
+            // is not whole came from a worker that broke it.
+            Self::Refused(Refusal::Name(_) | Refusal::Twice(_) | Refusal::FileName { .. }) => {
+                Some(Fault::Worker)
+            }
+            Self::Refused(_) | Self::Repodata { .. } => Some(Fault::Package),
+            Self::Rpm { .. } | Self::Blob { source: BlobError::Missing(_), .. } => {
+                Some(Fault::Worker)
+            }
+            Self::Blob { .. } | Self::Store(_) | Self::Interrupted(_) => None,
+        }
+    }
+}
+
+/// Checks all files of a success.
+///
+/// # Errors
+/// For the first file that is not as it should be.
+pub async fn files(
+    farm: &Farm,
+    build: BuildId,
+    task: &Task,
+    success: &Success,
+) -> Result<Vec<Checked>, CheckError> {
+    results::check_set(task.kind, &success.files)?;
+    let expected = expectation(farm, build, task).await?;
+    let mut checked = Vec::with_capacity(success.files.len());
+    for file in &success.files {
+        let (blobs, file, expected) = (farm.blobs.clone(), file.clone(), expected.clone());
+        let one = tokio::task::spawn_blocking(move || check(&blobs, &file, &expected));
+        checked.push(one.await??);
+    }
+    Ok(checked)
+}
+
+/// What the header of each file must say.
+#[derive(Debug, Clone)]
+enum Expected {
+    Srpm { package: String },
+    Rpm { arch: rpmfarm_core::Arch, srpm: Nevra },
+}
+
+async fn expectation(farm: &Farm, build: BuildId, task: &Task) -> Result<Expected, CheckError> {
+    let gone = || StoreError::Corrupt {
+        table: "tasks",
+        value: task.id.to_string(),
+        expected: "a task of a build with its source",
+    };
+    Ok(match task.kind {
+        TaskKind::Srpm => {
+            let build = farm.store.build(build).await?.ok_or_else(gone)?;
+            Expected::Srpm { package: build.package }
+        }
+        TaskKind::Build => {
+            let srpm = farm.store.srpm(build).await?.ok_or_else(gone)?;
+            Expected::Rpm { arch: task.arch, srpm: srpm.nevra }
+        }
+    })
+}
+
+fn check(blobs: &Blobs, file: &ResultFile, expected: &Expected) -> Result<Checked, CheckError> {
+    let name = || file.name.clone();
+    let blob = |source| CheckError::Blob { file: name(), source };
+    let path = blobs.path(file.digest);
+    if !blobs.contains(file.digest) {
+        return Err(blob(BlobError::Missing(file.digest)));
+    }
+    let inspected = inspect(&path).map_err(|source| CheckError::Rpm { file: name(), source })?;
+    let nevra = inspected.nevra.clone();
+    match expected {
+        Expected::Srpm { package } => results::check_srpm(file, &nevra, package)?,
+        Expected::Rpm { arch, srpm } => {
+            let source_rpm = inspected.source_rpm.as_deref().unwrap_or_default();
+            results::check_rpm(file, &nevra, source_rpm, *arch, srpm)?;
+        }
+    }
+    let described = describe(&path, file.digest, inspected.size, &file.name)
+        .map_err(|source| CheckError::Repodata { file: name(), source })?;
+    let repodata = blobs.put(&described.to_bytes()).map_err(blob)?;
+    Ok(Checked { nevra, digest: file.digest, size: inspected.size, repodata, inspected })
+}
+
+fn describe(
+    path: &Path,
+    digest: Sha256,
+    size: u64,
+    href: &str,
+) -> Result<Fragments, RepodataError> {
+    Fragments::of_rpm(path, &PackageFile { digest, size, href: href.into() })
+}

@@ -1,0 +1,67 @@
+//! What follows from an accepted SRPM: its facts, and a task for each architecture that builds
+//! it.
+
+use rpm::IndexTag;
+use rpmfarm_core::Arch;
+use rpmfarm_core::task::TaskKind;
+
+use super::{CheckError, Checked};
+use crate::store::{NewTask, Srpm};
+
+/// The requirement by which rpmbuild marks a spec with `%generate_buildrequires`.
+const DYNAMIC: &str = "rpmlib(DynamicBuildRequires)";
+
+/// Reads the SRPM's header.
+///
+/// # Errors
+/// When it cannot be built on any architecture of the target.
+pub fn plan(
+    checked: &[Checked],
+    predicts: &[String],
+    arches: &[Arch],
+) -> Result<(Srpm, Vec<NewTask>), CheckError> {
+    let file = checked.first().expect("a checked set of an SRPM task has one file");
+    let metadata = &file.inspected.metadata;
+    let all = texts(&metadata.get_requires().unwrap_or_default());
+    let srpm = Srpm {
+        digest: file.digest,
+        size: file.size,
+        nevra: file.nevra.clone(),
+        dynamic: all.iter().any(|requirement| requirement.starts_with(DYNAMIC)),
+        requires: all.into_iter().filter(|text| !text.starts_with("rpmlib(")).collect(),
+        conflicts: texts(&metadata.get_conflicts().unwrap_or_default()),
+        predicts: predicts.to_vec(),
+    };
+    let wanted: Vec<Arch> = arches.iter().copied().filter(|arch| builds_on(file, *arch)).collect();
+    if wanted.is_empty() {
+        return Err(rpmfarm_core::results::Refusal::NoArch {
+            nevra: file.nevra.clone().into(),
+            arches: arches.to_vec(),
+        }
+        .into());
+    }
+    let tasks = wanted.into_iter().map(|arch| NewTask { kind: TaskKind::Build, arch }).collect();
+    Ok((srpm, tasks))
+}
+
+/// Dependencies as rpm prints them.
+fn texts(dependencies: &[rpm::Dependency]) -> Vec<String> {
+    let mut texts: Vec<String> = dependencies.iter().map(ToString::to_string).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    texts
+}
+
+/// `ExclusiveArch` and `ExcludeArch` of the spec.
+fn builds_on(file: &Checked, arch: Arch) -> bool {
+    let list = |tag: IndexTag| {
+        let header = &file.inspected.metadata.header;
+        header.get_entry_data_as_string_array(tag).unwrap_or_default()
+    };
+    let exclusive = list(IndexTag::RPMTAG_EXCLUSIVEARCH);
+    let excluded = list(IndexTag::RPMTAG_EXCLUDEARCH);
+    let names = |words: &[&str]| words.contains(&arch.as_str());
+    // `noarch` in ExclusiveArch says that the package has no architecture, not that it is one.
+    (exclusive.is_empty() || names(&exclusive) || exclusive.iter().all(|word| *word == "noarch"))
+        && !names(&excluded)
+}

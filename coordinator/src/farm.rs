@@ -1,0 +1,58 @@
+//! What the stages and the API share: the store, the blobs, and the engines of the stages.
+//!
+//! Owns no rule and no state of its own; whoever holds it can reach what the farm has.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::blobs::Blobs;
+use crate::bus::Bus;
+use crate::dispatch::Fleet;
+use crate::import::Importer;
+use crate::logs::Logs;
+use crate::publish::Publisher;
+use crate::resolve::Resolver;
+use crate::sign::SignerClient;
+use crate::store::Store;
+use crate::targets::Targets;
+use crate::token::Token;
+use crate::waits::Waits;
+
+/// The farm. Cheap to clone.
+#[derive(Clone)]
+pub struct Farm {
+    /// Facts.
+    pub store: Store,
+    /// Files by digest.
+    pub blobs: Blobs,
+    /// Logs of attempts.
+    pub logs: Logs,
+    /// What is rebuilt.
+    pub targets: Targets,
+    /// What was heard of the workers.
+    pub fleet: Fleet,
+    /// Rings when a fact was written.
+    pub bus: Bus,
+    /// Rings when a worker has reported, be it only a phase.
+    pub progress: Bus,
+    /// Rings when a log has grown.
+    pub log_bell: Bus,
+    /// The secret of calls that write.
+    pub token: Token,
+    /// Why builds wait, as the passes last saw it.
+    pub waits: Waits,
+    /// Fetches sources.
+    pub importer: Importer,
+    /// Solves roots.
+    pub resolver: Resolver,
+    /// Asks for signatures.
+    pub signer: SignerClient,
+    /// Makes repositories.
+    pub publisher: Publisher,
+    /// The largest result file that is taken, in bytes.
+    pub max_result_bytes: u64,
+    /// Where the published trees lie.
+    pub repos: PathBuf,
+    /// The address under which users reach this farm, without a slash at its end.
+    pub base_url: Arc<str>,
+}

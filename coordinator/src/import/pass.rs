@@ -1,0 +1,48 @@
+//! Imports every build that has no sources yet.
+
+use rpmfarm_core::{BuildId, Failure};
+
+use crate::clock::now_us;
+use crate::farm::Farm;
+use crate::retry;
+use crate::store::{Build, Import};
+use crate::work::Crew;
+
+/// One look: every build without sources gets them.
+///
+/// # Errors
+/// Database errors.
+pub async fn pass(farm: &Farm, crew: &Crew<BuildId>, now_us: i64) -> anyhow::Result<()> {
+    for build in farm.store.builds_to_import(now_us).await? {
+        let farm = farm.clone();
+        crew.start(build.id(), async move { import(&farm, &build).await });
+    }
+    Ok(())
+}
+
+/// Imports one build and records the sources, or why there are none.
+///
+/// # Errors
+/// Database errors; a failed import is no error but a failure that is recorded.
+pub async fn import(farm: &Farm, build: &Build) -> anyhow::Result<()> {
+    let target = farm.targets.get(&build.target)?;
+    let git_ref = Some(build.git_ref.as_str()).filter(|text| !text.is_empty());
+    match farm.importer.import(&target, &build.package, git_ref).await {
+        Ok(imported) => {
+            let import = Import {
+                url: imported.bundle.url,
+                commit: imported.bundle.commit,
+                subject: imported.subject,
+                bundle: imported.digest,
+                at_us: now_us(),
+            };
+            tracing::info!(build = build.id, commit = import.commit, "sources imported");
+            farm.store.add_import(build.id(), &import).await?;
+        }
+        Err(error) => {
+            let failure = Failure::from(error);
+            retry::record(farm, build.id(), None, &failure, now_us()).await?;
+        }
+    }
+    Ok(())
+}

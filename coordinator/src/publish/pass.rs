@@ -1,0 +1,184 @@
+//! Publishes what is signed to the first channel of its target.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use rpmfarm_core::snapshot::{Snapshot, SnapshotPackage};
+use rpmfarm_core::{BuildId, Nevra, Target};
+
+use super::{PublishRequest, PublishedPackage, SignError, SignRepomd};
+use crate::clock::now_us;
+use crate::farm::Farm;
+use crate::sign::SignerClient;
+use crate::store::{Build, Revision, SignedPackage};
+
+/// Versions of a source package that a channel shows.
+const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
+
+/// Largest snapshot that is read into memory, in bytes.
+const MAX_SNAPSHOT: u64 = 256 << 20;
+
+/// One look: every target whose builds are signed and not published gets a new revision.
+///
+/// # Errors
+/// When a channel could not be published; the others are.
+pub async fn pass(farm: &Farm) -> anyhow::Result<()> {
+    let mut by_target = BTreeMap::<String, Vec<Build>>::new();
+    for build in farm.store.builds_accepted().await? {
+        by_target.entry(build.target.clone()).or_default().push(build);
+    }
+    let mut result = Ok(());
+    for (name, builds) in by_target {
+        let target = farm.targets.get(&name)?;
+        if let Err(error) = publish_signed(farm, &target, &builds).await {
+            for build in &builds {
+                farm.waits.set(build.id(), format!("not published yet: {error:#}"));
+            }
+            result = Err(error.context(format!("publishing {name}")));
+        }
+    }
+    result
+}
+
+async fn publish_signed(farm: &Farm, target: &Arc<Target>, builds: &[Build]) -> anyhow::Result<()> {
+    let mut signed = Vec::new();
+    let mut packages = Vec::new();
+    for build in builds {
+        let rows = farm.store.packages_of(build.id(), &target.signing_key).await?;
+        if rows.iter().all(|row| row.signature.is_some()) {
+            signed.push(build.id());
+            packages.extend(rows);
+        }
+    }
+    if signed.is_empty() {
+        return Ok(());
+    }
+    publish(farm, target, target.first_channel(), &signed, &packages).await
+}
+
+/// Adds signed packages to a channel.
+async fn publish(
+    farm: &Farm,
+    target: &Target,
+    channel: &str,
+    builds: &[BuildId],
+    packages: &[SignedPackage],
+) -> anyhow::Result<()> {
+    let based_on = farm.publisher.shown(&target.name, channel)?;
+    let snapshot = next_snapshot(farm, target, channel, packages).await?;
+    let key = farm.signer.public_key(&target.signing_key).await?;
+    let request = PublishRequest {
+        target: target.name.clone(),
+        channel: channel.into(),
+        base_url: format!("{}/repo", farm.base_url),
+        public_key: key.armored,
+        arches: target.arches.clone(),
+        compression: Default::default(),
+        packages: published_packages(farm, target, &snapshot).await?,
+        based_on,
+        now: SystemTime::now(),
+        prove_all: false,
+    };
+    let signer = TargetSigner { client: &farm.signer, key: &target.signing_key, channel };
+    let published = farm.publisher.publish(request, &signer).await?;
+    let revision = Revision {
+        target: target.name.clone(),
+        channel: channel.into(),
+        revision: published.generation.cast_signed(),
+        snapshot: farm.blobs.put(&serde_json::to_vec(&snapshot)?)?,
+        packages: i64::try_from(snapshot.packages().len())?,
+        at_us: now_us(),
+    };
+    farm.store.add_revision(&revision, builds).await?;
+    tracing::info!(
+        target = target.name,
+        channel,
+        revision = revision.revision,
+        packages = revision.packages,
+        builds = builds.len(),
+        "published"
+    );
+    Ok(())
+}
+
+/// What the channel holds now, with these packages added build by build.
+async fn next_snapshot(
+    farm: &Farm,
+    target: &Target,
+    channel: &str,
+    packages: &[SignedPackage],
+) -> anyhow::Result<Snapshot> {
+    let mut snapshot = match farm.store.channel(&target.name, channel).await? {
+        Some(revision) => {
+            let bytes = farm.blobs.read_small(revision.snapshot, MAX_SNAPSHOT)?;
+            serde_json::from_slice(&bytes).context("the snapshot's blob is none")?
+        }
+        None => Snapshot::default(),
+    };
+    let mut by_build = BTreeMap::<BuildId, Vec<&SignedPackage>>::new();
+    for row in packages {
+        by_build.entry(row.package.build).or_default().push(row);
+    }
+    for (build, rows) in by_build {
+        let source = rows
+            .iter()
+            .find(|row| row.package.nevra.is_source())
+            .with_context(|| format!("build {build} has no source package"))?
+            .package
+            .nevra
+            .clone();
+        let added = rows
+            .iter()
+            .filter_map(|row| {
+                let digest = row.signature?.signed_digest;
+                let nevra = row.package.nevra.clone();
+                Some(SnapshotPackage { nevra, digest, source: source.clone() })
+            })
+            .collect::<Vec<_>>();
+        snapshot = snapshot.with_build(&added, KEEP_VERSIONS)?;
+    }
+    Ok(snapshot)
+}
+
+async fn published_packages(
+    farm: &Farm,
+    target: &Target,
+    snapshot: &Snapshot,
+) -> anyhow::Result<Vec<PublishedPackage>> {
+    let signed = farm.store.signed_packages(&target.name, &target.signing_key).await?;
+    let by_nevra: HashMap<&Nevra, &SignedPackage> =
+        signed.iter().map(|row| (&row.package.nevra, row)).collect();
+    snapshot
+        .packages()
+        .iter()
+        .map(|package| {
+            let row = by_nevra.get(&package.nevra).and_then(|row| row.signature);
+            let signature =
+                row.with_context(|| format!("{} has lost its signature", package.nevra))?;
+            Ok(PublishedPackage {
+                nevra: package.nevra.clone(),
+                digest: signature.signed_digest,
+                size: signature.signed_size,
+                repodata: signature.repodata,
+            })
+        })
+        .collect()
+}
+
+/// Has `repomd.xml` signed with the target's key.
+struct TargetSigner<'a> {
+    client: &'a SignerClient,
+    key: &'a str,
+    channel: &'a str,
+}
+
+impl SignRepomd for TargetSigner<'_> {
+    async fn sign(&self, target: &str, repomd: &[u8]) -> Result<String, SignError> {
+        let purpose = format!("repomd.xml of {target}/{}", self.channel);
+        let signature = self.client.sign_file(self.key, &purpose, repomd.to_vec()).await?;
+        Ok(String::from_utf8(signature.signature.to_vec())?)
+    }
+}

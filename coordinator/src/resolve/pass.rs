@@ -1,0 +1,272 @@
+//! Gives every task its lock: at once for SRPMs, in the order of the batch for builds, and round
+//! by round for what `%generate_buildrequires` finds.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use rpmfarm_core::order::{Mate, Solved, Turn, turns};
+use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, TaskId};
+
+use super::{Older, Requirements, ResolveError};
+use crate::clock::now_us;
+use crate::farm::Farm;
+use crate::retry;
+use crate::store::{Build, Srpm, Task};
+use crate::work::Crew;
+
+/// What solving said of tasks that wait, so that they are not solved again before something has
+/// changed.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<HashMap<TaskId, Remembered>>);
+
+#[derive(Debug, Clone)]
+struct Remembered {
+    /// The count of the target's packages that it was solved with.
+    packages: i64,
+    result: Result<Lock, Failure>,
+}
+
+/// One look at everything that lacks a lock.
+///
+/// # Errors
+/// Database errors.
+pub async fn pass(
+    farm: &Farm,
+    crew: &Crew<TaskId>,
+    memory: &Memory,
+    now_us: i64,
+) -> anyhow::Result<()> {
+    let mut batches = BTreeMap::<(i64, Arch), Vec<(Task, Build)>>::new();
+    let tasks = farm.store.tasks_to_lock(now_us).await?;
+    memory.forget_all_but(&tasks);
+    for task in tasks {
+        let build = farm.store.build(task.build).await?.context("a task has a build")?;
+        match task.kind {
+            TaskKind::Srpm => {
+                let farm = farm.clone();
+                crew.start(task.id, async move { lock_srpm(&farm, &task, &build).await });
+            }
+            TaskKind::Build => {
+                batches.entry((build.batch, task.arch)).or_default().push((task, build));
+            }
+        }
+    }
+    for ((batch, _), tasks) in batches {
+        lock_batch(farm, crew, memory, batch, tasks).await?;
+    }
+    for (task, round) in farm.store.rounds_to_lock(now_us).await? {
+        let farm = farm.clone();
+        crew.start(task.id, async move { lock_round(&farm, &task, round).await });
+    }
+    Ok(())
+}
+
+/// Asks the external repositories of every target that is built for news.
+pub async fn refresh(farm: &Farm) {
+    let names = farm.store.targets_built().await.unwrap_or_default();
+    for target in names.iter().filter_map(|name| farm.targets.get(name).ok()) {
+        for arch in &target.arches {
+            let now = SystemTime::now();
+            match farm.resolver.refresh(&target, *arch, Older::Refuse, now).await {
+                Ok(true) => {
+                    tracing::info!(target = target.name, %arch, "repositories have news");
+                    farm.bus.ring();
+                }
+                Ok(false) => {}
+                Err(errors) => {
+                    for error in errors {
+                        tracing::warn!(target = target.name, %arch, "no news: {error}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The SRPM is made in the base root, which needs nothing of any other build.
+async fn lock_srpm(farm: &Farm, task: &Task, build: &Build) -> anyhow::Result<()> {
+    match solve(farm, build, task.arch, Requirements::default()).await {
+        Ok(lock) => record(farm, task, build, 0, &lock).await,
+        Err(failure) => {
+            Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?)
+        }
+    }
+}
+
+/// Solves the tasks of a batch, and locks those whose turn it is.
+async fn lock_batch(
+    farm: &Farm,
+    crew: &Crew<TaskId>,
+    memory: &Memory,
+    batch: i64,
+    tasks: Vec<(Task, Build)>,
+) -> anyhow::Result<()> {
+    let mates = mates(farm, batch).await?;
+    if let Some(late) = mates.iter().find(|(_, srpm)| srpm.is_none()) {
+        for (task, _) in &tasks {
+            let reason = format!("waits for the SRPM of build {} ({})", late.0.id, late.0.package);
+            farm.waits.set(task.build, reason);
+        }
+        return Ok(());
+    }
+    let mut all = Vec::with_capacity(tasks.len());
+    let mut results = HashMap::new();
+    for (task, build) in &tasks {
+        let srpm = farm.store.srpm(task.build).await?.context("a build task has an SRPM")?;
+        let result = memory.solve(farm, task, build, &srpm).await?;
+        let root = result.as_ref().ok().map(|lock| lock.packages().cloned().collect());
+        all.push(Solved { build: task.build, requires: srpm.requires, root });
+        results.insert(task.build, result);
+    }
+    let mates: Vec<Mate> = mates
+        .iter()
+        .map(|(build, srpm)| Mate {
+            build: build.id(),
+            package: build.package.clone(),
+            predicts: srpm.as_ref().map(|srpm| srpm.predicts.clone()).unwrap_or_default(),
+        })
+        .collect();
+    let mut turns = turns(&all, &mates);
+    for (task, build) in tasks {
+        match (turns.remove(&task.build), results.remove(&task.build)) {
+            (Some(Turn::Go), Some(result)) => {
+                farm.waits.clear(task.build);
+                let farm = farm.clone();
+                crew.start(task.id, async move { conclude(&farm, &task, &build, result).await });
+            }
+            (Some(Turn::WaitFor(builds)), _) => {
+                farm.waits.set(task.build, waits_for(&builds, &mates));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The builds of a batch that are neither accepted nor ended, with their SRPMs.
+async fn mates(farm: &Farm, batch: i64) -> anyhow::Result<Vec<(Build, Option<Srpm>)>> {
+    let accepted = farm.store.builds_accepted().await?;
+    let mut mates = Vec::new();
+    for build in farm.store.open_mates(batch).await? {
+        if accepted.iter().all(|done| done.id != build.id) {
+            let srpm = farm.store.srpm(build.id()).await?;
+            mates.push((build, srpm));
+        }
+    }
+    Ok(mates)
+}
+
+fn waits_for(builds: &[BuildId], mates: &[Mate]) -> String {
+    let name = |id: &BuildId| {
+        let mate = mates.iter().find(|mate| mate.build == *id);
+        format!("{id} ({})", mate.map_or("?", |mate| mate.package.as_str()))
+    };
+    let names: Vec<String> = builds.iter().take(5).map(name).collect();
+    let more = builds.len().saturating_sub(names.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("waits for packages of build {}{more}", names.join(", "))
+}
+
+async fn conclude(
+    farm: &Farm,
+    task: &Task,
+    build: &Build,
+    result: Result<Lock, Failure>,
+) -> anyhow::Result<()> {
+    match result {
+        Ok(lock) => record(farm, task, build, 0, &lock).await,
+        Err(failure) => {
+            Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?)
+        }
+    }
+}
+
+/// Answers what a running attempt found, with a wider lock or with the end of the build.
+async fn lock_round(farm: &Farm, task: &Task, round: u32) -> anyhow::Result<()> {
+    let build = farm.store.build(task.build).await?.context("a task has a build")?;
+    let srpm = farm.store.srpm(task.build).await?.context("a build task has an SRPM")?;
+    let mut wanted = requirements(&srpm);
+    wanted.layers.extend(farm.store.dynamic_requires(task.id).await?);
+    match solve(farm, &build, task.arch, wanted).await {
+        Ok(lock) => record(farm, task, &build, round + 1, &lock).await?,
+        Err(failure) => retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?,
+    }
+    farm.fleet.poke_all();
+    Ok(())
+}
+
+fn requirements(srpm: &Srpm) -> Requirements {
+    Requirements { layers: vec![srpm.requires.clone()], conflicts: srpm.conflicts.clone() }
+}
+
+/// Fetches what a lock names and records it: from then on its task can be given to a worker.
+async fn record(
+    farm: &Farm,
+    task: &Task,
+    build: &Build,
+    round: u32,
+    lock: &Lock,
+) -> anyhow::Result<()> {
+    let target = farm.targets.get(&build.target)?;
+    if let Err(error) = farm.resolver.fetch(&target, lock, SystemTime::now()).await {
+        let failure = Failure::new(Fault::Farm, "resolve", error.to_string());
+        return Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?);
+    }
+    let digest = farm.blobs.put(&lock.to_bytes())?;
+    farm.store.add_lock(task.id, round, digest, now_us()).await?;
+    farm.waits.clear(task.build);
+    Ok(())
+}
+
+async fn solve(
+    farm: &Farm,
+    build: &Build,
+    arch: Arch,
+    wanted: Requirements,
+) -> Result<Lock, Failure> {
+    let target = farm
+        .targets
+        .get(&build.target)
+        .map_err(|error| Failure::new(Fault::Farm, "resolve", error.to_string()))?;
+    let solved = farm.resolver.resolve(&target, arch, &farm.store, wanted, SystemTime::now()).await;
+    solved.map_err(|error| failure(&error))
+}
+
+fn failure(error: &ResolveError) -> Failure {
+    let excerpt = error.details().iter().take(10).cloned().collect();
+    Failure::new(error.fault(), "resolve", error.to_string()).with_excerpt(excerpt)
+}
+
+impl Memory {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Remembered>> {
+        self.0.lock().expect("no one panics while holding it")
+    }
+
+    fn forget_all_but(&self, tasks: &[Task]) {
+        self.lock().retain(|id, _| tasks.iter().any(|task| task.id == *id));
+    }
+
+    /// Solves a task, or remembers what solving it said while its target had the same packages.
+    async fn solve(
+        &self,
+        farm: &Farm,
+        task: &Task,
+        build: &Build,
+        srpm: &Srpm,
+    ) -> anyhow::Result<Result<Lock, Failure>> {
+        let packages = farm.store.package_count(&build.target).await?;
+        let known = self.lock().get(&task.id).filter(|known| known.packages == packages).cloned();
+        if let Some(known) = known {
+            return Ok(known.result);
+        }
+        let result = solve(farm, build, task.arch, requirements(srpm)).await;
+        // What the farm could not do says nothing of the package, and may pass.
+        if !matches!(&result, Err(failure) if failure.fault == Fault::Farm) {
+            self.lock().insert(task.id, Remembered { packages, result: result.clone() });
+        }
+        Ok(result)
+    }
+}

@@ -1,0 +1,52 @@
+//! When something that failed is tried again: `core`'s rule over the failures of the store.
+
+use rpmfarm_core::status::{Next, after_failure};
+use rpmfarm_core::{BuildId, Failure, TaskId};
+
+use crate::farm::Farm;
+use crate::store;
+
+/// The time of the next try, in microseconds since 1970; `None` when there is none. `task` is
+/// what failed, or `None` when it failed before there was a task.
+///
+/// # Errors
+/// Database errors.
+pub async fn at(
+    farm: &Farm,
+    build: BuildId,
+    task: Option<TaskId>,
+    failure: &Failure,
+    now_us: i64,
+) -> store::Result<Option<i64>> {
+    let since = farm.store.retried_us(build).await?;
+    let failures = farm.store.failures(build, since).await?;
+    let before = failures.iter().filter(|row| row.task == task).count();
+    Ok(match after_failure(failure, u32::try_from(before).unwrap_or(u32::MAX)) {
+        Next::TryAfter(pause_us) => Some(now_us + pause_us),
+        Next::GiveUp => None,
+    })
+}
+
+/// Records a failure of a stage, to be tried again or for good.
+///
+/// # Errors
+/// Database errors.
+pub async fn record(
+    farm: &Farm,
+    build: BuildId,
+    task: Option<TaskId>,
+    failure: &Failure,
+    now_us: i64,
+) -> store::Result<()> {
+    let retry_us = at(farm, build, task, failure, now_us).await?;
+    tracing::info!(
+        build = build.0,
+        fault = failure.fault.as_str(),
+        stage = failure.stage,
+        again = retry_us.is_some(),
+        "stage failed: {}",
+        failure.message
+    );
+    farm.store.add_failure(build, task, failure, retry_us, now_us).await?;
+    Ok(())
+}

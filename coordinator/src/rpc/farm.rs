@@ -1,0 +1,397 @@
+//! What people and scripts call.
+
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use futures_util::Stream;
+use rpmfarm_core::lock::Lock;
+use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{Arch, BuildId, name};
+use rpmfarm_proto::v1;
+use rpmfarm_proto::v1::farm_server::Farm as FarmApi;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{auth, internal, view};
+use crate::clock::now_us;
+use crate::dispatch::pass::busy;
+use crate::farm::Farm;
+use crate::store::{Build, BuildFilter, NewBuild, Task};
+use crate::targets::{Loaded, TargetError};
+use crate::{doctor, rpc};
+
+/// The service.
+#[derive(Clone)]
+pub struct FarmService(pub Farm);
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Packages of one request at most.
+const MAX_PACKAGES: usize = 20_000;
+
+/// Locks are read into memory; none is larger, in bytes.
+const MAX_LOCK: u64 = 64 << 20;
+
+impl From<TargetError> for Status {
+    fn from(error: TargetError) -> Self {
+        match error {
+            TargetError::Unknown { .. } => Self::not_found(error.to_string()),
+            TargetError::Bad { .. } => Self::failed_precondition(error.to_string()),
+        }
+    }
+}
+
+impl FarmService {
+    async fn find(&self, id: i64) -> Result<Build, Status> {
+        self.0
+            .store
+            .build(BuildId(id))
+            .await?
+            .ok_or_else(|| Status::not_found(format!("no build {id}")))
+    }
+
+    async fn show(&self, id: i64) -> Result<v1::Build, Status> {
+        Ok(view::build(&self.0, &self.find(id).await?).await?)
+    }
+
+    /// The task of a build of a kind and architecture; empty words take the first, the newest
+    /// kind before.
+    async fn pick_task(&self, build: i64, kind: &str, arch: &str) -> Result<Task, Status> {
+        let kind: Option<TaskKind> = optional(kind)?;
+        let arch: Option<Arch> = optional(arch)?;
+        self.find(build).await?;
+        let tasks = self.0.store.tasks(BuildId(build)).await?;
+        let fits = |task: &&Task| {
+            kind.is_none_or(|kind| task.kind == kind) && arch.is_none_or(|arch| task.arch == arch)
+        };
+        tasks
+            .iter()
+            .filter(fits)
+            .max_by_key(|task| (task.kind == TaskKind::Build, std::cmp::Reverse(task.id)))
+            .cloned()
+            .ok_or_else(|| Status::not_found(format!("build {build} has no such task yet")))
+    }
+}
+
+fn optional<T: std::str::FromStr<Err: ToString>>(text: &str) -> Result<Option<T>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error: T::Err| Status::invalid_argument(error.to_string()))
+}
+
+fn shown_target(name: &str, loaded: &Loaded) -> v1::Target {
+    match loaded {
+        Ok(target) => v1::Target {
+            name: name.into(),
+            description: target.description.clone(),
+            arches: target.arches.iter().map(ToString::to_string).collect(),
+            channels: target.channels.clone(),
+            dist: target.dist.clone(),
+            definition: serde_json::to_string(&**target).unwrap_or_default(),
+            problems: Vec::new(),
+        },
+        Err(problem) => {
+            v1::Target { name: name.into(), problems: vec![problem.clone()], ..Default::default() }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl FarmApi for FarmService {
+    async fn get_info(&self, _: Request<v1::GetInfoRequest>) -> Result<Response<v1::Info>, Status> {
+        let database = match self.0.store.dialect() {
+            crate::store::Dialect::Sqlite => "sqlite",
+            crate::store::Dialect::Postgres => "postgres",
+        };
+        Ok(Response::new(v1::Info {
+            version: env!("CARGO_PKG_VERSION").into(),
+            now_us: now_us(),
+            database: database.into(),
+            checks: doctor::checks(&self.0).await,
+        }))
+    }
+
+    async fn list_targets(
+        &self,
+        _: Request<v1::ListTargetsRequest>,
+    ) -> Result<Response<v1::ListTargetsReply>, Status> {
+        let all = self.0.targets.all();
+        let targets = all.iter().map(|(name, loaded)| shown_target(name, loaded)).collect();
+        Ok(Response::new(v1::ListTargetsReply { targets }))
+    }
+
+    async fn get_target(
+        &self,
+        request: Request<v1::GetTargetRequest>,
+    ) -> Result<Response<v1::Target>, Status> {
+        let name = request.into_inner().name;
+        let all = self.0.targets.all();
+        match all.get(&name) {
+            Some(loaded) => Ok(Response::new(shown_target(&name, loaded))),
+            None => Err(self.0.targets.get(&name).expect_err("it was not there").into()),
+        }
+    }
+
+    async fn start_builds(
+        &self,
+        request: Request<v1::StartBuildsRequest>,
+    ) -> Result<Response<v1::StartBuildsReply>, Status> {
+        auth::check(&self.0.token, &request)?;
+        let request = request.into_inner();
+        self.0.targets.get(&request.target)?;
+        if request.packages.is_empty() || request.packages.len() > MAX_PACKAGES {
+            return Err(Status::invalid_argument(format!(
+                "{} packages (at least 1, at most {MAX_PACKAGES})",
+                request.packages.len()
+            )));
+        }
+        let mut builds = Vec::with_capacity(request.packages.len());
+        for v1::PackageRef { package, git_ref } in request.packages {
+            let bad = |error: name::NameError| Status::invalid_argument(error.to_string());
+            name::check_package(&package).map_err(bad)?;
+            if !git_ref.is_empty() {
+                name::check_git_ref(&git_ref).map_err(bad)?;
+            }
+            if builds.iter().any(|build: &NewBuild| build.package == package) {
+                return Err(Status::invalid_argument(format!("package {package} is named twice")));
+            }
+            builds.push(NewBuild { target: request.target.clone(), package, git_ref });
+        }
+        let submitter = name::shown(&request.submitter);
+        let key = name::shown(&request.idempotency_key);
+        let started = self.0.store.start_builds(&builds, &submitter, &key, now_us()).await?;
+        let mut reply = v1::StartBuildsReply::default();
+        for id in started.ids {
+            reply.builds.push(self.show(id.0).await?);
+        }
+        Ok(Response::new(reply))
+    }
+
+    async fn list_builds(
+        &self,
+        request: Request<v1::ListBuildsRequest>,
+    ) -> Result<Response<v1::ListBuildsReply>, Status> {
+        let request = request.into_inner();
+        let wanted = if request.limit == 0 { 50 } else { request.limit.min(1000) } as usize;
+        let mut filter = BuildFilter {
+            target: request.target,
+            package: request.package,
+            before: request.before,
+            limit: 200,
+        };
+        let mut reply = v1::ListBuildsReply::default();
+        // The state is derived, so it is filtered here, page by page.
+        loop {
+            let page = self.0.store.builds(&filter).await?;
+            let Some(last) = page.last() else { break };
+            filter.before = last.id;
+            for build in &page {
+                let shown = view::build(&self.0, build).await?;
+                if view::matches_filter(&request.state, &shown) {
+                    reply.builds.push(shown);
+                }
+                if reply.builds.len() == wanted {
+                    return Ok(Response::new(reply));
+                }
+            }
+        }
+        Ok(Response::new(reply))
+    }
+
+    async fn get_build(
+        &self,
+        request: Request<v1::GetBuildRequest>,
+    ) -> Result<Response<v1::Build>, Status> {
+        Ok(Response::new(self.show(request.into_inner().id).await?))
+    }
+
+    type WatchBuildsStream = Answers<v1::Build>;
+
+    async fn watch_builds(
+        &self,
+        request: Request<v1::WatchBuildsRequest>,
+    ) -> Result<Response<Self::WatchBuildsStream>, Status> {
+        let ids = request.into_inner().ids;
+        let mut builds = Vec::with_capacity(ids.len());
+        for id in ids {
+            builds.push((self.find(id).await?, None));
+        }
+        let (sender, receiver) = mpsc::channel(4);
+        let farm = self.0.clone();
+        tokio::spawn(async move {
+            if let Err(status) = watch(&farm, builds, &sender).await {
+                let _ = sender.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    type ReadLogStream = Answers<v1::LogData>;
+
+    async fn read_log(
+        &self,
+        request: Request<v1::ReadLogRequest>,
+    ) -> Result<Response<Self::ReadLogStream>, Status> {
+        let request = request.into_inner();
+        let log = request.log.parse().map_err(Status::invalid_argument)?;
+        let task = self.pick_task(request.build, &request.kind, &request.arch).await?;
+        let (sender, receiver) = mpsc::channel(2);
+        let reader =
+            rpc::logs::Reader { farm: self.0.clone(), task: task.id, log, follow: request.follow };
+        tokio::spawn(async move {
+            if let Err(status) = reader.send(request.offset, &sender).await {
+                let _ = sender.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn cancel_build(
+        &self,
+        request: Request<v1::CancelBuildRequest>,
+    ) -> Result<Response<v1::Build>, Status> {
+        auth::check(&self.0.token, &request)?;
+        let id = request.into_inner().id;
+        self.find(id).await?;
+        let cancelled = self.0.store.cancel_build(BuildId(id), now_us()).await?;
+        self.0.fleet.poke_all();
+        let build = self.show(id).await?;
+        if !cancelled && build.state != "cancelled" {
+            return Err(Status::failed_precondition(format!(
+                "build {id} has ended: it is {}",
+                build.state
+            )));
+        }
+        Ok(Response::new(build))
+    }
+
+    async fn retry_build(
+        &self,
+        request: Request<v1::RetryBuildRequest>,
+    ) -> Result<Response<v1::Build>, Status> {
+        auth::check(&self.0.token, &request)?;
+        let id = request.into_inner().id;
+        self.find(id).await?;
+        if !self.0.store.retry_build(BuildId(id), now_us()).await? {
+            let state = self.show(id).await?.state;
+            return Err(Status::failed_precondition(format!(
+                "build {id} is {state}; only what failed or was cancelled is tried again"
+            )));
+        }
+        Ok(Response::new(self.show(id).await?))
+    }
+
+    async fn get_lock(
+        &self,
+        request: Request<v1::GetLockRequest>,
+    ) -> Result<Response<v1::LockReply>, Status> {
+        let request = request.into_inner();
+        let task = self.pick_task(request.build, &request.kind, &request.arch).await?;
+        let row =
+            self.0.store.lock(task.id).await?.ok_or_else(|| {
+                Status::not_found(format!("build {} has no lock yet", request.build))
+            })?;
+        let bytes = self.0.blobs.read_small(row.digest, MAX_LOCK)?;
+        let lock = Lock::from_bytes(&bytes).map_err(internal)?;
+        let lock = serde_json::to_vec_pretty(&lock).map_err(internal)?;
+        Ok(Response::new(v1::LockReply { digest: row.digest.hex(), lock: lock.into() }))
+    }
+
+    async fn list_channels(
+        &self,
+        request: Request<v1::ListChannelsRequest>,
+    ) -> Result<Response<v1::ListChannelsReply>, Status> {
+        let wanted = request.into_inner().target;
+        if !wanted.is_empty() {
+            self.0.targets.get(&wanted)?;
+        }
+        let base = &self.0.base_url;
+        let channels = self
+            .0
+            .store
+            .channels()
+            .await?
+            .into_iter()
+            .filter(|row| wanted.is_empty() || row.target == wanted)
+            .map(|row| v1::Channel {
+                repo_url: format!("{base}/repo/{0}/{0}-{1}.repo", row.target, row.channel),
+                key_url: format!("{base}/repo/{0}/RPM-GPG-KEY-{0}", row.target),
+                revision: row.revision,
+                packages: u32::try_from(row.packages).unwrap_or(u32::MAX),
+                published_us: row.at_us,
+                target: row.target,
+                name: row.channel,
+            })
+            .collect();
+        Ok(Response::new(v1::ListChannelsReply { channels }))
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersReply>, Status> {
+        let busy = busy(&self.0).await.map_err(internal)?;
+        let mut running = std::collections::BTreeMap::<String, Vec<String>>::new();
+        for attempt in self.0.store.live_attempts(None).await? {
+            let package = self.find(attempt.build).await?.package;
+            let line = format!("{}/{} {package}", attempt.build, attempt.task);
+            running.entry(attempt.worker).or_default().push(line);
+        }
+        let workers = self.0.fleet.workers(Instant::now()).into_iter();
+        let workers = workers
+            .map(|(name, worker)| v1::Worker {
+                version: worker.state.version,
+                arches: worker.state.arches.iter().map(ToString::to_string).collect(),
+                liveness: worker.liveness.as_str().into(),
+                slots: worker.state.slots,
+                busy: busy.get(&name).copied().unwrap_or(0),
+                cpus: worker.state.cpus,
+                memory_mib: worker.state.memory_mib,
+                disk_free_mib: worker.state.disk_free_mib,
+                draining: worker.state.draining,
+                heard_us: worker.heard_us,
+                running: running.remove(&name).unwrap_or_default(),
+                name,
+            })
+            .collect();
+        Ok(Response::new(v1::ListWorkersReply { workers }))
+    }
+}
+
+/// Sends builds whenever they change, until all have ended.
+async fn watch(
+    farm: &Farm,
+    mut builds: Vec<(Build, Option<v1::Build>)>,
+    answers: &mpsc::Sender<Result<v1::Build, Status>>,
+) -> Result<(), Status> {
+    let (mut facts, mut progress) = (farm.bus.listen(), farm.progress.listen());
+    loop {
+        let mut all_ended = true;
+        for (build, last) in &mut builds {
+            let ended = |shown: &v1::Build| shown.ended_us != 0;
+            if last.as_ref().is_some_and(ended) {
+                continue;
+            }
+            let shown = view::build(farm, build).await?;
+            all_ended &= ended(&shown);
+            if last.as_ref() != Some(&shown) {
+                if answers.send(Ok(shown.clone())).await.is_err() {
+                    return Ok(());
+                }
+                *last = Some(shown);
+            }
+        }
+        if all_ended {
+            return Ok(());
+        }
+        tokio::select! {
+            () = facts.rung() => {}
+            () = progress.rung() => {}
+            // Reasons to wait change without a bell.
+            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+            () = answers.closed() => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Builds as the API shows them, put together from facts.
+
+use std::collections::HashMap;
+
+use rpmfarm_core::status::{BuildFacts, BuildState, TaskFacts, derive};
+use rpmfarm_core::task::{Outcome, Phase, TaskKind};
+use rpmfarm_core::{AttemptId, BuildId, Failure};
+use rpmfarm_proto::v1;
+
+use crate::farm::Farm;
+use crate::store::{Attempt, AttemptEnd, Build, FailureRow, SignedPackage, StoreError, Task};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// One build with everything that is known of it.
+///
+/// # Errors
+/// Database errors.
+pub async fn build(farm: &Farm, build: &Build) -> Result<v1::Build> {
+    let facts = Facts::load(farm, build).await?;
+    Ok(facts.show())
+}
+
+/// What the store says of a build.
+struct Facts<'a> {
+    build: &'a Build,
+    import: Option<crate::store::Import>,
+    srpm: Option<crate::store::Srpm>,
+    tasks: Vec<TaskView>,
+    packages: Vec<SignedPackage>,
+    publication: Option<crate::store::Publication>,
+    failures: Vec<FailureRow>,
+    cancelled_us: i64,
+    retried_us: i64,
+    open: bool,
+    waits: String,
+}
+
+struct TaskView {
+    task: Task,
+    lock: Option<crate::store::LockRow>,
+    attempts: Vec<(Attempt, Option<AttemptEnd>)>,
+    acceptance: Option<(AttemptId, u64, i64)>,
+    phase: Option<Phase>,
+}
+
+impl TaskView {
+    fn facts(&self) -> TaskFacts {
+        let last = self.attempts.last();
+        TaskFacts {
+            locked: self.lock.is_some(),
+            running: last.is_some_and(|(_, end)| end.is_none()),
+            reported: last.is_some_and(|(_, end)| {
+                end.as_ref().is_some_and(|end| matches!(end.outcome, Some(Outcome::Succeeded(_))))
+            }),
+            accepted: self.acceptance.is_some(),
+        }
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        match &self.attempts.last()?.1.as_ref()?.outcome {
+            Some(Outcome::Failed(failure)) => Some(failure),
+            _ => None,
+        }
+    }
+
+    fn show(&self, open: bool) -> v1::Task {
+        let facts = self.facts();
+        let state = if facts.accepted {
+            "succeeded"
+        } else if facts.running {
+            "running"
+        } else if !open {
+            if self.failure().is_some() { "failed" } else { "cancelled" }
+        } else if facts.reported {
+            "accepting"
+        } else if facts.locked {
+            "queued"
+        } else {
+            "waiting"
+        };
+        let last = self.attempts.last();
+        let ended_us = last.and_then(|(_, end)| end.as_ref()).map_or(0, |end| end.at_us);
+        v1::Task {
+            id: self.task.id.0,
+            kind: self.task.kind.to_string(),
+            arch: self.task.arch.to_string(),
+            state: state.into(),
+            phase: self.phase.filter(|_| facts.running).map_or_else(String::new, |p| p.to_string()),
+            worker: last.map_or_else(String::new, |(attempt, _)| attempt.worker.clone()),
+            started_us: last.map_or(0, |(attempt, _)| attempt.started_us),
+            ended_us,
+            attempts: u32::try_from(self.attempts.len()).unwrap_or(u32::MAX),
+            failure: self.failure().filter(|_| !facts.accepted).map(Into::into),
+            rpmbuild_ms: self.acceptance.map_or(0, |(_, ms, _)| ms),
+            lock: self.lock.map_or_else(String::new, |lock| lock.digest.hex()),
+        }
+    }
+}
+
+impl<'a> Facts<'a> {
+    async fn load(farm: &Farm, build: &'a Build) -> Result<Self> {
+        let id = build.id();
+        let phases = farm.fleet.phases();
+        let mut tasks = Vec::new();
+        for task in farm.store.tasks(id).await? {
+            tasks.push(task_view(farm, task, &phases).await?);
+        }
+        let key = farm.targets.get(&build.target).map(|target| target.signing_key.clone());
+        let retried_us = farm.store.retried_us(id).await?;
+        Ok(Self {
+            build,
+            import: farm.store.import(id).await?,
+            srpm: farm.store.srpm(id).await?,
+            tasks,
+            packages: farm.store.packages_of(id, &key.unwrap_or_default()).await?,
+            publication: farm.store.publication(id).await?,
+            failures: farm.store.failures(id, retried_us).await?,
+            cancelled_us: farm.store.cancelled_us(id).await?,
+            retried_us,
+            open: farm.store.is_open(id).await?,
+            waits: farm.waits.reason(id),
+        })
+    }
+
+    fn state(&self) -> BuildState {
+        let facts: Vec<TaskFacts> = self
+            .tasks
+            .iter()
+            .filter(|view| view.task.kind == TaskKind::Build)
+            .map(TaskView::facts)
+            .collect();
+        derive(&BuildFacts {
+            cancelled: self.cancelled_us > self.retried_us,
+            failed: self.final_failure().is_some(),
+            imported: self.import.is_some(),
+            srpm: self.srpm.is_some(),
+            tasks: &facts,
+            signed: self.packages.iter().all(|package| package.signature.is_some()),
+            published: self.publication.is_some(),
+        })
+    }
+
+    fn final_failure(&self) -> Option<&FailureRow> {
+        self.failures.iter().rev().find(|row| row.retry_us.is_none() && !self.open)
+    }
+
+    fn ended_us(&self, state: BuildState) -> i64 {
+        match state {
+            BuildState::Published => self.publication.as_ref().map_or(0, |row| row.at_us),
+            BuildState::Failed => self.final_failure().map_or(0, |row| row.at_us),
+            BuildState::Cancelled => self.cancelled_us,
+            _ => 0,
+        }
+    }
+
+    /// Why it waits, or why it failed.
+    fn reason(&self, state: BuildState) -> String {
+        if state == BuildState::Published || state == BuildState::Cancelled {
+            return String::new();
+        }
+        match self.failures.last() {
+            Some(row) if row.retry_us.is_some() && self.open => {
+                format!("will be tried again after: {}", row.failure)
+            }
+            Some(row) if !self.open => row.failure.to_string(),
+            _ => self.waits.clone(),
+        }
+    }
+
+    fn milestones(&self) -> Vec<v1::Milestone> {
+        let mut all = Vec::new();
+        let mut add = |stage: &str, at_us: Option<i64>| {
+            if let Some(at_us) = at_us {
+                all.push(v1::Milestone { stage: stage.into(), at_us });
+            }
+        };
+        let accepted = |kind: TaskKind| {
+            let mut of_kind =
+                self.tasks.iter().filter(move |view| view.task.kind == kind).peekable();
+            of_kind.peek()?;
+            of_kind
+                .map(|view| view.acceptance.map(|(_, _, at_us)| at_us))
+                .collect::<Option<Vec<_>>>()?
+                .into_iter()
+                .max()
+        };
+        let builds = || self.tasks.iter().filter(|view| view.task.kind == TaskKind::Build);
+        add("import", self.import.as_ref().map(|import| import.at_us));
+        add("srpm", accepted(TaskKind::Srpm));
+        add("resolve", builds().filter_map(|view| view.lock.map(|lock| lock.at_us)).max());
+        add("dispatch", builds().filter_map(|view| Some(view.attempts.last()?.0.started_us)).max());
+        add("build", accepted(TaskKind::Build).and(builds().filter_map(TaskView::ended_us).max()));
+        add("accept", accepted(TaskKind::Build));
+        add("publish", self.publication.as_ref().map(|row| row.at_us));
+        all
+    }
+
+    fn show(&self) -> v1::Build {
+        let state = self.state();
+        let failure = match state {
+            BuildState::Failed => self.final_failure().map(|row| (&row.failure).into()),
+            _ => None,
+        };
+        v1::Build {
+            id: self.build.id,
+            target: self.build.target.clone(),
+            package: self.build.package.clone(),
+            git_ref: self.build.git_ref.clone(),
+            batch: self.build.batch,
+            submitter: self.build.submitter.clone(),
+            created_us: self.build.created_us,
+            state: state.to_string(),
+            ended_us: self.ended_us(state),
+            reason: self.reason(state),
+            failure,
+            commit: self.import.as_ref().map_or_else(String::new, |row| row.commit.clone()),
+            srpm: self.srpm.as_ref().map_or_else(String::new, |row| row.nevra.to_string()),
+            tasks: self.tasks.iter().map(|view| view.show(self.open)).collect(),
+            artifacts: self.packages.iter().map(artifact).collect(),
+            channel: self.publication.as_ref().map_or_else(String::new, |row| row.channel.clone()),
+            revision: self.publication.as_ref().map_or(0, |row| row.revision),
+            milestones: self.milestones(),
+        }
+    }
+}
+
+impl TaskView {
+    fn ended_us(&self) -> Option<i64> {
+        Some(self.attempts.last()?.1.as_ref()?.at_us)
+    }
+}
+
+async fn task_view(
+    farm: &Farm,
+    task: Task,
+    phases: &HashMap<AttemptId, Phase>,
+) -> Result<TaskView> {
+    let attempts = farm.store.attempts(task.id).await?;
+    let phase =
+        attempts.last().and_then(|(attempt, _)| phases.get(&AttemptId(attempt.id)).copied());
+    Ok(TaskView {
+        lock: farm.store.lock(task.id).await?,
+        acceptance: farm.store.acceptance(task.id).await?,
+        attempts,
+        phase,
+        task,
+    })
+}
+
+fn artifact(row: &SignedPackage) -> v1::Artifact {
+    v1::Artifact {
+        nevra: row.package.nevra.to_string(),
+        digest: row.package.digest.hex(),
+        size: row.package.size,
+        signed_digest: row
+            .signature
+            .map_or_else(String::new, |signature| signature.signed_digest.hex()),
+    }
+}
+
+/// The state of a build in the words of a filter: running, published, failed, cancelled.
+#[must_use]
+pub fn matches_filter(filter: &str, shown: &v1::Build) -> bool {
+    let ended = ["published", "failed", "cancelled"].contains(&shown.state.as_str());
+    filter.is_empty() || shown.state == filter || (filter == "running" && !ended)
+}
+
+/// The number of a build, typed.
+#[must_use]
+pub const fn id(shown: &v1::Build) -> BuildId {
+    BuildId(shown.id)
+}
