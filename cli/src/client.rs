@@ -1,0 +1,242 @@
+//! The connection to the coordinator: one method per call, with its failures explained.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use rpmfarm_proto::AUTHORIZATION;
+use rpmfarm_proto::v1::farm_client::FarmClient;
+use rpmfarm_proto::v1::{self, Build};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::config::Settings;
+use crate::exit::{Error, reason};
+use crate::token::TokenSource;
+
+/// How long a connection may take to come up.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a call may take to be answered; a stream, to begin.
+const ANSWER: Duration = Duration::from_secs(30);
+/// A connection that is silent for so long is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Locks and long lists are larger than the 4 MiB that tonic allows by default.
+const LARGEST_MESSAGE: usize = 64 * 1024 * 1024;
+/// Pauses before a request for builds is sent again, when its answer got lost.
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
+
+/// A connection to one coordinator.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    farm: FarmClient<Channel>,
+    server: String,
+    token: TokenSource,
+}
+
+impl Client {
+    /// Connects to the coordinator of the settings.
+    ///
+    /// # Errors
+    /// When the address is none, or nobody answers there.
+    pub(crate) async fn connect(settings: &Settings) -> Result<Self, Error> {
+        let server = &settings.server;
+        let channel = endpoint(server)?
+            .connect()
+            .await
+            .map_err(|error| unreachable(server, &deepest_reason(&error)))?;
+        let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
+        Ok(Self { farm, server: server.clone(), token: settings.token.clone() })
+    }
+
+    /// Version, clock and health of the coordinator.
+    pub(crate) async fn info(&mut self) -> Result<v1::Info, Error> {
+        let reply = self.farm.get_info(v1::GetInfoRequest {}).await;
+        self.explained(reply)
+    }
+
+    /// All targets.
+    pub(crate) async fn targets(&mut self) -> Result<Vec<v1::Target>, Error> {
+        let reply = self.farm.list_targets(v1::ListTargetsRequest {}).await;
+        Ok(self.explained(reply)?.targets)
+    }
+
+    /// One target.
+    pub(crate) async fn target(&mut self, name: &str) -> Result<v1::Target, Error> {
+        let reply = self.farm.get_target(v1::GetTargetRequest { name: name.into() }).await;
+        self.explained(reply)
+    }
+
+    /// Asks for builds. When the connection breaks before the answer is there, it asks again: the
+    /// request's key keeps that from making the builds twice.
+    pub(crate) async fn start_builds(
+        &mut self,
+        request: &v1::StartBuildsRequest,
+    ) -> Result<Vec<Build>, Error> {
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let authorized = self.authorized(request.clone())?;
+            let reply = self.farm.start_builds(authorized).await;
+            match (self.explained(reply), pauses.next()) {
+                (Err(Error::Unreachable(_)), Some(pause)) => tokio::time::sleep(pause).await,
+                (result, _) => return Ok(result?.builds),
+            }
+        }
+    }
+
+    /// Builds, newest first.
+    pub(crate) async fn builds(
+        &mut self,
+        request: v1::ListBuildsRequest,
+    ) -> Result<Vec<Build>, Error> {
+        let reply = self.farm.list_builds(request).await;
+        Ok(self.explained(reply)?.builds)
+    }
+
+    /// One build.
+    pub(crate) async fn build(&mut self, id: i64) -> Result<Build, Error> {
+        let reply = self.farm.get_build(v1::GetBuildRequest { id }).await;
+        self.explained(reply)
+    }
+
+    /// Each build at once, and again whenever it changes.
+    pub(crate) async fn watch(&mut self, ids: &[i64]) -> Result<Streaming<Build>, Error> {
+        let reply = self.farm.watch_builds(v1::WatchBuildsRequest { ids: ids.into() }).await;
+        self.explained(reply)
+    }
+
+    /// A log, in pieces.
+    pub(crate) async fn log(
+        &mut self,
+        request: v1::ReadLogRequest,
+    ) -> Result<Streaming<v1::LogData>, Error> {
+        let reply = self.farm.read_log(request).await;
+        self.explained(reply)
+    }
+
+    /// Cancels a build.
+    pub(crate) async fn cancel(&mut self, id: i64) -> Result<Build, Error> {
+        let request = self.authorized(v1::CancelBuildRequest { id })?;
+        let reply = self.farm.cancel_build(request).await;
+        self.explained(reply)
+    }
+
+    /// Tries again what failed in a build.
+    pub(crate) async fn retry(&mut self, id: i64) -> Result<Build, Error> {
+        let request = self.authorized(v1::RetryBuildRequest { id })?;
+        let reply = self.farm.retry_build(request).await;
+        self.explained(reply)
+    }
+
+    /// The lock of a task.
+    pub(crate) async fn lock(
+        &mut self,
+        request: v1::GetLockRequest,
+    ) -> Result<v1::LockReply, Error> {
+        let reply = self.farm.get_lock(request).await;
+        self.explained(reply)
+    }
+
+    /// Channels; an empty target stands for all.
+    pub(crate) async fn channels(&mut self, target: &str) -> Result<Vec<v1::Channel>, Error> {
+        let request = v1::ListChannelsRequest { target: target.into() };
+        let reply = self.farm.list_channels(request).await;
+        Ok(self.explained(reply)?.channels)
+    }
+
+    /// All workers.
+    pub(crate) async fn workers(&mut self) -> Result<Vec<v1::Worker>, Error> {
+        let reply = self.farm.list_workers(v1::ListWorkersRequest {}).await;
+        Ok(self.explained(reply)?.workers)
+    }
+
+    /// A request that carries the token.
+    fn authorized<T>(&self, message: T) -> Result<Request<T>, Error> {
+        let token = self.token.read(&self.server)?;
+        let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.secret)
+            .parse()
+            .map_err(|_| Error::Token(format!("{} holds no token", token.origin)))?;
+        value.set_sensitive(true);
+        let mut request = Request::new(message);
+        request.metadata_mut().insert(AUTHORIZATION, value);
+        Ok(request)
+    }
+
+    fn explained<T>(&self, reply: Result<Response<T>, Status>) -> Result<T, Error> {
+        reply.map(Response::into_inner).map_err(|status| self.explain(&status))
+    }
+
+    /// What an answer that is none means for the caller.
+    pub(crate) fn explain(&self, status: &Status) -> Error {
+        let message = status.message().to_owned();
+        if status.source().is_some() {
+            return unreachable(&self.server, &deepest_reason(status));
+        }
+        match status.code() {
+            Code::NotFound => Error::NotFound(message),
+            Code::Unavailable | Code::DeadlineExceeded => unreachable(&self.server, &message),
+            Code::Unauthenticated | Code::PermissionDenied => Error::Token(self.refused(&message)),
+            Code::InvalidArgument
+            | Code::FailedPrecondition
+            | Code::AlreadyExists
+            | Code::OutOfRange => Error::Usage(message),
+            Code::Unimplemented => Error::Farm(format!(
+                "the coordinator at {} does not know this call; is it older than this command? (rpmfarm version)",
+                self.server
+            )),
+            code => Error::Farm(format!(
+                "the coordinator at {} failed: {message} ({code:?})",
+                self.server
+            )),
+        }
+    }
+
+    fn refused(&self, message: &str) -> String {
+        let origin = self.token.read(&self.server).map(|token| token.origin);
+        format!(
+            "the coordinator at {} refused the token from {}: {message}; name the right one with --token-file or RPMFARM_TOKEN",
+            self.server,
+            origin.unwrap_or_else(|_| "nowhere".into()),
+        )
+    }
+}
+
+fn endpoint(server: &str) -> Result<Endpoint, Error> {
+    let bad = || {
+        Error::Usage(format!(
+            "`{server}` is not the address of a coordinator (expected http://HOST:PORT or https://HOST:PORT)"
+        ))
+    };
+    if !server.starts_with("http://") && !server.starts_with("https://") {
+        return Err(bad());
+    }
+    let endpoint = Endpoint::from_shared(server.to_owned())
+        .map_err(|_| bad())?
+        .connect_timeout(CONNECT)
+        .timeout(ANSWER)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .tcp_nodelay(true)
+        .user_agent(concat!("rpmfarm/", env!("CARGO_PKG_VERSION")))
+        .map_err(|_| bad())?;
+    if server.starts_with("http://") {
+        return Ok(endpoint);
+    }
+    endpoint.tls_config(ClientTlsConfig::new().with_enabled_roots()).map_err(|error| {
+        Error::Usage(format!("cannot speak TLS with {server}: {}", deepest_reason(&error)))
+    })
+}
+
+fn unreachable(server: &str, why: &str) -> Error {
+    Error::Unreachable(format!(
+        "cannot reach the coordinator at {server}: {why}; is it running? (rpmfarm-coordinator --help)"
+    ))
+}
+
+/// The last reason in a chain of errors: the operating system's own, where there is one.
+fn deepest_reason(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    reason(deepest)
+}

@@ -1,0 +1,117 @@
+//! `rpmfarm list`: builds, newest first.
+
+use clap::{Args, ValueEnum};
+use rpmfarm_proto::v1::{Build, ListBuildsRequest};
+
+use super::Session;
+use crate::client::Client;
+use crate::document::Builds;
+use crate::exit::{Error, Exit};
+use crate::show::table::{cell, number, state, table};
+use crate::show::{progress, time};
+
+/// Builds that are asked for at once.
+const PAGE: u32 = 200;
+
+/// Which builds.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rpmfarm list --state failed
+  rpmfarm list --target lab --package hello --limit 5
+  rpmfarm list --state running --json | jq -r '.builds[] | \"\\(.id) \\(.package) \\(.state)\"'")]
+pub(crate) struct Options {
+    /// Only builds for this target
+    #[arg(long)]
+    target: Option<String>,
+    /// Only builds of this package
+    #[arg(long)]
+    package: Option<String>,
+    /// Only builds in this state
+    #[arg(long)]
+    state: Option<State>,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+}
+
+/// The states that matter for a list.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum State {
+    /// Not ended yet
+    Running,
+    /// In a repository
+    Published,
+    /// Failed for good
+    Failed,
+    /// Cancelled by somebody
+    Cancelled,
+}
+
+impl State {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Published => "published",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Prints the builds.
+pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
+    let builds = all(&mut session.client, &options).await?;
+    let now = time::now();
+    let out = session.out;
+    if out.json {
+        out.document(&Builds::new(&builds, now))?;
+    } else if builds.is_empty() {
+        out.line("no builds")?;
+    } else {
+        let headers = ["BUILD", "PACKAGE", "TARGET", "STATE", "ASKED", "TOOK", "WHAT"];
+        let rows = builds.iter().map(|build| row(build, now)).collect();
+        out.text(&table(&out, &headers, rows))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Asks for page after page.
+async fn all(client: &mut Client, options: &Options) -> Result<Vec<Build>, Error> {
+    let limit = options.limit as usize;
+    let mut request = ListBuildsRequest {
+        target: options.target.clone().unwrap_or_default(),
+        package: options.package.clone().unwrap_or_default(),
+        state: options.state.map(State::word).unwrap_or_default().into(),
+        limit: 0,
+        before: 0,
+    };
+    let mut builds: Vec<Build> = Vec::new();
+    while builds.len() < limit {
+        request.limit = PAGE.min(u32::try_from(limit - builds.len()).unwrap_or(PAGE));
+        let page = client.builds(request.clone()).await?;
+        // A page that does not lead further down would be asked for without end.
+        let Some(last) = page.last().map(|build| build.id) else { break };
+        if request.before != 0 && last >= request.before {
+            break;
+        }
+        request.before = last;
+        builds.extend(page);
+    }
+    builds.truncate(limit);
+    Ok(builds)
+}
+
+fn row(build: &Build, now: i64) -> Vec<crate::show::table::Cell> {
+    let what = progress::build(build);
+    let what = what.strip_prefix(build.state.as_str()).unwrap_or(&what);
+    vec![
+        number(build.id),
+        cell(&build.package),
+        cell(&build.target),
+        state(&build.state),
+        cell(time::ago(build.created_us, now)),
+        number(time::duration(progress::build_took(build, now))),
+        cell(what.trim_start_matches(':').trim()),
+    ]
+}

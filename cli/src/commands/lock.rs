@@ -1,0 +1,96 @@
+//! `rpmfarm lock`: the exact packages of a build's root.
+
+use clap::Args;
+use rpmfarm_core::{Lock, Sha256};
+use rpmfarm_proto::v1::{GetLockRequest, LockReply};
+
+use super::Session;
+use super::log::Kind;
+use crate::exit::{Error, Exit};
+use crate::out::Out;
+use crate::show::size;
+use crate::show::table::{cell, number, table};
+
+/// Which lock.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With --json the lock is printed byte by byte as it is stored; its SHA-256 is its name.
+
+Examples:
+  rpmfarm lock 7
+  rpmfarm lock 7 --arch aarch64 --json > hello.lock
+  diff <(rpmfarm lock 7) <(rpmfarm lock 9)    what changed in the root")]
+pub(crate) struct Options {
+    /// Number of the build
+    #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+    build: i64,
+    /// On which architecture [default: the first]
+    #[arg(long)]
+    arch: Option<String>,
+    /// Of which task [default: build]
+    #[arg(long)]
+    kind: Option<Kind>,
+}
+
+/// Prints the lock.
+pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
+    let request = GetLockRequest {
+        build: options.build,
+        kind: options.kind.map(Kind::word).unwrap_or_default().into(),
+        arch: options.arch.unwrap_or_default(),
+    };
+    let reply = session.client.lock(request).await?;
+    check(&reply)?;
+    if session.out.json {
+        session.out.bytes(&reply.lock)?;
+    } else {
+        print(&reply, &session.out)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn check(reply: &LockReply) -> Result<(), Error> {
+    let found = Sha256::of(&reply.lock).hex();
+    if found == reply.digest {
+        return Ok(());
+    }
+    Err(Error::Farm(format!(
+        "the lock that came has the digest {found}, not {}; the coordinator's blob store may be damaged (rpmfarm doctor)",
+        reply.digest
+    )))
+}
+
+fn print(reply: &LockReply, out: &Out) -> Result<(), Error> {
+    let lock = Lock::from_bytes(&reply.lock).map_err(|error| {
+        Error::Farm(format!(
+            "cannot read the lock {}: {error}; --json prints it as it is",
+            reply.digest
+        ))
+    })?;
+    let layers = std::iter::once(("bootstrap".to_owned(), &lock.bootstrap)).chain(
+        lock.layers.iter().enumerate().map(|(number, layer)| (format!("layer {number}"), layer)),
+    );
+    let rows: Vec<_> = layers
+        .flat_map(|(name, layer)| {
+            layer.packages().iter().map(move |package| {
+                vec![
+                    cell(&name),
+                    cell(package.nevra.to_string()),
+                    number(size::bytes(package.size)),
+                    cell(&package.origin),
+                ]
+            })
+        })
+        .collect();
+    let total: u64 = lock.packages().map(|package| package.size).sum();
+    let count = rows.len();
+    out.text(&table(out, &["LAYER", "PACKAGE", "SIZE", "FROM"], rows))?;
+    out.line(&format!(
+        "{count} package{}, {}, for {} on {}; lock {}",
+        if count == 1 { "" } else { "s" },
+        size::bytes(total),
+        lock.target,
+        lock.arch,
+        reply.digest
+    ))
+}

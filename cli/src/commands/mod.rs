@@ -1,0 +1,67 @@
+//! The subcommands, one a file.
+
+pub(crate) mod build;
+pub(crate) mod cancel;
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod list;
+pub(crate) mod lock;
+pub(crate) mod log;
+pub(crate) mod man;
+pub(crate) mod repo;
+pub(crate) mod retry;
+pub(crate) mod show;
+pub(crate) mod target;
+pub(crate) mod version;
+pub(crate) mod watch;
+pub(crate) mod worker;
+
+use crate::args::{Cli, Command};
+use crate::client::Client;
+use crate::config::Settings;
+use crate::exit::{Error, Exit};
+use crate::out::Out;
+
+/// What most subcommands need.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) settings: Settings,
+    pub(crate) out: Out,
+}
+
+/// Does what the command line says.
+pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit, Error> {
+    match cli.command {
+        Command::Completions(options) => return completions::run(&options, &out),
+        Command::Man(options) => return man::run(&options, &out),
+        _ => {}
+    }
+    let settings = Settings::load(&cli.global)?;
+    match cli.command {
+        Command::Doctor(options) => return Box::pin(doctor::run(&options, &settings, &out)).await,
+        Command::Version(_) => return Box::pin(version::run(&settings, &out)).await,
+        _ => {}
+    }
+    let client = Client::connect(&settings).await?;
+    Box::pin(call(cli.command, Session { client, settings, out })).await
+}
+
+/// The subcommands that need the coordinator.
+async fn call(command: Command, session: Session) -> Result<Exit, Error> {
+    match command {
+        Command::Target(options) => target::run(options, session).await,
+        Command::Build(options) => build::run(options, session).await,
+        Command::List(options) => list::run(options, session).await,
+        Command::Show(options) => show::run(options, session).await,
+        Command::Watch(options) => watch::run(options, session).await,
+        Command::Log(options) => log::run(options, session).await,
+        Command::Cancel(options) => cancel::run(options, session).await,
+        Command::Retry(options) => retry::run(options, session).await,
+        Command::Lock(options) => lock::run(options, session).await,
+        Command::Repo(options) => repo::run(options, session).await,
+        Command::Worker(options) => worker::run(options, session).await,
+        Command::Doctor(_) | Command::Completions(_) | Command::Man(_) | Command::Version(_) => {
+            unreachable!("done without the coordinator")
+        }
+    }
+}

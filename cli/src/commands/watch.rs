@@ -1,0 +1,87 @@
+//! `rpmfarm watch`: follows builds until they end.
+
+use clap::Args;
+use rpmfarm_proto::v1::Build;
+
+use super::Session;
+use crate::document::BuildDocument;
+use crate::exit::{Error, Exit};
+use crate::follow::{View, follow};
+use crate::out::{self, Out};
+use crate::show::live::Live;
+use crate::show::plain::Plain;
+use crate::show::time;
+
+/// Builds to follow.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+On a terminal the progress is drawn in place, elsewhere each change is a line; with --json each
+change is the whole build, as one object. Ctrl-C ends the watching, not the builds. When the
+coordinator is restarted, watching goes on as soon as it is back.
+
+Examples:
+  rpmfarm watch 7
+  rpmfarm watch 7 8 9 && echo all published
+  rpmfarm watch 7 --json | jq -r .state")]
+pub(crate) struct Options {
+    /// Numbers of builds
+    #[arg(required = true, value_name = "BUILD", value_parser = clap::value_parser!(i64).range(1..))]
+    builds: Vec<i64>,
+}
+
+/// Follows the builds; how they end decides on the exit code.
+pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Error> {
+    let mut ids = options.builds;
+    ids.sort_unstable();
+    ids.dedup();
+    follow_ids(session, &ids).await
+}
+
+/// Follows builds that were just asked for.
+pub(crate) async fn follow_all(session: Session, builds: &[Build]) -> Result<Exit, Error> {
+    let ids: Vec<_> = builds.iter().map(|build| build.id).collect();
+    follow_ids(session, &ids).await
+}
+
+async fn follow_ids(session: Session, ids: &[i64]) -> Result<Exit, Error> {
+    let mut view = view(session.out);
+    let exit = follow(&session.settings, session.client, ids, view.as_mut()).await?;
+    if exit == Exit::Interrupted {
+        let ids = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let goes_on = if ids.contains(' ') { "the builds go on" } else { "the build goes on" };
+        out::note(&format!("{goes_on}; rpmfarm watch {ids} follows, rpmfarm cancel {ids} stops"));
+    }
+    Ok(exit)
+}
+
+fn view(out: Out) -> Box<dyn View> {
+    match out {
+        Out { json: true, .. } => Box::new(Objects { out }),
+        Out { tty: true, .. } => Box::new(Live::new(out)),
+        _ => Box::new(Plain::new(out)),
+    }
+}
+
+/// For scripts: each change is the whole build.
+struct Objects {
+    out: Out,
+}
+
+impl View for Objects {
+    fn update(&mut self, build: &Build) -> Result<(), Error> {
+        self.out.object(&BuildDocument::new(build, time::now()))
+    }
+
+    fn tick(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn note(&mut self, text: &str) -> Result<(), Error> {
+        out::note(&format!("rpmfarm: {text}"));
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}

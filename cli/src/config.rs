@@ -1,0 +1,96 @@
+//! The settings of one call: options first, then the environment, then the user's file, then
+//! the host's.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::args::Global;
+use crate::exit::{Error, reason};
+use crate::token::TokenSource;
+
+/// Where a coordinator listens when nobody says otherwise.
+const DEFAULT_SERVER: &str = "http://127.0.0.1:7878";
+
+/// The file for everybody on the host.
+const HOST_FILE: &str = "/etc/rpmfarm/cli.toml";
+
+/// A configuration file: everything in it is optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    /// Address of the coordinator.
+    server: Option<String>,
+    /// File that holds the token.
+    token_file: Option<PathBuf>,
+    /// The target of `build` when none is named.
+    target: Option<String>,
+}
+
+/// What holds for this call.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Address of the coordinator.
+    pub(crate) server: String,
+    /// Where its token is.
+    pub(crate) token: TokenSource,
+    /// The target of `build` when none is named.
+    pub(crate) target: Option<String>,
+}
+
+impl Settings {
+    /// Reads the files and puts the settings together.
+    ///
+    /// # Errors
+    /// When a file is there and cannot be read or understood.
+    pub(crate) fn load(global: &Global) -> Result<Self, Error> {
+        let user = user_directory();
+        let own = user.as_deref().map(|dir| read(&dir.join("config.toml"))).transpose()?;
+        let own = own.unwrap_or_default();
+        let host = read(Path::new(HOST_FILE))?;
+        Ok(Self {
+            server: filled(global.server.clone())
+                .or(own.server)
+                .or(host.server)
+                .unwrap_or_else(|| DEFAULT_SERVER.into()),
+            token: TokenSource::choose(
+                global.token_file.clone(),
+                own.token_file.or(host.token_file),
+                user.as_deref(),
+            ),
+            target: own.target.or(host.target),
+        })
+    }
+}
+
+/// `$XDG_CONFIG_HOME/rpmfarm`, or what stands for it.
+fn user_directory() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("XDG_CONFIG_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".config")))
+        .map(|dir| dir.join("rpmfarm"))
+}
+
+fn read(path: &Path) -> Result<File, Error> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(File::default()),
+        Err(error) => {
+            return Err(Error::Usage(format!(
+                "cannot read {}: {}",
+                path.display(),
+                reason(&error)
+            )));
+        }
+    };
+    toml::from_str(&text).map_err(|error| {
+        let what = error.message();
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        Error::Usage(format!("{} line {line}: {what}", path.display()))
+    })
+}
+
+/// An empty variable of the environment is one that is not set.
+pub(crate) fn filled(value: Option<String>) -> Option<String> {
+    value.filter(|value| !value.is_empty())
+}

@@ -1,0 +1,51 @@
+//! The checks of `rpmfarm doctor`: what is looked at, and what to do about it.
+
+pub(crate) mod coordinator;
+pub(crate) mod worker_host;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// As it should be.
+    Ok,
+    /// It works, but will not for long or not always.
+    Warning,
+    /// Something does not work.
+    Error,
+}
+
+impl Level {
+    /// The word for it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Debug, Clone)]
+pub(crate) struct Finding {
+    /// here, coordinator.
+    pub(crate) place: &'static str,
+    /// What was looked at.
+    pub(crate) name: String,
+    pub(crate) level: Level,
+    /// What was found.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) remedy: Option<String>,
+}
+
+/// A finding on this host that is as it should be.
+fn good(name: &str, message: impl Into<String>) -> Finding {
+    let (name, message) = (name.into(), message.into());
+    Finding { place: "here", name, level: Level::Ok, message, remedy: None }
+}
+
+/// A finding on this host that asks for something to be done.
+fn bad(level: Level, name: &str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding { level, remedy: Some(remedy.into()), ..good(name, message) }
+}

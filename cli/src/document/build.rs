@@ -1,0 +1,191 @@
+//! A build as JSON.
+
+use rpmfarm_proto::v1::{Artifact, Build, Failure, Task};
+use serde::Serialize;
+
+use super::known;
+use crate::show::stages::{Stage, stages};
+use crate::show::{failure, progress, time, verdict};
+
+/// A build with everything that is known of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct BuildDocument {
+    /// Its number.
+    id: i64,
+    /// Name of the target.
+    target: String,
+    /// Name of the package.
+    package: String,
+    /// Branch, tag or commit that was asked for.
+    #[serde(rename = "ref")]
+    git_ref: Option<String>,
+    /// The full commit id, once imported.
+    commit: Option<String>,
+    /// Builds of one request share it.
+    batch: i64,
+    /// Who asked.
+    submitter: Option<String>,
+    /// importing, srpm, waiting, queued, building, accepting, signing, publishing, published,
+    /// failed, cancelled.
+    state: String,
+    /// Whether nothing more happens by itself.
+    ended: bool,
+    /// Why it waits or failed.
+    reason: Option<String>,
+    created_at: Option<String>,
+    ended_at: Option<String>,
+    /// From being asked for to its end, or to now.
+    took_ms: i64,
+    /// NEVRA of the SRPM, once made.
+    srpm: Option<String>,
+    failure: Option<FailureDocument>,
+    /// Where it is published.
+    published: Option<Place>,
+    stages: Vec<StageDocument>,
+    tasks: Vec<TaskDocument>,
+    artifacts: Vec<ArtifactDocument>,
+}
+
+/// A failure.
+#[derive(Debug, Serialize)]
+struct FailureDocument {
+    /// package, worker, farm.
+    fault: &'static str,
+    /// Where it happened.
+    stage: String,
+    /// What happened, in one line.
+    message: String,
+    /// Up to ten lines of the log.
+    excerpt: Vec<String>,
+}
+
+/// A revision of a channel.
+#[derive(Debug, Serialize)]
+struct Place {
+    channel: String,
+    revision: i64,
+}
+
+/// A stage.
+#[derive(Debug, Serialize)]
+struct StageDocument {
+    /// import, srpm, resolve, build, accept, sign, publish.
+    stage: String,
+    /// Null while it goes on.
+    done_at: Option<String>,
+    took_ms: i64,
+}
+
+/// A task.
+#[derive(Debug, Serialize)]
+struct TaskDocument {
+    id: i64,
+    /// srpm or build.
+    kind: String,
+    arch: String,
+    /// waiting, queued, running, accepting, succeeded, failed, cancelled.
+    state: String,
+    /// Of the running attempt.
+    phase: Option<String>,
+    worker: Option<String>,
+    started_at: Option<String>,
+    ended_at: Option<String>,
+    took_ms: Option<i64>,
+    /// How long rpmbuild itself ran.
+    rpmbuild_ms: Option<u64>,
+    attempts: u32,
+    /// SHA-256 of the lock.
+    lock: Option<String>,
+    failure: Option<FailureDocument>,
+}
+
+/// A package that was accepted.
+#[derive(Debug, Serialize)]
+struct ArtifactDocument {
+    nevra: String,
+    /// SHA-256 of the file as it was built.
+    digest: String,
+    size: u64,
+    /// SHA-256 of the signed file, once signed.
+    signed_digest: Option<String>,
+}
+
+impl BuildDocument {
+    /// A build as it is at `now`.
+    pub(crate) fn new(build: &Build, now: i64) -> Self {
+        Self {
+            id: build.id,
+            target: build.target.clone(),
+            package: build.package.clone(),
+            git_ref: known(&build.git_ref),
+            commit: known(&build.commit),
+            batch: build.batch,
+            submitter: known(&build.submitter),
+            state: build.state.clone(),
+            ended: verdict::has_ended(build),
+            reason: known(&build.reason),
+            created_at: time::rfc3339(build.created_us),
+            ended_at: time::rfc3339(build.ended_us),
+            took_ms: progress::build_took(build, now) / 1000,
+            srpm: known(&build.srpm),
+            failure: verdict::failure(build).map(Into::into),
+            published: known(&build.channel)
+                .map(|channel| Place { channel, revision: build.revision }),
+            stages: stages(build, now).into_iter().map(Into::into).collect(),
+            tasks: build.tasks.iter().map(|task| TaskDocument::new(task, now)).collect(),
+            artifacts: build.artifacts.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&Failure> for FailureDocument {
+    fn from(wire: &Failure) -> Self {
+        Self {
+            fault: failure::fault(wire),
+            stage: wire.stage.clone(),
+            message: wire.message.clone(),
+            excerpt: wire.excerpt.clone(),
+        }
+    }
+}
+
+impl From<Stage> for StageDocument {
+    fn from(stage: Stage) -> Self {
+        Self {
+            stage: stage.name,
+            done_at: stage.done_us.and_then(time::rfc3339),
+            took_ms: stage.took_us / 1000,
+        }
+    }
+}
+
+impl TaskDocument {
+    fn new(task: &Task, now: i64) -> Self {
+        Self {
+            id: task.id,
+            kind: task.kind.clone(),
+            arch: task.arch.clone(),
+            state: task.state.clone(),
+            phase: known(&task.phase),
+            worker: known(&task.worker),
+            started_at: time::rfc3339(task.started_us),
+            ended_at: time::rfc3339(task.ended_us),
+            took_ms: progress::task_took(task, now).map(|us| us / 1000),
+            rpmbuild_ms: (task.rpmbuild_ms != 0).then_some(task.rpmbuild_ms),
+            attempts: task.attempts,
+            lock: known(&task.lock),
+            failure: task.failure.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<&Artifact> for ArtifactDocument {
+    fn from(artifact: &Artifact) -> Self {
+        Self {
+            nevra: artifact.nevra.clone(),
+            digest: artifact.digest.clone(),
+            size: artifact.size,
+            signed_digest: known(&artifact.signed_digest),
+        }
+    }
+}

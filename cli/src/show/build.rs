@@ -1,0 +1,133 @@
+//! Everything about one build.
+
+use rpmfarm_proto::v1::{Build, Task};
+
+use super::table::{cell, number, state, table};
+use super::{escape, failure, progress, size, stages, time};
+use crate::out::Out;
+
+/// All facts of a build, in sections; ends with a line break.
+pub(crate) fn text(build: &Build, out: &Out, now: i64) -> String {
+    let sections = [
+        Some(summary(build, now)),
+        failure::text(build),
+        section("Stages", stage_table(build, out, now)),
+        section("Tasks", task_table(build, out, now)),
+        section("Packages", artifact_table(build, out)),
+    ];
+    sections.into_iter().flatten().collect::<Vec<_>>().join("\n")
+}
+
+fn section(title: &str, table: Option<String>) -> Option<String> {
+    table.map(|table| format!("{}\n{table}", console::style(title).bold()))
+}
+
+fn summary(build: &Build, now: i64) -> String {
+    let mut text = format!(
+        "build {}: {} for {}, {}\n",
+        build.id,
+        console::style(escape::line(&build.package)).bold(),
+        escape::line(&build.target),
+        escape::line(&build.state),
+    );
+    for (name, value) in facts(build, now) {
+        text.push_str(&format!("  {name:<10} {value}\n"));
+    }
+    text
+}
+
+fn facts(build: &Build, now: i64) -> Vec<(&'static str, String)> {
+    let took = time::duration(progress::build_took(build, now));
+    let by = if build.submitter.is_empty() { "nobody named" } else { &build.submitter };
+    let over = if build.ended_us == 0 { "so far" } else { "in all" };
+    let mut facts = vec![
+        (
+            "asked",
+            format!(
+                "{} by {} ({}), batch {}",
+                time::ago(build.created_us, now),
+                escape::line(by),
+                time::point(build.created_us),
+                build.batch
+            ),
+        ),
+        ("took", format!("{took} {over}")),
+    ];
+    let mut add = |name, value: &str| {
+        if !value.is_empty() {
+            facts.push((name, escape::line(value)));
+        }
+    };
+    add("reference", &build.git_ref);
+    add("commit", &build.commit);
+    add("srpm", &build.srpm);
+    if !build.channel.is_empty() {
+        add("published", &format!("{}, revision {}", build.channel, build.revision));
+    }
+    if failure_says_less(build) {
+        add("because", &build.reason);
+    }
+    facts
+}
+
+/// The reason of a failed build is the message of its failure: it is not shown twice.
+fn failure_says_less(build: &Build) -> bool {
+    super::verdict::failure(build).is_none_or(|failure| failure.message != build.reason)
+}
+
+fn stage_table(build: &Build, out: &Out, now: i64) -> Option<String> {
+    let stages = stages::stages(build, now);
+    let rows: Vec<_> = stages
+        .into_iter()
+        .map(|stage| {
+            let done = stage.done_us.map_or("goes on".into(), time::point);
+            vec![cell(stage.name), number(time::duration(stage.took_us)), cell(done)]
+        })
+        .collect();
+    (!rows.is_empty()).then(|| table(out, &["STAGE", "TOOK", "DONE"], rows))
+}
+
+fn task_table(build: &Build, out: &Out, now: i64) -> Option<String> {
+    let row = |task: &Task| {
+        let rpmbuild = i64::try_from(task.rpmbuild_ms).unwrap_or(i64::MAX / 1000);
+        let rpmbuild = if rpmbuild == 0 {
+            String::new()
+        } else {
+            time::duration(rpmbuild.saturating_mul(1000))
+        };
+        vec![
+            number(task.id),
+            cell(&task.kind),
+            cell(&task.arch),
+            state(&task.state),
+            number(progress::task_took(task, now).map(time::duration).unwrap_or_default()),
+            number(rpmbuild),
+            number(task.attempts),
+            cell(doing(task)),
+        ]
+    };
+    let rows: Vec<_> = build.tasks.iter().map(row).collect();
+    let headers = ["TASK", "KIND", "ARCH", "STATE", "TOOK", "RPMBUILD", "TRIES", "WHAT"];
+    (!rows.is_empty()).then(|| table(out, &headers, rows))
+}
+
+/// What a running task does, or why another one failed.
+fn doing(task: &Task) -> String {
+    match &task.failure {
+        Some(failure) if task.state != "succeeded" => {
+            format!("{} ({}'s fault)", failure.message, failure::fault(failure))
+        }
+        _ if task.state == "running" => progress::task(task),
+        _ if task.worker.is_empty() => String::new(),
+        _ => format!("on {}", task.worker),
+    }
+}
+
+fn artifact_table(build: &Build, out: &Out) -> Option<String> {
+    let row = |artifact: &rpmfarm_proto::v1::Artifact| {
+        let signed = if artifact.signed_digest.is_empty() { "no" } else { "yes" };
+        vec![cell(&artifact.nevra), number(size::bytes(artifact.size)), cell(signed)]
+    };
+    let rows: Vec<_> = build.artifacts.iter().map(row).collect();
+    (!rows.is_empty()).then(|| table(out, &["PACKAGE", "SIZE", "SIGNED"], rows))
+}

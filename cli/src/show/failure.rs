@@ -1,0 +1,129 @@
+//! A failed build: what and whose fault in one line, the lines of the log that show it, and
+//! what to do next.
+
+use rpmfarm_proto::v1::{Build, Failure, Fault, Task};
+
+use super::{escape, verdict};
+
+/// Everything about the failure of a build; nothing when it has none. Ends with a line break.
+pub(crate) fn text(build: &Build) -> Option<String> {
+    let failure = verdict::failure(build)?;
+    let mut text = format!("{}\n", headline(build, failure));
+    for line in failure.excerpt.iter().take(10) {
+        text.push_str(&format!("  {} {}\n", console::style("|").dim(), escape::line(line)));
+    }
+    for step in next_steps(build, failure) {
+        text.push_str(&format!("  {} {step}\n", console::style("→").cyan()));
+    }
+    Some(text)
+}
+
+/// The word for whose fault it is. What nobody claims is the farm's.
+pub(crate) fn fault(failure: &Failure) -> &'static str {
+    match failure.fault() {
+        Fault::Package => "package",
+        Fault::Worker => "worker",
+        Fault::Farm | Fault::Unspecified => "farm",
+    }
+}
+
+fn headline(build: &Build, failure: &Failure) -> String {
+    let on = failed_task(build).map(|task| format!(" on {}", escape::line(&task.arch)));
+    format!(
+        "{} {} ({}'s fault, at {}{})",
+        console::style("failed:").red().bold(),
+        escape::line(&failure.message),
+        fault(failure),
+        escape::line(&failure.stage),
+        on.unwrap_or_default(),
+    )
+}
+
+fn failed_task(build: &Build) -> Option<&Task> {
+    build.tasks.iter().find(|task| task.state == "failed")
+}
+
+fn next_steps(build: &Build, failure: &Failure) -> Vec<String> {
+    let id = build.id;
+    let retry = format!("then try again: rpmfarm retry {id}");
+    match (failure.fault(), failure.stage.as_str()) {
+        (Fault::Package, "import") => {
+            vec![
+                "check the reference, the spec and the sources in dist-git".into(),
+                format!("then rebuild: {}", rebuild(build)),
+            ]
+        }
+        (Fault::Package, "resolve") => vec![
+            "build what is missing, or add a repository that has it to the target".into(),
+            retry,
+        ],
+        (Fault::Package, _) => vec![
+            format!("read the whole log: {}", read_log(build)),
+            format!("fix the package in dist-git, then rebuild: {}", rebuild(build)),
+        ],
+        (Fault::Worker, _) => vec!["see how the workers are: rpmfarm worker list".into(), retry],
+        (Fault::Farm | Fault::Unspecified, _) => {
+            vec!["see what is not well: rpmfarm doctor".into(), retry]
+        }
+    }
+}
+
+fn read_log(build: &Build) -> String {
+    let task = failed_task(build).map(|task| {
+        format!(" --kind {} --arch {}", escape::line(&task.kind), escape::line(&task.arch))
+    });
+    format!("rpmfarm log {}{}", build.id, task.unwrap_or_default())
+}
+
+fn rebuild(build: &Build) -> String {
+    let at = if build.git_ref.is_empty() { "" } else { "@" };
+    escape::line(&format!(
+        "rpmfarm build {}{at}{} --target {}",
+        build.package, build.git_ref, build.target
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(fault: Fault, stage: &str) -> Build {
+        Build {
+            id: 7,
+            package: "hello".into(),
+            git_ref: "c9s".into(),
+            target: "lab".into(),
+            state: "failed".into(),
+            failure: Some(Failure {
+                fault: fault.into(),
+                stage: stage.into(),
+                message: "no space\u{1b}[2J".into(),
+                excerpt: vec!["x".into(); 12],
+            }),
+            ..Build::default()
+        }
+    }
+
+    #[test]
+    fn a_failure_says_what_whose_and_what_next() {
+        let text = text(&failed(Fault::Package, "build")).expect("it failed");
+        assert!(
+            text.starts_with("failed: no space\\x1b[2J (package's fault, at build)\n"),
+            "{text}"
+        );
+        assert_eq!(text.matches("| x").count(), 10);
+        assert!(text.ends_with("rpmfarm build hello@c9s --target lab\n"), "{text}");
+    }
+
+    #[test]
+    fn each_fault_has_a_way_on() {
+        for (fault, way) in [
+            (Fault::Worker, "rpmfarm worker list"),
+            (Fault::Farm, "rpmfarm doctor"),
+            (Fault::Unspecified, "rpmfarm doctor"),
+        ] {
+            let text = text(&failed(fault, "root")).expect("it failed");
+            assert!(text.contains(way) && text.contains("rpmfarm retry 7"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Where builds and tasks are, in words.
+
+use rpmfarm_core::status::BuildState;
+use rpmfarm_core::task::Phase;
+use rpmfarm_proto::v1::{Build, Task};
+
+use super::{escape, time, verdict};
+
+/// What a running task does.
+pub(crate) fn phase(word: &str) -> String {
+    let Ok(phase) = word.parse::<Phase>() else {
+        return escape::line(word);
+    };
+    let text = match phase {
+        Phase::Fetch => "fetching packages",
+        Phase::Root => "making the root",
+        Phase::Requires => "%generate_buildrequires",
+        Phase::Srpm => "writing the SRPM",
+        Phase::Prep => "%prep",
+        Phase::Build => "%build",
+        Phase::Install => "%install",
+        Phase::Check => "%check",
+        Phase::Package => "writing packages",
+        Phase::Upload => "uploading results",
+    };
+    text.into()
+}
+
+/// How a task is, without its clock: `%build on worker-1`, `queued`.
+pub(crate) fn task(task: &Task) -> String {
+    if task.state != "running" {
+        return escape::line(&task.state);
+    }
+    let doing = if task.phase.is_empty() { "running".into() } else { phase(&task.phase) };
+    if task.worker.is_empty() {
+        return doing;
+    }
+    format!("{doing} on {}", escape::line(&task.worker))
+}
+
+/// How long a task has been running, or ran. Nothing before it starts.
+pub(crate) fn task_took(task: &Task, now: i64) -> Option<i64> {
+    let end = if task.ended_us == 0 { now } else { task.ended_us };
+    (task.started_us != 0).then(|| (end - task.started_us).max(0))
+}
+
+/// How long a build has been going on, or took.
+pub(crate) fn build_took(build: &Build, now: i64) -> i64 {
+    let end = if build.ended_us == 0 { now } else { build.ended_us };
+    (end - build.created_us).max(0)
+}
+
+/// Where a build is, in one line without a clock, so that a new line means a change.
+pub(crate) fn build(build: &Build) -> String {
+    let state = escape::line(&build.state);
+    match verdict::state(build) {
+        Some(BuildState::Published) => format!("{state}{}", place(build)),
+        Some(BuildState::Srpm | BuildState::Building) => {
+            let tasks = running(build);
+            if tasks.is_empty() {
+                format!("{state}{}", why(build))
+            } else {
+                format!("{state}: {tasks}")
+            }
+        }
+        _ => format!("{state}{}", why(build)),
+    }
+}
+
+/// Why a build waits or how it failed, where that is known.
+pub(crate) fn why(build: &Build) -> String {
+    let failure = verdict::failure(build).map(|failure| failure.message.as_str());
+    let text = failure.filter(|text| !text.is_empty()).unwrap_or(&build.reason);
+    if text.is_empty() { String::new() } else { format!(": {}", escape::line(text)) }
+}
+
+/// Where a build is published.
+fn place(build: &Build) -> String {
+    if build.channel.is_empty() {
+        return String::new();
+    }
+    format!(" in {}, revision {}", escape::line(&build.channel), build.revision)
+}
+
+fn running(build: &Build) -> String {
+    let is_live = |task: &&Task| !matches!(task.state.as_str(), "succeeded" | "cancelled");
+    let of_stage = |task: &&Task| (task.kind == "srpm") == (build.state == "srpm");
+    let text = |one: &Task| format!("{} {}", escape::line(&one.arch), task(one));
+    let tasks = build.tasks.iter().filter(is_live).filter(of_stage).map(text);
+    tasks.collect::<Vec<_>>().join("; ")
+}
+
+/// The stages of a build with their times, in one line.
+pub(crate) fn stages(build: &Build, now: i64) -> String {
+    let text = |stage: super::stages::Stage| {
+        let open = if stage.done_us.is_none() { "…" } else { "" };
+        format!("{}{open} {}", escape::line(&stage.name), time::duration(stage.took_us))
+    };
+    super::stages::stages(build, now).into_iter().map(text).collect::<Vec<_>>().join(" · ")
+}

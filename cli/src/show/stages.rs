@@ -1,0 +1,78 @@
+//! The stages that a build went through, and how long each took.
+
+use rpmfarm_core::status::BuildState;
+use rpmfarm_proto::v1::Build;
+
+use super::verdict;
+
+/// One stage of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stage {
+    /// import, srpm, resolve, build, accept, sign, publish.
+    pub(crate) name: String,
+    /// When it was done; nothing while it goes on.
+    pub(crate) done_us: Option<i64>,
+    /// From the end of the stage before, to its own end or to now.
+    pub(crate) took_us: i64,
+}
+
+/// The stages that are done, by time, and the one that goes on.
+pub(crate) fn stages(build: &Build, now: i64) -> Vec<Stage> {
+    let mut done: Vec<_> = build.milestones.iter().filter(|stone| stone.at_us != 0).collect();
+    done.sort_by_key(|stone| stone.at_us);
+    let mut before = build.created_us;
+    let mut stages = Vec::new();
+    for stone in done {
+        stages.push(Stage {
+            name: stone.stage.clone(),
+            done_us: Some(stone.at_us),
+            took_us: (stone.at_us - before).max(0),
+        });
+        before = stone.at_us;
+    }
+    stages.extend(current(build).map(|name| Stage {
+        name: name.into(),
+        done_us: None,
+        took_us: (now - before).max(0),
+    }));
+    stages
+}
+
+/// The stage that a build is in.
+fn current(build: &Build) -> Option<&'static str> {
+    Some(match verdict::state(build)? {
+        BuildState::Importing => "import",
+        BuildState::Srpm => "srpm",
+        BuildState::Waiting => "resolve",
+        BuildState::Queued | BuildState::Building => "build",
+        BuildState::Accepting => "accept",
+        BuildState::Signing => "sign",
+        BuildState::Publishing => "publish",
+        BuildState::Published | BuildState::Failed | BuildState::Cancelled => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rpmfarm_proto::v1::Milestone;
+
+    use super::*;
+
+    #[test]
+    fn each_stage_lasts_from_the_end_of_the_one_before() {
+        let stone = |stage: &str, at_us| Milestone { stage: stage.into(), at_us };
+        let build = Build {
+            state: "building".into(),
+            created_us: 100,
+            milestones: vec![stone("srpm", 400), stone("import", 150), stone("publish", 0)],
+            ..Build::default()
+        };
+        let stage = |name: &str, done_us, took_us| Stage { name: name.into(), done_us, took_us };
+        let expected = [
+            stage("import", Some(150), 50),
+            stage("srpm", Some(400), 250),
+            stage("build", None, 600),
+        ];
+        assert_eq!(stages(&build, 1000), expected);
+    }
+}

@@ -1,0 +1,200 @@
+//! Builds, targets, channels and workers as a farm could have them.
+
+use rpmfarm_core::lock::{Layer, LockedPackage};
+use rpmfarm_core::{Arch, Lock, Sha256};
+use rpmfarm_proto::v1::{
+    Artifact, Build, Channel, Check, Failure, Fault, Info, Milestone, Target, Task, Worker,
+};
+
+/// 2026-01-02 03:04:05 UTC, in microseconds.
+pub const CREATED: i64 = 1_767_323_045_000_000;
+const SECOND: i64 = 1_000_000;
+
+pub fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(since.expect("after 1970").as_micros()).expect("before 292278")
+}
+
+/// Build 7 of hello, while an architecture is built.
+pub fn building() -> Build {
+    Build {
+        id: 7,
+        target: "lab".into(),
+        package: "hello".into(),
+        git_ref: "c9s".into(),
+        batch: 3,
+        submitter: "alice@desk".into(),
+        created_us: CREATED,
+        state: "building".into(),
+        commit: "0123456789abcdef0123456789abcdef01234567".into(),
+        srpm: "hello-2.12-1.lab9.src".into(),
+        milestones: vec![
+            stone("import", CREATED + SECOND / 2),
+            stone("srpm", CREATED + 2 * SECOND),
+            stone("resolve", CREATED + 2 * SECOND + 40_000),
+        ],
+        tasks: vec![srpm_task(), running_task()],
+        ..Build::default()
+    }
+}
+
+/// The same, published.
+pub fn published() -> Build {
+    let mut build = building();
+    build.state = "published".into();
+    build.ended_us = CREATED + 125 * SECOND;
+    build.milestones.extend([
+        stone("build", CREATED + 120 * SECOND),
+        stone("accept", CREATED + 121 * SECOND),
+        stone("sign", CREATED + 122 * SECOND),
+        stone("publish", CREATED + 125 * SECOND),
+    ]);
+    build.tasks[1] = Task {
+        state: "succeeded".into(),
+        phase: String::new(),
+        ended_us: CREATED + 120 * SECOND,
+        rpmbuild_ms: 90_500,
+        ..running_task()
+    };
+    build.artifacts = vec![Artifact {
+        nevra: "hello-2.12-1.lab9.x86_64".into(),
+        digest: "a".repeat(64),
+        size: 71_680,
+        signed_digest: "b".repeat(64),
+    }];
+    build.channel = "testing".into();
+    build.revision = 4;
+    build
+}
+
+/// The same, failed in %build by this one's fault.
+pub fn failed(fault: Fault) -> Build {
+    let failure = Failure {
+        fault: fault.into(),
+        stage: "build".into(),
+        message: "hello.c:3: error: 'foo' undeclared\u{1b}[31m".into(),
+        excerpt: vec!["gcc -c hello.c".into(), "hello.c:3: error: 'foo' undeclared\u{7}".into()],
+    };
+    let mut build = building();
+    build.state = "failed".into();
+    build.ended_us = CREATED + 10 * SECOND;
+    build.reason.clone_from(&failure.message);
+    build.tasks[1].state = "failed".into();
+    build.tasks[1].ended_us = CREATED + 10 * SECOND;
+    build.tasks[1].failure = Some(failure.clone());
+    build.failure = Some(failure);
+    build
+}
+
+pub fn cancelled() -> Build {
+    Build { state: "cancelled".into(), ended_us: CREATED + SECOND, ..building() }
+}
+
+fn stone(stage: &str, at_us: i64) -> Milestone {
+    Milestone { stage: stage.into(), at_us }
+}
+
+fn srpm_task() -> Task {
+    Task {
+        id: 11,
+        kind: "srpm".into(),
+        arch: "x86_64".into(),
+        state: "succeeded".into(),
+        worker: "w1".into(),
+        started_us: CREATED + SECOND,
+        ended_us: CREATED + 2 * SECOND,
+        attempts: 1,
+        ..Task::default()
+    }
+}
+
+fn running_task() -> Task {
+    Task {
+        id: 12,
+        kind: "build".into(),
+        arch: "x86_64".into(),
+        state: "running".into(),
+        phase: "check".into(),
+        worker: "w1".into(),
+        started_us: CREATED + 3 * SECOND,
+        attempts: 2,
+        lock: "c".repeat(64),
+        ..Task::default()
+    }
+}
+
+pub fn target() -> Target {
+    Target {
+        name: "lab".into(),
+        description: "The lab's own distribution".into(),
+        arches: vec!["x86_64".into(), "aarch64".into()],
+        channels: vec!["testing".into(), "stable".into()],
+        dist: ".lab9".into(),
+        definition: r#"{"dist":".lab9"}"#.into(),
+        problems: vec![],
+    }
+}
+
+pub fn channel() -> Channel {
+    Channel {
+        target: "lab".into(),
+        name: "testing".into(),
+        revision: 4,
+        packages: 12,
+        published_us: CREATED,
+        repo_url: "http://farm/repos/lab/testing/lab-testing.repo".into(),
+        key_url: "http://farm/repos/lab/key.asc".into(),
+    }
+}
+
+pub fn worker() -> Worker {
+    Worker {
+        name: "w1".into(),
+        version: "0.1.0".into(),
+        arches: vec!["x86_64".into()],
+        liveness: "alive".into(),
+        slots: 2,
+        busy: 1,
+        cpus: 8,
+        memory_mib: 16 * 1024,
+        disk_free_mib: 100 * 1024,
+        draining: false,
+        heard_us: now(),
+        running: vec!["7/12 hello".into()],
+    }
+}
+
+pub fn info() -> Info {
+    let check = |name: &str, level: &str, message: &str| Check {
+        name: name.into(),
+        level: level.into(),
+        message: message.into(),
+    };
+    Info {
+        version: env!("CARGO_PKG_VERSION").into(),
+        now_us: now(),
+        database: "sqlite".into(),
+        checks: vec![check("signer", "ok", "answers, 1 key")],
+    }
+}
+
+/// A lock with one package in its only layer, and its digest.
+pub fn lock() -> (Vec<u8>, String) {
+    let bash = LockedPackage {
+        nevra: "bash-5.2-1.lab9.x86_64".parse().expect("a NEVRA"),
+        digest: Sha256::of(b"bash"),
+        size: 2048,
+        source: "bash".into(),
+        origin: "baseos".into(),
+        location: "b/bash.rpm".into(),
+    };
+    let lock = Lock {
+        target: "lab".into(),
+        arch: Arch::X86_64,
+        bootstrap: Layer::default(),
+        layers: vec![Layer::new(vec![bash])],
+    };
+    let bytes = lock.to_bytes();
+    let digest = Sha256::of(&bytes).hex();
+    (bytes, digest)
+}

@@ -1,0 +1,311 @@
+//! A farm on a port of its own that answers from what a test told it.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rpmfarm_proto::v1::farm_server::{Farm, FarmServer};
+use rpmfarm_proto::v1::*;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+use crate::{TOKEN, facts};
+
+/// What the farm answers, and what it was asked.
+#[derive(Debug, Default)]
+pub struct Facts {
+    pub builds: Vec<Build>,
+    /// What a watch sends, in order; each after a short pause.
+    pub changes: Vec<Build>,
+    /// A watch does not end after its changes.
+    pub open_end: bool,
+    pub log: Vec<u8>,
+    pub lock: (Vec<u8>, String),
+    pub info: Option<Info>,
+    /// So many requests for builds are carried out without an answer.
+    pub lose_answers: u32,
+    pub started: Vec<StartBuildsRequest>,
+    pub log_requests: Vec<ReadLogRequest>,
+    pub lists: Vec<ListBuildsRequest>,
+}
+
+type Shared = Arc<Mutex<Facts>>;
+
+/// A farm that serves while it lives.
+pub struct FakeFarm {
+    pub facts: Shared,
+    runtime: Runtime,
+    address: SocketAddr,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl FakeFarm {
+    /// Serves on a free port.
+    pub fn start(facts: Facts) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let mut farm = Self { facts: Arc::new(Mutex::new(facts)), runtime, address, serving: None };
+        farm.resume();
+        farm
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Drops every connection and listens no more.
+    pub fn stop(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+            let _ = self.runtime.block_on(serving);
+        }
+    }
+
+    /// Listens again, where it listened before.
+    pub fn resume(&mut self) {
+        let listener = self.runtime.block_on(TcpListener::bind(self.address)).expect("a port");
+        self.address = listener.local_addr().expect("it is bound");
+        let service = FarmServer::new(Answers(self.facts.clone()));
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let connections = TcpListenerStream::new(listener);
+        self.serving = Some(self.runtime.spawn(async move {
+            // Aborting this task drops `end`, which cuts every connection.
+            let _end = end;
+            let _ = Server::builder()
+                .add_service(service)
+                .serve_with_incoming(cut_with(connections, ended))
+                .await;
+        }));
+    }
+}
+
+/// Connections that break when `ended` does.
+fn cut_with(
+    connections: TcpListenerStream,
+    ended: tokio::sync::oneshot::Receiver<()>,
+) -> impl Stream<Item = std::io::Result<cut::Connection>> {
+    let switch = cut::Switch::new(ended);
+    connections.map(move |connection| Ok(switch.guard(connection?)))
+}
+
+mod cut {
+    //! TCP connections with a switch that breaks them all.
+
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+    use tokio::net::TcpStream;
+    use tokio::sync::{oneshot, watch};
+    use tonic::transport::server::Connected;
+
+    pub(super) struct Switch(watch::Receiver<()>);
+
+    impl Switch {
+        pub(super) fn new(ended: oneshot::Receiver<()>) -> Self {
+            let (open, watched) = watch::channel(());
+            tokio::spawn(async move {
+                let _ = ended.await;
+                drop(open);
+            });
+            Self(watched)
+        }
+
+        pub(super) fn guard(&self, stream: TcpStream) -> Connection {
+            let mut watched = self.0.clone();
+            let broken = Box::pin(async move { while watched.changed().await.is_ok() {} });
+            Connection { stream, broken }
+        }
+    }
+
+    pub struct Connection {
+        stream: TcpStream,
+        broken: Pin<Box<dyn Future<Output = ()> + Send>>,
+    }
+
+    impl Connected for Connection {
+        type ConnectInfo = ();
+        fn connect_info(&self) {}
+    }
+
+    impl AsyncRead for Connection {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.broken.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+            Pin::new(&mut self.stream).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Connection {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.stream).poll_write(cx, buf)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_shutdown(cx)
+        }
+    }
+}
+
+struct Answers(Shared);
+
+type Reply<T> = Result<Response<T>, Status>;
+type Pieces<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Answers {
+    fn facts(&self) -> std::sync::MutexGuard<'_, Facts> {
+        self.0.lock().expect("no test panics with it")
+    }
+
+    fn find(&self, id: i64) -> Result<Build, Status> {
+        let found = self.facts().builds.iter().find(|build| build.id == id).cloned();
+        found.ok_or_else(|| Status::not_found(format!("there is no build {id} (rpmfarm list)")))
+    }
+}
+
+fn authorize<T>(request: &Request<T>) -> Result<(), Status> {
+    let value = request.metadata().get(rpmfarm_proto::AUTHORIZATION);
+    if value.is_some_and(|value| value == format!("Bearer {TOKEN}").as_str()) {
+        return Ok(());
+    }
+    Err(Status::unauthenticated("it is not this coordinator's"))
+}
+
+#[tonic::async_trait]
+impl Farm for Answers {
+    async fn get_info(&self, _: Request<GetInfoRequest>) -> Reply<Info> {
+        Ok(Response::new(self.facts().info.clone().unwrap_or_else(facts::info)))
+    }
+
+    async fn list_targets(&self, _: Request<ListTargetsRequest>) -> Reply<ListTargetsReply> {
+        let broken =
+            Target { name: "broken".into(), problems: vec!["no key".into()], ..Target::default() };
+        Ok(Response::new(ListTargetsReply { targets: vec![facts::target(), broken] }))
+    }
+
+    async fn get_target(&self, request: Request<GetTargetRequest>) -> Reply<Target> {
+        match request.into_inner().name.as_str() {
+            "lab" => Ok(Response::new(facts::target())),
+            name => {
+                Err(Status::not_found(format!("there is no target `{name}` (rpmfarm target list)")))
+            }
+        }
+    }
+
+    async fn start_builds(&self, request: Request<StartBuildsRequest>) -> Reply<StartBuildsReply> {
+        authorize(&request)?;
+        let mut facts = self.facts();
+        facts.started.push(request.into_inner());
+        if facts.lose_answers > 0 {
+            facts.lose_answers -= 1;
+            return Err(Status::unavailable("going away"));
+        }
+        Ok(Response::new(StartBuildsReply { builds: facts.builds.clone() }))
+    }
+
+    async fn list_builds(&self, request: Request<ListBuildsRequest>) -> Reply<ListBuildsReply> {
+        let request = request.into_inner();
+        let mut facts = self.facts();
+        let before = if request.before == 0 { i64::MAX } else { request.before };
+        let mut builds = facts.builds.clone();
+        builds.retain(|build| build.id < before);
+        builds.truncate(request.limit as usize);
+        facts.lists.push(request);
+        Ok(Response::new(ListBuildsReply { builds }))
+    }
+
+    async fn get_build(&self, request: Request<GetBuildRequest>) -> Reply<Build> {
+        self.find(request.into_inner().id).map(Response::new)
+    }
+
+    type WatchBuildsStream = Pieces<Build>;
+
+    async fn watch_builds(
+        &self,
+        request: Request<WatchBuildsRequest>,
+    ) -> Reply<Self::WatchBuildsStream> {
+        for id in request.into_inner().ids {
+            self.find(id)?;
+        }
+        let (changes, open_end) = {
+            let facts = self.facts();
+            (facts.changes.clone(), facts.open_end)
+        };
+        let changes = tokio_stream::iter(changes).map(Ok).throttle(Duration::from_millis(20));
+        if open_end {
+            return Ok(Response::new(Box::pin(changes.chain(tokio_stream::pending()))));
+        }
+        Ok(Response::new(Box::pin(changes)))
+    }
+
+    type ReadLogStream = Pieces<LogData>;
+
+    async fn read_log(&self, request: Request<ReadLogRequest>) -> Reply<Self::ReadLogStream> {
+        let request = request.into_inner();
+        self.find(request.build)?;
+        let mut facts = self.facts();
+        let from = usize::try_from(request.offset).expect("it fits");
+        // Pieces of five bytes cut characters and lines.
+        let pieces: Vec<_> = facts.log[from..]
+            .chunks(5)
+            .enumerate()
+            .map(|(n, data)| {
+                Ok(LogData { data: data.to_vec().into(), offset: (from + n * 5) as u64 })
+            })
+            .collect();
+        facts.log_requests.push(request);
+        Ok(Response::new(Box::pin(tokio_stream::iter(pieces))))
+    }
+
+    async fn cancel_build(&self, request: Request<CancelBuildRequest>) -> Reply<Build> {
+        authorize(&request)?;
+        let build = self.find(request.into_inner().id)?;
+        if build.state == "published" {
+            return Err(Status::failed_precondition(
+                "build 7 is published, it cannot be cancelled",
+            ));
+        }
+        Ok(Response::new(Build { state: "cancelled".into(), ..build }))
+    }
+
+    async fn retry_build(&self, request: Request<RetryBuildRequest>) -> Reply<Build> {
+        authorize(&request)?;
+        let build = self.find(request.into_inner().id)?;
+        Ok(Response::new(Build { state: "queued".into(), failure: None, ..build }))
+    }
+
+    async fn get_lock(&self, request: Request<GetLockRequest>) -> Reply<LockReply> {
+        self.find(request.into_inner().build)?;
+        let (lock, digest) = self.facts().lock.clone();
+        Ok(Response::new(LockReply { digest, lock: lock.into() }))
+    }
+
+    async fn list_channels(&self, _: Request<ListChannelsRequest>) -> Reply<ListChannelsReply> {
+        Ok(Response::new(ListChannelsReply { channels: vec![facts::channel()] }))
+    }
+
+    async fn list_workers(&self, _: Request<ListWorkersRequest>) -> Reply<ListWorkersReply> {
+        Ok(Response::new(ListWorkersReply { workers: vec![facts::worker()] }))
+    }
+}

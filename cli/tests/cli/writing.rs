@@ -1,0 +1,170 @@
+//! Calls that change something: what is asked for, tokens, retries.
+
+use rpmfarm_proto::v1::Fault;
+use serde_json::Value;
+
+use crate::farm::{Facts, FakeFarm};
+use crate::{TOKEN, facts, home, rpmfarm, run};
+
+fn farm() -> FakeFarm {
+    FakeFarm::start(Facts { builds: vec![facts::building()], ..Facts::default() })
+}
+
+#[test]
+fn a_build_is_asked_for_with_everything() {
+    let farm = farm();
+    let home = home(Some(TOKEN));
+    let args = ["build", "hello", "zlib@v1", "--ref", "c9s", "--target", "lab"];
+    let ran = run(rpmfarm(&farm.url(), home.path()).args(args));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert_eq!(ran.stdout, "build 7: hello@c9s for lab, building\nfollow with: rpmfarm watch 7\n");
+    let facts = farm.facts.lock().expect("lock");
+    let asked = &facts.started[0];
+    let packages: Vec<_> =
+        asked.packages.iter().map(|p| (p.package.as_str(), p.git_ref.as_str())).collect();
+    assert_eq!(packages, [("hello", "c9s"), ("zlib", "v1")]);
+    assert_eq!(asked.target, "lab");
+    assert!(asked.submitter.contains('@') && asked.idempotency_key.len() == 36, "{asked:?}");
+}
+
+#[test]
+fn a_lost_answer_makes_no_second_build() {
+    let farm = farm();
+    farm.facts.lock().expect("lock").lose_answers = 2;
+    let ran =
+        run(rpmfarm(&farm.url(), home(Some(TOKEN)).path())
+            .args(["build", "hello", "--target", "lab"]));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let facts = farm.facts.lock().expect("lock");
+    let keys: Vec<_> = facts.started.iter().map(|asked| &asked.idempotency_key).collect();
+    assert_eq!(keys.len(), 3);
+    assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+}
+
+#[test]
+fn two_calls_are_two_requests() {
+    let farm = farm();
+    let home = home(Some(TOKEN));
+    for _ in 0..2 {
+        assert_eq!(
+            run(rpmfarm(&farm.url(), home.path()).args(["build", "hello", "--target", "lab"])).code,
+            0
+        );
+    }
+    let facts = farm.facts.lock().expect("lock");
+    assert_ne!(facts.started[0].idempotency_key, facts.started[1].idempotency_key);
+}
+
+#[test]
+fn the_target_comes_from_option_environment_or_file() {
+    let farm = farm();
+    let home = home(Some(TOKEN));
+    let none = run(rpmfarm(&farm.url(), home.path()).args(["build", "hello"]));
+    assert_eq!(none.code, 2);
+    assert!(
+        none.stderr.starts_with("rpmfarm: no target: name one with --target"),
+        "{}",
+        none.stderr
+    );
+    std::fs::write(home.path().join(".config/rpmfarm/config.toml"), "target = \"file\"\n")
+        .expect("a file");
+    assert_eq!(run(rpmfarm(&farm.url(), home.path()).args(["build", "hello"])).code, 0);
+    let mut command = rpmfarm(&farm.url(), home.path());
+    assert_eq!(run(command.env("RPMFARM_TARGET", "env").args(["build", "hello"])).code, 0);
+    let facts = farm.facts.lock().expect("lock");
+    let targets: Vec<_> = facts.started.iter().map(|asked| asked.target.as_str()).collect();
+    assert_eq!(targets, ["file", "env"]);
+}
+
+#[test]
+fn a_bad_file_is_named_with_its_line() {
+    let home = home(None);
+    std::fs::write(home.path().join(".config/rpmfarm/config.toml"), "\nservr = \"x\"\n")
+        .expect("a file");
+    let ran = run(rpmfarm(&farm().url(), home.path()).arg("list"));
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("config.toml line 2: unknown field `servr`"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_wrong_token_is_exit_4_and_named() {
+    let farm = farm();
+    let home = home(Some("bad-token"));
+    for args in
+        [&["build", "hello", "--target", "lab"] as &[&str], &["cancel", "7"], &["retry", "7"]]
+    {
+        let ran = run(rpmfarm(&farm.url(), home.path()).args(args));
+        assert_eq!(ran.code, 4, "{args:?}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("refused the token from ") && ran.stderr.contains("rpmfarm/token"),
+            "{}",
+            ran.stderr
+        );
+        assert!(!ran.stderr.contains("bad-token"), "a token is never printed");
+    }
+}
+
+#[test]
+fn tokens_are_found_where_they_are_said_to_be() {
+    let farm = farm();
+    let bare = home(None);
+    let file = bare.path().join("elsewhere");
+    std::fs::write(&file, TOKEN).expect("a file");
+    let cancel = || {
+        let mut command = rpmfarm(&farm.url(), bare.path());
+        command.args(["cancel", "7"]);
+        command
+    };
+    assert_eq!(run(cancel().env("RPMFARM_TOKEN", TOKEN)).code, 0);
+    assert_eq!(run(cancel().env("RPMFARM_TOKEN_FILE", &file)).code, 0);
+    assert_eq!(run(cancel().env("RPMFARM_TOKEN", "bad").arg("--token-file").arg(&file)).code, 0);
+    let missing = run(cancel().args(["--token-file", "/nonexistent/token"]));
+    assert_eq!(
+        (missing.code, missing.stderr.as_str()),
+        (4, "rpmfarm: there is no token file /nonexistent/token\n")
+    );
+}
+
+#[test]
+fn reading_needs_no_token() {
+    assert_eq!(run(rpmfarm(&farm().url(), home(None).path()).args(["show", "7"])).code, 0);
+}
+
+#[test]
+fn cancel_and_retry_show_the_builds() {
+    let farm =
+        FakeFarm::start(Facts { builds: vec![facts::failed(Fault::Farm)], ..Facts::default() });
+    let home = home(Some(TOKEN));
+    let cancelled = run(rpmfarm(&farm.url(), home.path()).args(["cancel", "7"]));
+    assert_eq!((cancelled.code, cancelled.stdout.as_str()), (0, "build 7: hello, cancelled\n"));
+    let retried = run(rpmfarm(&farm.url(), home.path()).args(["retry", "7", "--json"]));
+    let json: Value = serde_json::from_str(&retried.stdout).expect("one document");
+    assert_eq!(json["builds"][0]["state"], "queued");
+}
+
+#[test]
+fn what_the_farm_refuses_is_exit_2() {
+    let farm = FakeFarm::start(Facts { builds: vec![facts::published()], ..Facts::default() });
+    let ran = run(rpmfarm(&farm.url(), home(Some(TOKEN)).path()).args(["cancel", "7"]));
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (2, "rpmfarm: build 7 is published, it cannot be cancelled\n")
+    );
+}
+
+#[test]
+fn wrong_usage_is_exit_2_before_anybody_is_called() {
+    for args in [
+        &["build", "../x", "--target", "lab"] as &[&str],
+        &["build", "hello@--upload-pack=x", "--target", "lab"],
+        &["build", "--target", "lab"],
+        &["show", "seven"],
+        &["show", "0"],
+        &["list", "--state", "odd"],
+        &["nosuch"],
+        &["list", "--server", "farm:7878"],
+    ] {
+        let ran = run(rpmfarm("http://127.0.0.1:1", home(None).path()).args(args));
+        assert_eq!(ran.code, 2, "{args:?}: {}", ran.stderr);
+    }
+}
