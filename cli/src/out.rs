@@ -8,15 +8,12 @@ use serde::Serialize;
 
 use crate::exit::Error;
 
-/// When to use colours.
+/// When to use colours: by default on a terminal, unless NO_COLOR is set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set.
     #[default]
     Auto,
-    /// Always.
     Always,
-    /// Never.
     Never,
 }
 

@@ -10,7 +10,7 @@ use crate::document::{CheckDocument, DoctorDocument};
 use crate::exit::{Error, Exit};
 use crate::out::Out;
 use crate::show::escape;
-use crate::show::table::{cell, state, table};
+use crate::show::table::{cell, lines, state, table};
 
 /// What to check.
 #[derive(Debug, Args)]
@@ -48,12 +48,12 @@ pub(crate) async fn run(options: &Options, settings: &Settings, out: &Out) -> Re
 
 fn print(findings: &[Finding], out: &Out) -> Result<(), Error> {
     let row = |finding: &Finding| {
-        let remedy = finding.remedy.as_ref().map(|text| format!(" → {text}")).unwrap_or_default();
+        let remedy = finding.remedy.as_ref().map(|text| format!("\n→ {text}")).unwrap_or_default();
         vec![
             state(finding.level.word()),
             cell(finding.place),
             cell(&finding.name),
-            cell(format!("{}{remedy}", escape::line(&finding.message))),
+            lines(format!("{}{remedy}", escape::line(&finding.message))),
         ]
     };
     let rows = findings.iter().map(row).collect();

@@ -35,16 +35,12 @@ pub(crate) struct Options {
     limit: u32,
 }
 
-/// The states that matter for a list.
+/// The states that matter for a list; what has not ended is running.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum State {
-    /// Not ended yet
     Running,
-    /// In a repository
     Published,
-    /// Failed for good
     Failed,
-    /// Cancelled by somebody
     Cancelled,
 }
 

@@ -45,12 +45,10 @@ pub(crate) struct Options {
     root: bool,
 }
 
-/// The kinds of tasks.
+/// The kinds of tasks: that which makes the SRPM, and those that build the packages from it.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Kind {
-    /// The one that makes the SRPM
     Srpm,
-    /// Those that build the packages
     Build,
 }
 

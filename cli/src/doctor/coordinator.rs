@@ -28,7 +28,7 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Finding>, Exit) {
             (findings, exit)
         }
         Err(error) => {
-            let mut findings = vec![unreached(settings, &error)];
+            let mut findings = vec![unreached(&error)];
             findings.extend(token_file(settings));
             (findings, error.exit())
         }
@@ -50,11 +50,8 @@ fn reached(settings: &Settings, info: &Info, took: i64) -> Finding {
     )
 }
 
-fn unreached(settings: &Settings, error: &Error) -> Finding {
-    let remedy = format!(
-        "start rpmfarm-coordinator there, or name another one with --server or RPMFARM_SERVER (this one is {})",
-        settings.server
-    );
+fn unreached(error: &Error) -> Finding {
+    let remedy = "start it, or name another one with --server or RPMFARM_SERVER";
     bad(Level::Error, "coordinator", error.to_string(), remedy)
 }
 
@@ -111,7 +108,7 @@ fn no_token(error: &Error) -> Finding {
         Level::Warning,
         "token",
         error.to_string(),
-        "without it this command can read, but not build, cancel or retry",
+        "without it one can look at everything, but not build, cancel or retry",
     )
 }
 

@@ -18,6 +18,11 @@ pub(crate) fn cell(text: impl AsRef<str>) -> Cell {
     Cell { text: escape::line(text.as_ref()), color: None, align: CellAlignment::Left }
 }
 
+/// A cell of several lines.
+pub(crate) fn lines(text: impl AsRef<str>) -> Cell {
+    Cell { text: escape::lines(text.as_ref()), ..cell("") }
+}
+
 /// A cell of a number or size.
 pub(crate) fn number(text: impl ToString) -> Cell {
     Cell { align: CellAlignment::Right, ..cell(text.to_string()) }
