@@ -14,7 +14,7 @@ use crate::show::table::{cell, number, table};
 /// Which lock.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --json the lock is printed byte by byte as it is stored; its SHA-256 is its name.
+With --json the lock is printed byte by byte as the farm stores it; its SHA-256 is its name.
 
 Examples:
   rpmfarm lock 7
@@ -39,34 +39,35 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
         kind: options.kind.map(Kind::word).unwrap_or_default().into(),
         arch: options.arch.unwrap_or_default(),
     };
-    let reply = session.client.lock(request).await?;
-    check(&reply)?;
+    let lock = checked(&session.client.lock(request).await?)?;
     if session.out.json {
-        session.out.bytes(&reply.lock)?;
+        session.out.bytes(&lock.to_bytes())?;
     } else {
-        print(&reply, &session.out)?;
+        print(&lock, &session.out)?;
     }
     Ok(Exit::Done)
 }
 
-fn check(reply: &LockReply) -> Result<(), Error> {
-    let found = Sha256::of(&reply.lock).hex();
+/// The lock of a reply, when it is the one that the reply names.
+fn checked(reply: &LockReply) -> Result<Lock, Error> {
+    let lock = Lock::from_bytes(&reply.lock).map_err(|error| {
+        Error::Farm(format!("the lock {} cannot be read: {error} (rpmfarm version)", reply.digest))
+    })?;
+    let found = digest(&lock);
     if found == reply.digest {
-        return Ok(());
+        return Ok(lock);
     }
     Err(Error::Farm(format!(
-        "the lock that came has the digest {found}, not {}; the coordinator's blob store may be damaged (rpmfarm doctor)",
+        "the lock that came has the digest {found}, not {}; is the coordinator's version another one? (rpmfarm version, rpmfarm doctor)",
         reply.digest
     )))
 }
 
-fn print(reply: &LockReply, out: &Out) -> Result<(), Error> {
-    let lock = Lock::from_bytes(&reply.lock).map_err(|error| {
-        Error::Farm(format!(
-            "cannot read the lock {}: {error}; --json prints it as it is",
-            reply.digest
-        ))
-    })?;
+fn digest(lock: &Lock) -> String {
+    Sha256::of(&lock.to_bytes()).hex()
+}
+
+fn print(lock: &Lock, out: &Out) -> Result<(), Error> {
     let layers = std::iter::once(("bootstrap".to_owned(), &lock.bootstrap)).chain(
         lock.layers.iter().enumerate().map(|(number, layer)| (format!("layer {number}"), layer)),
     );
@@ -91,6 +92,6 @@ fn print(reply: &LockReply, out: &Out) -> Result<(), Error> {
         size::bytes(total),
         lock.target,
         lock.arch,
-        reply.digest
+        digest(lock)
     ))
 }

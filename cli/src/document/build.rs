@@ -69,7 +69,7 @@ struct Place {
 /// A stage.
 #[derive(Debug, Serialize)]
 struct StageDocument {
-    /// import, srpm, resolve, build, accept, sign, publish.
+    /// import, srpm, resolve, dispatch, build, accept, sign, publish.
     stage: String,
     /// Null while it goes on.
     done_at: Option<String>,

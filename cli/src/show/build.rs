@@ -64,15 +64,11 @@ fn facts(build: &Build, now: i64) -> Vec<(&'static str, String)> {
     if !build.channel.is_empty() {
         add("published", &format!("{}, revision {}", build.channel, build.revision));
     }
-    if failure_says_less(build) {
+    // Why it failed has a section of its own.
+    if super::verdict::failure(build).is_none() {
         add("because", &build.reason);
     }
     facts
-}
-
-/// The reason of a failed build is the message of its failure: it is not shown twice.
-fn failure_says_less(build: &Build) -> bool {
-    super::verdict::failure(build).is_none_or(|failure| failure.message != build.reason)
 }
 
 fn stage_table(build: &Build, out: &Out, now: i64) -> Option<String> {

@@ -4,6 +4,7 @@ use rpmfarm_core::status::BuildState;
 use rpmfarm_core::task::Phase;
 use rpmfarm_proto::v1::{Build, Task};
 
+use super::failure::fault;
 use super::{escape, time, verdict};
 
 /// What a running task does.
@@ -67,11 +68,13 @@ pub(crate) fn build(build: &Build) -> String {
     }
 }
 
-/// Why a build waits or how it failed, where that is known.
+/// Why a build waits, or how and by whose fault it failed, where that is known.
 pub(crate) fn why(build: &Build) -> String {
-    let failure = verdict::failure(build).map(|failure| failure.message.as_str());
-    let text = failure.filter(|text| !text.is_empty()).unwrap_or(&build.reason);
-    if text.is_empty() { String::new() } else { format!(": {}", escape::line(text)) }
+    let text = match verdict::failure(build) {
+        Some(failure) => format!("{} ({}'s fault)", failure.message, fault(failure)),
+        None => build.reason.clone(),
+    };
+    if text.is_empty() { text } else { format!(": {}", escape::line(&text)) }
 }
 
 /// Where a build is published.

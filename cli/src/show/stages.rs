@@ -8,7 +8,7 @@ use super::verdict;
 /// One stage of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stage {
-    /// import, srpm, resolve, build, accept, sign, publish.
+    /// import, srpm, resolve, dispatch, build, accept, sign, publish.
     pub(crate) name: String,
     /// When it was done; nothing while it goes on.
     pub(crate) done_us: Option<i64>,
@@ -44,7 +44,8 @@ fn current(build: &Build) -> Option<&'static str> {
         BuildState::Importing => "import",
         BuildState::Srpm => "srpm",
         BuildState::Waiting => "resolve",
-        BuildState::Queued | BuildState::Building => "build",
+        BuildState::Queued => "dispatch",
+        BuildState::Building => "build",
         BuildState::Accepting => "accept",
         BuildState::Signing => "sign",
         BuildState::Publishing => "publish",

@@ -12,7 +12,7 @@ pub(crate) fn state(build: &Build) -> Option<BuildState> {
 
 /// Whether nothing more happens to a build by itself.
 pub(crate) fn has_ended(build: &Build) -> bool {
-    state(build).is_some_and(BuildState::is_end)
+    build.ended_us != 0 || state(build).is_some_and(BuildState::is_end)
 }
 
 /// Why a build failed: its own failure, or that of the task which failed it.

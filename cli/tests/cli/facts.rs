@@ -78,7 +78,7 @@ pub fn failed(fault: Fault) -> Build {
     let mut build = building();
     build.state = "failed".into();
     build.ended_us = CREATED + 10 * SECOND;
-    build.reason.clone_from(&failure.message);
+    build.reason = format!("{} (somebody's fault, at build)", failure.message);
     build.tasks[1].state = "failed".into();
     build.tasks[1].ended_us = CREATED + 10 * SECOND;
     build.tasks[1].failure = Some(failure.clone());
