@@ -13,6 +13,8 @@ const GHOST: u32 = 1 << 6;
 const ENTRY_OVERHEAD: u64 = 128;
 /// Trailer and final padding.
 const ARCHIVE_OVERHEAD: u64 = 1024;
+/// No file is larger, in bytes; sums of sizes stay far from the end of the numbers.
+const MAX_SIZE: u64 = 1 << 48;
 
 /// What a file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +109,9 @@ fn read_entries(metadata: &PackageMetadata) -> Result<Vec<Entry>> {
         [dir_indexes.len(), modes.len(), mtimes.len(), flags.len(), targets.len(), sizes.len()];
     if counts.iter().any(|count| *count != names.len()) {
         return Err(Error::tag("BASENAMES", "the file tags differ in length"));
+    }
+    if let Some(size) = sizes.iter().find(|size| **size > MAX_SIZE) {
+        return Err(Error::tag("LONGFILESIZES", format!("a file of {size} bytes")));
     }
     let entry = |index: usize| {
         let dir = dirs.get(dir_indexes[index] as usize);

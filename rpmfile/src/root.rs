@@ -164,7 +164,11 @@ impl Root {
                 self.own(&fs::openat(&parent, name, flags, Mode::empty())?)
             }
             Err(Errno::EXIST) if links < MAX_LINKS => {
-                let target = fs::readlinkat(&parent, name, Vec::new())?;
+                let target = match fs::readlinkat(&parent, name, Vec::new()) {
+                    // No link: a directory that someone else has made meanwhile.
+                    Err(Errno::INVAL) => return Ok(()),
+                    target => target?,
+                };
                 let target = target.to_str().map_err(|_| io::ErrorKind::InvalidFilename)?;
                 self.open_or_make(&link_path(dir, target)?, links + 1).map(drop)
             }

@@ -41,7 +41,8 @@ pub struct Unpacked {
 
 /// Unpacks a package into a directory that is there. Existing files and links are replaced,
 /// existing directories and links to directories are kept; no link in it leads out of it.
-/// Digests are not checked: see [`crate::inspect`].
+/// Digests are not checked: see [`crate::inspect`]. Several packages may be unpacked into one
+/// directory at once; those that bring links for other packages' directories come before.
 ///
 /// # Errors
 /// When the package is malformed, holds other files than its header lists, is larger than the

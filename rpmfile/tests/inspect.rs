@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use rpmfarm_rpmfile::{Error, check_contents, inspect};
 
@@ -36,6 +37,26 @@ fn agrees_with_rpm() {
         assert_eq!(source.source_rpm, None);
         check_contents(&built.source).unwrap();
     }
+}
+
+/// What rpmbuild leaves when a package finds its build requirements while it is built.
+#[test]
+fn reads_the_requirements_found_by_a_build() {
+    let spec = "Name: x\nVersion: 1\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n\
+                %description\nx\n%generate_buildrequires\necho not-there\n%files\n";
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("x.spec"), spec).unwrap();
+    let status = Command::new("rpmbuild")
+        .args(["-br", "--define", &format!("_topdir {}", dir.path().display())])
+        .arg(dir.path().join("x.spec"))
+        .output()
+        .unwrap()
+        .status;
+    assert_eq!(status.code(), Some(11));
+    let found = inspect(&dir.path().join("SRPMS/x-1-1.buildreqs.nosrc.rpm")).unwrap();
+    assert!(found.is_source);
+    let requires = found.metadata.get_requires().unwrap();
+    assert!(requires.iter().any(|requirement| requirement.to_string() == "not-there"));
 }
 
 #[test]

@@ -282,6 +282,36 @@ fn bombs_end_at_what_the_header_says() {
     assert!(unpack(&package, &root, Ownership::Caller).is_err());
 }
 
+/// The worker makes a root of many packages on all of its cores.
+#[test]
+fn packages_share_a_root_at_the_same_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    fs::create_dir(&root).unwrap();
+    symlink("usr/made/later", root.join("link")).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (dir, root) = (dir.path(), &root);
+            scope.spawn(move || {
+                let dir = dir.join(thread.to_string());
+                fs::create_dir(&dir).unwrap();
+                for round in 0..20 {
+                    let path = |top: &str| format!("/{top}/{round}/deep/down/{thread}");
+                    let contents: Vec<(File, &[u8])> = ["usr/share", "link"]
+                        .map(|top| (File::regular(&path(top), b"x"), b"x".as_slice()))
+                        .into();
+                    let header: Vec<File> = contents.iter().map(|(file, _)| file.clone()).collect();
+                    let package = forge::package(&dir, &header, &forge::honest(&contents), None);
+                    unpack(&package, root, Ownership::Caller).unwrap();
+                }
+            });
+        }
+    });
+    for path in ["usr/share/19/deep/down/7", "usr/made/later/0/deep/down/0"] {
+        assert_eq!(fs::read_to_string(root.join(path)).unwrap(), "x");
+    }
+}
+
 #[test]
 fn unknown_compressors_are_named() {
     let dir = tempfile::tempdir().unwrap();

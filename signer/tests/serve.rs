@@ -103,6 +103,38 @@ async fn rpm_and_gpg_accept_what_it_signs() {
 }
 
 #[tokio::test]
+async fn makes_a_key_at_first_start_and_keeps_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let create = ["--create", "lab=Lab <lab@example.com>"];
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let signer = Signer::start(binary(), dir.path(), &create);
+        let mut client = signer.client().await;
+        let key = client.get_key(GetKeyRequest { key: "lab".into() }).await.unwrap();
+        keys.push(key.into_inner());
+    }
+    assert_eq!(keys[0], keys[1]);
+    let path = dir.path().join("keys/lab.key");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(dir.path().join("keys")).unwrap().permissions().mode() & 0o777, 0o700);
+
+    let signer = Signer::start(binary(), dir.path(), &create);
+    let built = support::build("w9.gzdio");
+    let nevra = inspect(&built.binary).unwrap().nevra.to_string();
+    let header = header_to_sign(&built.binary).unwrap();
+    let answer = signer.client().await.sign_header(request("lab", &nevra, header)).await.unwrap();
+    let signed = built.dir.path().join("signed.rpm");
+    splice_signature(&built.binary, &signed, &answer.into_inner().signature).unwrap();
+    let (good, said) = support::checksig(&signed, &keys[0].armored);
+    assert!(good, "{said}");
+
+    let key = dir.path().join("keys");
+    let again = rpmfarm_signer::keys::store(&key, "lab", "x").unwrap_err().to_string();
+    assert!(again.contains("never replaced"), "{again}");
+    assert!(rpmfarm_signer::keys::store(&key, "../lab", "x").is_err());
+}
+
+#[tokio::test]
 async fn refuses_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let gpg = Gpg::new("rsa2048", "never");

@@ -40,7 +40,7 @@ impl Signer {
         let signer = Self { child, socket, log };
         let start = Instant::now();
         while std::os::unix::net::UnixStream::connect(&signer.socket).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(60), "the signer does not start");
+            assert!(start.elapsed() < Duration::from_secs(300), "the signer does not start");
             std::thread::sleep(Duration::from_millis(5));
         }
         signer
