@@ -72,14 +72,16 @@ impl Watch<'_> {
     async fn until_ended(&mut self, settings: &Settings, client: Client) -> Result<(), Error> {
         let mut client = Some(client);
         loop {
-            let lost = match self.once(settings, client.take()).await {
+            match self.once(settings, client.take()).await {
                 Ok(()) if self.all_ended() => return Ok(()),
-                Ok(()) => format!("the coordinator at {} ended the connection", settings.server),
-                Err(Error::Unreachable(why)) => why,
+                Ok(()) | Err(Error::Unreachable(_)) => {}
                 Err(error) => return Err(error),
-            };
+            }
             if self.pause == FIRST_PAUSE {
-                self.view.note(&format!("{lost}; trying again until it is back"))?;
+                let server = &settings.server;
+                self.view.note(&format!(
+                    "lost the coordinator at {server}; trying again until it is back"
+                ))?;
             }
             sleep(self.pause).await;
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);

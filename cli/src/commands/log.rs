@@ -75,8 +75,11 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     let mut printer = Printer::new(session.out);
     loop {
         match pieces(&mut session.client, &mut request, &mut printer).await {
-            Err(Error::Unreachable(why)) if request.follow => {
-                out::note(&format!("rpmfarm: {why}; trying again until it is back"));
+            Err(Error::Unreachable(_)) if request.follow => {
+                let server = &session.settings.server;
+                out::note(&format!(
+                    "rpmfarm: lost the coordinator at {server}; trying again until it is back"
+                ));
                 session.client = reconnect(&session.settings).await?;
             }
             result => {

@@ -15,26 +15,31 @@ pub(crate) struct Live {
     out: Out,
     builds: BTreeMap<i64, Build>,
     /// Lines on the terminal that are to be overwritten.
-    drawn: usize,
+    drawn: Vec<String>,
 }
 
 impl Live {
     /// A block without builds.
     pub(crate) fn new(out: Out) -> Self {
-        Self { out, builds: BTreeMap::new(), drawn: 0 }
+        Self { out, builds: BTreeMap::new(), drawn: Vec::new() }
     }
 
     /// Overwrites the block, in one write so that nothing flickers.
     fn draw(&mut self, lines: &[String], width: usize) -> Result<(), Error> {
-        let mut frame = String::new();
-        if self.drawn > 0 {
-            frame.push_str(&format!("\x1b[{}A\r\x1b[J", self.drawn));
+        let clip = |line: &String| console::truncate_str(line, width.saturating_sub(1), "…").into();
+        let lines: Vec<String> = lines.iter().map(clip).collect();
+        if lines == self.drawn {
+            return Ok(());
         }
-        for line in lines {
-            frame.push_str(&console::truncate_str(line, width.saturating_sub(1), "…"));
+        let mut frame = String::new();
+        if !self.drawn.is_empty() {
+            frame.push_str(&format!("\x1b[{}A\r\x1b[J", self.drawn.len()));
+        }
+        for line in &lines {
+            frame.push_str(line);
             frame.push('\n');
         }
-        self.drawn = lines.len();
+        self.drawn = lines;
         self.out.text(&frame)
     }
 
