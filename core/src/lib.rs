@@ -5,8 +5,10 @@
 //! whoever calls does the IO.
 
 pub mod arch;
+pub mod diagnosis;
 pub mod digest;
 pub mod distgit;
+pub mod excerpt;
 pub mod fault;
 pub mod id;
 pub mod lease;
@@ -16,6 +18,7 @@ pub mod name;
 pub mod nevra;
 pub mod order;
 pub mod placement;
+pub mod reconcile;
 pub mod results;
 pub mod snapshot;
 pub mod source;

@@ -1,1 +1,9 @@
-//! The worker of rpmfarm.
+//! The worker of rpmfarm: roots, sandbox, builds, and the session with the coordinator.
+
+pub mod build;
+pub mod command;
+pub mod files;
+pub mod roots;
+pub mod sandbox;
+pub mod session;
+pub mod transfer;

@@ -1,0 +1,441 @@
+//! Reading a build log as it is written: which part of rpmbuild runs, and which lines say why it
+//! failed.
+//!
+//! A log can be endless and a line can be endless; what is kept is bounded.
+
+use std::collections::VecDeque;
+
+/// A part of rpmbuild, as it announces them in its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Part {
+    /// Nothing was announced yet: the spec is read, requirements are checked.
+    #[default]
+    Start,
+    /// `%prep`.
+    Prep,
+    /// `%generate_buildrequires`.
+    Requires,
+    /// `%conf` and `%build`.
+    Build,
+    /// `%install`.
+    Install,
+    /// `%check`.
+    Check,
+    /// Files are collected and packages written.
+    Files,
+}
+
+impl Part {
+    /// The word for it in a failure's `stage`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "spec",
+            Self::Prep => "prep",
+            Self::Requires => "requires",
+            Self::Build => "build",
+            Self::Install => "install",
+            Self::Check => "check",
+            Self::Files => "files",
+        }
+    }
+
+    fn announced(line: &str) -> Option<Self> {
+        if line.starts_with("Processing files:") {
+            return Some(Self::Files);
+        }
+        let section = line.strip_prefix("Executing(%")?.split_once(')')?.0;
+        match section {
+            "mkbuilddir" | "prep" => Some(Self::Prep),
+            "generate_buildrequires" => Some(Self::Requires),
+            "conf" | "build" => Some(Self::Build),
+            "install" => Some(Self::Install),
+            "check" => Some(Self::Check),
+            _ => None,
+        }
+    }
+}
+
+/// How many lines an excerpt has at most.
+pub const LINES: usize = 10;
+/// Of a line, so many characters are kept.
+const WIDTH: usize = 300;
+/// Causes beyond this number are consequences.
+const CAUSES: usize = 7;
+
+/// Reads a log. Feed it everything, in pieces of any size.
+#[derive(Debug, Clone, Default)]
+pub struct LogReader {
+    part: Part,
+    partial: Vec<u8>,
+    number: u64,
+    /// Lines that say what went wrong, the first of this part.
+    causes: Vec<Line>,
+    /// Lines in which others report that something went wrong, the last of this part.
+    consequences: VecDeque<Line>,
+    /// The last lines, whatever they say.
+    last: VecDeque<Line>,
+    /// Lines after a heading whose list belongs to it.
+    listing: bool,
+    no_space: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Line {
+    number: u64,
+    text: String,
+}
+
+impl LogReader {
+    /// A reader at the beginning of a log.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a piece of the log.
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.extend(&bytes[..end]);
+            self.end_line();
+            bytes = &bytes[end + 1..];
+        }
+        self.extend(bytes);
+    }
+
+    /// The part that runs, or that was the last to run.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
+    /// Whether the log says that a disk was full.
+    #[must_use]
+    pub fn saw_no_space(&self) -> bool {
+        self.no_space
+    }
+
+    /// The line that most likely says why the last part failed.
+    #[must_use]
+    pub fn cause(&self) -> Option<&str> {
+        let line = self.causes.first().or_else(|| self.consequences.front());
+        line.map(|line| line.text.as_str())
+    }
+
+    /// The lines that matter, in the order of the log; at most [`LINES`].
+    #[must_use]
+    pub fn excerpt(&self) -> Vec<String> {
+        let mut lines: Vec<&Line> = self.causes.iter().chain(&self.consequences).collect();
+        if self.causes.is_empty() {
+            // Nothing is known to be a cause: what was said just before it ended is.
+            let room = LINES.saturating_sub(lines.len());
+            lines.extend(self.last.iter().rev().take(room));
+        }
+        lines.sort();
+        lines.dedup();
+        lines.into_iter().take(LINES).map(|line| line.text.clone()).collect()
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        // Characters have at most four bytes.
+        let room = (WIDTH * 4).saturating_sub(self.partial.len());
+        self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn end_line(&mut self) {
+        let bytes = std::mem::take(&mut self.partial);
+        let text = clean(&String::from_utf8_lossy(&bytes));
+        self.number += 1;
+        if let Some(part) = Part::announced(&text) {
+            self.enter(part);
+        } else if !text.is_empty() {
+            self.keep(text);
+        }
+    }
+
+    /// A part has begun: so those before it ended well, whatever they wrote.
+    fn enter(&mut self, part: Part) {
+        if part != self.part {
+            self.causes.clear();
+            self.consequences.clear();
+            self.last.clear();
+            self.no_space = false;
+        }
+        self.part = part;
+        self.listing = false;
+    }
+
+    fn keep(&mut self, text: String) {
+        let line = Line { number: self.number, text };
+        let text = line.text.as_str();
+        self.no_space |= text.contains("No space left on device");
+        let listed = self.listing && line.text.starts_with([' ', '\t']);
+        self.listing = listed || is_heading(text);
+        if (listed || is_cause(text)) && self.causes.len() < CAUSES {
+            // rpmbuild repeats its errors at the end.
+            let repeated = self.causes.iter().any(|known| known.text.trim() == text.trim());
+            if !repeated {
+                self.causes.push(line.clone());
+            }
+        } else if is_consequence(text) {
+            push(&mut self.consequences, line.clone(), LINES - CAUSES);
+        }
+        push(&mut self.last, line, LINES);
+    }
+}
+
+fn push(lines: &mut VecDeque<Line>, line: Line, limit: usize) {
+    if lines.len() == limit {
+        lines.pop_front();
+    }
+    lines.push_back(line);
+}
+
+/// Without control characters (colours, carriage returns), and not too long.
+fn clean(line: &str) -> String {
+    let mut text = String::new();
+    let mut chars = line.trim_end().chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            // An escape sequence ends with a letter.
+            chars.by_ref().find(char::is_ascii_alphabetic);
+        } else if c == '\t' || !c.is_control() {
+            text.push(c);
+        }
+    }
+    text.chars().take(WIDTH).collect()
+}
+
+/// A line whose indented lines below belong to it.
+fn is_heading(line: &str) -> bool {
+    ["error: Installed (but unpackaged) file(s) found:", "error: Failed build dependencies:"]
+        .iter()
+        .any(|heading| line.starts_with(heading))
+}
+
+/// Words that a tool uses to say what is wrong.
+const CAUSE: &[&str] = &[
+    ": error: ",
+    ": error:",
+    ": fatal error: ",
+    "undefined reference to ",
+    "ld: cannot find ",
+    "configure: error: ",
+    "CMake Error",
+    "meson.build:",
+    "No rule to make target",
+    "command not found",
+    "No such file or directory",
+    "No space left on device",
+    "Permission denied",
+    "Operation not permitted",
+    "ModuleNotFoundError: ",
+    "ImportError: ",
+    "SyntaxError: ",
+    "AssertionError",
+    "Segmentation fault",
+    "core dumped",
+    "panicked at ",
+    "Network is unreachable",
+    "Could not resolve host",
+    "Temporary failure in name resolution",
+    "Name or service not known",
+    "Connection refused",
+    "Resource temporarily unavailable",
+    "Cannot allocate memory",
+    "out of memory",
+    "Killed signal terminated",
+    "Cannot fork",
+    "hunk FAILED",
+    "hunks FAILED",
+    "can't find file to patch",
+    "Bad file: ",
+    "File not found: ",
+    "File must begin with ",
+    "Directory not found: ",
+    "Arch dependent binaries in noarch package",
+    "error: line ",
+    "Unable to open ",
+    "Macro expanded in comment",
+    " --- FAIL: ",
+];
+
+/// Beginnings of lines with which a tool says what is wrong.
+const CAUSE_AT_START: &[&str] = &[
+    "error: ", "error[", "Error: ", "ERROR: ", "FAIL: ", "FAIL:\t", "FAILED ", "not ok ", "E   ",
+    "fatal: ", "tar: ", "+ exit 1",
+];
+
+/// What only says that something before has failed.
+const CONSEQUENCE: &[&str] = &[
+    "Bad exit status from ",
+    "RPM build errors:",
+    "*** [",
+    "ninja: build stopped",
+    "error: command '",
+    "recipe for target ",
+    "# FAIL:",
+    "# ERROR:",
+];
+
+fn is_cause(line: &str) -> bool {
+    if is_consequence(line) || is_harmless(line) {
+        return false;
+    }
+    let trimmed = line.trim_start();
+    CAUSE_AT_START.iter().any(|words| trimmed.starts_with(words))
+        || CAUSE.iter().any(|words| line.contains(words))
+}
+
+fn is_consequence(line: &str) -> bool {
+    let none = line.ends_with("# FAIL:  0") || line.ends_with("# ERROR: 0");
+    !none && CONSEQUENCE.iter().any(|words| line.contains(words))
+}
+
+/// What configure scripts try and shells trace.
+fn is_harmless(line: &str) -> bool {
+    ["checking ", "+ ", "warning: ", "libtool: ", "# FAIL:", "# XFAIL:", "# ERROR:"]
+        .iter()
+        .any(|start| line.starts_with(start) && line != "+ exit 1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(log: &str) -> LogReader {
+        let mut reader = LogReader::new();
+        // In odd pieces: lines do not come whole.
+        for piece in log.as_bytes().chunks(7) {
+            reader.feed(piece);
+        }
+        reader
+    }
+
+    const COMPILER: &str = "\
+Executing(%prep): /bin/sh -e /var/tmp/rpm-tmp.abc
++ tar -xf hello.tar.gz
+tar: Ignoring unknown extended header keyword 'SCHILY.dev'
+Executing(%build): /bin/sh -e /var/tmp/rpm-tmp.def
+checking for error: handler... no
+gcc -O2 -Werror -c hello.c
+hello.c: In function 'main':
+hello.c:3:5: error: expected ';' before 'return'
+    3 |     return 0
+make: *** [Makefile:4: hello.o] Error 1
+error: Bad exit status from /var/tmp/rpm-tmp.def (%build)
+
+RPM build errors:
+    Bad exit status from /var/tmp/rpm-tmp.def (%build)
+";
+
+    #[test]
+    fn a_compilers_error_is_found() {
+        let log = read(COMPILER);
+        assert_eq!(log.part(), Part::Build);
+        assert_eq!(log.cause(), Some("hello.c:3:5: error: expected ';' before 'return'"));
+        assert_eq!(
+            log.excerpt(),
+            [
+                "hello.c:3:5: error: expected ';' before 'return'",
+                "error: Bad exit status from /var/tmp/rpm-tmp.def (%build)",
+                "RPM build errors:",
+                "    Bad exit status from /var/tmp/rpm-tmp.def (%build)",
+            ]
+        );
+    }
+
+    #[test]
+    fn causes_of_every_kind() {
+        let table = [
+            (
+                Part::Prep,
+                "Executing(%prep): x\n+ false\nHunk #1 FAILED at 3.\n1 out of 1 hunk FAILED -- saving rejects to file a.rej\nerror: Bad exit status from x (%prep)\n",
+                "1 out of 1 hunk FAILED -- saving rejects to file a.rej",
+            ),
+            (
+                Part::Check,
+                "Executing(%check): x\nPASS: a\nFAIL: tests/b.sh\n# FAIL:  1\nmake[1]: *** [check] Error 1\n",
+                "FAIL: tests/b.sh",
+            ),
+            (
+                Part::Files,
+                "Processing files: a-1-1.x86_64\nerror: File not found: /builddir/build/BUILDROOT/usr/bin/a\n",
+                "error: File not found: /builddir/build/BUILDROOT/usr/bin/a",
+            ),
+            (
+                Part::Start,
+                "error: line 12: Unknown tag: Foo: bar\n",
+                "error: line 12: Unknown tag: Foo: bar",
+            ),
+            (
+                Part::Build,
+                "Executing(%build): x\ncurl: (6) Could not resolve host: example.org\nerror: Bad exit status from x (%build)\n",
+                "curl: (6) Could not resolve host: example.org",
+            ),
+            (
+                Part::Build,
+                "Executing(%build): x\n/usr/bin/ld: a.o: undefined reference to `frob'\ncollect2: error: ld returned 1 exit status\n",
+                "/usr/bin/ld: a.o: undefined reference to `frob'",
+            ),
+            (
+                Part::Build,
+                "Executing(%build): x\n\u{1b}[31merror[E0308]\u{1b}[0m: mismatched types\n",
+                "error[E0308]: mismatched types",
+            ),
+        ];
+        for (part, text, cause) in table {
+            let log = read(text);
+            assert_eq!((log.part(), log.cause()), (part, Some(cause)), "{text}");
+        }
+    }
+
+    #[test]
+    fn unpackaged_files_are_listed_once() {
+        let text = "Processing files: a-1-1.noarch
+error: Installed (but unpackaged) file(s) found:
+   /usr/share/a
+   /usr/share/b
+
+RPM build errors:
+    Installed (but unpackaged) file(s) found:
+   /usr/share/a
+   /usr/share/b
+";
+        assert_eq!(
+            read(text).excerpt(),
+            [
+                "error: Installed (but unpackaged) file(s) found:",
+                "   /usr/share/a",
+                "   /usr/share/b",
+                "RPM build errors:",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_known_cause_the_last_lines_are_shown() {
+        let log = read(
+            "Executing(%build): x\n+ ./frobnicate\nI do not feel like it\nerror: Bad exit status from x (%build)\n",
+        );
+        assert_eq!(
+            log.excerpt(),
+            ["+ ./frobnicate", "I do not feel like it", "error: Bad exit status from x (%build)"]
+        );
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut log = LogReader::new();
+        for number in 0..1000 {
+            log.feed(format!("a.c:{number}: error: {}\n", "x".repeat(5000)).as_bytes());
+            log.feed(b"make: *** [all] Error 2\n");
+        }
+        log.feed(&vec![b'x'; 1 << 20]);
+        let excerpt = log.excerpt();
+        assert_eq!(excerpt.len(), LINES);
+        assert!(excerpt.iter().all(|line| line.chars().count() <= WIDTH));
+        assert!(excerpt[0].starts_with("a.c:0: error: "), "the first error is the cause");
+        assert!(log.partial.len() <= WIDTH * 4);
+    }
+}

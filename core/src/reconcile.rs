@@ -1,0 +1,112 @@
+//! What a worker does when it hears which attempts it should have.
+
+use crate::task::{Assignment, Progress};
+use crate::{AttemptId, Epoch};
+
+/// An attempt that a worker has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held<'a> {
+    /// Which.
+    pub attempt: AttemptId,
+    /// Under which epoch.
+    pub epoch: Epoch,
+    /// How far it is.
+    pub progress: &'a Progress,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action<'a> {
+    /// Kill it if it runs, and forget it: nobody wants its state any more.
+    Drop(AttemptId, Epoch),
+    /// Begin it.
+    Start(&'a Assignment),
+    /// Go on with it: it has waited for the lock of this round.
+    Resume(&'a Assignment),
+}
+
+/// Compares what a worker has with what it should have. Doing the actions and asking again gives
+/// none, so a message that comes twice does no harm.
+///
+/// What goes is first in the answer: it makes room for what comes.
+#[must_use]
+pub fn reconcile<'a>(held: &[Held<'_>], desired: &'a [Assignment]) -> Vec<Action<'a>> {
+    let is = |held: &Held<'_>, wanted: &Assignment| {
+        (held.attempt, held.epoch) == (wanted.attempt, wanted.epoch)
+    };
+    let unwanted = held.iter().filter(|held| !desired.iter().any(|wanted| is(held, wanted)));
+    let mut actions: Vec<Action<'a>> =
+        unwanted.map(|held| Action::Drop(held.attempt, held.epoch)).collect();
+    for wanted in desired {
+        match held.iter().find(|held| is(held, wanted)).map(|held| held.progress) {
+            None => actions.push(Action::Start(wanted)),
+            Some(Progress::NeedsRequires { round, .. }) if wanted.round > *round => {
+                actions.push(Action::Resume(wanted));
+            }
+            Some(_) => {}
+        }
+    }
+    actions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::source::SourceFile;
+    use crate::task::{Input, Phase};
+    use crate::{Arch, BuildId, Sha256, TaskId};
+
+    fn wanted(attempt: i64, epoch: i64, round: u32) -> Assignment {
+        let file = SourceFile { name: "a.src.rpm".into(), digest: Sha256::of(b"a"), size: 1 };
+        Assignment {
+            attempt: AttemptId(attempt),
+            task: TaskId(1),
+            build: BuildId(1),
+            epoch: Epoch(epoch),
+            input: Input::Srpm { file, dynamic_requires: true },
+            package: "a".into(),
+            target: "lab".into(),
+            arch: Arch::X86_64,
+            lock: Sha256::of(b"lock"),
+            round,
+            macros: String::new(),
+            limits: Limits::default(),
+        }
+    }
+
+    fn held(attempt: i64, epoch: i64, progress: &Progress) -> Held<'_> {
+        Held { attempt: AttemptId(attempt), epoch: Epoch(epoch), progress }
+    }
+
+    #[test]
+    fn what_lacks_is_started_and_what_is_beyond_goes() {
+        let running = Progress::Running(Phase::Build);
+        let desired = [wanted(1, 1, 0), wanted(2, 1, 0)];
+        let held = [held(1, 1, &running), held(3, 1, &running)];
+        assert_eq!(
+            reconcile(&held, &desired),
+            [Action::Drop(AttemptId(3), Epoch(1)), Action::Start(&desired[1])]
+        );
+    }
+
+    #[test]
+    fn another_epoch_is_another_attempt() {
+        let running = Progress::Running(Phase::Build);
+        let desired = [wanted(1, 2, 0)];
+        assert_eq!(
+            reconcile(&[held(1, 1, &running)], &desired),
+            [Action::Drop(AttemptId(1), Epoch(1)), Action::Start(&desired[0])]
+        );
+    }
+
+    #[test]
+    fn an_attempt_goes_on_when_its_round_has_come() {
+        let waits = Progress::NeedsRequires { round: 0, requires: vec!["x".into()] };
+        let (same, next) = ([wanted(1, 1, 0)], [wanted(1, 1, 1)]);
+        assert_eq!(reconcile(&[held(1, 1, &waits)], &same), []);
+        assert_eq!(reconcile(&[held(1, 1, &waits)], &next), [Action::Resume(&next[0])]);
+        let running = Progress::Running(Phase::Build);
+        assert_eq!(reconcile(&[held(1, 1, &running)], &next), [], "a repeated message");
+    }
+}

@@ -1,0 +1,353 @@
+//! The engine: from an assignment and its lock to packages, or to a failure that says why.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rpmfarm_core::diagnosis::{Ending, Evidence, diagnose};
+use rpmfarm_core::excerpt::LogReader;
+use rpmfarm_core::results::{ResultFile, ResultKind};
+use rpmfarm_core::source::SourceFile;
+use rpmfarm_core::task::{Assignment, Input, Phase};
+use rpmfarm_core::{Failure, Fault, Lock};
+
+use super::log::{LogFile, LogKind, Observer};
+use super::watch::Watch;
+use super::{macros, requires, results, script};
+use crate::files::{Files, FilesError, Wanted};
+use crate::roots::{Lease, RootError, Roots};
+use crate::sandbox::beneath::Beneath;
+use crate::sandbox::cage::{BUILDER_ID, Bind, Overlay, Source};
+use crate::sandbox::run::Ended;
+use crate::sandbox::scratch::{Scratch, ScratchPool};
+use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Sandbox, Stop, User, Why};
+
+/// Makes SRPMs and packages.
+#[derive(Debug)]
+pub struct Engine {
+    /// Where builds run.
+    pub sandbox: Sandbox,
+    /// Their roots.
+    pub roots: Roots,
+    /// Their disk space.
+    pub scratch: ScratchPool,
+    /// Processors that one build is told of, and how it is held to them.
+    pub cpus: u32,
+    /// Whether a build is held to its processors' worth of time, or may use what is idle.
+    pub cap_cpus: bool,
+    /// The worker's data directory.
+    pub data: PathBuf,
+    /// MiB that builds leave free there.
+    pub reserve_mib: u64,
+}
+
+/// How a round of an attempt ended.
+#[derive(Debug)]
+pub enum Done {
+    /// With packages.
+    Made(Made),
+    /// `%generate_buildrequires` asks for more than the lock has.
+    NeedsRequires(Vec<String>),
+    /// With a failure.
+    Failed(Failure),
+    /// It was cancelled.
+    Cancelled(Why),
+}
+
+/// What an attempt made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Made {
+    /// The packages; they lie in `results/` of the attempt's directory.
+    pub files: Vec<ResultFile>,
+    /// For an SRPM: names of the binary packages that its spec makes.
+    pub predicts: Vec<String>,
+    /// How long rpmbuild itself ran, in milliseconds.
+    pub rpmbuild_ms: u64,
+}
+
+/// Ends a round early; [`Done`] without the good ends.
+enum Early {
+    Failed(Failure),
+    Cancelled(Why),
+}
+
+impl From<Failure> for Early {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<RootError> for Early {
+    fn from(error: RootError) -> Self {
+        match error {
+            RootError::Cancelled(why) => Self::Cancelled(why),
+            other => Self::Failed(other.failure()),
+        }
+    }
+}
+
+/// One round of an attempt.
+pub struct Round<'a> {
+    /// What is asked for.
+    pub assignment: &'a Assignment,
+    /// Its lock.
+    pub lock: &'a Lock,
+    /// The attempt's own directory, for logs and results.
+    pub directory: &'a Path,
+    /// Gives packages and sources.
+    pub files: &'a dyn Files,
+    /// Is told how far it is.
+    pub observer: &'a dyn Observer,
+    /// Ends it early.
+    pub cancel: &'a Cancel,
+}
+
+/// An error of the worker's own.
+fn worker(stage: &'static str, what: &'static str) -> impl FnOnce(io::Error) -> Failure {
+    move |error| Failure::new(Fault::Worker, stage, format!("cannot {what}: {error}"))
+}
+
+impl Engine {
+    /// Runs one round of an attempt to its end.
+    pub fn run(&self, round: &Round<'_>) -> Done {
+        match self.try_run(round) {
+            Ok(done) => done,
+            Err(Early::Failed(failure)) => Done::Failed(failure),
+            Err(Early::Cancelled(why)) => Done::Cancelled(why),
+        }
+    }
+
+    fn try_run(&self, round: &Round<'_>) -> Result<Done, Early> {
+        let Round { assignment, observer, .. } = *round;
+        observer.phase(Phase::Fetch);
+        let input = self.fetch_input(round)?;
+        observer.phase(Phase::Root);
+        let lease = self.root(round)?;
+        let scratch = self
+            .scratch
+            .take(assignment.limits.disk_mib)
+            .map_err(worker("root", "make scratch space"))?;
+        self.furnish(scratch.path(), assignment, &input)
+            .map_err(worker("root", "prepare the build directory"))?;
+        observer.phase(match assignment.input {
+            Input::Sources { .. } => Phase::Srpm,
+            Input::Srpm { .. } => Phase::Prep,
+        });
+        let (ended, reader, disk_filled) = self.rpmbuild(round, &lease, &scratch, &input)?;
+        self.conclude(round, &scratch, &ended, &reader, disk_filled)
+    }
+
+    /// Puts the spec and sources, or the SRPM, into the attempt's `input/`.
+    fn fetch_input(&self, round: &Round<'_>) -> Result<PathBuf, Early> {
+        let into = round.directory.join("input");
+        fs::create_dir_all(&into).map_err(worker("fetch", "make a directory"))?;
+        let files = round.assignment.input.files();
+        let wanted: Vec<Wanted> = files
+            .map(|SourceFile { name, digest, size }| Wanted {
+                digest: *digest,
+                size: *size,
+                name: name.clone(),
+            })
+            .collect();
+        round.files.place(&wanted, &into, round.cancel).map_err(|error| match error {
+            FilesError::Cancelled(why) => Early::Cancelled(why),
+            FilesError::Fetch { fault, .. } => {
+                Early::Failed(Failure::new(fault, "fetch", error.to_string()))
+            }
+            FilesError::Local { .. } => {
+                Early::Failed(Failure::new(Fault::Worker, "fetch", error.to_string()))
+            }
+        })?;
+        Ok(into)
+    }
+
+    fn root(&self, round: &Round<'_>) -> Result<Lease, Early> {
+        let mut log = LogFile::open(round.directory, LogKind::Root)
+            .map_err(worker("root", "write the root's log"))?;
+        Ok(self.roots.lend(round.lock, round.files, &mut log, round.cancel)?)
+    }
+
+    /// Fills the empty upper layer: nothing of a stranger's is in it yet, so plain paths will do.
+    fn furnish(&self, scratch: &Path, assignment: &Assignment, input: &Path) -> io::Result<()> {
+        let id = self.sandbox.uid_base + BUILDER_ID;
+        let upper = scratch.join("upper");
+        owned_directory(&upper, self.sandbox.uid_base)?;
+        fs::create_dir(scratch.join("work"))?;
+        let home = upper.join("builddir");
+        let build = home.join("build");
+        for directory in [&home, &build] {
+            owned_directory(directory, id)?;
+        }
+        for name in ["BUILD", "BUILDROOT", "RPMS", "SOURCES", "SPECS", "SRPMS"] {
+            owned_directory(&build.join(name), id)?;
+        }
+        owned_file(&home.join(".rpmmacros"), &macros::text(&assignment.macros), id)?;
+        let Input::Sources { spec, sources } = &assignment.input else { return Ok(()) };
+        copy_source(&input.join(&spec.name), &build.join("SPECS").join(&spec.name), id)?;
+        sources.iter().try_for_each(|source| {
+            copy_source(&input.join(&source.name), &build.join("SOURCES").join(&source.name), id)
+        })
+    }
+
+    fn rpmbuild(
+        &self,
+        round: &Round<'_>,
+        lease: &Lease,
+        scratch: &Scratch,
+        input: &Path,
+    ) -> Result<(Ended, LogReader, bool), Early> {
+        let Round { assignment, observer, cancel, .. } = *round;
+        let log = LogFile::open(round.directory, LogKind::Build)
+            .map_err(worker("build", "write the build log"))?;
+        let mut watch = Watch {
+            log,
+            reader: LogReader::new(),
+            limits: &assignment.limits,
+            scratch,
+            host: (&self.data, self.reserve_mib),
+            cancel,
+            observer,
+            disk_filled: false,
+        };
+        let cage = self.cage(assignment, lease, scratch.path(), input);
+        let ended = self
+            .sandbox
+            .run(&cage, &mut watch)
+            .map_err(|error| Failure::new(Fault::Worker, "build", error.to_string()))?;
+        Ok((ended, watch.reader, watch.disk_filled))
+    }
+
+    fn cage(&self, assignment: &Assignment, lease: &Lease, scratch: &Path, input: &Path) -> Cage {
+        let limits = &assignment.limits;
+        let command = match &assignment.input {
+            Input::Sources { spec, .. } => script::srpm(assignment.arch, &spec.name),
+            Input::Srpm { file, .. } => script::build(assignment.arch, &file.name),
+        };
+        Cage {
+            name: format!("build-{}-{}", assignment.attempt, assignment.epoch),
+            root: Root::Overlay(Overlay {
+                layers: lease.layers.clone(),
+                upper: scratch.join("upper"),
+                work: scratch.join("work"),
+            }),
+            binds: vec![Bind {
+                source: Source::Path(input.to_path_buf()),
+                target: PathBuf::from("/builddir/input"),
+                writable: false,
+            }],
+            system_at: vec![PathBuf::from("/")],
+            tmpfs: Vec::new(),
+            user: User::Builder,
+            command,
+            directory: PathBuf::from("/builddir"),
+            environment: vec![("RPM_BUILD_NCPUS".into(), self.cpus.to_string())],
+            caps: Caps {
+                memory_mib: limits.memory_mib,
+                processes: limits.processes,
+                cpus: self.cap_cpus.then_some(self.cpus),
+                file_mib: limits.disk_mib,
+            },
+        }
+    }
+
+    fn conclude(
+        &self,
+        round: &Round<'_>,
+        scratch: &Scratch,
+        ended: &Ended,
+        reader: &LogReader,
+        disk_filled: bool,
+    ) -> Result<Done, Early> {
+        let ending = match &ended.exit {
+            Exit::Code(0) => return Ok(Done::Made(self.collect(round, scratch)?)),
+            Exit::Stopped(Stop::Cancelled) => {
+                return Err(Early::Cancelled(round.cancel.raised().unwrap_or(Why::Unwanted)));
+            }
+            Exit::Code(UNMET) => match dynamic_requires(scratch.path())? {
+                Some(requires) => return Ok(Done::NeedsRequires(requires)),
+                None => Ending::Status(UNMET),
+            },
+            Exit::Code(code) => Ending::Status(*code),
+            Exit::Stopped(Stop::Time) => Ending::Time,
+            Exit::Stopped(Stop::Silence) => Ending::Silence,
+            Exit::Stopped(Stop::Log) => Ending::Log,
+            Exit::Stopped(Stop::HostDisk) => Ending::HostDisk,
+        };
+        let evidence = Evidence {
+            ending,
+            oom_kills: ended.events.oom_kills,
+            forks_refused: ended.events.forks_refused,
+            disk_filled,
+            limits: round.assignment.limits.clone(),
+        };
+        Ok(Done::Failed(diagnose(&evidence, reader)))
+    }
+
+    fn collect(&self, round: &Round<'_>, scratch: &Scratch) -> Result<Made, Failure> {
+        let build = build_directory(scratch.path())?;
+        let (directory, kind) = match round.assignment.input {
+            Input::Sources { .. } => ("SRPMS", ResultKind::Srpm),
+            Input::Srpm { .. } => ("RPMS", ResultKind::Rpm),
+        };
+        let from = build.directory(directory).map_err(tampered)?;
+        let into = round.directory.join("results");
+        let files = results::collect(&from, kind, &into, round.assignment.limits.results_mib)?;
+        let text = |name: &str| build.text(name, 1 << 20);
+        let predicts = match kind {
+            ResultKind::Srpm => text(script::PREDICTS).map_err(tampered)?,
+            ResultKind::Rpm => String::new(),
+        };
+        let predicts =
+            predicts.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        let rpmbuild_ms = script::elapsed_ms(&text(script::TIMES).unwrap_or_default());
+        Ok(Made { files, predicts, rpmbuild_ms })
+    }
+}
+
+/// What rpmbuild exits with when requirements are missing, dynamic ones or others.
+const UNMET: u8 = 11;
+
+fn dynamic_requires(scratch: &Path) -> Result<Option<Vec<String>>, Failure> {
+    let srpms = build_directory(scratch)?.directory("SRPMS").map_err(tampered)?;
+    requires::read(&srpms).map_err(|error| {
+        let message = format!("the list of generated build requirements is refused: {error}");
+        Failure::new(Fault::Package, "requires", message)
+    })
+}
+
+/// The build directory as the build left it.
+fn build_directory(scratch: &Path) -> Result<Beneath, Failure> {
+    let upper =
+        Beneath::open(&scratch.join("upper")).map_err(worker("files", "open the scratch space"))?;
+    upper.directory("builddir/build").map_err(tampered)
+}
+
+fn tampered(error: io::Error) -> Failure {
+    let message = format!("the build left its build directory unusable: {error}");
+    Failure::new(Fault::Package, "files", message)
+}
+
+fn owned_directory(path: &Path, id: u32) -> io::Result<()> {
+    fs::create_dir(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    chown(path, Some(id), Some(id))
+}
+
+fn owned_file(path: &Path, text: &str, id: u32) -> io::Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
+    chown(path, Some(id), Some(id))
+}
+
+/// The time that source files get: when a worker fetched them says nothing, and an SRPM keeps it.
+const SOURCE_TIME: Duration = Duration::from_secs(315_532_800); // 1980-01-01
+
+fn copy_source(from: &Path, to: &Path, id: u32) -> io::Result<()> {
+    let mut target = fs::File::create(to)?;
+    io::copy(&mut fs::File::open(from)?, &mut target)?;
+    target.set_permissions(fs::Permissions::from_mode(0o644))?;
+    chown(to, Some(id), Some(id))?;
+    target.set_modified(SystemTime::UNIX_EPOCH + SOURCE_TIME)
+}

@@ -1,0 +1,16 @@
+//! One attempt: root, rpmbuild in a cage, results.
+//!
+//! Owns what is run and what is collected. It must not know of the coordinator: it gets an
+//! assignment and files by digest, and tells an observer how far it is.
+
+mod engine;
+mod log;
+mod macros;
+mod requires;
+pub mod results;
+mod script;
+mod watch;
+
+pub use engine::{Done, Engine, Made, Round};
+pub use log::{LogKind, Observer};
+pub(crate) use watch::free_mib;

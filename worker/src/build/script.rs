@@ -1,0 +1,71 @@
+//! What runs in the cage. Values reach the scripts as arguments, never as text of the script.
+
+use rpmfarm_core::Arch;
+
+/// Time marks around rpmbuild, in the build directory: seconds since the machine's start.
+pub(super) const TIMES: &str = "rpmbuild.times";
+/// Names of the packages that the spec makes, in the build directory.
+pub(super) const PREDICTS: &str = "predicts";
+
+/// Reading `/proc/uptime` with a builtin is a clock that costs no process.
+const MARK: &str = "mark() { read -r up rest < /proc/uptime && echo \"$up\" >> rpmbuild.times; }\n";
+
+/// `$1` architecture, `$2` spec file.
+const SRPM: &str = "\
+cd /builddir/build || exit 1
+mark
+rpmbuild -bs --nodeps --target \"$1\" \"SPECS/$2\" || exit
+mark
+rpmspec -q --target \"$1\" --qf '%{name}\\n' \"SPECS/$2\" > predicts
+";
+
+/// `$1` architecture, `$2` SRPM. Cleaning up is left to the worker, which throws everything away.
+const BUILD: &str = "\
+cd /builddir/build || exit 1
+mark
+rpm -i --nodeps --nosignature --nodigest \"/builddir/input/$2\" || exit
+set -- \"$1\" SPECS/*.spec
+rpmbuild -bb --noclean --target \"$1\" \"$2\"
+status=$?
+mark
+exit $status
+";
+
+/// The command that makes an SRPM.
+pub(super) fn srpm(arch: Arch, spec: &str) -> Vec<String> {
+    shell(SRPM, arch, spec)
+}
+
+/// The command that builds one.
+pub(super) fn build(arch: Arch, srpm: &str) -> Vec<String> {
+    shell(BUILD, arch, srpm)
+}
+
+fn shell(script: &str, arch: Arch, file: &str) -> Vec<String> {
+    let script = format!("{MARK}{script}");
+    ["/bin/sh", "-c", &script, "rpmfarm", arch.as_str(), file].map(str::to_owned).to_vec()
+}
+
+/// Milliseconds between the first and the last mark. What the build made of the file is its own
+/// affair: it counts for statistics only.
+pub(super) fn elapsed_ms(times: &str) -> u64 {
+    let marks: Vec<f64> = times.lines().filter_map(|line| line.trim().parse().ok()).collect();
+    match (marks.first(), marks.last()) {
+        // A float becomes the nearest integer that there is.
+        (Some(first), Some(last)) => ((last - first).max(0.0) * 1000.0).round() as u64,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_what_the_marks_say() {
+        assert_eq!(elapsed_ms("10.50\n12.75\n"), 2250);
+        assert_eq!(elapsed_ms("10.50\n"), 0);
+        assert_eq!(elapsed_ms("nonsense\nnan\n-inf\n"), 0);
+        assert_eq!(elapsed_ms(""), 0);
+    }
+}

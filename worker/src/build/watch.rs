@@ -1,0 +1,90 @@
+//! Watches a running rpmbuild: keeps its log, follows its parts, enforces its limits.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::statvfs::statvfs;
+use rpmfarm_core::excerpt::{LogReader, Part};
+use rpmfarm_core::limits::Limits;
+use rpmfarm_core::task::Phase;
+
+use super::log::{LogFile, Observer};
+use crate::sandbox::run::Watcher;
+use crate::sandbox::scratch::Scratch;
+use crate::sandbox::{Cancel, Stop};
+
+/// Watches one build.
+pub(super) struct Watch<'a> {
+    pub(super) log: LogFile,
+    pub(super) reader: LogReader,
+    pub(super) limits: &'a Limits,
+    pub(super) scratch: &'a Scratch,
+    /// A directory on the worker's own disk, and how many MiB must stay free there.
+    pub(super) host: (&'a Path, u64),
+    pub(super) cancel: &'a Cancel,
+    pub(super) observer: &'a dyn Observer,
+    /// Whether the scratch space was (nearly) used up at some time.
+    pub(super) disk_filled: bool,
+}
+
+/// Of a scratch space, what is left when it counts as used up, in MiB: a file system keeps some
+/// for itself.
+const FULL_MIB: u64 = 2;
+
+impl Watch<'_> {
+    fn limit_hit(&self, running: Duration, silent: Duration) -> Option<Stop> {
+        let Limits { seconds, silence_seconds, log_mib, .. } = *self.limits;
+        if running.as_secs() >= seconds {
+            return Some(Stop::Time);
+        }
+        if silent.as_secs() >= silence_seconds {
+            return Some(Stop::Silence);
+        }
+        if self.log.bytes() > log_mib << 20 {
+            return Some(Stop::Log);
+        }
+        let (directory, reserve) = self.host;
+        (free_mib(directory)? < reserve).then_some(Stop::HostDisk)
+    }
+}
+
+impl Watcher for Watch<'_> {
+    fn wrote(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let before = self.reader.part();
+        self.reader.feed(bytes);
+        let part = self.reader.part();
+        if part != before
+            && let Some(phase) = phase(part)
+        {
+            self.observer.phase(phase);
+        }
+        self.log.write_all(bytes)
+    }
+
+    fn check(&mut self, running: Duration, silent: Duration) -> Option<Stop> {
+        if self.cancel.raised().is_some() {
+            return Some(Stop::Cancelled);
+        }
+        self.disk_filled |= self.scratch.free_mib().is_some_and(|mib| mib < FULL_MIB);
+        self.limit_hit(running, silent)
+    }
+}
+
+/// Free space of the file system of a directory, in MiB.
+pub(crate) fn free_mib(directory: &Path) -> Option<u64> {
+    let stat = statvfs(directory).ok()?;
+    Some(stat.blocks_available().saturating_mul(stat.fragment_size()) >> 20)
+}
+
+const fn phase(part: Part) -> Option<Phase> {
+    match part {
+        Part::Start => None,
+        Part::Prep => Some(Phase::Prep),
+        Part::Requires => Some(Phase::Requires),
+        Part::Build => Some(Phase::Build),
+        Part::Install => Some(Phase::Install),
+        Part::Check => Some(Phase::Check),
+        Part::Files => Some(Phase::Package),
+    }
+}

@@ -1,0 +1,70 @@
+//! The command line of the worker.
+
+mod check;
+mod once;
+mod options;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::sandbox::stage;
+pub use options::HostOptions;
+
+/// Builds RPM packages for a farm: clean roots by digest, builds in a cage.
+///
+/// Runs as root on any Linux with overlayfs and user namespaces; `crun` is all that it needs of
+/// the host's packages, and mkfs.ext4 to limit what a build may write.
+#[derive(Debug, Parser)]
+#[command(name = "rpmfarm-worker", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Works for a coordinator, until SIGTERM.
+    Run(serve::Serve),
+    /// Says whether this host can build, and what to do if not.
+    Check(check::Check),
+    /// Builds once from local files, without a coordinator; for trying out and for measuring.
+    RunOnce(once::Once),
+    /// The outer process of a cage.
+    #[command(hide = true)]
+    CageOuter {
+        /// The cage's directory.
+        directory: PathBuf,
+    },
+    /// The inner process of a cage.
+    #[command(hide = true)]
+    CageInner {
+        /// The cage's directory.
+        directory: PathBuf,
+    },
+}
+
+impl Cli {
+    /// Does what the command line asks for.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::CageOuter { directory } => return stage::outer(&directory).into(),
+            Command::CageInner { directory } => return stage::inner(&directory).into(),
+            Command::Run(serve) => serve.run(),
+            Command::Check(check) => check.run(),
+            Command::RunOnce(once) => once.run(),
+        };
+        done.unwrap_or_else(|error| {
+            complain(&format!("rpmfarm-worker: {error:#}"));
+            ExitCode::FAILURE
+        })
+    }
+}
+
+#[allow(clippy::print_stderr)] // The one place where a person is told why the program ends.
+fn complain(message: &str) {
+    eprintln!("{message}");
+}

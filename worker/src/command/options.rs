@@ -1,0 +1,214 @@
+//! What every command needs to know of the host, and the engine that is made from it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::build::Engine;
+use crate::roots::{Roots, Store};
+use crate::sandbox::Sandbox;
+use crate::sandbox::cgroup::Cgroups;
+use crate::sandbox::scratch::{Kind, ScratchPool};
+use crate::session::facts;
+
+/// Options about this host.
+#[derive(Debug, Clone, Args)]
+pub struct HostOptions {
+    /// Where roots, fetched files and builds lie; on ext4 or XFS.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/rpmfarm-worker")]
+    pub data_dir: PathBuf,
+    /// The crun program.
+    #[arg(long, value_name = "FILE", default_value = "crun")]
+    pub crun: PathBuf,
+    /// First of the 65536 host user and group ids that builds get. They must belong to nobody
+    /// else; the default lies above those of container managers and below those of systemd.
+    #[arg(long, value_name = "ID", default_value_t = 1_879_048_192)]
+    pub uid_base: u32,
+    /// How builds get disk space of limited size [default: image where mkfs.ext4 and loop devices
+    /// are there, else plain].
+    #[arg(long, value_enum)]
+    pub scratch: Option<Kind>,
+    /// Builds at once.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub slots: u32,
+    /// Processors that one build is told of [default: those of the host over the slots].
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u32>,
+    /// Hold each build to its processors' worth of time, even when others are idle.
+    #[arg(long)]
+    pub cap_cpus: bool,
+    /// GiB that stored roots and fetched files may take together.
+    #[arg(long, value_name = "GIB", default_value_t = 40)]
+    pub cache_size: u64,
+    /// MiB that builds leave free in the data directory; with less, they are ended as the
+    /// worker's fault.
+    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    pub reserve: u64,
+}
+
+/// Of the cache, roots get three quarters and fetched files the rest.
+const ROOTS_SHARE: (u64, u64) = (3, 4);
+
+/// Name of the worker's place among control groups.
+const GROUP: &str = "rpmfarm-worker";
+
+/// A host that is made ready for builds. The lock is held as long as this lives.
+pub(super) struct Prepared {
+    pub(super) engine: Arc<Engine>,
+    pub(super) roots_bytes: u64,
+    pub(super) files_bytes: u64,
+    _lock: nix::fcntl::Flock<fs::File>,
+}
+
+impl HostOptions {
+    /// Makes the host ready, and clears away what an earlier life left. To be called while the
+    /// program has one thread: namespaces belong to threads.
+    pub(super) fn prepare(&mut self) -> Result<Prepared> {
+        ensure!(nix::unistd::geteuid().is_root(), "it must run as root (it maps users and mounts)");
+        ensure!(self.slots > 0, "--slots 0: a worker without slots does nothing");
+        self.check_ids()?;
+        own_mounts().context("cannot make a mount namespace")?;
+        fs::create_dir_all(&self.data_dir)
+            .with_context(|| format!("cannot make {}", self.data_dir.display()))?;
+        // Mounts and crun want whole paths.
+        self.data_dir = self.data_dir.canonicalize()?;
+        let lock = lock(&self.data_dir)?;
+        let cgroups = Cgroups::take(GROUP);
+        cgroups.clean();
+        for limit in cgroups.missing() {
+            tracing::warn!(limit, "builds are not limited: the host has no control group for it");
+        }
+        let sandbox = Sandbox {
+            crun: find(&self.crun)?,
+            program: PathBuf::from("/proc/self/exe"),
+            directory: self.emptied("cages")?,
+            uid_base: self.uid_base,
+            cgroups,
+        };
+        self.emptied("attempts")?;
+        let engine = self.engine(sandbox)?;
+        let cache_bytes = self.cache_size << 30;
+        let roots_bytes = cache_bytes / ROOTS_SHARE.1 * ROOTS_SHARE.0;
+        let files_bytes = cache_bytes - roots_bytes;
+        Ok(Prepared { engine: Arc::new(engine), roots_bytes, files_bytes, _lock: lock })
+    }
+
+    fn engine(&self, sandbox: Sandbox) -> Result<Engine> {
+        let kind = self.scratch.unwrap_or_else(Kind::best);
+        if kind == Kind::Plain {
+            tracing::warn!("what a build writes is limited by single files only (--scratch)");
+        }
+        let scratch = ScratchPool::new(kind, self.data_dir.join("scratch"))
+            .context("cannot empty the scratch directory")?;
+        let store =
+            Store::open(self.data_dir.join("roots")).context("cannot open the store of roots")?;
+        Ok(Engine {
+            roots: Roots::new(store, sandbox.clone()),
+            sandbox,
+            scratch,
+            cpus: self.cpus.unwrap_or_else(|| (facts::cpus() / self.slots).max(1)),
+            cap_cpus: self.cap_cpus,
+            data: self.data_dir.clone(),
+            reserve_mib: self.reserve,
+        })
+    }
+
+    /// Where attempts have their directories.
+    pub(super) fn attempts(&self) -> PathBuf {
+        self.data_dir.join("attempts")
+    }
+
+    /// Where fetched files lie.
+    pub(super) fn files(&self) -> PathBuf {
+        self.data_dir.join("files")
+    }
+
+    fn emptied(&self, name: &str) -> Result<PathBuf> {
+        let path = self.data_dir.join(name);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot empty {}", path.display()));
+            }
+            _ => {}
+        }
+        fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+
+    /// Refuses ids that the host has given to somebody.
+    pub(super) fn check_ids(&self) -> Result<()> {
+        let end = u64::from(self.uid_base) + u64::from(crate::sandbox::cage::ID_COUNT);
+        ensure!(
+            self.uid_base >= 65536 && end <= u64::from(u32::MAX),
+            "--uid-base {}: the ids must lie above 65535 and below 2^32",
+            self.uid_base
+        );
+        for file in ["/etc/subuid", "/etc/subgid"] {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            if let Some(line) = text.lines().find(|line| overlaps(line, self.uid_base.into(), end))
+            {
+                bail!("--uid-base {}: the ids are taken by `{line}` in {file}", self.uid_base);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a line `NAME:FIRST:COUNT` has ids of a range.
+fn overlaps(line: &str, begin: u64, end: u64) -> bool {
+    let mut numbers = line.split(':').skip(1).map(|number| number.trim().parse::<u64>());
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(first)), Some(Ok(count))) => first < end && first.saturating_add(count) > begin,
+        _ => false,
+    }
+}
+
+/// A mount namespace of the worker's own: however it ends, its mounts end with it. Its mounts are
+/// shared with the cages' namespaces below it, so that an unmount reaches them, and with nobody
+/// else.
+fn own_mounts() -> nix::Result<()> {
+    let none = None::<&str>;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none)
+}
+
+/// Two workers in one directory would throw each other's work away.
+fn lock(data: &Path) -> Result<nix::fcntl::Flock<fs::File>> {
+    let file = fs::File::create(data.join("lock"))?;
+    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, error)| error)
+        .with_context(|| format!("another worker uses {} (--data-dir)", data.display()))
+}
+
+/// Finds a program as a shell would.
+pub(super) fn find(program: &Path) -> Result<PathBuf> {
+    if program.components().count() > 1 {
+        ensure!(program.is_file(), "{} is not there", program.display());
+        return Ok(program.to_path_buf());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
+        .with_context(|| format!("there is no program {}: install its package", program.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_others_are_seen() {
+        assert!(overlaps("me:100000:65536", 100_000, 165_536));
+        assert!(overlaps("me:100000:65536", 165_535, 170_000));
+        assert!(!overlaps("me:100000:65536", 165_536, 170_000));
+        assert!(!overlaps("me:100000:65536", 0, 100_000));
+        assert!(!overlaps("# a comment", 0, u64::MAX));
+    }
+}

@@ -1,0 +1,62 @@
+//! What the worker needs of files by digest: that they are put where they are wanted.
+
+use std::path::{Path, PathBuf};
+
+use rpmfarm_core::{Fault, Sha256};
+
+use crate::sandbox::{Cancel, Why};
+
+/// A file by digest, and the name that it is wanted under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its SHA-256.
+    pub digest: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+    /// A plain file name.
+    pub name: String,
+}
+
+/// Why files could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// The work was cancelled meanwhile.
+    #[error("cancelled while fetching files")]
+    Cancelled(Why),
+    /// One could not be fetched.
+    #[error("cannot get {name} (sha256 {digest}): {reason}")]
+    Fetch {
+        /// The name under which it was wanted.
+        name: String,
+        /// Its digest.
+        digest: Sha256,
+        /// Why.
+        reason: String,
+        /// Whose fault.
+        fault: Fault,
+    },
+    /// The worker's own disk.
+    #[error("cannot write {}: {source}", path.display())]
+    Local {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl FilesError {
+    /// An error of the worker's own disk.
+    pub fn local(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<'_> {
+        move |source| Self::Local { path: path.to_path_buf(), source }
+    }
+}
+
+/// Gives files by digest. Whatever it gives has been checked against the digest.
+pub trait Files: Sync {
+    /// Puts files into a directory, each under its name; blocks until they are there.
+    ///
+    /// # Errors
+    /// When one cannot be had, or the work is cancelled.
+    fn place(&self, wanted: &[Wanted], into: &Path, cancel: &Cancel) -> Result<(), FilesError>;
+}

@@ -1,0 +1,98 @@
+//! Why a root could not be made, and whose fault that is.
+
+use rpmfarm_core::{Failure, Fault};
+
+use crate::files::FilesError;
+use crate::sandbox::{CageError, Why};
+
+/// Why a root could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// The work was cancelled meanwhile.
+    #[error("cancelled while making the root")]
+    Cancelled(Why),
+    /// Its packages could not be had.
+    #[error(transparent)]
+    Files(FilesError),
+    /// A package could not be unpacked.
+    #[error("cannot unpack {package} into the bootstrap root: {reason}")]
+    Unpack {
+        /// Which.
+        package: String,
+        /// Why.
+        reason: String,
+    },
+    /// rpm refused to install the packages.
+    #[error("rpm could not install the packages of the {layer} (exit status {code})")]
+    Transaction {
+        /// `base root` or `build requirements`.
+        layer: &'static str,
+        /// rpm's exit status.
+        code: u8,
+        /// What it said last.
+        said: Vec<String>,
+    },
+    /// rpm did not end in time.
+    #[error("installing the packages of the {layer} took longer than {minutes} minutes")]
+    Time {
+        /// `base root` or `build requirements`.
+        layer: &'static str,
+        /// The limit.
+        minutes: u64,
+    },
+    /// rpm was killed because memory ran out.
+    #[error("installing the packages of the {layer} needed more than {mib} MiB of memory")]
+    Memory {
+        /// `base root` or `build requirements`.
+        layer: &'static str,
+        /// The limit.
+        mib: u64,
+    },
+    /// The sandbox failed.
+    #[error(transparent)]
+    Cage(#[from] CageError),
+    /// The lock has no layer.
+    #[error("the lock has no base root")]
+    Empty,
+    /// The worker's own disk.
+    #[error("cannot {what}: {source}")]
+    Local {
+        /// What failed.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl From<FilesError> for RootError {
+    fn from(error: FilesError) -> Self {
+        match error {
+            FilesError::Cancelled(why) => Self::Cancelled(why),
+            other => Self::Files(other),
+        }
+    }
+}
+
+impl RootError {
+    pub(super) fn local(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Local { what, source }
+    }
+
+    /// How it is recorded. A root that rpm refuses is the farm's fault: the lock came from its
+    /// solver and its target.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        let fault = match self {
+            Self::Files(FilesError::Fetch { fault, .. }) => *fault,
+            Self::Unpack { .. } | Self::Transaction { .. } | Self::Time { .. } | Self::Empty => {
+                Fault::Farm
+            }
+            _ => Fault::Worker,
+        };
+        let failure = Failure::new(fault, "root", self.to_string());
+        match self {
+            Self::Transaction { said, .. } => failure.with_excerpt(said.clone()),
+            _ => failure,
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Making what is missing of a root, layer by layer, and lending it out.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use rpmfarm_core::lock::Layer;
+use rpmfarm_core::{Lock, Sha256};
+
+use super::error::RootError;
+use super::inuse::{InUse, Maker, User};
+use super::stored::{self, Making, Store};
+use super::transaction::Transaction;
+use super::{accounts, bootstrap};
+use crate::files::{Files, Wanted};
+use crate::sandbox::cage::{Overlay, Source};
+use crate::sandbox::{Cancel, Sandbox};
+
+/// Makes roots and lends them to builds.
+#[derive(Debug)]
+pub struct Roots {
+    store: Store,
+    sandbox: Sandbox,
+    in_use: InUse,
+    next: AtomicU64,
+}
+
+/// The layers of a root. They stay as long as this lives.
+#[derive(Debug)]
+pub struct Lease {
+    /// Trees to stack, the lowest first.
+    pub layers: Vec<PathBuf>,
+    _users: Vec<User>,
+}
+
+/// What one request for a root works with.
+struct Request<'a> {
+    lock: &'a Lock,
+    files: &'a dyn Files,
+    log: &'a mut dyn Write,
+    cancel: &'a Cancel,
+}
+
+impl Roots {
+    /// Roots in this store, made in this sandbox.
+    #[must_use]
+    pub fn new(store: Store, sandbox: Sandbox) -> Self {
+        Self { store, sandbox, in_use: InUse::default(), next: AtomicU64::new(0) }
+    }
+
+    /// The root of a lock. What is not stored yet is made, each layer once, however many ask.
+    ///
+    /// # Errors
+    /// When packages cannot be had or installed, or the work is cancelled.
+    pub fn lend(
+        &self,
+        lock: &Lock,
+        files: &dyn Files,
+        log: &mut dyn Write,
+        cancel: &Cancel,
+    ) -> Result<Lease, RootError> {
+        if lock.layers.is_empty() {
+            return Err(RootError::Empty);
+        }
+        let ids = lock.layer_ids();
+        if let Some(lease) = self.stored(&ids, cancel)? {
+            say(log, format_args!("root {} is there\n", ids[ids.len() - 1]))?;
+            return Ok(lease);
+        }
+        self.make(&ids, &mut Request { lock, files, log, cancel })
+    }
+
+    /// All layers, if all are stored. The top one is touched first, so that it is evicted first.
+    fn stored(&self, ids: &[Sha256], cancel: &Cancel) -> Result<Option<Lease>, RootError> {
+        let mut lease = Lease { layers: Vec::new(), _users: Vec::new() };
+        for id in ids.iter().rev() {
+            let user = self.in_use.hold(*id, cancel).map_err(RootError::Cancelled)?;
+            let Some(tree) = self.store.tree(id) else { return Ok(None) };
+            lease._users.push(user);
+            lease.layers.insert(0, tree);
+        }
+        Ok(Some(lease))
+    }
+
+    fn make(&self, ids: &[Sha256], request: &mut Request<'_>) -> Result<Lease, RootError> {
+        let (_bootstrap, tree) =
+            self.ensure(request.lock.bootstrap_id(), request, |making, request| {
+                let packages = self.place(making, &request.lock.bootstrap, request)?;
+                let tree =
+                    making.directory("tree").map_err(RootError::local("make a directory"))?;
+                bootstrap::make(&tree, &packages, self.sandbox.uid_base, request.cancel)
+            })?;
+        let mut lease = Lease { layers: Vec::new(), _users: Vec::new() };
+        for (id, layer) in ids.iter().zip(&request.lock.layers) {
+            let below = &lease.layers;
+            let (user, layer) = self.ensure(*id, request, |making, request| {
+                self.install(making, &tree, below, layer, request)
+            })?;
+            lease.layers.push(layer);
+            lease._users.push(user);
+        }
+        Ok(lease)
+    }
+
+    /// A root by its id, made if need be.
+    fn ensure(
+        &self,
+        id: Sha256,
+        request: &mut Request<'_>,
+        make: impl FnOnce(&Making, &mut Request<'_>) -> Result<(), RootError>,
+    ) -> Result<(User, PathBuf), RootError> {
+        let user = self.in_use.hold(id, request.cancel).map_err(RootError::Cancelled)?;
+        if let Some(tree) = self.store.tree(&id) {
+            return Ok((user, tree));
+        }
+        drop(user);
+        let maker: Maker = self.in_use.make(id, request.cancel).map_err(RootError::Cancelled)?;
+        if let Some(tree) = self.store.tree(&id) {
+            return Ok((maker.made(), tree));
+        }
+        let started = Instant::now();
+        let making = self.store.begin().map_err(RootError::local("begin a root"))?;
+        make(&making, request)?;
+        for spent in ["packages", "work"] {
+            match making.discard(spent) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(RootError::local("clear up after making a root")(error));
+                }
+                _ => {}
+            }
+        }
+        let tree = self.store.finish(making, &id).map_err(RootError::local("store a root"))?;
+        let took = started.elapsed();
+        say(request.log, format_args!("made {id} in {:.2} s\n", took.as_secs_f64()))?;
+        Ok((maker.made(), tree))
+    }
+
+    /// Installs one layer on top of those below.
+    fn install(
+        &self,
+        making: &Making,
+        bootstrap: &Path,
+        below: &[PathBuf],
+        layer: &Layer,
+        request: &mut Request<'_>,
+    ) -> Result<(), RootError> {
+        let local = |error| RootError::local("make a directory")(error);
+        let packages = self.place(making, layer, request)?;
+        let tree = making.directory("tree").map_err(local)?;
+        own_root(&tree, self.sandbox.uid_base).map_err(local)?;
+        let target = if below.is_empty() {
+            Source::Path(tree.clone())
+        } else {
+            let work = making.directory("work").map_err(local)?;
+            Source::Overlay(Overlay { layers: below.to_vec(), upper: tree.clone(), work })
+        };
+        let transaction = Transaction {
+            name: format!("root-{}", self.next.fetch_add(1, Ordering::Relaxed)),
+            layer: if below.is_empty() { "base root" } else { "build requirements" },
+            bootstrap,
+            target,
+            packages: &making.directory("packages").map_err(local)?,
+            names: packages
+                .iter()
+                .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+                .collect(),
+        };
+        transaction.run(&self.sandbox, request.log, request.cancel)?;
+        if below.is_empty() {
+            accounts::add(&tree, self.sandbox.uid_base)
+                .map_err(RootError::local("add the build user to the root"))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the packages of a layer into the directory of the root that is being made.
+    fn place(
+        &self,
+        making: &Making,
+        layer: &Layer,
+        request: &mut Request<'_>,
+    ) -> Result<Vec<PathBuf>, RootError> {
+        let into = making.directory("packages").map_err(RootError::local("make a directory"))?;
+        let wanted: Vec<Wanted> = layer
+            .packages()
+            .iter()
+            .map(|package| Wanted {
+                digest: package.digest,
+                size: package.size,
+                name: package.nevra.file_name(),
+            })
+            .collect();
+        say(request.log, format_args!("{} packages\n", wanted.len()))?;
+        request.files.place(&wanted, &into, request.cancel)?;
+        Ok(wanted.iter().map(|wanted| into.join(&wanted.name)).collect())
+    }
+
+    /// Removes the roots that were used longest ago, until the rest takes no more than `limit`
+    /// bytes. Those in use stay.
+    pub fn evict(&self, limit: u64) {
+        for id in stored::evicted(self.store.list(), limit, |id| self.in_use.contains(id)) {
+            let Some(_sole) = self.in_use.try_make(id) else { continue };
+            match self.store.remove(&id) {
+                Ok(()) => tracing::info!(%id, "evicted a root"),
+                Err(error) => tracing::warn!(%id, %error, "cannot evict a root"),
+            }
+        }
+    }
+
+    /// Waits until all that was made would survive a restart.
+    pub fn settle(&self) {
+        self.store.settle();
+    }
+
+    /// Bytes that all stored roots take.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.store.list().iter().map(|root| root.bytes).sum()
+    }
+}
+
+/// The root directory of a root belongs to the root user in it.
+fn own_root(tree: &Path, uid_base: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(tree, std::fs::Permissions::from_mode(0o755))?;
+    std::os::unix::fs::chown(tree, Some(uid_base), Some(uid_base))
+}
+
+fn say(log: &mut dyn Write, line: std::fmt::Arguments<'_>) -> Result<(), RootError> {
+    log.write_fmt(line).map_err(RootError::local("write the root's log"))
+}

@@ -1,0 +1,265 @@
+//! The directory of stored roots: names, what is whole, what goes first.
+//!
+//! A root is made in a directory with a name of its own and renamed to its id when it is whole.
+//! It counts as kept only once a mark is beside it that is written after the data were synced:
+//! so making one never waits for the disk, and after a power failure only those without the mark
+//! are made again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use rpmfarm_core::Sha256;
+
+/// Stored roots, by id.
+#[derive(Debug)]
+pub struct Store {
+    directory: PathBuf,
+    next: AtomicU64,
+    /// Roots that are being synced.
+    syncing: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A stored root as eviction sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its id.
+    pub id: Sha256,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// When it was used last.
+    pub used: SystemTime,
+}
+
+/// Written after the data are on disk; holds the size. Its time is when the root was used last.
+const MARK: &str = "kept";
+const MAKING: &str = "making-";
+
+impl Store {
+    /// Opens the directory, and removes what an earlier life left half done.
+    ///
+    /// # Errors
+    /// When it cannot be made or read.
+    pub fn open(directory: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&directory)?;
+        for entry in fs::read_dir(&directory)? {
+            let path = entry?.path();
+            if !path.join(MARK).exists() {
+                fs::remove_dir_all(&path)?;
+            }
+        }
+        Ok(Self { directory, next: AtomicU64::new(0), syncing: Mutex::default() })
+    }
+
+    /// The tree of a root, if it is there; this counts as a use.
+    #[must_use]
+    pub fn tree(&self, id: &Sha256) -> Option<PathBuf> {
+        let root = self.directory.join(id.hex());
+        let tree = root.join("tree");
+        if !tree.is_dir() {
+            return None;
+        }
+        if let Ok(mark) = fs::File::options().write(true).open(root.join(MARK)) {
+            let _ = mark.set_modified(SystemTime::now());
+        }
+        Some(tree)
+    }
+
+    /// A fresh directory to make a root in; its `tree` becomes the root.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn begin(&self) -> io::Result<Making> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.directory.join(format!("{MAKING}{number}"));
+        fs::create_dir(&path)?;
+        Ok(Making(path))
+    }
+
+    /// Gives what was made its name. Its size and durability are seen to in the background.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn finish(&self, mut making: Making, id: &Sha256) -> io::Result<PathBuf> {
+        let root = self.directory.join(id.hex());
+        fs::rename(&making.0, &root)?;
+        making.0 = PathBuf::new();
+        let kept = root.clone();
+        let sync = std::thread::spawn(move || {
+            if let Err(error) = keep(&kept) {
+                tracing::warn!(%error, root = %kept.display(), "a root may not survive a restart");
+            }
+        });
+        let mut syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        syncing.retain(|thread| !thread.is_finished());
+        syncing.push(sync);
+        Ok(root.join("tree"))
+    }
+
+    /// Waits until all roots are synced and have their marks.
+    pub fn settle(&self) {
+        let mut syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in syncing.drain(..) {
+            // A panic in it was reported, and has cost a mark.
+            let _ = thread.join();
+        }
+    }
+
+    /// All roots that are whole and synced.
+    #[must_use]
+    pub fn list(&self) -> Vec<Stored> {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
+        let stored = entries.flatten().filter_map(|entry| {
+            let id = entry.file_name().to_str()?.parse().ok()?;
+            let mark = entry.path().join(MARK);
+            let bytes = fs::read_to_string(&mark).ok()?.trim().parse().ok()?;
+            Some(Stored { id, bytes, used: fs::metadata(&mark).ok()?.modified().ok()? })
+        });
+        stored.collect()
+    }
+
+    /// Removes a root. Renamed first: half a root never has its id.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(&self, id: &Sha256) -> io::Result<()> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let going = self.directory.join(format!("going-{number}"));
+        let root = self.directory.join(id.hex());
+        // Without the mark, a crash in between leaves what the next start removes.
+        fs::remove_file(root.join(MARK))?;
+        fs::rename(&root, &going)?;
+        fs::remove_dir_all(&going)
+    }
+}
+
+/// A root that is being made; removed when dropped unfinished.
+#[derive(Debug)]
+pub struct Making(PathBuf);
+
+impl Making {
+    /// A directory in it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn directory(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.0.join(name);
+        fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+
+    /// Removes a directory that the finished root does not need.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn discard(&self, name: &str) -> io::Result<()> {
+        fs::remove_dir_all(self.0.join(name))
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+fn keep(root: &Path) -> io::Result<()> {
+    nix::unistd::syncfs(fs::File::open(root)?)?;
+    let bytes = tree_bytes(root)?;
+    let mark = root.join(MARK);
+    fs::write(&mark, bytes.to_string())?;
+    fs::File::open(&mark)?.sync_all()
+}
+
+/// Bytes that a tree takes on disk.
+fn tree_bytes(directory: &Path) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let mut bytes = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.path().symlink_metadata()?;
+        bytes += metadata.blocks() * 512 / metadata.nlink().max(1);
+        if metadata.is_dir() {
+            bytes += tree_bytes(&entry.path())?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Which roots go so that the rest fits: those that were used longest ago.
+///
+/// A use of a root touches the roots below it last, so a layer always goes before what it stands
+/// on.
+#[must_use]
+pub fn evicted(
+    mut stored: Vec<Stored>,
+    limit: u64,
+    in_use: impl Fn(&Sha256) -> bool,
+) -> Vec<Sha256> {
+    stored.sort_by_key(|root| root.used);
+    let mut total: u64 = stored.iter().map(|root| root.bytes).sum();
+    let mut gone = Vec::new();
+    for root in stored {
+        if total <= limit {
+            break;
+        }
+        if !in_use(&root.id) {
+            total = total.saturating_sub(root.bytes);
+            gone.push(root.id);
+        }
+    }
+    gone
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn id(name: &str) -> Sha256 {
+        Sha256::of(name.as_bytes())
+    }
+
+    #[test]
+    fn the_longest_unused_go_first_and_none_in_use() {
+        let stored = |name: &str, bytes, seconds| Stored {
+            id: id(name),
+            bytes,
+            used: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+        };
+        let all = vec![stored("new", 10, 3), stored("old", 10, 1), stored("middle", 10, 2)];
+        assert_eq!(evicted(all.clone(), 30, |_| false), []);
+        assert_eq!(evicted(all.clone(), 15, |_| false), [id("old"), id("middle")]);
+        assert_eq!(evicted(all, 15, |root| *root == id("old")), [id("middle"), id("new")]);
+    }
+
+    #[test]
+    fn only_what_is_whole_survives_a_restart() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("roots");
+        let store = Store::open(path.clone()).expect("opens");
+        let making = store.begin().expect("begins");
+        fs::write(making.directory("tree").expect("a tree").join("f"), vec![1; 5000])
+            .expect("writes");
+        store.finish(making, &id("whole")).expect("finishes");
+        let half = store.begin().expect("begins");
+        half.directory("tree").expect("a tree");
+        std::mem::forget(half);
+        store.settle();
+        fs::create_dir_all(path.join(id("unsynced").hex()).join("tree")).expect("a directory");
+        let store = Store::open(path.clone()).expect("opens again");
+        assert!(store.tree(&id("whole")).is_some());
+        assert!(store.list()[0].bytes >= 5000);
+        assert_eq!(fs::read_dir(&path).expect("reads").count(), 1);
+        store.remove(&id("whole")).expect("removes");
+        assert!(store.tree(&id("whole")).is_none());
+        assert_eq!(fs::read_dir(&path).expect("reads").count(), 0);
+    }
+}

@@ -1,0 +1,164 @@
+//! One rpm transaction: the target's own rpm, in the bootstrap root, installs packages into the
+//! root that is bound at [`TARGET`].
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::bootstrap::{PACKAGES, TARGET};
+use super::error::RootError;
+use crate::sandbox::cage::{Bind, Source};
+use crate::sandbox::run::Plain;
+use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Sandbox, Stop, User};
+
+/// A transaction that is to run.
+pub(super) struct Transaction<'a> {
+    /// Unique name of the cage.
+    pub(super) name: String,
+    /// Which layer, in words.
+    pub(super) layer: &'static str,
+    /// The bootstrap root.
+    pub(super) bootstrap: &'a Path,
+    /// What is bound at the target: an empty tree, or layers with an empty one on top.
+    pub(super) target: Source,
+    /// A directory with the packages.
+    pub(super) packages: &'a Path,
+    /// Their file names in it.
+    pub(super) names: Vec<String>,
+}
+
+const CAPS: Caps = Caps { memory_mib: 4096, processes: 4096, cpus: None, file_mib: 64 * 1024 };
+const MINUTES: u64 = 30;
+
+/// Lines of rpm's output that are kept for the report.
+const SAID: usize = 10;
+
+impl Transaction<'_> {
+    /// Runs it; rpm's output goes to `log`.
+    pub(super) fn run(
+        &self,
+        sandbox: &Sandbox,
+        log: &mut dyn Write,
+        cancel: &Cancel,
+    ) -> Result<(), RootError> {
+        let mut tee = Tee { log, said: Tail::default() };
+        let time = Duration::from_secs(MINUTES * 60);
+        let mut watcher = Plain { log: &mut tee, time, cancel };
+        let ended = sandbox.run(&self.cage(), &mut watcher)?;
+        let layer = self.layer;
+        match ended.exit {
+            Exit::Code(0) => Ok(()),
+            Exit::Stopped(Stop::Time) => Err(RootError::Time { layer, minutes: MINUTES }),
+            Exit::Stopped(_) => {
+                Err(RootError::Cancelled(cancel.raised().unwrap_or(crate::sandbox::Why::Unwanted)))
+            }
+            Exit::Code(_) if ended.events.oom_kills > 0 => {
+                Err(RootError::Memory { layer, mib: CAPS.memory_mib })
+            }
+            Exit::Code(_) if tee.said.has("No space left on device") => Err(RootError::Local {
+                what: "install packages into the root",
+                source: io::Error::from(io::ErrorKind::StorageFull),
+            }),
+            Exit::Code(code) => Err(RootError::Transaction { layer, code, said: tee.said.lines() }),
+        }
+    }
+
+    fn cage(&self) -> Cage {
+        let bind =
+            |source, target: &str, writable| Bind { source, target: target.into(), writable };
+        let packages = Source::Path(self.packages.to_path_buf());
+        Cage {
+            name: self.name.clone(),
+            root: Root::ReadOnly(self.bootstrap.to_path_buf()),
+            binds: vec![bind(self.target.clone(), TARGET, true), bind(packages, PACKAGES, false)],
+            system_at: vec![PathBuf::from("/"), PathBuf::from(TARGET)],
+            tmpfs: ["/tmp", "/var/tmp", "/run"].map(PathBuf::from).to_vec(),
+            user: User::Root,
+            command: self.command(),
+            directory: PathBuf::from(PACKAGES),
+            environment: Vec::new(),
+            caps: CAPS,
+        }
+    }
+
+    /// Digests and signatures are not looked at again: each file came by its digest, and the
+    /// coordinator checked the signature before it named that digest in a lock.
+    fn command(&self) -> Vec<String> {
+        let options = [
+            "rpm",
+            "--root",
+            TARGET,
+            "-Uv",
+            "--oldpackage",
+            "--replacepkgs",
+            "--nosignature",
+            "--nodigest",
+            "--noplugins",
+            "--define",
+            "_pkgverify_level none",
+            "--define",
+            // Mounted there for the scriptlets; a package that owns these leaves them alone.
+            "_netsharedpath /proc:/sys:/dev",
+            "--",
+        ];
+        options.into_iter().map(str::to_owned).chain(self.names.iter().cloned()).collect()
+    }
+}
+
+struct Tee<'a> {
+    log: &'a mut dyn Write,
+    said: Tail,
+}
+
+impl Write for Tee<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.log.write_all(bytes)?;
+        self.said.take(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.log.flush()
+    }
+}
+
+/// The last lines that are not about a package's name or progress.
+#[derive(Default)]
+struct Tail {
+    lines: VecDeque<String>,
+    partial: Vec<u8>,
+}
+
+impl Tail {
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte == b'\n' {
+                self.line();
+            } else if self.partial.len() < 400 {
+                self.partial.push(*byte);
+            }
+        }
+    }
+
+    fn line(&mut self) {
+        let line = String::from_utf8_lossy(&self.partial).into_owned();
+        self.partial.clear();
+        // A line of progress is a NEVRA alone.
+        if !line.trim().contains(' ') {
+            return;
+        }
+        if self.lines.len() == SAID {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+
+    fn has(&self, text: &str) -> bool {
+        self.lines.iter().any(|line| line.contains(text))
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.lines.iter().cloned().collect()
+    }
+}

@@ -1,0 +1,204 @@
+//! Access to trees that a stranger has written, without ever following a symbolic link.
+//!
+//! Every step of a path is opened by itself with `O_NOFOLLOW`, relative to the one before: this
+//! works on every kernel and needs no trust in what lies there.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path};
+
+use nix::dir::Dir;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
+
+/// A directory; everything is reached from it, and nothing outside of it.
+#[derive(Debug)]
+pub struct Beneath(OwnedFd);
+
+/// What an entry of a directory is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name; names that are not UTF-8 are shown with replacement characters.
+    pub name: String,
+    /// Whether it is a plain file with no other name.
+    pub plain: bool,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+const DIRECTORY: OFlag =
+    OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC).union(OFlag::O_RDONLY);
+
+impl Beneath {
+    /// Opens the directory to start from. Its own path is the worker's and is trusted.
+    ///
+    /// # Errors
+    /// When it is no directory or cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(openat(AT_FDCWD, path, DIRECTORY, Mode::empty())?))
+    }
+
+    /// Opens a directory below.
+    ///
+    /// # Errors
+    /// When a step of the path is not a directory, or is a link.
+    pub fn directory(&self, path: &str) -> io::Result<Self> {
+        let mut here = Self(self.0.try_clone()?);
+        for step in steps(path)? {
+            here = Self(openat(&here.0, step, DIRECTORY, Mode::empty())?);
+        }
+        Ok(here)
+    }
+
+    /// Makes a directory if there is none, with this mode and owner.
+    ///
+    /// # Errors
+    /// When something else has its name, or it cannot be made.
+    pub fn make_directory(&self, name: &str, mode: u32, id: u32) -> io::Result<Self> {
+        match mkdirat(&self.0, name, Mode::from_bits_truncate(mode)) {
+            Ok(()) | Err(nix::Error::EEXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let made = self.directory(name)?;
+        own(&made.0, mode, id)?;
+        Ok(made)
+    }
+
+    /// Opens a plain file for reading, never a device or a FIFO.
+    ///
+    /// # Errors
+    /// When it is not a plain file, or is a link.
+    pub fn file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let file = File::from(openat(&self.0, name, flags, Mode::empty())?);
+        if file.metadata()?.is_file() {
+            return Ok(file);
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is not a plain file")))
+    }
+
+    /// Reads a small text file.
+    ///
+    /// # Errors
+    /// When it is no plain file, longer than `limit` bytes, or not UTF-8.
+    pub fn text(&self, name: &str, limit: u64) -> io::Result<String> {
+        let mut text = String::new();
+        let count = self.file(name)?.take(limit + 1).read_to_string(&mut text)?;
+        if count as u64 <= limit {
+            return Ok(text);
+        }
+        let message = format!("{name} is longer than {limit} bytes");
+        Err(io::Error::new(io::ErrorKind::InvalidData, message))
+    }
+
+    /// Writes a new file in place of whatever has its name.
+    ///
+    /// # Errors
+    /// When a directory has its name, or it cannot be written.
+    pub fn write(&self, name: &str, text: &str, mode: u32, id: u32) -> io::Result<()> {
+        match unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(nix::Error::ENOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let mut file = File::from(openat(&self.0, name, flags, Mode::from_bits_truncate(mode))?);
+        io::Write::write_all(&mut file, text.as_bytes())?;
+        own(&file, mode, id)
+    }
+
+    /// What is in the directory, sorted by name; at most `limit` entries.
+    ///
+    /// # Errors
+    /// When there are more, or it cannot be read.
+    pub fn list(&self, limit: usize) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in Dir::from_fd(self.0.try_clone()?)?.iter() {
+            let name = entry?.file_name().to_owned();
+            if [b".".as_slice(), b".."].contains(&name.to_bytes()) {
+                continue;
+            }
+            if entries.len() == limit {
+                return Err(io::Error::other(format!("more than {limit} files")));
+            }
+            let stat = fstatat(&self.0, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            let name = name.to_string_lossy().into_owned();
+            let size = u64::try_from(stat.st_size).unwrap_or(0);
+            entries.push(Entry { name, plain: is_plain(&stat), size });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+}
+
+fn is_plain(stat: &FileStat) -> bool {
+    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    kind == SFlag::S_IFREG && stat.st_nlink == 1
+}
+
+fn own<F: std::os::fd::AsFd>(file: &F, mode: u32, id: u32) -> io::Result<()> {
+    fchown(file, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)))?;
+    nix::sys::stat::fchmod(file, Mode::from_bits_truncate(mode))?;
+    Ok(())
+}
+
+/// The steps of a relative path; one that leads up or to the root is refused.
+fn steps(path: &str) -> io::Result<Vec<&Path>> {
+    Path::new(path)
+        .components()
+        .filter(|component| *component != Component::CurDir)
+        .map(|component| match component {
+            Component::Normal(step) => Ok(Path::new(step)),
+            _ => {
+                let message = format!("{path} leads out of the directory");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_are_never_followed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("a/b")).expect("directories");
+        std::fs::write(at("a/b/f"), "text").expect("a file");
+        symlink("/etc", at("etc")).expect("a link");
+        symlink("/etc/passwd", at("a/b/passwd")).expect("a link");
+        symlink("f", at("a/b/same")).expect("a link");
+        std::fs::hard_link(at("a/b/f"), at("a/b/g")).expect("a second name");
+        let root = Beneath::open(dir.path()).expect("opens");
+        let below = root.directory("a/b").expect("directories");
+        assert_eq!(below.text("f", 10).expect("reads"), "text");
+        assert!(below.text("f", 3).is_err(), "too long");
+        assert!(root.directory("etc").is_err());
+        assert!(root.directory("..").is_err());
+        assert!(root.directory("/etc").is_err());
+        assert!(below.file("passwd").is_err());
+        assert!(below.file("same").is_err());
+        let plain = |name: &str| {
+            below.list(10).expect("lists").into_iter().find(|e| e.name == name).map(|e| e.plain)
+        };
+        assert_eq!(plain("f"), Some(false), "a file with two names may be anyone's");
+        assert_eq!(plain("passwd"), Some(false));
+        assert!(below.list(2).is_err(), "too many");
+    }
+
+    #[test]
+    fn writing_replaces_a_link_and_not_its_target() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let outside = tempfile::NamedTempFile::new().expect("a file");
+        symlink(outside.path(), dir.path().join("passwd")).expect("a link");
+        let id = nix::unistd::getuid().as_raw();
+        Beneath::open(dir.path()).expect("opens").write("passwd", "x", 0o644, id).expect("writes");
+        assert_eq!(std::fs::read(outside.path()).expect("reads"), b"");
+        assert_eq!(std::fs::read(dir.path().join("passwd")).expect("reads"), b"x");
+    }
+}

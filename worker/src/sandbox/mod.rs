@@ -1,0 +1,18 @@
+//! The cage: runs a command in namespaces of its own, with crun, and leaves nothing behind.
+//!
+//! Owns how a process is shut in, limited, watched and killed. It must not know what is built,
+//! nor where roots come from.
+
+pub mod beneath;
+pub mod cage;
+pub mod cancel;
+pub mod cgroup;
+mod oci;
+pub mod run;
+pub mod scratch;
+mod seccomp;
+pub mod stage;
+
+pub use cage::{Bind, Cage, Caps, Overlay, Root, User};
+pub use cancel::{Cancel, Why};
+pub use run::{CageError, Ended, Exit, Sandbox, Stop};

@@ -1,0 +1,328 @@
+//! Running a cage to its end: pumping its log, watching its limits, killing it.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::cage::{Cage, Overlay, Root, Source};
+use super::cgroup::{Cgroup, Cgroups, Events};
+use super::{oci, stage};
+
+/// What all cages of a worker share.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    /// The crun program.
+    pub crun: PathBuf,
+    /// The worker's own program, which has the stages.
+    pub program: PathBuf,
+    /// A directory for the cages' configurations.
+    pub directory: PathBuf,
+    /// Where the ids of a cage begin on the host.
+    pub uid_base: u32,
+    /// Limits on memory, processes and processors.
+    pub cgroups: Cgroups,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Why it ended.
+    pub exit: Exit,
+    /// What its control group saw.
+    pub events: Events,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// The command ended by itself; signals are 128 and their number.
+    Code(u8),
+    /// It was killed by whoever watched it.
+    Stopped(Stop),
+}
+
+/// What a watcher ends a run for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// Its whole time is over.
+    Time,
+    /// It has written nothing for too long.
+    Silence,
+    /// Its log is too long.
+    Log,
+    /// The worker's own disk is nearly full.
+    HostDisk,
+    /// It was cancelled from outside.
+    Cancelled,
+}
+
+/// Why a cage could not be made or run. Never the fault of what runs in it.
+#[derive(Debug, thiserror::Error)]
+pub enum CageError {
+    /// The cage could not be set up.
+    #[error("cannot {what}: {source}")]
+    Setup {
+        /// What failed.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// crun or a stage reported an error.
+    #[error("the sandbox failed: {0}")]
+    Runtime(String),
+    /// The log could not be written.
+    #[error("cannot write the log: {0}")]
+    Log(io::Error),
+}
+
+/// Watches a run: gets the log, and is asked several times a second whether to go on.
+pub trait Watcher {
+    /// Takes what the cage wrote.
+    ///
+    /// # Errors
+    /// When it cannot be kept; the cage is killed.
+    fn wrote(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Whether to end the run, and why. `running` is how long it has run, `silent` since when it
+    /// wrote nothing.
+    fn check(&mut self, running: Duration, silent: Duration) -> Option<Stop>;
+}
+
+/// How often a watcher is asked.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long the kernel gets to tear a cage down before the worker gives up on it.
+const KILL_TIME: Duration = Duration::from_secs(30);
+
+impl Sandbox {
+    /// Runs a cage to its end. When this returns, nothing of it is alive or mounted.
+    ///
+    /// # Errors
+    /// When the cage cannot be made or its log cannot be written. That a command fails is no
+    /// error.
+    pub fn run(&self, cage: &Cage, watcher: &mut dyn Watcher) -> Result<Ended, CageError> {
+        let directory = self.directory.join(&cage.name);
+        let group = self
+            .cgroups
+            .make(&cage.name, &cage.caps)
+            .map_err(|source| CageError::Setup { what: "make the control group", source })?;
+        let prepared = self.prepare(cage, &directory, &group);
+        let ended = prepared
+            .map_err(|source| CageError::Setup { what: "write the configuration", source })
+            .and_then(|()| self.run_prepared(&directory, &group, watcher));
+        let _ = fs::remove_dir_all(&directory);
+        ended
+    }
+
+    fn prepare(&self, cage: &Cage, directory: &Path, group: &Cgroup) -> io::Result<()> {
+        let _ = fs::remove_dir_all(directory);
+        fs::create_dir_all(directory)?;
+        let mut overlays: Vec<(Overlay, PathBuf)> = Vec::new();
+        let mut place = |overlay: &Overlay| {
+            let at = directory.join(format!("layers-{}", overlays.len()));
+            overlays.push((overlay.clone(), at.clone()));
+            at
+        };
+        let root = match &cage.root {
+            Root::ReadOnly(path) => path.clone(),
+            Root::Overlay(overlay) => place(overlay),
+        };
+        let sources: Vec<PathBuf> = cage
+            .binds
+            .iter()
+            .map(|bind| match &bind.source {
+                Source::Path(path) => path.clone(),
+                Source::Overlay(overlay) => place(overlay),
+            })
+            .collect();
+        let binds: Vec<_> = cage
+            .binds
+            .iter()
+            .zip(&sources)
+            .map(|(bind, source)| (source.as_path(), bind.target.as_path(), bind.writable))
+            .collect();
+        let config = oci::config(cage, &root, &binds, self.uid_base);
+        let plan = stage::Plan {
+            name: cage.name.clone(),
+            worker: std::process::id(),
+            crun: self.crun.clone(),
+            cgroups: group.join_files(),
+            overlays,
+        };
+        fs::write(directory.join(stage::CONFIG), serde_json::to_vec(&config)?)?;
+        fs::write(directory.join(stage::PLAN), serde_json::to_vec(&plan)?)
+    }
+
+    fn run_prepared(
+        &self,
+        directory: &Path,
+        group: &Cgroup,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Ended, CageError> {
+        let setup = |what| move |source| CageError::Setup { what, source };
+        let started = Instant::now();
+        let (log, child) = self.start(directory).map_err(setup("start the cage"))?;
+        let mut running = Running { child, log, started, heard: started };
+        let pumped = running.pump(watcher);
+        let ended = match pumped {
+            Ok(None) => running.finish(watcher),
+            Ok(Some(stop)) => running.kill().map(|_| Exit::Stopped(stop)),
+            Err(error) => {
+                let _ = running.kill();
+                return Err(CageError::Log(error));
+            }
+        };
+        let exit = ended.map_err(setup("wait for the cage"))?;
+        let events = group.events();
+        if let Exit::Code(code) = exit
+            && code != 0
+            && let Some(error) = runtime_error(directory)
+        {
+            return Err(CageError::Runtime(error));
+        }
+        Ok(Ended { exit, events, took: started.elapsed() })
+    }
+
+    /// Starts the outer stage with one pipe for all output. Its standard input is a pipe that is
+    /// closed at once, not `/dev/null`: crun hands its standard streams over to the user in the
+    /// cage, and would do that to the host's device.
+    fn start(&self, directory: &Path) -> io::Result<(io::PipeReader, Child)> {
+        let (log, writer) = io::pipe()?;
+        let mut child = Command::new(&self.program)
+            .arg("cage-outer")
+            .arg(directory)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
+            .spawn()?;
+        drop(child.stdin.take());
+        Ok((log, child))
+    }
+}
+
+/// A cage that runs.
+struct Running {
+    child: Child,
+    log: io::PipeReader,
+    started: Instant,
+    heard: Instant,
+}
+
+impl Running {
+    /// Hands on the log until it ends or the watcher stops it.
+    fn pump(&mut self, watcher: &mut dyn Watcher) -> io::Result<Option<Stop>> {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut asked = Instant::now();
+        loop {
+            let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::ZERO);
+            let ready = {
+                let mut fds = [PollFd::new(self.log.as_fd(), PollFlags::POLLIN)];
+                poll(&mut fds, timeout)?
+            };
+            if ready > 0 {
+                let count = self.log.read(&mut buffer)?;
+                if count == 0 {
+                    return Ok(None);
+                }
+                self.heard = Instant::now();
+                watcher.wrote(&buffer[..count])?;
+            }
+            if asked.elapsed() >= TICK {
+                asked = Instant::now();
+                if let Some(stop) = watcher.check(self.started.elapsed(), self.heard.elapsed()) {
+                    return Ok(Some(stop));
+                }
+            }
+        }
+    }
+
+    /// Waits for a cage whose log has ended: mostly it has, too.
+    fn finish(&mut self, watcher: &mut dyn Watcher) -> io::Result<Exit> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(Exit::Code(code(status)));
+            }
+            if let Some(stop) = watcher.check(self.started.elapsed(), self.heard.elapsed()) {
+                self.kill()?;
+                return Ok(Exit::Stopped(stop));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(TICK);
+        }
+    }
+
+    /// Kills everything in the cage and waits until it is gone.
+    fn kill(&mut self) -> io::Result<ExitStatus> {
+        let id = i32::try_from(self.child.id()).map_err(io::Error::other)?;
+        kill(Pid::from_raw(id), Signal::SIGTERM)?;
+        let deadline = Instant::now() + KILL_TIME;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                self.child.kill()?;
+                return self.child.wait();
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.kill();
+        }
+    }
+}
+
+fn code(status: ExitStatus) -> u8 {
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(128 + 9)
+}
+
+/// What crun or a stage said went wrong, if it was they who failed.
+fn runtime_error(directory: &Path) -> Option<String> {
+    [stage::STAGE_ERROR, stage::CRUN_LOG].iter().find_map(|name| {
+        let mut text = String::new();
+        let file = File::open(directory.join(name)).ok()?;
+        file.take(4096).read_to_string(&mut text).ok()?;
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.lines().collect::<Vec<_>>().join("; "))
+    })
+}
+
+/// A watcher that keeps the log and ends the run by time or when cancelled: enough for what the
+/// farm itself runs in a cage.
+pub struct Plain<'a, W> {
+    /// Takes the log.
+    pub log: W,
+    /// How long the run may take.
+    pub time: Duration,
+    /// Ends it early.
+    pub cancel: &'a super::Cancel,
+}
+
+impl<W: Write> Watcher for Plain<'_, W> {
+    fn wrote(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.log.write_all(bytes)
+    }
+
+    fn check(&mut self, running: Duration, _silent: Duration) -> Option<Stop> {
+        if self.cancel.raised().is_some() {
+            return Some(Stop::Cancelled);
+        }
+        (running > self.time).then_some(Stop::Time)
+    }
+}

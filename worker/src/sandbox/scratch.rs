@@ -1,0 +1,236 @@
+//! Scratch space: an empty place on which one build writes everything, of limited size.
+//!
+//! A scratch is made ahead of the build that takes it and thrown away after it, with everything
+//! in it. How the size is limited depends on the host, see [`Kind`].
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::statvfs;
+
+/// How scratch space is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// An ext4 file system of the build's limit in a sparse file. Needs mkfs.ext4 and loop
+    /// devices.
+    Image,
+    /// Memory. Fast, and counts against the memory of the host and of the build.
+    Tmpfs,
+    /// A directory. The disk limit holds for single files only.
+    Plain,
+}
+
+impl Kind {
+    /// The best that this host can do: an image, else a directory.
+    #[must_use]
+    pub fn best() -> Self {
+        let tools = ["/sbin/mkfs.ext4", "/usr/sbin/mkfs.ext4"];
+        let has_mkfs = tools.iter().any(|tool| Path::new(tool).exists());
+        if has_mkfs && Path::new("/dev/loop-control").exists() { Self::Image } else { Self::Plain }
+    }
+}
+
+/// Makes scratches and keeps one ahead.
+#[derive(Debug, Clone)]
+pub struct ScratchPool(Arc<Pool>);
+
+#[derive(Debug)]
+struct Pool {
+    kind: Kind,
+    directory: PathBuf,
+    next: AtomicU64,
+    ready: Mutex<Option<Scratch>>,
+}
+
+/// One scratch; thrown away, in the background, when dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    kind: Kind,
+    directory: PathBuf,
+    mib: u64,
+}
+
+impl ScratchPool {
+    /// A pool in an empty directory of its own; what an earlier life left there is removed.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or emptied.
+    pub fn new(kind: Kind, directory: PathBuf) -> io::Result<Self> {
+        match fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::create_dir_all(&directory)?,
+        }
+        let (next, ready) = (AtomicU64::new(0), Mutex::new(None));
+        Ok(Self(Arc::new(Pool { kind, directory, next, ready })))
+    }
+
+    /// Which kind it makes.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// An empty scratch of that size, and starts to make the next one.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub fn take(&self, mib: u64) -> io::Result<Scratch> {
+        let ready = self.0.lock().take().filter(|scratch| scratch.mib == mib);
+        let scratch = match ready {
+            Some(scratch) => scratch,
+            None => self.0.make(mib)?,
+        };
+        self.prepare(mib);
+        Ok(scratch)
+    }
+
+    /// Makes a scratch of that size ahead, in the background.
+    pub fn prepare(&self, mib: u64) {
+        let pool = self.clone();
+        std::thread::spawn(move || {
+            if pool.0.lock().is_some() {
+                return;
+            }
+            match pool.0.make(mib) {
+                Ok(scratch) => *pool.0.lock() = Some(scratch),
+                Err(error) => tracing::warn!(%error, mib, "cannot prepare scratch space"),
+            }
+        });
+    }
+}
+
+impl Pool {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Scratch>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn make(&self, mib: u64) -> io::Result<Scratch> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let directory = self.directory.join(number.to_string());
+        fs::create_dir(&directory)?;
+        // From here on dropping it cleans up.
+        let scratch = Scratch { kind: self.kind, directory, mib };
+        match self.kind {
+            Kind::Image => mount_image(&scratch.directory, mib)?,
+            Kind::Tmpfs => mount_tmpfs(&scratch.directory, mib)?,
+            Kind::Plain => {}
+        }
+        Ok(scratch)
+    }
+}
+
+impl Scratch {
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// How many MiB can still be written, where a limit holds.
+    #[must_use]
+    pub fn free_mib(&self) -> Option<u64> {
+        if self.kind == Kind::Plain {
+            return None;
+        }
+        let stat = statvfs(&self.directory).ok()?;
+        Some(stat.blocks_available().saturating_mul(stat.fragment_size()) >> 20)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let (kind, directory) = (self.kind, std::mem::take(&mut self.directory));
+        std::thread::spawn(move || throw_away(kind, &directory));
+    }
+}
+
+/// Unmounts without writing back: what is on an image is of no use to anyone.
+fn throw_away(kind: Kind, directory: &Path) {
+    if kind == Kind::Image
+        && let Err(error) = shutdown::forget(directory)
+    {
+        tracing::debug!(%error, "the scratch image is written back before it goes");
+    }
+    if kind != Kind::Plain
+        && let Err(error) = umount2(directory, MntFlags::MNT_DETACH)
+    {
+        tracing::debug!(%error, directory = %directory.display(), "no scratch was mounted");
+    }
+    if let Err(error) = fs::remove_dir_all(directory) {
+        tracing::warn!(%error, directory = %directory.display(), "scratch space stays behind");
+    }
+}
+
+/// Names in a directory come in the order of their hashes: with a fixed seed, builds that depend
+/// on that order are the same each time.
+const HASH_SEED: &str = "72706d66-6172-4d00-8000-000000000001";
+
+fn mount_image(directory: &Path, mib: u64) -> io::Result<()> {
+    let image = directory.with_extension("img");
+    let file = fs::File::create(&image)?;
+    file.set_len(mib << 20)?;
+    let inode_ratio = if mib < 4096 { "4096" } else { "16384" };
+    let extended = format!("lazy_itable_init=1,nodiscard,hash_seed={HASH_SEED}");
+    let made = tool(
+        Command::new("mkfs.ext4")
+            .args(["-q", "-F", "-m", "0", "-O", "^has_journal", "-U", HASH_SEED, "-i", inode_ratio])
+            .args(["-E", &extended])
+            .arg(&image),
+    )
+    .and_then(|()| {
+        let options = "loop,noatime,nodiscard,noinit_itable,nobarrier";
+        tool(Command::new("mount").args(["-t", "ext4", "-o", options]).arg(&image).arg(directory))
+    });
+    // The mount holds the file; so it goes with the mount, however the worker ends.
+    let removed = fs::remove_file(&image);
+    made.and(removed)
+}
+
+fn tool(command: &mut Command) -> io::Result<()> {
+    let path = "/usr/sbin:/usr/bin:/sbin:/bin";
+    let output = command.env_clear().env("PATH", path).stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let program = command.get_program().to_string_lossy().into_owned();
+    Err(io::Error::other(format!("{program} failed ({}): {}", output.status, said.trim())))
+}
+
+fn mount_tmpfs(directory: &Path, mib: u64) -> io::Result<()> {
+    let options = format!("size={mib}m,mode=755");
+    mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::MS_NOATIME, Some(options.as_str()))?;
+    Ok(())
+}
+
+/// The one call for which there is no safe wrapper.
+mod shutdown {
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsRawFd;
+    use std::path::Path;
+
+    /// `EXT4_IOC_SHUTDOWN`, include/uapi/linux/ext4.h.
+    const SHUTDOWN: nix::libc::Ioctl = nix::request_code_read!(b'X', 125, size_of::<u32>());
+
+    /// `EXT4_GOING_FLAGS_NOLOGFLUSH`: nothing is flushed, not even a journal.
+    const NO_FLUSH: u32 = 2;
+
+    nix::ioctl_write_ptr_bad!(ext4_shutdown, SHUTDOWN, u32);
+
+    /// Makes an ext4 file system forget what it has not written yet.
+    pub(super) fn forget(mount: &Path) -> io::Result<()> {
+        let directory = File::open(mount)?;
+        // SAFETY: the descriptor is open for the whole call, and the kernel only reads the u32.
+        #[allow(unsafe_code)]
+        unsafe {
+            ext4_shutdown(directory.as_raw_fd(), &NO_FLUSH)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! The life of one attempt: rounds, logs, uploads, outcome.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rpmfarm_core::task::{Assignment, Outcome, Phase, Progress, Success};
+use rpmfarm_core::{Failure, Fault, Lock};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use super::attempts::{Attempts, Key, Started};
+use super::files::{RemoteFiles, raised};
+use crate::build::{Done, Engine, LogKind, Made, Observer, Round};
+use crate::files::FilesError;
+use crate::sandbox::{Cancel, Why};
+use crate::transfer::ship::Shipment;
+use crate::transfer::upload::upload;
+use crate::transfer::{Cache, Connection};
+
+/// What all attempts share.
+pub struct Shared {
+    /// Makes packages.
+    pub engine: Arc<Engine>,
+    /// The way to the coordinator.
+    pub connection: Connection,
+    /// Files that were fetched before.
+    pub cache: Cache,
+    /// Where attempts have their directories.
+    pub directory: PathBuf,
+    /// How many run at once.
+    pub slots: Semaphore,
+    /// All attempts.
+    pub attempts: Attempts,
+    /// What roots may take, in bytes.
+    pub roots_bytes: u64,
+}
+
+/// More rounds than this do not settle.
+const MAX_ROUNDS: u32 = 20;
+
+/// How an attempt ended, where anybody wants to know.
+type Ended = Option<Outcome>;
+
+/// Runs an attempt to its end.
+pub async fn run(shared: Arc<Shared>, key: Key, mut started: Started) {
+    // The semaphore is never closed.
+    let Ok(_slot) = shared.slots.acquire().await else { return };
+    let directory = shared.directory.join(format!("{}-{}", key.0, key.1));
+    let life = Life { shared: &shared, key, directory: &directory, cancel: &started.cancel };
+    let ended = life.run(&mut started.assignment).await;
+    if let Some(outcome) = ended {
+        shared.attempts.set(key, Progress::Ended(outcome));
+    }
+    if let Err(error) = fs::remove_dir_all(&directory) {
+        tracing::warn!(%error, directory = %directory.display(), "an attempt's files stay behind");
+    }
+    shared.attempts.done(key);
+    let shared = Arc::clone(&shared);
+    tokio::task::spawn_blocking(move || shared.evict());
+}
+
+impl Shared {
+    /// Makes room for what comes next.
+    fn evict(&self) {
+        self.engine.roots.evict(self.roots_bytes);
+        if let Err(error) = self.cache.trim() {
+            tracing::warn!(%error, "cannot make room among the fetched files");
+        }
+    }
+}
+
+struct Life<'a> {
+    shared: &'a Arc<Shared>,
+    key: Key,
+    directory: &'a Path,
+    cancel: &'a Cancel,
+}
+
+/// The logs of an attempt on their way.
+struct Logs {
+    complete: watch::Sender<bool>,
+    shipping: Vec<JoinHandle<()>>,
+}
+
+/// Tells the session how far an attempt is.
+struct Telling {
+    attempts: Attempts,
+    key: Key,
+}
+
+impl Observer for Telling {
+    fn phase(&self, phase: Phase) {
+        self.attempts.set(self.key, Progress::Running(phase));
+    }
+}
+
+impl Life<'_> {
+    async fn run(&self, assignment: &mut watch::Receiver<Assignment>) -> Ended {
+        // A directory of the same attempt is what an earlier life of it left.
+        let _ = fs::remove_dir_all(self.directory);
+        if let Err(error) = fs::create_dir_all(self.directory) {
+            let message = format!("cannot make {}: {error}", self.directory.display());
+            return Some(failed(Failure::new(Fault::Worker, "fetch", message)));
+        }
+        let logs = self.ship_logs();
+        let ended = self.rounds(assignment).await;
+        logs.complete.send_replace(true);
+        // The logs are there before the end is told, unless nobody waits for them.
+        for shipping in logs.shipping {
+            let abort = shipping.abort_handle();
+            tokio::select! {
+                _ = shipping => {}
+                () = self.given_up() => abort.abort(),
+            }
+        }
+        ended
+    }
+
+    /// When it is cancelled; a shutdown still gives the last lines of the log a moment.
+    async fn given_up(&self) {
+        loop {
+            match self.cancel.raised() {
+                Some(Why::Shutdown) => {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    return;
+                }
+                Some(_) => return,
+                None => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    fn ship_logs(&self) -> Logs {
+        let (complete, watched) = watch::channel(false);
+        let ship = |log: LogKind| {
+            let shipment = Shipment {
+                connection: self.shared.connection.clone(),
+                attempt: self.key.0,
+                epoch: self.key.1,
+                log,
+                path: log.path(self.directory),
+            };
+            tokio::spawn(shipment.run(watched.clone()))
+        };
+        Logs { complete, shipping: LogKind::ALL.map(ship).into() }
+    }
+
+    async fn rounds(&self, assignment: &mut watch::Receiver<Assignment>) -> Ended {
+        loop {
+            let current = assignment.borrow_and_update().clone();
+            let round = current.round;
+            match self.round(current).await {
+                Done::Made(made) => return self.upload(made).await,
+                Done::Failed(failure) => return Some(failed(failure)),
+                Done::Cancelled(why) => return self.cancelled(why),
+                Done::NeedsRequires(_) if round >= MAX_ROUNDS => {
+                    let message = format!(
+                        "%generate_buildrequires still asks for more after {MAX_ROUNDS} rounds"
+                    );
+                    return Some(failed(Failure::new(Fault::Package, "requires", message)));
+                }
+                Done::NeedsRequires(requires) => {
+                    let progress = Progress::NeedsRequires { round, requires };
+                    self.shared.attempts.set(self.key, progress);
+                }
+            }
+            tokio::select! {
+                // The sender lives as long as the attempt is known.
+                _ = assignment.wait_for(|next| next.round > round) => {}
+                why = raised(self.cancel) => return self.cancelled(why),
+            }
+        }
+    }
+
+    fn cancelled(&self, why: Why) -> Ended {
+        let message = match why {
+            Why::Shutdown => "the worker was shut down",
+            Why::LeaseLost => "the worker lost the coordinator",
+            Why::Unwanted => return None,
+        };
+        Some(failed(Failure::new(Fault::Worker, "build", message)))
+    }
+
+    /// One round, on a thread of its own: it must live as long as what it starts.
+    async fn round(&self, assignment: Assignment) -> Done {
+        let observer = Telling { attempts: self.shared.attempts.clone(), key: self.key };
+        let files = RemoteFiles {
+            connection: self.shared.connection.clone(),
+            cache: self.shared.cache.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let (shared, cancel) = (Arc::clone(self.shared), self.cancel.clone());
+        let directory = self.directory.to_path_buf();
+        let task = tokio::task::spawn_blocking(move || {
+            let lock = match fetch_lock(&files, &assignment, &cancel) {
+                Ok(lock) => lock,
+                Err(done) => return done,
+            };
+            shared.engine.run(&Round {
+                assignment: &assignment,
+                lock: &lock,
+                directory: &directory,
+                files: &files,
+                observer: &observer,
+                cancel: &cancel,
+            })
+        });
+        task.await.unwrap_or_else(|error| {
+            let message = format!("the worker failed in an unforeseen way: {error}");
+            Done::Failed(Failure::new(Fault::Worker, "build", message))
+        })
+    }
+
+    async fn upload(&self, made: Made) -> Ended {
+        self.shared.attempts.set(self.key, Progress::Running(Phase::Upload));
+        let results = self.directory.join("results");
+        for file in &made.files {
+            let path = results.join(&file.name);
+            let uploaded = tokio::select! {
+                uploaded = upload(&self.shared.connection, self.key.0, self.key.1, file, &path) => uploaded,
+                why = raised(self.cancel) => return self.cancelled(why),
+            };
+            if let Err(failure) = uploaded {
+                return Some(failed(failure));
+            }
+        }
+        let Made { files, predicts, rpmbuild_ms } = made;
+        Some(Outcome::Succeeded(Success { files, predicts, rpmbuild_ms }))
+    }
+}
+
+fn failed(failure: Failure) -> Outcome {
+    Outcome::Failed(failure)
+}
+
+/// The lock that an assignment names.
+fn fetch_lock(files: &RemoteFiles, assignment: &Assignment, cancel: &Cancel) -> Result<Lock, Done> {
+    let fault = |fault, message| Done::Failed(Failure::new(fault, "fetch", message));
+    let bytes = files.small(assignment.lock, cancel).map_err(|error| match error {
+        FilesError::Cancelled(why) => Done::Cancelled(why),
+        FilesError::Fetch { fault: whose, .. } => fault(whose, error.to_string()),
+        FilesError::Local { .. } => fault(Fault::Worker, error.to_string()),
+    })?;
+    read_lock(&bytes, assignment).map_err(|error| {
+        fault(Fault::Farm, format!("the lock {} is of no use: {error:#}", assignment.lock))
+    })
+}
+
+fn read_lock(bytes: &[u8], assignment: &Assignment) -> Result<Lock> {
+    let lock = Lock::from_bytes(bytes).context("it is not a lock")?;
+    anyhow::ensure!(
+        lock.arch == assignment.arch,
+        "it is for {}, the task for {}",
+        lock.arch,
+        assignment.arch
+    );
+    Ok(lock)
+}

@@ -1,0 +1,54 @@
+//! What a worker says of itself and of its host.
+
+use std::path::PathBuf;
+
+use rpmfarm_core::Arch;
+use rpmfarm_core::task::{AttemptReport, WorkerState};
+
+use crate::build::free_mib;
+
+/// Who this worker is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its name, unique in the farm.
+    pub name: String,
+    /// Architectures that it builds for.
+    pub arches: Vec<Arch>,
+    /// Attempts at once.
+    pub slots: u32,
+    /// Its data directory.
+    pub data: PathBuf,
+}
+
+impl Identity {
+    /// Its whole state.
+    #[must_use]
+    pub fn state(&self, draining: bool, attempts: Vec<AttemptReport>) -> WorkerState {
+        WorkerState {
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            arches: self.arches.clone(),
+            slots: self.slots,
+            cpus: cpus(),
+            memory_mib: memory_mib(),
+            disk_free_mib: free_mib(&self.data).unwrap_or(0),
+            draining,
+            attempts,
+        }
+    }
+}
+
+/// Processors of this host.
+#[must_use]
+pub fn cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1))
+}
+
+/// Memory of this host in MiB; 0 when it does not say.
+#[must_use]
+pub fn memory_mib() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) / 1024
+}

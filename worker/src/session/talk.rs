@@ -1,0 +1,203 @@
+//! The conversation: states out, wishes in, for ever.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rpmfarm_core::reconcile::{Action, reconcile};
+use rpmfarm_core::task::DesiredState;
+use rpmfarm_proto::v1;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::attempt::{self, Shared};
+use super::attempts::held;
+use super::facts::Identity;
+use crate::sandbox::Why;
+use crate::transfer::channel::pause;
+
+/// How far a shutdown is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// None was asked for.
+    No,
+    /// What runs may end; nothing new is taken.
+    Drain,
+    /// What runs is killed.
+    Now,
+}
+
+/// The session.
+pub struct Session {
+    /// Who speaks.
+    pub identity: Identity,
+    /// What attempts need.
+    pub shared: Arc<Shared>,
+    /// Whether to end.
+    pub shutdown: watch::Receiver<Shutdown>,
+}
+
+/// What the coordinator said last about time.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    heartbeat: Duration,
+    lease: Duration,
+    answered: Instant,
+}
+
+/// Before the coordinator has said anything.
+const FIRST_HEARTBEAT: Duration = Duration::from_secs(1);
+const FIRST_LEASE: Duration = Duration::from_secs(30);
+
+/// After a shutdown, the coordinator gets so long to hear how everything ended.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+impl Session {
+    /// Speaks with the coordinator until a shutdown has come to its end. A broken connection is
+    /// made again, for ever.
+    pub async fn run(mut self) {
+        let pace =
+            Pace { heartbeat: FIRST_HEARTBEAT, lease: FIRST_LEASE, answered: Instant::now() };
+        let pace = watch::Sender::new(pace);
+        let mut ended = pin!(ended(self.shared.clone(), self.shutdown.clone()));
+        let mut lapse = pin!(watch_lease(self.shared.clone(), pace.subscribe()));
+        let mut tries = 0;
+        loop {
+            let answered = pace.borrow().answered;
+            tokio::select! {
+                () = &mut ended => return,
+                () = &mut lapse => return,
+                broken = self.talk(&pace) => {
+                    tracing::warn!(reason = %broken.message(), "no connection to the coordinator");
+                }
+            }
+            if pace.borrow().answered > answered {
+                tries = 0;
+            }
+            tokio::select! {
+                () = &mut ended => return,
+                () = &mut lapse => return,
+                () = tokio::time::sleep(pause(tries)) => {}
+            }
+            tries += 1;
+        }
+    }
+
+    /// One connection's life. Answers why it ended.
+    async fn talk(&mut self, pace: &watch::Sender<Pace>) -> Status {
+        let (sender, receiver) = mpsc::channel(1);
+        let mut changes = self.shared.attempts.changes();
+        // The coordinator answers the first message; so it goes first.
+        if sender.send(self.state()).await.is_err() {
+            return Status::unavailable("the stream ended at once");
+        }
+        let mut client = self.shared.connection.control();
+        let mut inbound = match client.session(ReceiverStream::new(receiver)).await {
+            Ok(response) => response.into_inner(),
+            Err(status) => return status,
+        };
+        tracing::info!("connected to the coordinator");
+        let mut opened = Instant::now();
+        loop {
+            let Pace { heartbeat, lease, answered } = *pace.borrow();
+            if answered.max(opened).elapsed() > lease {
+                return Status::deadline_exceeded("no answer for the length of a lease");
+            }
+            tokio::select! {
+                message = inbound.message() => {
+                    match message {
+                        Ok(Some(message)) => self.heard(message, pace),
+                        Ok(None) => return Status::unavailable("the coordinator ended the stream"),
+                        Err(status) => return status,
+                    }
+                    continue;
+                }
+                // The sender lives as long as the attempts do.
+                _ = changes.changed() => {}
+                _ = self.shutdown.changed() => {}
+                () = tokio::time::sleep(heartbeat) => {}
+            }
+            // A full channel means that the last state has not left yet: this one replaces it.
+            if let Err(mpsc::error::TrySendError::Closed(_)) = sender.try_send(self.state()) {
+                return Status::unavailable("the coordinator closed the stream");
+            }
+            opened = opened.max(answered);
+        }
+    }
+
+    fn state(&self) -> v1::WorkerState {
+        let draining = *self.shutdown.borrow() != Shutdown::No;
+        (&self.identity.state(draining, self.shared.attempts.reports())).into()
+    }
+
+    fn heard(&self, message: v1::DesiredState, pace: &watch::Sender<Pace>) {
+        match DesiredState::try_from(message) {
+            Ok(desired) => {
+                pace.send_replace(Pace {
+                    heartbeat: Duration::from_millis(desired.heartbeat_ms.clamp(50, 60_000)),
+                    lease: Duration::from_millis(desired.lease_ms.max(1000)),
+                    answered: Instant::now(),
+                });
+                self.reconcile(&desired);
+            }
+            Err(error) => tracing::error!(%error, "the coordinator sent what is no state"),
+        }
+    }
+
+    fn reconcile(&self, desired: &DesiredState) {
+        let attempts = &self.shared.attempts;
+        let reports = attempts.reports();
+        for action in reconcile(&held(&reports), &desired.assignments) {
+            match action {
+                Action::Drop(attempt, epoch) => attempts.forget((attempt, epoch), Why::Unwanted),
+                Action::Resume(assignment) => attempts.resume(assignment),
+                Action::Start(_) if *self.shutdown.borrow() != Shutdown::No => {}
+                Action::Start(assignment) => {
+                    let Some(started) = attempts.begin(assignment) else { continue };
+                    let key = (assignment.attempt, assignment.epoch);
+                    let package = &assignment.package;
+                    tracing::info!(attempt = %key.0, epoch = %key.1, %package, "begins");
+                    tokio::spawn(attempt::run(Arc::clone(&self.shared), key, started));
+                }
+            }
+        }
+    }
+}
+
+/// Ends everything when the coordinator has not answered for two leases: by then it has given the
+/// work to others. Never returns.
+async fn watch_lease(shared: Arc<Shared>, pace: watch::Receiver<Pace>) {
+    loop {
+        let Pace { lease, answered, .. } = *pace.borrow();
+        if answered.elapsed() > lease * 2 && !shared.attempts.is_empty() {
+            tracing::warn!("the coordinator has been silent for two leases: builds are killed");
+            shared.attempts.forget_all(Why::LeaseLost);
+        }
+        tokio::time::sleep(lease.min(Duration::from_secs(2)) / 4).await;
+    }
+}
+
+/// Returns when a shutdown has come to its end.
+async fn ended(shared: Arc<Shared>, mut shutdown: watch::Receiver<Shutdown>) {
+    // Whoever holds the sender has gone only with the whole program.
+    let _ = shutdown.wait_for(|state| *state != Shutdown::No).await;
+    let mut changes = shared.attempts.changes();
+    while shared.attempts.any_running() {
+        if *shutdown.borrow_and_update() == Shutdown::Now {
+            shared.attempts.cancel_all(Why::Shutdown);
+        }
+        tokio::select! {
+            _ = changes.changed() => {}
+            _ = shutdown.changed() => {}
+        }
+    }
+    let heard = async {
+        while !shared.attempts.is_empty() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LAST_WORDS, heard).await;
+}

@@ -1,0 +1,93 @@
+//! Shipping a log while it grows, by offset: what the coordinator has is never sent twice, and
+//! what it lacks is sent again.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rpmfarm_core::{AttemptId, Epoch};
+use rpmfarm_proto::CHUNK;
+use rpmfarm_proto::v1::LogChunk;
+use tokio::sync::watch;
+
+use super::channel::{Connection, passes, pause};
+use crate::build::LogKind;
+
+/// How often a growing log is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A log on its way.
+pub struct Shipment {
+    /// Where it goes.
+    pub connection: Connection,
+    /// Whose it is.
+    pub attempt: AttemptId,
+    /// Under which lease.
+    pub epoch: Epoch,
+    /// Which of them.
+    pub log: LogKind,
+    /// The file that grows.
+    pub path: PathBuf,
+}
+
+impl Shipment {
+    /// Ships until the log is complete, which `complete` tells. Ends early when the coordinator
+    /// does not want it any more.
+    pub async fn run(self, mut complete: watch::Receiver<bool>) {
+        let mut offset = 0;
+        let mut tries = 0;
+        loop {
+            // Looked at before reading: what is read after the end is the whole rest.
+            let last = *complete.borrow();
+            let data = self.read(offset).unwrap_or_default();
+            let end_of_file = data.len() < CHUNK;
+            if data.is_empty() && !last {
+                tokio::select! {
+                    _ = complete.wait_for(|complete| *complete) => {}
+                    () = tokio::time::sleep(LOOK) => {}
+                }
+                continue;
+            }
+            let chunk = LogChunk {
+                attempt: self.attempt.0,
+                epoch: self.epoch.0,
+                log: self.log.as_str().into(),
+                offset,
+                data: data.into(),
+                last: last && end_of_file,
+            };
+            let ended = chunk.last;
+            match self.connection.bulk().append_log(chunk).await {
+                Ok(reply) => {
+                    let next = reply.into_inner().next;
+                    let moved = next > offset;
+                    offset = next;
+                    tries = 0;
+                    if ended {
+                        return;
+                    }
+                    if !moved {
+                        tokio::time::sleep(LOOK).await;
+                    }
+                }
+                Err(status) if passes(&status) => {
+                    tokio::time::sleep(pause(tries)).await;
+                    tries += 1;
+                }
+                Err(status) => {
+                    tracing::info!(attempt = self.attempt.0, %status, "log not wanted any more");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn read(&self, offset: u64) -> io::Result<Vec<u8>> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut data = Vec::new();
+        file.take(CHUNK as u64).read_to_end(&mut data)?;
+        Ok(data)
+    }
+}
