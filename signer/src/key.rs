@@ -7,6 +7,7 @@ use pgp::composed::{ArmorOptions, Deserializable, DetachedSignature, SignedSecre
 use pgp::packet::{PacketTrait, Signature};
 use pgp::types::{KeyDetails, KeyVersion, PlainSecretParams, PublicParams, SecretParams};
 use ring::rsa::KeyPair;
+use rpmfarm_rpmfile::{Certs, verify_detached};
 use rsa::pkcs1::EncodeRsaPrivateKey;
 use rsa::traits::PublicKeyParts;
 use rsa::{BigUint, RsaPrivateKey};
@@ -28,6 +29,9 @@ pub enum KeyError {
     /// It is locked, and nobody is there to type its passphrase.
     #[error("the key is locked with a passphrase; export it without one")]
     Locked,
+    /// Its signatures are not ones that anybody would accept.
+    #[error("the key is of no use: {0}")]
+    Useless(String),
     /// It may not sign.
     #[error("neither the primary key nor a subkey may sign")]
     NotForSigning,
@@ -61,6 +65,21 @@ impl Key {
         let subkey = subkeys.find(|subkey| subkey.signatures.iter().any(may_sign));
         let subkey = &subkey.ok_or(KeyError::NotForSigning)?.key;
         Self::new(subkey, subkey.secret_params(), armored)
+    }
+
+    /// Signs something and checks it as users will. A key that has expired or was revoked, or
+    /// whose numbers are damaged, is found here and not by them.
+    ///
+    /// # Errors
+    /// When the signature would not be accepted.
+    pub fn prove(&self, now: SystemTime) -> Result<(), KeyError> {
+        let useless = |error: &dyn fmt::Display| KeyError::Useless(error.to_string());
+        let probe = b"rpmfarm-signer";
+        let signature = self.sign_detached(probe, now).map_err(|error| useless(&error))?;
+        let armored = String::from_utf8_lossy(&signature);
+        let certs = Certs::from_armored(self.public()).map_err(|error| useless(&error))?;
+        let checked = verify_detached(probe, &armored, &certs, now);
+        checked.map(drop).map_err(|error| useless(&error))
     }
 
     /// The public part, armored, as DNF and RPM import it.

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::unistd::geteuid;
 use rpmfarm_core::name;
@@ -69,11 +70,11 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Reads all keys of a directory.
+    /// Reads all keys of a directory, and proves each of them.
     ///
     /// # Errors
-    /// When the directory or a key is readable by others, or a key cannot be used.
-    pub fn load(dir: &Path) -> Result<Self, KeysError> {
+    /// When the directory or a key is readable by others, or a key cannot be used now.
+    pub fn load(dir: &Path, now: SystemTime) -> Result<Self, KeysError> {
         check_closed(dir, &io_at(dir, fs::metadata(dir))?)?;
         let mut by_name = BTreeMap::new();
         for entry in io_at(dir, fs::read_dir(dir))? {
@@ -81,7 +82,7 @@ impl Keys {
             if path.extension().is_some_and(|extension| extension == EXTENSION) {
                 let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 check_name(&stem)?;
-                by_name.insert(stem, load_one(&path)?);
+                by_name.insert(stem, load_one(&path, now)?);
             }
         }
         Ok(Self { by_name })
@@ -139,7 +140,7 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-fn load_one(path: &Path) -> Result<Key, KeysError> {
+fn load_one(path: &Path, now: SystemTime) -> Result<Key, KeysError> {
     let file = io_at(path, File::open(path))?;
     let metadata = io_at(path, file.metadata())?;
     check_closed(path, &metadata)?;
@@ -148,7 +149,8 @@ fn load_one(path: &Path) -> Result<Key, KeysError> {
         return Err(KeysError::Key { path: path.to_owned(), source });
     }
     let text = io_at(path, io::read_to_string(file))?;
-    Key::from_armored(&text).map_err(|source| KeysError::Key { path: path.to_owned(), source })
+    let key = Key::from_armored(&text).and_then(|key| key.prove(now).map(|()| key));
+    key.map_err(|source| KeysError::Key { path: path.to_owned(), source })
 }
 
 fn check_name(key_name: &str) -> Result<(), KeysError> {

@@ -1,6 +1,7 @@
 //! `rpmfarm-signer`: the command line of the signer.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
 use rpmfarm_signer::config::{Config, NewKey};
@@ -116,12 +117,12 @@ fn key(command: KeyCommand) -> anyhow::Result<()> {
             println!("{}", path.display());
         }
         KeyCommand::List { dir } => {
-            for (name, key) in Keys::load(&dir.keys)?.iter() {
+            for (name, key) in Keys::load(&dir.keys, SystemTime::now())?.iter() {
                 println!("{name}\t{}", key.fingerprint());
             }
         }
         KeyCommand::Show { name, dir } => {
-            print!("{}", Keys::load(&dir.keys)?.get(&name)?.public());
+            print!("{}", Keys::load(&dir.keys, SystemTime::now())?.get(&name)?.public());
         }
     }
     Ok(())

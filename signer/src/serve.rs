@@ -1,6 +1,7 @@
 //! Running the signer: from a configuration to a service that answers until it is told to stop.
 
 use std::future::Future;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use rpmfarm_proto::v1::signer_server::SignerServer;
@@ -17,13 +18,16 @@ use crate::{generate, socket};
 /// A message is a header and some names.
 const MAX_MESSAGE: usize = MAX_HEADER as usize + (64 << 10);
 
+/// How long calls that run may take after `stop`; clients that stay connected do not hold it up.
+const DRAIN: Duration = Duration::from_secs(5);
+
 /// Answers until `stop` is there. Calls that run then are finished.
 ///
 /// # Errors
 /// When keys, log or socket cannot be used, or the log fails while running.
 pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     create_missing(config)?;
-    let keys = Keys::load(&config.keys)?;
+    let keys = Keys::load(&config.keys, SystemTime::now())?;
     for (name, key) in keys.iter() {
         tracing::info!(name, fingerprint = key.fingerprint(), "key");
     }
@@ -36,10 +40,22 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
         .max_decoding_message_size(MAX_MESSAGE);
     let connections = admitted(listener, Allowed::with(&config.allow_uids));
     let server = Server::builder().add_service(service);
+    let (stopping, drained) = tokio::sync::oneshot::channel();
+    let stop = async {
+        stop.await;
+        let _ = stopping.send(());
+    };
+    let drained = async {
+        if drained.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(DRAIN).await;
+    };
     tokio::select! {
         served = server.serve_with_incoming_shutdown(connections, stop) => {
             served.context("serving")?;
         }
+        () = drained => tracing::warn!("stopped with clients still connected"),
         () = audit.failed() => bail!("stopped: the audit log could not be written"),
     }
     let _ = std::fs::remove_file(&config.socket);

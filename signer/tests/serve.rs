@@ -9,13 +9,15 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use process::{Signer, put_key, request};
 use rpmfarm_proto::v1::{GetKeyRequest, SignFileRequest, SignHeaderRequest};
 use rpmfarm_rpmfile::{Certs, header_to_sign, inspect, splice_signature, verify_signature};
+use rpmfarm_signer::keys::Keys;
 use support::Gpg;
 use tonic::Code;
 
@@ -236,10 +238,7 @@ fn refuses_keys_of_the_wrong_kind() {
     let dir = tempfile::tempdir().unwrap();
     let load = |text: &str| {
         put_key(dir.path(), "lab", text);
-        rpmfarm_signer::keys::Keys::load(&dir.path().join("keys"))
-            .map(drop)
-            .unwrap_err()
-            .to_string()
+        Keys::load(&dir.path().join("keys"), SystemTime::now()).map(drop).unwrap_err().to_string()
     };
     assert!(load(&secret(&Gpg::new("ed25519", "never"))).contains("RSA key of version 4"));
     assert!(load(&secret(&Gpg::new("rsa1024", "never"))).contains("1024 bits"));
@@ -267,6 +266,53 @@ fn refuses_keys_of_the_wrong_kind() {
     );
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(load(&text).contains("locked with a passphrase"));
+}
+
+#[test]
+fn refuses_keys_that_nobody_would_believe() {
+    let dir = tempfile::tempdir().unwrap();
+    put_key(dir.path(), "lab", &secret(&Gpg::new("rsa2048", "2d")));
+    let load = |days: u64| {
+        let now = SystemTime::now() + Duration::from_secs(days * 86400);
+        Keys::load(&dir.path().join("keys"), now)
+    };
+    load(0).unwrap();
+    assert!(load(3).unwrap_err().to_string().contains("has expired"));
+}
+
+/// Who is not allowed gets nothing, not even a greeting.
+#[test]
+fn turns_others_away() {
+    let dir = tempfile::tempdir().unwrap();
+    put_key(dir.path(), "lab", &secret(&Gpg::new("rsa2048", "never")));
+    let signer = Signer::start(binary(), dir.path(), &["--allow-uid", "1234"]);
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&signer.socket, fs::Permissions::from_mode(0o666)).unwrap();
+    let greeted = |uid: u32| {
+        let script = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.settimeout(20)\n\
+                      s.connect(sys.argv[1])\ns.sendall(b'PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n')\n\
+                      sys.exit(0 if s.recv(9) else 3)";
+        let mut python = Command::new("python3");
+        python.args(["-c", script]).arg(&signer.socket).uid(uid).gid(65534);
+        let output = python.output().unwrap();
+        output.status.success()
+    };
+    assert!(greeted(0) && greeted(1234));
+    assert!(!greeted(65534));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_when_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    put_key(dir.path(), "lab", &secret(&Gpg::new("rsa2048", "never")));
+    let mut signer = Signer::start(binary(), dir.path(), &[]);
+    let mut client = signer.client().await;
+    client.get_key(GetKeyRequest { key: "lab".into() }).await.unwrap();
+    support::run(Command::new("kill").arg(signer.child.id().to_string()));
+    let start = std::time::Instant::now();
+    let status = tokio::task::block_in_place(|| signer.child.wait().unwrap());
+    assert!(status.success() && start.elapsed() < Duration::from_secs(20), "{status}");
+    assert!(!signer.socket.exists());
 }
 
 #[test]
