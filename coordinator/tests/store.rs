@@ -243,8 +243,10 @@ async fn revisions_only_go_forward() {
             at_us: NOW,
         };
         assert!(store.add_revision(&revision(1), &[build]).await.unwrap());
-        assert!(!store.add_revision(&revision(1), &[]).await.unwrap(), "one of two wins");
-        assert!(store.add_revision(&revision(2), &[build]).await.unwrap());
+        let same = start(&store, &["same"], "").await[0];
+        assert!(store.add_revision(&revision(1), &[same]).await.unwrap(), "it held this already");
+        assert!(!store.is_open(same).await.unwrap());
+        assert!(store.add_revision(&revision(2), &[]).await.unwrap());
         assert!(!store.add_revision(&revision(1), &[]).await.unwrap(), "never back");
         assert_eq!(store.channel("lab", "testing").await.unwrap(), Some(revision(2)));
         assert_eq!(store.publication(build).await.unwrap().map(|row| row.revision), Some(1));

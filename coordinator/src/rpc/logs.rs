@@ -1,4 +1,4 @@
-//! Reads a task's log to its end, across the attempts that it takes.
+//! Reads the log of a task's newest attempt to its end.
 
 use std::time::Duration;
 
@@ -34,14 +34,21 @@ impl Reader {
         answers: &mpsc::Sender<Result<v1::LogData, Status>>,
     ) -> Result<(), Status> {
         let (mut grown, mut facts) = (self.farm.log_bell.listen(), self.farm.bus.listen());
+        // One attempt to its end: another one's log begins anew.
+        let mut chosen = None;
         loop {
             let attempts = self.farm.store.attempts(self.task).await?;
-            let Some((attempt, end)) = attempts.last() else {
+            let newest = || attempts.last().map(|(attempt, _)| attempt.id);
+            chosen = chosen.or_else(newest);
+            let Some((attempt, end)) = attempts.iter().find(|(row, _)| Some(row.id) == chosen)
+            else {
                 if !self.follow {
                     return Err(Status::not_found("no worker has begun it yet"));
                 }
-                facts.rung().await;
-                continue;
+                tokio::select! {
+                    () = facts.rung() => continue,
+                    () = answers.closed() => return Ok(()),
+                }
             };
             let (attempt, running) = (AttemptId(attempt.id), end.is_none());
             let found = self.read(attempt, offset).await?;

@@ -32,6 +32,7 @@ struct Facts<'a> {
     failures: Vec<FailureRow>,
     cancelled_us: i64,
     retried_us: i64,
+    signed_us: i64,
     open: bool,
     waits: String,
 }
@@ -106,14 +107,16 @@ impl<'a> Facts<'a> {
         for task in farm.store.tasks(id).await? {
             tasks.push(task_view(farm, task, &phases).await?);
         }
-        let key = farm.targets.get(&build.target).map(|target| target.signing_key.clone());
+        let target = farm.targets.get(&build.target);
+        let key = target.map(|target| target.signing_key.clone()).unwrap_or_default();
         let retried_us = farm.store.retried_us(id).await?;
         Ok(Self {
             build,
             import: farm.store.import(id).await?,
             srpm: farm.store.srpm(id).await?,
             tasks,
-            packages: farm.store.packages_of(id, &key.unwrap_or_default()).await?,
+            packages: farm.store.packages_of(id, &key).await?,
+            signed_us: farm.store.signed_us(id, &key).await?,
             publication: farm.store.publication(id).await?,
             failures: farm.store.failures(id, retried_us).await?,
             cancelled_us: farm.store.cancelled_us(id).await?,
@@ -192,6 +195,9 @@ impl<'a> Facts<'a> {
         add("dispatch", builds().filter_map(|view| Some(view.attempts.last()?.0.started_us)).max());
         add("build", accepted(TaskKind::Build).and(builds().filter_map(TaskView::ended_us).max()));
         add("accept", accepted(TaskKind::Build));
+        let signed = !self.packages.is_empty()
+            && self.packages.iter().all(|package| package.signature.is_some());
+        add("sign", (signed && accepted(TaskKind::Build).is_some()).then_some(self.signed_us));
         add("publish", self.publication.as_ref().map(|row| row.at_us));
         all
     }

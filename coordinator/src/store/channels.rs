@@ -63,14 +63,15 @@ impl Store {
         Ok(all.into_iter().find(|row| row.target == target && row.channel == channel))
     }
 
-    /// Records a revision that is visible, and the builds that it is the first to hold; these end
-    /// with it. False when the channel is at that revision or beyond: then nothing changed.
+    /// Records a revision that is visible, and the builds that it holds; these end with it. The
+    /// newest revision may be recorded again, for builds that brought nothing new. False when the
+    /// channel is beyond that revision: then nothing changed.
     ///
     /// # Errors
     /// Database errors.
     pub async fn add_revision(&self, revision: &Revision, builds: &[BuildId]) -> Result<bool> {
         let mut tx = self.write().await?;
-        let added = sqlx::query(
+        sqlx::query(
             "INSERT INTO revisions (target, channel, revision, snapshot, packages, at_us)
              SELECT $1, $2, $3, $4, $5, $6 WHERE $3 > COALESCE((SELECT MAX(revision)
              FROM revisions WHERE target = $1 AND channel = $2), 0) ON CONFLICT DO NOTHING",
@@ -83,7 +84,14 @@ impl Store {
         .bind(revision.at_us)
         .execute(tx.on())
         .await?;
-        if added.rows_affected() == 0 {
+        let newest: i64 = sqlx::query_scalar(
+            "SELECT MAX(revision) FROM revisions WHERE target = $1 AND channel = $2",
+        )
+        .bind(&revision.target)
+        .bind(&revision.channel)
+        .fetch_one(tx.on())
+        .await?;
+        if newest != revision.revision {
             return Ok(false);
         }
         for build in builds {

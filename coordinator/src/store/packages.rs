@@ -139,6 +139,18 @@ impl Store {
         rows.into_iter().map(signed_package).collect()
     }
 
+    /// When the last package of a build was signed with a key; 0 when none is.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn signed_us(&self, build: BuildId, key: &str) -> Result<i64> {
+        let query = "SELECT MAX(s.at_us) FROM packages p JOIN signatures s
+                     ON s.digest = p.digest AND s.key_name = $2 WHERE p.build = $1";
+        let latest: Option<i64> =
+            sqlx::query_scalar(query).bind(build.0).bind(key).fetch_one(self.read()).await?;
+        Ok(latest.unwrap_or(0))
+    }
+
     /// Records signed forms.
     ///
     /// # Errors
