@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cache::{self, Cache, CacheError};
+use crate::cache::{self, Cache, CacheError, CacheLock};
 use crate::tool::{self, ToolError};
 
 mod sources;
@@ -22,6 +22,8 @@ pub struct Apt {
     /// Changes whenever the index is fetched again.
     stamp: String,
     downloads: PathBuf,
+    /// apt refuses to run twice in one state instead of waiting.
+    _lock: CacheLock,
 }
 
 /// A file of the pool.
@@ -77,6 +79,7 @@ impl Apt {
     /// When the host has no sources of the release, or apt fails.
     pub fn open(cache: &Cache, arch: &str, refresh: bool) -> Result<Self, AptError> {
         let state = cache.directory(&format!("apt/{arch}"))?;
+        let lock = cache.lock(&format!("apt/{arch}"))?;
         let sources = sources::of_host(SUITE)?.ok_or(AptError::NoSuite(SUITE))?;
         let stamp_file = state.join("stamp");
         let wanted = cache::key([sources.as_str()]);
@@ -89,7 +92,7 @@ impl Apt {
             fs::write(&stamp_file, format!("{wanted} {now}"))?;
         }
         let stamp = fs::read_to_string(&stamp_file)?;
-        Ok(Self { config, stamp, downloads: cache.directory("pool")? })
+        Ok(Self { config, stamp, downloads: cache.directory("pool")?, _lock: lock })
     }
 
     /// Changes whenever the index is fetched again: what is solved stays true as long as it does.
@@ -131,7 +134,7 @@ impl Apt {
         })
     }
 
-    /// Downloads the files of a source package that are named.
+    /// Downloads the tarballs of a source package that are named.
     ///
     /// # Errors
     /// As [`Self::fetch`].
@@ -143,7 +146,8 @@ impl Apt {
         self.fetch_missing(files, |directory| {
             let mut command = apt_get(&self.config);
             command.current_dir(directory);
-            command.args(["source", "--download-only", "--quiet=2", package]);
+            // Mirrors lose files of older versions: what is not wanted must not be missed.
+            command.args(["source", "--download-only", "--tar-only", "--quiet=2", package]);
             command
         })
     }

@@ -1,12 +1,15 @@
 //! The lab: what rpmfarm is tried on, where no enterprise distribution can be reached.
 //!
 //! [`distro`] makes a small, real RPM distribution out of Debian's binary packages,
-//! `distgit` makes upstream repositories with a look-aside cache, and `serve` offers both
+//! [`distgit`] makes upstream repositories with a look-aside cache, and [`serve`] offers both
 //! over HTTP. All of it is also the command `rpmfarm-lab`. The lab stands for the world outside: of
 //! the farm it knows nothing but the words of `core`.
 
 pub mod apt;
 pub mod cache;
+pub mod distgit;
 pub mod distro;
 pub mod parallel;
+pub mod serve;
+pub mod target;
 pub mod tool;

@@ -1,16 +1,26 @@
 //! `rpmfarm-lab`: the command line of the lab.
 
-use std::path::PathBuf;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use rpmfarm_core::Arch;
-use rpmfarm_lab::distro;
+use rpmfarm_lab::serve::Server;
+use rpmfarm_lab::{distgit, distro, target};
 
 /// Makes the lab: a small RPM distribution, upstream repositories, and a server for both.
+///
+/// A whole lab in DIR:
+///
+///   rpmfarm-lab distro --out DIR/distro/x86_64
+///   rpmfarm-lab distgit --out DIR
+///   rpmfarm-lab serve --dir DIR --listen 127.0.0.1:8170
+///   rpmfarm-lab target --distro http://127.0.0.1:8170/distro --distgit http://127.0.0.1:8170 --out lab.toml
 #[derive(Debug, Parser)]
-#[command(name = "rpmfarm-lab", version)]
+#[command(name = "rpmfarm-lab", version, verbatim_doc_comment)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -19,6 +29,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Makes a signed RPM distribution out of Debian's binary packages.
+    ///
+    /// Needs rpm, createrepo-c and gnupg on a Debian 12 host, and a mirror that apt can reach.
+    /// A second run takes everything out of the cache.
     Distro {
         /// The architecture: x86_64, aarch64 or ppc64le.
         #[arg(long, default_value = "x86_64")]
@@ -33,24 +46,105 @@ enum Command {
         #[arg(long)]
         refresh: bool,
     },
+    /// Makes dist-git repositories (DIR/rpms/NAME.git) and their look-aside cache (DIR/lookaside).
+    Distgit {
+        /// Where to put them.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Downloads [default: rpmfarm-lab in the user's cache directory].
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
+    },
+    /// Serves DIR/distro, DIR/lookaside and DIR/rpms (as /git/rpms) over HTTP until it is stopped.
+    Serve {
+        /// The directory.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Address and port; port 0 takes a free one.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// Write the port to this file once it is listened on.
+        #[arg(long, value_name = "FILE")]
+        port_file: Option<PathBuf>,
+    },
+    /// Writes the target definition for a lab that is served.
+    Target {
+        /// The architectures, separated by commas.
+        #[arg(long, value_delimiter = ',', default_value = "x86_64")]
+        arch: Vec<Arch>,
+        /// Where the distributions are: http://HOST:PORT/distro.
+        #[arg(long, value_name = "URL")]
+        distro: String,
+        /// The server with /git and /lookaside: http://HOST:PORT.
+        #[arg(long, value_name = "URL")]
+        distgit: String,
+        /// The file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// The cache with the lab's key [default: rpmfarm-lab in the user's cache directory].
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
     match Cli::parse().command {
         Command::Distro { arch, out, cache, refresh } => {
-            let begin = Instant::now();
-            let options = distro::Options { arch, out, cache, refresh };
-            let made = distro::make(&options)
-                .with_context(|| format!("cannot make the {arch} distribution"))?;
-            tracing::info!(
-                packages = made.packages,
-                cached = made.cached,
-                seconds = begin.elapsed().as_secs_f32(),
-                "distribution is at {}",
-                made.path.display()
-            );
-            Ok(())
+            make_distro(distro::Options { arch, out, cache, refresh })
         }
+        Command::Distgit { out, cache } => make_distgit(&out, cache.as_deref()),
+        Command::Serve { dir, listen, port_file } => serve(dir, listen, port_file.as_deref()),
+        Command::Target { arch, distro, distgit, out, cache } => {
+            let key = distro::public_key(cache.as_deref()).context("cannot read the lab's key")?;
+            let places =
+                target::Places { arches: &arch, distro: &distro, distgit: &distgit, key: &key };
+            target::write(&places, &out).with_context(|| format!("cannot write {}", out.display()))
+        }
+    }
+}
+
+fn make_distro(options: distro::Options) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    let made = distro::make(&options)
+        .with_context(|| format!("cannot make the {} distribution", options.arch))?;
+    tracing::info!(
+        packages = made.packages,
+        cached = made.cached,
+        seconds = begin.elapsed().as_secs_f32(),
+        "distribution is at {}",
+        made.path.display()
+    );
+    Ok(())
+}
+
+fn make_distgit(out: &Path, cache: Option<&Path>) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    let made = distgit::make(out, cache).context("cannot make the dist-git")?;
+    tracing::info!(
+        repositories = made.commits.len(),
+        seconds = begin.elapsed().as_secs_f32(),
+        "dist-git is at {}",
+        made.path.display()
+    );
+    Ok(())
+}
+
+#[tokio::main]
+async fn serve(dir: PathBuf, listen: SocketAddr, port_file: Option<&Path>) -> anyhow::Result<()> {
+    anyhow::ensure!(dir.is_dir(), "{} is no directory", dir.display());
+    let server =
+        Server::start(dir, listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    if let Some(path) = port_file {
+        // Renamed, so that whoever waits for the file never reads half of it.
+        let half = path.with_extension("part");
+        fs::write(&half, format!("{}\n", server.address().port()))
+            .and_then(|()| fs::rename(&half, path))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    tracing::info!("serving at {}", server.url());
+    tokio::select! {
+        ended = server.wait() => ended.context("the server ended"),
+        stopped = tokio::signal::ctrl_c() => stopped.context("cannot wait for a signal"),
     }
 }

@@ -112,10 +112,7 @@ pub fn make(options: &Options) -> Result<Distro, Error> {
     let recipe = Recipe::load()?;
     let cache = Cache::open(options.cache.as_deref())?;
     let _lock = cache.lock(&format!("distro-{arch}"))?;
-    let key = {
-        let _lock = cache.lock("gnupg")?;
-        Key::open(&cache)?
-    };
+    let key = open_key(&cache)?;
     let apt = Apt::open(&cache, arch::debian(arch), options.refresh)?;
     let plan = plan(&cache, &apt, &recipe, arch)?;
     let distro_key = distro_key(&plan, key.fingerprint());
@@ -127,6 +124,20 @@ pub fn make(options: &Options) -> Result<Distro, Error> {
     replace(&finished, &options.out)?;
     let packages = fs::read_dir(finished.join("repo/Packages"))?.count();
     Ok(Distro { path: options.out.clone(), key: distro_key, packages, cached })
+}
+
+/// The armoured public key that signs every distribution of this cache; made when there is none.
+///
+/// # Errors
+/// When gpg is missing or the cache cannot be used.
+pub fn public_key(cache: Option<&Path>) -> Result<String, Error> {
+    let key = open_key(&Cache::open(cache)?)?.public()?;
+    Ok(String::from_utf8_lossy(&key).into_owned())
+}
+
+fn open_key(cache: &Cache) -> Result<Key, Error> {
+    let _lock = cache.lock("gnupg")?;
+    Key::open(cache)
 }
 
 /// The files to be converted; apt is asked once for each index.

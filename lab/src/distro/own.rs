@@ -117,7 +117,6 @@ pub(super) const PACKAGES: [OwnPackage; 3] = [
             "gawk",
             "grep",
             "gzip",
-            "make",
             "patch",
             "perl",
             "rpm",

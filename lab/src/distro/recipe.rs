@@ -23,18 +23,6 @@ pub struct Recipe {
     pub el_names: BTreeMap<String, String>,
     /// What is changed in single packages, by Debian name.
     pub packages: BTreeMap<String, Changes>,
-    /// Lists of packages for those who define a target.
-    pub lists: Lists,
-}
-
-/// Lists of packages that a target of this distribution names.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Lists {
-    /// What is unpacked, without scriptlets, to run the first transaction of a root.
-    pub bootstrap: Vec<String>,
-    /// What is in every build root.
-    pub base: Vec<String>,
 }
 
 /// What is changed in one package. Paths are relative to the root and may hold `{triplet}`.

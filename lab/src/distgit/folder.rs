@@ -1,0 +1,88 @@
+//! The folders that become repositories: specs and lists as they are in git, and what a
+//! `lab.toml` says beside them. Pure; all of it is compiled in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+/// Every file of `lab/distgit`, by its path below it.
+static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/distgit.rs"));
+
+/// The file of a folder that does not go into git.
+const SETTINGS: &str = "lab.toml";
+
+/// One package of the lab's dist-git.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) name: &'static str,
+    /// Files of the repository, by path.
+    pub(super) files: BTreeMap<&'static str, &'static [u8]>,
+    pub(super) settings: Settings,
+}
+
+/// What is not said by the files themselves.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Settings {
+    /// Look-aside files that come from Debian's pool.
+    pub(super) pool: Vec<Pool>,
+    /// Look-aside files that are not what their digest promises.
+    pub(super) planted: Vec<Planted>,
+    /// Symbolic links of the repository: path, target.
+    pub(super) symlinks: BTreeMap<String, String>,
+}
+
+/// A tarball of Debian's pool, byte for byte the upstream's.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pool {
+    /// Its name in the list of sources.
+    pub(super) file: String,
+    /// Debian's source package.
+    pub(super) source: String,
+    /// Its name in the pool.
+    pub(super) name: String,
+}
+
+/// Content that the look-aside has in the place of what was promised.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Planted {
+    /// Its name in the list of sources.
+    pub(super) file: String,
+    /// What is there.
+    pub(super) text: String,
+}
+
+/// Every folder, by name.
+pub(super) fn all() -> Result<Vec<Folder>, toml::de::Error> {
+    let names: BTreeSet<&str> =
+        FILES.iter().filter_map(|(path, _)| path.split_once('/')).map(|(name, _)| name).collect();
+    names.into_iter().map(folder).collect()
+}
+
+fn folder(name: &'static str) -> Result<Folder, toml::de::Error> {
+    let mut files: BTreeMap<&'static str, &'static [u8]> = FILES
+        .iter()
+        .filter_map(|(path, content)| {
+            let (folder, path) = path.split_once('/')?;
+            (folder == name).then_some((path, *content))
+        })
+        .collect();
+    let settings = files.remove(SETTINGS).unwrap_or_default();
+    Ok(Folder { name, files, settings: toml::from_slice(settings)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_read() {
+        let folders = all().unwrap();
+        let hello = folders.iter().find(|folder| folder.name == "hello").unwrap();
+        assert!(hello.files.contains_key("hello.spec"));
+        assert!(!hello.files.contains_key(SETTINGS));
+        assert_eq!(hello.settings.pool[0].source, "hello");
+    }
+}
