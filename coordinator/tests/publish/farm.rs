@@ -56,6 +56,10 @@ impl Gpg {
         Self { home: home.to_owned(), public_key }
     }
 
+    pub(crate) fn secret_key(&self) -> String {
+        run(gpg(&self.home).args(["--armor", "--export-secret-keys"]))
+    }
+
     pub(crate) fn rpmsign(&self, rpms: &[PathBuf]) {
         run(Command::new("rpmsign")
             .args(["--define", "__gpg /usr/bin/gpg", "--define", "_gpg_name farm@example.com"])

@@ -8,3 +8,4 @@ mod crashes;
 mod farm;
 mod readers;
 mod refusals;
+mod speed;
