@@ -38,7 +38,7 @@ pub async fn serve(
         )
         .prepare()
         .into_axum_router();
-    let http = Router::new().nest("/repo", publish::router(&farm.repos)?);
+    let http = Router::new().nest_service("/repo", publish::router(&farm.repos)?);
     let app = grpc.merge(http);
     let stopping = Arc::new(Notify::new());
     let told = stopping.clone();

@@ -12,7 +12,7 @@ use crate::farm::{CHANNEL, Farm, TARGET, run};
 
 /// Serves the farm's tree on a port of loopback, and returns the URL of the tree.
 async fn serve(farm: &Farm) -> String {
-    let router = Router::new().nest("/repo", router(&farm.repos()).unwrap());
+    let router = Router::new().nest_service("/repo", router(&farm.repos()).unwrap());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

@@ -38,7 +38,7 @@ fn escape(text: &str) -> String {
 }
 
 /// For one part of a URL's path.
-pub(super) fn percent(text: &str) -> String {
+fn percent(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+".contains(&byte);
     text.bytes()
         .map(|byte| if plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") })

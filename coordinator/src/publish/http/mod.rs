@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path as UrlPath, State};
+use axum::extract::{OriginalUri, Path as UrlPath, State};
 use axum::http::header::{self, HeaderMap, HeaderValue};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tokio::io::AsyncReadExt as _;
@@ -27,7 +27,8 @@ use validators::{Conditions, Selection, Validators};
 /// How much of a file is read at once.
 const CHUNK: usize = 64 * 1024;
 
-/// Serves the tree below `repos`, to be nested where its base URL says (`/repo`).
+/// Serves the tree below `repos`, to be nested where its base URL says:
+/// `nest_service("/repo", …)`, which finds `/repo/`, too.
 ///
 /// # Errors
 /// When the directory can neither be found nor made.
@@ -53,7 +54,7 @@ async fn serve(
     State(root): State<Arc<Path>>,
     path: Option<UrlPath<String>>,
     method: Method,
-    uri: Uri,
+    OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
 ) -> Response {
     let path = path.map(|UrlPath(path)| path).unwrap_or_default();
@@ -66,7 +67,7 @@ async fn serve(
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             })
         }
-        Ok(Found::Directory { .. }) if !uri.path().ends_with('/') => slash(&path),
+        Ok(Found::Directory { .. }) if !uri.path().ends_with('/') => slash(uri.path()),
         Ok(Found::Directory { page }) => axum::response::Html(page).into_response(),
         Err(error) if not_found(&error) => (StatusCode::NOT_FOUND, "not found\n").into_response(),
         Err(error) => {
@@ -77,10 +78,10 @@ async fn serve(
 }
 
 /// A directory without its slash: relative links in its page would lead elsewhere. The answer is
-/// relative, as this router does not know where it is nested.
-fn slash(path: &str) -> Response {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let location = format!("./{}/", index::percent(name));
+/// relative, as a proxy may serve the tree at another path.
+fn slash(url_path: &str) -> Response {
+    let name = url_path.rsplit('/').next().unwrap_or_default();
+    let location = format!("./{name}/");
     (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, location)]).into_response()
 }
 

@@ -124,6 +124,22 @@ async fn directories_have_pages_without_what_is_hidden() {
     assert!(tree.get("/", &[]).await.2.contains("./lab/"));
 }
 
+#[tokio::test]
+async fn links_hold_where_the_tree_is_nested() {
+    let Tree { dir, router } = tree();
+    let router = Router::new().nest_service("/repo", router);
+    let tree = Tree { dir, router };
+    for (path, location) in [("/repo", "./repo/"), ("/repo/lab", "./lab/")] {
+        let (status, headers, _) = tree.get(path, &[]).await;
+        assert_eq!(status, StatusCode::MOVED_PERMANENTLY, "{path}");
+        assert_eq!(headers[header::LOCATION], location);
+    }
+    let (status, _, page) = tree.get("/repo/", &[]).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("./lab/"), "{page}");
+    assert_eq!(tree.get("/repo/lab/current/a~b^c+d.rpm", &[]).await.2, "0123456789");
+}
+
 #[test]
 fn only_names_that_never_change_their_meaning_are_kept_for_ever() {
     let sum = "0".repeat(64);
