@@ -7,8 +7,10 @@
 
 pub mod apt;
 pub mod cache;
+pub mod demo;
 pub mod distgit;
 pub mod distro;
+pub mod farm;
 pub mod parallel;
 pub mod serve;
 pub mod target;

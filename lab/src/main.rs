@@ -9,9 +9,9 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use rpmfarm_core::Arch;
 use rpmfarm_lab::serve::Server;
-use rpmfarm_lab::{distgit, distro, target};
+use rpmfarm_lab::{demo, distgit, distro, target};
 
-/// Makes the lab: a small RPM distribution, upstream repositories, and a server for both.
+/// Makes the lab (a small RPM distribution, upstream repositories, a server for both) and farms in it.
 ///
 /// A whole lab in DIR:
 ///
@@ -67,6 +67,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         port_file: Option<PathBuf>,
     },
+    /// Rebuilds packages on a farm of its own and installs them with dnf, telling what it does.
+    ///
+    /// Needs root. Everything is made in a temporary directory and gone afterwards.
+    Demo {
+        /// Leave the farm running until Ctrl-C, and say how to look around.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Writes the target definition for a lab that is served.
     Target {
         /// The architectures, separated by commas.
@@ -95,6 +103,10 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Distgit { out, cache } => make_distgit(&out, cache.as_deref()),
         Command::Serve { dir, listen, port_file } => serve(dir, listen, port_file.as_deref()),
+        Command::Demo { keep } => {
+            let directory = tempfile::Builder::new().prefix("rpmfarm-demo-").tempdir()?;
+            demo::run(directory.path(), keep)
+        }
         Command::Target { arch, distro, distgit, out, cache } => {
             let key = distro::public_key(cache.as_deref()).context("cannot read the lab's key")?;
             let places =

@@ -1,0 +1,251 @@
+//! A whole farm as real processes on this host: the lab's servers, signer, coordinator, workers
+//! and the command `rpmfarm`. Demo, end-to-end tests and benchmarks are written with it.
+//!
+//! Owns starting, killing and asking; what should come out is the caller's to know.
+
+mod client;
+mod dnf;
+mod process;
+mod world;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+pub use client::{Answer, Client};
+pub use dnf::InstallRoot;
+pub use process::Process;
+pub use world::World;
+
+/// The name of the lab's target and of its key.
+pub const TARGET: &str = "lab";
+
+/// A farm that runs. Dropped, all of it is gone.
+pub struct Farm {
+    directory: PathBuf,
+    server: String,
+    /// The signer.
+    pub signer: Process,
+    /// The coordinator.
+    pub coordinator: Process,
+    /// The workers.
+    pub workers: Vec<Process>,
+}
+
+/// How a farm is started.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Directory of all state: data of the three processes, targets, logs.
+    pub directory: PathBuf,
+    /// The database's URL; none for SQLite in the data directory.
+    pub database: Option<String>,
+    /// How many workers.
+    pub workers: usize,
+    /// Further arguments of each worker.
+    pub worker_arguments: Vec<String>,
+    /// Where workers keep roots and packages; shared by farms to have them warm. None for a
+    /// directory of this farm's own.
+    pub worker_data: Option<PathBuf>,
+}
+
+impl Settings {
+    /// One worker, SQLite, everything below a directory.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            database: None,
+            workers: 1,
+            worker_arguments: Vec::new(),
+            worker_data: None,
+        }
+    }
+}
+
+/// How long a process may take until it is ready.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Farm {
+    /// Starts signer, coordinator and workers for the lab's target.
+    ///
+    /// # Errors
+    /// When a process does not come up; its log is in the error.
+    pub fn start(settings: &Settings, target: &str) -> anyhow::Result<Self> {
+        let directory = settings.directory.clone();
+        for part in ["targets", "coordinator", "logs"] {
+            let path = directory.join(part);
+            std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+        }
+        std::fs::write(directory.join("targets").join(format!("{TARGET}.toml")), target)?;
+        let signer = start_signer(&directory)?;
+        let (coordinator, server) = start_coordinator(&directory, settings, "127.0.0.1:0")?;
+        let mut farm = Self { directory, server, signer, coordinator, workers: Vec::new() };
+        for number in 1..=settings.workers {
+            let worker = farm.start_worker(settings, number)?;
+            farm.workers.push(worker);
+        }
+        Ok(farm)
+    }
+
+    /// The address of API and repositories.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Everything that the farm keeps.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The command `rpmfarm`, told where this farm is.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(&self.server, &self.directory.join("coordinator/token"))
+    }
+
+    /// The address of a channel's repository of binary packages.
+    #[must_use]
+    pub fn repository(&self, channel: &str, arch: &str) -> String {
+        format!("{}/repo/{TARGET}/{channel}/{arch}/os/", self.server)
+    }
+
+    /// The address of the public key.
+    #[must_use]
+    pub fn key_url(&self) -> String {
+        format!("{}/repo/{TARGET}/RPM-GPG-KEY-{TARGET}", self.server)
+    }
+
+    /// Starts the signer again after it was killed.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn restart_signer(&mut self) -> anyhow::Result<()> {
+        self.signer.kill();
+        self.signer = start_signer(&self.directory)?;
+        Ok(())
+    }
+
+    /// Starts the coordinator again, at the same address, after it was killed.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn restart_coordinator(&mut self, settings: &Settings) -> anyhow::Result<()> {
+        self.coordinator.kill();
+        let address = self.server.trim_start_matches("http://").to_owned();
+        (self.coordinator, _) = start_coordinator(&self.directory, settings, &address)?;
+        Ok(())
+    }
+
+    /// Starts a worker again after it was killed.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart_worker(&mut self, settings: &Settings, index: usize) -> anyhow::Result<()> {
+        self.workers[index].kill();
+        self.workers[index] = self.start_worker(settings, index + 1)?;
+        Ok(())
+    }
+
+    fn start_worker(&self, settings: &Settings, number: usize) -> anyhow::Result<Process> {
+        let name = format!("worker{number}");
+        let own = || self.directory.join(&name);
+        let data = settings.worker_data.clone().unwrap_or_else(own);
+        std::fs::create_dir_all(&data)?;
+        let mut command = program("rpmfarm-worker");
+        command
+            .arg("run")
+            .args(["--coordinator", &self.server, "--name", &name, "--drain-time", "1"])
+            .arg("--token-file")
+            .arg(self.directory.join("coordinator/token"))
+            .arg("--data-dir")
+            .arg(data)
+            .args(&settings.worker_arguments);
+        Process::start(&name, &mut command, &self.directory.join("logs"))
+    }
+}
+
+fn start_signer(directory: &Path) -> anyhow::Result<Process> {
+    let socket = directory.join("signer.sock");
+    let _ = std::fs::remove_file(&socket);
+    let mut command = program("rpmfarm-signer");
+    command
+        .arg("serve")
+        .arg("--keys")
+        .arg(directory.join("keys"))
+        .arg("--socket")
+        .arg(&socket)
+        .arg("--audit-log")
+        .arg(directory.join("signer-audit.jsonl"))
+        .args(["--create", &format!("{TARGET}=rpmfarm lab <lab@example.org>")]);
+    let mut signer = Process::start("signer", &mut command, &directory.join("logs"))?;
+    wait_for(&mut signer, || socket.exists())?;
+    Ok(signer)
+}
+
+fn start_coordinator(
+    directory: &Path,
+    settings: &Settings,
+    listen: &str,
+) -> anyhow::Result<(Process, String)> {
+    let address = directory.join("address");
+    let _ = std::fs::remove_file(&address);
+    let mut command = program("rpmfarm-coordinator");
+    command
+        .arg("--data")
+        .arg(directory.join("coordinator"))
+        .arg("--targets")
+        .arg(directory.join("targets"))
+        .arg("--signer")
+        .arg(directory.join("signer.sock"))
+        .arg("--address-file")
+        .arg(&address)
+        .args(["--listen", listen]);
+    if let Some(database) = &settings.database {
+        command.args(["--database", database]);
+    }
+    let mut coordinator = Process::start("coordinator", &mut command, &directory.join("logs"))?;
+    wait_for(&mut coordinator, || {
+        std::fs::read_to_string(&address).is_ok_and(|text| text.ends_with('\n'))
+    })?;
+    let server = std::fs::read_to_string(&address)?.trim().to_owned();
+    Ok((coordinator, server))
+}
+
+fn wait_for(process: &mut Process, ready: impl Fn() -> bool) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while !ready() {
+        if let Some(status) = process.ended() {
+            bail!("{} ended with {status}:\n{}", process.name(), process.log_tail());
+        }
+        if begun.elapsed() > PATIENCE {
+            bail!("{} is not ready after {PATIENCE:?}:\n{}", process.name(), process.log_tail());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// A program of this build: beside the one that runs, or in `RPMFARM_BIN`.
+#[must_use]
+pub fn program(name: &str) -> Command {
+    Command::new(programs().join(name))
+}
+
+/// Where the programs of this build are.
+#[must_use]
+pub fn programs() -> PathBuf {
+    if let Some(directory) = std::env::var_os("RPMFARM_BIN") {
+        return directory.into();
+    }
+    let mut directory = std::env::current_exe().unwrap_or_default();
+    directory.pop();
+    // Test programs lie one level deeper.
+    if directory.ends_with("deps") || directory.ends_with("examples") {
+        directory.pop();
+    }
+    directory
+}

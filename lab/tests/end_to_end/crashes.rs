@@ -1,0 +1,85 @@
+//! kill -9 of each process in the middle of a rebuild: it completes, once.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{PATIENCE, Scene};
+
+/// Waits until the build's task runs in a phase of rpmbuild.
+fn wait_until_building(scene: &Scene, build: i64) {
+    let begun = Instant::now();
+    loop {
+        let shown = scene.farm.client().show(build).unwrap();
+        let tasks = shown["tasks"].as_array().cloned().unwrap_or_default();
+        let runs = |task: &Value| {
+            let phase = task["phase"].as_str().unwrap_or_default();
+            task["kind"] == "build" && ["prep", "build", "check", "install"].contains(&phase)
+        };
+        if tasks.iter().any(runs) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "never built: {shown:#}");
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+/// The build is published, by one accepted attempt, and its packages are there once.
+fn assert_completes_once(scene: &Scene, build: i64) -> Value {
+    let shown = scene.farm.client().wait(build, &["published"], PATIENCE).unwrap();
+    let mut names: Vec<&str> = shown["artifacts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|artifact| artifact["nevra"].as_str().unwrap())
+        .collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert!(count > 1 && names.len() == count, "{shown:#}");
+    assert_eq!(shown["revision"], 1, "{shown:#}");
+    shown
+}
+
+fn build_attempts(build: &Value) -> u64 {
+    let tasks = build["tasks"].as_array().unwrap();
+    tasks.iter().find(|task| task["kind"] == "build").unwrap()["attempts"].as_u64().unwrap()
+}
+
+#[test]
+fn the_coordinator_dies_and_the_build_goes_on_beneath_it() {
+    let mut scene = Scene::new();
+    let build = scene.farm.client().build(&["hello"]).unwrap()[0];
+    wait_until_building(&scene, build);
+    scene.farm.coordinator.kill();
+    let settings = scene.settings.clone();
+    scene.farm.restart_coordinator(&settings).unwrap();
+    let shown = assert_completes_once(&scene, build);
+    assert_eq!(build_attempts(&shown), 1, "the worker kept what it had: {shown:#}");
+}
+
+#[test]
+fn the_worker_dies_and_the_task_is_tried_again() {
+    let mut scene = Scene::new();
+    let build = scene.farm.client().build(&["hello"]).unwrap()[0];
+    wait_until_building(&scene, build);
+    let settings = scene.settings.clone();
+    scene.farm.restart_worker(&settings, 0).unwrap();
+    let shown = assert_completes_once(&scene, build);
+    assert_eq!(build_attempts(&shown), 2, "{shown:#}");
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    assert!(!mounts.contains("rpmfarm-lab/worker"), "mounts are left:\n{mounts}");
+}
+
+#[test]
+fn the_signer_dies_and_nothing_is_published_until_it_is_back() {
+    let mut scene = Scene::new();
+    let build = scene.farm.client().build(&["tiny"]).unwrap()[0];
+    scene.farm.signer.kill();
+    scene.farm.client().wait(build, &["signing"], PATIENCE).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let shown = scene.farm.client().show(build).unwrap();
+    assert_eq!(shown["state"], "signing", "{shown:#}");
+    scene.farm.restart_signer().unwrap();
+    assert_completes_once(&scene, build);
+}

@@ -1,0 +1,54 @@
+//! Whole farms of real processes, judged by real rpm and dnf.
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+mod crashes;
+mod rebuilds;
+mod refusals;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rpmfarm_core::Arch;
+use rpmfarm_lab::farm::{Farm, Settings, World};
+use tempfile::TempDir;
+
+/// The longest that a rebuild of a lab package may take, on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A world and a farm that rebuilds it.
+struct Scene {
+    world: World,
+    farm: Farm,
+    settings: Settings,
+    /// Dropped last: everything lies in it.
+    directory: TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let world = World::make(&directory.path().join("world"), Arch::X86_64).unwrap();
+        let mut settings = Settings::new(directory.path().join("farm"));
+        settings.worker_data = Some(warm_roots());
+        change(&mut settings);
+        let farm = Farm::start(&settings, &world.target_text().unwrap()).unwrap();
+        Self { world, farm, settings, directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+/// Where the roots of all farms lie, which are the same: named by what is in them.
+fn warm_roots() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache"),
+        PathBuf::from,
+    );
+    cache.join("rpmfarm-lab").join("worker")
+}

@@ -1,0 +1,125 @@
+//! What the farm is for: from a commit to a signed package that dnf installs.
+
+use std::process::Command;
+
+use rpmfarm_lab::farm::{Farm, InstallRoot, Settings};
+use serde_json::Value;
+
+use crate::{PATIENCE, Scene};
+
+/// The signed and unsigned digests of a build's packages, by NEVRA.
+fn digests(build: &Value) -> Vec<(String, String)> {
+    let text = |artifact: &Value, key: &str| artifact[key].as_str().unwrap().to_owned();
+    let artifacts = build["artifacts"].as_array().unwrap();
+    artifacts.iter().map(|artifact| (text(artifact, "nevra"), text(artifact, "digest"))).collect()
+}
+
+#[test]
+fn a_commit_becomes_a_signed_package_that_dnf_installs() {
+    let scene = Scene::new();
+    let client = scene.farm.client();
+    let builds = client.publish(&["hello"], PATIENCE).unwrap();
+    let hello = &builds[0];
+    assert_eq!(hello["state"], "published");
+    assert!(hello["srpm"].as_str().unwrap().starts_with("hello-"));
+
+    let mut root = InstallRoot::new(scene.path("root"), "x86_64").unwrap();
+    root.repository("lab", &scene.world.repository(), &scene.world.key_url()).unwrap();
+    root.repository("farm", &scene.farm.repository("testing", "x86_64"), &scene.farm.key_url())
+        .unwrap();
+    root.install(&["hello", "bash"]).unwrap();
+    assert!(root.run(&["hello"]).unwrap().contains("Hello, world!"));
+
+    // rpm itself, told to accept nothing without a signature.
+    let id = hello["id"].as_i64().unwrap();
+    verify_with_rpm(&scene, &scene.farm, "hello");
+
+    let log = client.run(&["log", &id.to_string()]).unwrap();
+    assert_eq!(log.code, 0, "{}", log.err);
+    for part in ["%prep", "%build", "%check", "Wrote:"] {
+        assert!(log.out.contains(part), "the log lacks {part}:\n{}", log.out);
+    }
+    let lock = client.json(&["lock", &id.to_string()]).unwrap();
+    assert!(lock.to_string().contains("bash"), "{lock}");
+    let again = client.run(&["build", "hello", "--target", "lab", "--watch"]).unwrap();
+    assert_eq!(again.code, 0, "the same commit again is the same package: {}", again.err);
+}
+
+/// Fetches the published file and has rpmkeys check it, with `_pkgverify_level all`.
+fn verify_with_rpm(scene: &Scene, farm: &Farm, package: &str) {
+    let database = scene.path("rpmdb");
+    let root = InstallRoot::new(scene.path("download"), "x86_64").unwrap();
+    let option = format!("--repofrompath=farm,{}", farm.repository("testing", "x86_64"));
+    let destination = scene.path("packages");
+    std::fs::create_dir_all(&destination).unwrap();
+    let url =
+        root.dnf(&["-q", &option, "--repo=farm", "repoquery", "--location", package]).unwrap();
+    let url = url.lines().find(|line| line.starts_with("http")).unwrap().to_owned();
+    let rpm = destination.join("package.rpm");
+    let key = destination.join("key");
+    for (url, to) in [(url.as_str(), &rpm), (farm.key_url().as_str(), &key)] {
+        let status = Command::new("curl").args(["-sSf", "-o"]).arg(to).arg(url).status().unwrap();
+        assert!(status.success());
+    }
+    let rpmkeys = |arguments: &[&str]| {
+        let output = Command::new("rpmkeys")
+            .arg(format!("--dbpath={}", database.display()))
+            .args(["--define", "_pkgverify_level all"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), text)
+    };
+    assert!(rpmkeys(&["--import", key.to_str().unwrap()]).0);
+    let (good, text) = rpmkeys(&["--checksig", "-v", rpm.to_str().unwrap()]);
+    assert!(good && text.contains("Header V4 RSA/SHA256 Signature"), "{text}");
+}
+
+#[test]
+fn a_library_and_its_programs_are_built_in_order_each_against_the_one_just_built() {
+    let scene = Scene::new();
+    let client = scene.farm.client();
+    // In the wrong order on purpose.
+    let builds = client.publish(&["jshon", "plotnetcfg", "jansson"], PATIENCE).unwrap();
+    let library = builds.iter().find(|build| build["package"] == "jansson").unwrap();
+    let (_, digest) = digests(library)
+        .into_iter()
+        .find(|(nevra, _)| nevra.starts_with("jansson-devel-"))
+        .expect("a -devel package");
+    for build in builds.iter().filter(|build| build["package"] != "jansson") {
+        let id = build["id"].as_i64().unwrap().to_string();
+        let lock = client.json(&["lock", &id]).unwrap().to_string();
+        assert!(lock.contains(&digest), "{} was not built against {digest}", build["package"]);
+    }
+    let mut root = InstallRoot::new(scene.path("root"), "x86_64").unwrap();
+    root.repository("lab", &scene.world.repository(), &scene.world.key_url()).unwrap();
+    root.repository("farm", &scene.farm.repository("testing", "x86_64"), &scene.farm.key_url())
+        .unwrap();
+    root.install(&["jshon", "bash"]).unwrap();
+    let version = root.run(&["bash", "-c", "echo '{\"a\":[1,2]}' | jshon -e a -l"]).unwrap();
+    assert_eq!(version.trim(), "2");
+}
+
+#[test]
+fn every_kind_of_package_and_the_same_lock_gives_the_same_bytes() {
+    let scene = Scene::new();
+    let packages = ["tiny", "colordiff", "xxhash", "python-toml"];
+    let first = scene.farm.client().publish(&packages, PATIENCE).unwrap();
+    let names: Vec<String> = first.iter().flat_map(digests).map(|(nevra, _)| nevra).collect();
+    let has = |part: &str| names.iter().any(|nevra| nevra.contains(part));
+    assert!(has("colordiff-") && has(".noarch"), "{names:?}");
+    assert!(has("xxhash-debuginfo-") && has("xxhash-debugsource-"), "{names:?}");
+    assert!(has("python3-toml-"), "dynamic build requirements: {names:?}");
+
+    let target = scene.world.target_text().unwrap();
+    let Scene { farm, world, settings, directory } = scene;
+    drop(farm);
+    let again = Settings { directory: directory.path().join("other"), ..settings };
+    let farm = Farm::start(&again, &target).unwrap();
+    let second = farm.client().publish(&packages, PATIENCE).unwrap();
+    for (first, second) in first.iter().zip(&second) {
+        assert_eq!(digests(first), digests(second), "{}", first["package"]);
+    }
+    drop(world);
+}

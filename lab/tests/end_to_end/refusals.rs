@@ -1,0 +1,106 @@
+//! What the farm refuses, and that it says so in words a maintainer understands.
+
+use serde_json::Value;
+
+use crate::{PATIENCE, Scene};
+
+/// A package that fails: whose fault it is, at which stage, and what its message or excerpt says.
+struct Refused {
+    package: &'static str,
+    fault: &'static str,
+    stages: &'static [&'static str],
+    says: &'static [&'static str],
+}
+
+const fn refused(
+    package: &'static str,
+    stages: &'static [&'static str],
+    says: &'static [&'static str],
+) -> Refused {
+    Refused { package, fault: "package", stages, says }
+}
+
+const REFUSED: &[Refused] = &[
+    refused("nowhere", &["import"], &["nowhere"]),
+    refused("no-spec", &["import"], &["spec"]),
+    refused("two-specs", &["import"], &["spec"]),
+    refused("wrong-digest", &["import"], &["expected", "found"]),
+    refused("missing-source", &["import"], &["404"]),
+    refused("outside-symlink", &["import"], &["link"]),
+    refused("outside-list", &["import"], &[".."]),
+    refused("outside-source", &["srpm"], &[]),
+    refused("needs-nobody", &["resolve"], &["nobody"]),
+    refused("fails-prep", &["prep"], &[]),
+    refused("fails-build", &["build"], &["error"]),
+    refused("fails-check", &["check"], &[]),
+    refused("no-files", &["accept", "files", "package", "build"], &[]),
+    refused("uses-network", &["prep", "build", "check"], &[]),
+    refused("fork-bomb", &["prep", "build", "check"], &[]),
+    refused("fills-disk", &["prep", "build", "check"], &[]),
+    refused("sleeps", &["prep", "build", "check"], &[]),
+    refused("endless-log", &["prep", "build", "check"], &[]),
+];
+
+#[test]
+fn what_is_bad_is_refused_with_its_reason_and_the_farm_goes_on() {
+    let scene = Scene::new();
+    let client = scene.farm.client();
+    let ids: Vec<i64> =
+        REFUSED.iter().map(|refused| client.build(&[refused.package]).unwrap()[0]).collect();
+    let mut wrong = Vec::new();
+    for (refused, id) in REFUSED.iter().zip(ids) {
+        let build = client.wait(id, &["failed"], PATIENCE).unwrap();
+        if let Err(problem) = check(refused, &build) {
+            wrong.push(format!("{}: {problem}: {:#}", refused.package, build["failure"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // Nothing of all that reaches the next build.
+    client.publish(&["tiny"], PATIENCE).unwrap();
+}
+
+fn check(refused: &Refused, build: &Value) -> Result<(), String> {
+    let failure = &build["failure"];
+    if failure["fault"] != refused.fault {
+        return Err(format!("fault is not {}", refused.fault));
+    }
+    let stage = failure["stage"].as_str().unwrap_or_default();
+    if !refused.stages.contains(&stage) {
+        return Err(format!("stage `{stage}` is none of {:?}", refused.stages));
+    }
+    let message = failure["message"].as_str().unwrap_or_default();
+    if message.is_empty() || message.contains('\n') {
+        return Err("the message is not one line".into());
+    }
+    let all = failure.to_string();
+    match refused.says.iter().find(|part| !all.contains(**part)) {
+        Some(part) => Err(format!("does not say `{part}`")),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn what_cannot_be_asked_for_is_refused_at_once() {
+    let scene = Scene::with(|settings| settings.workers = 0);
+    let client = scene.farm.client();
+    let run = |arguments: &[&str]| client.run(arguments).unwrap();
+
+    let answer = run(&["build", "hello", "--target", "nothing"]);
+    assert_eq!(answer.code, 3, "{}", answer.err);
+    assert!(answer.err.contains("unknown target `nothing` (known: lab)"), "{}", answer.err);
+    for package in ["../hello", "-x", "a b"] {
+        let answer = run(&["build", "--target", "lab", "--", package]);
+        assert_eq!(answer.code, 2, "{package}: {}", answer.err);
+    }
+    let answer = run(&["build", "hello", "--ref", "--upload-pack=x", "--target", "lab"]);
+    assert_eq!(answer.code, 2, "{}", answer.err);
+    let answer = run(&["show", "4711"]);
+    assert_eq!(answer.code, 3, "{}", answer.err);
+    assert!(answer.err.contains("4711"), "{}", answer.err);
+
+    // A ref that does not exist is known when its repository was asked.
+    let answer = client.json(&["build", "hello", "--ref", "nosuch", "--target", "lab"]).unwrap();
+    let id = answer["builds"][0]["id"].as_i64().or_else(|| answer[0]["id"].as_i64()).unwrap();
+    let build = client.wait(id, &["failed"], PATIENCE).unwrap();
+    assert!(build["failure"]["message"].as_str().unwrap().contains("nosuch"), "{build:#}");
+}
