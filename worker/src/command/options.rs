@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use rpmfarm_core::Sha256;
 
 use crate::build::Engine;
 use crate::roots::{Roots, Store};
@@ -54,8 +55,12 @@ pub struct HostOptions {
 /// Of the cache, roots get three quarters and fetched files the rest.
 const ROOTS_SHARE: (u64, u64) = (3, 4);
 
-/// Name of the worker's place among control groups.
-const GROUP: &str = "rpmfarm-worker";
+/// Name of a worker's place among control groups: one for each data directory, so that what one
+/// worker cleans when it starts is never another's.
+fn group(data_dir: &Path) -> String {
+    let digest = Sha256::of(data_dir.as_os_str().as_encoded_bytes()).hex();
+    format!("rpmfarm-worker-{}", &digest[..12])
+}
 
 /// A host that is made ready for builds. The lock is held as long as this lives.
 pub(super) struct Prepared {
@@ -78,7 +83,7 @@ impl HostOptions {
         // Mounts and crun want whole paths.
         self.data_dir = self.data_dir.canonicalize()?;
         let lock = lock(&self.data_dir)?;
-        let cgroups = Cgroups::take(GROUP);
+        let cgroups = Cgroups::take(&group(&self.data_dir));
         cgroups.clean();
         for limit in cgroups.missing() {
             tracing::warn!(limit, "builds are not limited: the host has no control group for it");
