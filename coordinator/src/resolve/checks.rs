@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use url::Url;
 
 use super::download::Sink;
-use super::metadata::{Rejection, Result, io_at};
+use super::rejection::{Rejection, Result, io_at};
 use super::repomd::MetadataFile;
 
 /// Decompressed, for files that announce no size: a bomb of 1 GiB is 33 kB of zstd.

@@ -1,35 +1,31 @@
 //! Metadata of external repositories: fetched, checked, kept on disk.
 //!
-//! Owns the cache directory: for each repository `current.json`, which names what is current,
-//! and a directory for each state that is kept, named by the digest of its `repomd.xml`. What
-//! lies there was checked when it came and is checked again when it is first used. It must not
-//! know what the packages are.
+//! Owns what is checked: signature, digests, sizes, that a repository does not go back. What is
+//! kept was checked when it came and is checked again when it is first used. It must not know
+//! what the packages are.
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rpmfarm_core::Sha256;
 use rpmfarm_rpmfile::verify_detached;
-use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 use url::Url;
 
-use super::checks::{FileSink, check_file, check_open, suffix};
+use super::checks::{FileSink, check_file, check_open};
 use super::download::{Answer, DownloadError, Downloader, Validator};
 use super::external::ExternalRepo;
 use super::href;
+use super::kept::{Current, file_name, link_known, located, prune, read_current, write_current};
+use super::rejection::{MetadataError, Rejection, Result, io_at};
 use super::repomd::{MetadataFile, Repomd};
 
 const MAX_REPOMD: u64 = 4 << 20;
 const MAX_SIGNATURE: u64 = 1 << 20;
 /// For files that announce no size.
 const MAX_FILE: u64 = 1 << 30;
-/// States of a repository that are kept: someone may be reading the one before.
-const KEPT: usize = 3;
 
 /// The metadata of a repository, checked and on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,99 +36,6 @@ pub struct RepoMetadata {
     pub primary: PathBuf,
     /// `filelists.xml`, if the repository has one.
     pub filelists: Option<PathBuf>,
-}
-
-/// Why metadata are not taken.
-#[derive(Debug, thiserror::Error)]
-#[error("repository `{repository}`: {source}")]
-pub struct MetadataError {
-    /// The repository's id.
-    pub repository: String,
-    /// Why.
-    pub source: Rejection,
-}
-
-/// Why metadata are not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum Rejection {
-    /// They cannot be downloaded.
-    #[error(transparent)]
-    Download(#[from] DownloadError),
-    /// The page of the repository is malformed or names what is refused.
-    #[error("{url}: {reason}")]
-    Repomd {
-        /// The page.
-        url: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The signature of the page does not hold.
-    #[error("{url}: {reason} (expected a signature of repomd.xml by one of the keys {expected})")]
-    Signature {
-        /// The signature.
-        url: String,
-        /// The fingerprints that are accepted.
-        expected: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A file is not what the page says.
-    #[error("{url}: {what}: expected {expected}, found {found}")]
-    Mismatch {
-        /// The file.
-        url: String,
-        /// What was compared.
-        what: &'static str,
-        /// What the page says.
-        expected: String,
-        /// What came.
-        found: String,
-    },
-    /// A file cannot be decompressed.
-    #[error("{url}: cannot be decompressed: {reason}")]
-    Compression {
-        /// The file.
-        url: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The metadata are older than those that are known.
-    #[error(
-        "{url}: older than what is known: {what} {found} after {known}; a repository does not go back by itself (if that is meant, remove {cache})"
-    )]
-    RolledBack {
-        /// The page.
-        url: String,
-        /// What was compared.
-        what: &'static str,
-        /// What is known.
-        known: u64,
-        /// What came.
-        found: u64,
-        /// The directory to remove to accept it.
-        cache: PathBuf,
-    },
-    /// The disk said no.
-    #[error("metadata cache {path}: {source}")]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the disk said.
-        source: io::Error,
-    },
-}
-
-pub(super) type Result<T, E = Rejection> = std::result::Result<T, E>;
-
-/// What is current, in `current.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Current {
-    repomd: Sha256,
-    #[serde(default)]
-    revision: Option<u64>,
-    timestamp: u64,
-    #[serde(default)]
-    validator: Validator,
 }
 
 /// Whether metadata may be older than those that are known.
@@ -151,10 +54,6 @@ pub(super) struct MetadataCache {
     downloader: Downloader,
     /// What has been checked since the start, by the repository's name in the cache.
     checked: Arc<Mutex<HashMap<String, RepoMetadata>>>,
-}
-
-pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Rejection + '_ {
-    move |source| Rejection::Io { path: path.to_owned(), source }
 }
 
 impl MetadataCache {
@@ -304,7 +203,8 @@ impl MetadataCache {
         file: &MetadataFile,
         path: &Path,
     ) -> Result<()> {
-        if link_known(home, file, path) {
+        let (of, from, to) = (file.clone(), home.to_owned(), path.to_owned());
+        if blocking(move || Ok(link_known(&from, &of, &to))).await? {
             return Ok(());
         }
         let url = href::join(&repo.url, &file.href)
@@ -404,61 +304,5 @@ fn read_known(home: &Path, repo: &ExternalRepo, now: SystemTime) -> Option<RepoM
             tracing::warn!(repository = repo.id, %error, "kept metadata are of no use");
             None
         }
-    }
-}
-
-/// Takes over a file that did not change from a state that is kept.
-fn link_known(home: &Path, file: &MetadataFile, path: &Path) -> bool {
-    let Ok(states) = fs::read_dir(home) else { return false };
-    states.filter_map(std::result::Result::ok).any(|state| {
-        let old = state.path().join(file_name(file));
-        old.is_file() && check_file(&old, file).is_ok() && fs::hard_link(&old, path).is_ok()
-    })
-}
-
-fn located(dir: &Path, digest: Sha256, repomd: &Repomd) -> RepoMetadata {
-    RepoMetadata {
-        digest,
-        primary: dir.join(file_name(&repomd.primary)),
-        filelists: repomd.filelists.as_ref().map(|file| dir.join(file_name(file))),
-    }
-}
-
-/// A name of our own making, with the suffix that tells the compression.
-fn file_name(file: &MetadataFile) -> String {
-    let suffix = suffix(file).map(|suffix| format!(".{suffix}")).unwrap_or_default();
-    format!("{}-{}.xml{suffix}", &file.checksum.hex[..64], file.kind)
-}
-
-fn current_path(home: &Path) -> PathBuf {
-    home.join("current.json")
-}
-
-fn read_current(home: &Path) -> Option<Current> {
-    let bytes = fs::read(current_path(home)).ok()?;
-    serde_json::from_slice(&bytes).ok()
-}
-
-fn write_current(home: &Path, current: &Current) -> Result<()> {
-    let path = current_path(home);
-    let json = serde_json::to_vec(current).expect("plain fields");
-    let mut new = NamedTempFile::new_in(home).map_err(io_at(home))?;
-    new.write_all(&json).map_err(io_at(&path))?;
-    new.persist(&path).map_err(|error| io_at(&path)(error.error))?;
-    Ok(())
-}
-
-/// Removes all states but the newest few. What cannot be removed is removed the next time.
-fn prune(home: &Path, current: Sha256) {
-    let Ok(entries) = fs::read_dir(home) else { return };
-    let mut states: Vec<_> = entries
-        .filter_map(std::result::Result::ok)
-        .filter(|entry| entry.path().is_dir() && entry.file_name() != current.hex().as_str())
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
-    states.sort_unstable();
-    let surplus = states.len().saturating_sub(KEPT - 1);
-    for (_, path) in states.into_iter().take(surplus) {
-        let _ = fs::remove_dir_all(path);
     }
 }

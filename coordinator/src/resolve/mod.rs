@@ -13,10 +13,12 @@ mod external;
 mod farm;
 mod fetch;
 mod href;
+mod kept;
 mod lock;
 mod metadata;
 pub mod pass;
 mod pools;
+mod rejection;
 mod repomd;
 
 use std::collections::HashMap;
@@ -32,7 +34,8 @@ pub use external::{ExternalRepo, ExternalRepoError};
 pub use farm::{FARM, FarmError, FarmPackage, FarmPackages};
 pub use fetch::{FetchError, FetchProblem};
 pub use lock::{LockError, Requirements};
-pub use metadata::{MetadataError, Older, Rejection, RepoMetadata};
+pub use metadata::{Older, RepoMetadata};
+pub use rejection::{MetadataError, Rejection};
 
 use crate::blobs::Blobs;
 use crate::store::StoreError;

@@ -1,184 +1,27 @@
-//! The border to libsolv: the only file with `unsafe`. Owns every pointer; what it hands out are
+//! The border to libsolv: the only module with `unsafe`. Owns every pointer; what it hands out are
 //! plain numbers and owned strings.
 //!
 //! Numbers: an [`Id`] is an index into one of the pool's tables. Ids of packages are checked
-//! against the pool wherever they are taken (`repo_of`); ids of dependencies come from this file
+//! against the pool wherever they are taken (`repo_of`); ids of dependencies come from this module
 //! alone and are never freed while the pool lives.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+mod queue;
+mod solver;
+mod sys;
+
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 
+use queue::Queue;
+use solver::Solver;
+pub(crate) use solver::{Rule, RuleKind};
+use sys::*;
+
 /// libsolv's number for strings, dependencies and packages.
 pub(crate) type Id = c_int;
-
-#[repr(C)]
-struct CPool {
-    _opaque: [u8; 0],
-}
-#[repr(C)]
-struct CRepo {
-    _opaque: [u8; 0],
-}
-#[repr(C)]
-struct CSolver {
-    _opaque: [u8; 0],
-}
-#[repr(C)]
-struct CFile {
-    _opaque: [u8; 0],
-}
-
-/// `struct s_Queue` of solv/queue.h, a growing list of ids.
-#[repr(C)]
-struct CQueue {
-    elements: *mut Id,
-    count: c_int,
-    alloc: *mut Id,
-    left: c_int,
-}
-
-unsafe extern "C" {
-    // src/shim.c
-    safe static farm_key_name: Id;
-    safe static farm_key_evr: Id;
-    safe static farm_key_arch: Id;
-    safe static farm_key_checksum: Id;
-    safe static farm_key_size: Id;
-    safe static farm_key_source_name: Id;
-    safe static farm_key_requires: Id;
-    safe static farm_marker_prereq: Id;
-    safe static farm_disttype_rpm: c_int;
-    safe static farm_extend_solvables: c_int;
-    safe static farm_select_files: c_int;
-    safe static farm_select_provider: c_int;
-    safe static farm_job_install_package: c_int;
-    safe static farm_job_install_provider: c_int;
-    safe static farm_job_forbid_provider: c_int;
-    safe static farm_flag_ignore_recommended: c_int;
-    safe static farm_flag_best_obey_policy: c_int;
-    safe static farm_flag_yum_obsoletes: c_int;
-    safe static farm_flag_urpm_reorder: c_int;
-    safe static farm_rule_nothing_provides: c_int;
-    safe static farm_rule_requires: c_int;
-    safe static farm_rule_job: c_int;
-    safe static farm_rule_job_nothing_provides: c_int;
-    safe static farm_rule_job_unknown_package: c_int;
-    fn farm_repo_of(pool: *const CPool, id: Id) -> *mut CRepo;
-    fn farm_end(pool: *const CPool) -> Id;
-    fn farm_location(pool: *mut CPool, id: Id) -> *const c_char;
-    fn farm_set_priority(repo: *mut CRepo, priority: c_int);
-    fn farm_count(repo: *const CRepo) -> c_int;
-
-    // libsolv
-    fn pool_create() -> *mut CPool;
-    fn pool_free(pool: *mut CPool);
-    fn pool_setdisttype(pool: *mut CPool, disttype: c_int) -> c_int;
-    fn pool_setarchpolicy(pool: *mut CPool, policy: *const c_char);
-    fn pool_setdebugmask(pool: *mut CPool, mask: c_int);
-    fn pool_errstr(pool: *mut CPool) -> *const c_char;
-    fn pool_str2id(pool: *mut CPool, text: *const c_char, create: c_int) -> Id;
-    fn pool_rel2id(pool: *mut CPool, name: Id, evr: Id, flags: c_int, create: c_int) -> Id;
-    fn pool_dep2str(pool: *mut CPool, dep: Id) -> *const c_char;
-    fn pool_lookup_str(pool: *mut CPool, id: Id, key: Id) -> *const c_char;
-    fn pool_lookup_num(pool: *mut CPool, id: Id, key: Id, notfound: u64) -> u64;
-    fn pool_lookup_void(pool: *mut CPool, id: Id, key: Id) -> c_int;
-    fn pool_lookup_checksum(pool: *mut CPool, id: Id, key: Id, kind: *mut Id) -> *const c_char;
-    fn pool_addfileprovides_queue(pool: *mut CPool, found: *mut CQueue, installed: *mut CQueue);
-    fn pool_createwhatprovides(pool: *mut CPool);
-    fn pool_job2solvables(pool: *mut CPool, packages: *mut CQueue, how: Id, what: Id);
-    fn pool_queuetowhatprovides(pool: *mut CPool, queue: *mut CQueue) -> Id;
-    fn pool_set_whatprovides(pool: *mut CPool, id: Id, providers: Id);
-    fn repo_create(pool: *mut CPool, name: *const c_char) -> *mut CRepo;
-    fn repo_free_solvable(repo: *mut CRepo, id: Id, reuse_ids: c_int);
-    fn repo_lookup_deparray(
-        repo: *mut CRepo,
-        id: Id,
-        key: Id,
-        queue: *mut CQueue,
-        marker: Id,
-    ) -> c_int;
-    fn selection_make(
-        pool: *mut CPool,
-        selection: *mut CQueue,
-        name: *const c_char,
-        flags: c_int,
-    ) -> c_int;
-    fn queue_init(queue: *mut CQueue);
-    fn queue_free(queue: *mut CQueue);
-    fn queue_insertn(queue: *mut CQueue, position: c_int, count: c_int, elements: *const Id);
-    fn solver_create(pool: *mut CPool) -> *mut CSolver;
-    fn solver_free(solver: *mut CSolver);
-    fn solver_set_flag(solver: *mut CSolver, flag: c_int, value: c_int) -> c_int;
-    fn solver_solve(solver: *mut CSolver, jobs: *mut CQueue) -> c_int;
-    fn solver_get_decisionqueue(solver: *mut CSolver, decisions: *mut CQueue);
-    fn solver_problem_count(solver: *mut CSolver) -> c_uint;
-    fn solver_findallproblemrules(solver: *mut CSolver, problem: Id, rules: *mut CQueue);
-    fn solver_ruleinfo(
-        solver: *mut CSolver,
-        rule: Id,
-        source: *mut Id,
-        target: *mut Id,
-        dep: *mut Id,
-    ) -> c_int;
-    fn solver_problemruleinfo2str(
-        solver: *mut CSolver,
-        kind: c_int,
-        source: Id,
-        target: Id,
-        dep: Id,
-    ) -> *const c_char;
-
-    // libsolvext
-    fn pool_parserpmrichdep(pool: *mut CPool, dep: *const c_char) -> Id;
-    fn repo_add_rpmmd(
-        repo: *mut CRepo,
-        file: *mut CFile,
-        language: *const c_char,
-        flags: c_int,
-    ) -> c_int;
-    fn solv_xfopen(path: *const c_char, mode: *const c_char) -> *mut CFile;
-
-    // libc
-    fn fmemopen(buffer: *mut c_void, size: usize, mode: *const c_char) -> *mut CFile;
-    fn fclose(file: *mut CFile) -> c_int;
-}
-
-/// A list of ids that libsolv can fill.
-struct Queue(CQueue);
-
-impl Queue {
-    fn new() -> Self {
-        let mut queue =
-            CQueue { elements: ptr::null_mut(), count: 0, alloc: ptr::null_mut(), left: 0 };
-        // SAFETY: queue_init writes to the struct and keeps no pointer to it.
-        unsafe { queue_init(&mut queue) };
-        Self(queue)
-    }
-
-    fn of(ids: &[Id]) -> Self {
-        let mut queue = Self::new();
-        let count = c_int::try_from(ids.len()).expect("fewer ids than libsolv can count");
-        // SAFETY: the queue is initialised and `ids` holds `count` elements, which are copied.
-        unsafe { queue_insertn(&mut queue.0, 0, count, ids.as_ptr()) };
-        queue
-    }
-
-    fn to_vec(&self) -> Vec<Id> {
-        let Ok(count @ 1..) = usize::try_from(self.0.count) else { return Vec::new() };
-        // SAFETY: libsolv keeps `count` elements at `elements`, which is not null as count > 0.
-        unsafe { std::slice::from_raw_parts(self.0.elements, count) }.to_vec()
-    }
-}
-
-impl Drop for Queue {
-    fn drop(&mut self) {
-        // SAFETY: initialised in `new`, freed here only.
-        unsafe { queue_free(&mut self.0) };
-    }
-}
 
 /// A repository of a [`RawPool`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -202,29 +45,6 @@ pub(crate) enum Job {
     Provider(Id),
     /// Install nothing that provides this dependency.
     Forbid(Id),
-}
-
-/// One rule that takes part in a problem.
-#[derive(Debug)]
-pub(crate) struct Rule {
-    pub(crate) kind: RuleKind,
-    /// The rule in libsolv's words.
-    pub(crate) text: String,
-}
-
-/// The kinds of rule that are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RuleKind {
-    /// Nothing provides what a package requires.
-    NothingProvides { package: Id, dep: Id },
-    /// A package requires something that is there.
-    Requires,
-    /// What was asked for itself.
-    Job,
-    /// Nothing provides what was asked for.
-    JobNothingProvides { dep: Id },
-    /// Conflicts, obsoletes, two versions of one name, …
-    Conflict,
 }
 
 /// A pool of libsolv and its repositories.
@@ -492,89 +312,6 @@ impl RawPool {
             })
             .collect();
         Solver::new(self).solve(&jobs)
-    }
-}
-
-/// A solver at work on a pool.
-struct Solver<'a> {
-    solver: NonNull<CSolver>,
-    pool: &'a RawPool,
-}
-
-impl Drop for Solver<'_> {
-    fn drop(&mut self) {
-        // SAFETY: made by solver_create, freed once, before its pool.
-        unsafe { solver_free(self.solver.as_ptr()) };
-    }
-}
-
-impl<'a> Solver<'a> {
-    /// A solver that decides as dnf does, with weak dependencies off.
-    fn new(pool: &'a mut RawPool) -> Self {
-        // SAFETY: the pool is live and stays borrowed; libsolv aborts rather than returning null.
-        let solver = unsafe { NonNull::new(solver_create(pool.pool.as_ptr())) }
-            .expect("libsolv aborts when out of memory");
-        for flag in [
-            farm_flag_ignore_recommended,
-            farm_flag_best_obey_policy,
-            farm_flag_yum_obsoletes,
-            farm_flag_urpm_reorder,
-        ] {
-            // SAFETY: the solver is live.
-            unsafe { solver_set_flag(solver.as_ptr(), flag, 1) };
-        }
-        Self { solver, pool }
-    }
-
-    fn solve(&mut self, jobs: &[Id]) -> Result<Vec<Id>, Vec<Vec<Rule>>> {
-        let mut jobs = Queue::of(jobs);
-        // SAFETY: the solver and the queue are live; the queue is copied.
-        let problems = unsafe { solver_solve(self.solver.as_ptr(), &mut jobs.0) };
-        if problems != 0 {
-            return Err(self.problems());
-        }
-        let mut decisions = Queue::new();
-        // SAFETY: as above.
-        unsafe { solver_get_decisionqueue(self.solver.as_ptr(), &mut decisions.0) };
-        let chosen = |id: &Id| self.pool.repo_of(*id).is_some();
-        Ok(decisions.to_vec().into_iter().filter(chosen).collect())
-    }
-
-    fn problems(&mut self) -> Vec<Vec<Rule>> {
-        // SAFETY: the solver is live.
-        let count = unsafe { solver_problem_count(self.solver.as_ptr()) };
-        (1..=Id::try_from(count).unwrap_or(Id::MAX))
-            .map(|problem| {
-                let mut rules = Queue::new();
-                // SAFETY: problems are numbered from 1 to their count.
-                unsafe {
-                    solver_findallproblemrules(self.solver.as_ptr(), problem, &mut rules.0);
-                }
-                rules.to_vec().into_iter().map(|rule| self.rule(rule)).collect()
-            })
-            .collect()
-    }
-
-    fn rule(&mut self, rule: Id) -> Rule {
-        let (mut source, mut target, mut dep) = (0, 0, 0);
-        // SAFETY: the rule comes from this live solver; what it says is handed back to it.
-        let (kind, text) = unsafe {
-            let solver = self.solver.as_ptr();
-            let kind = solver_ruleinfo(solver, rule, &mut source, &mut target, &mut dep);
-            (kind, text(solver_problemruleinfo2str(solver, kind, source, target, dep)))
-        };
-        let kind = if kind == farm_rule_nothing_provides {
-            RuleKind::NothingProvides { package: source, dep }
-        } else if kind == farm_rule_requires {
-            RuleKind::Requires
-        } else if kind == farm_rule_job {
-            RuleKind::Job
-        } else if [farm_rule_job_nothing_provides, farm_rule_job_unknown_package].contains(&kind) {
-            RuleKind::JobNothingProvides { dep }
-        } else {
-            RuleKind::Conflict
-        };
-        Rule { kind, text: text.unwrap_or_default() }
     }
 }
 

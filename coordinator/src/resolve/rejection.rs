@@ -1,0 +1,92 @@
+//! Why the metadata of a repository are not taken.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::download::DownloadError;
+
+/// Why metadata are not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("repository `{repository}`: {source}")]
+pub struct MetadataError {
+    /// The repository's id.
+    pub repository: String,
+    /// Why.
+    pub source: Rejection,
+}
+
+/// Why metadata are not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// They cannot be downloaded.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// The page of the repository is malformed or names what is refused.
+    #[error("{url}: {reason}")]
+    Repomd {
+        /// The page.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The signature of the page does not hold.
+    #[error("{url}: {reason} (expected a signature of repomd.xml by one of the keys {expected})")]
+    Signature {
+        /// The signature.
+        url: String,
+        /// The fingerprints that are accepted.
+        expected: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file is not what the page says.
+    #[error("{url}: {what}: expected {expected}, found {found}")]
+    Mismatch {
+        /// The file.
+        url: String,
+        /// What was compared.
+        what: &'static str,
+        /// What the page says.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+    /// A file cannot be decompressed.
+    #[error("{url}: cannot be decompressed: {reason}")]
+    Compression {
+        /// The file.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The metadata are older than those that are known.
+    #[error(
+        "{url}: older than what is known: {what} {found} after {known}; a repository does not go back by itself (if that is meant, remove {cache})"
+    )]
+    RolledBack {
+        /// The page.
+        url: String,
+        /// What was compared.
+        what: &'static str,
+        /// What is known.
+        known: u64,
+        /// What came.
+        found: u64,
+        /// The directory to remove to accept it.
+        cache: PathBuf,
+    },
+    /// The disk said no.
+    #[error("metadata cache {path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+}
+
+pub(super) type Result<T, E = Rejection> = std::result::Result<T, E>;
+
+pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Rejection + '_ {
+    move |source| Rejection::Io { path: path.to_owned(), source }
+}
