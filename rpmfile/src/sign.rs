@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rpm::{Header, HeaderEntry, IndexData, IndexSignatureTag as Tag, PackageMetadata};
+use rpm::{Header, HeaderEntry, IndexData, IndexSignatureTag as Tag, IndexTag, PackageMetadata};
 
 use crate::headers::Headers;
 use crate::{Error, Result, digests};
@@ -92,16 +92,17 @@ fn kept_entries(metadata: &PackageMetadata) -> Result<(Vec<HeaderEntry>, bool)> 
     Ok((kept.map(|(tag, data)| HeaderEntry::new(tag, data)).collect(), reserved))
 }
 
-/// Lead and signature header, with the padding up to the main header.
+/// Lead and signature header, with the padding up to the main header. The crate writes all
+/// three, so an empty main header stands in and is cut off again.
 fn prefix(headers: &Headers, entries: Vec<HeaderEntry>) -> Result<Vec<u8>> {
     let metadata = PackageMetadata {
         lead: headers.metadata.lead.clone(),
         signature: Header::from_entries(entries, Tag::HEADER_SIGNATURES),
-        header: headers.metadata.header.clone(),
+        header: Header::from_entries([], IndexTag::RPMTAG_HEADERIMMUTABLE),
     };
     let mut bytes = Vec::new();
     metadata.write(&mut bytes).map_err(malformed)?;
-    bytes.truncate(bytes.len() - headers.main().len());
+    bytes.truncate(bytes.len() - metadata.header_bytes().map_err(malformed)?.len());
     Ok(bytes)
 }
 
