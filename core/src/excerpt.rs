@@ -62,6 +62,8 @@ pub const LINES: usize = 10;
 const WIDTH: usize = 300;
 /// Causes beyond this number are consequences.
 const CAUSES: usize = 7;
+/// Of lines that need not be causes, so many are kept.
+const SUSPECTS: usize = 3;
 
 /// Reads a log. Feed it everything, in pieces of any size.
 #[derive(Debug, Clone, Default)]
@@ -71,6 +73,8 @@ pub struct LogReader {
     number: u64,
     /// Lines that say what went wrong, the first of this part.
     causes: Vec<Line>,
+    /// Lines that may say so, the last of this part: many a script tries what it can do without.
+    suspects: VecDeque<Line>,
     /// Lines in which others report that something went wrong, the last of this part.
     consequences: VecDeque<Line>,
     /// The last lines, whatever they say.
@@ -118,7 +122,8 @@ impl LogReader {
     /// The line that most likely says why the last part failed.
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
-        let line = self.causes.first().or_else(|| self.consequences.front());
+        let line = self.causes.first().or_else(|| self.suspects.back());
+        let line = line.or_else(|| self.consequences.front());
         line.map(|line| line.text.as_str())
     }
 
@@ -126,10 +131,11 @@ impl LogReader {
     #[must_use]
     pub fn excerpt(&self) -> Vec<String> {
         let mut lines: Vec<&Line> = self.causes.iter().chain(&self.consequences).collect();
-        if self.causes.is_empty() {
+        let room = |lines: &[&Line]| LINES.saturating_sub(lines.len());
+        lines.extend(self.suspects.iter().rev().take(room(&lines)));
+        if self.causes.is_empty() && self.suspects.is_empty() {
             // Nothing is known to be a cause: what was said just before it ended is.
-            let room = LINES.saturating_sub(lines.len());
-            lines.extend(self.last.iter().rev().take(room));
+            lines.extend(self.last.iter().rev().take(room(&lines)));
         }
         lines.sort();
         lines.dedup();
@@ -157,6 +163,7 @@ impl LogReader {
     fn enter(&mut self, part: Part) {
         if part != self.part {
             self.causes.clear();
+            self.suspects.clear();
             self.consequences.clear();
             self.last.clear();
             self.no_space = false;
@@ -179,6 +186,8 @@ impl LogReader {
             }
         } else if is_consequence(text) {
             push(&mut self.consequences, line.clone(), LINES - CAUSES);
+        } else if is_suspect(text) {
+            push(&mut self.suspects, line.clone(), SUSPECTS);
         }
         push(&mut self.last, line, LINES);
     }
@@ -222,30 +231,13 @@ const CAUSE: &[&str] = &[
     "ld: cannot find ",
     "configure: error: ",
     "CMake Error",
-    "meson.build:",
     "No rule to make target",
-    "command not found",
-    "No such file or directory",
-    "No space left on device",
-    "Permission denied",
-    "Operation not permitted",
     "ModuleNotFoundError: ",
     "ImportError: ",
     "SyntaxError: ",
-    "AssertionError",
     "Segmentation fault",
-    "core dumped",
     "panicked at ",
-    "Network is unreachable",
-    "Could not resolve host",
-    "Temporary failure in name resolution",
-    "Name or service not known",
-    "Connection refused",
-    "Resource temporarily unavailable",
-    "Cannot allocate memory",
-    "out of memory",
     "Killed signal terminated",
-    "Cannot fork",
     "hunk FAILED",
     "hunks FAILED",
     "can't find file to patch",
@@ -255,9 +247,28 @@ const CAUSE: &[&str] = &[
     "Directory not found: ",
     "Arch dependent binaries in noarch package",
     "error: line ",
-    "Unable to open ",
-    "Macro expanded in comment",
     " --- FAIL: ",
+];
+
+/// Words that say so often, but also of what did not matter.
+const SUSPECT: &[&str] = &[
+    "command not found",
+    "No such file or directory",
+    "No space left on device",
+    "Permission denied",
+    "Operation not permitted",
+    "AssertionError",
+    "core dumped",
+    "Network is unreachable",
+    "Could not resolve host",
+    "Temporary failure in name resolution",
+    "Name or service not known",
+    "Connection refused",
+    "Resource temporarily unavailable",
+    "Cannot allocate memory",
+    "out of memory",
+    "Cannot fork",
+    "Unable to open ",
 ];
 
 /// Beginnings of lines with which a tool says what is wrong.
@@ -287,16 +298,20 @@ fn is_cause(line: &str) -> bool {
         || CAUSE.iter().any(|words| line.contains(words))
 }
 
+fn is_suspect(line: &str) -> bool {
+    !is_harmless(line) && SUSPECT.iter().any(|words| line.contains(words))
+}
+
 fn is_consequence(line: &str) -> bool {
     let none = line.ends_with("# FAIL:  0") || line.ends_with("# ERROR: 0");
     !none && CONSEQUENCE.iter().any(|words| line.contains(words))
 }
 
-/// What configure scripts try and shells trace.
+/// What configure scripts try, shells trace and test suites count.
 fn is_harmless(line: &str) -> bool {
     ["checking ", "+ ", "warning: ", "libtool: ", "# FAIL:", "# XFAIL:", "# ERROR:"]
         .iter()
-        .any(|start| line.starts_with(start) && line != "+ exit 1")
+        .any(|start| line.starts_with(start))
 }
 
 #[cfg(test)]
@@ -422,6 +437,16 @@ RPM build errors:
             log.excerpt(),
             ["+ ./frobnicate", "I do not feel like it", "error: Bad exit status from x (%build)"]
         );
+    }
+
+    #[test]
+    fn what_was_only_tried_does_not_hide_the_cause() {
+        let tried = "cat: a: No such file or directory\n".repeat(20);
+        let log = read(&format!("Executing(%build): x\n{tried}a.c:1: error: b\n{tried}"));
+        assert_eq!(log.cause(), Some("a.c:1: error: b"));
+        assert_eq!(log.excerpt().len(), 1 + SUSPECTS);
+        let log = read(&format!("Executing(%build): x\n{tried}sh: frob: command not found\n"));
+        assert_eq!(log.cause(), Some("sh: frob: command not found"));
     }
 
     #[test]

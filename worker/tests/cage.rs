@@ -1,0 +1,169 @@
+//! What a build must not do, and what is left of it: nothing.
+
+#![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
+
+mod common;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use common::{Bench, failure, spec};
+
+/// Nothing of any cage is alive, mounted or limited.
+fn assert_nothing_left(bench: &Bench) {
+    let data = bench.data.to_str().unwrap();
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    assert!(!mounts.contains(data), "mounts are left:\n{mounts}");
+    assert_eq!(processes_of(SLEEP), Vec::<String>::new());
+    for entry in ["cages", "scratch"] {
+        let left: Vec<_> = fs::read_dir(bench.data.join(entry)).unwrap().flatten().collect();
+        let plain: Vec<_> =
+            left.iter().filter(|entry| entry.path().join("upper").exists()).collect();
+        assert!(plain.is_empty(), "{plain:?} is left");
+    }
+}
+
+/// A number of seconds that nobody else sleeps.
+const SLEEP: &str = "31415926";
+
+fn processes_of(word: &str) -> Vec<String> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok());
+    lines
+        .map(|line| line.replace('\0', " "))
+        .filter(|line| line.starts_with("sleep") && line.contains(word))
+        .collect()
+}
+
+#[test]
+fn a_build_has_no_power() {
+    let bench = Bench::new(&[]);
+    let refused = [
+        "unshare -U true",
+        "unshare -m true",
+        "unshare -n true",
+        "mknod n b 7 0",
+        "chown root /builddir",
+        "touch /usr/bin/x",
+        "touch /etc/x",
+        "chroot / true",
+        "echo 1 > /proc/sys/kernel/hostname",
+        "cat /proc/kcore",
+        "dmesg",
+    ];
+    let mut script = String::new();
+    for command in refused {
+        script += &format!("if {command}; then echo 'ALLOWED: {command}'; exit 1; fi\n");
+    }
+    script += "id\ntest $(id -u) = 1000\ngrep -q 'CapBnd:.0000000000000000' /proc/self/status\n\
+        grep -q 'NoNewPrivs:.1' /proc/self/status\ngrep -q 'Seccomp:.2' /proc/self/status\n\
+        test $(hostname 2>/dev/null || cat /proc/sys/kernel/hostname) = rpmfarm\n\
+        test \"$HOME\" = /builddir\ntest -z \"$SECRET\"\n\
+        test $(ls /dev/{null,zero,full,random,urandom,tty} | wc -l) = 6\n\
+        for f in /dev/*; do if test -c $f && ! test -L $f; then echo $f; fi; done > nodes; cat nodes\n\
+        test $(grep -v /dev/pts nodes | wc -l) = 6\n\
+        echo x > /dev/shm/x; ls -l /dev/fd/ /dev/ptmx\n\
+        test $(awk '$2 ~ /^0+$/ {n++} END {print n+0}' /proc/net/route) = 0\n\
+        grep -q '127.0.0.1' /proc/net/fib_trie\ngrep localhost /etc/hosts\n\
+        test ! -e /sys/class\nsync\necho ALL GOOD";
+    let report = bench.build_spec("power", &spec("power", &script), &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+    assert!(bench.log().contains("ALL GOOD"));
+    assert_nothing_left(&bench);
+}
+
+#[test]
+fn nothing_of_a_build_reaches_the_next() {
+    let bench = Bench::new(&[]);
+    let script = "for f in /tmp/mark /var/tmp/mark /builddir/mark /builddir/build/SOURCES/mark /dev/shm/mark; do\n\
+        test ! -e $f; echo x > $f; done";
+    for _ in 0..2 {
+        let report = bench.build_spec("traces", &spec("traces", script), &[]);
+        assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+    }
+}
+
+#[test]
+fn limits_hold() {
+    let bench = Bench::new(&[]);
+    let table = [
+        (
+            format!("sleep {SLEEP}"),
+            r#"{"seconds": 3}"#,
+            "did not end: the build was killed after its 3 seconds",
+        ),
+        (
+            format!("(setsid sleep {SLEEP} > /dev/null 2>&1 &)\nsleep {SLEEP}"),
+            r#"{"silence_seconds": 2}"#,
+            "wrote nothing for 2 seconds",
+        ),
+        ("yes".into(), r#"{"log_mib": 1}"#, "wrote a log of more than 1 MiB"),
+        ("cat /dev/zero > big".into(), r#"{"disk_mib": 96}"#, "filled its 96 MiB of disk space"),
+        (
+            "head -c 300M /dev/zero | tail > x".into(),
+            r#"{"memory_mib": 128}"#,
+            "needed more than its 128 MiB of memory",
+        ),
+        (
+            "f() { f | f & }; f; sleep 1; wait; false".into(),
+            r#"{"processes": 64, "seconds": 20}"#,
+            "",
+        ),
+    ];
+    for (script, limits, message) in table {
+        let srpm = bench.srpm("limits", &spec("limits", &script), &[]);
+        let begin = Instant::now();
+        let report = bench.build(&srpm, &["--limits", limits]);
+        let (fault, stage, said) = failure(&report);
+        assert_eq!((fault.as_str(), stage.as_str()), ("package", "build"), "{script}\n{report:#}");
+        assert!(said.contains(message), "{said}");
+        assert!(begin.elapsed() < Duration::from_secs(60), "{script}");
+        assert_nothing_left(&bench);
+    }
+}
+
+#[test]
+fn killing_the_worker_kills_the_build() {
+    let bench = Bench::new(&[]);
+    let srpm = bench.srpm("killed", &spec("killed", &format!("sleep {SLEEP}")), &[]);
+    let mut worker = bench.start(&srpm);
+    let wait = |until: &dyn Fn() -> bool| {
+        let begin = Instant::now();
+        while !until() {
+            assert!(begin.elapsed() < Duration::from_secs(30), "nothing happens");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait(&|| processes_of(SLEEP).len() == 1);
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    wait(&|| processes_of(SLEEP).is_empty());
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    assert!(!mounts.contains(bench.data.to_str().unwrap()), "mounts are left:\n{mounts}");
+    // And the next life works, and has cleared away what was left.
+    let report = bench.build_spec("after", &spec("after", "true"), &[]);
+    assert!(report["failure"].is_null(), "{report:#}");
+    assert_nothing_left(&bench);
+}
+
+#[test]
+fn hostile_results_are_refused() {
+    let bench = Bench::new(&[]);
+    let table = [
+        ("ln -s /etc/shadow /builddir/build/RPMS/evil-1-1.noarch.rpm", "is not a plain file"),
+        ("mkfifo /builddir/build/RPMS/evil-1-1.noarch.rpm", "is not a plain file"),
+        ("echo x > /builddir/build/RPMS/evil", "is not a package"),
+        ("rmdir /builddir/build/RPMS; ln -s /etc /builddir/build/RPMS", ""),
+        (
+            "mv /builddir/build /builddir/b; ln -s /etc /builddir/build; ln -s /builddir/b /builddir/c",
+            "",
+        ),
+    ];
+    for (script, message) in table {
+        let hostile = spec("hostile", script);
+        let report = bench.build_spec("hostile", &hostile, &[]);
+        let (fault, _, said) = failure(&report);
+        assert_eq!(fault, "package", "{script}\n{report:#}\n{}", bench.log());
+        assert!(said.contains(message), "{said}");
+    }
+}

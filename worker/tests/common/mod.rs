@@ -1,0 +1,212 @@
+//! A worker on the lab's distribution: locks, specs, builds from the command line, and their
+//! reports. Tests run as root, with crun.
+
+#![allow(clippy::unwrap_used, dead_code, reason = "a step that fails is the failure of its test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::fcntl::{Flock, FlockArg};
+use rpmfarm_core::lock::{Layer, LockedPackage};
+use rpmfarm_core::{Arch, Lock};
+use rpmfarm_solv::{Package, Pool, Repository, Request};
+use serde_json::Value;
+
+/// What an EL9 build root has, by the lab's names.
+const BASE: &[&str] = &[
+    "bash",
+    "base-files",
+    "bzip2",
+    "coreutils",
+    "cpio",
+    "diffutils",
+    "findutils",
+    "gawk",
+    "grep",
+    "gzip",
+    "patch",
+    "rpm-build",
+    "rpmfarm-lab-macros",
+    "rpmfarm-lab-release",
+    "sed",
+    "tar",
+    "unzip",
+    "util-linux",
+    "passwd",
+    "debianutils",
+    "xz-utils",
+    "gcc",
+    "make",
+];
+const BOOTSTRAP: &[&str] = &["bash", "base-files", "rpm", "rpmfarm-lab-release"];
+
+/// The worker's program.
+pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_rpmfarm-worker");
+
+/// A worker's directory with a lock for it. Roots are made by the first test and used by all; so
+/// tests of different processes take turns.
+pub(crate) struct Bench {
+    pub(crate) data: PathBuf,
+    pub(crate) dir: tempfile::TempDir,
+    repo: PathBuf,
+    lock: PathBuf,
+    macros: String,
+    last: std::cell::RefCell<Value>,
+    _turn: Flock<fs::File>,
+}
+
+impl Bench {
+    /// A worker with the base root and these lists of requirements as layers.
+    pub(crate) fn new(layers: &[&[&str]]) -> Self {
+        let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("worker");
+        fs::create_dir_all(&shared).unwrap();
+        let turn = fs::File::create(shared.join("turn")).unwrap();
+        let turn = Flock::lock(turn, FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap();
+        let out = shared.join("lab");
+        let options = rpmfarm_lab::distro::Options {
+            arch: Arch::X86_64,
+            out: out.clone(),
+            cache: None,
+            refresh: false,
+        };
+        rpmfarm_lab::distro::make(&options).unwrap();
+        let repo = out.join("repo");
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("lock.json");
+        fs::write(&lock, solve(&repo, layers).to_bytes()).unwrap();
+        let (data, macros) = (shared.join("data"), "%dist .lab9\n".into());
+        let last = Value::Null.into();
+        Self { data, dir, repo, lock, macros, last, _turn: turn }
+    }
+
+    /// The lock.
+    pub(crate) fn lock(&self) -> Lock {
+        Lock::from_bytes(&fs::read(&self.lock).unwrap()).unwrap()
+    }
+
+    /// Makes a source package of a spec and its sources.
+    pub(crate) fn srpm(&self, name: &str, spec: &str, sources: &[(&str, &str)]) -> PathBuf {
+        let beside = self.dir.path().join(format!("{name}.sources"));
+        fs::create_dir_all(&beside).unwrap();
+        let file = beside.join(format!("{name}.spec"));
+        fs::write(&file, spec).unwrap();
+        for (source, text) in sources {
+            fs::write(beside.join(source), text).unwrap();
+        }
+        let report = self.run(&["--spec", file.to_str().unwrap()]);
+        assert!(report["failure"].is_null(), "{report:#}\n{}", self.log());
+        let made = report["files"][0].as_str().unwrap();
+        // The next run clears its results away.
+        let kept = self.dir.path().join(made);
+        fs::copy(self.results().join(made), &kept).unwrap();
+        kept
+    }
+
+    /// Builds a source package, and answers the report.
+    pub(crate) fn build(&self, srpm: &Path, options: &[&str]) -> Value {
+        let mut arguments = vec!["--srpm", srpm.to_str().unwrap()];
+        arguments.extend(options);
+        self.run(&arguments)
+    }
+
+    /// Makes the source package of a spec and builds it.
+    pub(crate) fn build_spec(&self, name: &str, spec: &str, options: &[&str]) -> Value {
+        let srpm = self.srpm(name, spec, &[]);
+        self.build(&srpm, options)
+    }
+
+    fn run(&self, options: &[&str]) -> Value {
+        let output = self.command(options).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let reports: Vec<Value> = serde_json::from_str(&text).unwrap_or_else(|error| {
+            panic!("{error}: {text}\n{}", String::from_utf8_lossy(&output.stderr))
+        });
+        self.last.replace(reports[0].clone());
+        reports[0].clone()
+    }
+
+    /// The last report.
+    pub(crate) fn last(&self) -> Value {
+        self.last.borrow().clone()
+    }
+
+    /// Starts a build and leaves it alone.
+    pub(crate) fn start(&self, srpm: &Path) -> Child {
+        let options = ["--srpm", srpm.to_str().unwrap()];
+        self.command(&options).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn command(&self, options: &[&str]) -> Command {
+        let macros = self.dir.path().join("macros");
+        fs::write(&macros, &self.macros).unwrap();
+        let mut command = Command::new(WORKER);
+        command.arg("run-once").arg("--data-dir").arg(&self.data);
+        command.arg("--lock").arg(&self.lock).arg("--packages").arg(&self.repo);
+        command.arg("--macros").arg(macros).arg("--out").arg(self.dir.path().join("out"));
+        command.args(options);
+        command
+    }
+
+    /// Where the results of the last build lie.
+    pub(crate) fn results(&self) -> PathBuf {
+        self.dir.path().join("out/0/results")
+    }
+
+    /// The build log of the last build.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("out/0/build.log")).unwrap_or_default()
+    }
+}
+
+/// A noarch package whose `%build` is this script.
+pub(crate) fn spec(name: &str, build: &str) -> String {
+    format!(
+        "Name: {name}\nVersion: 1\nRelease: 1%{{?dist}}\nSummary: A test\nLicense: MIT\n\
+         BuildArch: noarch\n%description\nA test.\n%prep\n%build\n{build}\n%install\n\
+         mkdir -p %{{buildroot}}/usr/share/{name}\n%files\n/usr/share/{name}\n%changelog\n\
+         * Mon Jan 01 2024 Lab <lab@example.org> - 1-1\n- First\n"
+    )
+}
+
+/// What a report says of a failure: fault, stage, message.
+pub(crate) fn failure(report: &Value) -> (String, String, String) {
+    let text = |key: &str| report["failure"][key].as_str().unwrap_or("none").to_owned();
+    (text("fault"), text("stage"), text("message"))
+}
+
+fn solve(repo: &Path, layers: &[&[&str]]) -> Lock {
+    let mut pool = Pool::new(Arch::X86_64);
+    let about = Repository { id: "lab".into(), priority: 99, excludes: vec![] };
+    let metadata = |kind: &str| {
+        let files = fs::read_dir(repo.join("repodata")).unwrap().map(|entry| entry.unwrap().path());
+        let is = |path: &PathBuf| path.to_string_lossy().contains(&format!("-{kind}.xml"));
+        files.into_iter().find(is).unwrap()
+    };
+    pool.load_repository(about, &metadata("primary"), Some(&metadata("filelists"))).unwrap();
+    let mut installed: Vec<Package> = Vec::new();
+    let mut made = Vec::new();
+    for list in [BASE].iter().chain(layers) {
+        let pinned = installed.iter().map(|package| package.id).collect();
+        let request = Request { install: list.to_vec(), forbid: vec![], pinned };
+        let all = pool.solve(&request).unwrap().packages;
+        let new: Vec<Package> = all.into_iter().filter(|new| !installed.contains(new)).collect();
+        installed.extend(new.iter().cloned());
+        made.push(layer(&new));
+    }
+    let request = Request { install: BOOTSTRAP.to_vec(), ..Request::default() };
+    let bootstrap = layer(&pool.solve(&request).unwrap().packages);
+    Lock { target: "lab".into(), arch: Arch::X86_64, bootstrap, layers: made }
+}
+
+fn layer(packages: &[Package]) -> Layer {
+    let locked = packages.iter().map(|package| LockedPackage {
+        nevra: package.nevra.clone(),
+        digest: package.digest,
+        size: package.size,
+        source: package.source.clone(),
+        origin: "lab".into(),
+        location: package.location.clone(),
+    });
+    Layer::new(locked.collect())
+}
