@@ -135,7 +135,13 @@ impl<'a> Converter<'a> {
                 None => name,
             })
             .collect();
-        let mut el: Vec<String> = devel_names(name);
+        // A name that the recipe gives to one package is no other's: `python3-devel` is not
+        // `libpython3-dev`, which lacks the interpreter.
+        let given = |el: &String| {
+            self.el_names.iter().any(|(deb, names)| *deb != name && names.contains(&el.as_str()))
+        };
+        let mut el: Vec<String> =
+            devel_names(name).into_iter().filter(|name| !given(name)).collect();
         el.extend(self.el_names.get(name).into_iter().flatten().map(|name| (*name).to_owned()));
         el.sort();
         el.dedup();
