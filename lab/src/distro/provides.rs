@@ -94,7 +94,8 @@ fn pc_version(text: &str) -> Option<String> {
     Some(version.replace('-', "_")).filter(|version| !version.is_empty())
 }
 
-/// `perl(A::B)` of a module below one of Debian's search paths.
+/// `perl(A::B)` of a module below one of Debian's search paths, and `perl-A-B`: EL packages many of
+/// them apart, and its specs name the packages.
 fn perl(file: &str) -> Option<Vec<String>> {
     let module = file.strip_suffix(".pm")?;
     let rest = module
@@ -106,7 +107,10 @@ fn perl(file: &str) -> Option<Vec<String>> {
                 .or_else(|| versioned(rest, "perl/"))
                 .or_else(|| versioned(rest, "perl5/"))
         })?;
-    Some(vec![format!("perl({})", rest.replace('/', "::"))])
+    Some(vec![
+        format!("perl({})", rest.replace('/', "::")),
+        format!("perl-{}", rest.replace('/', "-")),
+    ])
 }
 
 /// What follows `PREFIX VERSION/`.
@@ -142,14 +146,15 @@ mod tests {
     #[test]
     fn perl_modules_by_path() {
         let cases = [
-            ("usr/share/perl/5.36.0/File/Find.pm", Some("perl(File::Find)")),
-            ("usr/share/perl5/Text/Unidecode.pm", Some("perl(Text::Unidecode)")),
-            ("usr/lib/x86_64-linux-gnu/perl-base/strict.pm", Some("perl(strict)")),
-            ("usr/lib/x86_64-linux-gnu/perl5/5.36/XML/LibXML.pm", Some("perl(XML::LibXML)")),
+            ("usr/share/perl/5.36.0/File/Find.pm", Some(["perl(File::Find)", "perl-File-Find"])),
+            ("usr/share/perl5/Text/CSV.pm", Some(["perl(Text::CSV)", "perl-Text-CSV"])),
+            ("usr/lib/x86_64-linux-gnu/perl-base/re.pm", Some(["perl(re)", "perl-re"])),
+            ("usr/lib/x86_64-linux-gnu/perl5/5.36/XML/X.pm", Some(["perl(XML::X)", "perl-XML-X"])),
             ("usr/share/autoconf/Autom4te/General.pm", None),
         ];
-        for (file, provide) in cases {
-            assert_eq!(perl(file), provide.map(|text| vec![text.to_owned()]), "{file}");
+        for (file, provides) in cases {
+            let provides = provides.map(|texts| texts.map(str::to_owned).to_vec());
+            assert_eq!(perl(file), provides, "{file}");
         }
     }
 

@@ -75,7 +75,10 @@ impl Client {
         let answer = self.json(&arguments)?;
         let builds = answer["builds"].as_array().or_else(|| answer.as_array());
         let builds = builds.with_context(|| format!("no builds in {answer}"))?;
-        builds.iter().map(|build| build["id"].as_i64().context("a build without a number")).collect()
+        builds
+            .iter()
+            .map(|build| build["id"].as_i64().context("a build without a number"))
+            .collect()
     }
 
     /// Everything that is known of a build.
