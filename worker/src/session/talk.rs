@@ -8,6 +8,7 @@ use rpmfarm_core::reconcile::{Action, reconcile};
 use rpmfarm_core::task::DesiredState;
 use rpmfarm_proto::v1;
 use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -78,7 +79,7 @@ impl Session {
             tokio::select! {
                 () = &mut ended => return,
                 () = &mut lapse => return,
-                () = tokio::time::sleep(pause(tries)) => {}
+                () = sleep(pause(tries)) => {}
             }
             tries += 1;
         }
@@ -88,41 +89,46 @@ impl Session {
     async fn talk(&mut self, pace: &watch::Sender<Pace>) -> Status {
         let (sender, receiver) = mpsc::channel(1);
         let mut changes = self.shared.attempts.changes();
-        // The coordinator answers the first message; so it goes first.
+        // The coordinator answers the first message; so it is there before the call is made.
         if sender.send(self.state()).await.is_err() {
             return Status::unavailable("the stream ended at once");
         }
         let mut client = self.shared.connection.control();
-        let mut inbound = match client.session(ReceiverStream::new(receiver)).await {
-            Ok(response) => response.into_inner(),
-            Err(status) => return status,
+        let call = client.session(ReceiverStream::new(receiver));
+        let mut inbound = match timeout(pace.borrow().lease, call).await {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return status,
+            Err(_) => return Status::deadline_exceeded("no answer to the call"),
         };
         tracing::info!("connected to the coordinator");
-        let mut opened = Instant::now();
+        let opened = Instant::now();
+        let (mut spoken, mut news) = (opened, false);
         loop {
             let Pace { heartbeat, lease, answered } = *pace.borrow();
             if answered.max(opened).elapsed() > lease {
                 return Status::deadline_exceeded("no answer for the length of a lease");
             }
             tokio::select! {
-                message = inbound.message() => {
-                    match message {
-                        Ok(Some(message)) => self.heard(message, pace),
-                        Ok(None) => return Status::unavailable("the coordinator ended the stream"),
-                        Err(status) => return status,
-                    }
-                    continue;
+                message = inbound.message() => match message {
+                    Ok(Some(message)) => self.heard(message, pace),
+                    Ok(None) => return Status::unavailable("the coordinator ended the stream"),
+                    Err(status) => return status,
+                },
+                // The state is made when there is room for it: so it is never an old one.
+                room = sender.reserve(), if news => {
+                    let Ok(room) = room else {
+                        return Status::unavailable("the coordinator closed the stream");
+                    };
+                    room.send(self.state());
+                    (spoken, news) = (Instant::now(), false);
                 }
-                // The sender lives as long as the attempts do.
-                _ = changes.changed() => {}
-                _ = self.shutdown.changed() => {}
-                () = tokio::time::sleep(heartbeat) => {}
+                // The senders of both live as long as the session.
+                _ = changes.changed() => news = true,
+                _ = self.shutdown.changed() => news = true,
+                () = sleep(heartbeat.saturating_sub(spoken.elapsed())), if !news => news = true,
+                // To look at the lease again.
+                () = sleep(lease / 4) => {}
             }
-            // A full channel means that the last state has not left yet: this one replaces it.
-            if let Err(mpsc::error::TrySendError::Closed(_)) = sender.try_send(self.state()) {
-                return Status::unavailable("the coordinator closed the stream");
-            }
-            opened = opened.max(answered);
         }
     }
 
@@ -174,7 +180,7 @@ async fn watch_lease(shared: Arc<Shared>, pace: watch::Receiver<Pace>) {
             tracing::warn!("the coordinator has been silent for two leases: builds are killed");
             shared.attempts.forget_all(Why::LeaseLost);
         }
-        tokio::time::sleep(lease.min(Duration::from_secs(2)) / 4).await;
+        sleep(lease.min(Duration::from_secs(2)) / 4).await;
     }
 }
 
@@ -199,5 +205,5 @@ async fn ended(shared: Arc<Shared>, mut shutdown: watch::Receiver<Shutdown>) {
             }
         }
     };
-    let _ = tokio::time::timeout(LAST_WORDS, heard).await;
+    let _ = timeout(LAST_WORDS, heard).await;
 }

@@ -3,7 +3,11 @@
 //!
 //! A log can be endless and a line can be endless; what is kept is bounded.
 
+mod words;
+
 use std::collections::VecDeque;
+
+use words::{is_cause, is_consequence, is_heading, is_suspect};
 
 /// A part of rpmbuild, as it announces them in its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -213,105 +217,6 @@ fn clean(line: &str) -> String {
         }
     }
     text.chars().take(WIDTH).collect()
-}
-
-/// A line whose indented lines below belong to it.
-fn is_heading(line: &str) -> bool {
-    ["error: Installed (but unpackaged) file(s) found:", "error: Failed build dependencies:"]
-        .iter()
-        .any(|heading| line.starts_with(heading))
-}
-
-/// Words that a tool uses to say what is wrong.
-const CAUSE: &[&str] = &[
-    ": error: ",
-    ": error:",
-    ": fatal error: ",
-    "undefined reference to ",
-    "ld: cannot find ",
-    "configure: error: ",
-    "CMake Error",
-    "No rule to make target",
-    "ModuleNotFoundError: ",
-    "ImportError: ",
-    "SyntaxError: ",
-    "Segmentation fault",
-    "panicked at ",
-    "Killed signal terminated",
-    "hunk FAILED",
-    "hunks FAILED",
-    "can't find file to patch",
-    "Bad file: ",
-    "File not found: ",
-    "File must begin with ",
-    "Directory not found: ",
-    "Arch dependent binaries in noarch package",
-    "error: line ",
-    " --- FAIL: ",
-];
-
-/// Words that say so often, but also of what did not matter.
-const SUSPECT: &[&str] = &[
-    "command not found",
-    "No such file or directory",
-    "No space left on device",
-    "Permission denied",
-    "Operation not permitted",
-    "AssertionError",
-    "core dumped",
-    "Network is unreachable",
-    "Could not resolve host",
-    "Temporary failure in name resolution",
-    "Name or service not known",
-    "Connection refused",
-    "Resource temporarily unavailable",
-    "Cannot allocate memory",
-    "out of memory",
-    "Cannot fork",
-    "Unable to open ",
-];
-
-/// Beginnings of lines with which a tool says what is wrong.
-const CAUSE_AT_START: &[&str] = &[
-    "error: ", "error[", "Error: ", "ERROR: ", "FAIL: ", "FAIL:\t", "FAILED ", "not ok ", "E   ",
-    "fatal: ", "tar: ", "+ exit 1",
-];
-
-/// What only says that something before has failed.
-const CONSEQUENCE: &[&str] = &[
-    "Bad exit status from ",
-    "RPM build errors:",
-    "*** [",
-    "ninja: build stopped",
-    "error: command '",
-    "recipe for target ",
-    "# FAIL:",
-    "# ERROR:",
-];
-
-fn is_cause(line: &str) -> bool {
-    if is_consequence(line) || is_harmless(line) {
-        return false;
-    }
-    let trimmed = line.trim_start();
-    CAUSE_AT_START.iter().any(|words| trimmed.starts_with(words))
-        || CAUSE.iter().any(|words| line.contains(words))
-}
-
-fn is_suspect(line: &str) -> bool {
-    !is_harmless(line) && SUSPECT.iter().any(|words| line.contains(words))
-}
-
-fn is_consequence(line: &str) -> bool {
-    let none = line.ends_with("# FAIL:  0") || line.ends_with("# ERROR: 0");
-    !none && CONSEQUENCE.iter().any(|words| line.contains(words))
-}
-
-/// What configure scripts try, shells trace and test suites count.
-fn is_harmless(line: &str) -> bool {
-    ["checking ", "+ ", "warning: ", "libtool: ", "# FAIL:", "# XFAIL:", "# ERROR:"]
-        .iter()
-        .any(|start| line.starts_with(start))
 }
 
 #[cfg(test)]
