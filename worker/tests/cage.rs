@@ -123,6 +123,17 @@ fn limits_hold() {
 }
 
 #[test]
+fn a_full_disk_is_the_workers_fault() {
+    let bench = Bench::new(&[]);
+    let srpm = bench.srpm("full", &spec("full", &format!("sleep {SLEEP}")), &[]);
+    let report = bench.build(&srpm, &["--reserve", "1000000000"]);
+    let (fault, _, said) = failure(&report);
+    assert_eq!(fault, "worker", "{report:#}");
+    assert!(said.contains("the worker's disk is full"), "{said}");
+    assert_nothing_left(&bench);
+}
+
+#[test]
 fn killing_the_worker_kills_the_build() {
     let bench = Bench::new(&[]);
     let srpm = bench.srpm("killed", &spec("killed", &format!("sleep {SLEEP}")), &[]);

@@ -138,7 +138,9 @@ fn overlayfs(data: &Path) -> Result<String> {
 }
 
 fn control_groups() -> Result<String> {
-    let missing = Cgroups::take("rpmfarm-worker-check").missing();
+    let groups = Cgroups::take("rpmfarm-worker-check");
+    groups.give_back();
+    let missing = groups.missing();
     ensure!(missing.is_empty(), "builds are not limited in: {}", missing.join(", "));
     Ok("memory, pids and cpu".into())
 }

@@ -70,6 +70,12 @@ pub(super) struct Prepared {
     _lock: nix::fcntl::Flock<fs::File>,
 }
 
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        self.engine.sandbox.cgroups.give_back();
+    }
+}
+
 impl HostOptions {
     /// Makes the host ready, and clears away what an earlier life left. To be called while the
     /// program has one thread: namespaces belong to threads.

@@ -96,6 +96,14 @@ impl Cgroups {
         }
     }
 
+    /// Gives the places back that nothing is in.
+    pub fn give_back(&self) {
+        for place in &self.places {
+            // One that others use stays, and so does the worker's own group.
+            let _ = fs::remove_dir(&place.directory);
+        }
+    }
+
     /// Makes the group of a cage.
     ///
     /// # Errors

@@ -3,13 +3,14 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a step that fails is the failure of its test")]
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{Flock, FlockArg};
 use rpmfarm_core::lock::{Layer, LockedPackage};
-use rpmfarm_core::{Arch, Lock};
+use rpmfarm_core::{Arch, Lock, Sha256};
 use rpmfarm_solv::{Package, Pool, Repository, Request};
 use serde_json::Value;
 
@@ -135,6 +136,28 @@ impl Bench {
     pub(crate) fn start(&self, srpm: &Path) -> Child {
         let options = ["--srpm", srpm.to_str().unwrap()];
         self.command(&options).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Another lock, for a coordinator to give out.
+    pub(crate) fn add_lock(&self, layers: &[&[&str]]) -> Sha256 {
+        let bytes = solve(&self.repo, layers).to_bytes();
+        fs::write(self.dir.path().join("more.json"), &bytes).unwrap();
+        Sha256::of(&bytes)
+    }
+
+    /// The files that a coordinator would give out: the lock, its packages, and this one.
+    pub(crate) fn blobs(&self, more: &Path) -> HashMap<String, PathBuf> {
+        let mut blobs = HashMap::new();
+        for name in ["lock.json", "more.json"] {
+            let path = self.dir.path().join(name);
+            let Ok(bytes) = fs::read(&path) else { continue };
+            for package in Lock::from_bytes(&bytes).unwrap().packages() {
+                blobs.insert(package.digest.hex(), self.repo.join(&package.location));
+            }
+            blobs.insert(Sha256::of(&bytes).hex(), path);
+        }
+        blobs.insert(Sha256::of(&fs::read(more).unwrap()).hex(), more.into());
+        blobs
     }
 
     fn command(&self, options: &[&str]) -> Command {
