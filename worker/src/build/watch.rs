@@ -33,6 +33,10 @@ pub(super) struct Watch<'a> {
 const FULL_MIB: u64 = 2;
 
 impl Watch<'_> {
+    fn look_at_disk(&mut self) {
+        self.disk_filled |= self.scratch.free_mib().is_some_and(|mib| mib < FULL_MIB);
+    }
+
     fn limit_hit(&self, running: Duration, silent: Duration) -> Option<Stop> {
         let Limits { seconds, silence_seconds, log_mib, .. } = *self.limits;
         if running.as_secs() >= seconds {
@@ -53,6 +57,9 @@ impl Watcher for Watch<'_> {
     fn wrote(&mut self, bytes: &[u8]) -> io::Result<()> {
         let before = self.reader.part();
         self.reader.feed(bytes);
+        if self.reader.saw_no_space() && !self.disk_filled {
+            self.look_at_disk();
+        }
         let part = self.reader.part();
         if part != before
             && let Some(phase) = phase(part)
@@ -66,7 +73,7 @@ impl Watcher for Watch<'_> {
         if self.cancel.raised().is_some() {
             return Some(Stop::Cancelled);
         }
-        self.disk_filled |= self.scratch.free_mib().is_some_and(|mib| mib < FULL_MIB);
+        self.look_at_disk();
         self.limit_hit(running, silent)
     }
 }

@@ -263,30 +263,31 @@ impl Hierarchy {
     /// moves into a leaf beside its cages, and where others share its group it takes a place
     /// below the root instead.
     fn take_v2(&self, name: &str) -> Option<Place> {
-        self.delegate(&self.own).or_else(|| {
-            let place = self.mount.join(name);
-            fs::create_dir_all(&place).ok()?;
+        let above = self.delegate().unwrap_or_else(|| {
             hand_down(&self.mount);
-            let controllers = hand_down(&place);
-            Some(Place { directory: place, v2: true, controllers })
-        })
+            self.mount.clone()
+        });
+        let directory = above.join(name);
+        fs::create_dir_all(&directory).ok()?;
+        let controllers = hand_down(&directory);
+        Some(Place { directory, v2: true, controllers })
     }
 
-    fn delegate(&self, own: &Path) -> Option<Place> {
-        if own == self.mount {
+    /// The worker's own group, made fit to hand controllers down.
+    fn delegate(&self) -> Option<PathBuf> {
+        if self.own == self.mount {
             return None;
         }
         // A restarted worker can find itself in its own leaf.
-        let group = if own.ends_with(LEAF) { own.parent()? } else { own };
+        let group = if self.own.ends_with(LEAF) { self.own.parent()? } else { &self.own };
         let leaf = group.join(LEAF);
         fs::create_dir_all(&leaf).ok()?;
         fs::write(leaf.join("cgroup.procs"), "0").ok()?;
-        let controllers = hand_down(group);
-        if controllers.is_empty() {
-            let _ = fs::write(own.join("cgroup.procs"), "0");
+        if hand_down(group).is_empty() {
+            let _ = fs::write(self.own.join("cgroup.procs"), "0");
             return None;
         }
-        Some(Place { directory: group.to_path_buf(), v2: true, controllers })
+        Some(group.to_path_buf())
     }
 }
 
