@@ -38,7 +38,7 @@ lint: setup ## Formatting, clippy, licences and sources of dependencies
 
 .PHONY: bench
 bench: setup ## Measure against peers; writes target/bench.json
-	cargo build --workspace --release
+	cargo build --workspace --release --bins --examples
 	RPMFARM_BIN="$(TARGET_DIR)/release" "$(TARGET_DIR)/release/rpmfarm-lab" bench --out "$(TARGET_DIR)/bench.json"
 
 .PHONY: docs

@@ -6,6 +6,7 @@
 //! the farm it knows nothing but the words of `core`.
 
 pub mod apt;
+pub mod bench;
 pub mod cache;
 pub mod demo;
 pub mod distgit;

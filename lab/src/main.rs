@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use rpmfarm_core::Arch;
 use rpmfarm_lab::serve::Server;
-use rpmfarm_lab::{demo, distgit, distro, target};
+use rpmfarm_lab::{bench, demo, distgit, distro, target};
 
 /// Makes the lab (a small RPM distribution, upstream repositories, a server for both) and farms in it.
 ///
@@ -75,6 +75,18 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Measures what rpmfarm is held to, each figure beside its peer in the same run.
+    ///
+    /// Needs root, and the programs and examples of the workspace (make bench). A missed budget is
+    /// said, and changes nothing of the exit code.
+    Bench {
+        /// The file to write: a JSON list of {name, value, unit, budget, peer, ratio}.
+        #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
+        out: PathBuf,
+        /// Measure only the figures whose names begin with NAME.
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
+    },
     /// Writes the target definition for a lab that is served.
     Target {
         /// The architectures, separated by commas.
@@ -106,6 +118,10 @@ fn main() -> anyhow::Result<()> {
         Command::Demo { keep } => {
             let directory = tempfile::Builder::new().prefix("rpmfarm-demo-").tempdir()?;
             demo::run(directory.path(), keep)
+        }
+        Command::Bench { out, only } => {
+            let directory = tempfile::Builder::new().prefix("rpmfarm-bench-").tempdir()?;
+            bench::run(directory.path(), &bench::Options { out, only })
         }
         Command::Target { arch, distro, distgit, out, cache } => {
             let key = distro::public_key(cache.as_deref()).context("cannot read the lab's key")?;

@@ -21,7 +21,9 @@ impl InstallRoot {
     /// When the directory cannot be made.
     pub fn new(root: impl Into<PathBuf>, arch: &str) -> anyhow::Result<Self> {
         let root = root.into();
-        std::fs::create_dir_all(root.join("etc/yum.repos.d"))?;
+        for part in ["etc/yum.repos.d", "var/log"] {
+            std::fs::create_dir_all(root.join(part))?;
+        }
         Ok(Self { root, arch: arch.into(), repositories: Vec::new() })
     }
 
@@ -61,8 +63,20 @@ impl InstallRoot {
     /// # Errors
     /// When dnf fails, with what it said.
     pub fn dnf(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.command(arguments).output().context("cannot start dnf")?;
+        let text = text(&output);
+        if !output.status.success() {
+            bail!("dnf {arguments:?}: {}\n{text}", output.status);
+        }
+        Ok(text)
+    }
+
+    /// dnf on the root, ready to run.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let option = |name: &str, path: &Path| format!("--setopt={name}={}", path.display());
-        let output = Command::new("dnf")
+        let mut command = Command::new("dnf");
+        command
             .arg(format!("--installroot={}", self.root.display()))
             .arg(format!("--forcearch={}", self.arch))
             .args(["--noplugins", "--releasever=1", "--setopt=install_weak_deps=False"])
@@ -71,14 +85,8 @@ impl InstallRoot {
             .arg(option("persistdir", &self.root.join("var/lib/dnf")))
             .arg(option("logdir", &self.root.join("var/log")))
             .args(["--setopt=pluginpath=/nowhere", "--setopt=keepcache=False", "--refresh"])
-            .args(arguments)
-            .output()
-            .context("cannot start dnf")?;
-        let text = text(&output);
-        if !output.status.success() {
-            bail!("dnf {arguments:?}: {}\n{text}", output.status);
-        }
-        Ok(text)
+            .args(arguments);
+        command
     }
 
     /// Runs an installed program in the root.

@@ -1,0 +1,110 @@
+//! `rpmfarm-lab bench`: figures that rpmfarm is held to, each beside its peer in the same run.
+//!
+//! Owns what is measured and how it is shown. It runs programs, as everybody can, and must not
+//! know their insides.
+#![allow(clippy::print_stdout, reason = "it is told to a person")]
+
+mod bare;
+mod builds;
+mod checkout;
+mod figure;
+mod machine;
+mod memory;
+mod once;
+mod sign;
+mod solve;
+mod spread;
+mod task;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use rpmfarm_core::Arch;
+
+use crate::farm::World;
+use bare::BareRoot;
+use checkout::Checkout;
+use figure::{Figure, Report};
+
+/// The package that is built: one file of C.
+const PACKAGE: &str = "tiny";
+/// What its spec requires.
+const REQUIRES: [&str; 1] = ["gcc"];
+const WORKER: &str = "worker.rss";
+
+/// What is measured, and where it goes.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where figures are written as JSON.
+    pub out: PathBuf,
+    /// Measures only figures whose names begin so.
+    pub only: Option<String>,
+}
+
+/// Measures in a directory. A missed budget is said, and is no error.
+///
+/// # Errors
+/// When something cannot be measured.
+pub fn run(directory: &Path, options: &Options) -> anyhow::Result<()> {
+    println!("{}\n", machine::Machine::here());
+    let mut report = Report::new(options.only.clone());
+    let measured = measure(directory, &mut report);
+    report.write(&options.out)?;
+    measured?;
+    let missed = report.missed();
+    if !missed.is_empty() {
+        println!("\nMISSED: {}", missed.join(", "));
+    }
+    println!("\nwritten to {}", options.out.display());
+    Ok(())
+}
+
+fn measure(directory: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let around_builds = [task::WARM, task::COLD, builds::END_TO_END, WORKER, builds::COORDINATOR];
+    if report.wants_any(&around_builds) || report.wants(solve::ROOT) {
+        let outside = directory.join("world");
+        let world = World::make(&outside, Arch::X86_64)?;
+        let repository = outside.join("distro").join(Arch::X86_64.as_str()).join("repo");
+        if report.wants_any(&around_builds) {
+            measure_builds(directory, &world, &repository, report)?;
+        }
+        if report.wants(solve::ROOT) {
+            solve::measure(&world.target()?, &REQUIRES, &repository, report)
+                .context(solve::ROOT)?;
+        }
+    }
+    if report.wants(sign::RATIO) {
+        sign::measure(directory, report).context(sign::RATIO)?;
+    }
+    Ok(())
+}
+
+fn measure_builds(
+    directory: &Path,
+    world: &World,
+    repository: &Path,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut checkout = Checkout::clone(world, &directory.join("checkout"))?;
+    let spec = checkout.flat(&directory.join("spec"))?;
+    let built = builds::measure(directory, world, &mut checkout, report)?;
+    if !report.wants_any(&[task::WARM, task::COLD, WORKER]) {
+        return Ok(());
+    }
+    let bare = BareRoot::install(&directory.join("bare"), &built.lock, repository)?;
+    report.add(Figure {
+        name: WORKER,
+        value: built.worker_mib,
+        unit: "MiB",
+        budget: 64.0,
+        peer: format!("dnf making the same root: {:.1} MiB", bare.peak_mib),
+        ratio: Some(built.worker_mib / bare.peak_mib),
+        note: "the worker process's peak over making roots and all builds".into(),
+    });
+    if report.wants_any(&[task::WARM, task::COLD]) {
+        let lock = &built.lock;
+        task::Bench { directory, lock, packages: repository, spec: &spec, bare: &bare }
+            .measure(report)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Solving a root, against dnf with the same metadata and the same requirements.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context as _;
+use rpmfarm_core::Target;
+use serde::Deserialize;
+
+use super::figure::{Figure, Report};
+use crate::farm::programs;
+use crate::tool;
+
+pub(super) const ROOT: &str = "solve.root";
+
+/// dnf's own solver, by its Python interface.
+const DNF: &str = include_str!("solve_dnf.py");
+
+/// What both programs print; times in milliseconds.
+#[derive(Debug, Deserialize)]
+struct Solved {
+    packages: u32,
+    chosen: u32,
+    load_ms: f64,
+    solve_ms: f64,
+}
+
+/// Measures solving bootstrap and root of a target with further requirements.
+pub(super) fn measure(
+    target: &Target,
+    requires: &[&str],
+    repository: &Path,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let root: Vec<&str> =
+        target.base.iter().map(String::as_str).chain(requires.iter().copied()).collect();
+    let bootstrap: Vec<&str> = target.bootstrap.iter().map(String::as_str).collect();
+    let (mut value, mut peer) = (0.0, 0.0);
+    let mut note = String::new();
+    for (what, list) in [("bootstrap", bootstrap), ("root", root)] {
+        let ours = ours(repository, &list).context("the farm's solver")?;
+        let theirs = theirs(repository, &list).context("dnf's solver")?;
+        value += ours.solve_ms;
+        peer += theirs.solve_ms;
+        let Solved { packages, chosen, load_ms, solve_ms } = ours;
+        note += &format!(
+            "{what}: {chosen} of {packages} packages in {solve_ms:.2} ms, dnf {} in {:.2} ms \
+             (loading: {load_ms:.0} ms, dnf {:.0} ms); ",
+            theirs.chosen, theirs.solve_ms, theirs.load_ms
+        );
+    }
+    report.add(Figure {
+        name: ROOT,
+        value,
+        unit: "ms",
+        budget: 50.0,
+        peer: format!("dnf's resolve() of the same lists, its metadata loaded: {peer:.1} ms"),
+        ratio: Some(value / peer),
+        note: note.trim_end_matches("; ").to_owned(),
+    });
+    Ok(())
+}
+
+fn ours(repository: &Path, list: &[&str]) -> anyhow::Result<Solved> {
+    let mut command = Command::new(programs().join("examples/bench_solve"));
+    command.arg("x86_64").arg(repository.join("repodata")).args(list);
+    Ok(serde_json::from_slice(&tool::output(&mut command)?)?)
+}
+
+fn theirs(repository: &Path, list: &[&str]) -> anyhow::Result<Solved> {
+    // Debian's own Python, which has dnf's modules; another one may come first in PATH.
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", DNF]).arg(repository).args(list);
+    Ok(serde_json::from_slice(&tool::output(&mut command)?)?)
+}
