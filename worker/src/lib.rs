@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod command;
+pub mod disk;
 pub mod files;
 pub mod roots;
 pub mod sandbox;

@@ -13,4 +13,3 @@ mod watch;
 
 pub use engine::{Done, Engine, Made, Round};
 pub use log::{LogKind, Observer};
-pub(crate) use watch::free_mib;

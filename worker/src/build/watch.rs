@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::statvfs::statvfs;
 use rpmfarm_core::excerpt::{LogReader, Part};
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::task::Phase;
 
 use super::log::{LogFile, Observer};
+use crate::disk::free_mib;
 use crate::sandbox::run::Watcher;
 use crate::sandbox::scratch::Scratch;
 use crate::sandbox::{Cancel, Stop};
@@ -76,12 +76,6 @@ impl Watcher for Watch<'_> {
         self.look_at_disk();
         self.limit_hit(running, silent)
     }
-}
-
-/// Free space of the file system of a directory, in MiB.
-pub(crate) fn free_mib(directory: &Path) -> Option<u64> {
-    let stat = statvfs(directory).ok()?;
-    Some(stat.blocks_available().saturating_mul(stat.fragment_size()) >> 20)
 }
 
 const fn phase(part: Part) -> Option<Phase> {

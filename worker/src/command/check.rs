@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::{HostOptions, find};
-use crate::build::free_mib;
+use crate::disk::free_mib;
 use crate::sandbox::cgroup::Cgroups;
 use crate::sandbox::scratch::Kind;
 use crate::session::facts;

@@ -1,6 +1,7 @@
 //! What every command needs to know of the host, and the engine that is made from it.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,6 +89,7 @@ impl HostOptions {
             .with_context(|| format!("cannot make {}", self.data_dir.display()))?;
         // Mounts and crun want whole paths.
         self.data_dir = self.data_dir.canonicalize()?;
+        self.close_data_dir().context("cannot close the data directory to others")?;
         let lock = lock(&self.data_dir)?;
         let cgroups = Cgroups::take(&group(&self.data_dir));
         cgroups.clean();
@@ -107,6 +109,12 @@ impl HostOptions {
         let roots_bytes = cache_bytes / ROOTS_SHARE.1 * ROOTS_SHARE.0;
         let files_bytes = cache_bytes - roots_bytes;
         Ok(Prepared { engine: Arc::new(engine), roots_bytes, files_bytes, _lock: lock })
+    }
+
+    /// Root owns it, and only root in a cage may pass through: sources of builds can be secret.
+    fn close_data_dir(&self) -> std::io::Result<()> {
+        chown(&self.data_dir, Some(0), Some(self.uid_base))?;
+        fs::set_permissions(&self.data_dir, fs::Permissions::from_mode(0o710))
     }
 
     fn engine(&self, sandbox: Sandbox) -> Result<Engine> {

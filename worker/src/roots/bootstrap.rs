@@ -11,12 +11,16 @@ use std::sync::{Mutex, PoisonError};
 use rpmfarm_rpmfile::{Headers, Ownership, unpack};
 
 use super::error::RootError;
+use crate::disk::free_mib;
 use crate::sandbox::{Cancel, Why};
 
 /// Where the root that is being made is seen in the bootstrap root.
 pub(super) const TARGET: &str = "/target";
 /// Where the packages are seen.
 pub(super) const PACKAGES: &str = "/packages";
+
+/// A disk with less room than this is full.
+const FULL_MIB: u64 = 16;
 
 /// Unpacks packages into an empty directory, several at once.
 pub(super) fn make(
@@ -48,10 +52,7 @@ fn unpack_all(
     let work = || {
         while let Some(package) = next() {
             check(cancel).map_err(RootError::Cancelled)?;
-            unpack(package, tree, owner).map_err(|error| RootError::Unpack {
-                package: package.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-                reason: error.to_string(),
-            })?;
+            unpack(package, tree, owner).map_err(|error| refused(tree, package, &error))?;
         }
         Ok(())
     };
@@ -64,6 +65,18 @@ fn unpack_all(
             })
         })
     })
+}
+
+/// A package that cannot be unpacked is bad, unless the disk is full.
+fn refused(tree: &Path, package: &Path, error: &rpmfarm_rpmfile::Error) -> RootError {
+    if free_mib(tree).is_some_and(|mib| mib < FULL_MIB) {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        return RootError::Local { what: "unpack packages", source: full };
+    }
+    RootError::Unpack {
+        package: package.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        reason: error.to_string(),
+    }
 }
 
 fn check(cancel: &Cancel) -> Result<(), Why> {

@@ -112,6 +112,8 @@ impl Cgroups {
         let mut group = Cgroup { places: Vec::new() };
         for place in &self.places {
             let directory = place.directory.join(format!("{PREFIX}{name}"));
+            // One of an attempt whose end could not be waited for.
+            remove(&directory, place.v2);
             fs::create_dir(&directory)?;
             group.places.push(Place { directory, ..place.clone() });
         }

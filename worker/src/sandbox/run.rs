@@ -294,13 +294,25 @@ fn code(status: ExitStatus) -> u8 {
 
 /// What crun or a stage said went wrong, if it was they who failed.
 fn runtime_error(directory: &Path) -> Option<String> {
-    [stage::STAGE_ERROR, stage::CRUN_LOG].iter().find_map(|name| {
+    let read = |name: &str| {
         let mut text = String::new();
         let file = File::open(directory.join(name)).ok()?;
-        file.take(4096).read_to_string(&mut text).ok()?;
-        let text = text.trim();
-        (!text.is_empty()).then(|| text.lines().collect::<Vec<_>>().join("; "))
-    })
+        file.take(16 * 1024).read_to_string(&mut text).ok()?;
+        Some(text)
+    };
+    let crun = || read(stage::CRUN_LOG).and_then(|log| crun_error(&log));
+    read(stage::STAGE_ERROR).or_else(crun)
+}
+
+/// The errors in crun's log: one JSON object a line. Its warnings say nothing about the end.
+fn crun_error(log: &str) -> Option<String> {
+    let errors: Vec<String> = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|entry| entry["level"] == "error")
+        .filter_map(|entry| Some(entry["msg"].as_str()?.to_owned()))
+        .collect();
+    (!errors.is_empty()).then(|| errors.join("; "))
 }
 
 /// A watcher that keeps the log and ends the run by time or when cancelled: enough for what the
@@ -324,5 +336,19 @@ impl<W: Write> Watcher for Plain<'_, W> {
             return Some(Stop::Cancelled);
         }
         (running > self.time).then_some(Stop::Time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::crun_error;
+
+    #[test]
+    fn only_cruns_errors_are_errors() {
+        let warning = r#"{"msg":"no cgroups","level":"warning","time":"2026-01-01T00:00:00Z"}"#;
+        let error = r#"{"msg":"no /bin/sh","level":"error","time":"2026-01-01T00:00:00Z"}"#;
+        assert_eq!(crun_error(warning), None);
+        assert_eq!(crun_error(&format!("{warning}\n{error}\n")), Some("no /bin/sh".into()));
+        assert_eq!(crun_error("not JSON\n"), None);
     }
 }

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::statvfs::statvfs;
+
+use crate::disk::free_mib;
 
 /// How scratch space is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -137,8 +138,7 @@ impl Scratch {
         if self.kind == Kind::Plain {
             return None;
         }
-        let stat = statvfs(&self.directory).ok()?;
-        Some(stat.blocks_available().saturating_mul(stat.fragment_size()) >> 20)
+        free_mib(&self.directory)
     }
 }
 

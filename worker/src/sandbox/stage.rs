@@ -128,7 +128,7 @@ fn run_inner(directory: &Path) -> Result<u8> {
             .with_context(|| format!("mounting the layers at {}", at.display()))?;
     }
     let error = Command::new(&plan.crun)
-        .args(["--cgroup-manager=disabled", "--log-format=text", "--root"])
+        .args(["--cgroup-manager=disabled", "--log-format=json", "--root"])
         .arg(&state)
         .arg("--log")
         .arg(directory.join(CRUN_LOG))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rpmfarm_core::Arch;
 use rpmfarm_core::task::{AttemptReport, WorkerState};
 
-use crate::build::free_mib;
+use crate::disk::free_mib;
 
 /// Who this worker is.
 #[derive(Debug, Clone)]

@@ -1,0 +1,12 @@
+//! How much room there is.
+
+use std::path::Path;
+
+use nix::sys::statvfs::statvfs;
+
+/// Free space of the file system of a directory, in MiB.
+#[must_use]
+pub fn free_mib(directory: &Path) -> Option<u64> {
+    let stat = statvfs(directory).ok()?;
+    Some(stat.blocks_available().saturating_mul(stat.fragment_size()) >> 20)
+}
