@@ -53,6 +53,12 @@ pub enum AptError {
          run it on a host (or in a container) whose /etc/apt/sources.list names `{0}`"
     )]
     NoSuite(&'static str),
+    /// A download failed; what came before it is kept.
+    #[error(
+        "cannot download from Debian's pool; when its mirror has dropped what the index names, \
+         --refresh asks for newer packages"
+    )]
+    Download(#[source] ToolError),
     /// apt printed something else than expected.
     #[error("apt-get printed a line that is no `'URI' NAME SIZE SHA256:DIGEST`: {0}")]
     Line(String),
@@ -166,18 +172,35 @@ impl Apt {
                 cache::link_or_copy(&kept(file), &directory.path().join(&file.name))?;
             }
             fs::create_dir_all(directory.path().join("partial"))?;
-            tool::output(&mut download(directory.path()))?;
-            for file in files {
-                let path = directory.path().join(&file.name);
-                let found = cache::sha256_of(&path)?;
-                if found != file.sha256 {
-                    let (name, expected) = (file.name.clone(), file.sha256.clone());
-                    return Err(AptError::Digest { name, expected, found });
-                }
-                fs::rename(&path, kept(file))?;
-            }
+            let downloaded = tool::output(&mut download(directory.path()));
+            self.take_in(directory.path(), files, downloaded.is_ok())?;
+            downloaded.map_err(AptError::Download)?;
         }
         Ok(files.iter().map(kept).collect())
+    }
+
+    /// Moves downloads into the cache. What is not there or not right counts only when the
+    /// download was said to be complete.
+    fn take_in(
+        &self,
+        directory: &Path,
+        files: &[PoolFile],
+        complete: bool,
+    ) -> Result<(), AptError> {
+        for file in files {
+            let path = directory.join(&file.name);
+            if !complete && !path.exists() {
+                continue;
+            }
+            let found = cache::sha256_of(&path)?;
+            if found == file.sha256 {
+                fs::rename(&path, self.downloads.join(&file.sha256))?;
+            } else if complete {
+                let (name, expected) = (file.name.clone(), file.sha256.clone());
+                return Err(AptError::Digest { name, expected, found });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -224,6 +247,7 @@ fn write_state(state: &Path, arch: &str, sources: &str) -> Result<(), AptError> 
     let settings = [
         ("Acquire::GzipIndexes", "false".to_owned()),
         ("Acquire::Languages", "none".to_owned()),
+        ("Acquire::Retries", "3".to_owned()),
         // Downloads are named by this digest.
         ("Acquire::ForceHash", "SHA256".to_owned()),
         ("APT::Architecture", arch.to_owned()),
