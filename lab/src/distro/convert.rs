@@ -47,7 +47,9 @@ pub(super) fn read(recipe: &Recipe, files: &[(PathBuf, String)]) -> Result<Vec<D
 pub(super) struct Converter<'a> {
     arch: Arch,
     recipe: &'a Recipe,
-    /// Names that something of the set has or provides.
+    /// Names of the set's packages.
+    names: BTreeSet<String>,
+    /// The same, and what they provide.
     available: BTreeSet<String>,
     /// Debian package → names that EL has for it.
     el_names: BTreeMap<&'a str, Vec<&'a str>>,
@@ -55,9 +57,9 @@ pub(super) struct Converter<'a> {
 
 impl<'a> Converter<'a> {
     pub(super) fn new(arch: Arch, recipe: &'a Recipe, debs: &[Deb]) -> Self {
-        let mut available = BTreeSet::new();
+        let names: BTreeSet<String> = debs.iter().map(|deb| deb.name().to_owned()).collect();
+        let mut available = names.clone();
         for deb in debs {
-            available.insert(deb.name().to_owned());
             let provided = deb.control.relations("Provides").into_iter().flatten();
             available.extend(provided.map(|relation| relation.name));
         }
@@ -65,7 +67,7 @@ impl<'a> Converter<'a> {
         for (el, debian) in &recipe.el_names {
             el_names.entry(debian).or_default().push(el);
         }
-        Self { arch, recipe, available, el_names }
+        Self { arch, recipe, names, available, el_names }
     }
 
     /// What is said of the package, apart from what its files give.
@@ -143,6 +145,8 @@ impl<'a> Converter<'a> {
         let mut el: Vec<String> =
             devel_names(name).into_iter().filter(|name| !given(name)).collect();
         el.extend(self.el_names.get(name).into_iter().flatten().map(|name| (*name).to_owned()));
+        // Who provides the name of another would be taken for it.
+        el.retain(|name| !self.names.contains(name));
         el.sort();
         el.dedup();
         for name in el {
