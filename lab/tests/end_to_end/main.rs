@@ -44,11 +44,8 @@ impl Scene {
     }
 }
 
-/// Where the roots of all farms lie, which are the same: named by what is in them.
+/// Where the roots of all farms lie, which are the same: named by what is in them. Builds have
+/// users of their own, so it is a place that every user can walk to.
 fn warm_roots() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache"),
-        PathBuf::from,
-    );
-    cache.join("rpmfarm-lab").join("worker")
+    PathBuf::from("/var/cache/rpmfarm-lab/worker")
 }

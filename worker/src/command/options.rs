@@ -63,6 +63,22 @@ fn group(data_dir: &Path) -> String {
     format!("rpmfarm-worker-{}", &digest[..12])
 }
 
+/// Builds run as users of their own, which must be able to walk to the data directory.
+fn reachable(data_dir: &Path) -> Result<()> {
+    for directory in data_dir.ancestors().skip(1) {
+        let mode = fs::metadata(directory)?.permissions().mode();
+        ensure!(
+            mode & 0o001 != 0,
+            "builds cannot reach {}: {} is closed to other users (mode {:04o}); \
+             choose another --data-dir, as below /var/lib",
+            data_dir.display(),
+            directory.display(),
+            mode & 0o7777
+        );
+    }
+    Ok(())
+}
+
 /// A host that is made ready for builds. The lock is held as long as this lives.
 pub(super) struct Prepared {
     pub(super) engine: Arc<Engine>,
@@ -89,6 +105,7 @@ impl HostOptions {
             .with_context(|| format!("cannot make {}", self.data_dir.display()))?;
         // Mounts and crun want whole paths.
         self.data_dir = self.data_dir.canonicalize()?;
+        reachable(&self.data_dir)?;
         self.close_data_dir().context("cannot close the data directory to others")?;
         let lock = lock(&self.data_dir)?;
         let cgroups = Cgroups::take(&group(&self.data_dir));
