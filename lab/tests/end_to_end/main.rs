@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rpmfarm_core::Arch;
+use rpmfarm_core::target::LimitOverrides;
 use rpmfarm_lab::farm::{Farm, Settings, World};
 use tempfile::TempDir;
 
@@ -35,13 +36,28 @@ impl Scene {
         let mut settings = Settings::new(directory.path().join("farm"));
         settings.worker_data = Some(warm_roots());
         change(&mut settings);
-        let farm = Farm::start(&settings, &world.target_text().unwrap()).unwrap();
+        let farm = Farm::start(&settings, &target(&world)).unwrap();
         Self { world, farm, settings, directory }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
+}
+
+/// The lab's target, with limits that the packages made to break them reach soon.
+fn target(world: &World) -> String {
+    let tight = [
+        ("sleeps", LimitOverrides { silence_seconds: Some(5), ..Default::default() }),
+        ("fills-disk", LimitOverrides { disk_mib: Some(256), ..Default::default() }),
+        ("endless-log", LimitOverrides { log_mib: Some(8), ..Default::default() }),
+        ("fork-bomb", LimitOverrides { processes: Some(200), seconds: Some(60), ..Default::default() }),
+    ];
+    let mut target = world.target().unwrap();
+    for (package, limits) in tight {
+        target.packages.entry(package.into()).or_default().limits = limits;
+    }
+    toml::to_string_pretty(&target).unwrap()
 }
 
 /// Where the roots of all farms lie, which are the same: named by what is in them. Builds have

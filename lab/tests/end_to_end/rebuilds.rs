@@ -112,7 +112,7 @@ fn every_kind_of_package_and_the_same_lock_gives_the_same_bytes() {
     assert!(has("xxhash-debuginfo-") && has("xxhash-debugsource-"), "{names:?}");
     assert!(has("python3-toml-"), "dynamic build requirements: {names:?}");
 
-    let target = scene.world.target_text().unwrap();
+    let target = crate::target(&scene.world);
     let Scene { farm, world, settings, directory } = scene;
     drop(farm);
     let again = Settings { directory: directory.path().join("other"), ..settings };
