@@ -22,21 +22,27 @@ pub(super) struct BareRoot {
     pub(super) peak_mib: f64,
 }
 
-/// `$1` root, `$2` source package in it. Prints when rpmbuild began and ended, in seconds.
-/// Requirements are not checked: dnf wrote the database where the host's rpm has it, not the root's.
+/// `$1` root, `$2` source package in it. Does what a build task has done in its cage, and prints
+/// when that began and ended, in seconds.
 const REBUILD: &str = r#"
 set -eu
 mount -t proc proc "$1/proc"
 mount --rbind /dev "$1/dev"
 rm -rf "$1/builddir"
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
+script='rpm -i --nodeps --nosignature --nodigest --define "_topdir /builddir" "$1" &&
+  rpmbuild -bb --noclean --define "_topdir /builddir" /builddir/SPECS/*.spec'
 begin=$EPOCHREALTIME
-chroot "$1" rpmbuild --rebuild --nodeps --define '_topdir /builddir' "$2" > "$1/log" 2>&1 || {
+chroot "$1" /bin/sh -c "$script" bare "$2" > "$1/log" 2>&1 || {
   tail -n 15 "$1/log" >&2
   exit 1
 }
 echo "$begin $EPOCHREALTIME"
 "#;
+
+/// dnf writes rpm's database where the host's rpm has it; the root's own rpm looks for it here, and
+/// would make an empty one at each run.
+const DATABASE: (&str, &str) = ("root/.rpmdb", "var/lib/rpm");
 
 impl BareRoot {
     /// Installs the packages of a lock's root from the repository they come from, on this disk.
@@ -54,7 +60,13 @@ impl BareRoot {
         command.args(packages.map(|package| package.nevra.to_string()));
         let begun = Instant::now();
         let peak_mib = memory::run_and_watch(&mut command, &directory.join("dnf.log"))?;
-        Ok(Self { root, seconds: begun.elapsed().as_secs_f64(), peak_mib })
+        let seconds = begun.elapsed().as_secs_f64();
+        let (from, to) = (directory.join(DATABASE.0), directory.join(DATABASE.1));
+        if from.exists() {
+            let _ = std::fs::remove_dir_all(&to);
+            std::fs::rename(from, to)?;
+        }
+        Ok(Self { root, seconds, peak_mib })
     }
 
     /// Rebuilds a source package; the seconds that rpmbuild took.

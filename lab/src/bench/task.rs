@@ -72,7 +72,8 @@ impl Bench<'_> {
         }
         let total = Spread::of(runs.iter().map(|run| run.total));
         let count = self.lock.layers.iter().flat_map(Layer::packages).count();
-        let value = total.median - bare.median;
+        let caged = Spread::of(runs.iter().map(|run| run.rpmbuild));
+        let value = total.median - bare.median.min(caged.median);
         Ok(Figure {
             name: COLD,
             value,
@@ -80,7 +81,9 @@ impl Bench<'_> {
             budget: 5.0,
             peer: format!("dnf installing the same {count} packages: {:.3} s", self.bare.seconds),
             ratio: Some(value / self.bare.seconds),
-            note: format!("whole task {total}, less bare rpmbuild {bare}"),
+            note: format!(
+                "whole task {total}, less the smaller of bare rpmbuild {bare} and rpmbuild in the cage {caged}"
+            ),
         })
     }
 }
@@ -88,7 +91,8 @@ impl Bench<'_> {
 fn warm_figure(runs: &[Run], bare: Spread) -> Figure {
     let total = Spread::of(runs.iter().map(|run| run.total));
     let caged = Spread::of(runs.iter().map(|run| run.rpmbuild));
-    let value = total.median - bare.median;
+    // A cage on a disk of its own can be faster than the host: that is not the task's merit.
+    let value = total.median - bare.median.min(caged.median);
     Figure {
         name: WARM,
         value,
@@ -97,7 +101,7 @@ fn warm_figure(runs: &[Run], bare: Spread) -> Figure {
         peer: format!("bare rpmbuild in the same root by chroot: {:.3} s", bare.median),
         ratio: Some(value / bare.median),
         note: format!(
-            "whole task {total}, less bare rpmbuild {bare}; rpmbuild in the cage {caged}"
+            "whole task {total}, less the smaller of bare rpmbuild {bare} and rpmbuild in the cage {caged}"
         ),
     }
 }
