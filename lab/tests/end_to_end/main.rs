@@ -51,7 +51,10 @@ fn target(world: &World) -> String {
         ("sleeps", LimitOverrides { silence_seconds: Some(5), ..Default::default() }),
         ("fills-disk", LimitOverrides { disk_mib: Some(256), ..Default::default() }),
         ("endless-log", LimitOverrides { log_mib: Some(8), ..Default::default() }),
-        ("fork-bomb", LimitOverrides { processes: Some(200), seconds: Some(60), ..Default::default() }),
+        (
+            "fork-bomb",
+            LimitOverrides { processes: Some(200), seconds: Some(60), ..Default::default() },
+        ),
     ];
     let mut target = world.target().unwrap();
     for (package, limits) in tight {
