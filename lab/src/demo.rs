@@ -37,7 +37,7 @@ pub fn run(directory: &Path, keep: bool) -> anyhow::Result<()> {
     let mut root = InstallRoot::new(directory.join("root"), "x86_64")?;
     root.repository("lab", &world.repository(), &world.key_url())?;
     root.repository("farm", &farm.repository("testing", "x86_64"), &farm.key_url())?;
-    let said = root.install(&["hello", "jshon", "bash"])?;
+    let said = root.install(&["hello", "jshon", "bash", "libc-bin"])?;
     for line in said.lines().filter(|line| line.contains(" farm ")) {
         println!("          {}", line.trim());
     }

@@ -120,7 +120,7 @@ fn main() -> anyhow::Result<()> {
             demo::run(directory.path(), keep)
         }
         Command::Bench { out, only } => {
-            let directory = tempfile::Builder::new().prefix("rpmfarm-bench-").tempdir()?;
+            let directory = tempfile::Builder::new().prefix("rpmfarm-figures-").tempdir()?;
             bench::run(directory.path(), &bench::Options { out, only })
         }
         Command::Target { arch, distro, distgit, out, cache } => {

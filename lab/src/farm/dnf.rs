@@ -55,11 +55,7 @@ impl InstallRoot {
     /// # Errors
     /// When dnf does not, with what it said.
     pub fn install(&self, packages: &[&str]) -> anyhow::Result<String> {
-        let said = self.dnf(&[&["install", "-y"], packages].concat())?;
-        // What glibc's trigger does on an enterprise distribution; the lab's own, in libc-bin, does
-        // not see packages of the same transaction.
-        self.run(&["ldconfig"])?;
-        Ok(said)
+        self.dnf(&[&["install", "-y"], packages].concat())
     }
 
     /// Runs dnf on the root, and on nothing of the host.

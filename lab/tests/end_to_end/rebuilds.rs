@@ -96,7 +96,7 @@ fn a_library_and_its_programs_are_built_in_order_each_against_the_one_just_built
     root.repository("lab", &scene.world.repository(), &scene.world.key_url()).unwrap();
     root.repository("farm", &scene.farm.repository("testing", "x86_64"), &scene.farm.key_url())
         .unwrap();
-    root.install(&["jshon", "bash"]).unwrap();
+    root.install(&["jshon", "bash", "libc-bin"]).unwrap();
     let version = root.run(&["bash", "-c", "echo '{\"a\":[1,2]}' | jshon -e a -l"]).unwrap();
     assert_eq!(version.trim(), "2");
 }
