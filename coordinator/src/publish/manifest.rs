@@ -1,12 +1,15 @@
 //! What a generation is made of, kept beside it: what the next one builds upon.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 
 use rpmfarm_core::snapshot::Kind;
 use rpmfarm_core::{Arch, Nevra, Sha256};
 use rpmfarm_repodata::{Assembled, Compression};
 use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
 
 use super::disk;
 use super::error::{PublishError, Result, io_at};
@@ -30,9 +33,16 @@ pub(super) struct Manifest {
     pub(super) generation: u64,
     /// Names everything that clients see; equal contents need no new generation.
     pub(super) content: Sha256,
-    pub(super) packages: Vec<PublishedPackage>,
     pub(super) repositories: Vec<RepositoryState>,
+    /// Kept in a file of its own.
+    #[serde(skip)]
+    pub(super) packages: Listing,
 }
+
+/// The packages of a generation as text, a line for each with all that was proved of it. Ten
+/// thousand are written, read and compared in some milliseconds, which JSON is not.
+#[derive(Debug, Default)]
+pub(super) struct Listing(String);
 
 /// One repository of a generation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,23 +55,43 @@ pub(super) struct RepositoryState {
     pub(super) files: BTreeMap<u64, Vec<String>>,
 }
 
-const FILE: &str = "generation.json";
+const MANIFEST: &str = "generation.json";
+const LISTING: &str = "packages";
 
 impl Manifest {
     pub(super) fn read(generation: &Path) -> Result<Self> {
-        let path = generation.join(FILE);
-        let bytes = std::fs::read(&path).map_err(io_at(&path))?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| PublishError::Io { path, source: error.into() })
+        let path = generation.join(MANIFEST);
+        let bytes = fs::read(&path).map_err(io_at(&path))?;
+        let manifest: Self = serde_json::from_slice(&bytes)
+            .map_err(|error| PublishError::Io { path, source: error.into() })?;
+        let path = generation.join(LISTING);
+        let packages = Listing(fs::read_to_string(&path).map_err(io_at(&path))?);
+        Ok(Self { packages, ..manifest })
     }
 
     pub(super) fn write(&self, generation: &Path) -> Result<()> {
         let bytes = serde_json::to_vec(self).expect("a manifest has no key that JSON lacks");
-        disk::write(&generation.join(FILE), &bytes)
+        disk::write(&generation.join(MANIFEST), &bytes)?;
+        disk::write(&generation.join(LISTING), self.packages.0.as_bytes())
     }
 
     pub(super) fn repository(&self, arch: Arch, kind: Kind) -> Option<&RepositoryState> {
         self.repositories.iter().find(|state| (state.arch, state.kind) == (arch, kind))
+    }
+}
+
+impl Listing {
+    pub(super) fn of(packages: &[PublishedPackage]) -> Self {
+        let mut text = String::with_capacity(packages.len() * 200);
+        for PublishedPackage { nevra, digest, size, repodata } in packages {
+            writeln!(text, "{nevra} {digest} {size} {repodata}").expect("a String takes all");
+        }
+        Self(text)
+    }
+
+    /// One for each package, in their order.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.0.lines()
     }
 }
 
@@ -71,8 +101,10 @@ pub(super) fn content_of(
     public_key: &str,
     arches: &[Arch],
     compression: Compression,
-    packages: &[PublishedPackage],
+    packages: &Listing,
 ) -> Sha256 {
-    let all = (base_url, public_key, arches, compression, packages);
-    Sha256::of(&serde_json::to_vec(&all).expect("names and digests are JSON"))
+    let rest = serde_json::to_vec(&(base_url, public_key, arches, compression));
+    let mut hasher = sha2::Sha256::new_with_prefix(rest.expect("words are JSON"));
+    hasher.update(&packages.0);
+    Sha256::from_bytes(hasher.finalize().into())
 }

@@ -12,7 +12,7 @@
 //!     ARCH → current/ARCH                  what `.repo` files name
 //!     current → .generations/7             the one link that is renamed
 //!     .generations/7/
-//!       generation.json                    what it is made of
+//!       generation.json packages           what it is made of
 //!       ARCH/{os,debug,source}/
 //!         Packages → the pool
 //!         repodata/                        repomd.xml, repomd.xml.asc, and the documents of this

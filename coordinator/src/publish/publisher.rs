@@ -1,6 +1,6 @@
 //! The way of one request: proof, draft, signatures, rename.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fs::File;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use rpmfarm_rpmfile::Certs;
 use super::draft::Draft;
 use super::error::{ProofError, PublishError, Result, io_at};
 use super::layout::{self, Layout, href};
-use super::manifest::{Manifest, PublishedPackage, content_of};
+use super::manifest::{Listing, Manifest, PublishedPackage, content_of};
 use super::pool::Proof;
 use super::{clients, disk, shown};
 use crate::blobs::{BlobError, Blobs};
@@ -168,6 +168,7 @@ impl Publisher {
             PublishError::Key { target: layout.target.clone(), reason: error.to_string() }
         })?;
         sort(&mut request.packages)?;
+        let listing = Listing::of(&request.packages);
         disk::make_dir(&layout.generations())?;
         let lock = lock(&layout)?;
         let shown = shown::generation(&layout)?;
@@ -177,12 +178,12 @@ impl Publisher {
             &request.public_key,
             &request.arches,
             request.compression,
-            &request.packages,
+            &listing,
         );
         if let (Some(shown), Some(previous)) = (shown, &previous)
             && previous.content == content
         {
-            self.prove(&layout, &request, &certs, Some(previous))?;
+            self.prove(&layout, &request, &certs, &listing, Some(previous))?;
             return Ok(Outcome::Shown(shown));
         }
         if shown != request.based_on {
@@ -190,7 +191,7 @@ impl Publisher {
             return Err(PublishError::Moved { target, channel, based_on, shown });
         }
         shown::clean(&layout, shown)?;
-        self.prove(&layout, &request, &certs, previous.as_ref())?;
+        self.prove(&layout, &request, &certs, &listing, previous.as_ref())?;
         (self.on_step)(Step::Pooled);
 
         let generation = shown.map_or(1, |shown| shown + 1);
@@ -211,8 +212,7 @@ impl Publisher {
         };
         let repositories = draft.write(&request.arches)?;
         (self.on_step)(Step::Written);
-        let packages = std::mem::take(&mut request.packages);
-        let manifest = Manifest { generation, content, packages, repositories };
+        let manifest = Manifest { generation, content, repositories, packages: listing };
         Ok(Outcome::Written(Box::new(Written { layout, request, certs, dir, manifest, lock })))
     }
 
@@ -221,14 +221,14 @@ impl Publisher {
         layout: &Layout,
         request: &PublishRequest,
         certs: &Certs,
+        listing: &Listing,
         previous: Option<&Manifest>,
     ) -> Result<()> {
         let PublishRequest { arches, now, .. } = request;
         let proof = Proof { layout, blobs: &self.blobs, arches, certs, now: *now };
-        let known: HashMap<&Nevra, &PublishedPackage> =
-            previous.iter().flat_map(|m| &m.packages).map(|p| (&p.nevra, p)).collect();
-        for package in &request.packages {
-            if known.get(&package.nevra) == Some(&package) && !request.prove_all {
+        let known: HashSet<&str> = previous.iter().flat_map(|m| m.packages.lines()).collect();
+        for (package, line) in request.packages.iter().zip(listing.lines()) {
+            if known.contains(line) && !request.prove_all {
                 proof.still_there(package)?;
             } else {
                 proof.admit(package)?;
