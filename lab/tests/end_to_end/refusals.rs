@@ -28,7 +28,7 @@ const REFUSED: &[Refused] = &[
     refused("missing-source", &["import"], &["404"]),
     refused("outside-symlink", &["import"], &["link"]),
     refused("outside-list", &["import"], &[".."]),
-    refused("outside-source", &["srpm"], &[]),
+    refused("outside-source", &["spec", "srpm"], &["x"]),
     refused("needs-nobody", &["resolve"], &["nobody"]),
     refused("fails-prep", &["prep"], &[]),
     refused("fails-build", &["build"], &["error"]),
