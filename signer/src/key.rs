@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use aws_lc_rs::rsa::KeyPair;
 use pgp::composed::{ArmorOptions, Deserializable, DetachedSignature, SignedSecretKey};
 use pgp::packet::{PacketTrait, Signature};
 use pgp::types::{KeyDetails, KeyVersion, PlainSecretParams, PublicParams, SecretParams};
-use aws_lc_rs::rsa::KeyPair;
 use rpmfarm_rpmfile::{Certs, verify_detached};
 use rsa::pkcs1::EncodeRsaPrivateKey;
 use rsa::traits::PublicKeyParts;
