@@ -4,12 +4,15 @@
 //! tokio, SQL, gRPC, git, files, sockets, processes or clocks: time is an argument, and
 //! whoever calls does the IO.
 
+pub mod announce;
 pub mod arch;
 pub mod diagnosis;
 pub mod digest;
 pub mod distgit;
+pub mod enrolment;
 pub mod excerpt;
 pub mod fault;
+pub mod fleet;
 pub mod id;
 pub mod lease;
 pub mod limits;

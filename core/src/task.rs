@@ -254,6 +254,8 @@ pub struct WorkerState {
     pub name: String,
     /// Version of its program.
     pub version: String,
+    /// Version of the protocol that it speaks; see [`crate::fleet::PROTOCOL`].
+    pub protocol: u32,
     /// Architectures that it builds for.
     pub arches: Vec<Arch>,
     /// How many attempts it runs at once.
@@ -279,4 +281,6 @@ pub struct DesiredState {
     pub heartbeat_ms: u64,
     /// A worker that has not been answered for twice as long kills what it runs, in milliseconds.
     pub lease_ms: u64,
+    /// What the worker's administrator should know, as why it gets no work; empty for nothing.
+    pub notice: String,
 }

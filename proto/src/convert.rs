@@ -238,6 +238,7 @@ impl From<&WorkerState> for v1::WorkerState {
         Self {
             name: state.name.clone(),
             version: state.version.clone(),
+            protocol: state.protocol,
             arches: state.arches.iter().map(ToString::to_string).collect(),
             slots: state.slots,
             cpus: state.cpus,
@@ -258,6 +259,7 @@ impl TryFrom<v1::WorkerState> for WorkerState {
         Ok(Self {
             name: wire.name,
             version: clip(&wire.version, 60),
+            protocol: wire.protocol,
             arches: wire.arches.iter().map(|arch| parse("arch", arch)).collect::<Result<_, _>>()?,
             slots: wire.slots.min(1024),
             cpus: wire.cpus,
@@ -341,6 +343,7 @@ impl From<&DesiredState> for v1::DesiredState {
             assignments: state.assignments.iter().map(Into::into).collect(),
             heartbeat_ms: state.heartbeat_ms,
             lease_ms: state.lease_ms,
+            notice: state.notice.clone(),
         }
     }
 }
@@ -357,6 +360,7 @@ impl TryFrom<v1::DesiredState> for DesiredState {
                 .collect::<Result<_, _>>()?,
             heartbeat_ms: wire.heartbeat_ms,
             lease_ms: wire.lease_ms,
+            notice: clip(&wire.notice, 1000),
         })
     }
 }
@@ -395,6 +399,7 @@ mod tests {
             ],
             heartbeat_ms: 1000,
             lease_ms: 30_000,
+            notice: "drained".into(),
         };
         assert_eq!(DesiredState::try_from(v1::DesiredState::from(&state)), Ok(state));
     }
@@ -414,6 +419,7 @@ mod tests {
         let state = WorkerState {
             name: "w1".into(),
             version: "0.1.0".into(),
+            protocol: 3,
             arches: vec![rpmfarm_core::Arch::Ppc64le],
             slots: 2,
             cpus: 4,

@@ -54,7 +54,12 @@ impl Coordinator {
     fn desired(&self) -> Option<v1::DesiredState> {
         self.with(|known| {
             let assignments = known.desired.clone();
-            let state = DesiredState { assignments, heartbeat_ms: 300, lease_ms: LEASE };
+            let state = DesiredState {
+                assignments,
+                heartbeat_ms: 300,
+                lease_ms: LEASE,
+                notice: String::new(),
+            };
             (!known.silent).then(|| (&state).into())
         })
     }

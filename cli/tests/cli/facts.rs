@@ -161,6 +161,11 @@ pub fn worker() -> Worker {
         draining: false,
         heard_us: now(),
         running: vec!["7/12 hello".into()],
+        state: "active".into(),
+        protocol: 1,
+        enrolled: true,
+        certificate_ends_us: now() + 20 * 24 * 3600 * 1_000_000,
+        ..Worker::default()
     }
 }
 

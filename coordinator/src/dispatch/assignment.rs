@@ -32,6 +32,7 @@ pub async fn desired(farm: &Farm, worker: &str, cache: &mut Cache) -> anyhow::Re
         assignments,
         heartbeat_ms: u64::try_from(HEARTBEAT.as_millis()).unwrap_or(u64::MAX),
         lease_ms: u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX),
+        notice: String::new(),
     })
 }
 

@@ -191,6 +191,7 @@ mod tests {
         WorkerState {
             name: name.into(),
             version: "1".into(),
+            protocol: rpmfarm_core::fleet::PROTOCOL,
             arches: vec![Arch::X86_64],
             slots: 1,
             cpus: 1,

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use rpmfarm_core::lease::Liveness;
+use rpmfarm_core::fleet::takes_work;
 use rpmfarm_core::placement::{Candidate, place};
 
 use super::fleet::WorkerView;
 use crate::farm::Farm;
+use crate::store::StandingRow;
 
 /// One look: every task that is ready gets a worker, as far as there are free ones.
 ///
@@ -19,9 +20,11 @@ pub async fn pass(farm: &Farm, now: Instant, now_us: i64) -> anyhow::Result<()> 
         return Ok(());
     }
     let workers = farm.fleet.workers(now);
+    let standings = farm.store.standings().await?;
     let mut busy = busy(farm).await?;
     for task in tasks {
-        let Some(worker) = place(task.arch, &candidates(&workers, &busy)).map(str::to_owned) else {
+        let candidates = candidates(&workers, &busy, &standings);
+        let Some(worker) = place(task.arch, &candidates).map(str::to_owned) else {
             continue;
         };
         let granted = farm.store.grant(task.id, task.build, &worker, now_us).await?;
@@ -57,7 +60,9 @@ pub async fn busy(farm: &Farm) -> anyhow::Result<BTreeMap<String, u32>> {
 pub fn candidates<'a>(
     workers: &'a BTreeMap<String, WorkerView>,
     busy: &BTreeMap<String, u32>,
+    standings: &BTreeMap<String, StandingRow>,
 ) -> Vec<Candidate<'a>> {
+    let standing = |name: &str| standings.get(name).map(|row| row.standing).unwrap_or_default();
     workers
         .iter()
         .map(|(name, worker)| Candidate {
@@ -65,7 +70,7 @@ pub fn candidates<'a>(
             arches: &worker.state.arches,
             slots: worker.state.slots,
             busy: busy.get(name).copied().unwrap_or(0),
-            ready: worker.liveness == Liveness::Alive && !worker.state.draining,
+            ready: takes_work(&worker.state, worker.liveness, standing(name)),
         })
         .collect()
 }

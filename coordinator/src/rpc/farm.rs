@@ -354,6 +354,7 @@ impl FarmApi for FarmService {
                 heard_us: worker.heard_us,
                 running: running.remove(&name).unwrap_or_default(),
                 name,
+                ..v1::Worker::default()
             })
             .collect();
         Ok(Response::new(v1::ListWorkersReply { workers }))

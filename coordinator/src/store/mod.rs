@@ -6,10 +6,13 @@
 mod attempts;
 mod builds;
 mod channels;
+mod enrolment;
 mod failures;
+mod fleet;
 mod packages;
 mod sources;
 mod tasks;
+mod uploads;
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -20,7 +23,9 @@ use sqlx::{Any, AnyPool};
 pub use attempts::{Attempt, AttemptEnd, EndedAttempt, LiveAttempt};
 pub use builds::{Build, BuildFilter, NewBuild, StartedBuilds};
 pub use channels::{Publication, Revision};
+pub use enrolment::{Certificate, CertificateRow, Invitation};
 pub use failures::FailureRow;
+pub use fleet::StandingRow;
 pub use packages::{NewPackage, Package, Signature, SignedPackage};
 pub use sources::{Import, Srpm};
 pub use tasks::{LockRow, NewTask, Task};
@@ -173,6 +178,14 @@ impl Tx {
         self.inner.commit().await?;
         self.bus.ring();
         Ok(())
+    }
+
+    /// Makes it durable and wakes nobody: for what no pass waits for.
+    ///
+    /// # Errors
+    /// When the database could not; then nothing has happened.
+    pub(crate) async fn commit_quietly(self) -> Result<()> {
+        Ok(self.inner.commit().await?)
     }
 
     pub(crate) fn on(&mut self) -> &mut sqlx::AnyConnection {

@@ -27,6 +27,7 @@ impl Identity {
         WorkerState {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
+            protocol: rpmfarm_core::fleet::PROTOCOL,
             arches: self.arches.clone(),
             slots: self.slots,
             cpus: cpus(),
