@@ -41,6 +41,11 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_BASE_URL")]
     pub base_url: Option<String>,
 
+    /// The secrets of webhooks, a TOML file of mode 600: `[TARGET]` with `github = ["SECRET"]`,
+    /// `gitlab`, `gitea`, `forgejo`, `pagure`. Default: DATA/hooks.toml, if it is there.
+    #[arg(long, env = "RPMFARM_HOOK_SECRETS", value_name = "FILE")]
+    pub hook_secrets: Option<PathBuf>,
+
     /// Write the address that is listened on to this file, once it is.
     #[arg(long)]
     pub address_file: Option<PathBuf>,

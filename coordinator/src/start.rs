@@ -22,6 +22,7 @@ use crate::sign::{self, SignerClient};
 use crate::store::Store;
 use crate::targets::Targets;
 use crate::token::Token;
+use crate::track::{self, LookLimits, Tracker};
 use crate::waits::Waits;
 use crate::work::{Crew, run};
 use crate::{accept, plan, server};
@@ -60,6 +61,13 @@ pub async fn open(config: &Config, base_url: &str) -> anyhow::Result<Farm> {
         token: Token::load_or_make(&data.join("token"))?,
         waits: Waits::default(),
         importer: Importer::new(data, blobs.clone(), ImportLimits::default())?,
+        tracker: Tracker::new(
+            &store,
+            config.hook_secrets.as_deref(),
+            &data.join("hooks.toml"),
+            LookLimits::default(),
+            rand::random(),
+        )?,
         resolver: Resolver::new(
             data.join("metadata"),
             targets.dir(),
@@ -121,6 +129,12 @@ fn passes(farm: &Farm) -> JoinSet<()> {
             }));
         };
     }
+    let mine = farm.clone();
+    set.spawn(run("poll", farm.tracker.bell(), move || {
+        let farm = mine.clone();
+        async move { track::poll::pass(&farm, now_us()).await }
+    }));
+    pass!("decide", |farm| async move { track::decide::pass(&farm, now_us()).await });
     pass!("import", |farm| {
         let crew = imports.clone();
         async move { import::pass::pass(&farm, &crew, now_us()).await }

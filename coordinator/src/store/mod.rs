@@ -9,10 +9,13 @@ mod channels;
 mod enrolment;
 mod failures;
 mod fleet;
+mod hooks;
 mod packages;
+mod pushes;
 mod sources;
 mod tasks;
 mod uploads;
+mod tracked;
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -26,9 +29,12 @@ pub use channels::{Publication, Revision};
 pub use enrolment::{Certificate, CertificateRow, Invitation};
 pub use failures::FailureRow;
 pub use fleet::StandingRow;
+pub use hooks::{HookTaken, NewHook};
 pub use packages::{NewPackage, Package, Signature, SignedPackage};
+pub use pushes::{OpenPush, PushEnd, PushFilter, PushRow, StormRow};
 pub use sources::{Import, Srpm};
 pub use tasks::{LockRow, NewTask, Task};
+pub use tracked::{Looked, NewTracked, OrderRow, Seen, Tracked};
 
 use crate::bus::Bus;
 

@@ -43,6 +43,7 @@ mod macros;
 mod package;
 mod repository;
 mod template;
+mod track;
 
 use std::collections::BTreeMap;
 
@@ -53,6 +54,7 @@ pub use hosts::{PrivateHosts, is_private};
 pub use package::{LimitOverrides, PackageOverrides};
 pub use repository::{KeySource, Repository};
 pub use template::Template;
+pub use track::Tracking;
 
 use crate::digest::Checksum;
 use crate::limits::Limits;
@@ -128,6 +130,10 @@ pub struct Target {
     /// What one build may use, unless its package says otherwise.
     #[serde(default)]
     pub limits: Limits,
+
+    /// How upstream is followed.
+    #[serde(default)]
+    pub track: Tracking,
 
     /// What differs for single packages, by their name.
     #[serde(default)]

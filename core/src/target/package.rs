@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
+use crate::track::policy::Policy;
 
 /// What differs for one package: `[packages.NAME]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,9 @@ pub struct PackageOverrides {
     /// The branch or tag that is built when none is asked for, in place of the upstream's.
     #[serde(rename = "ref")]
     pub git_ref: Option<String>,
+
+    /// What happens with a push to it, in place of the target's `track.policy`.
+    pub track: Option<Policy>,
 
     /// Limits that differ; those not named are the target's.
     pub limits: LimitOverrides,
