@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build, cancel, completions, doctor, list, lock, log, man, repo, retry, show, target, version,
-    watch, worker,
+    build, cancel, completions, doctor, list, lock, log, man, repo, retry, show, target, track,
+    version, watch, worker,
 };
 use crate::out::Color;
 
@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Lock(lock::Options),
     /// Show the repositories that the farm publishes, and how to use them
     Repo(repo::Options),
+    /// Follow upstream: rebuild what is pushed
+    Track(track::Options),
     /// Show the workers
     Worker(worker::Options),
     /// Check this host and the farm, and say what to do

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use axum::Router;
 use rpmfarm_proto::v1::blobs_server::BlobsServer;
 use rpmfarm_proto::v1::farm_server::FarmServer;
+use rpmfarm_proto::v1::tracking_server::TrackingServer;
 use rpmfarm_proto::v1::workers_server::WorkersServer;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -16,6 +17,7 @@ use crate::farm::Farm;
 use crate::rpc::MAX_MESSAGE;
 use crate::rpc::blobs::BlobService;
 use crate::rpc::farm::FarmService;
+use crate::rpc::tracking::TrackingService;
 use crate::rpc::workers::WorkerService;
 use crate::{publish, track};
 
@@ -32,6 +34,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let grpc = tonic::service::Routes::new(FarmServer::new(FarmService(farm.clone())))
+        .add_service(TrackingServer::new(TrackingService(farm.clone())))
         .add_service(BlobsServer::new(BlobService(farm.clone())))
         .add_service(
             WorkersServer::new(WorkerService(farm.clone())).max_decoding_message_size(MAX_MESSAGE),

@@ -35,6 +35,7 @@ struct Facts<'a> {
     signed_us: i64,
     open: bool,
     waits: String,
+    cves: Vec<String>,
 }
 
 struct TaskView {
@@ -123,6 +124,7 @@ impl<'a> Facts<'a> {
             retried_us,
             open: farm.store.is_open(id).await?,
             waits: farm.waits.reason(id),
+            cves: farm.store.cves(id).await?,
         })
     }
 
@@ -227,6 +229,7 @@ impl<'a> Facts<'a> {
             channel: self.publication.as_ref().map_or_else(String::new, |row| row.channel.clone()),
             revision: self.publication.as_ref().map_or(0, |row| row.revision),
             milestones: self.milestones(),
+            cves: self.cves.clone(),
         }
     }
 }

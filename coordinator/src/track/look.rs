@@ -256,3 +256,73 @@ fn failed(error: HttpError) -> LookError {
         HttpError::Server { .. } => LookError::Host { why: error.to_string(), after: None },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn looker() -> Looker {
+        let limits = LookLimits {
+            time: Duration::from_secs(2),
+            silence: Duration::from_millis(700),
+            ..LookLimits::default()
+        };
+        Looker::new(Http::new().unwrap(), limits)
+    }
+
+    fn allowed(port: u16) -> PrivateHosts {
+        serde_json::from_value(serde_json::json!([format!("127.0.0.1:{port}")])).unwrap()
+    }
+
+    /// A server that takes every connection and sends these bytes, one every 200 ms.
+    async fn drip(bytes: &'static [u8]) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    for byte in bytes {
+                        if stream.write_all(&[*byte]).await.is_err() {
+                            return;
+                        }
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn servers_that_hang_or_drip_end_in_time() {
+        const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n";
+        for (bytes, words) in [(&b""[..], "no answer for 0.7 s"), (HEAD, "0.7 s")] {
+            let port = drip(bytes).await;
+            let url = format!("http://127.0.0.1:{port}/x.git");
+            let begun = std::time::Instant::now();
+            let error = looker().look(&url, "c9s", &allowed(port)).await.unwrap_err();
+            assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+            assert!(error.to_string().contains(words), "{error}");
+            assert_eq!(error.answer(), Answer::Ill(None), "it is the host that is ill");
+        }
+    }
+
+    #[tokio::test]
+    async fn private_addresses_are_refused() {
+        let spy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = spy.local_addr().unwrap().port();
+        for host in ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"] {
+            let url = format!("http://{host}:{port}/x.git");
+            let error = looker().look(&url, "c9s", &allowed(1)).await.unwrap_err();
+            assert!(error.to_string().contains("private_hosts"), "{host}: {error}");
+        }
+        let error = looker().look("file:///etc/x.git", "c9s", &allowed(1)).await.unwrap_err();
+        assert!(error.to_string().contains("`file:` is not allowed"), "{error}");
+        let none = tokio::time::timeout(Duration::from_millis(50), spy.accept()).await;
+        assert!(none.is_err(), "nothing was connected to");
+    }
+}
