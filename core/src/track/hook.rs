@@ -199,8 +199,9 @@ pub fn is_same_repository(url: &str, path: &str) -> bool {
     // In addresses some characters are escaped that a name holds as they are.
     let own = tidy(&url.path().replace("%2B", "+").replace("%2b", "+"));
     let other = tidy(path);
-    !other.is_empty()
-        && (own == other || own.strip_suffix(&other).is_some_and(|before| before.ends_with('/')))
+    // A bare name would fit the repositories of everybody.
+    let below = || own.strip_suffix(&other).is_some_and(|before| before.ends_with('/'));
+    !other.is_empty() && (own == other || (other.contains('/') && below()))
 }
 
 /// GitHub, Gitea and GitLab agree on most of it.
@@ -333,6 +334,8 @@ mod tests {
             ("https://h/RPMS/Bash", "rpms/bash.git", true),
             ("https://h/rpms/bash.git", "forks/me/rpms/bash", false),
             ("https://h/rpms/bash.git", "me/bash", false),
+            ("https://h/rpms/bash.git", "bash", false),
+            ("https://h/bash.git", "bash", true),
             ("https://h/myrpms/bash.git", "rpms/bash", false),
             ("https://h/rpms/bash.git", "", false),
             ("nonsense", "rpms/bash", false),
