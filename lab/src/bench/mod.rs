@@ -8,6 +8,7 @@ mod bare;
 mod builds;
 mod checkout;
 mod figure;
+mod following;
 mod machine;
 mod memory;
 mod once;
@@ -61,12 +62,17 @@ pub fn run(directory: &Path, options: &Options) -> anyhow::Result<()> {
 
 fn measure(directory: &Path, report: &mut Report) -> anyhow::Result<()> {
     let around_builds = [task::WARM, task::COLD, builds::END_TO_END, WORKER, builds::COORDINATOR];
-    if report.wants_any(&around_builds) || report.wants(solve::ROOT) {
+    let follows = report.wants_any(&following::ALL);
+    if report.wants_any(&around_builds) || report.wants(solve::ROOT) || follows {
         let outside = directory.join("world");
         let world = World::make(&outside, Arch::X86_64)?;
         let repository = outside.join("distro").join(Arch::X86_64.as_str()).join("repo");
         if report.wants_any(&around_builds) {
             measure_builds(directory, &world, &repository, report)?;
+        }
+        if follows {
+            let mut checkout = Checkout::clone(&world, &directory.join("followed"))?;
+            following::measure(directory, &world, &mut checkout, report)?;
         }
         if report.wants(solve::ROOT) {
             solve::measure(&world.target()?, &REQUIRES, &repository, report)
