@@ -75,9 +75,29 @@ impl Random {
 
 /// Words that readers look for, and numbers at which things overflow.
 const WORDS: &[&[u8]] = &[
-    b"\n", b"\0", b" ", b"..", b"/", b"(", b") = ", b"{", b"[", b"\"", b"refs/heads/", b"0000",
-    b"ffff", b"CVE-", b"%changelog", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x8e\xad\xe8\x01",
-    b"\xed\xab\xee\xdb", b"\xc3\xa9", b"null", b"-1", b"1e999",
+    b"\n",
+    b"\0",
+    b" ",
+    b"..",
+    b"/",
+    b"(",
+    b") = ",
+    b"{",
+    b"[",
+    b"\"",
+    b"refs/heads/",
+    b"0000",
+    b"ffff",
+    b"CVE-",
+    b"%changelog",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"\x8e\xad\xe8\x01",
+    b"\xed\xab\xee\xdb",
+    b"\xc3\xa9",
+    b"null",
+    b"-1",
+    b"1e999",
 ];
 
 fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
@@ -122,7 +142,8 @@ fn readers_keep_their_promises() {
         seeds.iter().for_each(|seed| fuzz(seed));
         fuzz(b"");
         for run in 0..runs {
-            let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ (run + 1).wrapping_mul(0xD1B5_4A32_D192_ED03));
+            let mut random =
+                Random(0x9E37_79B9_7F4A_7C15 ^ (run + 1).wrapping_mul(0xD1B5_4A32_D192_ED03));
             let data = mutated(&seeds, &mut random);
             let shown = String::from_utf8_lossy(&data).into_owned();
             let ended = catch_unwind(AssertUnwindSafe(|| fuzz(&data)));

@@ -14,8 +14,8 @@ mod packages;
 mod pushes;
 mod sources;
 mod tasks;
-mod uploads;
 mod tracked;
+mod uploads;
 
 use std::str::FromStr as _;
 use std::time::Duration;
