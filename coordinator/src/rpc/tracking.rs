@@ -171,15 +171,17 @@ impl Tracking for TrackingService {
                 .iter()
                 .map(|(planned, push)| (planned.push.package.as_str(), push.verdict.as_str()))
                 .collect();
+            let seen = self.0.store.seen_of_target(&target.name).await?;
+            let seen: BTreeMap<_, _> = seen
+                .into_iter()
+                .map(|seen| ((seen.package, seen.repository, seen.branch), seen.commit_id))
+                .collect();
             for row in self.0.store.all_tracked(&target.name).await? {
-                let seen = self.0.store.seen(&target.name, &row.package).await?;
                 let rule = orders.rule(&target, &row.package, now_us);
                 let mut tracked = show_tracked(&target, row, &rule);
-                let here = |seen: &&crate::store::Seen| {
-                    seen.repository == tracked.repository && seen.branch == tracked.branch
-                };
-                tracked.commit =
-                    seen.iter().find(here).map(|s| s.commit_id.clone()).unwrap_or_default();
+                let place =
+                    (tracked.package.clone(), tracked.repository.clone(), tracked.branch.clone());
+                tracked.commit = seen.get(&place).cloned().unwrap_or_default();
                 tracked.push =
                     open.get(tracked.package.as_str()).copied().unwrap_or_default().into();
                 packages.push(tracked);

@@ -52,6 +52,8 @@ pub struct Tracked {
 /// The commit that a branch was last seen to point to.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Seen {
+    /// Name of the package.
+    pub package: String,
     /// Address of the repository.
     pub repository: String,
     /// The branch.
@@ -299,9 +301,19 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn seen(&self, target: &str, package: &str) -> Result<Vec<Seen>> {
-        let query = "SELECT repository, branch, commit_id, at_us FROM track_refs
+        let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package = $2 ORDER BY repository, branch";
         Ok(sqlx::query_as(query).bind(target).bind(package).fetch_all(self.read()).await?)
+    }
+
+    /// What was last seen of all packages of a target.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn seen_of_target(&self, target: &str) -> Result<Vec<Seen>> {
+        let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
+                     WHERE target = $1";
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
     }
 
     /// Records what looks led to, all of them or none. Returns how many new pushes there are.
