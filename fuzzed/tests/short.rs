@@ -34,8 +34,8 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
             ),
         ],
         "refs" => vec![
-            format!("003d{id} refs/heads/c9s\n0040{id} refs/heads/c9s-x\n0000"),
-            format!("001e# service=git-upload-pack\n0000004d{id} HEAD\0multi_ack thin-pack\n0000"),
+            format!("003c{id} refs/heads/c9s\n003e{id} refs/heads/c9s-x\n0000"),
+            format!("001e# service=git-upload-pack\n00000046{id} HEAD\0multi_ack thin-pack\n0000"),
             "000eERR no way0000".to_owned(),
         ],
         "forge" => vec![

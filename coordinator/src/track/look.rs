@@ -259,7 +259,7 @@ fn failed(error: HttpError) -> LookError {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -284,6 +284,9 @@ mod tests {
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
+                    // Whoever speaks before he was asked is cut off.
+                    let mut asked = [0; 256];
+                    let _ = stream.read(&mut asked).await;
                     for byte in bytes {
                         if stream.write_all(&[*byte]).await.is_err() {
                             return;
