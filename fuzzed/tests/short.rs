@@ -51,7 +51,7 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
             let mut bytes = vec![0; 96];
             bytes[..4].copy_from_slice(&[0xed, 0xab, 0xee, 0xdb]);
             bytes.extend(header(&[], b""));
-            bytes.extend(header(&[(1000, 6, 0, 1), (1001, 6, 2, 1), (1022, 6, 4, 1)], b"x\01\0noarch\0"));
+            bytes.extend(header(&[(1000, 6, 0, 1), (1001, 6, 2, 1), (1022, 6, 4, 1)], b"x\x001\0noarch\0"));
             return vec![bytes];
         }
         other => panic!("{other} has no seeds"),
