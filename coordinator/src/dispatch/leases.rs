@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{Failure, Fault};
 
-use super::report;
+use super::{LOST, report};
 use crate::farm::Farm;
 
 /// How often the leases are looked at when nothing is written: several times in each.
@@ -33,7 +33,7 @@ pub async fn pass(farm: &Farm, now: Instant, now_us: i64) -> anyhow::Result<()> 
             attempt.worker,
             silence.as_secs()
         );
-        let failure = Failure::new(Fault::Worker, "lease", message);
+        let failure = Failure::new(Fault::Worker, LOST, message);
         report::end(farm, &attempt, &Outcome::Failed(failure), now_us).await?;
     }
     Ok(())

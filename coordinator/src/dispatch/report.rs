@@ -3,6 +3,7 @@
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 
+use super::{LOST, late};
 use crate::farm::Farm;
 use crate::logs::LogName;
 use crate::retry;
@@ -21,12 +22,17 @@ pub async fn take(
     before: Option<AttemptId>,
     now_us: i64,
 ) -> anyhow::Result<()> {
-    for attempt in farm.store.live_attempts(Some(worker)).await? {
+    let live = farm.store.live_attempts(Some(worker)).await?;
+    let is_live =
+        |report: &&AttemptReport| live.iter().any(|attempt| attempt.id == report.attempt.0);
+    let dead = reports.iter().filter(|report| !is_live(report));
+    late::reports(farm, worker, dead, now_us).await?;
+    for attempt in &live {
         let report = reports
             .iter()
             .find(|report| report.attempt.0 == attempt.id && report.epoch.0 == attempt.epoch);
         match report.map(|report| &report.progress) {
-            Some(Progress::Ended(outcome)) => end(farm, &attempt, outcome, now_us).await?,
+            Some(Progress::Ended(outcome)) => end(farm, attempt, outcome, now_us).await?,
             Some(Progress::NeedsRequires { round, requires }) => {
                 let (task, id) = (TaskId(attempt.task), AttemptId(attempt.id));
                 farm.store.add_dynamic_requires(task, id, *round, requires, now_us).await?;
@@ -34,8 +40,8 @@ pub async fn take(
             Some(Progress::Running(_)) => {}
             None if before.is_some_and(|before| attempt.id <= before.0) => {
                 let message = format!("worker {worker} was restarted and lost the attempt");
-                let failure = Failure::new(Fault::Worker, "lease", message);
-                end(farm, &attempt, &Outcome::Failed(failure), now_us).await?;
+                let failure = Failure::new(Fault::Worker, LOST, message);
+                end(farm, attempt, &Outcome::Failed(failure), now_us).await?;
             }
             None => {}
         }

@@ -18,12 +18,9 @@ pub struct Identity {
     pub slots: u32,
     /// Its data directory.
     pub data: PathBuf,
-    /// MiB that builds leave free there.
-    pub reserve_mib: u64,
+    /// MiB that must be free there for new work.
+    pub room_mib: u64,
 }
-
-/// New work is taken with so many times the reserve free: what begins at the edge is soon ended.
-const ROOM: u64 = 2;
 
 impl Identity {
     /// Its whole state.
@@ -45,15 +42,9 @@ impl Identity {
         }
     }
 
-    /// MiB that must be free for new work.
-    #[must_use]
-    pub const fn room_mib(&self) -> u64 {
-        self.reserve_mib.saturating_mul(ROOM)
-    }
-
     /// Why it takes nothing new, with so many MiB free; empty when it does.
     fn unready(&self, free_mib: u64) -> String {
-        let (room, data) = (self.room_mib(), self.data.display());
+        let (room, data) = (self.room_mib, self.data.display());
         if free_mib >= room {
             return String::new();
         }

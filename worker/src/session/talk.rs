@@ -60,13 +60,16 @@ impl Session {
                     tracing::warn!(reason = %broken.message(), "no connection to the coordinator");
                 }
             }
-            if pace.borrow().answered > answered {
+            let Pace { answered: newest, lease, .. } = *pace.borrow();
+            if newest > answered {
                 tries = 0;
             }
+            // Often enough to be back before the lease is over.
+            let rest = pause(tries).min(lease / 4);
             tokio::select! {
                 () = &mut ended => return,
                 () = &mut lapse => return,
-                () = sleep(pause(tries)) => {}
+                () = sleep(rest) => {}
             }
             tries += 1;
         }
