@@ -81,14 +81,19 @@ pub async fn end(
     } else if farm.store.end_succeeded(id, epoch, outcome, now_us).await? {
         tracing::info!(build = build.0, task = task.0, attempt = id.0, "attempt succeeded");
     }
+    finish_logs(farm, id);
+    farm.fleet.poke(&attempt.worker);
+    Ok(())
+}
+
+/// Compresses the logs of an attempt that has ended, beside everything else.
+pub fn finish_logs(farm: &Farm, attempt: AttemptId) {
     let logs = farm.logs.clone();
     tokio::task::spawn_blocking(move || {
         for name in [LogName::Build, LogName::Root] {
-            if let Err(error) = logs.finish(id, name) {
-                tracing::warn!(attempt = id.0, %error, "log not compressed");
+            if let Err(error) = logs.finish(attempt, name) {
+                tracing::warn!(attempt = attempt.0, %error, "log not compressed");
             }
         }
     });
-    farm.fleet.poke(&attempt.worker);
-    Ok(())
 }
