@@ -68,7 +68,13 @@ impl Bench {
             NewBuild { target: TARGET.into(), package: "hello".into(), git_ref: String::new() };
         let build = store.start_builds(&[new], "tester", "", NOW).await.unwrap().ids[0];
         let spec = SourceFile { name: "hello.spec".into(), digest: Sha256::of(b"s"), size: 1 };
-        let bundle = SourceBundle { spec, sources: Vec::new() };
+        let bundle = SourceBundle {
+            package: "hello".into(),
+            url: "http://git/hello.git".into(),
+            commit: "c0ffee".into(),
+            spec,
+            sources: Vec::new(),
+        };
         let import = Import {
             url: "http://git/hello.git".into(),
             commit: "c0ffee".into(),
@@ -84,7 +90,7 @@ impl Bench {
         (build, task)
     }
 
-    async fn worker(&self, name: &str) -> Worker {
+    async fn worker(&self, name: &str) -> Worker<'_> {
         let (sender, receiver) = mpsc::channel(8);
         let mut worker =
             Worker { name: name.into(), sender, answers: None, sequence: 0, bench: self };
