@@ -34,9 +34,8 @@ pub(crate) fn state(word: &str) -> Cell {
     let color = match word {
         "published" | "succeeded" | "alive" | "ok" | "automatic" => Color::Green,
         "failed" | "gone" | "error" => Color::Red,
-        "cancelled" | "stale" | "warning" | "draining" | "frozen" | "storm" | "held" | "hold" => {
-            Color::Yellow
-        }
+        "cancelled" | "stale" | "warning" | "draining" | "unready" | "frozen" | "storm"
+        | "held" | "hold" => Color::Yellow,
         _ => Color::Cyan,
     };
     Cell { color: Some(color), ..cell(word) }
