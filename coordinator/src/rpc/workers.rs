@@ -1,22 +1,20 @@
 //! What workers call: their session, logs and uploads.
 
 use std::pin::Pin;
-use std::time::Instant;
 
 use futures_util::Stream;
 use rpmfarm_core::source::SourceFile;
-use rpmfarm_core::task::WorkerState;
-use rpmfarm_core::{AttemptId, Epoch};
+use rpmfarm_core::{AttemptId, BuildId, Epoch};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::workers_server::Workers;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{auth, internal};
+use super::{auth, internal, session};
+use crate::blobs::{self, Blobs};
 use crate::clock::now_us;
-use crate::dispatch::fleet::Session;
-use crate::dispatch::{assignment, report};
+use crate::dispatch::late;
 use crate::farm::Farm;
 
 /// The service.
@@ -38,7 +36,7 @@ impl Workers for WorkerService {
         let farm = self.0.clone();
         let states = request.into_inner();
         tokio::spawn(async move {
-            if let Err(status) = serve(&farm, states, &sender).await {
+            if let Err(status) = session::serve(&farm, states, &sender).await {
                 tracing::info!(%status, "worker session ended");
                 let _ = sender.send(Err(status)).await;
             }
@@ -71,10 +69,16 @@ impl Workers for WorkerService {
         request: Request<v1::UploadQuery>,
     ) -> Result<Response<v1::UploadReply>, Status> {
         auth::check(&self.0.token, &request)?;
-        let upload = Upload::admit(&self.0, Some(request.into_inner())).await?;
-        let blobs = self.0.blobs.clone();
-        let have = blocking(move || blobs.uploaded(upload.file.digest, upload.file.size)).await?;
-        Ok(Response::new(v1::UploadReply { have }))
+        let Upload { file, build } = Upload::admit(&self.0, Some(request.into_inner())).await?;
+        let have = self.of_build(build, move |blobs| {
+            let have = blobs.uploaded(file.digest, file.size)?;
+            // Its last chunk came, and then the coordinator or the disk ended.
+            if have == file.size && have > 0 {
+                blobs.finish_upload(file.digest)?;
+            }
+            Ok(have)
+        });
+        Ok(Response::new(v1::UploadReply { have: have.await? }))
     }
 
     async fn upload(
@@ -86,12 +90,14 @@ impl Workers for WorkerService {
         let Some(mut chunk) = chunks.message().await? else {
             return Err(Status::invalid_argument("an upload without a chunk"));
         };
-        let Upload { file } = Upload::admit(&self.0, chunk.query.take()).await?;
+        let Upload { file, build } = Upload::admit(&self.0, chunk.query.take()).await?;
         let (digest, size) = (file.digest, file.size);
         let mut have;
         loop {
-            let blobs = self.0.blobs.clone();
-            have = blocking(move || blobs.upload_chunk(digest, size, chunk.offset, &chunk.data))
+            have = self
+                .of_build(build, move |blobs| {
+                    blobs.upload_chunk(digest, size, chunk.offset, &chunk.data)
+                })
                 .await?;
             match chunks.message().await? {
                 Some(next) => chunk = next,
@@ -99,26 +105,57 @@ impl Workers for WorkerService {
             }
         }
         if have == size {
-            let blobs = self.0.blobs.clone();
-            blocking(move || blobs.finish_upload(digest)).await?;
+            self.of_build(build, move |blobs| blobs.finish_upload(digest)).await?;
+            self.0.waits.clear(build);
         }
         Ok(Response::new(v1::UploadReply { have }))
+    }
+}
+
+impl WorkerService {
+    /// Does something with the blobs for a build, beside the runtime. That the disk is full is
+    /// shown as what the build waits for: its worker will try again.
+    async fn of_build<T: Send + 'static>(
+        &self,
+        build: BuildId,
+        work: impl FnOnce(&Blobs) -> blobs::Result<T> + Send + 'static,
+    ) -> Result<T, Status> {
+        let blobs = self.0.blobs.clone();
+        let done = tokio::task::spawn_blocking(move || work(&blobs)).await.map_err(internal)?;
+        done.map_err(|error| {
+            let full = error.is_full();
+            let status = Status::from(error);
+            if full {
+                tracing::error!(build = build.0, "results refused: {}", status.message());
+                self.0.waits.set(build, status.message());
+                self.0.progress.ring();
+            }
+            status
+        })
     }
 }
 
 /// An upload that a live lease covers.
 struct Upload {
     file: SourceFile,
+    build: BuildId,
 }
 
 impl Upload {
     async fn admit(farm: &Farm, query: Option<v1::UploadQuery>) -> Result<Self, Status> {
         let query = query.ok_or_else(|| Status::invalid_argument("an upload of no file"))?;
-        live(farm, AttemptId(query.attempt), Epoch(query.epoch)).await?;
         let file: SourceFile = query
             .file
             .ok_or_else(|| Status::invalid_argument("an upload of no file"))?
             .try_into()?;
+        let (attempt, epoch) = (AttemptId(query.attempt), Epoch(query.epoch));
+        let build = match live(farm, attempt, epoch).await {
+            Ok(build) => build,
+            Err(refused) => {
+                late::upload(farm, attempt, epoch, &file.name, now_us()).await?;
+                return Err(refused);
+            }
+        };
         let limit = farm.max_result_bytes;
         if file.size > limit {
             return Err(Status::out_of_range(format!(
@@ -126,78 +163,16 @@ impl Upload {
                 file.name, file.size
             )));
         }
-        Ok(Self { file })
+        Ok(Self { file, build })
     }
 }
 
-/// Refuses what no live lease covers.
-async fn live(farm: &Farm, attempt: AttemptId, epoch: Epoch) -> Result<(), Status> {
-    if farm.store.is_live(attempt, epoch).await? {
-        return Ok(());
+/// The build of a live attempt. Refuses what no live lease covers.
+async fn live(farm: &Farm, attempt: AttemptId, epoch: Epoch) -> Result<BuildId, Status> {
+    if let Some(build) = farm.store.live_build(attempt, epoch).await? {
+        return Ok(build);
     }
     Err(Status::failed_precondition(format!(
         "attempt {attempt} is not held under epoch {epoch}; stop it"
     )))
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> crate::blobs::Result<T> + Send + 'static,
-) -> Result<T, Status> {
-    Ok(tokio::task::spawn_blocking(work).await.map_err(internal)??)
-}
-
-/// One worker's session, from its first state to its end.
-async fn serve(
-    farm: &Farm,
-    mut states: Streaming<v1::WorkerState>,
-    answers: &mpsc::Sender<Result<v1::DesiredState, Status>>,
-) -> Result<(), Status> {
-    let Some(first) = states.message().await? else { return Ok(()) };
-    let first = WorkerState::try_from(first)?;
-    let fresh_us = now_us();
-    let session = farm.fleet.connect(first.clone(), Instant::now(), fresh_us);
-    tracing::info!(worker = session.worker(), version = first.version, "worker connected");
-    report::take(farm, session.worker(), &first.attempts, Some(fresh_us), fresh_us)
-        .await
-        .map_err(internal)?;
-    // Free slots are news for the tasks that wait.
-    farm.bus.ring();
-    let mut cache = assignment::Cache::new();
-    let mut sent = None;
-    loop {
-        let desired =
-            assignment::desired(farm, session.worker(), &mut cache).await.map_err(internal)?;
-        // An answer is due to each state that was heard, and when something has changed.
-        if sent.as_ref() != Some(&desired) {
-            if answers.send(Ok((&desired).into())).await.is_err() {
-                return Ok(());
-            }
-            sent = Some(desired);
-        }
-        tokio::select! {
-            state = states.message() => {
-                let Some(state) = state? else { return Ok(()) };
-                hear(farm, &session, state.try_into()?).await?;
-                sent = None;
-            }
-            () = session.poked() => {
-                if !session.is_current() {
-                    return Err(Status::aborted("a newer session of this worker is connected"));
-                }
-            }
-        }
-    }
-}
-
-async fn hear(farm: &Farm, session: &Session, state: WorkerState) -> Result<(), Status> {
-    if state.name != session.worker() {
-        return Err(Status::invalid_argument("a worker does not change its name"));
-    }
-    let attempts = state.attempts.clone();
-    if !session.heard(state, Instant::now(), now_us()) {
-        return Err(Status::aborted("a newer session of this worker is connected"));
-    }
-    report::take(farm, session.worker(), &attempts, None, now_us()).await.map_err(internal)?;
-    farm.progress.ring();
-    Ok(())
 }

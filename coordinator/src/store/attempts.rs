@@ -106,6 +106,15 @@ impl Store {
         Ok(Some(Attempt { id, task: task.0, epoch, worker: worker.into(), started_us: now_us }))
     }
 
+    /// The newest attempt that there is; 0 before the first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn newest_attempt(&self) -> Result<AttemptId> {
+        let query = "SELECT value FROM counters WHERE name = 'attempt'";
+        Ok(AttemptId(sqlx::query_scalar(query).fetch_one(self.read()).await?))
+    }
+
     /// Ends a live attempt with its success. False when it is not live under this epoch: then
     /// nothing changed.
     ///
@@ -169,11 +178,22 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn is_live(&self, attempt: AttemptId, epoch: Epoch) -> Result<bool> {
-        let query = "SELECT COUNT(*) FROM live_attempts v JOIN attempts a ON a.id = v.attempt
-                     WHERE a.id = $1 AND a.epoch = $2";
-        let count: i64 =
-            sqlx::query_scalar(query).bind(attempt.0).bind(epoch.0).fetch_one(self.read()).await?;
-        Ok(count > 0)
+        Ok(self.live_build(attempt, epoch).await?.is_some())
+    }
+
+    /// The build of an attempt that a worker holds under an epoch; `None` when none does.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn live_build(&self, attempt: AttemptId, epoch: Epoch) -> Result<Option<BuildId>> {
+        let query = "SELECT t.build FROM live_attempts v JOIN attempts a ON a.id = v.attempt
+                     JOIN tasks t ON t.id = a.task WHERE a.id = $1 AND a.epoch = $2";
+        let build: Option<i64> = sqlx::query_scalar(query)
+            .bind(attempt.0)
+            .bind(epoch.0)
+            .fetch_optional(self.read())
+            .await?;
+        Ok(build.map(BuildId))
     }
 
     /// All attempts of a task with their ends, oldest first.

@@ -43,10 +43,20 @@ pub struct Settings {
     pub database: Option<String>,
     /// How many workers.
     pub workers: usize,
+    /// Further arguments of the coordinator.
+    pub coordinator_arguments: Vec<String>,
+    /// Where the coordinator listens.
+    pub listen: String,
+    /// Further environment of the coordinator and of workers.
+    pub environment: Vec<(String, String)>,
     /// Further arguments of each worker.
     pub worker_arguments: Vec<String>,
-    /// Where workers keep roots and packages; shared by farms to have them warm. None for a
-    /// directory of this farm's own.
+    /// What comes before a worker's program, as `nsenter`, with its arguments.
+    pub worker_wrapper: Vec<String>,
+    /// The address that workers call, when it is not the coordinator's own.
+    pub worker_server: Option<String>,
+    /// Where the first worker keeps roots and packages; shared by farms to have them warm. The
+    /// others have `…-2` and so on beside it. None for directories of this farm's own.
     pub worker_data: Option<PathBuf>,
 }
 
@@ -58,7 +68,12 @@ impl Settings {
             directory: directory.into(),
             database: None,
             workers: 1,
+            coordinator_arguments: Vec::new(),
+            listen: "127.0.0.1:0".into(),
+            environment: Vec::new(),
             worker_arguments: Vec::new(),
+            worker_wrapper: Vec::new(),
+            worker_server: None,
             worker_data: None,
         }
     }
@@ -80,7 +95,7 @@ impl Farm {
         }
         std::fs::write(directory.join("targets").join(format!("{TARGET}.toml")), target)?;
         let signer = start_signer(&directory)?;
-        let (coordinator, server) = start_coordinator(&directory, settings, "127.0.0.1:0")?;
+        let (coordinator, server) = start_coordinator(&directory, settings, &settings.listen)?;
         let mut farm = Self { directory, server, signer, coordinator, workers: Vec::new() };
         for number in 1..=settings.workers {
             let worker = farm.start_worker(settings, number)?;
@@ -150,20 +165,48 @@ impl Farm {
         Ok(())
     }
 
+    /// Starts one more worker.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn add_worker(&mut self, settings: &Settings) -> anyhow::Result<()> {
+        let worker = self.start_worker(settings, self.workers.len() + 1)?;
+        self.workers.push(worker);
+        Ok(())
+    }
+
+    /// The data directory of a worker, by its place among [`Self::workers`].
+    #[must_use]
+    pub fn worker_data(&self, settings: &Settings, index: usize) -> PathBuf {
+        match (&settings.worker_data, index) {
+            (Some(shared), 0) => shared.clone(),
+            (Some(shared), _) => PathBuf::from(format!("{}-{}", shared.display(), index + 1)),
+            (None, _) => self.directory.join(format!("worker{}", index + 1)),
+        }
+    }
+
     fn start_worker(&self, settings: &Settings, number: usize) -> anyhow::Result<Process> {
         let name = format!("worker{number}");
-        let own = || self.directory.join(&name);
-        let data = settings.worker_data.clone().unwrap_or_else(own);
+        let data = self.worker_data(settings, number - 1);
         std::fs::create_dir_all(&data)?;
-        let mut command = program("rpmfarm-worker");
+        let mut command = match settings.worker_wrapper.as_slice() {
+            [] => program("rpmfarm-worker"),
+            [wrapper, arguments @ ..] => {
+                let mut command = Command::new(wrapper);
+                command.args(arguments).arg(programs().join("rpmfarm-worker"));
+                command
+            }
+        };
+        let server = settings.worker_server.as_ref().unwrap_or(&self.server);
         command
             .arg("run")
-            .args(["--coordinator", &self.server, "--name", &name, "--drain-time", "1"])
+            .args(["--coordinator", server, "--name", &name, "--drain-time", "1"])
             .arg("--token-file")
             .arg(self.directory.join("coordinator/token"))
             .arg("--data-dir")
             .arg(data)
-            .args(&settings.worker_arguments);
+            .args(&settings.worker_arguments)
+            .envs(settings.environment.iter().cloned());
         Process::start(&name, &mut command, &self.directory.join("logs"))
     }
 }
@@ -203,7 +246,9 @@ fn start_coordinator(
         .arg(directory.join("signer.sock"))
         .arg("--address-file")
         .arg(&address)
-        .args(["--listen", listen]);
+        .args(["--listen", listen])
+        .args(&settings.coordinator_arguments)
+        .envs(settings.environment.iter().cloned());
     if let Some(database) = &settings.database {
         command.args(["--database", database]);
     }

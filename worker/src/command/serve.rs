@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::options::{HostOptions, Prepared};
-use crate::session::{Attempts, Identity, Session, Shared, Shutdown};
+use crate::session::{Attempts, Identity, Room, Session, Shared, Shutdown, room};
 use crate::transfer::{Cache, Connection};
 
 /// Options of `run`.
@@ -66,17 +66,25 @@ impl Serve {
         let identity = self.identity()?;
         let token = fs::read_to_string(&self.token_file)
             .with_context(|| format!("cannot read the token in {}", self.token_file.display()))?;
-        let cache = Cache::open(self.host.files(), prepared.files_bytes)
-            .context("cannot open the cache of files")?;
-        let shared = Shared {
+        let cache = Cache::open(self.host.files()).context("cannot open the cache of files")?;
+        let room = Room {
+            engine: Arc::clone(&prepared.engine),
+            cache: cache.clone(),
+            data: self.host.data_dir.clone(),
+            roots_bytes: prepared.roots_bytes,
+            files_bytes: prepared.files_bytes,
+            wanted_mib: Room::wanted_mib(self.host.reserve),
+        };
+        let shared = Arc::new(Shared {
             engine: Arc::clone(&prepared.engine),
             connection: Connection::new(&self.coordinator, &token)?,
             cache,
             directory: self.host.attempts(),
             slots: tokio::sync::Semaphore::new(self.host.slots as usize),
             attempts: Attempts::default(),
-            roots_bytes: prepared.roots_bytes,
-        };
+            room,
+        });
+        tokio::spawn(room::keep(Arc::clone(&shared)));
         prepared.engine.scratch.prepare(rpmfarm_core::limits::Limits::default().disk_mib);
         let (shutdown, watched) = watch::channel(Shutdown::No);
         tokio::spawn(shut_down(shutdown, Duration::from_secs(self.drain_time)));
@@ -84,7 +92,7 @@ impl Serve {
             name = %identity.name, slots = identity.slots, coordinator = %self.coordinator,
             scratch = ?prepared.engine.scratch.kind(), "the worker runs"
         );
-        Session { identity, shared: Arc::new(shared), shutdown: watched }.run().await;
+        Session { identity, shared, shutdown: watched }.run().await;
         tracing::info!("the worker ends");
         Ok(())
     }
@@ -99,7 +107,13 @@ impl Serve {
             [] => vec![host_arch()?],
             given => given.to_vec(),
         };
-        Ok(Identity { name, arches, slots: self.host.slots, data: self.host.data_dir.clone() })
+        Ok(Identity {
+            name,
+            arches,
+            slots: self.host.slots,
+            data: self.host.data_dir.clone(),
+            room_mib: Room::wanted_mib(self.host.reserve),
+        })
     }
 }
 
