@@ -136,6 +136,7 @@ mod tests {
             memory_mib: 1,
             disk_free_mib: 1,
             draining,
+            unready: String::new(),
             attempts: Vec::new(),
         }
     }

@@ -57,11 +57,18 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
 }
 
 fn row(worker: &Worker, now: i64) -> Vec<Cell> {
-    let drains = worker.draining && worker.liveness == "alive";
+    let word = match worker.liveness.as_str() {
+        "alive" if worker.draining => "draining",
+        "alive" if !worker.unready.is_empty() => "unready",
+        liveness => liveness,
+    };
+    // Why it takes nothing comes before what it has.
+    let runs = worker.running.join(", ");
+    let runs = if worker.unready.is_empty() { runs } else { format!("{} {runs}", worker.unready) };
     let mib = |mib: u64| number(size::bytes(mib.saturating_mul(1024 * 1024)));
     vec![
         cell(&worker.name),
-        state(if drains { "draining" } else { &worker.liveness }),
+        state(word),
         cell(worker.arches.join(" ")),
         number(format!("{}/{}", worker.busy, worker.slots)),
         number(worker.cpus),
@@ -69,6 +76,6 @@ fn row(worker: &Worker, now: i64) -> Vec<Cell> {
         mib(worker.disk_free_mib),
         cell(if worker.heard_us == 0 { "never".into() } else { time::ago(worker.heard_us, now) }),
         cell(&worker.version),
-        cell(worker.running.join(", ")),
+        cell(runs.trim_end()),
     ]
 }

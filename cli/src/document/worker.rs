@@ -16,6 +16,8 @@ pub(crate) struct WorkerDocument {
     liveness: String,
     /// It finishes what it has and takes nothing new.
     draining: bool,
+    /// Why it takes nothing new for now.
+    unready: Option<String>,
     slots: u32,
     busy: u32,
     cpus: u32,
@@ -34,6 +36,7 @@ impl From<&Worker> for WorkerDocument {
             arches: worker.arches.clone(),
             liveness: worker.liveness.clone(),
             draining: worker.draining,
+            unready: known(&worker.unready),
             slots: worker.slots,
             busy: worker.busy,
             cpus: worker.cpus,

@@ -70,7 +70,8 @@ pub fn candidates<'a>(
             arches: &worker.state.arches,
             slots: worker.state.slots,
             busy: busy.get(name).copied().unwrap_or(0),
-            ready: takes_work(&worker.state, worker.liveness, standing(name)),
+            ready: takes_work(&worker.state, worker.liveness, standing(name))
+                && worker.state.unready.is_empty(),
         })
         .collect()
 }

@@ -8,8 +8,9 @@ use crate::logs::LogName;
 use crate::retry;
 use crate::store::LiveAttempt;
 
-/// Applies the reports of a worker. `fresh_us` is when its session began, with the first report
-/// of the session; an attempt that it was given before and does not name then is lost.
+/// Applies the reports of a worker. With the first ones of a session, `before` is the newest
+/// attempt that there was when it began: what the worker was given by then and does not name is
+/// lost.
 ///
 /// # Errors
 /// Database errors.
@@ -17,7 +18,7 @@ pub async fn take(
     farm: &Farm,
     worker: &str,
     reports: &[AttemptReport],
-    fresh_us: Option<i64>,
+    before: Option<AttemptId>,
     now_us: i64,
 ) -> anyhow::Result<()> {
     for attempt in farm.store.live_attempts(Some(worker)).await? {
@@ -31,7 +32,7 @@ pub async fn take(
                 farm.store.add_dynamic_requires(task, id, *round, requires, now_us).await?;
             }
             Some(Progress::Running(_)) => {}
-            None if fresh_us.is_some_and(|fresh_us| attempt.started_us < fresh_us) => {
+            None if before.is_some_and(|before| attempt.id <= before.0) => {
                 let message = format!("worker {worker} was restarted and lost the attempt");
                 let failure = Failure::new(Fault::Worker, "lease", message);
                 end(farm, &attempt, &Outcome::Failed(failure), now_us).await?;

@@ -351,6 +351,7 @@ impl FarmApi for FarmService {
                 memory_mib: worker.state.memory_mib,
                 disk_free_mib: worker.state.disk_free_mib,
                 draining: worker.state.draining,
+                unready: worker.state.unready,
                 heard_us: worker.heard_us,
                 running: running.remove(&name).unwrap_or_default(),
                 name,

@@ -95,6 +95,7 @@ impl TaskView {
             failure: self.failure().filter(|_| !facts.accepted).map(Into::into),
             rpmbuild_ms: self.acceptance.map_or(0, |(_, ms, _)| ms),
             lock: self.lock.map_or_else(String::new, |lock| lock.digest.hex()),
+            notes: Vec::new(),
         }
     }
 }

@@ -1,11 +1,9 @@
 //! What workers call: their session, logs and uploads.
 
 use std::pin::Pin;
-use std::time::Instant;
 
 use futures_util::Stream;
 use rpmfarm_core::source::SourceFile;
-use rpmfarm_core::task::WorkerState;
 use rpmfarm_core::{AttemptId, Epoch};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::workers_server::Workers;
@@ -13,10 +11,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{auth, internal};
-use crate::clock::now_us;
-use crate::dispatch::fleet::Session;
-use crate::dispatch::{assignment, report};
+use super::{auth, internal, session};
 use crate::farm::Farm;
 
 /// The service.
@@ -38,7 +33,7 @@ impl Workers for WorkerService {
         let farm = self.0.clone();
         let states = request.into_inner();
         tokio::spawn(async move {
-            if let Err(status) = serve(&farm, states, &sender).await {
+            if let Err(status) = session::serve(&farm, states, &sender).await {
                 tracing::info!(%status, "worker session ended");
                 let _ = sender.send(Err(status)).await;
             }
@@ -144,60 +139,4 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> crate::blobs::Result<T> + Send + 'static,
 ) -> Result<T, Status> {
     Ok(tokio::task::spawn_blocking(work).await.map_err(internal)??)
-}
-
-/// One worker's session, from its first state to its end.
-async fn serve(
-    farm: &Farm,
-    mut states: Streaming<v1::WorkerState>,
-    answers: &mpsc::Sender<Result<v1::DesiredState, Status>>,
-) -> Result<(), Status> {
-    let Some(first) = states.message().await? else { return Ok(()) };
-    let first = WorkerState::try_from(first)?;
-    let fresh_us = now_us();
-    let session = farm.fleet.connect(first.clone(), Instant::now(), fresh_us);
-    tracing::info!(worker = session.worker(), version = first.version, "worker connected");
-    report::take(farm, session.worker(), &first.attempts, Some(fresh_us), fresh_us)
-        .await
-        .map_err(internal)?;
-    // Free slots are news for the tasks that wait.
-    farm.bus.ring();
-    let mut cache = assignment::Cache::new();
-    let mut sent = None;
-    loop {
-        let desired =
-            assignment::desired(farm, session.worker(), &mut cache).await.map_err(internal)?;
-        // An answer is due to each state that was heard, and when something has changed.
-        if sent.as_ref() != Some(&desired) {
-            if answers.send(Ok((&desired).into())).await.is_err() {
-                return Ok(());
-            }
-            sent = Some(desired);
-        }
-        tokio::select! {
-            state = states.message() => {
-                let Some(state) = state? else { return Ok(()) };
-                hear(farm, &session, state.try_into()?).await?;
-                sent = None;
-            }
-            () = session.poked() => {
-                if !session.is_current() {
-                    return Err(Status::aborted("a newer session of this worker is connected"));
-                }
-            }
-        }
-    }
-}
-
-async fn hear(farm: &Farm, session: &Session, state: WorkerState) -> Result<(), Status> {
-    if state.name != session.worker() {
-        return Err(Status::invalid_argument("a worker does not change its name"));
-    }
-    let attempts = state.attempts.clone();
-    if !session.heard(state, Instant::now(), now_us()) {
-        return Err(Status::aborted("a newer session of this worker is connected"));
-    }
-    report::take(farm, session.worker(), &attempts, None, now_us()).await.map_err(internal)?;
-    farm.progress.ring();
-    Ok(())
 }

@@ -43,6 +43,8 @@ pub struct Settings {
     pub database: Option<String>,
     /// How many workers.
     pub workers: usize,
+    /// Further arguments of the coordinator.
+    pub coordinator_arguments: Vec<String>,
     /// Further arguments of each worker.
     pub worker_arguments: Vec<String>,
     /// Where workers keep roots and packages; shared by farms to have them warm. None for a
@@ -58,6 +60,7 @@ impl Settings {
             directory: directory.into(),
             database: None,
             workers: 1,
+            coordinator_arguments: Vec::new(),
             worker_arguments: Vec::new(),
             worker_data: None,
         }
@@ -203,7 +206,8 @@ fn start_coordinator(
         .arg(directory.join("signer.sock"))
         .arg("--address-file")
         .arg(&address)
-        .args(["--listen", listen]);
+        .args(["--listen", listen])
+        .args(&settings.coordinator_arguments);
     if let Some(database) = &settings.database {
         command.args(["--database", database]);
     }

@@ -99,7 +99,13 @@ impl Serve {
             [] => vec![host_arch()?],
             given => given.to_vec(),
         };
-        Ok(Identity { name, arches, slots: self.host.slots, data: self.host.data_dir.clone() })
+        Ok(Identity {
+            name,
+            arches,
+            slots: self.host.slots,
+            data: self.host.data_dir.clone(),
+            reserve_mib: self.host.reserve,
+        })
     }
 }
 

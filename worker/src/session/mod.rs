@@ -7,6 +7,7 @@ mod attempt;
 mod attempts;
 pub mod facts;
 mod files;
+mod lease;
 mod talk;
 
 pub use attempt::Shared;

@@ -30,7 +30,7 @@ impl Interceptor for Bearer {
 /// The connections. Cheap to clone; they connect when they are used, and again when they broke.
 #[derive(Clone)]
 pub struct Connection {
-    control: Channel,
+    endpoint: Endpoint,
     bulk: Channel,
     bearer: Bearer,
 }
@@ -55,17 +55,13 @@ impl Connection {
         let bearer = format!("Bearer {}", token.trim())
             .parse()
             .context("the token holds characters that no token has")?;
-        Ok(Self {
-            control: endpoint.connect_lazy(),
-            bulk: endpoint.connect_lazy(),
-            bearer: Bearer(bearer),
-        })
+        Ok(Self { bulk: endpoint.connect_lazy(), endpoint, bearer: Bearer(bearer) })
     }
 
-    /// For the session.
+    /// For a session: a connection of its own, so that one which hangs is left, not waited for.
     #[must_use]
     pub fn control(&self) -> WorkersClient<Authorized> {
-        WorkersClient::with_interceptor(self.control.clone(), self.bearer.clone())
+        WorkersClient::with_interceptor(self.endpoint.connect_lazy(), self.bearer.clone())
             .max_decoding_message_size(16 << 20)
     }
 
