@@ -8,6 +8,7 @@ use rpmfarm_core::{AttemptId, BuildId, Failure};
 use rpmfarm_proto::v1;
 
 use crate::farm::Farm;
+use crate::peers::notes;
 use crate::store::{Attempt, AttemptEnd, Build, FailureRow, SignedPackage, StoreError, Task};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -123,7 +124,7 @@ impl<'a> Facts<'a> {
             cancelled_us: farm.store.cancelled_us(id).await?,
             retried_us,
             open: farm.store.is_open(id).await?,
-            waits: farm.waits.reason(id),
+            waits: notes::wait_reason(farm, id).await?,
         })
     }
 

@@ -5,6 +5,7 @@
 
 mod client;
 mod dnf;
+mod postgres;
 mod process;
 mod world;
 
@@ -16,6 +17,7 @@ use anyhow::{Context as _, bail};
 
 pub use client::{Answer, Client};
 pub use dnf::InstallRoot;
+pub use postgres::Postgres;
 pub use process::Process;
 pub use world::World;
 
@@ -25,11 +27,14 @@ pub const TARGET: &str = "lab";
 /// A farm that runs. Dropped, all of it is gone.
 pub struct Farm {
     directory: PathBuf,
-    server: String,
+    /// The addresses of all coordinators.
+    servers: Vec<String>,
     /// The signer.
     pub signer: Process,
-    /// The coordinator.
+    /// The coordinator; of several, the first.
     pub coordinator: Process,
+    /// The other coordinators.
+    pub others: Vec<Process>,
     /// The workers.
     pub workers: Vec<Process>,
 }
@@ -41,7 +46,10 @@ pub struct Settings {
     pub directory: PathBuf,
     /// The database's URL; none for SQLite in the data directory.
     pub database: Option<String>,
-    /// How many workers.
+    /// How many coordinators share the database and the data directory. More than one need
+    /// PostgreSQL.
+    pub coordinators: usize,
+    /// How many workers. Of several coordinators, each worker begins with another one.
     pub workers: usize,
     /// Further arguments of the coordinator.
     pub coordinator_arguments: Vec<String>,
@@ -59,6 +67,7 @@ impl Settings {
         Self {
             directory: directory.into(),
             database: None,
+            coordinators: 1,
             workers: 1,
             coordinator_arguments: Vec::new(),
             worker_arguments: Vec::new(),
@@ -83,8 +92,15 @@ impl Farm {
         }
         std::fs::write(directory.join("targets").join(format!("{TARGET}.toml")), target)?;
         let signer = start_signer(&directory)?;
-        let (coordinator, server) = start_coordinator(&directory, settings, "127.0.0.1:0")?;
-        let mut farm = Self { directory, server, signer, coordinator, workers: Vec::new() };
+        let servers = (0..settings.coordinators).map(|_| free_address());
+        let servers = servers.collect::<std::io::Result<Vec<_>>>()?;
+        let mut all = Vec::new();
+        for index in 0..settings.coordinators {
+            all.push(start_coordinator(&directory, settings, &servers, index)?);
+        }
+        let coordinator = all.remove(0);
+        let (others, workers) = (all, Vec::new());
+        let mut farm = Self { directory, servers, signer, coordinator, others, workers };
         for number in 1..=settings.workers {
             let worker = farm.start_worker(settings, number)?;
             farm.workers.push(worker);
@@ -95,7 +111,21 @@ impl Farm {
     /// The address of API and repositories.
     #[must_use]
     pub fn server(&self) -> &str {
-        &self.server
+        &self.servers[0]
+    }
+
+    /// The address of each coordinator.
+    #[must_use]
+    pub fn servers(&self) -> &[String] {
+        &self.servers
+    }
+
+    /// The command `rpmfarm`, told of these coordinators, which it tries in their order.
+    #[must_use]
+    pub fn client_of(&self, coordinators: &[usize]) -> Client {
+        let servers: Vec<&str> =
+            coordinators.iter().map(|index| self.servers[*index].as_str()).collect();
+        Client::new(&servers.join(","), &self.directory.join("coordinator/token"))
     }
 
     /// Everything that the farm keeps.
@@ -107,19 +137,19 @@ impl Farm {
     /// The command `rpmfarm`, told where this farm is.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::new(&self.server, &self.directory.join("coordinator/token"))
+        Client::new(self.server(), &self.directory.join("coordinator/token"))
     }
 
     /// The address of a channel's repository of binary packages.
     #[must_use]
     pub fn repository(&self, channel: &str, arch: &str) -> String {
-        format!("{}/repo/{TARGET}/{channel}/{arch}/os/", self.server)
+        format!("{}/repo/{TARGET}/{channel}/{arch}/os/", self.server())
     }
 
     /// The address of the public key.
     #[must_use]
     pub fn key_url(&self) -> String {
-        format!("{}/repo/{TARGET}/RPM-GPG-KEY-{TARGET}", self.server)
+        format!("{}/repo/{TARGET}/RPM-GPG-KEY-{TARGET}", self.server())
     }
 
     /// Starts the signer again after it was killed.
@@ -138,8 +168,7 @@ impl Farm {
     /// When it does not come up.
     pub fn restart_coordinator(&mut self, settings: &Settings) -> anyhow::Result<()> {
         self.coordinator.kill();
-        let address = self.server.trim_start_matches("http://").to_owned();
-        (self.coordinator, _) = start_coordinator(&self.directory, settings, &address)?;
+        self.coordinator = start_coordinator(&self.directory, settings, &self.servers, 0)?;
         Ok(())
     }
 
@@ -155,13 +184,20 @@ impl Farm {
 
     fn start_worker(&self, settings: &Settings, number: usize) -> anyhow::Result<Process> {
         let name = format!("worker{number}");
-        let own = || self.directory.join(&name);
-        let data = settings.worker_data.clone().unwrap_or_else(own);
+        let data = match &settings.worker_data {
+            Some(shared) if number == 1 => shared.clone(),
+            // A directory has one worker.
+            Some(shared) => PathBuf::from(format!("{}-{number}", shared.display())),
+            None => self.directory.join(&name),
+        };
         std::fs::create_dir_all(&data)?;
+        let mut servers = self.servers.clone();
+        let count = servers.len();
+        servers.rotate_left((number - 1) % count);
         let mut command = program("rpmfarm-worker");
         command
             .arg("run")
-            .args(["--coordinator", &self.server, "--name", &name, "--drain-time", "1"])
+            .args(["--coordinator", &servers.join(","), "--name", &name, "--drain-time", "1"])
             .arg("--token-file")
             .arg(self.directory.join("coordinator/token"))
             .arg("--data-dir")
@@ -189,12 +225,15 @@ fn start_signer(directory: &Path) -> anyhow::Result<Process> {
     Ok(signer)
 }
 
+/// Starts one of the coordinators.
 fn start_coordinator(
     directory: &Path,
     settings: &Settings,
-    listen: &str,
-) -> anyhow::Result<(Process, String)> {
-    let address = directory.join("address");
+    servers: &[String],
+    index: usize,
+) -> anyhow::Result<Process> {
+    let name = if index == 0 { "coordinator".into() } else { format!("coordinator{}", index + 1) };
+    let address = directory.join(format!("{name}.address"));
     let _ = std::fs::remove_file(&address);
     let mut command = program("rpmfarm-coordinator");
     command
@@ -206,17 +245,27 @@ fn start_coordinator(
         .arg(directory.join("signer.sock"))
         .arg("--address-file")
         .arg(&address)
-        .args(["--listen", listen])
+        .args(["--listen", servers[index].trim_start_matches("http://")])
+        // All of them publish under one name.
+        .args(["--base-url", &servers[0]])
         .args(&settings.coordinator_arguments);
+    if index > 0 {
+        command.arg("--cache").arg(directory.join(format!("{name}-cache")));
+    }
     if let Some(database) = &settings.database {
         command.args(["--database", database]);
     }
-    let mut coordinator = Process::start("coordinator", &mut command, &directory.join("logs"))?;
+    let mut coordinator = Process::start(&name, &mut command, &directory.join("logs"))?;
     wait_for(&mut coordinator, || {
         std::fs::read_to_string(&address).is_ok_and(|text| text.ends_with('\n'))
     })?;
-    let server = std::fs::read_to_string(&address)?.trim().to_owned();
-    Ok((coordinator, server))
+    Ok(coordinator)
+}
+
+/// An address on this host that nobody listens on.
+fn free_address() -> std::io::Result<String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(format!("http://{}", listener.local_addr()?))
 }
 
 fn wait_for(process: &mut Process, ready: impl Fn() -> bool) -> anyhow::Result<()> {

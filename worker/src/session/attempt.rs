@@ -10,6 +10,7 @@ use rpmfarm_core::task::{Assignment, Outcome, Phase, Progress, Success};
 use rpmfarm_core::{Failure, Fault, Lock};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use super::attempts::{Attempts, Key, Started};
 use super::files::{RemoteFiles, raised};
@@ -143,7 +144,7 @@ impl Life<'_> {
                 log,
                 path: log.path(self.directory),
             };
-            tokio::spawn(shipment.run(watched.clone()))
+            tokio::spawn(shipment.run(watched.clone()).in_current_span())
         };
         Logs { complete, shipping: LogKind::ALL.map(ship).into() }
     }
@@ -194,7 +195,9 @@ impl Life<'_> {
         };
         let (shared, cancel) = (Arc::clone(self.shared), self.cancel.clone());
         let directory = self.directory.to_path_buf();
+        let span = tracing::Span::current();
         let task = tokio::task::spawn_blocking(move || {
+            let _span = span.entered();
             let lock = match fetch_lock(&files, &assignment, &cancel) {
                 Ok(lock) => lock,
                 Err(done) => return done,
