@@ -53,7 +53,11 @@ impl Peers {
                 Claim::Keep(epoch) => Some(epoch),
                 Claim::Leave => None,
                 Claim::Take => {
-                    let taken = store.take_stage(stage, me, lease, beat).await?;
+                    let taken = match store.take_stage(stage, me, lease, beat).await {
+                        // Its holder was stopped in mid-transaction: the database ends that soon.
+                        Err(error) if error.is_locked() => None,
+                        taken => taken?,
+                    };
                     if let Some(epoch) = taken {
                         let from = lease.map_or("nobody", |lease| lease.holder.as_str());
                         tracing::info!(stage, epoch, from, "this coordinator runs the stage now");

@@ -50,6 +50,13 @@ impl StoreError {
         }
     }
 
+    /// Whether somebody else had a lock for too long.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| code == "55P03")
+    }
+
     /// Whether what was to be written may be there already: its answer was lost, or somebody else
     /// was faster with the same key.
     #[must_use]
@@ -72,10 +79,10 @@ impl StoreError {
     }
 }
 
-/// SQLSTATEs of failures that pass: serialization, deadlock, a connection or server that goes
-/// away or comes up; and SQLite's codes for a database that is busy.
+/// SQLSTATEs of failures that pass: a transaction that stood still, serialization, deadlock, a
+/// connection or server that goes away or comes up; and SQLite's codes for a database that is busy.
 fn passes(code: &str) -> bool {
-    matches!(code, "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "5" | "261" | "517")
+    matches!(code, "25P03" | "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "5" | "261" | "517")
         || code.starts_with("08")
 }
 

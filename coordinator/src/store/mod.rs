@@ -102,6 +102,13 @@ pub enum Dialect {
 /// are still answered while the database is down.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A coordinator that is stopped in mid-transaction, or whose host is gone, must not keep its locks:
+/// the server ends a transaction in which nothing was heard for so long.
+const LET_GO: &str = "SET idle_in_transaction_session_timeout = '4s'";
+
+/// Beats do not wait for locks.
+const NO_WAIT: &str = "SET lock_timeout = '500ms'";
+
 /// How long a beat waits for its connection.
 const PULSE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -130,8 +137,8 @@ impl Store {
         let dialect = if url.starts_with("postgres") { Dialect::Postgres } else { Dialect::Sqlite };
         let (readers, writers, pulse) = match dialect {
             Dialect::Postgres => {
-                let pool = pool(url, 8, PATIENCE, Vec::new()).await?;
-                let pulse = self::pool(url, 1, PULSE_PATIENCE, Vec::new()).await?;
+                let pool = pool(url, 8, PATIENCE, vec![LET_GO]).await?;
+                let pulse = self::pool(url, 1, PULSE_PATIENCE, vec![LET_GO, NO_WAIT]).await?;
                 (pool.clone(), pool, pulse)
             }
             Dialect::Sqlite => {

@@ -142,6 +142,36 @@ async fn of_two_that_take_a_stage_one_has_it() {
     .await;
 }
 
+/// Stopped in the middle of a transaction, a coordinator keeps the locks of its stage and build;
+/// the database takes them from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_stopped_in_mid_transaction_keeps_nobody_from_its_stage() {
+    on_postgres(async |_, store| {
+        let began = Instant::now();
+        let (a, b) = (peers("a", began), peers("b", began));
+        beat::begin(&a, &store, began).await.unwrap();
+        beat::begin(&b, &store, began).await.unwrap();
+        let build = start(&store, "hello", "").await.unwrap()[0];
+        let mut stopped = store.behind(a.fence("accept", began).unwrap()).write().await.unwrap();
+        assert!(stopped.hold_open(build).await.unwrap());
+
+        let later = began + TAKEOVER;
+        let waited = Instant::now();
+        while b.fence("accept", later).is_none() {
+            b.look(&store, later).await.unwrap();
+            assert!(waited.elapsed() < Duration::from_secs(15), "the stage is not to be had");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        assert_eq!(b.stages(later), STAGES);
+        let new = store.behind(b.fence("accept", later).unwrap());
+        let failure = Failure::new(Fault::Farm, "accept", "tried again");
+        assert!(new.add_failure(build, None, &failure, Some(NOW + 1), NOW).await.unwrap());
+        let late = stopped.commit().await.unwrap_err();
+        assert!(late.is_outage(), "what it had begun has not happened: {late}");
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_judged_by_its_own_coordinator_and_by_others_when_that_is_dead() {
     on_both(|store| async move {

@@ -92,11 +92,17 @@ impl Farm {
         }
         std::fs::write(directory.join("targets").join(format!("{TARGET}.toml")), target)?;
         let signer = start_signer(&directory)?;
-        let servers = (0..settings.coordinators).map(|_| free_address());
-        let servers = servers.collect::<std::io::Result<Vec<_>>>()?;
+        let mut servers = if settings.coordinators > 1 {
+            // Each is told of the first's address.
+            (0..settings.coordinators).map(|_| free_address()).collect::<std::io::Result<_>>()?
+        } else {
+            vec!["http://127.0.0.1:0".to_owned()]
+        };
         let mut all = Vec::new();
         for index in 0..settings.coordinators {
-            all.push(start_coordinator(&directory, settings, &servers, index)?);
+            let (coordinator, address) = start_coordinator(&directory, settings, &servers, index)?;
+            servers[index] = address;
+            all.push(coordinator);
         }
         let coordinator = all.remove(0);
         let (others, workers) = (all, Vec::new());
@@ -168,7 +174,7 @@ impl Farm {
     /// When it does not come up.
     pub fn restart_coordinator(&mut self, settings: &Settings) -> anyhow::Result<()> {
         self.coordinator.kill();
-        self.coordinator = start_coordinator(&self.directory, settings, &self.servers, 0)?;
+        (self.coordinator, _) = start_coordinator(&self.directory, settings, &self.servers, 0)?;
         Ok(())
     }
 
@@ -225,13 +231,13 @@ fn start_signer(directory: &Path) -> anyhow::Result<Process> {
     Ok(signer)
 }
 
-/// Starts one of the coordinators.
+/// Starts one of the coordinators, and says where it listens.
 fn start_coordinator(
     directory: &Path,
     settings: &Settings,
     servers: &[String],
     index: usize,
-) -> anyhow::Result<Process> {
+) -> anyhow::Result<(Process, String)> {
     let name = if index == 0 { "coordinator".into() } else { format!("coordinator{}", index + 1) };
     let address = directory.join(format!("{name}.address"));
     let _ = std::fs::remove_file(&address);
@@ -246,9 +252,11 @@ fn start_coordinator(
         .arg("--address-file")
         .arg(&address)
         .args(["--listen", servers[index].trim_start_matches("http://")])
-        // All of them publish under one name.
-        .args(["--base-url", &servers[0]])
         .args(&settings.coordinator_arguments);
+    if servers.len() > 1 {
+        // All of them publish under one name.
+        command.args(["--base-url", &servers[0]]);
+    }
     if index > 0 {
         command.arg("--cache").arg(directory.join(format!("{name}-cache")));
     }
@@ -259,7 +267,7 @@ fn start_coordinator(
     wait_for(&mut coordinator, || {
         std::fs::read_to_string(&address).is_ok_and(|text| text.ends_with('\n'))
     })?;
-    Ok(coordinator)
+    Ok((coordinator, std::fs::read_to_string(&address)?.trim().to_owned()))
 }
 
 /// An address on this host that nobody listens on.
