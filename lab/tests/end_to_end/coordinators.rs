@@ -1,6 +1,8 @@
 //! Farms on PostgreSQL, with two coordinators: one of them dies or stands still, or the database
 //! does. Whatever was asked for is built and published once.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -77,14 +79,72 @@ fn attempts(client: &Client, build: i64) -> u64 {
     tasks.iter().map(|task| task["attempts"].as_u64().unwrap()).sum()
 }
 
+/// The answer to a GET, with its head.
+fn get(server: &str, path: &str) -> String {
+    let host = server.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// The lines of a process's log that are about an attempt, each an object.
+fn lines_about_attempts(scene: &Scene, process: &str, key: &str) -> Vec<Value> {
+    let log = scene.farm.directory().join("logs").join(format!("{process}.log"));
+    let text = std::fs::read_to_string(log).unwrap();
+    let parse = |line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}"));
+    text.lines().map(parse).filter(|line| line["span"]["name"] == key).collect()
+}
+
 #[test]
-fn a_farm_on_postgresql_rebuilds() {
-    let (scene, postgres) = on_postgres(1, 1);
+fn a_farm_on_postgresql_rebuilds_and_tells_of_it() {
+    let postgres = Postgres::start().unwrap();
+    let url = postgres.database("farm").unwrap();
+    let scene = Scene::with(|settings| {
+        settings.database = Some(url);
+        let json = ["--log-format", "json"].map(str::to_owned);
+        settings.coordinator_arguments.extend(json.clone());
+        settings.worker_arguments.extend(json);
+    });
     let client = scene.farm.client();
     let build = client.build(&["tiny"]).unwrap()[0];
     let shown = client.wait(build, &["published"], PATIENCE).unwrap();
     assert_eq!(shown["published"]["revision"], 1, "{shown:#}");
     assert_once(&scene, &postgres, &[build]);
+
+    let ready = get(scene.farm.server(), "/readyz");
+    assert!(ready.starts_with("HTTP/1.1 200") && ready.contains("\"ready\":true"), "{ready}");
+    let metrics = get(scene.farm.server(), "/metrics");
+    for line in [
+        "rpmfarm_builds{state=\"published\"} 1",
+        "rpmfarm_dispatch_latency_seconds_count{arch=\"x86_64\"} 2",
+        "rpmfarm_stage_duration_seconds_count{stage=\"build\"} 2",
+        "rpmfarm_stage_duration_seconds_count{stage=\"accept\"} 2",
+        "rpmfarm_stage_duration_seconds_count{stage=\"sign\"} 1",
+        "rpmfarm_slots{worker=\"worker1\"} 1",
+        "rpmfarm_workers{liveness=\"alive\"} 1",
+        "database=\"postgres\"} 1",
+    ] {
+        assert!(metrics.contains(line), "no {line} in\n{metrics}");
+    }
+    let roots = |name: &str| {
+        let name = format!("rpmfarm_worker_root_{name}{{worker=\"worker1\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        line.unwrap_or_else(|| panic!("no {name} in\n{metrics}")).parse::<u64>().unwrap()
+    };
+    assert!(roots("hits") + roots("misses") >= 2, "{metrics}");
+
+    for (process, span) in [("coordinator", "accept"), ("worker1", "attempt")] {
+        let lines = lines_about_attempts(&scene, process, span);
+        assert!(!lines.is_empty(), "{process} says nothing of attempts");
+        for line in lines {
+            let span = &line["span"];
+            assert_eq!(span["build"], build, "{line}");
+            assert!(span["task"].is_i64() && span["attempt"].is_i64(), "{line}");
+        }
+    }
 }
 
 /// Fault 12, and I1 to I3: the database goes away in mid-build and comes back. The worker builds

@@ -52,6 +52,13 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut started: Started) {
     let directory = shared.directory.join(format!("{}-{}", key.0, key.1));
     let life = Life { shared: &shared, key, directory: &directory, cancel: &started.cancel };
     let ended = life.run(&mut started.assignment).await;
+    match &ended {
+        Some(Outcome::Succeeded(success)) => {
+            tracing::info!(files = success.files.len(), "succeeded");
+        }
+        Some(Outcome::Failed(failure)) => tracing::info!("failed: {failure}"),
+        None => tracing::info!("nobody wants it any more"),
+    }
     if let Some(outcome) = ended {
         shared.attempts.set(key, Progress::Ended(outcome));
     }

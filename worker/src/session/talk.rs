@@ -161,7 +161,6 @@ impl Session {
                     let Some(started) = attempts.begin(assignment) else { continue };
                     let key = (assignment.attempt, assignment.epoch);
                     let package = &assignment.package;
-                    tracing::info!(attempt = %key.0, epoch = %key.1, %package, "begins");
                     // What is logged on the way says which build, task and attempt it is about.
                     let span = tracing::info_span!(
                         "attempt",
@@ -169,6 +168,7 @@ impl Session {
                         task = assignment.task.0,
                         attempt = key.0.0
                     );
+                    span.in_scope(|| tracing::info!(epoch = %key.1, %package, "begins"));
                     let life = attempt::run(Arc::clone(&self.shared), key, started);
                     tokio::spawn(life.instrument(span));
                 }
