@@ -48,7 +48,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Address of the coordinator [default: http://127.0.0.1:7878]
+    /// Address of the coordinator; of several, separated by commas: the first that answers is
+    /// used [default: http://127.0.0.1:7878]
     #[arg(long, global = true, value_name = "URL", env = "RPMFARM_SERVER", hide_env_values = true)]
     pub(crate) server: Option<String>,
     /// File with the token, for calls that change something [env: RPMFARM_TOKEN_FILE, or the token

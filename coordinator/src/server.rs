@@ -13,11 +13,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::farm::Farm;
-use crate::publish;
 use crate::rpc::MAX_MESSAGE;
 use crate::rpc::blobs::BlobService;
 use crate::rpc::farm::FarmService;
 use crate::rpc::workers::WorkerService;
+use crate::{observe, publish};
 
 /// How long calls that are under way may take to end when the coordinator stops.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -39,6 +39,7 @@ pub async fn serve(
         .prepare()
         .into_axum_router();
     let http = Router::new().nest_service("/repo", publish::router(&farm.repos)?);
+    let http = http.merge(observe::router(&farm));
     let app = grpc.merge(http);
     let stopping = Arc::new(Notify::new());
     let told = stopping.clone();

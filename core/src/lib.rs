@@ -28,6 +28,7 @@ pub mod source;
 pub mod status;
 pub mod target;
 pub mod task;
+pub mod tenure;
 
 pub use arch::Arch;
 pub use digest::Sha256;

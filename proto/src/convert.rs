@@ -246,8 +246,10 @@ impl From<&WorkerState> for v1::WorkerState {
             disk_free_mib: state.disk_free_mib,
             draining: state.draining,
             attempts: state.attempts.iter().map(Into::into).collect(),
-            // Numbered by the session that sends it.
+            // Numbered and counted by the session that sends it.
             sequence: 0,
+            root_hits: 0,
+            root_misses: 0,
             unready: state.unready.clone(),
         }
     }

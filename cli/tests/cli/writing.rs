@@ -42,6 +42,26 @@ fn a_lost_answer_makes_no_second_build() {
 }
 
 #[test]
+fn of_several_coordinators_the_first_that_answers_is_asked() {
+    let farm = farm();
+    let home = home(Some(TOKEN));
+    let mut gone = self::farm();
+    let dead = gone.url();
+    gone.stop();
+    let both = format!("{dead}, {}", farm.url());
+    let ran = run(rpmfarm(&both, home.path()).args(["build", "hello", "--target", "lab"]));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(farm.facts.lock().expect("lock").started.len(), 1);
+
+    let none = run(rpmfarm(&format!("{dead},{dead}"), home.path()).args(["show", "7"]));
+    assert_eq!(none.code, 4);
+    assert!(none.stderr.contains("cannot reach any coordinator"), "{}", none.stderr);
+    let bad = run(rpmfarm(&format!("{},nonsense", farm.url()), home.path()).args(["show", "7"]));
+    assert_eq!(bad.code, 2, "a bad address is told although the first answers");
+    assert!(bad.stderr.contains("`nonsense` is not the address"), "{}", bad.stderr);
+}
+
+#[test]
 fn two_calls_are_two_requests() {
     let farm = farm();
     let home = home(Some(TOKEN));

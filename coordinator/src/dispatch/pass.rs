@@ -1,7 +1,7 @@
 //! Gives tasks that are ready to workers that are free.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rpmfarm_core::fleet::takes_work;
 use rpmfarm_core::placement::{Candidate, place};
@@ -19,7 +19,7 @@ pub async fn pass(farm: &Farm, now: Instant, now_us: i64) -> anyhow::Result<()> 
     if tasks.is_empty() {
         return Ok(());
     }
-    let workers = farm.fleet.workers(now);
+    let workers = farm.fleet.connected(now);
     let standings = farm.store.standings().await?;
     let mut busy = busy(farm).await?;
     for task in tasks {
@@ -36,6 +36,9 @@ pub async fn pass(farm: &Farm, now: Instant, now_us: i64) -> anyhow::Result<()> 
                 worker,
                 "task granted"
             );
+            let waited = now_us - farm.store.ready_us(&task).await?;
+            let waited = Duration::from_micros(waited.max(0).unsigned_abs());
+            farm.metrics.dispatched(task.arch, waited);
             *busy.entry(worker.clone()).or_default() += 1;
             farm.fleet.poke(&worker);
         }
@@ -70,7 +73,8 @@ pub fn candidates<'a>(
             arches: &worker.state.arches,
             slots: worker.state.slots,
             busy: busy.get(name).copied().unwrap_or(0),
-            ready: takes_work(&worker.state, worker.liveness, standing(name)),
+            ready: takes_work(&worker.state, worker.liveness, standing(name))
+                && worker.state.unready.is_empty(),
         })
         .collect()
 }

@@ -1,5 +1,7 @@
 //! Takes what a worker says of its attempts. Only what a live lease covers changes anything.
 
+use std::time::Duration;
+
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 
@@ -81,6 +83,8 @@ pub async fn end(
     } else if farm.store.end_succeeded(id, epoch, outcome, now_us).await? {
         tracing::info!(build = build.0, task = task.0, attempt = id.0, "attempt succeeded");
     }
+    let took = (now_us - attempt.started_us).max(0).unsigned_abs();
+    farm.metrics.worked("build", Duration::from_micros(took));
     finish_logs(farm, id);
     farm.fleet.poke(&attempt.worker);
     Ok(())

@@ -10,6 +10,8 @@ use rpmfarm_core::order::{Mate, Solved, Turn, turns};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, TaskId};
 
+use tracing::Instrument as _;
+
 use super::{Older, Requirements, ResolveError};
 use crate::clock::now_us;
 use crate::farm::Farm;
@@ -47,7 +49,9 @@ pub async fn pass(
         match task.kind {
             TaskKind::Srpm => {
                 let farm = farm.clone();
-                crew.start(task.id, async move { lock_srpm(&farm, &task, &build).await });
+                let (id, span) = (task.id, span(&task));
+                let work = async move { lock_srpm(&farm, &task, &build).await };
+                crew.start(id, work.instrument(span));
             }
             TaskKind::Build => {
                 batches.entry((build.batch, task.arch)).or_default().push((task, build));
@@ -59,9 +63,15 @@ pub async fn pass(
     }
     for (task, round) in farm.store.rounds_to_lock(now_us).await? {
         let farm = farm.clone();
-        crew.start(task.id, async move { lock_round(&farm, &task, round).await });
+        let span = span(&task);
+        crew.start(task.id, async move { lock_round(&farm, &task, round).await }.instrument(span));
     }
     Ok(())
+}
+
+/// What the lines of the log are about.
+fn span(task: &Task) -> tracing::Span {
+    tracing::info_span!("resolve", build = task.build.0, task = task.id.0)
 }
 
 /// Asks the external repositories of every target that is built for news.
@@ -135,7 +145,9 @@ async fn lock_batch(
             (Some(Turn::Go), Some(result)) => {
                 farm.waits.clear(task.build);
                 let farm = farm.clone();
-                crew.start(task.id, async move { conclude(&farm, &task, &build, result).await });
+                let (id, span) = (task.id, span(&task));
+                let work = async move { conclude(&farm, &task, &build, result).await };
+                crew.start(id, work.instrument(span));
             }
             (Some(Turn::WaitFor(builds)), _) => {
                 farm.waits.set(task.build, waits_for(&builds, &mates));

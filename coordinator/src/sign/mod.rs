@@ -10,6 +10,7 @@ use rpmfarm_core::{BuildId, Sha256};
 use rpmfarm_proto::v1::SignHeaderRequest;
 use rpmfarm_repodata::{Fragments, PackageFile};
 use rpmfarm_rpmfile::{Certs, header_to_sign, inspect, splice_signature, verify_signature};
+use tracing::Instrument as _;
 
 pub use client::SignerClient;
 
@@ -29,7 +30,8 @@ const AT_ONCE: usize = 4;
 pub async fn pass(farm: &Farm, crew: &Crew<BuildId>) -> anyhow::Result<()> {
     for build in farm.store.builds_accepted().await? {
         let farm = farm.clone();
-        crew.start(build.id(), async move { sign_build(&farm, &build).await });
+        let span = tracing::info_span!("sign", build = build.id);
+        crew.start(build.id(), async move { sign_build(&farm, &build).await }.instrument(span));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, TaskId};
 
+use super::again::again;
 use super::{Result, Store, Tx, json, unjson};
 
 /// A try of a task.
@@ -73,37 +74,40 @@ impl Store {
         worker: &str,
         now_us: i64,
     ) -> Result<Option<Attempt>> {
-        let mut tx = self.write().await?;
-        if !tx.hold_open(build).await? {
-            return Ok(None);
-        }
-        let id = tx.next_id("attempt").await?;
-        let held = sqlx::query(
-            "INSERT INTO live_attempts (task, attempt, worker) SELECT $1, $2, $3
+        again(|| async move {
+            let mut tx = self.write().await?;
+            if !tx.hold_open(build).await? {
+                return Ok(None);
+            }
+            let id = tx.next_id("attempt").await?;
+            let held = sqlx::query(
+                "INSERT INTO live_attempts (task, attempt, worker) SELECT $1, $2, $3
              WHERE NOT EXISTS (SELECT 1 FROM acceptances WHERE task = $1)
              ON CONFLICT DO NOTHING",
-        )
-        .bind(task.0)
-        .bind(id)
-        .bind(worker)
-        .execute(tx.on())
-        .await?;
-        if held.rows_affected() == 0 {
-            return Ok(None);
-        }
-        let epoch: i64 = sqlx::query_scalar(
-            "INSERT INTO attempts (id, task, epoch, worker, started_us)
+            )
+            .bind(task.0)
+            .bind(id)
+            .bind(worker)
+            .execute(tx.on())
+            .await?;
+            if held.rows_affected() == 0 {
+                return Ok(None);
+            }
+            let epoch: i64 = sqlx::query_scalar(
+                "INSERT INTO attempts (id, task, epoch, worker, started_us)
              SELECT $1, $2, COALESCE(MAX(epoch), 0) + 1, $3, $4 FROM attempts WHERE task = $2
              RETURNING epoch",
-        )
-        .bind(id)
-        .bind(task.0)
-        .bind(worker)
-        .bind(now_us)
-        .fetch_one(tx.on())
-        .await?;
-        tx.commit().await?;
-        Ok(Some(Attempt { id, task: task.0, epoch, worker: worker.into(), started_us: now_us }))
+            )
+            .bind(id)
+            .bind(task.0)
+            .bind(worker)
+            .bind(now_us)
+            .fetch_one(tx.on())
+            .await?;
+            tx.commit().await?;
+            Ok(Some(Attempt { id, task: task.0, epoch, worker: worker.into(), started_us: now_us }))
+        })
+        .await
     }
 
     /// The newest attempt that there is; 0 before the first.
@@ -127,13 +131,16 @@ impl Store {
         outcome: &Outcome,
         now_us: i64,
     ) -> Result<bool> {
-        let mut tx = self.write().await?;
-        if tx.free_attempt(attempt, epoch).await?.is_none() {
-            return Ok(false);
-        }
-        tx.add_end(attempt.0, "succeeded", &json(&Some(outcome)), now_us).await?;
-        tx.commit().await?;
-        Ok(true)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            if tx.free_attempt(attempt, epoch).await?.is_none() {
+                return Ok(false);
+            }
+            tx.add_end(attempt.0, "succeeded", &json(&Some(outcome)), now_us).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Ends a live attempt with its failure, to be tried again at `retry_us`; without that the
@@ -149,15 +156,18 @@ impl Store {
         retry_us: Option<i64>,
         now_us: i64,
     ) -> Result<bool> {
-        let mut tx = self.write().await?;
-        let Some((build, task)) = tx.free_attempt(attempt, epoch).await? else {
-            return Ok(false);
-        };
-        let outcome = Outcome::Failed(failure.clone());
-        tx.add_end(attempt.0, "failed", &json(&Some(outcome)), now_us).await?;
-        tx.add_failure(build, Some(task), failure, retry_us, now_us).await?;
-        tx.commit().await?;
-        Ok(true)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let Some((build, task)) = tx.free_attempt(attempt, epoch).await? else {
+                return Ok(false);
+            };
+            let outcome = Outcome::Failed(failure.clone());
+            tx.add_end(attempt.0, "failed", &json(&Some(outcome)), now_us).await?;
+            tx.add_failure(build, Some(task), failure, retry_us, now_us).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Every attempt that a worker holds; all of the farm's when `worker` is `None`.
@@ -270,21 +280,24 @@ impl Store {
         retry_us: Option<i64>,
         now_us: i64,
     ) -> Result<()> {
-        let mut tx = self.write().await?;
-        let changed = sqlx::query(
-            "UPDATE attempt_ends SET outcome = 'failed', report = $2
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let changed = sqlx::query(
+                "UPDATE attempt_ends SET outcome = 'failed', report = $2
              WHERE attempt = $1 AND outcome = 'succeeded'
              AND NOT EXISTS (SELECT 1 FROM acceptances WHERE attempt = $1)",
-        )
-        .bind(ended.attempt.id)
-        .bind(json(&Some(Outcome::Failed(failure.clone()))))
-        .execute(tx.on())
-        .await?;
-        if changed.rows_affected() > 0 {
-            let task = Some(TaskId(ended.attempt.task));
-            tx.add_failure(ended.build, task, failure, retry_us, now_us).await?;
-        }
-        tx.commit().await
+            )
+            .bind(ended.attempt.id)
+            .bind(json(&Some(Outcome::Failed(failure.clone()))))
+            .execute(tx.on())
+            .await?;
+            if changed.rows_affected() > 0 {
+                let task = Some(TaskId(ended.attempt.task));
+                tx.add_failure(ended.build, task, failure, retry_us, now_us).await?;
+            }
+            tx.commit().await
+        })
+        .await
     }
 }
 

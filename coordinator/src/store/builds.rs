@@ -2,6 +2,7 @@
 
 use rpmfarm_core::BuildId;
 
+use super::again::again;
 use super::{Result, Store, Tx};
 
 /// A request to rebuild one package.
@@ -78,25 +79,44 @@ impl Store {
         request_key: &str,
         now_us: i64,
     ) -> Result<StartedBuilds> {
-        let mut tx = self.write().await?;
-        if !request_key.is_empty() {
-            let ids: Vec<i64> =
-                sqlx::query_scalar("SELECT id FROM builds WHERE request_key = $1 ORDER BY id")
-                    .bind(request_key)
-                    .fetch_all(tx.on())
-                    .await?;
-            if !ids.is_empty() {
-                return Ok(StartedBuilds {
-                    ids: ids.into_iter().map(BuildId).collect(),
-                    new: false,
-                });
+        let started = self.record_request(builds, submitter, request_key, now_us).await;
+        match started {
+            // Its key tells whether it happened, be it here or at another coordinator.
+            Err(error) if !request_key.is_empty() && error.may_have_happened() => {
+                tracing::info!(%error, "the request is looked up by its key");
+                self.record_request(builds, submitter, request_key, now_us).await
             }
+            started => started,
         }
-        let batch = tx.next_id("batch").await?;
-        let mut ids = Vec::with_capacity(builds.len());
-        for build in builds {
-            let id = tx.next_id("build").await?;
-            sqlx::query(
+    }
+
+    async fn record_request(
+        &self,
+        builds: &[NewBuild],
+        submitter: &str,
+        request_key: &str,
+        now_us: i64,
+    ) -> Result<StartedBuilds> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            if !request_key.is_empty() {
+                let ids: Vec<i64> =
+                    sqlx::query_scalar("SELECT id FROM builds WHERE request_key = $1 ORDER BY id")
+                        .bind(request_key)
+                        .fetch_all(tx.on())
+                        .await?;
+                if !ids.is_empty() {
+                    return Ok(StartedBuilds {
+                        ids: ids.into_iter().map(BuildId).collect(),
+                        new: false,
+                    });
+                }
+            }
+            let batch = tx.next_id("batch").await?;
+            let mut ids = Vec::with_capacity(builds.len());
+            for build in builds {
+                let id = tx.next_id("build").await?;
+                sqlx::query(
                 "INSERT INTO builds (id, batch, target, package, git_ref, submitter, request_key,
                  created_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             )
@@ -110,11 +130,13 @@ impl Store {
             .bind(now_us)
             .execute(tx.on())
             .await?;
-            tx.open_build(BuildId(id)).await?;
-            ids.push(BuildId(id));
-        }
-        tx.commit().await?;
-        Ok(StartedBuilds { ids, new: true })
+                tx.open_build(BuildId(id)).await?;
+                ids.push(BuildId(id));
+            }
+            tx.commit().await?;
+            Ok(StartedBuilds { ids, new: true })
+        })
+        .await
     }
 
     /// One build.
@@ -214,21 +236,24 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn cancel_build(&self, id: BuildId, now_us: i64) -> Result<bool> {
-        let mut tx = self.write().await?;
-        if !tx.close_build(id).await? {
-            return Ok(false);
-        }
-        let at_us = tx.stamp(id, now_us).await?;
-        sqlx::query(
-            "INSERT INTO cancellations (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        )
-        .bind(id.0)
-        .bind(at_us)
-        .execute(tx.on())
-        .await?;
-        tx.end_attempts_of_build(id, now_us).await?;
-        tx.commit().await?;
-        Ok(true)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            if !tx.close_build(id).await? {
+                return Ok(false);
+            }
+            let at_us = tx.stamp(id, now_us).await?;
+            sqlx::query(
+                "INSERT INTO cancellations (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(id.0)
+            .bind(at_us)
+            .execute(tx.on())
+            .await?;
+            tx.end_attempts_of_build(id, now_us).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Opens an ended build again. False when it is open, or published.
@@ -236,27 +261,32 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn retry_build(&self, id: BuildId, now_us: i64) -> Result<bool> {
-        let mut tx = self.write().await?;
-        let closed: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM builds b WHERE id = $1
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let closed: i64 = sqlx::query_scalar(
+                "SELECT COUNT(*) FROM builds b WHERE id = $1
              AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
              AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)",
-        )
-        .bind(id.0)
-        .fetch_one(tx.on())
-        .await?;
-        if closed == 0 {
-            return Ok(false);
-        }
-        let at_us = tx.stamp(id, now_us).await?;
-        sqlx::query("INSERT INTO retries (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            )
+            .bind(id.0)
+            .fetch_one(tx.on())
+            .await?;
+            if closed == 0 {
+                return Ok(false);
+            }
+            let at_us = tx.stamp(id, now_us).await?;
+            sqlx::query(
+                "INSERT INTO retries (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
             .bind(id.0)
             .bind(at_us)
             .execute(tx.on())
             .await?;
-        tx.open_build(id).await?;
-        tx.commit().await?;
-        Ok(true)
+            tx.open_build(id).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// When a build was last cancelled; 0 when never.

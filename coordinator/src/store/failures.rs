@@ -2,6 +2,7 @@
 
 use rpmfarm_core::{BuildId, Failure, TaskId};
 
+use super::again::again;
 use super::{Result, Store, Tx, json, unjson};
 
 /// A recorded failure.
@@ -31,10 +32,13 @@ impl Store {
         retry_us: Option<i64>,
         now_us: i64,
     ) -> Result<bool> {
-        let mut tx = self.write().await?;
-        let added = tx.add_failure(build, task, failure, retry_us, now_us).await?;
-        tx.commit().await?;
-        Ok(added)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let added = tx.add_failure(build, task, failure, retry_us, now_us).await?;
+            tx.commit().await?;
+            Ok(added)
+        })
+        .await
     }
 
     /// Failures of a build since a time, oldest first.

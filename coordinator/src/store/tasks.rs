@@ -3,6 +3,7 @@
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
 
+use super::again::again;
 use super::{Result, Store, Tx, json, parsed, unjson};
 
 /// Work to be recorded.
@@ -158,24 +159,27 @@ impl Store {
         requires: &[String],
         now_us: i64,
     ) -> Result<()> {
-        let mut tx = self.write().await?;
-        sqlx::query(
-            "INSERT INTO dynamic_requires (task, round, attempt, requires, at_us)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            sqlx::query(
+                "INSERT INTO dynamic_requires (task, round, attempt, requires, at_us)
              SELECT $1, $2, $3, $4, $5
              WHERE EXISTS (SELECT 1 FROM live_attempts WHERE attempt = $3)
              AND NOT EXISTS (SELECT 1 FROM locks WHERE task = $1 AND round > $2)
              ON CONFLICT (task, round) DO UPDATE
              SET attempt = excluded.attempt, requires = excluded.requires,
                  at_us = excluded.at_us",
-        )
-        .bind(task.0)
-        .bind(i64::from(round))
-        .bind(attempt.0)
-        .bind(json(&requires))
-        .bind(now_us)
-        .execute(tx.on())
-        .await?;
-        tx.commit().await
+            )
+            .bind(task.0)
+            .bind(i64::from(round))
+            .bind(attempt.0)
+            .bind(json(&requires))
+            .bind(now_us)
+            .execute(tx.on())
+            .await?;
+            tx.commit().await
+        })
+        .await
     }
 
     /// The newest lock of a task.
@@ -205,18 +209,21 @@ impl Store {
         digest: Sha256,
         now_us: i64,
     ) -> Result<()> {
-        let mut tx = self.write().await?;
-        sqlx::query(
-            "INSERT INTO locks (task, round, digest, at_us) VALUES ($1, $2, $3, $4)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            sqlx::query(
+                "INSERT INTO locks (task, round, digest, at_us) VALUES ($1, $2, $3, $4)
              ON CONFLICT DO NOTHING",
-        )
-        .bind(task.0)
-        .bind(i64::from(round))
-        .bind(digest.hex())
-        .bind(now_us)
-        .execute(tx.on())
-        .await?;
-        tx.commit().await
+            )
+            .bind(task.0)
+            .bind(i64::from(round))
+            .bind(digest.hex())
+            .bind(now_us)
+            .execute(tx.on())
+            .await?;
+            tx.commit().await
+        })
+        .await
     }
 
     /// Records tasks of an open build; those that are there stay.
@@ -224,9 +231,12 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn add_tasks(&self, build: BuildId, tasks: &[NewTask], now_us: i64) -> Result<()> {
-        let mut tx = self.write().await?;
-        tx.add_tasks(build, tasks, now_us).await?;
-        tx.commit().await
+        again(|| async move {
+            let mut tx = self.write().await?;
+            tx.add_tasks(build, tasks, now_us).await?;
+            tx.commit().await
+        })
+        .await
     }
 }
 
