@@ -6,9 +6,10 @@ mod common;
 
 use common::on_both;
 use rpmfarm_coordinator::store::{Attempt, Grant, Import, NewBuild, NewTask, Store};
+use rpmfarm_core::learned::Learned;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Sha256, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Needs, Sha256, TaskId};
 
 const NOW: i64 = 1_000_000_000_000;
 const X86: &str = "x86_64";
@@ -222,6 +223,64 @@ async fn every_stage_sees_its_work_and_no_more() {
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 0));
         assert!(store.retry_build(build, NOW + 1).await.unwrap());
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 1));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_is_made_urgent_overtakes() {
+    on_both(|store| async move {
+        let tasks = ready(&store, "ann", Class::Mass, 3).await;
+        let (build, task) = tasks[2];
+        assert!(store.set_priority(build, Class::Security, NOW + 1).await.unwrap());
+        assert_eq!(queue(&store).await, [task, tasks[0].1, tasks[1].1]);
+        assert_eq!(store.build(build).await.unwrap().unwrap().priority, "security");
+        let place = store.place(tasks[1].1).await.unwrap().expect("it waits");
+        assert_eq!((place.arch, place.ahead, place.known), (Arch::X86_64, 2, 0));
+        store.cancel_build(build, NOW + 2).await.unwrap();
+        assert!(!store.set_priority(build, Class::Mass, NOW + 3).await.unwrap(), "it has ended");
+        assert!(store.place(task).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn needs_have_a_queue_of_their_own_and_are_learned() {
+    on_both(|store| async move {
+        let tasks = ready(&store, "ann", Class::Interactive, 2).await;
+        let needs = Needs { memory_mib: 32 << 10, label: "ssd".into(), ..Needs::default() };
+        store.set_needs(tasks[0].1, &needs, NOW).await.unwrap();
+        assert_eq!(queue(&store).await, [tasks[1].1]);
+        let queues = store.ready_queues().await.unwrap();
+        assert_eq!(queues[1], (X86.to_owned(), needs.to_string()));
+        let head = store.ready_head(X86, &needs.to_string(), 9).await.unwrap();
+        assert_eq!(head[0].task, tasks[0].1.0);
+
+        let attempt = grant(&store, &tasks[..1]).await.remove(0);
+        assert_eq!(
+            store.held().await.unwrap(),
+            [("w".to_owned(), AttemptId(attempt.id), needs.clone())]
+        );
+        let success = Success { memory_mib: 4000, disk_mib: 1, ..Success::default() };
+        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+        let outcome = Outcome::Succeeded(success);
+        assert!(store.end_succeeded(id, epoch, &outcome, NOW + 7_000_000).await.unwrap());
+        let mut tx = store.write().await.unwrap();
+        assert!(tx.accept(tasks[0].1, id, 1, NOW).await.unwrap());
+        tx.commit().await.unwrap();
+        let learned = store.learned("lab", "p0", Arch::X86_64, TaskKind::Build).await.unwrap();
+        assert_eq!(learned, Learned { took_us: 7_000_000, memory_mib: 5000, disk_mib: 1 });
+        let none = store.learned("lab", "p1", Arch::X86_64, TaskKind::Build).await.unwrap();
+        assert_eq!(none, Learned::default());
+
+        // The same package again waits, and what goes first is known.
+        let next = ready(&store, "ann", Class::Interactive, 2).await;
+        let place = store.place(next[1].1).await.unwrap().expect("it waits");
+        assert_eq!((place.ahead, place.known, place.known_us), (2, 1, 7_000_000));
+        assert!(store.running().await.unwrap().is_empty());
+        let ends = store.ends_of("w", 0, 9).await.unwrap();
+        assert_eq!((ends.len(), ends[0].package.as_str()), (1, "p0"));
+        assert!(store.ends_of("w", NOW + 8_000_000, 9).await.unwrap().is_empty());
     })
     .await;
 }
