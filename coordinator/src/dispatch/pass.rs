@@ -1,6 +1,6 @@
 //! Gives tasks that are ready to workers that are free, the lowest rank first.
 //!
-//! A look reads the heads of the queues for which there are free slots, as many tasks as there
+//! A look reads the heads of the queues for which there are free slots, some more tasks than there
 //! are slots, and grants all that it can place in one transaction. What it costs depends on what
 //! it gives away, not on the length of the queues.
 
@@ -22,6 +22,10 @@ pub type Standings = BTreeMap<String, StandingRow>;
 
 /// Tasks that are read of one queue, and granted, at once.
 const AT_ONCE: i64 = 256;
+
+/// Tasks that are read beyond the free slots: of these, so many may wait for another worker than
+/// the one that is free.
+const SPARE: i64 = 16;
 
 /// A task with what its queue says of it.
 struct Head {
@@ -75,7 +79,13 @@ async fn round(
         .collect();
     let needs: HashMap<i64, &Needs> =
         heads.iter().map(|head| (head.ready.task, &head.needs)).collect();
-    for attempt in farm.store.grant_all(&grants, now_us).await? {
+    let granted = farm.store.grant_all(&grants, now_us).await?;
+    if granted.len() < grants.len() {
+        // Somebody was faster, or a build has ended: the index is as the facts are, from now on.
+        farm.store.reindex(grants.iter().map(|grant| grant.build), now_us).await?;
+    }
+    let more = more && !granted.is_empty();
+    for attempt in granted {
         tracing::info!(
             task = attempt.task,
             attempt = attempt.id,
@@ -89,17 +99,18 @@ async fn round(
     Ok(more)
 }
 
-/// The tasks that are next, in the order of their ranks, as many as there are free slots for
-/// their architectures. True when a queue may hold more that could be placed.
+/// The tasks that are next, in the order of their ranks, for the free slots of their
+/// architectures and somewhat more: some of them wait for another worker. True when a queue may
+/// hold more that could be placed.
 async fn heads(farm: &Farm, free: &BTreeMap<Arch, u32>) -> anyhow::Result<(Vec<Head>, bool)> {
     let mut heads = Vec::new();
     let mut more = false;
     for (arch, needs) in farm.store.ready_queues().await? {
         let (Ok(of), Ok(wanted)) = (arch.parse::<Arch>(), needs.parse::<Needs>()) else { continue };
         let Some(slots) = free.get(&of) else { continue };
-        let limit = i64::from(*slots).min(AT_ONCE);
+        let limit = (i64::from(*slots) * 2 + SPARE).min(AT_ONCE);
         let of_queue = farm.store.ready_head(&arch, &needs, limit).await?;
-        more |= i64::try_from(of_queue.len())? == limit && limit < i64::from(*slots);
+        more |= of_queue.len() >= usize::try_from(AT_ONCE)?;
         for ready in of_queue {
             let avoid = match ready.tries {
                 0 => Vec::new(),

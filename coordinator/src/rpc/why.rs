@@ -159,7 +159,6 @@ struct Crowd {
     workers: std::collections::BTreeMap<String, WorkerView>,
     running: HashMap<String, Vec<Running>>,
     standings: Standings,
-    avoided: HashMap<TaskId, Vec<String>>,
 }
 
 impl Crowd {
@@ -170,15 +169,14 @@ impl Crowd {
         }
         let workers = farm.fleet.workers(Instant::now());
         let standings = farm.store.standings().await?;
-        Ok(Self { workers, running, standings, avoided: HashMap::new() })
+        Ok(Self { workers, running, standings })
     }
 
     /// Why a task waits; `None` when it is in no queue any more.
-    async fn why(&mut self, farm: &Farm, task: TaskId, now_us: i64) -> Result<Option<Why>> {
+    async fn why(&self, farm: &Farm, task: TaskId, now_us: i64) -> Result<Option<Why>> {
         let Some(place) = farm.store.place(task).await? else { return Ok(None) };
         let avoid = farm.store.workers_that_failed(task).await?;
-        let avoid = self.avoided.entry(task).or_insert(avoid);
-        let waiting = Waiting { arch: place.arch, needs: &place.needs, avoid };
+        let waiting = Waiting { arch: place.arch, needs: &place.needs, avoid: &avoid };
         let loads = farm.fleet.held().loads();
         let seen: Vec<Seen<'_>> = matched(&self.workers, &loads, &self.standings)
             .into_iter()

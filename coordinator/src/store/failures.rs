@@ -87,10 +87,10 @@ impl Tx {
         .bind(retry_us.unwrap_or(0))
         .execute(self.on())
         .await?;
-        if retry_us.is_none() {
-            self.end_attempts_of_build(build, now_us).await?;
+        match retry_us {
+            Some(_) => self.reindex(build, now_us).await?,
+            None => self.end_attempts_of_build(build, now_us).await?,
         }
-        self.reindex(build, now_us).await?;
         Ok(true)
     }
 }

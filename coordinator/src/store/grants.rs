@@ -92,7 +92,7 @@ impl Store {
         let claimed = tx.claim(&wanted).await?;
         let tasks: Vec<i64> = claimed.iter().map(|row| row.0).collect();
         let epochs = tx.last_epochs(&tasks).await?;
-        let attempts: Vec<Attempt> = tx
+        let mut attempts: Vec<Attempt> = tx
             .hold(grants, &tasks)
             .await?
             .into_iter()
@@ -104,6 +104,7 @@ impl Store {
                 started_us: now_us,
             })
             .collect();
+        attempts.sort_unstable_by_key(|attempt| attempt.id);
         tx.add_attempts(&attempts).await?;
         tx.lead_on(&claimed, now_us).await?;
         tx.commit().await?;

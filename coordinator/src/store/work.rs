@@ -4,6 +4,8 @@
 //! changed them; `core::stage` says what a fact means. Nothing else writes them, but a grant,
 //! which takes a task from its queue.
 
+use std::collections::BTreeSet;
+
 use rpmfarm_core::queue::{Class, place};
 use rpmfarm_core::stage::{self, Stage};
 use rpmfarm_core::status::TaskFacts;
@@ -54,14 +56,27 @@ impl Store {
         if builds.is_empty() {
             return Ok(0);
         }
+        let count = builds.len();
+        self.reindex(builds.into_iter().map(BuildId), now_us).await?;
+        Ok(count)
+    }
+
+    /// Makes the indexes of builds anew.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn reindex(
+        &self,
+        builds: impl IntoIterator<Item = BuildId>,
+        now_us: i64,
+    ) -> Result<()> {
         let mut tx = self.write().await?;
         // Rows are locked in one order, whoever else is at it.
-        let builds: std::collections::BTreeSet<i64> = builds.into_iter().collect();
-        for build in &builds {
-            tx.reindex(BuildId(*build), now_us).await?;
+        let builds: BTreeSet<BuildId> = builds.into_iter().collect();
+        for build in builds {
+            tx.reindex(build, now_us).await?;
         }
-        tx.commit().await?;
-        Ok(builds.len())
+        tx.commit().await
     }
 }
 

@@ -8,8 +8,14 @@ pub(super) struct Line {
     /// The database.
     pub(super) name: &'static str,
     /// Queue length with the median and the 99th percentile in milliseconds.
-    pub(super) points: Vec<(f64, f64, f64)>,
+    pub(super) points: Vec<Point>,
 }
+
+/// Queue length, median and 99th percentile.
+type Point = (f64, f64, f64);
+
+/// One of them.
+type Value = fn(&Point) -> f64;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 360.0;
@@ -78,7 +84,7 @@ pub(super) fn draw(lines: &[Line], budget: f64) -> String {
     ));
     let mut labels = Vec::new();
     for (line, colour) in lines.iter().zip(COLOURS) {
-        let series: [(&str, &str, fn(&(f64, f64, f64)) -> f64); 2] = [
+        let series: [(&str, &str, Value); 2] = [
             ("p99", "", |point| point.2),
             ("median", " stroke-dasharray=\"6 4\"", |point| point.1),
         ];

@@ -19,8 +19,6 @@ pub(super) struct Event {
     #[serde(default)]
     pub(super) worker: String,
     #[serde(default)]
-    pub(super) attempt: i64,
-    #[serde(default)]
     pub(super) task: i64,
     #[serde(default)]
     pub(super) build: i64,
@@ -48,9 +46,9 @@ impl Fleet {
         let (sender, events) = channel();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                match serde_json::from_str(&line) {
-                    Ok(event) if sender.send(event).is_ok() => {}
-                    _ => break,
+                let Ok(event) = serde_json::from_str(&line) else { break };
+                if sender.send(event).is_err() {
+                    break;
                 }
             }
         });
