@@ -12,6 +12,7 @@ use rpmfarm_core::{Arch, AttemptId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::held::Held;
 use crate::peers::herald::{Voice, Word};
 
 /// All workers. Cheap to clone.
@@ -20,6 +21,7 @@ pub struct Fleet {
     terms: LeaseTerms,
     voice: Voice,
     inner: Arc<Mutex<Inner>>,
+    held: Held,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,17 @@ struct Known {
     settled: bool,
     heard: Instant,
     heard_us: i64,
+    /// How often it was poked.
+    news: u64,
     poke: Arc<Notify>,
+}
+
+impl Known {
+    /// There is news for it.
+    fn tell(&mut self) {
+        self.news += 1;
+        self.poke.notify_one();
+    }
 }
 
 /// A worker as it was last heard.
@@ -85,7 +97,12 @@ impl Fleet {
             workers: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
         };
-        Self { terms, voice: Voice::default(), inner: Arc::new(Mutex::new(inner)) }
+        Self {
+            terms,
+            voice: Voice::default(),
+            inner: Arc::new(Mutex::new(inner)),
+            held: Held::default(),
+        }
     }
 
     /// How often workers speak, and how long they may be silent.
@@ -138,6 +155,7 @@ impl Fleet {
             settled: false,
             heard: now,
             heard_us: now_us,
+            news: 0,
             poke: poke.clone(),
         };
         if let Some(before) = inner.workers.insert(name.clone(), known) {
@@ -199,6 +217,12 @@ impl Fleet {
         inner.silence(inner.workers.get(worker), now)
     }
 
+    /// What workers hold.
+    #[must_use]
+    pub const fn held(&self) -> &Held {
+        &self.held
+    }
+
     /// Lets a worker's session look at what the worker should have, wherever it is connected.
     pub fn poke(&self, worker: &str) {
         if !self.poke_here(worker) {
@@ -214,16 +238,22 @@ impl Fleet {
 
     /// Pokes a worker's session if it is connected here, and answers whether it is.
     pub fn poke_here(&self, worker: &str) -> bool {
-        let inner = self.lock();
-        let known = inner.workers.get(worker).filter(|known| known.session != 0);
-        known.inspect(|known| known.poke.notify_one()).is_some()
+        let mut inner = self.lock();
+        let known = inner.workers.get_mut(worker).filter(|known| known.session != 0);
+        known.map(Known::tell).is_some()
     }
 
     /// Pokes all sessions that are connected here.
     pub fn poke_all_here(&self) {
-        for known in self.lock().workers.values() {
-            known.poke.notify_one();
+        for known in self.lock().workers.values_mut() {
+            known.tell();
         }
+    }
+
+    /// How often a worker was poked: while that is the same, so is what it should have.
+    #[must_use]
+    pub fn news(&self, worker: &str) -> u64 {
+        self.lock().workers.get(worker).map_or(0, |known| known.news)
     }
 
     /// The phases of all running attempts.
@@ -326,6 +356,7 @@ mod tests {
             cpus: 1,
             memory_mib: 1,
             disk_free_mib: 1,
+            labels: Vec::new(),
             draining: false,
             unready: String::new(),
             attempts: Vec::new(),

@@ -24,20 +24,23 @@ pub fn period(farm: &Farm) -> Duration {
 /// # Errors
 /// Database errors.
 pub async fn pass(farm: &Farm, now: Instant, now_us: i64) -> anyhow::Result<()> {
-    let mut late = farm.store.live_attempts(None).await?;
+    let mut silent = farm.store.holders().await?;
     // A store that did not answer kept everybody from being heard, too.
     farm.fleet.look(now);
     let lease = farm.fleet.terms().lease();
-    late.retain(|attempt| farm.fleet.silence(&attempt.worker, now) >= lease);
-    if late.is_empty() {
+    silent.retain(|worker| farm.fleet.silence(worker, now) >= lease);
+    if silent.is_empty() {
         return Ok(());
     }
     let owners = owners(farm).await?;
-    for attempt in late {
-        let Some(silence) = judged(farm, &owners, &attempt.worker, now) else { continue };
-        if silence < lease {
-            continue;
+    let mut lost = Vec::new();
+    for worker in &silent {
+        if judged(farm, &owners, worker, now).is_some_and(|silence| silence >= lease) {
+            lost.extend(farm.store.live_attempts(Some(worker)).await?);
         }
+    }
+    for attempt in lost {
+        let Some(silence) = judged(farm, &owners, &attempt.worker, now) else { continue };
         let message = format!(
             "worker {} was not heard for {} s; the task goes to another",
             attempt.worker,

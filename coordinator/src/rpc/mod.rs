@@ -8,6 +8,7 @@ pub mod farm;
 pub mod logs;
 pub mod session;
 pub mod view;
+pub mod why;
 pub mod workers;
 
 use tonic::Status;

@@ -11,12 +11,16 @@ mod coordinators;
 mod enrolment;
 mod failures;
 mod fleet;
+mod grants;
 mod late;
+mod learned;
 mod observed;
 mod packages;
+mod places;
 mod sources;
 mod tasks;
 mod uploads;
+mod work;
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -32,9 +36,11 @@ pub use coordinators::{Connected, CoordinatorRow, Fence, Note, WorkerOwner};
 pub use enrolment::{Certificate, CertificateRow, Invitation};
 pub use failures::FailureRow;
 pub use fleet::StandingRow;
+pub use grants::{Grant, Ready};
 pub use late::LateResult;
 pub use observed::Queue;
 pub use packages::{NewPackage, Package, Signature, SignedPackage};
+pub use places::{Place, Running};
 pub use sources::{Import, Srpm};
 pub use tasks::{LockRow, NewTask, Task};
 

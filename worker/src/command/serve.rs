@@ -40,6 +40,9 @@ pub(super) struct Serve {
     /// [default: the host's].
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     arch: Vec<Arch>,
+    /// A word that packages may ask for, as `ssd`; may be given several times.
+    #[arg(long = "label", value_name = "WORD", value_parser = label)]
+    labels: Vec<String>,
     /// After SIGTERM, builds that run get so many seconds to end. A second SIGTERM ends them at
     /// once.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -141,8 +144,13 @@ impl Serve {
             slots: self.host.slots,
             data: self.host.data_dir.clone(),
             room_mib: Room::wanted_mib(self.host.reserve),
+            labels: self.labels.clone(),
         })
     }
+}
+
+fn label(text: &str) -> Result<String, String> {
+    rpmfarm_core::needs::check_label(text).map(|()| text.to_owned())
 }
 
 /// The architecture of this host.
