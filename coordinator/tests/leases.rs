@@ -12,6 +12,7 @@ use rpmfarm_coordinator::farm::Farm;
 use rpmfarm_coordinator::logs::LogName;
 use rpmfarm_coordinator::store::{Import, NewBuild, NewTask};
 use rpmfarm_coordinator::{server, start};
+use rpmfarm_core::queue::Class;
 use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
@@ -47,7 +48,7 @@ impl Bench {
         let config = Config::parse_from(arguments.iter().chain(&short));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let farm = start::open(&config, &address).await.unwrap();
+        let (farm, _words) = start::open(&config, &address).await.unwrap();
         tokio::spawn(server::serve(farm.clone(), listener, std::future::pending()));
         let token = std::fs::read_to_string(data.path().join("token")).unwrap();
         let client = WorkersClient::connect(address).await.unwrap();
@@ -64,11 +65,21 @@ impl Bench {
     /// A build whose SRPM task can be given away.
     async fn task(&self) -> (BuildId, TaskId) {
         let store = &self.farm.store;
-        let new =
-            NewBuild { target: TARGET.into(), package: "hello".into(), git_ref: String::new() };
+        let new = NewBuild {
+            target: TARGET.into(),
+            package: "hello".into(),
+            git_ref: String::new(),
+            class: Class::default(),
+        };
         let build = store.start_builds(&[new], "tester", "", NOW).await.unwrap().ids[0];
         let spec = SourceFile { name: "hello.spec".into(), digest: Sha256::of(b"s"), size: 1 };
-        let bundle = SourceBundle { spec, sources: Vec::new() };
+        let bundle = SourceBundle {
+            package: "hello".into(),
+            url: "http://git/hello.git".into(),
+            commit: "c0ffee".into(),
+            spec,
+            sources: Vec::new(),
+        };
         let import = Import {
             url: "http://git/hello.git".into(),
             commit: "c0ffee".into(),
@@ -84,7 +95,7 @@ impl Bench {
         (build, task)
     }
 
-    async fn worker(&self, name: &str) -> Worker {
+    async fn worker(&self, name: &str) -> Worker<'_> {
         let (sender, receiver) = mpsc::channel(8);
         let mut worker =
             Worker { name: name.into(), sender, answers: None, sequence: 0, bench: self };

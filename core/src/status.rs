@@ -230,7 +230,7 @@ mod tests {
             };
             (0..).map_while(pause).collect::<Vec<_>>()
         };
-        assert_eq!(pauses(Fault::Package), []);
+        assert!(pauses(Fault::Package).is_empty());
         assert_eq!(pauses(Fault::Worker), [250, 1000, 4000]);
         let farm = pauses(Fault::Farm);
         assert_eq!(farm[..3], [1000, 2000, 4000]);

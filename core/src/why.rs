@@ -204,7 +204,10 @@ mod tests {
         let none = Needs::default();
         assert!(text(&none, &[]).contains("no worker for x86_64 was ever connected"));
         let away = Seen { connected: false, ..seen("a", 1024) };
-        assert_eq!(text(&none, &[away.clone()]), "no worker for x86_64 connected since 14:02 UTC");
+        assert_eq!(
+            text(&none, std::slice::from_ref(&away)),
+            "no worker for x86_64 connected since 14:02 UTC"
+        );
         let mut held = Seen { holds_back: "is drained".into(), ..seen("a", 1024) };
         held.worker.candidate.ready = false;
         assert_eq!(text(&none, &[held, away]), "no worker for x86_64 takes work: a is drained");

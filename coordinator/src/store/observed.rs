@@ -74,9 +74,9 @@ impl Store {
                       AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = c.build))";
         // A build is in one of the two at any time, whichever is read first.
         let (importing, srpm, building, open): (i64, i64, i64, i64) =
-            sqlx::query_as(&*open).fetch_one(self.read()).await?;
+            sqlx::query_as(open).fetch_one(self.read()).await?;
         let (all, published, cancelled): (i64, i64, i64) =
-            sqlx::query_as(&*ended).fetch_one(self.read()).await?;
+            sqlx::query_as(ended).fetch_one(self.read()).await?;
         Ok(vec![
             ("importing", importing),
             ("srpm", srpm),

@@ -16,6 +16,7 @@ use rpmfarm_coordinator::peers::{Judge, Peers, STAGES, beat};
 use rpmfarm_coordinator::store::{
     BuildFilter, CoordinatorRow, Import, NewBuild, NewTask, Store, StoreError,
 };
+use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::tenure::TAKEOVER;
 use rpmfarm_core::{Arch, BuildId, Failure, Fault, Sha256, TaskId};
@@ -38,7 +39,12 @@ fn peers(id: &str, now: Instant) -> Peers {
 }
 
 async fn start(store: &Store, package: &str, key: &str) -> Result<Vec<BuildId>, StoreError> {
-    let build = NewBuild { target: "lab".into(), package: package.into(), git_ref: String::new() };
+    let build = NewBuild {
+        target: "lab".into(),
+        package: package.into(),
+        git_ref: String::new(),
+        class: Class::default(),
+    };
     Ok(store.start_builds(&[build], "tester", key, NOW).await?.ids)
 }
 
