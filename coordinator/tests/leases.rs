@@ -157,6 +157,7 @@ impl Worker<'_> {
         let state = v1::WorkerState {
             name: self.name.clone(),
             version: "1".into(),
+            protocol: rpmfarm_core::fleet::PROTOCOL,
             arches: vec!["x86_64".into()],
             slots: 1,
             cpus: 1,
