@@ -164,7 +164,7 @@ fn the_json_of_a_build_is_stable() {
         "id": 12, "kind": "build", "arch": "x86_64", "state": "succeeded", "phase": null,
         "worker": "w1", "started_at": "2026-01-02T03:04:08Z", "ended_at": "2026-01-02T03:06:05Z",
         "took_ms": 117_000, "rpmbuild_ms": 90_500, "attempts": 2, "lock": "c".repeat(64),
-        "failure": null,
+        "failure": null, "notes": [],
     });
     assert_eq!(tasks[1], build);
 }
