@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{auth, internal, view};
+use super::{auth, internal, to_the_end, view};
 use crate::clock::now_us;
 use crate::dispatch::pass::busy;
 use crate::farm::Farm;
@@ -161,7 +161,12 @@ impl FarmApi for FarmService {
         }
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);
-        let started = self.0.store.start_builds(&builds, &submitter, &key, now_us()).await?;
+        let store = self.0.store.clone();
+        let started =
+            to_the_end(
+                async move { store.start_builds(&builds, &submitter, &key, now_us()).await },
+            )
+            .await??;
         let mut reply = v1::StartBuildsReply::default();
         for id in started.ids {
             reply.builds.push(self.show(id.0).await?);
@@ -255,7 +260,9 @@ impl FarmApi for FarmService {
         auth::check(&self.0.token, &request)?;
         let id = request.into_inner().id;
         self.find(id).await?;
-        let cancelled = self.0.store.cancel_build(BuildId(id), now_us()).await?;
+        let store = self.0.store.clone();
+        let cancel = async move { store.cancel_build(BuildId(id), now_us()).await };
+        let cancelled = to_the_end(cancel).await??;
         self.0.fleet.poke_all();
         let build = self.show(id).await?;
         if !cancelled && build.state != "cancelled" {
@@ -274,7 +281,9 @@ impl FarmApi for FarmService {
         auth::check(&self.0.token, &request)?;
         let id = request.into_inner().id;
         self.find(id).await?;
-        if !self.0.store.retry_build(BuildId(id), now_us()).await? {
+        let store = self.0.store.clone();
+        let retry = async move { store.retry_build(BuildId(id), now_us()).await };
+        if !to_the_end(retry).await?? {
             let state = self.show(id).await?.state;
             return Err(Status::failed_precondition(format!(
                 "build {id} is {state}; only what failed or was cancelled is tried again"
