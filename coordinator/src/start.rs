@@ -166,7 +166,7 @@ fn passes(farm: &Farm) -> JoinSet<()> {
     let locks = Crew::new("resolve", LOCKS, bus()).measured(farm.metrics.clone());
     let solved = Arc::new(resolve::pass::Memory::default());
     let checks = Crew::new("accept", CHECKS, bus()).measured(farm.metrics.clone());
-    let signatures = Crew::new("sign", SIGNATURES, bus()).measured(farm.metrics.clone());
+    let signatures = Crew::new("sign", SIGNATURES, bus());
     // Runs on each coordinator, while the database answers.
     macro_rules! pass {
         ($name:literal, |$farm:ident| $pass:expr) => {

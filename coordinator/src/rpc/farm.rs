@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{auth, internal, view, why};
+use super::{auth, internal, to_the_end, view, why};
 use crate::clock::now_us;
 use crate::dispatch::pass::busy;
 use crate::dispatch::report;
@@ -165,7 +165,12 @@ impl FarmApi for FarmService {
         }
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);
-        let started = self.0.store.start_builds(&builds, &submitter, &key, now_us()).await?;
+        let store = self.0.store.clone();
+        let started =
+            to_the_end(
+                async move { store.start_builds(&builds, &submitter, &key, now_us()).await },
+            )
+            .await??;
         let mut reply = v1::StartBuildsReply::default();
         for id in started.ids {
             reply.builds.push(self.show(id.0).await?);
@@ -261,7 +266,9 @@ impl FarmApi for FarmService {
         self.find(id).await?;
         // What is granted in between is seen when the worker speaks next.
         let workers = self.0.store.workers_at(BuildId(id)).await?;
-        let cancelled = self.0.store.cancel_build(BuildId(id), now_us()).await?;
+        let store = self.0.store.clone();
+        let cancel = async move { store.cancel_build(BuildId(id), now_us()).await };
+        let cancelled = to_the_end(cancel).await??;
         for worker in workers {
             self.0.fleet.poke(&worker);
         }
@@ -287,7 +294,9 @@ impl FarmApi for FarmService {
         auth::check(&self.0.token, &request)?;
         let id = request.into_inner().id;
         self.find(id).await?;
-        if !self.0.store.retry_build(BuildId(id), now_us()).await? {
+        let store = self.0.store.clone();
+        let retry = async move { store.retry_build(BuildId(id), now_us()).await };
+        if !to_the_end(retry).await?? {
             let state = self.show(id).await?.state;
             return Err(Status::failed_precondition(format!(
                 "build {id} is {state}; only what failed or was cancelled is tried again"

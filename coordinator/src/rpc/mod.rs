@@ -32,6 +32,14 @@ pub(crate) fn internal(error: impl Into<anyhow::Error>) -> Status {
     Status::internal(format!("the farm failed: {error:#}"))
 }
 
+/// Runs work to its end, whether or not the caller still waits for it: a transaction that is
+/// dropped half way, as when a client hangs up, would poison a connection of the store.
+pub(crate) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Status> {
+    tokio::spawn(work).await.map_err(internal)
+}
+
 /// Whether an error is that the database is away.
 pub(crate) fn is_outage(error: &anyhow::Error) -> bool {
     let outage = |error: &StoreError| error.is_outage();

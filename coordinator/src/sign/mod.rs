@@ -3,7 +3,7 @@
 
 mod client;
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
 use rpmfarm_core::{BuildId, Sha256};
@@ -43,6 +43,7 @@ pub async fn pass(farm: &Farm, crew: &Crew<BuildId>) -> anyhow::Result<()> {
 /// When the signer refuses or does not answer; nothing is published then.
 pub async fn sign_build(farm: &Farm, build: &Build) -> anyhow::Result<()> {
     use futures_util::{StreamExt as _, TryStreamExt as _};
+    let begun = Instant::now();
     let target = farm.targets.get(&build.target)?;
     let key = &target.signing_key;
     let packages = farm.store.packages_of(build.id(), key).await?;
@@ -58,6 +59,7 @@ pub async fn sign_build(farm: &Farm, build: &Build) -> anyhow::Result<()> {
         .try_collect()
         .await?;
     farm.store.add_signatures(key, &signed, now_us()).await?;
+    farm.metrics.worked("sign", begun.elapsed());
     tracing::info!(build = build.id, packages = signed.len(), "packages signed");
     Ok(())
 }

@@ -178,8 +178,12 @@ fn one_of_two_coordinators_dies() {
     }
     let first = clients[0].build(&["hello"]).unwrap()[0];
     let second = clients[1].build(&["tiny"]).unwrap()[0];
-    // Phases of a worker are shown by the other coordinator, too.
+    // Phases and logs of a worker are shown by the other coordinator, too.
     wait_until_building(&clients[1], first);
+    wait_until("the log is read", Duration::from_secs(10), || {
+        let log = clients[1].run(&["log", &first.to_string()]).unwrap();
+        log.code == 0 && log.out.contains("%prep")
+    });
 
     scene.farm.coordinator.kill();
     let died = Instant::now();
@@ -205,6 +209,30 @@ fn one_of_two_coordinators_dies() {
     wait_until("the first one knows them", Duration::from_secs(30), || {
         alive(&clients[0]) == ["worker1", "worker2"]
     });
+}
+
+/// A build is cancelled at the coordinator that its worker is not connected to: the worker ends it
+/// at once, not at its next heartbeat.
+#[test]
+fn a_build_is_cancelled_at_the_other_coordinator() {
+    let (scene, _postgres) = on_postgres(2, 2);
+    let clients = [scene.farm.client_of(&[0]), scene.farm.client_of(&[1])];
+    wait_until("both workers are known everywhere", Duration::from_secs(30), || {
+        clients.iter().all(|client| alive(client) == ["worker1", "worker2"])
+    });
+    let build = clients[0].build(&["hello"]).unwrap()[0];
+    wait_until_building(&clients[0], build);
+    let shown = clients[0].show(build).unwrap();
+    let tasks = shown["tasks"].as_array().unwrap();
+    let task = tasks.iter().find(|task| task["state"] == "running").unwrap();
+    let worker = task["worker"].as_str().unwrap();
+    let other = if worker == "worker1" { &clients[1] } else { &clients[0] };
+    let log = scene.farm.directory().join("logs").join(format!("{worker}.log"));
+    let ended = || std::fs::read_to_string(&log).unwrap().contains("nobody wants it any more");
+    assert!(!ended());
+    let cancelled = other.run(&["cancel", &build.to_string()]).unwrap();
+    assert_eq!(cancelled.code, 0, "{cancelled:?}");
+    wait_until("the worker has ended it", Duration::from_secs(2), ended);
 }
 
 /// Fault 7 of a coordinator, and I7: one stands still for longer than a takeover and goes on.
