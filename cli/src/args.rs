@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build, cancel, completions, doctor, list, lock, log, man, repo, retry, show, target, version,
-    watch, worker,
+    build, cancel, completions, doctor, list, lock, log, man, priority, repo, retry, show, target,
+    version, watch, why, worker,
 };
 use crate::out::Color;
 
@@ -75,6 +75,10 @@ pub(crate) enum Command {
     List(list::Options),
     /// Show everything about one build
     Show(show::Options),
+    /// Say why a build waits, and when it goes on
+    Why(why::Options),
+    /// Make builds more or less urgent
+    Priority(priority::Options),
     /// Follow builds until they end
     Watch(watch::Options),
     /// Print the log of a build

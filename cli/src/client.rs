@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use rpmfarm_core::queue::Class;
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 use rpmfarm_proto::v1::{self, Build};
@@ -125,6 +126,20 @@ impl Client {
     pub(crate) async fn retry(&mut self, id: i64) -> Result<Build, Error> {
         let request = self.authorized(v1::RetryBuildRequest { id })?;
         let reply = self.farm.retry_build(request).await;
+        self.explained(reply)
+    }
+
+    /// Makes a build more or less urgent.
+    pub(crate) async fn set_priority(&mut self, id: i64, class: Class) -> Result<Build, Error> {
+        let message = v1::SetPriorityRequest { id, priority: class.to_string() };
+        let request = self.authorized(message)?;
+        let reply = self.farm.set_priority(request).await;
+        self.explained(reply)
+    }
+
+    /// Why a build is where it is.
+    pub(crate) async fn why(&mut self, id: i64) -> Result<v1::WhyReply, Error> {
+        let reply = self.farm.why_build(v1::WhyBuildRequest { id }).await;
         self.explained(reply)
     }
 

@@ -7,12 +7,16 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::bus::Bus;
 
 /// A pass looks at least so often, for what no bell rings for: retries that are due, leases.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// The least time between two looks of a pass, so that a storm of bells costs little. What comes
+/// after a pause is looked at at once.
+const GAP: Duration = Duration::from_millis(5);
 
 /// How long a piece of work rests after a fault of the farm's own, as a database that is down.
 const REST: Duration = Duration::from_secs(1);
@@ -24,10 +28,13 @@ where
 {
     let mut bell = bus.listen();
     loop {
+        let begun = Instant::now();
         if let Err(error) = pass().await {
             tracing::error!(pass = name, error = format!("{error:#}"), "pass failed");
             tokio::time::sleep(REST).await;
         }
+        let took = begun.elapsed();
+        tokio::time::sleep(took.max(GAP.saturating_sub(took)).min(PERIOD)).await;
         tokio::select! {
             () = bell.rung() => {}
             () = tokio::time::sleep(PERIOD) => {}

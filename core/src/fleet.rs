@@ -135,6 +135,7 @@ mod tests {
             cpus: 1,
             memory_mib: 1,
             disk_free_mib: 1,
+            labels: Vec::new(),
             draining,
             attempts: Vec::new(),
         }

@@ -28,6 +28,25 @@ fn a_build_is_asked_for_with_everything() {
 }
 
 #[test]
+fn a_build_is_as_urgent_as_it_is_said_to_be() {
+    let farm = farm();
+    let home = home(Some(TOKEN));
+    for (words, class) in [(vec![], "interactive"), (vec!["--priority", "security"], "security")] {
+        let args = [vec!["build", "hello", "--target", "lab"], words].concat();
+        assert_eq!(run(rpmfarm(&farm.url(), home.path()).args(args)).code, 0);
+        let facts = farm.facts.lock().expect("lock");
+        assert_eq!(facts.started.last().map(|asked| asked.priority.as_str()), Some(class));
+    }
+    let args = ["priority", "mass", "7", "--json"];
+    let ran = run(rpmfarm(&farm.url(), home.path()).args(args));
+    let list: Value = serde_json::from_str(&ran.stdout).expect("one document");
+    assert_eq!(list["builds"][0]["priority"], "mass");
+    let bad = run(rpmfarm(&farm.url(), home.path()).args(["priority", "urgent", "7"]));
+    assert_eq!(bad.code, 2);
+    assert!(bad.stderr.contains("known: security, interactive, tracking, mass"), "{}", bad.stderr);
+}
+
+#[test]
 fn a_lost_answer_makes_no_second_build() {
     let farm = farm();
     farm.facts.lock().expect("lock").lose_answers = 2;

@@ -10,11 +10,14 @@ use rpmfarm_core::task::{Phase, Progress, WorkerState};
 use rpmfarm_core::{Arch, AttemptId};
 use tokio::sync::Notify;
 
+use super::held::Held;
+
 /// All workers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     started: Instant,
     inner: Arc<Mutex<Inner>>,
+    held: Held,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +33,8 @@ struct Known {
     session: u64,
     heard: Instant,
     heard_us: i64,
+    /// How often it was poked.
+    news: u64,
     poke: Arc<Notify>,
 }
 
@@ -57,7 +62,7 @@ impl Fleet {
     /// A fleet of which nothing was heard yet.
     #[must_use]
     pub fn new(started: Instant) -> Self {
-        Self { started, inner: Arc::default() }
+        Self { started, inner: Arc::default(), held: Held::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -72,7 +77,8 @@ impl Fleet {
         let id = inner.sessions;
         let name = state.name.clone();
         let poke = Arc::new(Notify::new());
-        let known = Known { state, session: id, heard: now, heard_us: now_us, poke: poke.clone() };
+        let known =
+            Known { state, session: id, heard: now, heard_us: now_us, news: 0, poke: poke.clone() };
         if let Some(before) = inner.workers.insert(name.clone(), known) {
             before.poke.notify_one();
         }
@@ -98,18 +104,24 @@ impl Fleet {
         now.saturating_duration_since(heard)
     }
 
+    /// What workers hold.
+    #[must_use]
+    pub const fn held(&self) -> &Held {
+        &self.held
+    }
+
     /// Lets a worker's session look at what the worker should have.
     pub fn poke(&self, worker: &str) {
-        if let Some(known) = self.lock().workers.get(worker) {
+        if let Some(known) = self.lock().workers.get_mut(worker) {
+            known.news += 1;
             known.poke.notify_one();
         }
     }
 
-    /// Pokes all of them.
-    pub fn poke_all(&self) {
-        for known in self.lock().workers.values() {
-            known.poke.notify_one();
-        }
+    /// How often a worker was poked: while that is the same, so is what it should have.
+    #[must_use]
+    pub fn news(&self, worker: &str) -> u64 {
+        self.lock().workers.get(worker).map_or(0, |known| known.news)
     }
 
     /// The phases of all running attempts.
@@ -197,6 +209,7 @@ mod tests {
             cpus: 1,
             memory_mib: 1,
             disk_free_mib: 1,
+            labels: Vec::new(),
             draining: false,
             attempts: Vec::new(),
         }

@@ -14,11 +14,19 @@ use crate::farm::Farm;
 /// # Errors
 /// Database errors.
 pub async fn pass(farm: &Farm, now: Instant, now_us: i64) -> anyhow::Result<()> {
-    for attempt in farm.store.live_attempts(None).await? {
+    let silent: Vec<String> = farm
+        .store
+        .holders()
+        .await?
+        .into_iter()
+        .filter(|worker| farm.fleet.silence(worker, now) >= LEASE)
+        .collect();
+    let mut lost = Vec::new();
+    for worker in &silent {
+        lost.extend(farm.store.live_attempts(Some(worker)).await?);
+    }
+    for attempt in lost {
         let silence = farm.fleet.silence(&attempt.worker, now);
-        if silence < LEASE {
-            continue;
-        }
         let message = format!(
             "worker {} was not heard for {} s; the task goes to another",
             attempt.worker,

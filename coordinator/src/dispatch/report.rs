@@ -1,5 +1,7 @@
 //! Takes what a worker says of its attempts. Only what a live lease covers changes anything.
 
+use rpmfarm_core::fleet::Standing;
+use rpmfarm_core::quarantine::{last_message, verdict};
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 
@@ -20,6 +22,11 @@ pub async fn take(
     fresh_us: Option<i64>,
     now_us: i64,
 ) -> anyhow::Result<()> {
+    // What runs on says nothing new, and that is what is said most.
+    let runs = |report: &AttemptReport| matches!(report.progress, Progress::Running(_));
+    if fresh_us.is_none() && reports.iter().all(runs) {
+        return Ok(());
+    }
     for attempt in farm.store.live_attempts(Some(worker)).await? {
         let report = reports
             .iter()
@@ -58,7 +65,13 @@ pub async fn end(
     // and is reported again.
     if let Outcome::Failed(failure) = outcome {
         let next = retry::at(farm, build, Some(task), failure, now_us).await?;
-        if !farm.store.end_failed(id, epoch, failure, next, now_us).await? {
+        let mut failure = failure.clone();
+        if next.is_none() && failure.fault == Fault::Worker {
+            let mut workers = farm.store.workers_that_failed(task).await?;
+            workers.push(attempt.worker.clone());
+            failure.message = last_message(&failure, &workers);
+        }
+        if !farm.store.end_failed(id, epoch, &failure, next, now_us).await? {
             return Ok(());
         }
         tracing::info!(
@@ -71,9 +84,13 @@ pub async fn end(
             "attempt failed: {}",
             failure.message
         );
+        if failure.fault == Fault::Worker {
+            quarantine(farm, &attempt.worker, now_us).await?;
+        }
     } else if farm.store.end_succeeded(id, epoch, outcome, now_us).await? {
         tracing::info!(build = build.0, task = task.0, attempt = id.0, "attempt succeeded");
     }
+    farm.fleet.held().ended(&attempt.worker, id);
     let logs = farm.logs.clone();
     tokio::task::spawn_blocking(move || {
         for name in [LogName::Build, LogName::Root] {
@@ -83,5 +100,25 @@ pub async fn end(
         }
     });
     farm.fleet.poke(&attempt.worker);
+    Ok(())
+}
+
+/// Attempts of a worker that are looked at.
+const LAST: i64 = 64;
+
+/// Gives a worker no more work when its last attempts say that it should not get any.
+///
+/// # Errors
+/// Database errors.
+pub async fn quarantine(farm: &Farm, worker: &str, now_us: i64) -> anyhow::Result<()> {
+    // Whoever lets it work again is right until it fails anew.
+    let since_us = farm.store.standing(worker).await?.map_or(0, |row| row.at_us);
+    let ends = farm.store.ends_of(worker, since_us, LAST).await?;
+    let Some(reason) = verdict(&ends, now_us) else { return Ok(()) };
+    let set = farm.store.set_standing(worker, Standing::Quarantined, &reason, now_us).await?;
+    if set == Ok(true) {
+        tracing::warn!(worker, reason, "worker quarantined; rpmfarm worker resume lets it work");
+        farm.fleet.poke(worker);
+    }
     Ok(())
 }

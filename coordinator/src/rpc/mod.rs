@@ -7,6 +7,7 @@ pub mod blobs;
 pub mod farm;
 pub mod logs;
 pub mod view;
+pub mod why;
 pub mod workers;
 
 use tonic::Status;

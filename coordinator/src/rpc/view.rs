@@ -227,6 +227,7 @@ impl<'a> Facts<'a> {
             channel: self.publication.as_ref().map_or_else(String::new, |row| row.channel.clone()),
             revision: self.publication.as_ref().map_or(0, |row| row.revision),
             milestones: self.milestones(),
+            priority: self.build.priority.clone(),
         }
     }
 }

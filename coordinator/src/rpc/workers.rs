@@ -162,7 +162,7 @@ async fn serve(
         .map_err(internal)?;
     // Free slots are news for the tasks that wait.
     farm.bus.ring();
-    let mut cache = assignment::Cache::new();
+    let mut cache = assignment::Cache::default();
     let mut sent = None;
     loop {
         let desired =

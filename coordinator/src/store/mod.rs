@@ -9,10 +9,14 @@ mod channels;
 mod enrolment;
 mod failures;
 mod fleet;
+mod grants;
+mod learned;
 mod packages;
+mod places;
 mod sources;
 mod tasks;
 mod uploads;
+mod work;
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -26,7 +30,9 @@ pub use channels::{Publication, Revision};
 pub use enrolment::{Certificate, CertificateRow, Invitation};
 pub use failures::FailureRow;
 pub use fleet::StandingRow;
+pub use grants::{Grant, Ready};
 pub use packages::{NewPackage, Package, Signature, SignedPackage};
+pub use places::{Place, Running};
 pub use sources::{Import, Srpm};
 pub use tasks::{LockRow, NewTask, Task};
 

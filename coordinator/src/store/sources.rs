@@ -57,6 +57,7 @@ impl Store {
         .bind(import.at_us)
         .execute(tx.on())
         .await?;
+        tx.reindex(build, import.at_us).await?;
         tx.commit().await
     }
 

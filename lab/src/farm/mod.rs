@@ -5,6 +5,7 @@
 
 mod client;
 mod dnf;
+mod postgres;
 mod process;
 mod world;
 
@@ -16,6 +17,7 @@ use anyhow::{Context as _, bail};
 
 pub use client::{Answer, Client};
 pub use dnf::InstallRoot;
+pub use postgres::Postgres;
 pub use process::Process;
 pub use world::World;
 

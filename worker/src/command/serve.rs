@@ -32,6 +32,9 @@ pub(super) struct Serve {
     /// [default: the host's].
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     arch: Vec<Arch>,
+    /// A word that packages may ask for, as `ssd`; may be given several times.
+    #[arg(long = "label", value_name = "WORD", value_parser = label)]
+    labels: Vec<String>,
     /// After SIGTERM, builds that run get so many seconds to end. A second SIGTERM ends them at
     /// once.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -99,8 +102,18 @@ impl Serve {
             [] => vec![host_arch()?],
             given => given.to_vec(),
         };
-        Ok(Identity { name, arches, slots: self.host.slots, data: self.host.data_dir.clone() })
+        Ok(Identity {
+            name,
+            arches,
+            slots: self.host.slots,
+            data: self.host.data_dir.clone(),
+            labels: self.labels.clone(),
+        })
     }
+}
+
+fn label(text: &str) -> Result<String, String> {
+    rpmfarm_core::needs::check_label(text).map(|()| text.to_owned())
 }
 
 /// The architecture of this host.

@@ -227,8 +227,9 @@ impl Life<'_> {
                 return Some(failed(failure));
             }
         }
-        let Made { files, predicts, rpmbuild_ms } = made;
-        Some(Outcome::Succeeded(Success { files, predicts, rpmbuild_ms }))
+        let Made { files, predicts, rpmbuild_ms, memory_mib, disk_mib } = made;
+        let success = Success { files, predicts, rpmbuild_ms, memory_mib, disk_mib };
+        Some(Outcome::Succeeded(success))
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Identity {
     pub slots: u32,
     /// Its data directory.
     pub data: PathBuf,
+    /// Words that packages may ask for.
+    pub labels: Vec<String>,
 }
 
 impl Identity {
@@ -33,6 +35,7 @@ impl Identity {
             cpus: cpus(),
             memory_mib: memory_mib(),
             disk_free_mib: free_mib(&self.data).unwrap_or(0),
+            labels: self.labels.clone(),
             draining,
             attempts,
         }
