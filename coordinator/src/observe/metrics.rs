@@ -230,7 +230,8 @@ mod tests {
         let manual = include_str!("../../../docs/metrics.md");
         let help: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
-        assert!(help.len() > 12, "{text}");
+        // What was never observed is not printed.
+        assert!(help.len() >= 8, "{text}");
         for line in help {
             let (name, help) = line.split_once(' ').unwrap();
             assert!(help.len() > 10, "{name}");
