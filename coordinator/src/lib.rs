@@ -11,6 +11,8 @@ pub mod farm;
 mod http;
 pub mod import;
 pub mod logs;
+pub mod observe;
+pub mod peers;
 pub mod plan;
 pub mod publish;
 pub mod resolve;

@@ -19,7 +19,7 @@ use crate::rpc::blobs::BlobService;
 use crate::rpc::farm::FarmService;
 use crate::rpc::tracking::TrackingService;
 use crate::rpc::workers::WorkerService;
-use crate::{publish, track};
+use crate::{observe, publish, track};
 
 /// How long calls that are under way may take to end when the coordinator stops.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -41,9 +41,9 @@ pub async fn serve(
         )
         .prepare()
         .into_axum_router();
-    let http = Router::new()
-        .nest_service("/repo", publish::router(&farm.repos)?)
-        .nest("/hooks", track::router(farm.clone()));
+    let http = Router::new().nest_service("/repo", publish::router(&farm.repos)?);
+    let http = http.nest("/hooks", track::router(farm.clone()));
+    let http = http.merge(observe::router(&farm));
     let app = grpc.merge(http);
     let stopping = Arc::new(Notify::new());
     let told = stopping.clone();

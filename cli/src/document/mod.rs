@@ -9,6 +9,7 @@ mod doctor;
 mod lists;
 mod target;
 pub(crate) mod tracking;
+mod why;
 mod worker;
 
 pub(crate) use build::BuildDocument;
@@ -16,6 +17,7 @@ pub(crate) use channel::ChannelDocument;
 pub(crate) use doctor::{CheckDocument, DoctorDocument};
 pub(crate) use lists::{Builds, Channels, LogLine, Targets, Versions, Workers};
 pub(crate) use target::TargetDocument;
+pub(crate) use why::WhyDocument;
 pub(crate) use worker::WorkerDocument;
 
 /// An empty text on the wire is one that is not known.

@@ -12,3 +12,4 @@ pub(crate) mod table;
 pub(crate) mod time;
 pub(crate) mod track;
 pub(crate) mod verdict;
+pub(crate) mod why;

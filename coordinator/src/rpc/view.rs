@@ -8,6 +8,7 @@ use rpmfarm_core::{AttemptId, BuildId, Failure};
 use rpmfarm_proto::v1;
 
 use crate::farm::Farm;
+use crate::peers::notes;
 use crate::store::{
     Attempt, AttemptEnd, Build, FailureRow, LateResult, SignedPackage, StoreError, Task,
 };
@@ -127,8 +128,8 @@ impl<'a> Facts<'a> {
             cancelled_us: farm.store.cancelled_us(id).await?,
             retried_us,
             open: farm.store.is_open(id).await?,
-            waits: farm.waits.reason(id),
             cves: farm.store.cves(id).await?,
+            waits: notes::wait_reason(farm, id).await?,
         })
     }
 
@@ -234,6 +235,7 @@ impl<'a> Facts<'a> {
             revision: self.publication.as_ref().map_or(0, |row| row.revision),
             milestones: self.milestones(),
             cves: self.cves.clone(),
+            priority: self.build.priority.clone(),
         }
     }
 }

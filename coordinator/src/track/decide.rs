@@ -5,6 +5,7 @@
 //! no second build.
 
 use rpmfarm_core::Target;
+use rpmfarm_core::queue::Class;
 use rpmfarm_core::track::push::{Push, request_key};
 use rpmfarm_core::track::{Verdict, storm};
 
@@ -83,7 +84,7 @@ async fn make_request(farm: &Farm, key: &str, now_us: i64) -> anyhow::Result<()>
     let mut builds: Vec<NewBuild> = Vec::new();
     for (target, package, git_ref) in farm.store.pushes_of(key).await? {
         if builds.iter().all(|build| build.package != package) {
-            builds.push(NewBuild { target, package, git_ref });
+            builds.push(NewBuild { target, package, git_ref, class: Class::Tracking });
         }
     }
     if !builds.is_empty() {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use rpmfarm_core::queue::Class;
 use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::track::security::fixed;
 use rpmfarm_core::{BuildId, Sha256};
@@ -32,6 +33,13 @@ pub(crate) async fn mark(
             tracing::info!(build = build.id, ?ids, "fixes security problems");
             if let Err(error) = farm.store.add_cves(build.id(), &ids, now_us).await {
                 tracing::warn!(build = build.id, %error, "the mark was not recorded");
+            }
+            // Nobody has said how urgent it is, so the fix does.
+            if build.priority == Class::Tracking.as_str()
+                && let Err(error) =
+                    farm.store.set_priority(build.id(), Class::Security, now_us).await
+            {
+                tracing::warn!(build = build.id, %error, "the priority was not raised");
             }
             ids
         }

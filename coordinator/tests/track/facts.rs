@@ -4,6 +4,7 @@ use rpmfarm_coordinator::store::{
     HookTaken, Import, Looked, NewBuild, NewHook, NewTracked, OrderRow, PushEnd, PushFilter, Store,
 };
 use rpmfarm_core::Sha256;
+use rpmfarm_core::queue::Class;
 use rpmfarm_core::track::push::{Change, Push};
 
 use crate::common::on_both;
@@ -144,7 +145,12 @@ async fn pushes_end_once_and_know_their_builds() {
         assert_eq!(store.pushes_built_since("lab", NOW + 1).await.unwrap(), 1);
         assert_eq!(store.pushes_built_since("lab", NOW + 2).await.unwrap(), 0);
 
-        let build = NewBuild { target: "lab".into(), package: "a".into(), git_ref: id('a') };
+        let build = NewBuild {
+            target: "lab".into(),
+            package: "a".into(),
+            git_ref: id('a'),
+            class: Class::Tracking,
+        };
         let ids = store.start_builds(&[build], "track", "key", NOW).await.unwrap().ids;
         store.push_request_made("key").await.unwrap();
         assert!(store.push_requests().await.unwrap().is_empty());
@@ -164,6 +170,7 @@ async fn what_a_person_built_is_known() {
             target: "lab".into(),
             package: "a".into(),
             git_ref: git_ref.into(),
+            class: Class::default(),
         };
         store.start_builds(&[build("other")], "me", "", NOW).await.unwrap();
         assert_eq!(store.open_pushes("lab").await.unwrap()[0].importing, 0);

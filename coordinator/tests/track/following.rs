@@ -3,6 +3,7 @@
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::store::{Import, NewBuild, NewHook, OrderRow};
 use rpmfarm_core::Sha256;
+use rpmfarm_core::queue::Class;
 
 use crate::scene::Scene;
 use crate::upstream::id;
@@ -51,12 +52,12 @@ async fn the_same_push_seen_five_ways_makes_one_build() {
     scene.wait_for_looks(&["bash"], &[before]).await;
     scene.farm.store.take_hooks(&[hook("two")]).await.unwrap();
     scene.wait_for_looks(&["bash"], &[before + 1]).await;
-    scene.restart().await;
+    scene = scene.restart().await;
     scene.look(&["bash"]).await;
     scene.decide().await;
     scene.look(&["bash"]).await;
     scene.decide().await;
-    scene.restart().await;
+    scene = scene.restart().await;
     scene.decide().await;
     let builds = scene.builds().await;
     assert_eq!(builds.len(), 1);
@@ -75,7 +76,12 @@ async fn the_same_push_seen_five_ways_makes_one_build() {
 async fn what_a_person_built_is_not_built_again() {
     let scene = scene("", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
-    let by_hand = NewBuild { target: "lab".into(), package: "bash".into(), git_ref: String::new() };
+    let by_hand = NewBuild {
+        target: "lab".into(),
+        package: "bash".into(),
+        git_ref: String::new(),
+        class: Class::default(),
+    };
     let build = scene.farm.store.start_builds(&[by_hand], "me", "", now_us()).await.unwrap().ids[0];
     scene.look(&["bash"]).await;
     scene.decide().await;

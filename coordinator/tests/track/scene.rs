@@ -54,13 +54,19 @@ impl Scene {
             "--hook-secrets",
             &path("hooks.toml"),
         ]);
-        open(&config, "http://127.0.0.1:1").await.unwrap()
+        let (farm, words) = open(&config, "http://127.0.0.1:1").await.unwrap();
+        // Nobody listens.
+        std::mem::forget(words);
+        farm
     }
 
     /// The same farm in another process.
-    pub(crate) async fn restart(&mut self) {
-        self.farm.store.close().await;
-        self.farm = Self::open(self.dir.path()).await;
+    pub(crate) async fn restart(self) -> Self {
+        let Self { farm, upstream, dir } = self;
+        farm.store.close().await;
+        drop(farm);
+        let farm = Self::open(dir.path()).await;
+        Self { farm, upstream, dir }
     }
 
     /// Follows packages.

@@ -6,6 +6,7 @@
 mod client;
 mod dnf;
 mod hook;
+mod postgres;
 mod process;
 mod world;
 
@@ -18,6 +19,7 @@ use anyhow::{Context as _, bail};
 pub use client::{Answer, Client};
 pub use dnf::InstallRoot;
 pub use hook::{Forge, Hook};
+pub use postgres::Postgres;
 pub use process::Process;
 pub use world::World;
 
@@ -27,11 +29,14 @@ pub const TARGET: &str = "lab";
 /// A farm that runs. Dropped, all of it is gone.
 pub struct Farm {
     directory: PathBuf,
-    server: String,
+    /// The addresses of all coordinators.
+    servers: Vec<String>,
     /// The signer.
     pub signer: Process,
-    /// The coordinator.
+    /// The coordinator; of several, the first.
     pub coordinator: Process,
+    /// The other coordinators.
+    pub others: Vec<Process>,
     /// The workers.
     pub workers: Vec<Process>,
 }
@@ -43,7 +48,10 @@ pub struct Settings {
     pub directory: PathBuf,
     /// The database's URL; none for SQLite in the data directory.
     pub database: Option<String>,
-    /// How many workers.
+    /// How many coordinators share the database and the data directory. More than one need
+    /// PostgreSQL.
+    pub coordinators: usize,
+    /// How many workers. Of several coordinators, each worker begins with another one.
     pub workers: usize,
     /// Further arguments of the coordinator.
     pub coordinator_arguments: Vec<String>,
@@ -69,6 +77,7 @@ impl Settings {
         Self {
             directory: directory.into(),
             database: None,
+            coordinators: 1,
             workers: 1,
             coordinator_arguments: Vec::new(),
             listen: "127.0.0.1:0".into(),
@@ -97,8 +106,21 @@ impl Farm {
         }
         std::fs::write(directory.join("targets").join(format!("{TARGET}.toml")), target)?;
         let signer = start_signer(&directory)?;
-        let (coordinator, server) = start_coordinator(&directory, settings, &settings.listen)?;
-        let mut farm = Self { directory, server, signer, coordinator, workers: Vec::new() };
+        let mut servers = if settings.coordinators > 1 {
+            // Each is told of the first's address.
+            (0..settings.coordinators).map(|_| free_address()).collect::<std::io::Result<_>>()?
+        } else {
+            vec![format!("http://{}", settings.listen)]
+        };
+        let mut all = Vec::new();
+        for index in 0..settings.coordinators {
+            let (coordinator, address) = start_coordinator(&directory, settings, &servers, index)?;
+            servers[index] = address;
+            all.push(coordinator);
+        }
+        let coordinator = all.remove(0);
+        let (others, workers) = (all, Vec::new());
+        let mut farm = Self { directory, servers, signer, coordinator, others, workers };
         for number in 1..=settings.workers {
             let worker = farm.start_worker(settings, number)?;
             farm.workers.push(worker);
@@ -109,7 +131,21 @@ impl Farm {
     /// The address of API and repositories.
     #[must_use]
     pub fn server(&self) -> &str {
-        &self.server
+        &self.servers[0]
+    }
+
+    /// The address of each coordinator.
+    #[must_use]
+    pub fn servers(&self) -> &[String] {
+        &self.servers
+    }
+
+    /// The command `rpmfarm`, told of these coordinators, which it tries in their order.
+    #[must_use]
+    pub fn client_of(&self, coordinators: &[usize]) -> Client {
+        let servers: Vec<&str> =
+            coordinators.iter().map(|index| self.servers[*index].as_str()).collect();
+        Client::new(&servers.join(","), &self.directory.join("coordinator/token"))
     }
 
     /// Everything that the farm keeps.
@@ -121,19 +157,19 @@ impl Farm {
     /// The command `rpmfarm`, told where this farm is.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::new(&self.server, &self.directory.join("coordinator/token"))
+        Client::new(self.server(), &self.directory.join("coordinator/token"))
     }
 
     /// The address of a channel's repository of binary packages.
     #[must_use]
     pub fn repository(&self, channel: &str, arch: &str) -> String {
-        format!("{}/repo/{TARGET}/{channel}/{arch}/os/", self.server)
+        format!("{}/repo/{TARGET}/{channel}/{arch}/os/", self.server())
     }
 
     /// The address of the public key.
     #[must_use]
     pub fn key_url(&self) -> String {
-        format!("{}/repo/{TARGET}/RPM-GPG-KEY-{TARGET}", self.server)
+        format!("{}/repo/{TARGET}/RPM-GPG-KEY-{TARGET}", self.server())
     }
 
     /// Starts the signer again after it was killed.
@@ -152,8 +188,7 @@ impl Farm {
     /// When it does not come up.
     pub fn restart_coordinator(&mut self, settings: &Settings) -> anyhow::Result<()> {
         self.coordinator.kill();
-        let address = self.server.trim_start_matches("http://").to_owned();
-        (self.coordinator, _) = start_coordinator(&self.directory, settings, &address)?;
+        (self.coordinator, _) = start_coordinator(&self.directory, settings, &self.servers, 0)?;
         Ok(())
     }
 
@@ -199,10 +234,15 @@ impl Farm {
                 command
             }
         };
-        let server = settings.worker_server.as_ref().unwrap_or(&self.server);
+        let mut servers = match &settings.worker_server {
+            Some(server) => vec![server.clone()],
+            None => self.servers.clone(),
+        };
+        let count = servers.len();
+        servers.rotate_left((number - 1) % count);
         command
             .arg("run")
-            .args(["--coordinator", server, "--name", &name, "--drain-time", "1"])
+            .args(["--coordinator", &servers.join(","), "--name", &name, "--drain-time", "1"])
             .arg("--token-file")
             .arg(self.directory.join("coordinator/token"))
             .arg("--data-dir")
@@ -231,12 +271,15 @@ fn start_signer(directory: &Path) -> anyhow::Result<Process> {
     Ok(signer)
 }
 
+/// Starts one of the coordinators, and says where it listens.
 fn start_coordinator(
     directory: &Path,
     settings: &Settings,
-    listen: &str,
+    servers: &[String],
+    index: usize,
 ) -> anyhow::Result<(Process, String)> {
-    let address = directory.join("address");
+    let name = if index == 0 { "coordinator".into() } else { format!("coordinator{}", index + 1) };
+    let address = directory.join(format!("{name}.address"));
     let _ = std::fs::remove_file(&address);
     let mut command = program("rpmfarm-coordinator");
     command
@@ -248,18 +291,30 @@ fn start_coordinator(
         .arg(directory.join("signer.sock"))
         .arg("--address-file")
         .arg(&address)
-        .args(["--listen", listen])
+        .args(["--listen", servers[index].trim_start_matches("http://")])
         .args(&settings.coordinator_arguments)
         .envs(settings.environment.iter().cloned());
+    if servers.len() > 1 {
+        // All of them publish under one name.
+        command.args(["--base-url", &servers[0]]);
+    }
+    if index > 0 {
+        command.arg("--cache").arg(directory.join(format!("{name}-cache")));
+    }
     if let Some(database) = &settings.database {
         command.args(["--database", database]);
     }
-    let mut coordinator = Process::start("coordinator", &mut command, &directory.join("logs"))?;
+    let mut coordinator = Process::start(&name, &mut command, &directory.join("logs"))?;
     wait_for(&mut coordinator, || {
         std::fs::read_to_string(&address).is_ok_and(|text| text.ends_with('\n'))
     })?;
-    let server = std::fs::read_to_string(&address)?.trim().to_owned();
-    Ok((coordinator, server))
+    Ok((coordinator, std::fs::read_to_string(&address)?.trim().to_owned()))
+}
+
+/// An address on this host that nobody listens on.
+fn free_address() -> std::io::Result<String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(format!("http://{}", listener.local_addr()?))
 }
 
 fn wait_for(process: &mut Process, ready: impl Fn() -> bool) -> anyhow::Result<()> {

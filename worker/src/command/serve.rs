@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rpmfarm_core::{Arch, name};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -19,9 +19,17 @@ use crate::transfer::{Cache, Connection};
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// Address of the coordinator, like http://farm.example.org:7000.
-    #[arg(long, value_name = "URL", env = "RPMFARM_COORDINATOR")]
-    coordinator: String,
+    /// Address of the coordinator, like http://farm.example.org:7878. Of a farm with several,
+    /// name each, as `--coordinator A --coordinator B` or `A,B`: the first is used until it
+    /// fails, then the next.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "RPMFARM_COORDINATOR",
+        required = true,
+        value_delimiter = ','
+    )]
+    coordinator: Vec<String>,
     /// File with the token that the coordinator gave to this worker.
     #[arg(long, value_name = "FILE", env = "RPMFARM_TOKEN_FILE")]
     token_file: PathBuf,
@@ -32,23 +40,46 @@ pub(super) struct Serve {
     /// [default: the host's].
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     arch: Vec<Arch>,
+    /// A word that packages may ask for, as `ssd`; may be given several times.
+    #[arg(long = "label", value_name = "WORD", value_parser = label)]
+    labels: Vec<String>,
     /// After SIGTERM, builds that run get so many seconds to end. A second SIGTERM ends them at
     /// once.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     drain_time: u64,
+    /// The form of the log on standard error; RPMFARM_LOG sets its level.
+    #[arg(long, env = "RPMFARM_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
     #[command(flatten)]
     host: HostOptions,
 }
 
+/// The form of the log.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum LogFormat {
+    /// A line for people.
+    #[default]
+    Text,
+    /// One JSON object in a line; `span` says which build, task and attempt the line is about.
+    Json,
+}
+
+impl LogFormat {
+    fn start(self) {
+        let filter = tracing_subscriber::EnvFilter::try_from_env("RPMFARM_LOG");
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter.unwrap_or_else(|_| "info".into()))
+            .with_writer(std::io::stderr);
+        match self {
+            Self::Text => log.init(),
+            Self::Json => log.json().flatten_event(true).with_span_list(false).init(),
+        }
+    }
+}
+
 impl Serve {
     pub(super) fn run(mut self) -> Result<ExitCode> {
-        tracing_subscriber::fmt()
-            .with_env_filter(
-                tracing_subscriber::EnvFilter::try_from_env("RPMFARM_LOG")
-                    .unwrap_or_else(|_| "info".into()),
-            )
-            .with_writer(std::io::stderr)
-            .init();
+        self.log_format.start();
         let prepared = self.host.prepare()?;
         // Builds and transfers wait more than they work; each thread costs memory.
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -89,7 +120,7 @@ impl Serve {
         let (shutdown, watched) = watch::channel(Shutdown::No);
         tokio::spawn(shut_down(shutdown, Duration::from_secs(self.drain_time)));
         tracing::info!(
-            name = %identity.name, slots = identity.slots, coordinator = %self.coordinator,
+            name = %identity.name, slots = identity.slots, coordinators = self.coordinator.join(", "),
             scratch = ?prepared.engine.scratch.kind(), "the worker runs"
         );
         Session { identity, shared, shutdown: watched }.run().await;
@@ -113,8 +144,13 @@ impl Serve {
             slots: self.host.slots,
             data: self.host.data_dir.clone(),
             room_mib: Room::wanted_mib(self.host.reserve),
+            labels: self.labels.clone(),
         })
     }
+}
+
+fn label(text: &str) -> Result<String, String> {
+    rpmfarm_core::needs::check_label(text).map(|()| text.to_owned())
 }
 
 /// The architecture of this host.

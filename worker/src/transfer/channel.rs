@@ -1,6 +1,8 @@
 //! The connections to the coordinator: one for control, one for bulk, so that a large transfer
-//! never holds back a heartbeat.
+//! never holds back a heartbeat. Of several coordinators, one is used until it fails.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -30,19 +32,80 @@ impl Interceptor for Bearer {
 /// The connections. Cheap to clone; they connect when they are used, and again when they broke.
 #[derive(Clone)]
 pub struct Connection {
-    endpoint: Endpoint,
-    bulk: Channel,
+    places: Arc<[Place]>,
+    /// The index of the place that is used; clones share it.
+    current: Arc<AtomicUsize>,
     bearer: Bearer,
 }
 
+/// One coordinator.
+struct Place {
+    address: String,
+    endpoint: Endpoint,
+    bulk: Channel,
+}
+
 impl Connection {
-    /// Connections to the coordinator at an address, with its token.
+    /// Connections to a farm whose coordinators are at these addresses, with its token. The first
+    /// is used first.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the address is none or the token has characters that no header takes.
-    pub fn new(server: &str, token: &str) -> anyhow::Result<Self> {
+    /// When there is no address or one is none, or the token has characters that no header takes.
+    pub fn new(servers: &[String], token: &str) -> anyhow::Result<Self> {
+        let places: Arc<[Place]> =
+            servers.iter().map(|server| Place::new(server)).collect::<anyhow::Result<_>>()?;
+        anyhow::ensure!(!places.is_empty(), "no address of a coordinator is given");
+        let bearer = format!("Bearer {}", token.trim())
+            .parse()
+            .context("the token holds characters that no token has")?;
+        Ok(Self { places, current: Arc::default(), bearer: Bearer(bearer) })
+    }
+
+    fn place(&self) -> &Place {
+        &self.places[self.current.load(Ordering::Relaxed) % self.places.len()]
+    }
+
+    /// The address of the coordinator that is used.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.place().address
+    }
+
+    /// How many coordinators there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The next coordinator is used from now on, for everything.
+    pub fn turn(&self) {
+        self.current.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// For a session: a connection of its own, so that one which hangs is left, not waited for.
+    #[must_use]
+    pub fn control(&self) -> WorkersClient<Authorized> {
+        WorkersClient::with_interceptor(self.place().endpoint.connect_lazy(), self.bearer.clone())
+            .max_decoding_message_size(16 << 20)
+    }
+
+    /// For logs and results.
+    #[must_use]
+    pub fn bulk(&self) -> WorkersClient<Authorized> {
+        WorkersClient::with_interceptor(self.place().bulk.clone(), self.bearer.clone())
+    }
+
+    /// For files by digest.
+    #[must_use]
+    pub fn blobs(&self) -> BlobsClient<Authorized> {
+        BlobsClient::with_interceptor(self.place().bulk.clone(), self.bearer.clone())
+    }
+}
+
+impl Place {
+    fn new(server: &str) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(server.to_owned())
             .with_context(|| {
                 format!("`{server}` is no address of a coordinator (http://HOST:PORT)")
@@ -52,29 +115,7 @@ impl Connection {
             .keep_alive_timeout(Duration::from_secs(20))
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
-        let bearer = format!("Bearer {}", token.trim())
-            .parse()
-            .context("the token holds characters that no token has")?;
-        Ok(Self { bulk: endpoint.connect_lazy(), endpoint, bearer: Bearer(bearer) })
-    }
-
-    /// For a session: a connection of its own, so that one which hangs is left, not waited for.
-    #[must_use]
-    pub fn control(&self) -> WorkersClient<Authorized> {
-        WorkersClient::with_interceptor(self.endpoint.connect_lazy(), self.bearer.clone())
-            .max_decoding_message_size(16 << 20)
-    }
-
-    /// For logs and results.
-    #[must_use]
-    pub fn bulk(&self) -> WorkersClient<Authorized> {
-        WorkersClient::with_interceptor(self.bulk.clone(), self.bearer.clone())
-    }
-
-    /// For files by digest.
-    #[must_use]
-    pub fn blobs(&self) -> BlobsClient<Authorized> {
-        BlobsClient::with_interceptor(self.bulk.clone(), self.bearer.clone())
+        Ok(Self { address: server.to_owned(), bulk: endpoint.connect_lazy(), endpoint })
     }
 }
 
