@@ -435,6 +435,11 @@ async fn facts_are_in_their_order_whatever_the_clock_does() {
         assert!(store.add_failure(build, None, &failure, Some(NOW + 2), NOW).await.unwrap());
         let since = store.retried_us(build).await.unwrap();
         assert_eq!(store.failures(build, since).await.unwrap().len(), 2, "they are after it");
+        // What waits for a time of tomorrow's clock is due now.
+        let later = Some(NOW + DAY + 2_000_000);
+        assert!(store.add_failure(build, None, &failure, later, NOW + DAY).await.unwrap());
+        assert_eq!(store.builds_to_import(NOW + DAY).await.unwrap().len(), 0, "it waits 2 s");
+        assert_eq!(store.builds_to_import(NOW).await.unwrap().len(), 1);
         assert!(store.cancel_build(build, NOW).await.unwrap());
         assert!(store.cancelled_us(build).await.unwrap() > since);
         assert!(store.retry_build(build, NOW).await.unwrap());

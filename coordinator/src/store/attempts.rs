@@ -4,6 +4,7 @@
 //! an attempt that is not, changes nothing.
 
 use rpmfarm_core::quarantine::End;
+use rpmfarm_core::status::latest_due;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Needs, TaskId};
 
@@ -278,10 +279,12 @@ impl Store {
         let query = "SELECT a.id, a.task, a.epoch, a.worker, a.started_us, w.build, e.report
                      FROM stage_work w JOIN attempts a ON a.task = w.task
                      JOIN attempt_ends e ON e.attempt = a.id
-                     WHERE w.stage = 'accept' AND w.due_us <= $1 AND e.outcome = 'succeeded'
+                     WHERE w.stage = 'accept' AND (w.due_us <= $1 OR w.due_us > $3)
+                     AND e.outcome = 'succeeded'
                      ORDER BY w.rank, w.build, a.id LIMIT $2";
+        let query = sqlx::query_as(query).bind(now_us).bind(AT_ONCE).bind(latest_due(now_us));
         let rows: Vec<(i64, i64, i64, String, i64, i64, String)> =
-            sqlx::query_as(query).bind(now_us).bind(AT_ONCE).fetch_all(self.read()).await?;
+            query.fetch_all(self.read()).await?;
         let mut ended = Vec::with_capacity(rows.len());
         for (id, task, epoch, worker, started_us, build, report) in rows {
             let attempt = Attempt { id, task, epoch, worker, started_us };
