@@ -1,13 +1,15 @@
 //! The connection to the coordinator: one method per call, with its failures explained.
 
 use std::error::Error as _;
+use std::path::Path;
 use std::time::Duration;
 
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1::farm_client::FarmClient;
+use rpmfarm_proto::v1::fleet_client::FleetClient;
 use rpmfarm_proto::v1::{self, Build};
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::config::Settings;
@@ -18,8 +20,9 @@ use crate::token::TokenSource;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a call may take to be answered; a stream, to begin.
 const ANSWER: Duration = Duration::from_secs(30);
-/// A connection that is silent for so long is asked whether it is there.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+/// A connection that is silent for so long is asked whether it is there, and is over when it does
+/// not answer in the same time.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Locks and long lists are larger than the 4 MiB that tonic allows by default.
 const LARGEST_MESSAGE: usize = 64 * 1024 * 1024;
 /// Pauses before a request for builds is sent again, when its answer got lost.
@@ -30,6 +33,7 @@ const PAUSES: [Duration; 3] =
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     farm: FarmClient<Channel>,
+    fleet: FleetClient<Channel>,
     server: String,
     token: TokenSource,
 }
@@ -41,12 +45,13 @@ impl Client {
     /// When the address is none, or nobody answers there.
     pub(crate) async fn connect(settings: &Settings) -> Result<Self, Error> {
         let server = &settings.server;
-        let channel = endpoint(server)?
+        let channel = endpoint(server, settings.ca_file.as_deref())?
             .connect()
             .await
             .map_err(|error| unreachable(server, &deepest_reason(&error)))?;
+        let fleet = FleetClient::new(channel.clone());
         let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
-        Ok(Self { farm, server: server.clone(), token: settings.token.clone() })
+        Ok(Self { farm, fleet, server: server.clone(), token: settings.token.clone() })
     }
 
     /// Version, clock and health of the coordinator.
@@ -150,6 +155,32 @@ impl Client {
         Ok(self.explained(reply)?.workers)
     }
 
+    /// Everything about one worker.
+    pub(crate) async fn worker(&mut self, name: &str) -> Result<v1::WorkerDetails, Error> {
+        let reply = self.fleet.get_worker(v1::GetWorkerRequest { name: name.into() }).await;
+        self.explained(reply)
+    }
+
+    /// A token that makes a host a worker.
+    pub(crate) async fn invite_worker(
+        &mut self,
+        request: v1::InviteWorkerRequest,
+    ) -> Result<v1::Invitation, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.fleet.invite_worker(request).await;
+        self.explained(reply)
+    }
+
+    /// Drains, resumes or revokes a worker.
+    pub(crate) async fn set_worker_state(
+        &mut self,
+        request: v1::SetWorkerStateRequest,
+    ) -> Result<v1::WorkerDetails, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.fleet.set_worker_state(request).await;
+        self.explained(reply)
+    }
+
     /// A request that carries the token.
     fn authorized<T>(&self, message: T) -> Result<Request<T>, Error> {
         let token = self.token.read(&self.server)?;
@@ -201,7 +232,7 @@ impl Client {
     }
 }
 
-fn endpoint(server: &str) -> Result<Endpoint, Error> {
+fn endpoint(server: &str, ca_file: Option<&Path>) -> Result<Endpoint, Error> {
     let bad = || {
         Error::Usage(format!(
             "`{server}` is not the address of a coordinator (expected http://HOST:PORT or https://HOST:PORT)"
@@ -215,13 +246,24 @@ fn endpoint(server: &str) -> Result<Endpoint, Error> {
         .connect_timeout(CONNECT)
         .timeout(ANSWER)
         .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
         .tcp_nodelay(true)
         .user_agent(concat!("rpmfarm/", env!("CARGO_PKG_VERSION")))
         .map_err(|_| bad())?;
     if server.starts_with("http://") {
         return Ok(endpoint);
     }
-    endpoint.tls_config(ClientTlsConfig::new().with_enabled_roots()).map_err(|error| {
+    let tls = match ca_file {
+        Some(file) => {
+            let pem = std::fs::read(file).map_err(|error| {
+                let why = reason(&error);
+                Error::Usage(format!("cannot read the authority {}: {why}", file.display()))
+            })?;
+            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+        }
+        None => ClientTlsConfig::new().with_enabled_roots(),
+    };
+    endpoint.tls_config(tls).map_err(|error| {
         Error::Usage(format!("cannot speak TLS with {server}: {}", deepest_reason(&error)))
     })
 }

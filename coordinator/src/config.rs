@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use rpmfarm_core::enrolment::CERTIFICATE_SECONDS;
 
 /// The coordinator of rpmfarm: pulls sources, orders builds, accepts, signs and publishes.
 #[derive(Debug, Clone, Parser)]
@@ -12,7 +13,8 @@ use clap::Parser;
     version,
     after_help = "Examples:\n  \
         rpmfarm-coordinator --data /var/lib/rpmfarm --targets /etc/rpmfarm/targets\n  \
-        rpmfarm-coordinator --database postgres://rpmfarm@db/rpmfarm --listen 0.0.0.0:7878\n\n\
+        rpmfarm-coordinator --database postgres://rpmfarm@db/rpmfarm \\\n      \
+        --listen-tls 0.0.0.0:7879 --tls-name farm.example.org\n\n\
         Logs go to stderr; RPMFARM_LOG sets their level (info, debug, rpmfarm_coordinator=debug).\n\
         The token that the command rpmfarm and the workers need is made at first start: DATA/token."
 )]
@@ -25,9 +27,34 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_TARGETS", default_value = "/etc/rpmfarm/targets")]
     pub targets: PathBuf,
 
-    /// Address to listen on, for gRPC and HTTP. Port 0 takes a free one.
+    /// Address to listen on without TLS, for gRPC and HTTP: of this host only (see --allow-plain).
+    /// Port 0 takes a free one.
     #[arg(long, env = "RPMFARM_LISTEN", default_value = "127.0.0.1:7878")]
     pub listen: SocketAddr,
+
+    /// Let --listen be an address that other hosts reach. The token then goes over the network in
+    /// the clear, and whoever has it may be any worker.
+    #[arg(long)]
+    pub allow_plain: bool,
+
+    /// Address to listen on with TLS, for gRPC and HTTP: for workers with certificates, and for
+    /// people with the token. Port 0 takes a free one.
+    #[arg(long, env = "RPMFARM_LISTEN_TLS")]
+    pub listen_tls: Option<SocketAddr>,
+
+    /// Name or address under which others reach --listen-tls; the first one is told to new
+    /// workers. May be repeated. Default: the host's name.
+    #[arg(long = "tls-name", env = "RPMFARM_TLS_NAME", value_name = "NAME", value_delimiter = ',')]
+    pub tls_names: Vec<String>,
+
+    /// Directory of the farm's certificate authority, made at first start. Coordinators of one
+    /// farm share it. Default: DATA/tls.
+    #[arg(long, env = "RPMFARM_TLS_DIR")]
+    pub tls_dir: Option<PathBuf>,
+
+    /// How long certificates of workers hold, in seconds; for tests of their renewal.
+    #[arg(long, hide = true, default_value_t = CERTIFICATE_SECONDS, value_parser = clap::value_parser!(u64).range(2..))]
+    pub certificate_seconds: u64,
 
     /// The database: `sqlite:///path/farm.db` or `postgres://…`. Default: DATA/farm.db.
     #[arg(long, env = "RPMFARM_DATABASE", hide_env_values = true)]
@@ -44,6 +71,10 @@ pub struct Config {
     /// Write the address that is listened on to this file, once it is.
     #[arg(long)]
     pub address_file: Option<PathBuf>,
+
+    /// The same for --listen-tls.
+    #[arg(long)]
+    pub tls_address_file: Option<PathBuf>,
 }
 
 impl Config {
@@ -54,9 +85,52 @@ impl Config {
         self.database.clone().unwrap_or_else(default)
     }
 
+    /// Refuses to listen where tokens would be read by others.
+    ///
+    /// # Errors
+    /// With the remedy, for an address of --listen that other hosts reach.
+    pub fn check_plain(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.listen.ip().is_loopback() || self.allow_plain,
+            "--listen {}: other hosts reach this address, and tokens would go over the network in \
+             the clear; use --listen-tls for it (or --allow-plain on a network that you trust)",
+            self.listen
+        );
+        Ok(())
+    }
+
+    /// The directory of the CA.
+    #[must_use]
+    pub fn tls_directory(&self) -> PathBuf {
+        self.tls_dir.clone().unwrap_or_else(|| self.data.join("tls"))
+    }
+
     /// The signer's socket.
     #[must_use]
     pub fn signer_socket(&self) -> PathBuf {
         self.signer.clone().unwrap_or_else(|| self.data.join("signer.sock"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_is_for_this_host_unless_it_is_allowed() {
+        let config =
+            |arguments: &[&str]| Config::parse_from([&["rpmfarm-coordinator"], arguments].concat());
+        for good in [
+            &[] as &[&str],
+            &["--listen", "127.0.0.9:1"],
+            &["--listen", "[::1]:1"],
+            &["--listen", "0.0.0.0:1", "--allow-plain"],
+        ] {
+            assert!(config(good).check_plain().is_ok(), "{good:?}");
+        }
+        for bad in ["0.0.0.0:1", "10.0.0.1:1", "[::]:1"] {
+            let error = config(&["--listen", bad]).check_plain().unwrap_err().to_string();
+            assert!(error.contains(bad) && error.contains("--listen-tls"), "{error}");
+        }
     }
 }

@@ -3,6 +3,8 @@
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 
+use tonic::Status;
+
 use crate::farm::Farm;
 use crate::logs::LogName;
 use crate::retry;
@@ -37,6 +39,34 @@ pub async fn take(
                 end(farm, &attempt, &Outcome::Failed(failure), now_us).await?;
             }
             None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses reports on attempts that were given to other workers: a worker speaks for itself.
+///
+/// # Errors
+/// `PERMISSION_DENIED` with the attempt and its worker; database errors.
+pub async fn refuse_foreign(
+    farm: &Farm,
+    worker: &str,
+    reports: &[AttemptReport],
+) -> Result<(), Status> {
+    if reports.is_empty() {
+        return Ok(());
+    }
+    let live = farm.store.live_attempts(Some(worker)).await?;
+    // Old ones of its own are no lie: they are recorded as ended, and change nothing.
+    let unknown = reports.iter().map(|report| report.attempt);
+    for attempt in unknown.filter(|id| !live.iter().any(|attempt| attempt.id == id.0)) {
+        if let Some(owner) = farm.store.attempt_worker(attempt).await?
+            && owner != worker
+        {
+            tracing::warn!(worker, attempt = attempt.0, owner, "a report on another's attempt");
+            return Err(Status::permission_denied(format!(
+                "attempt {attempt} is worker {owner}'s, not {worker}'s"
+            )));
         }
     }
     Ok(())

@@ -1,23 +1,25 @@
 //! What workers call: their session, logs and uploads.
 
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::Stream;
+use rpmfarm_core::fleet::outdated;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::WorkerState;
-use rpmfarm_core::{AttemptId, Epoch};
+use rpmfarm_core::{AttemptId, BuildId, Epoch};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::workers_server::Workers;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{auth, internal};
+use super::internal;
 use crate::clock::now_us;
 use crate::dispatch::fleet::Session;
 use crate::dispatch::{assignment, report};
 use crate::farm::Farm;
+use crate::identity::Caller;
 
 /// The service.
 #[derive(Clone)]
@@ -33,12 +35,12 @@ impl Workers for WorkerService {
         &self,
         request: Request<Streaming<v1::WorkerState>>,
     ) -> Result<Response<States>, Status> {
-        auth::check(&self.0.token, &request)?;
+        let caller = Caller::of(&request)?;
         let (sender, receiver) = mpsc::channel(1);
         let farm = self.0.clone();
         let states = request.into_inner();
         tokio::spawn(async move {
-            if let Err(status) = serve(&farm, states, &sender).await {
+            if let Err(status) = serve(&farm, &caller, states, &sender).await {
                 tracing::info!(%status, "worker session ended");
                 let _ = sender.send(Err(status)).await;
             }
@@ -50,10 +52,10 @@ impl Workers for WorkerService {
         &self,
         request: Request<v1::LogChunk>,
     ) -> Result<Response<v1::LogOffset>, Status> {
-        auth::check(&self.0.token, &request)?;
+        let caller = Caller::of(&request)?;
         let chunk = request.into_inner();
         let attempt = AttemptId(chunk.attempt);
-        live(&self.0, attempt, Epoch(chunk.epoch)).await?;
+        held(&self.0, &caller, attempt, Epoch(chunk.epoch)).await?;
         let name = chunk.log.parse().map_err(Status::invalid_argument)?;
         let logs = self.0.logs.clone();
         let next = tokio::task::spawn_blocking(move || {
@@ -70,8 +72,8 @@ impl Workers for WorkerService {
         &self,
         request: Request<v1::UploadQuery>,
     ) -> Result<Response<v1::UploadReply>, Status> {
-        auth::check(&self.0.token, &request)?;
-        let upload = Upload::admit(&self.0, Some(request.into_inner())).await?;
+        let caller = Caller::of(&request)?;
+        let upload = Upload::admit(&self.0, &caller, Some(request.into_inner())).await?;
         let blobs = self.0.blobs.clone();
         let have = blocking(move || blobs.uploaded(upload.file.digest, upload.file.size)).await?;
         Ok(Response::new(v1::UploadReply { have }))
@@ -81,12 +83,12 @@ impl Workers for WorkerService {
         &self,
         request: Request<Streaming<v1::UploadChunk>>,
     ) -> Result<Response<v1::UploadReply>, Status> {
-        auth::check(&self.0.token, &request)?;
+        let caller = Caller::of(&request)?;
         let mut chunks = request.into_inner();
         let Some(mut chunk) = chunks.message().await? else {
             return Err(Status::invalid_argument("an upload without a chunk"));
         };
-        let Upload { file } = Upload::admit(&self.0, chunk.query.take()).await?;
+        let Upload { file } = Upload::admit(&self.0, &caller, chunk.query.take()).await?;
         let (digest, size) = (file.digest, file.size);
         let mut have;
         loop {
@@ -106,15 +108,20 @@ impl Workers for WorkerService {
     }
 }
 
-/// An upload that a live lease covers.
+/// An upload that a live lease of the caller covers, and that was announced within bounds.
 struct Upload {
     file: SourceFile,
 }
 
 impl Upload {
-    async fn admit(farm: &Farm, query: Option<v1::UploadQuery>) -> Result<Self, Status> {
+    async fn admit(
+        farm: &Farm,
+        caller: &Caller,
+        query: Option<v1::UploadQuery>,
+    ) -> Result<Self, Status> {
         let query = query.ok_or_else(|| Status::invalid_argument("an upload of no file"))?;
-        live(farm, AttemptId(query.attempt), Epoch(query.epoch)).await?;
+        let attempt = AttemptId(query.attempt);
+        let build = held(farm, caller, attempt, Epoch(query.epoch)).await?;
         let file: SourceFile = query
             .file
             .ok_or_else(|| Status::invalid_argument("an upload of no file"))?
@@ -126,18 +133,39 @@ impl Upload {
                 file.name, file.size
             )));
         }
+        let limit = results_limit(farm, build).await?;
+        let announced = farm.store.announce(attempt, (file.digest, file.size), limit, now_us());
+        announced
+            .await?
+            .map_err(|refused| Status::out_of_range(format!("{}: {refused}", file.name)))?;
         Ok(Self { file })
     }
 }
 
-/// Refuses what no live lease covers.
-async fn live(farm: &Farm, attempt: AttemptId, epoch: Epoch) -> Result<(), Status> {
-    if farm.store.is_live(attempt, epoch).await? {
-        return Ok(());
+/// How many bytes all results of an attempt of a build may have together.
+async fn results_limit(farm: &Farm, build: BuildId) -> Result<u64, Status> {
+    let row = farm.store.build(build).await?;
+    let row = row.ok_or_else(|| Status::internal(format!("there is no build {build}")))?;
+    let limits = farm.targets.get(&row.target)?.limits_of(&row.package);
+    Ok(limits.results_mib.saturating_mul(1 << 20))
+}
+
+/// Refuses what no live lease of the caller covers. Answers the build.
+async fn held(
+    farm: &Farm,
+    caller: &Caller,
+    attempt: AttemptId,
+    epoch: Epoch,
+) -> Result<BuildId, Status> {
+    match farm.store.holder(attempt, epoch).await? {
+        Some((worker, build)) => {
+            caller.must_be(&worker, &format!("attempt {attempt}"))?;
+            Ok(build)
+        }
+        None => Err(Status::failed_precondition(format!(
+            "attempt {attempt} is not held under epoch {epoch}; stop it"
+        ))),
     }
-    Err(Status::failed_precondition(format!(
-        "attempt {attempt} is not held under epoch {epoch}; stop it"
-    )))
 }
 
 async fn blocking<T: Send + 'static>(
@@ -149,14 +177,18 @@ async fn blocking<T: Send + 'static>(
 /// One worker's session, from its first state to its end.
 async fn serve(
     farm: &Farm,
+    caller: &Caller,
     mut states: Streaming<v1::WorkerState>,
     answers: &mpsc::Sender<Result<v1::DesiredState, Status>>,
 ) -> Result<(), Status> {
     let Some(first) = states.message().await? else { return Ok(()) };
     let first = WorkerState::try_from(first)?;
+    caller.must_be(&first.name, "this session")?;
+    let mut notice = welcome(farm, &first).await?;
+    report::refuse_foreign(farm, &first.name, &first.attempts).await?;
     let fresh_us = now_us();
     let session = farm.fleet.connect(first.clone(), Instant::now(), fresh_us);
-    tracing::info!(worker = session.worker(), version = first.version, "worker connected");
+    tracing::info!(worker = session.worker(), version = first.version, notice, "worker connected");
     report::take(farm, session.worker(), &first.attempts, Some(fresh_us), fresh_us)
         .await
         .map_err(internal)?;
@@ -164,9 +196,11 @@ async fn serve(
     farm.bus.ring();
     let mut cache = assignment::Cache::new();
     let mut sent = None;
+    let mut state = first;
     loop {
-        let desired =
+        let mut desired =
             assignment::desired(farm, session.worker(), &mut cache).await.map_err(internal)?;
+        desired.notice.clone_from(&notice);
         // An answer is due to each state that was heard, and when something has changed.
         if sent.as_ref() != Some(&desired) {
             if answers.send(Ok((&desired).into())).await.is_err() {
@@ -175,9 +209,10 @@ async fn serve(
             sent = Some(desired);
         }
         tokio::select! {
-            state = states.message() => {
-                let Some(state) = state? else { return Ok(()) };
-                hear(farm, &session, state.try_into()?).await?;
+            heard = states.message() => {
+                let Some(heard) = heard? else { return Ok(()) };
+                state = heard.try_into()?;
+                hear(farm, &session, &state).await?;
                 sent = None;
             }
             () = session.poked() => {
@@ -185,19 +220,63 @@ async fn serve(
                     return Err(Status::aborted("a newer session of this worker is connected"));
                 }
             }
+            () = certificate_end(caller) => {
+                return Err(Status::unauthenticated(
+                    "the certificate of this session has ended; connect with a newer one",
+                ));
+            }
         }
+        notice = welcome(farm, &state).await?;
     }
 }
 
-async fn hear(farm: &Farm, session: &Session, state: WorkerState) -> Result<(), Status> {
+/// Whether a worker may be here, and what it should be told.
+async fn welcome(farm: &Farm, state: &WorkerState) -> Result<String, Status> {
+    let decided = farm.store.standing(&state.name).await?;
+    if let Some(row) = decided.as_ref().filter(|row| !row.standing.may_connect()) {
+        return Err(Status::permission_denied(format!(
+            "worker {} is revoked: {}",
+            state.name, row.reason
+        )));
+    }
+    let enrolled = farm.store.enrolled_arches(&state.name).await?.unwrap_or_default();
+    if let Some(arch) = state.arches.iter().find(|arch| !enrolled.contains(arch))
+        && !enrolled.is_empty()
+    {
+        return Err(Status::permission_denied(format!(
+            "worker {} was not enrolled for {arch}; start it with --arch, or enrol it again",
+            state.name
+        )));
+    }
+    if let Some(outdated) = outdated(state) {
+        return Ok(outdated);
+    }
+    Ok(match decided {
+        Some(row) if !row.standing.takes_work() => {
+            format!("this worker is {} and gets no new work: {}", row.standing, row.reason)
+        }
+        _ => String::new(),
+    })
+}
+
+/// When the caller's certificate ends; never for one without.
+async fn certificate_end(caller: &Caller) {
+    let Caller::Worker { ends_us, .. } = caller else { return std::future::pending().await };
+    let left = Duration::from_micros(ends_us.saturating_sub(now_us()).max(0).unsigned_abs());
+    tokio::time::sleep(left).await;
+}
+
+async fn hear(farm: &Farm, session: &Session, state: &WorkerState) -> Result<(), Status> {
     if state.name != session.worker() {
         return Err(Status::invalid_argument("a worker does not change its name"));
     }
-    let attempts = state.attempts.clone();
-    if !session.heard(state, Instant::now(), now_us()) {
+    report::refuse_foreign(farm, session.worker(), &state.attempts).await?;
+    if !session.heard(state.clone(), Instant::now(), now_us()) {
         return Err(Status::aborted("a newer session of this worker is connected"));
     }
-    report::take(farm, session.worker(), &attempts, None, now_us()).await.map_err(internal)?;
+    report::take(farm, session.worker(), &state.attempts, None, now_us())
+        .await
+        .map_err(internal)?;
     farm.progress.ring();
     Ok(())
 }

@@ -25,7 +25,7 @@ pub use builds::{Build, BuildFilter, NewBuild, StartedBuilds};
 pub use channels::{Publication, Revision};
 pub use enrolment::{Certificate, CertificateRow, Invitation};
 pub use failures::FailureRow;
-pub use fleet::StandingRow;
+pub use fleet::{StandingRow, WorkerFault};
 pub use packages::{NewPackage, Package, Signature, SignedPackage};
 pub use sources::{Import, Srpm};
 pub use tasks::{LockRow, NewTask, Task};

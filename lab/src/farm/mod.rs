@@ -6,6 +6,7 @@
 mod client;
 mod dnf;
 mod process;
+mod tls;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -45,6 +46,11 @@ pub struct Settings {
     pub workers: usize,
     /// Further arguments of each worker.
     pub worker_arguments: Vec<String>,
+    /// Whether workers and the command use TLS: then each worker is enrolled. If not, all have the
+    /// farm's token.
+    pub tls: bool,
+    /// Further arguments of the coordinator.
+    pub coordinator_arguments: Vec<String>,
     /// Where workers keep roots and packages; shared by farms to have them warm. None for a
     /// directory of this farm's own.
     pub worker_data: Option<PathBuf>,
@@ -59,6 +65,8 @@ impl Settings {
             database: None,
             workers: 1,
             worker_arguments: Vec::new(),
+            tls: false,
+            coordinator_arguments: Vec::new(),
             worker_data: None,
         }
     }
@@ -104,7 +112,11 @@ impl Farm {
     /// The command `rpmfarm`, told where this farm is.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::new(&self.server, &self.directory.join("coordinator/token"))
+        let token = self.directory.join("coordinator/token");
+        match self.tls_address() {
+            Ok(server) => Client::new(&server, &token).trusting(&self.authority()),
+            Err(_) => Client::new(&self.server, &token),
+        }
     }
 
     /// The address of a channel's repository of binary packages.
@@ -158,12 +170,16 @@ impl Farm {
         let mut command = program("rpmfarm-worker");
         command
             .arg("run")
-            .args(["--coordinator", &self.server, "--name", &name, "--drain-time", "1"])
-            .arg("--token-file")
-            .arg(self.directory.join("coordinator/token"))
-            .arg("--data-dir")
+            .args(["--drain-time", "1", "--data-dir"])
             .arg(data)
             .args(&settings.worker_arguments);
+        if settings.tls {
+            self.run_enrolled(&name, &mut command)?;
+        } else {
+            command
+                .args(["--coordinator", &self.server, "--name", &name, "--token-file"])
+                .arg(self.directory.join("coordinator/token"));
+        }
         Process::start(&name, &mut command, &self.directory.join("logs"))
     }
 }
@@ -204,6 +220,10 @@ fn start_coordinator(
         .arg("--address-file")
         .arg(&address)
         .args(["--listen", listen]);
+    if settings.tls {
+        tls::listen(directory, &mut command);
+    }
+    command.args(&settings.coordinator_arguments);
     if let Some(database) = &settings.database {
         command.args(["--database", database]);
     }

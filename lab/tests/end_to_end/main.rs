@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 mod crashes;
+mod enrolment;
 mod rebuilds;
 mod refusals;
 
