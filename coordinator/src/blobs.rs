@@ -216,7 +216,12 @@ impl Blobs {
         if let Err(source) = written {
             // A torn tail would be taken for progress: cut back to what was whole.
             let _ = file.set_len(have);
-            return Err(BlobError::Io { path, source });
+            let error = BlobError::Io { path, source };
+            if error.is_full() {
+                // Nothing partial stays, lest uploads take each other's last space for ever.
+                let _ = fs::remove_file(self.partial(digest));
+            }
+            return Err(error);
         }
         Ok(end)
     }

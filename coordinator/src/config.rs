@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Parser;
 use rpmfarm_core::enrolment::CERTIFICATE_SECONDS;
+use rpmfarm_core::lease::LeaseTerms;
 
 /// The coordinator of rpmfarm: pulls sources, orders builds, accepts, signs and publishes.
 #[derive(Debug, Clone, Parser)]
@@ -14,7 +17,8 @@ use rpmfarm_core::enrolment::CERTIFICATE_SECONDS;
     after_help = "Examples:\n  \
         rpmfarm-coordinator --data /var/lib/rpmfarm --targets /etc/rpmfarm/targets\n  \
         rpmfarm-coordinator --database postgres://rpmfarm@db/rpmfarm \\\n      \
-        --listen-tls 0.0.0.0:7879 --tls-name farm.example.org\n\n\
+        --listen-tls 0.0.0.0:7879 --tls-name farm.example.org\n  \
+        rpmfarm-coordinator --heartbeat 2s --lease 10s\n\n\
         Logs go to stderr; RPMFARM_LOG sets their level (info, debug, rpmfarm_coordinator=debug).\n\
         The token that the command rpmfarm and the workers need is made at first start: DATA/token."
 )]
@@ -68,6 +72,17 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_BASE_URL")]
     pub base_url: Option<String>,
 
+    /// How often workers speak at least: 100ms to 60s, as 500ms, 5s or 1m.
+    #[arg(long, env = "RPMFARM_HEARTBEAT", value_name = "TIME", default_value = "5s",
+          value_parser = duration)]
+    pub heartbeat: Duration,
+
+    /// How long a worker may be silent before its tasks go to others: 1s to 1h, at least three
+    /// heartbeats. A worker that gets no answer for twice as long ends its builds.
+    #[arg(long, env = "RPMFARM_LEASE", value_name = "TIME", default_value = "30s",
+          value_parser = duration)]
+    pub lease: Duration,
+
     /// Write the address that is listened on to this file, once it is.
     #[arg(long)]
     pub address_file: Option<PathBuf>,
@@ -77,7 +92,30 @@ pub struct Config {
     pub tls_address_file: Option<PathBuf>,
 }
 
+/// Reads a time as a number and its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("a number with ms, s, m or h is expected, as 500ms or 5s".into()),
+    };
+    let number: u64 = number.parse().map_err(|error| format!("{error}"))?;
+    number.checked_mul(scale).map(Duration::from_millis).ok_or_else(|| "too long".into())
+}
+
 impl Config {
+    /// How often workers speak, and how long they may be silent.
+    ///
+    /// # Errors
+    /// When the two do not fit.
+    pub fn lease_terms(&self) -> anyhow::Result<LeaseTerms> {
+        LeaseTerms::new(self.heartbeat, self.lease).context("--heartbeat and --lease")
+    }
+
     /// The database's URL.
     #[must_use]
     pub fn database_url(&self) -> String {
@@ -132,5 +170,22 @@ mod tests {
             let error = config(&["--listen", bad]).check_plain().unwrap_err().to_string();
             assert!(error.contains(bad) && error.contains("--listen-tls"), "{error}");
         }
+    }
+
+    #[test]
+    fn times_have_units_and_terms_are_checked() {
+        let parse = |arguments: &[&str]| {
+            Config::try_parse_from([&["rpmfarm-coordinator"], arguments].concat())
+        };
+        let default = parse(&[]).unwrap();
+        assert_eq!(default.lease_terms().unwrap(), LeaseTerms::default());
+        let short = parse(&["--heartbeat", "300ms", "--lease", "2s"]).unwrap();
+        assert_eq!(short.lease_terms().unwrap().lease(), Duration::from_secs(2));
+        for bad in ["5", "s", "5 s", "-5s", "99999999999999999h"] {
+            assert!(parse(&["--lease", bad]).is_err(), "{bad}");
+        }
+        let unfit = parse(&["--heartbeat", "1m", "--lease", "2m"]).unwrap();
+        let error = format!("{:#}", unfit.lease_terms().unwrap_err());
+        assert!(error.contains("--lease") && error.contains("three heartbeats"), "{error}");
     }
 }

@@ -28,7 +28,7 @@ use crate::store::Store;
 use crate::targets::Targets;
 use crate::token::Token;
 use crate::waits::Waits;
-use crate::work::{Crew, run};
+use crate::work::{Crew, run, run_every};
 use crate::{accept, plan, server};
 
 /// The largest result file that is taken, in bytes.
@@ -59,10 +59,11 @@ pub async fn open(config: &Config, base_url: &str) -> anyhow::Result<Farm> {
     let url = config.database_url();
     let store = Store::open(&url, bus.clone()).await.context("cannot open the database")?;
     let targets = Targets::open(&config.targets)?;
+    let terms = config.lease_terms()?;
     let repos = data.join("repos");
     Ok(Farm {
         logs: Logs::open(data.join("logs")).context("cannot make the log directory")?,
-        fleet: Fleet::new(Instant::now()),
+        fleet: Fleet::new(Instant::now(), terms),
         progress: Bus::default(),
         log_bell: Bus::default(),
         token: Token::load_or_make(&data.join("token"))?,
@@ -213,11 +214,12 @@ fn passes(farm: &Farm) -> JoinSet<()> {
         "dispatch",
         |farm| async move { dispatch::pass::pass(&farm, Instant::now(), now_us()).await }
     );
-    pass!(
-        "leases",
-        |farm| async move { dispatch::leases::pass(&farm, Instant::now(), now_us()).await }
-    );
     set.spawn(revoked::run(farm.clone()));
+    let mine = farm.clone();
+    set.spawn(run_every("leases", dispatch::leases::period(farm), bus(), move || {
+        let farm = mine.clone();
+        async move { dispatch::leases::pass(&farm, Instant::now(), now_us()).await }
+    }));
     pass!("accept", |farm| {
         let crew = checks.clone();
         async move { accept::pass(&farm, &crew, now_us()).await }

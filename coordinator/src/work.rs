@@ -18,8 +18,20 @@ const PERIOD: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(1);
 
 /// Runs a pass whenever the bell rings, and now and then, until the task is dropped.
-pub async fn run<F>(name: &'static str, bus: Bus, mut pass: impl FnMut() -> F)
+pub async fn run<F>(name: &'static str, bus: Bus, pass: impl FnMut() -> F)
 where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    run_every(name, PERIOD, bus, pass).await;
+}
+
+/// The same for a pass that looks at least each `period`.
+pub async fn run_every<F>(
+    name: &'static str,
+    period: Duration,
+    bus: Bus,
+    mut pass: impl FnMut() -> F,
+) where
     F: Future<Output = anyhow::Result<()>>,
 {
     let mut bell = bus.listen();
@@ -30,7 +42,7 @@ where
         }
         tokio::select! {
             () = bell.rung() => {}
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(period) => {}
         }
     }
 }

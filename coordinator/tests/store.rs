@@ -399,3 +399,84 @@ async fn an_attempt_announces_its_files_within_bounds() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_that_nobody_answered_is_taken_over_by_the_next_attempt() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let first = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+        let (id, epoch) = (AttemptId(first.id), Epoch(first.epoch));
+        store.add_dynamic_requires(task, id, 0, &["a".into()], NOW).await.unwrap();
+        assert_eq!(store.rounds_to_lock(NOW).await.unwrap().len(), 1);
+        let lost = Failure::new(Fault::Worker, "lease", "not heard");
+        store.end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap();
+        assert!(store.rounds_to_lock(NOW).await.unwrap().is_empty(), "nobody waits for it");
+
+        let second = store.grant(task, build, "w2", NOW).await.unwrap().expect("granted again");
+        let id = AttemptId(second.id);
+        store.add_dynamic_requires(task, id, 0, &["b".into()], NOW).await.unwrap();
+        assert_eq!(store.rounds_to_lock(NOW).await.unwrap().len(), 1, "the second waits for it");
+        assert_eq!(store.dynamic_requires(task).await.unwrap(), [["b"]]);
+        // What is answered stays.
+        store.add_lock(task, 1, digest("wider"), NOW).await.unwrap();
+        store.add_dynamic_requires(task, id, 0, &["c".into()], NOW).await.unwrap();
+        assert_eq!(store.dynamic_requires(task).await.unwrap(), [["b"]]);
+        assert!(store.rounds_to_lock(NOW).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_are_in_their_order_whatever_the_clock_does() {
+    const DAY: i64 = 86_400_000_000;
+    on_both(|store| async move {
+        let build = start(&store, &["hello"], "").await[0];
+        let failure = Failure::new(Fault::Farm, "import", "no answer");
+        // A day ahead it fails for good and is retried; then the clock is set right.
+        assert!(store.add_failure(build, None, &failure, None, NOW + DAY).await.unwrap());
+        assert!(store.retry_build(build, NOW + DAY).await.unwrap());
+        assert!(store.add_failure(build, None, &failure, Some(NOW + 1), NOW).await.unwrap());
+        assert!(store.add_failure(build, None, &failure, Some(NOW + 2), NOW).await.unwrap());
+        let since = store.retried_us(build).await.unwrap();
+        assert_eq!(store.failures(build, since).await.unwrap().len(), 2, "they are after it");
+        assert!(store.cancel_build(build, NOW).await.unwrap());
+        assert!(store.cancelled_us(build).await.unwrap() > since);
+        assert!(store.retry_build(build, NOW).await.unwrap());
+        let retried = store.retried_us(build).await.unwrap();
+        assert!(retried > store.cancelled_us(build).await.unwrap());
+        assert_eq!(store.failures(build, retried).await.unwrap().len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_repeats_the_architectures_that_failed() {
+    on_both(|store| async move {
+        let (build, first) = ready(&store, TaskKind::Build).await;
+        let other = NewTask { kind: TaskKind::Build, arch: Arch::Aarch64 };
+        store.add_tasks(build, &[other], NOW).await.unwrap();
+        let second = store.tasks(build).await.unwrap()[1].id;
+        store.add_lock(second, 0, digest("lock"), NOW).await.unwrap();
+        let mut attempts = Vec::new();
+        for (task, worker) in [(first, "w1"), (second, "w2")] {
+            let attempt = store.grant(task, build, worker, NOW).await.unwrap().expect("granted");
+            attempts.push((AttemptId(attempt.id), Epoch(attempt.epoch)));
+        }
+        let [(accepted, epoch), (failed, other)] = [attempts[0], attempts[1]];
+        store.end_succeeded(accepted, epoch, &succeeded(), NOW).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        assert!(tx.accept(first, accepted, 1, NOW).await.unwrap());
+        tx.commit().await.unwrap();
+        let failure = Failure::new(Fault::Package, "check", "1 test failed");
+        assert!(store.end_failed(failed, other, &failure, None, NOW).await.unwrap());
+        assert!(!store.is_open(build).await.unwrap());
+
+        assert!(store.retry_build(build, NOW + 1).await.unwrap());
+        assert_eq!(store.acceptance(first).await.unwrap().map(|row| row.0), Some(accepted));
+        assert!(store.grant(first, build, "w1", NOW + 1).await.unwrap().is_none(), "it stays");
+        let again = store.grant(second, build, "w2", NOW + 1).await.unwrap().expect("again");
+        assert_eq!(again.epoch, 2);
+        assert!(store.attempts_to_accept(NOW + 1).await.unwrap().is_empty());
+    })
+    .await;
+}

@@ -116,6 +116,7 @@ pub fn outdated(state: &WorkerState) -> Option<String> {
 pub fn takes_work(state: &WorkerState, liveness: Liveness, standing: Standing) -> bool {
     liveness == Liveness::Alive
         && !state.draining
+        && state.unready.is_empty()
         && standing.takes_work()
         && outdated(state).is_none()
 }
@@ -136,6 +137,7 @@ mod tests {
             memory_mib: 1,
             disk_free_mib: 1,
             draining,
+            unready: String::new(),
             attempts: Vec::new(),
         }
     }
@@ -177,5 +179,6 @@ mod tests {
             assert!(!takes_work(&state(PROTOCOL, false), Liveness::Alive, standing));
         }
         assert!(!takes_work(&state(PROTOCOL, false), Liveness::Stale, Standing::Active));
+        assert!(!works(WorkerState { unready: "disk full".into(), ..state(PROTOCOL, false) }));
     }
 }

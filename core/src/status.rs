@@ -153,10 +153,16 @@ pub enum Next {
     GiveUp,
 }
 
+/// The longest pause before another try, in microseconds. What waits for longer waits for a clock
+/// that has jumped.
+pub const MAX_PAUSE_US: i64 = 120_000_000;
+
 /// Decides on a failure that follows `before` other ones since the task was last (re)started.
 ///
-/// A package's fault ends at once. Others are tried again up to the bound of their fault, with a
-/// pause that doubles from one second to two minutes.
+/// A package's fault ends at once. Others are tried again up to the bound of their fault: a
+/// worker's after a short pause that grows from a quarter of a second by four, for another worker
+/// may do it at once; the farm's after one that doubles from one second to two minutes, for all
+/// are in the same plight.
 #[must_use]
 pub fn after_failure(failure: &Failure, before: u32) -> Next {
     if before + 1 >= failure.fault.attempts() {
@@ -164,8 +170,8 @@ pub fn after_failure(failure: &Failure, before: u32) -> Next {
     }
     match failure.fault {
         Fault::Package => Next::GiveUp,
-        Fault::Worker => Next::TryAfter(0),
-        Fault::Farm => Next::TryAfter(1_000_000 * (1_i64 << before.min(7)).min(120)),
+        Fault::Worker => Next::TryAfter(250_000 << (2 * before.min(4))),
+        Fault::Farm => Next::TryAfter((1_000_000 << before.min(7)).min(MAX_PAUSE_US)),
     }
 }
 
@@ -212,5 +218,23 @@ mod tests {
             let tries = (0..).take_while(|n| after_failure(&failure, *n) != Next::GiveUp).count();
             assert_eq!(tries as u32 + 1, fault.attempts());
         }
+    }
+
+    #[test]
+    fn pauses_grow_and_have_an_end() {
+        let pauses = |fault| {
+            let failure = Failure::new(fault, "build", "x");
+            let pause = |before| match after_failure(&failure, before) {
+                Next::TryAfter(pause_us) => Some(pause_us / 1000),
+                Next::GiveUp => None,
+            };
+            (0..).map_while(pause).collect::<Vec<_>>()
+        };
+        assert!(pauses(Fault::Package).is_empty());
+        assert_eq!(pauses(Fault::Worker), [250, 1000, 4000]);
+        let farm = pauses(Fault::Farm);
+        assert_eq!(farm[..3], [1000, 2000, 4000]);
+        assert!(farm.iter().sum::<i64>() > 120_000, "an outage of two minutes fails nothing");
+        assert!(farm.iter().all(|pause| pause * 1000 <= MAX_PAUSE_US));
     }
 }

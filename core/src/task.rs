@@ -5,9 +5,11 @@
 //! kills and forgets, and an attempt that has ended is reported until it is no longer wanted.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lease::LeaseTerms;
 use crate::limits::Limits;
 use crate::results::ResultFile;
 use crate::source::SourceFile;
@@ -268,6 +270,9 @@ pub struct WorkerState {
     pub disk_free_mib: u64,
     /// Whether it finishes what it has and wants nothing new.
     pub draining: bool,
+    /// Why it takes nothing new for now, though it is connected: its disk is full, say. Empty
+    /// when it takes work.
+    pub unready: String,
     /// Every attempt that it has.
     pub attempts: Vec<AttemptReport>,
 }
@@ -283,4 +288,18 @@ pub struct DesiredState {
     pub lease_ms: u64,
     /// What the worker's administrator should know, as why it gets no work; empty for nothing.
     pub notice: String,
+}
+
+impl DesiredState {
+    /// The wish for no attempt at all, under these terms.
+    #[must_use]
+    pub fn nothing(terms: LeaseTerms) -> Self {
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            assignments: Vec::new(),
+            heartbeat_ms: milliseconds(terms.heartbeat()),
+            lease_ms: milliseconds(terms.lease()),
+            notice: String::new(),
+        }
+    }
 }

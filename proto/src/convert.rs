@@ -246,6 +246,9 @@ impl From<&WorkerState> for v1::WorkerState {
             disk_free_mib: state.disk_free_mib,
             draining: state.draining,
             attempts: state.attempts.iter().map(Into::into).collect(),
+            // Numbered by the session that sends it.
+            sequence: 0,
+            unready: state.unready.clone(),
         }
     }
 }
@@ -266,6 +269,7 @@ impl TryFrom<v1::WorkerState> for WorkerState {
             memory_mib: wire.memory_mib,
             disk_free_mib: wire.disk_free_mib,
             draining: wire.draining,
+            unready: clip(&wire.unready, 200),
             attempts: wire.attempts.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         })
     }
@@ -344,6 +348,9 @@ impl From<&DesiredState> for v1::DesiredState {
             heartbeat_ms: state.heartbeat_ms,
             lease_ms: state.lease_ms,
             notice: state.notice.clone(),
+            // Both are the session's.
+            heard: 0,
+            hold: false,
         }
     }
 }
@@ -426,6 +433,7 @@ mod tests {
             memory_mib: 5,
             disk_free_mib: 6,
             draining: true,
+            unready: "its disk is full".into(),
             attempts: vec![
                 report(Progress::Running(Phase::Check)),
                 report(Progress::NeedsRequires {

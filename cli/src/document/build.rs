@@ -96,6 +96,8 @@ struct TaskDocument {
     attempts: u32,
     /// SHA-256 of the lock.
     lock: Option<String>,
+    /// What else is known of its attempts, a line each.
+    notes: Vec<String>,
     failure: Option<FailureDocument>,
 }
 
@@ -174,6 +176,7 @@ impl TaskDocument {
             rpmbuild_ms: (task.rpmbuild_ms != 0).then_some(task.rpmbuild_ms),
             attempts: task.attempts,
             lock: known(&task.lock),
+            notes: task.notes.clone(),
             failure: task.failure.as_ref().map(Into::into),
         }
     }

@@ -23,6 +23,8 @@ pub(crate) struct WorkerDocument {
     /// What is wrong with its version, if anything; then it gets no new work.
     outdated: Option<String>,
     protocol: u32,
+    /// Why it takes nothing new for now.
+    unready: Option<String>,
     slots: u32,
     busy: u32,
     cpus: u32,
@@ -49,6 +51,7 @@ impl From<&Worker> for WorkerDocument {
             draining: worker.draining,
             outdated: known(&worker.outdated),
             protocol: worker.protocol,
+            unready: known(&worker.unready),
             slots: worker.slots,
             busy: worker.busy,
             cpus: worker.cpus,

@@ -34,7 +34,7 @@ pub(crate) fn state(word: &str) -> Cell {
     let color = match word {
         "published" | "succeeded" | "alive" | "ok" => Color::Green,
         "failed" | "gone" | "error" => Color::Red,
-        "cancelled" | "stale" | "warning" | "draining" => Color::Yellow,
+        "cancelled" | "stale" | "warning" | "draining" | "unready" => Color::Yellow,
         _ => Color::Cyan,
     };
     Cell { color: Some(color), ..cell(word) }

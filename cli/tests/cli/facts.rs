@@ -159,7 +159,6 @@ pub fn worker() -> Worker {
         cpus: 8,
         memory_mib: 16 * 1024,
         disk_free_mib: 100 * 1024,
-        draining: false,
         heard_us: now(),
         running: vec!["7/12 hello".into()],
         state: "active".into(),

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use anyhow::Context as _;
-use rpmfarm_core::lease::{HEARTBEAT, LEASE};
 use rpmfarm_core::source::{SourceBundle, SourceFile};
-use rpmfarm_core::task::{Assignment, DesiredState, Input, TaskKind};
-use rpmfarm_core::{AttemptId, BuildId, Epoch, TaskId};
+use rpmfarm_core::task::{Assignment, DesiredState, Input, Outcome, TaskKind};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 
+use super::report;
 use crate::farm::Farm;
-use crate::store::LiveAttempt;
+use crate::store::{LiveAttempt, StoreError};
 
 /// Largest source bundle or lock that is read into memory, in bytes.
 const MAX_DOCUMENT: u64 = 64 << 20;
@@ -17,23 +17,31 @@ const MAX_DOCUMENT: u64 = 64 << 20;
 /// Assignments that a session has put together already, by attempt.
 pub type Cache = HashMap<i64, Assignment>;
 
-/// The desired state of a worker.
+/// The desired state of a worker. An attempt that cannot be put together, as its bundle is gone
+/// or the target is, ends as the farm's fault: it must not hold back the worker's others.
 ///
 /// # Errors
-/// Database and blob store errors.
-pub async fn desired(farm: &Farm, worker: &str, cache: &mut Cache) -> anyhow::Result<DesiredState> {
+/// Database errors.
+pub async fn desired(
+    farm: &Farm,
+    worker: &str,
+    cache: &mut Cache,
+    now_us: i64,
+) -> anyhow::Result<DesiredState> {
     let live = farm.store.live_attempts(Some(worker)).await?;
     cache.retain(|id, _| live.iter().any(|attempt| attempt.id == *id));
-    let mut assignments = Vec::with_capacity(live.len());
+    let mut desired = DesiredState::nothing(farm.fleet.terms());
     for attempt in &live {
-        assignments.push(assignment(farm, attempt, cache).await?);
+        match assignment(farm, attempt, cache).await {
+            Ok(assignment) => desired.assignments.push(assignment),
+            Err(error) if error.is::<StoreError>() => return Err(error),
+            Err(error) => {
+                let failure = Failure::new(Fault::Farm, "dispatch", format!("{error:#}"));
+                report::end(farm, attempt, &Outcome::Failed(failure), now_us).await?;
+            }
+        }
     }
-    Ok(DesiredState {
-        assignments,
-        heartbeat_ms: u64::try_from(HEARTBEAT.as_millis()).unwrap_or(u64::MAX),
-        lease_ms: u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX),
-        notice: String::new(),
-    })
+    Ok(desired)
 }
 
 async fn assignment(

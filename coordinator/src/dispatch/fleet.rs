@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::lease::{Liveness, liveness};
+use rpmfarm_core::lease::{LeaseTerms, Liveness, listening, liveness};
 use rpmfarm_core::task::{Phase, Progress, WorkerState};
 use rpmfarm_core::{Arch, AttemptId};
 use tokio::sync::Notify;
@@ -13,14 +13,26 @@ use tokio::sync::Notify;
 /// All workers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Fleet {
-    started: Instant,
+    terms: LeaseTerms,
     inner: Arc<Mutex<Inner>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    /// Since when this coordinator listens without a break.
+    listening: Instant,
+    /// When the leases were last looked at.
+    looked: Instant,
     sessions: u64,
     workers: BTreeMap<String, Known>,
+}
+
+impl Inner {
+    /// How long a worker was not heard, as far as anybody listened.
+    fn silence(&self, known: Option<&Known>, now: Instant) -> Duration {
+        let heard = known.map_or(self.listening, |known| known.heard.max(self.listening));
+        now.saturating_duration_since(heard)
+    }
 }
 
 #[derive(Debug)]
@@ -28,6 +40,8 @@ struct Known {
     state: WorkerState,
     /// The newest session; 0 when it has hung up.
     session: u64,
+    /// Whether what that session said first is in the store.
+    settled: bool,
     heard: Instant,
     heard_us: i64,
     poke: Arc<Notify>,
@@ -54,17 +68,36 @@ pub struct Session {
 }
 
 impl Fleet {
-    /// A fleet of which nothing was heard yet.
+    /// A fleet of which nothing was heard yet, held to these terms.
     #[must_use]
-    pub fn new(started: Instant) -> Self {
-        Self { started, inner: Arc::default() }
+    pub fn new(started: Instant, terms: LeaseTerms) -> Self {
+        let inner =
+            Inner { listening: started, looked: started, sessions: 0, workers: BTreeMap::new() };
+        Self { terms, inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// How often workers speak, and how long they may be silent.
+    #[must_use]
+    pub const fn terms(&self) -> LeaseTerms {
+        self.terms
+    }
+
+    /// To be called before each look at the leases. When the last one is long ago, this
+    /// coordinator was stopped or starved: what it did not hear then is held against nobody.
+    pub fn look(&self, now: Instant) {
+        let mut inner = self.lock();
+        if !listening(self.terms, now.saturating_duration_since(inner.looked)) {
+            inner.listening = now;
+        }
+        inner.looked = now;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no one panics while holding the fleet")
     }
 
-    /// A worker has connected. Its earlier session, if any, is over.
+    /// A worker has connected. Its earlier session, if any, is over. It gets work once its session
+    /// is settled.
     #[must_use]
     pub fn connect(&self, state: WorkerState, now: Instant, now_us: i64) -> Session {
         let mut inner = self.lock();
@@ -72,7 +105,14 @@ impl Fleet {
         let id = inner.sessions;
         let name = state.name.clone();
         let poke = Arc::new(Notify::new());
-        let known = Known { state, session: id, heard: now, heard_us: now_us, poke: poke.clone() };
+        let known = Known {
+            state,
+            session: id,
+            settled: false,
+            heard: now,
+            heard_us: now_us,
+            poke: poke.clone(),
+        };
         if let Some(before) = inner.workers.insert(name.clone(), known) {
             before.poke.notify_one();
         }
@@ -83,10 +123,13 @@ impl Fleet {
     #[must_use]
     pub fn workers(&self, now: Instant) -> BTreeMap<String, WorkerView> {
         let inner = self.lock();
-        let view = |known: &Known| WorkerView {
-            state: known.state.clone(),
-            liveness: liveness(now.saturating_duration_since(known.heard), known.session != 0),
-            heard_us: known.heard_us,
+        let view = |known: &Known| {
+            let connected = known.session != 0 && known.settled;
+            WorkerView {
+                state: known.state.clone(),
+                liveness: liveness(self.terms, inner.silence(Some(known), now), connected),
+                heard_us: known.heard_us,
+            }
         };
         inner.workers.iter().map(|(name, known)| (name.clone(), view(known))).collect()
     }
@@ -94,8 +137,8 @@ impl Fleet {
     /// How long a worker was not heard. One that was never heard is silent since the start.
     #[must_use]
     pub fn silence(&self, worker: &str, now: Instant) -> Duration {
-        let heard = self.lock().workers.get(worker).map_or(self.started, |known| known.heard);
-        now.saturating_duration_since(heard)
+        let inner = self.lock();
+        inner.silence(inner.workers.get(worker), now)
     }
 
     /// Lets a worker's session look at what the worker should have.
@@ -166,6 +209,16 @@ impl Session {
         self.fleet.lock().workers.get(&self.name).is_some_and(|known| known.session == self.id)
     }
 
+    /// What the session said first is in the store, so that what the worker is given from now on
+    /// is not taken for lost. True the first time.
+    pub fn settle(&self) -> bool {
+        let mut inner = self.fleet.lock();
+        match inner.workers.get_mut(&self.name) {
+            Some(known) if known.session == self.id => !std::mem::replace(&mut known.settled, true),
+            _ => false,
+        }
+    }
+
     /// Waits until there may be something to tell the worker.
     pub async fn poked(&self) {
         self.poke.notified().await;
@@ -198,6 +251,7 @@ mod tests {
             memory_mib: 1,
             disk_free_mib: 1,
             draining: false,
+            unready: String::new(),
             attempts: Vec::new(),
         }
     }
@@ -206,7 +260,7 @@ mod tests {
     fn the_newest_session_counts_and_silence_starts_with_the_coordinator() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let fleet = Fleet::new(start);
+        let fleet = Fleet::new(start, LeaseTerms::default());
         assert_eq!(fleet.silence("w", at(7)), Duration::from_secs(7));
 
         let first = fleet.connect(state("w"), at(10), 0);
@@ -216,9 +270,33 @@ mod tests {
         assert!(second.heard(state("w"), at(13), 0));
         assert_eq!(fleet.silence("w", at(14)), Duration::from_secs(1));
         drop(first);
+        assert_eq!(fleet.workers(at(14))["w"].liveness, Liveness::Stale, "not settled");
+        assert!(second.settle() && !second.settle());
         assert_eq!(fleet.workers(at(14))["w"].liveness, Liveness::Alive);
         drop(second);
         assert_eq!(fleet.workers(at(14))["w"].liveness, Liveness::Stale);
         assert_eq!(fleet.workers(at(60))["w"].liveness, Liveness::Gone);
+    }
+
+    #[test]
+    fn what_a_stopped_coordinator_did_not_hear_is_held_against_nobody() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let fleet = Fleet::new(start, LeaseTerms::default());
+        let session = fleet.connect(state("w"), at(0), 0);
+        session.settle();
+        for second in 1..=20 {
+            fleet.look(at(second));
+        }
+        assert_eq!(fleet.silence("w", at(20)), Duration::from_secs(20));
+        // A minute without a look: the coordinator was stopped.
+        fleet.look(at(80));
+        assert_eq!(fleet.silence("w", at(81)), Duration::from_secs(1));
+        assert_eq!(fleet.silence("never heard", at(81)), Duration::from_secs(1));
+        assert_eq!(fleet.workers(at(81))["w"].liveness, Liveness::Alive);
+        for second in 81..=110 {
+            fleet.look(at(second));
+        }
+        assert_eq!(fleet.workers(at(110))["w"].liveness, Liveness::Gone);
     }
 }

@@ -2,12 +2,16 @@
 //!
 //! `fleet` is what was heard of workers and is lost with the process; every lease is in the
 //! store. `pass` grants, `report` takes what workers say, `assignment` says what they should
-//! have, `leases` takes attempts from workers that are silent.
+//! have, `leases` takes attempts from workers that are silent, `late` records what these still say.
 
 pub mod assignment;
 pub mod fleet;
+pub mod late;
 pub mod leases;
 pub mod pass;
 pub mod report;
 
 pub use fleet::Fleet;
+
+/// The stage at which an attempt fails that was taken from its worker.
+pub const LOST: &str = "lease";

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::Stream;
 use rpmfarm_core::lock::Lock;
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, BuildId, name};
+use rpmfarm_core::{Arch, AttemptId, BuildId, name};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::farm_server::Farm as FarmApi;
 use tokio::sync::mpsc;
@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::{fleet, internal, view};
 use crate::clock::now_us;
+use crate::dispatch::report;
 use crate::farm::Farm;
 use crate::store::{Build, BuildFilter, NewBuild, Task};
 use crate::targets::{Loaded, TargetError};
@@ -254,6 +255,11 @@ impl FarmApi for FarmService {
         self.find(id).await?;
         let cancelled = self.0.store.cancel_build(BuildId(id), now_us()).await?;
         self.0.fleet.poke_all();
+        for task in self.0.store.tasks(BuildId(id)).await? {
+            for (attempt, _) in self.0.store.attempts(task.id).await? {
+                report::finish_logs(&self.0, AttemptId(attempt.id));
+            }
+        }
         let build = self.show(id).await?;
         if !cancelled && build.state != "cancelled" {
             return Err(Status::failed_precondition(format!(

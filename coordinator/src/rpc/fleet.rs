@@ -67,6 +67,7 @@ fn shown(heard: Option<&WorkerView>, decided: Option<&StandingRow>) -> v1::Worke
             memory_mib: state.memory_mib,
             disk_free_mib: state.disk_free_mib,
             draining: state.draining,
+            unready: state.unready.clone(),
             heard_us: *heard_us,
             ..v1::Worker::default()
         },

@@ -8,6 +8,7 @@ pub mod enrolment;
 pub mod farm;
 pub mod fleet;
 pub mod logs;
+pub mod session;
 pub mod view;
 pub mod workers;
 

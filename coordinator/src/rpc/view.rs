@@ -8,7 +8,9 @@ use rpmfarm_core::{AttemptId, BuildId, Failure};
 use rpmfarm_proto::v1;
 
 use crate::farm::Farm;
-use crate::store::{Attempt, AttemptEnd, Build, FailureRow, SignedPackage, StoreError, Task};
+use crate::store::{
+    Attempt, AttemptEnd, Build, FailureRow, LateResult, SignedPackage, StoreError, Task,
+};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -43,6 +45,7 @@ struct TaskView {
     attempts: Vec<(Attempt, Option<AttemptEnd>)>,
     acceptance: Option<(AttemptId, u64, i64)>,
     phase: Option<Phase>,
+    late: Vec<LateResult>,
 }
 
 impl TaskView {
@@ -95,6 +98,7 @@ impl TaskView {
             failure: self.failure().filter(|_| !facts.accepted).map(Into::into),
             rpmbuild_ms: self.acceptance.map_or(0, |(_, ms, _)| ms),
             lock: self.lock.map_or_else(String::new, |lock| lock.digest.hex()),
+            notes: self.late.iter().map(note).collect(),
         }
     }
 }
@@ -248,10 +252,17 @@ async fn task_view(
     Ok(TaskView {
         lock: farm.store.lock(task.id).await?,
         acceptance: farm.store.acceptance(task.id).await?,
+        late: farm.store.late_results(task.id).await?,
         attempts,
         phase,
         task,
     })
+}
+
+/// One line of a result that was not applied.
+fn note(late: &LateResult) -> String {
+    let LateResult { attempt, worker, said, .. } = late;
+    format!("late result of attempt {attempt} on {worker} ({said}), not applied")
 }
 
 fn artifact(row: &SignedPackage) -> v1::Artifact {

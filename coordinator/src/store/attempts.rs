@@ -106,6 +106,15 @@ impl Store {
         Ok(Some(Attempt { id, task: task.0, epoch, worker: worker.into(), started_us: now_us }))
     }
 
+    /// The newest attempt that there is; 0 before the first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn newest_attempt(&self) -> Result<AttemptId> {
+        let query = "SELECT value FROM counters WHERE name = 'attempt'";
+        Ok(AttemptId(sqlx::query_scalar(query).fetch_one(self.read()).await?))
+    }
+
     /// Ends a live attempt with its success. False when it is not live under this epoch: then
     /// nothing changed.
     ///

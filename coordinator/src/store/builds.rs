@@ -218,11 +218,12 @@ impl Store {
         if !tx.close_build(id).await? {
             return Ok(false);
         }
+        let at_us = tx.stamp(id, now_us).await?;
         sqlx::query(
             "INSERT INTO cancellations (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         )
         .bind(id.0)
-        .bind(now_us)
+        .bind(at_us)
         .execute(tx.on())
         .await?;
         tx.end_attempts_of_build(id, now_us).await?;
@@ -247,9 +248,10 @@ impl Store {
         if closed == 0 {
             return Ok(false);
         }
+        let at_us = tx.stamp(id, now_us).await?;
         sqlx::query("INSERT INTO retries (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(id.0)
-            .bind(now_us)
+            .bind(at_us)
             .execute(tx.on())
             .await?;
         tx.open_build(id).await?;
@@ -299,6 +301,17 @@ impl Tx {
             .execute(self.on())
             .await?;
         Ok(())
+    }
+
+    /// The time of a failure, cancellation or retry of a build: now, or just after its newest one
+    /// when the clock has gone back. So they are in the order in which they came.
+    pub(crate) async fn stamp(&mut self, id: BuildId, now_us: i64) -> Result<i64> {
+        let query = "SELECT MAX(at_us) FROM (
+                         SELECT at_us FROM failures WHERE build = $1
+                         UNION ALL SELECT at_us FROM cancellations WHERE build = $1
+                         UNION ALL SELECT at_us FROM retries WHERE build = $1) AS facts";
+        let newest: Option<i64> = sqlx::query_scalar(query).bind(id.0).fetch_one(self.on()).await?;
+        Ok(newest.map_or(now_us, |newest| now_us.max(newest + 1)))
     }
 
     /// Marks a build as ended. False when it was before: then nothing may be added to it.

@@ -85,12 +85,13 @@ impl Tx {
         if !open {
             return Ok(false);
         }
+        let at_us = self.stamp(build, now_us).await?;
         sqlx::query(
             "INSERT INTO failures (build, at_us, task, stage, failure, retry_us)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
         )
         .bind(build.0)
-        .bind(now_us)
+        .bind(at_us)
         .bind(task.map_or(0, |task| task.0))
         .bind(&failure.stage)
         .bind(json(failure))

@@ -145,7 +145,8 @@ impl Store {
         rows.iter().map(|row| unjson("dynamic_requires", "a list", row)).collect()
     }
 
-    /// Records a round of requirements. The same round again changes nothing.
+    /// Records a round of requirements. A later attempt that gets to a round which has no answer
+    /// yet takes it over: the one that asked before may be gone.
     ///
     /// # Errors
     /// Database errors.
@@ -162,7 +163,10 @@ impl Store {
             "INSERT INTO dynamic_requires (task, round, attempt, requires, at_us)
              SELECT $1, $2, $3, $4, $5
              WHERE EXISTS (SELECT 1 FROM live_attempts WHERE attempt = $3)
-             ON CONFLICT DO NOTHING",
+             AND NOT EXISTS (SELECT 1 FROM locks WHERE task = $1 AND round > $2)
+             ON CONFLICT (task, round) DO UPDATE
+             SET attempt = excluded.attempt, requires = excluded.requires,
+                 at_us = excluded.at_us",
         )
         .bind(task.0)
         .bind(i64::from(round))

@@ -8,6 +8,7 @@ mod bare;
 mod builds;
 mod checkout;
 mod figure;
+mod link;
 mod machine;
 mod memory;
 mod once;
@@ -61,7 +62,10 @@ pub fn run(directory: &Path, options: &Options) -> anyhow::Result<()> {
 
 fn measure(directory: &Path, report: &mut Report) -> anyhow::Result<()> {
     let around_builds = [task::WARM, task::COLD, builds::END_TO_END, WORKER, builds::COORDINATOR];
-    if report.wants_any(&around_builds) || report.wants(solve::ROOT) {
+    if report.wants_any(&around_builds)
+        || report.wants(solve::ROOT)
+        || report.wants(link::FALSE_DEATHS)
+    {
         let outside = directory.join("world");
         let world = World::make(&outside, Arch::X86_64)?;
         let repository = outside.join("distro").join(Arch::X86_64.as_str()).join("repo");
@@ -71,6 +75,9 @@ fn measure(directory: &Path, report: &mut Report) -> anyhow::Result<()> {
         if report.wants(solve::ROOT) {
             solve::measure(&world.target()?, &REQUIRES, &repository, report)
                 .context(solve::ROOT)?;
+        }
+        if report.wants(link::FALSE_DEATHS) {
+            link::measure(directory, &world, report).context(link::FALSE_DEATHS)?;
         }
     }
     if report.wants(sign::RATIO) {

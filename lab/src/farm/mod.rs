@@ -44,15 +44,23 @@ pub struct Settings {
     pub database: Option<String>,
     /// How many workers.
     pub workers: usize,
+    /// Further arguments of the coordinator.
+    pub coordinator_arguments: Vec<String>,
+    /// Where the coordinator listens.
+    pub listen: String,
+    /// Further environment of the coordinator and of workers.
+    pub environment: Vec<(String, String)>,
     /// Further arguments of each worker.
     pub worker_arguments: Vec<String>,
+    /// What comes before a worker's program, as `nsenter`, with its arguments.
+    pub worker_wrapper: Vec<String>,
+    /// The address that workers call, when it is not the coordinator's own.
+    pub worker_server: Option<String>,
     /// Whether workers and the command use TLS: then each worker is enrolled. If not, all have the
     /// farm's token.
     pub tls: bool,
-    /// Further arguments of the coordinator.
-    pub coordinator_arguments: Vec<String>,
-    /// Where workers keep roots and packages; shared by farms to have them warm. None for a
-    /// directory of this farm's own.
+    /// Where the first worker keeps roots and packages; shared by farms to have them warm. The
+    /// others have `…-2` and so on beside it. None for directories of this farm's own.
     pub worker_data: Option<PathBuf>,
 }
 
@@ -64,9 +72,13 @@ impl Settings {
             directory: directory.into(),
             database: None,
             workers: 1,
+            coordinator_arguments: Vec::new(),
+            listen: "127.0.0.1:0".into(),
+            environment: Vec::new(),
             worker_arguments: Vec::new(),
             tls: false,
-            coordinator_arguments: Vec::new(),
+            worker_wrapper: Vec::new(),
+            worker_server: None,
             worker_data: None,
         }
     }
@@ -88,7 +100,7 @@ impl Farm {
         }
         std::fs::write(directory.join("targets").join(format!("{TARGET}.toml")), target)?;
         let signer = start_signer(&directory)?;
-        let (coordinator, server) = start_coordinator(&directory, settings, "127.0.0.1:0")?;
+        let (coordinator, server) = start_coordinator(&directory, settings, &settings.listen)?;
         let mut farm = Self { directory, server, signer, coordinator, workers: Vec::new() };
         for number in 1..=settings.workers {
             let worker = farm.start_worker(settings, number)?;
@@ -162,22 +174,50 @@ impl Farm {
         Ok(())
     }
 
+    /// Starts one more worker.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn add_worker(&mut self, settings: &Settings) -> anyhow::Result<()> {
+        let worker = self.start_worker(settings, self.workers.len() + 1)?;
+        self.workers.push(worker);
+        Ok(())
+    }
+
+    /// The data directory of a worker, by its place among [`Self::workers`].
+    #[must_use]
+    pub fn worker_data(&self, settings: &Settings, index: usize) -> PathBuf {
+        match (&settings.worker_data, index) {
+            (Some(shared), 0) => shared.clone(),
+            (Some(shared), _) => PathBuf::from(format!("{}-{}", shared.display(), index + 1)),
+            (None, _) => self.directory.join(format!("worker{}", index + 1)),
+        }
+    }
+
     fn start_worker(&self, settings: &Settings, number: usize) -> anyhow::Result<Process> {
         let name = format!("worker{number}");
-        let own = || self.directory.join(&name);
-        let data = settings.worker_data.clone().unwrap_or_else(own);
+        let data = self.worker_data(settings, number - 1);
         std::fs::create_dir_all(&data)?;
-        let mut command = program("rpmfarm-worker");
+        let mut command = match settings.worker_wrapper.as_slice() {
+            [] => program("rpmfarm-worker"),
+            [wrapper, arguments @ ..] => {
+                let mut command = Command::new(wrapper);
+                command.args(arguments).arg(programs().join("rpmfarm-worker"));
+                command
+            }
+        };
+        let server = settings.worker_server.as_ref().unwrap_or(&self.server);
         command
             .arg("run")
             .args(["--drain-time", "1", "--data-dir"])
             .arg(data)
-            .args(&settings.worker_arguments);
+            .args(&settings.worker_arguments)
+            .envs(settings.environment.iter().cloned());
         if settings.tls {
             self.run_enrolled(&name, &mut command)?;
         } else {
             command
-                .args(["--coordinator", &self.server, "--name", &name, "--token-file"])
+                .args(["--coordinator", server, "--name", &name, "--token-file"])
                 .arg(self.directory.join("coordinator/token"));
         }
         Process::start(&name, &mut command, &self.directory.join("logs"))
@@ -219,11 +259,16 @@ fn start_coordinator(
         .arg(directory.join("signer.sock"))
         .arg("--address-file")
         .arg(&address)
-        .args(["--listen", listen]);
+        .args(["--listen", listen])
+        .args(&settings.coordinator_arguments)
+        .envs(settings.environment.iter().cloned());
     if settings.tls {
         tls::listen(directory, &mut command);
     }
-    command.args(&settings.coordinator_arguments);
+    // Networks of a test's own are as good as this host.
+    if !listen.starts_with("127.") {
+        command.arg("--allow-plain");
+    }
     if let Some(database) = &settings.database {
         command.args(["--database", database]);
     }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-use super::{Farm, Settings, program};
+use super::{Farm, program};
 
 impl Farm {
     /// The coordinator's address with TLS.
@@ -28,16 +28,6 @@ impl Farm {
     #[must_use]
     pub fn identity(&self, worker: &str) -> PathBuf {
         self.directory().join("identities").join(worker)
-    }
-
-    /// Starts a further worker.
-    ///
-    /// # Errors
-    /// When it does not start.
-    pub fn add_worker(&mut self, settings: &Settings) -> anyhow::Result<()> {
-        let worker = self.start_worker(settings, self.workers.len() + 1)?;
-        self.workers.push(worker);
-        Ok(())
     }
 
     /// Makes a worker of the farm, unless it is one, and tells a command to run as it.

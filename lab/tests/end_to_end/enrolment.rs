@@ -80,7 +80,7 @@ fn tokens_count_once_and_a_revoked_worker_is_cut_off_in_the_middle_of_a_build() 
     assert!(refused.contains("does not come from the CA that the token names"), "{refused}");
 
     // A second worker, drained: it gets nothing, not even after a restart of the coordinator.
-    let settings = Settings { worker_data: None, ..scene.settings.clone() };
+    let settings = scene.settings.clone();
     scene.farm.add_worker(&settings).unwrap();
     let client = scene.farm.client();
     wait_for("worker2", PATIENCE, || {

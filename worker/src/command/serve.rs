@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::enrol::IDENTITY;
 use super::options::{HostOptions, Prepared};
 use crate::identity::{Credentials, IdentityFile, now_us, renew};
-use crate::session::{Attempts, Identity, Session, Shared, Shutdown};
+use crate::session::{Attempts, Identity, Room, Session, Shared, Shutdown, room};
 use crate::transfer::{Cache, Connection};
 
 /// Options of `run`.
@@ -82,18 +82,27 @@ impl Serve {
             arches: self.arches()?,
             slots: self.host.slots,
             data: self.host.data_dir.clone(),
+            room_mib: Room::wanted_mib(self.host.reserve),
         };
-        let cache = Cache::open(self.host.files(), prepared.files_bytes)
-            .context("cannot open the cache of files")?;
-        let shared = Shared {
+        let cache = Cache::open(self.host.files()).context("cannot open the cache of files")?;
+        let room = Room {
+            engine: Arc::clone(&prepared.engine),
+            cache: cache.clone(),
+            data: self.host.data_dir.clone(),
+            roots_bytes: prepared.roots_bytes,
+            files_bytes: prepared.files_bytes,
+            wanted_mib: Room::wanted_mib(self.host.reserve),
+        };
+        let shared = Arc::new(Shared {
             engine: Arc::clone(&prepared.engine),
             connection: access.connection.clone(),
             cache,
             directory: self.host.attempts(),
             slots: tokio::sync::Semaphore::new(self.host.slots as usize),
             attempts: Attempts::default(),
-            roots_bytes: prepared.roots_bytes,
-        };
+            room,
+        });
+        tokio::spawn(room::keep(Arc::clone(&shared)));
         prepared.engine.scratch.prepare(rpmfarm_core::limits::Limits::default().disk_mib);
         let (shutdown, watched) = watch::channel(Shutdown::No);
         tokio::spawn(shut_down(shutdown, Duration::from_secs(self.stop_deadline)));
@@ -106,9 +115,7 @@ impl Serve {
         if let Some((file, credentials)) = access.certificate {
             renewing.spawn(renew::keep(access.connection, file, credentials));
         }
-        Session { identity, shared: Arc::new(shared), shutdown: watched, notice: Mutex::default() }
-            .run()
-            .await;
+        Session { identity, shared, shutdown: watched, notice: Mutex::default() }.run().await;
         tracing::info!("the worker ends");
         Ok(())
     }

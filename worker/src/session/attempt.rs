@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::attempts::{Attempts, Key, Started};
 use super::files::{RemoteFiles, raised};
+use super::room::Room;
 use crate::build::{Done, Engine, LogKind, Made, Observer, Round};
 use crate::files::FilesError;
 use crate::sandbox::{Cancel, Why};
@@ -34,8 +35,8 @@ pub struct Shared {
     pub slots: Semaphore,
     /// All attempts.
     pub attempts: Attempts,
-    /// What roots may take, in bytes.
-    pub roots_bytes: u64,
+    /// Space for what comes next.
+    pub room: Room,
 }
 
 /// More rounds than this do not settle.
@@ -59,17 +60,7 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut started: Started) {
     }
     shared.attempts.done(key);
     let shared = Arc::clone(&shared);
-    tokio::task::spawn_blocking(move || shared.evict());
-}
-
-impl Shared {
-    /// Makes room for what comes next.
-    fn evict(&self) {
-        self.engine.roots.evict(self.roots_bytes);
-        if let Err(error) = self.cache.trim() {
-            tracing::warn!(%error, "cannot make room among the fetched files");
-        }
-    }
+    tokio::task::spawn_blocking(move || shared.room.make());
 }
 
 struct Life<'a> {

@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 use super::attempt::{self, Shared};
 use super::attempts::held;
 use super::facts::Identity;
+use super::lease::{Pace, Sent};
 use crate::sandbox::Why;
 use crate::transfer::channel::{pause, reason};
 
@@ -50,18 +51,6 @@ enum Broken {
     Status(Status),
 }
 
-/// What the coordinator said last about time.
-#[derive(Debug, Clone, Copy)]
-struct Pace {
-    heartbeat: Duration,
-    lease: Duration,
-    answered: Instant,
-}
-
-/// Before the coordinator has said anything.
-const FIRST_HEARTBEAT: Duration = Duration::from_secs(1);
-const FIRST_LEASE: Duration = Duration::from_secs(30);
-
 /// After a shutdown, the coordinator gets so long to hear how everything ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -69,9 +58,7 @@ impl Session {
     /// Speaks with the coordinator until a shutdown has come to its end. A broken connection is
     /// made again, for ever.
     pub async fn run(mut self) {
-        let pace =
-            Pace { heartbeat: FIRST_HEARTBEAT, lease: FIRST_LEASE, answered: Instant::now() };
-        let pace = watch::Sender::new(pace);
+        let pace = watch::Sender::new(Pace::new(Instant::now()));
         let mut ended = pin!(ended(self.shared.clone(), self.shutdown.clone()));
         let mut lapse = pin!(watch_lease(self.shared.clone(), pace.subscribe()));
         let mut tries = 0;
@@ -86,13 +73,16 @@ impl Session {
                     Broken::Status(status) => self.broken(&status),
                 }
             }
-            if pace.borrow().answered > answered {
+            let Pace { answered: newest, lease, .. } = *pace.borrow();
+            if newest > answered {
                 tries = 0;
             }
+            // Often enough to be back before the lease is over.
+            let rest = pause(tries).min(lease / 4);
             tokio::select! {
                 () = &mut ended => return,
                 () = &mut lapse => return,
-                () = sleep(pause(tries)) => {}
+                () = sleep(rest) => {}
             }
             tries += 1;
         }
@@ -127,8 +117,9 @@ impl Session {
     async fn session(&mut self, pace: &watch::Sender<Pace>) -> Status {
         let (sender, receiver) = mpsc::channel(1);
         let mut changes = self.shared.attempts.changes();
+        let mut sent = Sent::default();
         // The coordinator answers the first message; so it is there before the call is made.
-        if sender.send(self.state()).await.is_err() {
+        if sender.send(self.state(&mut sent)).await.is_err() {
             return Status::unavailable("the stream ended at once");
         }
         let mut client = self.shared.connection.control();
@@ -148,7 +139,7 @@ impl Session {
             }
             tokio::select! {
                 message = inbound.message() => match message {
-                    Ok(Some(message)) => self.heard(message, pace),
+                    Ok(Some(message)) => self.heard(message, &mut sent, pace),
                     Ok(None) => return Status::unavailable("the coordinator ended the stream"),
                     Err(status) => return status,
                 },
@@ -157,7 +148,7 @@ impl Session {
                     let Ok(room) = room else {
                         return Status::unavailable("the coordinator closed the stream");
                     };
-                    room.send(self.state());
+                    room.send(self.state(&mut sent));
                     (spoken, news) = (Instant::now(), false);
                 }
                 // The senders of both live as long as the session.
@@ -170,19 +161,20 @@ impl Session {
         }
     }
 
-    fn state(&self) -> v1::WorkerState {
+    fn state(&self, sent: &mut Sent) -> v1::WorkerState {
         let draining = *self.shutdown.borrow() != Shutdown::No;
-        (&self.identity.state(draining, self.shared.attempts.reports())).into()
+        let state = self.identity.state(draining, self.shared.attempts.reports());
+        v1::WorkerState { sequence: sent.number(Instant::now()), ..(&state).into() }
     }
 
-    fn heard(&self, message: v1::DesiredState, pace: &watch::Sender<Pace>) {
+    fn heard(&self, message: v1::DesiredState, sent: &mut Sent, pace: &watch::Sender<Pace>) {
+        pace.send_modify(|pace| *pace = pace.after(&message, sent, Instant::now()));
+        if message.hold {
+            tracing::warn!("the coordinator cannot read its store: all stays as it is");
+            return;
+        }
         match DesiredState::try_from(message) {
             Ok(desired) => {
-                pace.send_replace(Pace {
-                    heartbeat: Duration::from_millis(desired.heartbeat_ms.clamp(50, 60_000)),
-                    lease: Duration::from_millis(desired.lease_ms.max(1000)),
-                    answered: Instant::now(),
-                });
                 self.note(&desired.notice);
                 self.reconcile(&desired);
             }
@@ -231,12 +223,12 @@ impl Session {
 /// work to others. Never returns.
 async fn watch_lease(shared: Arc<Shared>, pace: watch::Receiver<Pace>) {
     loop {
-        let Pace { lease, answered, .. } = *pace.borrow();
-        if answered.elapsed() > lease * 2 && !shared.attempts.is_empty() {
+        let now = *pace.borrow();
+        if now.lost(Instant::now()) && !shared.attempts.is_empty() {
             tracing::warn!("the coordinator has been silent for two leases: builds are killed");
             shared.attempts.forget_all(Why::LeaseLost);
         }
-        sleep(lease.min(Duration::from_secs(2)) / 4).await;
+        sleep(now.lease.min(Duration::from_secs(2)) / 4).await;
     }
 }
 

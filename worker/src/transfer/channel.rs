@@ -46,13 +46,13 @@ pub struct Connection {
 
 #[derive(Clone)]
 struct Channels {
-    control: Channel,
+    endpoint: Endpoint,
     bulk: Channel,
 }
 
 impl Channels {
     fn new(endpoint: &Endpoint) -> Self {
-        Self { control: endpoint.connect_lazy(), bulk: endpoint.connect_lazy() }
+        Self { endpoint: endpoint.clone(), bulk: endpoint.connect_lazy() }
     }
 }
 
@@ -131,11 +131,14 @@ impl Connection {
         self.channels.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// For the session.
+    /// For a session: a connection of its own, so that one which hangs is left, not waited for.
     #[must_use]
     pub fn control(&self) -> WorkersClient<Authorized> {
-        WorkersClient::with_interceptor(self.channels().control, self.bearer.clone())
-            .max_decoding_message_size(16 << 20)
+        WorkersClient::with_interceptor(
+            self.channels().endpoint.connect_lazy(),
+            self.bearer.clone(),
+        )
+        .max_decoding_message_size(16 << 20)
     }
 
     /// For logs and results.
@@ -153,7 +156,10 @@ impl Connection {
     /// For further certificates.
     #[must_use]
     pub fn enrolment(&self) -> EnrolmentClient<Authorized> {
-        EnrolmentClient::with_interceptor(self.channels().control, self.bearer.clone())
+        EnrolmentClient::with_interceptor(
+            self.channels().endpoint.connect_lazy(),
+            self.bearer.clone(),
+        )
     }
 }
 

@@ -47,12 +47,16 @@ pub(super) fn word(worker: &Worker) -> &str {
     match worker.state.as_str() {
         "" | "active" if !worker.outdated.is_empty() => "outdated",
         "" | "active" if worker.draining && worker.liveness == "alive" => "draining",
+        "" | "active" if !worker.unready.is_empty() && worker.liveness == "alive" => "unready",
         "" | "active" => &worker.liveness,
         decided => decided,
     }
 }
 
 fn row(worker: &Worker, now: i64) -> Vec<Cell> {
+    // Why it takes nothing comes before what it has.
+    let runs = worker.running.join(", ");
+    let runs = if worker.unready.is_empty() { runs } else { format!("{} {runs}", worker.unready) };
     let mib = |mib: u64| number(size::bytes(mib.saturating_mul(1024 * 1024)));
     vec![
         cell(&worker.name),
@@ -64,7 +68,7 @@ fn row(worker: &Worker, now: i64) -> Vec<Cell> {
         mib(worker.disk_free_mib),
         cell(heard(worker, now)),
         cell(&worker.version),
-        cell(worker.running.join(", ")),
+        cell(runs.trim_end()),
     ]
 }
 
