@@ -9,6 +9,7 @@ use rpmfarm_proto::v1::workers_server::WorkersServer;
 
 use crate::farm::Farm;
 use crate::identity::guard::guard;
+use crate::listen::Listeners;
 use crate::publish;
 use crate::rpc::MAX_MESSAGE;
 use crate::rpc::blobs::BlobService;
@@ -17,11 +18,24 @@ use crate::rpc::farm::FarmService;
 use crate::rpc::fleet::FleetService;
 use crate::rpc::workers::WorkerService;
 
+/// Serves a farm on its ports until `stop` is done.
+///
+/// # Errors
+/// When the repositories' directory cannot be served.
+pub async fn serve(
+    farm: Farm,
+    listeners: impl Into<Listeners>,
+    stop: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
+    let connections = farm.connections.clone();
+    listeners.into().serve(app(&farm)?, connections, stop).await
+}
+
 /// Everything that is served, on each port.
 ///
 /// # Errors
 /// When the repositories' directory cannot be served.
-pub fn app(farm: &Farm) -> anyhow::Result<Router> {
+fn app(farm: &Farm) -> anyhow::Result<Router> {
     let grpc = tonic::service::Routes::new(FarmServer::new(FarmService(farm.clone())))
         .add_service(FleetServer::new(FleetService(farm.clone())))
         .add_service(EnrolmentServer::new(EnrolmentService(farm.clone())))

@@ -120,8 +120,7 @@ pub async fn start(
     let passes = passes(&farm);
     tracing::info!(%address, data = %config.data.display(), "coordinator started");
     tell(config.address_file.as_deref(), "http", address)?;
-    let connections = farm.connections.clone();
-    listeners.serve(server::app(&farm)?, connections, stop).await?;
+    server::serve(farm, listeners, stop).await?;
     drop((passes, renewing));
     Ok(())
 }

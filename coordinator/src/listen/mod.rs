@@ -35,6 +35,13 @@ pub struct Listeners {
     pub tls: Option<(TcpListener, Arc<rustls::ServerConfig>)>,
 }
 
+/// One port, without TLS.
+impl From<TcpListener> for Listeners {
+    fn from(plain: TcpListener) -> Self {
+        Self { plain, tls: None }
+    }
+}
+
 impl Listeners {
     /// Serves until `stop` is done, and then until calls have ended or a deadline is over.
     ///
