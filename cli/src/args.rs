@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build, cancel, completions, doctor, list, lock, log, man, repo, retry, show, target, version,
-    watch, worker,
+    build, cancel, completions, doctor, list, lock, log, man, priority, repo, retry, show, target,
+    version, watch, why, worker,
 };
 use crate::out::Color;
 
@@ -48,7 +48,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Address of the coordinator [default: http://127.0.0.1:7878]
+    /// Address of the coordinator; of several, separated by commas: the first that answers is
+    /// used [default: http://127.0.0.1:7878]
     #[arg(long, global = true, value_name = "URL", env = "RPMFARM_SERVER", hide_env_values = true)]
     pub(crate) server: Option<String>,
     /// File with the token, for calls that change something [env: RPMFARM_TOKEN_FILE, or the token
@@ -85,6 +86,10 @@ pub(crate) enum Command {
     List(list::Options),
     /// Show everything about one build
     Show(show::Options),
+    /// Say why a build waits, and when it goes on
+    Why(why::Options),
+    /// Make builds more or less urgent
+    Priority(priority::Options),
     /// Follow builds until they end
     Watch(watch::Options),
     /// Print the log of a build

@@ -1,9 +1,10 @@
 //! The connection to the coordinator: one method per call, with its failures explained.
 
 use std::error::Error as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rpmfarm_core::queue::Class;
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 use rpmfarm_proto::v1::fleet_client::FleetClient;
@@ -34,24 +35,65 @@ const PAUSES: [Duration; 3] =
 pub(crate) struct Client {
     farm: FarmClient<Channel>,
     fleet: FleetClient<Channel>,
+    /// The one that is used.
     server: String,
+    /// All of the farm.
+    servers: Vec<String>,
     token: TokenSource,
+    /// The CA that is trusted; the host's own when there is none.
+    authority: Option<PathBuf>,
 }
 
 impl Client {
-    /// Connects to the coordinator of the settings.
+    /// Connects to the first coordinator of the settings that answers.
     ///
     /// # Errors
-    /// When the address is none, or nobody answers there.
+    /// When an address is none, or nobody answers.
     pub(crate) async fn connect(settings: &Settings) -> Result<Self, Error> {
-        let server = &settings.server;
-        let channel = endpoint(server, settings.ca_file.as_deref())?
-            .connect()
-            .await
-            .map_err(|error| unreachable(server, &deepest_reason(&error)))?;
-        let fleet = FleetClient::new(channel.clone());
-        let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
-        Ok(Self { farm, fleet, server: server.clone(), token: settings.token.clone() })
+        let authority = settings.ca_file.clone();
+        Self::connect_to(settings.servers(), settings.token.clone(), authority).await
+    }
+
+    async fn connect_to(
+        servers: Vec<String>,
+        token: TokenSource,
+        authority: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        let endpoints = servers
+            .iter()
+            .map(|server| endpoint(server, authority.as_deref()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut silent = Vec::new();
+        for (server, endpoint) in servers.iter().zip(endpoints) {
+            match endpoint.connect().await {
+                Ok(channel) => {
+                    let fleet = FleetClient::new(channel.clone());
+                    let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
+                    let server = server.clone();
+                    return Ok(Self { farm, fleet, server, servers, token, authority });
+                }
+                Err(error) => silent.push((server.as_str(), deepest_reason(&error))),
+            }
+        }
+        Err(match silent.as_slice() {
+            [] => Error::Usage("no address of a coordinator is given (--server URL)".into()),
+            [(server, why)] => unreachable(server, why),
+            several => {
+                let list: Vec<_> =
+                    several.iter().map(|(server, why)| format!("{server}: {why}")).collect();
+                Error::Unreachable(format!(
+                    "cannot reach any coordinator ({}); is one running? (rpmfarm-coordinator --help)",
+                    list.join("; ")
+                ))
+            }
+        })
+    }
+
+    /// Connects again, to whichever coordinator answers.
+    async fn reconnect(&mut self) -> Result<(), Error> {
+        *self = Self::connect_to(self.servers.clone(), self.token.clone(), self.authority.clone())
+            .await?;
+        Ok(())
     }
 
     /// Version, clock and health of the coordinator.
@@ -83,7 +125,11 @@ impl Client {
             let authorized = self.authorized(request.clone())?;
             let reply = self.farm.start_builds(authorized).await;
             match (self.explained(reply), pauses.next()) {
-                (Err(Error::Unreachable(_)), Some(pause)) => tokio::time::sleep(pause).await,
+                (Err(Error::Unreachable(_)), Some(pause)) => {
+                    tokio::time::sleep(pause).await;
+                    // When nobody answers, the next try says so.
+                    let _ = self.reconnect().await;
+                }
                 (result, _) => return Ok(result?.builds),
             }
         }
@@ -130,6 +176,20 @@ impl Client {
     pub(crate) async fn retry(&mut self, id: i64) -> Result<Build, Error> {
         let request = self.authorized(v1::RetryBuildRequest { id })?;
         let reply = self.farm.retry_build(request).await;
+        self.explained(reply)
+    }
+
+    /// Makes a build more or less urgent.
+    pub(crate) async fn set_priority(&mut self, id: i64, class: Class) -> Result<Build, Error> {
+        let message = v1::SetPriorityRequest { id, priority: class.to_string() };
+        let request = self.authorized(message)?;
+        let reply = self.farm.set_priority(request).await;
+        self.explained(reply)
+    }
+
+    /// Why a build is where it is.
+    pub(crate) async fn why(&mut self, id: i64) -> Result<v1::WhyReply, Error> {
+        let reply = self.farm.why_build(v1::WhyBuildRequest { id }).await;
         self.explained(reply)
     }
 

@@ -32,7 +32,7 @@ struct File {
 /// What holds for this call.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// Address of the coordinator.
+    /// Address of the coordinator; of several, separated by commas.
     pub(crate) server: String,
     /// Where its token is.
     pub(crate) token: TokenSource,
@@ -43,6 +43,12 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// The addresses of the coordinators, in the order in which they are tried.
+    pub(crate) fn servers(&self) -> Vec<String> {
+        let servers = self.server.split(',').map(str::trim).filter(|server| !server.is_empty());
+        servers.map(str::to_owned).collect()
+    }
+
     /// Reads the files and puts the settings together.
     ///
     /// # Errors

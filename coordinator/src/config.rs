@@ -1,13 +1,15 @@
 //! What the coordinator is told when it starts.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
 use rpmfarm_core::enrolment::CERTIFICATE_SECONDS;
 use rpmfarm_core::lease::LeaseTerms;
+
+use crate::observe::logging::LogFormat;
 
 /// The coordinator of rpmfarm: pulls sources, orders builds, accepts, signs and publishes.
 #[derive(Debug, Clone, Parser)]
@@ -19,6 +21,9 @@ use rpmfarm_core::lease::LeaseTerms;
         rpmfarm-coordinator --database postgres://rpmfarm@db/rpmfarm \\\n      \
         --listen-tls 0.0.0.0:7879 --tls-name farm.example.org\n  \
         rpmfarm-coordinator --heartbeat 2s --lease 10s\n\n\
+        A second coordinator of the same farm, on another host; DATA is shared, as by NFS:\n  \
+        rpmfarm-coordinator --database postgres://rpmfarm@db/rpmfarm --data /srv/rpmfarm \\\n    \
+        --cache /var/cache/rpmfarm --base-url https://farm.example.org\n\n\
         Logs go to stderr; RPMFARM_LOG sets their level (info, debug, rpmfarm_coordinator=debug).\n\
         The token that the command rpmfarm and the workers need is made at first start: DATA/token."
 )]
@@ -26,6 +31,11 @@ pub struct Config {
     /// Directory of everything that the coordinator keeps: database, blobs, logs, repositories.
     #[arg(long, env = "RPMFARM_DATA", default_value = "/var/lib/rpmfarm")]
     pub data: PathBuf,
+
+    /// Directory of what can be fetched again (git repositories, metadata). Coordinators of one farm
+    /// share DATA and need a cache each. Default: DATA.
+    #[arg(long, env = "RPMFARM_CACHE", value_name = "DIR")]
+    pub cache: Option<PathBuf>,
 
     /// Directory of the target files, NAME.toml.
     #[arg(long, env = "RPMFARM_TARGETS", default_value = "/etc/rpmfarm/targets")]
@@ -83,6 +93,16 @@ pub struct Config {
           value_parser = duration)]
     pub lease: Duration,
 
+    /// With several coordinators: after so long without a sign of life, the others take over what
+    /// one did; 2s to 10m, the same for all of a farm.
+    #[arg(long, env = "RPMFARM_TAKEOVER", value_name = "TIME", default_value = "6s",
+          value_parser = takeover)]
+    pub takeover: Duration,
+
+    /// The form of the log.
+    #[arg(long, env = "RPMFARM_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+
     /// Write the address that is listened on to this file, once it is.
     #[arg(long)]
     pub address_file: Option<PathBuf>,
@@ -105,6 +125,16 @@ fn duration(text: &str) -> Result<Duration, String> {
     };
     let number: u64 = number.parse().map_err(|error| format!("{error}"))?;
     number.checked_mul(scale).map(Duration::from_millis).ok_or_else(|| "too long".into())
+}
+
+/// Reads the time of a takeover: not shorter than some beats.
+fn takeover(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if (Duration::from_secs(2)..=Duration::from_secs(600)).contains(&time) {
+        Ok(time)
+    } else {
+        Err("it must be between 2s and 10m".into())
+    }
 }
 
 impl Config {
@@ -141,6 +171,12 @@ impl Config {
     #[must_use]
     pub fn tls_directory(&self) -> PathBuf {
         self.tls_dir.clone().unwrap_or_else(|| self.data.join("tls"))
+    }
+
+    /// What can be fetched again, of this coordinator alone.
+    #[must_use]
+    pub fn cache_dir(&self) -> &Path {
+        self.cache.as_deref().unwrap_or(&self.data)
     }
 
     /// The signer's socket.

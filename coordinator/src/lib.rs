@@ -13,6 +13,8 @@ pub mod identity;
 pub mod import;
 pub mod listen;
 pub mod logs;
+pub mod observe;
+pub mod peers;
 pub mod plan;
 pub mod publish;
 pub mod resolve;

@@ -10,13 +10,13 @@ use rpmfarm_proto::v1::workers_server::WorkersServer;
 use crate::farm::Farm;
 use crate::identity::guard::guard;
 use crate::listen::Listeners;
-use crate::publish;
 use crate::rpc::MAX_MESSAGE;
 use crate::rpc::blobs::BlobService;
 use crate::rpc::enrolment::EnrolmentService;
 use crate::rpc::farm::FarmService;
 use crate::rpc::fleet::FleetService;
 use crate::rpc::workers::WorkerService;
+use crate::{observe, publish};
 
 /// Serves a farm on its ports until `stop` is done.
 ///
@@ -48,5 +48,6 @@ fn app(farm: &Farm) -> anyhow::Result<Router> {
         // Nothing of the services above is reached but through it.
         .layer(middleware::from_fn_with_state(farm.clone(), guard));
     let http = Router::new().nest_service("/repo", publish::router(&farm.repos)?);
+    let http = http.merge(observe::router(farm));
     Ok(grpc.merge(http))
 }

@@ -12,6 +12,7 @@ use rpmfarm_coordinator::store::{
 use rpmfarm_core::announce::AnnounceError;
 use rpmfarm_core::enrolment::Use;
 use rpmfarm_core::fleet::{Standing, StandingError};
+use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Sha256, TaskId};
 
@@ -28,6 +29,7 @@ async fn start(store: &Store, packages: &[&str], key: &str) -> Vec<BuildId> {
             target: "lab".into(),
             package: (*package).into(),
             git_ref: String::new(),
+            class: Class::default(),
         })
         .collect();
     store.start_builds(&builds, "tester", key, NOW).await.unwrap().ids
@@ -78,10 +80,10 @@ async fn a_request_is_recorded_once() {
 async fn a_task_is_granted_once_and_its_epoch_only_rises() {
     on_both(|store| async move {
         let (build, task) = ready(&store, TaskKind::Build).await;
-        assert_eq!(store.tasks_to_dispatch(NOW).await.unwrap().len(), 1);
+        assert_eq!(store.tasks_to_dispatch(9).await.unwrap().len(), 1);
         let first = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
         assert!(store.grant(task, build, "w2", NOW).await.unwrap().is_none(), "held by w1");
-        assert!(store.tasks_to_dispatch(NOW).await.unwrap().is_empty());
+        assert!(store.tasks_to_dispatch(9).await.unwrap().is_empty());
         let live = store.live_attempts(Some("w1")).await.unwrap();
         assert_eq!((live.len(), live[0].id, live[0].build), (1, first.id, build.0));
 
@@ -108,7 +110,7 @@ async fn a_task_is_granted_once_and_its_epoch_only_rises() {
         assert!(store.end_succeeded(id, Epoch(second.epoch), &succeeded(), NOW).await.unwrap());
         assert!(!store.end_succeeded(id, Epoch(second.epoch), &succeeded(), NOW).await.unwrap());
         assert_eq!(store.attempts_to_accept(NOW).await.unwrap().len(), 1);
-        assert!(store.tasks_to_dispatch(NOW).await.unwrap().is_empty(), "it waits for acceptance");
+        assert!(store.tasks_to_dispatch(9).await.unwrap().is_empty(), "it waits for acceptance");
     })
     .await;
 }
@@ -181,11 +183,13 @@ async fn failures_end_a_build_or_wait_and_retries_open_it_again() {
         let (build, task) = ready(&store, TaskKind::Build).await;
         let farm = Failure::new(Fault::Farm, "resolve", "repository down");
         assert!(store.add_failure(build, Some(task), &farm, Some(NOW + 50), NOW).await.unwrap());
-        assert!(store.tasks_to_dispatch(NOW).await.unwrap().is_empty());
-        assert_eq!(store.tasks_to_dispatch(NOW + 50).await.unwrap().len(), 1);
-        assert_eq!(store.next_retry_us(NOW).await.unwrap(), Some(NOW + 50));
+        assert!(store.tasks_to_dispatch(9).await.unwrap().is_empty());
+        assert_eq!(store.queue_due(NOW + 49, 9).await.unwrap(), 0);
+        assert!(store.grant(task, build, "w1", NOW).await.unwrap().is_none(), "it is not time");
+        assert_eq!(store.queue_due(NOW + 50, 9).await.unwrap(), 1);
+        assert_eq!(store.tasks_to_dispatch(9).await.unwrap().len(), 1);
 
-        let attempt = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+        let attempt = store.grant(task, build, "w1", NOW + 50).await.unwrap().expect("granted");
         let package = Failure::new(Fault::Package, "build", "does not compile");
         let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
         assert!(store.end_failed(id, epoch, &package, None, NOW + 60).await.unwrap());
@@ -197,7 +201,7 @@ async fn failures_end_a_build_or_wait_and_retries_open_it_again() {
         assert!(store.retry_build(build, NOW + 70).await.unwrap());
         assert!(!store.retry_build(build, NOW + 71).await.unwrap(), "it is open");
         assert!(store.failures(build, NOW + 70).await.unwrap().is_empty());
-        assert_eq!(store.tasks_to_dispatch(NOW + 70).await.unwrap().len(), 1);
+        assert_eq!(store.tasks_to_dispatch(9).await.unwrap().len(), 1);
     })
     .await;
 }

@@ -136,6 +136,7 @@ mod tests {
             cpus: 1,
             memory_mib: 1,
             disk_free_mib: 1,
+            labels: Vec::new(),
             draining,
             unready: String::new(),
             attempts: Vec::new(),

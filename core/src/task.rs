@@ -236,6 +236,13 @@ pub struct Success {
     pub predicts: Vec<String>,
     /// How long rpmbuild itself ran, in milliseconds.
     pub rpmbuild_ms: u64,
+    /// The most memory that its processes had at once, in MiB; 0 when it was not measured.
+    #[serde(default)]
+    pub memory_mib: u64,
+    /// The disk that its root and build directory took beyond what was there, in MiB; 0 when it
+    /// was not measured.
+    #[serde(default)]
+    pub disk_mib: u64,
 }
 
 /// The report on one attempt. `epoch` fences it.
@@ -268,6 +275,8 @@ pub struct WorkerState {
     pub memory_mib: u64,
     /// Free space for roots and builds in MiB.
     pub disk_free_mib: u64,
+    /// Words that packages may ask for, as `ssd`.
+    pub labels: Vec<String>,
     /// Whether it finishes what it has and wants nothing new.
     pub draining: bool,
     /// Why it takes nothing new for now, though it is connected: its disk is full, say. Empty

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use rpmfarm_core::name::{check_git_ref, check_package};
+use rpmfarm_core::queue::Class;
 use rpmfarm_proto::v1::{Build, PackageRef, StartBuildsRequest};
 
 use super::{Session, watch};
@@ -19,7 +20,8 @@ The packages of one call form a batch: those that need each other are built in o
 Examples:
   rpmfarm build hello --target lab --watch
   rpmfarm build bash@c9s zlib@imports/c9/zlib-1.2.11-40.el9 --target almalinux-9
-  rpmfarm build libgreet greet --target lab --ref main --json")]
+  rpmfarm build libgreet greet --target lab --ref main --json
+  rpmfarm build openssl --target almalinux-9 --priority security")]
 pub(crate) struct Options {
     /// Packages; a branch, tag or commit may follow the name after an @
     #[arg(required = true, value_name = "PACKAGE[@REF]", value_parser = parse)]
@@ -30,6 +32,9 @@ pub(crate) struct Options {
     /// Branch, tag or commit of the packages that name none [default: the target's own]
     #[arg(long = "ref", value_name = "REF", value_parser = parse_ref)]
     git_ref: Option<String>,
+    /// How urgent it is: security, interactive, tracking or mass
+    #[arg(long, value_name = "CLASS", default_value_t)]
+    priority: Class,
     /// Follow the builds until they end
     #[arg(long)]
     watch: bool,
@@ -74,7 +79,13 @@ fn request(options: Options, default: Option<String>) -> Result<StartBuildsReque
     }
     // One key for the whole call: when the answer gets lost, asking again makes no second build.
     let key = filled(options.key).unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-    Ok(StartBuildsRequest { target, packages, submitter: submitter(), idempotency_key: key })
+    Ok(StartBuildsRequest {
+        target,
+        packages,
+        submitter: submitter(),
+        idempotency_key: key,
+        priority: options.priority.to_string(),
+    })
 }
 
 /// Who asks: USER@HOST.

@@ -8,12 +8,14 @@ pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod priority;
 pub(crate) mod repo;
 pub(crate) mod retry;
 pub(crate) mod show;
 pub(crate) mod target;
 pub(crate) mod version;
 pub(crate) mod watch;
+pub(crate) mod why;
 pub(crate) mod worker;
 
 use crate::args::{Cli, Command};
@@ -53,6 +55,8 @@ async fn call(command: Command, session: Session) -> Result<Exit, Error> {
         Command::Build(options) => build::run(options, session).await,
         Command::List(options) => list::run(options, session).await,
         Command::Show(options) => show::run(options, session).await,
+        Command::Why(options) => why::run(options, session).await,
+        Command::Priority(options) => priority::run(options, session).await,
         Command::Watch(options) => watch::run(options, session).await,
         Command::Log(options) => log::run(options, session).await,
         Command::Cancel(options) => cancel::run(options, session).await,

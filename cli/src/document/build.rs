@@ -25,6 +25,8 @@ pub(crate) struct BuildDocument {
     batch: i64,
     /// Who asked.
     submitter: Option<String>,
+    /// security, interactive, tracking, mass.
+    priority: Option<String>,
     /// importing, srpm, waiting, queued, building, accepting, signing, publishing, published,
     /// failed, cancelled.
     state: String,
@@ -123,6 +125,7 @@ impl BuildDocument {
             commit: known(&build.commit),
             batch: build.batch,
             submitter: known(&build.submitter),
+            priority: known(&build.priority),
             state: build.state.clone(),
             ended: verdict::has_ended(build),
             reason: known(&build.reason),

@@ -8,6 +8,7 @@ mod channel;
 mod doctor;
 mod lists;
 mod target;
+mod why;
 mod worker;
 
 pub(crate) use build::BuildDocument;
@@ -15,6 +16,7 @@ pub(crate) use channel::ChannelDocument;
 pub(crate) use doctor::{CheckDocument, DoctorDocument};
 pub(crate) use lists::{Builds, Channels, LogLine, Targets, Versions, Workers};
 pub(crate) use target::TargetDocument;
+pub(crate) use why::WhyDocument;
 pub(crate) use worker::{InvitationDocument, WorkerDetailsDocument, WorkerDocument};
 
 /// An empty text on the wire is one that is not known.

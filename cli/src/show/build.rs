@@ -59,6 +59,7 @@ fn facts(build: &Build, now: i64) -> Vec<(&'static str, String)> {
             facts.push((name, escape::line(value)));
         }
     };
+    add("priority", &build.priority);
     add("reference", &build.git_ref);
     add("commit", &build.commit);
     add("srpm", &build.srpm);

@@ -11,3 +11,4 @@ pub(crate) mod stages;
 pub(crate) mod table;
 pub(crate) mod time;
 pub(crate) mod verdict;
+pub(crate) mod why;

@@ -4,7 +4,8 @@ use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::{Arch, Lock, Sha256};
 use rpmfarm_proto::v1::{
     Artifact, Build, Channel, Check, Failure, Fault, Info, Invitation, InviteWorkerRequest,
-    Milestone, Target, Task, Worker, WorkerCertificate, WorkerDecision, WorkerDetails, WorkerFault,
+    Milestone, Reason, Target, Task, WhyReply, Worker, WorkerCertificate, WorkerDecision,
+    WorkerDetails, WorkerFault,
 };
 
 /// 2026-01-02 03:04:05 UTC, in microseconds.
@@ -25,6 +26,7 @@ pub fn building() -> Build {
         git_ref: "c9s".into(),
         batch: 3,
         submitter: "alice@desk".into(),
+        priority: "interactive".into(),
         created_us: CREATED,
         state: "building".into(),
         commit: "0123456789abcdef0123456789abcdef01234567".into(),
@@ -245,4 +247,29 @@ pub fn lock() -> (Vec<u8>, String) {
     let bytes = lock.to_bytes();
     let digest = Sha256::of(&bytes).hex();
     (bytes, digest)
+}
+
+/// Why a build waits.
+pub fn why(build: &Build) -> WhyReply {
+    let reason = |code: &str, task: &str, text: &str| Reason {
+        code: code.into(),
+        task: task.into(),
+        text: text.into(),
+        ..Reason::default()
+    };
+    WhyReply {
+        build: build.id,
+        package: build.package.clone(),
+        target: build.target.clone(),
+        state: "queued".into(),
+        priority: "interactive".into(),
+        reasons: vec![
+            Reason {
+                ahead: 12,
+                starts_us: CREATED,
+                ..reason("queue", "build x86_64", "behind 12 tasks, about 6 min")
+            },
+            reason("no-worker", "build ppc64le", "no worker for ppc64le connected since 14:02 UTC"),
+        ],
+    }
 }

@@ -300,6 +300,17 @@ impl Farm for Answers {
         Ok(Response::new(Build { state: "queued".into(), failure: None, ..build }))
     }
 
+    async fn set_priority(&self, request: Request<SetPriorityRequest>) -> Reply<Build> {
+        authorize(&request)?;
+        let SetPriorityRequest { id, priority } = request.into_inner();
+        Ok(Response::new(Build { priority, ..self.find(id)? }))
+    }
+
+    async fn why_build(&self, request: Request<WhyBuildRequest>) -> Reply<WhyReply> {
+        let build = self.find(request.into_inner().id)?;
+        Ok(Response::new(facts::why(&build)))
+    }
+
     async fn get_lock(&self, request: Request<GetLockRequest>) -> Reply<LockReply> {
         self.find(request.into_inner().build)?;
         let (lock, digest) = self.facts().lock.clone();

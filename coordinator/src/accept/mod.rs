@@ -8,6 +8,7 @@ mod srpm;
 
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{AttemptId, Failure, Fault, TaskId};
+use tracing::Instrument as _;
 
 pub use check::{CheckError, Checked};
 
@@ -24,7 +25,10 @@ use crate::work::Crew;
 pub async fn pass(farm: &Farm, crew: &Crew<AttemptId>, now_us: i64) -> anyhow::Result<()> {
     for ended in farm.store.attempts_to_accept(now_us).await? {
         let farm = farm.clone();
-        crew.start(AttemptId(ended.attempt.id), async move { accept(&farm, &ended).await });
+        let (attempt, task) = (ended.attempt.id, ended.attempt.task);
+        let span = tracing::info_span!("accept", build = ended.build.0, task, attempt);
+        let work = async move { accept(&farm, &ended).await };
+        crew.start(AttemptId(attempt), work.instrument(span));
     }
     Ok(())
 }

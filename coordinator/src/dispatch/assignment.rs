@@ -1,6 +1,7 @@
 //! What a worker should have: its live attempts, each with everything it needs.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rpmfarm_core::source::{SourceBundle, SourceFile};
@@ -14,8 +15,25 @@ use crate::store::{LiveAttempt, StoreError};
 /// Largest source bundle or lock that is read into memory, in bytes.
 const MAX_DOCUMENT: u64 = 64 << 20;
 
-/// Assignments that a session has put together already, by attempt.
-pub type Cache = HashMap<i64, Assignment>;
+/// How long an answer is good when nothing is new of its worker. Then the store is read again, for
+/// what another process has changed.
+const GOOD_FOR: Duration = Duration::from_secs(10);
+
+/// What a session has put together already.
+#[derive(Debug, Default)]
+pub struct Cache {
+    /// Assignments by attempt.
+    assignments: HashMap<i64, Assignment>,
+    last: Option<Answer>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    /// How often the worker had been poked by then.
+    news: u64,
+    read: Instant,
+    state: DesiredState,
+}
 
 /// The desired state of a worker. An attempt that cannot be put together, as its bundle is gone
 /// or the target is, ends as the farm's fault: it must not hold back the worker's others.
@@ -28,8 +46,15 @@ pub async fn desired(
     cache: &mut Cache,
     now_us: i64,
 ) -> anyhow::Result<DesiredState> {
+    let (news, read) = (farm.fleet.news(worker), Instant::now());
+    if let Some(last) = &cache.last
+        && last.news == news
+        && read.saturating_duration_since(last.read) < GOOD_FOR
+    {
+        return Ok(last.state.clone());
+    }
     let live = farm.store.live_attempts(Some(worker)).await?;
-    cache.retain(|id, _| live.iter().any(|attempt| attempt.id == *id));
+    cache.assignments.retain(|id, _| live.iter().any(|attempt| attempt.id == *id));
     let mut desired = DesiredState::nothing(farm.fleet.terms());
     for attempt in &live {
         match assignment(farm, attempt, cache).await {
@@ -41,6 +66,7 @@ pub async fn desired(
             }
         }
     }
+    cache.last = Some(Answer { news, read, state: desired.clone() });
     Ok(desired)
 }
 
@@ -51,7 +77,7 @@ async fn assignment(
 ) -> anyhow::Result<Assignment> {
     let task = TaskId(attempt.task);
     let lock = farm.store.lock(task).await?.context("a granted task has a lock")?;
-    if let Some(assignment) = cache.get_mut(&attempt.id) {
+    if let Some(assignment) = cache.assignments.get_mut(&attempt.id) {
         (assignment.lock, assignment.round) = (lock.digest, lock.round);
         return Ok(assignment.clone());
     }
@@ -87,6 +113,6 @@ async fn assignment(
         lock: lock.digest,
         round: lock.round,
     };
-    cache.insert(attempt.id, assignment.clone());
+    cache.assignments.insert(attempt.id, assignment.clone());
     Ok(assignment)
 }

@@ -1,5 +1,6 @@
-//! What was heard of the workers since this coordinator started. Nothing here matters for
-//! correctness: leases are in the store, and a worker that is known here only is heard again.
+//! What was heard of the workers since this coordinator started, and what other coordinators tell
+//! of theirs. Nothing here matters for correctness: leases are in the store, and a worker that is
+//! known here only is heard again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,13 +9,19 @@ use std::time::{Duration, Instant};
 use rpmfarm_core::lease::{LeaseTerms, Liveness, listening, liveness};
 use rpmfarm_core::task::{Phase, Progress, WorkerState};
 use rpmfarm_core::{Arch, AttemptId};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+
+use super::held::Held;
+use crate::peers::herald::{Voice, Word};
 
 /// All workers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     terms: LeaseTerms,
+    voice: Voice,
     inner: Arc<Mutex<Inner>>,
+    held: Held,
 }
 
 #[derive(Debug)]
@@ -25,6 +32,8 @@ struct Inner {
     looked: Instant,
     sessions: u64,
     workers: BTreeMap<String, Known>,
+    /// Workers that are connected to other coordinators, as these told last.
+    elsewhere: BTreeMap<String, WorkerView>,
 }
 
 impl Inner {
@@ -44,11 +53,21 @@ struct Known {
     settled: bool,
     heard: Instant,
     heard_us: i64,
+    /// How often it was poked.
+    news: u64,
     poke: Arc<Notify>,
 }
 
+impl Known {
+    /// There is news for it.
+    fn tell(&mut self) {
+        self.news += 1;
+        self.poke.notify_one();
+    }
+}
+
 /// A worker as it was last heard.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerView {
     /// What it said.
     pub state: WorkerState,
@@ -71,9 +90,19 @@ impl Fleet {
     /// A fleet of which nothing was heard yet, held to these terms.
     #[must_use]
     pub fn new(started: Instant, terms: LeaseTerms) -> Self {
-        let inner =
-            Inner { listening: started, looked: started, sessions: 0, workers: BTreeMap::new() };
-        Self { terms, inner: Arc::new(Mutex::new(inner)) }
+        let inner = Inner {
+            listening: started,
+            looked: started,
+            sessions: 0,
+            workers: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
+        };
+        Self {
+            terms,
+            voice: Voice::default(),
+            inner: Arc::new(Mutex::new(inner)),
+            held: Held::default(),
+        }
     }
 
     /// How often workers speak, and how long they may be silent.
@@ -90,6 +119,21 @@ impl Fleet {
             inner.listening = now;
         }
         inner.looked = now;
+    }
+
+    /// The same, with a voice that reaches the sessions of other coordinators.
+    #[must_use]
+    pub fn with_voice(self, voice: Voice) -> Self {
+        Self { voice, ..self }
+    }
+
+    fn view(&self, inner: &Inner, known: &Known, now: Instant) -> WorkerView {
+        let connected = known.session != 0 && known.settled;
+        WorkerView {
+            state: known.state.clone(),
+            liveness: liveness(self.terms, inner.silence(Some(known), now), connected),
+            heard_us: known.heard_us,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -111,6 +155,7 @@ impl Fleet {
             settled: false,
             heard: now,
             heard_us: now_us,
+            news: 0,
             poke: poke.clone(),
         };
         if let Some(before) = inner.workers.insert(name.clone(), known) {
@@ -119,19 +164,50 @@ impl Fleet {
         Session { fleet: self.clone(), name, id, poke }
     }
 
-    /// Every worker as it was last heard, by name.
+    /// Every worker of the farm as it was last heard, by name.
     #[must_use]
     pub fn workers(&self, now: Instant) -> BTreeMap<String, WorkerView> {
         let inner = self.lock();
-        let view = |known: &Known| {
-            let connected = known.session != 0 && known.settled;
-            WorkerView {
-                state: known.state.clone(),
-                liveness: liveness(self.terms, inner.silence(Some(known), now), connected),
-                heard_us: known.heard_us,
+        let mut all = inner.elsewhere.clone();
+        for (name, known) in &inner.workers {
+            if known.session != 0 || !all.contains_key(name) {
+                all.insert(name.clone(), self.view(&inner, known, now));
             }
-        };
-        inner.workers.iter().map(|(name, known)| (name.clone(), view(known))).collect()
+        }
+        all
+    }
+
+    /// The workers that are connected to this coordinator, by name: it gives tasks to these.
+    #[must_use]
+    pub fn connected(&self, now: Instant) -> BTreeMap<String, WorkerView> {
+        let inner = self.lock();
+        let connected = inner.workers.iter().filter(|(_, known)| known.session != 0);
+        connected.map(|(name, known)| (name.clone(), self.view(&inner, known, now))).collect()
+    }
+
+    /// Takes what the other coordinators tell of their workers.
+    pub fn see_elsewhere(&self, workers: BTreeMap<String, WorkerView>) {
+        self.lock().elsewhere = workers;
+    }
+
+    /// Workers that this coordinator has heard and recorded as its own, each with its session; 0
+    /// for one that has hung up.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<(String, u64)> {
+        let inner = self.lock();
+        let settled = inner.workers.iter().filter(|(_, known)| known.settled);
+        settled.map(|(name, known)| (name.clone(), known.session)).collect()
+    }
+
+    /// Forgets a worker that another coordinator hears by now; its session here, if it is still
+    /// this one, is over.
+    pub fn moved(&self, worker: &str, session: u64) {
+        let mut inner = self.lock();
+        if inner.workers.get(worker).is_some_and(|known| known.session == session)
+            && let Some(known) = inner.workers.remove(worker)
+        {
+            known.poke.notify_one();
+        }
     }
 
     /// How long a worker was not heard. One that was never heard is silent since the start.
@@ -141,26 +217,54 @@ impl Fleet {
         inner.silence(inner.workers.get(worker), now)
     }
 
-    /// Lets a worker's session look at what the worker should have.
+    /// What workers hold.
+    #[must_use]
+    pub const fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Lets a worker's session look at what the worker should have, wherever it is connected.
     pub fn poke(&self, worker: &str) {
-        if let Some(known) = self.lock().workers.get(worker) {
-            known.poke.notify_one();
+        if !self.poke_here(worker) {
+            self.voice.say(Word::Poke(worker.to_owned()));
         }
     }
 
     /// Pokes all of them.
     pub fn poke_all(&self) {
-        for known in self.lock().workers.values() {
-            known.poke.notify_one();
+        self.poke_all_here();
+        self.voice.say(Word::PokeAll);
+    }
+
+    /// Pokes a worker's session if it is connected here, and answers whether it is.
+    pub fn poke_here(&self, worker: &str) -> bool {
+        let mut inner = self.lock();
+        let known = inner.workers.get_mut(worker).filter(|known| known.session != 0);
+        known.map(Known::tell).is_some()
+    }
+
+    /// Pokes all sessions that are connected here.
+    pub fn poke_all_here(&self) {
+        for known in self.lock().workers.values_mut() {
+            known.tell();
         }
+    }
+
+    /// How often a worker was poked: while that is the same, so is what it should have.
+    #[must_use]
+    pub fn news(&self, worker: &str) -> u64 {
+        self.lock().workers.get(worker).map_or(0, |known| known.news)
     }
 
     /// The phases of all running attempts.
     #[must_use]
     pub fn phases(&self) -> HashMap<AttemptId, Phase> {
         let inner = self.lock();
-        let reports = inner.workers.values().flat_map(|known| &known.state.attempts);
-        reports
+        let here = inner.workers.values().flat_map(|known| &known.state.attempts);
+        let elsewhere = inner.elsewhere.values().flat_map(|view| &view.state.attempts);
+        // What is heard here is newer.
+        elsewhere
+            .chain(here)
             .filter_map(|report| match report.progress {
                 Progress::Running(phase) => Some((report.attempt, phase)),
                 Progress::NeedsRequires { .. } => Some((report.attempt, Phase::Requires)),
@@ -173,8 +277,10 @@ impl Fleet {
     #[must_use]
     pub fn arches(&self) -> Vec<Arch> {
         let inner = self.lock();
+        let here = inner.workers.values().map(|known| &known.state);
+        let elsewhere = inner.elsewhere.values().map(|view| &view.state);
         let mut arches: Vec<Arch> =
-            inner.workers.values().flat_map(|known| known.state.arches.clone()).collect();
+            here.chain(elsewhere).flat_map(|state| state.arches.clone()).collect();
         arches.sort_unstable();
         arches.dedup();
         arches
@@ -250,6 +356,7 @@ mod tests {
             cpus: 1,
             memory_mib: 1,
             disk_free_mib: 1,
+            labels: Vec::new(),
             draining: false,
             unready: String::new(),
             attempts: Vec::new(),
@@ -298,5 +405,34 @@ mod tests {
             fleet.look(at(second));
         }
         assert_eq!(fleet.workers(at(110))["w"].liveness, Liveness::Gone);
+    }
+
+    #[test]
+    fn a_worker_is_shown_where_it_is_connected() {
+        let start = Instant::now();
+        let (voice, mut words) = Voice::new();
+        let fleet = Fleet::new(start, LeaseTerms::default()).with_voice(voice);
+        let session = fleet.connect(state("w"), start, 1);
+        assert!(fleet.sessions().is_empty(), "it is not settled");
+        session.settle();
+        let away = WorkerView { state: state("w"), liveness: Liveness::Stale, heard_us: 7 };
+        let other = WorkerView { state: state("v"), liveness: Liveness::Alive, heard_us: 8 };
+        fleet.see_elsewhere([("w".into(), away), ("v".into(), other.clone())].into());
+        assert_eq!(fleet.workers(start)["w"].heard_us, 1, "it is connected here");
+        assert_eq!(fleet.workers(start)["v"], other);
+        assert_eq!(fleet.connected(start).keys().collect::<Vec<_>>(), ["w"]);
+
+        fleet.poke("w");
+        assert!(words.try_recv().is_err(), "a worker that is here is poked here");
+        fleet.poke("v");
+        assert_eq!(words.try_recv(), Ok(Word::Poke("v".into())));
+
+        let sessions = fleet.sessions();
+        assert_eq!(sessions.len(), 1);
+        fleet.moved("w", sessions[0].1 + 1);
+        assert!(session.is_current(), "that was an earlier session");
+        fleet.moved("w", sessions[0].1);
+        assert!(!session.is_current());
+        assert_eq!(fleet.workers(start)["w"].heard_us, 7, "now it is connected elsewhere");
     }
 }

@@ -1,5 +1,9 @@
 //! Takes what a worker says of its attempts. Only what a live lease covers changes anything.
 
+use std::time::Duration;
+
+use rpmfarm_core::fleet::Standing;
+use rpmfarm_core::quarantine::{last_message, verdict};
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 
@@ -24,6 +28,11 @@ pub async fn take(
     before: Option<AttemptId>,
     now_us: i64,
 ) -> anyhow::Result<()> {
+    // What runs on says nothing new, and that is what is said most.
+    let runs = |report: &AttemptReport| matches!(report.progress, Progress::Running(_));
+    if before.is_none() && reports.iter().all(runs) {
+        return Ok(());
+    }
     let live = farm.store.live_attempts(Some(worker)).await?;
     let is_live =
         |report: &&AttemptReport| live.iter().any(|attempt| attempt.id == report.attempt.0);
@@ -94,7 +103,13 @@ pub async fn end(
     // and is reported again.
     if let Outcome::Failed(failure) = outcome {
         let next = retry::at(farm, build, Some(task), failure, now_us).await?;
-        if !farm.store.end_failed(id, epoch, failure, next, now_us).await? {
+        let mut failure = failure.clone();
+        if next.is_none() && failure.fault == Fault::Worker {
+            let mut workers = farm.store.workers_that_failed(task).await?;
+            workers.push(attempt.worker.clone());
+            failure.message = last_message(&failure, &workers);
+        }
+        if !farm.store.end_failed(id, epoch, &failure, next, now_us).await? {
             return Ok(());
         }
         tracing::info!(
@@ -107,9 +122,15 @@ pub async fn end(
             "attempt failed: {}",
             failure.message
         );
+        if failure.fault == Fault::Worker {
+            quarantine(farm, &attempt.worker, now_us).await?;
+        }
     } else if farm.store.end_succeeded(id, epoch, outcome, now_us).await? {
         tracing::info!(build = build.0, task = task.0, attempt = id.0, "attempt succeeded");
     }
+    let took = (now_us - attempt.started_us).max(0).unsigned_abs();
+    farm.metrics.worked("build", Duration::from_micros(took));
+    farm.fleet.held().ended(&attempt.worker, id);
     finish_logs(farm, id);
     farm.fleet.poke(&attempt.worker);
     Ok(())
@@ -125,4 +146,24 @@ pub fn finish_logs(farm: &Farm, attempt: AttemptId) {
             }
         }
     });
+}
+
+/// Attempts of a worker that are looked at.
+const LAST: i64 = 64;
+
+/// Gives a worker no more work when its last attempts say that it should not get any.
+///
+/// # Errors
+/// Database errors.
+pub async fn quarantine(farm: &Farm, worker: &str, now_us: i64) -> anyhow::Result<()> {
+    // Whoever lets it work again is right until it fails anew.
+    let since_us = farm.store.standing(worker).await?.map_or(0, |row| row.at_us);
+    let ends = farm.store.ends_of(worker, since_us, LAST).await?;
+    let Some(reason) = verdict(&ends, now_us) else { return Ok(()) };
+    let set = farm.store.set_standing(worker, Standing::Quarantined, &reason, now_us).await?;
+    if set == Ok(true) {
+        tracing::warn!(worker, reason, "worker quarantined; rpmfarm worker resume lets it work");
+        farm.fleet.poke(worker);
+    }
+    Ok(())
 }

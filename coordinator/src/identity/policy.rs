@@ -31,6 +31,8 @@ pub const POLICY: &[(&str, Access)] = &[
     ("/rpmfarm.v1.Farm/ReadLog", Open),
     ("/rpmfarm.v1.Farm/CancelBuild", Token),
     ("/rpmfarm.v1.Farm/RetryBuild", Token),
+    ("/rpmfarm.v1.Farm/SetPriority", Token),
+    ("/rpmfarm.v1.Farm/WhyBuild", Open),
     ("/rpmfarm.v1.Farm/GetLock", Open),
     ("/rpmfarm.v1.Farm/ListChannels", Open),
     ("/rpmfarm.v1.Farm/ListWorkers", Open),

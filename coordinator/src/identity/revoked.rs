@@ -73,7 +73,10 @@ impl Drop for Place {
 /// Looks again and again, until the task is dropped.
 pub async fn run(farm: Farm) {
     loop {
-        if let Err(error) = pass(&farm, now_us()).await {
+        // While the database is away nothing can be known; who is connected stays.
+        if farm.peers.database_down().is_none()
+            && let Err(error) = pass(&farm, now_us()).await
+        {
             tracing::error!(error = format!("{error:#}"), "revocations not looked at");
         }
         tokio::time::sleep(PERIOD).await;

@@ -1,6 +1,7 @@
 //! Imports every build that has no sources yet.
 
 use rpmfarm_core::{BuildId, Failure};
+use tracing::Instrument as _;
 
 use crate::clock::now_us;
 use crate::farm::Farm;
@@ -15,7 +16,8 @@ use crate::work::Crew;
 pub async fn pass(farm: &Farm, crew: &Crew<BuildId>, now_us: i64) -> anyhow::Result<()> {
     for build in farm.store.builds_to_import(now_us).await? {
         let farm = farm.clone();
-        crew.start(build.id(), async move { import(&farm, &build).await });
+        let span = tracing::info_span!("import", build = build.id);
+        crew.start(build.id(), async move { import(&farm, &build).await }.instrument(span));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::Stream;
 use rpmfarm_core::lock::Lock;
+use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, name};
 use rpmfarm_proto::v1;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{fleet, internal, view};
+use super::{fleet, internal, to_the_end, view, why};
 use crate::clock::now_us;
 use crate::dispatch::report;
 use crate::farm::Farm;
@@ -146,21 +147,28 @@ impl FarmApi for FarmService {
                 request.packages.len()
             )));
         }
+        let class: Class = optional(&request.priority)?.unwrap_or_default();
         let mut builds = Vec::with_capacity(request.packages.len());
+        let mut names = std::collections::HashSet::new();
         for v1::PackageRef { package, git_ref } in request.packages {
             let bad = |error: name::NameError| Status::invalid_argument(error.to_string());
             name::check_package(&package).map_err(bad)?;
             if !git_ref.is_empty() {
                 name::check_git_ref(&git_ref).map_err(bad)?;
             }
-            if builds.iter().any(|build: &NewBuild| build.package == package) {
+            if !names.insert(package.clone()) {
                 return Err(Status::invalid_argument(format!("package {package} is named twice")));
             }
-            builds.push(NewBuild { target: request.target.clone(), package, git_ref });
+            builds.push(NewBuild { target: request.target.clone(), package, git_ref, class });
         }
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);
-        let started = self.0.store.start_builds(&builds, &submitter, &key, now_us()).await?;
+        let store = self.0.store.clone();
+        let started =
+            to_the_end(
+                async move { store.start_builds(&builds, &submitter, &key, now_us()).await },
+            )
+            .await??;
         let mut reply = v1::StartBuildsReply::default();
         for id in started.ids {
             reply.builds.push(self.show(id.0).await?);
@@ -253,8 +261,14 @@ impl FarmApi for FarmService {
     ) -> Result<Response<v1::Build>, Status> {
         let id = request.into_inner().id;
         self.find(id).await?;
-        let cancelled = self.0.store.cancel_build(BuildId(id), now_us()).await?;
-        self.0.fleet.poke_all();
+        // What is granted in between is seen when the worker speaks next.
+        let workers = self.0.store.workers_at(BuildId(id)).await?;
+        let store = self.0.store.clone();
+        let cancel = async move { store.cancel_build(BuildId(id), now_us()).await };
+        let cancelled = to_the_end(cancel).await??;
+        for worker in workers {
+            self.0.fleet.poke(&worker);
+        }
         for task in self.0.store.tasks(BuildId(id)).await? {
             for (attempt, _) in self.0.store.attempts(task.id).await? {
                 report::finish_logs(&self.0, AttemptId(attempt.id));
@@ -276,13 +290,40 @@ impl FarmApi for FarmService {
     ) -> Result<Response<v1::Build>, Status> {
         let id = request.into_inner().id;
         self.find(id).await?;
-        if !self.0.store.retry_build(BuildId(id), now_us()).await? {
+        let store = self.0.store.clone();
+        let retry = async move { store.retry_build(BuildId(id), now_us()).await };
+        if !to_the_end(retry).await?? {
             let state = self.show(id).await?.state;
             return Err(Status::failed_precondition(format!(
                 "build {id} is {state}; only what failed or was cancelled is tried again"
             )));
         }
         Ok(Response::new(self.show(id).await?))
+    }
+
+    async fn set_priority(
+        &self,
+        request: Request<v1::SetPriorityRequest>,
+    ) -> Result<Response<v1::Build>, Status> {
+        let v1::SetPriorityRequest { id, priority } = request.into_inner();
+        let class: Class = optional(&priority)?
+            .ok_or_else(|| Status::invalid_argument("a priority is missing"))?;
+        self.find(id).await?;
+        if !self.0.store.set_priority(BuildId(id), class, now_us()).await? {
+            let state = self.show(id).await?.state;
+            return Err(Status::failed_precondition(format!(
+                "build {id} has ended: it is {state}"
+            )));
+        }
+        Ok(Response::new(self.show(id).await?))
+    }
+
+    async fn why_build(
+        &self,
+        request: Request<v1::WhyBuildRequest>,
+    ) -> Result<Response<v1::WhyReply>, Status> {
+        let build = self.find(request.into_inner().id).await?;
+        Ok(Response::new(why::build(&self.0, &build, now_us()).await?))
     }
 
     async fn get_lock(

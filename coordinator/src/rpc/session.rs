@@ -41,6 +41,7 @@ pub async fn serve(
 ) -> Result<(), Status> {
     let Some(first) = states.message().await? else { return Ok(()) };
     let mut heard = first.sequence;
+    farm.metrics.roots(&first.name, first.root_hits, first.root_misses);
     let first = WorkerState::try_from(first)?;
     caller.must_be(&first.name, "this session")?;
     let session = farm.fleet.connect(first.clone(), Instant::now(), now_us());
@@ -54,6 +55,7 @@ pub async fn serve(
             state = states.message() => {
                 let Some(state) = state? else { return Ok(()) };
                 heard = state.sequence;
+                farm.metrics.roots(session.worker(), state.root_hits, state.root_misses);
                 let state = hear(&session, state)?;
                 asking.reported(state, heard);
                 continue;
@@ -288,7 +290,9 @@ async fn try_ask(
     let notice = welcome(farm, state).await?;
     let Memory { cache, since } = &mut asked.memory;
     if let Since::Begin = since {
-        *since = Since::Attempt(farm.store.newest_attempt().await?);
+        // From now on this coordinator judges the worker's silence, whoever did before.
+        let connected = farm.store.own_worker(worker, farm.peers.me()).await?;
+        *since = Since::Attempt(connected.newest_attempt);
     }
     if let Some(reports) = &asked.reports {
         let before = match since {

@@ -8,6 +8,7 @@ use rpmfarm_core::{AttemptId, BuildId, Failure};
 use rpmfarm_proto::v1;
 
 use crate::farm::Farm;
+use crate::peers::notes;
 use crate::store::{
     Attempt, AttemptEnd, Build, FailureRow, LateResult, SignedPackage, StoreError, Task,
 };
@@ -126,7 +127,7 @@ impl<'a> Facts<'a> {
             cancelled_us: farm.store.cancelled_us(id).await?,
             retried_us,
             open: farm.store.is_open(id).await?,
-            waits: farm.waits.reason(id),
+            waits: notes::wait_reason(farm, id).await?,
         })
     }
 
@@ -231,6 +232,7 @@ impl<'a> Facts<'a> {
             channel: self.publication.as_ref().map_or_else(String::new, |row| row.channel.clone()),
             revision: self.publication.as_ref().map_or(0, |row| row.revision),
             milestones: self.milestones(),
+            priority: self.build.priority.clone(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use rpmfarm_core::{BuildId, Nevra, Sha256};
 
+use super::again::again;
 use super::{Result, Store, Tx, json, parsed, unjson};
 
 /// An imported commit.
@@ -44,20 +45,24 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn add_import(&self, build: BuildId, import: &Import) -> Result<()> {
-        let mut tx = self.write().await?;
-        sqlx::query(
-            "INSERT INTO imports (build, url, commit_id, subject, bundle, at_us)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            sqlx::query(
+                "INSERT INTO imports (build, url, commit_id, subject, bundle, at_us)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-        )
-        .bind(build.0)
-        .bind(&import.url)
-        .bind(&import.commit)
-        .bind(&import.subject)
-        .bind(import.bundle.hex())
-        .bind(import.at_us)
-        .execute(tx.on())
-        .await?;
-        tx.commit().await
+            )
+            .bind(build.0)
+            .bind(&import.url)
+            .bind(&import.commit)
+            .bind(&import.subject)
+            .bind(import.bundle.hex())
+            .bind(import.at_us)
+            .execute(tx.on())
+            .await?;
+            tx.reindex(build, import.at_us).await?;
+            tx.commit().await
+        })
+        .await
     }
 
     /// The import of a build.

@@ -44,6 +44,8 @@ const TABLE: &[(&str, Row)] = &[
     ("Farm/ReadLog", Reading),
     ("Farm/CancelBuild", Token),
     ("Farm/RetryBuild", Token),
+    ("Farm/SetPriority", Token),
+    ("Farm/WhyBuild", Reading),
     ("Farm/GetLock", Reading),
     ("Farm/ListChannels", Reading),
     ("Farm/ListWorkers", Reading),

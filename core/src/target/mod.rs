@@ -31,6 +31,7 @@
 //!
 //! [packages.slow]
 //! limits = { seconds = 172800 }
+//! needs = { memory = "32G", disk = "100G", label = "ssd" }
 //! "#;
 //! let target = Target::parse("lab.toml", text)?;
 //! assert_eq!(target.git_url("hello"), "http://127.0.0.1:8080/git/hello.git");
@@ -40,6 +41,7 @@
 mod check;
 mod hosts;
 mod macros;
+mod needs;
 mod package;
 mod repository;
 mod template;
@@ -50,12 +52,14 @@ use serde::{Deserialize, Serialize};
 
 pub use check::{Problem, TargetError};
 pub use hosts::{PrivateHosts, is_private};
+pub use needs::{Label, NeedsSetting, Size};
 pub use package::{LimitOverrides, PackageOverrides};
 pub use repository::{KeySource, Repository};
 pub use template::Template;
 
 use crate::digest::Checksum;
 use crate::limits::Limits;
+use crate::needs::Needs;
 use crate::{Arch, name};
 
 /// One distribution that the farm rebuilds: the content of one file `NAME.toml`.
@@ -237,6 +241,12 @@ impl Target {
         self.packages
             .get(package)
             .map_or_else(|| self.limits.clone(), |p| p.limits.over(&self.limits))
+    }
+
+    /// What the tasks that build a package need, as far as the target says it.
+    #[must_use]
+    pub fn needs_of(&self, package: &str) -> Needs {
+        self.packages.get(package).map_or_else(Needs::default, |p| p.needs.needs())
     }
 
     /// The rpm macro file of a package's builds: the farm's own, the target's, the package's.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::NeedsSetting;
 use crate::limits::Limits;
 
 /// What differs for one package: `[packages.NAME]`.
@@ -16,6 +17,9 @@ pub struct PackageOverrides {
 
     /// Limits that differ; those not named are the target's.
     pub limits: LimitOverrides,
+
+    /// What its builds need of a worker.
+    pub needs: NeedsSetting,
 
     /// Macros in addition to the target's; one of the same name replaces it.
     pub macros: BTreeMap<String, String>,

@@ -147,6 +147,7 @@ fn refusals() {
         ("memory_mib = 1024", "memory_mib = 0", "limits.memory_mib"),
         ("memory_mib = 1024", "memory = 1", "unknown field `memory`"),
         ("{ seconds = 60 }", "{ seconds = 0 }", "packages.hello.limits.seconds"),
+        ("{ seconds = 60 }", "{ seconds = 60 }\nneeds = { memory = \"9\" }", "512M, 32G or 1T"),
         ("ref = \"hello-1\"", "ref = \"a..b\"", "packages.hello.ref"),
         ("[packages.hello]", "[packages.\"../x\"]", "is not a package name"),
     ] {

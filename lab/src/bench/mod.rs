@@ -7,6 +7,7 @@
 mod bare;
 mod builds;
 mod checkout;
+mod dispatch;
 mod figure;
 mod link;
 mod machine;
@@ -38,6 +39,8 @@ const WORKER: &str = "worker.rss";
 pub struct Options {
     /// Where figures are written as JSON.
     pub out: PathBuf,
+    /// Where the chart of dispatch latency over queue length is written, as SVG.
+    pub chart: PathBuf,
     /// Measures only figures whose names begin so.
     pub only: Option<String>,
 }
@@ -49,7 +52,7 @@ pub struct Options {
 pub fn run(directory: &Path, options: &Options) -> anyhow::Result<()> {
     println!("{}\n", machine::Machine::here());
     let mut report = Report::new(options.only.clone());
-    let measured = measure(directory, &mut report);
+    let measured = measure(directory, &options.chart, &mut report);
     report.write(&options.out)?;
     measured?;
     let missed = report.missed();
@@ -60,7 +63,7 @@ pub fn run(directory: &Path, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(directory: &Path, report: &mut Report) -> anyhow::Result<()> {
+fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Result<()> {
     let around_builds = [task::WARM, task::COLD, builds::END_TO_END, WORKER, builds::COORDINATOR];
     if report.wants_any(&around_builds)
         || report.wants(solve::ROOT)
@@ -79,6 +82,9 @@ fn measure(directory: &Path, report: &mut Report) -> anyhow::Result<()> {
         if report.wants(link::FALSE_DEATHS) {
             link::measure(directory, &world, report).context(link::FALSE_DEATHS)?;
         }
+    }
+    if report.wants_any(&dispatch::ALL) {
+        dispatch::measure(directory, chart, report).context("dispatch")?;
     }
     if report.wants(sign::RATIO) {
         sign::measure(directory, report).context(sign::RATIO)?;

@@ -5,6 +5,7 @@
 
 mod client;
 mod dnf;
+mod postgres;
 mod process;
 mod tls;
 mod world;
@@ -17,6 +18,7 @@ use anyhow::{Context as _, bail};
 
 pub use client::{Answer, Client};
 pub use dnf::InstallRoot;
+pub use postgres::Postgres;
 pub use process::Process;
 pub use world::World;
 
@@ -26,11 +28,14 @@ pub const TARGET: &str = "lab";
 /// A farm that runs. Dropped, all of it is gone.
 pub struct Farm {
     directory: PathBuf,
-    server: String,
+    /// The addresses of all coordinators.
+    servers: Vec<String>,
     /// The signer.
     pub signer: Process,
-    /// The coordinator.
+    /// The coordinator; of several, the first.
     pub coordinator: Process,
+    /// The other coordinators.
+    pub others: Vec<Process>,
     /// The workers.
     pub workers: Vec<Process>,
 }
@@ -42,7 +47,10 @@ pub struct Settings {
     pub directory: PathBuf,
     /// The database's URL; none for SQLite in the data directory.
     pub database: Option<String>,
-    /// How many workers.
+    /// How many coordinators share the database and the data directory. More than one need
+    /// PostgreSQL.
+    pub coordinators: usize,
+    /// How many workers. Of several coordinators, each worker begins with another one.
     pub workers: usize,
     /// Further arguments of the coordinator.
     pub coordinator_arguments: Vec<String>,
@@ -71,6 +79,7 @@ impl Settings {
         Self {
             directory: directory.into(),
             database: None,
+            coordinators: 1,
             workers: 1,
             coordinator_arguments: Vec::new(),
             listen: "127.0.0.1:0".into(),
@@ -100,8 +109,21 @@ impl Farm {
         }
         std::fs::write(directory.join("targets").join(format!("{TARGET}.toml")), target)?;
         let signer = start_signer(&directory)?;
-        let (coordinator, server) = start_coordinator(&directory, settings, &settings.listen)?;
-        let mut farm = Self { directory, server, signer, coordinator, workers: Vec::new() };
+        let mut servers = if settings.coordinators > 1 {
+            // Each is told of the first's address.
+            (0..settings.coordinators).map(|_| free_address()).collect::<std::io::Result<_>>()?
+        } else {
+            vec![format!("http://{}", settings.listen)]
+        };
+        let mut all = Vec::new();
+        for index in 0..settings.coordinators {
+            let (coordinator, address) = start_coordinator(&directory, settings, &servers, index)?;
+            servers[index] = address;
+            all.push(coordinator);
+        }
+        let coordinator = all.remove(0);
+        let (others, workers) = (all, Vec::new());
+        let mut farm = Self { directory, servers, signer, coordinator, others, workers };
         for number in 1..=settings.workers {
             let worker = farm.start_worker(settings, number)?;
             farm.workers.push(worker);
@@ -112,7 +134,21 @@ impl Farm {
     /// The address of API and repositories.
     #[must_use]
     pub fn server(&self) -> &str {
-        &self.server
+        &self.servers[0]
+    }
+
+    /// The address of each coordinator.
+    #[must_use]
+    pub fn servers(&self) -> &[String] {
+        &self.servers
+    }
+
+    /// The command `rpmfarm`, told of these coordinators, which it tries in their order.
+    #[must_use]
+    pub fn client_of(&self, coordinators: &[usize]) -> Client {
+        let servers: Vec<&str> =
+            coordinators.iter().map(|index| self.servers[*index].as_str()).collect();
+        Client::new(&servers.join(","), &self.directory.join("coordinator/token"))
     }
 
     /// Everything that the farm keeps.
@@ -127,20 +163,20 @@ impl Farm {
         let token = self.directory.join("coordinator/token");
         match self.tls_address() {
             Ok(server) => Client::new(&server, &token).trusting(&self.authority()),
-            Err(_) => Client::new(&self.server, &token),
+            Err(_) => Client::new(self.server(), &token),
         }
     }
 
     /// The address of a channel's repository of binary packages.
     #[must_use]
     pub fn repository(&self, channel: &str, arch: &str) -> String {
-        format!("{}/repo/{TARGET}/{channel}/{arch}/os/", self.server)
+        format!("{}/repo/{TARGET}/{channel}/{arch}/os/", self.server())
     }
 
     /// The address of the public key.
     #[must_use]
     pub fn key_url(&self) -> String {
-        format!("{}/repo/{TARGET}/RPM-GPG-KEY-{TARGET}", self.server)
+        format!("{}/repo/{TARGET}/RPM-GPG-KEY-{TARGET}", self.server())
     }
 
     /// Starts the signer again after it was killed.
@@ -159,8 +195,7 @@ impl Farm {
     /// When it does not come up.
     pub fn restart_coordinator(&mut self, settings: &Settings) -> anyhow::Result<()> {
         self.coordinator.kill();
-        let address = self.server.trim_start_matches("http://").to_owned();
-        (self.coordinator, _) = start_coordinator(&self.directory, settings, &address)?;
+        (self.coordinator, _) = start_coordinator(&self.directory, settings, &self.servers, 0)?;
         Ok(())
     }
 
@@ -206,7 +241,12 @@ impl Farm {
                 command
             }
         };
-        let server = settings.worker_server.as_ref().unwrap_or(&self.server);
+        let mut servers = match &settings.worker_server {
+            Some(server) => vec![server.clone()],
+            None => self.servers.clone(),
+        };
+        let count = servers.len();
+        servers.rotate_left((number - 1) % count);
         command
             .arg("run")
             .args(["--drain-time", "1", "--data-dir"])
@@ -217,7 +257,7 @@ impl Farm {
             self.run_enrolled(&name, &mut command)?;
         } else {
             command
-                .args(["--coordinator", server, "--name", &name, "--token-file"])
+                .args(["--coordinator", &servers.join(","), "--name", &name, "--token-file"])
                 .arg(self.directory.join("coordinator/token"));
         }
         Process::start(&name, &mut command, &self.directory.join("logs"))
@@ -242,12 +282,15 @@ fn start_signer(directory: &Path) -> anyhow::Result<Process> {
     Ok(signer)
 }
 
+/// Starts one of the coordinators, and says where it listens.
 fn start_coordinator(
     directory: &Path,
     settings: &Settings,
-    listen: &str,
+    servers: &[String],
+    index: usize,
 ) -> anyhow::Result<(Process, String)> {
-    let address = directory.join("address");
+    let name = if index == 0 { "coordinator".into() } else { format!("coordinator{}", index + 1) };
+    let address = directory.join(format!("{name}.address"));
     let _ = std::fs::remove_file(&address);
     let mut command = program("rpmfarm-coordinator");
     command
@@ -259,25 +302,37 @@ fn start_coordinator(
         .arg(directory.join("signer.sock"))
         .arg("--address-file")
         .arg(&address)
-        .args(["--listen", listen])
+        .args(["--listen", servers[index].trim_start_matches("http://")])
         .args(&settings.coordinator_arguments)
         .envs(settings.environment.iter().cloned());
     if settings.tls {
         tls::listen(directory, &mut command);
     }
     // Networks of a test's own are as good as this host.
-    if !listen.starts_with("127.") {
+    if !servers[index].starts_with("http://127.") {
         command.arg("--allow-plain");
+    }
+    if servers.len() > 1 {
+        // All of them publish under one name.
+        command.args(["--base-url", &servers[0]]);
+    }
+    if index > 0 {
+        command.arg("--cache").arg(directory.join(format!("{name}-cache")));
     }
     if let Some(database) = &settings.database {
         command.args(["--database", database]);
     }
-    let mut coordinator = Process::start("coordinator", &mut command, &directory.join("logs"))?;
+    let mut coordinator = Process::start(&name, &mut command, &directory.join("logs"))?;
     wait_for(&mut coordinator, || {
         std::fs::read_to_string(&address).is_ok_and(|text| text.ends_with('\n'))
     })?;
-    let server = std::fs::read_to_string(&address)?.trim().to_owned();
-    Ok((coordinator, server))
+    Ok((coordinator, std::fs::read_to_string(&address)?.trim().to_owned()))
+}
+
+/// An address on this host that nobody listens on.
+fn free_address() -> std::io::Result<String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(format!("http://{}", listener.local_addr()?))
 }
 
 fn wait_for(process: &mut Process, ready: impl Fn() -> bool) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! Whole farms of real processes, judged by real rpm and dnf.
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
+mod coordinators;
 mod crashes;
 mod enrolment;
 mod faults;

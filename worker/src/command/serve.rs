@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rpmfarm_core::{Arch, name};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -26,9 +26,11 @@ Examples:
   rpmfarm-worker run --coordinator http://127.0.0.1:7878 --token-file /var/lib/rpmfarm/token
                                                     on the coordinator's own host")]
 pub(super) struct Serve {
-    /// Address of the coordinator [default: the one where this host was enrolled].
-    #[arg(long, value_name = "URL", env = "RPMFARM_COORDINATOR")]
-    coordinator: Option<String>,
+    /// Address of the coordinator [default: the one where this host was enrolled]. Of a farm with
+    /// several, name each, as `--coordinator A --coordinator B` or `A,B`: the first is used until
+    /// it fails, then the next.
+    #[arg(long, value_name = "URL", env = "RPMFARM_COORDINATOR", value_delimiter = ',')]
+    coordinator: Vec<String>,
     /// File with the farm's token, for a coordinator on this host without TLS [default: the
     /// certificate that this host got when it was enrolled].
     #[arg(long, value_name = "FILE", env = "RPMFARM_TOKEN_FILE")]
@@ -44,24 +46,47 @@ pub(super) struct Serve {
     /// [default: the host's].
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     arch: Vec<Arch>,
+    /// A word that packages may ask for, as `ssd`; may be given several times.
+    #[arg(long = "label", value_name = "WORD", value_parser = label)]
+    labels: Vec<String>,
     /// After SIGTERM, builds that run get so many seconds to end; what is left then is killed and
     /// goes to other workers. A second SIGTERM ends them at once.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, alias = "drain-time")]
     #[arg(overrides_with = "stop_deadline")]
     stop_deadline: u64,
+    /// The form of the log on standard error; RPMFARM_LOG sets its level.
+    #[arg(long, env = "RPMFARM_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
     #[command(flatten)]
     host: HostOptions,
 }
 
+/// The form of the log.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum LogFormat {
+    /// A line for people.
+    #[default]
+    Text,
+    /// One JSON object in a line; `span` says which build, task and attempt the line is about.
+    Json,
+}
+
+impl LogFormat {
+    fn start(self) {
+        let filter = tracing_subscriber::EnvFilter::try_from_env("RPMFARM_LOG");
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter.unwrap_or_else(|_| "info".into()))
+            .with_writer(std::io::stderr);
+        match self {
+            Self::Text => log.init(),
+            Self::Json => log.json().flatten_event(true).with_span_list(false).init(),
+        }
+    }
+}
+
 impl Serve {
     pub(super) fn run(mut self) -> Result<ExitCode> {
-        tracing_subscriber::fmt()
-            .with_env_filter(
-                tracing_subscriber::EnvFilter::try_from_env("RPMFARM_LOG")
-                    .unwrap_or_else(|_| "info".into()),
-            )
-            .with_writer(std::io::stderr)
-            .init();
+        self.log_format.start();
         let prepared = self.host.prepare()?;
         // Builds and transfers wait more than they work; each thread costs memory.
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -83,6 +108,7 @@ impl Serve {
             slots: self.host.slots,
             data: self.host.data_dir.clone(),
             room_mib: Room::wanted_mib(self.host.reserve),
+            labels: self.labels.clone(),
         };
         let cache = Cache::open(self.host.files()).context("cannot open the cache of files")?;
         let room = Room {
@@ -107,7 +133,8 @@ impl Serve {
         let (shutdown, watched) = watch::channel(Shutdown::No);
         tokio::spawn(shut_down(shutdown, Duration::from_secs(self.stop_deadline)));
         tracing::info!(
-            name = %identity.name, slots = identity.slots, coordinator = %access.coordinator,
+            name = %identity.name, slots = identity.slots,
+            coordinators = access.coordinators.join(", "),
             scratch = ?prepared.engine.scratch.kind(), "the worker runs"
         );
         // Dropped with the session.
@@ -123,10 +150,11 @@ impl Serve {
     /// How the coordinator is reached, and who this worker is there.
     fn access(&self) -> Result<Access> {
         if let Some(path) = &self.token_file {
-            let coordinator = self
-                .coordinator
-                .clone()
-                .context("--token-file needs the address of the coordinator too: --coordinator")?;
+            anyhow::ensure!(
+                !self.coordinator.is_empty(),
+                "--token-file needs the address of the coordinator too: --coordinator"
+            );
+            let coordinators = self.coordinator.clone();
             let token = fs::read_to_string(path)
                 .with_context(|| format!("cannot read the token in {}", path.display()))?;
             let name = match &self.name {
@@ -134,12 +162,12 @@ impl Serve {
                 None => nix::unistd::gethostname()?.to_string_lossy().into_owned(),
             };
             name::check_file(&name).context("--name")?;
-            let connection = Connection::with_token(&coordinator, &token, &name)?;
-            return Ok(Access { name, coordinator, connection, certificate: None });
+            let connection = Connection::with_token(&coordinators, &token, &name)?;
+            return Ok(Access { name, coordinators, connection, certificate: None });
         }
         let directory = self.identity.clone().unwrap_or_else(|| self.host.data_dir.join(IDENTITY));
         let file = IdentityFile::in_directory(&directory);
-        let mut credentials = file.read()?.with_context(|| {
+        let credentials = file.read()?.with_context(|| {
             format!(
                 "this host is no worker yet ({} is not there): enrol it with `rpmfarm-worker \
                  enrol`, or name a token with --token-file",
@@ -155,12 +183,13 @@ impl Serve {
             credentials.name,
             credentials.name
         );
-        if let Some(coordinator) = &self.coordinator {
-            credentials.coordinator.clone_from(coordinator);
-        }
-        let connection = Connection::with_certificate(&credentials)?;
-        let Credentials { name, coordinator, .. } = credentials.clone();
-        Ok(Access { name, coordinator, connection, certificate: Some((file, credentials)) })
+        let coordinators = match self.coordinator.as_slice() {
+            [] => vec![credentials.coordinator.clone()],
+            named => named.to_vec(),
+        };
+        let connection = Connection::with_certificate(&coordinators, &credentials)?;
+        let name = credentials.name.clone();
+        Ok(Access { name, coordinators, connection, certificate: Some((file, credentials)) })
     }
 
     fn arches(&self) -> Result<Vec<Arch>> {
@@ -174,9 +203,13 @@ impl Serve {
 /// How the coordinator is reached.
 struct Access {
     name: String,
-    coordinator: String,
+    coordinators: Vec<String>,
     connection: Connection,
     certificate: Option<(IdentityFile, Credentials)>,
+}
+
+fn label(text: &str) -> Result<String, String> {
+    rpmfarm_core::needs::check_label(text).map(|()| text.to_owned())
 }
 
 /// The architecture of this host.

@@ -10,6 +10,7 @@ use rpmfarm_core::task::{Assignment, Outcome, Phase, Progress, Success};
 use rpmfarm_core::{Failure, Fault, Lock};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use super::attempts::{Attempts, Key, Started};
 use super::files::{RemoteFiles, raised};
@@ -52,6 +53,13 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut started: Started) {
     let directory = shared.directory.join(format!("{}-{}", key.0, key.1));
     let life = Life { shared: &shared, key, directory: &directory, cancel: &started.cancel };
     let ended = life.run(&mut started.assignment).await;
+    match &ended {
+        Some(Outcome::Succeeded(success)) => {
+            tracing::info!(files = success.files.len(), "succeeded");
+        }
+        Some(Outcome::Failed(failure)) => tracing::info!("failed: {failure}"),
+        None => tracing::info!("nobody wants it any more"),
+    }
     if let Some(outcome) = ended {
         shared.attempts.set(key, Progress::Ended(outcome));
     }
@@ -134,7 +142,7 @@ impl Life<'_> {
                 log,
                 path: log.path(self.directory),
             };
-            tokio::spawn(shipment.run(watched.clone()))
+            tokio::spawn(shipment.run(watched.clone()).in_current_span())
         };
         Logs { complete, shipping: LogKind::ALL.map(ship).into() }
     }
@@ -185,7 +193,9 @@ impl Life<'_> {
         };
         let (shared, cancel) = (Arc::clone(self.shared), self.cancel.clone());
         let directory = self.directory.to_path_buf();
+        let span = tracing::Span::current();
         let task = tokio::task::spawn_blocking(move || {
+            let _span = span.entered();
             let lock = match fetch_lock(&files, &assignment, &cancel) {
                 Ok(lock) => lock,
                 Err(done) => return done,
@@ -218,8 +228,9 @@ impl Life<'_> {
                 return Some(failed(failure));
             }
         }
-        let Made { files, predicts, rpmbuild_ms } = made;
-        Some(Outcome::Succeeded(Success { files, predicts, rpmbuild_ms }))
+        let Made { files, predicts, rpmbuild_ms, memory_mib, disk_mib } = made;
+        let success = Success { files, predicts, rpmbuild_ms, memory_mib, disk_mib };
+        Some(Outcome::Succeeded(success))
     }
 }
 

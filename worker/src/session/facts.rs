@@ -20,6 +20,8 @@ pub struct Identity {
     pub data: PathBuf,
     /// MiB that must be free there for new work.
     pub room_mib: u64,
+    /// Words that packages may ask for.
+    pub labels: Vec<String>,
 }
 
 impl Identity {
@@ -36,6 +38,7 @@ impl Identity {
             cpus: cpus(),
             memory_mib: memory_mib(),
             disk_free_mib,
+            labels: self.labels.clone(),
             draining,
             unready: self.unready(disk_free_mib),
             attempts,

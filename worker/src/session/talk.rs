@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
+use tracing::Instrument as _;
 
 use super::attempt::{self, Shared};
 use super::attempts::held;
@@ -61,6 +62,7 @@ impl Session {
         let pace = watch::Sender::new(Pace::new(Instant::now()));
         let mut ended = pin!(ended(self.shared.clone(), self.shutdown.clone()));
         let mut lapse = pin!(watch_lease(self.shared.clone(), pace.subscribe()));
+        let count = u32::try_from(self.shared.connection.count()).unwrap_or(1);
         let mut tries = 0;
         loop {
             let answered = pace.borrow().answered;
@@ -77,8 +79,9 @@ impl Session {
             if newest > answered {
                 tries = 0;
             }
-            // Often enough to be back before the lease is over.
-            let rest = pause(tries).min(lease / 4);
+            // Growing with each round through all coordinators, and often enough to be back before
+            // the lease is over.
+            let rest = pause(tries / count).min(lease / 4);
             tokio::select! {
                 () = &mut ended => return,
                 () = &mut lapse => return,
@@ -99,8 +102,10 @@ impl Session {
             );
             self.shared.attempts.forget_all(Why::Unwanted);
         } else {
-            tracing::warn!(reason, "no connection to the coordinator");
+            let coordinator = self.shared.connection.address();
+            tracing::warn!(coordinator, reason, "no connection to the coordinator");
         }
+        self.shared.connection.turn();
     }
 
     /// One connection's life. Answers why it ended.
@@ -129,7 +134,8 @@ impl Session {
             Ok(Err(status)) => return status,
             Err(_) => return Status::deadline_exceeded("no answer to the call"),
         };
-        tracing::info!("connected to the coordinator");
+        let coordinator = self.shared.connection.address();
+        tracing::info!(coordinator, "connected to the coordinator");
         let opened = Instant::now();
         let (mut spoken, mut news) = (opened, false);
         loop {
@@ -164,7 +170,9 @@ impl Session {
     fn state(&self, sent: &mut Sent) -> v1::WorkerState {
         let draining = *self.shutdown.borrow() != Shutdown::No;
         let state = self.identity.state(draining, self.shared.attempts.reports());
-        v1::WorkerState { sequence: sent.number(Instant::now()), ..(&state).into() }
+        let (root_hits, root_misses) = self.shared.engine.roots.hits_and_misses();
+        let sequence = sent.number(Instant::now());
+        v1::WorkerState { sequence, root_hits, root_misses, ..(&state).into() }
     }
 
     fn heard(&self, message: v1::DesiredState, sent: &mut Sent, pace: &watch::Sender<Pace>) {
@@ -211,8 +219,16 @@ impl Session {
                     let Some(started) = attempts.begin(assignment) else { continue };
                     let key = (assignment.attempt, assignment.epoch);
                     let package = &assignment.package;
-                    tracing::info!(attempt = %key.0, epoch = %key.1, %package, "begins");
-                    tokio::spawn(attempt::run(Arc::clone(&self.shared), key, started));
+                    // What is logged on the way says which build, task and attempt it is about.
+                    let span = tracing::info_span!(
+                        "attempt",
+                        build = assignment.build.0,
+                        task = assignment.task.0,
+                        attempt = key.0.0
+                    );
+                    span.in_scope(|| tracing::info!(epoch = %key.1, %package, "begins"));
+                    let life = attempt::run(Arc::clone(&self.shared), key, started);
+                    tokio::spawn(life.instrument(span));
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! The connections to the coordinator: one for control, one for bulk, so that a large transfer
-//! never holds back a heartbeat.
+//! never holds back a heartbeat. Of several coordinators, one is used until it fails.
 
 use std::error::Error as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -39,21 +40,19 @@ impl Interceptor for Bearer {
 /// The connections. Cheap to clone; they connect when they are used, and again when they broke.
 #[derive(Clone)]
 pub struct Connection {
-    channels: Arc<RwLock<Channels>>,
+    places: Arc<RwLock<Vec<Place>>>,
+    /// The index of the place that is used; clones share it.
+    current: Arc<AtomicUsize>,
     replaced: watch::Sender<()>,
     bearer: Bearer,
 }
 
+/// One coordinator.
 #[derive(Clone)]
-struct Channels {
+struct Place {
+    address: String,
     endpoint: Endpoint,
     bulk: Channel,
-}
-
-impl Channels {
-    fn new(endpoint: &Endpoint) -> Self {
-        Self { endpoint: endpoint.clone(), bulk: endpoint.connect_lazy() }
-    }
 }
 
 /// How a coordinator at an address is connected to. A dead connection is known after 20 seconds.
@@ -73,50 +72,57 @@ pub fn endpoint(server: &str) -> anyhow::Result<Endpoint> {
 }
 
 impl Connection {
-    /// Connections without TLS to the coordinator at an address, for a worker of this name with
-    /// the farm's token.
+    /// Connections without TLS to a farm whose coordinators are at these addresses, for a
+    /// worker of this name with the farm's token. The first is used first.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the address is none or the token has characters that no header takes.
-    pub fn with_token(server: &str, token: &str, worker: &str) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            server.starts_with("http://"),
-            "{server}: a token is for http:// on this host; over https:// a worker has a \
-             certificate (rpmfarm-worker enrol)"
-        );
+    /// When there is no address or one is none, or the token has characters that no header takes.
+    pub fn with_token(servers: &[String], token: &str, worker: &str) -> anyhow::Result<Self> {
+        if let Some(server) = servers.iter().find(|server| server.starts_with("https://")) {
+            anyhow::bail!(
+                "{server}: a token is for http:// on this host; over https:// a worker has a \
+                 certificate (rpmfarm-worker enrol)"
+            );
+        }
         let bearer = format!("Bearer {}", token.trim())
             .parse()
             .context("the token holds characters that no token has")?;
         let worker = worker.parse().context("the name holds characters that no name has")?;
-        Ok(Self::new(&endpoint(server)?, Bearer(Some((bearer, worker)))))
+        let places = servers.iter().map(|server| Ok(Place::new(server, endpoint(server)?)));
+        Self::new(places.collect::<anyhow::Result<_>>()?, Bearer(Some((bearer, worker))))
     }
 
-    /// Connections over TLS, with the worker's certificate.
+    /// Connections over TLS, with the worker's certificate, to a farm whose coordinators are at
+    /// these addresses.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the address, the certificates or the key are none.
-    pub fn with_certificate(credentials: &Credentials) -> anyhow::Result<Self> {
-        Ok(Self::new(&secured(credentials)?, Bearer(None)))
+    /// When there is no address, or one of them, the certificates or the key are none.
+    pub fn with_certificate(servers: &[String], credentials: &Credentials) -> anyhow::Result<Self> {
+        let places = servers.iter().map(|server| Place::secured(server, credentials));
+        Self::new(places.collect::<anyhow::Result<_>>()?, Bearer(None))
     }
 
-    fn new(endpoint: &Endpoint, bearer: Bearer) -> Self {
-        let channels = Arc::new(RwLock::new(Channels::new(endpoint)));
+    fn new(places: Vec<Place>, bearer: Bearer) -> anyhow::Result<Self> {
+        anyhow::ensure!(!places.is_empty(), "no address of a coordinator is given");
         let (replaced, _) = watch::channel(());
-        Self { channels, replaced, bearer }
+        let places = Arc::new(RwLock::new(places));
+        Ok(Self { places, current: Arc::default(), replaced, bearer })
     }
 
     /// Connects anew with another certificate from now on. Calls that are under way end on the
     /// connection on which they began.
     ///
     /// # Errors
-    /// When the address, the certificates or the key are none; then nothing changes.
+    /// When the certificates or the key are none; then nothing changes.
     pub fn replace(&self, credentials: &Credentials) -> anyhow::Result<()> {
-        let channels = Channels::new(&secured(credentials)?);
-        *self.channels.write().unwrap_or_else(PoisonError::into_inner) = channels;
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        let fresh = places.iter().map(|place| Place::secured(&place.address, credentials));
+        *places = fresh.collect::<anyhow::Result<_>>()?;
+        drop(places);
         self.replaced.send_replace(());
         Ok(())
     }
@@ -127,49 +133,68 @@ impl Connection {
         self.replaced.subscribe()
     }
 
-    fn channels(&self) -> Channels {
-        self.channels.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn place(&self) -> Place {
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        places[self.current.load(Ordering::Relaxed) % places.len()].clone()
+    }
+
+    /// The address of the coordinator that is used.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.place().address
+    }
+
+    /// How many coordinators there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.places.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The next coordinator is used from now on, for everything.
+    pub fn turn(&self) {
+        self.current.fetch_add(1, Ordering::Relaxed);
     }
 
     /// For a session: a connection of its own, so that one which hangs is left, not waited for.
     #[must_use]
     pub fn control(&self) -> WorkersClient<Authorized> {
-        WorkersClient::with_interceptor(
-            self.channels().endpoint.connect_lazy(),
-            self.bearer.clone(),
-        )
-        .max_decoding_message_size(16 << 20)
+        WorkersClient::with_interceptor(self.place().endpoint.connect_lazy(), self.bearer.clone())
+            .max_decoding_message_size(16 << 20)
     }
 
     /// For logs and results.
     #[must_use]
     pub fn bulk(&self) -> WorkersClient<Authorized> {
-        WorkersClient::with_interceptor(self.channels().bulk, self.bearer.clone())
+        WorkersClient::with_interceptor(self.place().bulk, self.bearer.clone())
     }
 
     /// For files by digest.
     #[must_use]
     pub fn blobs(&self) -> BlobsClient<Authorized> {
-        BlobsClient::with_interceptor(self.channels().bulk, self.bearer.clone())
+        BlobsClient::with_interceptor(self.place().bulk, self.bearer.clone())
     }
 
     /// For further certificates.
     #[must_use]
     pub fn enrolment(&self) -> EnrolmentClient<Authorized> {
-        EnrolmentClient::with_interceptor(
-            self.channels().endpoint.connect_lazy(),
-            self.bearer.clone(),
-        )
+        EnrolmentClient::with_interceptor(self.place().endpoint.connect_lazy(), self.bearer.clone())
     }
 }
 
-fn secured(credentials: &Credentials) -> anyhow::Result<Endpoint> {
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(&credentials.authority))
-        .identity(Identity::from_pem(&credentials.certificate, &credentials.key));
-    endpoint(&credentials.coordinator)?
-        .tls_config(tls)
-        .context("the worker's certificate, its key, or the farm's CA is broken; enrol it again")
+impl Place {
+    fn new(address: &str, endpoint: Endpoint) -> Self {
+        Self { address: address.to_owned(), bulk: endpoint.connect_lazy(), endpoint }
+    }
+
+    fn secured(address: &str, credentials: &Credentials) -> anyhow::Result<Self> {
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&credentials.authority))
+            .identity(Identity::from_pem(&credentials.certificate, &credentials.key));
+        let endpoint = endpoint(address)?.tls_config(tls).context(
+            "the worker's certificate, its key, or the farm's CA is broken; enrol it again",
+        )?;
+        Ok(Self::new(address, endpoint))
+    }
 }
 
 /// How long to wait before try number `tries` (from 0) of something that the network broke:
