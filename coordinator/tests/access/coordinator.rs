@@ -10,6 +10,7 @@ use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::start::start;
 use rpmfarm_coordinator::store::{Attempt, Import, NewBuild, NewTask, Store};
+use rpmfarm_core::queue::Class;
 use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Sha256};
@@ -181,8 +182,12 @@ impl Coordinator {
 
     /// An attempt of a task that is given to a worker.
     pub(crate) async fn attempt(&self, package: &str, worker: &str) -> (BuildId, Attempt) {
-        let new =
-            NewBuild { target: "lab".into(), package: package.into(), git_ref: String::new() };
+        let new = NewBuild {
+            target: "lab".into(),
+            package: package.into(),
+            git_ref: String::new(),
+            class: Class::default(),
+        };
         let started = self.store.start_builds(&[new], "tester", "", 1).await.unwrap();
         let build = started.ids[0];
         let blobs = Blobs::open(self.dir.path().join("data/blobs")).unwrap();

@@ -98,7 +98,7 @@ async fn results_of_attempts_do_not_mix() {
         digest: Sha256::of(b"1234"),
         size: 4,
     };
-    let success = Success { files: vec![file], predicts: Vec::new(), rpmbuild_ms: 1 };
+    let success = Success { files: vec![file], ..Success::default() };
     let outcome = Outcome::Succeeded(success);
     let (id, epoch) = (AttemptId(second.id), Epoch(second.epoch));
     assert!(coordinator.store.end_succeeded(id, epoch, &outcome, 2).await.unwrap());
