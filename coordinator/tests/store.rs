@@ -97,8 +97,16 @@ async fn a_task_is_granted_once_and_its_epoch_only_rises() {
         for epoch in [first.epoch, second.epoch] {
             assert!(!store.end_succeeded(id, Epoch(epoch), &succeeded(), NOW).await.unwrap());
         }
-        assert!(!store.is_live(AttemptId(second.id), Epoch(first.epoch)).await.unwrap());
         let id = AttemptId(second.id);
+        assert_eq!(store.holder(id, Epoch(first.epoch)).await.unwrap(), None);
+        let holder = store.holder(id, Epoch(second.epoch)).await.unwrap();
+        assert_eq!(holder, Some(("w2".to_owned(), build)));
+        let former = store.attempt_worker(AttemptId(first.id)).await.unwrap();
+        assert_eq!(former.as_deref(), Some("w1"));
+        let faults = store.worker_faults("w1", 5).await.unwrap();
+        assert_eq!((faults.len(), faults[0].package.as_str()), (1, "hello"));
+        assert_eq!(faults[0].failure, lost);
+        assert!(store.worker_faults("w2", 5).await.unwrap().is_empty());
         assert!(store.end_succeeded(id, Epoch(second.epoch), &succeeded(), NOW).await.unwrap());
         assert!(!store.end_succeeded(id, Epoch(second.epoch), &succeeded(), NOW).await.unwrap());
         assert_eq!(store.attempts_to_accept(NOW).await.unwrap().len(), 1);

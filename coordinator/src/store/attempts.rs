@@ -221,27 +221,30 @@ impl Store {
         Ok(ends)
     }
 
-    /// Whether a worker holds an attempt under an epoch.
+    /// The worker that holds an attempt under an epoch, and the build; `None` when nobody does.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn is_live(&self, attempt: AttemptId, epoch: Epoch) -> Result<bool> {
-        Ok(self.live_build(attempt, epoch).await?.is_some())
+    pub async fn holder(
+        &self,
+        attempt: AttemptId,
+        epoch: Epoch,
+    ) -> Result<Option<(String, BuildId)>> {
+        let query = "SELECT a.worker, t.build FROM live_attempts v
+                     JOIN attempts a ON a.id = v.attempt JOIN tasks t ON t.id = a.task
+                     WHERE a.id = $1 AND a.epoch = $2";
+        let row: Option<(String, i64)> =
+            sqlx::query_as(query).bind(attempt.0).bind(epoch.0).fetch_optional(self.read()).await?;
+        Ok(row.map(|(worker, build)| (worker, BuildId(build))))
     }
 
-    /// The build of an attempt that a worker holds under an epoch; `None` when none does.
+    /// The worker that an attempt was given to, whether or not it has ended.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn live_build(&self, attempt: AttemptId, epoch: Epoch) -> Result<Option<BuildId>> {
-        let query = "SELECT t.build FROM live_attempts v JOIN attempts a ON a.id = v.attempt
-                     JOIN tasks t ON t.id = a.task WHERE a.id = $1 AND a.epoch = $2";
-        let build: Option<i64> = sqlx::query_scalar(query)
-            .bind(attempt.0)
-            .bind(epoch.0)
-            .fetch_optional(self.read())
-            .await?;
-        Ok(build.map(BuildId))
+    pub async fn attempt_worker(&self, attempt: AttemptId) -> Result<Option<String>> {
+        let query = "SELECT worker FROM attempts WHERE id = $1";
+        Ok(sqlx::query_scalar(query).bind(attempt.0).fetch_optional(self.read()).await?)
     }
 
     /// All attempts of a task with their ends, oldest first.
