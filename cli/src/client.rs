@@ -1,14 +1,16 @@
 //! The connection to the coordinator: one method per call, with its failures explained.
 
 use std::error::Error as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rpmfarm_core::queue::Class;
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1::farm_client::FarmClient;
+use rpmfarm_proto::v1::fleet_client::FleetClient;
 use rpmfarm_proto::v1::{self, Build};
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::config::Settings;
@@ -19,8 +21,9 @@ use crate::token::TokenSource;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a call may take to be answered; a stream, to begin.
 const ANSWER: Duration = Duration::from_secs(30);
-/// A connection that is silent for so long is asked whether it is there.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+/// A connection that is silent for so long is asked whether it is there, and is over when it does
+/// not answer in the same time.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Locks and long lists are larger than the 4 MiB that tonic allows by default.
 const LARGEST_MESSAGE: usize = 64 * 1024 * 1024;
 /// Pauses before a request for builds is sent again, when its answer got lost.
@@ -31,11 +34,14 @@ const PAUSES: [Duration; 3] =
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     farm: FarmClient<Channel>,
+    fleet: FleetClient<Channel>,
     /// The one that is used.
     server: String,
     /// All of the farm.
     servers: Vec<String>,
     token: TokenSource,
+    /// The CA that is trusted; the host's own when there is none.
+    authority: Option<PathBuf>,
 }
 
 impl Client {
@@ -44,19 +50,27 @@ impl Client {
     /// # Errors
     /// When an address is none, or nobody answers.
     pub(crate) async fn connect(settings: &Settings) -> Result<Self, Error> {
-        Self::connect_to(settings.servers(), settings.token.clone()).await
+        let authority = settings.ca_file.clone();
+        Self::connect_to(settings.servers(), settings.token.clone(), authority).await
     }
 
-    async fn connect_to(servers: Vec<String>, token: TokenSource) -> Result<Self, Error> {
-        let endpoints =
-            servers.iter().map(|server| endpoint(server)).collect::<Result<Vec<_>, _>>()?;
+    async fn connect_to(
+        servers: Vec<String>,
+        token: TokenSource,
+        authority: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        let endpoints = servers
+            .iter()
+            .map(|server| endpoint(server, authority.as_deref()))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut silent = Vec::new();
         for (server, endpoint) in servers.iter().zip(endpoints) {
             match endpoint.connect().await {
                 Ok(channel) => {
+                    let fleet = FleetClient::new(channel.clone());
                     let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
                     let server = server.clone();
-                    return Ok(Self { farm, server, servers, token });
+                    return Ok(Self { farm, fleet, server, servers, token, authority });
                 }
                 Err(error) => silent.push((server.as_str(), deepest_reason(&error))),
             }
@@ -77,7 +91,8 @@ impl Client {
 
     /// Connects again, to whichever coordinator answers.
     async fn reconnect(&mut self) -> Result<(), Error> {
-        *self = Self::connect_to(self.servers.clone(), self.token.clone()).await?;
+        *self = Self::connect_to(self.servers.clone(), self.token.clone(), self.authority.clone())
+            .await?;
         Ok(())
     }
 
@@ -200,6 +215,32 @@ impl Client {
         Ok(self.explained(reply)?.workers)
     }
 
+    /// Everything about one worker.
+    pub(crate) async fn worker(&mut self, name: &str) -> Result<v1::WorkerDetails, Error> {
+        let reply = self.fleet.get_worker(v1::GetWorkerRequest { name: name.into() }).await;
+        self.explained(reply)
+    }
+
+    /// A token that makes a host a worker.
+    pub(crate) async fn invite_worker(
+        &mut self,
+        request: v1::InviteWorkerRequest,
+    ) -> Result<v1::Invitation, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.fleet.invite_worker(request).await;
+        self.explained(reply)
+    }
+
+    /// Drains, resumes or revokes a worker.
+    pub(crate) async fn set_worker_state(
+        &mut self,
+        request: v1::SetWorkerStateRequest,
+    ) -> Result<v1::WorkerDetails, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.fleet.set_worker_state(request).await;
+        self.explained(reply)
+    }
+
     /// A request that carries the token.
     fn authorized<T>(&self, message: T) -> Result<Request<T>, Error> {
         let token = self.token.read(&self.server)?;
@@ -251,7 +292,7 @@ impl Client {
     }
 }
 
-fn endpoint(server: &str) -> Result<Endpoint, Error> {
+fn endpoint(server: &str, ca_file: Option<&Path>) -> Result<Endpoint, Error> {
     let bad = || {
         Error::Usage(format!(
             "`{server}` is not the address of a coordinator (expected http://HOST:PORT or https://HOST:PORT)"
@@ -265,13 +306,24 @@ fn endpoint(server: &str) -> Result<Endpoint, Error> {
         .connect_timeout(CONNECT)
         .timeout(ANSWER)
         .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
         .tcp_nodelay(true)
         .user_agent(concat!("rpmfarm/", env!("CARGO_PKG_VERSION")))
         .map_err(|_| bad())?;
     if server.starts_with("http://") {
         return Ok(endpoint);
     }
-    endpoint.tls_config(ClientTlsConfig::new().with_enabled_roots()).map_err(|error| {
+    let tls = match ca_file {
+        Some(file) => {
+            let pem = std::fs::read(file).map_err(|error| {
+                let why = reason(&error);
+                Error::Usage(format!("cannot read the authority {}: {why}", file.display()))
+            })?;
+            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+        }
+        None => ClientTlsConfig::new().with_enabled_roots(),
+    };
+    endpoint.tls_config(tls).map_err(|error| {
         Error::Usage(format!("cannot speak TLS with {server}: {}", deepest_reason(&error)))
     })
 }
