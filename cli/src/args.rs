@@ -25,8 +25,8 @@ Exit codes:
   141  the reader of the output went away
 
 Settings come from options, then the environment (RPMFARM_SERVER, RPMFARM_TOKEN_FILE,
-RPMFARM_TOKEN, RPMFARM_TARGET), then $XDG_CONFIG_HOME/rpmfarm/config.toml, then
-/etc/rpmfarm/cli.toml; the files may set server, token_file and target.
+RPMFARM_TOKEN, RPMFARM_CA_FILE, RPMFARM_TARGET), then $XDG_CONFIG_HOME/rpmfarm/config.toml, then
+/etc/rpmfarm/cli.toml; the files may set server, token_file, ca_file and target.
 
 Examples:
   rpmfarm build hello --target lab --watch   rebuild a package and follow it
@@ -57,6 +57,16 @@ pub(crate) struct Global {
     /// /var/lib/rpmfarm/token]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// File with the certificate authority of an https:// coordinator, as its DATA/tls/ca.pem
+    /// [default: $XDG_CONFIG_HOME/rpmfarm/ca.pem if it is there, else the host's authorities]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "RPMFARM_CA_FILE",
+        hide_env_values = true
+    )]
+    pub(crate) ca_file: Option<PathBuf>,
     /// Print JSON: one document, or one object per line where the output goes on
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -94,7 +104,7 @@ pub(crate) enum Command {
     Repo(repo::Options),
     /// Follow upstream: rebuild what is pushed
     Track(track::Options),
-    /// Show the workers
+    /// Show, enrol, drain and revoke workers
     Worker(worker::Options),
     /// Check this host and the farm, and say what to do
     Doctor(doctor::Options),

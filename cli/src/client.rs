@@ -1,15 +1,17 @@
 //! The connection to the coordinator: one method per call, with its failures explained.
 
 use std::error::Error as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rpmfarm_core::queue::Class;
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1::farm_client::FarmClient;
+use rpmfarm_proto::v1::fleet_client::FleetClient;
 use rpmfarm_proto::v1::tracking_client::TrackingClient;
 use rpmfarm_proto::v1::{self, Build};
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::config::Settings;
@@ -22,8 +24,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long a forge may take to tell what it has.
 const LISTING: Duration = Duration::from_secs(600);
-/// A connection that is silent for so long is asked whether it is there.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+/// A connection that is silent for so long is asked whether it is there, and is over when it does
+/// not answer in the same time.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Locks and long lists are larger than the 4 MiB that tonic allows by default.
 const LARGEST_MESSAGE: usize = 64 * 1024 * 1024;
 /// Pauses before a request for builds is sent again, when its answer got lost.
@@ -35,11 +38,14 @@ const PAUSES: [Duration; 3] =
 pub(crate) struct Client {
     farm: FarmClient<Channel>,
     tracking: TrackingClient<Channel>,
+    fleet: FleetClient<Channel>,
     /// The one that is used.
     server: String,
     /// All of the farm.
     servers: Vec<String>,
     token: TokenSource,
+    /// The CA that is trusted; the host's own when there is none.
+    authority: Option<PathBuf>,
 }
 
 impl Client {
@@ -48,24 +54,31 @@ impl Client {
     /// # Errors
     /// When an address is none, or nobody answers.
     pub(crate) async fn connect(settings: &Settings) -> Result<Self, Error> {
-        Self::connect_to(settings.servers(), settings.token.clone()).await
+        let authority = settings.ca_file.clone();
+        Self::connect_to(settings.servers(), settings.token.clone(), authority).await
     }
 
-    async fn connect_to(servers: Vec<String>, token: TokenSource) -> Result<Self, Error> {
-        let endpoints =
-            servers.iter().map(|server| endpoint(server)).collect::<Result<Vec<_>, _>>()?;
+    async fn connect_to(
+        servers: Vec<String>,
+        token: TokenSource,
+        authority: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        let endpoints = servers
+            .iter()
+            .map(|server| endpoint(server, authority.as_deref()))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut silent = Vec::new();
         for (server, endpoint) in servers.iter().zip(endpoints) {
             match endpoint.connect().await {
                 Ok(channel) => {
                     // A forge may take longer to tell what it has than a call usually may.
-                    let tracking = TrackingClient::new(
-                        self::endpoint(server)?.timeout(LISTING).connect_lazy(),
-                    )
-                    .max_decoding_message_size(LARGEST_MESSAGE);
+                    let tracking =
+                        TrackingClient::new(endpoint.clone().timeout(LISTING).connect_lazy())
+                            .max_decoding_message_size(LARGEST_MESSAGE);
+                    let fleet = FleetClient::new(channel.clone());
                     let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
                     let server = server.clone();
-                    return Ok(Self { farm, tracking, server, servers, token });
+                    return Ok(Self { farm, tracking, fleet, server, servers, token, authority });
                 }
                 Err(error) => silent.push((server.as_str(), deepest_reason(&error))),
             }
@@ -86,7 +99,8 @@ impl Client {
 
     /// Connects again, to whichever coordinator answers.
     async fn reconnect(&mut self) -> Result<(), Error> {
-        *self = Self::connect_to(self.servers.clone(), self.token.clone()).await?;
+        *self = Self::connect_to(self.servers.clone(), self.token.clone(), self.authority.clone())
+            .await?;
         Ok(())
     }
 
@@ -280,6 +294,32 @@ impl Client {
         self.explained(reply)
     }
 
+    /// Everything about one worker.
+    pub(crate) async fn worker(&mut self, name: &str) -> Result<v1::WorkerDetails, Error> {
+        let reply = self.fleet.get_worker(v1::GetWorkerRequest { name: name.into() }).await;
+        self.explained(reply)
+    }
+
+    /// A token that makes a host a worker.
+    pub(crate) async fn invite_worker(
+        &mut self,
+        request: v1::InviteWorkerRequest,
+    ) -> Result<v1::Invitation, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.fleet.invite_worker(request).await;
+        self.explained(reply)
+    }
+
+    /// Drains, resumes or revokes a worker.
+    pub(crate) async fn set_worker_state(
+        &mut self,
+        request: v1::SetWorkerStateRequest,
+    ) -> Result<v1::WorkerDetails, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.fleet.set_worker_state(request).await;
+        self.explained(reply)
+    }
+
     /// A request that carries the token.
     fn authorized<T>(&self, message: T) -> Result<Request<T>, Error> {
         let token = self.token.read(&self.server)?;
@@ -331,7 +371,7 @@ impl Client {
     }
 }
 
-fn endpoint(server: &str) -> Result<Endpoint, Error> {
+fn endpoint(server: &str, ca_file: Option<&Path>) -> Result<Endpoint, Error> {
     let bad = || {
         Error::Usage(format!(
             "`{server}` is not the address of a coordinator (expected http://HOST:PORT or https://HOST:PORT)"
@@ -345,13 +385,24 @@ fn endpoint(server: &str) -> Result<Endpoint, Error> {
         .connect_timeout(CONNECT)
         .timeout(ANSWER)
         .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
         .tcp_nodelay(true)
         .user_agent(concat!("rpmfarm/", env!("CARGO_PKG_VERSION")))
         .map_err(|_| bad())?;
     if server.starts_with("http://") {
         return Ok(endpoint);
     }
-    endpoint.tls_config(ClientTlsConfig::new().with_enabled_roots()).map_err(|error| {
+    let tls = match ca_file {
+        Some(file) => {
+            let pem = std::fs::read(file).map_err(|error| {
+                let why = reason(&error);
+                Error::Usage(format!("cannot read the authority {}: {why}", file.display()))
+            })?;
+            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+        }
+        None => ClientTlsConfig::new().with_enabled_roots(),
+    };
+    endpoint.tls_config(tls).map_err(|error| {
         Error::Usage(format!("cannot speak TLS with {server}: {}", deepest_reason(&error)))
     })
 }

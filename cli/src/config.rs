@@ -23,6 +23,8 @@ struct File {
     server: Option<String>,
     /// File that holds the token.
     token_file: Option<PathBuf>,
+    /// File with the certificate authority of the coordinator.
+    ca_file: Option<PathBuf>,
     /// The target of `build` when none is named.
     target: Option<String>,
 }
@@ -34,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) server: String,
     /// Where its token is.
     pub(crate) token: TokenSource,
+    /// The certificate authority of the coordinator; the host's own when there is none.
+    pub(crate) ca_file: Option<PathBuf>,
     /// The target of `build` when none is named.
     pub(crate) target: Option<String>,
 }
@@ -64,6 +68,10 @@ impl Settings {
                 own.token_file.or(host.token_file),
                 user.as_deref(),
             ),
+            ca_file: filled_path(global.ca_file.clone())
+                .or(own.ca_file)
+                .or(host.ca_file)
+                .or_else(|| user.map(|dir| dir.join("ca.pem")).filter(|file| file.exists())),
             target: own.target.or(host.target),
         })
     }
@@ -94,6 +102,10 @@ fn read(path: &Path) -> Result<File, Error> {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         Error::Usage(format!("{} line {line}: {what}", path.display()))
     })
+}
+
+fn filled_path(value: Option<PathBuf>) -> Option<PathBuf> {
+    value.filter(|value| !value.as_os_str().is_empty())
 }
 
 /// An empty variable of the environment is one that is not set.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
+use rpmfarm_core::enrolment::CERTIFICATE_SECONDS;
 use rpmfarm_core::lease::LeaseTerms;
 
 use crate::observe::logging::LogFormat;
@@ -17,7 +18,8 @@ use crate::observe::logging::LogFormat;
     version,
     after_help = "Examples:\n  \
         rpmfarm-coordinator --data /var/lib/rpmfarm --targets /etc/rpmfarm/targets\n  \
-        rpmfarm-coordinator --database postgres://rpmfarm@db/rpmfarm --listen 0.0.0.0:7878\n  \
+        rpmfarm-coordinator --database postgres://rpmfarm@db/rpmfarm \\\n      \
+        --listen-tls 0.0.0.0:7879 --tls-name farm.example.org\n  \
         rpmfarm-coordinator --heartbeat 2s --lease 10s\n\n\
         A second coordinator of the same farm, on another host; DATA is shared, as by NFS:\n  \
         rpmfarm-coordinator --database postgres://rpmfarm@db/rpmfarm --data /srv/rpmfarm \\\n    \
@@ -39,9 +41,34 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_TARGETS", default_value = "/etc/rpmfarm/targets")]
     pub targets: PathBuf,
 
-    /// Address to listen on, for gRPC and HTTP. Port 0 takes a free one.
+    /// Address to listen on without TLS, for gRPC and HTTP: of this host only (see --allow-plain).
+    /// Port 0 takes a free one.
     #[arg(long, env = "RPMFARM_LISTEN", default_value = "127.0.0.1:7878")]
     pub listen: SocketAddr,
+
+    /// Let --listen be an address that other hosts reach. The token then goes over the network in
+    /// the clear, and whoever has it may be any worker.
+    #[arg(long)]
+    pub allow_plain: bool,
+
+    /// Address to listen on with TLS, for gRPC and HTTP: for workers with certificates, and for
+    /// people with the token. Port 0 takes a free one.
+    #[arg(long, env = "RPMFARM_LISTEN_TLS")]
+    pub listen_tls: Option<SocketAddr>,
+
+    /// Name or address under which others reach --listen-tls; the first one is told to new
+    /// workers. May be repeated. Default: the host's name.
+    #[arg(long = "tls-name", env = "RPMFARM_TLS_NAME", value_name = "NAME", value_delimiter = ',')]
+    pub tls_names: Vec<String>,
+
+    /// Directory of the farm's certificate authority, made at first start. Coordinators of one
+    /// farm share it. Default: DATA/tls.
+    #[arg(long, env = "RPMFARM_TLS_DIR")]
+    pub tls_dir: Option<PathBuf>,
+
+    /// How long certificates of workers hold, in seconds; for tests of their renewal.
+    #[arg(long, hide = true, default_value_t = CERTIFICATE_SECONDS, value_parser = clap::value_parser!(u64).range(2..))]
+    pub certificate_seconds: u64,
 
     /// The database: `sqlite:///path/farm.db` or `postgres://…`. Default: DATA/farm.db.
     #[arg(long, env = "RPMFARM_DATABASE", hide_env_values = true)]
@@ -84,6 +111,10 @@ pub struct Config {
     /// Write the address that is listened on to this file, once it is.
     #[arg(long)]
     pub address_file: Option<PathBuf>,
+
+    /// The same for --listen-tls.
+    #[arg(long)]
+    pub tls_address_file: Option<PathBuf>,
 }
 
 /// Reads a time as a number and its unit.
@@ -127,6 +158,26 @@ impl Config {
         self.database.clone().unwrap_or_else(default)
     }
 
+    /// Refuses to listen where tokens would be read by others.
+    ///
+    /// # Errors
+    /// With the remedy, for an address of --listen that other hosts reach.
+    pub fn check_plain(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.listen.ip().is_loopback() || self.allow_plain,
+            "--listen {}: other hosts reach this address, and tokens would go over the network in \
+             the clear; use --listen-tls for it (or --allow-plain on a network that you trust)",
+            self.listen
+        );
+        Ok(())
+    }
+
+    /// The directory of the CA.
+    #[must_use]
+    pub fn tls_directory(&self) -> PathBuf {
+        self.tls_dir.clone().unwrap_or_else(|| self.data.join("tls"))
+    }
+
     /// What can be fetched again, of this coordinator alone.
     #[must_use]
     pub fn cache_dir(&self) -> &Path {
@@ -143,6 +194,24 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plain_is_for_this_host_unless_it_is_allowed() {
+        let config =
+            |arguments: &[&str]| Config::parse_from([&["rpmfarm-coordinator"], arguments].concat());
+        for good in [
+            &[] as &[&str],
+            &["--listen", "127.0.0.9:1"],
+            &["--listen", "[::1]:1"],
+            &["--listen", "0.0.0.0:1", "--allow-plain"],
+        ] {
+            assert!(config(good).check_plain().is_ok(), "{good:?}");
+        }
+        for bad in ["0.0.0.0:1", "10.0.0.1:1", "[::]:1"] {
+            let error = config(&["--listen", bad]).check_plain().unwrap_err().to_string();
+            assert!(error.contains(bad) && error.contains("--listen-tls"), "{error}");
+        }
+    }
 
     #[test]
     fn times_have_units_and_terms_are_checked() {

@@ -9,6 +9,8 @@ use std::time::Instant;
 use crate::blobs::Blobs;
 use crate::bus::Bus;
 use crate::dispatch::Fleet;
+use crate::identity::Enrolment;
+use crate::identity::revoked::Connections;
 use crate::import::Importer;
 use crate::logs::Logs;
 use crate::observe::Metrics;
@@ -48,6 +50,10 @@ pub struct Farm {
     pub log_bell: Bus,
     /// The secret of calls that write.
     pub token: Token,
+    /// Makes hosts workers; none without TLS.
+    pub enrolment: Option<Arc<Enrolment>>,
+    /// The connections of workers with certificates.
+    pub connections: Connections,
     /// Why builds wait, as the passes last saw it.
     pub waits: Waits,
     /// What operators see.

@@ -1,11 +1,12 @@
 //! Starting the coordinator: everything is opened, then the passes run beside the server.
 
 use std::future::Future;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -15,7 +16,11 @@ use crate::clock::now_us;
 use crate::config::Config;
 use crate::dispatch::{self, Fleet};
 use crate::farm::Farm;
+use crate::identity::revoked::{self, Connections};
+use crate::identity::tls::{self, SERVER_SECONDS, ServerCertificate};
+use crate::identity::{Authority, Enrolment};
 use crate::import::{self, ImportLimits, Importer};
+use crate::listen::{Listeners, bind};
 use crate::logs::Logs;
 use crate::observe::Metrics;
 use crate::peers::herald::{Voice, Word};
@@ -42,6 +47,9 @@ const SIGNATURES: usize = 2;
 
 /// How often external repositories are asked for news.
 const REFRESH: Duration = Duration::from_secs(600);
+
+/// How often the age of the coordinator's certificate is looked at.
+const RENEWAL: Duration = Duration::from_secs(60);
 
 /// How long a database that is away is waited for at start.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
@@ -87,6 +95,8 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
         progress: Bus::default(),
         log_bell: Bus::default(),
         token: Token::load_or_make(&data.join("token"))?,
+        enrolment: None,
+        connections: Connections::default(),
         waits: Waits::default(),
         metrics: Metrics::new(database),
         importer: Importer::new(cache, blobs.clone(), ImportLimits::default())?,
@@ -140,11 +150,25 @@ pub async fn start(
     config: Config,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let address = listener.local_addr()?;
-    let (farm, words) = open(&config, &format!("http://{address}")).await?;
+    config.check_plain()?;
+    let plain = bind(config.listen).await?;
+    let address = plain.local_addr()?;
+    let (mut farm, words) = open(&config, &format!("http://{address}")).await?;
+    let mut listeners = Listeners { plain, tls: None };
+    let mut renewing = JoinSet::new();
+    if let Some(listen) = config.listen_tls {
+        let listener = bind(listen).await?;
+        let address = listener.local_addr()?;
+        let (enrolment, certificate) = secure(&config, address)?;
+        tracing::info!(
+            %address, authority = %enrolment.authority.fingerprint(), workers = enrolment.address,
+            "listening with TLS"
+        );
+        farm.enrolment = Some(Arc::new(enrolment));
+        listeners.tls = Some((listener, Arc::new(tls::config(certificate.clone())?)));
+        renewing.spawn(renew(certificate));
+        tell(config.tls_address_file.as_deref(), "https", address)?;
+    }
     let mut passes = passes(&farm);
     if farm.store.dialect() == Dialect::Postgres {
         let (peers, store, bus) = (farm.peers.clone(), farm.store.clone(), farm.bus.clone());
@@ -153,17 +177,64 @@ pub async fn start(
         passes.spawn(peers::herald::listen(farm.clone(), config.database_url()));
     }
     tracing::info!(%address, coordinator = farm.peers.me(), data = %config.data.display(), "coordinator started");
-    if let Some(file) = &config.address_file {
-        std::fs::write(file, format!("http://{address}\n"))
-            .with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    server::serve(farm.clone(), listener, stop).await?;
-    drop(passes);
+    tell(config.address_file.as_deref(), "http", address)?;
+    server::serve(farm.clone(), listeners, stop).await?;
+    drop((passes, renewing));
     let good_bye = peers::beat::end(&farm.peers, &farm.store);
     if let Ok(Err(error)) = tokio::time::timeout(GOOD_BYE, good_bye).await {
         tracing::warn!(%error, "the other coordinators were not told that this one ends");
     }
     Ok(())
+}
+
+/// The farm's CA, and what comes from it for this coordinator.
+fn secure(
+    config: &Config,
+    address: SocketAddr,
+) -> anyhow::Result<(Enrolment, Arc<ServerCertificate>)> {
+    let authority = Arc::new(Authority::open(&config.tls_directory(), now_us())?);
+    let mut names = config.tls_names.clone();
+    if names.is_empty() {
+        names.push(nix::unistd::gethostname()?.to_string_lossy().into_owned());
+    }
+    let own = address.ip();
+    if !own.is_unspecified() {
+        names.push(own.to_string());
+    }
+    names.extend(["localhost", "127.0.0.1", "::1"].map(String::from));
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    let certificate = ServerCertificate::new(authority.clone(), names, SERVER_SECONDS, now_us())?;
+    // A lone address needs brackets where it is IPv6.
+    let host = match certificate.name().parse::<Ipv6Addr>() {
+        Ok(address) => format!("[{address}]"),
+        Err(_) => certificate.name().to_owned(),
+    };
+    let enrolment = Enrolment {
+        authority,
+        address: format!("https://{host}:{}", address.port()),
+        certificate_seconds: config.certificate_seconds,
+    };
+    Ok((enrolment, Arc::new(certificate)))
+}
+
+/// Keeps the coordinator's own certificate from ending.
+async fn renew(certificate: Arc<ServerCertificate>) {
+    loop {
+        tokio::time::sleep(RENEWAL).await;
+        match certificate.renew(now_us()) {
+            Ok(true) => tracing::info!("the coordinator's certificate was renewed"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(error = format!("{error:#}"), "certificate not renewed"),
+        }
+    }
+}
+
+/// Writes an address to a file, for whoever started this coordinator.
+fn tell(file: Option<&Path>, scheme: &str, address: SocketAddr) -> anyhow::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    std::fs::write(file, format!("{scheme}://{address}\n"))
+        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// All passes, each in a loop of its own; they stop when the set is dropped.
@@ -223,6 +294,7 @@ fn passes(farm: &Farm) -> JoinSet<()> {
         let (crew, solved) = (locks.clone(), solved.clone());
         async move { resolve::pass::pass(&farm, &crew, &solved, now_us()).await }
     });
+    set.spawn(revoked::run(farm.clone()));
     set.spawn(refresh(farm.clone()));
     pass!("dispatch", |farm| dispatch::pass::pass(&farm, Instant::now(), now_us()));
     let mine = farm.clone();

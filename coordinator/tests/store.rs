@@ -97,8 +97,16 @@ async fn a_task_is_granted_once_and_its_epoch_only_rises() {
         for epoch in [first.epoch, second.epoch] {
             assert!(!store.end_succeeded(id, Epoch(epoch), &succeeded(), NOW).await.unwrap());
         }
-        assert!(!store.is_live(AttemptId(second.id), Epoch(first.epoch)).await.unwrap());
         let id = AttemptId(second.id);
+        assert_eq!(store.holder(id, Epoch(first.epoch)).await.unwrap(), None);
+        let holder = store.holder(id, Epoch(second.epoch)).await.unwrap();
+        assert_eq!(holder, Some(("w2".to_owned(), build)));
+        let former = store.attempt_worker(AttemptId(first.id)).await.unwrap();
+        assert_eq!(former.as_deref(), Some("w1"));
+        let faults = store.worker_faults("w1", 5).await.unwrap();
+        assert_eq!((faults.len(), faults[0].package.as_str()), (1, "hello"));
+        assert_eq!(faults[0].failure, lost);
+        assert!(store.worker_faults("w2", 5).await.unwrap().is_empty());
         assert!(store.end_succeeded(id, Epoch(second.epoch), &succeeded(), NOW).await.unwrap());
         assert!(!store.end_succeeded(id, Epoch(second.epoch), &succeeded(), NOW).await.unwrap());
         assert_eq!(store.attempts_to_accept(NOW).await.unwrap().len(), 1);
@@ -435,6 +443,11 @@ async fn facts_are_in_their_order_whatever_the_clock_does() {
         assert!(store.add_failure(build, None, &failure, Some(NOW + 2), NOW).await.unwrap());
         let since = store.retried_us(build).await.unwrap();
         assert_eq!(store.failures(build, since).await.unwrap().len(), 2, "they are after it");
+        // What waits for a time of tomorrow's clock is due now.
+        let later = Some(NOW + DAY + 2_000_000);
+        assert!(store.add_failure(build, None, &failure, later, NOW + DAY).await.unwrap());
+        assert_eq!(store.builds_to_import(NOW + DAY).await.unwrap().len(), 0, "it waits 2 s");
+        assert_eq!(store.builds_to_import(NOW).await.unwrap().len(), 1);
         assert!(store.cancel_build(build, NOW).await.unwrap());
         assert!(store.cancelled_us(build).await.unwrap() > since);
         assert!(store.retry_build(build, NOW).await.unwrap());

@@ -86,6 +86,14 @@ impl LeaseTerms {
         self.heartbeat * 2
     }
 
+    /// How long a worker whose connection broke may stay away before its attempts go to others:
+    /// less than its whole lease, for a broken connection is more than a silence. That is safe
+    /// whatever became of the worker, since what it still says is of an old epoch.
+    #[must_use]
+    pub fn away_after(self) -> Duration {
+        self.lease * 2 / 3
+    }
+
     /// How long a worker goes on without an answer: by then its attempts are with others, however
     /// late the coordinator began to count.
     #[must_use]

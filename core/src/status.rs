@@ -157,6 +157,19 @@ pub enum Next {
 /// that has jumped.
 pub const MAX_PAUSE_US: i64 = 120_000_000;
 
+/// The latest time, in microseconds, for which a try that is to be made can be due: it waits for
+/// no more than [`MAX_PAUSE_US`]. One with a later time is from before a clock that went back.
+#[must_use]
+pub const fn latest_due(now_us: i64) -> i64 {
+    now_us.saturating_add(MAX_PAUSE_US)
+}
+
+/// Whether a try that is due at a time is to be made now.
+#[must_use]
+pub const fn is_due(due_us: i64, now_us: i64) -> bool {
+    due_us <= now_us || due_us > latest_due(now_us)
+}
+
 /// Decides on a failure that follows `before` other ones since the task was last (re)started.
 ///
 /// A package's fault ends at once. Others are tried again up to the bound of their fault: a
@@ -218,6 +231,14 @@ mod tests {
             let tries = (0..).take_while(|n| after_failure(&failure, *n) != Next::GiveUp).count();
             assert_eq!(tries as u32 + 1, fault.attempts());
         }
+    }
+
+    #[test]
+    fn what_is_due_does_not_wait_for_a_clock_that_went_back() {
+        const DAY: i64 = 86_400_000_000;
+        assert!(is_due(10, 10) && !is_due(11, 10));
+        assert!(!is_due(10 + MAX_PAUSE_US, 10) && is_due(11 + MAX_PAUSE_US, 10));
+        assert!(is_due(DAY, 0) && is_due(0, DAY) && is_due(0, i64::MAX));
     }
 
     #[test]

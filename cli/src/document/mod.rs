@@ -18,7 +18,7 @@ pub(crate) use doctor::{CheckDocument, DoctorDocument};
 pub(crate) use lists::{Builds, Channels, LogLine, Targets, Versions, Workers};
 pub(crate) use target::TargetDocument;
 pub(crate) use why::WhyDocument;
-pub(crate) use worker::WorkerDocument;
+pub(crate) use worker::{InvitationDocument, WorkerDetailsDocument, WorkerDocument};
 
 /// An empty text on the wire is one that is not known.
 fn known(text: &str) -> Option<String> {

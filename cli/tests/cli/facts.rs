@@ -3,8 +3,9 @@
 use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::{Arch, Lock, Sha256};
 use rpmfarm_proto::v1::{
-    Artifact, Build, Channel, Check, Failure, Fault, Info, Milestone, Reason, Target, Task,
-    WhyReply, Worker,
+    Artifact, Build, Channel, Check, Failure, Fault, Info, Invitation, InviteWorkerRequest,
+    Milestone, Reason, Target, Task, WhyReply, Worker, WorkerCertificate, WorkerDecision,
+    WorkerDetails, WorkerFault,
 };
 
 /// 2026-01-02 03:04:05 UTC, in microseconds.
@@ -167,6 +168,49 @@ pub fn worker() -> Worker {
         enrolled: true,
         certificate_ends_us: now() + 20 * 24 * 3600 * 1_000_000,
         ..Worker::default()
+    }
+}
+
+pub fn worker_details() -> WorkerDetails {
+    let failure = Failure {
+        fault: Fault::Worker.into(),
+        stage: "root".into(),
+        message: "no space left on /var/lib/rpmfarm-worker".into(),
+        excerpt: Vec::new(),
+    };
+    WorkerDetails {
+        worker: Some(worker()),
+        decisions: vec![WorkerDecision {
+            state: "active".into(),
+            reason: "resumed \u{1b}[31m".into(),
+            at_us: now(),
+        }],
+        certificates: vec![WorkerCertificate {
+            fingerprint: "ab".repeat(32),
+            serial: "07".into(),
+            issued_us: now(),
+            ends_us: now() + 20 * 24 * 3600 * 1_000_000,
+            ended: String::new(),
+        }],
+        faults: vec![WorkerFault {
+            build: 7,
+            task: 12,
+            package: "hello".into(),
+            at_us: now(),
+            failure: Some(failure),
+        }],
+        enrolled_arches: vec!["x86_64".into()],
+    }
+}
+
+pub fn invitation(request: &InviteWorkerRequest) -> Invitation {
+    Invitation {
+        worker: request.worker.clone(),
+        token: "rpmfarm1.aa.bb".into(),
+        expires_us: now() + 3600 * 1_000_000,
+        coordinator: "https://farm.example.org:7879".into(),
+        authority: "bb".into(),
+        arches: request.arches.clone(),
     }
 }
 

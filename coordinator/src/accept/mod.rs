@@ -100,7 +100,8 @@ async fn check_and_record(
     task: &Task,
     success: &Success,
 ) -> Result<(), Refused> {
-    let checked = check::files(farm, ended.build, task, success).await?;
+    let attempt = AttemptId(ended.attempt.id);
+    let checked = check::files(farm, (ended.build, attempt), task, success).await?;
     let packages: Vec<NewPackage> = checked
         .iter()
         .map(|file| NewPackage {
@@ -120,7 +121,6 @@ async fn check_and_record(
     if !tx.hold_open(ended.build).await? {
         return Ok(());
     }
-    let attempt = AttemptId(ended.attempt.id);
     if !tx.accept(task.id, attempt, success.rpmbuild_ms, now).await? {
         return Ok(());
     }

@@ -51,6 +51,8 @@ struct Known {
     session: u64,
     /// Whether what that session said first is in the store.
     settled: bool,
+    /// When its session hung up, if it has since it was heard here.
+    hung_up: Option<Instant>,
     heard: Instant,
     heard_us: i64,
     /// How often it was poked.
@@ -153,6 +155,7 @@ impl Fleet {
             state,
             session: id,
             settled: false,
+            hung_up: None,
             heard: now,
             heard_us: now_us,
             news: 0,
@@ -215,6 +218,19 @@ impl Fleet {
     pub fn silence(&self, worker: &str, now: Instant) -> Duration {
         let inner = self.lock();
         inner.silence(inner.workers.get(worker), now)
+    }
+
+    /// How long a worker may be silent before it has lost its attempts: its lease, or less when its
+    /// connection broke long ago and it did not come back.
+    #[must_use]
+    pub fn patience(&self, worker: &str, now: Instant) -> Duration {
+        let inner = self.lock();
+        let away = self.terms.away_after();
+        let stays_away = |known: &Known| {
+            let hung_up = known.hung_up.filter(|_| known.session == 0);
+            hung_up.is_some_and(|at| now.saturating_duration_since(at.max(inner.listening)) >= away)
+        };
+        if inner.workers.get(worker).is_some_and(stays_away) { away } else { self.terms.lease() }
     }
 
     /// What workers hold.
@@ -338,6 +354,7 @@ impl Drop for Session {
             && known.session == self.id
         {
             known.session = 0;
+            known.hung_up = Some(Instant::now());
         }
     }
 }
@@ -383,6 +400,25 @@ mod tests {
         drop(second);
         assert_eq!(fleet.workers(at(14))["w"].liveness, Liveness::Stale);
         assert_eq!(fleet.workers(at(60))["w"].liveness, Liveness::Gone);
+    }
+
+    #[test]
+    fn a_worker_that_hung_up_loses_its_attempts_sooner() {
+        let start = Instant::now();
+        let terms = LeaseTerms::default();
+        let fleet = Fleet::new(start, terms);
+        let stays = fleet.connect(state("stays"), start, 0);
+        drop(fleet.connect(state("hung up"), start, 0));
+        let hung_up = Instant::now();
+        let away = terms.away_after();
+        assert!(away < terms.lease());
+        assert_eq!(fleet.patience("hung up", hung_up + away / 2), terms.lease());
+        assert_eq!(fleet.patience("hung up", hung_up + away), away);
+        assert_eq!(fleet.patience("stays", hung_up + away), terms.lease());
+        assert_eq!(fleet.patience("never heard", hung_up + away), terms.lease());
+        let back = fleet.connect(state("hung up"), hung_up, 0);
+        assert_eq!(fleet.patience("hung up", hung_up + away), terms.lease());
+        drop((stays, back));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Takes attempts from workers that are silent for longer than their lease.
+//! Takes attempts from workers that are silent for longer than their lease, or whose connection
+//! broke and who did not come back.
 //!
 //! Only the coordinator that a worker is connected to judges its silence. When that one is dead,
 //! the others do, and count from the moment when they knew.
@@ -27,15 +28,15 @@ pub async fn pass(farm: &Farm, now: Instant, now_us: i64) -> anyhow::Result<()> 
     let mut silent = farm.store.holders().await?;
     // A store that did not answer kept everybody from being heard, too.
     farm.fleet.look(now);
-    let lease = farm.fleet.terms().lease();
-    silent.retain(|worker| farm.fleet.silence(worker, now) >= lease);
+    let is_lost = |worker: &str, silence: Duration| silence >= farm.fleet.patience(worker, now);
+    silent.retain(|worker| is_lost(worker, farm.fleet.silence(worker, now)));
     if silent.is_empty() {
         return Ok(());
     }
     let owners = owners(farm).await?;
     let mut lost = Vec::new();
     for worker in &silent {
-        if judged(farm, &owners, worker, now).is_some_and(|silence| silence >= lease) {
+        if judged(farm, &owners, worker, now).is_some_and(|silence| is_lost(worker, silence)) {
             lost.extend(farm.store.live_attempts(Some(worker)).await?);
         }
     }

@@ -7,6 +7,8 @@ use rpmfarm_core::quarantine::{last_message, verdict};
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 
+use tonic::Status;
+
 use super::{LOST, late};
 use crate::farm::Farm;
 use crate::logs::LogName;
@@ -53,6 +55,33 @@ pub async fn take(
                 end(farm, attempt, &Outcome::Failed(failure), now_us).await?;
             }
             None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses reports on attempts that were given to other workers: a worker speaks for itself.
+///
+/// # Errors
+/// A `PERMISSION_DENIED` status with the attempt and its worker; database errors.
+pub async fn refuse_foreign(
+    farm: &Farm,
+    worker: &str,
+    reports: &[AttemptReport],
+) -> anyhow::Result<()> {
+    if reports.is_empty() {
+        return Ok(());
+    }
+    let live = farm.store.live_attempts(Some(worker)).await?;
+    // Old ones of its own are no lie: they are recorded as late, and change nothing.
+    let unknown = reports.iter().map(|report| report.attempt);
+    for attempt in unknown.filter(|id| !live.iter().any(|attempt| attempt.id == id.0)) {
+        if let Some(owner) = farm.store.attempt_worker(attempt).await?
+            && owner != worker
+        {
+            tracing::warn!(worker, attempt = attempt.0, owner, "a report on another's attempt");
+            let message = format!("attempt {attempt} is worker {owner}'s, not {worker}'s");
+            return Err(Status::permission_denied(message).into());
         }
     }
     Ok(())

@@ -1,10 +1,12 @@
-//! The gRPC side of the coordinator: `workers` and `blobs` for workers, `farm` for people.
+//! The gRPC side of the coordinator: `workers`, `blobs` and `enrolment` for workers, `farm` and
+//! `fleet` for people.
 //!
-//! Generated types stop here; `auth` guards every call that is not reading.
+//! Generated types stop here. Who may call what is decided before, in [`crate::identity`].
 
-pub mod auth;
 pub mod blobs;
+pub mod enrolment;
 pub mod farm;
+pub mod fleet;
 pub mod logs;
 pub mod session;
 pub mod tracking;

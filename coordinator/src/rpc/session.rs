@@ -5,9 +5,11 @@
 
 use std::future::{Future, pending};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::AttemptId;
+use rpmfarm_core::fleet::outdated;
 use rpmfarm_core::task::{AttemptReport, DesiredState, WorkerState};
 use rpmfarm_proto::v1;
 use tokio::sync::mpsc;
@@ -19,6 +21,7 @@ use crate::clock::now_us;
 use crate::dispatch::fleet::Session;
 use crate::dispatch::{assignment, report};
 use crate::farm::Farm;
+use crate::identity::Caller;
 
 /// How long to wait before a store that said no is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -32,6 +35,7 @@ type Answers = mpsc::Sender<Result<v1::DesiredState, Status>>;
 /// When the worker breaks the protocol, or a newer session of it is there.
 pub async fn serve(
     farm: &Farm,
+    caller: &Caller,
     mut states: Streaming<v1::WorkerState>,
     answers: &Answers,
 ) -> Result<(), Status> {
@@ -39,9 +43,10 @@ pub async fn serve(
     let mut heard = first.sequence;
     farm.metrics.roots(&first.name, first.root_hits, first.root_misses);
     let first = WorkerState::try_from(first)?;
+    caller.must_be(&first.name, "this session")?;
     let session = farm.fleet.connect(first.clone(), Instant::now(), now_us());
     tracing::info!(worker = session.worker(), version = first.version, "worker connected");
-    let mut asking = Asking::new(farm, session.worker(), first.attempts, heard);
+    let mut asking = Asking::new(farm, first, heard);
     let mut said = None;
     loop {
         asking.begin();
@@ -51,8 +56,8 @@ pub async fn serve(
                 let Some(state) = state? else { return Ok(()) };
                 heard = state.sequence;
                 farm.metrics.roots(session.worker(), state.root_hits, state.root_misses);
-                let reports = hear(&session, state)?;
-                asking.reported(reports, heard);
+                let state = hear(&session, state)?;
+                asking.reported(state, heard);
                 continue;
             }
             () = session.poked() => {
@@ -62,7 +67,7 @@ pub async fn serve(
                 asking.due = true;
                 continue;
             }
-            answer = asking.answered() => match answer.map_err(internal)? {
+            answer = asking.answered() => match answer.map_err(refused)? {
                 Some(answer) => {
                     if session.settle() {
                         // Free slots are news for the tasks that wait.
@@ -72,6 +77,11 @@ pub async fn serve(
                 }
                 None => hold(farm, heard),
             },
+            () = certificate_end(caller) => {
+                return Err(Status::unauthenticated(
+                    "the certificate of this session has ended; connect with a newer one",
+                ));
+            }
             // The store takes its time; the worker need not fear for its lease.
             () = overdue => {
                 asking.owes = None;
@@ -88,17 +98,28 @@ pub async fn serve(
     }
 }
 
-/// Takes a state, and returns what it says of attempts.
-fn hear(session: &Session, wire: v1::WorkerState) -> Result<Vec<AttemptReport>, Status> {
+/// When the caller's certificate ends; never for one without.
+async fn certificate_end(caller: &Caller) {
+    let Caller::Worker { ends_us, .. } = caller else { return pending().await };
+    let left = Duration::from_micros(ends_us.saturating_sub(now_us()).max(0).unsigned_abs());
+    tokio::time::sleep(left).await;
+}
+
+/// What ends a session: a refusal as it is, or what went wrong inside.
+fn refused(error: anyhow::Error) -> Status {
+    error.downcast::<Status>().unwrap_or_else(internal)
+}
+
+/// Takes a state, and returns it.
+fn hear(session: &Session, wire: v1::WorkerState) -> Result<WorkerState, Status> {
     let state = WorkerState::try_from(wire)?;
     if state.name != session.worker() {
         return Err(Status::invalid_argument("a worker does not change its name"));
     }
-    let reports = state.attempts.clone();
-    if !session.heard(state, Instant::now(), now_us()) {
+    if !session.heard(state.clone(), Instant::now(), now_us()) {
         return Err(overtaken());
     }
-    Ok(reports)
+    Ok(state)
 }
 
 /// Sends an answer. False when the worker has gone. A worker that takes no answers must not keep
@@ -131,7 +152,8 @@ fn hold(farm: &Farm, heard: u64) -> v1::DesiredState {
 /// What the store is asked for a session.
 struct Asking {
     farm: Farm,
-    worker: String,
+    /// The newest state, without its reports.
+    state: Arc<WorkerState>,
     /// Whether there is something new to ask.
     due: bool,
     /// The number of the state that `reports` is from.
@@ -174,10 +196,11 @@ struct Asked {
 }
 
 impl Asking {
-    fn new(farm: &Farm, worker: &str, reports: Vec<AttemptReport>, heard: u64) -> Self {
+    fn new(farm: &Farm, mut state: WorkerState, heard: u64) -> Self {
+        let reports = std::mem::take(&mut state.attempts);
         Self {
             farm: farm.clone(),
-            worker: worker.into(),
+            state: Arc::new(state),
             due: true,
             heard,
             reports: Some(reports),
@@ -187,7 +210,9 @@ impl Asking {
         }
     }
 
-    fn reported(&mut self, reports: Vec<AttemptReport>, heard: u64) {
+    fn reported(&mut self, mut state: WorkerState, heard: u64) {
+        let reports = std::mem::take(&mut state.attempts);
+        self.state = Arc::new(state);
         (self.reports, self.heard, self.due) = (Some(reports), heard, true);
         self.owes.get_or_insert_with(Instant::now);
     }
@@ -202,7 +227,7 @@ impl Asking {
                 reports: self.reports.take(),
                 memory: std::mem::take(&mut self.memory),
             };
-            let asking = ask(self.farm.clone(), self.worker.clone(), asked);
+            let asking = ask(self.farm.clone(), self.state.clone(), asked);
             // A task of its own: a question that is begun must not be dropped half way, which
             // would poison a connection of the store.
             self.under_way = Some(tokio::spawn(asking));
@@ -236,8 +261,9 @@ impl Asking {
         }
         match asked.desired {
             Ok(desired) => Ok(Some(v1::DesiredState { heard: asked.heard, ..(&desired).into() })),
+            Err(error) if error.is::<Status>() => Err(error),
             Err(error) => {
-                let (worker, error) = (&self.worker, format!("{error:#}"));
+                let (worker, error) = (&self.state.name, format!("{error:#}"));
                 tracing::error!(worker, error, "a worker is told to hold on");
                 self.due = true;
                 Ok(None)
@@ -247,15 +273,21 @@ impl Asking {
 }
 
 /// Brings reports to the store, and reads from it what the worker should have.
-async fn ask(farm: Farm, worker: String, mut asked: Asked) -> Asked {
-    asked.desired = try_ask(&farm, &worker, &mut asked).await;
-    if asked.desired.is_err() {
+async fn ask(farm: Farm, state: Arc<WorkerState>, mut asked: Asked) -> Asked {
+    asked.desired = try_ask(&farm, &state, &mut asked).await;
+    if asked.desired.as_ref().is_err_and(|error| !error.is::<Status>()) {
         tokio::time::sleep(AGAIN).await;
     }
     asked
 }
 
-async fn try_ask(farm: &Farm, worker: &str, asked: &mut Asked) -> anyhow::Result<DesiredState> {
+async fn try_ask(
+    farm: &Farm,
+    state: &WorkerState,
+    asked: &mut Asked,
+) -> anyhow::Result<DesiredState> {
+    let worker = state.name.as_str();
+    let notice = welcome(farm, state).await?;
     let Memory { cache, since } = &mut asked.memory;
     if let Since::Begin = since {
         // From now on this coordinator judges the worker's silence, whoever did before.
@@ -267,9 +299,42 @@ async fn try_ask(farm: &Farm, worker: &str, asked: &mut Asked) -> anyhow::Result
             Since::Attempt(newest) => Some(*newest),
             Since::Begin | Since::Taken => None,
         };
+        report::refuse_foreign(farm, worker, reports).await?;
         report::take(farm, worker, reports, before, now_us()).await?;
         (*since, asked.reports) = (Since::Taken, None);
         farm.progress.ring();
     }
-    assignment::desired(farm, worker, cache, now_us()).await
+    let desired = assignment::desired(farm, worker, cache, now_us()).await?;
+    Ok(DesiredState { notice, ..desired })
+}
+
+/// Whether a worker may be here, and what it should be told.
+///
+/// # Errors
+/// A `PERMISSION_DENIED` status when it may not; database errors.
+async fn welcome(farm: &Farm, state: &WorkerState) -> anyhow::Result<String> {
+    let decided = farm.store.standing(&state.name).await?;
+    if let Some(row) = decided.as_ref().filter(|row| !row.standing.may_connect()) {
+        let message = format!("worker {} is revoked: {}", state.name, row.reason);
+        return Err(Status::permission_denied(message).into());
+    }
+    let enrolled = farm.store.enrolled_arches(&state.name).await?.unwrap_or_default();
+    if let Some(arch) = state.arches.iter().find(|arch| !enrolled.contains(arch))
+        && !enrolled.is_empty()
+    {
+        let message = format!(
+            "worker {} was not enrolled for {arch}; start it with --arch, or enrol it again",
+            state.name
+        );
+        return Err(Status::permission_denied(message).into());
+    }
+    if let Some(outdated) = outdated(state) {
+        return Ok(outdated);
+    }
+    Ok(match decided {
+        Some(row) if !row.standing.takes_work() => {
+            format!("this worker is {} and gets no new work: {}", row.standing, row.reason)
+        }
+        _ => String::new(),
+    })
 }

@@ -9,13 +9,14 @@ use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::workers_server::Workers;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{auth, internal, session};
+use super::{internal, session};
 use crate::blobs::{self, Blobs};
 use crate::clock::now_us;
 use crate::dispatch::late;
 use crate::farm::Farm;
+use crate::identity::Caller;
 
 /// The service.
 #[derive(Clone)]
@@ -31,12 +32,12 @@ impl Workers for WorkerService {
         &self,
         request: Request<Streaming<v1::WorkerState>>,
     ) -> Result<Response<States>, Status> {
-        auth::check(&self.0.token, &request)?;
+        let caller = Caller::of(&request)?;
         let (sender, receiver) = mpsc::channel(1);
         let farm = self.0.clone();
         let states = request.into_inner();
         tokio::spawn(async move {
-            if let Err(status) = session::serve(&farm, states, &sender).await {
+            if let Err(status) = session::serve(&farm, &caller, states, &sender).await {
                 tracing::info!(%status, "worker session ended");
                 let _ = sender.send(Err(status)).await;
             }
@@ -48,10 +49,10 @@ impl Workers for WorkerService {
         &self,
         request: Request<v1::LogChunk>,
     ) -> Result<Response<v1::LogOffset>, Status> {
-        auth::check(&self.0.token, &request)?;
+        let caller = Caller::of(&request)?;
         let chunk = request.into_inner();
         let attempt = AttemptId(chunk.attempt);
-        live(&self.0, attempt, Epoch(chunk.epoch)).await?;
+        held(&self.0, &caller, attempt, Epoch(chunk.epoch)).await?;
         let name = chunk.log.parse().map_err(Status::invalid_argument)?;
         let logs = self.0.logs.clone();
         let next = tokio::task::spawn_blocking(move || {
@@ -68,8 +69,9 @@ impl Workers for WorkerService {
         &self,
         request: Request<v1::UploadQuery>,
     ) -> Result<Response<v1::UploadReply>, Status> {
-        auth::check(&self.0.token, &request)?;
-        let Upload { file, build } = Upload::admit(&self.0, Some(request.into_inner())).await?;
+        let caller = Caller::of(&request)?;
+        let query = Some(request.into_inner());
+        let Upload { file, build } = Upload::admit(&self.0, &caller, query).await?;
         let have = self.of_build(build, move |blobs| {
             let have = blobs.uploaded(file.digest, file.size)?;
             // Its last chunk came, and then the coordinator or the disk ended.
@@ -85,12 +87,12 @@ impl Workers for WorkerService {
         &self,
         request: Request<Streaming<v1::UploadChunk>>,
     ) -> Result<Response<v1::UploadReply>, Status> {
-        auth::check(&self.0.token, &request)?;
+        let caller = Caller::of(&request)?;
         let mut chunks = request.into_inner();
         let Some(mut chunk) = chunks.message().await? else {
             return Err(Status::invalid_argument("an upload without a chunk"));
         };
-        let Upload { file, build } = Upload::admit(&self.0, chunk.query.take()).await?;
+        let Upload { file, build } = Upload::admit(&self.0, &caller, chunk.query.take()).await?;
         let (digest, size) = (file.digest, file.size);
         let mut have;
         loop {
@@ -135,22 +137,27 @@ impl WorkerService {
     }
 }
 
-/// An upload that a live lease covers.
+/// An upload that a live lease of the caller covers, and that was announced within bounds.
 struct Upload {
     file: SourceFile,
     build: BuildId,
 }
 
 impl Upload {
-    async fn admit(farm: &Farm, query: Option<v1::UploadQuery>) -> Result<Self, Status> {
+    async fn admit(
+        farm: &Farm,
+        caller: &Caller,
+        query: Option<v1::UploadQuery>,
+    ) -> Result<Self, Status> {
         let query = query.ok_or_else(|| Status::invalid_argument("an upload of no file"))?;
         let file: SourceFile = query
             .file
             .ok_or_else(|| Status::invalid_argument("an upload of no file"))?
             .try_into()?;
         let (attempt, epoch) = (AttemptId(query.attempt), Epoch(query.epoch));
-        let build = match live(farm, attempt, epoch).await {
+        let build = match held(farm, caller, attempt, epoch).await {
             Ok(build) => build,
+            Err(refused) if refused.code() != Code::FailedPrecondition => return Err(refused),
             Err(refused) => {
                 late::upload(farm, attempt, epoch, &file.name, now_us()).await?;
                 return Err(refused);
@@ -163,16 +170,42 @@ impl Upload {
                 file.name, file.size
             )));
         }
+        let limit = results_limit(farm, build).await?;
+        let announced = farm.store.announce(attempt, (file.digest, file.size), limit, now_us());
+        announced
+            .await?
+            .map_err(|refused| Status::out_of_range(format!("{}: {refused}", file.name)))?;
         Ok(Self { file, build })
     }
 }
 
-/// The build of a live attempt. Refuses what no live lease covers.
-async fn live(farm: &Farm, attempt: AttemptId, epoch: Epoch) -> Result<BuildId, Status> {
-    if let Some(build) = farm.store.live_build(attempt, epoch).await? {
-        return Ok(build);
+/// How many bytes all results of an attempt of a build may have together.
+async fn results_limit(farm: &Farm, build: BuildId) -> Result<u64, Status> {
+    let row = farm.store.build(build).await?;
+    let row = row.ok_or_else(|| Status::internal(format!("there is no build {build}")))?;
+    let limits = farm.targets.get(&row.target)?.limits_of(&row.package);
+    Ok(limits.results_mib.saturating_mul(1 << 20))
+}
+
+/// The build of a live attempt of the caller. Refuses what no live lease covers, and what is
+/// another worker's.
+async fn held(
+    farm: &Farm,
+    caller: &Caller,
+    attempt: AttemptId,
+    epoch: Epoch,
+) -> Result<BuildId, Status> {
+    let holder = farm.store.holder(attempt, epoch).await?;
+    let owner = match &holder {
+        Some((worker, _)) => Some(worker.clone()),
+        None => farm.store.attempt_worker(attempt).await?,
+    };
+    if let Some(owner) = owner {
+        caller.must_be(&owner, &format!("attempt {attempt}"))?;
     }
-    Err(Status::failed_precondition(format!(
-        "attempt {attempt} is not held under epoch {epoch}; stop it"
-    )))
+    holder.map(|(_, build)| build).ok_or_else(|| {
+        Status::failed_precondition(format!(
+            "attempt {attempt} is not held under epoch {epoch}; stop it"
+        ))
+    })
 }

@@ -4,6 +4,7 @@
 //! an attempt that is not, changes nothing.
 
 use rpmfarm_core::quarantine::End;
+use rpmfarm_core::status::latest_due;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Needs, TaskId};
 
@@ -220,27 +221,30 @@ impl Store {
         Ok(ends)
     }
 
-    /// Whether a worker holds an attempt under an epoch.
+    /// The worker that holds an attempt under an epoch, and the build; `None` when nobody does.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn is_live(&self, attempt: AttemptId, epoch: Epoch) -> Result<bool> {
-        Ok(self.live_build(attempt, epoch).await?.is_some())
+    pub async fn holder(
+        &self,
+        attempt: AttemptId,
+        epoch: Epoch,
+    ) -> Result<Option<(String, BuildId)>> {
+        let query = "SELECT a.worker, t.build FROM live_attempts v
+                     JOIN attempts a ON a.id = v.attempt JOIN tasks t ON t.id = a.task
+                     WHERE a.id = $1 AND a.epoch = $2";
+        let row: Option<(String, i64)> =
+            sqlx::query_as(query).bind(attempt.0).bind(epoch.0).fetch_optional(self.read()).await?;
+        Ok(row.map(|(worker, build)| (worker, BuildId(build))))
     }
 
-    /// The build of an attempt that a worker holds under an epoch; `None` when none does.
+    /// The worker that an attempt was given to, whether or not it has ended.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn live_build(&self, attempt: AttemptId, epoch: Epoch) -> Result<Option<BuildId>> {
-        let query = "SELECT t.build FROM live_attempts v JOIN attempts a ON a.id = v.attempt
-                     JOIN tasks t ON t.id = a.task WHERE a.id = $1 AND a.epoch = $2";
-        let build: Option<i64> = sqlx::query_scalar(query)
-            .bind(attempt.0)
-            .bind(epoch.0)
-            .fetch_optional(self.read())
-            .await?;
-        Ok(build.map(BuildId))
+    pub async fn attempt_worker(&self, attempt: AttemptId) -> Result<Option<String>> {
+        let query = "SELECT worker FROM attempts WHERE id = $1";
+        Ok(sqlx::query_scalar(query).bind(attempt.0).fetch_optional(self.read()).await?)
     }
 
     /// All attempts of a task with their ends, oldest first.
@@ -278,10 +282,12 @@ impl Store {
         let query = "SELECT a.id, a.task, a.epoch, a.worker, a.started_us, w.build, e.report
                      FROM stage_work w JOIN attempts a ON a.task = w.task
                      JOIN attempt_ends e ON e.attempt = a.id
-                     WHERE w.stage = 'accept' AND w.due_us <= $1 AND e.outcome = 'succeeded'
+                     WHERE w.stage = 'accept' AND (w.due_us <= $1 OR w.due_us > $3)
+                     AND e.outcome = 'succeeded'
                      ORDER BY w.rank, w.build, a.id LIMIT $2";
+        let query = sqlx::query_as(query).bind(now_us).bind(AT_ONCE).bind(latest_due(now_us));
         let rows: Vec<(i64, i64, i64, String, i64, i64, String)> =
-            sqlx::query_as(query).bind(now_us).bind(AT_ONCE).fetch_all(self.read()).await?;
+            query.fetch_all(self.read()).await?;
         let mut ended = Vec::with_capacity(rows.len());
         for (id, task, epoch, worker, started_us, build, report) in rows {
             let attempt = Attempt { id, task, epoch, worker, started_us };

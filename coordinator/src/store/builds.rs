@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use rpmfarm_core::BuildId;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::stage::Stage;
+use rpmfarm_core::status::latest_due;
 
 use super::again::again;
 use super::{Result, Store, Tx};
@@ -210,12 +211,14 @@ impl Store {
     async fn builds_at(&self, stage: Stage, now_us: i64) -> Result<Vec<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM stage_work w JOIN builds b ON b.id = w.build
-             WHERE w.stage = $1 AND w.due_us <= $2 ORDER BY w.rank, w.build LIMIT $3"
+             WHERE w.stage = $1 AND (w.due_us <= $2 OR w.due_us > $4)
+             ORDER BY w.rank, w.build LIMIT $3"
         ));
         Ok(sqlx::query_as(query)
             .bind(stage.as_str())
             .bind(now_us)
             .bind(AT_ONCE)
+            .bind(latest_due(now_us))
             .fetch_all(self.read())
             .await?)
     }
@@ -236,9 +239,11 @@ impl Store {
     pub async fn builds_to_order(&self, now_us: i64) -> Result<HashMap<BuildId, Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE b.id IN
-             (SELECT w.build FROM stage_work w WHERE w.stage = 'order' AND w.due_us <= $1)"
+             (SELECT w.build FROM stage_work w
+              WHERE w.stage = 'order' AND (w.due_us <= $1 OR w.due_us > $2))"
         ));
-        let rows: Vec<Build> = sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?;
+        let query = sqlx::query_as(query).bind(now_us).bind(latest_due(now_us));
+        let rows: Vec<Build> = query.fetch_all(self.read()).await?;
         Ok(rows.into_iter().map(|build| (build.id(), build)).collect())
     }
 

@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 
 use rpmfarm_core::fleet::{Standing, StandingError};
+use rpmfarm_core::task::Outcome;
+use rpmfarm_core::{BuildId, Failure, TaskId};
 
-use super::{Result, Store, Tx, parsed};
+use super::{Result, Store, Tx, parsed, unjson};
 
 /// A decision about a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,21 @@ pub struct StandingRow {
     pub reason: String,
     /// When.
     pub at_us: i64,
+}
+
+/// An attempt that a worker failed for reasons of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerFault {
+    /// The build.
+    pub build: BuildId,
+    /// The task.
+    pub task: TaskId,
+    /// The package.
+    pub package: String,
+    /// When it ended.
+    pub at_us: i64,
+    /// How.
+    pub failure: Failure,
 }
 
 type Row = (String, String, String, i64);
@@ -60,6 +77,35 @@ impl Store {
             .fetch_all(self.read())
             .await?;
         rows.into_iter().map(|found| Ok(row(found)?.1)).collect()
+    }
+
+    /// The last attempts that a worker failed for reasons of its own, newest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn worker_faults(&self, worker: &str, limit: u32) -> Result<Vec<WorkerFault>> {
+        let query = "SELECT t.build, t.id, b.package, e.at_us, e.report
+                     FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
+                     JOIN tasks t ON t.id = a.task JOIN builds b ON b.id = t.build
+                     WHERE a.worker = $1 AND e.outcome = 'failed'
+                     AND e.report LIKE '%\"fault\":\"worker\"%'
+                     ORDER BY a.id DESC LIMIT $2";
+        let rows: Vec<(i64, i64, String, i64, String)> = sqlx::query_as(query)
+            .bind(worker)
+            .bind(i64::from(limit))
+            .fetch_all(self.read())
+            .await?;
+        let mut faults = Vec::with_capacity(rows.len());
+        for (build, task, package, at_us, report) in rows {
+            // The text may also stand in a log's line; what counts is the report itself.
+            if let Some(Outcome::Failed(failure)) = unjson("attempt_ends", "a report", &report)?
+                && failure.fault == rpmfarm_core::Fault::Worker
+            {
+                let (build, task) = (BuildId(build), TaskId(task));
+                faults.push(WorkerFault { build, task, package, at_us, failure });
+            }
+        }
+        Ok(faults)
     }
 
     /// Decides about a worker, as `core`'s rule allows. Answers whether that changed anything.

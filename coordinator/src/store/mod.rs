@@ -38,7 +38,7 @@ pub use channels::{Publication, Revision};
 pub use coordinators::{Connected, CoordinatorRow, Fence, Note, WorkerOwner};
 pub use enrolment::{Certificate, CertificateRow, Invitation};
 pub use failures::FailureRow;
-pub use fleet::StandingRow;
+pub use fleet::{StandingRow, WorkerFault};
 pub use grants::{Grant, Ready};
 pub use hooks::{HookTaken, NewHook};
 pub use late::LateResult;

@@ -1,6 +1,7 @@
 //! Tasks, their locks, and what `%generate_buildrequires` added.
 
 use rpmfarm_core::stage::Stage;
+use rpmfarm_core::status::latest_due;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
 
@@ -94,12 +95,13 @@ impl Store {
         };
         let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us
                      FROM stage_work w JOIN tasks t ON t.id = w.task
-                     WHERE w.stage = $1 AND w.due_us <= $2
+                     WHERE w.stage = $1 AND (w.due_us <= $2 OR w.due_us > $4)
                      ORDER BY w.rank, w.build, w.task LIMIT $3";
         let rows: Vec<TaskRow> = sqlx::query_as(query)
             .bind(stage.as_str())
             .bind(now_us)
             .bind(limit)
+            .bind(latest_due(now_us))
             .fetch_all(self.read())
             .await?;
         rows.into_iter().map(task).collect()
@@ -125,10 +127,13 @@ impl Store {
         let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us, MAX(d.round)
                      FROM stage_work w JOIN tasks t ON t.id = w.task
                      JOIN dynamic_requires d ON d.task = t.id
-                     WHERE w.stage = 'round' AND w.due_us <= $1
+                     WHERE w.stage = 'round' AND (w.due_us <= $1 OR w.due_us > $2)
                      GROUP BY t.id, t.build, t.kind, t.arch, t.created_us ORDER BY t.id";
-        let rows: Vec<(i64, i64, String, String, i64, i64)> =
-            sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?;
+        let rows: Vec<(i64, i64, String, String, i64, i64)> = sqlx::query_as(query)
+            .bind(now_us)
+            .bind(latest_due(now_us))
+            .fetch_all(self.read())
+            .await?;
         rows.into_iter()
             .map(|(id, build, kind, arch, created_us, round)| {
                 let round = u32::try_from(round).unwrap_or(u32::MAX);

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use rpmfarm_core::queue::{Class, place};
 use rpmfarm_core::stage::{self, Stage};
-use rpmfarm_core::status::TaskFacts;
+use rpmfarm_core::status::{TaskFacts, is_due, latest_due};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, TaskId};
 
@@ -49,10 +49,11 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn queue_due(&self, now_us: i64, limit: i64) -> Result<usize> {
-        let query = "SELECT build FROM stage_work WHERE stage = 'dispatch' AND due_us <= $1
+        let query = "SELECT build FROM stage_work
+                     WHERE stage = 'dispatch' AND (due_us <= $1 OR due_us > $3)
                      ORDER BY rank, build LIMIT $2";
-        let builds: Vec<i64> =
-            sqlx::query_scalar(query).bind(now_us).bind(limit).fetch_all(self.read()).await?;
+        let query = sqlx::query_scalar(query).bind(now_us).bind(limit).bind(latest_due(now_us));
+        let builds: Vec<i64> = query.fetch_all(self.read()).await?;
         if builds.is_empty() {
             return Ok(0);
         }
@@ -105,7 +106,7 @@ impl Tx {
         }
         for task in &tasks {
             match stage::of_task(task.kind, &task.facts, task.asks) {
-                Some(Stage::Dispatch) if task.due_us <= now_us => {
+                Some(Stage::Dispatch) if is_due(task.due_us, now_us) => {
                     self.queue(build, &known, task, now_us).await?;
                 }
                 Some(stage) => {

@@ -8,6 +8,7 @@ mod dnf;
 mod hook;
 mod postgres;
 mod process;
+mod tls;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -65,6 +66,9 @@ pub struct Settings {
     pub worker_wrapper: Vec<String>,
     /// The address that workers call, when it is not the coordinator's own.
     pub worker_server: Option<String>,
+    /// Whether workers and the command use TLS: then each worker is enrolled. If not, all have the
+    /// farm's token.
+    pub tls: bool,
     /// Where the first worker keeps roots and packages; shared by farms to have them warm. The
     /// others have `…-2` and so on beside it. None for directories of this farm's own.
     pub worker_data: Option<PathBuf>,
@@ -83,6 +87,7 @@ impl Settings {
             listen: "127.0.0.1:0".into(),
             environment: Vec::new(),
             worker_arguments: Vec::new(),
+            tls: false,
             worker_wrapper: Vec::new(),
             worker_server: None,
             worker_data: None,
@@ -157,7 +162,11 @@ impl Farm {
     /// The command `rpmfarm`, told where this farm is.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::new(self.server(), &self.directory.join("coordinator/token"))
+        let token = self.directory.join("coordinator/token");
+        match self.tls_address() {
+            Ok(server) => Client::new(&server, &token).trusting(&self.authority()),
+            Err(_) => Client::new(self.server(), &token),
+        }
     }
 
     /// The address of a channel's repository of binary packages.
@@ -242,13 +251,17 @@ impl Farm {
         servers.rotate_left((number - 1) % count);
         command
             .arg("run")
-            .args(["--coordinator", &servers.join(","), "--name", &name, "--drain-time", "1"])
-            .arg("--token-file")
-            .arg(self.directory.join("coordinator/token"))
-            .arg("--data-dir")
+            .args(["--drain-time", "1", "--data-dir"])
             .arg(data)
             .args(&settings.worker_arguments)
             .envs(settings.environment.iter().cloned());
+        if settings.tls {
+            self.run_enrolled(&name, &mut command)?;
+        } else {
+            command
+                .args(["--coordinator", &servers.join(","), "--name", &name, "--token-file"])
+                .arg(self.directory.join("coordinator/token"));
+        }
         Process::start(&name, &mut command, &self.directory.join("logs"))
     }
 }
@@ -294,6 +307,13 @@ fn start_coordinator(
         .args(["--listen", servers[index].trim_start_matches("http://")])
         .args(&settings.coordinator_arguments)
         .envs(settings.environment.iter().cloned());
+    if settings.tls {
+        tls::listen(directory, &mut command);
+    }
+    // Networks of a test's own are as good as this host.
+    if !servers[index].starts_with("http://127.") {
+        command.arg("--allow-plain");
+    }
     if servers.len() > 1 {
         // All of them publish under one name.
         command.args(["--base-url", &servers[0]]);

@@ -3,6 +3,7 @@
 
 mod coordinators;
 mod crashes;
+mod enrolment;
 mod faults;
 mod following;
 mod rebuilds;

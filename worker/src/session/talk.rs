@@ -1,16 +1,17 @@
 //! The conversation: states out, wishes in, for ever.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::reconcile::{Action, reconcile};
 use rpmfarm_core::task::DesiredState;
+use rpmfarm_core::{Failure, Fault};
 use rpmfarm_proto::v1;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::Instrument as _;
 
 use super::attempt::{self, Shared};
@@ -18,7 +19,7 @@ use super::attempts::held;
 use super::facts::Identity;
 use super::lease::{Pace, Sent};
 use crate::sandbox::Why;
-use crate::transfer::channel::pause;
+use crate::transfer::channel::{pause, reason};
 
 /// How far a shutdown is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,16 @@ pub struct Session {
     pub shared: Arc<Shared>,
     /// Whether to end.
     pub shutdown: watch::Receiver<Shutdown>,
+    /// What the coordinator had to say last.
+    pub notice: Mutex<String>,
+}
+
+/// Why a connection ended.
+enum Broken {
+    /// There is a newer certificate to connect with.
+    Renewed,
+    /// It broke.
+    Status(Status),
 }
 
 /// After a shutdown, the coordinator gets so long to hear how everything ended.
@@ -58,13 +69,10 @@ impl Session {
             tokio::select! {
                 () = &mut ended => return,
                 () = &mut lapse => return,
-                broken = self.talk(&pace) => {
-                    let connection = &self.shared.connection;
-                    tracing::warn!(
-                        coordinator = connection.address(), reason = %broken.message(),
-                        "no connection to the coordinator"
-                    );
-                    connection.turn();
+                broken = self.talk(&pace) => match broken {
+                    // At once: builds and transfers go on meanwhile.
+                    Broken::Renewed => continue,
+                    Broken::Status(status) => self.broken(&status),
                 }
             }
             let Pace { answered: newest, lease, .. } = *pace.borrow();
@@ -83,8 +91,35 @@ impl Session {
         }
     }
 
+    /// What follows from a broken connection.
+    fn broken(&self, status: &Status) {
+        let reason = reason(status);
+        if status.code() == Code::PermissionDenied {
+            // The farm has taken everything from this worker already.
+            tracing::error!(
+                reason,
+                "the coordinator lets this worker in no more: builds are killed"
+            );
+            self.shared.attempts.forget_all(Why::Unwanted);
+        } else {
+            let coordinator = self.shared.connection.address();
+            tracing::warn!(coordinator, reason, "no connection to the coordinator");
+        }
+        self.shared.connection.turn();
+    }
+
     /// One connection's life. Answers why it ended.
-    async fn talk(&mut self, pace: &watch::Sender<Pace>) -> Status {
+    async fn talk(&mut self, pace: &watch::Sender<Pace>) -> Broken {
+        let mut replaced = self.shared.connection.replacements();
+        tokio::select! {
+            status = self.session(pace) => Broken::Status(status),
+            // The sender lives as long as the connection.
+            _ = replaced.changed() => Broken::Renewed,
+        }
+    }
+
+    /// One session, until it breaks.
+    async fn session(&mut self, pace: &watch::Sender<Pace>) -> Status {
         let (sender, receiver) = mpsc::channel(1);
         let mut changes = self.shared.attempts.changes();
         let mut sent = Sent::default();
@@ -147,8 +182,24 @@ impl Session {
             return;
         }
         match DesiredState::try_from(message) {
-            Ok(desired) => self.reconcile(&desired),
+            Ok(desired) => {
+                self.note(&desired.notice);
+                self.reconcile(&desired);
+            }
             Err(error) => tracing::error!(%error, "the coordinator sent what is no state"),
+        }
+    }
+
+    /// Tells the administrator what the coordinator has to say, once.
+    fn note(&self, notice: &str) {
+        let mut last = self.notice.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != notice {
+            if notice.is_empty() {
+                tracing::info!("the coordinator gives this worker work again");
+            } else {
+                tracing::warn!(notice, "the coordinator says");
+            }
+            notice.clone_into(&mut last);
         }
     }
 
@@ -159,7 +210,11 @@ impl Session {
             match action {
                 Action::Drop(attempt, epoch) => attempts.forget((attempt, epoch), Why::Unwanted),
                 Action::Resume(assignment) => attempts.resume(assignment),
-                Action::Start(_) if *self.shutdown.borrow() != Shutdown::No => {}
+                Action::Start(assignment) if *self.shutdown.borrow() != Shutdown::No => {
+                    let message = "the worker was shutting down when the task came";
+                    let failure = Failure::new(Fault::Worker, "fetch", message);
+                    attempts.refuse(assignment, failure);
+                }
                 Action::Start(assignment) => {
                     let Some(started) = attempts.begin(assignment) else { continue };
                     let key = (assignment.attempt, assignment.epoch);

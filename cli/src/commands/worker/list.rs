@@ -1,41 +1,23 @@
-//! `rpmfarm worker`: the machines that build.
+//! `rpmfarm worker list`.
 
-use clap::{Args, Subcommand};
 use rpmfarm_proto::v1::Worker;
 
-use super::Session;
+use crate::commands::Session;
 use crate::document::Workers;
 use crate::exit::{Error, Exit};
+use crate::out::note;
+use crate::show::escape;
 use crate::show::table::{Cell, cell, number, state, table};
 use crate::show::{size, time};
 
-/// What to show.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  rpmfarm worker list
-  rpmfarm worker list --json | jq -r '.workers[] | select(.liveness != \"alive\") | .name'")]
-pub(crate) struct Options {
-    #[command(subcommand)]
-    what: Option<What>,
-}
-
-#[derive(Debug, Subcommand)]
-enum What {
-    /// List the workers, and what they do
-    #[command(after_help = "Examples:\n  rpmfarm worker list\n  rpmfarm worker list --json")]
-    List,
-}
-
 /// Prints the workers.
-pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
-    let What::List = options.what.unwrap_or(What::List);
+pub(super) async fn run(mut session: Session) -> Result<Exit, Error> {
     let workers = session.client.workers().await?;
     let out = session.out;
     if out.json {
         out.document(&Workers::from(workers.as_slice()))?;
     } else if workers.is_empty() {
-        out.line("no workers: start one with rpmfarm-worker")?;
+        out.line("no workers: make one with rpmfarm worker enrol NAME")?;
     } else {
         let now = time::now();
         let headers = [
@@ -52,30 +34,45 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
         ];
         let rows = workers.iter().map(|worker| row(worker, now)).collect();
         out.text(&table(&out, &headers, rows))?;
+        for worker in workers.iter().filter(|worker| !worker.outdated.is_empty()) {
+            let (name, outdated) = (escape::line(&worker.name), escape::line(&worker.outdated));
+            note(&format!("{name}: {outdated}"));
+        }
     }
     Ok(Exit::Done)
 }
 
+/// What matters most of a worker's state, in one word.
+pub(super) fn word(worker: &Worker) -> &str {
+    match worker.state.as_str() {
+        "" | "active" if !worker.outdated.is_empty() => "outdated",
+        "" | "active" if worker.draining && worker.liveness == "alive" => "draining",
+        "" | "active" if !worker.unready.is_empty() && worker.liveness == "alive" => "unready",
+        "" | "active" => &worker.liveness,
+        decided => decided,
+    }
+}
+
 fn row(worker: &Worker, now: i64) -> Vec<Cell> {
-    let word = match worker.liveness.as_str() {
-        "alive" if worker.draining => "draining",
-        "alive" if !worker.unready.is_empty() => "unready",
-        liveness => liveness,
-    };
     // Why it takes nothing comes before what it has.
     let runs = worker.running.join(", ");
     let runs = if worker.unready.is_empty() { runs } else { format!("{} {runs}", worker.unready) };
     let mib = |mib: u64| number(size::bytes(mib.saturating_mul(1024 * 1024)));
     vec![
         cell(&worker.name),
-        state(word),
+        state(word(worker)),
         cell(worker.arches.join(" ")),
         number(format!("{}/{}", worker.busy, worker.slots)),
         number(worker.cpus),
         mib(worker.memory_mib),
         mib(worker.disk_free_mib),
-        cell(if worker.heard_us == 0 { "never".into() } else { time::ago(worker.heard_us, now) }),
+        cell(heard(worker, now)),
         cell(&worker.version),
         cell(runs.trim_end()),
     ]
+}
+
+/// When a worker was heard last.
+pub(super) fn heard(worker: &Worker, now: i64) -> String {
+    if worker.heard_us == 0 { "never".into() } else { time::ago(worker.heard_us, now) }
 }
