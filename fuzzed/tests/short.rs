@@ -51,7 +51,11 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
             let mut bytes = vec![0; 96];
             bytes[..4].copy_from_slice(&[0xed, 0xab, 0xee, 0xdb]);
             bytes.extend(header(&[], b""));
-            bytes.extend(header(&[(1000, 6, 0, 1), (1001, 6, 2, 1), (1022, 6, 4, 1)], b"x\x001\0noarch\0"));
+            // The region covers all entries: it comes first and points to the last of the store.
+            let region = [63, 7, (4_u32 * 16).wrapping_neg(), 16].map(u32::to_be_bytes).concat();
+            let store = [b"x\x001\0noarch\0".as_slice(), &region].concat();
+            let entries = [(63, 7, 11, 16), (1000, 6, 0, 1), (1001, 6, 2, 1), (1022, 6, 4, 1)];
+            bytes.extend(header(&entries, &store));
             return vec![bytes];
         }
         other => panic!("{other} has no seeds"),
