@@ -22,6 +22,7 @@ pub mod matching;
 pub mod name;
 pub mod needs;
 pub mod nevra;
+pub mod noarch;
 pub mod order;
 pub mod placement;
 pub mod quarantine;
