@@ -187,7 +187,7 @@ impl Farm {
     /// # Errors
     /// When it cannot be had.
     pub fn repo_file(&self, channel: &str) -> anyhow::Result<String> {
-        let url = format!("{}/repo/{TARGET}/{TARGET}-{channel}.repo", self.server);
+        let url = format!("{}/repo/{TARGET}/{TARGET}-{channel}.repo", self.server());
         let text = tool::output(Command::new("curl").args(["-sSf", &url]))?;
         Ok(String::from_utf8(text)?)
     }
