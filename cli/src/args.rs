@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     build, cancel, completions, doctor, list, lock, log, man, priority, repo, retry, show, target,
-    version, watch, why, worker,
+    track, version, watch, why, worker,
 };
 use crate::out::Color;
 
@@ -102,6 +102,8 @@ pub(crate) enum Command {
     Lock(lock::Options),
     /// Show the repositories that the farm publishes, and how to use them
     Repo(repo::Options),
+    /// Follow upstream: rebuild what is pushed
+    Track(track::Options),
     /// Show, enrol, drain and revoke workers
     Worker(worker::Options),
     /// Check this host and the farm, and say what to do

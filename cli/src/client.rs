@@ -8,6 +8,7 @@ use rpmfarm_core::queue::Class;
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 use rpmfarm_proto::v1::fleet_client::FleetClient;
+use rpmfarm_proto::v1::tracking_client::TrackingClient;
 use rpmfarm_proto::v1::{self, Build};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
@@ -21,6 +22,8 @@ use crate::token::TokenSource;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a call may take to be answered; a stream, to begin.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long a forge may take to tell what it has.
+const LISTING: Duration = Duration::from_secs(600);
 /// A connection that is silent for so long is asked whether it is there, and is over when it does
 /// not answer in the same time.
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -34,6 +37,7 @@ const PAUSES: [Duration; 3] =
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     farm: FarmClient<Channel>,
+    tracking: TrackingClient<Channel>,
     fleet: FleetClient<Channel>,
     /// The one that is used.
     server: String,
@@ -67,10 +71,14 @@ impl Client {
         for (server, endpoint) in servers.iter().zip(endpoints) {
             match endpoint.connect().await {
                 Ok(channel) => {
+                    // A forge may take longer to tell what it has than a call usually may.
+                    let tracking =
+                        TrackingClient::new(endpoint.clone().timeout(LISTING).connect_lazy())
+                            .max_decoding_message_size(LARGEST_MESSAGE);
                     let fleet = FleetClient::new(channel.clone());
                     let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
                     let server = server.clone();
-                    return Ok(Self { farm, fleet, server, servers, token, authority });
+                    return Ok(Self { farm, tracking, fleet, server, servers, token, authority });
                 }
                 Err(error) => silent.push((server.as_str(), deepest_reason(&error))),
             }
@@ -213,6 +221,77 @@ impl Client {
     pub(crate) async fn workers(&mut self) -> Result<Vec<v1::Worker>, Error> {
         let reply = self.farm.list_workers(v1::ListWorkersRequest {}).await;
         Ok(self.explained(reply)?.workers)
+    }
+
+    /// Follows packages.
+    pub(crate) async fn track(
+        &mut self,
+        request: v1::TrackRequest,
+    ) -> Result<v1::TrackReply, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.tracking.track(request).await;
+        self.explained(reply)
+    }
+
+    /// Follows packages no longer; returns which.
+    pub(crate) async fn untrack(
+        &mut self,
+        request: v1::UntrackRequest,
+    ) -> Result<Vec<String>, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.tracking.untrack(request).await;
+        Ok(self.explained(reply)?.removed)
+    }
+
+    /// What is followed; an empty target stands for all.
+    pub(crate) async fn tracked(&mut self, target: &str) -> Result<Vec<v1::Tracked>, Error> {
+        let request = v1::ListTrackedRequest { target: target.into() };
+        let reply = self.tracking.list_tracked(request).await;
+        Ok(self.explained(reply)?.packages)
+    }
+
+    /// One package that is followed, with its pushes.
+    pub(crate) async fn tracked_details(
+        &mut self,
+        target: String,
+        package: String,
+    ) -> Result<v1::TrackedDetails, Error> {
+        let reply = self.tracking.get_tracked(v1::GetTrackedRequest { target, package }).await;
+        self.explained(reply)
+    }
+
+    /// Orders a policy.
+    pub(crate) async fn order_policy(
+        &mut self,
+        request: v1::OrderPolicyRequest,
+    ) -> Result<(), Error> {
+        let request = self.authorized(request)?;
+        let reply = self.tracking.order_policy(request).await;
+        self.explained(reply).map(drop)
+    }
+
+    /// Approves pushes; returns which.
+    pub(crate) async fn approve_pushes(
+        &mut self,
+        request: v1::ApprovePushesRequest,
+    ) -> Result<Vec<v1::Push>, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.tracking.approve_pushes(request).await;
+        Ok(self.explained(reply)?.pushes)
+    }
+
+    /// Has packages looked at; returns how many.
+    pub(crate) async fn look_now(&mut self, request: v1::LookNowRequest) -> Result<u32, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.tracking.look_now(request).await;
+        Ok(self.explained(reply)?.packages)
+    }
+
+    /// What would become of open pushes; an empty target stands for all.
+    pub(crate) async fn plan_pushes(&mut self, target: &str) -> Result<v1::PlanPushesReply, Error> {
+        let request = v1::PlanPushesRequest { target: target.into() };
+        let reply = self.tracking.plan_pushes(request).await;
+        self.explained(reply)
     }
 
     /// Everything about one worker.

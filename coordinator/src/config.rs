@@ -82,6 +82,11 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_BASE_URL")]
     pub base_url: Option<String>,
 
+    /// The secrets of webhooks, a TOML file of mode 600: `[TARGET]` with `github = ["SECRET"]`,
+    /// `gitlab`, `gitea`, `forgejo`, `pagure`. Default: DATA/hooks.toml, if it is there.
+    #[arg(long, env = "RPMFARM_HOOK_SECRETS", value_name = "FILE")]
+    pub hook_secrets: Option<PathBuf>,
+
     /// How often workers speak at least: 100ms to 60s, as 500ms, 5s or 1m.
     #[arg(long, env = "RPMFARM_HEARTBEAT", value_name = "TIME", default_value = "5s",
           value_parser = duration)]

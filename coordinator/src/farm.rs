@@ -22,6 +22,7 @@ use crate::sign::SignerClient;
 use crate::store::Store;
 use crate::targets::Targets;
 use crate::token::Token;
+use crate::track::Tracker;
 use crate::waits::Waits;
 
 /// The farm. Cheap to clone.
@@ -59,6 +60,8 @@ pub struct Farm {
     pub metrics: Metrics,
     /// Fetches sources.
     pub importer: Importer,
+    /// Hears of pushes.
+    pub tracker: Tracker,
     /// Solves roots.
     pub resolver: Resolver,
     /// Asks for signatures.

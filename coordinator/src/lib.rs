@@ -26,5 +26,6 @@ pub mod start;
 pub mod store;
 pub mod targets;
 pub mod token;
+pub mod track;
 pub mod waits;
 pub mod work;

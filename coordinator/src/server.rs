@@ -5,6 +5,7 @@ use rpmfarm_proto::v1::blobs_server::BlobsServer;
 use rpmfarm_proto::v1::enrolment_server::EnrolmentServer;
 use rpmfarm_proto::v1::farm_server::FarmServer;
 use rpmfarm_proto::v1::fleet_server::FleetServer;
+use rpmfarm_proto::v1::tracking_server::TrackingServer;
 use rpmfarm_proto::v1::workers_server::WorkersServer;
 
 use crate::farm::Farm;
@@ -15,8 +16,9 @@ use crate::rpc::blobs::BlobService;
 use crate::rpc::enrolment::EnrolmentService;
 use crate::rpc::farm::FarmService;
 use crate::rpc::fleet::FleetService;
+use crate::rpc::tracking::TrackingService;
 use crate::rpc::workers::WorkerService;
-use crate::{observe, publish};
+use crate::{observe, publish, track};
 
 /// Serves a farm on its ports until `stop` is done.
 ///
@@ -37,6 +39,7 @@ pub async fn serve(
 /// When the repositories' directory cannot be served.
 fn app(farm: &Farm) -> anyhow::Result<Router> {
     let grpc = tonic::service::Routes::new(FarmServer::new(FarmService(farm.clone())))
+        .add_service(TrackingServer::new(TrackingService(farm.clone())))
         .add_service(FleetServer::new(FleetService(farm.clone())))
         .add_service(EnrolmentServer::new(EnrolmentService(farm.clone())))
         .add_service(BlobsServer::new(BlobService(farm.clone())))
@@ -49,5 +52,6 @@ fn app(farm: &Farm) -> anyhow::Result<Router> {
         .layer(middleware::from_fn_with_state(farm.clone(), guard));
     let http = Router::new().nest_service("/repo", publish::router(&farm.repos)?);
     let http = http.merge(observe::router(farm));
+    let http = http.nest("/hooks", track::router(farm.clone()));
     Ok(grpc.merge(http))
 }

@@ -31,6 +31,7 @@ use crate::sign::{self, SignerClient};
 use crate::store::{CoordinatorRow, Dialect, Store};
 use crate::targets::Targets;
 use crate::token::Token;
+use crate::track::{self, LookLimits, Tracker};
 use crate::waits::Waits;
 use crate::work::{Crew, run, run_every};
 use crate::{accept, plan, server};
@@ -99,6 +100,13 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
         waits: Waits::default(),
         metrics: Metrics::new(database),
         importer: Importer::new(cache, blobs.clone(), ImportLimits::default())?,
+        tracker: Tracker::new(
+            &store,
+            config.hook_secrets.as_deref(),
+            &data.join("hooks.toml"),
+            LookLimits::default(),
+            rand::random(),
+        )?,
         resolver: Resolver::new(
             cache.join("metadata"),
             targets.dir(),
@@ -266,6 +274,17 @@ fn passes(farm: &Farm) -> JoinSet<()> {
             }));
         };
     }
+    let mine = farm.clone();
+    set.spawn(run("poll", farm.tracker.bell(), move || {
+        let mine = mine.for_stage("poll", Instant::now());
+        async move {
+            match mine {
+                Some(farm) => track::poll::pass(&farm, now_us()).await,
+                None => Ok(()),
+            }
+        }
+    }));
+    stage!("decide", |farm| async move { track::decide::pass(&farm, now_us()).await });
     stage!("import", |farm| {
         let crew = imports.clone();
         async move { import::pass::pass(&farm, &crew, now_us()).await }

@@ -81,6 +81,14 @@ async fn urgent_tasks_go_first_and_submitters_take_turns() {
                 .collect();
         assert_eq!(queue(&store).await, order);
         assert_eq!(store.build(security[0].0).await.unwrap().unwrap().priority, "security");
+        let counted = store.queues().await.unwrap();
+        let counted: Vec<_> = counted
+            .iter()
+            .map(|queue| (queue.arch.as_str(), queue.priority.as_str(), queue.tasks))
+            .collect();
+        let expected = [(X86, "interactive", 4), (X86, "mass", 3), (X86, "security", 1)];
+        assert_eq!(counted, expected);
+        assert!(store.queues().await.unwrap().iter().all(|queue| queue.oldest_us == NOW));
         assert_eq!(store.ready_queues().await.unwrap(), [(X86.to_owned(), String::new())]);
         let head = store.ready_head(X86, "", 2).await.unwrap();
         assert_eq!(head.len(), 2);

@@ -35,6 +35,7 @@ pub mod status;
 pub mod target;
 pub mod task;
 pub mod tenure;
+pub mod track;
 pub mod why;
 
 pub use arch::Arch;

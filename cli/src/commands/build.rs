@@ -89,7 +89,7 @@ fn request(options: Options, default: Option<String>) -> Result<StartBuildsReque
 }
 
 /// Who asks: USER@HOST.
-fn submitter() -> String {
+pub(crate) fn submitter() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
     let user = user.map_or_else(|| "unknown".into(), |user| user.name);
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());

@@ -13,6 +13,7 @@ pub(crate) mod repo;
 pub(crate) mod retry;
 pub(crate) mod show;
 pub(crate) mod target;
+pub(crate) mod track;
 pub(crate) mod version;
 pub(crate) mod watch;
 pub(crate) mod why;
@@ -63,6 +64,7 @@ async fn call(command: Command, session: Session) -> Result<Exit, Error> {
         Command::Retry(options) => retry::run(options, session).await,
         Command::Lock(options) => lock::run(options, session).await,
         Command::Repo(options) => repo::run(options, session).await,
+        Command::Track(options) => track::run(options, session).await,
         Command::Worker(options) => worker::run(options, session).await,
         Command::Doctor(_) | Command::Completions(_) | Command::Man(_) | Command::Version(_) => {
             unreachable!("done without the coordinator")

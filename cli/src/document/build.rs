@@ -40,6 +40,8 @@ pub(crate) struct BuildDocument {
     took_ms: i64,
     /// NEVRA of the SRPM, once made.
     srpm: Option<String>,
+    /// The CVE ids that its sources fix.
+    cves: Vec<String>,
     failure: Option<FailureDocument>,
     /// Where it is published.
     published: Option<Place>,
@@ -133,6 +135,7 @@ impl BuildDocument {
             ended_at: time::rfc3339(build.ended_us),
             took_ms: progress::build_took(build, now) / 1000,
             srpm: known(&build.srpm),
+            cves: build.cves.clone(),
             failure: verdict::failure(build).map(Into::into),
             published: known(&build.channel)
                 .map(|channel| Place { channel, revision: build.revision }),

@@ -8,6 +8,7 @@ mod channel;
 mod doctor;
 mod lists;
 mod target;
+pub(crate) mod tracking;
 mod why;
 mod worker;
 

@@ -63,6 +63,7 @@ fn facts(build: &Build, now: i64) -> Vec<(&'static str, String)> {
     add("reference", &build.git_ref);
     add("commit", &build.commit);
     add("srpm", &build.srpm);
+    add("fixes", &build.cves.join(" "));
     if !build.channel.is_empty() {
         add("published", &format!("{}, revision {}", build.channel, build.revision));
     }

@@ -7,6 +7,7 @@ use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::retry;
 use crate::store::{Build, Import};
+use crate::track;
 use crate::work::Crew;
 
 /// One look: every build without sources gets them.
@@ -31,6 +32,7 @@ pub async fn import(farm: &Farm, build: &Build) -> anyhow::Result<()> {
     let git_ref = Some(build.git_ref.as_str()).filter(|text| !text.is_empty());
     match farm.importer.import(&target, &build.package, git_ref).await {
         Ok(imported) => {
+            track::mark(farm, build, &imported, now_us()).await;
             let import = Import {
                 url: imported.bundle.url,
                 commit: imported.bundle.commit,

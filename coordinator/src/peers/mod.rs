@@ -27,7 +27,8 @@ use crate::store::{CoordinatorRow, Fence};
 
 /// The stages that run on one coordinator at a time. Dispatch is not among them: each coordinator
 /// gives tasks to the workers that it hears, and the database decides who of two was first.
-pub const STAGES: [&str; 6] = ["import", "plan", "resolve", "accept", "sign", "publish"];
+pub const STAGES: [&str; 8] =
+    ["poll", "decide", "import", "plan", "resolve", "accept", "sign", "publish"];
 
 /// This coordinator among the others. Cheap to clone.
 #[derive(Debug, Clone)]

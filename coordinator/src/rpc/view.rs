@@ -38,6 +38,7 @@ struct Facts<'a> {
     signed_us: i64,
     open: bool,
     waits: String,
+    cves: Vec<String>,
 }
 
 struct TaskView {
@@ -127,6 +128,7 @@ impl<'a> Facts<'a> {
             cancelled_us: farm.store.cancelled_us(id).await?,
             retried_us,
             open: farm.store.is_open(id).await?,
+            cves: farm.store.cves(id).await?,
             waits: notes::wait_reason(farm, id).await?,
         })
     }
@@ -232,6 +234,7 @@ impl<'a> Facts<'a> {
             channel: self.publication.as_ref().map_or_else(String::new, |row| row.channel.clone()),
             revision: self.publication.as_ref().map_or(0, |row| row.revision),
             milestones: self.milestones(),
+            cves: self.cves.clone(),
             priority: self.build.priority.clone(),
         }
     }

@@ -12,13 +12,16 @@ mod enrolment;
 mod failures;
 mod fleet;
 mod grants;
+mod hooks;
 mod late;
 mod learned;
 mod observed;
 mod packages;
 mod places;
+mod pushes;
 mod sources;
 mod tasks;
+mod tracked;
 mod uploads;
 mod work;
 
@@ -37,12 +40,15 @@ pub use enrolment::{Certificate, CertificateRow, Invitation};
 pub use failures::FailureRow;
 pub use fleet::{StandingRow, WorkerFault};
 pub use grants::{Grant, Ready};
+pub use hooks::{HookTaken, NewHook};
 pub use late::LateResult;
 pub use observed::Queue;
 pub use packages::{NewPackage, Package, Signature, SignedPackage};
 pub use places::{Place, Running};
+pub use pushes::{OpenPush, PushEnd, PushFilter, PushRow, StormRow};
 pub use sources::{Import, Srpm};
 pub use tasks::{LockRow, NewTask, Task};
+pub use tracked::{Looked, NewTracked, OrderRow, Seen, Tracked};
 
 use crate::bus::Bus;
 

@@ -45,6 +45,7 @@ mod needs;
 mod package;
 mod repository;
 mod template;
+mod track;
 
 use std::collections::BTreeMap;
 
@@ -56,6 +57,7 @@ pub use needs::{Label, NeedsSetting, Size};
 pub use package::{LimitOverrides, PackageOverrides};
 pub use repository::{KeySource, Repository};
 pub use template::Template;
+pub use track::Tracking;
 
 use crate::digest::Checksum;
 use crate::limits::Limits;
@@ -132,6 +134,10 @@ pub struct Target {
     /// What one build may use, unless its package says otherwise.
     #[serde(default)]
     pub limits: Limits,
+
+    /// How upstream is followed.
+    #[serde(default)]
+    pub track: Tracking,
 
     /// What differs for single packages, by their name.
     #[serde(default)]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NeedsSetting;
 use crate::limits::Limits;
+use crate::track::policy::Policy;
 
 /// What differs for one package: `[packages.NAME]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,9 @@ pub struct PackageOverrides {
     /// The branch or tag that is built when none is asked for, in place of the upstream's.
     #[serde(rename = "ref")]
     pub git_ref: Option<String>,
+
+    /// What happens with a push to it, in place of the target's `track.policy`.
+    pub track: Option<Policy>,
 
     /// Limits that differ; those not named are the target's.
     pub limits: LimitOverrides,

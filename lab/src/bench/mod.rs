@@ -9,6 +9,7 @@ mod builds;
 mod checkout;
 mod dispatch;
 mod figure;
+mod following;
 mod link;
 mod machine;
 mod memory;
@@ -65,15 +66,21 @@ pub fn run(directory: &Path, options: &Options) -> anyhow::Result<()> {
 
 fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Result<()> {
     let around_builds = [task::WARM, task::COLD, builds::END_TO_END, WORKER, builds::COORDINATOR];
+    let follows = report.wants_any(&following::ALL);
     if report.wants_any(&around_builds)
         || report.wants(solve::ROOT)
         || report.wants(link::FALSE_DEATHS)
+        || follows
     {
         let outside = directory.join("world");
         let world = World::make(&outside, Arch::X86_64)?;
         let repository = outside.join("distro").join(Arch::X86_64.as_str()).join("repo");
         if report.wants_any(&around_builds) {
             measure_builds(directory, &world, &repository, report)?;
+        }
+        if follows {
+            let mut checkout = Checkout::clone(&world, &directory.join("followed"))?;
+            following::measure(directory, &world, &mut checkout, report)?;
         }
         if report.wants(solve::ROOT) {
             solve::measure(&world.target()?, &REQUIRES, &repository, report)

@@ -5,6 +5,7 @@
 
 mod client;
 mod dnf;
+mod hook;
 mod postgres;
 mod process;
 mod tls;
@@ -18,6 +19,7 @@ use anyhow::{Context as _, bail};
 
 pub use client::{Answer, Client};
 pub use dnf::InstallRoot;
+pub use hook::{Forge, Hook};
 pub use postgres::Postgres;
 pub use process::Process;
 pub use world::World;

@@ -16,6 +16,7 @@ pub struct Postgres {
     server: Process,
     bin: PathBuf,
     directory: TempDir,
+    durable: bool,
 }
 
 /// How long the server may take until it takes connections, and until it has stopped.
@@ -27,14 +28,26 @@ impl Postgres {
     /// # Errors
     /// When PostgreSQL is not installed or does not come up.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(false)
+    }
+
+    /// One whose commits reach the disk, as they must where something is measured.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed or does not come up.
+    pub fn start_durable() -> anyhow::Result<Self> {
+        Self::start_with(true)
+    }
+
+    fn start_with(durable: bool) -> anyhow::Result<Self> {
         let bin = newest()?;
         let directory = tempfile::Builder::new().prefix("rpmfarm-pg").tempdir()?;
         run(Command::new("chown").arg("nobody").arg(directory.path()))?;
         run(as_nobody(&bin.join("initdb"))
             .args(["--auth=trust", "--username=rpmfarm", "--no-sync", "-D"])
             .arg(directory.path().join("data")))?;
-        let server = serve(&bin, directory.path())?;
-        Ok(Self { server, bin, directory })
+        let server = serve(&bin, directory.path(), durable)?;
+        Ok(Self { server, bin, directory, durable })
     }
 
     /// A fresh database's URL.
@@ -78,7 +91,7 @@ impl Postgres {
     /// When it does not come up.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.stop()?;
-        self.server = serve(&self.bin, self.directory.path())?;
+        self.server = serve(&self.bin, self.directory.path(), self.durable)?;
         Ok(())
     }
 
@@ -123,10 +136,10 @@ impl Drop for Postgres {
 }
 
 /// Starts the server of a directory, and waits until it takes connections.
-fn serve(bin: &Path, directory: &Path) -> anyhow::Result<Process> {
+fn serve(bin: &Path, directory: &Path, durable: bool) -> anyhow::Result<Process> {
     let mut command = as_nobody(&bin.join("postgres"));
     command.arg("-D").arg(directory.join("data")).args(["-c", "listen_addresses="]);
-    command.args(["-c", "fsync=off", "-c"]);
+    command.args(["-c", if durable { "fsync=on" } else { "fsync=off" }, "-c"]);
     command.arg(format!("unix_socket_directories={}", directory.display()));
     let mut server = Process::start("postgres", &mut command, directory)?;
     let begun = Instant::now();

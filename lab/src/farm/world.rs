@@ -97,4 +97,10 @@ impl World {
     pub fn repository_of(&self, package: &str) -> PathBuf {
         self.directory.join("rpms").join(format!("{package}.git"))
     }
+
+    /// Where the look-aside cache has the file of a digest.
+    #[must_use]
+    pub fn lookaside(&self, hash: &str) -> PathBuf {
+        self.directory.join("lookaside").join(hash)
+    }
 }

@@ -5,6 +5,7 @@ mod coordinators;
 mod crashes;
 mod enrolment;
 mod faults;
+mod following;
 mod rebuilds;
 mod refusals;
 

@@ -131,7 +131,7 @@ impl Measured {
 /// Measures with both databases and draws the chart.
 pub(super) fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Result<()> {
     let mut lines = Vec::new();
-    let postgres = Postgres::start()?;
+    let postgres = Postgres::start_durable()?;
     for (names, name) in [(SQLITE, "SQLite"), (POSTGRES, "PostgreSQL")] {
         if !report.wants_any(&names.all()) {
             continue;
