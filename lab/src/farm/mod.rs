@@ -102,8 +102,8 @@ impl Settings {
     }
 }
 
-/// How long a process may take until it is ready.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a process may take until it is ready; a signer that makes a key takes the longest.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Farm {
     /// Starts signer, coordinator and workers for the lab's target.
