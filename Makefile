@@ -29,6 +29,10 @@ demo: build ## Rebuild packages of the lab and install them with dnf; KEEP=1 lea
 test: build ## Run all tests
 	cargo nextest run --workspace --no-fail-fast
 
+.PHONY: sim
+sim: ## Simulate the farm: SEEDS=N of them, or the trace of one, SEED=N (PLANT=RULE breaks a rule)
+	cargo run -q -p rpmfarm-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(PLANT),--plant $(PLANT))
+
 .PHONY: lint
 lint: setup ## Formatting, clippy, licences and sources of dependencies
 	@deploy/setup/tools "$(TOOLS)" deny

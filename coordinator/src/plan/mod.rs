@@ -12,7 +12,14 @@ use crate::store::NewTask;
 /// Database errors.
 pub async fn pass(farm: &Farm, now_us: i64) -> anyhow::Result<()> {
     for build in farm.store.builds_to_plan().await? {
-        let target = farm.targets.get(&build.target)?;
+        // A target that cannot be used keeps its own builds waiting, not those of others.
+        let target = match farm.targets.get(&build.target) {
+            Ok(target) => target,
+            Err(error) => {
+                farm.waits.set(build.id(), error.to_string());
+                continue;
+            }
+        };
         // The SRPM is the same on each architecture, so it is made on the target's first.
         if let Some(arch) = target.arches.first() {
             let task = NewTask { kind: TaskKind::Srpm, arch: *arch };
