@@ -27,6 +27,7 @@ async fn ready(
             package: format!("p{number}"),
             git_ref: String::new(),
             class,
+            arches: Vec::new(),
         })
         .collect();
     let ids = store.start_builds(&builds, submitter, "", NOW).await.unwrap().ids;
@@ -81,6 +82,14 @@ async fn urgent_tasks_go_first_and_submitters_take_turns() {
                 .collect();
         assert_eq!(queue(&store).await, order);
         assert_eq!(store.build(security[0].0).await.unwrap().unwrap().priority, "security");
+        let counted = store.queues().await.unwrap();
+        let counted: Vec<_> = counted
+            .iter()
+            .map(|queue| (queue.arch.as_str(), queue.priority.as_str(), queue.tasks))
+            .collect();
+        let expected = [(X86, "interactive", 4), (X86, "mass", 3), (X86, "security", 1)];
+        assert_eq!(counted, expected);
+        assert!(store.queues().await.unwrap().iter().all(|queue| queue.oldest_us == NOW));
         assert_eq!(store.ready_queues().await.unwrap(), [(X86.to_owned(), String::new())]);
         let head = store.ready_head(X86, "", 2).await.unwrap();
         assert_eq!(head.len(), 2);
@@ -166,6 +175,7 @@ async fn every_stage_sees_its_work_and_no_more() {
             package: package.into(),
             git_ref: String::new(),
             class: Class::default(),
+            arches: Vec::new(),
         };
         let seen = async |now: i64| {
             (

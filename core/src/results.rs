@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{self, NameError};
-use crate::{Arch, Nevra, Sha256};
+use crate::{Arch, Fault, Nevra, Sha256};
 
 /// What a result file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -92,15 +92,15 @@ pub enum Refusal {
         /// The SRPM that was given.
         expected: String,
     },
-    /// A package that no architecture of the target builds.
+    /// A package that none of a build's architectures builds.
     #[error(
-        "{nevra} is for none of the target's architectures ({}); see its ExclusiveArch and ExcludeArch",
+        "{nevra} is for none of the architectures that it is to be built for ({}); see its ExclusiveArch and ExcludeArch",
         list(arches)
     )]
     NoArch {
         /// The source package.
         nevra: Box<Nevra>,
-        /// The target's architectures.
+        /// The build's architectures.
         arches: Vec<Arch>,
     },
     /// An SRPM of another package.
@@ -115,6 +115,22 @@ pub enum Refusal {
 
 fn list(arches: &[Arch]) -> String {
     arches.iter().map(|arch| arch.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+impl Refusal {
+    /// Whose fault it is. Names that do not fit the files come from a worker that broke them; a
+    /// spec that makes other packages than were asked for is the package's.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Name(_) | Self::Twice(_) | Self::FileName { .. } => Fault::Worker,
+            Self::Set { .. }
+            | Self::Arch { .. }
+            | Self::Source { .. }
+            | Self::NoArch { .. }
+            | Self::Package { .. } => Fault::Package,
+        }
+    }
 }
 
 /// Checks the announced set before any byte is read: names, kinds, no doubles.

@@ -57,7 +57,7 @@ fn coordinators(farm: &Farm, gauges: &Gauges, now: Instant) {
 }
 
 async fn facts(farm: &Farm, gauges: &Gauges, now_us: i64) -> anyhow::Result<()> {
-    let (queues, builds) = (farm.store.queues(now_us).await?, farm.store.build_states().await?);
+    let (queues, builds) = (farm.store.queues().await?, farm.store.build_states().await?);
     let busy = busy(farm).await?;
     // Cleared only now: what could not be read stays as it was.
     gauges.queue.clear();

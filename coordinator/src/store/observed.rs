@@ -1,8 +1,8 @@
 //! Counts for metrics, each by one query over what is open.
 
-use super::{Result, Store, Task};
+use super::{Result, Store};
 
-/// The tasks of one architecture that wait for a worker.
+/// The tasks of one architecture and priority that wait for a worker.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Queue {
     /// The architecture.
@@ -11,45 +11,21 @@ pub struct Queue {
     pub priority: String,
     /// How many.
     pub tasks: i64,
-    /// Since when the first of them is ready.
+    /// When the first of them had its lock.
     pub oldest_us: i64,
 }
 
 impl Store {
-    /// The queues, by architecture.
+    /// The queues, by architecture and priority.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn queues(&self, now_us: i64) -> Result<Vec<Queue>> {
-        let query = "SELECT t.arch AS arch, 'interactive' AS priority, COUNT(*) AS tasks,
+    pub async fn queues(&self) -> Result<Vec<Queue>> {
+        let query = "SELECT r.arch AS arch, r.class AS priority, COUNT(*) AS tasks,
                      COALESCE(MIN(l.at_us), 0) AS oldest_us
-                     FROM open_builds o JOIN tasks t ON t.build = o.build
-                     JOIN locks l ON l.task = t.id AND l.round = 0
-                     WHERE NOT EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)
-                     AND NOT EXISTS (SELECT 1 FROM live_attempts v WHERE v.task = t.id)
-                     AND NOT EXISTS (SELECT 1 FROM attempts p JOIN attempt_ends e
-                                     ON e.attempt = p.id
-                                     WHERE p.task = t.id AND e.outcome = 'succeeded')
-                     AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.build = t.build
-                                     AND f.task = t.id AND f.retry_us > $1)
-                     GROUP BY t.arch ORDER BY t.arch";
-        Ok(sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?)
-    }
-
-    /// Since when a task can be given to a worker: since its lock, or the end of its last pause.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn ready_us(&self, task: &Task) -> Result<i64> {
-        let query = "SELECT MAX(since) FROM (SELECT COALESCE(MAX(at_us), 0) AS since
-                     FROM locks WHERE task = $1 UNION ALL
-                     SELECT COALESCE(MAX(retry_us), 0) FROM failures
-                     WHERE build = $2 AND task = $1) AS ready";
-        Ok(sqlx::query_scalar(query)
-            .bind(task.id.0)
-            .bind(task.build.0)
-            .fetch_one(self.read())
-            .await?)
+                     FROM ready_tasks r LEFT JOIN locks l ON l.task = r.task AND l.round = 0
+                     GROUP BY r.arch, r.class ORDER BY r.arch, r.class";
+        Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
     }
 
     /// How many builds are in each state.

@@ -19,6 +19,8 @@ fn on_postgres(coordinators: usize, workers: usize) -> (Scene, Postgres) {
         settings.database = Some(url);
         settings.coordinators = coordinators;
         settings.workers = workers;
+        settings.coordinator_arguments =
+            ["--heartbeat", "3s", "--lease", "12s"].map(str::to_owned).into();
     });
     (scene, postgres)
 }
@@ -249,7 +251,8 @@ fn one_of_two_coordinators_stands_still_and_goes_on() {
     wait_until_building(&clients[1], first[0]);
     scene.farm.coordinator.signal(Signal::SIGSTOP).unwrap();
     let second = clients[1].build(&["xxhash"]).unwrap();
-    wait_until("the other imports and gives away", Duration::from_secs(15), || {
+    // The worker of the one that stands still comes to the other when its lease is over.
+    wait_until("the other imports and gives away", PATIENCE, || {
         attempts(&clients[1], second[0]) > 0
     });
     let shown = clients[1].wait(second[0], &["published"], PATIENCE).unwrap();

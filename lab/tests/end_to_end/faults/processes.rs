@@ -112,7 +112,9 @@ fn a_package_that_kills_workers_and_a_worker_that_crashes_end_nowhere() {
     let shown = scene.farm.client().show(killer).unwrap();
     assert_eq!(shown["state"], "failed", "{shown:#}");
     assert_eq!(shown["failure"]["fault"], "worker", "{shown:#}");
-    assert!((2..=6).contains(&kills), "{kills} kills");
+    // The farm sees a death late, so that one attempt may be killed twice.
+    assert!(kills >= 2, "{kills} kills");
+    assert_eq!(attempts(&scene, killer, "build"), 4, "{shown:#}");
     for build in others {
         published_once(&scene, build);
     }
