@@ -287,10 +287,17 @@ async fn a_late_result_is_recorded_and_never_applied() {
     assert_eq!(store.attempts_to_accept(NOW).await.unwrap(), []);
     assert!(store.is_open(build).await.unwrap());
 
-    // Who claims an attempt that never was its own is not recorded either.
+    // Who claims an attempt that never was its own is cut off, and it is not recorded either.
     let mut other = bench.worker("w2").await;
     other.say(vec![succeeded(&assignment)]).await;
-    other.answer().await;
+    let answers = other.answers.as_mut().unwrap();
+    let refused = loop {
+        match answers.message().await {
+            Ok(answer) => assert!(answer.is_some(), "the stream ends without a word"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
     assert_eq!(store.late_results(task).await.unwrap().len(), 1);
 }
 

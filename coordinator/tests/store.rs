@@ -529,6 +529,7 @@ async fn results_of_architectures_wait_for_each_other() {
         };
         // The second architecture is first, and each has its own bytes of the noarch package.
         for (number, task) in tasks.iter().enumerate().rev() {
+            store.add_lock(task.id, 0, digest("lock"), NOW).await.unwrap();
             let attempt = store.grant(task.id, build, "w1", NOW).await.unwrap().expect("granted");
             let mut tx = store.write().await.unwrap();
             assert!(tx.accept(task.id, AttemptId(attempt.id), 1, NOW).await.unwrap());

@@ -100,6 +100,7 @@ impl Profile {
                 dies_at_commit: 15,
                 faults: vec![(CoordinatorDies, 2), (WorkerDies, 2), (CoordinatorFreezes, 1)],
                 every_ms: 6_000,
+                farm_fails: 250,
                 crashing: 200,
                 ..Self::calm("crashes")
             },

@@ -2,12 +2,13 @@
 //! `make test`, by the invariant that it breaks.
 
 use rpmfarm_sim::planted::{Invariant, Plant};
-use rpmfarm_sim::{SEEDS, run};
+use rpmfarm_sim::{SEEDS, Violation, run};
 
 fn is_found(plant: Plant) {
-    let found = (0..SEEDS).find_map(|seed| run(seed, Some(plant)).violation);
-    let found = found.unwrap_or_else(|| panic!("{plant} is not found in {SEEDS} seeds"));
-    assert_eq!(found.invariant, plant.breaks(), "{plant}: {found}");
+    // A broken rule may break several; the one that it is about must be among them.
+    let breaks = |violation: &Violation| violation.invariant == plant.breaks();
+    let found = (0..SEEDS).any(|seed| run(seed, Some(plant)).violation.is_some_and(|v| breaks(&v)));
+    assert!(found, "{plant} is not found by {} in {SEEDS} seeds", plant.breaks());
 }
 
 macro_rules! plants {

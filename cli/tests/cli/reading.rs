@@ -139,7 +139,8 @@ fn the_json_of_a_build_is_stable() {
     let expected = json!({
         "id": 7, "target": "lab", "package": "hello", "ref": "c9s",
         "commit": "0123456789abcdef0123456789abcdef01234567",
-        "batch": 3, "submitter": "alice@desk", "priority": "interactive", "state": "published",
+        "batch": 3, "submitter": "alice@desk", "priority": "interactive", "arches": [],
+        "state": "published",
         "ended": true, "reason": null,
         "created_at": "2026-01-02T03:04:05Z", "ended_at": "2026-01-02T03:06:10Z", "took_ms": 125_000,
         "srpm": "hello-2.12-1.lab9.src", "cves": [], "failure": null,
@@ -220,7 +221,7 @@ fn repositories_say_how_dnf_uses_them() {
 #[test]
 fn workers() {
     let ran = ask(Facts::default(), &["worker", "list"]);
-    let row = "w1 alive x86_64 1/2 8 16 GiB 100 GiB just now 0.1.0 7/12 hello";
+    let row = "w1 alive x86_64, aarch64 (emulated) 1/2 8 16 GiB 100 GiB just now 0.1.0 7/12 hello";
     let squeezed: Vec<_> = ran.stdout.split_whitespace().collect();
     assert!(squeezed.join(" ").ends_with(row), "{}", ran.stdout);
     let json = document(Facts::default(), &["worker", "list", "--json"]);

@@ -90,7 +90,13 @@ async fn a_worker_speaks_for_itself_alone() {
 
     // An old epoch of its own is no lie, and changes nothing.
     let mut old = state("b");
-    old.attempts = vec![failed(attempt.id, attempt.epoch - 1)];
+    // (It names the one that it has, too: what a new session does not name is lost.)
+    let runs = v1::AttemptReport {
+        attempt: attempt.id,
+        epoch: attempt.epoch,
+        progress: Some(Progress::Phase("build".into())),
+    };
+    old.attempts = vec![failed(attempt.id, attempt.epoch - 1), runs];
     drop(Speaker::new(coordinator.tls(Some(&b)), old).await.unwrap());
 
     // Logs.
