@@ -31,6 +31,62 @@ pub struct SourceBundle {
     pub spec: SourceFile,
     /// Everything that goes beside it (patches, tarballs), sorted by name.
     pub sources: Vec<SourceFile>,
+    /// The modifications that are in it; none when it is as upstream has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modification: Option<Modification>,
+    /// What is still to be done in the build cage: a [`crate::modify::Plan`]. The spec and the
+    /// sources are then those before the first script.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<SourceFile>,
+}
+
+/// A commit of a package's modifications. Together with the upstream commit it is the identity of
+/// what is built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Modification {
+    /// Where it was fetched from.
+    pub url: String,
+    /// Full commit id.
+    pub commit: String,
+    /// The configuration that was applied.
+    pub config: String,
+}
+
+/// The record of a build's sources: what they are and where each came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The branch, tag or commit that was followed.
+    pub git_ref: String,
+    /// The modifications.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modification: Option<Modification>,
+    /// The first line of the modifications' commit message.
+    #[serde(default)]
+    pub modification_subject: String,
+    /// Names of the scripts that run in the build cage, in order.
+    #[serde(default)]
+    pub scripts: Vec<String>,
+    /// Whether the release was raised for a rebuild without a change.
+    #[serde(default)]
+    pub bump: bool,
+    /// The spec and every source, sorted by name.
+    pub files: Vec<Origin>,
+}
+
+/// Where a source file came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its name in the source package.
+    pub name: String,
+    /// Its blob.
+    pub digest: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+    /// `git`, `modifications`, or the URL that a look-aside file was fetched from.
+    pub from: String,
+    /// What git says of a look-aside file, `sha512:HEX`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub checksum: String,
 }
 
 impl SourceBundle {

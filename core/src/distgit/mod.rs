@@ -6,7 +6,9 @@
 mod layout;
 mod list;
 
-pub use layout::{Committed, EntryKind, Layout, LayoutKind, MAX_FILES, TreeEntry};
+pub use layout::{
+    Committed, EntryKind, Layout, LayoutKind, MAX_FILES, TreeEntry, check_part, followed,
+};
 pub use list::{ListForm, LookasideFile};
 
 use crate::digest::DigestError;

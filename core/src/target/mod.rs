@@ -40,6 +40,7 @@
 mod check;
 mod hosts;
 mod macros;
+mod modifications;
 mod package;
 mod repository;
 mod template;
@@ -50,6 +51,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::{Problem, TargetError};
 pub use hosts::{PrivateHosts, is_private};
+pub use modifications::Modifications;
 pub use package::{LimitOverrides, PackageOverrides};
 pub use repository::{KeySource, Repository};
 pub use template::Template;
@@ -114,6 +116,10 @@ pub struct Target {
 
     /// Where sources come from.
     pub upstream: Upstream,
+
+    /// What the distribution changes of them; none when it builds upstream as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modifications: Option<Modifications>,
 
     /// The external repositories that build roots are solved against. What the farm has built
     /// itself comes before all of them.
@@ -191,6 +197,29 @@ impl Target {
     #[must_use]
     pub fn git_url(&self, package: &str) -> String {
         self.upstream.url.expand(&[("name", package)])
+    }
+
+    /// URL and branch of a package's modifications; nothing when the target has none, or the
+    /// package is to stay unmodified.
+    #[must_use]
+    pub fn modifications_of(&self, package: &str) -> Option<(String, String)> {
+        let modifications = self.modifications.as_ref()?;
+        if self.packages.get(package).is_some_and(|package| package.unmodified) {
+            return None;
+        }
+        let url = modifications.url.expand(&[("name", package)]);
+        Some((url, modifications.git_ref.fill(&[("name", package)])))
+    }
+
+    /// Macros that are known before a package's spec is read: the target's, the package's, and
+    /// `dist`.
+    #[must_use]
+    pub fn macros_of(&self, package: &str) -> Vec<(String, String)> {
+        let of_package = self.packages.get(package).map(|package| &package.macros);
+        let mut macros: BTreeMap<String, String> = self.macros.clone();
+        macros.extend(of_package.into_iter().flatten().map(|(n, b)| (n.clone(), b.clone())));
+        macros.insert("dist".to_owned(), self.dist.clone());
+        macros.into_iter().collect()
     }
 
     /// The branch, tag or commit that is built: what was asked for, else the package's, else

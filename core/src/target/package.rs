@@ -14,6 +14,9 @@ pub struct PackageOverrides {
     #[serde(rename = "ref")]
     pub git_ref: Option<String>,
 
+    /// Builds the package as upstream has it, whatever the modifications say.
+    pub unmodified: bool,
+
     /// Limits that differ; those not named are the target's.
     pub limits: LimitOverrides,
 
