@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1::farm_client::FarmClient;
+use rpmfarm_proto::v1::sources_client::SourcesClient;
 use rpmfarm_proto::v1::{self, Build};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
@@ -18,6 +19,8 @@ use crate::token::TokenSource;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a call may take to be answered; a stream, to begin.
 const ANSWER: Duration = Duration::from_secs(30);
+/// The same of a preview of modifications.
+const PREVIEW: Duration = Duration::from_secs(300);
 /// A connection that is silent for so long is asked whether it is there.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Locks and long lists are larger than the 4 MiB that tonic allows by default.
@@ -30,6 +33,7 @@ const PAUSES: [Duration; 3] =
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     farm: FarmClient<Channel>,
+    sources: SourcesClient<Channel>,
     server: String,
     token: TokenSource,
 }
@@ -45,8 +49,10 @@ impl Client {
             .connect()
             .await
             .map_err(|error| unreachable(server, &deepest_reason(&error)))?;
+        let sources =
+            SourcesClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
         let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
-        Ok(Self { farm, server: server.clone(), token: settings.token.clone() })
+        Ok(Self { farm, sources, server: server.clone(), token: settings.token.clone() })
     }
 
     /// Version, clock and health of the coordinator.
@@ -134,6 +140,36 @@ impl Client {
         request: v1::GetLockRequest,
     ) -> Result<v1::LockReply, Error> {
         let reply = self.farm.get_lock(request).await;
+        self.explained(reply)
+    }
+
+    /// What modifications would change.
+    pub(crate) async fn preview_modifications(
+        &mut self,
+        request: v1::PreviewModificationsRequest,
+    ) -> Result<v1::ModificationsPreview, Error> {
+        let mut request = self.authorized(request)?;
+        // Two repositories may have to be fetched first.
+        request.set_timeout(PREVIEW);
+        let reply = self.sources.preview_modifications(request).await;
+        self.explained(reply)
+    }
+
+    /// What a build is made of.
+    pub(crate) async fn source(
+        &mut self,
+        request: v1::GetSourceRequest,
+    ) -> Result<v1::Source, Error> {
+        let reply = self.sources.get_source(request).await;
+        self.explained(reply)
+    }
+
+    /// What differs between the sources of two builds.
+    pub(crate) async fn diff_sources(
+        &mut self,
+        request: v1::DiffSourcesRequest,
+    ) -> Result<v1::SourceDiff, Error> {
+        let reply = self.sources.diff_sources(request).await;
         self.explained(reply)
     }
 

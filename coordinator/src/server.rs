@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use axum::Router;
 use rpmfarm_proto::v1::blobs_server::BlobsServer;
 use rpmfarm_proto::v1::farm_server::FarmServer;
+use rpmfarm_proto::v1::sources_server::SourcesServer;
 use rpmfarm_proto::v1::workers_server::WorkersServer;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -17,6 +18,7 @@ use crate::publish;
 use crate::rpc::MAX_MESSAGE;
 use crate::rpc::blobs::BlobService;
 use crate::rpc::farm::FarmService;
+use crate::rpc::sources::SourceService;
 use crate::rpc::workers::WorkerService;
 
 /// How long calls that are under way may take to end when the coordinator stops.
@@ -32,6 +34,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let grpc = tonic::service::Routes::new(FarmServer::new(FarmService(farm.clone())))
+        .add_service(SourcesServer::new(SourceService(farm.clone())))
         .add_service(BlobsServer::new(BlobService(farm.clone())))
         .add_service(
             WorkersServer::new(WorkerService(farm.clone())).max_decoding_message_size(MAX_MESSAGE),

@@ -73,6 +73,17 @@ pub struct Record {
     pub files: Vec<Origin>,
 }
 
+/// Lines of the changelog that only the newer spec has.
+#[must_use]
+pub fn new_changelog(older: &str, newer: &str) -> Vec<String> {
+    let changelog = |spec: &str| -> Vec<String> {
+        let lines = spec.lines().skip_while(|line| !crate::spec::is_changelog(line)).skip(1);
+        lines.map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty()).collect()
+    };
+    let old: std::collections::BTreeSet<_> = changelog(older).into_iter().collect();
+    changelog(newer).into_iter().filter(|line| !old.contains(line)).collect()
+}
+
 /// Where a source file came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
@@ -102,5 +113,35 @@ impl SourceBundle {
     /// When they are not a bundle.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_without_modifications_has_the_bytes_that_it_had_before_there_were_any() {
+        let file = SourceFile { name: "x.spec".into(), digest: Sha256::of(b"x"), size: 1 };
+        let bundle = SourceBundle {
+            package: "x".into(),
+            url: "u".into(),
+            commit: "c".into(),
+            spec: file,
+            sources: Vec::new(),
+            modification: None,
+            plan: None,
+        };
+        let text = String::from_utf8(bundle.to_bytes()).unwrap();
+        assert!(!text.contains("modification") && !text.contains("plan"), "{text}");
+        assert_eq!(SourceBundle::from_bytes(text.as_bytes()).unwrap(), bundle);
+    }
+
+    #[test]
+    fn what_is_new_in_a_changelog() {
+        let old = "Name: x\n%changelog\n* Mon A\n- one\n";
+        let new = "Name: y\n%changelog\n* Tue B\n- two\n\n* Mon A\n- one\n";
+        assert_eq!(new_changelog(old, new), ["* Tue B", "- two"]);
+        assert!(new_changelog(new, old).is_empty());
     }
 }

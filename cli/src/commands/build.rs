@@ -19,6 +19,7 @@ The packages of one call form a batch: those that need each other are built in o
 Examples:
   rpmfarm build hello --target lab --watch
   rpmfarm build bash@c9s zlib@imports/c9/zlib-1.2.11-40.el9 --target almalinux-9
+  rpmfarm build bash --target almalinux-9 --bump     the same sources, a higher release
   rpmfarm build libgreet greet --target lab --ref main --json")]
 pub(crate) struct Options {
     /// Packages; a branch, tag or commit may follow the name after an @
@@ -30,6 +31,9 @@ pub(crate) struct Options {
     /// Branch, tag or commit of the packages that name none [default: the target's own]
     #[arg(long = "ref", value_name = "REF", value_parser = parse_ref)]
     git_ref: Option<String>,
+    /// Rebuild without a change: raise the release, so that it sorts above what it replaces
+    #[arg(long)]
+    bump: bool,
     /// Follow the builds until they end
     #[arg(long)]
     watch: bool,
@@ -74,7 +78,13 @@ fn request(options: Options, default: Option<String>) -> Result<StartBuildsReque
     }
     // One key for the whole call: when the answer gets lost, asking again makes no second build.
     let key = filled(options.key).unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-    Ok(StartBuildsRequest { target, packages, submitter: submitter(), idempotency_key: key })
+    Ok(StartBuildsRequest {
+        target,
+        packages,
+        submitter: submitter(),
+        idempotency_key: key,
+        bump: options.bump,
+    })
 }
 
 /// Who asks: USER@HOST.

@@ -8,9 +8,11 @@ pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod modify;
 pub(crate) mod repo;
 pub(crate) mod retry;
 pub(crate) mod show;
+pub(crate) mod source;
 pub(crate) mod target;
 pub(crate) mod version;
 pub(crate) mod watch;
@@ -58,6 +60,8 @@ async fn call(command: Command, session: Session) -> Result<Exit, Error> {
         Command::Cancel(options) => cancel::run(options, session).await,
         Command::Retry(options) => retry::run(options, session).await,
         Command::Lock(options) => lock::run(options, session).await,
+        Command::Modify(options) => modify::run(options, session).await,
+        Command::Source(options) => source::run(options, session).await,
         Command::Repo(options) => repo::run(options, session).await,
         Command::Worker(options) => worker::run(options, session).await,
         Command::Doctor(_) | Command::Completions(_) | Command::Man(_) | Command::Version(_) => {

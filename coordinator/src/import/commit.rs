@@ -163,12 +163,12 @@ impl Import<'_> {
         }
         sources.sort_by(|a, b| a.name.cmp(&b.name));
         origins.sort_by(|a, b| a.name.cmp(&b.name));
-        let plan = match (of_changes, rest.is_empty()) {
+        let plan = match (&of_changes, rest.is_empty()) {
             (Some(of_changes), false) => Some(self.plan(Plan {
                 parameters,
                 context,
                 tree: planned(&of_package, &tree, self.shared, self.watch)?,
-                modifications: planned(&of_changes, &modifications, self.shared, self.watch)?,
+                modifications: planned(of_changes, &modifications, self.shared, self.watch)?,
                 lookaside: fetched,
                 steps: rest.clone(),
             })?),
@@ -269,7 +269,7 @@ impl Import<'_> {
 
     /// What `{branch}` stands for: a commit id is on some branch, most likely the usual one.
     fn branch(&self) -> String {
-        let Job { target, package, git_ref } = self.job;
+        let Job { target, package, git_ref, .. } = self.job;
         if *git_ref != self.checkout.commit.to_string() {
             return git_ref.clone();
         }

@@ -1,12 +1,9 @@
 //! The files of a commit as a tree that modifications can change.
 
-use rpmfarm_core::distgit::{EntryKind, TreeEntry, followed};
+use rpmfarm_core::distgit::{EntryKind, TreeEntry};
 use rpmfarm_core::modify::{Node, Read, Tree, TreeError};
 
 use super::git::{Checkout, Files};
-
-/// How many symlinks may lead to one file.
-const MAX_LINKS: usize = 8;
 
 /// A commit and the files of it.
 pub(super) struct Sources<'a> {
@@ -27,29 +24,11 @@ impl Read for Sources<'_> {
 impl Sources<'_> {
     /// The tree as it is in the commit.
     pub(super) fn tree(&self) -> Tree<'_> {
-        let nodes = self.files.iter().filter_map(|(path, (kind, _))| {
-            let node = match kind {
-                EntryKind::File => Node::Original,
-                EntryKind::Symlink(target) => Node::Link(self.resolved(path, target)),
-                EntryKind::Submodule => return None,
-            };
-            Some((path.clone(), node))
-        });
-        Tree::new(nodes, self)
-    }
-
-    /// The file that a link leads to; the link itself if there is none.
-    fn resolved(&self, link: &str, target: &str) -> String {
-        let (mut at, mut target) = (link.to_owned(), target);
-        for _ in 0..MAX_LINKS {
-            let Some(next) = followed(&at, target) else { break };
-            match self.files.get(&next) {
-                Some((EntryKind::Symlink(further), _)) => (at, target) = (next, further),
-                Some((EntryKind::File, _)) => return next,
-                _ => break,
-            }
-        }
-        link.to_owned()
+        let entry = |(path, (kind, _)): (&String, &(EntryKind, git2::Oid))| TreeEntry {
+            path: path.clone(),
+            kind: kind.clone(),
+        };
+        Tree::of(&self.files.iter().map(entry).collect::<Vec<_>>(), self)
     }
 
     /// The entries of a tree that began as this commit's, for telling its layout.

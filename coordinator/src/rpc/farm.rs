@@ -161,7 +161,11 @@ impl FarmApi for FarmService {
         }
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);
-        let started = self.0.store.start_builds(&builds, &submitter, &key, now_us()).await?;
+        let started = if request.bump {
+            self.0.store.start_bumps(&builds, &submitter, &key, now_us()).await?
+        } else {
+            self.0.store.start_builds(&builds, &submitter, &key, now_us()).await?
+        };
         let mut reply = v1::StartBuildsReply::default();
         for id in started.ids {
             reply.builds.push(self.show(id.0).await?);

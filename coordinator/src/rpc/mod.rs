@@ -6,6 +6,7 @@ pub mod auth;
 pub mod blobs;
 pub mod farm;
 pub mod logs;
+pub mod sources;
 pub mod view;
 pub mod workers;
 

@@ -78,6 +78,31 @@ impl Store {
         request_key: &str,
         now_us: i64,
     ) -> Result<StartedBuilds> {
+        self.start(builds, submitter, request_key, now_us, false).await
+    }
+
+    /// Records a request for rebuilds without a change, whose releases are raised.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn start_bumps(
+        &self,
+        builds: &[NewBuild],
+        submitter: &str,
+        request_key: &str,
+        now_us: i64,
+    ) -> Result<StartedBuilds> {
+        self.start(builds, submitter, request_key, now_us, true).await
+    }
+
+    async fn start(
+        &self,
+        builds: &[NewBuild],
+        submitter: &str,
+        request_key: &str,
+        now_us: i64,
+        bump: bool,
+    ) -> Result<StartedBuilds> {
         let mut tx = self.write().await?;
         if !request_key.is_empty() {
             let ids: Vec<i64> =
@@ -110,6 +135,10 @@ impl Store {
             .bind(now_us)
             .execute(tx.on())
             .await?;
+            if bump {
+                let query = sqlx::query("INSERT INTO bumps (build) VALUES ($1)").bind(id);
+                query.execute(tx.on()).await?;
+            }
             tx.open_build(BuildId(id)).await?;
             ids.push(BuildId(id));
         }

@@ -269,7 +269,8 @@ impl Config {
     /// With the key, its line and column, and what is wrong.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
         let failed = |why: String| ConfigError { file: file.to_owned(), why };
-        let options = serde_saphyr::options! { with_snippet: false };
+        // YAML 1.1, as the tool reads it: `number: 0003` is 3.
+        let options = serde_saphyr::options! { with_snippet: false, legacy_octal_numbers: true };
         let form: Form = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| failed(error.to_string()))?;
         let mut changes = Vec::new();
@@ -504,7 +505,7 @@ actions:
     - {name: "A", email: "a@example.org", line: ["first"]}
     - {name: "B", email: "b@example.org", line: ["second"]}
   - add_files:
-    - {type: patch, name: 1.patch, number: 1000, no_backup: true, insert_almalinux_line: false}
+    - {type: patch, name: 1.patch, number: 0017, no_backup: true, insert_almalinux_line: false}
     - {type: "source", name: "x.pem", number: "Latest", modify_spec: false}
     delete_files:
     - file_name: "old.cer"
@@ -538,7 +539,7 @@ actions:
         let Edit::Replace(replace) = &config.changes[0].edit else { panic!() };
         assert_eq!(replace.find.as_deref(), Some("one\n  two\n"));
         let Edit::AddFiles(add) = &config.changes[6].edit else { panic!() };
-        assert_eq!((add.number, add.kind), (Number::Is(1000), FileType::Patch));
+        assert_eq!((add.number, add.kind), (Number::Is(15), FileType::Patch));
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
     }

@@ -65,7 +65,8 @@ fn number(lines: &[String], file: &AddFile, last: &LastTag) -> Result<String, Mi
         Number::Latest => Ok((latest + 1).to_string()),
         Number::Is(number) => {
             let taken = |line: &String| tag_number(line, file.kind) == Some(Some(number));
-            if lines.iter().any(taken) {
+            // Sources may have a number twice, in different conditions: real ones do.
+            if file.kind == FileType::Patch && lines.iter().any(taken) {
                 return Err(Misfit::NumberTaken(format!("{}{number}", file.kind.tag())));
             }
             Ok(number.to_string())
@@ -286,8 +287,9 @@ mod tests {
         let spec = "Source0: a\nSource3: b\nPatch3: c\n%autosetup";
         let latest = added(spec, FileType::Source, "n", Number::Latest).unwrap();
         assert!(latest.contains("\nSource4: n\n"), "{latest}");
-        let error = added(spec, FileType::Source, "n", Number::Is(3)).unwrap_err();
-        assert_eq!(error, Misfit::NumberTaken("Source3".to_owned()));
+        assert!(added(spec, FileType::Source, "n", Number::Is(3)).is_ok());
+        let error = added(spec, FileType::Patch, "n", Number::Is(3)).unwrap_err();
+        assert_eq!(error, Misfit::NumberTaken("Patch3".to_owned()));
         let error = added("Name: x", FileType::Patch, "n", Number::Latest).unwrap_err();
         assert_eq!(error.to_string(), "x.spec has no Patch or Source tag");
         let error = added("Source0: a", FileType::Patch, "n", Number::Latest).unwrap_err();

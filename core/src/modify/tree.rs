@@ -5,6 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Misfit;
 use super::glob;
 use super::nearest;
+use crate::distgit::{EntryKind, TreeEntry, followed};
+
+/// How many symlinks may lead to one file.
+const MAX_LINKS: usize = 8;
 
 /// The tree cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +69,22 @@ impl<'a> Tree<'a> {
     /// A tree of these entries.
     pub fn new(nodes: impl IntoIterator<Item = (String, Node)>, original: &'a dyn Read) -> Self {
         Self { nodes: nodes.into_iter().collect(), removed: BTreeSet::new(), original }
+    }
+
+    /// A tree of these entries of git, or of a directory, as they were. Links are followed within
+    /// it; submodules are left out.
+    pub fn of(entries: &[TreeEntry], original: &'a dyn Read) -> Self {
+        let kinds: BTreeMap<&str, &EntryKind> =
+            entries.iter().map(|entry| (entry.path.as_str(), &entry.kind)).collect();
+        let nodes = entries.iter().filter_map(|entry| {
+            let node = match &entry.kind {
+                EntryKind::File => Node::Original,
+                EntryKind::Symlink(target) => Node::Link(resolved(&kinds, &entry.path, target)),
+                EntryKind::Submodule => return None,
+            };
+            Some((entry.path.clone(), node))
+        });
+        Self::new(nodes, original)
     }
 
     /// All entries, sorted by path.
@@ -201,5 +221,50 @@ impl<'a> Tree<'a> {
             }
         }
         Ok(changes)
+    }
+}
+
+/// The file that a link leads to; the link itself if there is none.
+fn resolved(kinds: &BTreeMap<&str, &EntryKind>, link: &str, target: &str) -> String {
+    let (mut at, mut target) = (link.to_owned(), target);
+    for _ in 0..MAX_LINKS {
+        let Some(next) = followed(&at, target) else { break };
+        match kinds.get(next.as_str()) {
+            Some(EntryKind::Symlink(further)) => (at, target) = (next, further.as_str()),
+            Some(EntryKind::File) => return next,
+            _ => break,
+        }
+    }
+    link.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_followed_within_the_tree() {
+        let original: BTreeMap<_, _> = [("a".to_owned(), b"A".to_vec())].into();
+        let entry = |path: &str, kind| TreeEntry { path: path.to_owned(), kind };
+        let link = |path: &str, target: &str| entry(path, EntryKind::Symlink(target.to_owned()));
+        let tree = Tree::of(
+            &[
+                entry("a", EntryKind::File),
+                link("b", "a"),
+                link("dir/c", "../b"),
+                link("out", "../x"),
+                link("loop", "loop"),
+                entry("module", EntryKind::Submodule),
+            ],
+            &original,
+        );
+        for path in ["a", "b", "dir/c"] {
+            assert_eq!(tree.text(path).as_deref(), Ok("A"), "{path}");
+        }
+        for path in ["out", "loop", "module", "missing"] {
+            assert!(tree.read(path).is_err(), "{path}");
+        }
+        assert_eq!(tree.targets("c"), Ok(vec!["a".to_owned()]));
+        assert_eq!(tree.targets("?"), Ok(vec!["a".to_owned()]));
     }
 }
