@@ -5,6 +5,7 @@
 //! whoever calls does the IO.
 
 pub mod arch;
+pub mod autospec;
 pub mod diagnosis;
 pub mod digest;
 pub mod distgit;

@@ -134,7 +134,8 @@ fn check(preview: &ModificationsPreview, out: &Out) -> Result<(), Error> {
     if preview.modification.is_none() {
         return out.line("no modifications");
     }
-    let of = |state: &str| preview.actions.iter().filter(move |action| action.state == state);
+    let of =
+        |state: &'static str| preview.actions.iter().filter(move |action| action.state == state);
     for action in of("failed").chain(of("after-script")) {
         let (place, message) = (escape::line(&action.place), escape::line(&action.message));
         out.line(&format!("{place}: {message}"))?;
@@ -170,6 +171,15 @@ fn diff(preview: &ModificationsPreview, out: &Out) -> Result<(), Error> {
 }
 
 /// The first digits of a commit's id.
-pub(crate) fn short(commit: &str) -> &str {
+fn short(commit: &str) -> &str {
     commit.get(..12).unwrap_or(commit)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn commits_are_shown_short() {
+        assert_eq!(super::short(&"a".repeat(40)), "a".repeat(12));
+        assert_eq!(super::short("abc"), "abc");
+    }
 }

@@ -4,7 +4,6 @@ use clap::{Args, Subcommand};
 use rpmfarm_proto::v1::{DiffSourcesRequest, GetSourceRequest, Source, SourceDiff};
 
 use super::Session;
-use super::modify::short;
 use crate::document::source::{Difference, Record};
 use crate::exit::{Error, Exit};
 use crate::out::Out;
@@ -114,13 +113,4 @@ fn print(diff: &SourceDiff, out: &Out) -> Result<(), Error> {
         out.text(&escape::lines(&file.diff))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn commits_are_shown_short() {
-        assert_eq!(super::short(&"a".repeat(40)), "a".repeat(12));
-        assert_eq!(super::short("abc"), "abc");
-    }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rpmfarm_core::autospec::{self, Generated, History, Uses};
 use rpmfarm_core::digest::Checksum;
 use rpmfarm_core::distgit::{Committed, Layout, LookasideFile};
 use rpmfarm_core::modify::{Node, Parameters, Plan, Step, Tree};
@@ -79,6 +80,24 @@ impl Job {
         git::fetch(&session, &cache, &url, &self.git_ref)
     }
 
+    /// The history of a commit, for which the rest of the repository is fetched.
+    fn history(
+        &self,
+        shared: &Shared,
+        watch: &Watch,
+        checkout: &Checkout,
+        spec: &str,
+    ) -> Result<History, ImportError> {
+        let session = Session::new(
+            Arc::clone(&shared.http),
+            self.target.private_hosts.clone(),
+            watch.clone(),
+            self.package.clone(),
+        );
+        git::deepen(&session, checkout)?;
+        checkout.history(spec, &self.target.macros_of(&self.package), watch)
+    }
+
     /// Imports it.
     ///
     /// # Errors
@@ -128,8 +147,9 @@ impl Import<'_> {
             of_changes.as_ref().map_or_else(|| Tree::new([], &nothing), Sources::tree);
         let context = context(self.job, committed_at, changes);
         let parameters = changes.map_or_else(Parameters::default, |c| c.config.parameters.clone());
-        let steps = all_steps(self.job, changes);
-        let (_, rest) = take_pure(&steps, &parameters, &mut tree, &modifications, &context)?;
+        let generated = self.generated(&of_package, &tree)?;
+        let steps = all_steps(self.job, changes, generated);
+        let (notes, rest) = take_pure(&steps, &parameters, &mut tree, &modifications, &context)?;
 
         let layout = Layout::detect(&self.job.package, &of_package.entries(&tree))?;
         let lookaside = self.list(&layout, &tree, &files)?;
@@ -170,6 +190,7 @@ impl Import<'_> {
                 tree: planned(&of_package, &tree, self.shared, self.watch)?,
                 modifications: planned(of_changes, &modifications, self.shared, self.watch)?,
                 lookaside: fetched,
+                notes,
                 steps: rest.clone(),
             })?),
             _ => None,
@@ -193,6 +214,22 @@ impl Import<'_> {
             plan,
         };
         Ok(Made { bundle, record })
+    }
+
+    /// What `%autorelease` and `%autochangelog` stand for, when the spec uses one of them.
+    fn generated(
+        &self,
+        sources: &Sources<'_>,
+        tree: &Tree<'_>,
+    ) -> Result<Option<Generated>, ImportError> {
+        // Whether there is one spec is for the layout to tell, later.
+        let Ok(path) = tree.spec() else { return Ok(None) };
+        let Ok(text) = tree.text(&path) else { return Ok(None) };
+        if autospec::uses(&rpmfarm_core::spec::lines(&text)) == Uses::default() {
+            return Ok(None);
+        }
+        let history = self.job.history(self.shared, self.watch, sources.checkout, &path)?;
+        Ok(Some(autospec::generate(&history)))
     }
 
     /// Stores what is left to do in the cage.

@@ -14,9 +14,12 @@ use super::failure::ImportError;
 use super::limits::ImportLimits;
 use super::watch::Watch;
 
+/// What is done on a lane.
+type Work = Box<dyn FnOnce(&Shared, &Watch) + Send>;
+
 /// Work that waits for its lane. It sends its own result.
 struct Order {
-    work: Box<dyn FnOnce(&Shared, &Watch) + Send>,
+    work: Work,
     cancelled: CancellationToken,
 }
 

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use rpmfarm_core::autospec::Generated;
 use rpmfarm_core::distgit::EntryKind;
 use rpmfarm_core::modify::{
     self, Config, Context, Node, Note, Parameters, PlannedFile, PlannedNode, Step, Tree,
@@ -100,11 +101,16 @@ pub(super) fn context(job: &Job, committed_at: i64, changes: Option<&Changes>) -
 }
 
 /// All steps of an import: the modifications', and those of the farm's own after them.
-pub(super) fn all_steps(job: &Job, changes: Option<&Changes>) -> Vec<Step> {
+pub(super) fn all_steps(
+    job: &Job,
+    changes: Option<&Changes>,
+    generated: Option<Generated>,
+) -> Vec<Step> {
     let mut steps = changes.map_or_else(Vec::new, |changes| changes.steps.clone());
     if job.bump {
-        steps.push(Step::Bump);
+        steps.push(Step::Bump(generated.as_ref().map(|generated| generated.release)));
     }
+    steps.extend(generated.map(Step::Autospec));
     steps
 }
 
@@ -123,7 +129,7 @@ pub(super) fn take_pure(
     let (pure, rest) = steps.split_at(first.unwrap_or(steps.len()));
     let mut notes = Vec::new();
     for step in pure {
-        notes.extend(modify::take(step, parameters, tree, modifications, context)?);
+        modify::take(step, parameters, tree, modifications, context, &mut notes)?;
     }
     Ok((notes, rest.to_vec()))
 }

@@ -130,8 +130,9 @@ fn actions(
             _ => {
                 let step = Step::Changes(vec![change.clone()]);
                 let parameters = &changes.config.parameters;
-                match modify::take(&step, parameters, tree, modifications, context) {
-                    Ok(_) => (ActionState::Applied, String::new()),
+                let notes = &mut Vec::new();
+                match modify::take(&step, parameters, tree, modifications, context, notes) {
+                    Ok(()) => (ActionState::Applied, String::new()),
                     Err(error) if scripted => (ActionState::AfterScript, error.why.to_string()),
                     Err(error) => {
                         failed = true;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{Change, Edit, Parameters, RunScript};
 use super::tree::Tree;
 use super::{Misfit, ModifyError, changelog, files, lines, release, sections};
+use crate::autospec::{Generated, fill_in};
 use crate::name::check_file;
 use crate::spec::Macros;
 
@@ -66,8 +67,11 @@ pub enum Step {
     Changes(Vec<Change>),
     /// A script, to be run in the build cage.
     Script(RunScript),
-    /// A rebuild without a change: the release is raised.
-    Bump,
+    /// A rebuild without a change: the release is raised above what was built. The number is
+    /// that of `%autorelease`, for specs that have it.
+    Bump(Option<u64>),
+    /// `%autorelease` and `%autochangelog` are filled in.
+    Autospec(Generated),
 }
 
 /// A configuration as a list of steps: what is pure, and scripts in their places.
@@ -92,7 +96,7 @@ pub fn steps(changes: &[Change]) -> Result<Vec<Step>, ModifyError> {
     Ok(steps)
 }
 
-/// Takes a step that is no script. Returns what belongs into the history.
+/// Takes a step that is no script. What belongs into the history is added to `notes`.
 ///
 /// # Errors
 /// The first change that does not fit; the tree is then of no use.
@@ -102,19 +106,38 @@ pub fn take(
     tree: &mut Tree<'_>,
     modifications: &Tree<'_>,
     context: &Context,
-) -> Result<Vec<Note>, ModifyError> {
+    notes: &mut Vec<Note>,
+) -> Result<(), ModifyError> {
     let misfit = |place: &str, why| ModifyError { place: place.to_owned(), why };
     match step {
-        Step::Changes(changes) => apply(changes, parameters, tree, modifications, context),
-        Step::Bump => {
-            release::bump_tree(tree, context).map_err(|why| misfit("a rebuild's release", why))?;
-            Ok(Vec::new())
+        Step::Changes(changes) => {
+            notes.extend(apply(changes, parameters, tree, modifications, context)?);
+            Ok(())
         }
+        Step::Bump(number) => release::bump_tree(tree, context, *number)
+            .map_err(|why| misfit("a rebuild's release", why)),
+        Step::Autospec(generated) => autospec(generated, tree, notes, context.time)
+            .map_err(|why| misfit("%autorelease and %autochangelog", why)),
         Step::Script(script) => {
             let why = Misfit::NotThere(format!("the result of the script {}", script.script));
             Err(misfit("run_script", why))
         }
     }
+}
+
+fn autospec(
+    generated: &Generated,
+    tree: &mut Tree<'_>,
+    notes: &[Note],
+    time: i64,
+) -> Result<(), Misfit> {
+    let path = tree.spec()?;
+    let text = tree.text(&path)?;
+    let filled = fill_in(&text, generated, notes, time);
+    if filled != text {
+        tree.write(&path, filled.into_bytes());
+    }
+    Ok(())
 }
 
 fn apply(

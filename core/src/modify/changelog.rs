@@ -35,7 +35,7 @@ pub(super) fn add(
         edit.email,
         evr(&file.lines[..at], parameters, context)
     )];
-    new.extend(edit.line.iter().flat_map(|line| wrapped(line)));
+    new.extend(edit.line.iter().flat_map(|line| wrapped(line, WIDTH)));
     new.push(String::new());
     file.lines.splice(at + 1..at + 1, new);
     file.write(tree, &path);
@@ -92,14 +92,16 @@ fn evr(spec: &[String], parameters: &Parameters, context: &Context) -> String {
     format!("{epoch}{version}-{release}")
 }
 
-/// A point of an entry, `- ` before its first line and two blanks before the others.
-pub(crate) fn wrapped(text: &str) -> Vec<String> {
+/// A point of an entry, `- ` before its first line and two blanks before the others, in lines of at
+/// most `width` characters where words allow it.
+#[must_use]
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::from("-");
     let mut length = 1;
     for word in text.split_whitespace() {
         let more = word.chars().count() + 1;
-        if length + more > WIDTH && length > 1 {
+        if length + more > width && length > 1 {
             lines.push(std::mem::replace(&mut line, String::from(" ")));
             length = 1;
         }
@@ -196,7 +198,7 @@ mod tests {
     proptest! {
         #[test]
         fn lines_are_short_and_lose_no_word(words in prop::collection::vec("[a-z]{1,30}", 0..40)) {
-            let lines = wrapped(&words.join(" "));
+            let lines = wrapped(&words.join(" "), WIDTH);
             prop_assert!(lines.iter().all(|line| line.len() <= WIDTH));
             let back: Vec<_> = lines.iter().flat_map(|line| line[2..].split(' ')).collect();
             prop_assert_eq!(back, words);

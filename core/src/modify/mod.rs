@@ -22,6 +22,7 @@ mod sections;
 mod tree;
 
 pub use apply::{Context, Note, Step, steps, take};
+pub use changelog::wrapped;
 pub use config::{
     AddFile, AddLine, Change, ChangelogEntry, Config, ConfigError, DeleteFile, DeleteLine, Edit,
     FileType, Location, ModifyRelease, Number, Parameters, Replace, RunScript, WorkingDirectory,

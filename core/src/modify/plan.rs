@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Parameters, Step};
+use super::{Context, Note, Parameters, Step};
 use crate::Sha256;
 use crate::distgit::LookasideFile;
 use crate::source::SourceFile;
@@ -24,6 +24,8 @@ pub struct Plan {
     pub modifications: Vec<PlannedFile>,
     /// The look-aside files that were fetched: what git says of each, and its blob.
     pub lookaside: Vec<(LookasideFile, SourceFile)>,
+    /// What earlier steps have left for the changelog.
+    pub notes: Vec<Note>,
     /// What is left, from the first script on.
     pub steps: Vec<Step>,
 }

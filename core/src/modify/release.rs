@@ -101,9 +101,17 @@ fn incremented(spec: &[String], suffix: &str, context: &Context) -> Result<Strin
 }
 
 /// Raises the release of a tree's spec, for a rebuild without a change.
-pub(super) fn bump_tree(tree: &mut Tree<'_>, context: &Context) -> Result<(), Misfit> {
+pub(super) fn bump_tree(
+    tree: &mut Tree<'_>,
+    context: &Context,
+    number: Option<u64>,
+) -> Result<(), Misfit> {
     let path = tree.spec()?;
-    let text = bump(&tree.text(&path)?, &path, context.macros(), &context.built)?;
+    let mut macros = context.macros();
+    if let Some(number) = number {
+        macros.set("autorelease", &format!("{number}%{{?dist}}"));
+    }
+    let text = bump(&tree.text(&path)?, &path, macros, &context.built)?;
     tree.write(&path, text.into_bytes());
     Ok(())
 }

@@ -97,4 +97,10 @@ impl World {
     pub fn repository_of(&self, package: &str) -> PathBuf {
         self.directory.join("rpms").join(format!("{package}.git"))
     }
+
+    /// The bare repository of a package's modifications.
+    #[must_use]
+    pub fn modifications_of(&self, package: &str) -> PathBuf {
+        self.directory.join("autopatch").join(format!("{package}.git"))
+    }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 mod crashes;
+mod modifications;
 mod rebuilds;
 mod refusals;
 

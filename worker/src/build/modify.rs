@@ -15,8 +15,8 @@ use rpmfarm_core::diagnosis::{Ending, Evidence, diagnose};
 use rpmfarm_core::distgit::{Committed, EntryKind, Layout, LookasideFile, MAX_FILES, TreeEntry};
 use rpmfarm_core::excerpt::LogReader;
 use rpmfarm_core::modify::{
-    self, MAX_PLAN, Node, Plan, PlannedFile, PlannedNode, Read, RunScript, Step, Tree, TreeError,
-    WorkingDirectory,
+    self, MAX_PLAN, Node, Note, Plan, PlannedFile, PlannedNode, Read, RunScript, Step, Tree,
+    TreeError, WorkingDirectory,
 };
 use rpmfarm_core::{Failure, Fault};
 
@@ -115,6 +115,8 @@ struct Work<'a> {
     directory: PathBuf,
     rpms: Folder,
     autopatch: Folder,
+    /// What belongs into the changelog.
+    notes: Vec<Note>,
     /// Names files of the worker's own.
     next: usize,
 }
@@ -149,6 +151,7 @@ impl Engine {
             rpms: Folder::planned(&plan.tree, &blobs),
             autopatch: Folder::planned(&plan.modifications, &blobs),
             directory,
+            notes: plan.notes.clone(),
             next: 0,
         };
         for step in &plan.steps {
@@ -192,7 +195,7 @@ impl Work<'_> {
         let mut tree = Tree::of(&rpms.entries(), &rpms);
         let modifications = Tree::of(&autopatch.entries(), &autopatch);
         let Plan { parameters, context, .. } = self.plan;
-        modify::take(step, parameters, &mut tree, &modifications, context)
+        modify::take(step, parameters, &mut tree, &modifications, context, &mut self.notes)
             .map_err(|error| of_package(format!("modifications: {error}")))?;
         let mut after = Folder::default();
         for (path, node) in tree.nodes() {

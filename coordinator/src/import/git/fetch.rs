@@ -123,14 +123,46 @@ fn fetch_ref(
     }
 }
 
+/// Fetches the whole history of a commit that is there.
+///
+/// # Errors
+/// When the server fails, or the history is larger than a fetch may be.
+pub(in crate::import) fn deepen(
+    session: &Arc<Session>,
+    checkout: &Checkout,
+) -> Result<(), ImportError> {
+    let Checkout { repository, commit, url } = checkout;
+    if !repository.is_shallow() {
+        return Ok(());
+    }
+    session.watch.retry(|| {
+        let fetched = session.run(|| {
+            let mut remote = repository.remote_anonymous(url)?;
+            remote.download(&[commit.to_string()], Some(&mut options_at(session, WHOLE)))
+        })?;
+        fetched.map_err(|source| ImportError::NoCommit {
+            url: url.clone(),
+            commit: commit.to_string(),
+            why: format!("its history was refused: {}", source.message()),
+        })
+    })
+}
+
+/// The depth that git takes for all of a history.
+const WHOLE: i32 = i32::MAX;
+
 /// Only what was asked for, without its history; stopped at the limit of objects.
 fn options(session: &Arc<Session>) -> FetchOptions<'static> {
+    options_at(session, 1)
+}
+
+fn options_at(session: &Arc<Session>, depth: i32) -> FetchOptions<'static> {
     let session = Arc::clone(session);
     let mut callbacks = RemoteCallbacks::new();
     callbacks.transfer_progress(move |progress| session.admits(progress.total_objects()));
     let mut options = FetchOptions::new();
     options
-        .depth(1)
+        .depth(depth)
         .download_tags(AutotagOption::None)
         .update_fetchhead(false)
         .remote_callbacks(callbacks);

@@ -5,9 +5,10 @@
 //! ([`transport`]), so that its limits, addresses and times hold for git too.
 
 mod fetch;
+mod history;
 mod transport;
 mod tree;
 
-pub(super) use fetch::{Checkout, fetch};
+pub(super) use fetch::{Checkout, deepen, fetch};
 pub(super) use transport::{Session, register};
 pub(super) use tree::Files;
