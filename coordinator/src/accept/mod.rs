@@ -123,6 +123,7 @@ async fn check_and_record(
     tx.add_packages(&build.target, ended.build, task.id, task.arch, &packages).await?;
     if task.kind == TaskKind::Srpm {
         let target = farm.targets.get(&build.target).map_err(anyhow::Error::from)?;
+        srpm::check_tag(&checked, &target, &build.git_ref)?;
         let (srpm, tasks) = srpm::plan(&checked, &success.predicts, &target.arches)?;
         tx.add_srpm(ended.build, &srpm).await?;
         tx.add_tasks(ended.build, &tasks, now).await?;

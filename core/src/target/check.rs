@@ -153,6 +153,16 @@ impl Check<'_> {
         if let Err(error) = name::check_git_ref(&git_ref) {
             self.refuse("upstream.ref", upstream.git_ref.as_str(), error.to_string());
         }
+        for template in &upstream.tags {
+            let variables: Vec<_> = template.variables().collect();
+            if variables != ["nvr"] || !template.is_balanced() {
+                self.refuse(
+                    "upstream.tags",
+                    template.as_str(),
+                    "write the tag with {nvr} for what it names, like `imports/c9/{nvr}`",
+                );
+            }
+        }
         for template in &upstream.lookaside {
             let variables = ["name", "branch", "file", "hashtype", "hash"];
             self.url("upstream.lookaside", template, &variables, "hash");

@@ -153,6 +153,12 @@ pub struct Upstream {
     #[serde(rename = "ref")]
     pub git_ref: Template,
 
+    /// Tags that name what upstream built, with `{nvr}` for its NAME-VERSION-RELEASE:
+    /// `imports/c9/{nvr}`. A build of such a tag must make that version and release; the dist tag
+    /// and what comes after it may differ.
+    #[serde(default)]
+    pub tags: Vec<Template>,
+
     /// URLs of the look-aside cache, tried in this order, with the variables `{name}` (package),
     /// `{branch}` (what was asked for, or `ref` when a commit id was), `{file}`, `{hashtype}`
     /// (`sha512`, `sha256`, `sha1`, `md5`) and `{hash}` (hex digits). Each needs `{hash}`.
@@ -239,6 +245,15 @@ impl Target {
         };
         name::check_git_ref(&git_ref)?;
         Ok(git_ref)
+    }
+
+    /// The NAME-VERSION-RELEASE that a tag of upstream says, when it is one that does.
+    #[must_use]
+    pub fn tagged_nvr<'r>(&self, git_ref: &'r str) -> Option<&'r str> {
+        self.upstream.tags.iter().find_map(|tag| {
+            let (before, after) = tag.as_str().split_once("{nvr}")?;
+            git_ref.strip_prefix(before)?.strip_suffix(after)
+        })
     }
 
     /// The look-aside URLs of a file, in the order in which they are tried.
