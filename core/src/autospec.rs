@@ -407,10 +407,14 @@ mod tests {
     #[test]
     fn the_changelog_is_made_of_the_messages() {
         let history = linear(&[
-            (Some("1"), "Fix it 100%\n\nNot shown", ""),
-            (Some("1"), "Hidden\n\n[skip changelog]", ""),
-            (Some("1"), "- Update to\n  1\n\n- one point\n  goes on\n- another\n\nNot shown", ""),
-            (Some("0"), "A long\n\n... story\ntold\n- and a point", ""),
+            (Some("1"), "Fix it 100%\n\nNot shown", "first"),
+            (Some("1"), "Hidden\n\n[skip changelog]", "first"),
+            (
+                Some("1"),
+                "- Update to\n  1\n\n- one point\n  goes on\n- another\n\nNot shown",
+                "first",
+            ),
+            (Some("0"), "A long\n\n... story\ntold\n- and a point", "first"),
             (Some("0"), "Old", "first"),
             (Some("0"), "Older", ""),
         ]);

@@ -12,7 +12,7 @@ use rpmfarm_core::source::{Origin, Record, SourceBundle, SourceFile};
 use rpmfarm_core::{Sha256, Target};
 
 use super::failure::ImportError;
-use super::git::{self, Checkout, Files, Session};
+use super::git::{self, Checkout, Depth, Files, Session};
 use super::index::Index;
 use super::lookaside::Lookaside;
 use super::modify::{Changes, all_steps, context, planned, take_pure};
@@ -69,6 +69,16 @@ impl Job {
     /// # Errors
     /// When it is not there, or the server fails.
     pub(super) fn checkout(&self, shared: &Shared, watch: &Watch) -> Result<Checkout, ImportError> {
+        self.fetch(shared, watch, &self.git_ref, Depth::Tip)
+    }
+
+    fn fetch(
+        &self,
+        shared: &Shared,
+        watch: &Watch,
+        git_ref: &str,
+        depth: Depth,
+    ) -> Result<Checkout, ImportError> {
         let url = self.target.git_url(&self.package);
         let session = Session::new(
             Arc::clone(&shared.http),
@@ -76,11 +86,15 @@ impl Job {
             watch.clone(),
             self.package.clone(),
         );
-        let cache = shared.repositories.join(cache_name(&self.package, &url));
-        git::fetch(&session, &cache, &url, &self.git_ref)
+        let name = cache_name(&self.package, &url);
+        let cache = match depth {
+            Depth::Tip => shared.repositories.join(name),
+            Depth::History => shared.repositories.join(format!("history-{name}")),
+        };
+        git::fetch(&session, &cache, &url, git_ref, depth)
     }
 
-    /// The history of a commit, for which the rest of the repository is fetched.
+    /// The history of a commit, for which the whole repository is fetched.
     fn history(
         &self,
         shared: &Shared,
@@ -88,14 +102,14 @@ impl Job {
         checkout: &Checkout,
         spec: &str,
     ) -> Result<History, ImportError> {
-        let session = Session::new(
-            Arc::clone(&shared.http),
-            self.target.private_hosts.clone(),
-            watch.clone(),
-            self.package.clone(),
-        );
-        git::deepen(&session, checkout)?;
-        checkout.history(spec, &self.target.macros_of(&self.package), watch)
+        // The branch may have moved on meanwhile; its history still has the commit.
+        let mut fetched = self.fetch(shared, watch, &self.git_ref, Depth::History)?;
+        if fetched.repository.find_commit(checkout.commit).is_err() {
+            let commit = checkout.commit.to_string();
+            fetched = self.fetch(shared, watch, &commit, Depth::History)?;
+        }
+        fetched.commit = checkout.commit;
+        fetched.history(spec, &self.target.macros_of(&self.package), watch)
     }
 
     /// Imports it.

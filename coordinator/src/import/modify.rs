@@ -13,7 +13,7 @@ use rpmfarm_core::source::Modification;
 
 use super::commit::{Job, Shared, cache_name};
 use super::failure::ImportError;
-use super::git::{self, Checkout, Files, Session};
+use super::git::{self, Checkout, Depth, Files, Session};
 use super::sources::Sources;
 use super::watch::Watch;
 
@@ -50,7 +50,7 @@ impl Changes {
             package.clone(),
         );
         let cache = shared.repositories.join(cache_name(package, &url));
-        match git::fetch(&session, &cache, &url, asked.unwrap_or(&branch)) {
+        match git::fetch(&session, &cache, &url, asked.unwrap_or(&branch), Depth::Tip) {
             Ok(checkout) => Self::read(job, checkout, watch).map(Some),
             Err(ImportError::NoRepository { status: 404 | 410, .. }) if asked.is_none() => Ok(None),
             Err(ImportError::NoRef { .. }) if asked.is_none() => Ok(None),

@@ -447,3 +447,40 @@ fn make_parents(top: &Path, path: &str, owner: u32) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_copied_out_and_nothing_is_written_through_a_link() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let owner = nix::unistd::getuid().as_raw();
+        let content = dir.path().join("content");
+        fs::write(&content, "text").expect("a file");
+        let outside = dir.path().join("outside");
+        fs::create_dir(&outside).expect("a directory");
+        let folder = |items: &[(&str, Item)]| {
+            Folder(items.iter().map(|(path, item)| ((*path).to_owned(), item.clone())).collect())
+        };
+        let file = Item::File(content);
+        let top = dir.path().join("top");
+        fs::create_dir(&top).expect("a directory");
+        let link = Item::Link("../x.spec".into());
+        let good = folder(&[("x.spec", file.clone()), ("a/b", link), ("scripts/s", file.clone())]);
+        copy_out(&good, &top, owner).expect("copies");
+        assert_eq!(fs::read_to_string(top.join("a/b")).expect("reads"), "text");
+        let mode = |path: &str| {
+            let metadata = fs::metadata(top.join(path)).expect("it is there");
+            std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
+        };
+        assert_eq!((mode("x.spec"), mode("scripts/s")), (0o644, 0o755));
+
+        let link = Item::Link(outside.display().to_string());
+        let bad = folder(&[("evil", link.clone())]);
+        copy_out(&bad, &top, owner).expect("a link alone is harmless");
+        let error = copy_out(&folder(&[("evil/x", file)]), &top, owner).expect_err("below a link");
+        assert!(error.to_string().contains("below a link"), "{error}");
+        assert_eq!(fs::read_dir(&outside).expect("lists").count(), 0);
+    }
+}

@@ -257,4 +257,29 @@ mod tests {
         assert_eq!(std::fs::read(outside.path()).expect("reads"), b"");
         assert_eq!(std::fs::read(dir.path().join("passwd")).expect("reads"), b"x");
     }
+
+    #[test]
+    fn a_tree_is_listed_without_leaving_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("a/b")).expect("directories");
+        std::fs::create_dir_all(at(".git/objects")).expect("directories");
+        std::fs::write(at("a/b/f"), "text").expect("a file");
+        symlink("/etc", at("a/etc")).expect("a link");
+        let root = Beneath::open(dir.path()).expect("opens");
+        let mut found = root.tree(10).expect("lists");
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        let expected = [
+            ("a/b/f".to_owned(), Found::File(4)),
+            ("a/etc".to_owned(), Found::Link("/etc".into())),
+        ];
+        assert_eq!(found, expected);
+        assert!(root.tree(2).is_err(), "too many");
+        nix::unistd::mkfifo(&at("a/fifo"), Mode::S_IRUSR).expect("a FIFO");
+        let error = root.tree(10).expect_err("a FIFO").to_string();
+        assert!(error.contains("a/fifo"), "{error}");
+        std::fs::remove_file(at("a/fifo")).expect("removes");
+        std::fs::hard_link(at("a/b/f"), at("a/g")).expect("a second name");
+        assert!(root.tree(10).is_err(), "it may be anyone's file");
+    }
 }

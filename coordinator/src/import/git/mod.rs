@@ -9,6 +9,6 @@ mod history;
 mod transport;
 mod tree;
 
-pub(super) use fetch::{Checkout, deepen, fetch};
+pub(super) use fetch::{Checkout, Depth, fetch};
 pub(super) use transport::{Session, register};
 pub(super) use tree::Files;
