@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build, cancel, completions, doctor, list, lock, log, man, modify, repo, retry, show, source,
-    target, version, watch, worker,
+    build, cancel, completions, doctor, list, lock, log, man, modify, priority, repo, retry, show,
+    source, target, track, version, watch, why, worker,
 };
 use crate::out::Color;
 
@@ -25,8 +25,8 @@ Exit codes:
   141  the reader of the output went away
 
 Settings come from options, then the environment (RPMFARM_SERVER, RPMFARM_TOKEN_FILE,
-RPMFARM_TOKEN, RPMFARM_TARGET), then $XDG_CONFIG_HOME/rpmfarm/config.toml, then
-/etc/rpmfarm/cli.toml; the files may set server, token_file and target.
+RPMFARM_TOKEN, RPMFARM_CA_FILE, RPMFARM_TARGET), then $XDG_CONFIG_HOME/rpmfarm/config.toml, then
+/etc/rpmfarm/cli.toml; the files may set server, token_file, ca_file and target.
 
 Examples:
   rpmfarm build hello --target lab --watch   rebuild a package and follow it
@@ -48,7 +48,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Address of the coordinator [default: http://127.0.0.1:7878]
+    /// Address of the coordinator; of several, separated by commas: the first that answers is
+    /// used [default: http://127.0.0.1:7878]
     #[arg(long, global = true, value_name = "URL", env = "RPMFARM_SERVER", hide_env_values = true)]
     pub(crate) server: Option<String>,
     /// File with the token, for calls that change something [env: RPMFARM_TOKEN_FILE, or the token
@@ -56,6 +57,16 @@ pub(crate) struct Global {
     /// /var/lib/rpmfarm/token]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// File with the certificate authority of an https:// coordinator, as its DATA/tls/ca.pem
+    /// [default: $XDG_CONFIG_HOME/rpmfarm/ca.pem if it is there, else the host's authorities]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "RPMFARM_CA_FILE",
+        hide_env_values = true
+    )]
+    pub(crate) ca_file: Option<PathBuf>,
     /// Print JSON: one document, or one object per line where the output goes on
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -75,6 +86,10 @@ pub(crate) enum Command {
     List(list::Options),
     /// Show everything about one build
     Show(show::Options),
+    /// Say why a build waits, and when it goes on
+    Why(why::Options),
+    /// Make builds more or less urgent
+    Priority(priority::Options),
     /// Follow builds until they end
     Watch(watch::Options),
     /// Print the log of a build
@@ -91,7 +106,9 @@ pub(crate) enum Command {
     Source(source::Options),
     /// Show the repositories that the farm publishes, and how to use them
     Repo(repo::Options),
-    /// Show the workers
+    /// Follow upstream: rebuild what is pushed
+    Track(track::Options),
+    /// Show, enrol, drain and revoke workers
     Worker(worker::Options),
     /// Check this host and the farm, and say what to do
     Doctor(doctor::Options),

@@ -1,14 +1,18 @@
 //! The connection to the coordinator: one method per call, with its failures explained.
 
 use std::error::Error as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rpmfarm_core::queue::Class;
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1::farm_client::FarmClient;
+use rpmfarm_proto::v1::fleet_client::FleetClient;
 use rpmfarm_proto::v1::sources_client::SourcesClient;
+use rpmfarm_proto::v1::tracking_client::TrackingClient;
 use rpmfarm_proto::v1::{self, Build};
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::config::Settings;
@@ -19,10 +23,13 @@ use crate::token::TokenSource;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a call may take to be answered; a stream, to begin.
 const ANSWER: Duration = Duration::from_secs(30);
-/// The same of a preview of modifications.
+/// How long a preview of modifications may take: two repositories may have to be fetched first.
 const PREVIEW: Duration = Duration::from_secs(300);
-/// A connection that is silent for so long is asked whether it is there.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How long a forge may take to tell what it has.
+const LISTING: Duration = Duration::from_secs(600);
+/// A connection that is silent for so long is asked whether it is there, and is over when it does
+/// not answer in the same time.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Locks and long lists are larger than the 4 MiB that tonic allows by default.
 const LARGEST_MESSAGE: usize = 64 * 1024 * 1024;
 /// Pauses before a request for builds is sent again, when its answer got lost.
@@ -34,25 +41,82 @@ const PAUSES: [Duration; 3] =
 pub(crate) struct Client {
     farm: FarmClient<Channel>,
     sources: SourcesClient<Channel>,
+    tracking: TrackingClient<Channel>,
+    fleet: FleetClient<Channel>,
+    /// The one that is used.
     server: String,
+    /// All of the farm.
+    servers: Vec<String>,
     token: TokenSource,
+    /// The CA that is trusted; the host's own when there is none.
+    authority: Option<PathBuf>,
 }
 
 impl Client {
-    /// Connects to the coordinator of the settings.
+    /// Connects to the first coordinator of the settings that answers.
     ///
     /// # Errors
-    /// When the address is none, or nobody answers there.
+    /// When an address is none, or nobody answers.
     pub(crate) async fn connect(settings: &Settings) -> Result<Self, Error> {
-        let server = &settings.server;
-        let channel = endpoint(server)?
-            .connect()
-            .await
-            .map_err(|error| unreachable(server, &deepest_reason(&error)))?;
-        let sources =
-            SourcesClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
-        let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
-        Ok(Self { farm, sources, server: server.clone(), token: settings.token.clone() })
+        let authority = settings.ca_file.clone();
+        Self::connect_to(settings.servers(), settings.token.clone(), authority).await
+    }
+
+    async fn connect_to(
+        servers: Vec<String>,
+        token: TokenSource,
+        authority: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        let endpoints = servers
+            .iter()
+            .map(|server| endpoint(server, authority.as_deref()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut silent = Vec::new();
+        for (server, endpoint) in servers.iter().zip(endpoints) {
+            match endpoint.connect().await {
+                Ok(channel) => {
+                    // A forge may take longer to tell what it has than a call usually may.
+                    let tracking =
+                        TrackingClient::new(endpoint.clone().timeout(LISTING).connect_lazy())
+                            .max_decoding_message_size(LARGEST_MESSAGE);
+                    let fleet = FleetClient::new(channel.clone());
+                    let sources = SourcesClient::new(endpoint.timeout(PREVIEW).connect_lazy())
+                        .max_decoding_message_size(LARGEST_MESSAGE);
+                    let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
+                    let server = server.clone();
+                    return Ok(Self {
+                        farm,
+                        sources,
+                        tracking,
+                        fleet,
+                        server,
+                        servers,
+                        token,
+                        authority,
+                    });
+                }
+                Err(error) => silent.push((server.as_str(), deepest_reason(&error))),
+            }
+        }
+        Err(match silent.as_slice() {
+            [] => Error::Usage("no address of a coordinator is given (--server URL)".into()),
+            [(server, why)] => unreachable(server, why),
+            several => {
+                let list: Vec<_> =
+                    several.iter().map(|(server, why)| format!("{server}: {why}")).collect();
+                Error::Unreachable(format!(
+                    "cannot reach any coordinator ({}); is one running? (rpmfarm-coordinator --help)",
+                    list.join("; ")
+                ))
+            }
+        })
+    }
+
+    /// Connects again, to whichever coordinator answers.
+    async fn reconnect(&mut self) -> Result<(), Error> {
+        *self = Self::connect_to(self.servers.clone(), self.token.clone(), self.authority.clone())
+            .await?;
+        Ok(())
     }
 
     /// Version, clock and health of the coordinator.
@@ -84,7 +148,11 @@ impl Client {
             let authorized = self.authorized(request.clone())?;
             let reply = self.farm.start_builds(authorized).await;
             match (self.explained(reply), pauses.next()) {
-                (Err(Error::Unreachable(_)), Some(pause)) => tokio::time::sleep(pause).await,
+                (Err(Error::Unreachable(_)), Some(pause)) => {
+                    tokio::time::sleep(pause).await;
+                    // When nobody answers, the next try says so.
+                    let _ = self.reconnect().await;
+                }
                 (result, _) => return Ok(result?.builds),
             }
         }
@@ -134,6 +202,20 @@ impl Client {
         self.explained(reply)
     }
 
+    /// Makes a build more or less urgent.
+    pub(crate) async fn set_priority(&mut self, id: i64, class: Class) -> Result<Build, Error> {
+        let message = v1::SetPriorityRequest { id, priority: class.to_string() };
+        let request = self.authorized(message)?;
+        let reply = self.farm.set_priority(request).await;
+        self.explained(reply)
+    }
+
+    /// Why a build is where it is.
+    pub(crate) async fn why(&mut self, id: i64) -> Result<v1::WhyReply, Error> {
+        let reply = self.farm.why_build(v1::WhyBuildRequest { id }).await;
+        self.explained(reply)
+    }
+
     /// The lock of a task.
     pub(crate) async fn lock(
         &mut self,
@@ -148,9 +230,7 @@ impl Client {
         &mut self,
         request: v1::PreviewModificationsRequest,
     ) -> Result<v1::ModificationsPreview, Error> {
-        let mut request = self.authorized(request)?;
-        // Two repositories may have to be fetched first.
-        request.set_timeout(PREVIEW);
+        let request = self.authorized(request)?;
         let reply = self.sources.preview_modifications(request).await;
         self.explained(reply)
     }
@@ -184,6 +264,103 @@ impl Client {
     pub(crate) async fn workers(&mut self) -> Result<Vec<v1::Worker>, Error> {
         let reply = self.farm.list_workers(v1::ListWorkersRequest {}).await;
         Ok(self.explained(reply)?.workers)
+    }
+
+    /// Follows packages.
+    pub(crate) async fn track(
+        &mut self,
+        request: v1::TrackRequest,
+    ) -> Result<v1::TrackReply, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.tracking.track(request).await;
+        self.explained(reply)
+    }
+
+    /// Follows packages no longer; returns which.
+    pub(crate) async fn untrack(
+        &mut self,
+        request: v1::UntrackRequest,
+    ) -> Result<Vec<String>, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.tracking.untrack(request).await;
+        Ok(self.explained(reply)?.removed)
+    }
+
+    /// What is followed; an empty target stands for all.
+    pub(crate) async fn tracked(&mut self, target: &str) -> Result<Vec<v1::Tracked>, Error> {
+        let request = v1::ListTrackedRequest { target: target.into() };
+        let reply = self.tracking.list_tracked(request).await;
+        Ok(self.explained(reply)?.packages)
+    }
+
+    /// One package that is followed, with its pushes.
+    pub(crate) async fn tracked_details(
+        &mut self,
+        target: String,
+        package: String,
+    ) -> Result<v1::TrackedDetails, Error> {
+        let reply = self.tracking.get_tracked(v1::GetTrackedRequest { target, package }).await;
+        self.explained(reply)
+    }
+
+    /// Orders a policy.
+    pub(crate) async fn order_policy(
+        &mut self,
+        request: v1::OrderPolicyRequest,
+    ) -> Result<(), Error> {
+        let request = self.authorized(request)?;
+        let reply = self.tracking.order_policy(request).await;
+        self.explained(reply).map(drop)
+    }
+
+    /// Approves pushes; returns which.
+    pub(crate) async fn approve_pushes(
+        &mut self,
+        request: v1::ApprovePushesRequest,
+    ) -> Result<Vec<v1::Push>, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.tracking.approve_pushes(request).await;
+        Ok(self.explained(reply)?.pushes)
+    }
+
+    /// Has packages looked at; returns how many.
+    pub(crate) async fn look_now(&mut self, request: v1::LookNowRequest) -> Result<u32, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.tracking.look_now(request).await;
+        Ok(self.explained(reply)?.packages)
+    }
+
+    /// What would become of open pushes; an empty target stands for all.
+    pub(crate) async fn plan_pushes(&mut self, target: &str) -> Result<v1::PlanPushesReply, Error> {
+        let request = v1::PlanPushesRequest { target: target.into() };
+        let reply = self.tracking.plan_pushes(request).await;
+        self.explained(reply)
+    }
+
+    /// Everything about one worker.
+    pub(crate) async fn worker(&mut self, name: &str) -> Result<v1::WorkerDetails, Error> {
+        let reply = self.fleet.get_worker(v1::GetWorkerRequest { name: name.into() }).await;
+        self.explained(reply)
+    }
+
+    /// A token that makes a host a worker.
+    pub(crate) async fn invite_worker(
+        &mut self,
+        request: v1::InviteWorkerRequest,
+    ) -> Result<v1::Invitation, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.fleet.invite_worker(request).await;
+        self.explained(reply)
+    }
+
+    /// Drains, resumes or revokes a worker.
+    pub(crate) async fn set_worker_state(
+        &mut self,
+        request: v1::SetWorkerStateRequest,
+    ) -> Result<v1::WorkerDetails, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.fleet.set_worker_state(request).await;
+        self.explained(reply)
     }
 
     /// A request that carries the token.
@@ -237,7 +414,7 @@ impl Client {
     }
 }
 
-fn endpoint(server: &str) -> Result<Endpoint, Error> {
+fn endpoint(server: &str, ca_file: Option<&Path>) -> Result<Endpoint, Error> {
     let bad = || {
         Error::Usage(format!(
             "`{server}` is not the address of a coordinator (expected http://HOST:PORT or https://HOST:PORT)"
@@ -251,13 +428,24 @@ fn endpoint(server: &str) -> Result<Endpoint, Error> {
         .connect_timeout(CONNECT)
         .timeout(ANSWER)
         .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
         .tcp_nodelay(true)
         .user_agent(concat!("rpmfarm/", env!("CARGO_PKG_VERSION")))
         .map_err(|_| bad())?;
     if server.starts_with("http://") {
         return Ok(endpoint);
     }
-    endpoint.tls_config(ClientTlsConfig::new().with_enabled_roots()).map_err(|error| {
+    let tls = match ca_file {
+        Some(file) => {
+            let pem = std::fs::read(file).map_err(|error| {
+                let why = reason(&error);
+                Error::Usage(format!("cannot read the authority {}: {why}", file.display()))
+            })?;
+            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+        }
+        None => ClientTlsConfig::new().with_enabled_roots(),
+    };
+    endpoint.tls_config(tls).map_err(|error| {
         Error::Usage(format!("cannot speak TLS with {server}: {}", deepest_reason(&error)))
     })
 }

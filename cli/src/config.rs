@@ -23,6 +23,8 @@ struct File {
     server: Option<String>,
     /// File that holds the token.
     token_file: Option<PathBuf>,
+    /// File with the certificate authority of the coordinator.
+    ca_file: Option<PathBuf>,
     /// The target of `build` when none is named.
     target: Option<String>,
 }
@@ -30,15 +32,23 @@ struct File {
 /// What holds for this call.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// Address of the coordinator.
+    /// Address of the coordinator; of several, separated by commas.
     pub(crate) server: String,
     /// Where its token is.
     pub(crate) token: TokenSource,
+    /// The certificate authority of the coordinator; the host's own when there is none.
+    pub(crate) ca_file: Option<PathBuf>,
     /// The target of `build` when none is named.
     pub(crate) target: Option<String>,
 }
 
 impl Settings {
+    /// The addresses of the coordinators, in the order in which they are tried.
+    pub(crate) fn servers(&self) -> Vec<String> {
+        let servers = self.server.split(',').map(str::trim).filter(|server| !server.is_empty());
+        servers.map(str::to_owned).collect()
+    }
+
     /// Reads the files and puts the settings together.
     ///
     /// # Errors
@@ -58,6 +68,10 @@ impl Settings {
                 own.token_file.or(host.token_file),
                 user.as_deref(),
             ),
+            ca_file: filled_path(global.ca_file.clone())
+                .or(own.ca_file)
+                .or(host.ca_file)
+                .or_else(|| user.map(|dir| dir.join("ca.pem")).filter(|file| file.exists())),
             target: own.target.or(host.target),
         })
     }
@@ -88,6 +102,10 @@ fn read(path: &Path) -> Result<File, Error> {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         Error::Usage(format!("{} line {line}: {what}", path.display()))
     })
+}
+
+fn filled_path(value: Option<PathBuf>) -> Option<PathBuf> {
+    value.filter(|value| !value.as_os_str().is_empty())
 }
 
 /// An empty variable of the environment is one that is not set.

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rpmfarm_core::Sha256;
@@ -209,14 +210,21 @@ impl Blobs {
             return Ok(have);
         }
         let path = self.partial(digest);
-        let mut file =
-            File::options().create(true).append(true).open(&path).map_err(io_at(&path))?;
+        let mut options = File::options();
+        let options = options.create(true).truncate(false).write(true);
+        let file = options.open(&path).map_err(io_at(&path))?;
         let new = usize::try_from(have - at).expect("a part of a chunk that is in memory");
-        let written = file.write_all(&bytes[new..]);
+        // At its place: the same bytes may come to another coordinator at the same time.
+        let written = file.write_all_at(&bytes[new..], have);
         if let Err(source) = written {
             // A torn tail would be taken for progress: cut back to what was whole.
             let _ = file.set_len(have);
-            return Err(BlobError::Io { path, source });
+            let error = BlobError::Io { path, source };
+            if error.is_full() {
+                // Nothing partial stays, lest uploads take each other's last space for ever.
+                let _ = fs::remove_file(self.partial(digest));
+            }
+            return Err(error);
         }
         Ok(end)
     }

@@ -5,20 +5,36 @@
 
 use tokio::sync::watch;
 
+use crate::peers::herald::{Voice, Word};
+
 /// Rings for everyone who listens. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Bus {
     count: watch::Sender<u64>,
+    /// Where it is told that something was written here, for the other coordinators.
+    voice: Voice,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { count: watch::Sender::new(0) }
+        Self { count: watch::Sender::new(0), voice: Voice::default() }
     }
 }
 
 impl Bus {
-    /// Wakes everyone.
+    /// A bell of which the other coordinators are told, too.
+    #[must_use]
+    pub fn with_voice(voice: Voice) -> Self {
+        Self { voice, ..Self::default() }
+    }
+
+    /// Something was written: wakes everyone here, and at the other coordinators.
+    pub fn written(&self) {
+        self.ring();
+        self.voice.say(Word::Facts);
+    }
+
+    /// Wakes everyone here.
     pub fn ring(&self) {
         self.count.send_modify(|count| *count += 1);
     }

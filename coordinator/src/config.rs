@@ -1,9 +1,15 @@
 //! What the coordinator is told when it starts.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Parser;
+use rpmfarm_core::enrolment::CERTIFICATE_SECONDS;
+use rpmfarm_core::lease::LeaseTerms;
+
+use crate::observe::logging::LogFormat;
 
 /// The coordinator of rpmfarm: pulls sources, orders builds, accepts, signs and publishes.
 #[derive(Debug, Clone, Parser)]
@@ -12,7 +18,12 @@ use clap::Parser;
     version,
     after_help = "Examples:\n  \
         rpmfarm-coordinator --data /var/lib/rpmfarm --targets /etc/rpmfarm/targets\n  \
-        rpmfarm-coordinator --database postgres://rpmfarm@db/rpmfarm --listen 0.0.0.0:7878\n\n\
+        rpmfarm-coordinator --database postgres://rpmfarm@db/rpmfarm \\\n      \
+        --listen-tls 0.0.0.0:7879 --tls-name farm.example.org\n  \
+        rpmfarm-coordinator --heartbeat 2s --lease 10s\n\n\
+        A second coordinator of the same farm, on another host; DATA is shared, as by NFS:\n  \
+        rpmfarm-coordinator --database postgres://rpmfarm@db/rpmfarm --data /srv/rpmfarm \\\n    \
+        --cache /var/cache/rpmfarm --base-url https://farm.example.org\n\n\
         Logs go to stderr; RPMFARM_LOG sets their level (info, debug, rpmfarm_coordinator=debug).\n\
         The token that the command rpmfarm and the workers need is made at first start: DATA/token."
 )]
@@ -21,13 +32,43 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_DATA", default_value = "/var/lib/rpmfarm")]
     pub data: PathBuf,
 
+    /// Directory of what can be fetched again (git repositories, metadata). Coordinators of one farm
+    /// share DATA and need a cache each. Default: DATA.
+    #[arg(long, env = "RPMFARM_CACHE", value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+
     /// Directory of the target files, NAME.toml.
     #[arg(long, env = "RPMFARM_TARGETS", default_value = "/etc/rpmfarm/targets")]
     pub targets: PathBuf,
 
-    /// Address to listen on, for gRPC and HTTP. Port 0 takes a free one.
+    /// Address to listen on without TLS, for gRPC and HTTP: of this host only (see --allow-plain).
+    /// Port 0 takes a free one.
     #[arg(long, env = "RPMFARM_LISTEN", default_value = "127.0.0.1:7878")]
     pub listen: SocketAddr,
+
+    /// Let --listen be an address that other hosts reach. The token then goes over the network in
+    /// the clear, and whoever has it may be any worker.
+    #[arg(long)]
+    pub allow_plain: bool,
+
+    /// Address to listen on with TLS, for gRPC and HTTP: for workers with certificates, and for
+    /// people with the token. Port 0 takes a free one.
+    #[arg(long, env = "RPMFARM_LISTEN_TLS")]
+    pub listen_tls: Option<SocketAddr>,
+
+    /// Name or address under which others reach --listen-tls; the first one is told to new
+    /// workers. May be repeated. Default: the host's name.
+    #[arg(long = "tls-name", env = "RPMFARM_TLS_NAME", value_name = "NAME", value_delimiter = ',')]
+    pub tls_names: Vec<String>,
+
+    /// Directory of the farm's certificate authority, made at first start. Coordinators of one
+    /// farm share it. Default: DATA/tls.
+    #[arg(long, env = "RPMFARM_TLS_DIR")]
+    pub tls_dir: Option<PathBuf>,
+
+    /// How long certificates of workers hold, in seconds; for tests of their renewal.
+    #[arg(long, hide = true, default_value_t = CERTIFICATE_SECONDS, value_parser = clap::value_parser!(u64).range(2..))]
+    pub certificate_seconds: u64,
 
     /// The database: `sqlite:///path/farm.db` or `postgres://…`. Default: DATA/farm.db.
     #[arg(long, env = "RPMFARM_DATABASE", hide_env_values = true)]
@@ -41,12 +82,75 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_BASE_URL")]
     pub base_url: Option<String>,
 
+    /// The secrets of webhooks, a TOML file of mode 600: `[TARGET]` with `github = ["SECRET"]`,
+    /// `gitlab`, `gitea`, `forgejo`, `pagure`. Default: DATA/hooks.toml, if it is there.
+    #[arg(long, env = "RPMFARM_HOOK_SECRETS", value_name = "FILE")]
+    pub hook_secrets: Option<PathBuf>,
+
+    /// How often workers speak at least: 100ms to 60s, as 500ms, 5s or 1m.
+    #[arg(long, env = "RPMFARM_HEARTBEAT", value_name = "TIME", default_value = "5s",
+          value_parser = duration)]
+    pub heartbeat: Duration,
+
+    /// How long a worker may be silent before its tasks go to others: 1s to 1h, at least three
+    /// heartbeats. A worker that gets no answer for twice as long ends its builds.
+    #[arg(long, env = "RPMFARM_LEASE", value_name = "TIME", default_value = "30s",
+          value_parser = duration)]
+    pub lease: Duration,
+
+    /// With several coordinators: after so long without a sign of life, the others take over what
+    /// one did; 2s to 10m, the same for all of a farm.
+    #[arg(long, env = "RPMFARM_TAKEOVER", value_name = "TIME", default_value = "6s",
+          value_parser = takeover)]
+    pub takeover: Duration,
+
+    /// The form of the log.
+    #[arg(long, env = "RPMFARM_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+
     /// Write the address that is listened on to this file, once it is.
     #[arg(long)]
     pub address_file: Option<PathBuf>,
+
+    /// The same for --listen-tls.
+    #[arg(long)]
+    pub tls_address_file: Option<PathBuf>,
+}
+
+/// Reads a time as a number and its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("a number with ms, s, m or h is expected, as 500ms or 5s".into()),
+    };
+    let number: u64 = number.parse().map_err(|error| format!("{error}"))?;
+    number.checked_mul(scale).map(Duration::from_millis).ok_or_else(|| "too long".into())
+}
+
+/// Reads the time of a takeover: not shorter than some beats.
+fn takeover(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if (Duration::from_secs(2)..=Duration::from_secs(600)).contains(&time) {
+        Ok(time)
+    } else {
+        Err("it must be between 2s and 10m".into())
+    }
 }
 
 impl Config {
+    /// How often workers speak, and how long they may be silent.
+    ///
+    /// # Errors
+    /// When the two do not fit.
+    pub fn lease_terms(&self) -> anyhow::Result<LeaseTerms> {
+        LeaseTerms::new(self.heartbeat, self.lease).context("--heartbeat and --lease")
+    }
+
     /// The database's URL.
     #[must_use]
     pub fn database_url(&self) -> String {
@@ -54,9 +158,75 @@ impl Config {
         self.database.clone().unwrap_or_else(default)
     }
 
+    /// Refuses to listen where tokens would be read by others.
+    ///
+    /// # Errors
+    /// With the remedy, for an address of --listen that other hosts reach.
+    pub fn check_plain(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.listen.ip().is_loopback() || self.allow_plain,
+            "--listen {}: other hosts reach this address, and tokens would go over the network in \
+             the clear; use --listen-tls for it (or --allow-plain on a network that you trust)",
+            self.listen
+        );
+        Ok(())
+    }
+
+    /// The directory of the CA.
+    #[must_use]
+    pub fn tls_directory(&self) -> PathBuf {
+        self.tls_dir.clone().unwrap_or_else(|| self.data.join("tls"))
+    }
+
+    /// What can be fetched again, of this coordinator alone.
+    #[must_use]
+    pub fn cache_dir(&self) -> &Path {
+        self.cache.as_deref().unwrap_or(&self.data)
+    }
+
     /// The signer's socket.
     #[must_use]
     pub fn signer_socket(&self) -> PathBuf {
         self.signer.clone().unwrap_or_else(|| self.data.join("signer.sock"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_is_for_this_host_unless_it_is_allowed() {
+        let config =
+            |arguments: &[&str]| Config::parse_from([&["rpmfarm-coordinator"], arguments].concat());
+        for good in [
+            &[] as &[&str],
+            &["--listen", "127.0.0.9:1"],
+            &["--listen", "[::1]:1"],
+            &["--listen", "0.0.0.0:1", "--allow-plain"],
+        ] {
+            assert!(config(good).check_plain().is_ok(), "{good:?}");
+        }
+        for bad in ["0.0.0.0:1", "10.0.0.1:1", "[::]:1"] {
+            let error = config(&["--listen", bad]).check_plain().unwrap_err().to_string();
+            assert!(error.contains(bad) && error.contains("--listen-tls"), "{error}");
+        }
+    }
+
+    #[test]
+    fn times_have_units_and_terms_are_checked() {
+        let parse = |arguments: &[&str]| {
+            Config::try_parse_from([&["rpmfarm-coordinator"], arguments].concat())
+        };
+        let default = parse(&[]).unwrap();
+        assert_eq!(default.lease_terms().unwrap(), LeaseTerms::default());
+        let short = parse(&["--heartbeat", "300ms", "--lease", "2s"]).unwrap();
+        assert_eq!(short.lease_terms().unwrap().lease(), Duration::from_secs(2));
+        for bad in ["5", "s", "5 s", "-5s", "99999999999999999h"] {
+            assert!(parse(&["--lease", bad]).is_err(), "{bad}");
+        }
+        let unfit = parse(&["--heartbeat", "1m", "--lease", "2m"]).unwrap();
+        let error = format!("{:#}", unfit.lease_terms().unwrap_err());
+        assert!(error.contains("--lease") && error.contains("three heartbeats"), "{error}");
     }
 }

@@ -13,6 +13,7 @@ const LOW_SPACE_MIB: u64 = 2048;
 /// Checks the store, the space, the signer, the targets and the workers.
 pub async fn checks(farm: &Farm) -> Vec<Check> {
     let mut checks = vec![store(farm).await, space(farm), signer(farm).await, workers(farm)];
+    checks.extend(coordinators(farm));
     for (name, target) in farm.targets.all() {
         if let Err(problem) = target {
             checks.push(check(&format!("target {name}"), "error", problem));
@@ -23,6 +24,24 @@ pub async fn checks(farm: &Farm) -> Vec<Check> {
 
 fn check(name: &str, level: &str, message: impl Into<String>) -> Check {
     Check { name: name.into(), level: level.into(), message: message.into() }
+}
+
+/// The other coordinators, where there are any: how many live, and whether they publish under the
+/// same address.
+fn coordinators(farm: &Farm) -> Option<Check> {
+    let others = farm.peers.others(Instant::now());
+    let alive: Vec<_> = others.iter().filter(|(_, alive)| *alive).map(|(row, _)| row).collect();
+    let apart = alive.iter().find(|row| *row.base_url != *farm.base_url);
+    if let Some(row) = apart {
+        let message = format!(
+            "{} publishes as {} and this one as {}: give all the same --base-url",
+            row.address, row.base_url, farm.base_url
+        );
+        return Some(check("coordinators", "error", message));
+    }
+    let message = format!("{} of {} others are alive", alive.len(), others.len());
+    let level = if alive.len() == others.len() { "ok" } else { "warning" };
+    (!others.is_empty()).then(|| check("coordinators", level, message))
 }
 
 async fn store(farm: &Farm) -> Check {

@@ -4,18 +4,25 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::blobs::Blobs;
 use crate::bus::Bus;
 use crate::dispatch::Fleet;
+use crate::identity::Enrolment;
+use crate::identity::revoked::Connections;
 use crate::import::Importer;
 use crate::logs::Logs;
+use crate::observe::Metrics;
+use crate::peers::Peers;
+use crate::peers::herald::Voice;
 use crate::publish::Publisher;
 use crate::resolve::Resolver;
 use crate::sign::SignerClient;
 use crate::store::Store;
 use crate::targets::Targets;
 use crate::token::Token;
+use crate::track::Tracker;
 use crate::waits::Waits;
 
 /// The farm. Cheap to clone.
@@ -33,16 +40,28 @@ pub struct Farm {
     pub fleet: Fleet,
     /// Rings when a fact was written.
     pub bus: Bus,
+    /// This coordinator among the others.
+    pub peers: Peers,
+    /// Tells the others.
+    pub voice: Voice,
     /// Rings when a worker has reported, be it only a phase.
     pub progress: Bus,
     /// Rings when a log has grown.
     pub log_bell: Bus,
     /// The secret of calls that write.
     pub token: Token,
+    /// Makes hosts workers; none without TLS.
+    pub enrolment: Option<Arc<Enrolment>>,
+    /// The connections of workers with certificates.
+    pub connections: Connections,
     /// Why builds wait, as the passes last saw it.
     pub waits: Waits,
+    /// What operators see.
+    pub metrics: Metrics,
     /// Fetches sources.
     pub importer: Importer,
+    /// Hears of pushes.
+    pub tracker: Tracker,
     /// Solves roots.
     pub resolver: Resolver,
     /// Asks for signatures.
@@ -55,4 +74,14 @@ pub struct Farm {
     pub repos: PathBuf,
     /// The address under which users reach this farm, without a slash at its end.
     pub base_url: Arc<str>,
+}
+
+impl Farm {
+    /// The farm for work on a stage: whatever it writes stands behind the stage's lease. `None`
+    /// when the stage is not this coordinator's to run now.
+    #[must_use]
+    pub fn for_stage(&self, stage: &'static str, now: Instant) -> Option<Self> {
+        let fence = self.peers.fence(stage, now)?;
+        Some(Self { store: self.store.behind(fence), ..self.clone() })
+    }
 }

@@ -4,7 +4,8 @@
 //! what the lines say.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rpmfarm_core::AttemptId;
@@ -79,7 +80,7 @@ impl Logs {
             return Ok(offset + data.len() as u64);
         }
         let path = self.growing(attempt, name);
-        let mut file = File::options().create(true).append(true).open(&path)?;
+        let file = File::options().create(true).truncate(false).write(true).open(&path)?;
         let have = file.metadata()?.len();
         let end = offset + data.len() as u64;
         if offset > have || end > MAX_LOG {
@@ -87,7 +88,8 @@ impl Logs {
         }
         if end > have {
             let known = usize::try_from(have - offset).expect("less than a chunk in memory");
-            if let Err(error) = file.write_all(&data[known..]) {
+            // At its place: the same bytes may come to another coordinator at the same time.
+            if let Err(error) = file.write_all_at(&data[known..], have) {
                 // A torn tail would be taken for progress.
                 let _ = file.set_len(have);
                 return Err(error);
@@ -155,12 +157,17 @@ impl Logs {
 }
 
 fn compress(from: &Path, to: &Path) -> io::Result<()> {
-    let beside = to.with_extension("part");
-    let mut encoder = zstd::Encoder::new(File::create(&beside)?, 6)?;
+    let directory = to.parent().unwrap_or(Path::new("."));
+    let beside = tempfile::Builder::new().prefix(".log").tempfile_in(directory)?;
+    let mut encoder = zstd::Encoder::new(beside.as_file(), 6)?;
     io::copy(&mut File::open(from)?, &mut encoder)?;
     encoder.finish()?.sync_all()?;
-    fs::rename(&beside, to)?;
-    fs::remove_file(from)
+    beside.persist(to).map_err(|error| error.error)?;
+    match fs::remove_file(from) {
+        // Another coordinator ended it at the same time.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub async fn at(
     failure: &Failure,
     now_us: i64,
 ) -> store::Result<Option<i64>> {
+    farm.metrics.failed(failure);
     let since = farm.store.retried_us(build).await?;
     let failures = farm.store.failures(build, since).await?;
     let before = failures.iter().filter(|row| row.task == task).count();

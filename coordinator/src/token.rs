@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -45,13 +44,16 @@ impl Token {
 
 fn make(path: &Path) -> std::io::Result<()> {
     let bytes: [u8; 32] = rand::random();
-    // Whole or not at all: another process may be reading it already.
-    let beside = path.with_extension("new");
-    let mut file =
-        fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+    // Whole or not at all: another process may be reading it already, or be making it, too.
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".token").tempfile_in(directory)?;
     writeln!(file, "{}", hex::encode(bytes))?;
-    file.sync_all()?;
-    fs::rename(beside, path)
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        // Whoever was first made the farm's token.
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop).map_err(|error| error.error),
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,17 @@ impl Waits {
         self.lock().get(&build).cloned().unwrap_or_default()
     }
 
+    /// All reasons that are known here.
+    #[must_use]
+    pub fn all(&self) -> HashMap<BuildId, String> {
+        self.lock().clone()
+    }
+
+    /// Forgets all of them: another coordinator runs the passes that knew.
+    pub fn clear_all(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<BuildId, String>> {
         self.0.lock().expect("no one panics while holding it")
     }

@@ -7,31 +7,61 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::bus::Bus;
+use crate::observe::Metrics;
+use crate::store::StoreError;
 
 /// A pass looks at least so often, for what no bell rings for: retries that are due, leases.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// The least time between two looks of a pass, so that a storm of bells costs little. What comes
+/// after a pause is looked at at once.
+const GAP: Duration = Duration::from_millis(5);
 
 /// How long a piece of work rests after a fault of the farm's own, as a database that is down.
 const REST: Duration = Duration::from_secs(1);
 
 /// Runs a pass whenever the bell rings, and now and then, until the task is dropped.
-pub async fn run<F>(name: &'static str, bus: Bus, mut pass: impl FnMut() -> F)
+pub async fn run<F>(name: &'static str, bus: Bus, pass: impl FnMut() -> F)
 where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    run_every(name, PERIOD, bus, pass).await;
+}
+
+/// The same for a pass that looks at least each `period`.
+pub async fn run_every<F>(
+    name: &'static str,
+    period: Duration,
+    bus: Bus,
+    mut pass: impl FnMut() -> F,
+) where
     F: Future<Output = anyhow::Result<()>>,
 {
     let mut bell = bus.listen();
     loop {
+        let begun = Instant::now();
         if let Err(error) = pass().await {
-            tracing::error!(pass = name, error = format!("{error:#}"), "pass failed");
+            tell("pass", name, &error);
             tokio::time::sleep(REST).await;
         }
+        let took = begun.elapsed();
+        tokio::time::sleep(took.max(GAP.saturating_sub(took)).min(PERIOD)).await;
         tokio::select! {
             () = bell.rung() => {}
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(period) => {}
         }
+    }
+}
+
+/// Tells of work that failed. Work whose stage went to another coordinator meanwhile is that
+/// one's to do, and no fault.
+fn tell(what: &str, name: &str, error: &anyhow::Error) {
+    match error.downcast_ref() {
+        Some(StoreError::Fenced { .. }) => tracing::info!(name, "{what} left to another: {error}"),
+        _ => tracing::error!(name, error = format!("{error:#}"), "{what} failed"),
     }
 }
 
@@ -42,13 +72,20 @@ pub struct Crew<K> {
     limit: usize,
     busy: Arc<Mutex<HashSet<K>>>,
     bus: Bus,
+    metrics: Option<Metrics>,
 }
 
 impl<K: Copy + Eq + Hash + Send + 'static> Crew<K> {
     /// A crew of `limit`.
     #[must_use]
     pub fn new(name: &'static str, limit: usize, bus: Bus) -> Self {
-        Self { name, limit, busy: Arc::default(), bus }
+        Self { name, limit, busy: Arc::default(), bus, metrics: None }
+    }
+
+    /// The same crew, whose work is measured.
+    #[must_use]
+    pub fn measured(self, metrics: Metrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     /// Starts a piece of work unless it is under way or all hands are busy.
@@ -63,10 +100,15 @@ impl<K: Copy + Eq + Hash + Send + 'static> Crew<K> {
             }
         }
         let place = Place { key, busy: self.busy.clone(), bus: self.bus.clone() };
-        let name = self.name;
+        let (name, metrics) = (self.name, self.metrics.clone());
         tokio::spawn(async move {
-            if let Err(error) = work.await {
-                tracing::error!(crew = name, error = format!("{error:#}"), "work failed");
+            let begun = Instant::now();
+            let ended = work.await;
+            if let (Ok(()), Some(metrics)) = (&ended, metrics) {
+                metrics.worked(name, begun.elapsed());
+            }
+            if let Err(error) = ended {
+                tell("work", name, &error);
                 tokio::time::sleep(REST).await;
             }
             drop(place);

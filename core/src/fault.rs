@@ -26,7 +26,7 @@ impl Fault {
         match self {
             Self::Package => 1,
             Self::Worker => 4,
-            Self::Farm => 6,
+            Self::Farm => 8,
         }
     }
 

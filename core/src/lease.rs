@@ -5,14 +5,113 @@
 
 use std::time::Duration;
 
-/// How often a worker speaks at least.
-pub const HEARTBEAT: Duration = Duration::from_secs(5);
+use serde::{Deserialize, Serialize};
 
-/// How long a worker may be silent before its attempts go to others.
-pub const LEASE: Duration = Duration::from_secs(30);
+/// How often a worker speaks, and how long it may be silent. Chosen once, when a coordinator
+/// starts; workers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseTerms {
+    heartbeat: Duration,
+    lease: Duration,
+}
+
+/// Why two times are no terms.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseTermsError {
+    /// The heartbeat is out of bounds.
+    #[error(
+        "a heartbeat of {0:?}: it must lie between {min:?} and {max:?}",
+        min = LeaseTerms::MIN_HEARTBEAT, max = LeaseTerms::MAX_HEARTBEAT
+    )]
+    Heartbeat(Duration),
+    /// The lease is out of bounds.
+    #[error(
+        "a lease of {0:?}: it must lie between {min:?} and {max:?}",
+        min = LeaseTerms::MIN_LEASE, max = LeaseTerms::MAX_LEASE
+    )]
+    Lease(Duration),
+    /// One lost message would cost a worker its attempts.
+    #[error("a lease of {lease:?} is shorter than three heartbeats of {heartbeat:?}")]
+    Short {
+        /// The heartbeat.
+        heartbeat: Duration,
+        /// The lease.
+        lease: Duration,
+    },
+}
+
+impl LeaseTerms {
+    /// The shortest heartbeat.
+    pub const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
+    /// The longest heartbeat.
+    pub const MAX_HEARTBEAT: Duration = Duration::from_secs(60);
+    /// The shortest lease.
+    pub const MIN_LEASE: Duration = Duration::from_secs(1);
+    /// The longest lease.
+    pub const MAX_LEASE: Duration = Duration::from_secs(3600);
+
+    /// Terms by which a worker speaks each `heartbeat`, and has lost its attempts after a silence
+    /// of `lease`.
+    ///
+    /// # Errors
+    /// When one of them is out of bounds, or the lease is shorter than three heartbeats.
+    pub fn new(heartbeat: Duration, lease: Duration) -> Result<Self, LeaseTermsError> {
+        if !(Self::MIN_HEARTBEAT..=Self::MAX_HEARTBEAT).contains(&heartbeat) {
+            return Err(LeaseTermsError::Heartbeat(heartbeat));
+        }
+        if !(Self::MIN_LEASE..=Self::MAX_LEASE).contains(&lease) {
+            return Err(LeaseTermsError::Lease(lease));
+        }
+        if lease < heartbeat * 3 {
+            return Err(LeaseTermsError::Short { heartbeat, lease });
+        }
+        Ok(Self { heartbeat, lease })
+    }
+
+    /// How often a worker speaks at least.
+    #[must_use]
+    pub const fn heartbeat(self) -> Duration {
+        self.heartbeat
+    }
+
+    /// How long a worker may be silent before its attempts go to others.
+    #[must_use]
+    pub const fn lease(self) -> Duration {
+        self.lease
+    }
+
+    /// How long a silence makes a worker [`Liveness::Stale`].
+    #[must_use]
+    pub fn stale_after(self) -> Duration {
+        self.heartbeat * 2
+    }
+
+    /// How long a worker whose connection broke may stay away before its attempts go to others:
+    /// less than its whole lease, for a broken connection is more than a silence. That is safe
+    /// whatever became of the worker, since what it still says is of an old epoch.
+    #[must_use]
+    pub fn away_after(self) -> Duration {
+        self.lease * 2 / 3
+    }
+
+    /// How long a worker goes on without an answer: by then its attempts are with others, however
+    /// late the coordinator began to count.
+    #[must_use]
+    pub fn worker_gives_up_after(self) -> Duration {
+        self.lease * 2
+    }
+}
+
+impl Default for LeaseTerms {
+    /// A heartbeat of 5 s and a lease of 30 s.
+    fn default() -> Self {
+        Self { heartbeat: Duration::from_secs(5), lease: Duration::from_secs(30) }
+    }
+}
 
 /// What the coordinator knows of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Liveness {
     /// It was heard lately and may get work.
     Alive,
@@ -35,29 +134,69 @@ impl Liveness {
 }
 
 /// Liveness after a silence. For a worker that was never heard by this coordinator, the silence
-/// counts from the coordinator's own start.
+/// counts from the coordinator's own start; see also [`listening`].
 #[must_use]
-pub fn liveness(silence: Duration, connected: bool) -> Liveness {
-    if silence >= LEASE {
+pub fn liveness(terms: LeaseTerms, silence: Duration, connected: bool) -> Liveness {
+    if silence >= terms.lease {
         Liveness::Gone
-    } else if silence >= HEARTBEAT * 2 || !connected {
+    } else if silence >= terms.stale_after() || !connected {
         Liveness::Stale
     } else {
         Liveness::Alive
     }
 }
 
+/// Whether a coordinator that looks at the leases now, so long after it last did, has listened
+/// in between. If it was stopped, or had no processor, then it was not the workers who were
+/// silent, and their silence counts anew.
+#[must_use]
+pub fn listening(terms: LeaseTerms, since_last_look: Duration) -> bool {
+    since_last_look < terms.lease / 2
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
     #[test]
     fn silence_makes_stale_then_gone() {
-        assert_eq!(liveness(Duration::ZERO, true), Liveness::Alive);
-        assert_eq!(liveness(HEARTBEAT, true), Liveness::Alive);
-        assert_eq!(liveness(Duration::ZERO, false), Liveness::Stale);
-        assert_eq!(liveness(HEARTBEAT * 2, true), Liveness::Stale);
-        assert_eq!(liveness(LEASE, true), Liveness::Gone);
-        assert_eq!(liveness(LEASE, false), Liveness::Gone);
+        for terms in [
+            LeaseTerms::default(),
+            LeaseTerms::new(Duration::from_millis(300), seconds(2)).unwrap(),
+        ] {
+            let at = |silence, connected| liveness(terms, silence, connected);
+            let (heartbeat, lease) = (terms.heartbeat(), terms.lease());
+            assert_eq!(at(Duration::ZERO, true), Liveness::Alive);
+            assert_eq!(at(heartbeat, true), Liveness::Alive);
+            assert_eq!(at(Duration::ZERO, false), Liveness::Stale);
+            assert_eq!(at(heartbeat * 2, true), Liveness::Stale);
+            assert_eq!(at(lease - Duration::from_millis(1), true), Liveness::Stale);
+            assert_eq!(at(lease, true), Liveness::Gone);
+            assert_eq!(at(lease, false), Liveness::Gone);
+        }
+    }
+
+    #[test]
+    fn terms_have_bounds() {
+        let error = |heartbeat, lease| LeaseTerms::new(heartbeat, lease).unwrap_err().to_string();
+        assert!(error(seconds(5), seconds(14)).contains("shorter than three heartbeats of 5s"));
+        assert!(error(Duration::from_millis(99), seconds(2)).contains("heartbeat of 99ms"));
+        assert!(error(seconds(61), seconds(300)).contains("between 100ms and 60s"));
+        assert!(error(Duration::from_millis(100), Duration::from_millis(999)).contains("lease of"));
+        assert!(error(seconds(1), seconds(3601)).contains("between 1s and 3600s"));
+        let default = LeaseTerms::default();
+        assert_eq!(LeaseTerms::new(default.heartbeat(), default.lease()), Ok(default));
+    }
+
+    #[test]
+    fn a_coordinator_that_slept_has_not_listened() {
+        let terms = LeaseTerms::default();
+        assert!(listening(terms, seconds(1)));
+        assert!(!listening(terms, seconds(15)));
+        assert!(!listening(terms, seconds(86_400)));
     }
 }

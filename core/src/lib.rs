@@ -4,36 +4,49 @@
 //! tokio, SQL, gRPC, git, files, sockets, processes or clocks: time is an argument, and
 //! whoever calls does the IO.
 
+pub mod announce;
 pub mod arch;
 pub mod autospec;
 pub mod diagnosis;
 pub mod digest;
 pub mod distgit;
+pub mod enrolment;
 pub mod excerpt;
 pub mod fault;
+pub mod fleet;
 pub mod id;
+pub mod learned;
 pub mod lease;
 pub mod limits;
 pub mod lock;
+pub mod matching;
 pub mod modify;
 pub mod name;
+pub mod needs;
 pub mod nevra;
 pub mod order;
 pub mod placement;
+pub mod quarantine;
+pub mod queue;
 pub mod reconcile;
 pub mod results;
 pub mod snapshot;
 pub mod source;
 pub mod spec;
+pub mod stage;
 pub mod status;
 pub mod target;
 pub mod task;
+pub mod tenure;
+pub mod track;
+pub mod why;
 
 pub use arch::Arch;
 pub use digest::Sha256;
 pub use fault::{Failure, Fault};
 pub use id::{AttemptId, BuildId, Epoch, TaskId};
 pub use lock::Lock;
+pub use needs::Needs;
 pub use nevra::{Evr, Nevra};
 pub use snapshot::Snapshot;
 pub use target::Target;

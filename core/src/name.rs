@@ -18,6 +18,11 @@ pub enum NameError {
         "`{0}` is not a branch, tag or commit (it must not start with `-`, nor hold `..`, spaces or control characters)"
     )]
     GitRef(String),
+    /// The name of a worker has a character or a length that is not allowed.
+    #[error(
+        "`{0}` is not a worker's name (letters, digits, and `- . _`; starting with a letter or digit; at most 63 characters)"
+    )]
+    Worker(String),
 }
 
 /// A package name as RPM allows it.
@@ -66,6 +71,17 @@ pub fn check_git_ref(name: &str) -> Result<(), NameError> {
     if good { Ok(()) } else { Err(NameError::GitRef(shown(name))) }
 }
 
+/// A name for a worker: it stands in certificates, commands and logs.
+///
+/// # Errors
+/// When it is empty, too long or holds another character than host names do.
+pub fn check_worker(name: &str) -> Result<(), NameError> {
+    let good = name.len() <= 63
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    if good { Ok(()) } else { Err(NameError::Worker(shown(name))) }
+}
+
 /// A stranger's text, fit for one line of a message.
 #[must_use]
 pub fn shown(text: &str) -> String {
@@ -91,6 +107,16 @@ mod tests {
         assert_eq!(check_file("hello-2.12.1.tar.gz"), Ok(()));
         for bad in ["", ".", "..", "a/b", "/etc/passwd", "a\0b", "a\nb", "-rf"] {
             assert!(check_file(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn workers() {
+        for good in ["w1", "builder-3.example.org", "a_b"] {
+            assert_eq!(check_worker(good), Ok(()), "{good}");
+        }
+        for bad in ["", "-x", ".x", "a b", "a/b", "é", "a\n", &"a".repeat(64)] {
+            assert!(check_worker(bad).is_err(), "{bad}");
         }
     }
 

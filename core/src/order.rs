@@ -72,6 +72,24 @@ fn needs(build: &Solved, mates: &[Mate], stuck: &BTreeSet<BuildId>) -> BTreeSet<
     }
 }
 
+/// What a build waits for of another: a package of its root, or a requirement. `None` when it is
+/// not known which.
+#[must_use]
+pub fn wanted(build: &Solved, mate: &Mate) -> Option<String> {
+    let provides = |name: &str| mate.predicts.iter().any(|predicted| predicted == name);
+    let required = build
+        .requires
+        .iter()
+        .filter_map(|requirement| requirement.split_whitespace().next())
+        .find(|name| provides(name));
+    let in_root = || {
+        build.root.iter().flatten().find(|package| {
+            package.source == mate.package || mate.predicts.contains(&package.nevra.name)
+        })
+    };
+    required.map(str::to_owned).or_else(|| in_root().map(|package| package.nevra.name.clone()))
+}
+
 fn will_replace(mate: &Mate, root: &[LockedPackage]) -> bool {
     root.iter().any(|package| {
         package.source == mate.package || mate.predicts.contains(&package.nevra.name)
@@ -146,6 +164,15 @@ mod tests {
         assert_eq!(turns[&BuildId(2)], wait(&[1, 3]));
         // Needed by way of another package: seen in the root.
         assert_eq!(turns[&BuildId(3)], wait(&[1]));
+    }
+
+    #[test]
+    fn what_is_waited_for_has_a_name() {
+        let lib = mate(1, "foo-source", &["foo", "foo-devel"]);
+        assert_eq!(wanted(&solved(2, &["foo-devel >= 1"], None), &lib), Some("foo-devel".into()));
+        let by_root = solved(3, &["gcc"], Some(&["gcc", "foo"]));
+        assert_eq!(wanted(&by_root, &lib), Some("foo".into()));
+        assert_eq!(wanted(&solved(4, &["bar"], None), &lib), None);
     }
 
     #[test]

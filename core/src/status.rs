@@ -153,10 +153,29 @@ pub enum Next {
     GiveUp,
 }
 
+/// The longest pause before another try, in microseconds. What waits for longer waits for a clock
+/// that has jumped.
+pub const MAX_PAUSE_US: i64 = 120_000_000;
+
+/// The latest time, in microseconds, for which a try that is to be made can be due: it waits for
+/// no more than [`MAX_PAUSE_US`]. One with a later time is from before a clock that went back.
+#[must_use]
+pub const fn latest_due(now_us: i64) -> i64 {
+    now_us.saturating_add(MAX_PAUSE_US)
+}
+
+/// Whether a try that is due at a time is to be made now.
+#[must_use]
+pub const fn is_due(due_us: i64, now_us: i64) -> bool {
+    due_us <= now_us || due_us > latest_due(now_us)
+}
+
 /// Decides on a failure that follows `before` other ones since the task was last (re)started.
 ///
-/// A package's fault ends at once. Others are tried again up to the bound of their fault, with a
-/// pause that doubles from one second to two minutes.
+/// A package's fault ends at once. Others are tried again up to the bound of their fault: a
+/// worker's after a short pause that grows from a quarter of a second by four, for another worker
+/// may do it at once; the farm's after one that doubles from one second to two minutes, for all
+/// are in the same plight.
 #[must_use]
 pub fn after_failure(failure: &Failure, before: u32) -> Next {
     if before + 1 >= failure.fault.attempts() {
@@ -164,8 +183,8 @@ pub fn after_failure(failure: &Failure, before: u32) -> Next {
     }
     match failure.fault {
         Fault::Package => Next::GiveUp,
-        Fault::Worker => Next::TryAfter(0),
-        Fault::Farm => Next::TryAfter(1_000_000 * (1_i64 << before.min(7)).min(120)),
+        Fault::Worker => Next::TryAfter(250_000 << (2 * before.min(4))),
+        Fault::Farm => Next::TryAfter((1_000_000 << before.min(7)).min(MAX_PAUSE_US)),
     }
 }
 
@@ -212,5 +231,31 @@ mod tests {
             let tries = (0..).take_while(|n| after_failure(&failure, *n) != Next::GiveUp).count();
             assert_eq!(tries as u32 + 1, fault.attempts());
         }
+    }
+
+    #[test]
+    fn what_is_due_does_not_wait_for_a_clock_that_went_back() {
+        const DAY: i64 = 86_400_000_000;
+        assert!(is_due(10, 10) && !is_due(11, 10));
+        assert!(!is_due(10 + MAX_PAUSE_US, 10) && is_due(11 + MAX_PAUSE_US, 10));
+        assert!(is_due(DAY, 0) && is_due(0, DAY) && is_due(0, i64::MAX));
+    }
+
+    #[test]
+    fn pauses_grow_and_have_an_end() {
+        let pauses = |fault| {
+            let failure = Failure::new(fault, "build", "x");
+            let pause = |before| match after_failure(&failure, before) {
+                Next::TryAfter(pause_us) => Some(pause_us / 1000),
+                Next::GiveUp => None,
+            };
+            (0..).map_while(pause).collect::<Vec<_>>()
+        };
+        assert!(pauses(Fault::Package).is_empty());
+        assert_eq!(pauses(Fault::Worker), [250, 1000, 4000]);
+        let farm = pauses(Fault::Farm);
+        assert_eq!(farm[..3], [1000, 2000, 4000]);
+        assert!(farm.iter().sum::<i64>() > 120_000, "an outage of two minutes fails nothing");
+        assert!(farm.iter().all(|pause| pause * 1000 <= MAX_PAUSE_US));
     }
 }

@@ -5,9 +5,11 @@
 //! kills and forgets, and an attempt that has ended is reported until it is no longer wanted.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lease::LeaseTerms;
 use crate::limits::Limits;
 use crate::results::ResultFile;
 use crate::source::SourceFile;
@@ -239,6 +241,13 @@ pub struct Success {
     pub predicts: Vec<String>,
     /// How long rpmbuild itself ran, in milliseconds.
     pub rpmbuild_ms: u64,
+    /// The most memory that its processes had at once, in MiB; 0 when it was not measured.
+    #[serde(default)]
+    pub memory_mib: u64,
+    /// The disk that its root and build directory took beyond what was there, in MiB; 0 when it
+    /// was not measured.
+    #[serde(default)]
+    pub disk_mib: u64,
 }
 
 /// The report on one attempt. `epoch` fences it.
@@ -259,6 +268,8 @@ pub struct WorkerState {
     pub name: String,
     /// Version of its program.
     pub version: String,
+    /// Version of the protocol that it speaks; see [`crate::fleet::PROTOCOL`].
+    pub protocol: u32,
     /// Architectures that it builds for.
     pub arches: Vec<Arch>,
     /// How many attempts it runs at once.
@@ -269,8 +280,13 @@ pub struct WorkerState {
     pub memory_mib: u64,
     /// Free space for roots and builds in MiB.
     pub disk_free_mib: u64,
+    /// Words that packages may ask for, as `ssd`.
+    pub labels: Vec<String>,
     /// Whether it finishes what it has and wants nothing new.
     pub draining: bool,
+    /// Why it takes nothing new for now, though it is connected: its disk is full, say. Empty
+    /// when it takes work.
+    pub unready: String,
     /// Every attempt that it has.
     pub attempts: Vec<AttemptReport>,
 }
@@ -284,4 +300,20 @@ pub struct DesiredState {
     pub heartbeat_ms: u64,
     /// A worker that has not been answered for twice as long kills what it runs, in milliseconds.
     pub lease_ms: u64,
+    /// What the worker's administrator should know, as why it gets no work; empty for nothing.
+    pub notice: String,
+}
+
+impl DesiredState {
+    /// The wish for no attempt at all, under these terms.
+    #[must_use]
+    pub fn nothing(terms: LeaseTerms) -> Self {
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            assignments: Vec::new(),
+            heartbeat_ms: milliseconds(terms.heartbeat()),
+            lease_ms: milliseconds(terms.lease()),
+            notice: String::new(),
+        }
+    }
 }

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod distgit;
 pub mod distro;
 pub mod farm;
+pub mod net;
 pub mod parallel;
 pub mod serve;
 pub mod target;

@@ -83,6 +83,9 @@ enum Command {
         /// The file to write: a JSON list of {name, value, unit, budget, peer, ratio}.
         #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
         out: PathBuf,
+        /// The chart of dispatch latency over queue length to write, as SVG.
+        #[arg(long, value_name = "FILE", default_value = "docs/dispatch.svg")]
+        chart: PathBuf,
         /// Measure only the figures whose names begin with NAME.
         #[arg(long, value_name = "NAME")]
         only: Option<String>,
@@ -119,9 +122,9 @@ fn main() -> anyhow::Result<()> {
             let directory = tempfile::Builder::new().prefix("rpmfarm-demo-").tempdir()?;
             demo::run(directory.path(), keep)
         }
-        Command::Bench { out, only } => {
+        Command::Bench { out, chart, only } => {
             let directory = tempfile::Builder::new().prefix("rpmfarm-figures-").tempdir()?;
-            bench::run(directory.path(), &bench::Options { out, only })
+            bench::run(directory.path(), &bench::Options { out, chart, only })
         }
         Command::Target { arch, distro, distgit, out, cache } => {
             let key = distro::public_key(cache.as_deref()).context("cannot read the lab's key")?;

@@ -2,6 +2,7 @@
 
 use rpmfarm_core::fault::{Failure, Fault};
 use rpmfarm_core::limits::Limits;
+use rpmfarm_core::needs::check_label;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::{
@@ -40,6 +41,9 @@ impl From<WireError> for tonic::Status {
 
 /// Requirements or names beyond this number are no list that a package has.
 const MAX_NAMES: usize = 100_000;
+
+/// Labels of one worker at most.
+const MAX_LABELS: usize = 64;
 
 fn parse<T: std::str::FromStr<Err: ToString>>(
     field: &'static str,
@@ -184,6 +188,8 @@ impl From<&Success> for v1::Success {
             files: success.files.iter().map(Into::into).collect(),
             predicts: success.predicts.clone(),
             rpmbuild_ms: success.rpmbuild_ms,
+            memory_mib: success.memory_mib,
+            disk_mib: success.disk_mib,
         }
     }
 }
@@ -196,6 +202,8 @@ impl TryFrom<v1::Success> for Success {
             files: wire.files.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             predicts: bounded("predicted packages", wire.predicts)?,
             rpmbuild_ms: wire.rpmbuild_ms,
+            memory_mib: wire.memory_mib,
+            disk_mib: wire.disk_mib,
         })
     }
 }
@@ -238,13 +246,20 @@ impl From<&WorkerState> for v1::WorkerState {
         Self {
             name: state.name.clone(),
             version: state.version.clone(),
+            protocol: state.protocol,
             arches: state.arches.iter().map(ToString::to_string).collect(),
             slots: state.slots,
             cpus: state.cpus,
             memory_mib: state.memory_mib,
             disk_free_mib: state.disk_free_mib,
+            labels: state.labels.clone(),
             draining: state.draining,
             attempts: state.attempts.iter().map(Into::into).collect(),
+            // Numbered and counted by the session that sends it.
+            sequence: 0,
+            root_hits: 0,
+            root_misses: 0,
+            unready: state.unready.clone(),
         }
     }
 }
@@ -255,15 +270,25 @@ impl TryFrom<v1::WorkerState> for WorkerState {
     fn try_from(wire: v1::WorkerState) -> Result<Self, WireError> {
         name::check_file(&wire.name)
             .map_err(|error| WireError::Bad { field: "worker name", reason: error.to_string() })?;
+        if wire.labels.len() > MAX_LABELS {
+            let reason = format!("{} labels, at most {MAX_LABELS}", wire.labels.len());
+            return Err(WireError::Bad { field: "labels", reason });
+        }
+        for label in &wire.labels {
+            check_label(label).map_err(|reason| WireError::Bad { field: "labels", reason })?;
+        }
         Ok(Self {
             name: wire.name,
             version: clip(&wire.version, 60),
+            protocol: wire.protocol,
             arches: wire.arches.iter().map(|arch| parse("arch", arch)).collect::<Result<_, _>>()?,
             slots: wire.slots.min(1024),
             cpus: wire.cpus,
             memory_mib: wire.memory_mib,
             disk_free_mib: wire.disk_free_mib,
+            labels: wire.labels,
             draining: wire.draining,
+            unready: clip(&wire.unready, 200),
             attempts: wire.attempts.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         })
     }
@@ -343,6 +368,10 @@ impl From<&DesiredState> for v1::DesiredState {
             assignments: state.assignments.iter().map(Into::into).collect(),
             heartbeat_ms: state.heartbeat_ms,
             lease_ms: state.lease_ms,
+            notice: state.notice.clone(),
+            // Both are the session's.
+            heard: 0,
+            hold: false,
         }
     }
 }
@@ -359,6 +388,7 @@ impl TryFrom<v1::DesiredState> for DesiredState {
                 .collect::<Result<_, _>>()?,
             heartbeat_ms: wire.heartbeat_ms,
             lease_ms: wire.lease_ms,
+            notice: clip(&wire.notice, 1000),
         })
     }
 }
@@ -401,6 +431,7 @@ mod tests {
             ],
             heartbeat_ms: 1000,
             lease_ms: 30_000,
+            notice: "drained".into(),
         };
         assert_eq!(DesiredState::try_from(v1::DesiredState::from(&state)), Ok(state));
     }
@@ -414,18 +445,26 @@ mod tests {
             digest: Sha256::of(b"a"),
             size: 1,
         };
-        let success =
-            Success { files: vec![result], predicts: vec!["a-libs".into()], rpmbuild_ms: 12 };
+        let success = Success {
+            files: vec![result],
+            predicts: vec!["a-libs".into()],
+            rpmbuild_ms: 12,
+            memory_mib: 13,
+            disk_mib: 14,
+        };
         let failure = Failure::new(Fault::Worker, "root", "no space left on /var/lib/rpmfarm");
         let state = WorkerState {
             name: "w1".into(),
             version: "0.1.0".into(),
+            protocol: 3,
             arches: vec![rpmfarm_core::Arch::Ppc64le],
             slots: 2,
             cpus: 4,
             memory_mib: 5,
             disk_free_mib: 6,
+            labels: vec!["ssd".into()],
             draining: true,
+            unready: "its disk is full".into(),
             attempts: vec![
                 report(Progress::Running(Phase::Check)),
                 report(Progress::NeedsRequires {

@@ -17,5 +17,11 @@ pub mod v1 {
 /// The largest piece of a blob or log in one message, in bytes.
 pub const CHUNK: usize = 256 * 1024;
 
+/// All services and messages, as an encoded `FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// The key of the metadata that carries the token, as `Bearer TOKEN`.
 pub const AUTHORIZATION: &str = "authorization";
+
+/// The key of the metadata in which a worker that has the token and no certificate says its name.
+pub const WORKER: &str = "rpmfarm-worker";

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use aws_lc_rs::rsa::KeyPair;
 use pgp::composed::{ArmorOptions, Deserializable, DetachedSignature, SignedSecretKey};
 use pgp::packet::{PacketTrait, Signature};
 use pgp::types::{KeyDetails, KeyVersion, PlainSecretParams, PublicParams, SecretParams};
-use ring::rsa::KeyPair;
 use rpmfarm_rpmfile::{Certs, verify_detached};
 use rsa::pkcs1::EncodeRsaPrivateKey;
 use rsa::traits::PublicKeyParts;
@@ -14,7 +14,7 @@ use rsa::{BigUint, RsaPrivateKey};
 
 use crate::packet::{self, Issuer, PacketError};
 
-/// Smallest and largest modulus, in bits. EL accepts no less, ring handles no more.
+/// Smallest and largest modulus, in bits. EL accepts no less, rpm no more.
 const BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 
 /// Why a key is not usable.
@@ -140,7 +140,7 @@ fn primary_may_sign(secret: &SignedSecretKey) -> bool {
     newest.is_none_or(|signature| signature.key_flags().sign() || !signature.key_flags().certify())
 }
 
-/// Hands the numbers of a key to ring, which wants the larger prime first.
+/// Hands the numbers of a key to AWS-LC, which wants the larger prime first.
 fn key_pair(key: &impl KeyDetails, secret: &SecretParams) -> Result<KeyPair, KeyError> {
     let kind = |found: String| KeyError::Kind(found);
     let PublicParams::RSA(public) = key.public_params() else {

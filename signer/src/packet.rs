@@ -3,20 +3,20 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeyPair;
+use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::crypto::public_key::PublicKeyAlgorithm;
 use pgp::packet::{Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData};
 use pgp::types::{Fingerprint, KeyId, Mpi, SignatureBytes, Timestamp};
-use ring::rand::SystemRandom;
-use ring::rsa::KeyPair;
-use ring::signature::RSA_PKCS1_SHA256;
 use sha2::Digest;
 use sha2::digest::{DynDigest, InvalidBufferSize};
 
 /// Why no signature could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PacketError {
-    /// RSA failed; ring does not say why.
+    /// RSA failed; AWS-LC does not say why.
     #[error("RSA signing failed")]
     Rsa,
     /// The packet could not be put together.
@@ -30,7 +30,8 @@ pub(crate) struct Issuer {
     pub(crate) key_id: KeyId,
 }
 
-/// Signs bytes. ring does the RSA: it takes a fifth of the time of OpenPGP's own.
+/// Signs bytes. AWS-LC does the RSA: a tenth of the time of OpenPGP's own, where the processor has
+/// AVX-512 IFMA, and a fifth elsewhere.
 pub(crate) fn sign(
     pair: &KeyPair,
     issuer: &Issuer,
@@ -40,7 +41,7 @@ pub(crate) fn sign(
     let config = config(issuer, created)?;
     let message = message(&config, data)?;
     let digest = sha2::Sha256::digest(&message);
-    let mut raw = vec![0; pair.public().modulus_len()];
+    let mut raw = vec![0; pair.public_modulus_len()];
     pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), &message, &mut raw)
         .map_err(|_| PacketError::Rsa)?;
     let raw = SignatureBytes::Mpis(vec![Mpi::from_slice(&raw)]);
@@ -71,7 +72,7 @@ fn message(config: &SignatureConfig, data: &[u8]) -> Result<Box<[u8]>, PacketErr
 }
 
 /// A "digest" that is what it was given: `pgp` writes the fields of a packet to digests only, and
-/// ring wants the message.
+/// AWS-LC wants the message.
 #[derive(Clone)]
 struct Recorder(Vec<u8>);
 

@@ -4,6 +4,7 @@ pub mod build;
 pub mod command;
 pub mod disk;
 pub mod files;
+pub mod identity;
 pub mod roots;
 pub mod sandbox;
 pub mod session;

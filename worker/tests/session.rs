@@ -20,7 +20,7 @@ use rpmfarm_core::task::{
 use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Fault, Sha256, TaskId};
 use rpmfarm_proto::v1::blobs_server::{Blobs, BlobsServer};
 use rpmfarm_proto::v1::workers_server::{Workers, WorkersServer};
-use rpmfarm_proto::{AUTHORIZATION, v1};
+use rpmfarm_proto::{AUTHORIZATION, WORKER as WORKER_NAME, v1};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -54,7 +54,12 @@ impl Coordinator {
     fn desired(&self) -> Option<v1::DesiredState> {
         self.with(|known| {
             let assignments = known.desired.clone();
-            let state = DesiredState { assignments, heartbeat_ms: 300, lease_ms: LEASE };
+            let state = DesiredState {
+                assignments,
+                heartbeat_ms: 300,
+                lease_ms: LEASE,
+                notice: String::new(),
+            };
             (!known.silent).then(|| (&state).into())
         })
     }
@@ -81,6 +86,7 @@ impl Coordinator {
 
 fn authorized<T>(request: &Request<T>) {
     assert_eq!(request.metadata().get(AUTHORIZATION).unwrap(), "Bearer secret");
+    assert_eq!(request.metadata().get(WORKER_NAME).unwrap(), "w1");
 }
 
 #[tonic::async_trait]
@@ -374,6 +380,11 @@ fn a_shutdown_tells_how_builds_ended() {
         coordinator.with(|known| known.states.last()?.draining.then_some(()))
     });
     assert!(sleeps(), "what runs may end");
+    // A task that comes now is given back at once.
+    pair.want(&[assignment(&bench, &srpm, 1), assignment(&bench, &srpm, 2)]);
+    let Outcome::Failed(failure) = pair.ended(2) else { panic!("it was taken") };
+    assert_eq!(failure.fault, Fault::Worker);
+    assert!(failure.message.contains("was shutting down"), "{failure}");
     pair.signal(nix::sys::signal::Signal::SIGTERM);
     let Outcome::Failed(failure) = pair.ended(1) else { panic!("it cannot have succeeded") };
     assert_eq!(

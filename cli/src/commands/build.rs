@@ -2,6 +2,7 @@
 
 use clap::Args;
 use rpmfarm_core::name::{check_git_ref, check_package};
+use rpmfarm_core::queue::Class;
 use rpmfarm_proto::v1::{Build, PackageRef, StartBuildsRequest};
 
 use super::{Session, watch};
@@ -20,7 +21,8 @@ Examples:
   rpmfarm build hello --target lab --watch
   rpmfarm build bash@c9s zlib@imports/c9/zlib-1.2.11-40.el9 --target almalinux-9
   rpmfarm build bash --target almalinux-9 --bump     the same sources, a higher release
-  rpmfarm build libgreet greet --target lab --ref main --json")]
+  rpmfarm build libgreet greet --target lab --ref main --json
+  rpmfarm build openssl --target almalinux-9 --priority security")]
 pub(crate) struct Options {
     /// Packages; a branch, tag or commit may follow the name after an @
     #[arg(required = true, value_name = "PACKAGE[@REF]", value_parser = parse)]
@@ -34,6 +36,9 @@ pub(crate) struct Options {
     /// Rebuild without a change: raise the release, so that it sorts above what it replaces
     #[arg(long)]
     bump: bool,
+    /// How urgent it is: security, interactive, tracking or mass
+    #[arg(long, value_name = "CLASS", default_value_t)]
+    priority: Class,
     /// Follow the builds until they end
     #[arg(long)]
     watch: bool,
@@ -84,11 +89,12 @@ fn request(options: Options, default: Option<String>) -> Result<StartBuildsReque
         submitter: submitter(),
         idempotency_key: key,
         bump: options.bump,
+        priority: options.priority.to_string(),
     })
 }
 
 /// Who asks: USER@HOST.
-fn submitter() -> String {
+pub(crate) fn submitter() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
     let user = user.map_or_else(|| "unknown".into(), |user| user.name);
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());

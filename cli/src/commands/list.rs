@@ -65,7 +65,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     } else if builds.is_empty() {
         out.line("no builds")?;
     } else {
-        let headers = ["BUILD", "PACKAGE", "TARGET", "STATE", "ASKED", "TOOK", "WHAT"];
+        let headers = ["BUILD", "PACKAGE", "TARGET", "PRIORITY", "STATE", "ASKED", "TOOK", "WHAT"];
         let rows = builds.iter().map(|build| row(build, now)).collect();
         out.text(&table(&out, &headers, rows))?;
     }
@@ -105,6 +105,7 @@ fn row(build: &Build, now: i64) -> Vec<crate::show::table::Cell> {
         number(build.id),
         cell(&build.package),
         cell(&build.target),
+        cell(&build.priority),
         state(&build.state),
         cell(time::ago(build.created_us, now)),
         number(time::duration(progress::build_took(build, now))),

@@ -9,13 +9,16 @@ pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod modify;
+pub(crate) mod priority;
 pub(crate) mod repo;
 pub(crate) mod retry;
 pub(crate) mod show;
 pub(crate) mod source;
 pub(crate) mod target;
+pub(crate) mod track;
 pub(crate) mod version;
 pub(crate) mod watch;
+pub(crate) mod why;
 pub(crate) mod worker;
 
 use crate::args::{Cli, Command};
@@ -55,6 +58,8 @@ async fn call(command: Command, session: Session) -> Result<Exit, Error> {
         Command::Build(options) => build::run(options, session).await,
         Command::List(options) => list::run(options, session).await,
         Command::Show(options) => show::run(options, session).await,
+        Command::Why(options) => why::run(options, session).await,
+        Command::Priority(options) => priority::run(options, session).await,
         Command::Watch(options) => watch::run(options, session).await,
         Command::Log(options) => log::run(options, session).await,
         Command::Cancel(options) => cancel::run(options, session).await,
@@ -63,6 +68,7 @@ async fn call(command: Command, session: Session) -> Result<Exit, Error> {
         Command::Modify(options) => modify::run(options, session).await,
         Command::Source(options) => source::run(options, session).await,
         Command::Repo(options) => repo::run(options, session).await,
+        Command::Track(options) => track::run(options, session).await,
         Command::Worker(options) => worker::run(options, session).await,
         Command::Doctor(_) | Command::Completions(_) | Command::Man(_) | Command::Version(_) => {
             unreachable!("done without the coordinator")

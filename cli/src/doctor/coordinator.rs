@@ -79,7 +79,7 @@ fn clock(ahead: i64) -> Finding {
 /// Whether the coordinator takes the token. It is asked to cancel build 0, which is none: a
 /// good token is answered by "not found", and nothing is changed.
 async fn token(settings: &Settings, client: &mut Client) -> Finding {
-    let source = match settings.token.read(&settings.server) {
+    let source = match settings.token.read(&first(settings)) {
         Ok(token) => token.origin,
         Err(error) => return no_token(&error),
     };
@@ -99,7 +99,7 @@ async fn token(settings: &Settings, client: &mut Client) -> Finding {
 
 /// The token as far as it can be checked alone.
 fn token_file(settings: &Settings) -> Option<Finding> {
-    settings.token.read(&settings.server).err().map(|error| no_token(&error))
+    settings.token.read(&first(settings)).err().map(|error| no_token(&error))
 }
 
 /// Reading needs no token: without one, half of the command works.
@@ -121,6 +121,11 @@ fn own(check: &v1::Check) -> Finding {
     };
     let (name, message) = (check.name.clone(), check.message.clone());
     Finding { place: "coordinator", name, level, message, remedy: None }
+}
+
+/// The coordinator that is tried first.
+fn first(settings: &Settings) -> String {
+    settings.servers().into_iter().next().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub(crate) struct BuildDocument {
     batch: i64,
     /// Who asked.
     submitter: Option<String>,
+    /// security, interactive, tracking, mass.
+    priority: Option<String>,
     /// importing, srpm, waiting, queued, building, accepting, signing, publishing, published,
     /// failed, cancelled.
     state: String,
@@ -38,6 +40,8 @@ pub(crate) struct BuildDocument {
     took_ms: i64,
     /// NEVRA of the SRPM, once made.
     srpm: Option<String>,
+    /// The CVE ids that its sources fix.
+    cves: Vec<String>,
     failure: Option<FailureDocument>,
     /// Where it is published.
     published: Option<Place>,
@@ -96,6 +100,8 @@ struct TaskDocument {
     attempts: u32,
     /// SHA-256 of the lock.
     lock: Option<String>,
+    /// What else is known of its attempts, a line each.
+    notes: Vec<String>,
     failure: Option<FailureDocument>,
 }
 
@@ -121,6 +127,7 @@ impl BuildDocument {
             commit: known(&build.commit),
             batch: build.batch,
             submitter: known(&build.submitter),
+            priority: known(&build.priority),
             state: build.state.clone(),
             ended: verdict::has_ended(build),
             reason: known(&build.reason),
@@ -128,6 +135,7 @@ impl BuildDocument {
             ended_at: time::rfc3339(build.ended_us),
             took_ms: progress::build_took(build, now) / 1000,
             srpm: known(&build.srpm),
+            cves: build.cves.clone(),
             failure: verdict::failure(build).map(Into::into),
             published: known(&build.channel)
                 .map(|channel| Place { channel, revision: build.revision }),
@@ -174,6 +182,7 @@ impl TaskDocument {
             rpmbuild_ms: (task.rpmbuild_ms != 0).then_some(task.rpmbuild_ms),
             attempts: task.attempts,
             lock: known(&task.lock),
+            notes: task.notes.clone(),
             failure: task.failure.as_ref().map(Into::into),
         }
     }

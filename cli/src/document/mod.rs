@@ -9,6 +9,8 @@ mod doctor;
 mod lists;
 pub(crate) mod source;
 mod target;
+pub(crate) mod tracking;
+mod why;
 mod worker;
 
 pub(crate) use build::BuildDocument;
@@ -16,7 +18,8 @@ pub(crate) use channel::ChannelDocument;
 pub(crate) use doctor::{CheckDocument, DoctorDocument};
 pub(crate) use lists::{Builds, Channels, LogLine, Targets, Versions, Workers};
 pub(crate) use target::TargetDocument;
-pub(crate) use worker::WorkerDocument;
+pub(crate) use why::WhyDocument;
+pub(crate) use worker::{InvitationDocument, WorkerDetailsDocument, WorkerDocument};
 
 /// An empty text on the wire is one that is not known.
 fn known(text: &str) -> Option<String> {

@@ -1,6 +1,6 @@
-//! A worker as JSON.
+//! Workers as JSON.
 
-use rpmfarm_proto::v1::Worker;
+use rpmfarm_proto::v1::{Invitation, Worker, WorkerDetails};
 use serde::Serialize;
 
 use super::known;
@@ -12,16 +12,28 @@ pub(crate) struct WorkerDocument {
     name: String,
     version: Option<String>,
     arches: Vec<String>,
-    /// alive, stale, gone.
+    /// alive, stale, gone; never, when it was not heard since the coordinator started.
     liveness: String,
-    /// It finishes what it has and takes nothing new.
+    /// What was decided about it: active, drained, quarantined, revoked.
+    state: String,
+    state_reason: Option<String>,
+    state_since: Option<String>,
+    /// It stops: it finishes what it has and takes nothing new.
     draining: bool,
+    /// What is wrong with its version, if anything; then it gets no new work.
+    outdated: Option<String>,
+    protocol: u32,
+    /// Why it takes nothing new for now.
+    unready: Option<String>,
     slots: u32,
     busy: u32,
     cpus: u32,
     memory_mib: u64,
     disk_free_mib: u64,
     heard_at: Option<String>,
+    /// Whether it was ever enrolled; if not, it has the farm's token.
+    enrolled: bool,
+    certificate_ends_at: Option<String>,
     /// What it runs, each as BUILD/TASK PACKAGE.
     running: Vec<String>,
 }
@@ -33,14 +45,120 @@ impl From<&Worker> for WorkerDocument {
             version: known(&worker.version),
             arches: worker.arches.clone(),
             liveness: worker.liveness.clone(),
+            state: if worker.state.is_empty() { "active".into() } else { worker.state.clone() },
+            state_reason: known(&worker.state_reason),
+            state_since: time::rfc3339(worker.state_us),
             draining: worker.draining,
+            outdated: known(&worker.outdated),
+            protocol: worker.protocol,
+            unready: known(&worker.unready),
             slots: worker.slots,
             busy: worker.busy,
             cpus: worker.cpus,
             memory_mib: worker.memory_mib,
             disk_free_mib: worker.disk_free_mib,
             heard_at: time::rfc3339(worker.heard_us),
+            enrolled: worker.enrolled,
+            certificate_ends_at: time::rfc3339(worker.certificate_ends_us),
             running: worker.running.clone(),
         }
+    }
+}
+
+/// Everything about a worker.
+#[derive(Debug, Serialize)]
+pub(crate) struct WorkerDetailsDocument {
+    #[serde(flatten)]
+    worker: WorkerDocument,
+    enrolled_arches: Vec<String>,
+    /// Newest first.
+    decisions: Vec<DecisionDocument>,
+    /// Newest first.
+    certificates: Vec<CertificateDocument>,
+    /// What it failed for reasons of its own, newest first.
+    faults: Vec<FaultDocument>,
+}
+
+#[derive(Debug, Serialize)]
+struct DecisionDocument {
+    state: String,
+    reason: Option<String>,
+    at: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct CertificateDocument {
+    fingerprint: String,
+    serial: String,
+    issued_at: Option<String>,
+    ends_at: Option<String>,
+    /// Why it counts no more, before its time.
+    ended: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct FaultDocument {
+    build: i64,
+    task: i64,
+    package: String,
+    at: Option<String>,
+    stage: Option<String>,
+    message: Option<String>,
+}
+
+impl From<&WorkerDetails> for WorkerDetailsDocument {
+    fn from(details: &WorkerDetails) -> Self {
+        let decisions = details.decisions.iter().map(|decision| DecisionDocument {
+            state: decision.state.clone(),
+            reason: known(&decision.reason),
+            at: time::rfc3339(decision.at_us),
+        });
+        let certificates = details.certificates.iter().map(|certificate| CertificateDocument {
+            fingerprint: certificate.fingerprint.clone(),
+            serial: certificate.serial.clone(),
+            issued_at: time::rfc3339(certificate.issued_us),
+            ends_at: time::rfc3339(certificate.ends_us),
+            ended: known(&certificate.ended),
+        });
+        let faults = details.faults.iter().map(|fault| FaultDocument {
+            build: fault.build,
+            task: fault.task,
+            package: fault.package.clone(),
+            at: time::rfc3339(fault.at_us),
+            stage: fault.failure.as_ref().and_then(|failure| known(&failure.stage)),
+            message: fault.failure.as_ref().and_then(|failure| known(&failure.message)),
+        });
+        Self {
+            worker: details.worker.as_ref().unwrap_or(&Worker::default()).into(),
+            enrolled_arches: details.enrolled_arches.clone(),
+            decisions: decisions.collect(),
+            certificates: certificates.collect(),
+            faults: faults.collect(),
+        }
+    }
+}
+
+/// A token for a new worker.
+#[derive(Debug, Serialize)]
+pub(crate) struct InvitationDocument {
+    worker: String,
+    /// A secret, until it was used.
+    token: String,
+    expires_at: Option<String>,
+    coordinator: String,
+    /// SHA-256 of the farm's CA certificate.
+    authority: String,
+    arches: Vec<String>,
+    /// What to run on the new worker.
+    command: String,
+}
+
+impl From<&Invitation> for InvitationDocument {
+    fn from(invitation: &Invitation) -> Self {
+        let Invitation { worker, token, expires_us, coordinator, authority, arches } =
+            invitation.clone();
+        let command = format!("rpmfarm-worker enrol --coordinator {coordinator} --token {token}");
+        let expires_at = time::rfc3339(expires_us);
+        Self { worker, token, expires_at, coordinator, authority, arches, command }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) fn text(build: &Build, out: &Out, now: i64) -> String {
         failure::text(build),
         section("Stages", stage_table(build, out, now)),
         section("Tasks", task_table(build, out, now)),
+        section("Notes", notes(build)),
         section("Packages", artifact_table(build, out)),
     ];
     sections.into_iter().flatten().collect::<Vec<_>>().join("\n")
@@ -58,9 +59,11 @@ fn facts(build: &Build, now: i64) -> Vec<(&'static str, String)> {
             facts.push((name, escape::line(value)));
         }
     };
+    add("priority", &build.priority);
     add("reference", &build.git_ref);
     add("commit", &build.commit);
     add("srpm", &build.srpm);
+    add("fixes", &build.cves.join(" "));
     if !build.channel.is_empty() {
         add("published", &format!("{}, revision {}", build.channel, build.revision));
     }
@@ -105,6 +108,14 @@ fn task_table(build: &Build, out: &Out, now: i64) -> Option<String> {
     let rows: Vec<_> = build.tasks.iter().map(row).collect();
     let headers = ["TASK", "KIND", "ARCH", "STATE", "TOOK", "RPMBUILD", "TRIES", "WHAT"];
     (!rows.is_empty()).then(|| table(out, &headers, rows))
+}
+
+/// What else is known of the tasks' attempts, a line each.
+fn notes(build: &Build) -> Option<String> {
+    let line = |task: &Task, note: &str| format!("  task {}: {}\n", task.id, escape::line(note));
+    let lines = |task: &Task| task.notes.iter().map(|note| line(task, note)).collect::<String>();
+    let text: String = build.tasks.iter().map(lines).collect();
+    (!text.is_empty()).then_some(text)
 }
 
 /// What a running task does, or why another one failed.

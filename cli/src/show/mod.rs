@@ -10,4 +10,6 @@ pub(crate) mod size;
 pub(crate) mod stages;
 pub(crate) mod table;
 pub(crate) mod time;
+pub(crate) mod track;
 pub(crate) mod verdict;
+pub(crate) mod why;

@@ -32,9 +32,10 @@ pub(crate) fn number(text: impl ToString) -> Cell {
 pub(crate) fn state(word: &str) -> Cell {
     use comfy_table::Color;
     let color = match word {
-        "published" | "succeeded" | "alive" | "ok" => Color::Green,
+        "published" | "succeeded" | "alive" | "ok" | "automatic" => Color::Green,
         "failed" | "gone" | "error" => Color::Red,
-        "cancelled" | "stale" | "warning" | "draining" => Color::Yellow,
+        "cancelled" | "stale" | "warning" | "draining" | "unready" | "frozen" | "storm"
+        | "held" | "hold" => Color::Yellow,
         _ => Color::Cyan,
     };
     Cell { color: Some(color), ..cell(word) }

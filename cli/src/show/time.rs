@@ -63,6 +63,17 @@ pub(crate) fn rfc3339(us: i64) -> Option<String> {
     Timestamp::from_microsecond(us).ok().map(|timestamp| timestamp.to_string())
 }
 
+/// A point in time as a person writes it: a date, which is its beginning in UTC, or RFC 3339.
+pub(crate) fn parse(text: &str) -> Result<i64, String> {
+    if let Ok(timestamp) = text.parse::<Timestamp>() {
+        return Ok(timestamp.as_microsecond());
+    }
+    let date: jiff::civil::Date =
+        text.parse().map_err(|_| "expected a date as 2026-12-31, or RFC 3339".to_owned())?;
+    let zoned = date.to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
+    Ok(zoned.timestamp().as_microsecond())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +106,14 @@ mod tests {
     fn points_for_scripts() {
         assert_eq!(rfc3339(0), None);
         assert_eq!(rfc3339(1_500_000).as_deref(), Some("1970-01-01T00:00:01.5Z"));
+    }
+
+    #[test]
+    fn dates_and_times_are_read() {
+        assert_eq!(parse("1970-01-02"), Ok(DAY));
+        assert_eq!(parse("1970-01-01T00:00:01.5Z"), Ok(1_500_000));
+        for bad in ["", "tomorrow", "2026-13-01", "12"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
     }
 }

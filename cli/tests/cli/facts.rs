@@ -3,7 +3,9 @@
 use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::{Arch, Lock, Sha256};
 use rpmfarm_proto::v1::{
-    Artifact, Build, Channel, Check, Failure, Fault, Info, Milestone, Target, Task, Worker,
+    Artifact, Build, Channel, Check, Failure, Fault, Info, Invitation, InviteWorkerRequest,
+    Milestone, Reason, Target, Task, WhyReply, Worker, WorkerCertificate, WorkerDecision,
+    WorkerDetails, WorkerFault,
 };
 
 /// 2026-01-02 03:04:05 UTC, in microseconds.
@@ -24,6 +26,7 @@ pub fn building() -> Build {
         git_ref: "c9s".into(),
         batch: 3,
         submitter: "alice@desk".into(),
+        priority: "interactive".into(),
         created_us: CREATED,
         state: "building".into(),
         commit: "0123456789abcdef0123456789abcdef01234567".into(),
@@ -158,9 +161,56 @@ pub fn worker() -> Worker {
         cpus: 8,
         memory_mib: 16 * 1024,
         disk_free_mib: 100 * 1024,
-        draining: false,
         heard_us: now(),
         running: vec!["7/12 hello".into()],
+        state: "active".into(),
+        protocol: 1,
+        enrolled: true,
+        certificate_ends_us: now() + 20 * 24 * 3600 * 1_000_000,
+        ..Worker::default()
+    }
+}
+
+pub fn worker_details() -> WorkerDetails {
+    let failure = Failure {
+        fault: Fault::Worker.into(),
+        stage: "root".into(),
+        message: "no space left on /var/lib/rpmfarm-worker".into(),
+        excerpt: Vec::new(),
+    };
+    WorkerDetails {
+        worker: Some(worker()),
+        decisions: vec![WorkerDecision {
+            state: "active".into(),
+            reason: "resumed \u{1b}[31m".into(),
+            at_us: now(),
+        }],
+        certificates: vec![WorkerCertificate {
+            fingerprint: "ab".repeat(32),
+            serial: "07".into(),
+            issued_us: now(),
+            ends_us: now() + 20 * 24 * 3600 * 1_000_000,
+            ended: String::new(),
+        }],
+        faults: vec![WorkerFault {
+            build: 7,
+            task: 12,
+            package: "hello".into(),
+            at_us: now(),
+            failure: Some(failure),
+        }],
+        enrolled_arches: vec!["x86_64".into()],
+    }
+}
+
+pub fn invitation(request: &InviteWorkerRequest) -> Invitation {
+    Invitation {
+        worker: request.worker.clone(),
+        token: "rpmfarm1.aa.bb".into(),
+        expires_us: now() + 3600 * 1_000_000,
+        coordinator: "https://farm.example.org:7879".into(),
+        authority: "bb".into(),
+        arches: request.arches.clone(),
     }
 }
 
@@ -197,4 +247,29 @@ pub fn lock() -> (Vec<u8>, String) {
     let bytes = lock.to_bytes();
     let digest = Sha256::of(&bytes).hex();
     (bytes, digest)
+}
+
+/// Why a build waits.
+pub fn why(build: &Build) -> WhyReply {
+    let reason = |code: &str, task: &str, text: &str| Reason {
+        code: code.into(),
+        task: task.into(),
+        text: text.into(),
+        ..Reason::default()
+    };
+    WhyReply {
+        build: build.id,
+        package: build.package.clone(),
+        target: build.target.clone(),
+        state: "queued".into(),
+        priority: "interactive".into(),
+        reasons: vec![
+            Reason {
+                ahead: 12,
+                starts_us: CREATED,
+                ..reason("queue", "build x86_64", "behind 12 tasks, about 6 min")
+            },
+            reason("no-worker", "build ppc64le", "no worker for ppc64le connected since 14:02 UTC"),
+        ],
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rpmfarm_proto::v1::farm_server::{Farm, FarmServer};
+use rpmfarm_proto::v1::fleet_server::{Fleet, FleetServer};
 use rpmfarm_proto::v1::*;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -33,6 +34,8 @@ pub struct Facts {
     pub started: Vec<StartBuildsRequest>,
     pub log_requests: Vec<ReadLogRequest>,
     pub lists: Vec<ListBuildsRequest>,
+    pub invited: Vec<InviteWorkerRequest>,
+    pub decided: Vec<SetWorkerStateRequest>,
 }
 
 type Shared = Arc<Mutex<Facts>>;
@@ -73,6 +76,7 @@ impl FakeFarm {
         let listener = self.runtime.block_on(TcpListener::bind(self.address)).expect("a port");
         self.address = listener.local_addr().expect("it is bound");
         let service = FarmServer::new(Answers(self.facts.clone()));
+        let fleet = FleetServer::new(Answers(self.facts.clone()));
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let connections = TcpListenerStream::new(listener);
         self.serving = Some(self.runtime.spawn(async move {
@@ -80,6 +84,7 @@ impl FakeFarm {
             let _end = end;
             let _ = Server::builder()
                 .add_service(service)
+                .add_service(fleet)
                 .serve_with_incoming(cut_with(connections, ended))
                 .await;
         }));
@@ -295,6 +300,17 @@ impl Farm for Answers {
         Ok(Response::new(Build { state: "queued".into(), failure: None, ..build }))
     }
 
+    async fn set_priority(&self, request: Request<SetPriorityRequest>) -> Reply<Build> {
+        authorize(&request)?;
+        let SetPriorityRequest { id, priority } = request.into_inner();
+        Ok(Response::new(Build { priority, ..self.find(id)? }))
+    }
+
+    async fn why_build(&self, request: Request<WhyBuildRequest>) -> Reply<WhyReply> {
+        let build = self.find(request.into_inner().id)?;
+        Ok(Response::new(facts::why(&build)))
+    }
+
     async fn get_lock(&self, request: Request<GetLockRequest>) -> Reply<LockReply> {
         self.find(request.into_inner().build)?;
         let (lock, digest) = self.facts().lock.clone();
@@ -307,5 +323,37 @@ impl Farm for Answers {
 
     async fn list_workers(&self, _: Request<ListWorkersRequest>) -> Reply<ListWorkersReply> {
         Ok(Response::new(ListWorkersReply { workers: vec![facts::worker()] }))
+    }
+}
+
+#[tonic::async_trait]
+impl Fleet for Answers {
+    async fn invite_worker(&self, request: Request<InviteWorkerRequest>) -> Reply<Invitation> {
+        authorize(&request)?;
+        let request = request.into_inner();
+        let invitation = facts::invitation(&request);
+        self.facts().invited.push(request);
+        Ok(Response::new(invitation))
+    }
+
+    async fn get_worker(&self, request: Request<GetWorkerRequest>) -> Reply<WorkerDetails> {
+        match request.into_inner().name.as_str() {
+            "w1" => Ok(Response::new(facts::worker_details())),
+            name => Err(Status::not_found(format!("no worker {name}"))),
+        }
+    }
+
+    async fn set_worker_state(
+        &self,
+        request: Request<SetWorkerStateRequest>,
+    ) -> Reply<WorkerDetails> {
+        authorize(&request)?;
+        let request = request.into_inner();
+        let mut details = facts::worker_details();
+        if let Some(worker) = &mut details.worker {
+            worker.state.clone_from(&request.state);
+        }
+        self.facts().decided.push(request);
+        Ok(Response::new(details))
     }
 }

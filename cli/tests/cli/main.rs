@@ -10,6 +10,7 @@ mod logs;
 mod reading;
 mod unreachable;
 mod watching;
+mod workers;
 mod writing;
 
 use std::path::Path;

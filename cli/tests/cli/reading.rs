@@ -32,7 +32,7 @@ fn a_list_is_a_table_without_borders() {
     let lines: Vec<_> = ran.stdout.lines().collect();
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let words: Vec<_> = lines[0].split_whitespace().collect();
-    assert_eq!(words, ["BUILD", "PACKAGE", "TARGET", "STATE", "ASKED", "TOOK", "WHAT"]);
+    assert_eq!(words, ["BUILD", "PACKAGE", "TARGET", "PRIORITY", "STATE", "ASKED", "TOOK", "WHAT"]);
     assert!(
         lines[1].contains("building") && lines[1].ends_with("x86_64 %check on w1"),
         "{}",
@@ -80,6 +80,7 @@ fn a_published_build_shows_all_its_facts() {
 build 7: hello for lab, published
   asked      AGO by alice@desk (2026-01-02 03:04:05 +00:00), batch 3
   took       2 min 5 s in all
+  priority   interactive
   reference  c9s
   commit     0123456789abcdef0123456789abcdef01234567
   srpm       hello-2.12-1.lab9.src
@@ -138,9 +139,10 @@ fn the_json_of_a_build_is_stable() {
     let expected = json!({
         "id": 7, "target": "lab", "package": "hello", "ref": "c9s",
         "commit": "0123456789abcdef0123456789abcdef01234567",
-        "batch": 3, "submitter": "alice@desk", "state": "published", "ended": true, "reason": null,
+        "batch": 3, "submitter": "alice@desk", "priority": "interactive", "state": "published",
+        "ended": true, "reason": null,
         "created_at": "2026-01-02T03:04:05Z", "ended_at": "2026-01-02T03:06:10Z", "took_ms": 125_000,
-        "srpm": "hello-2.12-1.lab9.src", "failure": null,
+        "srpm": "hello-2.12-1.lab9.src", "cves": [], "failure": null,
         "published": {"channel": "testing", "revision": 4},
         "stages": [
             stage("import", "2026-01-02T03:04:05.5Z", 500),
@@ -162,7 +164,7 @@ fn the_json_of_a_build_is_stable() {
         "id": 12, "kind": "build", "arch": "x86_64", "state": "succeeded", "phase": null,
         "worker": "w1", "started_at": "2026-01-02T03:04:08Z", "ended_at": "2026-01-02T03:06:05Z",
         "took_ms": 117_000, "rpmbuild_ms": 90_500, "attempts": 2, "lock": "c".repeat(64),
-        "failure": null,
+        "failure": null, "notes": [],
     });
     assert_eq!(tasks[1], build);
 }
@@ -282,4 +284,25 @@ fn what_is_not_there_is_exit_3() {
 fn versions() {
     let json = document(Facts::default(), &["version", "--json"]);
     assert_eq!((&json["client"], &json["coordinator"]), (&json!("0.1.0"), &json!("0.1.0")));
+}
+
+#[test]
+fn a_build_says_why_it_waits_and_when_it_goes_on() {
+    let ran = ask(with(facts::building()), &["why", "7"]);
+    let expected = "\
+build 7: hello for lab, queued
+  build x86_64: behind 12 tasks, about 6 min
+  build ppc64le: no worker for ppc64le connected since 14:02 UTC
+";
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, expected));
+    let found = document(with(facts::building()), &["why", "7", "--json"]);
+    assert_eq!(
+        found["reasons"][0],
+        json!({
+            "code": "queue", "task": "build x86_64", "text": "behind 12 tasks, about 6 min",
+            "ahead": 12, "starts_at": "2026-01-02T03:04:05Z",
+        })
+    );
+    assert_eq!(found["reasons"][1]["starts_at"], Value::Null);
+    assert_eq!(ask(with(facts::building()), &["why", "8"]).code, 3);
 }

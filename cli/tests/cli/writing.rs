@@ -28,6 +28,25 @@ fn a_build_is_asked_for_with_everything() {
 }
 
 #[test]
+fn a_build_is_as_urgent_as_it_is_said_to_be() {
+    let farm = farm();
+    let home = home(Some(TOKEN));
+    for (words, class) in [(vec![], "interactive"), (vec!["--priority", "security"], "security")] {
+        let args = [vec!["build", "hello", "--target", "lab"], words].concat();
+        assert_eq!(run(rpmfarm(&farm.url(), home.path()).args(args)).code, 0);
+        let facts = farm.facts.lock().expect("lock");
+        assert_eq!(facts.started.last().map(|asked| asked.priority.as_str()), Some(class));
+    }
+    let args = ["priority", "mass", "7", "--json"];
+    let ran = run(rpmfarm(&farm.url(), home.path()).args(args));
+    let list: Value = serde_json::from_str(&ran.stdout).expect("one document");
+    assert_eq!(list["builds"][0]["priority"], "mass");
+    let bad = run(rpmfarm(&farm.url(), home.path()).args(["priority", "urgent", "7"]));
+    assert_eq!(bad.code, 2);
+    assert!(bad.stderr.contains("known: security, interactive, tracking, mass"), "{}", bad.stderr);
+}
+
+#[test]
 fn a_lost_answer_makes_no_second_build() {
     let farm = farm();
     farm.facts.lock().expect("lock").lose_answers = 2;
@@ -39,6 +58,26 @@ fn a_lost_answer_makes_no_second_build() {
     let keys: Vec<_> = facts.started.iter().map(|asked| &asked.idempotency_key).collect();
     assert_eq!(keys.len(), 3);
     assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+}
+
+#[test]
+fn of_several_coordinators_the_first_that_answers_is_asked() {
+    let farm = farm();
+    let home = home(Some(TOKEN));
+    let mut gone = self::farm();
+    let dead = gone.url();
+    gone.stop();
+    let both = format!("{dead}, {}", farm.url());
+    let ran = run(rpmfarm(&both, home.path()).args(["build", "hello", "--target", "lab"]));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(farm.facts.lock().expect("lock").started.len(), 1);
+
+    let none = run(rpmfarm(&format!("{dead},{dead}"), home.path()).args(["show", "7"]));
+    assert_eq!(none.code, 4);
+    assert!(none.stderr.contains("cannot reach any coordinator"), "{}", none.stderr);
+    let bad = run(rpmfarm(&format!("{},nonsense", farm.url()), home.path()).args(["show", "7"]));
+    assert_eq!(bad.code, 2, "a bad address is told although the first answers");
+    assert!(bad.stderr.contains("`nonsense` is not the address"), "{}", bad.stderr);
 }
 
 #[test]

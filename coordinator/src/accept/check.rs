@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rpmfarm_core::results::{self, Refusal, ResultFile};
 use rpmfarm_core::task::{Success, TaskKind};
-use rpmfarm_core::{BuildId, Fault, Nevra, Sha256};
+use rpmfarm_core::{AttemptId, BuildId, Fault, Nevra, Sha256};
 use rpmfarm_repodata::{Fragments, PackageFile, RepodataError};
 use rpmfarm_rpmfile::{Inspected, inspect};
 
@@ -57,6 +57,14 @@ pub enum CheckError {
         /// What the blob store says.
         source: BlobError,
     },
+    /// The file was not uploaded by the attempt that names it.
+    #[error("{file} ({digest}) was not uploaded by this attempt; results of attempts do not mix")]
+    Foreign {
+        /// Its name.
+        file: String,
+        /// Its digest.
+        digest: Sha256,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -76,9 +84,9 @@ impl CheckError {
                 Some(Fault::Worker)
             }
             Self::Refused(_) | Self::Repodata { .. } => Some(Fault::Package),
-            Self::Rpm { .. } | Self::Blob { source: BlobError::Missing(_), .. } => {
-                Some(Fault::Worker)
-            }
+            Self::Rpm { .. }
+            | Self::Foreign { .. }
+            | Self::Blob { source: BlobError::Missing(_), .. } => Some(Fault::Worker),
             Self::Blob { .. } | Self::Store(_) | Self::Interrupted(_) => None,
         }
     }
@@ -90,11 +98,17 @@ impl CheckError {
 /// For the first file that is not as it should be.
 pub async fn files(
     farm: &Farm,
-    build: BuildId,
+    (build, attempt): (BuildId, AttemptId),
     task: &Task,
     success: &Success,
 ) -> Result<Vec<Checked>, CheckError> {
     results::check_set(task.kind, &success.files)?;
+    let announced = farm.store.announced(attempt).await?;
+    if let Some(foreign) =
+        success.files.iter().find(|file| !announced.contains(&(file.digest, file.size)))
+    {
+        return Err(CheckError::Foreign { file: foreign.name.clone(), digest: foreign.digest });
+    }
     let expected = expectation(farm, build, task).await?;
     let mut checked = Vec::with_capacity(success.files.len());
     for file in &success.files {

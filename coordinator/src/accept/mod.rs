@@ -8,6 +8,7 @@ mod srpm;
 
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{AttemptId, Failure, Fault, TaskId};
+use tracing::Instrument as _;
 
 pub use check::{CheckError, Checked};
 
@@ -24,7 +25,10 @@ use crate::work::Crew;
 pub async fn pass(farm: &Farm, crew: &Crew<AttemptId>, now_us: i64) -> anyhow::Result<()> {
     for ended in farm.store.attempts_to_accept(now_us).await? {
         let farm = farm.clone();
-        crew.start(AttemptId(ended.attempt.id), async move { accept(&farm, &ended).await });
+        let (attempt, task) = (ended.attempt.id, ended.attempt.task);
+        let span = tracing::info_span!("accept", build = ended.build.0, task, attempt);
+        let work = async move { accept(&farm, &ended).await };
+        crew.start(AttemptId(attempt), work.instrument(span));
     }
     Ok(())
 }
@@ -96,7 +100,8 @@ async fn check_and_record(
     task: &Task,
     success: &Success,
 ) -> Result<(), Refused> {
-    let checked = check::files(farm, ended.build, task, success).await?;
+    let attempt = AttemptId(ended.attempt.id);
+    let checked = check::files(farm, (ended.build, attempt), task, success).await?;
     let packages: Vec<NewPackage> = checked
         .iter()
         .map(|file| NewPackage {
@@ -116,7 +121,6 @@ async fn check_and_record(
     if !tx.hold_open(ended.build).await? {
         return Ok(());
     }
-    let attempt = AttemptId(ended.attempt.id);
     if !tx.accept(task.id, attempt, success.rpmbuild_ms, now).await? {
         return Ok(());
     }

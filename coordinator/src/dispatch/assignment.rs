@@ -1,38 +1,73 @@
 //! What a worker should have: its live attempts, each with everything it needs.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rpmfarm_core::lease::{HEARTBEAT, LEASE};
 use rpmfarm_core::source::{SourceBundle, SourceFile};
-use rpmfarm_core::task::{Assignment, DesiredState, Input, TaskKind};
-use rpmfarm_core::{AttemptId, BuildId, Epoch, TaskId};
+use rpmfarm_core::task::{Assignment, DesiredState, Input, Outcome, TaskKind};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 
+use super::report;
 use crate::farm::Farm;
-use crate::store::LiveAttempt;
+use crate::store::{LiveAttempt, StoreError};
 
 /// Largest source bundle or lock that is read into memory, in bytes.
 const MAX_DOCUMENT: u64 = 64 << 20;
 
-/// Assignments that a session has put together already, by attempt.
-pub type Cache = HashMap<i64, Assignment>;
+/// How long an answer is good when nothing is new of its worker. Then the store is read again, for
+/// what another process has changed.
+const GOOD_FOR: Duration = Duration::from_secs(10);
 
-/// The desired state of a worker.
+/// What a session has put together already.
+#[derive(Debug, Default)]
+pub struct Cache {
+    /// Assignments by attempt.
+    assignments: HashMap<i64, Assignment>,
+    last: Option<Answer>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    /// How often the worker had been poked by then.
+    news: u64,
+    read: Instant,
+    state: DesiredState,
+}
+
+/// The desired state of a worker. An attempt that cannot be put together, as its bundle is gone
+/// or the target is, ends as the farm's fault: it must not hold back the worker's others.
 ///
 /// # Errors
-/// Database and blob store errors.
-pub async fn desired(farm: &Farm, worker: &str, cache: &mut Cache) -> anyhow::Result<DesiredState> {
-    let live = farm.store.live_attempts(Some(worker)).await?;
-    cache.retain(|id, _| live.iter().any(|attempt| attempt.id == *id));
-    let mut assignments = Vec::with_capacity(live.len());
-    for attempt in &live {
-        assignments.push(assignment(farm, attempt, cache).await?);
+/// Database errors.
+pub async fn desired(
+    farm: &Farm,
+    worker: &str,
+    cache: &mut Cache,
+    now_us: i64,
+) -> anyhow::Result<DesiredState> {
+    let (news, read) = (farm.fleet.news(worker), Instant::now());
+    if let Some(last) = &cache.last
+        && last.news == news
+        && read.saturating_duration_since(last.read) < GOOD_FOR
+    {
+        return Ok(last.state.clone());
     }
-    Ok(DesiredState {
-        assignments,
-        heartbeat_ms: u64::try_from(HEARTBEAT.as_millis()).unwrap_or(u64::MAX),
-        lease_ms: u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX),
-    })
+    let live = farm.store.live_attempts(Some(worker)).await?;
+    cache.assignments.retain(|id, _| live.iter().any(|attempt| attempt.id == *id));
+    let mut desired = DesiredState::nothing(farm.fleet.terms());
+    for attempt in &live {
+        match assignment(farm, attempt, cache).await {
+            Ok(assignment) => desired.assignments.push(assignment),
+            Err(error) if error.is::<StoreError>() => return Err(error),
+            Err(error) => {
+                let failure = Failure::new(Fault::Farm, "dispatch", format!("{error:#}"));
+                report::end(farm, attempt, &Outcome::Failed(failure), now_us).await?;
+            }
+        }
+    }
+    cache.last = Some(Answer { news, read, state: desired.clone() });
+    Ok(desired)
 }
 
 async fn assignment(
@@ -42,7 +77,7 @@ async fn assignment(
 ) -> anyhow::Result<Assignment> {
     let task = TaskId(attempt.task);
     let lock = farm.store.lock(task).await?.context("a granted task has a lock")?;
-    if let Some(assignment) = cache.get_mut(&attempt.id) {
+    if let Some(assignment) = cache.assignments.get_mut(&attempt.id) {
         (assignment.lock, assignment.round) = (lock.digest, lock.round);
         return Ok(assignment.clone());
     }
@@ -78,6 +113,6 @@ async fn assignment(
         lock: lock.digest,
         round: lock.round,
     };
-    cache.insert(attempt.id, assignment.clone());
+    cache.assignments.insert(attempt.id, assignment.clone());
     Ok(assignment)
 }

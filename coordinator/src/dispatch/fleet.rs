@@ -1,26 +1,47 @@
-//! What was heard of the workers since this coordinator started. Nothing here matters for
-//! correctness: leases are in the store, and a worker that is known here only is heard again.
+//! What was heard of the workers since this coordinator started, and what other coordinators tell
+//! of theirs. Nothing here matters for correctness: leases are in the store, and a worker that is
+//! known here only is heard again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::lease::{Liveness, liveness};
+use rpmfarm_core::lease::{LeaseTerms, Liveness, listening, liveness};
 use rpmfarm_core::task::{Phase, Progress, WorkerState};
 use rpmfarm_core::{Arch, AttemptId};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+
+use super::held::Held;
+use crate::peers::herald::{Voice, Word};
 
 /// All workers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Fleet {
-    started: Instant,
+    terms: LeaseTerms,
+    voice: Voice,
     inner: Arc<Mutex<Inner>>,
+    held: Held,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    /// Since when this coordinator listens without a break.
+    listening: Instant,
+    /// When the leases were last looked at.
+    looked: Instant,
     sessions: u64,
     workers: BTreeMap<String, Known>,
+    /// Workers that are connected to other coordinators, as these told last.
+    elsewhere: BTreeMap<String, WorkerView>,
+}
+
+impl Inner {
+    /// How long a worker was not heard, as far as anybody listened.
+    fn silence(&self, known: Option<&Known>, now: Instant) -> Duration {
+        let heard = known.map_or(self.listening, |known| known.heard.max(self.listening));
+        now.saturating_duration_since(heard)
+    }
 }
 
 #[derive(Debug)]
@@ -28,13 +49,27 @@ struct Known {
     state: WorkerState,
     /// The newest session; 0 when it has hung up.
     session: u64,
+    /// Whether what that session said first is in the store.
+    settled: bool,
+    /// When its session hung up, if it has since it was heard here.
+    hung_up: Option<Instant>,
     heard: Instant,
     heard_us: i64,
+    /// How often it was poked.
+    news: u64,
     poke: Arc<Notify>,
 }
 
+impl Known {
+    /// There is news for it.
+    fn tell(&mut self) {
+        self.news += 1;
+        self.poke.notify_one();
+    }
+}
+
 /// A worker as it was last heard.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerView {
     /// What it said.
     pub state: WorkerState,
@@ -54,17 +89,61 @@ pub struct Session {
 }
 
 impl Fleet {
-    /// A fleet of which nothing was heard yet.
+    /// A fleet of which nothing was heard yet, held to these terms.
     #[must_use]
-    pub fn new(started: Instant) -> Self {
-        Self { started, inner: Arc::default() }
+    pub fn new(started: Instant, terms: LeaseTerms) -> Self {
+        let inner = Inner {
+            listening: started,
+            looked: started,
+            sessions: 0,
+            workers: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
+        };
+        Self {
+            terms,
+            voice: Voice::default(),
+            inner: Arc::new(Mutex::new(inner)),
+            held: Held::default(),
+        }
+    }
+
+    /// How often workers speak, and how long they may be silent.
+    #[must_use]
+    pub const fn terms(&self) -> LeaseTerms {
+        self.terms
+    }
+
+    /// To be called before each look at the leases. When the last one is long ago, this
+    /// coordinator was stopped or starved: what it did not hear then is held against nobody.
+    pub fn look(&self, now: Instant) {
+        let mut inner = self.lock();
+        if !listening(self.terms, now.saturating_duration_since(inner.looked)) {
+            inner.listening = now;
+        }
+        inner.looked = now;
+    }
+
+    /// The same, with a voice that reaches the sessions of other coordinators.
+    #[must_use]
+    pub fn with_voice(self, voice: Voice) -> Self {
+        Self { voice, ..self }
+    }
+
+    fn view(&self, inner: &Inner, known: &Known, now: Instant) -> WorkerView {
+        let connected = known.session != 0 && known.settled;
+        WorkerView {
+            state: known.state.clone(),
+            liveness: liveness(self.terms, inner.silence(Some(known), now), connected),
+            heard_us: known.heard_us,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no one panics while holding the fleet")
     }
 
-    /// A worker has connected. Its earlier session, if any, is over.
+    /// A worker has connected. Its earlier session, if any, is over. It gets work once its session
+    /// is settled.
     #[must_use]
     pub fn connect(&self, state: WorkerState, now: Instant, now_us: i64) -> Session {
         let mut inner = self.lock();
@@ -72,52 +151,136 @@ impl Fleet {
         let id = inner.sessions;
         let name = state.name.clone();
         let poke = Arc::new(Notify::new());
-        let known = Known { state, session: id, heard: now, heard_us: now_us, poke: poke.clone() };
+        let known = Known {
+            state,
+            session: id,
+            settled: false,
+            hung_up: None,
+            heard: now,
+            heard_us: now_us,
+            news: 0,
+            poke: poke.clone(),
+        };
         if let Some(before) = inner.workers.insert(name.clone(), known) {
             before.poke.notify_one();
         }
         Session { fleet: self.clone(), name, id, poke }
     }
 
-    /// Every worker as it was last heard, by name.
+    /// Every worker of the farm as it was last heard, by name.
     #[must_use]
     pub fn workers(&self, now: Instant) -> BTreeMap<String, WorkerView> {
         let inner = self.lock();
-        let view = |known: &Known| WorkerView {
-            state: known.state.clone(),
-            liveness: liveness(now.saturating_duration_since(known.heard), known.session != 0),
-            heard_us: known.heard_us,
-        };
-        inner.workers.iter().map(|(name, known)| (name.clone(), view(known))).collect()
+        let mut all = inner.elsewhere.clone();
+        for (name, known) in &inner.workers {
+            if known.session != 0 || !all.contains_key(name) {
+                all.insert(name.clone(), self.view(&inner, known, now));
+            }
+        }
+        all
+    }
+
+    /// The workers that are connected to this coordinator, by name: it gives tasks to these.
+    #[must_use]
+    pub fn connected(&self, now: Instant) -> BTreeMap<String, WorkerView> {
+        let inner = self.lock();
+        let connected = inner.workers.iter().filter(|(_, known)| known.session != 0);
+        connected.map(|(name, known)| (name.clone(), self.view(&inner, known, now))).collect()
+    }
+
+    /// Takes what the other coordinators tell of their workers.
+    pub fn see_elsewhere(&self, workers: BTreeMap<String, WorkerView>) {
+        self.lock().elsewhere = workers;
+    }
+
+    /// Workers that this coordinator has heard and recorded as its own, each with its session; 0
+    /// for one that has hung up.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<(String, u64)> {
+        let inner = self.lock();
+        let settled = inner.workers.iter().filter(|(_, known)| known.settled);
+        settled.map(|(name, known)| (name.clone(), known.session)).collect()
+    }
+
+    /// Forgets a worker that another coordinator hears by now; its session here, if it is still
+    /// this one, is over.
+    pub fn moved(&self, worker: &str, session: u64) {
+        let mut inner = self.lock();
+        if inner.workers.get(worker).is_some_and(|known| known.session == session)
+            && let Some(known) = inner.workers.remove(worker)
+        {
+            known.poke.notify_one();
+        }
     }
 
     /// How long a worker was not heard. One that was never heard is silent since the start.
     #[must_use]
     pub fn silence(&self, worker: &str, now: Instant) -> Duration {
-        let heard = self.lock().workers.get(worker).map_or(self.started, |known| known.heard);
-        now.saturating_duration_since(heard)
+        let inner = self.lock();
+        inner.silence(inner.workers.get(worker), now)
     }
 
-    /// Lets a worker's session look at what the worker should have.
+    /// How long a worker may be silent before it has lost its attempts: its lease, or less when its
+    /// connection broke long ago and it did not come back.
+    #[must_use]
+    pub fn patience(&self, worker: &str, now: Instant) -> Duration {
+        let inner = self.lock();
+        let away = self.terms.away_after();
+        let stays_away = |known: &Known| {
+            let hung_up = known.hung_up.filter(|_| known.session == 0);
+            hung_up.is_some_and(|at| now.saturating_duration_since(at.max(inner.listening)) >= away)
+        };
+        if inner.workers.get(worker).is_some_and(stays_away) { away } else { self.terms.lease() }
+    }
+
+    /// What workers hold.
+    #[must_use]
+    pub const fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Lets a worker's session look at what the worker should have, wherever it is connected.
     pub fn poke(&self, worker: &str) {
-        if let Some(known) = self.lock().workers.get(worker) {
-            known.poke.notify_one();
+        if !self.poke_here(worker) {
+            self.voice.say(Word::Poke(worker.to_owned()));
         }
     }
 
     /// Pokes all of them.
     pub fn poke_all(&self) {
-        for known in self.lock().workers.values() {
-            known.poke.notify_one();
+        self.poke_all_here();
+        self.voice.say(Word::PokeAll);
+    }
+
+    /// Pokes a worker's session if it is connected here, and answers whether it is.
+    pub fn poke_here(&self, worker: &str) -> bool {
+        let mut inner = self.lock();
+        let known = inner.workers.get_mut(worker).filter(|known| known.session != 0);
+        known.map(Known::tell).is_some()
+    }
+
+    /// Pokes all sessions that are connected here.
+    pub fn poke_all_here(&self) {
+        for known in self.lock().workers.values_mut() {
+            known.tell();
         }
+    }
+
+    /// How often a worker was poked: while that is the same, so is what it should have.
+    #[must_use]
+    pub fn news(&self, worker: &str) -> u64 {
+        self.lock().workers.get(worker).map_or(0, |known| known.news)
     }
 
     /// The phases of all running attempts.
     #[must_use]
     pub fn phases(&self) -> HashMap<AttemptId, Phase> {
         let inner = self.lock();
-        let reports = inner.workers.values().flat_map(|known| &known.state.attempts);
-        reports
+        let here = inner.workers.values().flat_map(|known| &known.state.attempts);
+        let elsewhere = inner.elsewhere.values().flat_map(|view| &view.state.attempts);
+        // What is heard here is newer.
+        elsewhere
+            .chain(here)
             .filter_map(|report| match report.progress {
                 Progress::Running(phase) => Some((report.attempt, phase)),
                 Progress::NeedsRequires { .. } => Some((report.attempt, Phase::Requires)),
@@ -130,8 +293,10 @@ impl Fleet {
     #[must_use]
     pub fn arches(&self) -> Vec<Arch> {
         let inner = self.lock();
+        let here = inner.workers.values().map(|known| &known.state);
+        let elsewhere = inner.elsewhere.values().map(|view| &view.state);
         let mut arches: Vec<Arch> =
-            inner.workers.values().flat_map(|known| known.state.arches.clone()).collect();
+            here.chain(elsewhere).flat_map(|state| state.arches.clone()).collect();
         arches.sort_unstable();
         arches.dedup();
         arches
@@ -166,6 +331,16 @@ impl Session {
         self.fleet.lock().workers.get(&self.name).is_some_and(|known| known.session == self.id)
     }
 
+    /// What the session said first is in the store, so that what the worker is given from now on
+    /// is not taken for lost. True the first time.
+    pub fn settle(&self) -> bool {
+        let mut inner = self.fleet.lock();
+        match inner.workers.get_mut(&self.name) {
+            Some(known) if known.session == self.id => !std::mem::replace(&mut known.settled, true),
+            _ => false,
+        }
+    }
+
     /// Waits until there may be something to tell the worker.
     pub async fn poked(&self) {
         self.poke.notified().await;
@@ -179,6 +354,7 @@ impl Drop for Session {
             && known.session == self.id
         {
             known.session = 0;
+            known.hung_up = Some(Instant::now());
         }
     }
 }
@@ -191,12 +367,15 @@ mod tests {
         WorkerState {
             name: name.into(),
             version: "1".into(),
+            protocol: rpmfarm_core::fleet::PROTOCOL,
             arches: vec![Arch::X86_64],
             slots: 1,
             cpus: 1,
             memory_mib: 1,
             disk_free_mib: 1,
+            labels: Vec::new(),
             draining: false,
+            unready: String::new(),
             attempts: Vec::new(),
         }
     }
@@ -205,7 +384,7 @@ mod tests {
     fn the_newest_session_counts_and_silence_starts_with_the_coordinator() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let fleet = Fleet::new(start);
+        let fleet = Fleet::new(start, LeaseTerms::default());
         assert_eq!(fleet.silence("w", at(7)), Duration::from_secs(7));
 
         let first = fleet.connect(state("w"), at(10), 0);
@@ -215,9 +394,81 @@ mod tests {
         assert!(second.heard(state("w"), at(13), 0));
         assert_eq!(fleet.silence("w", at(14)), Duration::from_secs(1));
         drop(first);
+        assert_eq!(fleet.workers(at(14))["w"].liveness, Liveness::Stale, "not settled");
+        assert!(second.settle() && !second.settle());
         assert_eq!(fleet.workers(at(14))["w"].liveness, Liveness::Alive);
         drop(second);
         assert_eq!(fleet.workers(at(14))["w"].liveness, Liveness::Stale);
         assert_eq!(fleet.workers(at(60))["w"].liveness, Liveness::Gone);
+    }
+
+    #[test]
+    fn a_worker_that_hung_up_loses_its_attempts_sooner() {
+        let start = Instant::now();
+        let terms = LeaseTerms::default();
+        let fleet = Fleet::new(start, terms);
+        let stays = fleet.connect(state("stays"), start, 0);
+        drop(fleet.connect(state("hung up"), start, 0));
+        let hung_up = Instant::now();
+        let away = terms.away_after();
+        assert!(away < terms.lease());
+        assert_eq!(fleet.patience("hung up", hung_up + away / 2), terms.lease());
+        assert_eq!(fleet.patience("hung up", hung_up + away), away);
+        assert_eq!(fleet.patience("stays", hung_up + away), terms.lease());
+        assert_eq!(fleet.patience("never heard", hung_up + away), terms.lease());
+        let back = fleet.connect(state("hung up"), hung_up, 0);
+        assert_eq!(fleet.patience("hung up", hung_up + away), terms.lease());
+        drop((stays, back));
+    }
+
+    #[test]
+    fn what_a_stopped_coordinator_did_not_hear_is_held_against_nobody() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let fleet = Fleet::new(start, LeaseTerms::default());
+        let session = fleet.connect(state("w"), at(0), 0);
+        session.settle();
+        for second in 1..=20 {
+            fleet.look(at(second));
+        }
+        assert_eq!(fleet.silence("w", at(20)), Duration::from_secs(20));
+        // A minute without a look: the coordinator was stopped.
+        fleet.look(at(80));
+        assert_eq!(fleet.silence("w", at(81)), Duration::from_secs(1));
+        assert_eq!(fleet.silence("never heard", at(81)), Duration::from_secs(1));
+        assert_eq!(fleet.workers(at(81))["w"].liveness, Liveness::Alive);
+        for second in 81..=110 {
+            fleet.look(at(second));
+        }
+        assert_eq!(fleet.workers(at(110))["w"].liveness, Liveness::Gone);
+    }
+
+    #[test]
+    fn a_worker_is_shown_where_it_is_connected() {
+        let start = Instant::now();
+        let (voice, mut words) = Voice::new();
+        let fleet = Fleet::new(start, LeaseTerms::default()).with_voice(voice);
+        let session = fleet.connect(state("w"), start, 1);
+        assert!(fleet.sessions().is_empty(), "it is not settled");
+        session.settle();
+        let away = WorkerView { state: state("w"), liveness: Liveness::Stale, heard_us: 7 };
+        let other = WorkerView { state: state("v"), liveness: Liveness::Alive, heard_us: 8 };
+        fleet.see_elsewhere([("w".into(), away), ("v".into(), other.clone())].into());
+        assert_eq!(fleet.workers(start)["w"].heard_us, 1, "it is connected here");
+        assert_eq!(fleet.workers(start)["v"], other);
+        assert_eq!(fleet.connected(start).keys().collect::<Vec<_>>(), ["w"]);
+
+        fleet.poke("w");
+        assert!(words.try_recv().is_err(), "a worker that is here is poked here");
+        fleet.poke("v");
+        assert_eq!(words.try_recv(), Ok(Word::Poke("v".into())));
+
+        let sessions = fleet.sessions();
+        assert_eq!(sessions.len(), 1);
+        fleet.moved("w", sessions[0].1 + 1);
+        assert!(session.is_current(), "that was an earlier session");
+        fleet.moved("w", sessions[0].1);
+        assert!(!session.is_current());
+        assert_eq!(fleet.workers(start)["w"].heard_us, 7, "now it is connected elsewhere");
     }
 }

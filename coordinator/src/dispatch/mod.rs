@@ -1,13 +1,19 @@
 //! The stage between a lock and a worker: leases granted, reports taken, silence judged.
 //!
 //! `fleet` is what was heard of workers and is lost with the process; every lease is in the
-//! store. `pass` grants, `report` takes what workers say, `assignment` says what they should
-//! have, `leases` takes attempts from workers that are silent.
+//! store, and `held` is a copy of them for counting. `pass` grants, `report` takes what workers
+//! say, `assignment` says what they should have, `leases` takes attempts from workers that are
+//! silent, `late` records what these still say.
 
 pub mod assignment;
 pub mod fleet;
+pub mod held;
+pub mod late;
 pub mod leases;
 pub mod pass;
 pub mod report;
 
 pub use fleet::Fleet;
+
+/// The stage at which an attempt fails that was taken from its worker.
+pub const LOST: &str = "lease";

@@ -1,43 +1,156 @@
-//! Gives tasks that are ready to workers that are free.
+//! Gives tasks that are ready to workers that are free, the lowest rank first.
+//!
+//! A look reads the heads of the queues for which there are free slots, some more tasks than there
+//! are slots, and grants all that it can place in one transaction. What it costs depends on what
+//! it gives away, not on the length of the queues.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
-use rpmfarm_core::lease::Liveness;
-use rpmfarm_core::placement::{Candidate, place};
+use rpmfarm_core::fleet::takes_work;
+use rpmfarm_core::matching::{Waiting, Worker, match_tasks};
+use rpmfarm_core::placement::Candidate;
+use rpmfarm_core::{Arch, AttemptId, BuildId, Needs, TaskId};
 
 use super::fleet::WorkerView;
+use super::held::Load;
 use crate::farm::Farm;
+use crate::store::{Grant, Ready, StandingRow};
+
+/// What was decided about workers, by name.
+pub type Standings = BTreeMap<String, StandingRow>;
+
+/// Tasks that are read of one queue, and granted, at once.
+const AT_ONCE: i64 = 256;
+
+/// Tasks that are read beyond the free slots: of these, so many may wait for another worker than
+/// the one that is free.
+const SPARE: i64 = 16;
+
+/// A task with what its queue says of it.
+struct Head {
+    ready: Ready,
+    arch: Arch,
+    needs: Needs,
+    avoid: Vec<String>,
+}
 
 /// One look: every task that is ready gets a worker, as far as there are free ones.
 ///
 /// # Errors
 /// Database errors.
 pub async fn pass(farm: &Farm, now: Instant, now_us: i64) -> anyhow::Result<()> {
-    let tasks = farm.store.tasks_to_dispatch(now_us).await?;
-    if tasks.is_empty() {
-        return Ok(());
+    farm.store.queue_due(now_us, AT_ONCE).await?;
+    refresh(farm, now).await?;
+    let standings = farm.store.standings().await?;
+    while round(farm, &standings, now, now_us).await? {}
+    Ok(())
+}
+
+/// Grants once. True when there may be more to grant.
+async fn round(
+    farm: &Farm,
+    standings: &Standings,
+    now: Instant,
+    now_us: i64,
+) -> anyhow::Result<bool> {
+    let workers = farm.fleet.connected(now);
+    let mut workers = matched(&workers, &farm.fleet.held().loads(), standings);
+    let free = free_slots(&workers);
+    if free.is_empty() {
+        return Ok(false);
     }
-    let workers = farm.fleet.workers(now);
-    let mut busy = busy(farm).await?;
-    for task in tasks {
-        let Some(worker) = place(task.arch, &candidates(&workers, &busy)).map(str::to_owned) else {
-            continue;
-        };
-        let granted = farm.store.grant(task.id, task.build, &worker, now_us).await?;
-        if let Some(attempt) = granted {
-            tracing::info!(
-                build = task.build.0,
-                task = task.id.0,
-                attempt = attempt.id,
-                worker,
-                "task granted"
-            );
-            *busy.entry(worker.clone()).or_default() += 1;
+    let (heads, more) = heads(farm, &free).await?;
+    let waiting: Vec<Waiting<'_>> = heads
+        .iter()
+        .map(|head| Waiting { arch: head.arch, needs: &head.needs, avoid: &head.avoid })
+        .collect();
+    let pairs = match_tasks(&waiting, &mut workers);
+    if pairs.is_empty() {
+        return Ok(false);
+    }
+    let grants: Vec<Grant> = pairs
+        .iter()
+        .map(|(task, worker)| Grant {
+            task: TaskId(heads[*task].ready.task),
+            build: BuildId(heads[*task].ready.build),
+            worker: workers[*worker].candidate.name.to_owned(),
+        })
+        .collect();
+    let heads: HashMap<i64, &Head> = heads.iter().map(|head| (head.ready.task, head)).collect();
+    let granted = farm.store.grant_all(&grants, now_us).await?;
+    if granted.len() < grants.len() {
+        // Somebody was faster, or a build has ended: the index is as the facts are, from now on.
+        farm.store.reindex(grants.iter().map(|grant| grant.build), now_us).await?;
+    }
+    let more = more && !granted.is_empty();
+    for attempt in granted {
+        tracing::info!(
+            task = attempt.task,
+            attempt = attempt.id,
+            worker = attempt.worker,
+            "task granted"
+        );
+        let head = heads.get(&attempt.task);
+        if let Some(head) = head {
+            let waited = (now_us - head.ready.since_us()).max(0).unsigned_abs();
+            farm.metrics.dispatched(head.arch, Duration::from_micros(waited));
+        }
+        let needs = head.map(|head| head.needs.clone()).unwrap_or_default();
+        farm.fleet.held().granted(&attempt.worker, AttemptId(attempt.id), needs);
+        farm.fleet.poke(&attempt.worker);
+    }
+    Ok(more)
+}
+
+/// The tasks that are next, in the order of their ranks, for the free slots of their
+/// architectures and somewhat more: some of them wait for another worker. True when a queue may
+/// hold more that could be placed.
+async fn heads(farm: &Farm, free: &BTreeMap<Arch, u32>) -> anyhow::Result<(Vec<Head>, bool)> {
+    let mut heads = Vec::new();
+    let mut more = false;
+    for (arch, needs) in farm.store.ready_queues().await? {
+        let (Ok(of), Ok(wanted)) = (arch.parse::<Arch>(), needs.parse::<Needs>()) else { continue };
+        let Some(slots) = free.get(&of) else { continue };
+        let limit = (i64::from(*slots) * 2 + SPARE).min(AT_ONCE);
+        let of_queue = farm.store.ready_head(&arch, &needs, limit).await?;
+        more |= of_queue.len() >= usize::try_from(AT_ONCE)?;
+        for ready in of_queue {
+            let avoid = match ready.tries {
+                0 => Vec::new(),
+                _ => farm.store.workers_that_failed(TaskId(ready.task)).await?,
+            };
+            heads.push(Head { ready, arch: of, needs: wanted.clone(), avoid });
+        }
+    }
+    heads.sort_by_key(|head| (head.ready.rank, head.ready.task));
+    Ok((heads, more))
+}
+
+/// Reads the leases anew when it is time.
+async fn refresh(farm: &Farm, now: Instant) -> anyhow::Result<()> {
+    if farm.fleet.held().begin_read(now) {
+        let live = farm.store.held().await?;
+        // A lease that another process gave or took, or that was cancelled here in the same moment.
+        for worker in farm.fleet.held().replace(live, now) {
             farm.fleet.poke(&worker);
         }
     }
     Ok(())
+}
+
+/// Free slots by architecture; none is not there.
+fn free_slots(workers: &[Worker<'_>]) -> BTreeMap<Arch, u32> {
+    let mut free = BTreeMap::new();
+    for Worker { candidate, .. } in workers {
+        let slots = candidate.slots.saturating_sub(candidate.busy);
+        if candidate.ready && slots > 0 {
+            for arch in candidate.arches {
+                *free.entry(*arch).or_default() += slots;
+            }
+        }
+    }
+    free
 }
 
 /// How many attempts each worker holds, from the leases.
@@ -46,26 +159,39 @@ pub async fn pass(farm: &Farm, now: Instant, now_us: i64) -> anyhow::Result<()> 
 /// Database errors.
 pub async fn busy(farm: &Farm) -> anyhow::Result<BTreeMap<String, u32>> {
     let mut busy = BTreeMap::<String, u32>::new();
-    for attempt in farm.store.live_attempts(None).await? {
-        *busy.entry(attempt.worker).or_default() += 1;
+    for (worker, _, _) in farm.store.held().await? {
+        *busy.entry(worker).or_default() += 1;
     }
     Ok(busy)
 }
 
-/// The workers as placement sees them.
+/// The workers with what they have and hold.
 #[must_use]
-pub fn candidates<'a>(
+pub fn matched<'a>(
     workers: &'a BTreeMap<String, WorkerView>,
-    busy: &BTreeMap<String, u32>,
-) -> Vec<Candidate<'a>> {
+    loads: &HashMap<String, Load>,
+    standings: &Standings,
+) -> Vec<Worker<'a>> {
     workers
         .iter()
-        .map(|(name, worker)| Candidate {
-            name,
-            arches: &worker.state.arches,
-            slots: worker.state.slots,
-            busy: busy.get(name).copied().unwrap_or(0),
-            ready: worker.liveness == Liveness::Alive && !worker.state.draining,
+        .map(|(name, worker)| {
+            let load = loads.get(name).copied().unwrap_or_default();
+            let standing = standings.get(name).map(|row| row.standing).unwrap_or_default();
+            let candidate = Candidate {
+                name,
+                arches: &worker.state.arches,
+                slots: worker.state.slots,
+                busy: load.attempts,
+                ready: takes_work(&worker.state, worker.liveness, standing)
+                    && worker.state.unready.is_empty(),
+            };
+            Worker {
+                candidate,
+                memory_mib: worker.state.memory_mib,
+                memory_used_mib: load.memory_mib,
+                disk_mib: worker.state.disk_free_mib,
+                labels: &worker.state.labels,
+            }
         })
         .collect()
 }

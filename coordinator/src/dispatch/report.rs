@@ -1,15 +1,23 @@
 //! Takes what a worker says of its attempts. Only what a live lease covers changes anything.
 
+use std::time::Duration;
+
+use rpmfarm_core::fleet::Standing;
+use rpmfarm_core::quarantine::{last_message, verdict};
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 
+use tonic::Status;
+
+use super::{LOST, late};
 use crate::farm::Farm;
 use crate::logs::LogName;
 use crate::retry;
 use crate::store::LiveAttempt;
 
-/// Applies the reports of a worker. `fresh_us` is when its session began, with the first report
-/// of the session; an attempt that it was given before and does not name then is lost.
+/// Applies the reports of a worker. With the first ones of a session, `before` is the newest
+/// attempt that there was when it began: what the worker was given by then and does not name is
+/// lost.
 ///
 /// # Errors
 /// Database errors.
@@ -17,26 +25,63 @@ pub async fn take(
     farm: &Farm,
     worker: &str,
     reports: &[AttemptReport],
-    fresh_us: Option<i64>,
+    before: Option<AttemptId>,
     now_us: i64,
 ) -> anyhow::Result<()> {
-    for attempt in farm.store.live_attempts(Some(worker)).await? {
+    // What runs on says nothing new, and that is what is said most.
+    let runs = |report: &AttemptReport| matches!(report.progress, Progress::Running(_));
+    if before.is_none() && reports.iter().all(runs) {
+        return Ok(());
+    }
+    let live = farm.store.live_attempts(Some(worker)).await?;
+    let is_live =
+        |report: &&AttemptReport| live.iter().any(|attempt| attempt.id == report.attempt.0);
+    let dead = reports.iter().filter(|report| !is_live(report));
+    late::reports(farm, worker, dead, now_us).await?;
+    for attempt in &live {
         let report = reports
             .iter()
             .find(|report| report.attempt.0 == attempt.id && report.epoch.0 == attempt.epoch);
         match report.map(|report| &report.progress) {
-            Some(Progress::Ended(outcome)) => end(farm, &attempt, outcome, now_us).await?,
+            Some(Progress::Ended(outcome)) => end(farm, attempt, outcome, now_us).await?,
             Some(Progress::NeedsRequires { round, requires }) => {
                 let (task, id) = (TaskId(attempt.task), AttemptId(attempt.id));
                 farm.store.add_dynamic_requires(task, id, *round, requires, now_us).await?;
             }
             Some(Progress::Running(_)) => {}
-            None if fresh_us.is_some_and(|fresh_us| attempt.started_us < fresh_us) => {
+            None if before.is_some_and(|before| attempt.id <= before.0) => {
                 let message = format!("worker {worker} was restarted and lost the attempt");
-                let failure = Failure::new(Fault::Worker, "lease", message);
-                end(farm, &attempt, &Outcome::Failed(failure), now_us).await?;
+                let failure = Failure::new(Fault::Worker, LOST, message);
+                end(farm, attempt, &Outcome::Failed(failure), now_us).await?;
             }
             None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses reports on attempts that were given to other workers: a worker speaks for itself.
+///
+/// # Errors
+/// A `PERMISSION_DENIED` status with the attempt and its worker; database errors.
+pub async fn refuse_foreign(
+    farm: &Farm,
+    worker: &str,
+    reports: &[AttemptReport],
+) -> anyhow::Result<()> {
+    if reports.is_empty() {
+        return Ok(());
+    }
+    let live = farm.store.live_attempts(Some(worker)).await?;
+    // Old ones of its own are no lie: they are recorded as late, and change nothing.
+    let unknown = reports.iter().map(|report| report.attempt);
+    for attempt in unknown.filter(|id| !live.iter().any(|attempt| attempt.id == id.0)) {
+        if let Some(owner) = farm.store.attempt_worker(attempt).await?
+            && owner != worker
+        {
+            tracing::warn!(worker, attempt = attempt.0, owner, "a report on another's attempt");
+            let message = format!("attempt {attempt} is worker {owner}'s, not {worker}'s");
+            return Err(Status::permission_denied(message).into());
         }
     }
     Ok(())
@@ -58,7 +103,13 @@ pub async fn end(
     // and is reported again.
     if let Outcome::Failed(failure) = outcome {
         let next = retry::at(farm, build, Some(task), failure, now_us).await?;
-        if !farm.store.end_failed(id, epoch, failure, next, now_us).await? {
+        let mut failure = failure.clone();
+        if next.is_none() && failure.fault == Fault::Worker {
+            let mut workers = farm.store.workers_that_failed(task).await?;
+            workers.push(attempt.worker.clone());
+            failure.message = last_message(&failure, &workers);
+        }
+        if !farm.store.end_failed(id, epoch, &failure, next, now_us).await? {
             return Ok(());
         }
         tracing::info!(
@@ -71,17 +122,48 @@ pub async fn end(
             "attempt failed: {}",
             failure.message
         );
+        if failure.fault == Fault::Worker {
+            quarantine(farm, &attempt.worker, now_us).await?;
+        }
     } else if farm.store.end_succeeded(id, epoch, outcome, now_us).await? {
         tracing::info!(build = build.0, task = task.0, attempt = id.0, "attempt succeeded");
     }
+    let took = (now_us - attempt.started_us).max(0).unsigned_abs();
+    farm.metrics.worked("build", Duration::from_micros(took));
+    farm.fleet.held().ended(&attempt.worker, id);
+    finish_logs(farm, id);
+    farm.fleet.poke(&attempt.worker);
+    Ok(())
+}
+
+/// Compresses the logs of an attempt that has ended, beside everything else.
+pub fn finish_logs(farm: &Farm, attempt: AttemptId) {
     let logs = farm.logs.clone();
     tokio::task::spawn_blocking(move || {
         for name in [LogName::Build, LogName::Root] {
-            if let Err(error) = logs.finish(id, name) {
-                tracing::warn!(attempt = id.0, %error, "log not compressed");
+            if let Err(error) = logs.finish(attempt, name) {
+                tracing::warn!(attempt = attempt.0, %error, "log not compressed");
             }
         }
     });
-    farm.fleet.poke(&attempt.worker);
+}
+
+/// Attempts of a worker that are looked at.
+const LAST: i64 = 64;
+
+/// Gives a worker no more work when its last attempts say that it should not get any.
+///
+/// # Errors
+/// Database errors.
+pub async fn quarantine(farm: &Farm, worker: &str, now_us: i64) -> anyhow::Result<()> {
+    // Whoever lets it work again is right until it fails anew.
+    let since_us = farm.store.standing(worker).await?.map_or(0, |row| row.at_us);
+    let ends = farm.store.ends_of(worker, since_us, LAST).await?;
+    let Some(reason) = verdict(&ends, now_us) else { return Ok(()) };
+    let set = farm.store.set_standing(worker, Standing::Quarantined, &reason, now_us).await?;
+    if set == Ok(true) {
+        tracing::warn!(worker, reason, "worker quarantined; rpmfarm worker resume lets it work");
+        farm.fleet.poke(worker);
+    }
     Ok(())
 }

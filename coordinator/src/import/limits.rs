@@ -19,6 +19,11 @@ pub struct ImportLimits {
     pub git_bytes: u64,
     /// The objects of one fetch.
     pub git_objects: usize,
+    /// One git object once it is unpacked, in bytes. libgit2 may hold it, and one that builds on
+    /// it, in memory.
+    pub git_object: u64,
+    /// All objects of one fetch once they are unpacked, in bytes.
+    pub git_unpacked: u64,
     /// The spec file, in bytes.
     pub spec: u64,
     /// The list of look-aside files, in bytes.
@@ -50,6 +55,8 @@ impl Default for ImportLimits {
             pace_window: Duration::from_secs(120),
             git_bytes: 1024 * MIB,
             git_objects: 200_000,
+            git_object: 256 * MIB,
+            git_unpacked: 4 * 1024 * MIB,
             spec: 32 * MIB,
             list: 4 * MIB,
             committed_file: 128 * MIB,

@@ -1,12 +1,14 @@
 //! Imports every build that has no sources yet.
 
 use rpmfarm_core::{BuildId, Failure};
+use tracing::Instrument as _;
 
 use super::Order;
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::retry;
 use crate::store::{Build, Import};
+use crate::track;
 use crate::work::Crew;
 
 /// One look: every build without sources gets them.
@@ -16,7 +18,8 @@ use crate::work::Crew;
 pub async fn pass(farm: &Farm, crew: &Crew<BuildId>, now_us: i64) -> anyhow::Result<()> {
     for build in farm.store.builds_to_import(now_us).await? {
         let farm = farm.clone();
-        crew.start(build.id(), async move { import(&farm, &build).await });
+        let span = tracing::info_span!("import", build = build.id);
+        crew.start(build.id(), async move { import(&farm, &build).await }.instrument(span));
     }
     Ok(())
 }
@@ -36,6 +39,7 @@ pub async fn import(farm: &Farm, build: &Build) -> anyhow::Result<()> {
     };
     match farm.importer.import_as(order).await {
         Ok(imported) => {
+            track::mark(farm, build, &imported, now_us()).await;
             let import = Import {
                 url: imported.bundle.url,
                 commit: imported.bundle.commit,

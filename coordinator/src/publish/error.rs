@@ -43,6 +43,16 @@ pub enum PublishError {
         /// The generation that is shown.
         shown: Option<u64>,
     },
+    /// Whoever asked must not show it any more.
+    #[error("{channel} of {target} is not shown: {reason}")]
+    Stopped {
+        /// The target.
+        target: String,
+        /// The channel.
+        channel: String,
+        /// Why.
+        reason: String,
+    },
     /// A target or channel whose name cannot be a directory.
     #[error("`{0}` cannot be the name of a target's or channel's directory")]
     Name(String),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
 use rpmfarm_core::snapshot::{Snapshot, SnapshotPackage};
@@ -83,7 +83,11 @@ async fn publish(
         prove_all: false,
     };
     let signer = TargetSigner { client: &farm.signer, key: &target.signing_key, channel };
-    let published = farm.publisher.publish(request, &signer).await?;
+    // Asked when no other publisher can show anything: the stage must still be this
+    // coordinator's, and the channel where the files say that it is.
+    let begun = Instant::now();
+    let may_show = async || may_show(farm, &target.name, channel, based_on).await;
+    let published = farm.publisher.publish_if(request, &signer, may_show).await?;
     let revision = Revision {
         target: target.name.clone(),
         channel: channel.into(),
@@ -92,7 +96,15 @@ async fn publish(
         packages: i64::try_from(snapshot.packages().len())?,
         at_us: now_us(),
     };
-    farm.store.add_revision(&revision, builds).await?;
+    let recorded = farm.store.add_revision(&revision, builds).await?;
+    anyhow::ensure!(
+        recorded,
+        "{channel} of {} is recorded beyond revision {}, which its files show; \
+         bring the repositories' files up to date",
+        target.name,
+        revision.revision
+    );
+    farm.metrics.worked("publish", begun.elapsed());
     tracing::info!(
         target = target.name,
         channel,
@@ -101,6 +113,23 @@ async fn publish(
         builds = builds.len(),
         "published"
     );
+    Ok(())
+}
+
+/// Whether a generation that is based on another one may be shown now. What was shown and not
+/// recorded, because its publisher died, is no hindrance: the new one stands on it.
+async fn may_show(
+    farm: &Farm,
+    target: &str,
+    channel: &str,
+    based_on: Option<u64>,
+) -> Result<(), String> {
+    farm.store.check_fence().await.map_err(|error| error.to_string())?;
+    let recorded = farm.store.channel(target, channel).await.map_err(|error| error.to_string())?;
+    let recorded = recorded.map_or(0, |row| row.revision.unsigned_abs());
+    if recorded > based_on.unwrap_or(0) {
+        return Err(format!("revision {recorded} is recorded, and the files are older"));
+    }
     Ok(())
 }
 

@@ -45,7 +45,7 @@ impl Proof<'_> {
         disk::make_dir(dir)?;
         match fs::hard_link(&blob, &path) {
             Ok(()) => {}
-            // Another publisher would have the lock; what came meanwhile is looked at anew.
+            // Another publisher was faster; what came meanwhile is looked at anew.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return self.whole(package, &path);
             }
@@ -94,17 +94,16 @@ impl Proof<'_> {
 
 /// Where a link cannot be made: the pool is on another file system, or the file has too many.
 fn copy(package: &PublishedPackage, blob: &Path, path: &Path) -> Result<()> {
-    let name = path.file_name().expect("a package has a file name").to_string_lossy();
-    let new = path.with_file_name(format!(".{name}.new"));
-    fs::copy(blob, &new).map_err(io_at(&new))?;
-    disk::sync(&new)?;
-    let found = hash(&new).map_err(io_at(&new))?;
+    let dir = path.parent().expect("a package of the pool lies in a directory");
+    let new = tempfile::Builder::new().prefix(".new-").tempfile_in(dir).map_err(io_at(dir))?;
+    fs::copy(blob, new.path()).map_err(io_at(new.path()))?;
+    disk::sync(new.path())?;
+    let found = hash(new.path()).map_err(io_at(new.path()))?;
     if found != package.digest {
-        return Err(
-            ProofError::Digest { path: new, expected: package.digest, found }.of(&package.nevra)
-        );
+        let path = new.path().to_owned();
+        return Err(ProofError::Digest { path, expected: package.digest, found }.of(&package.nevra));
     }
-    fs::rename(&new, path).map_err(io_at(path))
+    new.persist(path).map(drop).map_err(|error| io_at(path)(error.error))
 }
 
 fn size(package: &PublishedPackage, path: &Path) -> Result<()> {

@@ -149,6 +149,20 @@ impl Publisher {
         request: PublishRequest,
         signer: &impl SignRepomd,
     ) -> Result<Published> {
+        self.publish_if(request, signer, async || Ok(())).await
+    }
+
+    /// The same, but the last word has `may_show`: it is asked when nothing is left to do but the
+    /// renames, while no other publisher can do theirs. When it says why not, nothing changes.
+    ///
+    /// # Errors
+    /// As [`Self::publish`]; and [`PublishError::Stopped`].
+    pub async fn publish_if(
+        &self,
+        request: PublishRequest,
+        signer: &impl SignRepomd,
+        may_show: impl AsyncFnOnce() -> std::result::Result<(), String>,
+    ) -> Result<Published> {
         let publisher = self.clone();
         let written = blocking(move || publisher.write(request)).await?;
         let written = match written {
@@ -157,8 +171,14 @@ impl Publisher {
         };
         written.sign(signer).await?;
         (self.on_step)(Step::Signed);
+        let ready = blocking(move || written.settle()).await?;
+        may_show().await.map_err(|reason| PublishError::Stopped {
+            target: ready.written.layout.target.clone(),
+            channel: ready.written.layout.channel.clone(),
+            reason,
+        })?;
         let publisher = self.clone();
-        blocking(move || publisher.show(*written)).await
+        blocking(move || publisher.show(ready)).await
     }
 
     /// Everything before the signatures.
@@ -170,6 +190,8 @@ impl Publisher {
         sort(&mut request.packages)?;
         let listing = Listing::of(&request.packages);
         disk::make_dir(&layout.generations())?;
+        // Held for the look and the cleaning only: one that stands still in the middle of its
+        // draft must not hold up all others. What it draws up is checked again before it is shown.
         let lock = lock(&layout)?;
         let shown = shown::generation(&layout)?;
         let previous = shown.and_then(|number| readable(&layout, number));
@@ -191,15 +213,12 @@ impl Publisher {
             return Err(PublishError::Moved { target, channel, based_on, shown });
         }
         shown::clean(&layout, shown)?;
+        let dir = shown::draft(&layout)?;
+        drop(lock);
         self.prove(&layout, &request, &certs, &listing, previous.as_ref())?;
         (self.on_step)(Step::Pooled);
 
         let generation = shown.map_or(1, |shown| shown + 1);
-        let generations = layout.generations();
-        let dir = tempfile::Builder::new()
-            .prefix(shown::DRAFT)
-            .tempdir_in(&generations)
-            .map_err(io_at(&generations))?;
         let draft = Draft {
             dir: dir.path(),
             generation,
@@ -213,7 +232,7 @@ impl Publisher {
         let repositories = draft.write(&request.arches)?;
         (self.on_step)(Step::Written);
         let manifest = Manifest { generation, content, repositories, packages: listing };
-        Ok(Outcome::Written(Box::new(Written { layout, request, certs, dir, manifest, lock })))
+        Ok(Outcome::Written(Box::new(Written { layout, request, certs, dir, manifest })))
     }
 
     fn prove(
@@ -237,20 +256,15 @@ impl Publisher {
         Ok(())
     }
 
-    /// Everything after the signatures.
-    fn show(&self, written: Written) -> Result<Published> {
-        let Written { layout, request, dir, manifest, lock, .. } = written;
+    /// The renames.
+    fn show(&self, ready: Ready) -> Result<Published> {
+        let Ready { written, lock } = ready;
+        let Written { layout, request, dir, manifest, .. } = written;
         let generation = manifest.generation;
-        manifest.write(dir.path())?;
-        for arch in &request.arches {
-            disk::sync(&dir.path().join(arch.as_str()))?;
-        }
-        disk::sync(dir.path())?;
-        readable_by_all(dir.path())?;
         let place = layout.generation(generation);
         std::fs::rename(dir.path(), &place).map_err(io_at(&place))?;
         // It has another name now, and nothing is left to be removed.
-        let _ = dir.keep();
+        dir.keep();
         disk::sync(&layout.generations())?;
         clients::write(&layout, &request.base_url, &request.public_key)?;
         for arch in &request.arches {
@@ -279,12 +293,39 @@ struct Written {
     layout: Layout,
     request: PublishRequest,
     certs: Certs,
-    dir: tempfile::TempDir,
+    dir: shown::DraftDir,
     manifest: Manifest,
+}
+
+/// A draft that is complete, signed and synced. While it is there, no other publisher shows
+/// anything of the target.
+struct Ready {
+    written: Written,
     lock: File,
 }
 
 impl Written {
+    /// Everything after the signatures that nobody sees; and the channel must still show what the
+    /// draft is based on.
+    fn settle(self) -> Result<Ready> {
+        let dir = self.dir.path();
+        self.manifest.write(dir)?;
+        for arch in &self.request.arches {
+            disk::sync(&dir.join(arch.as_str()))?;
+        }
+        disk::sync(dir)?;
+        readable_by_all(dir)?;
+        let lock = lock(&self.layout)?;
+        let shown = shown::generation(&self.layout)?;
+        if shown != self.request.based_on {
+            let PublishRequest { target, channel, based_on, .. } = self.request;
+            return Err(PublishError::Moved { target, channel, based_on, shown });
+        }
+        // One that died between its two renames leaves this place taken.
+        disk::remove(&self.layout.generation(self.manifest.generation))?;
+        Ok(Ready { written: self, lock })
+    }
+
     /// Has each `repomd.xml` signed, and checks each signature as a client would.
     async fn sign(&self, signer: &impl SignRepomd) -> Result<()> {
         for state in &self.manifest.repositories {

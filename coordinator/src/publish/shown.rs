@@ -1,6 +1,6 @@
 //! What a channel shows: the link `current`, and the generations behind it.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
 
@@ -31,13 +31,50 @@ fn number(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.parse().ok()
 }
 
+/// The directory of a draft; gone when it is dropped, and whose it is is seen by its lock.
+pub(super) struct DraftDir {
+    dir: tempfile::TempDir,
+    _lock: File,
+}
+
+impl DraftDir {
+    pub(super) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// It has become something else.
+    pub(super) fn keep(self) {
+        let _ = self.dir.keep();
+    }
+}
+
+/// Makes the directory of a draft. To be called under the target's lock, so that nobody cleans
+/// away what is not marked yet.
+pub(super) fn draft(layout: &Layout) -> Result<DraftDir> {
+    let generations = layout.generations();
+    let dir = tempfile::Builder::new()
+        .prefix(DRAFT)
+        .tempdir_in(&generations)
+        .map_err(io_at(&generations))?;
+    let lock = File::open(dir.path()).map_err(io_at(dir.path()))?;
+    lock.lock().map_err(io_at(dir.path()))?;
+    Ok(DraftDir { dir, _lock: lock })
+}
+
+/// Whether a draft belongs to a publisher that lives, be it one that stands still.
+fn is_held(draft: &Path) -> bool {
+    let lock = File::open(draft).map(|dir| dir.try_lock());
+    matches!(lock, Ok(Err(TryLockError::WouldBlock)))
+}
+
 /// Removes what a publisher that was killed left behind: drafts, and generations that were
 /// never shown.
 pub(super) fn clean(layout: &Layout, shown: Option<u64>) -> Result<()> {
     for name in disk::names(&layout.generations())? {
         let never_shown = name.parse().is_ok_and(|number: u64| Some(number) > shown);
-        if never_shown || name.starts_with(DRAFT) {
-            disk::remove(&layout.generations().join(name))?;
+        let path = layout.generations().join(&name);
+        if never_shown || (name.starts_with(DRAFT) && !is_held(&path)) {
+            disk::remove(&path)?;
         }
     }
     Ok(())

@@ -1,14 +1,17 @@
 //! Gives every task its lock: at once for SRPMs, in the order of the batch for builds, and round
 //! by round for what `%generate_buildrequires` finds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use rpmfarm_core::order::{Mate, Solved, Turn, turns};
+use rpmfarm_core::learned::{self, Learned};
+use rpmfarm_core::order::{Mate, Solved, Turn, turns, wanted};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, TaskId};
+use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, Target, TaskId};
+
+use tracing::Instrument as _;
 
 use super::{Older, Requirements, ResolveError};
 use crate::clock::now_us;
@@ -16,6 +19,9 @@ use crate::farm::Farm;
 use crate::retry;
 use crate::store::{Build, Srpm, Task};
 use crate::work::Crew;
+
+/// SRPM tasks that are looked at in one go; more than the crew has hands.
+const SRPMS_AT_ONCE: i64 = 64;
 
 /// What solving said of tasks that wait, so that they are not solved again before something has
 /// changed.
@@ -40,17 +46,22 @@ pub async fn pass(
     now_us: i64,
 ) -> anyhow::Result<()> {
     let mut batches = BTreeMap::<(i64, Arch), Vec<(Task, Build)>>::new();
-    let tasks = farm.store.tasks_to_lock(now_us).await?;
-    memory.forget_all_but(&tasks);
-    for task in tasks {
+    for task in farm.store.tasks_to_lock(TaskKind::Srpm, now_us, SRPMS_AT_ONCE).await? {
         let build = farm.store.build(task.build).await?.context("a task has a build")?;
-        match task.kind {
-            TaskKind::Srpm => {
-                let farm = farm.clone();
-                crew.start(task.id, async move { lock_srpm(&farm, &task, &build).await });
-            }
-            TaskKind::Build => {
-                batches.entry((build.batch, task.arch)).or_default().push((task, build));
+        let farm = farm.clone();
+        let (id, span) = (task.id, span(&task));
+        let work = async move { lock_srpm(&farm, &task, &build).await };
+        crew.start(id, work.instrument(span));
+    }
+    // All of these: who waits for whom is a matter of whole batches.
+    let tasks = farm.store.tasks_to_lock(TaskKind::Build, now_us, i64::MAX).await?;
+    memory.forget_all_but(&tasks);
+    if !tasks.is_empty() {
+        let builds = farm.store.builds_to_order(now_us).await?;
+        for task in tasks {
+            // One that is gone meanwhile has been locked or ended.
+            if let Some(build) = builds.get(&task.build) {
+                batches.entry((build.batch, task.arch)).or_default().push((task, build.clone()));
             }
         }
     }
@@ -59,9 +70,15 @@ pub async fn pass(
     }
     for (task, round) in farm.store.rounds_to_lock(now_us).await? {
         let farm = farm.clone();
-        crew.start(task.id, async move { lock_round(&farm, &task, round).await });
+        let span = span(&task);
+        crew.start(task.id, async move { lock_round(&farm, &task, round).await }.instrument(span));
     }
     Ok(())
+}
+
+/// What the lines of the log are about.
+fn span(task: &Task) -> tracing::Span {
+    tracing::info_span!("resolve", build = task.build.0, task = task.id.0)
 }
 
 /// Asks the external repositories of every target that is built for news.
@@ -104,14 +121,14 @@ async fn lock_batch(
     batch: i64,
     tasks: Vec<(Task, Build)>,
 ) -> anyhow::Result<()> {
-    let mates = mates(farm, batch).await?;
-    if let Some(late) = mates.iter().find(|(_, srpm)| srpm.is_none()) {
+    if let Some(late) = farm.store.mate_without_srpm(batch).await? {
         for (task, _) in &tasks {
-            let reason = format!("waits for the SRPM of build {} ({})", late.0.id, late.0.package);
+            let reason = format!("waits for the SRPM of build {} ({})", late.id, late.package);
             farm.waits.set(task.build, reason);
         }
         return Ok(());
     }
+    let mates = mates(farm, batch).await?;
     let mut all = Vec::with_capacity(tasks.len());
     let mut results = HashMap::new();
     for (task, build) in &tasks {
@@ -130,15 +147,19 @@ async fn lock_batch(
         })
         .collect();
     let mut turns = turns(&all, &mates);
+    let solved: HashMap<BuildId, Solved> =
+        all.into_iter().map(|solved| (solved.build, solved)).collect();
     for (task, build) in tasks {
         match (turns.remove(&task.build), results.remove(&task.build)) {
             (Some(Turn::Go), Some(result)) => {
                 farm.waits.clear(task.build);
                 let farm = farm.clone();
-                crew.start(task.id, async move { conclude(&farm, &task, &build, result).await });
+                let (id, span) = (task.id, span(&task));
+                let work = async move { conclude(&farm, &task, &build, result).await };
+                crew.start(id, work.instrument(span));
             }
             (Some(Turn::WaitFor(builds)), _) => {
-                farm.waits.set(task.build, waits_for(&builds, &mates));
+                farm.waits.set(task.build, waits_for(&solved[&task.build], &builds, &mates));
             }
             _ => {}
         }
@@ -148,26 +169,29 @@ async fn lock_batch(
 
 /// The builds of a batch that are neither accepted nor ended, with their SRPMs.
 async fn mates(farm: &Farm, batch: i64) -> anyhow::Result<Vec<(Build, Option<Srpm>)>> {
-    let accepted = farm.store.builds_accepted().await?;
     let mut mates = Vec::new();
     for build in farm.store.open_mates(batch).await? {
-        if accepted.iter().all(|done| done.id != build.id) {
-            let srpm = farm.store.srpm(build.id()).await?;
-            mates.push((build, srpm));
-        }
+        let srpm = farm.store.srpm(build.id()).await?;
+        mates.push((build, srpm));
     }
     Ok(mates)
 }
 
-fn waits_for(builds: &[BuildId], mates: &[Mate]) -> String {
+/// `waits for foo-devel from build 41 (foo)`.
+fn waits_for(waits: &Solved, builds: &[BuildId], mates: &[Mate]) -> String {
     let name = |id: &BuildId| {
         let mate = mates.iter().find(|mate| mate.build == *id);
-        format!("{id} ({})", mate.map_or("?", |mate| mate.package.as_str()))
+        let what = mate.and_then(|mate| wanted(waits, mate));
+        format!(
+            "{} from build {id} ({})",
+            what.as_deref().unwrap_or("packages"),
+            mate.map_or("?", |mate| mate.package.as_str())
+        )
     };
     let names: Vec<String> = builds.iter().take(5).map(name).collect();
     let more = builds.len().saturating_sub(names.len());
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("waits for packages of build {}{more}", names.join(", "))
+    let more = if more > 0 { format!(" and {more} more builds") } else { String::new() };
+    format!("waits for {}{more}", names.join(", "))
 }
 
 async fn conclude(
@@ -194,7 +218,9 @@ async fn lock_round(farm: &Farm, task: &Task, round: u32) -> anyhow::Result<()> 
         Ok(lock) => record(farm, task, &build, round + 1, &lock).await?,
         Err(failure) => retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?,
     }
-    farm.fleet.poke_all();
+    for worker in farm.store.workers_at(task.build).await? {
+        farm.fleet.poke(&worker);
+    }
     Ok(())
 }
 
@@ -216,8 +242,29 @@ async fn record(
         return Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?);
     }
     let digest = farm.blobs.put(&lock.to_bytes())?;
+    if round == 0 && task.kind == TaskKind::Build {
+        record_needs(farm, &target, task, build).await?;
+    }
     farm.store.add_lock(task.id, round, digest, now_us()).await?;
     farm.waits.clear(task.build);
+    Ok(())
+}
+
+/// Records what a task needs of a worker, before it gets into its queue.
+async fn record_needs(
+    farm: &Farm,
+    target: &Target,
+    task: &Task,
+    build: &Build,
+) -> anyhow::Result<()> {
+    let learned = farm.store.learned(&build.target, &build.package, task.arch, task.kind).await?;
+    // No build gets more memory than its limit.
+    let most = target.limits_of(&build.package).memory_mib;
+    let learned = Learned { memory_mib: learned.memory_mib.min(most), ..learned };
+    let needs = learned::needs(&target.needs_of(&build.package), &learned);
+    if !needs.is_nothing() {
+        farm.store.set_needs(task.id, &needs, now_us()).await?;
+    }
     Ok(())
 }
 
@@ -246,7 +293,8 @@ impl Memory {
     }
 
     fn forget_all_but(&self, tasks: &[Task]) {
-        self.lock().retain(|id, _| tasks.iter().any(|task| task.id == *id));
+        let known: HashSet<TaskId> = tasks.iter().map(|task| task.id).collect();
+        self.lock().retain(|id, _| known.contains(id));
     }
 
     /// Solves a task, or remembers what solving it said while its target had the same packages.

@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 
 use futures_util::Stream;
 use rpmfarm_core::lock::Lock;
+use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, BuildId, name};
+use rpmfarm_core::{Arch, AttemptId, BuildId, name};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::farm_server::Farm as FarmApi;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{auth, internal, view};
+use super::{fleet, internal, to_the_end, view, why};
 use crate::clock::now_us;
-use crate::dispatch::pass::busy;
+use crate::dispatch::report;
 use crate::farm::Farm;
 use crate::store::{Build, BuildFilter, NewBuild, Task};
 use crate::targets::{Loaded, TargetError};
@@ -138,7 +139,6 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::StartBuildsRequest>,
     ) -> Result<Response<v1::StartBuildsReply>, Status> {
-        auth::check(&self.0.token, &request)?;
         let request = request.into_inner();
         self.0.targets.get(&request.target)?;
         if request.packages.is_empty() || request.packages.len() > MAX_PACKAGES {
@@ -147,25 +147,31 @@ impl FarmApi for FarmService {
                 request.packages.len()
             )));
         }
+        let class: Class = optional(&request.priority)?.unwrap_or_default();
         let mut builds = Vec::with_capacity(request.packages.len());
+        let mut names = std::collections::HashSet::new();
         for v1::PackageRef { package, git_ref } in request.packages {
             let bad = |error: name::NameError| Status::invalid_argument(error.to_string());
             name::check_package(&package).map_err(bad)?;
             if !git_ref.is_empty() {
                 name::check_git_ref(&git_ref).map_err(bad)?;
             }
-            if builds.iter().any(|build: &NewBuild| build.package == package) {
+            if !names.insert(package.clone()) {
                 return Err(Status::invalid_argument(format!("package {package} is named twice")));
             }
-            builds.push(NewBuild { target: request.target.clone(), package, git_ref });
+            builds.push(NewBuild { target: request.target.clone(), package, git_ref, class });
         }
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);
-        let started = if request.bump {
-            self.0.store.start_bumps(&builds, &submitter, &key, now_us()).await?
-        } else {
-            self.0.store.start_builds(&builds, &submitter, &key, now_us()).await?
-        };
+        let (store, bump) = (self.0.store.clone(), request.bump);
+        let started = to_the_end(async move {
+            if bump {
+                store.start_bumps(&builds, &submitter, &key, now_us()).await
+            } else {
+                store.start_builds(&builds, &submitter, &key, now_us()).await
+            }
+        })
+        .await??;
         let mut reply = v1::StartBuildsReply::default();
         for id in started.ids {
             reply.builds.push(self.show(id.0).await?);
@@ -256,11 +262,21 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::CancelBuildRequest>,
     ) -> Result<Response<v1::Build>, Status> {
-        auth::check(&self.0.token, &request)?;
         let id = request.into_inner().id;
         self.find(id).await?;
-        let cancelled = self.0.store.cancel_build(BuildId(id), now_us()).await?;
-        self.0.fleet.poke_all();
+        // What is granted in between is seen when the worker speaks next.
+        let workers = self.0.store.workers_at(BuildId(id)).await?;
+        let store = self.0.store.clone();
+        let cancel = async move { store.cancel_build(BuildId(id), now_us()).await };
+        let cancelled = to_the_end(cancel).await??;
+        for worker in workers {
+            self.0.fleet.poke(&worker);
+        }
+        for task in self.0.store.tasks(BuildId(id)).await? {
+            for (attempt, _) in self.0.store.attempts(task.id).await? {
+                report::finish_logs(&self.0, AttemptId(attempt.id));
+            }
+        }
         let build = self.show(id).await?;
         if !cancelled && build.state != "cancelled" {
             return Err(Status::failed_precondition(format!(
@@ -275,16 +291,42 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::RetryBuildRequest>,
     ) -> Result<Response<v1::Build>, Status> {
-        auth::check(&self.0.token, &request)?;
         let id = request.into_inner().id;
         self.find(id).await?;
-        if !self.0.store.retry_build(BuildId(id), now_us()).await? {
+        let store = self.0.store.clone();
+        let retry = async move { store.retry_build(BuildId(id), now_us()).await };
+        if !to_the_end(retry).await?? {
             let state = self.show(id).await?.state;
             return Err(Status::failed_precondition(format!(
                 "build {id} is {state}; only what failed or was cancelled is tried again"
             )));
         }
         Ok(Response::new(self.show(id).await?))
+    }
+
+    async fn set_priority(
+        &self,
+        request: Request<v1::SetPriorityRequest>,
+    ) -> Result<Response<v1::Build>, Status> {
+        let v1::SetPriorityRequest { id, priority } = request.into_inner();
+        let class: Class = optional(&priority)?
+            .ok_or_else(|| Status::invalid_argument("a priority is missing"))?;
+        self.find(id).await?;
+        if !self.0.store.set_priority(BuildId(id), class, now_us()).await? {
+            let state = self.show(id).await?.state;
+            return Err(Status::failed_precondition(format!(
+                "build {id} has ended: it is {state}"
+            )));
+        }
+        Ok(Response::new(self.show(id).await?))
+    }
+
+    async fn why_build(
+        &self,
+        request: Request<v1::WhyBuildRequest>,
+    ) -> Result<Response<v1::WhyReply>, Status> {
+        let build = self.find(request.into_inner().id).await?;
+        Ok(Response::new(why::build(&self.0, &build, now_us()).await?))
     }
 
     async fn get_lock(
@@ -336,30 +378,7 @@ impl FarmApi for FarmService {
         &self,
         _: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersReply>, Status> {
-        let busy = busy(&self.0).await.map_err(internal)?;
-        let mut running = std::collections::BTreeMap::<String, Vec<String>>::new();
-        for attempt in self.0.store.live_attempts(None).await? {
-            let package = self.find(attempt.build).await?.package;
-            let line = format!("{}/{} {package}", attempt.build, attempt.task);
-            running.entry(attempt.worker).or_default().push(line);
-        }
-        let workers = self.0.fleet.workers(Instant::now()).into_iter();
-        let workers = workers
-            .map(|(name, worker)| v1::Worker {
-                version: worker.state.version,
-                arches: worker.state.arches.iter().map(ToString::to_string).collect(),
-                liveness: worker.liveness.as_str().into(),
-                slots: worker.state.slots,
-                busy: busy.get(&name).copied().unwrap_or(0),
-                cpus: worker.state.cpus,
-                memory_mib: worker.state.memory_mib,
-                disk_free_mib: worker.state.disk_free_mib,
-                draining: worker.state.draining,
-                heard_us: worker.heard_us,
-                running: running.remove(&name).unwrap_or_default(),
-                name,
-            })
-            .collect();
+        let workers = fleet::all(&self.0, Instant::now()).await?.into_values().collect();
         Ok(Response::new(v1::ListWorkersReply { workers }))
     }
 }

@@ -55,7 +55,9 @@ impl Reader {
             if found.is_none() && !running && !self.follow {
                 return Err(Status::not_found("there is no such log"));
             }
-            let (data, complete) = found.unwrap_or((Vec::new(), !running));
+            let (data, complete) = found.unwrap_or_default();
+            // Nothing is added to the log of an attempt that has ended, however that came.
+            let complete = complete || !running;
             let end_of_data = data.len() < CHUNK;
             if !data.is_empty() {
                 let length = data.len() as u64;

@@ -1,13 +1,18 @@
-//! The gRPC side of the coordinator: `workers` and `blobs` for workers, `farm` for people.
+//! The gRPC side of the coordinator: `workers`, `blobs` and `enrolment` for workers, `farm` and
+//! `fleet` for people.
 //!
-//! Generated types stop here; `auth` guards every call that is not reading.
+//! Generated types stop here. Who may call what is decided before, in [`crate::identity`].
 
-pub mod auth;
 pub mod blobs;
+pub mod enrolment;
 pub mod farm;
+pub mod fleet;
 pub mod logs;
+pub mod session;
 pub mod sources;
+pub mod tracking;
 pub mod view;
+pub mod why;
 pub mod workers;
 
 use tonic::Status;
@@ -22,8 +27,27 @@ pub const MAX_MESSAGE: usize = 4 << 20;
 /// and told in one line.
 pub(crate) fn internal(error: impl Into<anyhow::Error>) -> Status {
     let error = error.into();
+    if is_outage(&error) {
+        // Nothing is wrong with the call: it may be made again, here or at another coordinator.
+        tracing::warn!(error = format!("{error:#}"), "call not answered");
+        return Status::unavailable(format!("the farm's database does not answer: {error:#}"));
+    }
     tracing::error!(error = format!("{error:#}"), "call failed");
     Status::internal(format!("the farm failed: {error:#}"))
+}
+
+/// Runs work to its end, whether or not the caller still waits for it: a transaction that is
+/// dropped half way, as when a client hangs up, would poison a connection of the store.
+pub(crate) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Status> {
+    tokio::spawn(work).await.map_err(internal)
+}
+
+/// Whether an error is that the database is away.
+pub(crate) fn is_outage(error: &anyhow::Error) -> bool {
+    let outage = |error: &StoreError| error.is_outage();
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(outage))
 }
 
 impl From<StoreError> for Status {

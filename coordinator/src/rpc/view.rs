@@ -8,7 +8,10 @@ use rpmfarm_core::{AttemptId, BuildId, Failure};
 use rpmfarm_proto::v1;
 
 use crate::farm::Farm;
-use crate::store::{Attempt, AttemptEnd, Build, FailureRow, SignedPackage, StoreError, Task};
+use crate::peers::notes;
+use crate::store::{
+    Attempt, AttemptEnd, Build, FailureRow, LateResult, SignedPackage, StoreError, Task,
+};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -35,6 +38,7 @@ struct Facts<'a> {
     signed_us: i64,
     open: bool,
     waits: String,
+    cves: Vec<String>,
 }
 
 struct TaskView {
@@ -43,6 +47,7 @@ struct TaskView {
     attempts: Vec<(Attempt, Option<AttemptEnd>)>,
     acceptance: Option<(AttemptId, u64, i64)>,
     phase: Option<Phase>,
+    late: Vec<LateResult>,
 }
 
 impl TaskView {
@@ -95,6 +100,7 @@ impl TaskView {
             failure: self.failure().filter(|_| !facts.accepted).map(Into::into),
             rpmbuild_ms: self.acceptance.map_or(0, |(_, ms, _)| ms),
             lock: self.lock.map_or_else(String::new, |lock| lock.digest.hex()),
+            notes: self.late.iter().map(note).collect(),
         }
     }
 }
@@ -122,7 +128,8 @@ impl<'a> Facts<'a> {
             cancelled_us: farm.store.cancelled_us(id).await?,
             retried_us,
             open: farm.store.is_open(id).await?,
-            waits: farm.waits.reason(id),
+            cves: farm.store.cves(id).await?,
+            waits: notes::wait_reason(farm, id).await?,
         })
     }
 
@@ -227,6 +234,8 @@ impl<'a> Facts<'a> {
             channel: self.publication.as_ref().map_or_else(String::new, |row| row.channel.clone()),
             revision: self.publication.as_ref().map_or(0, |row| row.revision),
             milestones: self.milestones(),
+            cves: self.cves.clone(),
+            priority: self.build.priority.clone(),
         }
     }
 }
@@ -248,10 +257,17 @@ async fn task_view(
     Ok(TaskView {
         lock: farm.store.lock(task.id).await?,
         acceptance: farm.store.acceptance(task.id).await?,
+        late: farm.store.late_results(task.id).await?,
         attempts,
         phase,
         task,
     })
+}
+
+/// One line of a result that was not applied.
+fn note(late: &LateResult) -> String {
+    let LateResult { attempt, worker, said, .. } = late;
+    format!("late result of attempt {attempt} on {worker} ({said}), not applied")
 }
 
 fn artifact(row: &SignedPackage) -> v1::Artifact {

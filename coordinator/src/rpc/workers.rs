@@ -1,23 +1,22 @@
 //! What workers call: their session, logs and uploads.
 
 use std::pin::Pin;
-use std::time::Instant;
 
 use futures_util::Stream;
 use rpmfarm_core::source::SourceFile;
-use rpmfarm_core::task::WorkerState;
-use rpmfarm_core::{AttemptId, Epoch};
+use rpmfarm_core::{AttemptId, BuildId, Epoch};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::workers_server::Workers;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{auth, internal};
+use super::{internal, session};
+use crate::blobs::{self, Blobs};
 use crate::clock::now_us;
-use crate::dispatch::fleet::Session;
-use crate::dispatch::{assignment, report};
+use crate::dispatch::late;
 use crate::farm::Farm;
+use crate::identity::Caller;
 
 /// The service.
 #[derive(Clone)]
@@ -33,12 +32,12 @@ impl Workers for WorkerService {
         &self,
         request: Request<Streaming<v1::WorkerState>>,
     ) -> Result<Response<States>, Status> {
-        auth::check(&self.0.token, &request)?;
+        let caller = Caller::of(&request)?;
         let (sender, receiver) = mpsc::channel(1);
         let farm = self.0.clone();
         let states = request.into_inner();
         tokio::spawn(async move {
-            if let Err(status) = serve(&farm, states, &sender).await {
+            if let Err(status) = session::serve(&farm, &caller, states, &sender).await {
                 tracing::info!(%status, "worker session ended");
                 let _ = sender.send(Err(status)).await;
             }
@@ -50,10 +49,10 @@ impl Workers for WorkerService {
         &self,
         request: Request<v1::LogChunk>,
     ) -> Result<Response<v1::LogOffset>, Status> {
-        auth::check(&self.0.token, &request)?;
+        let caller = Caller::of(&request)?;
         let chunk = request.into_inner();
         let attempt = AttemptId(chunk.attempt);
-        live(&self.0, attempt, Epoch(chunk.epoch)).await?;
+        held(&self.0, &caller, attempt, Epoch(chunk.epoch)).await?;
         let name = chunk.log.parse().map_err(Status::invalid_argument)?;
         let logs = self.0.logs.clone();
         let next = tokio::task::spawn_blocking(move || {
@@ -70,28 +69,37 @@ impl Workers for WorkerService {
         &self,
         request: Request<v1::UploadQuery>,
     ) -> Result<Response<v1::UploadReply>, Status> {
-        auth::check(&self.0.token, &request)?;
-        let upload = Upload::admit(&self.0, Some(request.into_inner())).await?;
-        let blobs = self.0.blobs.clone();
-        let have = blocking(move || blobs.uploaded(upload.file.digest, upload.file.size)).await?;
-        Ok(Response::new(v1::UploadReply { have }))
+        let caller = Caller::of(&request)?;
+        let query = Some(request.into_inner());
+        let Upload { file, build } = Upload::admit(&self.0, &caller, query).await?;
+        let have = self.of_build(build, move |blobs| {
+            let have = blobs.uploaded(file.digest, file.size)?;
+            // Its last chunk came, and then the coordinator or the disk ended.
+            if have == file.size && have > 0 {
+                blobs.finish_upload(file.digest)?;
+            }
+            Ok(have)
+        });
+        Ok(Response::new(v1::UploadReply { have: have.await? }))
     }
 
     async fn upload(
         &self,
         request: Request<Streaming<v1::UploadChunk>>,
     ) -> Result<Response<v1::UploadReply>, Status> {
-        auth::check(&self.0.token, &request)?;
+        let caller = Caller::of(&request)?;
         let mut chunks = request.into_inner();
         let Some(mut chunk) = chunks.message().await? else {
             return Err(Status::invalid_argument("an upload without a chunk"));
         };
-        let Upload { file } = Upload::admit(&self.0, chunk.query.take()).await?;
+        let Upload { file, build } = Upload::admit(&self.0, &caller, chunk.query.take()).await?;
         let (digest, size) = (file.digest, file.size);
         let mut have;
         loop {
-            let blobs = self.0.blobs.clone();
-            have = blocking(move || blobs.upload_chunk(digest, size, chunk.offset, &chunk.data))
+            have = self
+                .of_build(build, move |blobs| {
+                    blobs.upload_chunk(digest, size, chunk.offset, &chunk.data)
+                })
                 .await?;
             match chunks.message().await? {
                 Some(next) => chunk = next,
@@ -99,26 +107,62 @@ impl Workers for WorkerService {
             }
         }
         if have == size {
-            let blobs = self.0.blobs.clone();
-            blocking(move || blobs.finish_upload(digest)).await?;
+            self.of_build(build, move |blobs| blobs.finish_upload(digest)).await?;
+            self.0.waits.clear(build);
         }
         Ok(Response::new(v1::UploadReply { have }))
     }
 }
 
-/// An upload that a live lease covers.
+impl WorkerService {
+    /// Does something with the blobs for a build, beside the runtime. That the disk is full is
+    /// shown as what the build waits for: its worker will try again.
+    async fn of_build<T: Send + 'static>(
+        &self,
+        build: BuildId,
+        work: impl FnOnce(&Blobs) -> blobs::Result<T> + Send + 'static,
+    ) -> Result<T, Status> {
+        let blobs = self.0.blobs.clone();
+        let done = tokio::task::spawn_blocking(move || work(&blobs)).await.map_err(internal)?;
+        done.map_err(|error| {
+            let full = error.is_full();
+            let status = Status::from(error);
+            if full {
+                tracing::error!(build = build.0, "results refused: {}", status.message());
+                self.0.waits.set(build, status.message());
+                self.0.progress.ring();
+            }
+            status
+        })
+    }
+}
+
+/// An upload that a live lease of the caller covers, and that was announced within bounds.
 struct Upload {
     file: SourceFile,
+    build: BuildId,
 }
 
 impl Upload {
-    async fn admit(farm: &Farm, query: Option<v1::UploadQuery>) -> Result<Self, Status> {
+    async fn admit(
+        farm: &Farm,
+        caller: &Caller,
+        query: Option<v1::UploadQuery>,
+    ) -> Result<Self, Status> {
         let query = query.ok_or_else(|| Status::invalid_argument("an upload of no file"))?;
-        live(farm, AttemptId(query.attempt), Epoch(query.epoch)).await?;
         let file: SourceFile = query
             .file
             .ok_or_else(|| Status::invalid_argument("an upload of no file"))?
             .try_into()?;
+        let (attempt, epoch) = (AttemptId(query.attempt), Epoch(query.epoch));
+        let build = match held(farm, caller, attempt, epoch).await {
+            Ok(build) => build,
+            Err(refused) if refused.code() != Code::FailedPrecondition => return Err(refused),
+            Err(refused) => {
+                late::upload(farm, attempt, epoch, &file.name, now_us()).await?;
+                return Err(refused);
+            }
+        };
         let limit = farm.max_result_bytes;
         if file.size > limit {
             return Err(Status::out_of_range(format!(
@@ -126,78 +170,42 @@ impl Upload {
                 file.name, file.size
             )));
         }
-        Ok(Self { file })
+        let limit = results_limit(farm, build).await?;
+        let announced = farm.store.announce(attempt, (file.digest, file.size), limit, now_us());
+        announced
+            .await?
+            .map_err(|refused| Status::out_of_range(format!("{}: {refused}", file.name)))?;
+        Ok(Self { file, build })
     }
 }
 
-/// Refuses what no live lease covers.
-async fn live(farm: &Farm, attempt: AttemptId, epoch: Epoch) -> Result<(), Status> {
-    if farm.store.is_live(attempt, epoch).await? {
-        return Ok(());
-    }
-    Err(Status::failed_precondition(format!(
-        "attempt {attempt} is not held under epoch {epoch}; stop it"
-    )))
+/// How many bytes all results of an attempt of a build may have together.
+async fn results_limit(farm: &Farm, build: BuildId) -> Result<u64, Status> {
+    let row = farm.store.build(build).await?;
+    let row = row.ok_or_else(|| Status::internal(format!("there is no build {build}")))?;
+    let limits = farm.targets.get(&row.target)?.limits_of(&row.package);
+    Ok(limits.results_mib.saturating_mul(1 << 20))
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> crate::blobs::Result<T> + Send + 'static,
-) -> Result<T, Status> {
-    Ok(tokio::task::spawn_blocking(work).await.map_err(internal)??)
-}
-
-/// One worker's session, from its first state to its end.
-async fn serve(
+/// The build of a live attempt of the caller. Refuses what no live lease covers, and what is
+/// another worker's.
+async fn held(
     farm: &Farm,
-    mut states: Streaming<v1::WorkerState>,
-    answers: &mpsc::Sender<Result<v1::DesiredState, Status>>,
-) -> Result<(), Status> {
-    let Some(first) = states.message().await? else { return Ok(()) };
-    let first = WorkerState::try_from(first)?;
-    let fresh_us = now_us();
-    let session = farm.fleet.connect(first.clone(), Instant::now(), fresh_us);
-    tracing::info!(worker = session.worker(), version = first.version, "worker connected");
-    report::take(farm, session.worker(), &first.attempts, Some(fresh_us), fresh_us)
-        .await
-        .map_err(internal)?;
-    // Free slots are news for the tasks that wait.
-    farm.bus.ring();
-    let mut cache = assignment::Cache::new();
-    let mut sent = None;
-    loop {
-        let desired =
-            assignment::desired(farm, session.worker(), &mut cache).await.map_err(internal)?;
-        // An answer is due to each state that was heard, and when something has changed.
-        if sent.as_ref() != Some(&desired) {
-            if answers.send(Ok((&desired).into())).await.is_err() {
-                return Ok(());
-            }
-            sent = Some(desired);
-        }
-        tokio::select! {
-            state = states.message() => {
-                let Some(state) = state? else { return Ok(()) };
-                hear(farm, &session, state.try_into()?).await?;
-                sent = None;
-            }
-            () = session.poked() => {
-                if !session.is_current() {
-                    return Err(Status::aborted("a newer session of this worker is connected"));
-                }
-            }
-        }
+    caller: &Caller,
+    attempt: AttemptId,
+    epoch: Epoch,
+) -> Result<BuildId, Status> {
+    let holder = farm.store.holder(attempt, epoch).await?;
+    let owner = match &holder {
+        Some((worker, _)) => Some(worker.clone()),
+        None => farm.store.attempt_worker(attempt).await?,
+    };
+    if let Some(owner) = owner {
+        caller.must_be(&owner, &format!("attempt {attempt}"))?;
     }
-}
-
-async fn hear(farm: &Farm, session: &Session, state: WorkerState) -> Result<(), Status> {
-    if state.name != session.worker() {
-        return Err(Status::invalid_argument("a worker does not change its name"));
-    }
-    let attempts = state.attempts.clone();
-    if !session.heard(state, Instant::now(), now_us()) {
-        return Err(Status::aborted("a newer session of this worker is connected"));
-    }
-    report::take(farm, session.worker(), &attempts, None, now_us()).await.map_err(internal)?;
-    farm.progress.ring();
-    Ok(())
+    holder.map(|(_, build)| build).ok_or_else(|| {
+        Status::failed_precondition(format!(
+            "attempt {attempt} is not held under epoch {epoch}; stop it"
+        ))
+    })
 }

@@ -3,13 +3,14 @@
 
 mod client;
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
 use rpmfarm_core::{BuildId, Sha256};
 use rpmfarm_proto::v1::SignHeaderRequest;
 use rpmfarm_repodata::{Fragments, PackageFile};
 use rpmfarm_rpmfile::{Certs, header_to_sign, inspect, splice_signature, verify_signature};
+use tracing::Instrument as _;
 
 pub use client::SignerClient;
 
@@ -29,7 +30,8 @@ const AT_ONCE: usize = 4;
 pub async fn pass(farm: &Farm, crew: &Crew<BuildId>) -> anyhow::Result<()> {
     for build in farm.store.builds_accepted().await? {
         let farm = farm.clone();
-        crew.start(build.id(), async move { sign_build(&farm, &build).await });
+        let span = tracing::info_span!("sign", build = build.id);
+        crew.start(build.id(), async move { sign_build(&farm, &build).await }.instrument(span));
     }
     Ok(())
 }
@@ -41,6 +43,7 @@ pub async fn pass(farm: &Farm, crew: &Crew<BuildId>) -> anyhow::Result<()> {
 /// When the signer refuses or does not answer; nothing is published then.
 pub async fn sign_build(farm: &Farm, build: &Build) -> anyhow::Result<()> {
     use futures_util::{StreamExt as _, TryStreamExt as _};
+    let begun = Instant::now();
     let target = farm.targets.get(&build.target)?;
     let key = &target.signing_key;
     let packages = farm.store.packages_of(build.id(), key).await?;
@@ -56,6 +59,7 @@ pub async fn sign_build(farm: &Farm, build: &Build) -> anyhow::Result<()> {
         .try_collect()
         .await?;
     farm.store.add_signatures(key, &signed, now_us()).await?;
+    farm.metrics.worked("sign", begun.elapsed());
     tracing::info!(build = build.id, packages = signed.len(), "packages signed");
     Ok(())
 }

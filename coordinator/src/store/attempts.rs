@@ -3,10 +3,16 @@
 //! The fence is here: an attempt ends once, and only while it is live. Whatever a worker says of
 //! an attempt that is not, changes nothing.
 
+use rpmfarm_core::quarantine::End;
+use rpmfarm_core::status::latest_due;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, TaskId};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Needs, TaskId};
 
-use super::{Result, Store, Tx, json, unjson};
+use super::again::again;
+use super::{Result, Store, Tx, json, parsed, unjson};
+
+/// Successes that are looked at in one go.
+const AT_ONCE: i64 = 256;
 
 /// A try of a task.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -61,49 +67,13 @@ pub struct EndedAttempt {
 }
 
 impl Store {
-    /// Gives a task to a worker, under a new epoch. `None` when somebody has it, when it is
-    /// accepted, or when its build has ended.
+    /// The newest attempt that there is; 0 before the first.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn grant(
-        &self,
-        task: TaskId,
-        build: BuildId,
-        worker: &str,
-        now_us: i64,
-    ) -> Result<Option<Attempt>> {
-        let mut tx = self.write().await?;
-        if !tx.hold_open(build).await? {
-            return Ok(None);
-        }
-        let id = tx.next_id("attempt").await?;
-        let held = sqlx::query(
-            "INSERT INTO live_attempts (task, attempt, worker) SELECT $1, $2, $3
-             WHERE NOT EXISTS (SELECT 1 FROM acceptances WHERE task = $1)
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(task.0)
-        .bind(id)
-        .bind(worker)
-        .execute(tx.on())
-        .await?;
-        if held.rows_affected() == 0 {
-            return Ok(None);
-        }
-        let epoch: i64 = sqlx::query_scalar(
-            "INSERT INTO attempts (id, task, epoch, worker, started_us)
-             SELECT $1, $2, COALESCE(MAX(epoch), 0) + 1, $3, $4 FROM attempts WHERE task = $2
-             RETURNING epoch",
-        )
-        .bind(id)
-        .bind(task.0)
-        .bind(worker)
-        .bind(now_us)
-        .fetch_one(tx.on())
-        .await?;
-        tx.commit().await?;
-        Ok(Some(Attempt { id, task: task.0, epoch, worker: worker.into(), started_us: now_us }))
+    pub async fn newest_attempt(&self) -> Result<AttemptId> {
+        let query = "SELECT value FROM counters WHERE name = 'attempt'";
+        Ok(AttemptId(sqlx::query_scalar(query).fetch_one(self.read()).await?))
     }
 
     /// Ends a live attempt with its success. False when it is not live under this epoch: then
@@ -118,13 +88,17 @@ impl Store {
         outcome: &Outcome,
         now_us: i64,
     ) -> Result<bool> {
-        let mut tx = self.write().await?;
-        if tx.free_attempt(attempt, epoch).await?.is_none() {
-            return Ok(false);
-        }
-        tx.add_end(attempt.0, "succeeded", &json(&Some(outcome)), now_us).await?;
-        tx.commit().await?;
-        Ok(true)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let Some((build, _)) = tx.free_attempt(attempt, epoch).await? else {
+                return Ok(false);
+            };
+            tx.add_end(attempt.0, "succeeded", &json(&Some(outcome)), now_us).await?;
+            tx.reindex(build, now_us).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Ends a live attempt with its failure, to be tried again at `retry_us`; without that the
@@ -140,15 +114,18 @@ impl Store {
         retry_us: Option<i64>,
         now_us: i64,
     ) -> Result<bool> {
-        let mut tx = self.write().await?;
-        let Some((build, task)) = tx.free_attempt(attempt, epoch).await? else {
-            return Ok(false);
-        };
-        let outcome = Outcome::Failed(failure.clone());
-        tx.add_end(attempt.0, "failed", &json(&Some(outcome)), now_us).await?;
-        tx.add_failure(build, Some(task), failure, retry_us, now_us).await?;
-        tx.commit().await?;
-        Ok(true)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let Some((build, task)) = tx.free_attempt(attempt, epoch).await? else {
+                return Ok(false);
+            };
+            let outcome = Outcome::Failed(failure.clone());
+            tx.add_end(attempt.0, "failed", &json(&Some(outcome)), now_us).await?;
+            tx.add_failure(build, Some(task), failure, retry_us, now_us).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Every attempt that a worker holds; all of the farm's when `worker` is `None`.
@@ -156,24 +133,118 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn live_attempts(&self, worker: Option<&str>) -> Result<Vec<LiveAttempt>> {
+        let Some(worker) = worker else {
+            let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
+                         FROM live_attempts v JOIN attempts a ON a.id = v.attempt
+                         JOIN tasks t ON t.id = a.task ORDER BY a.id";
+            return Ok(sqlx::query_as(query).fetch_all(self.read()).await?);
+        };
+        // Without an alternative in it, so that both databases use the index.
         let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
                      FROM live_attempts v JOIN attempts a ON a.id = v.attempt
-                     JOIN tasks t ON t.id = a.task
-                     WHERE $1 = '' OR v.worker = $1 ORDER BY a.id";
-        let worker = worker.unwrap_or_default();
+                     JOIN tasks t ON t.id = a.task WHERE v.worker = $1 ORDER BY a.id";
         Ok(sqlx::query_as(query).bind(worker).fetch_all(self.read()).await?)
     }
 
-    /// Whether a worker holds an attempt under an epoch.
+    /// Who holds which attempt, and what it needs: the leases, for counting.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn is_live(&self, attempt: AttemptId, epoch: Epoch) -> Result<bool> {
-        let query = "SELECT COUNT(*) FROM live_attempts v JOIN attempts a ON a.id = v.attempt
+    pub async fn held(&self) -> Result<Vec<(String, AttemptId, Needs)>> {
+        let query = "SELECT v.worker, v.attempt, COALESCE(n.needs, '') FROM live_attempts v
+                     LEFT JOIN task_needs n ON n.task = v.task";
+        let rows: Vec<(String, i64, String)> = sqlx::query_as(query).fetch_all(self.read()).await?;
+        rows.into_iter()
+            .map(|(worker, attempt, needs)| {
+                Ok((worker, AttemptId(attempt), parsed("task_needs", "needs", &needs)?))
+            })
+            .collect()
+    }
+
+    /// Workers that hold anything.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn holders(&self) -> Result<Vec<String>> {
+        let query = "SELECT DISTINCT worker FROM live_attempts ORDER BY worker";
+        Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
+    }
+
+    /// Workers that hold attempts of a build.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn workers_at(&self, build: BuildId) -> Result<Vec<String>> {
+        let query = "SELECT DISTINCT v.worker FROM tasks t JOIN live_attempts v ON v.task = t.id
+                     WHERE t.build = $1 ORDER BY v.worker";
+        Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?)
+    }
+
+    /// Workers that failed a task since its build was last retried, the newest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn workers_that_failed(&self, task: TaskId) -> Result<Vec<String>> {
+        let query = "SELECT a.worker FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
+                     JOIN tasks t ON t.id = a.task
+                     WHERE a.task = $1 AND e.outcome = 'failed'
+                     AND e.at_us > COALESCE((SELECT MAX(r.at_us) FROM retries r
+                                             WHERE r.build = t.build), 0)
+                     ORDER BY a.epoch DESC";
+        Ok(sqlx::query_scalar(query).bind(task.0).fetch_all(self.read()).await?)
+    }
+
+    /// How the last attempts of a worker ended since a time, the newest first, at most `limit`.
+    /// What was cancelled is not among them.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn ends_of(&self, worker: &str, since_us: i64, limit: i64) -> Result<Vec<End>> {
+        let query = "SELECT b.package, e.report, e.at_us
+                     FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
+                     JOIN tasks t ON t.id = a.task JOIN builds b ON b.id = t.build
+                     WHERE a.worker = $1 AND e.outcome <> 'cancelled'
+                     ORDER BY a.id DESC LIMIT $2";
+        let rows: Vec<(String, String, i64)> =
+            sqlx::query_as(query).bind(worker).bind(limit).fetch_all(self.read()).await?;
+        let mut ends = Vec::with_capacity(rows.len());
+        for (package, report, at_us) in rows {
+            let failure = match unjson("attempt_ends", "a report", &report)? {
+                Some(Outcome::Failed(failure)) => Some(failure),
+                Some(Outcome::Succeeded(_)) | None => None,
+            };
+            if at_us > since_us {
+                ends.push(End { package, failure, at_us });
+            }
+        }
+        ends.sort_by_key(|end| std::cmp::Reverse(end.at_us));
+        Ok(ends)
+    }
+
+    /// The worker that holds an attempt under an epoch, and the build; `None` when nobody does.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn holder(
+        &self,
+        attempt: AttemptId,
+        epoch: Epoch,
+    ) -> Result<Option<(String, BuildId)>> {
+        let query = "SELECT a.worker, t.build FROM live_attempts v
+                     JOIN attempts a ON a.id = v.attempt JOIN tasks t ON t.id = a.task
                      WHERE a.id = $1 AND a.epoch = $2";
-        let count: i64 =
-            sqlx::query_scalar(query).bind(attempt.0).bind(epoch.0).fetch_one(self.read()).await?;
-        Ok(count > 0)
+        let row: Option<(String, i64)> =
+            sqlx::query_as(query).bind(attempt.0).bind(epoch.0).fetch_optional(self.read()).await?;
+        Ok(row.map(|(worker, build)| (worker, BuildId(build))))
+    }
+
+    /// The worker that an attempt was given to, whether or not it has ended.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn attempt_worker(&self, attempt: AttemptId) -> Result<Option<String>> {
+        let query = "SELECT worker FROM attempts WHERE id = $1";
+        Ok(sqlx::query_scalar(query).bind(attempt.0).fetch_optional(self.read()).await?)
     }
 
     /// All attempts of a task with their ends, oldest first.
@@ -202,21 +273,21 @@ impl Store {
             .collect()
     }
 
-    /// Successes of open builds that are not accepted and do not wait for a retry, oldest first.
+    /// Successes of open builds that are not accepted and do not wait for a retry, the most urgent
+    /// and oldest first, as many as are of use at once.
     ///
     /// # Errors
     /// Database errors.
     pub async fn attempts_to_accept(&self, now_us: i64) -> Result<Vec<EndedAttempt>> {
-        let query = "SELECT a.id, a.task, a.epoch, a.worker, a.started_us, t.build, e.report
-                     FROM tasks t JOIN attempts a ON a.task = t.id
+        let query = "SELECT a.id, a.task, a.epoch, a.worker, a.started_us, w.build, e.report
+                     FROM stage_work w JOIN attempts a ON a.task = w.task
                      JOIN attempt_ends e ON e.attempt = a.id
-                     WHERE t.build IN (SELECT build FROM open_builds) AND e.outcome = 'succeeded'
-                     AND NOT EXISTS (SELECT 1 FROM acceptances c WHERE c.task = t.id)
-                     AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.build = t.build
-                                     AND f.task = t.id AND f.retry_us > $1)
-                     ORDER BY a.id";
+                     WHERE w.stage = 'accept' AND (w.due_us <= $1 OR w.due_us > $3)
+                     AND e.outcome = 'succeeded'
+                     ORDER BY w.rank, w.build, a.id LIMIT $2";
+        let query = sqlx::query_as(query).bind(now_us).bind(AT_ONCE).bind(latest_due(now_us));
         let rows: Vec<(i64, i64, i64, String, i64, i64, String)> =
-            sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?;
+            query.fetch_all(self.read()).await?;
         let mut ended = Vec::with_capacity(rows.len());
         for (id, task, epoch, worker, started_us, build, report) in rows {
             let attempt = Attempt { id, task, epoch, worker, started_us };
@@ -250,21 +321,24 @@ impl Store {
         retry_us: Option<i64>,
         now_us: i64,
     ) -> Result<()> {
-        let mut tx = self.write().await?;
-        let changed = sqlx::query(
-            "UPDATE attempt_ends SET outcome = 'failed', report = $2
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let changed = sqlx::query(
+                "UPDATE attempt_ends SET outcome = 'failed', report = $2
              WHERE attempt = $1 AND outcome = 'succeeded'
              AND NOT EXISTS (SELECT 1 FROM acceptances WHERE attempt = $1)",
-        )
-        .bind(ended.attempt.id)
-        .bind(json(&Some(Outcome::Failed(failure.clone()))))
-        .execute(tx.on())
-        .await?;
-        if changed.rows_affected() > 0 {
-            let task = Some(TaskId(ended.attempt.task));
-            tx.add_failure(ended.build, task, failure, retry_us, now_us).await?;
-        }
-        tx.commit().await
+            )
+            .bind(ended.attempt.id)
+            .bind(json(&Some(Outcome::Failed(failure.clone()))))
+            .execute(tx.on())
+            .await?;
+            if changed.rows_affected() > 0 {
+                let task = Some(TaskId(ended.attempt.task));
+                tx.add_failure(ended.build, task, failure, retry_us, now_us).await?;
+            }
+            tx.commit().await
+        })
+        .await
     }
 }
 
@@ -290,7 +364,12 @@ impl Tx {
         .bind(now_us)
         .execute(self.on())
         .await?;
-        Ok(result.rows_affected() > 0)
+        let accepted = result.rows_affected() > 0;
+        if accepted {
+            self.learn(attempt).await?;
+        }
+        self.reindex_of(task, now_us).await?;
+        Ok(accepted)
     }
 
     /// Takes all attempts of a build from their workers.
@@ -319,22 +398,23 @@ impl Tx {
         attempt: AttemptId,
         epoch: Epoch,
     ) -> Result<Option<(BuildId, TaskId)>> {
+        let query = "SELECT t.build, t.id FROM attempts a JOIN tasks t ON t.id = a.task
+                     WHERE a.id = $1 AND a.epoch = $2";
+        let known: Option<(i64, i64)> =
+            sqlx::query_as(query).bind(attempt.0).bind(epoch.0).fetch_optional(self.on()).await?;
+        let Some((build, task)) = known else { return Ok(None) };
+        // The build's row is locked before all others, here as everywhere.
+        self.hold_open(BuildId(build)).await?;
         let freed = sqlx::query(
-            "DELETE FROM live_attempts WHERE attempt = $1
-             AND EXISTS (SELECT 1 FROM attempts WHERE id = $1 AND epoch = $2)",
+            "DELETE FROM live_attempts WHERE attempt = $1 AND task = $2
+             AND EXISTS (SELECT 1 FROM attempts WHERE id = $1 AND epoch = $3)",
         )
         .bind(attempt.0)
+        .bind(task)
         .bind(epoch.0)
         .execute(self.on())
         .await?;
-        if freed.rows_affected() == 0 {
-            return Ok(None);
-        }
-        let query = "SELECT t.build, t.id FROM attempts a JOIN tasks t ON t.id = a.task
-                     WHERE a.id = $1";
-        let (build, task): (i64, i64) =
-            sqlx::query_as(query).bind(attempt.0).fetch_one(self.on()).await?;
-        Ok(Some((BuildId(build), TaskId(task))))
+        Ok((freed.rows_affected() > 0).then_some((BuildId(build), TaskId(task))))
     }
 
     async fn add_end(

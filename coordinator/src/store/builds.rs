@@ -1,7 +1,13 @@
 //! Builds: requests, cancellations, retries, and which are open.
 
-use rpmfarm_core::BuildId;
+use std::collections::HashMap;
 
+use rpmfarm_core::BuildId;
+use rpmfarm_core::queue::Class;
+use rpmfarm_core::stage::Stage;
+use rpmfarm_core::status::latest_due;
+
+use super::again::again;
 use super::{Result, Store, Tx};
 
 /// A request to rebuild one package.
@@ -13,6 +19,8 @@ pub struct NewBuild {
     pub package: String,
     /// Branch, tag or commit; empty for the target's own.
     pub git_ref: String,
+    /// How urgent it is.
+    pub class: Class,
 }
 
 /// A build as it was asked for.
@@ -32,6 +40,8 @@ pub struct Build {
     pub submitter: String,
     /// When.
     pub created_us: i64,
+    /// How urgent it is, by the newest that was said of it.
+    pub priority: String,
 }
 
 impl Build {
@@ -64,7 +74,13 @@ pub struct BuildFilter {
     pub limit: i64,
 }
 
-const COLUMNS: &str = "id, batch, target, package, git_ref, submitter, created_us";
+/// The columns of a [`Build`], of `builds b`.
+const COLUMNS: &str = "b.id, b.batch, b.target, b.package, b.git_ref, b.submitter, b.created_us,
+    COALESCE((SELECT c.priority FROM priority_changes c WHERE c.build = b.id
+              ORDER BY c.at_us DESC LIMIT 1), b.priority) AS priority";
+
+/// Builds that a stage looks at in one go.
+const AT_ONCE: i64 = 256;
 
 impl Store {
     /// Records a request. The same `request_key` again makes nothing new.
@@ -103,27 +119,47 @@ impl Store {
         now_us: i64,
         bump: bool,
     ) -> Result<StartedBuilds> {
-        let mut tx = self.write().await?;
-        if !request_key.is_empty() {
-            let ids: Vec<i64> =
-                sqlx::query_scalar("SELECT id FROM builds WHERE request_key = $1 ORDER BY id")
-                    .bind(request_key)
-                    .fetch_all(tx.on())
-                    .await?;
-            if !ids.is_empty() {
-                return Ok(StartedBuilds {
-                    ids: ids.into_iter().map(BuildId).collect(),
-                    new: false,
-                });
+        let started = self.record_request(builds, submitter, request_key, now_us, bump).await;
+        match started {
+            // Its key tells whether it happened, be it here or at another coordinator.
+            Err(error) if !request_key.is_empty() && error.may_have_happened() => {
+                tracing::info!(%error, "the request is looked up by its key");
+                self.record_request(builds, submitter, request_key, now_us, bump).await
             }
+            started => started,
         }
-        let batch = tx.next_id("batch").await?;
-        let mut ids = Vec::with_capacity(builds.len());
-        for build in builds {
-            let id = tx.next_id("build").await?;
-            sqlx::query(
+    }
+
+    async fn record_request(
+        &self,
+        builds: &[NewBuild],
+        submitter: &str,
+        request_key: &str,
+        now_us: i64,
+        bump: bool,
+    ) -> Result<StartedBuilds> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            if !request_key.is_empty() {
+                let ids: Vec<i64> =
+                    sqlx::query_scalar("SELECT id FROM builds WHERE request_key = $1 ORDER BY id")
+                        .bind(request_key)
+                        .fetch_all(tx.on())
+                        .await?;
+                if !ids.is_empty() {
+                    return Ok(StartedBuilds {
+                        ids: ids.into_iter().map(BuildId).collect(),
+                        new: false,
+                    });
+                }
+            }
+            let batch = tx.next_id("batch").await?;
+            let mut ids = Vec::with_capacity(builds.len());
+            for build in builds {
+                let id = tx.next_id("build").await?;
+                sqlx::query(
                 "INSERT INTO builds (id, batch, target, package, git_ref, submitter, request_key,
-                 created_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                 created_us, priority) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             )
             .bind(id)
             .bind(batch)
@@ -133,17 +169,21 @@ impl Store {
             .bind(submitter)
             .bind(request_key)
             .bind(now_us)
+            .bind(build.class.as_str())
             .execute(tx.on())
             .await?;
-            if bump {
-                let query = sqlx::query("INSERT INTO bumps (build) VALUES ($1)").bind(id);
-                query.execute(tx.on()).await?;
+                if bump {
+                    let query = sqlx::query("INSERT INTO bumps (build) VALUES ($1)").bind(id);
+                    query.execute(tx.on()).await?;
+                }
+                tx.open_build(BuildId(id)).await?;
+                tx.index_new(BuildId(id), build.class, now_us).await?;
+                ids.push(BuildId(id));
             }
-            tx.open_build(BuildId(id)).await?;
-            ids.push(BuildId(id));
-        }
-        tx.commit().await?;
-        Ok(StartedBuilds { ids, new: true })
+            tx.commit().await?;
+            Ok(StartedBuilds { ids, new: true })
+        })
+        .await
     }
 
     /// One build.
@@ -151,7 +191,7 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn build(&self, id: BuildId) -> Result<Option<Build>> {
-        let query = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM builds WHERE id = $1"));
+        let query = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM builds b WHERE b.id = $1"));
         Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?)
     }
 
@@ -161,7 +201,7 @@ impl Store {
     /// Database errors.
     pub async fn builds(&self, filter: &BuildFilter) -> Result<Vec<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM builds WHERE ($1 = '' OR target = $1)
+            "SELECT {COLUMNS} FROM builds b WHERE ($1 = '' OR target = $1)
              AND ($2 = '' OR package = $2) AND ($3 = 0 OR id < $3) ORDER BY id DESC LIMIT $4"
         ));
         Ok(sqlx::query_as(query)
@@ -173,49 +213,44 @@ impl Store {
             .await?)
     }
 
-    /// Open builds whose sources are not there and that do not wait for a retry.
+    /// Open builds whose sources are not there and that do not wait for a retry, the most urgent
+    /// and oldest first, as many as are of use at once.
     ///
     /// # Errors
     /// Database errors.
     pub async fn builds_to_import(&self, now_us: i64) -> Result<Vec<Build>> {
-        let query =
-            "SELECT id, batch, target, package, git_ref, submitter, created_us FROM builds b
-                     WHERE id IN (SELECT build FROM open_builds)
-                     AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.build = b.id)
-                     AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.build = b.id
-                                     AND f.stage = 'import' AND f.retry_us > $1)
-                     ORDER BY id";
-        Ok(sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?)
+        self.builds_at(Stage::Import, now_us).await
     }
 
-    /// Open builds that are imported and have no task yet, oldest first.
+    /// Open builds that are imported and have no task yet, likewise.
     ///
     /// # Errors
     /// Database errors.
     pub async fn builds_to_plan(&self) -> Result<Vec<Build>> {
-        let query =
-            "SELECT id, batch, target, package, git_ref, submitter, created_us FROM builds b
-                     WHERE id IN (SELECT build FROM open_builds)
-                     AND EXISTS (SELECT 1 FROM imports i WHERE i.build = b.id)
-                     AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.build = b.id)
-                     ORDER BY id";
-        Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
+        self.builds_at(Stage::Plan, i64::MAX).await
     }
 
-    /// Open builds of which every task is accepted, oldest first.
+    /// Open builds of which every task is accepted, likewise.
     ///
     /// # Errors
     /// Database errors.
     pub async fn builds_accepted(&self) -> Result<Vec<Build>> {
-        let query =
-            "SELECT id, batch, target, package, git_ref, submitter, created_us FROM builds b
-                     WHERE id IN (SELECT build FROM open_builds)
-                     AND EXISTS (SELECT 1 FROM tasks t WHERE t.build = b.id AND t.kind = 'build')
-                     AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.build = b.id
-                                     AND NOT EXISTS (SELECT 1 FROM acceptances a
-                                                     WHERE a.task = t.id))
-                     ORDER BY id";
-        Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
+        self.builds_at(Stage::Finish, i64::MAX).await
+    }
+
+    async fn builds_at(&self, stage: Stage, now_us: i64) -> Result<Vec<Build>> {
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM stage_work w JOIN builds b ON b.id = w.build
+             WHERE w.stage = $1 AND (w.due_us <= $2 OR w.due_us > $4)
+             ORDER BY w.rank, w.build LIMIT $3"
+        ));
+        Ok(sqlx::query_as(query)
+            .bind(stage.as_str())
+            .bind(now_us)
+            .bind(AT_ONCE)
+            .bind(latest_due(now_us))
+            .fetch_all(self.read())
+            .await?)
     }
 
     /// Names of the targets that anything was ever built for.
@@ -227,14 +262,47 @@ impl Store {
         Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
     }
 
-    /// Open builds of one request, oldest first.
+    /// The builds of all tasks that wait for their turn in a batch, by number.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn builds_to_order(&self, now_us: i64) -> Result<HashMap<BuildId, Build>> {
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM builds b WHERE b.id IN
+             (SELECT w.build FROM stage_work w
+              WHERE w.stage = 'order' AND (w.due_us <= $1 OR w.due_us > $2))"
+        ));
+        let query = sqlx::query_as(query).bind(now_us).bind(latest_due(now_us));
+        let rows: Vec<Build> = query.fetch_all(self.read()).await?;
+        Ok(rows.into_iter().map(|build| (build.id(), build)).collect())
+    }
+
+    /// The oldest open build of a request that has no SRPM yet.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn mate_without_srpm(&self, batch: i64) -> Result<Option<Build>> {
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
+             AND EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
+             AND NOT EXISTS (SELECT 1 FROM srpms s WHERE s.build = b.id)
+             ORDER BY b.id LIMIT 1"
+        ));
+        Ok(sqlx::query_as(query).bind(batch).fetch_optional(self.read()).await?)
+    }
+
+    /// Builds of one request that are neither accepted nor ended, oldest first.
     ///
     /// # Errors
     /// Database errors.
     pub async fn open_mates(&self, batch: i64) -> Result<Vec<Build>> {
-        let query = "SELECT id, batch, target, package, git_ref, submitter, created_us
-                     FROM builds WHERE batch = $1 AND id IN (SELECT build FROM open_builds)
-                     ORDER BY id";
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
+             AND EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
+             AND NOT EXISTS (SELECT 1 FROM stage_work w WHERE w.build = b.id
+                             AND w.stage = 'finish' AND w.task = 0)
+             ORDER BY b.id"
+        ));
         Ok(sqlx::query_as(query).bind(batch).fetch_all(self.read()).await?)
     }
 
@@ -243,20 +311,24 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn cancel_build(&self, id: BuildId, now_us: i64) -> Result<bool> {
-        let mut tx = self.write().await?;
-        if !tx.close_build(id).await? {
-            return Ok(false);
-        }
-        sqlx::query(
-            "INSERT INTO cancellations (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        )
-        .bind(id.0)
-        .bind(now_us)
-        .execute(tx.on())
-        .await?;
-        tx.end_attempts_of_build(id, now_us).await?;
-        tx.commit().await?;
-        Ok(true)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            if !tx.close_build(id).await? {
+                return Ok(false);
+            }
+            let at_us = tx.stamp(id, now_us).await?;
+            sqlx::query(
+                "INSERT INTO cancellations (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(id.0)
+            .bind(at_us)
+            .execute(tx.on())
+            .await?;
+            tx.end_attempts_of_build(id, now_us).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Opens an ended build again. False when it is open, or published.
@@ -264,26 +336,33 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn retry_build(&self, id: BuildId, now_us: i64) -> Result<bool> {
-        let mut tx = self.write().await?;
-        let closed: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM builds b WHERE id = $1
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let closed: i64 = sqlx::query_scalar(
+                "SELECT COUNT(*) FROM builds b WHERE id = $1
              AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
              AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)",
-        )
-        .bind(id.0)
-        .fetch_one(tx.on())
-        .await?;
-        if closed == 0 {
-            return Ok(false);
-        }
-        sqlx::query("INSERT INTO retries (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            )
             .bind(id.0)
-            .bind(now_us)
+            .fetch_one(tx.on())
+            .await?;
+            if closed == 0 {
+                return Ok(false);
+            }
+            let at_us = tx.stamp(id, now_us).await?;
+            sqlx::query(
+                "INSERT INTO retries (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(id.0)
+            .bind(at_us)
             .execute(tx.on())
             .await?;
-        tx.open_build(id).await?;
-        tx.commit().await?;
-        Ok(true)
+            tx.open_build(id).await?;
+            tx.reindex(id, now_us).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// When a build was last cancelled; 0 when never.
@@ -330,6 +409,17 @@ impl Tx {
         Ok(())
     }
 
+    /// The time of a failure, cancellation or retry of a build: now, or just after its newest one
+    /// when the clock has gone back. So they are in the order in which they came.
+    pub(crate) async fn stamp(&mut self, id: BuildId, now_us: i64) -> Result<i64> {
+        let query = "SELECT MAX(at_us) FROM (
+                         SELECT at_us FROM failures WHERE build = $1
+                         UNION ALL SELECT at_us FROM cancellations WHERE build = $1
+                         UNION ALL SELECT at_us FROM retries WHERE build = $1) AS facts";
+        let newest: Option<i64> = sqlx::query_scalar(query).bind(id.0).fetch_one(self.on()).await?;
+        Ok(newest.map_or(now_us, |newest| now_us.max(newest + 1)))
+    }
+
     /// Marks a build as ended. False when it was before: then nothing may be added to it.
     ///
     /// # Errors
@@ -339,6 +429,7 @@ impl Tx {
             .bind(id.0)
             .execute(self.on())
             .await?;
+        self.clear_index(id).await?;
         Ok(result.rows_affected() > 0)
     }
 

@@ -2,6 +2,7 @@
 
 use rpmfarm_core::{BuildId, Sha256};
 
+use super::again::again;
 use super::{Result, Store, parsed};
 
 /// What a channel holds since a time.
@@ -70,46 +71,49 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn add_revision(&self, revision: &Revision, builds: &[BuildId]) -> Result<bool> {
-        let mut tx = self.write().await?;
-        sqlx::query(
-            "INSERT INTO revisions (target, channel, revision, snapshot, packages, at_us)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            sqlx::query(
+                "INSERT INTO revisions (target, channel, revision, snapshot, packages, at_us)
              SELECT $1, $2, $3, $4, $5, $6 WHERE $3 > COALESCE((SELECT MAX(revision)
              FROM revisions WHERE target = $1 AND channel = $2), 0) ON CONFLICT DO NOTHING",
-        )
-        .bind(&revision.target)
-        .bind(&revision.channel)
-        .bind(revision.revision)
-        .bind(revision.snapshot.hex())
-        .bind(revision.packages)
-        .bind(revision.at_us)
-        .execute(tx.on())
-        .await?;
-        let newest: i64 = sqlx::query_scalar(
-            "SELECT MAX(revision) FROM revisions WHERE target = $1 AND channel = $2",
-        )
-        .bind(&revision.target)
-        .bind(&revision.channel)
-        .fetch_one(tx.on())
-        .await?;
-        if newest != revision.revision {
-            return Ok(false);
-        }
-        for build in builds {
-            tx.close_build(*build).await?;
-            sqlx::query(
-                "INSERT INTO publications (build, target, channel, revision, at_us)
-                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
             )
-            .bind(build.0)
             .bind(&revision.target)
             .bind(&revision.channel)
             .bind(revision.revision)
+            .bind(revision.snapshot.hex())
+            .bind(revision.packages)
             .bind(revision.at_us)
             .execute(tx.on())
             .await?;
-        }
-        tx.commit().await?;
-        Ok(true)
+            let newest: i64 = sqlx::query_scalar(
+                "SELECT MAX(revision) FROM revisions WHERE target = $1 AND channel = $2",
+            )
+            .bind(&revision.target)
+            .bind(&revision.channel)
+            .fetch_one(tx.on())
+            .await?;
+            if newest != revision.revision {
+                return Ok(false);
+            }
+            for build in builds {
+                tx.close_build(*build).await?;
+                sqlx::query(
+                    "INSERT INTO publications (build, target, channel, revision, at_us)
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                )
+                .bind(build.0)
+                .bind(&revision.target)
+                .bind(&revision.channel)
+                .bind(revision.revision)
+                .bind(revision.at_us)
+                .execute(tx.on())
+                .await?;
+            }
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Where a build was published first.

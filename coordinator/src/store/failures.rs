@@ -2,6 +2,7 @@
 
 use rpmfarm_core::{BuildId, Failure, TaskId};
 
+use super::again::again;
 use super::{Result, Store, Tx, json, unjson};
 
 /// A recorded failure.
@@ -31,10 +32,13 @@ impl Store {
         retry_us: Option<i64>,
         now_us: i64,
     ) -> Result<bool> {
-        let mut tx = self.write().await?;
-        let added = tx.add_failure(build, task, failure, retry_us, now_us).await?;
-        tx.commit().await?;
-        Ok(added)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let added = tx.add_failure(build, task, failure, retry_us, now_us).await?;
+            tx.commit().await?;
+            Ok(added)
+        })
+        .await
     }
 
     /// Failures of a build since a time, oldest first.
@@ -57,16 +61,6 @@ impl Store {
             })
             .collect()
     }
-
-    /// The next time at which something that failed is tried again.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn next_retry_us(&self, now_us: i64) -> Result<Option<i64>> {
-        let query = "SELECT MIN(retry_us) FROM failures WHERE retry_us > $1
-                     AND build IN (SELECT build FROM open_builds)";
-        Ok(sqlx::query_scalar(query).bind(now_us).fetch_one(self.read()).await?)
-    }
 }
 
 impl Tx {
@@ -85,20 +79,22 @@ impl Tx {
         if !open {
             return Ok(false);
         }
+        let at_us = self.stamp(build, now_us).await?;
         sqlx::query(
             "INSERT INTO failures (build, at_us, task, stage, failure, retry_us)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
         )
         .bind(build.0)
-        .bind(now_us)
+        .bind(at_us)
         .bind(task.map_or(0, |task| task.0))
         .bind(&failure.stage)
         .bind(json(failure))
         .bind(retry_us.unwrap_or(0))
         .execute(self.on())
         .await?;
-        if retry_us.is_none() {
-            self.end_attempts_of_build(build, now_us).await?;
+        match retry_us {
+            Some(_) => self.reindex(build, now_us).await?,
+            None => self.end_attempts_of_build(build, now_us).await?,
         }
         Ok(true)
     }

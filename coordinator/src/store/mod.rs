@@ -3,15 +3,30 @@
 //! Owns connections, transactions and the schema; each sibling file owns the queries of one kind
 //! of fact. It must not know why a fact is written: the stages decide, by `core`.
 
+mod again;
 mod attempts;
 mod builds;
 mod channels;
+mod coordinators;
+mod enrolment;
 mod failures;
+mod fleet;
+mod grants;
+mod hooks;
+mod late;
+mod learned;
+mod observed;
 mod packages;
+mod places;
+mod pushes;
 mod sources;
 mod tasks;
+mod tracked;
+mod uploads;
+mod work;
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -20,10 +35,20 @@ use sqlx::{Any, AnyPool};
 pub use attempts::{Attempt, AttemptEnd, EndedAttempt, LiveAttempt};
 pub use builds::{Build, BuildFilter, NewBuild, StartedBuilds};
 pub use channels::{Publication, Revision};
+pub use coordinators::{Connected, CoordinatorRow, Fence, Note, WorkerOwner};
+pub use enrolment::{Certificate, CertificateRow, Invitation};
 pub use failures::FailureRow;
+pub use fleet::{StandingRow, WorkerFault};
+pub use grants::{Grant, Ready};
+pub use hooks::{HookTaken, NewHook};
+pub use late::LateResult;
+pub use observed::Queue;
 pub use packages::{NewPackage, Package, Signature, SignedPackage};
+pub use places::{Place, Running};
+pub use pushes::{OpenPush, PushEnd, PushFilter, PushRow, StormRow};
 pub use sources::{Import, Srpm};
 pub use tasks::{LockRow, NewTask, Task};
+pub use tracked::{Looked, NewTracked, OrderRow, Seen, Tracked};
 
 use crate::bus::Bus;
 
@@ -33,6 +58,17 @@ pub enum StoreError {
     /// The database said no.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
+    /// The answer to a commit got lost: whether it happened is not known.
+    #[error("database: the answer to a commit was lost: {0}")]
+    Unanswered(sqlx::Error),
+    /// Another coordinator runs the stage by now: what was to be written for it is its to decide.
+    #[error("the {stage} stage is another coordinator's by now (lease {epoch} is over)")]
+    Fenced {
+        /// The stage.
+        stage: &'static str,
+        /// The epoch that is over.
+        epoch: i64,
+    },
     /// The schema could not be brought up to date.
     #[error("database schema: {0}")]
     Schema(#[from] sqlx::migrate::MigrateError),
@@ -76,6 +112,20 @@ pub enum Dialect {
     Postgres,
 }
 
+/// How long is waited for a connection. Less than a heartbeat's answer may take, so that workers
+/// are still answered while the database is down.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A coordinator that is stopped in mid-transaction, or whose host is gone, must not keep its locks:
+/// the server ends a transaction in which nothing was heard for so long.
+const LET_GO: &str = "SET idle_in_transaction_session_timeout = '4s'";
+
+/// Beats do not wait for locks.
+const NO_WAIT: &str = "SET lock_timeout = '500ms'";
+
+/// How long a beat waits for its connection.
+const PULSE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -83,7 +133,11 @@ pub struct Store {
     readers: AnyPool,
     /// SQLite takes one writer at a time; with PostgreSQL these are the readers' connections.
     writers: AnyPool,
+    /// For beats, which must not wait behind work.
+    pulse: AnyPool,
     bus: Bus,
+    /// What each transaction has to stand behind.
+    fence: Option<Arc<Fence>>,
 }
 
 impl Store {
@@ -95,10 +149,11 @@ impl Store {
     pub async fn open(url: &str, bus: Bus) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let dialect = if url.starts_with("postgres") { Dialect::Postgres } else { Dialect::Sqlite };
-        let (readers, writers) = match dialect {
+        let (readers, writers, pulse) = match dialect {
             Dialect::Postgres => {
-                let pool = pool(url, 8, Vec::new()).await?;
-                (pool.clone(), pool)
+                let pool = pool(url, 8, PATIENCE, vec![LET_GO]).await?;
+                let pulse = self::pool(url, 1, PULSE_PATIENCE, vec![LET_GO, NO_WAIT]).await?;
+                (pool.clone(), pool, pulse)
             }
             Dialect::Sqlite => {
                 let url = format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' });
@@ -108,13 +163,14 @@ impl Store {
                     "PRAGMA synchronous = FULL",
                     "PRAGMA busy_timeout = 10000",
                 ];
-                let writers = pool(&url, 1, settings.to_vec()).await?;
-                let readers = pool(&url, 4, vec!["PRAGMA busy_timeout = 10000"]).await?;
-                (readers, writers)
+                let writers = pool(&url, 1, 4 * PATIENCE, settings.to_vec()).await?;
+                let readers =
+                    pool(&url, 4, 4 * PATIENCE, vec!["PRAGMA busy_timeout = 10000"]).await?;
+                (readers, writers.clone(), writers)
             }
         };
         sqlx::migrate!("./migrations").run(&writers).await?;
-        Ok(Self { dialect, readers, writers, bus })
+        Ok(Self { dialect, readers, writers, pulse, bus, fence: None })
     }
 
     /// Which database it is.
@@ -133,7 +189,35 @@ impl Store {
             Dialect::Sqlite => "BEGIN IMMEDIATE",
             Dialect::Postgres => "BEGIN",
         };
-        Ok(Tx { inner: self.writers.begin_with(begin).await?, bus: self.bus.clone() })
+        let mut tx = Tx { inner: self.writers.begin_with(begin).await?, bus: self.bus.clone() };
+        if let Some(fence) = &self.fence {
+            tx.stand_behind(fence).await?;
+        }
+        Ok(tx)
+    }
+
+    /// The same store for the work of a stage: each of its transactions fails when the stage's
+    /// lease is not under the fence's epoch any more.
+    #[must_use]
+    pub fn behind(&self, fence: Fence) -> Self {
+        Self { fence: Some(Arc::new(fence)), ..self.clone() }
+    }
+
+    /// What its transactions stand behind.
+    #[must_use]
+    pub fn fence(&self) -> Option<&Fence> {
+        self.fence.as_deref()
+    }
+
+    /// Whether the fence, if there is one, still holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when it does not; database errors.
+    pub async fn check_fence(&self) -> Result<()> {
+        if self.fence.is_some() {
+            drop(self.write().await?)
+        }
+        Ok(())
     }
 
     /// The connections for reading.
@@ -141,10 +225,16 @@ impl Store {
         &self.readers
     }
 
+    /// The connection of beats.
+    pub(crate) const fn pulse(&self) -> &AnyPool {
+        &self.pulse
+    }
+
     /// Closes all connections, so that the database can go away.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writers.close().await;
+        self.pulse.close().await;
     }
 
     /// Whether the database answers.
@@ -168,11 +258,22 @@ impl Tx {
     /// Makes it durable and wakes the passes.
     ///
     /// # Errors
-    /// When the database could not; then nothing has happened.
+    /// When the database could not; then nothing has happened, unless it is
+    /// [`StoreError::Unanswered`].
     pub async fn commit(self) -> Result<()> {
-        self.inner.commit().await?;
-        self.bus.ring();
+        let bus = self.bus.clone();
+        self.commit_quietly().await?;
+        bus.written();
         Ok(())
+    }
+
+    /// Makes it durable; no pass has to look.
+    pub(crate) async fn commit_quietly(self) -> Result<()> {
+        self.inner.commit().await.map_err(|error| match error {
+            // It has spoken: it is rolled back.
+            sqlx::Error::Database(_) => StoreError::Database(error),
+            error => StoreError::Unanswered(error),
+        })
     }
 
     pub(crate) fn on(&mut self) -> &mut sqlx::AnyConnection {
@@ -186,11 +287,16 @@ impl Tx {
     }
 }
 
-async fn pool(url: &str, size: u32, settings: Vec<&'static str>) -> Result<AnyPool> {
+async fn pool(
+    url: &str,
+    size: u32,
+    patience: Duration,
+    settings: Vec<&'static str>,
+) -> Result<AnyPool> {
     let options = AnyConnectOptions::from_str(url)?;
     let pool = AnyPoolOptions::new()
         .max_connections(size)
-        .acquire_timeout(Duration::from_secs(20))
+        .acquire_timeout(patience)
         .after_connect(move |connection, _| {
             let settings = settings.clone();
             Box::pin(async move {

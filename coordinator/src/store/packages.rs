@@ -2,6 +2,7 @@
 
 use rpmfarm_core::{Arch, BuildId, Nevra, Sha256, TaskId};
 
+use super::again::again;
 use super::{Result, Store, StoreError, Tx, parsed};
 
 /// A package of an accepted attempt.
@@ -161,9 +162,10 @@ impl Store {
         signatures: &[(Sha256, Signature)],
         now_us: i64,
     ) -> Result<()> {
-        let mut tx = self.write().await?;
-        for (digest, signature) in signatures {
-            sqlx::query(
+        again(|| async move {
+            let mut tx = self.write().await?;
+            for (digest, signature) in signatures {
+                sqlx::query(
                 "INSERT INTO signatures (digest, key_name, signed_digest, signed_size, repodata,
                  at_us) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
             )
@@ -175,8 +177,10 @@ impl Store {
             .bind(now_us)
             .execute(tx.on())
             .await?;
-        }
-        tx.commit().await
+            }
+            tx.commit().await
+        })
+        .await
     }
 }
 

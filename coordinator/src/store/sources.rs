@@ -3,6 +3,7 @@
 use rpmfarm_core::source::Record;
 use rpmfarm_core::{BuildId, Nevra, Sha256};
 
+use super::again::again;
 use super::{Build, Result, Store, Tx, json, parsed, unjson};
 
 /// An imported commit.
@@ -58,29 +59,33 @@ impl Store {
         import: &Import,
         record: &Record,
     ) -> Result<()> {
-        let mut tx = self.write().await?;
-        sqlx::query(
-            "INSERT INTO source_records (build, modification, record) VALUES ($1, $2, $3)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            sqlx::query(
+                "INSERT INTO source_records (build, modification, record) VALUES ($1, $2, $3)
              ON CONFLICT DO NOTHING",
-        )
-        .bind(build.0)
-        .bind(record.modification.as_ref().map_or("", |modification| &modification.commit))
-        .bind(json(record))
-        .execute(tx.on())
-        .await?;
-        sqlx::query(
-            "INSERT INTO imports (build, url, commit_id, subject, bundle, at_us)
+            )
+            .bind(build.0)
+            .bind(record.modification.as_ref().map_or("", |modification| &modification.commit))
+            .bind(json(record))
+            .execute(tx.on())
+            .await?;
+            sqlx::query(
+                "INSERT INTO imports (build, url, commit_id, subject, bundle, at_us)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-        )
-        .bind(build.0)
-        .bind(&import.url)
-        .bind(&import.commit)
-        .bind(&import.subject)
-        .bind(import.bundle.hex())
-        .bind(import.at_us)
-        .execute(tx.on())
-        .await?;
-        tx.commit().await
+            )
+            .bind(build.0)
+            .bind(&import.url)
+            .bind(&import.commit)
+            .bind(&import.subject)
+            .bind(import.bundle.hex())
+            .bind(import.at_us)
+            .execute(tx.on())
+            .await?;
+            tx.reindex(build, import.at_us).await?;
+            tx.commit().await
+        })
+        .await
     }
 
     /// The import of a build.

@@ -1,8 +1,11 @@
 //! Tasks, their locks, and what `%generate_buildrequires` added.
 
+use rpmfarm_core::stage::Stage;
+use rpmfarm_core::status::latest_due;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
 
+use super::again::again;
 use super::{Result, Store, Tx, json, parsed, unjson};
 
 /// Work to be recorded.
@@ -75,39 +78,44 @@ impl Store {
         row.map(task).transpose()
     }
 
-    /// Open tasks that have no lock yet and do not wait for a retry, oldest first.
+    /// Open tasks of a kind that have no lock yet and do not wait for a retry, the most urgent and
+    /// oldest first, at most `limit`.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn tasks_to_lock(&self, now_us: i64) -> Result<Vec<Task>> {
-        let query = "SELECT id, build, kind, arch, created_us FROM tasks t
-                     WHERE build IN (SELECT build FROM open_builds)
-                     AND NOT EXISTS (SELECT 1 FROM locks l WHERE l.task = t.id)
-                     AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.build = t.build
-                                     AND f.task = t.id AND f.retry_us > $1)
-                     ORDER BY id";
-        let rows: Vec<TaskRow> = sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?;
+    pub async fn tasks_to_lock(
+        &self,
+        kind: TaskKind,
+        now_us: i64,
+        limit: i64,
+    ) -> Result<Vec<Task>> {
+        let stage = match kind {
+            TaskKind::Srpm => Stage::Lock,
+            TaskKind::Build => Stage::Order,
+        };
+        let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us
+                     FROM stage_work w JOIN tasks t ON t.id = w.task
+                     WHERE w.stage = $1 AND (w.due_us <= $2 OR w.due_us > $4)
+                     ORDER BY w.rank, w.build, w.task LIMIT $3";
+        let rows: Vec<TaskRow> = sqlx::query_as(query)
+            .bind(stage.as_str())
+            .bind(now_us)
+            .bind(limit)
+            .bind(latest_due(now_us))
+            .fetch_all(self.read())
+            .await?;
         rows.into_iter().map(task).collect()
     }
 
-    /// Open tasks that have a lock, are not accepted, held by no worker, not ended in success
-    /// and do not wait for a retry, oldest first.
+    /// Tasks that wait for a worker and are in their queues, the next one first, at most `limit`.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn tasks_to_dispatch(&self, now_us: i64) -> Result<Vec<Task>> {
-        let query = "SELECT id, build, kind, arch, created_us FROM tasks t
-                     WHERE build IN (SELECT build FROM open_builds)
-                     AND EXISTS (SELECT 1 FROM locks l WHERE l.task = t.id)
-                     AND NOT EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)
-                     AND NOT EXISTS (SELECT 1 FROM live_attempts v WHERE v.task = t.id)
-                     AND NOT EXISTS (SELECT 1 FROM attempts p JOIN attempt_ends e
-                                     ON e.attempt = p.id
-                                     WHERE p.task = t.id AND e.outcome = 'succeeded')
-                     AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.build = t.build
-                                     AND f.task = t.id AND f.retry_us > $1)
-                     ORDER BY id";
-        let rows: Vec<TaskRow> = sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?;
+    pub async fn tasks_to_dispatch(&self, limit: i64) -> Result<Vec<Task>> {
+        let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us
+                     FROM ready_tasks r JOIN tasks t ON t.id = r.task
+                     ORDER BY r.rank, r.task LIMIT $1";
+        let rows: Vec<TaskRow> = sqlx::query_as(query).bind(limit).fetch_all(self.read()).await?;
         rows.into_iter().map(task).collect()
     }
 
@@ -116,16 +124,16 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn rounds_to_lock(&self, now_us: i64) -> Result<Vec<(Task, u32)>> {
-        let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us, d.round
-                     FROM dynamic_requires d JOIN live_attempts v ON v.attempt = d.attempt
-                     JOIN tasks t ON t.id = d.task
-                     WHERE NOT EXISTS (SELECT 1 FROM locks l
-                                       WHERE l.task = d.task AND l.round > d.round)
-                     AND NOT EXISTS (SELECT 1 FROM failures f WHERE f.build = t.build
-                                     AND f.task = t.id AND f.retry_us > $1)
-                     ORDER BY t.id";
-        let rows: Vec<(i64, i64, String, String, i64, i64)> =
-            sqlx::query_as(query).bind(now_us).fetch_all(self.read()).await?;
+        let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us, MAX(d.round)
+                     FROM stage_work w JOIN tasks t ON t.id = w.task
+                     JOIN dynamic_requires d ON d.task = t.id
+                     WHERE w.stage = 'round' AND (w.due_us <= $1 OR w.due_us > $2)
+                     GROUP BY t.id, t.build, t.kind, t.arch, t.created_us ORDER BY t.id";
+        let rows: Vec<(i64, i64, String, String, i64, i64)> = sqlx::query_as(query)
+            .bind(now_us)
+            .bind(latest_due(now_us))
+            .fetch_all(self.read())
+            .await?;
         rows.into_iter()
             .map(|(id, build, kind, arch, created_us, round)| {
                 let round = u32::try_from(round).unwrap_or(u32::MAX);
@@ -145,7 +153,8 @@ impl Store {
         rows.iter().map(|row| unjson("dynamic_requires", "a list", row)).collect()
     }
 
-    /// Records a round of requirements. The same round again changes nothing.
+    /// Records a round of requirements. A later attempt that gets to a round which has no answer
+    /// yet takes it over: the one that asked before may be gone.
     ///
     /// # Errors
     /// Database errors.
@@ -157,21 +166,28 @@ impl Store {
         requires: &[String],
         now_us: i64,
     ) -> Result<()> {
-        let mut tx = self.write().await?;
-        sqlx::query(
-            "INSERT INTO dynamic_requires (task, round, attempt, requires, at_us)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            sqlx::query(
+                "INSERT INTO dynamic_requires (task, round, attempt, requires, at_us)
              SELECT $1, $2, $3, $4, $5
              WHERE EXISTS (SELECT 1 FROM live_attempts WHERE attempt = $3)
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(task.0)
-        .bind(i64::from(round))
-        .bind(attempt.0)
-        .bind(json(&requires))
-        .bind(now_us)
-        .execute(tx.on())
-        .await?;
-        tx.commit().await
+             AND NOT EXISTS (SELECT 1 FROM locks WHERE task = $1 AND round > $2)
+             ON CONFLICT (task, round) DO UPDATE
+             SET attempt = excluded.attempt, requires = excluded.requires,
+                 at_us = excluded.at_us",
+            )
+            .bind(task.0)
+            .bind(i64::from(round))
+            .bind(attempt.0)
+            .bind(json(&requires))
+            .bind(now_us)
+            .execute(tx.on())
+            .await?;
+            tx.reindex_of(task, now_us).await?;
+            tx.commit().await
+        })
+        .await
     }
 
     /// The newest lock of a task.
@@ -201,18 +217,22 @@ impl Store {
         digest: Sha256,
         now_us: i64,
     ) -> Result<()> {
-        let mut tx = self.write().await?;
-        sqlx::query(
-            "INSERT INTO locks (task, round, digest, at_us) VALUES ($1, $2, $3, $4)
+        again(|| async move {
+            let mut tx = self.write().await?;
+            sqlx::query(
+                "INSERT INTO locks (task, round, digest, at_us) VALUES ($1, $2, $3, $4)
              ON CONFLICT DO NOTHING",
-        )
-        .bind(task.0)
-        .bind(i64::from(round))
-        .bind(digest.hex())
-        .bind(now_us)
-        .execute(tx.on())
-        .await?;
-        tx.commit().await
+            )
+            .bind(task.0)
+            .bind(i64::from(round))
+            .bind(digest.hex())
+            .bind(now_us)
+            .execute(tx.on())
+            .await?;
+            tx.reindex_of(task, now_us).await?;
+            tx.commit().await
+        })
+        .await
     }
 
     /// Records tasks of an open build; those that are there stay.
@@ -220,9 +240,12 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn add_tasks(&self, build: BuildId, tasks: &[NewTask], now_us: i64) -> Result<()> {
-        let mut tx = self.write().await?;
-        tx.add_tasks(build, tasks, now_us).await?;
-        tx.commit().await
+        again(|| async move {
+            let mut tx = self.write().await?;
+            tx.add_tasks(build, tasks, now_us).await?;
+            tx.commit().await
+        })
+        .await
     }
 }
 
@@ -251,6 +274,6 @@ impl Tx {
             .execute(self.on())
             .await?;
         }
-        Ok(())
+        self.reindex(build, now_us).await
     }
 }

@@ -79,6 +79,8 @@ async fn too_much_of_anything() {
         (ImportLimits { bundle: 2100, ..quick() }, "hello: 2505 bytes of sources"),
         (ImportLimits { git_objects: 3, ..quick() }, "5 git objects in one commit"),
         (ImportLimits { git_bytes: 100, ..quick() }, "the git server sent more"),
+        (ImportLimits { git_object: 1000, ..quick() }, "a git object of 2000 bytes, at most 1000"),
+        (ImportLimits { git_unpacked: 2100, ..quick() }, "a pack that unpacks to "),
     ] {
         let bench = Bench::with(limits).await;
         let (spec, patch) = ("x".repeat(2000), "y".repeat(500));

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
-use rpmfarm_coordinator::publish::{PublishError, Published};
+use rpmfarm_coordinator::publish::{PublishError, Published, Step};
 use rpmfarm_core::Arch;
 use rpmfarm_repodata::Compression;
 
@@ -133,6 +134,59 @@ async fn of_two_publishers_one_wins() {
     let error = lost.unwrap_err();
     assert!(matches!(error, PublishError::Busy { .. } | PublishError::Moved { .. }), "{error}");
     assert_eq!(names_in(&farm.repository("os")).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_that_stood_still_holds_up_nobody_and_shows_nothing_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::new(dir.path());
+    let packages = farm.packages(&["a", "b", "c"]);
+    for pause_at in [Step::Pooled, Step::Written] {
+        let (stands_still, goes_on) = (mpsc::channel(), mpsc::channel());
+        let (told, wait) = (Mutex::new(stands_still.0), Mutex::new(goes_on.1));
+        let first = farm.publisher().on_step(move |step| {
+            if step == pause_at {
+                told.lock().unwrap().send(()).unwrap();
+                wait.lock().unwrap().recv().unwrap();
+            }
+        });
+        let before = farm.publisher().shown(TARGET, CHANNEL).unwrap().unwrap_or(0);
+        let old = farm.request(&packages[..1]);
+        let signer = &farm.signer;
+        let (paused, published) = tokio::join!(first.publish(old, signer), async {
+            tokio::task::block_in_place(|| stands_still.1.recv().unwrap());
+            let request = farm.request(&packages[..2 + before as usize % 2]);
+            let published = farm.publisher().publish(request, signer).await;
+            goes_on.0.send(()).unwrap();
+            published
+        });
+        assert_eq!(published.unwrap().generation, before + 1, "{pause_at:?}");
+        let error = paused.unwrap_err();
+        assert!(matches!(error, PublishError::Moved { .. }), "{pause_at:?}: {error}");
+        assert_eq!(farm.publisher().shown(TARGET, CHANNEL).unwrap(), Some(before + 1));
+        assert_eq!(names_in(&farm.repository("os")).len(), 2 + before as usize % 2);
+        let drafts = fs::read_dir(farm.channel().join(".generations")).unwrap();
+        let left = drafts.filter(|entry| {
+            entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".draft")
+        });
+        assert_eq!(left.count(), 0, "{pause_at:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_shown_that_must_not_be_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::new(dir.path());
+    let packages = farm.packages(&["a", "b"]);
+    farm.publisher().publish(farm.request(&packages[..1]), &farm.signer).await.unwrap();
+    let stopped = async || Err("the stage is another's".to_owned());
+    let request = farm.request(&packages[..2]);
+    let error = farm.publisher().publish_if(request, &farm.signer, stopped).await.unwrap_err();
+    assert!(error.to_string().contains("testing of lab is not shown: the stage"), "{error}");
+    assert_eq!(names_in(&farm.repository("os")), ["a"]);
+    let request = farm.request(&packages[..2]);
+    let published = farm.publisher().publish(request, &farm.signer).await.unwrap();
+    assert_eq!(published.generation, 2);
 }
 
 #[tokio::test]

@@ -62,6 +62,7 @@ pub(super) fn check(file: &str, target: &Target) -> Result<(), TargetError> {
     check.macros("macros", &target.macros);
     check.limits("limits", &target.limits);
     check.packages();
+    check.track();
     match check.problems {
         problems if problems.is_empty() => Ok(()),
         problems => Err(TargetError::Values { file: file.to_owned(), problems }),
@@ -301,6 +302,23 @@ impl Check<'_> {
             // A target's own 0 has been reported already.
             let fine = Limits::default();
             self.limits(&format!("{key}.limits"), &overrides.limits.over(&fine));
+        }
+    }
+
+    fn track(&mut self) {
+        let track = &self.target.track;
+        for (key, count) in track.counts() {
+            if count == 0 {
+                self.refuse(key, "0", "must be more than 0");
+            }
+        }
+        if track.poll_longest_seconds < track.poll_seconds {
+            let longest = track.poll_longest_seconds.to_string();
+            self.refuse("track.poll_longest_seconds", &longest, "is less than track.poll_seconds");
+        }
+        for (forge, url) in &track.forges {
+            let template = Template::from(url.as_str());
+            self.url(&format!("track.forges.{forge}"), &template, &[], "");
         }
     }
 

@@ -31,6 +31,7 @@
 //!
 //! [packages.slow]
 //! limits = { seconds = 172800 }
+//! needs = { memory = "32G", disk = "100G", label = "ssd" }
 //! "#;
 //! let target = Target::parse("lab.toml", text)?;
 //! assert_eq!(target.git_url("hello"), "http://127.0.0.1:8080/git/hello.git");
@@ -41,9 +42,11 @@ mod check;
 mod hosts;
 mod macros;
 mod modifications;
+mod needs;
 mod package;
 mod repository;
 mod template;
+mod track;
 
 use std::collections::BTreeMap;
 
@@ -52,12 +55,15 @@ use serde::{Deserialize, Serialize};
 pub use check::{Problem, TargetError};
 pub use hosts::{PrivateHosts, is_private};
 pub use modifications::Modifications;
+pub use needs::{Label, NeedsSetting, Size};
 pub use package::{LimitOverrides, PackageOverrides};
 pub use repository::{KeySource, Repository};
 pub use template::Template;
+pub use track::Tracking;
 
 use crate::digest::Checksum;
 use crate::limits::Limits;
+use crate::needs::Needs;
 use crate::{Arch, name};
 
 /// One distribution that the farm rebuilds: the content of one file `NAME.toml`.
@@ -134,6 +140,10 @@ pub struct Target {
     /// What one build may use, unless its package says otherwise.
     #[serde(default)]
     pub limits: Limits,
+
+    /// How upstream is followed.
+    #[serde(default)]
+    pub track: Tracking,
 
     /// What differs for single packages, by their name.
     #[serde(default)]
@@ -281,6 +291,12 @@ impl Target {
         self.packages
             .get(package)
             .map_or_else(|| self.limits.clone(), |p| p.limits.over(&self.limits))
+    }
+
+    /// What the tasks that build a package need, as far as the target says it.
+    #[must_use]
+    pub fn needs_of(&self, package: &str) -> Needs {
+        self.packages.get(package).map_or_else(Needs::default, |p| p.needs.needs())
     }
 
     /// The rpm macro file of a package's builds: the farm's own, the target's, the package's.

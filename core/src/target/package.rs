@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::NeedsSetting;
 use crate::limits::Limits;
+use crate::track::policy::Policy;
 
 /// What differs for one package: `[packages.NAME]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,8 +19,14 @@ pub struct PackageOverrides {
     /// Builds the package as upstream has it, whatever the modifications say.
     pub unmodified: bool,
 
+    /// What happens with a push to it, in place of the target's `track.policy`.
+    pub track: Option<Policy>,
+
     /// Limits that differ; those not named are the target's.
     pub limits: LimitOverrides,
+
+    /// What its builds need of a worker.
+    pub needs: NeedsSetting,
 
     /// Macros in addition to the target's; one of the same name replaces it.
     pub macros: BTreeMap<String, String>,

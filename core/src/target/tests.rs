@@ -147,8 +147,14 @@ fn refusals() {
         ("memory_mib = 1024", "memory_mib = 0", "limits.memory_mib"),
         ("memory_mib = 1024", "memory = 1", "unknown field `memory`"),
         ("{ seconds = 60 }", "{ seconds = 0 }", "packages.hello.limits.seconds"),
+        ("{ seconds = 60 }", "{ seconds = 60 }\nneeds = { memory = \"9\" }", "512M, 32G or 1T"),
         ("ref = \"hello-1\"", "ref = \"a..b\"", "packages.hello.ref"),
         ("[packages.hello]", "[packages.\"../x\"]", "is not a package name"),
+        ("[limits]", "[track]\npoll_seconds = 0\n[limits]", "track.poll_seconds"),
+        ("[limits]", "[track]\npoll_longest_seconds = 5\n[limits]", "less than track.poll_seconds"),
+        ("[limits]", "[track]\npolicy = \"never\"\n[limits]", "unknown variant `never`"),
+        ("[limits]", "[track.forges]\ngithub = \"ftp://x\"\n[limits]", "track.forges.github"),
+        ("[limits]", "[track.forges]\ngitlab = \"https://10.0.0.1\"\n[limits]", "private address"),
     ] {
         let message = refusal(line, by);
         assert!(message.starts_with("lab.toml: "), "{message}");

@@ -123,7 +123,7 @@ fn watched(client: &Client, commit: &str) -> anyhow::Result<Watched> {
     Ok(Watched { wall, rpmbuild: rpmbuild(&shown), stages: stages(&shown) })
 }
 
-fn rpmbuild(shown: &Value) -> f64 {
+pub(super) fn rpmbuild(shown: &Value) -> f64 {
     let tasks = shown["tasks"].as_array().map(Vec::as_slice).unwrap_or_default();
     tasks.iter().filter_map(|task| task["rpmbuild_ms"].as_f64()).sum::<f64>() / 1000.0
 }

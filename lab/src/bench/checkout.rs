@@ -22,7 +22,12 @@ impl Checkout {
         command.args(["clone", "-q"]).arg(world.repository_of(PACKAGE)).arg(path);
         command.args(["--branch", world.target()?.upstream.git_ref.as_str()]);
         tool::output(&mut command)?;
-        Ok(Self { path: path.into(), release: 1 })
+        let spec = path.join("SPECS").join(format!("{PACKAGE}.spec"));
+        let text = std::fs::read_to_string(&spec)?;
+        let before = text.split("%{?dist}").next().and_then(|text| text.rsplit(' ').next());
+        let release = before.and_then(|release| release.parse().ok());
+        let release = release.with_context(|| format!("{} has no release", spec.display()))?;
+        Ok(Self { path: path.into(), release })
     }
 
     /// Commits and pushes the next release; the commit's id.

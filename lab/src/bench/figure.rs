@@ -6,6 +6,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 
+/// The unit of a rate: the more, the better.
+pub(super) const PER_SECOND: &str = "1/s";
+
 /// One measured figure.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Figure {
@@ -13,9 +16,9 @@ pub(super) struct Figure {
     pub(super) name: &'static str,
     /// What was measured, in `unit`.
     pub(super) value: f64,
-    /// `s`, `ms`, `MiB`, or `x` for a ratio.
+    /// `s`, `ms`, `MiB`, `x` for a ratio, or [`PER_SECOND`].
     pub(super) unit: &'static str,
-    /// The most that the value may be.
+    /// The most that the value may be; of a rate, the least.
     pub(super) budget: f64,
     /// What it is compared with, and what that took in the same run.
     pub(super) peer: String,
@@ -28,6 +31,9 @@ pub(super) struct Figure {
 
 impl Figure {
     fn met(&self) -> bool {
+        if self.unit == PER_SECOND {
+            return self.value >= self.budget;
+        }
         self.value <= self.budget
     }
 }
@@ -106,6 +112,8 @@ mod tests {
     fn a_missed_budget_is_said() {
         assert!(figure("a", 1.5).to_string().contains("MISSED"));
         assert!(!figure("a", 1.0).to_string().contains("MISSED"));
+        let rate = |value| Figure { unit: PER_SECOND, ..figure("rate", value) }.to_string();
+        assert!(rate(0.5).contains("MISSED") && !rate(2.0).contains("MISSED"));
         // What could not be measured is not within its budget.
         assert!(figure("a", f64::NAN).to_string().contains("MISSED"));
     }

@@ -7,7 +7,10 @@
 mod bare;
 mod builds;
 mod checkout;
+mod dispatch;
 mod figure;
+mod following;
+mod link;
 mod machine;
 mod memory;
 mod once;
@@ -37,6 +40,8 @@ const WORKER: &str = "worker.rss";
 pub struct Options {
     /// Where figures are written as JSON.
     pub out: PathBuf,
+    /// Where the chart of dispatch latency over queue length is written, as SVG.
+    pub chart: PathBuf,
     /// Measures only figures whose names begin so.
     pub only: Option<String>,
 }
@@ -48,7 +53,7 @@ pub struct Options {
 pub fn run(directory: &Path, options: &Options) -> anyhow::Result<()> {
     println!("{}\n", machine::Machine::here());
     let mut report = Report::new(options.only.clone());
-    let measured = measure(directory, &mut report);
+    let measured = measure(directory, &options.chart, &mut report);
     report.write(&options.out)?;
     measured?;
     let missed = report.missed();
@@ -59,19 +64,34 @@ pub fn run(directory: &Path, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(directory: &Path, report: &mut Report) -> anyhow::Result<()> {
+fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Result<()> {
     let around_builds = [task::WARM, task::COLD, builds::END_TO_END, WORKER, builds::COORDINATOR];
-    if report.wants_any(&around_builds) || report.wants(solve::ROOT) {
+    let follows = report.wants_any(&following::ALL);
+    if report.wants_any(&around_builds)
+        || report.wants(solve::ROOT)
+        || report.wants(link::FALSE_DEATHS)
+        || follows
+    {
         let outside = directory.join("world");
         let world = World::make(&outside, Arch::X86_64)?;
         let repository = outside.join("distro").join(Arch::X86_64.as_str()).join("repo");
         if report.wants_any(&around_builds) {
             measure_builds(directory, &world, &repository, report)?;
         }
+        if follows {
+            let mut checkout = Checkout::clone(&world, &directory.join("followed"))?;
+            following::measure(directory, &world, &mut checkout, report)?;
+        }
         if report.wants(solve::ROOT) {
             solve::measure(&world.target()?, &REQUIRES, &repository, report)
                 .context(solve::ROOT)?;
         }
+        if report.wants(link::FALSE_DEATHS) {
+            link::measure(directory, &world, report).context(link::FALSE_DEATHS)?;
+        }
+    }
+    if report.wants_any(&dispatch::ALL) {
+        dispatch::measure(directory, chart, report).context("dispatch")?;
     }
     if report.wants(sign::RATIO) {
         sign::measure(directory, report).context(sign::RATIO)?;

@@ -14,6 +14,8 @@ use super::{TARGET, program};
 pub struct Client {
     server: String,
     token: PathBuf,
+    /// The CA to trust, over TLS.
+    authority: Option<PathBuf>,
 }
 
 /// What a run of `rpmfarm` gave.
@@ -29,7 +31,12 @@ pub struct Answer {
 
 impl Client {
     pub(super) fn new(server: &str, token: &Path) -> Self {
-        Self { server: server.into(), token: token.into() }
+        Self { server: server.into(), token: token.into(), authority: None }
+    }
+
+    /// The same, trusting the CA of a file.
+    pub(super) fn trusting(self, authority: &Path) -> Self {
+        Self { authority: Some(authority.into()), ..self }
     }
 
     /// The command with its arguments, ready to run.
@@ -37,6 +44,9 @@ impl Client {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program("rpmfarm");
         command.args(["--server", &self.server]).arg("--token-file").arg(&self.token);
+        if let Some(authority) = &self.authority {
+            command.arg("--ca-file").arg(authority);
+        }
         command.args(arguments);
         command
     }

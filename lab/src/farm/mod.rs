@@ -5,7 +5,10 @@
 
 mod client;
 mod dnf;
+mod hook;
+mod postgres;
 mod process;
+mod tls;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +19,8 @@ use anyhow::{Context as _, bail};
 
 pub use client::{Answer, Client};
 pub use dnf::InstallRoot;
+pub use hook::{Forge, Hook};
+pub use postgres::Postgres;
 pub use process::Process;
 pub use world::World;
 
@@ -25,11 +30,14 @@ pub const TARGET: &str = "lab";
 /// A farm that runs. Dropped, all of it is gone.
 pub struct Farm {
     directory: PathBuf,
-    server: String,
+    /// The addresses of all coordinators.
+    servers: Vec<String>,
     /// The signer.
     pub signer: Process,
-    /// The coordinator.
+    /// The coordinator; of several, the first.
     pub coordinator: Process,
+    /// The other coordinators.
+    pub others: Vec<Process>,
     /// The workers.
     pub workers: Vec<Process>,
 }
@@ -41,12 +49,28 @@ pub struct Settings {
     pub directory: PathBuf,
     /// The database's URL; none for SQLite in the data directory.
     pub database: Option<String>,
-    /// How many workers.
+    /// How many coordinators share the database and the data directory. More than one need
+    /// PostgreSQL.
+    pub coordinators: usize,
+    /// How many workers. Of several coordinators, each worker begins with another one.
     pub workers: usize,
+    /// Further arguments of the coordinator.
+    pub coordinator_arguments: Vec<String>,
+    /// Where the coordinator listens.
+    pub listen: String,
+    /// Further environment of the coordinator and of workers.
+    pub environment: Vec<(String, String)>,
     /// Further arguments of each worker.
     pub worker_arguments: Vec<String>,
-    /// Where workers keep roots and packages; shared by farms to have them warm. None for a
-    /// directory of this farm's own.
+    /// What comes before a worker's program, as `nsenter`, with its arguments.
+    pub worker_wrapper: Vec<String>,
+    /// The address that workers call, when it is not the coordinator's own.
+    pub worker_server: Option<String>,
+    /// Whether workers and the command use TLS: then each worker is enrolled. If not, all have the
+    /// farm's token.
+    pub tls: bool,
+    /// Where the first worker keeps roots and packages; shared by farms to have them warm. The
+    /// others have `…-2` and so on beside it. None for directories of this farm's own.
     pub worker_data: Option<PathBuf>,
 }
 
@@ -57,15 +81,22 @@ impl Settings {
         Self {
             directory: directory.into(),
             database: None,
+            coordinators: 1,
             workers: 1,
+            coordinator_arguments: Vec::new(),
+            listen: "127.0.0.1:0".into(),
+            environment: Vec::new(),
             worker_arguments: Vec::new(),
+            tls: false,
+            worker_wrapper: Vec::new(),
+            worker_server: None,
             worker_data: None,
         }
     }
 }
 
-/// How long a process may take until it is ready.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a process may take until it is ready; a signer that makes a key takes the longest.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Farm {
     /// Starts signer, coordinator and workers for the lab's target.
@@ -80,8 +111,21 @@ impl Farm {
         }
         std::fs::write(directory.join("targets").join(format!("{TARGET}.toml")), target)?;
         let signer = start_signer(&directory)?;
-        let (coordinator, server) = start_coordinator(&directory, settings, "127.0.0.1:0")?;
-        let mut farm = Self { directory, server, signer, coordinator, workers: Vec::new() };
+        let mut servers = if settings.coordinators > 1 {
+            // Each is told of the first's address.
+            (0..settings.coordinators).map(|_| free_address()).collect::<std::io::Result<_>>()?
+        } else {
+            vec![format!("http://{}", settings.listen)]
+        };
+        let mut all = Vec::new();
+        for index in 0..settings.coordinators {
+            let (coordinator, address) = start_coordinator(&directory, settings, &servers, index)?;
+            servers[index] = address;
+            all.push(coordinator);
+        }
+        let coordinator = all.remove(0);
+        let (others, workers) = (all, Vec::new());
+        let mut farm = Self { directory, servers, signer, coordinator, others, workers };
         for number in 1..=settings.workers {
             let worker = farm.start_worker(settings, number)?;
             farm.workers.push(worker);
@@ -92,7 +136,21 @@ impl Farm {
     /// The address of API and repositories.
     #[must_use]
     pub fn server(&self) -> &str {
-        &self.server
+        &self.servers[0]
+    }
+
+    /// The address of each coordinator.
+    #[must_use]
+    pub fn servers(&self) -> &[String] {
+        &self.servers
+    }
+
+    /// The command `rpmfarm`, told of these coordinators, which it tries in their order.
+    #[must_use]
+    pub fn client_of(&self, coordinators: &[usize]) -> Client {
+        let servers: Vec<&str> =
+            coordinators.iter().map(|index| self.servers[*index].as_str()).collect();
+        Client::new(&servers.join(","), &self.directory.join("coordinator/token"))
     }
 
     /// Everything that the farm keeps.
@@ -104,19 +162,23 @@ impl Farm {
     /// The command `rpmfarm`, told where this farm is.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::new(&self.server, &self.directory.join("coordinator/token"))
+        let token = self.directory.join("coordinator/token");
+        match self.tls_address() {
+            Ok(server) => Client::new(&server, &token).trusting(&self.authority()),
+            Err(_) => Client::new(self.server(), &token),
+        }
     }
 
     /// The address of a channel's repository of binary packages.
     #[must_use]
     pub fn repository(&self, channel: &str, arch: &str) -> String {
-        format!("{}/repo/{TARGET}/{channel}/{arch}/os/", self.server)
+        format!("{}/repo/{TARGET}/{channel}/{arch}/os/", self.server())
     }
 
     /// The address of the public key.
     #[must_use]
     pub fn key_url(&self) -> String {
-        format!("{}/repo/{TARGET}/RPM-GPG-KEY-{TARGET}", self.server)
+        format!("{}/repo/{TARGET}/RPM-GPG-KEY-{TARGET}", self.server())
     }
 
     /// Starts the signer again after it was killed.
@@ -135,8 +197,7 @@ impl Farm {
     /// When it does not come up.
     pub fn restart_coordinator(&mut self, settings: &Settings) -> anyhow::Result<()> {
         self.coordinator.kill();
-        let address = self.server.trim_start_matches("http://").to_owned();
-        (self.coordinator, _) = start_coordinator(&self.directory, settings, &address)?;
+        (self.coordinator, _) = start_coordinator(&self.directory, settings, &self.servers, 0)?;
         Ok(())
     }
 
@@ -150,20 +211,57 @@ impl Farm {
         Ok(())
     }
 
+    /// Starts one more worker.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn add_worker(&mut self, settings: &Settings) -> anyhow::Result<()> {
+        let worker = self.start_worker(settings, self.workers.len() + 1)?;
+        self.workers.push(worker);
+        Ok(())
+    }
+
+    /// The data directory of a worker, by its place among [`Self::workers`].
+    #[must_use]
+    pub fn worker_data(&self, settings: &Settings, index: usize) -> PathBuf {
+        match (&settings.worker_data, index) {
+            (Some(shared), 0) => shared.clone(),
+            (Some(shared), _) => PathBuf::from(format!("{}-{}", shared.display(), index + 1)),
+            (None, _) => self.directory.join(format!("worker{}", index + 1)),
+        }
+    }
+
     fn start_worker(&self, settings: &Settings, number: usize) -> anyhow::Result<Process> {
         let name = format!("worker{number}");
-        let own = || self.directory.join(&name);
-        let data = settings.worker_data.clone().unwrap_or_else(own);
+        let data = self.worker_data(settings, number - 1);
         std::fs::create_dir_all(&data)?;
-        let mut command = program("rpmfarm-worker");
+        let mut command = match settings.worker_wrapper.as_slice() {
+            [] => program("rpmfarm-worker"),
+            [wrapper, arguments @ ..] => {
+                let mut command = Command::new(wrapper);
+                command.args(arguments).arg(programs().join("rpmfarm-worker"));
+                command
+            }
+        };
+        let mut servers = match &settings.worker_server {
+            Some(server) => vec![server.clone()],
+            None => self.servers.clone(),
+        };
+        let count = servers.len();
+        servers.rotate_left((number - 1) % count);
         command
             .arg("run")
-            .args(["--coordinator", &self.server, "--name", &name, "--drain-time", "1"])
-            .arg("--token-file")
-            .arg(self.directory.join("coordinator/token"))
-            .arg("--data-dir")
+            .args(["--drain-time", "1", "--data-dir"])
             .arg(data)
-            .args(&settings.worker_arguments);
+            .args(&settings.worker_arguments)
+            .envs(settings.environment.iter().cloned());
+        if settings.tls {
+            self.run_enrolled(&name, &mut command)?;
+        } else {
+            command
+                .args(["--coordinator", &servers.join(","), "--name", &name, "--token-file"])
+                .arg(self.directory.join("coordinator/token"));
+        }
         Process::start(&name, &mut command, &self.directory.join("logs"))
     }
 }
@@ -186,12 +284,15 @@ fn start_signer(directory: &Path) -> anyhow::Result<Process> {
     Ok(signer)
 }
 
+/// Starts one of the coordinators, and says where it listens.
 fn start_coordinator(
     directory: &Path,
     settings: &Settings,
-    listen: &str,
+    servers: &[String],
+    index: usize,
 ) -> anyhow::Result<(Process, String)> {
-    let address = directory.join("address");
+    let name = if index == 0 { "coordinator".into() } else { format!("coordinator{}", index + 1) };
+    let address = directory.join(format!("{name}.address"));
     let _ = std::fs::remove_file(&address);
     let mut command = program("rpmfarm-coordinator");
     command
@@ -203,16 +304,37 @@ fn start_coordinator(
         .arg(directory.join("signer.sock"))
         .arg("--address-file")
         .arg(&address)
-        .args(["--listen", listen]);
+        .args(["--listen", servers[index].trim_start_matches("http://")])
+        .args(&settings.coordinator_arguments)
+        .envs(settings.environment.iter().cloned());
+    if settings.tls {
+        tls::listen(directory, &mut command);
+    }
+    // Networks of a test's own are as good as this host.
+    if !servers[index].starts_with("http://127.") {
+        command.arg("--allow-plain");
+    }
+    if servers.len() > 1 {
+        // All of them publish under one name.
+        command.args(["--base-url", &servers[0]]);
+    }
+    if index > 0 {
+        command.arg("--cache").arg(directory.join(format!("{name}-cache")));
+    }
     if let Some(database) = &settings.database {
         command.args(["--database", database]);
     }
-    let mut coordinator = Process::start("coordinator", &mut command, &directory.join("logs"))?;
+    let mut coordinator = Process::start(&name, &mut command, &directory.join("logs"))?;
     wait_for(&mut coordinator, || {
         std::fs::read_to_string(&address).is_ok_and(|text| text.ends_with('\n'))
     })?;
-    let server = std::fs::read_to_string(&address)?.trim().to_owned();
-    Ok((coordinator, server))
+    Ok((coordinator, std::fs::read_to_string(&address)?.trim().to_owned()))
+}
+
+/// An address on this host that nobody listens on.
+fn free_address() -> std::io::Result<String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(format!("http://{}", listener.local_addr()?))
 }
 
 fn wait_for(process: &mut Process, ready: impl Fn() -> bool) -> anyhow::Result<()> {

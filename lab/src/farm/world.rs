@@ -103,4 +103,10 @@ impl World {
     pub fn modifications_of(&self, package: &str) -> PathBuf {
         self.directory.join("autopatch").join(format!("{package}.git"))
     }
+
+    /// Where the look-aside cache has the file of a digest.
+    #[must_use]
+    pub fn lookaside(&self, hash: &str) -> PathBuf {
+        self.directory.join("lookaside").join(hash)
+    }
 }

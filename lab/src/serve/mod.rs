@@ -8,10 +8,12 @@
 //! | `/distro/ARCH/repo/…`, `/distro/ARCH/RPM-GPG-KEY-lab` | a distribution per architecture |
 //! | `/lookaside/rpms/NAME/FILE/HASHTYPE/HASH/FILE`, `/lookaside/HASH` | look-aside files |
 //! | `/git/rpms/NAME.git` | dist-git by smart HTTP |
+//! | `/forge/…` | lists of the repositories, see [`forge`] |
 //! | `/fault/…` | see [`faults`] |
 
 mod cgi;
 mod faults;
+mod forge;
 
 use std::io;
 use std::net::SocketAddr;
@@ -90,5 +92,6 @@ fn router(directory: PathBuf) -> Router {
         .nest_service("/distro", ServeDir::new(directory.join("distro")))
         .nest_service("/lookaside", ServeDir::new(directory.join("lookaside")))
         .route("/git/rpms/{*path}", any(cgi::git).with_state(rpms))
+        .nest("/forge", forge::router(directory.join("rpms")))
         .nest("/fault", faults::router())
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{PATIENCE, Scene};
 
 /// Waits until the build's task runs in a phase of rpmbuild.
-fn wait_until_building(scene: &Scene, build: i64) {
+pub(crate) fn wait_until_building(scene: &Scene, build: i64) {
     let begun = Instant::now();
     loop {
         let shown = scene.farm.client().show(build).unwrap();
@@ -41,7 +41,7 @@ fn assert_completes_once(scene: &Scene, build: i64) -> Value {
     shown
 }
 
-fn build_attempts(build: &Value) -> u64 {
+pub(crate) fn build_attempts(build: &Value) -> u64 {
     let tasks = build["tasks"].as_array().unwrap();
     tasks.iter().find(|task| task["kind"] == "build").unwrap()["attempts"].as_u64().unwrap()
 }

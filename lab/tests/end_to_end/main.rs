@@ -1,7 +1,11 @@
 //! Whole farms of real processes, judged by real rpm and dnf.
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
+mod coordinators;
 mod crashes;
+mod enrolment;
+mod faults;
+mod following;
 mod modifications;
 mod rebuilds;
 mod refusals;

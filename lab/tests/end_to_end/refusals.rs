@@ -1,5 +1,6 @@
 //! What the farm refuses, and that it says so in words a maintainer understands.
 
+use rpmfarm_lab::distgit::{self, BRANCH, Commit, Entry};
 use serde_json::Value;
 
 use crate::{PATIENCE, Scene};
@@ -103,4 +104,40 @@ fn what_cannot_be_asked_for_is_refused_at_once() {
     let id = answer["builds"][0]["id"].as_i64().or_else(|| answer[0]["id"].as_i64()).unwrap();
     let build = client.wait(id, &["failed"], PATIENCE).unwrap();
     assert!(build["failure"]["message"].as_str().unwrap().contains("nosuch"), "{build:#}");
+}
+
+/// Invariant I8: one NEVRA in one target has one digest.
+#[test]
+fn a_change_without_a_new_release_is_refused_and_what_is_published_stays() {
+    let scene = Scene::new();
+    let client = scene.farm.client();
+    let first = client.publish(&["tiny"], PATIENCE).unwrap().remove(0);
+
+    let spec = include_bytes!("../../distgit/tiny/SPECS/tiny.spec");
+    let source = include_str!("../../distgit/tiny/SOURCES/tiny.c");
+    let changed = format!("/* Changed. */\n{source}");
+    let tree = [
+        ("SPECS/tiny.spec", Entry::File(spec)),
+        ("SOURCES/tiny.c", Entry::File(changed.as_bytes())),
+    ];
+    let commit = Commit { message: "Changed, with the same release", tree: tree.into() };
+    distgit::append(&scene.world.repository_of("tiny"), BRANCH, &commit).unwrap();
+
+    let id = client.build(&["tiny"]).unwrap()[0];
+    let second = client.wait(id, &["failed"], PATIENCE).unwrap();
+    let failure = &second["failure"];
+    assert_eq!(
+        (failure["fault"].as_str(), failure["stage"].as_str()),
+        (Some("package"), Some("accept")),
+        "{failure:#}"
+    );
+    let message = failure["message"].as_str().unwrap();
+    for part in ["tiny-1.0-1", "exists already", "raise the release"] {
+        assert!(message.contains(part), "{message}");
+    }
+    // What users have is untouched.
+    let shown = client.show(first["id"].as_i64().unwrap()).unwrap();
+    assert_eq!(shown["artifacts"], first["artifacts"]);
+    let channels = client.json(&["repo"]).unwrap();
+    assert!(channels.to_string().contains("\"revision\":1"), "{channels:#}");
 }

@@ -66,6 +66,10 @@ pub struct Made {
     pub predicts: Vec<String>,
     /// How long rpmbuild itself ran, in milliseconds.
     pub rpmbuild_ms: u64,
+    /// The most memory that its processes had at once, in MiB; 0 when it was not seen.
+    pub memory_mib: u64,
+    /// The disk that it took, in MiB; 0 when nothing tells.
+    pub disk_mib: u64,
 }
 
 /// Ends a round early; [`Done`] without the good ends.
@@ -309,7 +313,13 @@ impl Engine {
         disk_filled: bool,
     ) -> Result<Done, Early> {
         let ending = match &ended.exit {
-            Exit::Code(0) => return Ok(Done::Made(self.collect(round, scratch)?)),
+            Exit::Code(0) => {
+                let mut made = self.collect(round, scratch)?;
+                made.memory_mib = ended.memory_used.div_ceil(1 << 20);
+                let limit = round.assignment.limits.disk_mib;
+                made.disk_mib = scratch.free_mib().map_or(0, |free| limit.saturating_sub(free));
+                return Ok(Done::Made(made));
+            }
             Exit::Stopped(Stop::Cancelled) => {
                 return Err(Early::Cancelled(round.cancel.raised().unwrap_or(Why::Unwanted)));
             }
@@ -350,7 +360,7 @@ impl Engine {
         let predicts =
             predicts.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
         let rpmbuild_ms = script::elapsed_ms(&text(script::TIMES).unwrap_or_default());
-        Ok(Made { files, predicts, rpmbuild_ms })
+        Ok(Made { files, predicts, rpmbuild_ms, ..Made::default() })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line of the worker.
 
 mod check;
+mod enrol;
 mod once;
 mod options;
 mod serve;
@@ -28,6 +29,8 @@ pub struct Cli {
 enum Command {
     /// Works for a coordinator, until SIGTERM.
     Run(serve::Serve),
+    /// Makes this host a worker of a farm, with a token from `rpmfarm worker enrol`.
+    Enrol(enrol::Enrol),
     /// Says whether this host can build, and what to do if not.
     Check(check::Check),
     /// Builds once from local files, without a coordinator; for trying out and for measuring.
@@ -54,6 +57,7 @@ impl Cli {
             Command::CageOuter { directory } => return stage::outer(&directory).into(),
             Command::CageInner { directory } => return stage::inner(&directory).into(),
             Command::Run(serve) => serve.run(),
+            Command::Enrol(enrol) => enrol.run(),
             Command::Check(check) => check.run(),
             Command::RunOnce(once) => once.run(),
         };

@@ -123,7 +123,7 @@ impl Once {
         let phases = watch.phases.into_inner().unwrap_or_default();
         let mut report = Report { total, phases, rss_kib: peak_rss_kib(), ..Report::default() };
         match done {
-            Done::Made(Made { files, predicts, rpmbuild_ms }) => {
+            Done::Made(Made { files, predicts, rpmbuild_ms, .. }) => {
                 report.files = files.into_iter().map(|file| file.name).collect();
                 report.predicts = predicts;
                 report.rpmbuild = rpmbuild_ms as f64 / 1000.0;

@@ -3,52 +3,90 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rpmfarm_core::{Arch, name};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::enrol::IDENTITY;
 use super::options::{HostOptions, Prepared};
-use crate::session::{Attempts, Identity, Session, Shared, Shutdown};
+use crate::identity::{Credentials, IdentityFile, now_us, renew};
+use crate::session::{Attempts, Identity, Room, Session, Shared, Shutdown, room};
 use crate::transfer::{Cache, Connection};
 
 /// Options of `run`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rpmfarm-worker run --slots 4                      with the certificate of rpmfarm-worker enrol
+  rpmfarm-worker run --coordinator http://127.0.0.1:7878 --token-file /var/lib/rpmfarm/token
+                                                    on the coordinator's own host")]
 pub(super) struct Serve {
-    /// Address of the coordinator, like http://farm.example.org:7000.
-    #[arg(long, value_name = "URL", env = "RPMFARM_COORDINATOR")]
-    coordinator: String,
-    /// File with the token that the coordinator gave to this worker.
+    /// Address of the coordinator [default: the one where this host was enrolled]. Of a farm with
+    /// several, name each, as `--coordinator A --coordinator B` or `A,B`: the first is used until
+    /// it fails, then the next.
+    #[arg(long, value_name = "URL", env = "RPMFARM_COORDINATOR", value_delimiter = ',')]
+    coordinator: Vec<String>,
+    /// File with the farm's token, for a coordinator on this host without TLS [default: the
+    /// certificate that this host got when it was enrolled].
     #[arg(long, value_name = "FILE", env = "RPMFARM_TOKEN_FILE")]
-    token_file: PathBuf,
-    /// Name of this worker, unique in the farm [default: the host's name].
+    token_file: Option<PathBuf>,
+    /// Where the key and the certificate are kept [default: identity in the data directory].
+    #[arg(long, value_name = "DIR")]
+    identity: Option<PathBuf>,
+    /// Name of this worker, unique in the farm [default: as it was enrolled; with a token, the
+    /// host's name].
     #[arg(long)]
     name: Option<String>,
     /// Architectures to build for; others than the host's need binfmt_misc with qemu-user
     /// [default: the host's].
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     arch: Vec<Arch>,
-    /// After SIGTERM, builds that run get so many seconds to end. A second SIGTERM ends them at
-    /// once.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    drain_time: u64,
+    /// A word that packages may ask for, as `ssd`; may be given several times.
+    #[arg(long = "label", value_name = "WORD", value_parser = label)]
+    labels: Vec<String>,
+    /// After SIGTERM, builds that run get so many seconds to end; what is left then is killed and
+    /// goes to other workers. A second SIGTERM ends them at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, alias = "drain-time")]
+    #[arg(overrides_with = "stop_deadline")]
+    stop_deadline: u64,
+    /// The form of the log on standard error; RPMFARM_LOG sets its level.
+    #[arg(long, env = "RPMFARM_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
     #[command(flatten)]
     host: HostOptions,
 }
 
+/// The form of the log.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum LogFormat {
+    /// A line for people.
+    #[default]
+    Text,
+    /// One JSON object in a line; `span` says which build, task and attempt the line is about.
+    Json,
+}
+
+impl LogFormat {
+    fn start(self) {
+        let filter = tracing_subscriber::EnvFilter::try_from_env("RPMFARM_LOG");
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter.unwrap_or_else(|_| "info".into()))
+            .with_writer(std::io::stderr);
+        match self {
+            Self::Text => log.init(),
+            Self::Json => log.json().flatten_event(true).with_span_list(false).init(),
+        }
+    }
+}
+
 impl Serve {
     pub(super) fn run(mut self) -> Result<ExitCode> {
-        tracing_subscriber::fmt()
-            .with_env_filter(
-                tracing_subscriber::EnvFilter::try_from_env("RPMFARM_LOG")
-                    .unwrap_or_else(|_| "info".into()),
-            )
-            .with_writer(std::io::stderr)
-            .init();
+        self.log_format.start();
         let prepared = self.host.prepare()?;
         // Builds and transfers wait more than they work; each thread costs memory.
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -63,44 +101,115 @@ impl Serve {
     }
 
     async fn serve(self, prepared: Prepared) -> Result<()> {
-        let identity = self.identity()?;
-        let token = fs::read_to_string(&self.token_file)
-            .with_context(|| format!("cannot read the token in {}", self.token_file.display()))?;
-        let cache = Cache::open(self.host.files(), prepared.files_bytes)
-            .context("cannot open the cache of files")?;
-        let shared = Shared {
+        let access = self.access()?;
+        let identity = Identity {
+            name: access.name.clone(),
+            arches: self.arches()?,
+            slots: self.host.slots,
+            data: self.host.data_dir.clone(),
+            room_mib: Room::wanted_mib(self.host.reserve),
+            labels: self.labels.clone(),
+        };
+        let cache = Cache::open(self.host.files()).context("cannot open the cache of files")?;
+        let room = Room {
             engine: Arc::clone(&prepared.engine),
-            connection: Connection::new(&self.coordinator, &token)?,
+            cache: cache.clone(),
+            data: self.host.data_dir.clone(),
+            roots_bytes: prepared.roots_bytes,
+            files_bytes: prepared.files_bytes,
+            wanted_mib: Room::wanted_mib(self.host.reserve),
+        };
+        let shared = Arc::new(Shared {
+            engine: Arc::clone(&prepared.engine),
+            connection: access.connection.clone(),
             cache,
             directory: self.host.attempts(),
             slots: tokio::sync::Semaphore::new(self.host.slots as usize),
             attempts: Attempts::default(),
-            roots_bytes: prepared.roots_bytes,
-        };
+            room,
+        });
+        tokio::spawn(room::keep(Arc::clone(&shared)));
         prepared.engine.scratch.prepare(rpmfarm_core::limits::Limits::default().disk_mib);
         let (shutdown, watched) = watch::channel(Shutdown::No);
-        tokio::spawn(shut_down(shutdown, Duration::from_secs(self.drain_time)));
+        tokio::spawn(shut_down(shutdown, Duration::from_secs(self.stop_deadline)));
         tracing::info!(
-            name = %identity.name, slots = identity.slots, coordinator = %self.coordinator,
+            name = %identity.name, slots = identity.slots,
+            coordinators = access.coordinators.join(", "),
             scratch = ?prepared.engine.scratch.kind(), "the worker runs"
         );
-        Session { identity, shared: Arc::new(shared), shutdown: watched }.run().await;
+        // Dropped with the session.
+        let mut renewing = tokio::task::JoinSet::new();
+        if let Some((file, credentials)) = access.certificate {
+            renewing.spawn(renew::keep(access.connection, file, credentials));
+        }
+        Session { identity, shared, shutdown: watched, notice: Mutex::default() }.run().await;
         tracing::info!("the worker ends");
         Ok(())
     }
 
-    fn identity(&self) -> Result<Identity> {
-        let name = match &self.name {
-            Some(name) => name.clone(),
-            None => nix::unistd::gethostname()?.to_string_lossy().into_owned(),
+    /// How the coordinator is reached, and who this worker is there.
+    fn access(&self) -> Result<Access> {
+        if let Some(path) = &self.token_file {
+            anyhow::ensure!(
+                !self.coordinator.is_empty(),
+                "--token-file needs the address of the coordinator too: --coordinator"
+            );
+            let coordinators = self.coordinator.clone();
+            let token = fs::read_to_string(path)
+                .with_context(|| format!("cannot read the token in {}", path.display()))?;
+            let name = match &self.name {
+                Some(name) => name.clone(),
+                None => nix::unistd::gethostname()?.to_string_lossy().into_owned(),
+            };
+            name::check_file(&name).context("--name")?;
+            let connection = Connection::with_token(&coordinators, &token, &name)?;
+            return Ok(Access { name, coordinators, connection, certificate: None });
+        }
+        let directory = self.identity.clone().unwrap_or_else(|| self.host.data_dir.join(IDENTITY));
+        let file = IdentityFile::in_directory(&directory);
+        let credentials = file.read()?.with_context(|| {
+            format!(
+                "this host is no worker yet ({} is not there): enrol it with `rpmfarm-worker \
+                 enrol`, or name a token with --token-file",
+                file.path().display()
+            )
+        })?;
+        if let Some(other) = self.name.as_ref().filter(|name| **name != credentials.name) {
+            anyhow::bail!("--name {other}: this host was enrolled as {}", credentials.name);
+        }
+        anyhow::ensure!(
+            now_us() < credentials.ends_us,
+            "the certificate of worker {} has ended; enrol it again: rpmfarm worker enrol {}",
+            credentials.name,
+            credentials.name
+        );
+        let coordinators = match self.coordinator.as_slice() {
+            [] => vec![credentials.coordinator.clone()],
+            named => named.to_vec(),
         };
-        name::check_file(&name).context("--name")?;
-        let arches = match self.arch.as_slice() {
-            [] => vec![host_arch()?],
-            given => given.to_vec(),
-        };
-        Ok(Identity { name, arches, slots: self.host.slots, data: self.host.data_dir.clone() })
+        let connection = Connection::with_certificate(&coordinators, &credentials)?;
+        let name = credentials.name.clone();
+        Ok(Access { name, coordinators, connection, certificate: Some((file, credentials)) })
     }
+
+    fn arches(&self) -> Result<Vec<Arch>> {
+        match self.arch.as_slice() {
+            [] => Ok(vec![host_arch()?]),
+            given => Ok(given.to_vec()),
+        }
+    }
+}
+
+/// How the coordinator is reached.
+struct Access {
+    name: String,
+    coordinators: Vec<String>,
+    connection: Connection,
+    certificate: Option<(IdentityFile, Credentials)>,
+}
+
+fn label(text: &str) -> Result<String, String> {
+    rpmfarm_core::needs::check_label(text).map(|()| text.to_owned())
 }
 
 /// The architecture of this host.

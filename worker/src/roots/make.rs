@@ -24,6 +24,8 @@ pub struct Roots {
     sandbox: Sandbox,
     in_use: InUse,
     next: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 /// The layers of a root. They stay as long as this lives.
@@ -46,7 +48,14 @@ impl Roots {
     /// Roots in this store, made in this sandbox.
     #[must_use]
     pub fn new(store: Store, sandbox: Sandbox) -> Self {
-        Self { store, sandbox, in_use: InUse::default(), next: AtomicU64::new(0) }
+        Self {
+            store,
+            sandbox,
+            in_use: InUse::default(),
+            next: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
     }
 
     /// The root of a lock. What is not stored yet is made, each layer once, however many ask.
@@ -65,10 +74,19 @@ impl Roots {
         }
         let ids = lock.layer_ids();
         if let Some(lease) = self.stored(&ids, cancel)? {
+            self.hits.fetch_add(1, Ordering::Relaxed);
             say(log, format_args!("root {} is there\n", ids[ids.len() - 1]))?;
             return Ok(lease);
         }
+        self.misses.fetch_add(1, Ordering::Relaxed);
         self.make(&ids, &mut Request { lock, files, log, cancel })
+    }
+
+    /// How often a root was there when it was asked for, and how often something of it had to be
+    /// made.
+    #[must_use]
+    pub fn hits_and_misses(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
 
     /// All layers, if all are stored. The top one is touched first, so that it is evicted first.

@@ -163,6 +163,18 @@ impl Cgroup {
     }
 }
 
+impl Cgroup {
+    /// The memory that its processes have now, in bytes, without the files that the kernel keeps
+    /// for them; 0 where the kernel does not say.
+    #[must_use]
+    pub fn memory_used(&self) -> u64 {
+        let of_memory = |place: &&Place| place.controllers.contains(&Controller::Memory);
+        let Some(place) = self.places.iter().find(of_memory) else { return 0 };
+        let stat = fs::read_to_string(place.directory.join("memory.stat")).ok();
+        field(stat, if place.v2 { "anon" } else { "total_rss" })
+    }
+}
+
 impl Drop for Cgroup {
     fn drop(&mut self) {
         for place in &self.places {
@@ -384,5 +396,7 @@ mod tests {
         assert_eq!(field(Some(text.into()), "oom_kill"), 3);
         assert_eq!(field(Some("max 12\n".into()), "max"), 12);
         assert_eq!(field(None, "max"), 0);
+        let stat = "cache 9\nrss 4\ntotal_cache 9\ntotal_rss 5\n";
+        assert_eq!(field(Some(stat.into()), "total_rss"), 5);
     }
 }

@@ -37,6 +37,9 @@ pub struct Ended {
     pub exit: Exit,
     /// What its control group saw.
     pub events: Events,
+    /// The most memory that its processes were seen to have at once, in bytes; 0 when it was too
+    /// short to be looked at, or nothing tells.
+    pub memory_used: u64,
     /// How long it took.
     pub took: Duration,
 }
@@ -171,8 +174,8 @@ impl Sandbox {
         let setup = |what| move |source| CageError::Setup { what, source };
         let started = Instant::now();
         let (log, child) = self.start(directory).map_err(setup("start the cage"))?;
-        let mut running = Running { child, log, started, heard: started };
-        let pumped = running.pump(watcher);
+        let mut running = Running { child, log, started, heard: started, memory_used: 0 };
+        let pumped = running.pump(group, watcher);
         let ended = match pumped {
             Ok(None) => running.finish(watcher),
             Ok(Some(stop)) => running.kill().map(|_| Exit::Stopped(stop)),
@@ -189,7 +192,7 @@ impl Sandbox {
         {
             return Err(CageError::Runtime(error));
         }
-        Ok(Ended { exit, events, took: started.elapsed() })
+        Ok(Ended { exit, events, memory_used: running.memory_used, took: started.elapsed() })
     }
 
     /// Starts the outer stage with one pipe for all output. Its standard input is a pipe that is
@@ -216,11 +219,12 @@ struct Running {
     log: io::PipeReader,
     started: Instant,
     heard: Instant,
+    memory_used: u64,
 }
 
 impl Running {
     /// Hands on the log until it ends or the watcher stops it.
-    fn pump(&mut self, watcher: &mut dyn Watcher) -> io::Result<Option<Stop>> {
+    fn pump(&mut self, group: &Cgroup, watcher: &mut dyn Watcher) -> io::Result<Option<Stop>> {
         let mut buffer = vec![0; 64 * 1024];
         let mut asked = Instant::now();
         loop {
@@ -239,6 +243,7 @@ impl Running {
             }
             if asked.elapsed() >= TICK {
                 asked = Instant::now();
+                self.memory_used = self.memory_used.max(group.memory_used());
                 if let Some(stop) = watcher.check(self.started.elapsed(), self.heard.elapsed()) {
                     return Ok(Some(stop));
                 }

@@ -10,9 +10,11 @@ use rpmfarm_core::task::{Assignment, Outcome, Phase, Progress, Success};
 use rpmfarm_core::{Failure, Fault, Lock};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use super::attempts::{Attempts, Key, Started};
 use super::files::{RemoteFiles, raised};
+use super::room::Room;
 use crate::build::{Done, Engine, LogKind, Made, Observer, Round};
 use crate::files::FilesError;
 use crate::sandbox::{Cancel, Why};
@@ -34,8 +36,8 @@ pub struct Shared {
     pub slots: Semaphore,
     /// All attempts.
     pub attempts: Attempts,
-    /// What roots may take, in bytes.
-    pub roots_bytes: u64,
+    /// Space for what comes next.
+    pub room: Room,
 }
 
 /// More rounds than this do not settle.
@@ -51,6 +53,13 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut started: Started) {
     let directory = shared.directory.join(format!("{}-{}", key.0, key.1));
     let life = Life { shared: &shared, key, directory: &directory, cancel: &started.cancel };
     let ended = life.run(&mut started.assignment).await;
+    match &ended {
+        Some(Outcome::Succeeded(success)) => {
+            tracing::info!(files = success.files.len(), "succeeded");
+        }
+        Some(Outcome::Failed(failure)) => tracing::info!("failed: {failure}"),
+        None => tracing::info!("nobody wants it any more"),
+    }
     if let Some(outcome) = ended {
         shared.attempts.set(key, Progress::Ended(outcome));
     }
@@ -59,17 +68,7 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut started: Started) {
     }
     shared.attempts.done(key);
     let shared = Arc::clone(&shared);
-    tokio::task::spawn_blocking(move || shared.evict());
-}
-
-impl Shared {
-    /// Makes room for what comes next.
-    fn evict(&self) {
-        self.engine.roots.evict(self.roots_bytes);
-        if let Err(error) = self.cache.trim() {
-            tracing::warn!(%error, "cannot make room among the fetched files");
-        }
-    }
+    tokio::task::spawn_blocking(move || shared.room.make());
 }
 
 struct Life<'a> {
@@ -143,7 +142,7 @@ impl Life<'_> {
                 log,
                 path: log.path(self.directory),
             };
-            tokio::spawn(shipment.run(watched.clone()))
+            tokio::spawn(shipment.run(watched.clone()).in_current_span())
         };
         Logs { complete, shipping: LogKind::ALL.map(ship).into() }
     }
@@ -194,7 +193,9 @@ impl Life<'_> {
         };
         let (shared, cancel) = (Arc::clone(self.shared), self.cancel.clone());
         let directory = self.directory.to_path_buf();
+        let span = tracing::Span::current();
         let task = tokio::task::spawn_blocking(move || {
+            let _span = span.entered();
             let lock = match fetch_lock(&files, &assignment, &cancel) {
                 Ok(lock) => lock,
                 Err(done) => return done,
@@ -227,8 +228,9 @@ impl Life<'_> {
                 return Some(failed(failure));
             }
         }
-        let Made { files, predicts, rpmbuild_ms } = made;
-        Some(Outcome::Succeeded(Success { files, predicts, rpmbuild_ms }))
+        let Made { files, predicts, rpmbuild_ms, memory_mib, disk_mib } = made;
+        let success = Success { files, predicts, rpmbuild_ms, memory_mib, disk_mib };
+        Some(Outcome::Succeeded(success))
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rpmfarm_core::reconcile::Held;
-use rpmfarm_core::task::{Assignment, AttemptReport, Progress};
-use rpmfarm_core::{AttemptId, Epoch};
+use rpmfarm_core::task::{Assignment, AttemptReport, Outcome, Progress};
+use rpmfarm_core::{AttemptId, Epoch, Failure};
 use tokio::sync::watch;
 
 use crate::sandbox::{Cancel, Why};
@@ -94,6 +94,21 @@ impl Attempts {
         drop(entries);
         self.0.changed.send_replace(());
         Some(Started { cancel, assignment: receiver })
+    }
+
+    /// Answers an attempt that is not taken, so that it goes to another worker at once.
+    pub fn refuse(&self, assignment: &Assignment, failure: Failure) {
+        let key = (assignment.attempt, assignment.epoch);
+        let (assignment, _) = watch::channel(assignment.clone());
+        let entry = Entry {
+            progress: Progress::Ended(Outcome::Failed(failure)),
+            cancel: Cancel::new(),
+            assignment,
+            done: true,
+            forgotten: false,
+        };
+        self.entries().entry(key).or_insert(entry);
+        self.0.changed.send_replace(());
     }
 
     /// Hands the next round to a waiting attempt.

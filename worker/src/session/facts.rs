@@ -18,23 +18,40 @@ pub struct Identity {
     pub slots: u32,
     /// Its data directory.
     pub data: PathBuf,
+    /// MiB that must be free there for new work.
+    pub room_mib: u64,
+    /// Words that packages may ask for.
+    pub labels: Vec<String>,
 }
 
 impl Identity {
     /// Its whole state.
     #[must_use]
     pub fn state(&self, draining: bool, attempts: Vec<AttemptReport>) -> WorkerState {
+        let disk_free_mib = free_mib(&self.data).unwrap_or(0);
         WorkerState {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
+            protocol: rpmfarm_core::fleet::PROTOCOL,
             arches: self.arches.clone(),
             slots: self.slots,
             cpus: cpus(),
             memory_mib: memory_mib(),
-            disk_free_mib: free_mib(&self.data).unwrap_or(0),
+            disk_free_mib,
+            labels: self.labels.clone(),
             draining,
+            unready: self.unready(disk_free_mib),
             attempts,
         }
+    }
+
+    /// Why it takes nothing new, with so many MiB free; empty when it does.
+    fn unready(&self, free_mib: u64) -> String {
+        let (room, data) = (self.room_mib, self.data.display());
+        if free_mib >= room {
+            return String::new();
+        }
+        format!("disk full: {free_mib} MiB free in {data}, new work needs {room} (--reserve)")
     }
 }
 

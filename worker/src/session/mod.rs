@@ -7,9 +7,12 @@ mod attempt;
 mod attempts;
 pub mod facts;
 mod files;
+mod lease;
+pub mod room;
 mod talk;
 
 pub use attempt::Shared;
 pub use attempts::Attempts;
 pub use facts::Identity;
+pub use room::Room;
 pub use talk::{Session, Shutdown};

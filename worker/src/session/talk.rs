@@ -1,22 +1,25 @@
 //! The conversation: states out, wishes in, for ever.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::reconcile::{Action, reconcile};
 use rpmfarm_core::task::DesiredState;
+use rpmfarm_core::{Failure, Fault};
 use rpmfarm_proto::v1;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Code, Status};
+use tracing::Instrument as _;
 
 use super::attempt::{self, Shared};
 use super::attempts::held;
 use super::facts::Identity;
+use super::lease::{Pace, Sent};
 use crate::sandbox::Why;
-use crate::transfer::channel::pause;
+use crate::transfer::channel::{pause, reason};
 
 /// How far a shutdown is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,19 +40,17 @@ pub struct Session {
     pub shared: Arc<Shared>,
     /// Whether to end.
     pub shutdown: watch::Receiver<Shutdown>,
+    /// What the coordinator had to say last.
+    pub notice: Mutex<String>,
 }
 
-/// What the coordinator said last about time.
-#[derive(Debug, Clone, Copy)]
-struct Pace {
-    heartbeat: Duration,
-    lease: Duration,
-    answered: Instant,
+/// Why a connection ended.
+enum Broken {
+    /// There is a newer certificate to connect with.
+    Renewed,
+    /// It broke.
+    Status(Status),
 }
-
-/// Before the coordinator has said anything.
-const FIRST_HEARTBEAT: Duration = Duration::from_secs(1);
-const FIRST_LEASE: Duration = Duration::from_secs(30);
 
 /// After a shutdown, the coordinator gets so long to hear how everything ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -58,39 +59,72 @@ impl Session {
     /// Speaks with the coordinator until a shutdown has come to its end. A broken connection is
     /// made again, for ever.
     pub async fn run(mut self) {
-        let pace =
-            Pace { heartbeat: FIRST_HEARTBEAT, lease: FIRST_LEASE, answered: Instant::now() };
-        let pace = watch::Sender::new(pace);
+        let pace = watch::Sender::new(Pace::new(Instant::now()));
         let mut ended = pin!(ended(self.shared.clone(), self.shutdown.clone()));
         let mut lapse = pin!(watch_lease(self.shared.clone(), pace.subscribe()));
+        let count = u32::try_from(self.shared.connection.count()).unwrap_or(1);
         let mut tries = 0;
         loop {
             let answered = pace.borrow().answered;
             tokio::select! {
                 () = &mut ended => return,
                 () = &mut lapse => return,
-                broken = self.talk(&pace) => {
-                    tracing::warn!(reason = %broken.message(), "no connection to the coordinator");
+                broken = self.talk(&pace) => match broken {
+                    // At once: builds and transfers go on meanwhile.
+                    Broken::Renewed => continue,
+                    Broken::Status(status) => self.broken(&status),
                 }
             }
-            if pace.borrow().answered > answered {
+            let Pace { answered: newest, lease, .. } = *pace.borrow();
+            if newest > answered {
                 tries = 0;
             }
+            // Growing with each round through all coordinators, and often enough to be back before
+            // the lease is over.
+            let rest = pause(tries / count).min(lease / 4);
             tokio::select! {
                 () = &mut ended => return,
                 () = &mut lapse => return,
-                () = sleep(pause(tries)) => {}
+                () = sleep(rest) => {}
             }
             tries += 1;
         }
     }
 
+    /// What follows from a broken connection.
+    fn broken(&self, status: &Status) {
+        let reason = reason(status);
+        if status.code() == Code::PermissionDenied {
+            // The farm has taken everything from this worker already.
+            tracing::error!(
+                reason,
+                "the coordinator lets this worker in no more: builds are killed"
+            );
+            self.shared.attempts.forget_all(Why::Unwanted);
+        } else {
+            let coordinator = self.shared.connection.address();
+            tracing::warn!(coordinator, reason, "no connection to the coordinator");
+        }
+        self.shared.connection.turn();
+    }
+
     /// One connection's life. Answers why it ended.
-    async fn talk(&mut self, pace: &watch::Sender<Pace>) -> Status {
+    async fn talk(&mut self, pace: &watch::Sender<Pace>) -> Broken {
+        let mut replaced = self.shared.connection.replacements();
+        tokio::select! {
+            status = self.session(pace) => Broken::Status(status),
+            // The sender lives as long as the connection.
+            _ = replaced.changed() => Broken::Renewed,
+        }
+    }
+
+    /// One session, until it breaks.
+    async fn session(&mut self, pace: &watch::Sender<Pace>) -> Status {
         let (sender, receiver) = mpsc::channel(1);
         let mut changes = self.shared.attempts.changes();
+        let mut sent = Sent::default();
         // The coordinator answers the first message; so it is there before the call is made.
-        if sender.send(self.state()).await.is_err() {
+        if sender.send(self.state(&mut sent)).await.is_err() {
             return Status::unavailable("the stream ended at once");
         }
         let mut client = self.shared.connection.control();
@@ -100,7 +134,8 @@ impl Session {
             Ok(Err(status)) => return status,
             Err(_) => return Status::deadline_exceeded("no answer to the call"),
         };
-        tracing::info!("connected to the coordinator");
+        let coordinator = self.shared.connection.address();
+        tracing::info!(coordinator, "connected to the coordinator");
         let opened = Instant::now();
         let (mut spoken, mut news) = (opened, false);
         loop {
@@ -110,7 +145,7 @@ impl Session {
             }
             tokio::select! {
                 message = inbound.message() => match message {
-                    Ok(Some(message)) => self.heard(message, pace),
+                    Ok(Some(message)) => self.heard(message, &mut sent, pace),
                     Ok(None) => return Status::unavailable("the coordinator ended the stream"),
                     Err(status) => return status,
                 },
@@ -119,7 +154,7 @@ impl Session {
                     let Ok(room) = room else {
                         return Status::unavailable("the coordinator closed the stream");
                     };
-                    room.send(self.state());
+                    room.send(self.state(&mut sent));
                     (spoken, news) = (Instant::now(), false);
                 }
                 // The senders of both live as long as the session.
@@ -132,22 +167,39 @@ impl Session {
         }
     }
 
-    fn state(&self) -> v1::WorkerState {
+    fn state(&self, sent: &mut Sent) -> v1::WorkerState {
         let draining = *self.shutdown.borrow() != Shutdown::No;
-        (&self.identity.state(draining, self.shared.attempts.reports())).into()
+        let state = self.identity.state(draining, self.shared.attempts.reports());
+        let (root_hits, root_misses) = self.shared.engine.roots.hits_and_misses();
+        let sequence = sent.number(Instant::now());
+        v1::WorkerState { sequence, root_hits, root_misses, ..(&state).into() }
     }
 
-    fn heard(&self, message: v1::DesiredState, pace: &watch::Sender<Pace>) {
+    fn heard(&self, message: v1::DesiredState, sent: &mut Sent, pace: &watch::Sender<Pace>) {
+        pace.send_modify(|pace| *pace = pace.after(&message, sent, Instant::now()));
+        if message.hold {
+            tracing::warn!("the coordinator cannot read its store: all stays as it is");
+            return;
+        }
         match DesiredState::try_from(message) {
             Ok(desired) => {
-                pace.send_replace(Pace {
-                    heartbeat: Duration::from_millis(desired.heartbeat_ms.clamp(50, 60_000)),
-                    lease: Duration::from_millis(desired.lease_ms.max(1000)),
-                    answered: Instant::now(),
-                });
+                self.note(&desired.notice);
                 self.reconcile(&desired);
             }
             Err(error) => tracing::error!(%error, "the coordinator sent what is no state"),
+        }
+    }
+
+    /// Tells the administrator what the coordinator has to say, once.
+    fn note(&self, notice: &str) {
+        let mut last = self.notice.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != notice {
+            if notice.is_empty() {
+                tracing::info!("the coordinator gives this worker work again");
+            } else {
+                tracing::warn!(notice, "the coordinator says");
+            }
+            notice.clone_into(&mut last);
         }
     }
 
@@ -158,13 +210,25 @@ impl Session {
             match action {
                 Action::Drop(attempt, epoch) => attempts.forget((attempt, epoch), Why::Unwanted),
                 Action::Resume(assignment) => attempts.resume(assignment),
-                Action::Start(_) if *self.shutdown.borrow() != Shutdown::No => {}
+                Action::Start(assignment) if *self.shutdown.borrow() != Shutdown::No => {
+                    let message = "the worker was shutting down when the task came";
+                    let failure = Failure::new(Fault::Worker, "fetch", message);
+                    attempts.refuse(assignment, failure);
+                }
                 Action::Start(assignment) => {
                     let Some(started) = attempts.begin(assignment) else { continue };
                     let key = (assignment.attempt, assignment.epoch);
                     let package = &assignment.package;
-                    tracing::info!(attempt = %key.0, epoch = %key.1, %package, "begins");
-                    tokio::spawn(attempt::run(Arc::clone(&self.shared), key, started));
+                    // What is logged on the way says which build, task and attempt it is about.
+                    let span = tracing::info_span!(
+                        "attempt",
+                        build = assignment.build.0,
+                        task = assignment.task.0,
+                        attempt = key.0.0
+                    );
+                    span.in_scope(|| tracing::info!(epoch = %key.1, %package, "begins"));
+                    let life = attempt::run(Arc::clone(&self.shared), key, started);
+                    tokio::spawn(life.instrument(span));
                 }
             }
         }
@@ -175,12 +239,12 @@ impl Session {
 /// work to others. Never returns.
 async fn watch_lease(shared: Arc<Shared>, pace: watch::Receiver<Pace>) {
     loop {
-        let Pace { lease, answered, .. } = *pace.borrow();
-        if answered.elapsed() > lease * 2 && !shared.attempts.is_empty() {
+        let now = *pace.borrow();
+        if now.lost(Instant::now()) && !shared.attempts.is_empty() {
             tracing::warn!("the coordinator has been silent for two leases: builds are killed");
             shared.attempts.forget_all(Why::LeaseLost);
         }
-        sleep(lease.min(Duration::from_secs(2)) / 4).await;
+        sleep(now.lease.min(Duration::from_secs(2)) / 4).await;
     }
 }
 

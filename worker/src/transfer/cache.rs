@@ -16,19 +16,18 @@ use rpmfarm_core::Sha256;
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: Arc<Path>,
-    limit: u64,
     under_way: Arc<Mutex<HashMap<Sha256, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
 impl Cache {
-    /// Opens a cache of at most so many bytes.
+    /// Opens a cache.
     ///
     /// # Errors
     /// When the directory cannot be made.
-    pub fn open(directory: impl Into<PathBuf>, limit: u64) -> io::Result<Self> {
+    pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
         fs::create_dir_all(directory.join("partial"))?;
-        Ok(Self { directory: directory.into(), limit, under_way: Arc::default() })
+        Ok(Self { directory: directory.into(), under_way: Arc::default() })
     }
 
     /// Where a file lies when it is here.
@@ -66,11 +65,14 @@ impl Cache {
         under_way.entry(digest).or_default().clone()
     }
 
-    /// Removes the files used longest ago until the rest fits.
-    ///
-    /// # Errors
-    /// What the disk says.
-    pub fn trim(&self) -> io::Result<()> {
+    /// Bytes that all files here take.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files().unwrap_or_default().iter().map(|(_, size, _)| size).sum()
+    }
+
+    /// All files with when they were used last and their sizes.
+    fn files(&self) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
@@ -79,10 +81,19 @@ impl Cache {
                 files.push((metadata.modified()?, metadata.len(), entry.path()));
             }
         }
+        Ok(files)
+    }
+
+    /// Removes the files used longest ago until the rest takes no more than `limit` bytes.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn trim(&self, limit: u64) -> io::Result<()> {
+        let mut files = self.files()?;
         let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
         files.sort();
         for (_, size, path) in files {
-            if total <= self.limit {
+            if total <= limit {
                 break;
             }
             fs::remove_file(path)?;
@@ -101,7 +112,7 @@ mod tests {
     #[test]
     fn what_was_used_longest_ago_goes_first() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(dir.path(), 10).unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
         let digests: Vec<Sha256> = (0_u8..3).map(|n| Sha256::of(&[n])).collect();
         for (age, digest) in digests.iter().enumerate() {
             fs::write(cache.partial(*digest), b"12345").unwrap();
@@ -110,7 +121,7 @@ mod tests {
             File::open(cache.path(*digest)).unwrap().set_modified(used).unwrap();
         }
         assert!(cache.has(digests[0]), "and is used now");
-        cache.trim().unwrap();
+        cache.trim(10).unwrap();
         assert!(cache.has(digests[0]) && cache.has(digests[2]));
         assert!(!cache.has(digests[1]));
     }

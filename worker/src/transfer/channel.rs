@@ -1,28 +1,38 @@
 //! The connections to the coordinator: one for control, one for bulk, so that a large transfer
-//! never holds back a heartbeat.
+//! never holds back a heartbeat. Of several coordinators, one is used until it fails.
 
+use std::error::Error as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1::blobs_client::BlobsClient;
+use rpmfarm_proto::v1::enrolment_client::EnrolmentClient;
 use rpmfarm_proto::v1::workers_client::WorkersClient;
+use rpmfarm_proto::{AUTHORIZATION, WORKER};
+use tokio::sync::watch;
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-/// A channel that carries the token.
+use crate::identity::Credentials;
+
+/// A channel that says who calls.
 pub type Authorized = InterceptedService<Channel, Bearer>;
 
-/// Puts the token into each call.
+/// Puts the token and the worker's name into each call; nothing where a certificate says it all.
 #[derive(Clone)]
-pub struct Bearer(MetadataValue<Ascii>);
+pub struct Bearer(Option<(MetadataValue<Ascii>, MetadataValue<Ascii>)>);
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, tonic::Status> {
-        request.metadata_mut().insert(AUTHORIZATION, self.0.clone());
+        if let Some((token, worker)) = &self.0 {
+            request.metadata_mut().insert(AUTHORIZATION, token.clone());
+            request.metadata_mut().insert(WORKER, worker.clone());
+        }
         Ok(request)
     }
 }
@@ -30,55 +40,160 @@ impl Interceptor for Bearer {
 /// The connections. Cheap to clone; they connect when they are used, and again when they broke.
 #[derive(Clone)]
 pub struct Connection {
-    control: Channel,
-    bulk: Channel,
+    places: Arc<RwLock<Vec<Place>>>,
+    /// The index of the place that is used; clones share it.
+    current: Arc<AtomicUsize>,
+    replaced: watch::Sender<()>,
     bearer: Bearer,
 }
 
+/// One coordinator.
+#[derive(Clone)]
+struct Place {
+    address: String,
+    endpoint: Endpoint,
+    bulk: Channel,
+}
+
+/// How a coordinator at an address is connected to. A dead connection is known after 20 seconds.
+///
+/// # Errors
+/// When the address is none.
+pub fn endpoint(server: &str) -> anyhow::Result<Endpoint> {
+    let endpoint = Endpoint::from_shared(server.to_owned()).with_context(|| {
+        format!("`{server}` is no address of a coordinator (https://HOST:PORT)")
+    })?;
+    Ok(endpoint
+        .connect_timeout(Duration::from_secs(10))
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true))
+}
+
 impl Connection {
-    /// Connections to the coordinator at an address, with its token.
+    /// Connections without TLS to a farm whose coordinators are at these addresses, for a
+    /// worker of this name with the farm's token. The first is used first.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the address is none or the token has characters that no header takes.
-    pub fn new(server: &str, token: &str) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::from_shared(server.to_owned())
-            .with_context(|| {
-                format!("`{server}` is no address of a coordinator (http://HOST:PORT)")
-            })?
-            .connect_timeout(Duration::from_secs(10))
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(20))
-            .keep_alive_while_idle(true)
-            .tcp_nodelay(true);
+    /// When there is no address or one is none, or the token has characters that no header takes.
+    pub fn with_token(servers: &[String], token: &str, worker: &str) -> anyhow::Result<Self> {
+        if let Some(server) = servers.iter().find(|server| server.starts_with("https://")) {
+            anyhow::bail!(
+                "{server}: a token is for http:// on this host; over https:// a worker has a \
+                 certificate (rpmfarm-worker enrol)"
+            );
+        }
         let bearer = format!("Bearer {}", token.trim())
             .parse()
             .context("the token holds characters that no token has")?;
-        Ok(Self {
-            control: endpoint.connect_lazy(),
-            bulk: endpoint.connect_lazy(),
-            bearer: Bearer(bearer),
-        })
+        let worker = worker.parse().context("the name holds characters that no name has")?;
+        let places = servers.iter().map(|server| Ok(Place::new(server, endpoint(server)?)));
+        Self::new(places.collect::<anyhow::Result<_>>()?, Bearer(Some((bearer, worker))))
     }
 
-    /// For the session.
+    /// Connections over TLS, with the worker's certificate, to a farm whose coordinators are at
+    /// these addresses.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When there is no address, or one of them, the certificates or the key are none.
+    pub fn with_certificate(servers: &[String], credentials: &Credentials) -> anyhow::Result<Self> {
+        let places = servers.iter().map(|server| Place::secured(server, credentials));
+        Self::new(places.collect::<anyhow::Result<_>>()?, Bearer(None))
+    }
+
+    fn new(places: Vec<Place>, bearer: Bearer) -> anyhow::Result<Self> {
+        anyhow::ensure!(!places.is_empty(), "no address of a coordinator is given");
+        let (replaced, _) = watch::channel(());
+        let places = Arc::new(RwLock::new(places));
+        Ok(Self { places, current: Arc::default(), replaced, bearer })
+    }
+
+    /// Connects anew with another certificate from now on. Calls that are under way end on the
+    /// connection on which they began.
+    ///
+    /// # Errors
+    /// When the certificates or the key are none; then nothing changes.
+    pub fn replace(&self, credentials: &Credentials) -> anyhow::Result<()> {
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        let fresh = places.iter().map(|place| Place::secured(&place.address, credentials));
+        *places = fresh.collect::<anyhow::Result<_>>()?;
+        drop(places);
+        self.replaced.send_replace(());
+        Ok(())
+    }
+
+    /// Is told when the connections were replaced.
+    #[must_use]
+    pub fn replacements(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
+    }
+
+    fn place(&self) -> Place {
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        places[self.current.load(Ordering::Relaxed) % places.len()].clone()
+    }
+
+    /// The address of the coordinator that is used.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.place().address
+    }
+
+    /// How many coordinators there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.places.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The next coordinator is used from now on, for everything.
+    pub fn turn(&self) {
+        self.current.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// For a session: a connection of its own, so that one which hangs is left, not waited for.
     #[must_use]
     pub fn control(&self) -> WorkersClient<Authorized> {
-        WorkersClient::with_interceptor(self.control.clone(), self.bearer.clone())
+        WorkersClient::with_interceptor(self.place().endpoint.connect_lazy(), self.bearer.clone())
             .max_decoding_message_size(16 << 20)
     }
 
     /// For logs and results.
     #[must_use]
     pub fn bulk(&self) -> WorkersClient<Authorized> {
-        WorkersClient::with_interceptor(self.bulk.clone(), self.bearer.clone())
+        WorkersClient::with_interceptor(self.place().bulk, self.bearer.clone())
     }
 
     /// For files by digest.
     #[must_use]
     pub fn blobs(&self) -> BlobsClient<Authorized> {
-        BlobsClient::with_interceptor(self.bulk.clone(), self.bearer.clone())
+        BlobsClient::with_interceptor(self.place().bulk, self.bearer.clone())
+    }
+
+    /// For further certificates.
+    #[must_use]
+    pub fn enrolment(&self) -> EnrolmentClient<Authorized> {
+        EnrolmentClient::with_interceptor(self.place().endpoint.connect_lazy(), self.bearer.clone())
+    }
+}
+
+impl Place {
+    fn new(address: &str, endpoint: Endpoint) -> Self {
+        Self { address: address.to_owned(), bulk: endpoint.connect_lazy(), endpoint }
+    }
+
+    fn secured(address: &str, credentials: &Credentials) -> anyhow::Result<Self> {
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&credentials.authority))
+            .identity(Identity::from_pem(&credentials.certificate, &credentials.key));
+        let endpoint = endpoint(address)?.tls_config(tls).context(
+            "the worker's certificate, its key, or the farm's CA is broken; enrol it again",
+        )?;
+        Ok(Self::new(address, endpoint))
     }
 }
 
@@ -104,4 +219,19 @@ pub fn passes(status: &tonic::Status) -> bool {
             | Code::OutOfRange
             | Code::Unimplemented
     )
+}
+
+/// Why a call came to nothing, down to what the system said.
+#[must_use]
+pub fn reason(status: &tonic::Status) -> String {
+    let mut reason = status.message().to_owned();
+    let mut source = status.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !reason.contains(&text) {
+            reason = format!("{reason}: {text}");
+        }
+        source = error.source();
+    }
+    reason
 }

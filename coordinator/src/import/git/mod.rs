@@ -5,6 +5,7 @@
 //! ([`transport`]), so that its limits, addresses and times hold for git too.
 
 mod fetch;
+mod guard;
 mod history;
 mod transport;
 mod tree;

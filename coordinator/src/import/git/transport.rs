@@ -19,8 +19,10 @@ use crate::http::{Http, explain};
 use crate::import::failure::ImportError;
 use crate::import::watch::{Pace, Watch};
 
-/// The list of refs of the largest repositories has a few MiB.
-const MAX_REFS_BYTES: u64 = 64 * 1024 * 1024;
+use super::guard::{Guard, PackError, PackLimits};
+
+/// The list of refs of the largest repositories has a few MiB; libgit2 keeps all of it.
+const MAX_REFS_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What is sent: wants and haves of some dozen bytes each.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
@@ -198,6 +200,7 @@ impl SmartSubtransport for Connection {
             chunk: Bytes::new(),
             received: 0,
             pace: Pace::new(Instant::now()),
+            guard: Guard::new(PackLimits { object: limits.git_object, total: limits.git_unpacked }),
         }))
     }
 
@@ -218,6 +221,8 @@ struct Exchange {
     chunk: Bytes,
     received: u64,
     pace: Pace,
+    /// Looks at the pack before libgit2 does.
+    guard: Guard,
 }
 
 impl Exchange {
@@ -225,6 +230,25 @@ impl Exchange {
         match self.service {
             Service::UploadPackLs => "application/x-git-upload-pack-advertisement",
             _ => "application/x-git-upload-pack-result",
+        }
+    }
+
+    /// A pack that must not be unpacked.
+    fn refused(&self, error: PackError) -> ImportError {
+        let limits = self.session.watch.limits();
+        let limit = match error {
+            PackError::Object(_) => limits.git_object,
+            PackError::Total(_) => limits.git_unpacked,
+            PackError::Format(_) => {
+                let (url, why) = (self.url.to_string(), error.to_string());
+                return ImportError::Server { url, why };
+            }
+        };
+        ImportError::TooMuch {
+            what: self.url.to_string(),
+            found: error.to_string(),
+            limit,
+            unit: "bytes",
         }
     }
 
@@ -248,6 +272,9 @@ impl Exchange {
                 limit: self.limit,
                 unit: "bytes",
             });
+        }
+        if self.service == Service::UploadPack {
+            self.guard.feed(&chunk).map_err(|error| self.refused(error))?;
         }
         match self.pace.add(chunk.len(), Instant::now(), session.watch.limits()) {
             Some(speed) => Err(ImportError::Server {

@@ -1,0 +1,78 @@
+//! `rpmfarm worker list`.
+
+use rpmfarm_proto::v1::Worker;
+
+use crate::commands::Session;
+use crate::document::Workers;
+use crate::exit::{Error, Exit};
+use crate::out::note;
+use crate::show::escape;
+use crate::show::table::{Cell, cell, number, state, table};
+use crate::show::{size, time};
+
+/// Prints the workers.
+pub(super) async fn run(mut session: Session) -> Result<Exit, Error> {
+    let workers = session.client.workers().await?;
+    let out = session.out;
+    if out.json {
+        out.document(&Workers::from(workers.as_slice()))?;
+    } else if workers.is_empty() {
+        out.line("no workers: make one with rpmfarm worker enrol NAME")?;
+    } else {
+        let now = time::now();
+        let headers = [
+            "WORKER",
+            "STATE",
+            "ARCHES",
+            "BUSY",
+            "CPUS",
+            "MEMORY",
+            "DISK FREE",
+            "HEARD",
+            "VERSION",
+            "RUNS",
+        ];
+        let rows = workers.iter().map(|worker| row(worker, now)).collect();
+        out.text(&table(&out, &headers, rows))?;
+        for worker in workers.iter().filter(|worker| !worker.outdated.is_empty()) {
+            let (name, outdated) = (escape::line(&worker.name), escape::line(&worker.outdated));
+            note(&format!("{name}: {outdated}"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What matters most of a worker's state, in one word.
+pub(super) fn word(worker: &Worker) -> &str {
+    match worker.state.as_str() {
+        "" | "active" if !worker.outdated.is_empty() => "outdated",
+        "" | "active" if worker.draining && worker.liveness == "alive" => "draining",
+        "" | "active" if !worker.unready.is_empty() && worker.liveness == "alive" => "unready",
+        "" | "active" => &worker.liveness,
+        decided => decided,
+    }
+}
+
+fn row(worker: &Worker, now: i64) -> Vec<Cell> {
+    // Why it takes nothing comes before what it has.
+    let runs = worker.running.join(", ");
+    let runs = if worker.unready.is_empty() { runs } else { format!("{} {runs}", worker.unready) };
+    let mib = |mib: u64| number(size::bytes(mib.saturating_mul(1024 * 1024)));
+    vec![
+        cell(&worker.name),
+        state(word(worker)),
+        cell(worker.arches.join(" ")),
+        number(format!("{}/{}", worker.busy, worker.slots)),
+        number(worker.cpus),
+        mib(worker.memory_mib),
+        mib(worker.disk_free_mib),
+        cell(heard(worker, now)),
+        cell(&worker.version),
+        cell(runs.trim_end()),
+    ]
+}
+
+/// When a worker was heard last.
+pub(super) fn heard(worker: &Worker, now: i64) -> String {
+    if worker.heard_us == 0 { "never".into() } else { time::ago(worker.heard_us, now) }
+}

@@ -1,0 +1,53 @@
+//! `rpmfarm worker`: the machines that build, and what administrators do with them.
+
+mod decide;
+mod enrol;
+mod list;
+mod show;
+
+use clap::{Args, Subcommand};
+
+use super::Session;
+use crate::exit::{Error, Exit};
+
+/// What to do.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rpmfarm worker list
+  rpmfarm worker enrol builder-3 --arch aarch64
+  rpmfarm worker drain builder-3 --reason 'new disk'
+  rpmfarm worker list --json | jq -r '.workers[] | select(.liveness != \"alive\") | .name'")]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List the workers, and what they do
+    #[command(after_help = "Examples:\n  rpmfarm worker list\n  rpmfarm worker list --json")]
+    List,
+    /// Show everything about one worker
+    Show(show::Show),
+    /// Make a token that makes one host a worker, once
+    Enrol(enrol::Enrol),
+    /// Let a worker finish what it has and give it nothing new
+    Drain(decide::Drain),
+    /// Give a drained or quarantined worker work again
+    Resume(decide::Resume),
+    /// Cut a worker off at once and for good; its tasks go to others
+    Revoke(decide::Revoke),
+}
+
+/// Does what was asked.
+pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Error> {
+    match options.what.unwrap_or(What::List) {
+        What::List => list::run(session).await,
+        What::Show(show) => show.run(session).await,
+        What::Enrol(enrol) => enrol.run(session).await,
+        What::Drain(drain) => drain.run(session).await,
+        What::Resume(resume) => resume.run(session).await,
+        What::Revoke(revoke) => revoke.run(session).await,
+    }
+}

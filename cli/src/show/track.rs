@@ -1,0 +1,109 @@
+//! What is followed, and pushes, as text.
+
+use rpmfarm_proto::v1;
+
+use super::table::{Cell, cell, state, table};
+use super::{escape, time};
+use crate::out::Out;
+
+/// The first digits of a commit; a dash when there is none.
+pub(crate) fn short(commit: &str) -> String {
+    if commit.is_empty() { "-".into() } else { escape::line(commit).chars().take(10).collect() }
+}
+
+/// A table of what is followed.
+pub(crate) fn list(out: &Out, packages: &[v1::Tracked], now: i64) -> String {
+    let headers = ["TARGET", "PACKAGE", "BRANCH", "COMMIT", "POLICY", "LOOKED", "PUSH", "PROBLEM"];
+    let row = |row: &v1::Tracked| -> Vec<Cell> {
+        let looked =
+            if row.looked_us == 0 { "never".into() } else { time::ago(row.looked_us, now) };
+        vec![
+            cell(&row.target),
+            cell(&row.package),
+            cell(&row.branch),
+            cell(short(&row.commit)),
+            state(&row.policy),
+            cell(looked),
+            state(if row.push.is_empty() { "-" } else { &row.push }),
+            cell(&row.problem),
+        ]
+    };
+    table(out, &headers, packages.iter().map(row).collect())
+}
+
+/// Open pushes, and the storms that hold some of them.
+pub(crate) fn plan(out: &Out, plan: &v1::PlanPushesReply, now: i64) -> String {
+    let mut text = pushes(out, &plan.pushes, now);
+    for storm in &plan.storms {
+        text.push_str(&format!(
+            "\nstorm {}: {}\n  it would rebuild {} packages: {}\n  build them all with: rpmfarm track approve --storm {}\n",
+            storm.id,
+            escape::line(&storm.reason),
+            storm.packages.len(),
+            escape::line(&storm.packages.join(" ")),
+            storm.id,
+        ));
+    }
+    text
+}
+
+fn pushes(out: &Out, pushes: &[v1::Push], now: i64) -> String {
+    let headers = ["PACKAGE", "BRANCH", "COMMIT", "SEEN", "BY", "VERDICT", "BUILD", "WHY"];
+    let row = |push: &v1::Push| -> Vec<Cell> {
+        let until = match push.until_us {
+            0 => String::new(),
+            until => format!(", until {}", time::point(until)),
+        };
+        let verdict = if push.verdict.is_empty() { "open" } else { &push.verdict };
+        vec![
+            cell(&push.package),
+            cell(&push.branch),
+            cell(format!("{}..{}", short(&push.before), short(&push.commit))),
+            cell(time::ago(push.seen_us, now)),
+            cell(&push.told_by),
+            state(verdict),
+            cell(if push.build == 0 { "-".into() } else { push.build.to_string() }),
+            cell(format!("{}{until}", push.reason)),
+        ]
+    };
+    table(out, &headers, pushes.iter().map(row).collect())
+}
+
+/// A package with its pushes and what was said of it.
+pub(crate) fn details(out: &Out, details: &v1::TrackedDetails, now: i64) -> String {
+    let Some(row) = &details.tracked else { return String::new() };
+    let mut text = format!("{} for {}\n", escape::line(&row.package), escape::line(&row.target));
+    let mut line = |name: &str, value: String| {
+        if !value.is_empty() {
+            text.push_str(&format!("  {name:<11}{}\n", escape::line(&value)));
+        }
+    };
+    line("repository", row.repository.clone());
+    line("branch", row.branch.clone());
+    line("commit", row.commit.clone());
+    let because = if row.reason.is_empty() { String::new() } else { format!(": {}", row.reason) };
+    let until = if row.until_us == 0 {
+        String::new()
+    } else {
+        format!(" until {}", time::point(row.until_us))
+    };
+    line("policy", format!("{}{until}{because}", row.policy));
+    line("looked", if row.looked_us == 0 { "never".into() } else { time::ago(row.looked_us, now) });
+    let next = if row.due_us <= now { "now".into() } else { time::point(row.due_us) };
+    line("next look", next);
+    line("problem", row.problem.clone());
+    if !details.pushes.is_empty() {
+        text.push('\n');
+        text.push_str(&pushes(out, &details.pushes, now));
+    }
+    if !details.orders.is_empty() {
+        text.push('\n');
+    }
+    for order in &details.orders {
+        let reason =
+            if order.reason.is_empty() { String::new() } else { format!(": {}", order.reason) };
+        let said = format!("{} by {}{reason}", order.word, order.who);
+        text.push_str(&format!("{}  {}\n", time::point(order.at_us), escape::line(&said)));
+    }
+    text
+}

@@ -1,0 +1,64 @@
+//! Results that come when their attempt has been taken from the worker: recorded, never applied.
+
+use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
+use rpmfarm_core::{AttemptId, Epoch};
+
+use super::LOST;
+use crate::farm::Farm;
+use crate::store::{self, AttemptEnd};
+
+/// Records the ends that a worker reports of attempts which are not live: of those that were
+/// taken from it, not of those whose end it has told before.
+///
+/// # Errors
+/// Database errors.
+pub async fn reports(
+    farm: &Farm,
+    worker: &str,
+    reports: impl Iterator<Item = &AttemptReport>,
+    now_us: i64,
+) -> store::Result<()> {
+    for report in reports {
+        let said = match &report.progress {
+            Progress::Ended(Outcome::Succeeded(_)) => "succeeded".to_owned(),
+            Progress::Ended(Outcome::Failed(failure)) => format!("failed: {}", failure.message),
+            Progress::Running(_) | Progress::NeedsRequires { .. } => continue,
+        };
+        let Some((attempt, end)) = farm.store.ended(report.attempt, report.epoch).await? else {
+            continue;
+        };
+        if attempt.worker == worker && (end.outcome.is_none() || was_lost(&end)) {
+            record(farm, report.attempt, &said, now_us).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Records that an attempt which was taken from its worker wants to upload a file.
+///
+/// # Errors
+/// Database errors.
+pub async fn upload(
+    farm: &Farm,
+    attempt: AttemptId,
+    epoch: Epoch,
+    file: &str,
+    now_us: i64,
+) -> store::Result<()> {
+    match farm.store.ended(attempt, epoch).await? {
+        Some((_, end)) if was_lost(&end) => {
+            record(farm, attempt, &format!("uploads {file}"), now_us).await
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn record(farm: &Farm, attempt: AttemptId, said: &str, now_us: i64) -> store::Result<()> {
+    tracing::info!(attempt = attempt.0, said, "late result, not applied");
+    farm.store.add_late_result(attempt, said, now_us).await
+}
+
+/// Whether the farm ended it, because its worker was silent or came back without it.
+fn was_lost(end: &AttemptEnd) -> bool {
+    matches!(&end.outcome, Some(Outcome::Failed(failure)) if failure.stage == LOST)
+}

@@ -1,0 +1,19 @@
+//! Who calls, and what they may: the farm's certificate authority, enrolment, certificates and
+//! their end, and the one table of who may call what.
+//!
+//! `authority` holds the CA's key and signs; `tls` is what the listener needs; `enrol` gives
+//! certificates to workers; `policy` is the table and `guard` applies it to every call; `revoked`
+//! cuts off who is not the farm's any more. Stages never look at tokens or certificates: they are
+//! told the [`Caller`].
+
+pub mod authority;
+pub mod caller;
+pub mod enrol;
+pub mod guard;
+pub mod policy;
+pub mod revoked;
+pub mod tls;
+
+pub use authority::Authority;
+pub use caller::{Caller, Peer};
+pub use enrol::Enrolment;

@@ -1,0 +1,67 @@
+//! The one table of who may call what. A call that is not in it is not served.
+
+/// Who may make a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody: it only reads.
+    Open,
+    /// Whoever has the farm's token.
+    Token,
+    /// A worker: with its certificate over TLS, with the farm's token without.
+    Worker,
+    /// A worker or whoever has the farm's token.
+    WorkerOrToken,
+    /// A worker with a certificate, and nobody else.
+    Certificate,
+    /// Anybody over TLS: the message holds a one-time token, which the call itself checks.
+    Invited,
+}
+
+use Access::{Certificate, Invited, Open, Token, Worker, WorkerOrToken};
+
+/// Every call of every service that the coordinator serves.
+pub const POLICY: &[(&str, Access)] = &[
+    ("/rpmfarm.v1.Farm/GetInfo", Open),
+    ("/rpmfarm.v1.Farm/ListTargets", Open),
+    ("/rpmfarm.v1.Farm/GetTarget", Open),
+    ("/rpmfarm.v1.Farm/StartBuilds", Token),
+    ("/rpmfarm.v1.Farm/ListBuilds", Open),
+    ("/rpmfarm.v1.Farm/GetBuild", Open),
+    ("/rpmfarm.v1.Farm/WatchBuilds", Open),
+    ("/rpmfarm.v1.Farm/ReadLog", Open),
+    ("/rpmfarm.v1.Farm/CancelBuild", Token),
+    ("/rpmfarm.v1.Farm/RetryBuild", Token),
+    ("/rpmfarm.v1.Farm/SetPriority", Token),
+    ("/rpmfarm.v1.Farm/WhyBuild", Open),
+    ("/rpmfarm.v1.Farm/GetLock", Open),
+    ("/rpmfarm.v1.Farm/ListChannels", Open),
+    ("/rpmfarm.v1.Farm/ListWorkers", Open),
+    ("/rpmfarm.v1.Tracking/Track", Token),
+    ("/rpmfarm.v1.Tracking/Untrack", Token),
+    ("/rpmfarm.v1.Tracking/ListTracked", Open),
+    ("/rpmfarm.v1.Tracking/GetTracked", Open),
+    ("/rpmfarm.v1.Tracking/OrderPolicy", Token),
+    ("/rpmfarm.v1.Tracking/ApprovePushes", Token),
+    ("/rpmfarm.v1.Tracking/LookNow", Token),
+    ("/rpmfarm.v1.Tracking/PlanPushes", Open),
+    ("/rpmfarm.v1.Sources/PreviewModifications", Token),
+    ("/rpmfarm.v1.Sources/GetSource", Open),
+    ("/rpmfarm.v1.Sources/DiffSources", Open),
+    ("/rpmfarm.v1.Fleet/InviteWorker", Token),
+    ("/rpmfarm.v1.Fleet/GetWorker", Open),
+    ("/rpmfarm.v1.Fleet/SetWorkerState", Token),
+    ("/rpmfarm.v1.Enrolment/Enrol", Invited),
+    ("/rpmfarm.v1.Enrolment/Renew", Certificate),
+    ("/rpmfarm.v1.Workers/Session", Worker),
+    ("/rpmfarm.v1.Workers/AppendLog", Worker),
+    ("/rpmfarm.v1.Workers/UploadOffset", Worker),
+    ("/rpmfarm.v1.Workers/Upload", Worker),
+    ("/rpmfarm.v1.Blobs/Fetch", WorkerOrToken),
+];
+
+/// Who may make the call of a path like `/rpmfarm.v1.Farm/GetInfo`; `None` for one that there is
+/// not.
+#[must_use]
+pub fn access(path: &str) -> Option<Access> {
+    POLICY.iter().find(|(known, _)| *known == path).map(|(_, access)| *access)
+}

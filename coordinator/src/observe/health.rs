@@ -1,0 +1,61 @@
+//! Readiness: whether this coordinator can do its work, and why not.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use crate::farm::Farm;
+
+/// How long each part may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What keeps the coordinator from its work, in a line each; nothing when it is ready.
+pub(super) async fn reasons(farm: &Farm) -> Vec<String> {
+    let (database, signer) = tokio::join!(database(farm), signer(farm));
+    let parts = [database, blobs(farm).await, signer];
+    parts.into_iter().filter_map(Result::err).collect()
+}
+
+async fn database(farm: &Farm) -> Result<(), String> {
+    if let Some(down) = farm.peers.database_down() {
+        return Err(down);
+    }
+    // A task of its own: what is dropped half way would poison a connection.
+    let store = farm.store.clone();
+    let ping = tokio::spawn(async move { store.ping().await });
+    match tokio::time::timeout(PATIENCE, ping).await {
+        Ok(Ok(pinged)) => pinged.map_err(|error| error.to_string()),
+        Ok(Err(error)) => Err(format!("database: {error}")),
+        Err(_) => Err(format!("database: no answer for {} s", PATIENCE.as_secs())),
+    }
+}
+
+async fn blobs(farm: &Farm) -> Result<(), String> {
+    let blobs = farm.blobs.clone();
+    let written = tokio::task::spawn_blocking(move || {
+        let scratch = blobs.scratch().map_err(|error| error.to_string())?;
+        let path = scratch.path().join("ready");
+        let write = || -> std::io::Result<()> {
+            let mut file = std::fs::File::create(&path)?;
+            file.write_all(b"ready")?;
+            file.sync_all()
+        };
+        write().map_err(|error| format!("blob store {}: {error}", path.display()))
+    });
+    match tokio::time::timeout(PATIENCE, written).await {
+        Ok(Ok(written)) => written,
+        Ok(Err(error)) => Err(format!("blob store: {error}")),
+        Err(_) => Err(format!("blob store: no answer for {} s", PATIENCE.as_secs())),
+    }
+}
+
+async fn signer(farm: &Farm) -> Result<(), String> {
+    for target in farm.targets.all().into_values().flatten() {
+        let key = farm.signer.public_key(&target.signing_key);
+        match tokio::time::timeout(PATIENCE, key).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(format!("{error:#}")),
+            Err(_) => return Err(format!("signer: no answer for {} s", PATIENCE.as_secs())),
+        }
+    }
+    Ok(())
+}

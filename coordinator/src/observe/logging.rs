@@ -1,0 +1,24 @@
+//! The log of the process: on standard error, as text for people or JSON for machines.
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people.
+    #[default]
+    Text,
+    /// One JSON object in a line; `span` says what the line is about: build, task, attempt.
+    Json,
+}
+
+/// Begins to log. RPMFARM_LOG sets the level.
+pub fn start(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("RPMFARM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
+    }
+}

@@ -1,0 +1,241 @@
+//! The metrics: their names, units and help. docs/metrics.md says the same.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use rpmfarm_core::{Arch, Failure};
+
+/// Labels as names and values.
+pub(super) type Labels = Vec<(&'static str, String)>;
+
+type Counts = Family<Labels, Gauge>;
+type Seconds = Family<Labels, Gauge<f64, AtomicU64>>;
+type Durations = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// All metrics of this coordinator. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    dispatch: Durations,
+    stages: Durations,
+    faults: Family<Labels, Counter>,
+    pub(super) gauges: Gauges,
+}
+
+/// What is set anew with each scrape.
+pub(super) struct Gauges {
+    pub(super) queue: Counts,
+    pub(super) oldest: Seconds,
+    pub(super) slots: Counts,
+    pub(super) busy: Counts,
+    pub(super) workers: Counts,
+    pub(super) builds: Counts,
+    pub(super) root_hits: Counts,
+    pub(super) root_misses: Counts,
+    pub(super) stages_held: Counts,
+    pub(super) coordinators: Counts,
+    pub(super) database_up: Gauge,
+    pub(super) free: Gauge,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Metrics")
+    }
+}
+
+/// From a millisecond to a quarter of an hour.
+const LATENCIES: [f64; 15] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0, 900.0];
+
+/// From a hundredth of a second to several hours.
+const WORK: [f64; 14] =
+    [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1200.0, 3600.0, 14400.0];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new("unknown")
+    }
+}
+
+impl Metrics {
+    /// Metrics of which nothing was counted yet, of a coordinator with this database.
+    #[must_use]
+    pub fn new(database: &'static str) -> Self {
+        let mut registry = Registry::with_prefix("rpmfarm");
+        let dispatch = Durations::new_with_constructor(|| Histogram::new(LATENCIES));
+        let stages = Durations::new_with_constructor(|| Histogram::new(WORK));
+        let faults = Family::<Labels, Counter>::default();
+        registry.register_with_unit(
+            "dispatch_latency",
+            "From a task being ready to its being given to a worker, by architecture",
+            Unit::Seconds,
+            dispatch.clone(),
+        );
+        registry.register_with_unit(
+            "stage_duration",
+            "How long a piece of work of a stage took: import, resolve, build, accept, sign, publish",
+            Unit::Seconds,
+            stages.clone(),
+        );
+        registry.register(
+            "faults",
+            "Failures by whose they are (package, worker, farm) and the stage that failed",
+            faults.clone(),
+        );
+        let gauges = Gauges::register(&mut registry);
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let info = Counts::default();
+        info.get_or_create(&vec![("version", version), ("database", database.to_owned())]).set(1);
+        registry.register("coordinator", "Always 1; what runs here", info);
+        Self(Arc::new(Inner { registry, dispatch, stages, faults, gauges }))
+    }
+
+    /// A task was given to a worker so long after it was ready.
+    pub fn dispatched(&self, arch: Arch, waited: Duration) {
+        let labels = vec![("arch", arch.to_string())];
+        self.0.dispatch.get_or_create(&labels).observe(waited.as_secs_f64());
+    }
+
+    /// A piece of work of a stage has ended.
+    pub fn worked(&self, stage: &str, took: Duration) {
+        let labels = vec![("stage", stage.to_owned())];
+        self.0.stages.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// A stage has failed.
+    pub fn failed(&self, failure: &Failure) {
+        let labels = vec![("fault", failure.fault.to_string()), ("stage", failure.stage.clone())];
+        self.0.faults.get_or_create(&labels).inc();
+    }
+
+    /// What a worker said of its stored roots: how often they were there, and how often not.
+    pub fn roots(&self, worker: &str, hits: u64, misses: u64) {
+        let labels = vec![("worker", worker.to_owned())];
+        let gauges = &self.0.gauges;
+        gauges.root_hits.get_or_create(&labels).set(hits.cast_signed());
+        gauges.root_misses.get_or_create(&labels).set(misses.cast_signed());
+    }
+
+    pub(super) fn gauges(&self) -> &Gauges {
+        &self.0.gauges
+    }
+
+    /// All of them in the text form of OpenMetrics.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.0.registry).expect("a String takes all");
+        text
+    }
+}
+
+impl Gauges {
+    fn register(registry: &mut Registry) -> Self {
+        let count = |registry: &mut Registry, name: &str, help: &str| {
+            let family = Counts::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let oldest = Seconds::default();
+        registry.register_with_unit(
+            "queue_oldest",
+            "How long the task that is ready longest has waited, by architecture and priority",
+            Unit::Seconds,
+            oldest.clone(),
+        );
+        let database_up = Gauge::default();
+        registry.register("database_up", "Whether the database answers", database_up.clone());
+        let free = Gauge::default();
+        registry.register_with_unit(
+            "data_free",
+            "Free space where blobs and repositories lie",
+            Unit::Bytes,
+            free.clone(),
+        );
+        Self {
+            queue: count(
+                registry,
+                "queue_tasks",
+                "Tasks that are ready and wait for a worker, by architecture and priority",
+            ),
+            oldest,
+            slots: count(registry, "slots", "Attempts that connected workers run at once"),
+            busy: count(registry, "slots_busy", "Attempts that workers hold"),
+            workers: count(registry, "workers", "Workers by liveness: alive, stale, gone"),
+            builds: count(
+                registry,
+                "builds",
+                "Builds by state: importing, srpm, building, finishing, published, cancelled, failed",
+            ),
+            root_hits: count(
+                registry,
+                "worker_root_hits",
+                "How often a root was there when a build needed it, since the worker's start",
+            ),
+            root_misses: count(
+                registry,
+                "worker_root_misses",
+                "How often a root, or a layer of it, had to be made, since the worker's start",
+            ),
+            stages_held: count(
+                registry,
+                "stage_held",
+                "Whether this coordinator runs the stage (1) or another one does (0)",
+            ),
+            coordinators: count(
+                registry,
+                "coordinators",
+                "Coordinators that this one sees, itself included, by state: alive, dead",
+            ),
+            database_up,
+            free,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rpmfarm_core::Fault;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_has_help_and_a_line_in_the_manual() {
+        let metrics = Metrics::new("sqlite");
+        metrics.dispatched(Arch::X86_64, Duration::from_millis(30));
+        metrics.worked("sign", Duration::from_secs(2));
+        metrics.failed(&Failure::new(Fault::Worker, "lease", "not heard"));
+        metrics.roots("w1", 7, 2);
+        let text = metrics.text();
+        for line in [
+            "rpmfarm_dispatch_latency_seconds_bucket{le=\"0.05\",arch=\"x86_64\"} 1",
+            "rpmfarm_stage_duration_seconds_count{stage=\"sign\"} 1",
+            "rpmfarm_faults_total{fault=\"worker\",stage=\"lease\"} 1",
+            "rpmfarm_worker_root_hits{worker=\"w1\"} 7",
+            "database=\"sqlite\"} 1",
+        ] {
+            assert!(text.contains(line), "no {line} in\n{text}");
+        }
+        let manual = include_str!("../../../docs/metrics.md");
+        let help: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
+        // What was never observed is not printed.
+        assert!(help.len() >= 8, "{text}");
+        for line in help {
+            let (name, help) = line.split_once(' ').unwrap();
+            assert!(help.len() > 10, "{name}");
+            assert!(manual.contains(&format!("`{name}")), "docs/metrics.md lacks {name}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What is looked up when the metrics are asked for.
+
+use std::time::Instant;
+
+use rpmfarm_core::lease::Liveness;
+
+use super::metrics::{Gauges, Labels};
+use crate::clock::now_us;
+use crate::dispatch::pass::busy;
+use crate::farm::Farm;
+use crate::peers::STAGES;
+
+/// Sets all gauges anew.
+///
+/// # Errors
+/// Database errors; what needs no database is set then, too.
+pub(super) async fn gather(farm: &Farm, now: Instant) -> anyhow::Result<()> {
+    let gauges = farm.metrics.gauges();
+    workers(farm, gauges, now);
+    coordinators(farm, gauges, now);
+    if let Ok(stat) = nix::sys::statvfs::statvfs(&farm.repos) {
+        let free = stat.blocks_available() * stat.fragment_size();
+        gauges.free.set(free.cast_signed());
+    }
+    let gathered = facts(farm, gauges, now_us()).await;
+    let up = gathered.is_ok() && farm.peers.database_down().is_none();
+    gauges.database_up.set(i64::from(up));
+    gathered
+}
+
+fn workers(farm: &Farm, gauges: &Gauges, now: Instant) {
+    let workers = farm.fleet.workers(now);
+    for liveness in [Liveness::Alive, Liveness::Stale, Liveness::Gone] {
+        let count = workers.values().filter(|worker| worker.liveness == liveness).count();
+        let labels = vec![("liveness", liveness.as_str().to_owned())];
+        gauges.workers.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    gauges.slots.clear();
+    for worker in workers.values().filter(|worker| worker.liveness == Liveness::Alive) {
+        let labels = vec![("worker", worker.state.name.clone())];
+        gauges.slots.get_or_create(&labels).set(worker.state.slots.into());
+    }
+}
+
+fn coordinators(farm: &Farm, gauges: &Gauges, now: Instant) {
+    let others = farm.peers.others(now);
+    let alive = others.iter().filter(|(_, alive)| *alive).count();
+    for (state, count) in [("alive", alive + 1), ("dead", others.len() - alive)] {
+        let labels = vec![("state", state.to_owned())];
+        gauges.coordinators.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    let held = farm.peers.stages(now);
+    for stage in STAGES {
+        let labels = vec![("stage", stage.to_owned())];
+        gauges.stages_held.get_or_create(&labels).set(i64::from(held.contains(&stage)));
+    }
+}
+
+async fn facts(farm: &Farm, gauges: &Gauges, now_us: i64) -> anyhow::Result<()> {
+    let (queues, builds) = (farm.store.queues().await?, farm.store.build_states().await?);
+    let busy = busy(farm).await?;
+    // Cleared only now: what could not be read stays as it was.
+    gauges.queue.clear();
+    gauges.oldest.clear();
+    for queue in queues {
+        let labels: Labels = vec![("arch", queue.arch), ("priority", queue.priority)];
+        gauges.queue.get_or_create(&labels).set(queue.tasks);
+        #[expect(clippy::cast_precision_loss, reason = "a waiting time is far below 2^52 µs")]
+        let seconds = (now_us - queue.oldest_us).max(0) as f64 / 1e6;
+        gauges.oldest.get_or_create(&labels).set(seconds);
+    }
+    for (state, count) in builds {
+        gauges.builds.get_or_create(&vec![("state", state.to_owned())]).set(count);
+    }
+    gauges.busy.clear();
+    for (worker, count) in busy {
+        gauges.busy.get_or_create(&vec![("worker", worker)]).set(count.into());
+    }
+    Ok(())
+}

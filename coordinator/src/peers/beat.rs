@@ -1,0 +1,162 @@
+//! The beat: this coordinator's own is raised, the others' are watched, and stages are claimed.
+
+use std::time::Instant;
+
+use rpmfarm_core::tenure::{BEAT, Claim, claim};
+
+use super::{Peers, STAGES};
+use crate::bus::Bus;
+use crate::store::{self, CoordinatorRow, Store, StoreError};
+
+/// A coordinator that was dead for so many takeovers is cleared away. Not sooner: while it is
+/// there, one that was only paused comes back to its own workers.
+const CLEARED_AFTER: u32 = 100;
+
+impl Peers {
+    /// One look: beats, watches, and takes the stages that nobody who lives has. Answers whether
+    /// any was taken.
+    ///
+    /// # Errors
+    /// Database errors. While they last, this coordinator stops to begin work by itself.
+    pub async fn look(&self, store: &Store, now: Instant) -> store::Result<bool> {
+        let looked = self.look_once(store, now).await;
+        let mut state = self.lock();
+        match &looked {
+            Ok(_) => state.down = None,
+            Err(error) => state.down = Some(error.to_string()),
+        }
+        looked
+    }
+
+    async fn look_once(&self, store: &Store, now: Instant) -> store::Result<bool> {
+        let (me, now, takeover) = (&self.0.me.id, self.since(now), self.0.takeover);
+        store.beat(&self.0.me).await?;
+        let rows = store.coordinators().await?;
+        let leases = store.stage_leases().await?;
+        let claims: Vec<_> = {
+            let mut state = self.lock();
+            state.watch.observe(rows.iter().map(|row| (row.id.as_str(), row.beat)), now);
+            state.confirmed = Some(now);
+            self.bury(&mut state, &rows, now);
+            state.others = rows.into_iter().filter(|row| row.id != *me).collect();
+            let decide = |stage| {
+                let lease = leases.iter().find(|(name, _)| name == stage).map(|(_, lease)| lease);
+                let held = state.held.get(stage).copied();
+                let beat = lease.and_then(|lease| state.watch.beat(&lease.holder));
+                (stage, lease, beat, claim(me, held, lease, &state.watch, now, takeover))
+            };
+            STAGES.into_iter().map(decide).collect()
+        };
+        let mut any = false;
+        for (stage, lease, beat, claim) in claims {
+            let epoch = match claim {
+                Claim::Keep(epoch) => Some(epoch),
+                Claim::Leave => None,
+                Claim::Take => {
+                    let taken = match store.take_stage(stage, me, lease, beat).await {
+                        // Its holder was stopped in mid-transaction: the database ends that soon.
+                        Err(error) if error.is_locked() => None,
+                        taken => taken?,
+                    };
+                    if let Some(epoch) = taken {
+                        let from = lease.map_or("nobody", |lease| lease.holder.as_str());
+                        tracing::info!(stage, epoch, from, "this coordinator runs the stage now");
+                        any = true;
+                    }
+                    taken
+                }
+            };
+            let mut state = self.lock();
+            let before = match epoch {
+                Some(epoch) => state.held.insert(stage, epoch),
+                None => state.held.remove(stage),
+            };
+            if epoch.is_none() && before.is_some() {
+                tracing::warn!(stage, "another coordinator runs the stage now");
+            }
+        }
+        self.clear_away(store, now).await?;
+        Ok(any)
+    }
+
+    /// Notes who is dead, and since when that is known.
+    fn bury(&self, state: &mut super::State, rows: &[CoordinatorRow], now: std::time::Duration) {
+        let before: Vec<String> = state.others.iter().map(|row| row.id.clone()).collect();
+        let there = rows.iter().map(|row| row.id.clone());
+        for id in there.chain(before).filter(|id| *id != self.0.me.id) {
+            if state.watch.is_alive(&id, now, self.0.takeover) {
+                state.dead.remove(&id);
+            } else {
+                state.dead.entry(id).or_insert_with_key(|id| {
+                    tracing::warn!(coordinator = id, "a coordinator is gone");
+                    now
+                });
+            }
+        }
+    }
+
+    async fn clear_away(&self, store: &Store, now: std::time::Duration) -> store::Result<()> {
+        let long_dead: Vec<String> = {
+            let state = self.lock();
+            let long = |id: &str| {
+                let still = state.watch.stands_still(id, now);
+                still.is_some_and(|still| still > self.0.takeover * CLEARED_AFTER)
+            };
+            state.others.iter().map(|row| row.id.clone()).filter(|id| long(id)).collect()
+        };
+        for id in long_dead {
+            store.forget_coordinator(&id).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes this coordinator's place: afterwards it has every stage that it can have.
+///
+/// # Errors
+/// Database errors.
+pub async fn begin(peers: &Peers, store: &Store, now: Instant) -> store::Result<()> {
+    if peers.0.alone {
+        // The database is this process's own: whoever else is in it was an earlier one.
+        for row in store.coordinators().await?.iter().filter(|row| row.id != *peers.me()) {
+            store.forget_coordinator(&row.id).await?;
+        }
+    }
+    store.clear_notes(peers.me()).await?;
+    peers.look(store, now).await?;
+    Ok(())
+}
+
+/// Beats for ever; rings when a stage has come to this coordinator.
+pub async fn run(peers: Peers, store: Store, bus: Bus) {
+    let mut was_down = false;
+    loop {
+        let begun = Instant::now();
+        match peers.look(&store, begun).await {
+            Ok(news) => {
+                if was_down {
+                    tracing::info!("the database answers again");
+                }
+                if news || was_down {
+                    bus.ring();
+                }
+                was_down = false;
+            }
+            Err(error) => {
+                if !was_down {
+                    tracing::error!(%error, "the database does not answer; nothing new is begun");
+                }
+                was_down = true;
+            }
+        }
+        tokio::time::sleep(BEAT.saturating_sub(begun.elapsed())).await;
+    }
+}
+
+/// Says good-bye, so that the others need not wait.
+///
+/// # Errors
+/// Database errors.
+pub async fn end(peers: &Peers, store: &Store) -> Result<(), StoreError> {
+    store.forget_coordinator(peers.me()).await
+}

@@ -1,0 +1,95 @@
+//! What workers call to get certificates.
+
+use rpmfarm_core::Arch;
+use rpmfarm_proto::v1;
+use rpmfarm_proto::v1::enrolment_server::Enrolment as EnrolmentApi;
+use tonic::{Request, Response, Status};
+
+use super::internal;
+use crate::clock::now_us;
+use crate::farm::Farm;
+use crate::identity::enrol::EnrolError;
+use crate::identity::{Caller, Enrolment};
+use crate::store::Certificate;
+
+/// The service.
+#[derive(Clone)]
+pub struct EnrolmentService(pub Farm);
+
+impl From<EnrolError> for Status {
+    fn from(error: EnrolError) -> Self {
+        let message = error.to_string();
+        match error {
+            EnrolError::Name(_)
+            | EnrolError::Valid(_)
+            | EnrolError::Arch { .. }
+            | EnrolError::Request(_) => Self::invalid_argument(message),
+            EnrolError::Token(_) | EnrolError::Refused { .. } => Self::unauthenticated(message),
+            EnrolError::Ended(_) => Self::permission_denied(message),
+            EnrolError::Store(error) => internal(error),
+        }
+    }
+}
+
+/// The enrolment of a farm that listens with TLS.
+///
+/// # Errors
+/// `FAILED_PRECONDITION` with the remedy when it does not.
+pub fn enrolment(farm: &Farm) -> Result<&Enrolment, Status> {
+    farm.enrolment.as_deref().ok_or_else(|| {
+        Status::failed_precondition(
+            "this coordinator has no port with TLS for workers; start it with --listen-tls",
+        )
+    })
+}
+
+/// Architectures from the wire.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for one that is none of the farm's.
+pub fn arches(names: &[String]) -> Result<Vec<Arch>, Status> {
+    let parse = |name: &String| {
+        name.parse().map_err(|error| Status::invalid_argument(format!("architecture: {error}")))
+    };
+    names.iter().map(parse).collect()
+}
+
+fn credentials(enrolment: &Enrolment, certificate: Certificate) -> v1::Credentials {
+    v1::Credentials {
+        worker: certificate.worker,
+        certificate: certificate.pem,
+        authority: enrolment.authority.pem().into(),
+        issued_us: certificate.issued_us,
+        ends_us: certificate.ends_us,
+    }
+}
+
+#[tonic::async_trait]
+impl EnrolmentApi for EnrolmentService {
+    async fn enrol(
+        &self,
+        request: Request<v1::EnrolRequest>,
+    ) -> Result<Response<v1::Credentials>, Status> {
+        let v1::EnrolRequest { token, request, arches: named } = request.into_inner();
+        let enrolment = enrolment(&self.0)?;
+        let arches = arches(&named)?;
+        let certificate =
+            enrolment.enrol(&self.0.store, &token, &request, &arches, now_us()).await?;
+        Ok(Response::new(credentials(enrolment, certificate)))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<v1::RenewRequest>,
+    ) -> Result<Response<v1::Credentials>, Status> {
+        let caller = Caller::of(&request)?;
+        let Caller::Worker { name, certificate, .. } = caller else {
+            return Err(Status::unauthenticated("only a worker with a certificate renews it"));
+        };
+        let enrolment = enrolment(&self.0)?;
+        let request = request.into_inner().request;
+        let renewed =
+            enrolment.renew(&self.0.store, &name, certificate, &request, now_us()).await?;
+        Ok(Response::new(credentials(enrolment, renewed)))
+    }
+}

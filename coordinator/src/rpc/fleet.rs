@@ -1,0 +1,180 @@
+//! The workers as people see them, and what administrators decide about them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use rpmfarm_core::fleet::{Standing, outdated};
+use rpmfarm_core::name;
+use rpmfarm_proto::v1;
+use rpmfarm_proto::v1::fleet_server::Fleet as FleetApi;
+use tonic::{Request, Response, Status};
+
+use super::enrolment::{arches, enrolment};
+use crate::clock::now_us;
+use crate::dispatch::fleet::WorkerView;
+use crate::farm::Farm;
+use crate::identity::revoked;
+use crate::store::StandingRow;
+
+/// The service.
+#[derive(Clone)]
+pub struct FleetService(pub Farm);
+
+/// Decisions, certificates and faults of a worker that are shown.
+const DECISIONS: u32 = 10;
+const CERTIFICATES: u32 = 5;
+const FAULTS: u32 = 10;
+
+/// All workers that are known: heard since the start, enrolled, or decided about.
+///
+/// # Errors
+/// Database errors.
+pub async fn all(farm: &Farm, now: Instant) -> Result<BTreeMap<String, v1::Worker>, Status> {
+    let heard = farm.fleet.workers(now);
+    let standings = farm.store.standings().await?;
+    let enrolled = farm.store.enrolled().await?;
+    let mut running = BTreeMap::<String, Vec<String>>::new();
+    for attempt in farm.store.live_attempts(None).await? {
+        let build = farm.store.build(rpmfarm_core::BuildId(attempt.build)).await?;
+        let package = build.map_or_else(String::new, |build| build.package);
+        let line = format!("{}/{} {package}", attempt.build, attempt.task);
+        running.entry(attempt.worker).or_default().push(line);
+    }
+    let names: BTreeSet<&String> =
+        heard.keys().chain(standings.keys()).chain(enrolled.keys()).collect();
+    let show = |name: &String| {
+        let mut worker = shown(heard.get(name), standings.get(name));
+        worker.enrolled = enrolled.contains_key(name);
+        worker.certificate_ends_us = enrolled.get(name).copied().unwrap_or(0);
+        worker.running = running.remove(name).unwrap_or_default();
+        worker.busy = u32::try_from(worker.running.len()).unwrap_or(u32::MAX);
+        worker.name.clone_from(name);
+        (name.clone(), worker)
+    };
+    Ok(names.into_iter().map(show).collect())
+}
+
+fn shown(heard: Option<&WorkerView>, decided: Option<&StandingRow>) -> v1::Worker {
+    let mut worker = match heard {
+        Some(WorkerView { state, liveness, heard_us, .. }) => v1::Worker {
+            version: state.version.clone(),
+            protocol: state.protocol,
+            outdated: outdated(state).unwrap_or_default(),
+            arches: state.arches.iter().map(ToString::to_string).collect(),
+            liveness: liveness.as_str().into(),
+            slots: state.slots,
+            cpus: state.cpus,
+            memory_mib: state.memory_mib,
+            disk_free_mib: state.disk_free_mib,
+            draining: state.draining,
+            unready: state.unready.clone(),
+            heard_us: *heard_us,
+            ..v1::Worker::default()
+        },
+        None => v1::Worker { liveness: "never".into(), ..v1::Worker::default() },
+    };
+    worker.state = decided.map(|row| row.standing).unwrap_or_default().to_string();
+    if let Some(row) = decided {
+        worker.state_reason.clone_from(&row.reason);
+        worker.state_us = row.at_us;
+    }
+    worker
+}
+
+impl FleetService {
+    async fn details(&self, name: &str) -> Result<v1::WorkerDetails, Status> {
+        let store = &self.0.store;
+        let worker = all(&self.0, Instant::now()).await?.remove(name).ok_or_else(|| {
+            Status::not_found(format!("no worker {} (rpmfarm worker list)", name::shown(name)))
+        })?;
+        let decision = |row: StandingRow| v1::WorkerDecision {
+            state: row.standing.to_string(),
+            reason: row.reason,
+            at_us: row.at_us,
+        };
+        let certificate = |row: crate::store::CertificateRow| v1::WorkerCertificate {
+            fingerprint: row.certificate.fingerprint.hex(),
+            serial: row.certificate.serial,
+            issued_us: row.certificate.issued_us,
+            ends_us: row.certificate.ends_us,
+            ended: row.ended.unwrap_or_default(),
+        };
+        let fault = |row: crate::store::WorkerFault| v1::WorkerFault {
+            build: row.build.0,
+            task: row.task.0,
+            package: row.package,
+            at_us: row.at_us,
+            failure: Some((&row.failure).into()),
+        };
+        let decisions = store.standing_history(name, DECISIONS).await?;
+        let certificates = store.certificates(name, CERTIFICATES).await?;
+        let faults = store.worker_faults(name, FAULTS).await?;
+        let enrolled = store.enrolled_arches(name).await?.unwrap_or_default();
+        Ok(v1::WorkerDetails {
+            worker: Some(worker),
+            decisions: decisions.into_iter().map(decision).collect(),
+            certificates: certificates.into_iter().map(certificate).collect(),
+            faults: faults.into_iter().map(fault).collect(),
+            enrolled_arches: enrolled.iter().map(ToString::to_string).collect(),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl FleetApi for FleetService {
+    async fn invite_worker(
+        &self,
+        request: Request<v1::InviteWorkerRequest>,
+    ) -> Result<Response<v1::Invitation>, Status> {
+        let request = request.into_inner();
+        let enrolment = enrolment(&self.0)?;
+        let arches = arches(&request.arches)?;
+        let (token, invitation) = enrolment
+            .invite(&self.0.store, &request.worker, &arches, request.valid_seconds, now_us())
+            .await?;
+        tracing::info!(worker = invitation.worker, "worker invited");
+        Ok(Response::new(v1::Invitation {
+            worker: invitation.worker,
+            token: token.to_string(),
+            expires_us: invitation.expires_us,
+            coordinator: enrolment.address.clone(),
+            authority: enrolment.authority.fingerprint().hex(),
+            arches: request.arches,
+        }))
+    }
+
+    async fn get_worker(
+        &self,
+        request: Request<v1::GetWorkerRequest>,
+    ) -> Result<Response<v1::WorkerDetails>, Status> {
+        Ok(Response::new(self.details(&request.into_inner().name).await?))
+    }
+
+    async fn set_worker_state(
+        &self,
+        request: Request<v1::SetWorkerStateRequest>,
+    ) -> Result<Response<v1::WorkerDetails>, Status> {
+        let v1::SetWorkerStateRequest { name, state, reason } = request.into_inner();
+        let wanted: Standing = state.parse().map_err(Status::invalid_argument)?;
+        if wanted == Standing::Quarantined {
+            return Err(Status::invalid_argument(
+                "only the farm itself quarantines workers; drain it (rpmfarm worker drain)",
+            ));
+        }
+        // Only what is known: a name that is mistyped would be waited for in vain.
+        self.details(&name).await?;
+        let reason = name::shown(&reason);
+        let changed = self.0.store.set_standing(&name, wanted, &reason, now_us()).await?;
+        let changed = changed
+            .map_err(|refused| Status::failed_precondition(format!("worker {name}: {refused}")))?;
+        if changed {
+            tracing::info!(worker = name, state, reason, "decided about a worker");
+        }
+        if !wanted.may_connect() {
+            revoked::pass(&self.0, now_us()).await.map_err(super::internal)?;
+        }
+        // It is told at once.
+        self.0.fleet.poke(&name);
+        Ok(Response::new(self.details(&name).await?))
+    }
+}

@@ -1,0 +1,447 @@
+//! What people and scripts call to follow upstream.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rpmfarm_core::Target;
+use rpmfarm_core::name::{check_git_ref, check_package, shown};
+use rpmfarm_core::track::policy::{Policy, Rule};
+use rpmfarm_core::track::schedule::first;
+use rpmfarm_core::track::{Forge, Verdict};
+use rpmfarm_proto::v1;
+use rpmfarm_proto::v1::tracking_server::Tracking;
+use tonic::{Request, Response, Status};
+
+use super::internal;
+use crate::clock::now_us;
+use crate::farm::Farm;
+use crate::store::{NewTracked, OrderRow, PushFilter, PushRow, Tracked};
+use crate::track::ForgeFailure;
+use crate::track::plan::{self, Orders, Planned};
+
+/// The service.
+#[derive(Clone)]
+pub struct TrackingService(pub Farm);
+
+type Reply<T> = Result<Response<T>, Status>;
+
+/// Packages of one request at most.
+const MAX_PACKAGES: usize = 20_000;
+
+/// Pushes that are shown of one package.
+const SHOWN_PUSHES: i64 = 50;
+
+impl From<ForgeFailure> for Status {
+    fn from(failure: ForgeFailure) -> Self {
+        let message = failure.to_string();
+        match failure {
+            ForgeFailure::NoNamespace { .. } => Self::not_found(message),
+            ForgeFailure::NoForge { .. } => Self::failed_precondition(message),
+            ForgeFailure::Forge(_) | ForgeFailure::Server(_) => Self::aborted(message),
+        }
+    }
+}
+
+fn bad(message: impl ToString) -> Status {
+    Status::invalid_argument(message.to_string())
+}
+
+fn checked(packages: Vec<String>) -> Result<Vec<String>, Status> {
+    if packages.len() > MAX_PACKAGES {
+        return Err(bad(format!("{} packages, at most {MAX_PACKAGES}", packages.len())));
+    }
+    let packages: BTreeSet<String> = packages.into_iter().collect();
+    packages.into_iter().map(|name| check_package(&name).map(|()| name).map_err(bad)).collect()
+}
+
+impl TrackingService {
+    async fn followed(&self, target: &str, package: &str) -> Result<Tracked, Status> {
+        let row = self.0.store.tracked(target, package).await?;
+        row.ok_or_else(|| {
+            Status::not_found(format!(
+                "{} is not followed for {target} (rpmfarm track list)",
+                shown(package)
+            ))
+        })
+    }
+
+    /// The targets that are meant: one, or all that can be used.
+    fn targets(&self, name: &str) -> Result<Vec<Arc<Target>>, Status> {
+        if !name.is_empty() {
+            return Ok(vec![self.0.targets.get(name)?]);
+        }
+        Ok(self.0.targets.all().into_values().filter_map(Result::ok).collect())
+    }
+
+    async fn orders(&self, target: &str) -> Result<Orders, Status> {
+        Ok(Orders::new(&self.0.store.track_orders(target).await?)?)
+    }
+
+    /// The open pushes of a target as they are shown.
+    async fn open(&self, target: &Target, now_us: i64) -> Result<Vec<(Planned, v1::Push)>, Status> {
+        let planned = plan::of_target(&self.0, target, now_us).await?;
+        let orders = self.orders(&target.name).await?;
+        let show = |planned: Planned| {
+            let rule = orders.rule(target, &planned.push.package, now_us);
+            let push = show_planned(&target.name, &planned, &rule);
+            (planned, push)
+        };
+        Ok(planned.into_iter().map(show).collect())
+    }
+}
+
+#[tonic::async_trait]
+impl Tracking for TrackingService {
+    async fn track(&self, request: Request<v1::TrackRequest>) -> Reply<v1::TrackReply> {
+        let request = request.into_inner();
+        let target = self.0.targets.get(&request.target)?;
+        if !request.git_ref.is_empty() {
+            check_git_ref(&request.git_ref).map_err(bad)?;
+        }
+        let policy: Option<Policy> = Some(request.policy.as_str())
+            .filter(|p| !p.is_empty())
+            .map(str::parse)
+            .transpose()
+            .map_err(bad)?;
+        let mut packages = request.packages;
+        let mut skipped = 0;
+        if !request.forge.is_empty() {
+            let forge: Forge = request.forge.parse().map_err(bad)?;
+            let listed = self.0.tracker.list(&target, forge, &request.namespace).await?;
+            skipped = listed.skipped;
+            packages.extend(listed.packages);
+        }
+        let packages = checked(packages)?;
+        if packages.is_empty() {
+            return Err(bad("no packages: name some, or a namespace that has any"));
+        }
+        let (now_us, who) = (now_us(), shown(&request.who));
+        let pause_us = 1_000_000 / i64::from(target.track.host_requests.max(1));
+        let new: Vec<NewTracked> = packages
+            .iter()
+            .enumerate()
+            .map(|(index, package)| NewTracked {
+                package: package.clone(),
+                git_ref: request.git_ref.clone(),
+                build_first: request.build,
+                due_us: first(index, pause_us, now_us),
+            })
+            .collect();
+        // Policy first, so that no push is decided on before it holds.
+        if let Some(policy) = policy {
+            for package in &packages {
+                let row = order(package, policy.as_str(), "", 0, &who, now_us);
+                self.0.store.add_track_order(&target.name, &row).await?;
+            }
+        }
+        let added = self.0.store.track(&target.name, &new, &who, now_us).await?;
+        self.0.tracker.ring();
+        let known = count(packages.len() - added.len());
+        Ok(Response::new(v1::TrackReply { added, known, skipped: count(skipped) }))
+    }
+
+    async fn untrack(&self, request: Request<v1::UntrackRequest>) -> Reply<v1::UntrackReply> {
+        let request = request.into_inner();
+        for package in &request.packages {
+            self.followed(&request.target, package).await?;
+        }
+        let who = shown(&request.who);
+        let mut removed = Vec::new();
+        for package in request.packages {
+            if self.0.store.untrack(&request.target, &package, &who, now_us()).await? {
+                removed.push(package);
+            }
+        }
+        Ok(Response::new(v1::UntrackReply { removed }))
+    }
+
+    async fn list_tracked(
+        &self,
+        request: Request<v1::ListTrackedRequest>,
+    ) -> Reply<v1::ListTrackedReply> {
+        let wanted = request.into_inner().target;
+        let now_us = now_us();
+        let mut packages = Vec::new();
+        for target in self.targets(&wanted)? {
+            let orders = self.orders(&target.name).await?;
+            let open = self.open(&target, now_us).await?;
+            let open: BTreeMap<&str, &str> = open
+                .iter()
+                .map(|(planned, push)| (planned.push.package.as_str(), push.verdict.as_str()))
+                .collect();
+            let seen = self.0.store.seen_of_target(&target.name).await?;
+            let seen: BTreeMap<_, _> = seen
+                .into_iter()
+                .map(|seen| ((seen.package, seen.repository, seen.branch), seen.commit_id))
+                .collect();
+            for row in self.0.store.all_tracked(&target.name).await? {
+                let rule = orders.rule(&target, &row.package, now_us);
+                let mut tracked = show_tracked(&target, row, &rule);
+                let place =
+                    (tracked.package.clone(), tracked.repository.clone(), tracked.branch.clone());
+                tracked.commit = seen.get(&place).cloned().unwrap_or_default();
+                tracked.push =
+                    open.get(tracked.package.as_str()).copied().unwrap_or_default().into();
+                packages.push(tracked);
+            }
+        }
+        Ok(Response::new(v1::ListTrackedReply { packages }))
+    }
+
+    async fn get_tracked(
+        &self,
+        request: Request<v1::GetTrackedRequest>,
+    ) -> Reply<v1::TrackedDetails> {
+        let v1::GetTrackedRequest { target, package } = request.into_inner();
+        let loaded = self.0.targets.get(&target)?;
+        let row = self.followed(&target, &package).await?;
+        let now_us = now_us();
+        let rule = self.orders(&target).await?.rule(&loaded, &package, now_us);
+        let mut tracked = show_tracked(&loaded, row, &rule);
+        for seen in self.0.store.seen(&target, &package).await? {
+            if seen.repository == tracked.repository && seen.branch == tracked.branch {
+                tracked.commit = seen.commit_id;
+            }
+        }
+        let mut open: BTreeMap<i64, v1::Push> = BTreeMap::new();
+        for (planned, push) in self.open(&loaded, now_us).await? {
+            if push.package == package {
+                tracked.push.clone_from(&push.verdict);
+                open.insert(planned.push.id, push);
+            }
+        }
+        let filter =
+            PushFilter { target: target.clone(), package: package.clone(), limit: SHOWN_PUSHES };
+        let pushes = self.0.store.pushes(&filter).await?;
+        let pushes =
+            pushes.into_iter().map(|row| open.remove(&row.id).unwrap_or_else(|| show_push(row)));
+        let orders = self.0.store.track_history(&target, &package).await?;
+        Ok(Response::new(v1::TrackedDetails {
+            tracked: Some(tracked),
+            pushes: pushes.collect(),
+            orders: orders.into_iter().map(show_order).collect(),
+        }))
+    }
+
+    async fn order_policy(
+        &self,
+        request: Request<v1::OrderPolicyRequest>,
+    ) -> Reply<v1::OrderPolicyReply> {
+        let request = request.into_inner();
+        let target = self.0.targets.get(&request.target)?;
+        let now_us = now_us();
+        match request.word.as_str() {
+            "default" => {}
+            "freeze" if request.until_us <= now_us => {
+                return Err(bad("a freeze needs an end that is not past"));
+            }
+            "freeze" if request.reason.trim().is_empty() => {
+                return Err(bad("a freeze needs a reason"));
+            }
+            "freeze" => {}
+            word => drop(word.parse::<Policy>().map_err(bad)?),
+        }
+        let until_us = if request.word == "freeze" { request.until_us } else { 0 };
+        let whole = request.packages.is_empty();
+        let packages = if whole { vec![String::new()] } else { checked(request.packages)? };
+        if !whole {
+            for package in &packages {
+                self.followed(&target.name, package).await?;
+            }
+        }
+        let (reason, who) = (shown(&request.reason), shown(&request.who));
+        for package in &packages {
+            let row = order(package, &request.word, &reason, until_us, &who, now_us);
+            self.0.store.add_track_order(&target.name, &row).await?;
+        }
+        Ok(Response::new(v1::OrderPolicyReply {}))
+    }
+
+    async fn approve_pushes(
+        &self,
+        request: Request<v1::ApprovePushesRequest>,
+    ) -> Reply<v1::ApprovePushesReply> {
+        let request = request.into_inner();
+        let mut name = request.target.clone();
+        if request.storm != 0 {
+            let storm = self.0.store.storm(request.storm).await?;
+            let no_storm = || Status::not_found(format!("no storm {}", request.storm));
+            name = storm.ok_or_else(no_storm)?.target;
+        }
+        let target = self.0.targets.get(&name)?;
+        let wanted: BTreeSet<String> = request.packages.iter().cloned().collect();
+        let open = self.open(&target, now_us()).await?;
+        let mut chosen = Vec::new();
+        for (planned, push) in open {
+            let meant = wanted.contains(&push.package)
+                || (request.storm != 0 && push.storm == request.storm)
+                || request.all;
+            if meant && planned.verdict.is_for_approval() {
+                chosen.push((planned.push.id, push));
+            } else if wanted.contains(&push.package)
+                && let Verdict::Frozen { reason, .. } = &planned.verdict
+            {
+                return Err(Status::failed_precondition(format!(
+                    "{} is frozen: {reason}; end the freeze first (rpmfarm track resume)",
+                    push.package
+                )));
+            }
+        }
+        let named = |package: &&String| !chosen.iter().any(|(_, push)| push.package == **package);
+        if let Some(package) = wanted.iter().find(named) {
+            let package = shown(package);
+            return Err(Status::not_found(format!("no push to {package} waits for approval")));
+        }
+        let ids: Vec<i64> = chosen.iter().map(|(id, _)| *id).collect();
+        self.0.store.approve(&ids, &shown(&request.who), now_us()).await?;
+        let pushes = chosen.into_iter().map(|(_, push)| push).collect();
+        Ok(Response::new(v1::ApprovePushesReply { pushes }))
+    }
+
+    async fn look_now(&self, request: Request<v1::LookNowRequest>) -> Reply<v1::LookNowReply> {
+        let v1::LookNowRequest { target, mut packages } = request.into_inner();
+        self.0.targets.get(&target)?;
+        if packages.is_empty() {
+            let all = self.0.store.all_tracked(&target).await?;
+            packages = all.into_iter().map(|row| row.package).collect();
+        }
+        for package in &packages {
+            self.followed(&target, package).await?;
+            self.0.store.look_now(&target, package).await?;
+        }
+        self.0.tracker.ring();
+        Ok(Response::new(v1::LookNowReply { packages: count(packages.len()) }))
+    }
+
+    async fn plan_pushes(
+        &self,
+        request: Request<v1::PlanPushesRequest>,
+    ) -> Reply<v1::PlanPushesReply> {
+        let wanted = request.into_inner().target;
+        let mut reply = v1::PlanPushesReply::default();
+        for target in self.targets(&wanted)? {
+            let mut storms: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+            for (_, push) in self.open(&target, now_us()).await? {
+                if push.verdict == "storm" {
+                    storms.entry(push.storm).or_default().push(push.package.clone());
+                }
+                reply.pushes.push(push);
+            }
+            for (id, packages) in storms {
+                let storm = self.0.store.storm(id).await?;
+                let storm = storm.ok_or_else(|| internal(anyhow::anyhow!("storm {id} is gone")))?;
+                let (target, reason, at_us) = (storm.target, storm.reason, storm.at_us);
+                reply.storms.push(v1::Storm { id, target, reason, at_us, packages });
+            }
+        }
+        Ok(Response::new(reply))
+    }
+}
+
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn order(
+    package: &str,
+    word: &str,
+    reason: &str,
+    until_us: i64,
+    who: &str,
+    at_us: i64,
+) -> OrderRow {
+    OrderRow {
+        package: package.into(),
+        word: word.into(),
+        reason: reason.into(),
+        until_us,
+        who: who.into(),
+        at_us,
+    }
+}
+
+fn show_tracked(target: &Target, row: Tracked, rule: &Rule) -> v1::Tracked {
+    let asked = Some(row.git_ref.as_str()).filter(|git_ref| !git_ref.is_empty());
+    let (policy, reason, until_us) = match &rule.freeze {
+        Some(freeze) => ("frozen".to_owned(), freeze.reason.clone(), freeze.until_us),
+        None => (rule.policy.to_string(), rule.reason.clone(), 0),
+    };
+    v1::Tracked {
+        branch: target.git_ref(&row.package, asked).unwrap_or_default(),
+        repository: target.git_url(&row.package),
+        commit: String::new(),
+        policy,
+        reason,
+        until_us,
+        added_us: row.added_us,
+        looked_us: row.looked_us,
+        due_us: row.due_us,
+        problem: row.problem,
+        push: String::new(),
+        target: row.target,
+        package: row.package,
+        git_ref: row.git_ref,
+    }
+}
+
+fn show_planned(target: &str, planned: &Planned, rule: &Rule) -> v1::Push {
+    let push = &planned.push;
+    let until_us = match planned.verdict {
+        Verdict::Gathering { until_us } | Verdict::Frozen { until_us, .. } => until_us,
+        _ => 0,
+    };
+    v1::Push {
+        id: push.id,
+        target: target.into(),
+        package: push.package.clone(),
+        repository: push.repository.clone(),
+        branch: push.branch.clone(),
+        commit: push.commit_id.clone(),
+        before: push.before_id.clone(),
+        told_by: push.told_by.clone(),
+        seen_us: push.seen_us,
+        verdict: planned.verdict.as_str().into(),
+        reason: plan::reason(&planned.verdict, rule),
+        ended_us: 0,
+        build: push.done_by,
+        until_us,
+        storm: push.storm,
+    }
+}
+
+fn show_push(row: PushRow) -> v1::Push {
+    let reason = match row.verdict.as_str() {
+        "build" => "built".to_owned(),
+        "done" => format!("build {} had this commit already", row.build),
+        "superseded" => "a later push came before it was built".to_owned(),
+        "removed" => "the package is followed no longer".to_owned(),
+        _ => "a later push stands for it".to_owned(),
+    };
+    v1::Push {
+        id: row.id,
+        target: row.target,
+        package: row.package,
+        repository: row.repository,
+        branch: row.branch,
+        commit: row.commit_id,
+        before: row.before_id,
+        told_by: row.told_by,
+        seen_us: row.seen_us,
+        verdict: row.verdict,
+        reason,
+        ended_us: row.ended_us,
+        build: row.build,
+        until_us: 0,
+        storm: 0,
+    }
+}
+
+fn show_order(row: OrderRow) -> v1::TrackOrder {
+    v1::TrackOrder {
+        word: row.word,
+        reason: row.reason,
+        until_us: row.until_us,
+        who: row.who,
+        at_us: row.at_us,
+    }
+}

@@ -1,0 +1,233 @@
+//! Why a build is where it is, and when it goes on: what people ask first.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use rpmfarm_core::TaskId;
+use rpmfarm_core::fleet::outdated;
+use rpmfarm_core::lease::Liveness;
+use rpmfarm_core::matching::Waiting;
+use rpmfarm_core::why::{Seen, UNKNOWN_US, Why, about, starts_in_us, why_none};
+use rpmfarm_proto::v1;
+
+use super::view;
+use crate::dispatch::fleet::WorkerView;
+use crate::dispatch::pass::{Standings, matched};
+use crate::farm::Farm;
+use crate::store::{Build, Place, Result, Running, StandingRow};
+
+/// Everything that a build waits for, or that goes on with it.
+///
+/// # Errors
+/// Database errors.
+pub async fn build(farm: &Farm, build: &Build, now_us: i64) -> Result<v1::WhyReply> {
+    let shown = view::build(farm, build).await?;
+    let reasons = reasons(farm, build, &shown, now_us).await?;
+    Ok(v1::WhyReply {
+        build: shown.id,
+        package: shown.package,
+        target: shown.target,
+        state: shown.state,
+        priority: shown.priority,
+        reasons,
+    })
+}
+
+async fn reasons(
+    farm: &Farm,
+    build: &Build,
+    shown: &v1::Build,
+    now_us: i64,
+) -> Result<Vec<v1::Reason>> {
+    let whole =
+        |code: &str, text: String| v1::Reason { code: code.into(), text, ..v1::Reason::default() };
+    if shown.ended_us != 0 {
+        let text = match shown.state.as_str() {
+            "published" => {
+                format!("it is published in {}, revision {}", shown.channel, shown.revision)
+            }
+            "failed" => format!("it failed: {}", shown.reason),
+            state => format!("it is {state}"),
+        };
+        return Ok(vec![whole("ended", text)]);
+    }
+    let mut reasons = Vec::new();
+    let failures =
+        farm.store.failures(build.id(), farm.store.retried_us(build.id()).await?).await?;
+    if let Some((at, row)) = failures.last().and_then(|row| Some((row.retry_us?, row)))
+        && at > now_us
+    {
+        reasons.push(v1::Reason {
+            starts_us: at,
+            ..whole(
+                "retry",
+                format!("is tried again {} after: {}", in_time(at - now_us), row.failure),
+            )
+        });
+    }
+    match shown.state.as_str() {
+        "importing" if reasons.is_empty() => {
+            let text = match farm.store.imports_ahead(build.id()).await? {
+                0 => "its sources are being fetched".to_owned(),
+                ahead => format!("its sources are fetched after those of {ahead} other builds"),
+            };
+            reasons.push(whole("import", text));
+        }
+        "signing" => {
+            reasons.push(whole("sign", or(&shown.reason, "its packages are being signed")))
+        }
+        "publishing" => {
+            reasons.push(whole("publish", or(&shown.reason, "its packages are being published")));
+        }
+        _ => {}
+    }
+    let tasks = farm.store.tasks(build.id()).await?;
+    let mut crowd = None;
+    for task in &shown.tasks {
+        let name = if task.kind == "srpm" { "srpm".into() } else { format!("build {}", task.arch) };
+        let of_task = |reason: v1::Reason| v1::Reason { task: name.clone(), ..reason };
+        match task.state.as_str() {
+            "running" => {
+                let text = format!(
+                    "runs on {} ({}) for {}",
+                    task.worker,
+                    or(&task.phase, "begins"),
+                    span(now_us - task.started_us)
+                );
+                reasons.push(of_task(whole("runs", text)));
+            }
+            "accepting" => {
+                reasons.push(of_task(whole("accept", "its results are being checked".into())));
+            }
+            "waiting" if reasons.is_empty() => {
+                let waits = farm.waits.reason(build.id());
+                let code = if waits.is_empty() { "lock" } else { "packages" };
+                let text = or(&waits, "its build root is being solved and fetched");
+                reasons.push(of_task(whole(code, text)));
+            }
+            "queued" => {
+                let Some(known) = tasks.iter().find(|known| known.id.0 == task.id) else {
+                    continue;
+                };
+                let crowd = match &mut crowd {
+                    Some(crowd) => crowd,
+                    none => none.insert(Crowd::look(farm).await?),
+                };
+                if let Some(why) = crowd.why(farm, known.id, now_us).await? {
+                    reasons.push(of_task(reason(&why, now_us)));
+                }
+            }
+            _ => {}
+        }
+    }
+    if reasons.is_empty() {
+        // Between two stages: the next pass has it.
+        reasons.push(whole("lock", or(&shown.reason, "goes on in a moment")));
+    }
+    Ok(reasons)
+}
+
+fn or(text: &str, otherwise: &str) -> String {
+    if text.is_empty() { otherwise.to_owned() } else { text.to_owned() }
+}
+
+fn in_time(us: i64) -> String {
+    if us < 50_000_000 { format!("in {} s", us.max(0) / 1_000_000 + 1) } else { about(us) }
+}
+
+fn span(us: i64) -> String {
+    let seconds = us.max(0) / 1_000_000;
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
+}
+
+fn reason(why: &Why, now_us: i64) -> v1::Reason {
+    let (ahead, starts_us) = match why {
+        Why::Behind { tasks, starts_in_us } => (*tasks, now_us + starts_in_us),
+        _ => (0, 0),
+    };
+    v1::Reason {
+        code: why.code().into(),
+        task: String::new(),
+        text: why.to_string(),
+        ahead,
+        starts_us,
+    }
+}
+
+/// The workers and what they do, looked at once for all tasks of a build.
+struct Crowd {
+    workers: std::collections::BTreeMap<String, WorkerView>,
+    running: HashMap<String, Vec<Running>>,
+    standings: Standings,
+}
+
+impl Crowd {
+    async fn look(farm: &Farm) -> Result<Self> {
+        let mut running = HashMap::<String, Vec<Running>>::new();
+        for one in farm.store.running().await? {
+            running.entry(one.worker.clone()).or_default().push(one);
+        }
+        let workers = farm.fleet.workers(Instant::now());
+        let standings = farm.store.standings().await?;
+        Ok(Self { workers, running, standings })
+    }
+
+    /// Why a task waits; `None` when it is in no queue any more.
+    async fn why(&self, farm: &Farm, task: TaskId, now_us: i64) -> Result<Option<Why>> {
+        let Some(place) = farm.store.place(task).await? else { return Ok(None) };
+        let avoid = farm.store.workers_that_failed(task).await?;
+        let waiting = Waiting { arch: place.arch, needs: &place.needs, avoid: &avoid };
+        let loads = farm.fleet.held().loads();
+        let seen: Vec<Seen<'_>> = matched(&self.workers, &loads, &self.standings)
+            .into_iter()
+            .map(|worker| {
+                let view = &self.workers[worker.candidate.name];
+                Seen {
+                    connected: view.liveness == Liveness::Alive,
+                    heard_us: view.heard_us,
+                    holds_back: holds_back(view, self.standings.get(worker.candidate.name)),
+                    worker,
+                }
+            })
+            .collect();
+        if let Some(why) = why_none(&waiting, &seen) {
+            return Ok(Some(why));
+        }
+        let mut busy_us = Vec::new();
+        for worker in seen.iter().map(|seen| &seen.worker).filter(|worker| worker.is_able(&waiting))
+        {
+            let none = Vec::new();
+            let running = self.running.get(worker.candidate.name).unwrap_or(&none);
+            let left = |one: &Running| {
+                let takes = if one.takes_us > 0 { one.takes_us } else { UNKNOWN_US };
+                // What is over its time ends some time.
+                (takes - (now_us - one.started_us)).max(takes / 10)
+            };
+            busy_us.extend(running.iter().map(left));
+            let idle = (worker.candidate.slots as usize).saturating_sub(running.len());
+            busy_us.extend(std::iter::repeat_n(0, idle));
+        }
+        let starts_in_us = starts_in_us(&busy_us, ahead_us(&place)).unwrap_or(0);
+        Ok(Some(Why::Behind { tasks: place.ahead, starts_in_us }))
+    }
+}
+
+/// What all tasks that go first take. Of those of which nothing is known, as much as the others,
+/// one by one.
+fn ahead_us(place: &Place) -> i64 {
+    let known = i64::try_from(place.known).unwrap_or(i64::MAX);
+    let unknown = i64::try_from(place.ahead - place.known.min(place.ahead)).unwrap_or(i64::MAX);
+    let each = if known > 0 { place.known_us / known } else { UNKNOWN_US };
+    place.known_us.saturating_add(unknown.saturating_mul(each))
+}
+
+/// Why a worker that is connected takes nothing new.
+fn holds_back(view: &WorkerView, standing: Option<&StandingRow>) -> String {
+    if let Some(row) = standing.filter(|row| !row.standing.takes_work()) {
+        return format!("is {} because {}", row.standing, or(&row.reason, "somebody said so"));
+    }
+    if outdated(&view.state).is_some() {
+        return format!("is too old ({})", view.state.version);
+    }
+    if view.state.draining { "is stopping".into() } else { "is not ready".into() }
+}

@@ -1,0 +1,131 @@
+//! Transactions that the database broke for reasons of its own, run again as a whole.
+//!
+//! The one place where that is done. What is known to be rolled back is repeated; a commit whose
+//! answer got lost is not, for nobody knows whether it happened: the passes look at the facts
+//! again, and a request is repeated under its key.
+
+use std::time::Duration;
+
+use super::{Result, StoreError};
+
+/// How often a transaction is tried in all.
+const TRIES: u32 = 6;
+
+/// The pause before the second try; it doubles.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Runs a transaction, and again while it was rolled back by a deadlock, a failure to serialise,
+/// or a connection that broke before the commit.
+///
+/// # Errors
+/// The last try's.
+pub(super) async fn again<T, F>(work: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut tries = 0;
+    loop {
+        match work().await {
+            Err(error) if error.rolled_back() && tries + 1 < TRIES => {
+                let pause = (PAUSE * 2_u32.pow(tries)).mul_f64(0.5 + rand::random::<f64>());
+                tracing::info!(%error, ?pause, "the transaction is run again");
+                tokio::time::sleep(pause).await;
+                tries += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+impl StoreError {
+    /// Whether the transaction has certainly not happened and may well happen when it is tried
+    /// again.
+    #[must_use]
+    pub fn rolled_back(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        match error {
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| passes(&code)),
+            sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether somebody else had a lock for too long.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| code == "55P03")
+    }
+
+    /// Whether what was to be written may be there already: its answer was lost, or somebody else
+    /// was faster with the same key.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            Self::Unanswered(_) => true,
+            Self::Database(sqlx::Error::Database(error)) => error.is_unique_violation(),
+            _ => false,
+        }
+    }
+
+    /// Whether the database cannot be reached now: then nothing is wrong with what was asked.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Unanswered(_) => true,
+            Self::Database(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => true,
+            error => error.rolled_back(),
+        }
+    }
+}
+
+/// SQLSTATEs of failures that pass: a transaction that stood still, serialization, deadlock, a
+/// connection or server that goes away or comes up; and SQLite's codes for a database that is busy.
+fn passes(code: &str) -> bool {
+    matches!(code, "25P03" | "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "5" | "261" | "517")
+        || code.starts_with("08")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn broken() -> StoreError {
+        StoreError::Database(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()))
+    }
+
+    #[tokio::test]
+    async fn what_was_rolled_back_is_tried_a_bounded_number_of_times() {
+        let runs = AtomicU32::new(0);
+        let run = || runs.fetch_add(1, Ordering::Relaxed) + 1;
+        let result = again(|| async { if run() < 3 { Err(broken()) } else { Ok(7) } }).await;
+        assert_eq!((result.unwrap(), runs.swap(0, Ordering::Relaxed)), (7, 3));
+        let result: Result<()> = again(|| async { Err(broken()).inspect_err(|_| _ = run()) }).await;
+        assert!(result.is_err());
+        assert_eq!(runs.swap(0, Ordering::Relaxed), TRIES);
+    }
+
+    #[tokio::test]
+    async fn an_unanswered_commit_is_not_tried_again() {
+        let runs = AtomicU32::new(0);
+        let result: Result<()> = again(|| async {
+            runs.fetch_add(1, Ordering::Relaxed);
+            Err(StoreError::Unanswered(sqlx::Error::WorkerCrashed))
+        })
+        .await;
+        assert!(result.unwrap_err().is_outage());
+        assert_eq!(runs.into_inner(), 1);
+    }
+
+    #[test]
+    fn codes() {
+        for code in ["40001", "40P01", "57P01", "08006", "5"] {
+            assert!(passes(code), "{code}");
+        }
+        for code in ["23505", "42601", "22001", "1"] {
+            assert!(!passes(code), "{code}");
+        }
+    }
+}

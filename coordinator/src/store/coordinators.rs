@@ -1,0 +1,275 @@
+//! Several coordinators on one database: their beats, the leases of stages, the owners of workers,
+//! and the notes that they leave for each other.
+
+use rpmfarm_core::AttemptId;
+use rpmfarm_core::tenure::StageLease;
+
+use super::again::again;
+use super::{Result, Store, StoreError, Tx};
+
+/// A coordinator that has not been cleared away.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct CoordinatorRow {
+    /// Its id, which it keeps over restarts.
+    pub id: String,
+    /// Where it listens.
+    pub address: String,
+    /// The address that it gives to users.
+    pub base_url: String,
+    /// Its version.
+    pub version: String,
+    /// When it was started.
+    pub started_us: i64,
+    /// Rises while it lives.
+    pub beat: i64,
+}
+
+/// The right to write for a stage: under a stage lease with this epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// The stage.
+    pub stage: &'static str,
+    /// The coordinator that has the lease.
+    pub holder: String,
+    /// The lease's epoch.
+    pub epoch: i64,
+}
+
+/// A worker's new connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connected {
+    /// One more for each connection of the worker, to whichever coordinator.
+    pub session: i64,
+    /// The last attempt that was given to anybody before.
+    pub newest_attempt: AttemptId,
+}
+
+/// Who hears a worker.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct WorkerOwner {
+    /// The worker.
+    pub worker: String,
+    /// The coordinator.
+    pub coordinator: String,
+}
+
+/// A note of another coordinator.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Note {
+    /// Who wrote it.
+    pub coordinator: String,
+    /// About what.
+    pub subject: String,
+    /// What it says.
+    pub text: String,
+}
+
+impl Store {
+    /// Raises a coordinator's beat, and makes its row when it is not there.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn beat(&self, row: &CoordinatorRow) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO coordinators (id, address, base_url, version, started_us, beat)
+             VALUES ($1, $2, $3, $4, $5, 1) ON CONFLICT (id) DO UPDATE SET
+             address = excluded.address, base_url = excluded.base_url,
+             version = excluded.version, started_us = excluded.started_us,
+             beat = coordinators.beat + 1",
+        )
+        .bind(&row.id)
+        .bind(&row.address)
+        .bind(&row.base_url)
+        .bind(&row.version)
+        .bind(row.started_us)
+        .execute(self.pulse())
+        .await?;
+        Ok(())
+    }
+
+    /// All coordinators with their beats.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn coordinators(&self) -> Result<Vec<CoordinatorRow>> {
+        let query = "SELECT id, address, base_url, version, started_us, beat FROM coordinators
+                     ORDER BY id";
+        Ok(sqlx::query_as(query).fetch_all(self.pulse()).await?)
+    }
+
+    /// A coordinator has gone: its beat, its notes. What it holds goes to others at once.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn forget_coordinator(&self, id: &str) -> Result<()> {
+        for query in
+            ["DELETE FROM notes WHERE coordinator = $1", "DELETE FROM coordinators WHERE id = $1"]
+        {
+            sqlx::query(query).bind(id).execute(self.pulse()).await?;
+        }
+        Ok(())
+    }
+
+    /// The leases of all stages.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn stage_leases(&self) -> Result<Vec<(String, StageLease)>> {
+        let query = "SELECT stage, holder, epoch FROM stage_leases ORDER BY stage";
+        let rows: Vec<(String, String, i64)> =
+            sqlx::query_as(query).fetch_all(self.pulse()).await?;
+        let lease = |(stage, holder, epoch)| (stage, StageLease { holder, epoch });
+        Ok(rows.into_iter().map(lease).collect())
+    }
+
+    /// Takes a stage for a coordinator, from a holder whose beat is still `beat` (`None`: who is
+    /// gone). Answers the new epoch; `None` when somebody was faster or the holder has moved.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn take_stage(
+        &self,
+        stage: &str,
+        me: &str,
+        before: Option<&StageLease>,
+        beat: Option<i64>,
+    ) -> Result<Option<i64>> {
+        let Some(before) = before else {
+            let query = "INSERT INTO stage_leases (stage, holder, epoch) VALUES ($1, $2, 1)
+                         ON CONFLICT DO NOTHING RETURNING epoch";
+            let taken = sqlx::query_scalar(query).bind(stage).bind(me);
+            return Ok(taken.fetch_optional(self.pulse()).await?);
+        };
+        let query = "UPDATE stage_leases SET holder = $2, epoch = epoch + 1
+                     WHERE stage = $1 AND holder = $3 AND epoch = $4 AND ($3 = $2 OR NOT EXISTS
+                     (SELECT 1 FROM coordinators WHERE id = $3 AND beat <> $5))
+                     RETURNING epoch";
+        Ok(sqlx::query_scalar(query)
+            .bind(stage)
+            .bind(me)
+            .bind(&before.holder)
+            .bind(before.epoch)
+            .bind(beat.unwrap_or(-1))
+            .fetch_optional(self.pulse())
+            .await?)
+    }
+
+    /// A worker has connected to a coordinator, which owns it from now on.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn own_worker(&self, worker: &str, coordinator: &str) -> Result<Connected> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let session: i64 = sqlx::query_scalar(
+                "INSERT INTO worker_owners (worker, coordinator, session) VALUES ($1, $2, 1)
+                 ON CONFLICT (worker) DO UPDATE SET coordinator = excluded.coordinator,
+                 session = worker_owners.session + 1 RETURNING session",
+            )
+            .bind(worker)
+            .bind(coordinator)
+            .fetch_one(tx.on())
+            .await?;
+            let query = "SELECT value FROM counters WHERE name = 'attempt'";
+            let newest: i64 = sqlx::query_scalar(query).fetch_one(tx.on()).await?;
+            tx.commit().await?;
+            Ok(Connected { session, newest_attempt: AttemptId(newest) })
+        })
+        .await
+    }
+
+    /// Who hears each worker that was ever connected.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn worker_owners(&self) -> Result<Vec<WorkerOwner>> {
+        let query = "SELECT worker, coordinator FROM worker_owners ORDER BY worker";
+        Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
+    }
+
+    /// Writes notes of a coordinator; `None` takes one away.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn write_notes(
+        &self,
+        coordinator: &str,
+        notes: &[(&'static str, String, Option<String>)],
+    ) -> Result<()> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            for (kind, subject, text) in notes {
+                let query = match text {
+                    Some(_) => {
+                        "INSERT INTO notes (coordinator, kind, subject, text)
+                         VALUES ($1, $2, $3, $4) ON CONFLICT (kind, subject, coordinator)
+                         DO UPDATE SET text = excluded.text"
+                    }
+                    None => {
+                        "DELETE FROM notes WHERE coordinator = $1 AND kind = $2 AND subject = $3
+                         AND $4 = ''"
+                    }
+                };
+                sqlx::query(query)
+                    .bind(coordinator)
+                    .bind(*kind)
+                    .bind(subject)
+                    .bind(text.as_deref().unwrap_or_default())
+                    .execute(tx.on())
+                    .await?;
+            }
+            // They wake nobody: no pass looks at them.
+            tx.commit_quietly().await
+        })
+        .await
+    }
+
+    /// What the other coordinators have noted of a kind.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn notes(&self, kind: &str, me: &str) -> Result<Vec<Note>> {
+        let query = "SELECT coordinator, subject, text FROM notes
+                     WHERE kind = $1 AND coordinator <> $2 ORDER BY subject, coordinator";
+        Ok(sqlx::query_as(query).bind(kind).bind(me).fetch_all(self.read()).await?)
+    }
+
+    /// What the other coordinators have noted of one thing.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn notes_of(&self, kind: &str, subject: &str, me: &str) -> Result<Vec<Note>> {
+        let query = "SELECT coordinator, subject, text FROM notes
+                     WHERE kind = $1 AND subject = $2 AND coordinator <> $3 ORDER BY coordinator";
+        Ok(sqlx::query_as(query).bind(kind).bind(subject).bind(me).fetch_all(self.read()).await?)
+    }
+
+    /// Removes all notes of a coordinator, as after its restart.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn clear_notes(&self, coordinator: &str) -> Result<()> {
+        let query = "DELETE FROM notes WHERE coordinator = $1";
+        sqlx::query(query).bind(coordinator).execute(self.pulse()).await?;
+        Ok(())
+    }
+}
+
+impl Tx {
+    /// Fails unless the fence holds, and has it hold until the transaction ends.
+    pub(super) async fn stand_behind(&mut self, fence: &Fence) -> Result<()> {
+        // An update that changes nothing takes the row's lock on PostgreSQL.
+        let result = sqlx::query(
+            "UPDATE stage_leases SET epoch = epoch WHERE stage = $1 AND holder = $2 AND epoch = $3",
+        )
+        .bind(fence.stage)
+        .bind(&fence.holder)
+        .bind(fence.epoch)
+        .execute(self.on())
+        .await?;
+        if result.rows_affected() == 0 {
+            return Err(StoreError::Fenced { stage: fence.stage, epoch: fence.epoch });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,282 @@
+//! Invitations, enrolments and certificates of workers.
+//!
+//! Who adds a certificate holds the sequence `fleet`: so none is added for a worker that is being
+//! revoked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rpmfarm_core::enrolment::Use;
+use rpmfarm_core::fleet::Standing;
+use rpmfarm_core::{Arch, Sha256};
+
+use super::{Result, Store, Tx, json, parsed, unjson};
+
+/// A token that makes a host a worker, once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invitation {
+    /// The name that the worker gets.
+    pub worker: String,
+    /// What it may build for; empty for anything.
+    pub arches: Vec<Arch>,
+    /// Since when.
+    pub created_us: i64,
+    /// Until when.
+    pub expires_us: i64,
+    /// Its use, and the fingerprint of the certificate that was given for it.
+    pub used: Option<(Use, Sha256)>,
+}
+
+/// A certificate of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// SHA-256 of its DER.
+    pub fingerprint: Sha256,
+    /// Whose it is.
+    pub worker: String,
+    /// Its serial number, in hex.
+    pub serial: String,
+    /// The certificate itself.
+    pub pem: String,
+    /// Since when.
+    pub issued_us: i64,
+    /// Until when.
+    pub ends_us: i64,
+}
+
+/// A certificate, and why it does not count any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateRow {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Why it was ended before its time; `None` when it was not.
+    pub ended: Option<String>,
+}
+
+type Row = (String, String, String, String, i64, i64, String);
+
+fn row(
+    (fingerprint, worker, serial, pem, issued_us, ends_us, ended): Row,
+) -> Result<CertificateRow> {
+    let fingerprint = parsed("worker_certificates", "a digest", &fingerprint)?;
+    let certificate = Certificate { fingerprint, worker, serial, pem, issued_us, ends_us };
+    Ok(CertificateRow { certificate, ended: (!ended.is_empty()).then_some(ended) })
+}
+
+impl Store {
+    /// Records an invitation by the digest of its token.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_invitation(&self, digest: Sha256, invitation: &Invitation) -> Result<()> {
+        let mut tx = self.write().await?;
+        sqlx::query(
+            "INSERT INTO invitations (digest, worker, arches, created_us, expires_us)
+             VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(digest.hex())
+        .bind(&invitation.worker)
+        .bind(json(&invitation.arches))
+        .bind(invitation.created_us)
+        .bind(invitation.expires_us)
+        .execute(tx.on())
+        .await?;
+        tx.commit().await
+    }
+
+    /// The invitation of a token.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn invitation(&self, digest: Sha256) -> Result<Option<Invitation>> {
+        let query = "SELECT i.worker, i.arches, i.created_us, i.expires_us,
+                     COALESCE(e.key_digest, ''), COALESCE(e.certificate, ''), COALESCE(e.at_us, 0)
+                     FROM invitations i LEFT JOIN enrolments e ON e.invitation = i.digest
+                     WHERE i.digest = $1";
+        let row: Option<(String, String, i64, i64, String, String, i64)> =
+            sqlx::query_as(query).bind(digest.hex()).fetch_optional(self.read()).await?;
+        let Some((worker, arches, created_us, expires_us, key, certificate, at_us)) = row else {
+            return Ok(None);
+        };
+        let arches = unjson("invitations", "a list of architectures", &arches)?;
+        let used = if key.is_empty() {
+            None
+        } else {
+            let key = parsed("enrolments", "a digest", &key)?;
+            Some((Use { key, at_us }, parsed("enrolments", "a digest", &certificate)?))
+        };
+        Ok(Some(Invitation { worker, arches, created_us, expires_us, used }))
+    }
+
+    /// Uses an invitation. The worker's earlier certificates end, and if it was revoked it is
+    /// active again. False when the invitation was used in the meantime: then nothing changed.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn enrol(
+        &self,
+        invitation: Sha256,
+        arches: &[Arch],
+        key: Sha256,
+        certificate: &Certificate,
+        now_us: i64,
+    ) -> Result<bool> {
+        let mut tx = self.write().await?;
+        let id = tx.next_id("fleet").await?;
+        let used = sqlx::query(
+            "INSERT INTO enrolments
+             (invitation, id, worker, arches, key_digest, certificate, at_us)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+        )
+        .bind(invitation.hex())
+        .bind(id)
+        .bind(&certificate.worker)
+        .bind(json(&arches))
+        .bind(key.hex())
+        .bind(certificate.fingerprint.hex())
+        .bind(now_us)
+        .execute(tx.on())
+        .await?;
+        if used.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let worker = &certificate.worker;
+        tx.end_certificates(worker, "the worker was enrolled again", now_us).await?;
+        if tx.standing(worker).await? == Standing::Revoked {
+            tx.add_standing(id, worker, Standing::Active, "enrolled again", now_us).await?;
+        }
+        tx.add_certificate(certificate).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Gives a worker a further certificate. False when the one that it showed does not count any
+    /// more: then nothing changed.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn renew(&self, shown: Sha256, certificate: &Certificate) -> Result<bool> {
+        let mut tx = self.write().await?;
+        tx.next_id("fleet").await?;
+        let query = "SELECT COUNT(*) FROM worker_certificates c WHERE c.fingerprint = $1
+                     AND c.worker = $2 AND NOT EXISTS
+                     (SELECT 1 FROM certificate_ends e WHERE e.fingerprint = c.fingerprint)";
+        let counts: i64 = sqlx::query_scalar(query)
+            .bind(shown.hex())
+            .bind(&certificate.worker)
+            .fetch_one(tx.on())
+            .await?;
+        if counts == 0 || !tx.standing(&certificate.worker).await?.may_connect() {
+            return Ok(false);
+        }
+        tx.add_certificate(certificate).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// A certificate by its fingerprint.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn certificate(&self, fingerprint: Sha256) -> Result<Option<CertificateRow>> {
+        let query = "SELECT c.fingerprint, c.worker, c.serial, c.pem, c.issued_us, c.ends_us,
+                     COALESCE(e.reason, '') FROM worker_certificates c
+                     LEFT JOIN certificate_ends e ON e.fingerprint = c.fingerprint
+                     WHERE c.fingerprint = $1";
+        let found: Option<Row> =
+            sqlx::query_as(query).bind(fingerprint.hex()).fetch_optional(self.read()).await?;
+        found.map(row).transpose()
+    }
+
+    /// The last certificates of a worker, newest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn certificates(&self, worker: &str, limit: u32) -> Result<Vec<CertificateRow>> {
+        let query = "SELECT c.fingerprint, c.worker, c.serial, c.pem, c.issued_us, c.ends_us,
+                     COALESCE(e.reason, '') FROM worker_certificates c
+                     LEFT JOIN certificate_ends e ON e.fingerprint = c.fingerprint
+                     WHERE c.worker = $1 ORDER BY c.issued_us DESC, c.fingerprint LIMIT $2";
+        let rows: Vec<Row> = sqlx::query_as(query)
+            .bind(worker)
+            .bind(i64::from(limit))
+            .fetch_all(self.read())
+            .await?;
+        rows.into_iter().map(row).collect()
+    }
+
+    /// Every worker that was ever enrolled, with the end of its newest certificate that counts; 0
+    /// when none does.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn enrolled(&self) -> Result<BTreeMap<String, i64>> {
+        let query =
+            "SELECT c.worker, MAX(CASE WHEN e.fingerprint IS NULL THEN c.ends_us ELSE 0 END)
+                     FROM worker_certificates c
+                     LEFT JOIN certificate_ends e ON e.fingerprint = c.fingerprint
+                     GROUP BY c.worker";
+        let rows: Vec<(String, i64)> = sqlx::query_as(query).fetch_all(self.read()).await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// Certificates that were ended before their time, as long as they would still hold.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn ended_certificates(&self, now_us: i64) -> Result<BTreeSet<Sha256>> {
+        let query = "SELECT e.fingerprint FROM certificate_ends e JOIN worker_certificates c
+                     ON c.fingerprint = e.fingerprint WHERE c.ends_us > $1";
+        let found: Vec<String> =
+            sqlx::query_scalar(query).bind(now_us).fetch_all(self.read()).await?;
+        found.iter().map(|text| parsed("certificate_ends", "a digest", text)).collect()
+    }
+
+    /// What an enrolled worker may build for: `None` when it was not enrolled, empty for anything.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn enrolled_arches(&self, worker: &str) -> Result<Option<Vec<Arch>>> {
+        let query = "SELECT arches FROM enrolments WHERE worker = $1 ORDER BY id DESC LIMIT 1";
+        let found: Option<String> =
+            sqlx::query_scalar(query).bind(worker).fetch_optional(self.read()).await?;
+        found.map(|text| unjson("enrolments", "a list of architectures", &text)).transpose()
+    }
+}
+
+impl Tx {
+    async fn add_certificate(&mut self, certificate: &Certificate) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO worker_certificates (fingerprint, worker, serial, pem, issued_us, ends_us)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(certificate.fingerprint.hex())
+        .bind(&certificate.worker)
+        .bind(&certificate.serial)
+        .bind(&certificate.pem)
+        .bind(certificate.issued_us)
+        .bind(certificate.ends_us)
+        .execute(self.on())
+        .await?;
+        Ok(())
+    }
+
+    /// Ends all certificates of a worker that still count.
+    pub(super) async fn end_certificates(
+        &mut self,
+        worker: &str,
+        reason: &str,
+        now_us: i64,
+    ) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO certificate_ends (fingerprint, reason, at_us)
+             SELECT fingerprint, $2, $3 FROM worker_certificates WHERE worker = $1
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(worker)
+        .bind(reason)
+        .bind(now_us)
+        .execute(self.on())
+        .await?;
+        Ok(())
+    }
+}

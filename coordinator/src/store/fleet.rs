@@ -1,0 +1,174 @@
+//! What was decided about workers: drained, quarantined, revoked, and active again.
+//!
+//! Whoever decides holds the sequence `fleet` until the end of the transaction, so that decisions
+//! about one worker follow each other.
+
+use std::collections::BTreeMap;
+
+use rpmfarm_core::fleet::{Standing, StandingError};
+use rpmfarm_core::task::Outcome;
+use rpmfarm_core::{BuildId, Failure, TaskId};
+
+use super::{Result, Store, Tx, parsed, unjson};
+
+/// A decision about a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandingRow {
+    /// What was decided.
+    pub standing: Standing,
+    /// Why, in one line.
+    pub reason: String,
+    /// When.
+    pub at_us: i64,
+}
+
+/// An attempt that a worker failed for reasons of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerFault {
+    /// The build.
+    pub build: BuildId,
+    /// The task.
+    pub task: TaskId,
+    /// The package.
+    pub package: String,
+    /// When it ended.
+    pub at_us: i64,
+    /// How.
+    pub failure: Failure,
+}
+
+type Row = (String, String, String, i64);
+
+fn row((worker, state, reason, at_us): Row) -> Result<(String, StandingRow)> {
+    let standing = parsed("worker_states", "a state of a worker", &state)?;
+    Ok((worker, StandingRow { standing, reason, at_us }))
+}
+
+impl Store {
+    /// The decision that holds for each worker about which there is one, by name.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn standings(&self) -> Result<BTreeMap<String, StandingRow>> {
+        let query = "SELECT worker, state, reason, at_us FROM worker_states s
+                     WHERE id = (SELECT MAX(id) FROM worker_states WHERE worker = s.worker)";
+        let rows: Vec<Row> = sqlx::query_as(query).fetch_all(self.read()).await?;
+        rows.into_iter().map(row).collect()
+    }
+
+    /// The decision that holds for a worker; `None` when there is none, and it is active.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn standing(&self, worker: &str) -> Result<Option<StandingRow>> {
+        Ok(self.standing_history(worker, 1).await?.pop())
+    }
+
+    /// The last decisions about a worker, newest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn standing_history(&self, worker: &str, limit: u32) -> Result<Vec<StandingRow>> {
+        let query = "SELECT worker, state, reason, at_us FROM worker_states
+                     WHERE worker = $1 ORDER BY id DESC LIMIT $2";
+        let rows: Vec<Row> = sqlx::query_as(query)
+            .bind(worker)
+            .bind(i64::from(limit))
+            .fetch_all(self.read())
+            .await?;
+        rows.into_iter().map(|found| Ok(row(found)?.1)).collect()
+    }
+
+    /// The last attempts that a worker failed for reasons of its own, newest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn worker_faults(&self, worker: &str, limit: u32) -> Result<Vec<WorkerFault>> {
+        let query = "SELECT t.build, t.id, b.package, e.at_us, e.report
+                     FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
+                     JOIN tasks t ON t.id = a.task JOIN builds b ON b.id = t.build
+                     WHERE a.worker = $1 AND e.outcome = 'failed'
+                     AND e.report LIKE '%\"fault\":\"worker\"%'
+                     ORDER BY a.id DESC LIMIT $2";
+        let rows: Vec<(i64, i64, String, i64, String)> = sqlx::query_as(query)
+            .bind(worker)
+            .bind(i64::from(limit))
+            .fetch_all(self.read())
+            .await?;
+        let mut faults = Vec::with_capacity(rows.len());
+        for (build, task, package, at_us, report) in rows {
+            // The text may also stand in a log's line; what counts is the report itself.
+            if let Some(Outcome::Failed(failure)) = unjson("attempt_ends", "a report", &report)?
+                && failure.fault == rpmfarm_core::Fault::Worker
+            {
+                let (build, task) = (BuildId(build), TaskId(task));
+                faults.push(WorkerFault { build, task, package, at_us, failure });
+            }
+        }
+        Ok(faults)
+    }
+
+    /// Decides about a worker, as `core`'s rule allows. Answers whether that changed anything.
+    /// With a revocation all its certificates end.
+    ///
+    /// # Errors
+    /// Database errors; the inner one when the rule forbids it.
+    pub async fn set_standing(
+        &self,
+        worker: &str,
+        wanted: Standing,
+        reason: &str,
+        now_us: i64,
+    ) -> Result<std::result::Result<bool, StandingError>> {
+        let mut tx = self.write().await?;
+        let id = tx.next_id("fleet").await?;
+        let now = tx.standing(worker).await?;
+        let changed = match now.change(wanted) {
+            Ok(Some(standing)) => {
+                tx.add_standing(id, worker, standing, reason, now_us).await?;
+                if standing == Standing::Revoked {
+                    tx.end_certificates(worker, &format!("revoked: {reason}"), now_us).await?;
+                }
+                true
+            }
+            Ok(None) => false,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        tx.commit().await?;
+        Ok(Ok(changed))
+    }
+}
+
+impl Tx {
+    /// The standing of a worker within this transaction.
+    pub(super) async fn standing(&mut self, worker: &str) -> Result<Standing> {
+        let query = "SELECT state FROM worker_states WHERE worker = $1 ORDER BY id DESC LIMIT 1";
+        let state: Option<String> =
+            sqlx::query_scalar(query).bind(worker).fetch_optional(self.on()).await?;
+        let state = state.map(|state| parsed("worker_states", "a state of a worker", &state));
+        Ok(state.transpose()?.unwrap_or_default())
+    }
+
+    /// Adds a decision under a number of the sequence `fleet`.
+    pub(super) async fn add_standing(
+        &mut self,
+        id: i64,
+        worker: &str,
+        standing: Standing,
+        reason: &str,
+        now_us: i64,
+    ) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO worker_states (id, worker, state, reason, at_us)
+             VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(id)
+        .bind(worker)
+        .bind(standing.as_str())
+        .bind(reason)
+        .bind(now_us)
+        .execute(self.on())
+        .await?;
+        Ok(())
+    }
+}

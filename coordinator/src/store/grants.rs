@@ -1,0 +1,276 @@
+//! Grants: tasks leave their queues for workers, many in one transaction.
+//!
+//! A commit is what costs, so a grant is as cheap as the number of its companions is large. The
+//! fence is the same for each of them: the build is held open, the task must be in its queue and
+//! not accepted, `live_attempts` has the task as its key, and the epoch is one more than the last.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use rpmfarm_core::queue::{Class, lead};
+use rpmfarm_core::{BuildId, TaskId};
+
+use super::again::again;
+use super::{Attempt, Dialect, Result, Store, Tx, parsed};
+
+/// A task that is to be given to a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The task.
+    pub task: TaskId,
+    /// Its build.
+    pub build: BuildId,
+    /// Who gets it.
+    pub worker: String,
+}
+
+/// A task at the head of a queue.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Ready {
+    /// The task.
+    pub task: i64,
+    /// Its build.
+    pub build: i64,
+    /// Its place: the lowest is next.
+    pub rank: i64,
+    /// How often it was tried.
+    pub tries: i64,
+    /// When it was locked.
+    pub locked_us: i64,
+    /// When the pause after its last failure was over; 0 when it never failed.
+    pub retry_us: i64,
+}
+
+impl Ready {
+    /// Since when it waits for a worker.
+    #[must_use]
+    pub fn since_us(&self) -> i64 {
+        self.locked_us.max(self.retry_us)
+    }
+}
+
+/// A task that left its queue.
+type Claimed = (i64, String, String, i64);
+
+impl Store {
+    /// The queues that there are: architecture and needs, as stored.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn ready_queues(&self) -> Result<Vec<(String, String)>> {
+        let query = "SELECT arch, needs FROM ready_queues ORDER BY arch, needs";
+        Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
+    }
+
+    /// The head of a queue, at most `limit` tasks. What it costs does not depend on the length of
+    /// the queue.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn ready_head(&self, arch: &str, needs: &str, limit: i64) -> Result<Vec<Ready>> {
+        let query = "SELECT r.task, r.build, r.rank,
+                     (SELECT COUNT(*) FROM attempts a WHERE a.task = r.task) AS tries,
+                     COALESCE((SELECT MAX(l.at_us) FROM locks l WHERE l.task = r.task), 0)
+                     AS locked_us,
+                     COALESCE((SELECT MAX(f.retry_us) FROM failures f WHERE f.build = r.build
+                               AND f.task = r.task), 0) AS retry_us
+                     FROM ready_tasks r WHERE r.arch = $1 AND r.needs = $2
+                     ORDER BY r.rank, r.task LIMIT $3";
+        Ok(sqlx::query_as(query).bind(arch).bind(needs).bind(limit).fetch_all(self.read()).await?)
+    }
+
+    /// Gives a task to a worker, under a new epoch. `None` when it is not in its queue, when
+    /// somebody has it, when it is accepted, or when its build has ended.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn grant(
+        &self,
+        task: TaskId,
+        build: BuildId,
+        worker: &str,
+        now_us: i64,
+    ) -> Result<Option<Attempt>> {
+        let grant = Grant { task, build, worker: worker.to_owned() };
+        Ok(self.grant_all(&[grant], now_us).await?.pop())
+    }
+
+    /// Gives tasks to workers in one transaction. What cannot be given is not in the answer.
+    ///
+    /// # Errors
+    /// Database errors; then nothing was given.
+    pub async fn grant_all(&self, grants: &[Grant], now_us: i64) -> Result<Vec<Attempt>> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let open = tx.hold_all_open(grants, self.dialect()).await?;
+            let wanted: Vec<i64> = grants
+                .iter()
+                .filter(|grant| open.contains(&grant.build.0))
+                .map(|grant| grant.task.0)
+                .collect();
+            let claimed = tx.claim(&wanted).await?;
+            let tasks: Vec<i64> = claimed.iter().map(|row| row.0).collect();
+            let epochs = tx.last_epochs(&tasks).await?;
+            let mut attempts: Vec<Attempt> = tx
+                .hold(grants, &tasks)
+                .await?
+                .into_iter()
+                .map(|(task, id, worker)| Attempt {
+                    id,
+                    task,
+                    epoch: epochs.get(&task).copied().unwrap_or(0) + 1,
+                    worker,
+                    started_us: now_us,
+                })
+                .collect();
+            attempts.sort_unstable_by_key(|attempt| attempt.id);
+            tx.add_attempts(&attempts).await?;
+            tx.lead_on(&claimed, now_us).await?;
+            tx.commit().await?;
+            Ok(attempts)
+        })
+        .await
+    }
+}
+
+impl Tx {
+    /// Holds all builds of grants that are open, in one order, and returns them.
+    async fn hold_all_open(&mut self, grants: &[Grant], dialect: Dialect) -> Result<HashSet<i64>> {
+        let builds: BTreeSet<i64> = grants.iter().map(|grant| grant.build.0).collect();
+        if builds.is_empty() {
+            return Ok(HashSet::new());
+        }
+        // SQLite's writer has the whole database.
+        let lock = if dialect == Dialect::Postgres { " FOR UPDATE" } else { "" };
+        let text = format!(
+            "SELECT build FROM open_builds WHERE build IN ({}) ORDER BY build{lock}",
+            places(1, builds.len())
+        );
+        let mut query = sqlx::query_scalar(sqlx::AssertSqlSafe(text));
+        for build in builds {
+            query = query.bind(build);
+        }
+        Ok(query.fetch_all(self.on()).await?.into_iter().collect())
+    }
+
+    /// Takes tasks that are not accepted from their queues. One that is not there is not claimed.
+    async fn claim(&mut self, tasks: &[i64]) -> Result<Vec<Claimed>> {
+        if tasks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let text = format!(
+            "DELETE FROM ready_tasks WHERE task IN ({})
+             AND NOT EXISTS (SELECT 1 FROM acceptances c WHERE c.task = ready_tasks.task)
+             RETURNING task, arch, class, rank",
+            places(1, tasks.len())
+        );
+        let mut query = sqlx::query_as(sqlx::AssertSqlSafe(text));
+        for task in tasks {
+            query = query.bind(*task);
+        }
+        Ok(query.fetch_all(self.on()).await?)
+    }
+
+    /// The last epoch of each task that ever had one.
+    async fn last_epochs(&mut self, tasks: &[i64]) -> Result<HashMap<i64, i64>> {
+        if tasks.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let text = format!(
+            "SELECT task, MAX(epoch) FROM attempts WHERE task IN ({}) GROUP BY task",
+            places(1, tasks.len())
+        );
+        let mut query = sqlx::query_as(sqlx::AssertSqlSafe(text));
+        for task in tasks {
+            query = query.bind(*task);
+        }
+        let rows: Vec<(i64, i64)> = query.fetch_all(self.on()).await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// Lets workers hold claimed tasks. Returns task, attempt and worker of those that nobody
+    /// else holds.
+    async fn hold(&mut self, grants: &[Grant], claimed: &[i64]) -> Result<Vec<(i64, i64, String)>> {
+        let claimed: HashSet<i64> = claimed.iter().copied().collect();
+        let mut seen = HashSet::new();
+        let held: Vec<&Grant> = grants
+            .iter()
+            .filter(|grant| claimed.contains(&grant.task.0) && seen.insert(grant.task))
+            .collect();
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        let count = i64::try_from(held.len()).unwrap_or(i64::MAX);
+        let query = "UPDATE counters SET value = value + $1 WHERE name = 'attempt' RETURNING value";
+        let last: i64 = sqlx::query_scalar(query).bind(count).fetch_one(self.on()).await?;
+        let text = format!(
+            "INSERT INTO live_attempts (task, attempt, worker) VALUES {}
+             ON CONFLICT DO NOTHING RETURNING task, attempt, worker",
+            rows(held.len(), 3)
+        );
+        let mut query = sqlx::query_as(sqlx::AssertSqlSafe(text));
+        for (grant, id) in held.into_iter().zip(last - count + 1..) {
+            query = query.bind(grant.task.0).bind(id).bind(grant.worker.clone());
+        }
+        Ok(query.fetch_all(self.on()).await?)
+    }
+
+    async fn add_attempts(&mut self, attempts: &[Attempt]) -> Result<()> {
+        if attempts.is_empty() {
+            return Ok(());
+        }
+        let text = format!(
+            "INSERT INTO attempts (id, task, epoch, worker, started_us) VALUES {}",
+            rows(attempts.len(), 5)
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(text));
+        for attempt in attempts {
+            query = query
+                .bind(attempt.id)
+                .bind(attempt.task)
+                .bind(attempt.epoch)
+                .bind(attempt.worker.clone())
+                .bind(attempt.started_us);
+        }
+        query.execute(self.on()).await?;
+        Ok(())
+    }
+
+    /// Lets the virtual time of queues go on to the starts of what was claimed.
+    async fn lead_on(&mut self, claimed: &[Claimed], now_us: i64) -> Result<()> {
+        let mut leads = BTreeMap::<&str, i64>::new();
+        for (_, arch, class, rank) in claimed {
+            let class: Class = parsed("ready_tasks", "a class", class)?;
+            let of_arch = leads.entry(arch.as_str()).or_default();
+            *of_arch = lead(class, *rank, now_us, *of_arch);
+        }
+        for (arch, lead_us) in leads {
+            // A queue that has no backlog has no lead.
+            if lead_us <= 0 {
+                continue;
+            }
+            sqlx::query(
+                "INSERT INTO queue_lines (arch, class, submitter, value) VALUES ($1, '', '', $2)
+                 ON CONFLICT (arch, class, submitter) DO UPDATE SET value = excluded.value
+                 WHERE queue_lines.value < excluded.value",
+            )
+            .bind(arch)
+            .bind(lead_us)
+            .execute(self.on())
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+/// `$from, …`: so many placeholders.
+fn places(from: usize, count: usize) -> String {
+    let places: Vec<String> = (from..from + count).map(|number| format!("${number}")).collect();
+    places.join(", ")
+}
+
+/// `($1, …), (…)`: so many rows of so many placeholders.
+fn rows(count: usize, width: usize) -> String {
+    let rows: Vec<String> =
+        (0..count).map(|row| format!("({})", places(row * width + 1, width))).collect();
+    rows.join(", ")
+}

@@ -1,0 +1,79 @@
+//! Webhooks: which were taken, so that one that is sent again is known.
+
+use super::{Result, Store};
+
+/// A webhook that told of a push to a followed package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewHook {
+    /// Name of the target.
+    pub target: String,
+    /// Name of the package.
+    pub package: String,
+    /// The commit that it told of.
+    pub commit: String,
+    /// SHA-256 of the body, in hex.
+    pub digest: String,
+    /// What the forge calls the delivery; empty when it has no name for it.
+    pub delivery: String,
+    /// When it came.
+    pub at_us: i64,
+}
+
+/// What became of a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookTaken {
+    /// The package is looked at, at once.
+    New,
+    /// It was taken before.
+    Replayed,
+}
+
+impl Store {
+    /// Takes webhooks, all or none: each has its package looked at, unless it came before.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn take_hooks(&self, hooks: &[NewHook]) -> Result<Vec<HookTaken>> {
+        let mut tx = self.write().await?;
+        let mut taken = Vec::with_capacity(hooks.len());
+        for hook in hooks {
+            let added = sqlx::query(
+                "INSERT INTO hooks (target, digest, delivery, at_us) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(&hook.target)
+            .bind(&hook.digest)
+            .bind(&hook.delivery)
+            .bind(hook.at_us)
+            .execute(tx.on())
+            .await?;
+            if added.rows_affected() == 0 {
+                taken.push(HookTaken::Replayed);
+                continue;
+            }
+            sqlx::query(
+                "UPDATE tracked SET due_us = 0, hint_us = $3, hint_commit = $4
+                 WHERE target = $1 AND package = $2",
+            )
+            .bind(&hook.target)
+            .bind(&hook.package)
+            .bind(hook.at_us)
+            .bind(&hook.commit)
+            .execute(tx.on())
+            .await?;
+            taken.push(HookTaken::New);
+        }
+        tx.commit_quietly().await?;
+        Ok(taken)
+    }
+
+    /// Forgets the webhooks that came before a time.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn forget_hooks(&self, before_us: i64) -> Result<()> {
+        let mut tx = self.write().await?;
+        sqlx::query("DELETE FROM hooks WHERE at_us < $1").bind(before_us).execute(tx.on()).await?;
+        tx.commit_quietly().await
+    }
+}

@@ -1,0 +1,66 @@
+//! Counts for metrics, each by one query over what is open.
+
+use super::{Result, Store};
+
+/// The tasks of one architecture and priority that wait for a worker.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Queue {
+    /// The architecture.
+    pub arch: String,
+    /// The priority.
+    pub priority: String,
+    /// How many.
+    pub tasks: i64,
+    /// When the first of them had its lock.
+    pub oldest_us: i64,
+}
+
+impl Store {
+    /// The queues, by architecture and priority.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn queues(&self) -> Result<Vec<Queue>> {
+        let query = "SELECT r.arch AS arch, r.class AS priority, COUNT(*) AS tasks,
+                     COALESCE(MIN(l.at_us), 0) AS oldest_us
+                     FROM ready_tasks r LEFT JOIN locks l ON l.task = r.task AND l.round = 0
+                     GROUP BY r.arch, r.class ORDER BY r.arch, r.class";
+        Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
+    }
+
+    /// How many builds are in each state.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn build_states(&self) -> Result<Vec<(&'static str, i64)>> {
+        let open = "SELECT COALESCE(SUM(CASE WHEN i.build IS NULL THEN 1 ELSE 0 END), 0),
+                    COALESCE(SUM(CASE WHEN i.build IS NOT NULL AND s.build IS NULL
+                                      THEN 1 ELSE 0 END), 0),
+                    COALESCE(SUM(CASE WHEN s.build IS NOT NULL AND EXISTS
+                        (SELECT 1 FROM tasks t WHERE t.build = o.build AND NOT EXISTS
+                         (SELECT 1 FROM acceptances a WHERE a.task = t.id))
+                         THEN 1 ELSE 0 END), 0),
+                    COUNT(*)
+                    FROM open_builds o LEFT JOIN imports i ON i.build = o.build
+                    LEFT JOIN srpms s ON s.build = o.build";
+        let ended = "SELECT (SELECT COUNT(*) FROM builds),
+                     (SELECT COUNT(DISTINCT build) FROM publications),
+                     (SELECT COUNT(DISTINCT c.build) FROM cancellations c
+                      WHERE NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = c.build)
+                      AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = c.build))";
+        // A build is in one of the two at any time, whichever is read first.
+        let (importing, srpm, building, open): (i64, i64, i64, i64) =
+            sqlx::query_as(open).fetch_one(self.read()).await?;
+        let (all, published, cancelled): (i64, i64, i64) =
+            sqlx::query_as(ended).fetch_one(self.read()).await?;
+        Ok(vec![
+            ("importing", importing),
+            ("srpm", srpm),
+            ("building", building),
+            ("finishing", open - importing - srpm - building),
+            ("published", published),
+            ("cancelled", cancelled),
+            ("failed", (all - open - published - cancelled).max(0)),
+        ])
+    }
+}

@@ -1,0 +1,419 @@
+//! Pushes: what was seen, what became of it, approvals, storms.
+
+use std::collections::BTreeSet;
+
+use rpmfarm_core::BuildId;
+use rpmfarm_core::track::push::Push;
+
+use super::{Looked, Result, Store, Tx, json, unjson};
+
+/// A push of which nothing has become yet, with all that decides on it.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct OpenPush {
+    /// Its number.
+    pub id: i64,
+    /// Name of the package.
+    pub package: String,
+    /// Address of the repository.
+    pub repository: String,
+    /// The branch.
+    pub branch: String,
+    /// The commit.
+    pub commit_id: String,
+    /// The commit before it; empty when none was seen.
+    pub before_id: String,
+    /// webhook, poll.
+    pub told_by: String,
+    /// When it was seen.
+    pub seen_us: i64,
+    /// When a maintainer approved it; 0 when nobody has.
+    pub approved_us: i64,
+    /// The storm that holds it; 0 for none.
+    pub storm: i64,
+    /// When the package was last built because of a push; 0 for never.
+    pub started_us: i64,
+    /// A build that has this commit; 0 for none.
+    pub done_by: i64,
+    /// A build whose commit is not known yet, and may be this one; 0 for none.
+    pub importing: i64,
+    /// Not 0 while the package is followed.
+    pub followed: i64,
+}
+
+impl OpenPush {
+    /// Its identity.
+    #[must_use]
+    pub fn push(&self) -> Push {
+        Push {
+            repository: self.repository.clone(),
+            branch: self.branch.clone(),
+            commit: self.commit_id.clone(),
+        }
+    }
+}
+
+/// What becomes of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PushEnd {
+    /// The push.
+    pub push: i64,
+    /// build, done, superseded, removed.
+    pub verdict: &'static str,
+    /// The build that had its commit already, for `done`; 0 else.
+    pub build: i64,
+}
+
+/// A push with what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct PushRow {
+    /// Its number.
+    pub id: i64,
+    /// Name of the target.
+    pub target: String,
+    /// Name of the package.
+    pub package: String,
+    /// Address of the repository.
+    pub repository: String,
+    /// The branch.
+    pub branch: String,
+    /// The commit.
+    pub commit_id: String,
+    /// The commit before it.
+    pub before_id: String,
+    /// webhook, poll.
+    pub told_by: String,
+    /// When it was seen.
+    pub seen_us: i64,
+    /// build, done, superseded, removed; empty while it is open.
+    pub verdict: String,
+    /// When it was decided on.
+    pub ended_us: i64,
+    /// The build that has it; 0 for none.
+    pub build: i64,
+}
+
+/// Which pushes to list.
+#[derive(Debug, Clone, Default)]
+pub struct PushFilter {
+    /// Only of this target; empty for all.
+    pub target: String,
+    /// Only of this package; empty for all.
+    pub package: String,
+    /// At most so many, newest first.
+    pub limit: i64,
+}
+
+/// Too many builds at once.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct StormRow {
+    /// Its number.
+    pub id: i64,
+    /// Name of the target.
+    pub target: String,
+    /// Why they are held.
+    pub reason: String,
+    /// Since when.
+    pub at_us: i64,
+}
+
+impl Store {
+    /// Pushes of a target of which nothing has become yet, oldest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn open_pushes(&self, target: &str) -> Result<Vec<OpenPush>> {
+        let query = "SELECT p.id, p.package, p.repository, p.branch, p.commit_id, p.before_id,
+            p.told_by, p.seen_us,
+            COALESCE((SELECT a.at_us FROM push_approvals a WHERE a.push = p.id), 0) AS approved_us,
+            COALESCE((SELECT s.storm FROM storm_pushes s WHERE s.push = p.id), 0) AS storm,
+            COALESCE((SELECT MAX(e.at_us) FROM pushes q JOIN push_ends e ON e.push = q.id
+                      WHERE q.target = p.target AND q.package = p.package
+                      AND e.verdict = 'build'), 0) AS started_us,
+            COALESCE((SELECT MAX(b.id) FROM builds b JOIN imports i ON i.build = b.id
+                      WHERE b.target = p.target AND b.package = p.package
+                      AND i.commit_id = p.commit_id
+                      AND (EXISTS (SELECT 1 FROM open_builds n WHERE n.build = b.id)
+                           OR NOT EXISTS (SELECT 1 FROM cancellations c WHERE c.build = b.id))),
+                     0) AS done_by,
+            COALESCE((SELECT MAX(b.id) FROM builds b JOIN open_builds n ON n.build = b.id
+                      WHERE b.target = p.target AND b.package = p.package
+                      AND b.git_ref IN ('', p.branch, p.commit_id)
+                      AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.build = b.id)),
+                     0) AS importing,
+            (SELECT COUNT(*) FROM tracked t
+             WHERE t.target = p.target AND t.package = p.package) AS followed
+            FROM open_pushes o JOIN pushes p ON p.id = o.push WHERE p.target = $1 ORDER BY p.id";
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+    }
+
+    /// Names of the targets that have open pushes.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn targets_pushed(&self) -> Result<Vec<String>> {
+        let query = "SELECT DISTINCT p.target FROM open_pushes o JOIN pushes p ON p.id = o.push";
+        Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
+    }
+
+    /// How many pushes of a target led to builds by themselves since a time.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn pushes_built_since(&self, target: &str, since_us: i64) -> Result<usize> {
+        let query = "SELECT COUNT(*) FROM push_ends e JOIN pushes p ON p.id = e.push
+                     WHERE e.at_us > $2 AND p.target = $1 AND e.verdict = 'build'
+                     AND NOT EXISTS (SELECT 1 FROM push_approvals a WHERE a.push = e.push)";
+        let count: i64 =
+            sqlx::query_scalar(query).bind(target).bind(since_us).fetch_one(self.read()).await?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    /// Records what becomes of pushes, all or none. Those that end in `build` are built by the
+    /// request of this key, which then is to be made.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn end_pushes(&self, ends: &[PushEnd], request_key: &str, now_us: i64) -> Result<()> {
+        let mut tx = self.write().await?;
+        for end in ends {
+            let removed = sqlx::query("DELETE FROM open_pushes WHERE push = $1")
+                .bind(end.push)
+                .execute(tx.on())
+                .await?;
+            if removed.rows_affected() == 0 {
+                // Another coordinator was first; all of this is its to do.
+                return Ok(());
+            }
+            let key = if end.verdict == "build" { request_key } else { "" };
+            sqlx::query(
+                "INSERT INTO push_ends (push, verdict, request_key, build, at_us)
+                 VALUES ($1, $2, $3, $4, $5)",
+            )
+            .bind(end.push)
+            .bind(end.verdict)
+            .bind(key)
+            .bind(end.build)
+            .bind(now_us)
+            .execute(tx.on())
+            .await?;
+        }
+        if !request_key.is_empty() {
+            sqlx::query(
+                "INSERT INTO push_requests (request_key) VALUES ($1) ON CONFLICT DO NOTHING",
+            )
+            .bind(request_key)
+            .execute(tx.on())
+            .await?;
+        }
+        tx.commit().await
+    }
+
+    /// Keys of requests that are decided on and not made yet.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn push_requests(&self) -> Result<Vec<String>> {
+        let query = "SELECT request_key FROM push_requests ORDER BY request_key";
+        Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
+    }
+
+    /// What a request builds: target, package and commit of each.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn pushes_of(&self, request_key: &str) -> Result<Vec<(String, String, String)>> {
+        let query = "SELECT p.target, p.package, p.commit_id FROM push_ends e
+                     JOIN pushes p ON p.id = e.push WHERE e.request_key = $1
+                     ORDER BY p.package, p.id";
+        Ok(sqlx::query_as(query).bind(request_key).fetch_all(self.read()).await?)
+    }
+
+    /// A request is made.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn push_request_made(&self, request_key: &str) -> Result<()> {
+        let mut tx = self.write().await?;
+        sqlx::query("DELETE FROM push_requests WHERE request_key = $1")
+            .bind(request_key)
+            .execute(tx.on())
+            .await?;
+        tx.commit_quietly().await
+    }
+
+    /// Holds pushes as one storm, and returns its number.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_storm(
+        &self,
+        target: &str,
+        reason: &str,
+        pushes: &[i64],
+        now_us: i64,
+    ) -> Result<i64> {
+        let mut tx = self.write().await?;
+        let id = tx.next_id("storm").await?;
+        sqlx::query("INSERT INTO storms (id, target, reason, at_us) VALUES ($1, $2, $3, $4)")
+            .bind(id)
+            .bind(target)
+            .bind(reason)
+            .bind(now_us)
+            .execute(tx.on())
+            .await?;
+        for push in pushes {
+            sqlx::query(
+                "INSERT INTO storm_pushes (push, storm) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(push)
+            .bind(id)
+            .execute(tx.on())
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// A storm.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn storm(&self, id: i64) -> Result<Option<StormRow>> {
+        let query = "SELECT id, target, reason, at_us FROM storms WHERE id = $1";
+        Ok(sqlx::query_as(query).bind(id).fetch_optional(self.read()).await?)
+    }
+
+    /// Approves pushes. Returns how many were not approved before.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn approve(&self, pushes: &[i64], who: &str, now_us: i64) -> Result<u64> {
+        let mut tx = self.write().await?;
+        let mut approved = 0;
+        for push in pushes {
+            let result = sqlx::query(
+                "INSERT INTO push_approvals (push, who, at_us) VALUES ($1, $2, $3)
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(push)
+            .bind(who)
+            .bind(now_us)
+            .execute(tx.on())
+            .await?;
+            approved += result.rows_affected();
+        }
+        tx.commit().await?;
+        Ok(approved)
+    }
+
+    /// Pushes, newest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn pushes(&self, filter: &PushFilter) -> Result<Vec<PushRow>> {
+        let query = "SELECT p.id, p.target, p.package, p.repository, p.branch, p.commit_id,
+            p.before_id, p.told_by, p.seen_us, COALESCE(e.verdict, '') AS verdict,
+            COALESCE(e.at_us, 0) AS ended_us,
+            COALESCE((SELECT MAX(b.id) FROM builds b WHERE e.request_key <> ''
+                      AND b.request_key = e.request_key AND b.target = p.target
+                      AND b.package = p.package), e.build, 0) AS build
+            FROM pushes p LEFT JOIN push_ends e ON e.push = p.id
+            WHERE ($1 = '' OR p.target = $1) AND ($2 = '' OR p.package = $2)
+            ORDER BY p.id DESC LIMIT $3";
+        Ok(sqlx::query_as(query)
+            .bind(&filter.target)
+            .bind(&filter.package)
+            .bind(filter.limit)
+            .fetch_all(self.read())
+            .await?)
+    }
+
+    /// Records which CVEs a build's sources fix; a second time changes nothing.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_cves(
+        &self,
+        build: BuildId,
+        ids: &BTreeSet<String>,
+        now_us: i64,
+    ) -> Result<()> {
+        let mut tx = self.write().await?;
+        sqlx::query(
+            "INSERT INTO build_cves (build, ids, at_us) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        )
+        .bind(build.0)
+        .bind(json(ids))
+        .bind(now_us)
+        .execute(tx.on())
+        .await?;
+        tx.commit_quietly().await
+    }
+
+    /// The CVEs that a build's sources fix, as far as it was looked at.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn cves(&self, build: BuildId) -> Result<Vec<String>> {
+        let query = "SELECT ids FROM build_cves WHERE build = $1";
+        let row: Option<String> =
+            sqlx::query_scalar(query).bind(build.0).fetch_optional(self.read()).await?;
+        row.map_or_else(|| Ok(Vec::new()), |ids| unjson("build_cves", "a list", &ids))
+    }
+
+    /// The newest build of a package before this one that has sources.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn imported_before(&self, build: &super::Build) -> Result<Option<BuildId>> {
+        let query = "SELECT MAX(b.id) FROM builds b JOIN imports i ON i.build = b.id
+                     WHERE b.target = $1 AND b.package = $2 AND b.id < $3";
+        let id: Option<i64> = sqlx::query_scalar(query)
+            .bind(&build.target)
+            .bind(&build.package)
+            .bind(build.id)
+            .fetch_one(self.read())
+            .await?;
+        Ok(id.map(BuildId))
+    }
+}
+
+impl Tx {
+    /// Records a push. False when it is known.
+    pub(super) async fn add_push(&mut self, looked: &Looked, push: &Push) -> Result<bool> {
+        let before: Option<String> = sqlx::query_scalar(
+            "SELECT commit_id FROM track_refs
+             WHERE target = $1 AND package = $2 AND repository = $3 AND branch = $4",
+        )
+        .bind(&looked.target)
+        .bind(&looked.package)
+        .bind(&push.repository)
+        .bind(&push.branch)
+        .fetch_optional(self.on())
+        .await?;
+        let id = self.next_id("push").await?;
+        let added = sqlx::query(
+            "INSERT INTO pushes (id, target, package, repository, branch, commit_id, before_id,
+             told_by, seen_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+        )
+        .bind(id)
+        .bind(&looked.target)
+        .bind(&looked.package)
+        .bind(&push.repository)
+        .bind(&push.branch)
+        .bind(&push.commit)
+        .bind(before.unwrap_or_default())
+        .bind(looked.told_by)
+        .bind(looked.at_us)
+        .execute(self.on())
+        .await?;
+        if added.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query("INSERT INTO open_pushes (push) VALUES ($1)")
+            .bind(id)
+            .execute(self.on())
+            .await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,420 @@
+//! Who is followed: orders of maintainers, when each package is looked at, what was seen last.
+
+use rpmfarm_core::track::policy::{Freeze, Order, Policy};
+use rpmfarm_core::track::push::{Change, Push};
+
+use super::{Result, Store, StoreError, Tx};
+
+/// A package to follow from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTracked {
+    /// Its name.
+    pub package: String,
+    /// The branch or tag; empty for the target's own.
+    pub git_ref: String,
+    /// Whether what is there at the first look is built as well.
+    pub build_first: bool,
+    /// When it is looked at first.
+    pub due_us: i64,
+}
+
+/// A package that is followed.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Tracked {
+    /// Name of the target.
+    pub target: String,
+    /// Name of the package.
+    pub package: String,
+    /// The branch or tag; empty for the target's own.
+    pub git_ref: String,
+    /// Not 0 when what is there at the first look is built as well.
+    pub build_first: i64,
+    /// Since when it is followed.
+    pub added_us: i64,
+    /// When it is looked at next; 0 for at once.
+    pub due_us: i64,
+    /// The time between looks.
+    pub interval_us: i64,
+    /// When it was looked at last.
+    pub looked_us: i64,
+    /// How often it was looked at.
+    pub looks: i64,
+    /// How often in a row it could not be read.
+    pub failures: i64,
+    /// Why, the last time.
+    pub problem: String,
+    /// When a webhook told of a push that was not seen yet; 0 when none did.
+    pub hint_us: i64,
+    /// The commit that it told of.
+    pub hint_commit: String,
+}
+
+/// The commit that a branch was last seen to point to.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Seen {
+    /// Name of the package.
+    pub package: String,
+    /// Address of the repository.
+    pub repository: String,
+    /// The branch.
+    pub branch: String,
+    /// The commit.
+    pub commit_id: String,
+    /// Since when.
+    pub at_us: i64,
+}
+
+/// What a look at a package led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    /// Name of the target.
+    pub target: String,
+    /// Name of the package.
+    pub package: String,
+    /// When the look began: a webhook that came later is not answered by it.
+    pub began_us: i64,
+    /// When it ended.
+    pub at_us: i64,
+    /// When the next one is due.
+    pub due_us: i64,
+    /// The time between looks from now on.
+    pub interval_us: i64,
+    /// How often in a row it could not be read; 0 when it could.
+    pub failures: u32,
+    /// Why not.
+    pub problem: String,
+    /// Whether a webhook's push is still to be seen.
+    pub hinted: bool,
+    /// What was seen, and what that means; none when it could not be read.
+    pub saw: Option<(Push, Change)>,
+    /// webhook, poll.
+    pub told_by: &'static str,
+}
+
+/// What a maintainer has said.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct OrderRow {
+    /// Name of the package; empty for the whole target.
+    pub package: String,
+    /// add, remove, default, automatic, propose, hold, freeze.
+    pub word: String,
+    /// Why.
+    pub reason: String,
+    /// When a freeze ends.
+    pub until_us: i64,
+    /// Who said it.
+    pub who: String,
+    /// When.
+    pub at_us: i64,
+}
+
+impl OrderRow {
+    /// The order, if it is one about policy.
+    ///
+    /// # Errors
+    /// When the row holds no order.
+    pub fn order(&self) -> Result<Option<Order>> {
+        Ok(Some(match self.word.as_str() {
+            "add" | "remove" => return Ok(None),
+            "default" => Order::Default,
+            "freeze" => {
+                Order::Freeze(Freeze { reason: self.reason.clone(), until_us: self.until_us })
+            }
+            word => {
+                let corrupt = |_| StoreError::Corrupt {
+                    table: "track_orders",
+                    value: word.to_owned(),
+                    expected: "an order",
+                };
+                Order::Policy(word.parse::<Policy>().map_err(corrupt)?, self.reason.clone())
+            }
+        }))
+    }
+}
+
+const COLUMNS: &str = "target, package, git_ref, build_first, added_us, due_us, interval_us,
+                       looked_us, looks, failures, problem, hint_us, hint_commit";
+
+impl Store {
+    /// Follows packages. Returns those that were not followed before.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn track(
+        &self,
+        target: &str,
+        packages: &[NewTracked],
+        who: &str,
+        now_us: i64,
+    ) -> Result<Vec<String>> {
+        let mut tx = self.write().await?;
+        let mut added = Vec::new();
+        for new in packages {
+            let result = sqlx::query(
+                "INSERT INTO tracked (target, package, git_ref, build_first, added_us, due_us,
+                 interval_us, looked_us, looks, failures, problem, hint_us, hint_commit)
+                 VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, '', 0, '') ON CONFLICT DO NOTHING",
+            )
+            .bind(target)
+            .bind(&new.package)
+            .bind(&new.git_ref)
+            .bind(i64::from(new.build_first))
+            .bind(now_us)
+            .bind(new.due_us)
+            .execute(tx.on())
+            .await?;
+            if result.rows_affected() > 0 {
+                let row = order(&new.package, "add", who, now_us);
+                tx.add_track_order(target, &row).await?;
+                added.push(new.package.clone());
+            }
+        }
+        tx.commit().await?;
+        Ok(added)
+    }
+
+    /// Follows a package no longer. False when it was not followed.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn untrack(
+        &self,
+        target: &str,
+        package: &str,
+        who: &str,
+        now_us: i64,
+    ) -> Result<bool> {
+        let mut tx = self.write().await?;
+        let removed = sqlx::query("DELETE FROM tracked WHERE target = $1 AND package = $2")
+            .bind(target)
+            .bind(package)
+            .execute(tx.on())
+            .await?;
+        if removed.rows_affected() == 0 {
+            return Ok(false);
+        }
+        // Followed again, it begins anew.
+        sqlx::query("DELETE FROM track_refs WHERE target = $1 AND package = $2")
+            .bind(target)
+            .bind(package)
+            .execute(tx.on())
+            .await?;
+        tx.add_track_order(target, &order(package, "remove", who, now_us)).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Records what a maintainer says of a package, or of the whole target.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_track_order(&self, target: &str, row: &OrderRow) -> Result<()> {
+        let mut tx = self.write().await?;
+        tx.add_track_order(target, row).await?;
+        tx.commit().await
+    }
+
+    /// The newest order about policy of each package of a target, and of the target itself.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn track_orders(&self, target: &str) -> Result<Vec<OrderRow>> {
+        let query = "SELECT package, word, reason, until_us, who, at_us FROM track_orders o
+                     WHERE target = $1 AND id = (SELECT MAX(n.id) FROM track_orders n
+                         WHERE n.target = o.target AND n.package = o.package
+                         AND n.word NOT IN ('add', 'remove'))";
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+    }
+
+    /// Everything that was said of a package, newest first, at most 50.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn track_history(&self, target: &str, package: &str) -> Result<Vec<OrderRow>> {
+        let query = "SELECT package, word, reason, until_us, who, at_us FROM track_orders
+                     WHERE target = $1 AND package = $2 ORDER BY id DESC LIMIT 50";
+        Ok(sqlx::query_as(query).bind(target).bind(package).fetch_all(self.read()).await?)
+    }
+
+    /// One package that is followed.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn tracked(&self, target: &str, package: &str) -> Result<Option<Tracked>> {
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM tracked WHERE target = $1 AND package = $2"
+        ));
+        Ok(sqlx::query_as(query).bind(target).bind(package).fetch_optional(self.read()).await?)
+    }
+
+    /// All that are followed for a target, or for all with an empty name, by name.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn all_tracked(&self, target: &str) -> Result<Vec<Tracked>> {
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM tracked WHERE $1 = '' OR target = $1 ORDER BY target, package"
+        ));
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+    }
+
+    /// Packages of a target whose look is due, the longest due first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn tracked_due(
+        &self,
+        target: &str,
+        now_us: i64,
+        most: usize,
+    ) -> Result<Vec<Tracked>> {
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM tracked WHERE target = $1 AND due_us <= $2
+             ORDER BY due_us LIMIT $3"
+        ));
+        Ok(sqlx::query_as(query)
+            .bind(target)
+            .bind(now_us)
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .fetch_all(self.read())
+            .await?)
+    }
+
+    /// Has a package looked at, at once. False when it is not followed.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn look_now(&self, target: &str, package: &str) -> Result<bool> {
+        let mut tx = self.write().await?;
+        let result =
+            sqlx::query("UPDATE tracked SET due_us = 0 WHERE target = $1 AND package = $2")
+                .bind(target)
+                .bind(package)
+                .execute(tx.on())
+                .await?;
+        tx.commit_quietly().await?;
+        Ok(result.rows_affected() > 0)
+    }
+
+    /// What was last seen of a package's branches.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn seen(&self, target: &str, package: &str) -> Result<Vec<Seen>> {
+        let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
+                     WHERE target = $1 AND package = $2 ORDER BY repository, branch";
+        Ok(sqlx::query_as(query).bind(target).bind(package).fetch_all(self.read()).await?)
+    }
+
+    /// What was last seen of all packages of a target.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn seen_of_target(&self, target: &str) -> Result<Vec<Seen>> {
+        let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
+                     WHERE target = $1";
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+    }
+
+    /// Records what looks led to, all of them or none. Returns how many new pushes there are.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn record_looks(&self, looks: &[Looked]) -> Result<usize> {
+        let mut tx = self.write().await?;
+        let mut pushes = 0;
+        for looked in looks {
+            if !tx.end_look(looked).await? {
+                // Nobody follows it any more.
+                continue;
+            }
+            let Some((push, change)) = &looked.saw else { continue };
+            if *change == Change::Pushed && tx.add_push(looked, push).await? {
+                pushes += 1;
+            }
+            if matches!(change, Change::Pushed | Change::Begin) {
+                tx.see(looked, push).await?;
+            }
+        }
+        if pushes > 0 {
+            tx.commit().await?;
+        } else {
+            tx.commit_quietly().await?;
+        }
+        Ok(pushes)
+    }
+}
+
+fn order(package: &str, word: &str, who: &str, at_us: i64) -> OrderRow {
+    OrderRow {
+        package: package.to_owned(),
+        word: word.to_owned(),
+        reason: String::new(),
+        until_us: 0,
+        who: who.to_owned(),
+        at_us,
+    }
+}
+
+impl Tx {
+    async fn add_track_order(&mut self, target: &str, row: &OrderRow) -> Result<()> {
+        let id = self.next_id("track_order").await?;
+        sqlx::query(
+            "INSERT INTO track_orders (id, target, package, word, reason, until_us, who, at_us)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(id)
+        .bind(target)
+        .bind(&row.package)
+        .bind(&row.word)
+        .bind(&row.reason)
+        .bind(row.until_us)
+        .bind(&row.who)
+        .bind(row.at_us)
+        .execute(self.on())
+        .await?;
+        Ok(())
+    }
+
+    /// Plans the next look. A webhook that came since this one began keeps it due at once.
+    async fn end_look(&mut self, looked: &Looked) -> Result<bool> {
+        let result = sqlx::query(
+            "UPDATE tracked SET
+             due_us = CASE WHEN hint_us > $3 THEN 0 ELSE $4 END,
+             hint_us = CASE WHEN hint_us > $3 OR $9 = 1 THEN hint_us ELSE 0 END,
+             interval_us = $5, looked_us = $6, looks = looks + 1, failures = $7, problem = $8,
+             build_first = CASE WHEN $10 = 1 THEN 0 ELSE build_first END
+             WHERE target = $1 AND package = $2",
+        )
+        .bind(&looked.target)
+        .bind(&looked.package)
+        .bind(looked.began_us)
+        .bind(looked.due_us)
+        .bind(looked.interval_us)
+        .bind(looked.at_us)
+        .bind(i64::from(looked.failures))
+        .bind(&looked.problem)
+        .bind(i64::from(looked.hinted))
+        .bind(i64::from(looked.saw.is_some()))
+        .execute(self.on())
+        .await?;
+        Ok(result.rows_affected() > 0)
+    }
+
+    async fn see(&mut self, looked: &Looked, push: &Push) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO track_refs (target, package, repository, branch, commit_id, at_us)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (target, package, repository, branch)
+             DO UPDATE SET commit_id = excluded.commit_id, at_us = excluded.at_us",
+        )
+        .bind(&looked.target)
+        .bind(&looked.package)
+        .bind(&push.repository)
+        .bind(&push.branch)
+        .bind(&push.commit)
+        .bind(looked.at_us)
+        .execute(self.on())
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! The result files that an attempt has announced. Only these can be its results, so that a set of
+//! results never mixes attempts; and their sum is bounded.
+
+use rpmfarm_core::announce::{AnnounceError, Announced, AnnouncedFile, announce};
+use rpmfarm_core::{AttemptId, Sha256};
+use sqlx::AnyConnection;
+
+use super::{Result, Store, parsed};
+
+impl Store {
+    /// Announces a result file of a live attempt, within bounds: the sum of all its files may
+    /// reach `limit` bytes. Announcing it again changes nothing.
+    ///
+    /// # Errors
+    /// Database errors; the inner one when the file is one too many or the sum is too large.
+    pub async fn announce(
+        &self,
+        attempt: AttemptId,
+        (digest, size): AnnouncedFile,
+        limit: u64,
+        now_us: i64,
+    ) -> Result<std::result::Result<(), AnnounceError>> {
+        let known = (digest, size);
+        if self.announced(attempt).await?.contains(&known) {
+            return Ok(Ok(()));
+        }
+        let mut tx = self.write().await?;
+        // Announcements of one attempt follow each other: the sum holds.
+        sqlx::query("UPDATE live_attempts SET attempt = attempt WHERE attempt = $1")
+            .bind(attempt.0)
+            .execute(tx.on())
+            .await?;
+        match announce(&announced(tx.on(), attempt).await?, digest, size, limit) {
+            Ok(Announced::Known) => return Ok(Ok(())),
+            Ok(Announced::New) => {}
+            Err(refused) => return Ok(Err(refused)),
+        }
+        sqlx::query(
+            "INSERT INTO uploads (attempt, digest, size, at_us) VALUES ($1, $2, $3, $4)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(attempt.0)
+        .bind(digest.hex())
+        .bind(size.cast_signed())
+        .bind(now_us)
+        .execute(tx.on())
+        .await?;
+        // No pass waits for this, so no bell rings for it.
+        tx.commit_quietly().await?;
+        Ok(Ok(()))
+    }
+
+    /// What an attempt has announced.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn announced(&self, attempt: AttemptId) -> Result<Vec<AnnouncedFile>> {
+        announced(&mut *self.read().acquire().await?, attempt).await
+    }
+}
+
+async fn announced(on: &mut AnyConnection, attempt: AttemptId) -> Result<Vec<AnnouncedFile>> {
+    let query = "SELECT digest, size FROM uploads WHERE attempt = $1";
+    let rows: Vec<(String, i64)> = sqlx::query_as(query).bind(attempt.0).fetch_all(on).await?;
+    rows.into_iter()
+        .map(|(digest, size)| -> Result<(Sha256, u64)> {
+            Ok((parsed("uploads", "a digest", &digest)?, size.unsigned_abs()))
+        })
+        .collect()
+}

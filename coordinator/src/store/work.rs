@@ -1,0 +1,314 @@
+//! What each stage has to do: indexes over facts, so that a pass reads its own work and no more.
+//!
+//! The indexes of a build are made anew by [`Tx::reindex`] from its facts, in the transaction that
+//! changed them; `core::stage` says what a fact means. Nothing else writes them, but a grant,
+//! which takes a task from its queue.
+
+use std::collections::BTreeSet;
+
+use rpmfarm_core::queue::{Class, place};
+use rpmfarm_core::stage::{self, Stage};
+use rpmfarm_core::status::{TaskFacts, is_due, latest_due};
+use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{Arch, BuildId, TaskId};
+
+use super::{Result, Store, Tx, parsed};
+
+/// What is known of a task, for its stage and its place in the queue.
+struct Known {
+    id: TaskId,
+    kind: TaskKind,
+    arch: Arch,
+    facts: TaskFacts,
+    asks: bool,
+    due_us: i64,
+    rank: Option<i64>,
+    needs: String,
+}
+
+/// What is known of a build.
+struct KnownBuild {
+    submitter: String,
+    class: Class,
+    created_us: i64,
+    imported: bool,
+    due_us: i64,
+}
+
+/// One entry of the index.
+struct Entry {
+    stage: Stage,
+    task: i64,
+    due_us: i64,
+}
+
+impl Store {
+    /// Tasks that failed and whose time for another try has come get into their queues. Returns
+    /// how many builds were looked at, at most `limit`.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn queue_due(&self, now_us: i64, limit: i64) -> Result<usize> {
+        let query = "SELECT build FROM stage_work
+                     WHERE stage = 'dispatch' AND (due_us <= $1 OR due_us > $3)
+                     ORDER BY rank, build LIMIT $2";
+        let query = sqlx::query_scalar(query).bind(now_us).bind(limit).bind(latest_due(now_us));
+        let builds: Vec<i64> = query.fetch_all(self.read()).await?;
+        if builds.is_empty() {
+            return Ok(0);
+        }
+        let count = builds.len();
+        self.reindex(builds.into_iter().map(BuildId), now_us).await?;
+        Ok(count)
+    }
+
+    /// Makes the indexes of builds anew.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn reindex(
+        &self,
+        builds: impl IntoIterator<Item = BuildId>,
+        now_us: i64,
+    ) -> Result<()> {
+        let mut tx = self.write().await?;
+        // Rows are locked in one order, whoever else is at it.
+        let builds: BTreeSet<BuildId> = builds.into_iter().collect();
+        for build in builds {
+            tx.reindex(build, now_us).await?;
+        }
+        tx.commit().await
+    }
+}
+
+impl Tx {
+    /// Makes the indexes of a build anew from its facts. Every transaction that changes facts of
+    /// a build ends with it, after its last change.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub(crate) async fn reindex(&mut self, build: BuildId, now_us: i64) -> Result<()> {
+        // The build's row is locked first, so that two who change facts of one build see each
+        // other's.
+        let open = self.hold_open(build).await?;
+        self.clear_index(build).await?;
+        if !open {
+            return Ok(());
+        }
+        let Some(known) = self.known_build(build).await? else { return Ok(()) };
+        let tasks = self.known_tasks(build).await?;
+        let mut entries = Vec::new();
+        let facts: Vec<(TaskKind, TaskFacts)> =
+            tasks.iter().map(|task| (task.kind, task.facts)).collect();
+        if let Some(stage) = stage::of_build(known.imported, &facts) {
+            let due_us = if stage == Stage::Import { known.due_us } else { 0 };
+            entries.push(Entry { stage, task: 0, due_us });
+        }
+        for task in &tasks {
+            match stage::of_task(task.kind, &task.facts, task.asks) {
+                Some(Stage::Dispatch) if is_due(task.due_us, now_us) => {
+                    self.queue(build, &known, task, now_us).await?;
+                }
+                Some(stage) => {
+                    entries.push(Entry { stage, task: task.id.0, due_us: task.due_us });
+                }
+                None => {}
+            }
+        }
+        for entry in entries {
+            self.add_entry(build, known.class, known.created_us, &entry).await?;
+        }
+        Ok(())
+    }
+
+    /// No stage has anything to do for a build any more.
+    pub(crate) async fn clear_index(&mut self, build: BuildId) -> Result<()> {
+        for query in
+            ["DELETE FROM stage_work WHERE build = $1", "DELETE FROM ready_tasks WHERE build = $1"]
+        {
+            sqlx::query(query).bind(build.0).execute(self.on()).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the indexes of a task's build anew.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub(crate) async fn reindex_of(&mut self, task: TaskId, now_us: i64) -> Result<()> {
+        let query = "SELECT build FROM tasks WHERE id = $1";
+        let build: Option<i64> =
+            sqlx::query_scalar(query).bind(task.0).fetch_optional(self.on()).await?;
+        match build {
+            Some(build) => self.reindex(BuildId(build), now_us).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The index of a build that has just been asked for, and of which nothing else is known.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub(crate) async fn index_new(
+        &mut self,
+        build: BuildId,
+        class: Class,
+        now_us: i64,
+    ) -> Result<()> {
+        let entry = Entry { stage: Stage::Import, task: 0, due_us: 0 };
+        self.add_entry(build, class, now_us, &entry).await
+    }
+
+    async fn add_entry(
+        &mut self,
+        build: BuildId,
+        class: Class,
+        created_us: i64,
+        entry: &Entry,
+    ) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO stage_work (build, stage, task, rank, due_us)
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+        )
+        .bind(build.0)
+        .bind(entry.stage.as_str())
+        .bind(entry.task)
+        .bind(created_us.saturating_add(class.yields_us()))
+        .bind(entry.due_us)
+        .execute(self.on())
+        .await?;
+        Ok(())
+    }
+
+    async fn known_build(&mut self, build: BuildId) -> Result<Option<KnownBuild>> {
+        let query = "SELECT b.submitter, b.created_us,
+                     COALESCE((SELECT c.priority FROM priority_changes c WHERE c.build = b.id
+                               ORDER BY c.at_us DESC LIMIT 1), b.priority),
+                     (SELECT COUNT(*) FROM imports i WHERE i.build = b.id),
+                     COALESCE((SELECT MAX(f.retry_us) FROM failures f
+                               WHERE f.build = b.id AND f.stage = 'import'), 0)
+                     FROM builds b WHERE b.id = $1";
+        let row: Option<(String, i64, String, i64, i64)> =
+            sqlx::query_as(query).bind(build.0).fetch_optional(self.on()).await?;
+        row.map(|(submitter, created_us, class, imported, due_us)| {
+            let class = parsed("builds", "a priority", &class)?;
+            Ok(KnownBuild { submitter, class, created_us, imported: imported > 0, due_us })
+        })
+        .transpose()
+    }
+
+    async fn known_tasks(&mut self, build: BuildId) -> Result<Vec<Known>> {
+        let query = "SELECT t.id, t.kind, t.arch,
+             (SELECT COUNT(*) FROM locks l WHERE l.task = t.id),
+             (SELECT COUNT(*) FROM live_attempts v WHERE v.task = t.id),
+             (SELECT COUNT(*) FROM attempts p JOIN attempt_ends e ON e.attempt = p.id
+              WHERE p.task = t.id AND e.outcome = 'succeeded'),
+             (SELECT COUNT(*) FROM acceptances a WHERE a.task = t.id),
+             (SELECT COUNT(*) FROM dynamic_requires d JOIN live_attempts v ON v.attempt = d.attempt
+              WHERE d.task = t.id AND NOT EXISTS
+                  (SELECT 1 FROM locks l WHERE l.task = d.task AND l.round > d.round)),
+             COALESCE((SELECT MAX(f.retry_us) FROM failures f
+                       WHERE f.build = t.build AND f.task = t.id), 0),
+             COALESCE((SELECT r.rank FROM task_ranks r WHERE r.task = t.id), -1),
+             COALESCE((SELECT n.needs FROM task_needs n WHERE n.task = t.id), '')
+             FROM tasks t WHERE t.build = $1 ORDER BY t.id";
+        type Row = (i64, String, String, i64, i64, i64, i64, i64, i64, i64, String);
+        let rows: Vec<Row> = sqlx::query_as(query).bind(build.0).fetch_all(self.on()).await?;
+        rows.into_iter()
+            .map(|row| {
+                let (id, kind, arch, locks, live, reported, accepted, asks, due_us, rank, needs) =
+                    row;
+                Ok(Known {
+                    id: TaskId(id),
+                    kind: parsed("tasks", "a kind", &kind)?,
+                    arch: parsed("tasks", "an architecture", &arch)?,
+                    facts: TaskFacts {
+                        locked: locks > 0,
+                        running: live > 0,
+                        reported: reported > 0,
+                        accepted: accepted > 0,
+                    },
+                    asks: asks > 0,
+                    due_us,
+                    rank: (rank >= 0).then_some(rank),
+                    needs,
+                })
+            })
+            .collect()
+    }
+
+    /// Puts a task into the queue of its architecture, at the place that it has, or at a new one.
+    async fn queue(
+        &mut self,
+        build: BuildId,
+        known: &KnownBuild,
+        task: &Known,
+        now_us: i64,
+    ) -> Result<()> {
+        let rank = match task.rank {
+            Some(rank) => rank,
+            None => self.new_rank(known, task, now_us).await?,
+        };
+        sqlx::query(
+            "INSERT INTO ready_tasks (task, build, arch, needs, class, rank)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(task.id.0)
+        .bind(build.0)
+        .bind(task.arch.as_str())
+        .bind(&task.needs)
+        .bind(known.class.as_str())
+        .bind(rank)
+        .execute(self.on())
+        .await?;
+        sqlx::query(
+            "INSERT INTO ready_queues (arch, needs) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        )
+        .bind(task.arch.as_str())
+        .bind(&task.needs)
+        .execute(self.on())
+        .await?;
+        Ok(())
+    }
+
+    async fn new_rank(&mut self, known: &KnownBuild, task: &Known, now_us: i64) -> Result<i64> {
+        let lead: Option<i64> = sqlx::query_scalar(
+            "SELECT value FROM queue_lines WHERE arch = $1 AND class = '' AND submitter = ''",
+        )
+        .bind(task.arch.as_str())
+        .fetch_optional(self.on())
+        .await?;
+        // An update that changes nothing holds the line until the transaction ends.
+        let finish_us: i64 = sqlx::query_scalar(
+            "INSERT INTO queue_lines (arch, class, submitter, value) VALUES ($1, $2, $3, 0)
+             ON CONFLICT (arch, class, submitter) DO UPDATE SET value = queue_lines.value
+             RETURNING value",
+        )
+        .bind(task.arch.as_str())
+        .bind(known.class.as_str())
+        .bind(&known.submitter)
+        .fetch_one(self.on())
+        .await?;
+        let place = place(known.class, now_us, lead.unwrap_or(0), finish_us);
+        sqlx::query(
+            "UPDATE queue_lines SET value = $4
+             WHERE arch = $1 AND class = $2 AND submitter = $3",
+        )
+        .bind(task.arch.as_str())
+        .bind(known.class.as_str())
+        .bind(&known.submitter)
+        .bind(place.finish_us)
+        .execute(self.on())
+        .await?;
+        sqlx::query(
+            "INSERT INTO task_ranks (task, class, rank) VALUES ($1, $2, $3)
+             ON CONFLICT (task) DO UPDATE SET class = excluded.class, rank = excluded.rank",
+        )
+        .bind(task.id.0)
+        .bind(known.class.as_str())
+        .bind(place.rank)
+        .execute(self.on())
+        .await?;
+        Ok(place.rank)
+    }
+}

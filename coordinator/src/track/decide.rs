@@ -1,0 +1,95 @@
+//! Pushes become builds.
+//!
+//! What becomes of a push and the request that follows are recorded in one transaction; the
+//! request is then made under a key that is the pushes' identity, so that making it twice makes
+//! no second build.
+
+use rpmfarm_core::Target;
+use rpmfarm_core::queue::Class;
+use rpmfarm_core::track::push::{Push, request_key};
+use rpmfarm_core::track::{Verdict, storm};
+
+use super::plan::{self, Planned};
+use crate::farm::Farm;
+use crate::store::{NewBuild, PushEnd};
+
+/// Who asks for the builds.
+const SUBMITTER: &str = "track";
+
+/// One look: decides on every open push, and makes the requests that follow.
+///
+/// # Errors
+/// Database errors.
+pub async fn pass(farm: &Farm, now_us: i64) -> anyhow::Result<()> {
+    for name in farm.store.targets_pushed().await? {
+        // A target with a fault in its file waits until that is mended.
+        let Ok(target) = farm.targets.get(&name) else { continue };
+        decide_target(farm, &target, now_us).await?;
+    }
+    for key in farm.store.push_requests().await? {
+        make_request(farm, &key, now_us).await?;
+    }
+    Ok(())
+}
+
+async fn decide_target(farm: &Farm, target: &Target, now_us: i64) -> anyhow::Result<()> {
+    let mut ends = Vec::new();
+    let mut builds = Vec::new();
+    let mut unasked = Vec::new();
+    for planned in plan::of_target(farm, target, now_us).await? {
+        if planned.push.followed == 0 {
+            ends.extend(end(&planned, "removed", 0));
+            continue;
+        }
+        match planned.verdict {
+            Verdict::Done(build) => ends.extend(end(&planned, "done", build.0)),
+            Verdict::Build if planned.push.approved_us != 0 => builds.push(planned),
+            Verdict::Build => unasked.push(planned),
+            _ => {}
+        }
+    }
+    if !unasked.is_empty() {
+        let limit = target.track.storm();
+        let since_us = now_us - limit.window_us;
+        let started = farm.store.pushes_built_since(&target.name, since_us).await?;
+        match storm::admit(&limit, started, unasked.len()) {
+            Ok(()) => builds.append(&mut unasked),
+            Err(storm) => {
+                let pushes: Vec<i64> = unasked.iter().map(|planned| planned.push.id).collect();
+                let reason = storm.to_string();
+                let id = farm.store.add_storm(&target.name, &reason, &pushes, now_us).await?;
+                tracing::warn!(storm = id, target = target.name, reason, "builds are held");
+            }
+        }
+    }
+    let pushes: Vec<Push> = builds.iter().map(|planned| planned.push.push()).collect();
+    let key = if pushes.is_empty() { String::new() } else { request_key(&target.name, &pushes) };
+    ends.extend(builds.iter().flat_map(|planned| end(planned, "build", 0)));
+    if !ends.is_empty() {
+        farm.store.end_pushes(&ends, &key, now_us).await?;
+    }
+    Ok(())
+}
+
+/// The end of a push, and of those that it stands for.
+fn end(planned: &Planned, verdict: &'static str, build: i64) -> Vec<PushEnd> {
+    let older = if verdict == "removed" { "removed" } else { "superseded" };
+    let mut ends = vec![PushEnd { push: planned.push.id, verdict, build }];
+    ends.extend(planned.older.iter().map(|push| PushEnd { push: *push, verdict: older, build: 0 }));
+    ends
+}
+
+/// Makes a request that was decided on.
+async fn make_request(farm: &Farm, key: &str, now_us: i64) -> anyhow::Result<()> {
+    let mut builds: Vec<NewBuild> = Vec::new();
+    for (target, package, git_ref) in farm.store.pushes_of(key).await? {
+        if builds.iter().all(|build| build.package != package) {
+            builds.push(NewBuild { target, package, git_ref, class: Class::Tracking });
+        }
+    }
+    if !builds.is_empty() {
+        let started = farm.store.start_builds(&builds, SUBMITTER, key, now_us).await?;
+        tracing::info!(builds = started.ids.len(), first = started.ids[0].0, "pushes are built");
+    }
+    Ok(farm.store.push_request_made(key).await?)
+}

@@ -1,0 +1,133 @@
+//! Lists of repositories: what a forge has in a namespace, page by page.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::header::ACCEPT;
+use rpmfarm_core::Target;
+use rpmfarm_core::track::Forge;
+use rpmfarm_core::track::forge::{ForgeError, Page};
+use tokio::time::timeout;
+use url::Url;
+
+use super::Tracker;
+use crate::http::HttpError;
+
+/// Pages of a namespace at most: 20,000 repositories.
+const PAGES: usize = 400;
+
+/// A page, in bytes.
+const MAX_PAGE: usize = 8 << 20;
+
+/// A page, in time.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The repositories of a namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Names of packages, each once.
+    pub packages: Vec<String>,
+    /// How many repositories are archived, empty, or have no package's name.
+    pub skipped: usize,
+}
+
+/// Why there is no list.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgeFailure {
+    /// The target does not say where the forge is.
+    #[error("target `{target}` does not say where its {forge} is: set track.forges.{forge}")]
+    NoForge {
+        /// The target.
+        target: String,
+        /// The forge.
+        forge: Forge,
+    },
+    /// The forge has no such namespace, or does not show it.
+    #[error("{forge} has no namespace `{namespace}`: {url} answered {status}")]
+    NoNamespace {
+        /// The forge.
+        forge: Forge,
+        /// The namespace.
+        namespace: String,
+        /// What was asked.
+        url: String,
+        /// The status.
+        status: u16,
+    },
+    /// What was asked for, or what was answered, cannot be.
+    #[error(transparent)]
+    Forge(#[from] ForgeError),
+    /// The forge does not answer as it should.
+    #[error("{0}")]
+    Server(String),
+}
+
+impl Tracker {
+    /// The repositories of a forge's namespace.
+    ///
+    /// # Errors
+    /// Why there is no list.
+    pub async fn list(
+        &self,
+        target: &Target,
+        forge: Forge,
+        namespace: &str,
+    ) -> Result<Listed, ForgeFailure> {
+        let base = target
+            .track
+            .forge_url(forge)
+            .ok_or_else(|| ForgeFailure::NoForge { target: target.name.clone(), forge })?;
+        let mut listed = Listed::default();
+        for number in 1..=PAGES {
+            let url = forge.page_url(base, namespace, number)?;
+            let page = timeout(PATIENCE, self.page(target, forge, namespace, &url)).await;
+            let late = |_| ForgeFailure::Server(format!("{url}: no answer for {PATIENCE:?}"));
+            let page = page.map_err(late)??;
+            listed.skipped += page.skipped;
+            listed.packages.extend(page.packages);
+            if !page.more {
+                listed.packages.sort();
+                listed.packages.dedup();
+                return Ok(listed);
+            }
+        }
+        Err(ForgeFailure::Server(format!("{forge} has no end of pages in `{namespace}`")))
+    }
+
+    async fn page(
+        &self,
+        target: &Target,
+        forge: Forge,
+        namespace: &str,
+        url: &str,
+    ) -> Result<Page, ForgeFailure> {
+        let server = |why: String| ForgeFailure::Server(format!("{url}: {why}"));
+        let parsed = Url::parse(url).map_err(|error| server(error.to_string()))?;
+        let http = self.0.looker.http();
+        let prepare = |request: reqwest::RequestBuilder| request.header(ACCEPT, "application/json");
+        let mut response = http
+            .get(&parsed, &target.private_hosts, prepare)
+            .await
+            .map_err(|error: HttpError| ForgeFailure::Server(error.to_string()))?;
+        match response.status() {
+            StatusCode::OK => {}
+            status @ (StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED) => {
+                return Err(ForgeFailure::NoNamespace {
+                    forge,
+                    namespace: rpmfarm_core::name::shown(namespace),
+                    url: url.to_owned(),
+                    status: status.as_u16(),
+                });
+            }
+            status => return Err(server(format!("the server answered {status}"))),
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| server(e.to_string()))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_PAGE {
+                return Err(server(format!("more than {MAX_PAGE} bytes")));
+            }
+        }
+        Ok(forge.read_page(&body)?)
+    }
+}

@@ -1,0 +1,58 @@
+//! The hosts that are asked, each with its own measure. Lost with the process: a host that was
+//! resting is asked once more.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use rpmfarm_core::track::host::{Answer, Host, HostLimits};
+use rpmfarm_core::track::schedule::Jitter;
+use url::Url;
+
+/// All hosts.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    began: Instant,
+    known: Mutex<HashMap<String, Host>>,
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        Self { began: Instant::now(), known: Mutex::default() }
+    }
+}
+
+/// Host and port of an address: what is asked gently.
+pub(super) fn name(url: &str) -> String {
+    Url::parse(url).map_or_else(
+        |_| url.to_owned(),
+        |url| {
+            let port = url.port_or_known_default().unwrap_or_default();
+            format!("{}:{port}", url.host_str().unwrap_or_default())
+        },
+    )
+}
+
+impl Hosts {
+    /// How many requests may be started now.
+    pub(super) fn room(&self, host: &str, limits: &HostLimits) -> usize {
+        self.with(host, |host, now| host.room(limits, now))
+    }
+
+    /// A request is started.
+    pub(super) fn start(&self, host: &str, limits: &HostLimits) {
+        self.with(host, |host, now| host.start(limits, now));
+    }
+
+    /// A request has ended.
+    pub(super) fn end(&self, host: &str, answer: Answer, jitter: Jitter) {
+        self.with(host, |host, now| host.end(answer, jitter, now));
+    }
+
+    /// Time that never jumps, in microseconds, with room for what lies before the first request.
+    fn with<T>(&self, host: &str, f: impl FnOnce(&mut Host, i64) -> T) -> T {
+        let elapsed = i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX / 2);
+        let mut known = self.known.lock().expect("no one panics while holding it");
+        f(known.entry(host.to_owned()).or_default(), 1_000_000 + elapsed)
+    }
+}

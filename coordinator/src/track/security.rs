@@ -1,0 +1,78 @@
+//! Marks builds that bring security fixes: CVEs in the commit's message and in the new entries of
+//! the spec's changelog.
+
+use std::collections::BTreeSet;
+
+use rpmfarm_core::queue::Class;
+use rpmfarm_core::source::SourceBundle;
+use rpmfarm_core::track::security::fixed;
+use rpmfarm_core::{BuildId, Sha256};
+
+use crate::farm::Farm;
+use crate::import::Imported;
+use crate::store::Build;
+
+/// A longer spec is not looked at, in bytes.
+const MAX_SPEC: u64 = 4 << 20;
+
+/// A bundle's list of files, in bytes.
+const MAX_BUNDLE: u64 = 16 << 20;
+
+/// Looks at what was just imported for a build, and records which CVEs it fixes. Returns them.
+///
+/// What cannot be read is no reason not to build: then nothing is marked.
+pub(crate) async fn mark(
+    farm: &Farm,
+    build: &Build,
+    imported: &Imported,
+    now_us: i64,
+) -> BTreeSet<String> {
+    match find(farm, build, imported).await {
+        Ok(ids) if ids.is_empty() => ids,
+        Ok(ids) => {
+            tracing::info!(build = build.id, ?ids, "fixes security problems");
+            if let Err(error) = farm.store.add_cves(build.id(), &ids, now_us).await {
+                tracing::warn!(build = build.id, %error, "the mark was not recorded");
+            }
+            // Nobody has said how urgent it is, so the fix does.
+            if build.priority == Class::Tracking.as_str()
+                && let Err(error) =
+                    farm.store.set_priority(build.id(), Class::Security, now_us).await
+            {
+                tracing::warn!(build = build.id, %error, "the priority was not raised");
+            }
+            ids
+        }
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::warn!(build = build.id, error, "not looked at for security fixes");
+            BTreeSet::new()
+        }
+    }
+}
+
+async fn find(farm: &Farm, build: &Build, imported: &Imported) -> anyhow::Result<BTreeSet<String>> {
+    let old = match farm.store.imported_before(build).await? {
+        Some(before) => spec_of(farm, before).await?,
+        None => None,
+    };
+    let Some(new) = text(farm, imported.bundle.spec.digest)? else { return Ok(BTreeSet::new()) };
+    Ok(fixed(old.as_deref(), &new, &imported.subject))
+}
+
+/// The spec of a build that has sources.
+async fn spec_of(farm: &Farm, build: BuildId) -> anyhow::Result<Option<String>> {
+    let Some(import) = farm.store.import(build).await? else { return Ok(None) };
+    let Ok(bytes) = farm.blobs.read_small(import.bundle, MAX_BUNDLE) else { return Ok(None) };
+    text(farm, SourceBundle::from_bytes(&bytes)?.spec.digest)
+}
+
+/// A spec's text; none when it is no text or too long.
+fn text(farm: &Farm, digest: Sha256) -> anyhow::Result<Option<String>> {
+    use crate::blobs::BlobError;
+    match farm.blobs.read_small(digest, MAX_SPEC) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(BlobError::TooLong { .. } | BlobError::Missing(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

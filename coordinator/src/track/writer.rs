@@ -1,0 +1,69 @@
+//! Writes what looks led to: those that end at the same time share a transaction.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::mpsc;
+
+use crate::bus::Bus;
+use crate::store::{Looked, Store};
+
+/// Looks of one transaction.
+const AT_ONCE: usize = 256;
+
+/// Looks that wait for theirs.
+const WAITING: usize = 1024;
+
+type Busy = Arc<Mutex<HashSet<(String, String)>>>;
+
+/// The way to the store, and the looks that are under way or on their way to it.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    sender: mpsc::Sender<Looked>,
+    busy: Busy,
+}
+
+impl Writer {
+    /// Starts the task that writes.
+    pub(super) fn start(store: Store, bell: Bus) -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let busy = Busy::default();
+        tokio::spawn(run(receiver, store, bell, busy.clone()));
+        Self { sender, busy }
+    }
+
+    /// Whether a look begins now; not while one of the same package is under way.
+    pub(super) fn begin(&self, target: &str, package: &str) -> bool {
+        let mut busy = self.busy.lock().expect("no one panics while holding it");
+        busy.insert((target.to_owned(), package.to_owned()))
+    }
+
+    /// A look has ended.
+    pub(super) async fn end(&self, looked: Looked) {
+        // When the writer is gone, the farm is stopping.
+        let _ = self.sender.send(looked).await;
+    }
+
+    /// How many looks are under way.
+    pub(super) fn busy(&self) -> usize {
+        self.busy.lock().expect("no one panics while holding it").len()
+    }
+}
+
+async fn run(mut receiver: mpsc::Receiver<Looked>, store: Store, bell: Bus, busy: Busy) {
+    let mut batch = Vec::new();
+    while receiver.recv_many(&mut batch, AT_ONCE).await > 0 {
+        match store.record_looks(&batch).await {
+            Ok(0) => {}
+            Ok(pushes) => tracing::info!(pushes, "upstream has pushed"),
+            // What was not recorded is still due, and looked at again.
+            Err(error) => tracing::error!(%error, "looks at upstream were not recorded"),
+        }
+        let mut busy = busy.lock().expect("no one panics while holding it");
+        for Looked { target, package, .. } in batch.drain(..) {
+            busy.remove(&(target, package));
+        }
+        drop(busy);
+        bell.ring();
+    }
+}

@@ -1,0 +1,10 @@
+//! Who may call what, and as whom: a whole coordinator on ports of its own, asked by everybody
+//! who should be refused.
+
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+mod calls;
+mod coordinator;
+mod enrolment;
+mod sessions;
+mod uploads;

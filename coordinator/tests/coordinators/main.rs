@@ -1,0 +1,328 @@
+//! Several coordinators and a database that fails: leases of stages, fences, owners of workers,
+//! and transactions whose answers get lost.
+
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod proxy;
+
+use std::time::{Duration, Instant};
+
+use common::{on_both, on_postgres};
+use proxy::Proxy;
+use rpmfarm_coordinator::bus::Bus;
+use rpmfarm_coordinator::peers::{Judge, Peers, STAGES, beat};
+use rpmfarm_coordinator::store::{
+    BuildFilter, CoordinatorRow, Import, NewBuild, NewTask, Store, StoreError,
+};
+use rpmfarm_core::queue::Class;
+use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::tenure::TAKEOVER;
+use rpmfarm_core::{Arch, BuildId, Failure, Fault, Sha256, TaskId};
+
+const NOW: i64 = 1_000_000;
+
+fn row(id: &str) -> CoordinatorRow {
+    CoordinatorRow {
+        id: id.into(),
+        address: format!("http://{id}"),
+        base_url: "http://farm".into(),
+        version: "1".into(),
+        started_us: NOW,
+        beat: 0,
+    }
+}
+
+fn peers(id: &str, now: Instant) -> Peers {
+    Peers::new(row(id), None, TAKEOVER, false, now)
+}
+
+async fn start(store: &Store, package: &str, key: &str) -> Result<Vec<BuildId>, StoreError> {
+    let build = NewBuild {
+        target: "lab".into(),
+        package: package.into(),
+        git_ref: String::new(),
+        class: Class::default(),
+    };
+    Ok(store.start_builds(&[build], "tester", key, NOW).await?.ids)
+}
+
+fn import() -> Import {
+    Import {
+        url: "http://git/hello.git".into(),
+        commit: "c0ffee".into(),
+        subject: "Update".into(),
+        bundle: Sha256::of(b"bundle"),
+        at_us: NOW,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing_more() {
+    on_both(|store| async move {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let (a, b) = (peers("a", began), peers("b", began));
+        beat::begin(&a, &store, at(0)).await.unwrap();
+        beat::begin(&b, &store, at(0)).await.unwrap();
+        assert_eq!(a.stages(at(0)), STAGES);
+        assert!(b.stages(at(0)).is_empty() && b.has_others(at(0)));
+
+        // While it beats it keeps them, however long that is.
+        for second in 1..10 {
+            assert!(!b.look(&store, at(second)).await.unwrap());
+            a.look(&store, at(second)).await.unwrap();
+        }
+        assert_eq!(a.stages(at(9)), STAGES);
+        let build = start(&store, "hello", "").await.unwrap()[0];
+        let old = store.behind(a.fence("import", at(9)).unwrap());
+        old.check_fence().await.unwrap();
+
+        // It stands still: half a takeover later it begins nothing new, after a whole one the
+        // other has everything.
+        assert!(a.fence("import", at(12)).is_none());
+        b.look(&store, at(10)).await.unwrap();
+        assert!(!b.look(&store, at(15)).await.unwrap());
+        assert!(b.look(&store, at(16)).await.unwrap());
+        assert_eq!(b.stages(at(16)), STAGES);
+        let new = b.fence("import", at(16)).unwrap();
+        assert_eq!(new.epoch, 2);
+
+        // What the old one has under way is fenced, a failure that would end the build above all.
+        let failure = Failure::new(Fault::Package, "import", "too late");
+        let fenced = |error| matches!(error, StoreError::Fenced { stage: "import", epoch: 1 });
+        assert!(fenced(old.check_fence().await.unwrap_err()));
+        assert!(fenced(old.add_import(build, &import()).await.unwrap_err()));
+        let late = old.add_failure(build, None, &failure, None, NOW).await;
+        assert!(fenced(late.unwrap_err()));
+        assert!(store.is_open(build).await.unwrap());
+        store.behind(new).add_import(build, &import()).await.unwrap();
+        assert!(store.import(build).await.unwrap().is_some());
+
+        // It wakes: it sees that it has lost them, and may begin nothing.
+        a.look(&store, at(17)).await.unwrap();
+        assert!(a.stages(at(17)).is_empty());
+        // A good-bye needs no waiting.
+        beat::end(&b, &store).await.unwrap();
+        assert!(a.look(&store, at(18)).await.unwrap());
+        assert_eq!(a.fence("sign", at(18)).unwrap().epoch, 3);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_coordinator_has_its_stages_at_once_under_a_new_epoch() {
+    on_both(|store| async move {
+        let began = Instant::now();
+        let first = peers("a", began);
+        beat::begin(&first, &store, began).await.unwrap();
+        let old = store.behind(first.fence("publish", began).unwrap());
+        let second = peers("a", began);
+        beat::begin(&second, &store, began).await.unwrap();
+        assert_eq!(second.fence("publish", began).unwrap().epoch, 2);
+        assert!(matches!(old.check_fence().await, Err(StoreError::Fenced { .. })));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_take_a_stage_one_has_it() {
+    on_both(|store| async move {
+        let began = Instant::now();
+        let dead = peers("dead", began);
+        beat::begin(&dead, &store, began).await.unwrap();
+        let all: Vec<Peers> = (0..4).map(|n| peers(&format!("c{n}"), began)).collect();
+        for one in &all {
+            one.look(&store, began).await.unwrap();
+        }
+        let later = began + TAKEOVER;
+        let looks = all.iter().map(|one| one.look(&store, later));
+        futures_util::future::try_join_all(looks).await.unwrap();
+        for stage in STAGES {
+            let holders = all.iter().filter(|one| one.fence(stage, later).is_some()).count();
+            assert_eq!(holders, 1, "{stage}");
+        }
+        assert!(store.stage_leases().await.unwrap().iter().all(|(_, lease)| lease.epoch == 2));
+    })
+    .await;
+}
+
+/// Stopped in the middle of a transaction, a coordinator keeps the locks of its stage and build;
+/// the database takes them from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_stopped_in_mid_transaction_keeps_nobody_from_its_stage() {
+    on_postgres(async |_, store| {
+        let began = Instant::now();
+        let (a, b) = (peers("a", began), peers("b", began));
+        beat::begin(&a, &store, began).await.unwrap();
+        beat::begin(&b, &store, began).await.unwrap();
+        let build = start(&store, "hello", "").await.unwrap()[0];
+        let mut stopped = store.behind(a.fence("accept", began).unwrap()).write().await.unwrap();
+        assert!(stopped.hold_open(build).await.unwrap());
+
+        let later = began + TAKEOVER;
+        let waited = Instant::now();
+        while b.fence("accept", later).is_none() {
+            b.look(&store, later).await.unwrap();
+            assert!(waited.elapsed() < Duration::from_secs(15), "the stage is not to be had");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        assert_eq!(b.stages(later), STAGES);
+        let new = store.behind(b.fence("accept", later).unwrap());
+        let failure = Failure::new(Fault::Farm, "accept", "tried again");
+        assert!(new.add_failure(build, None, &failure, Some(NOW + 1), NOW).await.unwrap());
+        let late = stopped.commit().await.unwrap_err();
+        assert!(late.is_outage(), "what it had begun has not happened: {late}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_judged_by_its_own_coordinator_and_by_others_when_that_is_dead() {
+    on_both(|store| async move {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let (a, b) = (peers("a", began), peers("b", began));
+        a.look(&store, at(0)).await.unwrap();
+        b.look(&store, at(0)).await.unwrap();
+        a.look(&store, at(1)).await.unwrap();
+        let first = store.own_worker("w", "a").await.unwrap();
+        let owners = store.worker_owners().await.unwrap();
+        let owner = Some(owners[0].coordinator.as_str());
+        assert_eq!((owner, first.session), (Some("a"), 1));
+        assert_eq!(a.judge(owner, at(1)), Judge::Me);
+        assert_eq!(b.judge(owner, at(1)), Judge::Another);
+        assert_eq!(b.judge(None, at(1)), Judge::Me, "it is connected nowhere");
+
+        b.look(&store, at(7)).await.unwrap();
+        b.look(&store, at(13)).await.unwrap();
+        assert_eq!(b.judge(owner, at(15)), Judge::Orphaned(Duration::from_secs(2)));
+        let second = store.own_worker("w", "b").await.unwrap();
+        assert_eq!(second.session, 2);
+        assert_eq!(store.worker_owners().await.unwrap()[0].coordinator, "b");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_connects_knows_which_attempts_came_before() {
+    on_both(|store| async move {
+        let build = start(&store, "hello", "").await.unwrap()[0];
+        store.add_import(build, &import()).await.unwrap();
+        let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
+        store.add_tasks(build, &[task], NOW).await.unwrap();
+        let task: TaskId = store.tasks(build).await.unwrap()[0].id;
+        store.add_lock(task, 0, Sha256::of(b"lock"), NOW).await.unwrap();
+        let before = store.own_worker("w", "a").await.unwrap().newest_attempt;
+        let attempt = store.grant(task, build, "w", NOW).await.unwrap().unwrap();
+        assert!(attempt.id > before.0);
+        let after = store.own_worker("w", "b").await.unwrap().newest_attempt;
+        assert_eq!(after.0, attempt.id);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notes_of_others_are_read_and_go_with_them() {
+    on_both(|store| async move {
+        let note = |text: &str| [("wait", "7".to_owned(), Some(text.to_owned()))];
+        store.beat(&row("a")).await.unwrap();
+        store.write_notes("a", &note("waits for libfoo")).await.unwrap();
+        store.write_notes("a", &note("waits for libbar")).await.unwrap();
+        assert!(store.notes("wait", "a").await.unwrap().is_empty(), "one's own are known");
+        assert_eq!(store.notes_of("wait", "7", "b").await.unwrap()[0].text, "waits for libbar");
+        store.write_notes("a", &[("wait", "7".into(), None)]).await.unwrap();
+        assert!(store.notes("wait", "b").await.unwrap().is_empty());
+        store.write_notes("a", &note("again")).await.unwrap();
+        store.forget_coordinator("a").await.unwrap();
+        assert!(store.notes("wait", "b").await.unwrap().is_empty());
+        assert!(store.coordinators().await.unwrap().is_empty());
+    })
+    .await;
+}
+
+/// Fault 14: the commit is done and its answer lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_answer_was_lost_is_recorded_once() {
+    on_postgres(async |postgres, _| {
+        let proxy = Proxy::before(postgres.socket());
+        let url = postgres.database("lossy").unwrap();
+        let through = Store::open(&proxy.url(&url), Bus::default()).await.unwrap();
+        assert_eq!(start(&through, "first", "key-0").await.unwrap().len(), 1);
+
+        proxy.lose_next_commit();
+        let ids = start(&through, "hello", "key-1").await.unwrap();
+        assert_eq!(proxy.lost(), 1, "the fault has happened");
+        assert_eq!(start(&through, "hello", "key-1").await.unwrap(), ids);
+        let filter = BuildFilter { package: "hello".into(), limit: 10, ..Default::default() };
+        assert_eq!(through.builds(&filter).await.unwrap().len(), 1);
+
+        // Without a key nobody can tell: so it is said.
+        proxy.lose_next_commit();
+        let error = start(&through, "hello", "").await.unwrap_err();
+        assert!(matches!(error, StoreError::Unanswered(_)) && error.is_outage(), "{error}");
+        assert_eq!(proxy.lost(), 2);
+    })
+    .await;
+}
+
+/// Fault 13: of two transactions that wait for each other the database breaks one; it is run
+/// again, whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadlock_is_survived() {
+    on_postgres(async |postgres, store| {
+        let build = start(&store, "hello", "").await.unwrap()[0];
+        store.add_import(build, &import()).await.unwrap();
+        let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
+        store.add_tasks(build, &[task], NOW).await.unwrap();
+        let task = store.tasks(build).await.unwrap()[0].id;
+        store.add_lock(task, 0, Sha256::of(b"lock"), NOW).await.unwrap();
+
+        // Takes the two locks of a grant in the other order.
+        let other = postgres.background(
+            "farm",
+            &[
+                "BEGIN",
+                "UPDATE counters SET value = value WHERE name = 'attempt'",
+                "SELECT pg_sleep(0.5)",
+                "UPDATE open_builds SET build = build",
+                "COMMIT",
+            ],
+        );
+        let mut other = other.unwrap();
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let granted = store.grant(task, build, "w", NOW).await.unwrap();
+        assert!(granted.is_some());
+        assert!(other.wait().unwrap().success(), "the grant was the one to be broken");
+        assert_eq!(store.live_attempts(None).await.unwrap().len(), 1);
+        let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'farm'";
+        // The server counts with a little delay.
+        let counted = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            postgres.sql("farm", deadlocks).unwrap().trim() == "1"
+        });
+        assert!(counted, "the fault has happened");
+    })
+    .await;
+}
+
+/// Fault 12: the server is restarted between and under transactions.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_were_cut_are_made_anew() {
+    on_postgres(async |postgres, store| {
+        let first = start(&store, "hello", "key").await.unwrap();
+        let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                   WHERE datname = 'farm' AND pid <> pg_backend_pid()";
+        postgres.sql("postgres", cut).unwrap();
+        assert_eq!(start(&store, "hello", "key").await.unwrap(), first);
+        let mut tx = store.write().await.unwrap();
+        postgres.sql("postgres", cut).unwrap();
+        let broken = tx.hold_open(first[0]).await.unwrap_err();
+        assert!(broken.is_outage() && broken.rolled_back(), "{broken:?}");
+        drop(tx);
+        assert!(store.is_open(first[0]).await.unwrap());
+        assert!(store.cancel_build(first[0], NOW).await.unwrap());
+    })
+    .await;
+}

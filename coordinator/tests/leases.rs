@@ -1,0 +1,332 @@
+//! Leases over the wire, with a worker that a test plays: repeated, reordered and late words, and
+//! a store that is away. The faults are those of docs/faults.md.
+
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+use std::time::{Duration, Instant};
+
+use clap::Parser as _;
+use rpmfarm_coordinator::config::Config;
+use rpmfarm_coordinator::dispatch::{leases, pass};
+use rpmfarm_coordinator::farm::Farm;
+use rpmfarm_coordinator::logs::LogName;
+use rpmfarm_coordinator::store::{Import, NewBuild, NewTask};
+use rpmfarm_coordinator::{server, start};
+use rpmfarm_core::queue::Class;
+use rpmfarm_core::source::{SourceBundle, SourceFile};
+use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
+use rpmfarm_proto::AUTHORIZATION;
+use rpmfarm_proto::v1;
+use rpmfarm_proto::v1::attempt_report::Progress;
+use rpmfarm_proto::v1::workers_client::WorkersClient;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Request, Streaming};
+
+const NOW: i64 = 1_000_000;
+const TARGET: &str = "almalinux-9";
+
+/// A coordinator that serves and whose passes the test runs.
+struct Bench {
+    farm: Farm,
+    client: WorkersClient<Channel>,
+    token: String,
+    _data: TempDir,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().to_str().unwrap();
+        let targets = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/targets");
+        let arguments = ["rpmfarm-coordinator", "--data", path, "--targets", targets];
+        let short = ["--heartbeat", "200ms", "--lease", "2s"];
+        let config = Config::parse_from(arguments.iter().chain(&short));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (farm, _words) = start::open(&config, &address).await.unwrap();
+        tokio::spawn(server::serve(farm.clone(), listener, std::future::pending()));
+        let token = std::fs::read_to_string(data.path().join("token")).unwrap();
+        let client = WorkersClient::connect(address).await.unwrap();
+        Self { farm, client, token: token.trim().into(), _data: data }
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let bearer = format!("Bearer {}", self.token).parse().unwrap();
+        request.metadata_mut().insert(AUTHORIZATION, bearer);
+        request
+    }
+
+    /// A build whose SRPM task can be given away.
+    async fn task(&self) -> (BuildId, TaskId) {
+        let store = &self.farm.store;
+        let new = NewBuild {
+            target: TARGET.into(),
+            package: "hello".into(),
+            git_ref: String::new(),
+            class: Class::default(),
+        };
+        let build = store.start_builds(&[new], "tester", "", NOW).await.unwrap().ids[0];
+        let spec = SourceFile { name: "hello.spec".into(), digest: Sha256::of(b"s"), size: 1 };
+        let bundle = SourceBundle {
+            package: "hello".into(),
+            url: "http://git/hello.git".into(),
+            commit: "c0ffee".into(),
+            spec,
+            sources: Vec::new(),
+        };
+        let import = Import {
+            url: "http://git/hello.git".into(),
+            commit: "c0ffee".into(),
+            subject: "Update".into(),
+            bundle: self.farm.blobs.put(&bundle.to_bytes()).unwrap(),
+            at_us: NOW,
+        };
+        store.add_import(build, &import).await.unwrap();
+        let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
+        store.add_tasks(build, &[task], NOW).await.unwrap();
+        let task = store.tasks(build).await.unwrap()[0].id;
+        store.add_lock(task, 0, Sha256::of(b"lock"), NOW).await.unwrap();
+        (build, task)
+    }
+
+    async fn worker(&self, name: &str) -> Worker<'_> {
+        let (sender, receiver) = mpsc::channel(8);
+        let mut worker =
+            Worker { name: name.into(), sender, answers: None, sequence: 0, bench: self };
+        worker.say(Vec::new()).await;
+        let request = self.request(ReceiverStream::new(receiver));
+        let answers = self.client.clone().session(request).await.unwrap().into_inner();
+        worker.answers = Some(answers);
+        worker.answer().await;
+        worker
+    }
+
+    async fn dispatch(&self) {
+        pass::pass(&self.farm, Instant::now(), NOW).await.unwrap();
+    }
+
+    /// Looks at the leases each half second for some time to come.
+    async fn let_pass(&self, time: Duration) {
+        let (now, step) = (Instant::now(), Duration::from_millis(500));
+        let mut at = Duration::ZERO;
+        while at <= time {
+            leases::pass(&self.farm, now + at, NOW).await.unwrap();
+            at += step;
+        }
+    }
+
+    async fn upload(&self, query: &v1::UploadQuery, data: &[u8]) -> Result<u64, tonic::Status> {
+        let chunk =
+            v1::UploadChunk { query: Some(query.clone()), offset: 0, data: data.to_vec().into() };
+        let request = self.request(tokio_stream::iter([chunk]));
+        Ok(self.client.clone().upload(request).await?.into_inner().have)
+    }
+
+    async fn append(&self, assignment: &v1::Assignment, offset: u64, data: &str) -> u64 {
+        let chunk = v1::LogChunk {
+            attempt: assignment.attempt,
+            epoch: assignment.epoch,
+            log: "build".into(),
+            offset,
+            data: data.to_owned().into_bytes().into(),
+            last: false,
+        };
+        self.client.clone().append_log(self.request(chunk)).await.unwrap().into_inner().next
+    }
+}
+
+/// A worker, as far as the coordinator can tell.
+struct Worker<'a> {
+    name: String,
+    sender: mpsc::Sender<v1::WorkerState>,
+    answers: Option<Streaming<v1::DesiredState>>,
+    sequence: u64,
+    bench: &'a Bench,
+}
+
+impl Worker<'_> {
+    /// Says how far attempts are.
+    async fn say(&mut self, attempts: Vec<v1::AttemptReport>) {
+        self.sequence += 1;
+        let state = v1::WorkerState {
+            name: self.name.clone(),
+            version: "1".into(),
+            protocol: rpmfarm_core::fleet::PROTOCOL,
+            arches: vec!["x86_64".into()],
+            slots: 1,
+            cpus: 1,
+            memory_mib: 4096,
+            disk_free_mib: 100_000,
+            attempts,
+            sequence: self.sequence,
+            ..Default::default()
+        };
+        self.sender.send(state).await.unwrap();
+    }
+
+    /// The answer to what was said last.
+    async fn answer(&mut self) -> v1::DesiredState {
+        loop {
+            let answer = self.hear().await;
+            assert!(answer.heard <= self.sequence);
+            if answer.heard == self.sequence {
+                return answer;
+            }
+        }
+    }
+
+    async fn hear(&mut self) -> v1::DesiredState {
+        let answers = self.answers.as_mut().unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(30), answers.message());
+        answer.await.expect("an answer in time").unwrap().expect("the stream goes on")
+    }
+
+    /// The assignment that it is given.
+    async fn assignment(&mut self) -> v1::Assignment {
+        self.bench.dispatch().await;
+        loop {
+            if let [assignment] = self.hear().await.assignments.as_slice() {
+                return assignment.clone();
+            }
+        }
+    }
+}
+
+fn succeeded(assignment: &v1::Assignment) -> v1::AttemptReport {
+    v1::AttemptReport {
+        attempt: assignment.attempt,
+        epoch: assignment.epoch,
+        progress: Some(Progress::Succeeded(v1::Success::default())),
+    }
+}
+
+/// Fault 8; I2, I3. A completion and an upload that come twice change nothing the second time.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_twice_counts_once() {
+    let bench = Bench::start().await;
+    let (_, task) = bench.task().await;
+    let mut worker = bench.worker("w1").await;
+    let assignment = worker.assignment().await;
+    let file = v1::FileRef {
+        name: "hello-1-1.src.rpm".into(),
+        digest: Sha256::of(b"content").hex(),
+        size: 7,
+    };
+    let query =
+        v1::UploadQuery { attempt: assignment.attempt, epoch: assignment.epoch, file: Some(file) };
+    assert_eq!(bench.upload(&query, b"content").await.unwrap(), 7);
+    assert_eq!(bench.upload(&query, b"content").await.unwrap(), 7);
+
+    for _ in 0..2 {
+        worker.say(vec![succeeded(&assignment)]).await;
+        assert!(worker.answer().await.assignments.is_empty(), "it may forget it");
+    }
+    let store = &bench.farm.store;
+    assert_eq!(store.attempts_to_accept(NOW).await.unwrap().len(), 1);
+    assert_eq!(store.late_results(task).await.unwrap(), [], "it was no late result");
+}
+
+/// An upload that was whole when the coordinator died is checked before it counts; I5.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_whole_but_unchecked_is_checked() {
+    let bench = Bench::start().await;
+    bench.task().await;
+    let mut worker = bench.worker("w1").await;
+    let assignment = worker.assignment().await;
+    let query = |content: &[u8]| v1::UploadQuery {
+        attempt: assignment.attempt,
+        epoch: assignment.epoch,
+        file: Some(v1::FileRef {
+            name: "hello-1-1.src.rpm".into(),
+            digest: Sha256::of(content).hex(),
+            size: content.len() as u64,
+        }),
+    };
+    let offset = async |query| {
+        let request = bench.request(query);
+        bench.client.clone().upload_offset(request).await.map(|reply| reply.into_inner().have)
+    };
+    let blobs = &bench.farm.blobs;
+    blobs.upload_chunk(Sha256::of(b"right"), 5, 0, b"right").unwrap();
+    assert_eq!(offset(query(b"right")).await.unwrap(), 5);
+    assert!(blobs.contains(Sha256::of(b"right")), "it is a blob now");
+    blobs.upload_chunk(Sha256::of(b"wrong"), 5, 0, b"wr0ng").unwrap();
+    assert!(offset(query(b"wrong")).await.is_err());
+    assert_eq!(offset(query(b"wrong")).await.unwrap(), 0, "it starts again");
+}
+
+/// Fault 6; I2. The result of an attempt whose lease is over is recorded, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_result_is_recorded_and_never_applied() {
+    let bench = Bench::start().await;
+    let (build, task) = bench.task().await;
+    let mut worker = bench.worker("w1").await;
+    let assignment = worker.assignment().await;
+    bench.let_pass(Duration::from_secs(3)).await;
+    let store = &bench.farm.store;
+    assert_eq!(store.live_attempts(None).await.unwrap(), [], "the lease is over");
+
+    let file = v1::FileRef { name: "a.rpm".into(), digest: Sha256::of(b"a").hex(), size: 1 };
+    let query =
+        v1::UploadQuery { attempt: assignment.attempt, epoch: assignment.epoch, file: Some(file) };
+    let refused = bench.upload(&query, b"a").await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+    assert!(!bench.farm.blobs.contains(Sha256::of(b"a")));
+    worker.say(vec![succeeded(&assignment)]).await;
+    assert!(worker.answer().await.assignments.is_empty());
+    let late = store.late_results(task).await.unwrap();
+    assert_eq!(late.len(), 1, "{late:?}");
+    assert_eq!((late[0].worker.as_str(), late[0].said.as_str()), ("w1", "uploads a.rpm"));
+    assert_eq!(store.attempts_to_accept(NOW).await.unwrap(), []);
+    assert!(store.is_open(build).await.unwrap());
+
+    // Who claims an attempt that never was its own is not recorded either.
+    let mut other = bench.worker("w2").await;
+    other.say(vec![succeeded(&assignment)]).await;
+    other.answer().await;
+    assert_eq!(store.late_results(task).await.unwrap().len(), 1);
+}
+
+/// Fault 9. Chunks of a log that come out of order are put in order by their offsets.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reordered_log_is_in_order() {
+    let bench = Bench::start().await;
+    bench.task().await;
+    let mut worker = bench.worker("w1").await;
+    let assignment = worker.assignment().await;
+    assert_eq!(bench.append(&assignment, 6, "three ").await, 0, "what comes too early waits");
+    assert_eq!(bench.append(&assignment, 0, "one ").await, 4);
+    assert_eq!(bench.append(&assignment, 4, "two ").await, 8);
+    assert_eq!(bench.append(&assignment, 0, "one ").await, 8, "what is repeated is known");
+    assert_eq!(bench.append(&assignment, 6, "o three").await, 13);
+    let read = bench.farm.logs.read(AttemptId(assignment.attempt), LogName::Build, 0, 100);
+    assert_eq!(read.unwrap().unwrap().0, b"one two three");
+}
+
+/// The worker's half of fault 15; I9. While the store is away, workers are told to keep what they
+/// have, each state is answered, and a new session gets no work.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_store_a_coordinator_tells_workers_to_hold_on() {
+    let bench = Bench::start().await;
+    bench.task().await;
+    let mut worker = bench.worker("w1").await;
+    let assignment = worker.assignment().await;
+    bench.farm.store.close().await;
+    let before = Instant::now();
+    for _ in 0..2 {
+        worker.say(vec![succeeded(&assignment)]).await;
+        assert!(worker.answer().await.hold);
+    }
+    let mut other = bench.worker("w2").await;
+    other.say(Vec::new()).await;
+    assert!(other.answer().await.hold);
+    let workers = bench.farm.fleet.workers(Instant::now());
+    assert_eq!(workers["w2"].liveness.as_str(), "stale");
+    assert_eq!(bench.farm.fleet.workers(before)["w1"].liveness.as_str(), "alive");
+}

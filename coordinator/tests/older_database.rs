@@ -1,0 +1,74 @@
+//! A database from before there were queues: what is open gets into the indexes of its stages.
+
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+use rpmfarm_coordinator::bus::Bus;
+use rpmfarm_coordinator::store::Store;
+use rpmfarm_core::task::TaskKind;
+use sqlx::any::AnyConnectOptions;
+use sqlx::{AnyConnection, ConnectOptions as _};
+
+/// The last migration before the one that is tested.
+const BEFORE: i64 = 3;
+
+async fn run(connection: &mut AnyConnection, statement: &'static str) {
+    sqlx::query(statement).execute(connection).await.expect(statement);
+}
+
+/// Builds 1 to 8, each at another stage; 9 has ended.
+const FACTS: &[&str] = &[
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9)
+     INSERT INTO builds (id, batch, target, package, git_ref, submitter, request_key, created_us)
+     SELECT i, i, 'lab', 'p' || i, '', 'ann', '', i FROM n",
+    "INSERT INTO open_builds (build) SELECT id FROM builds WHERE id < 9",
+    "INSERT INTO imports (build, url, commit_id, subject, bundle, at_us)
+     SELECT id, 'u', 'c', 's', 'b', 1 FROM builds WHERE id > 1",
+    "INSERT INTO tasks (id, build, kind, arch, created_us)
+     SELECT id, id, CASE WHEN id = 3 THEN 'srpm' ELSE 'build' END, 'x86_64', 1
+     FROM builds WHERE id > 2",
+    "INSERT INTO locks (task, round, digest, at_us)
+     SELECT id, 0, '0000000000000000000000000000000000000000000000000000000000000000', 1
+     FROM tasks WHERE id > 4",
+    "INSERT INTO attempts (id, task, epoch, worker, started_us)
+     SELECT id, id, 1, 'w', 1 FROM tasks WHERE id IN (6, 7, 8)",
+    "INSERT INTO live_attempts (task, attempt, worker) VALUES (6, 6, 'w')",
+    "INSERT INTO attempt_ends (attempt, outcome, report, at_us) SELECT id, 'succeeded',
+     '{\"Succeeded\":{\"files\":[],\"predicts\":[],\"rpmbuild_ms\":1}}', 2
+     FROM attempts WHERE id IN (7, 8)",
+    "INSERT INTO acceptances (task, attempt, rpmbuild_ms, at_us) VALUES (8, 8, 1, 3)",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_open_is_found_by_its_stage() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}?mode=rwc", directory.path().join("farm.db").display());
+    sqlx::any::install_default_drivers();
+    let mut connection = url.parse::<AnyConnectOptions>().unwrap().connect().await.unwrap();
+    sqlx::migrate!("./migrations").run_to(BEFORE, &mut connection).await.unwrap();
+    for statement in FACTS {
+        run(&mut connection, statement).await;
+    }
+    drop(connection);
+
+    let store = Store::open(url.trim_end_matches("?mode=rwc"), Bus::default()).await.unwrap();
+    let now = 1_000_000;
+    assert_eq!(store.queue_due(now, 99).await.unwrap(), 1);
+    let builds = |builds: Vec<rpmfarm_coordinator::store::Build>| {
+        builds.into_iter().map(|build| build.id).collect::<Vec<_>>()
+    };
+    let tasks = |tasks: Vec<rpmfarm_coordinator::store::Task>| {
+        tasks.into_iter().map(|task| task.id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(builds(store.builds_to_import(now).await.unwrap()), [1]);
+    assert_eq!(builds(store.builds_to_plan().await.unwrap()), [2]);
+    assert_eq!(tasks(store.tasks_to_lock(TaskKind::Srpm, now, 9).await.unwrap()), [3]);
+    assert_eq!(tasks(store.tasks_to_lock(TaskKind::Build, now, 9).await.unwrap()), [4]);
+    assert_eq!(tasks(store.tasks_to_dispatch(9).await.unwrap()), [5]);
+    let ended = store.attempts_to_accept(now).await.unwrap();
+    assert_eq!(ended.iter().map(|ended| ended.build.0).collect::<Vec<_>>(), [7]);
+    assert_eq!(builds(store.builds_accepted().await.unwrap()), [8]);
+    assert_eq!(
+        store.build(rpmfarm_core::BuildId(1)).await.unwrap().unwrap().priority,
+        "interactive"
+    );
+}

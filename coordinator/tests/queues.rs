@@ -1,0 +1,294 @@
+//! Queues and the indexes of the stages, the same tests on SQLite and PostgreSQL.
+
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+mod common;
+
+use common::on_both;
+use rpmfarm_coordinator::store::{Attempt, Grant, Import, NewBuild, NewTask, Store};
+use rpmfarm_core::learned::Learned;
+use rpmfarm_core::queue::Class;
+use rpmfarm_core::task::{Outcome, Success, TaskKind};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Needs, Sha256, TaskId};
+
+const NOW: i64 = 1_000_000_000_000;
+const X86: &str = "x86_64";
+
+/// Asks for builds and takes each to a task that waits for a worker.
+async fn ready(
+    store: &Store,
+    submitter: &str,
+    class: Class,
+    count: usize,
+) -> Vec<(BuildId, TaskId)> {
+    let builds: Vec<NewBuild> = (0..count)
+        .map(|number| NewBuild {
+            target: "lab".into(),
+            package: format!("p{number}"),
+            git_ref: String::new(),
+            class,
+        })
+        .collect();
+    let ids = store.start_builds(&builds, submitter, "", NOW).await.unwrap().ids;
+    let mut tasks = Vec::new();
+    for build in ids {
+        tasks.push((build, lock(store, build).await));
+    }
+    tasks
+}
+
+async fn lock(store: &Store, build: BuildId) -> TaskId {
+    let import = Import {
+        url: "http://git/p.git".into(),
+        commit: "c0ffee".into(),
+        subject: "Update".into(),
+        bundle: Sha256::of(b"bundle"),
+        at_us: NOW,
+    };
+    store.add_import(build, &import).await.unwrap();
+    let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
+    store.add_tasks(build, &[task], NOW).await.unwrap();
+    let task = store.tasks(build).await.unwrap()[0].id;
+    store.add_lock(task, 0, Sha256::of(b"lock"), NOW).await.unwrap();
+    task
+}
+
+/// The tasks of the queue, the next one first.
+async fn queue(store: &Store) -> Vec<TaskId> {
+    let head = store.ready_head(X86, "", 1000).await.unwrap();
+    head.into_iter().map(|ready| TaskId(ready.task)).collect()
+}
+
+async fn grant(store: &Store, tasks: &[(BuildId, TaskId)]) -> Vec<Attempt> {
+    let grants: Vec<Grant> = tasks
+        .iter()
+        .map(|(build, task)| Grant { task: *task, build: *build, worker: "w".into() })
+        .collect();
+    store.grant_all(&grants, NOW).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn urgent_tasks_go_first_and_submitters_take_turns() {
+    on_both(|store| async move {
+        let mass = ready(&store, "robot", Class::Mass, 3).await;
+        let of_ann = ready(&store, "ann", Class::Interactive, 2).await;
+        let of_bob = ready(&store, "bob", Class::Interactive, 2).await;
+        let security = ready(&store, "bob", Class::Security, 1).await;
+        let order: Vec<TaskId> =
+            [security[0], of_ann[0], of_bob[0], of_ann[1], of_bob[1], mass[0], mass[1], mass[2]]
+                .iter()
+                .map(|(_, task)| *task)
+                .collect();
+        assert_eq!(queue(&store).await, order);
+        assert_eq!(store.build(security[0].0).await.unwrap().unwrap().priority, "security");
+        let counted = store.queues().await.unwrap();
+        let counted: Vec<_> = counted
+            .iter()
+            .map(|queue| (queue.arch.as_str(), queue.priority.as_str(), queue.tasks))
+            .collect();
+        let expected = [(X86, "interactive", 4), (X86, "mass", 3), (X86, "security", 1)];
+        assert_eq!(counted, expected);
+        assert!(store.queues().await.unwrap().iter().all(|queue| queue.oldest_us == NOW));
+        assert_eq!(store.ready_queues().await.unwrap(), [(X86.to_owned(), String::new())]);
+        let head = store.ready_head(X86, "", 2).await.unwrap();
+        assert_eq!(head.len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_that_was_worked_off_is_nobodys_debt() {
+    on_both(|store| async move {
+        let mass = ready(&store, "robot", Class::Interactive, 6).await;
+        assert_eq!(grant(&store, &mass[..4]).await.len(), 4);
+        // A newcomer goes on where the queue is, not where it was.
+        let fresh = ready(&store, "ann", Class::Interactive, 2).await;
+        let order = [mass[4].1, fresh[0].1, mass[5].1, fresh[1].1];
+        let mut got = queue(&store).await;
+        // The line of `robot` stands one share further than the newcomer's start.
+        got[..2].sort_unstable();
+        got[2..].sort_unstable();
+        assert_eq!(got, {
+            let mut order = order;
+            order[..2].sort_unstable();
+            order[2..].sort_unstable();
+            order
+        });
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_grants_are_one_transaction_with_the_fence_of_each() {
+    on_both(|store| async move {
+        let tasks = ready(&store, "ann", Class::Interactive, 5).await;
+        assert!(store.cancel_build(tasks[1].0, NOW).await.unwrap());
+        // One is cancelled, one is named twice, one is not there.
+        let mut wanted = tasks.clone();
+        wanted.push(tasks[0]);
+        wanted.push((tasks[0].0, TaskId(999)));
+        let attempts = grant(&store, &wanted).await;
+        let granted: Vec<i64> = attempts.iter().map(|attempt| attempt.task).collect();
+        let expected: Vec<i64> =
+            [0, 2, 3, 4].iter().map(|index: &usize| tasks[*index].1.0).collect();
+        assert_eq!(granted, expected);
+        assert!(attempts.iter().all(|attempt| attempt.epoch == 1));
+        assert!(grant(&store, &tasks).await.is_empty(), "all are held");
+        assert!(queue(&store).await.is_empty());
+        assert_eq!(store.held().await.unwrap().len(), 4);
+        assert_eq!(store.holders().await.unwrap(), ["w"]);
+
+        let lost = Failure::new(Fault::Worker, "lease", "not heard");
+        let (id, epoch) = (AttemptId(attempts[0].id), Epoch(attempts[0].epoch));
+        assert!(store.end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
+        assert_eq!(queue(&store).await, [tasks[0].1]);
+        assert_eq!(store.workers_that_failed(tasks[0].1).await.unwrap(), ["w"]);
+        let again = grant(&store, &tasks).await;
+        assert_eq!((again.len(), again[0].epoch), (1, 2));
+        assert!(again[0].id > attempts[3].id);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_keeps_its_place_over_tries() {
+    on_both(|store| async move {
+        let tasks = ready(&store, "ann", Class::Interactive, 3).await;
+        let rank = store.ready_head(X86, "", 1).await.unwrap()[0].rank;
+        let attempt = grant(&store, &tasks[..1]).await.remove(0);
+        let lost = Failure::new(Fault::Worker, "lease", "not heard");
+        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+        store.end_failed(id, epoch, &lost, Some(NOW + 9), NOW + 9).await.unwrap();
+        let head = store.ready_head(X86, "", 1).await.unwrap();
+        assert_eq!((head[0].task, head[0].rank, head[0].tries), (tasks[0].1.0, rank, 1));
+    })
+    .await;
+}
+
+/// Whatever happens, a build is with the stages that its facts say, and with no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_stage_sees_its_work_and_no_more() {
+    on_both(|store| async move {
+        let new = |package: &str| NewBuild {
+            target: "lab".into(),
+            package: package.into(),
+            git_ref: String::new(),
+            class: Class::default(),
+        };
+        let seen = async |now: i64| {
+            (
+                store.builds_to_import(now).await.unwrap().len(),
+                store.builds_to_plan().await.unwrap().len(),
+                store.tasks_to_lock(TaskKind::Build, now, 9).await.unwrap().len(),
+                store.tasks_to_dispatch(9).await.unwrap().len(),
+                store.attempts_to_accept(now).await.unwrap().len(),
+                store.builds_accepted().await.unwrap().len(),
+            )
+        };
+        let build = store.start_builds(&[new("a")], "ann", "", NOW).await.unwrap().ids[0];
+        assert_eq!(seen(NOW).await, (1, 0, 0, 0, 0, 0));
+        let down = Failure::new(Fault::Farm, "import", "no route");
+        store.add_failure(build, None, &down, Some(NOW + 5), NOW).await.unwrap();
+        assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 0));
+        assert_eq!(seen(NOW + 5).await, (1, 0, 0, 0, 0, 0));
+        let import = Import {
+            url: "u".into(),
+            commit: "c".into(),
+            subject: "s".into(),
+            bundle: Sha256::of(b"b"),
+            at_us: NOW,
+        };
+        store.add_import(build, &import).await.unwrap();
+        assert_eq!(seen(NOW).await, (0, 1, 0, 0, 0, 0));
+        let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
+        store.add_tasks(build, &[task], NOW).await.unwrap();
+        assert_eq!(seen(NOW).await, (0, 0, 1, 0, 0, 0));
+        let task = store.tasks(build).await.unwrap()[0].id;
+        store.add_lock(task, 0, Sha256::of(b"l"), NOW).await.unwrap();
+        assert_eq!(seen(NOW).await, (0, 0, 0, 1, 0, 0));
+        let attempt = store.grant(task, build, "w", NOW).await.unwrap().expect("granted");
+        assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 0));
+        let id = AttemptId(attempt.id);
+        store.add_dynamic_requires(task, id, 0, &["x".into()], NOW).await.unwrap();
+        assert_eq!(store.rounds_to_lock(NOW).await.unwrap().len(), 1);
+        store.add_lock(task, 1, Sha256::of(b"m"), NOW).await.unwrap();
+        assert_eq!(store.rounds_to_lock(NOW).await.unwrap().len(), 0);
+        let outcome = Outcome::Succeeded(Success::default());
+        assert!(store.end_succeeded(id, Epoch(attempt.epoch), &outcome, NOW).await.unwrap());
+        assert_eq!(seen(NOW).await, (0, 0, 0, 0, 1, 0));
+        let mut tx = store.write().await.unwrap();
+        assert!(tx.accept(task, id, 1, NOW).await.unwrap());
+        tx.commit().await.unwrap();
+        assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 1));
+        assert!(
+            store
+                .open_mates(store.build(build).await.unwrap().unwrap().batch)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert!(store.cancel_build(build, NOW).await.unwrap());
+        assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 0));
+        assert!(store.retry_build(build, NOW + 1).await.unwrap());
+        assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 1));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_is_made_urgent_overtakes() {
+    on_both(|store| async move {
+        let tasks = ready(&store, "ann", Class::Mass, 3).await;
+        let (build, task) = tasks[2];
+        assert!(store.set_priority(build, Class::Security, NOW + 1).await.unwrap());
+        assert_eq!(queue(&store).await, [task, tasks[0].1, tasks[1].1]);
+        assert_eq!(store.build(build).await.unwrap().unwrap().priority, "security");
+        let place = store.place(tasks[1].1).await.unwrap().expect("it waits");
+        assert_eq!((place.arch, place.ahead, place.known), (Arch::X86_64, 2, 0));
+        store.cancel_build(build, NOW + 2).await.unwrap();
+        assert!(!store.set_priority(build, Class::Mass, NOW + 3).await.unwrap(), "it has ended");
+        assert!(store.place(task).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn needs_have_a_queue_of_their_own_and_are_learned() {
+    on_both(|store| async move {
+        let tasks = ready(&store, "ann", Class::Interactive, 2).await;
+        let needs = Needs { memory_mib: 32 << 10, label: "ssd".into(), ..Needs::default() };
+        store.set_needs(tasks[0].1, &needs, NOW).await.unwrap();
+        assert_eq!(queue(&store).await, [tasks[1].1]);
+        let queues = store.ready_queues().await.unwrap();
+        assert_eq!(queues[1], (X86.to_owned(), needs.to_string()));
+        let head = store.ready_head(X86, &needs.to_string(), 9).await.unwrap();
+        assert_eq!(head[0].task, tasks[0].1.0);
+
+        let attempt = grant(&store, &tasks[..1]).await.remove(0);
+        assert_eq!(
+            store.held().await.unwrap(),
+            [("w".to_owned(), AttemptId(attempt.id), needs.clone())]
+        );
+        let success = Success { memory_mib: 4000, disk_mib: 1, ..Success::default() };
+        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+        let outcome = Outcome::Succeeded(success);
+        assert!(store.end_succeeded(id, epoch, &outcome, NOW + 7_000_000).await.unwrap());
+        let mut tx = store.write().await.unwrap();
+        assert!(tx.accept(tasks[0].1, id, 1, NOW).await.unwrap());
+        tx.commit().await.unwrap();
+        let learned = store.learned("lab", "p0", Arch::X86_64, TaskKind::Build).await.unwrap();
+        assert_eq!(learned, Learned { took_us: 7_000_000, memory_mib: 5000, disk_mib: 1 });
+        let none = store.learned("lab", "p1", Arch::X86_64, TaskKind::Build).await.unwrap();
+        assert_eq!(none, Learned::default());
+
+        // The same package again waits, and what goes first is known.
+        let next = ready(&store, "ann", Class::Interactive, 2).await;
+        let place = store.place(next[1].1).await.unwrap().expect("it waits");
+        assert_eq!((place.ahead, place.known, place.known_us), (2, 1, 7_000_000));
+        assert!(store.running().await.unwrap().is_empty());
+        let ends = store.ends_of("w", 0, 9).await.unwrap();
+        assert_eq!((ends.len(), ends[0].package.as_str()), (1, "p0"));
+        assert!(store.ends_of("w", NOW + 8_000_000, 9).await.unwrap().is_empty());
+    })
+    .await;
+}

@@ -1,0 +1,220 @@
+//! What the store keeps, on both databases.
+
+use rpmfarm_coordinator::store::{
+    HookTaken, Import, Looked, NewBuild, NewHook, NewTracked, OrderRow, PushEnd, PushFilter, Store,
+};
+use rpmfarm_core::Sha256;
+use rpmfarm_core::queue::Class;
+use rpmfarm_core::track::push::{Change, Push};
+
+use crate::common::on_both;
+use crate::upstream::id;
+
+const NOW: i64 = 1_000_000;
+
+fn new(package: &str, due_us: i64) -> NewTracked {
+    NewTracked { package: package.into(), git_ref: String::new(), build_first: false, due_us }
+}
+
+fn looked(package: &str, commit: &str, change: Change) -> Looked {
+    let push = Push {
+        repository: format!("http://h/{package}.git"),
+        branch: "c9s".into(),
+        commit: commit.into(),
+    };
+    Looked {
+        target: "lab".into(),
+        package: package.into(),
+        began_us: NOW,
+        at_us: NOW + 1,
+        due_us: NOW + 100,
+        interval_us: 100,
+        failures: 0,
+        problem: String::new(),
+        hinted: false,
+        saw: Some((push, change)),
+        told_by: "poll",
+    }
+}
+
+fn hook(package: &str, digest: &str, delivery: &str, at_us: i64) -> NewHook {
+    NewHook {
+        target: "lab".into(),
+        package: package.into(),
+        commit: id('b'),
+        digest: digest.into(),
+        delivery: delivery.into(),
+        at_us,
+    }
+}
+
+async fn due(store: &Store, now_us: i64) -> Vec<String> {
+    let due = store.tracked_due("lab", now_us, 10).await.unwrap();
+    due.into_iter().map(|row| row.package).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn followed_packages_come_due_in_order() {
+    on_both(|store| async move {
+        let packages = [new("a", NOW + 2), new("b", NOW), new("c", NOW + 9)];
+        assert_eq!(store.track("lab", &packages, "me", NOW).await.unwrap(), ["a", "b", "c"]);
+        assert!(store.track("lab", &packages[..1], "me", NOW).await.unwrap().is_empty());
+        assert_eq!(due(&store, NOW + 5).await, ["b", "a"]);
+        assert_eq!(store.tracked_due("lab", NOW + 5, 1).await.unwrap().len(), 1);
+        assert!(store.look_now("lab", "c").await.unwrap());
+        assert!(!store.look_now("lab", "x").await.unwrap());
+        assert_eq!(due(&store, NOW + 5).await, ["c", "b", "a"]);
+        assert!(store.untrack("lab", "c", "me", NOW + 1).await.unwrap());
+        assert!(!store.untrack("lab", "c", "me", NOW + 1).await.unwrap());
+        let words: Vec<String> =
+            store.track_history("lab", "c").await.unwrap().into_iter().map(|o| o.word).collect();
+        assert_eq!(words, ["remove", "add"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_is_recorded_once() {
+    on_both(|store| async move {
+        store.track("lab", &[new("a", 0)], "me", NOW).await.unwrap();
+        let (a, b) = (id('a'), id('b'));
+        assert_eq!(store.record_looks(&[looked("a", &a, Change::Begin)]).await.unwrap(), 0);
+        let pushed = looked("a", &b, Change::Pushed);
+        assert_eq!(store.record_looks(&[pushed.clone(), pushed.clone()]).await.unwrap(), 1);
+        assert_eq!(store.record_looks(&[pushed]).await.unwrap(), 0);
+        assert_eq!(store.seen("lab", "a").await.unwrap()[0].commit_id, b);
+        let open = store.open_pushes("lab").await.unwrap();
+        assert_eq!((open.len(), open[0].commit_id.as_str()), (1, b.as_str()));
+        assert_eq!((open[0].before_id.as_str(), open[0].followed), (a.as_str(), 1));
+        // Nobody follows it: nothing is recorded.
+        assert_eq!(store.record_looks(&[looked("x", &b, Change::Pushed)]).await.unwrap(), 0);
+        assert_eq!(store.targets_pushed().await.unwrap(), ["lab"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
+    on_both(|store| async move {
+        store.track("lab", &[new("a", NOW + 50)], "me", NOW).await.unwrap();
+        let hooks = [
+            hook("a", "d1", "1", NOW + 5),
+            hook("a", "d1", "2", NOW + 5),
+            hook("a", "d2", "1", NOW + 5),
+            hook("a", "d3", "", NOW + 5),
+            hook("a", "d4", "", NOW + 5),
+        ];
+        let taken = store.take_hooks(&hooks).await.unwrap();
+        use HookTaken::{New, Replayed};
+        assert_eq!(taken, [New, Replayed, Replayed, New, New]);
+        assert_eq!(due(&store, NOW).await, ["a"]);
+        // A look that began before the webhook came.
+        store.record_looks(&[looked("a", &id('a'), Change::Begin)]).await.unwrap();
+        let row = store.tracked("lab", "a").await.unwrap().unwrap();
+        assert_eq!((row.due_us, row.hint_us, row.looks), (0, NOW + 5, 1));
+        let later = Looked { began_us: NOW + 6, ..looked("a", &id('b'), Change::Pushed) };
+        store.record_looks(&[later]).await.unwrap();
+        let row = store.tracked("lab", "a").await.unwrap().unwrap();
+        assert_eq!((row.due_us, row.hint_us, row.looks), (NOW + 100, 0, 2));
+        // After a time, the same may come again.
+        store.forget_hooks(NOW + 6).await.unwrap();
+        assert_eq!(store.take_hooks(&hooks[..1]).await.unwrap(), [New]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_end_once_and_know_their_builds() {
+    on_both(|store| async move {
+        store.track("lab", &[new("a", 0), new("b", 0)], "me", NOW).await.unwrap();
+        let looks = [looked("a", &id('a'), Change::Pushed), looked("b", &id('b'), Change::Pushed)];
+        assert_eq!(store.record_looks(&looks).await.unwrap(), 2);
+        let open = store.open_pushes("lab").await.unwrap();
+        assert_eq!(store.approve(&[open[0].id], "me", NOW).await.unwrap(), 1);
+        assert_eq!(store.approve(&[open[0].id], "me", NOW).await.unwrap(), 0);
+        assert_eq!(store.open_pushes("lab").await.unwrap()[0].approved_us, NOW);
+
+        let end = |n: usize| PushEnd { push: open[n].id, verdict: "build", build: 0 };
+        store.end_pushes(&[end(0), end(1)], "key", NOW + 2).await.unwrap();
+        // A second coordinator decided the same.
+        store.end_pushes(&[end(1)], "other", NOW + 3).await.unwrap();
+        assert_eq!(store.push_requests().await.unwrap(), ["key"]);
+        assert_eq!(store.pushes_of("key").await.unwrap().len(), 2);
+        assert!(store.open_pushes("lab").await.unwrap().is_empty());
+        // What was approved does not count for the guard.
+        assert_eq!(store.pushes_built_since("lab", NOW + 1).await.unwrap(), 1);
+        assert_eq!(store.pushes_built_since("lab", NOW + 2).await.unwrap(), 0);
+
+        let build = NewBuild {
+            target: "lab".into(),
+            package: "a".into(),
+            git_ref: id('a'),
+            class: Class::Tracking,
+        };
+        let ids = store.start_builds(&[build], "track", "key", NOW).await.unwrap().ids;
+        store.push_request_made("key").await.unwrap();
+        assert!(store.push_requests().await.unwrap().is_empty());
+        let filter = PushFilter { package: "a".into(), limit: 5, ..Default::default() };
+        let rows = store.pushes(&filter).await.unwrap();
+        assert_eq!((rows[0].build, rows[0].verdict.as_str()), (ids[0].0, "build"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_built_is_known() {
+    on_both(|store| async move {
+        store.track("lab", &[new("a", 0)], "me", NOW).await.unwrap();
+        store.record_looks(&[looked("a", &id('a'), Change::Pushed)]).await.unwrap();
+        let build = |git_ref: &str| NewBuild {
+            target: "lab".into(),
+            package: "a".into(),
+            git_ref: git_ref.into(),
+            class: Class::default(),
+        };
+        store.start_builds(&[build("other")], "me", "", NOW).await.unwrap();
+        assert_eq!(store.open_pushes("lab").await.unwrap()[0].importing, 0);
+        let by_hand = store.start_builds(&[build("")], "me", "", NOW).await.unwrap().ids[0];
+        let open = store.open_pushes("lab").await.unwrap();
+        assert_eq!((open[0].importing, open[0].done_by), (by_hand.0, 0));
+        let import = Import {
+            url: "http://h/a.git".into(),
+            commit: id('a'),
+            subject: "x".into(),
+            bundle: Sha256::of(b"x"),
+            at_us: NOW,
+        };
+        store.add_import(by_hand, &import).await.unwrap();
+        let open = store.open_pushes("lab").await.unwrap();
+        assert_eq!((open[0].importing, open[0].done_by), (0, by_hand.0));
+        // Cancelled, it is as if it never was.
+        store.cancel_build(by_hand, NOW).await.unwrap();
+        assert_eq!(store.open_pushes("lab").await.unwrap()[0].done_by, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_order_counts() {
+    on_both(|store| async move {
+        for (package, word) in [("", "hold"), ("a", "add"), ("a", "propose"), ("a", "default")] {
+            let row = OrderRow {
+                package: package.into(),
+                word: word.into(),
+                reason: "why".into(),
+                until_us: 7,
+                who: "me".into(),
+                at_us: NOW,
+            };
+            store.add_track_order("lab", &row).await.unwrap();
+        }
+        let mut rows = store.track_orders("lab").await.unwrap();
+        rows.sort_by(|a, b| a.package.cmp(&b.package));
+        let words: Vec<_> = rows.iter().map(|r| (r.package.as_str(), r.word.as_str())).collect();
+        assert_eq!(words, [("", "hold"), ("a", "default")]);
+        let storm = store.add_storm("lab", "too many", &[1, 2], NOW).await.unwrap();
+        assert_eq!(store.storm(storm).await.unwrap().unwrap().reason, "too many");
+        assert!(store.storm(storm + 1).await.unwrap().is_none());
+    })
+    .await;
+}

@@ -1,0 +1,216 @@
+//! Webhooks of each forge: those that count, and those that are refused.
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use ring::hmac;
+use rpmfarm_coordinator::track::router;
+use tower::ServiceExt as _;
+
+use crate::scene::{SECRET, Scene};
+use crate::upstream::id;
+
+/// A webhook as a forge sends it.
+#[derive(Clone)]
+struct Hook {
+    forge: &'static str,
+    target: &'static str,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
+
+fn sign(body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    hex::encode(hmac::sign(&key, body.as_bytes()).as_ref())
+}
+
+/// A push of `bash` as this forge tells it, under this delivery.
+fn hook(forge: &'static str, commit: &str, delivery: &str) -> Hook {
+    let body = match forge {
+        "gitlab" => format!(
+            r#"{{"object_kind":"push","ref":"refs/heads/c9s","after":"{commit}",
+            "project":{{"path_with_namespace":"rpms/bash"}},"n":"{delivery}"}}"#
+        ),
+        "pagure" => format!(
+            r#"{{"topic":"git.receive","msg_id":"{delivery}","msg":{{"branch":"c9s",
+            "end_commit":"{commit}","repo":{{"fullname":"rpms/bash"}}}}}}"#
+        ),
+        _ => format!(
+            r#"{{"ref":"refs/heads/c9s","after":"{commit}","n":"{delivery}",
+            "repository":{{"full_name":"rpms/bash","clone_url":"http://169.254.169.254/x"}}}}"#
+        ),
+    };
+    let mut hook = Hook { forge, target: "lab", headers: Vec::new(), body };
+    hook.headers = headers(&hook, delivery);
+    hook
+}
+
+fn headers(hook: &Hook, delivery: &str) -> Vec<(&'static str, String)> {
+    let (tag, delivery) = (sign(&hook.body), delivery.to_owned());
+    match hook.forge {
+        "github" => vec![
+            ("x-github-event", "push".into()),
+            ("x-github-delivery", delivery),
+            ("x-hub-signature-256", format!("sha256={tag}")),
+        ],
+        "gitlab" => vec![
+            ("x-gitlab-event", "Push Hook".into()),
+            ("idempotency-key", delivery),
+            ("x-gitlab-token", SECRET.into()),
+        ],
+        "gitea" => vec![
+            ("x-gitea-event", "push".into()),
+            ("x-gitea-delivery", delivery),
+            ("x-gitea-signature", tag),
+        ],
+        "forgejo" => vec![
+            ("x-forgejo-event", "push".into()),
+            ("x-forgejo-delivery", delivery),
+            ("x-forgejo-signature", tag),
+        ],
+        _ => vec![("x-pagure-topic", "git.receive".into()), ("x-pagure-signature-256", tag)],
+    }
+}
+
+impl Hook {
+    fn with_body(&self, body: &str) -> Self {
+        let mut hook = Self { body: body.to_owned(), ..self.clone() };
+        hook.headers = headers(&hook, "again");
+        hook
+    }
+
+    fn without(&self, prefix: &str) -> Self {
+        let mut hook = self.clone();
+        hook.headers.retain(|(name, _)| !name.contains(prefix));
+        hook
+    }
+}
+
+async fn send(scene: &Scene, hook: &Hook) -> (StatusCode, String) {
+    let mut request = Request::post(format!("/{}/{}", hook.forge, hook.target));
+    for (name, value) in &hook.headers {
+        request = request.header(*name, value);
+    }
+    let request = request.body(Body::from(hook.body.clone())).unwrap();
+    let response = router(scene.farm.clone()).oneshot(request).await.unwrap();
+    let status = response.status();
+    let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+async fn scene() -> Scene {
+    let scene = Scene::new().await;
+    scene.upstream.push("bash", "c9s", &id('a'));
+    scene.track(&["bash"]).await;
+    scene.look(&["bash"]).await;
+    scene
+}
+
+#[tokio::test]
+async fn of_every_forge() {
+    let scene = scene().await;
+    for forge in ["github", "gitlab", "gitea", "forgejo", "pagure"] {
+        let (status, message) = send(&scene, &hook(forge, &id('b'), &format!("{forge}-1"))).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{forge}: {message}");
+        assert!(message.contains("bash is looked at"), "{message}");
+        let row = scene.tracked("bash").await;
+        assert_eq!((row.due_us, row.hint_commit), (0, id('b')));
+    }
+}
+
+#[tokio::test]
+async fn unsigned_or_wrongly_signed() {
+    let scene = scene().await;
+    let before = scene.tracked("bash").await;
+    for forge in ["github", "gitlab", "gitea", "forgejo", "pagure"] {
+        let good = hook(forge, &id('b'), "1");
+        for (bad, words) in [
+            (good.without("signature").without("token"), "is not signed"),
+            (Hook { body: format!("{} ", good.body), ..good.clone() }, "signature is wrong"),
+        ] {
+            if forge == "gitlab" && words.contains("wrong") {
+                // It sends the secret itself, which says nothing of the body.
+                continue;
+            }
+            let (status, message) = send(&scene, &bad).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{forge}: {message}");
+            assert!(message.contains(words), "{forge}: {message}");
+        }
+    }
+    let mut wrong = hook("gitlab", &id('b'), "1");
+    wrong.headers[2].1 = "another secret altogether".into();
+    assert_eq!(send(&scene, &wrong).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(scene.tracked("bash").await, before, "nothing was recorded");
+}
+
+#[tokio::test]
+async fn replayed() {
+    let scene = scene().await;
+    for forge in ["github", "gitlab", "gitea", "pagure"] {
+        let first = hook(forge, &id('b'), &format!("{forge}-1"));
+        assert_eq!(send(&scene, &first).await.0, StatusCode::ACCEPTED);
+        let (status, message) = send(&scene, &first).await;
+        assert_eq!(status, StatusCode::CONFLICT, "{forge}");
+        assert!(message.contains("taken before"), "{message}");
+        // The same delivery with another content, and the same content as another delivery.
+        let mut other = hook(forge, &id('c'), &format!("{forge}-1"));
+        assert_eq!(send(&scene, &other).await.0, StatusCode::CONFLICT, "{forge}");
+        other = first.clone();
+        other.headers.retain(|(name, _)| !name.contains("delivery") && !name.contains("idempot"));
+        assert_eq!(send(&scene, &other).await.0, StatusCode::CONFLICT, "{forge}");
+    }
+}
+
+#[tokio::test]
+async fn of_another_repository_or_branch() {
+    let scene = scene().await;
+    let good = hook("github", &id('b'), "1");
+    for other in ["me/bash", "forks/me/rpms/bash", "rpms/zlib", "bash/", "rpms"] {
+        let body = good.body.replace("rpms/bash", other);
+        let (status, message) = send(&scene, &good.with_body(&body)).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{other}: {message}");
+        assert!(message.contains("is not followed"), "{message}");
+    }
+    let (status, message) = send(&scene, &good.with_body(&good.body.replace("c9s", "main"))).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(message.contains("`c9s` is followed, not `main`"), "{message}");
+    let mut ping = good.with_body("{}");
+    ping.headers[0].1 = "ping".into();
+    assert_eq!(send(&scene, &ping).await.0, StatusCode::OK);
+    assert_ne!(scene.tracked("bash").await.due_us, 0, "none of them counts");
+}
+
+#[tokio::test]
+async fn to_the_wrong_address() {
+    let scene = scene().await;
+    let good = hook("github", &id('b'), "1");
+    for (forge, target) in [("svn", "lab"), ("github", "other"), ("github", "..")] {
+        let bad = Hook { forge, target, ..good.clone() };
+        assert_eq!(send(&scene, &bad).await.0, StatusCode::NOT_FOUND, "{forge} {target}");
+    }
+    // Without secrets there are no webhooks.
+    std::fs::write(scene.dir.path().join("hooks.toml"), "").unwrap();
+    assert_eq!(send(&scene, &good).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn bodies_that_are_none() {
+    let scene = scene().await;
+    let good = hook("github", &id('b'), "1");
+    for body in ["", "{", "[]", "{}", "null", "\u{0}", &"[".repeat(100_000)] {
+        let (status, message) = send(&scene, &good.with_body(body)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body:.20}: {message}");
+    }
+    let mut form = good.clone();
+    form.headers.push(("content-type", "application/x-www-form-urlencoded".into()));
+    assert_eq!(send(&scene, &form).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(send(&scene, &good.without("event")).await.0, StatusCode::BAD_REQUEST);
+    // Too long, with its length announced and without.
+    let long = "x".repeat((1 << 20) + 1);
+    let (status, message) = send(&scene, &good.with_body(&long)).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{message}");
+    let pieces =
+        futures_util::stream::iter((0..17).map(|_| Ok::<_, std::io::Error>("x".repeat(1 << 16))));
+    let request = Request::post("/github/lab").body(Body::from_stream(pieces)).unwrap();
+    let response = router(scene.farm.clone()).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}

@@ -1,0 +1,185 @@
+//! What the farm has decided about a worker, and what follows from it.
+//!
+//! A worker's standing is a fact of the store: it survives restarts of everybody. Its liveness is
+//! not, see [`crate::lease`].
+
+use std::fmt;
+
+use crate::lease::Liveness;
+use crate::task::WorkerState;
+
+/// The version of the protocol between worker and coordinator that this code speaks. It is raised
+/// when a worker that does not know of a change would do something wrong.
+pub const PROTOCOL: u32 = 1;
+
+/// The oldest protocol of a worker that still gets work. Workers from before the number say 0.
+pub const OLDEST_PROTOCOL: u32 = 1;
+
+/// What was decided about a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Standing {
+    /// It works.
+    #[default]
+    Active,
+    /// An administrator wants it to finish what it has and to take nothing new.
+    Drained,
+    /// The farm itself gives it nothing more, for it failed for reasons of its own.
+    Quarantined,
+    /// It is not the farm's any more: it may not even connect.
+    Revoked,
+}
+
+impl Standing {
+    /// All standings.
+    pub const ALL: [Self; 4] = [Self::Active, Self::Drained, Self::Quarantined, Self::Revoked];
+
+    /// The word for it, as stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Drained => "drained",
+            Self::Quarantined => "quarantined",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    /// Whether it gets new work.
+    #[must_use]
+    pub const fn takes_work(self) -> bool {
+        matches!(self, Self::Active)
+    }
+
+    /// Whether it may connect, and keep what it has.
+    #[must_use]
+    pub const fn may_connect(self) -> bool {
+        !matches!(self, Self::Revoked)
+    }
+
+    /// What becomes of this standing when somebody wants another one: the new one, or `None` when
+    /// nothing changes.
+    ///
+    /// The farm's own doubts do not override what an administrator has decided: a drained worker
+    /// is not quarantined.
+    ///
+    /// # Errors
+    /// A revoked worker is only let in again by a new enrolment.
+    pub fn change(self, wanted: Self) -> Result<Option<Self>, StandingError> {
+        match (self, wanted) {
+            (from, to) if from == to => Ok(None),
+            (Self::Revoked, _) => Err(StandingError::Revoked),
+            (Self::Drained, Self::Quarantined) => Ok(None),
+            (_, to) => Ok(Some(to)),
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Standing {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|standing| standing.as_str() == text)
+            .ok_or_else(|| format!("unknown state of a worker `{text}`"))
+    }
+}
+
+/// Why a standing is not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StandingError {
+    /// The worker is not the farm's any more.
+    #[error("it is revoked; to let it in again, enrol it anew (rpmfarm worker enrol)")]
+    Revoked,
+}
+
+/// What is wrong with a worker's version, for its administrator; `None` when it fits.
+#[must_use]
+pub fn outdated(state: &WorkerState) -> Option<String> {
+    (state.protocol < OLDEST_PROTOCOL).then(|| {
+        format!(
+            "this worker ({}) speaks protocol {}, the coordinator needs {OLDEST_PROTOCOL} or newer: \
+             it finishes what it has and gets nothing new until a newer rpmfarm-worker is installed",
+            state.version, state.protocol
+        )
+    })
+}
+
+/// Whether a worker gets new work: it is heard, wants it, is let, and speaks our language.
+#[must_use]
+pub fn takes_work(state: &WorkerState, liveness: Liveness, standing: Standing) -> bool {
+    liveness == Liveness::Alive
+        && !state.draining
+        && state.unready.is_empty()
+        && standing.takes_work()
+        && outdated(state).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Arch;
+
+    fn state(protocol: u32, draining: bool) -> WorkerState {
+        WorkerState {
+            name: "w".into(),
+            version: "0.1.0".into(),
+            protocol,
+            arches: vec![Arch::X86_64],
+            slots: 1,
+            cpus: 1,
+            memory_mib: 1,
+            disk_free_mib: 1,
+            labels: Vec::new(),
+            draining,
+            unready: String::new(),
+            attempts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn standings_change_by_rule() {
+        use Standing::{Active, Drained, Quarantined, Revoked};
+        let cases = [
+            (Active, Drained, Ok(Some(Drained))),
+            (Active, Active, Ok(None)),
+            (Drained, Active, Ok(Some(Active))),
+            (Drained, Quarantined, Ok(None)),
+            (Quarantined, Active, Ok(Some(Active))),
+            (Quarantined, Drained, Ok(Some(Drained))),
+            (Quarantined, Revoked, Ok(Some(Revoked))),
+            (Revoked, Revoked, Ok(None)),
+            (Revoked, Active, Err(StandingError::Revoked)),
+            (Revoked, Drained, Err(StandingError::Revoked)),
+        ];
+        for (from, to, expected) in cases {
+            assert_eq!(from.change(to), expected, "{from} to {to}");
+        }
+        for standing in Standing::ALL {
+            assert_eq!(standing.as_str().parse(), Ok(standing));
+            assert_eq!(standing.takes_work(), standing == Active);
+            assert_eq!(standing.may_connect(), standing != Revoked);
+        }
+    }
+
+    #[test]
+    fn old_workers_get_nothing_and_newer_ones_do() {
+        let works = |state| takes_work(&state, Liveness::Alive, Standing::Active);
+        assert!(!works(state(0, false)));
+        assert!(outdated(&state(0, false)).is_some_and(|text| text.contains("protocol 0")));
+        assert!(works(state(PROTOCOL, false)));
+        assert!(works(state(PROTOCOL + 7, false)));
+        assert!(!works(state(PROTOCOL, true)));
+        for standing in [Standing::Drained, Standing::Quarantined, Standing::Revoked] {
+            assert!(!takes_work(&state(PROTOCOL, false), Liveness::Alive, standing));
+        }
+        assert!(!takes_work(&state(PROTOCOL, false), Liveness::Stale, Standing::Active));
+        assert!(!works(WorkerState { unready: "disk full".into(), ..state(PROTOCOL, false) }));
+    }
+}

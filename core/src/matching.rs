@@ -1,0 +1,245 @@
+//! Which waiting tasks go to which workers, in one look.
+//!
+//! Tasks come in the order of their ranks. One that fits no idle worker blocks nobody behind it;
+//! so that it does not starve either, a worker that could take it is kept free for it from then
+//! on: it gets nothing new until the task fits.
+
+use crate::Arch;
+use crate::needs::Needs;
+use crate::placement::Candidate;
+
+/// A worker with what it has, for tasks that need more than a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker<'a> {
+    /// Who it is, and its slots.
+    pub candidate: Candidate<'a>,
+    /// All its memory, in MiB.
+    pub memory_mib: u64,
+    /// Memory that what it runs is known to need, in MiB.
+    pub memory_used_mib: u64,
+    /// Its free disk, in MiB.
+    pub disk_mib: u64,
+    /// Its labels.
+    pub labels: &'a [String],
+}
+
+/// A task that waits, as matching sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting<'a> {
+    /// The architecture to build for.
+    pub arch: Arch,
+    /// What it needs beyond a slot.
+    pub needs: &'a Needs,
+    /// Workers that failed it for their own reasons: others are better.
+    pub avoid: &'a [String],
+}
+
+impl Worker<'_> {
+    /// Whether it could take the task if it ran nothing else.
+    #[must_use]
+    pub fn is_able(&self, task: &Waiting<'_>) -> bool {
+        let Needs { memory_mib, disk_mib, label } = task.needs;
+        self.candidate.ready
+            && self.candidate.slots > 0
+            && self.candidate.arches.contains(&task.arch)
+            && *memory_mib <= self.memory_mib
+            && *disk_mib <= self.disk_mib
+            && (label.is_empty() || self.labels.contains(label))
+    }
+
+    /// Whether it can take the task now.
+    fn fits(&self, task: &Waiting<'_>) -> bool {
+        self.free() > 0
+            && self.is_able(task)
+            && task.needs.memory_mib <= self.memory_mib.saturating_sub(self.memory_used_mib)
+    }
+
+    const fn free(&self) -> u32 {
+        self.candidate.slots.saturating_sub(self.candidate.busy)
+    }
+
+    fn is_among(&self, names: &[String]) -> bool {
+        names.iter().any(|name| name == self.candidate.name)
+    }
+
+    /// The best is greatest: the freest; of these, the one that fewest others would want.
+    fn merit(&self) -> impl Ord {
+        use std::cmp::Reverse;
+        (
+            self.free(),
+            Reverse(self.labels.len()),
+            Reverse(self.memory_mib),
+            Reverse(self.candidate.name),
+        )
+    }
+}
+
+/// Matches tasks with workers. Returns the index of each task that is placed with the index of
+/// its worker. `workers` are changed as if they had their tasks.
+pub fn match_tasks(tasks: &[Waiting<'_>], workers: &mut [Worker<'_>]) -> Vec<(usize, usize)> {
+    let mut pairs = Vec::new();
+    // Indexes of workers that may still get something.
+    let mut open: Vec<usize> =
+        (0..workers.len()).filter(|index| workers[*index].free() > 0).collect();
+    for (index, task) in tasks.iter().enumerate() {
+        if open.is_empty() {
+            break;
+        }
+        let fitting = || open.iter().copied().filter(|worker| workers[*worker].fits(task));
+        let best = fitting()
+            .filter(|worker| !workers[*worker].is_among(task.avoid))
+            .max_by(|a, b| workers[*a].merit().cmp(&workers[*b].merit()))
+            .or_else(|| {
+                let others = workers
+                    .iter()
+                    .any(|worker| worker.is_able(task) && !worker.is_among(task.avoid));
+                if others { None } else { fitting().next() }
+            });
+        if let Some(best) = best {
+            let worker = &mut workers[best];
+            worker.candidate.busy += 1;
+            worker.memory_used_mib += task.needs.memory_mib;
+            worker.disk_mib = worker.disk_mib.saturating_sub(task.needs.disk_mib);
+            pairs.push((index, best));
+            if worker.free() == 0 {
+                open.retain(|worker| *worker != best);
+            }
+        } else if let Some(kept) = kept_for(task, workers) {
+            open.retain(|worker| *worker != kept);
+        }
+    }
+    pairs
+}
+
+/// The worker that is kept free for a task that needs much: the one that lacks least.
+fn kept_for(task: &Waiting<'_>, workers: &[Worker<'_>]) -> Option<usize> {
+    // A slot gets free by itself, and goes to the lowest rank.
+    if task.needs.is_nothing() {
+        return None;
+    }
+    (0..workers.len())
+        .filter(|index| workers[*index].is_able(task) && !workers[*index].is_among(task.avoid))
+        .min_by_key(|index| {
+            let worker = &workers[*index];
+            (worker.memory_used_mib, worker.candidate.busy, worker.candidate.name)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const X86: &[Arch] = &[Arch::X86_64];
+
+    fn worker(name: &'static str, slots: u32, memory_gib: u64) -> Worker<'static> {
+        let candidate = Candidate { name, arches: X86, slots, busy: 0, ready: true };
+        Worker {
+            candidate,
+            memory_mib: memory_gib << 10,
+            memory_used_mib: 0,
+            disk_mib: 1 << 20,
+            labels: &[],
+        }
+    }
+
+    fn gib(memory: u64) -> Needs {
+        Needs { memory_mib: memory << 10, ..Needs::default() }
+    }
+
+    fn task(needs: &Needs) -> Waiting<'_> {
+        Waiting { arch: Arch::X86_64, needs, avoid: &[] }
+    }
+
+    #[test]
+    fn a_big_task_blocks_nobody_and_gets_its_worker() {
+        let (small, big) = (Needs::default(), gib(32));
+        let mut workers = [worker("big", 2, 64), worker("a", 1, 8)];
+        workers[0].candidate.busy = 1;
+        workers[0].memory_used_mib = 40 << 10;
+        // The big one does not fit now: its worker is kept, the small ones go elsewhere.
+        let tasks = [task(&big), task(&small), task(&small)];
+        assert_eq!(match_tasks(&tasks, &mut workers), [(1, 1)]);
+        workers[0].candidate.busy = 0;
+        workers[0].memory_used_mib = 0;
+        assert_eq!(match_tasks(&[tasks[0], tasks[2]], &mut workers), [(0, 0), (1, 0)]);
+    }
+
+    #[test]
+    fn what_no_worker_can_ever_take_keeps_none() {
+        let (small, huge) = (Needs::default(), gib(100));
+        let mut workers = [worker("a", 1, 8)];
+        assert_eq!(match_tasks(&[task(&huge), task(&small)], &mut workers), [(1, 0)]);
+    }
+
+    #[test]
+    fn labels_are_kept_for_those_who_need_them() {
+        let labels = ["ssd".to_owned()];
+        let ssd = Needs { label: "ssd".into(), ..Needs::default() };
+        let none = Needs::default();
+        let labelled = Worker { labels: &labels, ..worker("a", 1, 8) };
+        let mut workers = [labelled, worker("b", 1, 8)];
+        assert_eq!(
+            match_tasks(&[task(&none), task(&none), task(&ssd)], &mut workers),
+            [(0, 1), (1, 0)],
+        );
+        let mut workers = [worker("b", 1, 8)];
+        assert_eq!(match_tasks(&[task(&ssd)], &mut workers), []);
+    }
+
+    #[test]
+    fn a_worker_that_failed_a_task_gets_it_only_when_there_is_no_other() {
+        let none = Needs::default();
+        let avoid = ["a".to_owned()];
+        let again = Waiting { avoid: &avoid, ..task(&none) };
+        let mut both = [worker("a", 2, 8), worker("b", 1, 8)];
+        assert_eq!(match_tasks(&[again], &mut both), [(0, 1)]);
+        // `b` is busy: the task waits for it, and others take `a`.
+        assert_eq!(match_tasks(&[again, task(&none)], &mut both), [(1, 0)]);
+        let mut alone = [worker("a", 1, 8)];
+        assert_eq!(match_tasks(&[again], &mut alone), [(0, 0)]);
+    }
+
+    #[test]
+    fn the_freest_ready_worker_comes_first() {
+        let none = Needs::default();
+        let mut workers = [worker("b", 2, 8), worker("c", 4, 8), worker("a", 4, 8)];
+        workers[1].candidate.busy = 1;
+        assert_eq!(match_tasks(&[task(&none)], &mut workers), [(0, 2)]);
+        workers[1].candidate.ready = false;
+        workers[2].candidate.busy = 4;
+        assert_eq!(match_tasks(&[task(&none)], &mut workers), [(0, 0)]);
+        let power = Waiting { arch: Arch::Ppc64le, ..task(&none) };
+        assert_eq!(match_tasks(&[power], &mut workers), []);
+    }
+
+    proptest! {
+        /// No slot and no memory is given twice, and no slot stays free that the next would fit,
+        /// but for those that are kept.
+        #[test]
+        fn nothing_is_given_twice(
+            sizes in prop::collection::vec((0_u32..4, 1_u64..64), 1..6),
+            needs in prop::collection::vec(0_u64..80, 0..30),
+        ) {
+            let names = ["a", "b", "c", "d", "e", "f"];
+            let mut workers: Vec<Worker<'_>> = sizes
+                .iter()
+                .zip(names)
+                .map(|((slots, gib), name)| worker(name, *slots, *gib))
+                .collect();
+            let needs: Vec<Needs> = needs.into_iter().map(gib).collect();
+            let tasks: Vec<Waiting<'_>> = needs.iter().map(task).collect();
+            let pairs = match_tasks(&tasks, &mut workers);
+            for (index, worker) in workers.iter().enumerate() {
+                let mine: Vec<&Needs> =
+                    pairs.iter().filter(|pair| pair.1 == index).map(|pair| &needs[pair.0]).collect();
+                prop_assert!(mine.len() <= worker.candidate.slots as usize);
+                prop_assert!(mine.iter().map(|needs| needs.memory_mib).sum::<u64>() <= worker.memory_mib);
+            }
+            let plain = needs.iter().all(Needs::is_nothing);
+            let slots: usize = sizes.iter().map(|(slots, _)| *slots as usize).sum();
+            prop_assert!(!plain || pairs.len() == slots.min(tasks.len()));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! When a worker gets no more work because it fails what others could build.
+
+use crate::fault::{Failure, Fault};
+
+/// So many different packages in a row.
+pub const PACKAGES: usize = 3;
+
+/// Within this time, in microseconds.
+pub const WITHIN_US: i64 = 3_600_000_000;
+
+/// Attempts that are lost within this time, in microseconds, are lost once: with the worker.
+const AT_ONCE_US: i64 = 60_000_000;
+
+/// The stage of failures that say that a worker was away.
+const AWAY: &str = "lease";
+
+/// How an attempt of a worker ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The package.
+    pub package: String,
+    /// Its failure; `None` for a success.
+    pub failure: Option<Failure>,
+    /// When, in microseconds since 1970.
+    pub at_us: i64,
+}
+
+/// Why a worker is to be quarantined, in one line, or `None` when it is not. `ends` are those of
+/// its attempts since it was last let work, the newest first.
+///
+/// Three different packages that it failed for its own reasons within an hour, with no success in
+/// between, are enough. Failures of packages say nothing of a worker; and a worker that was away,
+/// as in a restart, has lost all that it had for one reason.
+#[must_use]
+pub fn verdict(ends: &[End], now_us: i64) -> Option<String> {
+    let mut packages: Vec<&str> = Vec::new();
+    let mut last = None;
+    let mut away_us = None;
+    for end in ends.iter().take_while(|end| now_us.saturating_sub(end.at_us) <= WITHIN_US) {
+        let Some(failure) = &end.failure else { break };
+        if failure.fault != Fault::Worker {
+            continue;
+        }
+        if failure.stage == AWAY {
+            let same = away_us.is_some_and(|at: i64| at.saturating_sub(end.at_us) <= AT_ONCE_US);
+            away_us = Some(end.at_us);
+            if same {
+                continue;
+            }
+        }
+        last.get_or_insert(failure);
+        if !packages.contains(&end.package.as_str()) {
+            packages.push(&end.package);
+        }
+        if packages.len() == PACKAGES {
+            return Some(format!(
+                "it failed {} one after the other for reasons of its own; the last: {}",
+                packages.join(", "),
+                last?.message
+            ));
+        }
+    }
+    None
+}
+
+/// The message of a failure that is the last of its task, when workers failed it for their own
+/// reasons: several that do so show that it may be the package after all.
+#[must_use]
+pub fn last_message(failure: &Failure, workers: &[String]) -> String {
+    let mut names: Vec<&str> = workers.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    if failure.fault != Fault::Worker || names.len() < 2 {
+        return failure.message.clone();
+    }
+    format!(
+        "{} workers failed it ({}), so it is not tried again: the package may break them; the \
+         last: {}",
+        names.len(),
+        names.join(", "),
+        failure.message
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000_000;
+
+    fn end(package: &str, fault: Option<(Fault, &str)>, minute: i64) -> End {
+        let failure = fault.map(|(fault, stage)| Failure::new(fault, stage, "no space left"));
+        End { package: package.into(), failure, at_us: minute * MINUTE }
+    }
+
+    fn bad(package: &str, minute: i64) -> End {
+        end(package, Some((Fault::Worker, "root")), minute)
+    }
+
+    #[test]
+    fn three_packages_in_a_row_are_enough() {
+        let ends = [bad("c", 30), bad("a", 20), bad("b", 10)];
+        let reason = verdict(&ends, 31 * MINUTE).expect("quarantined");
+        assert_eq!(
+            reason,
+            "it failed c, a, b one after the other for reasons of its own; the last: no space left"
+        );
+        assert_eq!(verdict(&ends[..2], 31 * MINUTE), None);
+        assert_eq!(verdict(&ends, 71 * MINUTE), None, "too long ago");
+        let same = [bad("a", 30), bad("a", 20), bad("a", 10), bad("b", 5)];
+        assert_eq!(verdict(&same, 31 * MINUTE), None, "two packages");
+    }
+
+    #[test]
+    fn a_success_in_between_counts_for_the_worker() {
+        let ends = [bad("c", 30), bad("a", 20), end("x", None, 15), bad("b", 10)];
+        assert_eq!(verdict(&ends, 31 * MINUTE), None);
+        let package = end("x", Some((Fault::Package, "build")), 15);
+        let ends = [bad("c", 30), package, bad("a", 20), bad("b", 10)];
+        assert!(verdict(&ends, 31 * MINUTE).is_some(), "a package's failure says nothing");
+    }
+
+    #[test]
+    fn a_restart_is_one_failure_whatever_ran() {
+        let lost = |package, minute| end(package, Some((Fault::Worker, AWAY)), minute);
+        let ends = [lost("a", 30), lost("b", 30), lost("c", 30), lost("d", 29)];
+        assert_eq!(verdict(&ends, 31 * MINUTE), None);
+        let again = [lost("a", 30), lost("b", 20), lost("c", 10)];
+        assert!(verdict(&again, 31 * MINUTE).is_some(), "it is away again and again");
+    }
+
+    #[test]
+    fn a_package_that_breaks_workers_is_told() {
+        let failure = Failure::new(Fault::Worker, "lease", "worker c was not heard");
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let message = last_message(&failure, &names(&["b", "a", "c", "b"]));
+        assert!(message.starts_with("3 workers failed it (a, b, c)"), "{message}");
+        assert_eq!(last_message(&failure, &names(&["c", "c"])), "worker c was not heard");
+    }
+}

@@ -1,0 +1,119 @@
+//! Which stage has the next word on a build or a task. The store keeps an index by it, so that
+//! each pass reads its own work and not everything that is open.
+
+use std::fmt;
+
+use crate::status::TaskFacts;
+use crate::task::TaskKind;
+
+/// A stage that has something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// A build lacks its sources.
+    Import,
+    /// A build lacks its SRPM task.
+    Plan,
+    /// The task of an SRPM lacks its lock.
+    Lock,
+    /// A task that builds packages lacks its lock, and may have to wait for others of its batch.
+    Order,
+    /// A task waits for a worker.
+    Dispatch,
+    /// A running attempt waits for a wider lock.
+    Round,
+    /// A success waits to be accepted.
+    Accept,
+    /// A build is accepted, to be signed and published.
+    Finish,
+}
+
+impl Stage {
+    /// The word for it, as stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Import => "import",
+            Self::Plan => "plan",
+            Self::Lock => "lock",
+            Self::Order => "order",
+            Self::Dispatch => "dispatch",
+            Self::Round => "round",
+            Self::Accept => "accept",
+            Self::Finish => "finish",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an open build as a whole waits for. `None` when its tasks have the word.
+#[must_use]
+pub fn of_build(imported: bool, tasks: &[(TaskKind, TaskFacts)]) -> Option<Stage> {
+    if !imported {
+        return Some(Stage::Import);
+    }
+    if tasks.is_empty() {
+        return Some(Stage::Plan);
+    }
+    let builds = tasks.iter().any(|(kind, _)| *kind == TaskKind::Build);
+    (builds && tasks.iter().all(|(_, task)| task.accepted)).then_some(Stage::Finish)
+}
+
+/// What a task of an open build waits for. `asks` is whether its running attempt has found
+/// requirements that no lock answers yet. `None` when it is a worker's, or done.
+#[must_use]
+pub fn of_task(kind: TaskKind, task: &TaskFacts, asks: bool) -> Option<Stage> {
+    if task.accepted {
+        return None;
+    }
+    if task.running {
+        return asks.then_some(Stage::Round);
+    }
+    if task.reported {
+        return Some(Stage::Accept);
+    }
+    Some(match (task.locked, kind) {
+        (true, _) => Stage::Dispatch,
+        (false, TaskKind::Srpm) => Stage::Lock,
+        (false, TaskKind::Build) => Stage::Order,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_goes_from_stage_to_stage() {
+        assert_eq!(of_build(false, &[]), Some(Stage::Import));
+        assert_eq!(of_build(true, &[]), Some(Stage::Plan));
+        let open = TaskFacts { locked: true, ..TaskFacts::default() };
+        let done = TaskFacts { accepted: true, ..open };
+        let (srpm, build) = (TaskKind::Srpm, TaskKind::Build);
+        assert_eq!(of_build(true, &[(srpm, open)]), None);
+        assert_eq!(of_build(true, &[(srpm, done)]), None, "its build tasks come in the same step");
+        assert_eq!(of_build(true, &[(srpm, done), (build, done), (build, open)]), None);
+        assert_eq!(of_build(true, &[(srpm, done), (build, done)]), Some(Stage::Finish));
+    }
+
+    #[test]
+    fn a_task_has_one_stage_at_most() {
+        let of = |task: TaskFacts| of_task(TaskKind::Build, &task, false);
+        let mut task = TaskFacts::default();
+        assert_eq!(of(task), Some(Stage::Order));
+        assert_eq!(of_task(TaskKind::Srpm, &task, false), Some(Stage::Lock));
+        task.locked = true;
+        assert_eq!(of(task), Some(Stage::Dispatch));
+        task.running = true;
+        assert_eq!(of(task), None);
+        assert_eq!(of_task(TaskKind::Build, &task, true), Some(Stage::Round));
+        (task.running, task.reported) = (false, true);
+        assert_eq!(of(task), Some(Stage::Accept));
+        task.accepted = true;
+        assert_eq!(of(task), None);
+    }
+}

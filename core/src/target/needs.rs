@@ -1,0 +1,105 @@
+//! What a package's tasks need of a worker, as a target file says it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::needs::{Needs, check_label};
+
+/// `needs = { memory = "32G", disk = "100G", label = "ssd" }`. What is not named is learned from
+/// the package's last builds, but for the label.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NeedsSetting {
+    /// Memory that the worker must have, and keep for it.
+    pub memory: Option<Size>,
+
+    /// Free disk that the worker must have.
+    pub disk: Option<Size>,
+
+    /// A label that the worker must carry (`rpmfarm-worker run --label`).
+    pub label: Option<Label>,
+}
+
+impl NeedsSetting {
+    /// As placement has it.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        let mib = |size: &Option<Size>| size.map_or(0, |size| size.0);
+        let label = self.label.as_ref().map(|label| label.0.clone()).unwrap_or_default();
+        Needs { memory_mib: mib(&self.memory), disk_mib: mib(&self.disk), label }
+    }
+}
+
+/// An amount in MiB, written `512M`, `32G` or `1T`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Size(u64);
+
+/// Units with what they have of MiB, the largest first.
+const UNITS: [(char, u64); 3] = [('T', 1 << 20), ('G', 1 << 10), ('M', 1)];
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let size = UNITS.iter().find_map(|(unit, mib)| {
+            let number: u64 = text.strip_suffix(*unit)?.parse().ok()?;
+            number.checked_mul(*mib)
+        });
+        size.filter(|mib| *mib > 0).map(Self).ok_or_else(|| {
+            format!("`{text}` is no size (expected a number with a unit, as 512M, 32G or 1T)")
+        })
+    }
+}
+
+impl From<Size> for String {
+    fn from(size: Size) -> Self {
+        size.to_string()
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fits = |(_, mib): &&(char, u64)| self.0.is_multiple_of(*mib);
+        let (unit, mib) = UNITS.iter().find(fits).unwrap_or(&UNITS[2]);
+        write!(f, "{}{unit}", self.0 / mib)
+    }
+}
+
+/// A label.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Label(String);
+
+impl TryFrom<String> for Label {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        check_label(&text).map(|()| Self(text))
+    }
+}
+
+impl From<Label> for String {
+    fn from(label: Label) -> Self {
+        label.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn needs_are_read_and_written() {
+        let text = "memory = \"32G\"\ndisk = \"1536M\"\nlabel = \"ssd\"\n";
+        let setting: NeedsSetting = toml::from_str(text).expect("good");
+        let needs = Needs { memory_mib: 32 << 10, disk_mib: 1536, label: "ssd".into() };
+        assert_eq!(setting.needs(), needs);
+        assert_eq!(toml::to_string(&setting).expect("good"), text);
+        assert!(toml::from_str::<NeedsSetting>("").expect("good").needs().is_nothing());
+        for bad in ["memory = \"32\"", "memory = \"0G\"", "disk = 5", "label = \"a b\"", "x = 1"] {
+            assert!(toml::from_str::<NeedsSetting>(bad).is_err(), "{bad}");
+        }
+    }
+}

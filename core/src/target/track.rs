@@ -1,0 +1,125 @@
+//! How a target follows upstream: `[track]`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::track::decide::Gather;
+use crate::track::forge::Forge;
+use crate::track::host::HostLimits;
+use crate::track::policy::Policy;
+use crate::track::schedule::Pace;
+use crate::track::storm::StormLimit;
+
+const SECOND: i64 = 1_000_000;
+
+/// How a target's packages are followed. Which ones are is told to the farm, by `rpmfarm track`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tracking {
+    /// What happens with a push: `automatic`, `propose` or `hold`. A package can have its own in
+    /// `[packages.NAME]`, and maintainers can order another with `rpmfarm track`.
+    pub policy: Policy,
+
+    /// A package must have been without a push for so many seconds before it is built.
+    pub quiet_seconds: u32,
+
+    /// At least so many seconds lie between two builds of a package that follow from pushes; what
+    /// is pushed meanwhile is gathered into one.
+    pub spacing_seconds: u32,
+
+    /// No push waits longer than so many seconds, however many follow it.
+    pub longest_wait_seconds: u32,
+
+    /// More builds than this, at once or within `storm_seconds`, are held until approved.
+    pub storm_builds: u32,
+
+    /// See `storm_builds`.
+    pub storm_seconds: u32,
+
+    /// Seconds between two looks at the busiest repositories.
+    pub poll_seconds: u32,
+
+    /// Seconds between two looks at the quietest ones.
+    pub poll_longest_seconds: u32,
+
+    /// Requests to the git server at once.
+    pub host_connections: u32,
+
+    /// Requests to the git server a second.
+    pub host_requests: u32,
+
+    /// Where the forges' APIs are that `rpmfarm track add --namespace` asks: `github`, `gitlab`,
+    /// `gitea` (or `forgejo`), `pagure`, each with the address before `/orgs/…`, `/api/…`.
+    pub forges: BTreeMap<Forge, String>,
+}
+
+impl Default for Tracking {
+    fn default() -> Self {
+        Self {
+            policy: Policy::Automatic,
+            quiet_seconds: 0,
+            spacing_seconds: 60,
+            longest_wait_seconds: 600,
+            storm_builds: 50,
+            storm_seconds: 600,
+            poll_seconds: 60,
+            poll_longest_seconds: 1800,
+            host_connections: 4,
+            host_requests: 20,
+            forges: BTreeMap::new(),
+        }
+    }
+}
+
+impl Tracking {
+    /// How pushes are gathered.
+    #[must_use]
+    pub fn gather(&self) -> Gather {
+        Gather {
+            quiet_us: i64::from(self.quiet_seconds) * SECOND,
+            spacing_us: i64::from(self.spacing_seconds) * SECOND,
+            longest_us: i64::from(self.longest_wait_seconds) * SECOND,
+        }
+    }
+
+    /// The storm guard.
+    #[must_use]
+    pub fn storm(&self) -> StormLimit {
+        StormLimit {
+            builds: self.storm_builds as usize,
+            window_us: i64::from(self.storm_seconds) * SECOND,
+        }
+    }
+
+    /// How often repositories are looked at.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        Pace {
+            shortest_us: i64::from(self.poll_seconds) * SECOND,
+            longest_us: i64::from(self.poll_longest_seconds) * SECOND,
+        }
+    }
+
+    /// How gently the git server is asked.
+    #[must_use]
+    pub const fn host_limits(&self) -> HostLimits {
+        HostLimits { at_once: self.host_connections as usize, per_second: self.host_requests }
+    }
+
+    /// Where a forge's API is.
+    #[must_use]
+    pub fn forge_url(&self, forge: Forge) -> Option<&str> {
+        self.forges.get(&forge).map(String::as_str).or_else(|| forge.usual_url())
+    }
+
+    /// The numbers that must not be 0, with their keys.
+    pub(super) const fn counts(&self) -> [(&'static str, u32); 4] {
+        [
+            ("track.poll_seconds", self.poll_seconds),
+            ("track.poll_longest_seconds", self.poll_longest_seconds),
+            ("track.host_connections", self.host_connections),
+            ("track.host_requests", self.host_requests),
+        ]
+    }
+}

@@ -1,0 +1,219 @@
+//! What becomes of a push, now.
+
+use super::policy::{Policy, Rule};
+use crate::BuildId;
+
+/// How pushes are gathered, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gather {
+    /// A package must have been without pushes for so long.
+    pub quiet_us: i64,
+    /// At least so much time lies between two builds of a package.
+    pub spacing_us: i64,
+    /// No push waits longer than this, however many follow it.
+    pub longest_us: i64,
+}
+
+/// What is known of the newest push of a package.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The policy that holds.
+    pub rule: &'a Rule,
+    /// A maintainer approved it.
+    pub approved: bool,
+    /// The storm that holds it back.
+    pub storm: Option<i64>,
+    /// When the first push was seen that is not built yet.
+    pub first_us: i64,
+    /// When this one was seen.
+    pub last_us: i64,
+    /// When the package was last built because of a push.
+    pub started_us: Option<i64>,
+    /// A build that has this very commit.
+    pub done_by: Option<BuildId>,
+    /// A build of the package is under way of which the commit is not known yet.
+    pub importing: Option<BuildId>,
+}
+
+/// What becomes of a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is built now.
+    Build,
+    /// It was built already.
+    Done(BuildId),
+    /// Until this build's commit is known, which may be this one.
+    Importing(BuildId),
+    /// More pushes may follow; it is built then at the latest.
+    Gathering {
+        /// When it is built, if nothing follows.
+        until_us: i64,
+    },
+    /// Until a maintainer approves it.
+    Proposed,
+    /// Until the policy changes, or a maintainer approves it.
+    Held {
+        /// Why, where somebody said so.
+        reason: String,
+    },
+    /// Until the freeze ends.
+    Frozen {
+        /// Why.
+        reason: String,
+        /// When it ends.
+        until_us: i64,
+    },
+    /// One of too many at once: until a maintainer approves it, or the whole storm.
+    Storm(i64),
+}
+
+impl Verdict {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Done(_) => "done",
+            Self::Importing(_) => "importing",
+            Self::Gathering { .. } => "gathering",
+            Self::Proposed => "proposed",
+            Self::Held { .. } => "held",
+            Self::Frozen { .. } => "frozen",
+            Self::Storm(_) => "storm",
+        }
+    }
+
+    /// Whether a maintainer's approval would build it.
+    #[must_use]
+    pub const fn is_for_approval(&self) -> bool {
+        matches!(self, Self::Proposed | Self::Held { .. } | Self::Storm(_))
+    }
+}
+
+/// Decides what becomes of a package's newest push.
+#[must_use]
+pub fn decide(facts: &Facts<'_>, gather: &Gather, now_us: i64) -> Verdict {
+    if let Some(build) = facts.done_by {
+        return Verdict::Done(build);
+    }
+    if let Some(freeze) = &facts.rule.freeze {
+        let (reason, until_us) = (freeze.reason.clone(), freeze.until_us);
+        return Verdict::Frozen { reason, until_us };
+    }
+    if let Some(build) = facts.importing {
+        return Verdict::Importing(build);
+    }
+    if facts.approved {
+        return Verdict::Build;
+    }
+    if let Some(storm) = facts.storm {
+        return Verdict::Storm(storm);
+    }
+    match facts.rule.policy {
+        Policy::Hold => Verdict::Held { reason: facts.rule.reason.clone() },
+        Policy::Propose => Verdict::Proposed,
+        Policy::Automatic => {
+            let until_us = due(facts, gather);
+            if now_us >= until_us { Verdict::Build } else { Verdict::Gathering { until_us } }
+        }
+    }
+}
+
+/// When a push is built, if nothing follows it.
+fn due(facts: &Facts<'_>, gather: &Gather) -> i64 {
+    let quiet = facts.last_us.saturating_add(gather.quiet_us);
+    let spaced = facts.started_us.map_or(i64::MIN, |us| us.saturating_add(gather.spacing_us));
+    quiet.max(spaced).min(facts.first_us.saturating_add(gather.longest_us))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::track::policy::Freeze;
+
+    const GATHER: Gather = Gather { quiet_us: 10, spacing_us: 60, longest_us: 100 };
+
+    fn rule(policy: Policy) -> Rule {
+        Rule { policy, reason: "why".into(), freeze: None }
+    }
+
+    fn facts(rule: &Rule) -> Facts<'_> {
+        Facts {
+            rule,
+            approved: false,
+            storm: None,
+            first_us: 0,
+            last_us: 0,
+            started_us: None,
+            done_by: None,
+            importing: None,
+        }
+    }
+
+    #[test]
+    fn by_policy() {
+        let (automatic, propose, hold) =
+            (rule(Policy::Automatic), rule(Policy::Propose), rule(Policy::Hold));
+        let freeze = Freeze { reason: "release".into(), until_us: 500 };
+        let frozen = Rule { freeze: Some(freeze), ..automatic.clone() };
+        let held = Verdict::Held { reason: "why".into() };
+        let until = Verdict::Frozen { reason: "release".into(), until_us: 500 };
+        for (facts, verdict) in [
+            (facts(&automatic), Verdict::Build),
+            (facts(&propose), Verdict::Proposed),
+            (facts(&hold), held),
+            (facts(&frozen), until.clone()),
+            (Facts { approved: true, ..facts(&propose) }, Verdict::Build),
+            (Facts { approved: true, ..facts(&hold) }, Verdict::Build),
+            // A freeze is for everyone.
+            (Facts { approved: true, ..facts(&frozen) }, until),
+            (Facts { storm: Some(3), ..facts(&automatic) }, Verdict::Storm(3)),
+            (Facts { storm: Some(3), approved: true, ..facts(&automatic) }, Verdict::Build),
+            (Facts { done_by: Some(BuildId(7)), ..facts(&hold) }, Verdict::Done(BuildId(7))),
+            (
+                Facts { importing: Some(BuildId(7)), approved: true, ..facts(&propose) },
+                Verdict::Importing(BuildId(7)),
+            ),
+        ] {
+            assert_eq!(decide(&facts, &GATHER, 10), verdict, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn pushes_are_gathered() {
+        let automatic = rule(Policy::Automatic);
+        let base = facts(&automatic);
+        let until = |facts: &Facts<'_>| match decide(facts, &GATHER, 0) {
+            Verdict::Gathering { until_us } => until_us,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(until(&base), 10);
+        assert_eq!(until(&Facts { last_us: 40, ..base }), 50);
+        assert_eq!(until(&Facts { started_us: Some(-5), ..base }), 55);
+        // However many follow.
+        assert_eq!(until(&Facts { last_us: 95, ..base }), 100);
+        assert_eq!(until(&Facts { last_us: 95, started_us: Some(90), ..base }), 100);
+    }
+
+    proptest! {
+        #[test]
+        fn no_push_waits_longer_than_it_may(
+            first in 0i64..1000, more in 0i64..1000, started in prop::option::of(0i64..2000),
+            quiet in 0i64..500, spacing in 0i64..500, longest in 0i64..500,
+        ) {
+            let gather = Gather { quiet_us: quiet, spacing_us: spacing, longest_us: longest };
+            let automatic = rule(Policy::Automatic);
+            let facts = Facts {
+                first_us: first, last_us: first + more, started_us: started, ..facts(&automatic)
+            };
+            prop_assert_eq!(decide(&facts, &gather, first + longest), Verdict::Build);
+            // Once it is due it stays due.
+            if let Verdict::Gathering { until_us } = decide(&facts, &gather, first) {
+                prop_assert_eq!(decide(&facts, &gather, until_us), Verdict::Build);
+                prop_assert!(decide(&facts, &gather, until_us - 1) != Verdict::Build);
+            }
+        }
+    }
+}

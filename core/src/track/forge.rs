@@ -1,0 +1,254 @@
+//! Forges: where their lists of repositories are, and how these are read.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{check_package, shown};
+
+/// A kind of forge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Forge {
+    /// GitHub.
+    Github,
+    /// GitLab.
+    Gitlab,
+    /// Gitea, and Forgejo, which answers the same.
+    #[serde(alias = "forgejo")]
+    Gitea,
+    /// Pagure.
+    Pagure,
+}
+
+/// A word that is no forge.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no forge (known: github, gitlab, gitea, forgejo, pagure)")]
+pub struct UnknownForge(String);
+
+/// Why a list of repositories cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForgeError {
+    /// The answer is not the forge's.
+    #[error("this is no list of repositories of {forge}: {why}")]
+    Answer {
+        /// The forge.
+        forge: Forge,
+        /// What is wrong.
+        why: String,
+    },
+    /// The name cannot be an organisation, group or namespace.
+    #[error("`{0}` is no namespace (letters, digits, `.`, `_`, `-` and, in GitLab, `/`)")]
+    Namespace(String),
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Names of packages.
+    pub packages: Vec<String>,
+    /// Repositories that are archived, empty of rights, or of no package's name: how many.
+    pub skipped: usize,
+    /// There are more pages.
+    pub more: bool,
+}
+
+/// Repositories on a page.
+const PER_PAGE: usize = 50;
+
+impl Forge {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Github, Self::Gitlab, Self::Gitea, Self::Pagure];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Github => "github",
+            Self::Gitlab => "gitlab",
+            Self::Gitea => "gitea",
+            Self::Pagure => "pagure",
+        }
+    }
+
+    /// Where its API is unless a target says otherwise. Gitea has no usual place.
+    #[must_use]
+    pub const fn usual_url(self) -> Option<&'static str> {
+        match self {
+            Self::Github => Some("https://api.github.com"),
+            Self::Gitlab => Some("https://gitlab.com"),
+            Self::Gitea => None,
+            Self::Pagure => Some("https://src.fedoraproject.org"),
+        }
+    }
+
+    /// The address of a page of a namespace's repositories; pages count from 1.
+    ///
+    /// # Errors
+    /// When the namespace cannot be one.
+    pub fn page_url(self, base: &str, namespace: &str, page: usize) -> Result<String, ForgeError> {
+        let plain = |part: &str| {
+            !part.is_empty()
+                && part.len() <= 255
+                && !part.starts_with('.')
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        };
+        let parts: Vec<&str> = namespace.split('/').collect();
+        if !parts.iter().all(|part| plain(part)) || (parts.len() > 1 && self != Self::Gitlab) {
+            return Err(ForgeError::Namespace(shown(namespace)));
+        }
+        let base = base.trim_end_matches('/');
+        let name = parts.join("%2F");
+        Ok(match self {
+            Self::Github => format!("{base}/orgs/{name}/repos?per_page={PER_PAGE}&page={page}"),
+            Self::Gitlab => format!(
+                "{base}/api/v4/groups/{name}/projects?simple=true&archived=false&order_by=id&\
+                 per_page={PER_PAGE}&page={page}"
+            ),
+            Self::Gitea => {
+                format!("{base}/api/v1/orgs/{name}/repos?limit={PER_PAGE}&page={page}")
+            }
+            Self::Pagure => format!(
+                "{base}/api/0/projects?namespace={name}&fork=false&short=true&\
+                 per_page={PER_PAGE}&page={page}"
+            ),
+        })
+    }
+
+    /// Reads a page.
+    ///
+    /// # Errors
+    /// When it is not what this forge answers.
+    pub fn read_page(self, body: &[u8]) -> Result<Page, ForgeError> {
+        let answer = |error: serde_json::Error| ForgeError::Answer {
+            forge: self,
+            why: shown(&error.to_string()),
+        };
+        let (repositories, more) = match self {
+            Self::Pagure => {
+                let list: PagureList = serde_json::from_slice(body).map_err(answer)?;
+                let more = list.pagination.is_some_and(|pages| pages.page < pages.pages);
+                (list.projects, more)
+            }
+            _ => {
+                let list: Vec<Repository> = serde_json::from_slice(body).map_err(answer)?;
+                let more = list.len() >= PER_PAGE;
+                (list, more)
+            }
+        };
+        let mut page = Page { more, ..Page::default() };
+        for repository in repositories {
+            // GitLab's `name` is for people; `path` is what addresses hold.
+            let name = repository.path.unwrap_or(repository.name);
+            if repository.archived || repository.empty || check_package(&name).is_err() {
+                page.skipped += 1;
+            } else {
+                page.packages.push(name);
+            }
+        }
+        Ok(page)
+    }
+}
+
+impl fmt::Display for Forge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Forge {
+    type Err = UnknownForge;
+
+    fn from_str(text: &str) -> Result<Self, UnknownForge> {
+        if text == "forgejo" {
+            return Ok(Self::Gitea);
+        }
+        Self::ALL
+            .into_iter()
+            .find(|forge| forge.as_str() == text)
+            .ok_or_else(|| UnknownForge(shown(text)))
+    }
+}
+
+#[derive(Deserialize)]
+struct Repository {
+    name: String,
+    #[serde(default)]
+    path: Option<String>,
+    #[serde(default)]
+    archived: bool,
+    #[serde(default)]
+    empty: bool,
+}
+
+#[derive(Deserialize)]
+struct PagureList {
+    projects: Vec<Repository>,
+    #[serde(default)]
+    pagination: Option<Pages>,
+}
+
+#[derive(Deserialize)]
+struct Pages {
+    page: u32,
+    pages: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (forge, namespace, url) in [
+            (Forge::Github, "org", "https://h/orgs/org/repos?per_page=50&page=2"),
+            (
+                Forge::Gitlab,
+                "redhat/centos-stream/rpms",
+                "https://h/api/v4/groups/redhat%2Fcentos-stream%2Frpms/projects?simple=true&archived=false&order_by=id&per_page=50&page=2",
+            ),
+            (Forge::Gitea, "rpms", "https://h/api/v1/orgs/rpms/repos?limit=50&page=2"),
+            (
+                Forge::Pagure,
+                "rpms",
+                "https://h/api/0/projects?namespace=rpms&fork=false&short=true&per_page=50&page=2",
+            ),
+        ] {
+            assert_eq!(forge.page_url("https://h/", namespace, 2).unwrap(), url);
+        }
+        for bad in ["", "..", "a/b", "a?b", "a b", "a%2Fb"] {
+            assert!(Forge::Github.page_url("https://h", bad, 1).is_err(), "{bad}");
+        }
+        assert!(Forge::Gitlab.page_url("https://h", "a/../b", 1).is_err());
+    }
+
+    #[test]
+    fn pages() {
+        let github = br#"[{"name":"bash","full_name":"o/bash","archived":false},
+                          {"name":"old","archived":true},{"name":"-x"}]"#;
+        let page = Forge::Github.read_page(github).unwrap();
+        assert_eq!((page.packages, page.skipped, page.more), (vec!["bash".to_owned()], 2, false));
+        let gitlab =
+            br#"[{"id":1,"name":"GNU Bash","path":"bash","path_with_namespace":"g/bash"}]"#;
+        assert_eq!(Forge::Gitlab.read_page(gitlab).unwrap().packages, ["bash"]);
+        let pagure = br#"{"projects":[{"name":"bash","fullname":"rpms/bash"}],
+                          "pagination":{"page":1,"pages":3,"next":"x"}}"#;
+        let page = Forge::Pagure.read_page(pagure).unwrap();
+        assert_eq!((page.packages, page.more), (vec!["bash".to_owned()], true));
+        let full = format!("[{}]", vec![r#"{"name":"a"}"#; PER_PAGE].join(","));
+        assert!(Forge::Gitea.read_page(full.as_bytes()).unwrap().more);
+        for bad in [&b"{}"[..], b"<html>", b"[1]", br#"{"message":"Not Found"}"#] {
+            assert!(Forge::Github.read_page(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn names() {
+        for forge in Forge::ALL {
+            assert_eq!(forge.to_string().parse(), Ok(forge));
+        }
+        assert_eq!("forgejo".parse(), Ok(Forge::Gitea));
+        assert!("svn".parse::<Forge>().is_err());
+    }
+}

@@ -1,0 +1,176 @@
+//! How gently a host is asked: so many requests at once, so many a second, and a rest that grows
+//! while it fails.
+
+use super::schedule::Jitter;
+
+const SECOND: i64 = 1_000_000;
+
+/// The longest rest, in microseconds.
+const LONGEST_REST: i64 = 900 * SECOND;
+
+/// What a host is asked at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostLimits {
+    /// Requests at once.
+    pub at_once: usize,
+    /// Requests a second. As many may follow each other without a pause after a rest.
+    pub per_second: u32,
+}
+
+/// How a request to a host ended, as far as the host is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It answered, be it that there is no such repository.
+    Well,
+    /// It did not, or said that it is too busy; and for how long it wants to be left alone, in
+    /// seconds, if it said so.
+    Ill(Option<u32>),
+}
+
+/// What is known of a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Host {
+    running: usize,
+    /// The time up to which its requests of a second are used up.
+    spent_us: i64,
+    failures: u32,
+    rest_until_us: i64,
+}
+
+impl Host {
+    /// How many requests may be started now.
+    #[must_use]
+    pub fn room(&self, limits: &HostLimits, now_us: i64) -> usize {
+        if now_us < self.rest_until_us {
+            return 0;
+        }
+        // After failures one request finds out whether it is well again.
+        let at_once = if self.failures > 0 { 1 } else { limits.at_once };
+        let gap = gap(limits);
+        let spent = self.spent_us.max(now_us - SECOND);
+        let by_rate = usize::try_from((now_us - spent) / gap).unwrap_or(0);
+        by_rate.min(at_once.saturating_sub(self.running))
+    }
+
+    /// A request is started.
+    pub fn start(&mut self, limits: &HostLimits, now_us: i64) {
+        self.running += 1;
+        self.spent_us = self.spent_us.max(now_us - SECOND) + gap(limits);
+    }
+
+    /// A request has ended.
+    pub fn end(&mut self, answer: Answer, jitter: Jitter, now_us: i64) {
+        self.running = self.running.saturating_sub(1);
+        match answer {
+            Answer::Well => self.failures = 0,
+            // Those that were under way when it fell ill tell nothing new.
+            Answer::Ill(None) if now_us < self.rest_until_us => {}
+            Answer::Ill(after) => {
+                self.failures = self.failures.saturating_add(1);
+                let own = SECOND << self.failures.min(10);
+                let asked = after.map_or(0, |seconds| i64::from(seconds) * SECOND);
+                let rest = jitter.spread(own.min(LONGEST_REST)).max(asked.min(LONGEST_REST));
+                self.rest_until_us = self.rest_until_us.max(now_us + rest);
+            }
+        }
+    }
+
+    /// Until when it is left alone; 0 when it is not.
+    #[must_use]
+    pub const fn rests_until_us(&self, now_us: i64) -> i64 {
+        if now_us < self.rest_until_us { self.rest_until_us } else { 0 }
+    }
+
+    /// Requests under way.
+    #[must_use]
+    pub const fn running(&self) -> usize {
+        self.running
+    }
+}
+
+fn gap(limits: &HostLimits) -> i64 {
+    SECOND / i64::from(limits.per_second.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: HostLimits = HostLimits { at_once: 4, per_second: 10 };
+    const NOW: i64 = 1_000 * SECOND;
+
+    fn jitter() -> Jitter {
+        Jitter::new(1, "host", 1)
+    }
+
+    #[test]
+    fn so_many_at_once_and_a_second() {
+        let mut host = Host::default();
+        assert_eq!(host.room(&LIMITS, NOW), 4);
+        for _ in 0..4 {
+            host.start(&LIMITS, NOW);
+        }
+        assert_eq!(host.room(&LIMITS, NOW), 0);
+        for _ in 0..10 {
+            host.end(Answer::Well, jitter(), NOW);
+            host.start(&LIMITS, NOW);
+        }
+        host.end(Answer::Well, jitter(), NOW);
+        // More than ten in this second: it has to pass first.
+        assert_eq!(host.room(&LIMITS, NOW), 0);
+        assert_eq!(host.room(&LIMITS, NOW + SECOND), 1);
+    }
+
+    #[test]
+    fn a_host_that_fails_is_left_alone_for_longer_and_longer() {
+        let mut host = Host::default();
+        let (mut now, mut last) = (NOW, 0);
+        for _ in 0..6 {
+            assert_eq!(host.room(&LIMITS, now), if last == 0 { 4 } else { 1 });
+            host.start(&LIMITS, now);
+            host.end(Answer::Ill(None), jitter(), now);
+            let rest = host.rests_until_us(now) - now;
+            assert!(rest > last, "{rest} after {last}");
+            assert_eq!(host.room(&LIMITS, now), 0);
+            (last, now) = (rest, now + rest);
+        }
+        host.start(&LIMITS, now);
+        host.end(Answer::Well, jitter(), now);
+        assert_eq!(host.room(&LIMITS, now + SECOND), 4);
+    }
+
+    #[test]
+    fn a_host_that_says_when_is_heard() {
+        let mut host = Host::default();
+        host.start(&LIMITS, NOW);
+        host.end(Answer::Ill(Some(120)), jitter(), NOW);
+        assert_eq!(host.rests_until_us(NOW), NOW + 120 * SECOND);
+        host.end(Answer::Ill(Some(u32::MAX)), jitter(), NOW);
+        assert_eq!(host.rests_until_us(NOW), NOW + LONGEST_REST);
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_allowed(steps in prop::collection::vec((0i64..300_000, any::<bool>()), 1..200)) {
+            let mut host = Host::default();
+            let mut now = NOW;
+            let mut starts: Vec<i64> = Vec::new();
+            for (pause, ends) in steps {
+                now += pause;
+                if ends && host.running() > 0 {
+                    host.end(Answer::Well, jitter(), now);
+                }
+                for _ in 0..host.room(&LIMITS, now) {
+                    host.start(&LIMITS, now);
+                    starts.push(now);
+                }
+                prop_assert!(host.running() <= LIMITS.at_once);
+                let recent = starts.iter().filter(|at| **at > now - SECOND).count();
+                // A full second's worth may be saved up, and another comes meanwhile.
+                prop_assert!(recent <= 2 * LIMITS.per_second as usize);
+            }
+        }
+    }
+}

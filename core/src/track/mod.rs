@@ -1,0 +1,25 @@
+//! Following upstream: what a change of refs means, and when it is looked for.
+//!
+//! Owns the rules between a moved branch and a rebuild: the identity of a push, policy, quiet
+//! time, the storm guard, marks of security fixes, the schedule of polls and how gently a host is
+//! asked; and the forms of what strangers send: lists of refs, webhook bodies, lists of
+//! repositories. It must not know how any of that is fetched or stored. Time is an argument, in
+//! microseconds since 1970 where nothing else is said.
+
+pub mod decide;
+pub mod forge;
+pub mod hook;
+pub mod host;
+pub mod policy;
+pub mod push;
+pub mod refs;
+pub mod schedule;
+pub mod security;
+pub mod storm;
+
+pub use decide::{Facts, Verdict, decide};
+pub use forge::Forge;
+pub use host::Host;
+pub use policy::{Freeze, Order, Policy, Rule, effective};
+pub use push::Push;
+pub use schedule::{Look, Next, next};

@@ -1,0 +1,182 @@
+//! Policy: whether a push is built by itself, on a person's word, or not for now.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What happens with a push.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// It is built.
+    #[default]
+    Automatic,
+    /// It is shown, and built when a maintainer approves it.
+    Propose,
+    /// It is only noted. An approval builds it all the same.
+    Hold,
+}
+
+impl Policy {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Automatic => "automatic",
+            Self::Propose => "propose",
+            Self::Hold => "hold",
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that is no policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no policy (known: automatic, propose, hold)")]
+pub struct UnknownPolicy(String);
+
+impl FromStr for Policy {
+    type Err = UnknownPolicy;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
+        [Self::Automatic, Self::Propose, Self::Hold]
+            .into_iter()
+            .find(|policy| policy.as_str() == text)
+            .ok_or_else(|| UnknownPolicy(crate::name::shown(text)))
+    }
+}
+
+/// A time in which nothing is built, whoever approves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Freeze {
+    /// Why, for whoever waits.
+    pub reason: String,
+    /// When it ends by itself.
+    pub until_us: i64,
+}
+
+impl Freeze {
+    /// Whether it holds at this time.
+    #[must_use]
+    pub const fn holds(&self, now_us: i64) -> bool {
+        now_us < self.until_us
+    }
+}
+
+/// What a maintainer has said of a package or of a whole target. The newest counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// As the target's file says.
+    Default,
+    /// This policy, for a reason.
+    Policy(Policy, String),
+    /// Nothing until then.
+    Freeze(Freeze),
+}
+
+/// What holds for a package now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The policy.
+    pub policy: Policy,
+    /// Why it is that, where somebody said so.
+    pub reason: String,
+    /// A freeze that holds now.
+    pub freeze: Option<Freeze>,
+}
+
+/// What the target's file says of policy, and what maintainers have said since.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    /// The file, of the whole target.
+    pub file: Policy,
+    /// The file, of this package.
+    pub file_package: Option<Policy>,
+    /// The newest order for the whole target.
+    pub target: Option<&'a Order>,
+    /// The newest order for this package.
+    pub package: Option<&'a Order>,
+}
+
+/// What holds for a package: an order for it, then the file's word for it, then an order for the
+/// target, then the file's word for the target. A freeze of either holds above all of them; when
+/// it has ended, it was never said.
+#[must_use]
+pub fn effective(said: &Said<'_>, now_us: i64) -> Rule {
+    let freeze = [said.target, said.package].into_iter().flatten().find_map(|order| match order {
+        Order::Freeze(freeze) if freeze.holds(now_us) => Some(freeze.clone()),
+        _ => None,
+    });
+    let ordered = |order: Option<&Order>| match order {
+        Some(Order::Policy(policy, reason)) => Some((*policy, reason.clone())),
+        _ => None,
+    };
+    let (policy, reason) = ordered(said.package)
+        .or_else(|| said.file_package.map(|policy| (policy, String::new())))
+        .or_else(|| ordered(said.target))
+        .unwrap_or_else(|| (said.file, String::new()));
+    Rule { policy, reason, freeze }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_000;
+
+    fn said<'a>(target: Option<&'a Order>, package: Option<&'a Order>) -> Said<'a> {
+        Said { file: Policy::Automatic, file_package: None, target, package }
+    }
+
+    #[test]
+    fn the_nearest_word_counts() {
+        let hold = Order::Policy(Policy::Hold, "broken".into());
+        let propose = Order::Policy(Policy::Propose, String::new());
+        for (said, policy, reason) in [
+            (said(None, None), Policy::Automatic, ""),
+            (said(Some(&hold), None), Policy::Hold, "broken"),
+            (said(Some(&hold), Some(&propose)), Policy::Propose, ""),
+            (said(Some(&hold), Some(&Order::Default)), Policy::Hold, "broken"),
+            (
+                Said { file_package: Some(Policy::Propose), ..said(Some(&hold), None) },
+                Policy::Propose,
+                "",
+            ),
+            (
+                Said { file_package: Some(Policy::Propose), ..said(None, Some(&hold)) },
+                Policy::Hold,
+                "broken",
+            ),
+            (Said { file: Policy::Hold, ..said(None, None) }, Policy::Hold, ""),
+        ] {
+            let rule = effective(&said, NOW);
+            assert_eq!((rule.policy, rule.reason.as_str()), (policy, reason), "{said:?}");
+            assert_eq!(rule.freeze, None);
+        }
+    }
+
+    #[test]
+    fn a_freeze_is_above_all_until_it_ends() {
+        let freeze = Order::Freeze(Freeze { reason: "release".into(), until_us: NOW + 1 });
+        let automatic = Order::Policy(Policy::Automatic, String::new());
+        for said in [said(Some(&freeze), Some(&automatic)), said(None, Some(&freeze))] {
+            assert!(effective(&said, NOW).freeze.is_some());
+            let after = effective(&said, NOW + 1);
+            assert_eq!((after.freeze, after.policy), (None, Policy::Automatic));
+        }
+    }
+
+    #[test]
+    fn names() {
+        for policy in [Policy::Automatic, Policy::Propose, Policy::Hold] {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        assert!("freeze".parse::<Policy>().is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! A push: a branch of a repository that points to another commit than before.
+//!
+//! Whoever tells of it, and however often, it is the same push: its identity is the repository,
+//! the branch and the commit.
+
+use crate::digest::Sha256;
+
+/// A branch at a commit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Push {
+    /// Address of the repository.
+    pub repository: String,
+    /// The branch, or tag, that is followed.
+    pub branch: String,
+    /// The full id of the commit.
+    pub commit: String,
+}
+
+/// What is known of a branch before it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Before<'a> {
+    /// The commit seen last; none when it was never looked at.
+    pub commit: Option<&'a str>,
+    /// The commit that a webhook has named since.
+    pub told: Option<&'a str>,
+    /// What is there at the first look is to be built as well.
+    pub build_first: bool,
+}
+
+/// What a look at a branch means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing has happened.
+    Same,
+    /// The first look: what is there is where following begins.
+    Begin,
+    /// Somebody has pushed.
+    Pushed,
+    /// The branch is not there (any more).
+    Gone,
+}
+
+/// Tells what a look found: old ref × new ref → change.
+///
+/// The first look makes no push of what was there long before, unless a webhook told of just that
+/// commit: then the push came between the order to follow and the first look.
+#[must_use]
+pub fn change(before: &Before<'_>, now: Option<&str>) -> Change {
+    match (before.commit, now) {
+        (_, None) => Change::Gone,
+        (Some(old), Some(new)) if old == new => Change::Same,
+        (Some(_), Some(_)) => Change::Pushed,
+        (None, Some(new)) if before.build_first || before.told == Some(new) => Change::Pushed,
+        (None, Some(_)) => Change::Begin,
+    }
+}
+
+/// The key of the request that builds these pushes: the same pushes, in whatever order, give the
+/// same key, and so the same builds.
+#[must_use]
+pub fn request_key(target: &str, pushes: &[Push]) -> String {
+    let mut sorted: Vec<&Push> = pushes.iter().collect();
+    sorted.sort();
+    sorted.dedup();
+    let mut text = target.to_owned();
+    for Push { repository, branch, commit } in sorted {
+        // None of them can hold a line break: they come from refs and URLs that were checked.
+        text.push_str(&format!("\n{repository}\n{branch}\n{commit}"));
+    }
+    format!("push:{}", Sha256::of(text.as_bytes()).hex())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn looks() {
+        let seen = Before { commit: Some("a"), told: None, build_first: false };
+        let fresh = Before { commit: None, ..seen };
+        for (before, now, expected) in [
+            (seen, Some("a"), Change::Same),
+            (seen, Some("b"), Change::Pushed),
+            (seen, None, Change::Gone),
+            (fresh, None, Change::Gone),
+            (fresh, Some("a"), Change::Begin),
+            (Before { told: Some("a"), ..fresh }, Some("a"), Change::Pushed),
+            (Before { told: Some("b"), ..fresh }, Some("a"), Change::Begin),
+            (Before { build_first: true, ..fresh }, Some("a"), Change::Pushed),
+            (Before { build_first: true, ..seen }, Some("a"), Change::Same),
+            (Before { told: Some("b"), ..seen }, Some("a"), Change::Same),
+        ] {
+            assert_eq!(change(&before, now), expected, "{before:?} {now:?}");
+        }
+    }
+
+    fn push() -> impl Strategy<Value = Push> {
+        ("[a-c]{1,2}", "[a-c]{1,2}", "[a-c]{1,2}").prop_map(|(repository, branch, commit)| Push {
+            repository,
+            branch,
+            commit,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_of_the_set(mut pushes in prop::collection::vec(push(), 1..5), other in push()) {
+            let key = request_key("t", &pushes);
+            pushes.reverse();
+            pushes.push(pushes[0].clone());
+            prop_assert_eq!(&request_key("t", &pushes), &key);
+            prop_assert_ne!(&request_key("u", &pushes), &key);
+            if !pushes.contains(&other) {
+                pushes.push(other);
+                prop_assert_ne!(&request_key("t", &pushes), &key);
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The list of refs as a git server sends it (`gitprotocol-v2(5)`, `gitprotocol-http(5)`).
+//!
+//! Of protocol 2 one request asks for the one branch; of protocol 0, which knows no questions,
+//! the whole list is read and only what was looked for is kept.
+
+use crate::name::shown;
+
+/// The type of the body of the request.
+pub const REQUEST_TYPE: &str = "application/x-git-upload-pack-request";
+
+/// The most refs that are read of a server that only gives its whole list.
+pub const MAX_REFS: usize = 200_000;
+
+/// A packet is at most so long (`gitprotocol-common(5)`).
+const MAX_PACKET: usize = 65_520;
+
+/// Why a list cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RefsError {
+    /// It is not what git servers send.
+    #[error("this is no list of refs: {0}")]
+    Format(String),
+    /// The server says no.
+    #[error("the git server says: {0}")]
+    Refused(String),
+    /// More refs than any package has.
+    #[error("more than {0} refs; a server that speaks git protocol 2 gives just the one asked for")]
+    TooMany(usize),
+}
+
+/// The body of the one request of protocol 2: the branch or tag of this name, and nothing else
+/// beyond what begins like it.
+#[must_use]
+pub fn request(name: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut packet = |text: &str| {
+        body.extend(format!("{:04x}", text.len() + 4).bytes());
+        body.extend(text.bytes());
+    };
+    packet("command=ls-refs\n");
+    packet("agent=git/2.0-rpmfarm\n");
+    body.extend(b"0001");
+    let mut packet = |text: &str| {
+        body.extend(format!("{:04x}", text.len() + 4).bytes());
+        body.extend(text.bytes());
+    };
+    packet("peel\n");
+    packet(&format!("ref-prefix refs/heads/{name}\n"));
+    packet(&format!("ref-prefix refs/tags/{name}\n"));
+    body.extend(b"0000");
+    body
+}
+
+/// Reads a list piece by piece and keeps what was looked for.
+#[derive(Debug)]
+pub struct Reader {
+    head: String,
+    tag: String,
+    branch: Option<String>,
+    tagged: Option<String>,
+    peeled: Option<String>,
+    /// A packet whose rest has not come yet.
+    rest: Vec<u8>,
+    refs: usize,
+    /// `# service=…` came, whose flush is not the end.
+    announced: bool,
+    ended: bool,
+}
+
+impl Reader {
+    /// Looks for a branch, or a tag, of this name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            head: format!("refs/heads/{name}"),
+            tag: format!("refs/tags/{name}"),
+            branch: None,
+            tagged: None,
+            peeled: None,
+            rest: Vec::new(),
+            refs: 0,
+            announced: false,
+            ended: false,
+        }
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// When they are no list of refs, or too long a one.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), RefsError> {
+        self.rest.extend_from_slice(bytes);
+        let taken = std::mem::take(&mut self.rest);
+        let mut at = 0;
+        while let Some(header) = taken.get(at..at + 4) {
+            let length = packet_length(header)?;
+            if length < 4 {
+                at += 4;
+                self.mark(length);
+                continue;
+            }
+            let Some(line) = taken.get(at + 4..at + length) else { break };
+            self.line(line)?;
+            at += length;
+        }
+        self.rest = taken[at..].to_vec();
+        Ok(())
+    }
+
+    /// The commit that the branch, or else the tag, points to.
+    ///
+    /// # Errors
+    /// When the list broke off.
+    pub fn end(self) -> Result<Option<String>, RefsError> {
+        if !self.ended {
+            return Err(RefsError::Format("it broke off".to_owned()));
+        }
+        Ok(self.branch.or(self.peeled).or(self.tagged))
+    }
+
+    /// A flush ends the list; the one after `# service` begins it.
+    fn mark(&mut self, length: usize) {
+        if length == 0 && self.announced {
+            self.announced = false;
+        } else {
+            self.ended |= length == 0;
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), RefsError> {
+        // Odd names of other refs must not hide this one.
+        let line = String::from_utf8_lossy(line);
+        let line = line.strip_suffix('\n').unwrap_or(&line);
+        if let Some(why) = line.strip_prefix("ERR ") {
+            return Err(RefsError::Refused(shown(why)));
+        }
+        if line.starts_with("# service=") {
+            self.announced = true;
+            return Ok(());
+        }
+        let (id, rest) = line
+            .split_once(' ')
+            .filter(|(id, _)| is_commit_id(id))
+            .ok_or_else(|| RefsError::Format(shown(line)))?;
+        self.refs += 1;
+        if self.refs > MAX_REFS {
+            return Err(RefsError::TooMany(MAX_REFS));
+        }
+        // Capabilities follow the first ref of protocol 0, attributes a ref of protocol 2.
+        let rest = rest.split('\0').next().unwrap_or_default();
+        let mut words = rest.split(' ');
+        let name = words.next().unwrap_or_default();
+        if name == self.head {
+            self.branch = Some(id.to_owned());
+        } else if name == self.tag {
+            self.tagged = Some(id.to_owned());
+            self.peeled = words
+                .find_map(|word| word.strip_prefix("peeled:"))
+                .filter(|id| is_commit_id(id))
+                .map(str::to_owned);
+        } else if name.strip_suffix("^{}") == Some(self.tag.as_str()) {
+            self.peeled = Some(id.to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn packet_length(header: &[u8]) -> Result<usize, RefsError> {
+    let text =
+        std::str::from_utf8(header).ok().filter(|t| t.bytes().all(|b| b.is_ascii_hexdigit()));
+    text.and_then(|text| usize::from_str_radix(text, 16).ok())
+        .filter(|length| *length <= MAX_PACKET)
+        .ok_or_else(|| RefsError::Format(shown(&String::from_utf8_lossy(header))))
+}
+
+/// Whether a text is the full id of a commit: 40 digits of SHA-1, or 64 of SHA-256.
+#[must_use]
+pub fn is_commit_id(text: &str) -> bool {
+    matches!(text.len(), 40 | 64)
+        && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn packets(lines: &[&str]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for line in lines {
+            if *line == "0000" {
+                out.extend(b"0000");
+            } else {
+                out.extend(format!("{:04x}{line}", line.len() + 4).bytes());
+            }
+        }
+        out
+    }
+
+    fn read(name: &str, bytes: &[u8]) -> Result<Option<String>, RefsError> {
+        let mut reader = Reader::new(name);
+        reader.feed(bytes)?;
+        reader.end()
+    }
+
+    fn id(digit: char) -> String {
+        digit.to_string().repeat(40)
+    }
+
+    #[test]
+    fn protocol_2() {
+        let (a, b, c) = (id('a'), id('b'), id('c'));
+        let list = packets(&[
+            &format!("{a} refs/heads/c9s\n"),
+            &format!("{b} refs/heads/c9s-next\n"),
+            &format!("{b} refs/tags/v1 peeled:{c}\n"),
+            "0000",
+        ]);
+        assert_eq!(read("c9s", &list), Ok(Some(a)));
+        assert_eq!(read("v1", &list), Ok(Some(c)));
+        assert_eq!(read("c9", &list), Ok(None));
+        assert_eq!(read("c9", b"0000"), Ok(None));
+        let request = String::from_utf8(request("c9s")).unwrap();
+        assert!(request.starts_with("0014command=ls-refs\n"), "{request}");
+        assert!(request.contains("001eref-prefix refs/heads/c9s\n"), "{request}");
+        assert!(request.ends_with("0000"), "{request}");
+    }
+
+    #[test]
+    fn protocol_0() {
+        let (a, b, c) = (id('a'), id('b'), id('c'));
+        let list = packets(&[
+            "# service=git-upload-pack\n",
+            "0000",
+            &format!("{a} HEAD\0multi_ack symref=HEAD:refs/heads/c9s\n"),
+            &format!("{a} refs/heads/c9s\n"),
+            &format!("{b} refs/tags/v1\n"),
+            &format!("{c} refs/tags/v1^{{}}\n"),
+            "0000",
+        ]);
+        assert_eq!(read("c9s", &list), Ok(Some(a)));
+        assert_eq!(read("v1", &list), Ok(Some(c)));
+        // An empty repository.
+        let empty = packets(&[
+            "# service=git-upload-pack\n",
+            "0000",
+            &format!("{} capabilities^{{}}\0x\n", "0".repeat(40)),
+            "0000",
+        ]);
+        assert_eq!(read("c9s", &empty), Ok(None));
+    }
+
+    #[test]
+    fn refusals() {
+        for (bytes, words) in [
+            (&b"<html>"[..], "no list of refs"),
+            (b"", "broke off"),
+            (b"0032", "broke off"),
+            (b"ffff", "no list of refs"),
+            (b"0008abcd", "no list of refs: abcd"),
+            (b"000eERR no\x1b[m\n", "the git server says: no\u{fffd}[m"),
+        ] {
+            let error = read("x", bytes).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn too_many() {
+        let line = packets(&[&format!("{} refs/heads/branch000\n", id('a'))]);
+        let block = line.repeat(1000);
+        let mut reader = Reader::new("x");
+        let fed = (0..1000).try_for_each(|_| reader.feed(&block));
+        assert_eq!(fed, Err(RefsError::TooMany(MAX_REFS)));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_matter(cut in 0usize..200, name in "[a-c]{1,3}") {
+            let (a, b) = (id('a'), id('b'));
+            let list = packets(&[
+                &format!("{a} refs/heads/ab\n"), &format!("{b} refs/heads/abc\n"), "0000",
+            ]);
+            let cut = cut.min(list.len());
+            let mut reader = Reader::new(&name);
+            reader.feed(&list[..cut]).unwrap();
+            reader.feed(&list[cut..]).unwrap();
+            prop_assert_eq!(reader.end(), read(&name, &list));
+        }
+
+        #[test]
+        fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read("x", &bytes);
+        }
+    }
+}

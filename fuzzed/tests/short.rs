@@ -1,0 +1,183 @@
+//! A short run of what is fuzzed: mutations of good inputs, the same each time.
+
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use rpmfarm_fuzzed::ALL;
+
+/// Inputs of each reader; `RPMFARM_FUZZ_RUNS` asks for another number.
+const RUNS: u64 = 4_000;
+
+/// No reader gets more time than this.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Good inputs, from which the others are made.
+fn seeds(name: &str) -> Vec<Vec<u8>> {
+    let id = "a".repeat(40);
+    let sha512 = "0123456789abcdef".repeat(8);
+    let texts = match name {
+        "sources" | "metadata" => vec![
+            format!("SHA512 (hello-2.12.tar.gz) = {sha512}\n{}  b.tar.xz\n", &sha512[..32]),
+            format!("{} SOURCES/hello-2.12.tar.gz\n{} SOURCES/x/y.zip\n", &sha512[..64], &id),
+        ],
+        "webhook" => vec![
+            format!(
+                r#"{{"ref":"refs/heads/c9s","after":"{id}","repository":{{"full_name":"rpms/bash"}},"commits":[{{"message":"x"}}]}}"#
+            ),
+            format!(
+                r#"{{"object_kind":"push","ref":"refs/tags/v1","after":"{id}","project":{{"path_with_namespace":"g/s/bash"}}}}"#
+            ),
+            format!(
+                r#"{{"msg_id":"1","msg":{{"branch":"c9s","end_commit":"{id}","repo":{{"fullname":"rpms/bash"}}}}}}"#
+            ),
+        ],
+        "refs" => vec![
+            format!("003c{id} refs/heads/c9s\n003e{id} refs/heads/c9s-x\n0000"),
+            format!("001e# service=git-upload-pack\n00000046{id} HEAD\0multi_ack thin-pack\n0000"),
+            "000eERR no way0000".to_owned(),
+        ],
+        "forge" => vec![
+            r#"[{"name":"bash","path":"bash","archived":false},{"name":"b c"}]"#.to_owned(),
+            r#"{"projects":[{"name":"bash"}],"pagination":{"page":1,"pages":2}}"#.to_owned(),
+        ],
+        "spec" => vec![
+            "Name: x\n%changelog\n* Mon A <a@b> - 1-2\n- Fix CVE-2024-12345\n* Sun B\n- cve-2020-1\n"
+                .to_owned(),
+        ],
+        "rpm_header" => {
+            // The lead, an empty signature header, and a main header with a name in it.
+            let mut bytes = vec![0; 96];
+            bytes[..4].copy_from_slice(&[0xed, 0xab, 0xee, 0xdb]);
+            bytes.extend(header(&[], b""));
+            bytes.extend(header(&[(1000, 6, 0, 1), (1001, 6, 2, 1), (1022, 6, 4, 1)], b"x\x001\0noarch\0"));
+            return vec![bytes];
+        }
+        other => panic!("{other} has no seeds"),
+    };
+    texts.into_iter().map(String::into_bytes).collect()
+}
+
+/// A header of an RPM: tag, type, offset and count of each entry, and the store.
+fn header(entries: &[(u32, u32, u32, u32)], store: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x8e, 0xad, 0xe8, 0x01, 0, 0, 0, 0];
+    bytes.extend((entries.len() as u32).to_be_bytes());
+    bytes.extend((store.len() as u32).to_be_bytes());
+    for (tag, kind, offset, count) in entries {
+        bytes.extend([tag, kind, offset, count].into_iter().flat_map(|n| n.to_be_bytes()));
+    }
+    bytes.extend_from_slice(store);
+    bytes
+}
+
+/// Xorshift: small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        if end == 0 { 0 } else { (self.next() % end as u64) as usize }
+    }
+}
+
+/// Words that readers look for, and numbers at which things overflow.
+const WORDS: &[&[u8]] = &[
+    b"\n",
+    b"\0",
+    b" ",
+    b"..",
+    b"/",
+    b"(",
+    b") = ",
+    b"{",
+    b"[",
+    b"\"",
+    b"refs/heads/",
+    b"0000",
+    b"ffff",
+    b"CVE-",
+    b"%changelog",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"\x8e\xad\xe8\x01",
+    b"\xed\xab\xee\xdb",
+    b"\xc3\xa9",
+    b"null",
+    b"-1",
+    b"1e999",
+];
+
+fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    let mut data = seeds[random.below(seeds.len())].clone();
+    for _ in 0..=random.below(6) {
+        let at = random.below(data.len() + 1);
+        match random.below(7) {
+            0 if at < data.len() => data[at] ^= 1 << random.below(8),
+            1 if at < data.len() => data[at] = random.next() as u8,
+            2 => data.truncate(at),
+            3 => {
+                let word = WORDS[random.below(WORDS.len())];
+                data.splice(at..at, word.iter().copied());
+            }
+            4 => {
+                let end = (at + random.below(32)).min(data.len());
+                data.drain(at..end);
+            }
+            5 => {
+                let end = (at + random.below(64)).min(data.len());
+                let piece = data[at..end].to_vec();
+                let to = random.below(data.len() + 1);
+                data.splice(to..to, piece);
+            }
+            _ => {
+                let other = &seeds[random.below(seeds.len())];
+                let from = random.below(other.len());
+                data.truncate(at);
+                data.extend_from_slice(&other[from..]);
+            }
+        }
+    }
+    data
+}
+
+#[test]
+fn readers_keep_their_promises() {
+    let runs = std::env::var("RPMFARM_FUZZ_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(RUNS);
+    for (name, fuzz) in ALL {
+        let seeds = seeds(name);
+        let begun = Instant::now();
+        seeds.iter().for_each(|seed| fuzz(seed));
+        fuzz(b"");
+        for run in 0..runs {
+            let mut random =
+                Random(0x9E37_79B9_7F4A_7C15 ^ (run + 1).wrapping_mul(0xD1B5_4A32_D192_ED03));
+            let data = mutated(&seeds, &mut random);
+            let shown = String::from_utf8_lossy(&data).into_owned();
+            let ended = catch_unwind(AssertUnwindSafe(|| fuzz(&data)));
+            assert!(ended.is_ok(), "{name}, run {run}: {shown:?}");
+            if begun.elapsed() > PATIENCE {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn good_inputs_are_read() {
+    use rpmfarm_core::track::Forge;
+    use rpmfarm_core::track::hook::{Said, read};
+    let body = &seeds("webhook")[0];
+    assert!(matches!(read(Forge::Github, "push", body).unwrap().said, Said::Push(_)));
+    let mut reader = rpmfarm_core::track::refs::Reader::new("c9s");
+    reader.feed(&seeds("refs")[0]).unwrap();
+    assert!(reader.end().unwrap().is_some());
+    let rpm = seeds("rpm_header").remove(0);
+    assert!(rpmfarm_rpmfile::Headers::read(&mut rpm.as_slice()).is_ok());
+}

@@ -1,0 +1,152 @@
+//! The chart of dispatch latency over queue length, as SVG, drawn from what was measured.
+
+use std::fmt::Write as _;
+
+/// What was measured with one database.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    /// The database.
+    pub(super) name: &'static str,
+    /// Queue length with the median and the 99th percentile in milliseconds.
+    pub(super) points: Vec<Point>,
+}
+
+/// Queue length, median and 99th percentile.
+type Point = (f64, f64, f64);
+
+/// One of them.
+type Value = fn(&Point) -> f64;
+
+const WIDTH: f64 = 720.0;
+const HEIGHT: f64 = 360.0;
+const LEFT: f64 = 64.0;
+const RIGHT: f64 = 190.0;
+const TOP: f64 = 48.0;
+const BOTTOM: f64 = 52.0;
+const COLOURS: [&str; 2] = ["#1f77b4", "#d95f02"];
+
+/// Draws the chart. `budget` is the line that the 99th percentile must stay under.
+pub(super) fn draw(lines: &[Line], budget: f64) -> String {
+    let all = || lines.iter().flat_map(|line| &line.points);
+    let from = all().map(|point| point.0).fold(f64::INFINITY, f64::min).log10().floor();
+    let to = all().map(|point| point.0).fold(1.0, f64::max).log10().ceil();
+    let top = all().map(|point| point.2).fold(budget * 1.2, f64::max) * 1.05;
+    let x = |length: f64| {
+        LEFT + (length.log10() - from) / (to - from).max(1.0) * (WIDTH - LEFT - RIGHT)
+    };
+    let y = |ms: f64| HEIGHT - BOTTOM - ms / top * (HEIGHT - TOP - BOTTOM);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
+         font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n\
+         <text x=\"{LEFT}\" y=\"24\" font-size=\"14\">A task is ready: how long until a worker has \
+         it, 1,000 workers</text>\n"
+    );
+    let mut put = |text: String| {
+        svg.push_str(&text);
+        svg.push('\n');
+    };
+    for step in 0..=4 {
+        let ms = top / 4.0 * f64::from(step);
+        put(format!(
+            "<line x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{:.1}\" y2=\"{1:.1}\" stroke=\"#ddd\"/>\
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{ms:.0} ms</text>",
+            WIDTH - RIGHT,
+            y(ms),
+            LEFT - 8.0,
+            y(ms) + 4.0
+        ));
+    }
+    let mut power = from;
+    while power <= to {
+        let length = 10_f64.powf(power);
+        put(format!(
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            x(length),
+            HEIGHT - BOTTOM + 18.0,
+            thousands(length)
+        ));
+        power += 1.0;
+    }
+    put(format!(
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">tasks in the queue</text>",
+        (LEFT + WIDTH - RIGHT) / 2.0,
+        HEIGHT - 12.0
+    ));
+    put(format!(
+        "<line x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{:.1}\" y2=\"{1:.1}\" stroke=\"#999\" \
+         stroke-dasharray=\"2 4\"/><text x=\"{:.1}\" y=\"{:.1}\" fill=\"#666\">budget of p99: \
+         {budget:.0} ms</text>",
+        WIDTH - RIGHT,
+        y(budget),
+        WIDTH - RIGHT + 8.0,
+        y(budget) + 4.0
+    ));
+    let mut labels = Vec::new();
+    for (line, colour) in lines.iter().zip(COLOURS) {
+        let series: [(&str, &str, Value); 2] = [
+            ("p99", "", |point| point.2),
+            ("median", " stroke-dasharray=\"6 4\"", |point| point.1),
+        ];
+        for (what, dashes, value) in series {
+            let mut path = String::new();
+            for point in &line.points {
+                let (px, py) = (x(point.0), y(value(point)));
+                let _ = write!(path, "{px:.1},{py:.1} ");
+                put(format!("<circle cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"3\" fill=\"{colour}\"/>"));
+            }
+            put(format!(
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dashes}/>",
+                path.trim_end()
+            ));
+            if let Some(last) = line.points.last() {
+                let text = format!("{} {what}, {:.1} ms", line.name, value(last));
+                labels.push((y(value(last)) + 4.0, colour, text));
+            }
+        }
+    }
+    // Labels do not lie on each other.
+    labels.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut lowest = f64::INFINITY;
+    for (at, colour, text) in labels.into_iter().rev() {
+        lowest = at.min(lowest - 15.0);
+        put(format!(
+            "<text x=\"{:.1}\" y=\"{lowest:.1}\" fill=\"{colour}\">{text}</text>",
+            WIDTH - RIGHT + 8.0
+        ));
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+/// `100,000`.
+fn thousands(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chart_shows_what_was_measured() {
+        let line = |name, scale: f64| Line {
+            name,
+            points: vec![(1e3, 4.0 * scale, 9.0), (1e5, 5.0 * scale, 12.0)],
+        };
+        let svg = draw(&[line("SQLite", 1.0), line("PostgreSQL", 2.0)], 50.0);
+        for part in ["SQLite p99, 12.0 ms", "PostgreSQL median, 10.0 ms", "100,000", "50 ms"] {
+            assert!(svg.contains(part), "{part} is not in {svg}");
+        }
+        assert_eq!(svg.matches("<polyline").count(), 4);
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+}

@@ -1,0 +1,105 @@
+//! The fleet of workers that build nothing, as a process that is told and watched.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+
+/// Something that happened to a worker, or that was asked of the farm.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Event {
+    /// connected, assigned, ended, dropped, broken, retried.
+    pub(super) event: String,
+    /// When, in microseconds since 1970.
+    pub(super) at: i64,
+    /// Which worker; empty for what was asked of the farm.
+    #[serde(default)]
+    pub(super) worker: String,
+    #[serde(default)]
+    pub(super) task: i64,
+    #[serde(default)]
+    pub(super) build: i64,
+    #[serde(default)]
+    error: Option<String>,
+}
+
+/// The process. Dropped, all its workers are gone.
+pub(super) struct Fleet {
+    child: Child,
+    orders: ChildStdin,
+    events: Receiver<Event>,
+}
+
+impl Fleet {
+    /// Starts one; the command has all its arguments.
+    pub(super) fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        let orders = child.stdin.take().context("no standard input")?;
+        let lines = BufReader::new(child.stdout.take().context("no standard output")?).lines();
+        let (sender, events) = channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let Ok(event) = serde_json::from_str(&line) else { break };
+                if sender.send(event).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { child, orders, events })
+    }
+
+    /// Tells it something.
+    pub(super) fn order(&mut self, order: &str) -> anyhow::Result<()> {
+        writeln!(self.orders, "{order}").context("the fleet is gone")
+    }
+
+    /// Hands over what happens until `enough` says so.
+    pub(super) fn watch(
+        &self,
+        patience: Duration,
+        what: &str,
+        mut enough: impl FnMut(&Event) -> bool,
+    ) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            match self.events.recv_timeout(patience.saturating_sub(begun.elapsed())) {
+                Ok(event) => {
+                    if event.event == "retried"
+                        && let Some(error) = &event.error
+                    {
+                        bail!("build {} was not tried again: {error}", event.build);
+                    }
+                    if enough(&event) {
+                        return Ok(());
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => bail!("{what}: not after {patience:?}"),
+                Err(RecvTimeoutError::Disconnected) => bail!("{what}: the fleet is gone"),
+            }
+        }
+    }
+
+    /// All that happens for a while.
+    pub(super) fn listen(&self, time: Duration) -> Vec<Event> {
+        let begun = Instant::now();
+        let mut events = Vec::new();
+        while let Ok(event) = self.events.recv_timeout(time.saturating_sub(begun.elapsed())) {
+            events.push(event);
+        }
+        events
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

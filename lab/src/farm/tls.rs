@@ -1,0 +1,61 @@
+//! Farms over TLS: workers that are enrolled, and a command that trusts the farm's CA.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+use super::{Farm, program};
+
+impl Farm {
+    /// The coordinator's address with TLS.
+    ///
+    /// # Errors
+    /// When it listens without.
+    pub fn tls_address(&self) -> anyhow::Result<String> {
+        let file = self.directory().join("tls-address");
+        let text = std::fs::read_to_string(file).context("the coordinator listens without TLS")?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// The file of the farm's CA.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.directory().join("coordinator/tls/ca.pem")
+    }
+
+    /// Where a worker's key and certificate are.
+    #[must_use]
+    pub fn identity(&self, worker: &str) -> PathBuf {
+        self.directory().join("identities").join(worker)
+    }
+
+    /// Makes a worker of the farm, unless it is one, and tells a command to run as it.
+    pub(super) fn run_enrolled(&self, worker: &str, command: &mut Command) -> anyhow::Result<()> {
+        let identity = self.identity(worker);
+        if !identity.exists() {
+            let invitation = self.client().json(&["worker", "enrol", worker])?;
+            let token = invitation["token"].as_str().context("no token")?;
+            let output = program("rpmfarm-worker")
+                .args(["enrol", "--coordinator", &self.tls_address()?, "--token", token])
+                .arg("--identity")
+                .arg(&identity)
+                .output()?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            ensure!(output.status.success(), "{worker} is not enrolled: {said}");
+        }
+        command.arg("--identity").arg(identity);
+        Ok(())
+    }
+}
+
+/// Tells a coordinator to listen with TLS, where it listened before.
+pub(super) fn listen(directory: &std::path::Path, command: &mut Command) {
+    let file = directory.join("tls-address");
+    let before = std::fs::read_to_string(&file).unwrap_or_default();
+    let address = match before.trim().trim_start_matches("https://") {
+        "" => "127.0.0.1:0",
+        address => address,
+    };
+    command.args(["--listen-tls", address]).arg("--tls-address-file").arg(&file);
+}

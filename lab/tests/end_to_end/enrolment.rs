@@ -1,0 +1,168 @@
+//! Workers with certificates: enrolled, renewed, drained, stopped, revoked in the middle of a
+//! build; and tokens that do not count.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use rpmfarm_lab::farm::{Settings, program};
+use serde_json::Value;
+
+use crate::crashes::{build_attempts, wait_until_building};
+use crate::{PATIENCE, Scene};
+
+/// Runs `rpmfarm-worker enrol` with a token, keeping the key in a directory; answers what it said.
+fn enrol(scene: &Scene, token: &str, identity: &Path) -> Result<String, String> {
+    let output = program("rpmfarm-worker")
+        .args(["enrol", "--coordinator", &scene.farm.tls_address().unwrap(), "--token", token])
+        .arg("--identity")
+        .arg(identity)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr)),
+    }
+}
+
+fn token(scene: &Scene, worker: &str, valid: &str) -> String {
+    let answer = scene.farm.client().json(&["worker", "enrol", worker, "--valid", valid]).unwrap();
+    answer["token"].as_str().unwrap().to_owned()
+}
+
+fn worker(scene: &Scene, name: &str) -> Value {
+    scene.farm.client().json(&["worker", "show", name]).unwrap()
+}
+
+fn wait_for(what: &str, patience: Duration, mut until: impl FnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !until() {
+        assert!(begun.elapsed() < patience, "{what} does not come within {patience:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    begun.elapsed()
+}
+
+/// The worker that has, or had, the build's task.
+fn builder(build: &Value) -> &str {
+    let tasks = build["tasks"].as_array().unwrap();
+    let task = tasks.iter().find(|task| task["kind"] == "build").unwrap();
+    task["worker"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn tokens_count_once_and_a_revoked_worker_is_cut_off_in_the_middle_of_a_build() {
+    let mut scene = Scene::with(|settings| settings.tls = true);
+    // Everything that the command asks goes over TLS here, as does what the worker does.
+    scene.farm.client().publish(&["tiny"], PATIENCE).unwrap();
+    let identity = scene.farm.identity("worker1").join("worker.json");
+    assert_eq!(std::fs::metadata(&identity).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(worker(&scene, "worker1")["enrolled"], true);
+
+    let good = token(&scene, "extra", "1h");
+    let said = enrol(&scene, &good, &scene.path("extra")).unwrap();
+    assert!(said.contains("this host is worker extra"), "{said}");
+    let refused = enrol(&scene, &good, &scene.path("thief")).unwrap_err();
+    assert!(
+        refused.contains("used already") && refused.contains("worker enrol extra"),
+        "{refused}"
+    );
+    let refused = enrol(&scene, &good, &scene.path("extra")).unwrap_err();
+    assert!(refused.contains("already") && refused.contains("--force"), "{refused}");
+    let short = token(&scene, "late", "1s");
+    std::thread::sleep(Duration::from_millis(1100));
+    let refused = enrol(&scene, &short, &scene.path("late")).unwrap_err();
+    assert!(refused.contains("expired"), "{refused}");
+    let foreign = format!("{}.{}", good.rsplit_once('.').unwrap().0, "0".repeat(64));
+    let refused = enrol(&scene, &foreign, &scene.path("foreign")).unwrap_err();
+    assert!(refused.contains("does not come from the CA that the token names"), "{refused}");
+
+    // A second worker, drained: it gets nothing, not even after a restart of the coordinator.
+    let settings = scene.settings.clone();
+    scene.farm.add_worker(&settings).unwrap();
+    let client = scene.farm.client();
+    wait_for("worker2", PATIENCE, || {
+        client.json(&["worker", "show", "worker2"]).is_ok_and(|w| w["liveness"] == "alive")
+    });
+    let drained = client.json(&["worker", "drain", "worker2", "--reason", "new disk"]).unwrap();
+    assert_eq!(
+        (&drained["state"], &drained["state_reason"]),
+        (&"drained".into(), &"new disk".into())
+    );
+    let settings = scene.settings.clone();
+    scene.farm.restart_coordinator(&settings).unwrap();
+    let build = client.build(&["hello"]).unwrap()[0];
+    wait_until_building(&scene, build);
+    assert_eq!(builder(&client.show(build).unwrap()), "worker1");
+    client.json(&["worker", "resume", "worker2"]).unwrap();
+
+    let begun = Instant::now();
+    let revoked = client.json(&["worker", "revoke", "worker1", "--reason", "a test"]).unwrap();
+    assert_eq!(revoked["state"], "revoked");
+    wait_for("its cut", Duration::from_secs(2), || {
+        worker(&scene, "worker1")["liveness"] != "alive"
+    });
+    let log = || std::fs::read_to_string(scene.farm.directory().join("logs/worker1.log")).unwrap();
+    wait_for("the end of its build", Duration::from_secs(5), || {
+        log().contains("builds are killed")
+    });
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let shown = client.wait(build, &["published"], PATIENCE).unwrap();
+    assert_eq!((build_attempts(&shown), builder(&shown)), (2, "worker2"), "{shown:#}");
+    let fault = &worker(&scene, "worker1")["faults"][0];
+    assert!(fault["message"].as_str().unwrap().contains("revoked (a test)"), "{fault:#}");
+    assert!(log().contains("revoked: a test"), "{}", log());
+}
+
+#[test]
+fn certificates_are_renewed_under_a_build_and_sigterm_lets_it_end_within_its_deadline() {
+    let mut scene = Scene::with(|settings| {
+        settings.tls = true;
+        settings.coordinator_arguments = ["--certificate-seconds", "15"].map(String::from).into();
+        settings.worker_arguments = ["--stop-deadline", "200"].map(String::from).into();
+    });
+    let client = scene.farm.client();
+    let fingerprint = |scene: &Scene| {
+        let shown = worker(scene, "worker1");
+        shown["certificates"][0]["fingerprint"].as_str().unwrap().to_owned()
+    };
+    let first = fingerprint(&scene);
+    let build = client.build(&["hello"]).unwrap()[0];
+    wait_for("a renewal", PATIENCE, || fingerprint(&scene) != first);
+    let second = fingerprint(&scene);
+    let shown = client.wait(build, &["published"], PATIENCE).unwrap();
+    assert_eq!(build_attempts(&shown), 1, "the build did not notice: {shown:#}");
+    wait_for("another renewal", PATIENCE, || fingerprint(&scene) != second);
+    // By now the first certificate has ended.
+    let ended = scene.farm.client().json(&["worker", "list"]).unwrap();
+    assert_eq!(ended["workers"][0]["liveness"], "alive", "{ended:#}");
+
+    // Asked to stop it finishes what it has, and says that it wants nothing new.
+    let build = client.build(&["xxhash"]).unwrap()[0];
+    wait_until_building(&scene, build);
+    scene.farm.workers[0].signal(Signal::SIGTERM).unwrap();
+    let shown = client.wait(build, &["published"], PATIENCE).unwrap();
+    assert_eq!(build_attempts(&shown), 1, "{shown:#}");
+    wait_for("its end", PATIENCE, || scene.farm.workers[0].ended().is_some());
+    assert!(scene.farm.workers[0].ended().unwrap().success());
+
+    // With a short deadline it gives the task back at once, as its own fault.
+    let settings = Settings {
+        worker_arguments: ["--stop-deadline", "1"].map(String::from).into(),
+        ..scene.settings.clone()
+    };
+    scene.farm.restart_worker(&settings, 0).unwrap();
+    let build = client.build(&["hello"]).unwrap()[0];
+    wait_until_building(&scene, build);
+    scene.farm.workers[0].signal(Signal::SIGTERM).unwrap();
+    wait_for("its end", Duration::from_secs(15), || scene.farm.workers[0].ended().is_some());
+    let fault = worker(&scene, "worker1")["faults"][0].clone();
+    assert_eq!(fault["message"], "the worker was shut down", "{fault:#}");
+    let shown = client.show(build).unwrap();
+    assert_eq!(shown["state"], "queued", "{shown:#}");
+    scene.farm.restart_worker(&settings, 0).unwrap();
+    let shown = client.wait(build, &["published"], PATIENCE).unwrap();
+    assert_eq!(build_attempts(&shown), 2, "{shown:#}");
+}

@@ -1,0 +1,118 @@
+//! The worker's side of its lease: what it was told, and since when that holds.
+//!
+//! A lease counts from when the worker sent the state that the coordinator answers, on the
+//! worker's own monotonic clock. When an answer arrived says nothing: it may have been long on
+//! its way, or be no answer at all.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rpmfarm_proto::v1;
+
+/// What the coordinator said last about time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) heartbeat: Duration,
+    pub(super) lease: Duration,
+    /// When the newest state was sent that was answered.
+    pub(super) answered: Instant,
+}
+
+/// Before the coordinator has said anything.
+const FIRST_HEARTBEAT: Duration = Duration::from_secs(1);
+const FIRST_LEASE: Duration = Duration::from_secs(30);
+
+impl Pace {
+    /// Before the coordinator has said anything.
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { heartbeat: FIRST_HEARTBEAT, lease: FIRST_LEASE, answered: now }
+    }
+
+    /// What a message of the coordinator makes of it.
+    pub(super) fn after(self, message: &v1::DesiredState, sent: &mut Sent, now: Instant) -> Self {
+        let answered = sent.heard(message.heard, now).unwrap_or(self.answered);
+        Self {
+            heartbeat: Duration::from_millis(message.heartbeat_ms.clamp(50, 60_000)),
+            lease: Duration::from_millis(message.lease_ms.max(1000)),
+            answered: self.answered.max(answered),
+        }
+    }
+
+    /// Whether the coordinator has been silent for so long that the work is others' by now.
+    pub(super) fn lost(self, now: Instant) -> bool {
+        now.saturating_duration_since(self.answered) > self.lease * 2
+    }
+}
+
+/// The states of one stream that are not answered yet, with when they were sent.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    last: u64,
+    unanswered: VecDeque<(u64, Instant)>,
+}
+
+/// Of more unanswered states than this, the oldest are forgotten; an answer to them is none.
+const MOST: usize = 4096;
+
+impl Sent {
+    /// The number of a state that is sent now.
+    pub(super) fn number(&mut self, now: Instant) -> u64 {
+        self.last += 1;
+        self.unanswered.push_back((self.last, now));
+        if self.unanswered.len() > MOST {
+            self.unanswered.pop_front();
+        }
+        self.last
+    }
+
+    /// When the state was sent that the coordinator has heard last, if it is news that it has.
+    /// A coordinator that does not number what it hears (0) is believed to have heard all.
+    fn heard(&mut self, number: u64, now: Instant) -> Option<Instant> {
+        if number == 0 {
+            self.unanswered.clear();
+            return Some(now);
+        }
+        let mut newest = None;
+        while let Some((_, at)) = self.unanswered.pop_front_if(|(sent, _)| *sent <= number) {
+            newest = Some(at);
+        }
+        newest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(heard: u64) -> v1::DesiredState {
+        v1::DesiredState { heartbeat_ms: 300, lease_ms: 2000, heard, ..Default::default() }
+    }
+
+    #[test]
+    fn a_lease_counts_from_the_state_that_was_answered() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let mut sent = Sent::default();
+        let pace = Pace::new(start);
+        assert_eq!([sent.number(at(100)), sent.number(at(400)), sent.number(at(700))], [1, 2, 3]);
+        let pace = pace.after(&message(2), &mut sent, at(1500));
+        assert_eq!((pace.answered, pace.lease), (at(400), Duration::from_secs(2)));
+
+        // Unasked, it says that no newer state was heard, however often it comes.
+        for later in [2000, 3000, 4300] {
+            assert_eq!(pace.after(&message(2), &mut sent, at(later)).answered, at(400));
+        }
+        assert!(!pace.lost(at(4400)));
+        assert!(pace.lost(at(4401)));
+        assert_eq!(pace.after(&message(3), &mut sent, at(4500)).answered, at(700));
+    }
+
+    #[test]
+    fn a_coordinator_without_numbers_is_believed() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(9);
+        let mut sent = Sent::default();
+        sent.number(now);
+        assert_eq!(Pace::new(now).after(&message(0), &mut sent, later).answered, later);
+    }
+}

@@ -1,0 +1,80 @@
+//! Space for what comes next: caches are held to their size, and give way when the disk is nearly
+//! full.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attempt::Shared;
+use crate::build::Engine;
+use crate::disk::free_mib;
+use crate::transfer::Cache;
+
+/// What lies on a worker's disk and can go.
+pub struct Room {
+    /// Has the roots.
+    pub engine: Arc<Engine>,
+    /// Files that were fetched before.
+    pub cache: Cache,
+    /// The worker's data directory.
+    pub data: PathBuf,
+    /// What roots may take, in bytes.
+    pub roots_bytes: u64,
+    /// What fetched files may take, in bytes.
+    pub files_bytes: u64,
+    /// MiB that must be free for new work.
+    pub wanted_mib: u64,
+}
+
+/// New work is taken with so many times the reserve free: what begins at the edge is soon ended.
+const RESERVES: u64 = 2;
+
+/// How often the disk is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+impl Room {
+    /// MiB that must be free for new work, of a worker whose builds leave so many free.
+    #[must_use]
+    pub const fn wanted_mib(reserve_mib: u64) -> u64 {
+        reserve_mib.saturating_mul(RESERVES)
+    }
+
+    /// Removes what was used longest ago until caches have their size and there is room, or
+    /// nothing is left that could go.
+    pub fn make(&self) {
+        self.engine.roots.evict(self.roots_bytes);
+        self.trim(self.files_bytes);
+        // Files can be fetched again sooner than roots can be made again.
+        if self.lacks() > 0 {
+            self.trim(self.cache.bytes().saturating_sub(self.lacks()));
+        }
+        if self.lacks() > 0 {
+            self.engine.roots.evict(self.engine.roots.bytes().saturating_sub(self.lacks()));
+        }
+    }
+
+    fn trim(&self, limit: u64) {
+        if let Err(error) = self.cache.trim(limit) {
+            tracing::warn!(%error, "cannot make room among the fetched files");
+        }
+    }
+
+    /// Bytes that lack to what new work wants.
+    fn lacks(&self) -> u64 {
+        let free = free_mib(&self.data).unwrap_or(u64::MAX);
+        self.wanted_mib.saturating_sub(free) << 20
+    }
+}
+
+/// Makes room whenever there is too little, for ever: nothing else would, on a worker that gets no
+/// work.
+pub async fn keep(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if shared.room.lacks() > 0 {
+            let shared = Arc::clone(&shared);
+            // A panic in there is logged, and the next look tries again.
+            let _ = tokio::task::spawn_blocking(move || shared.room.make()).await;
+        }
+    }
+}
