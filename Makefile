@@ -17,16 +17,20 @@ setup: ## Install what is missing on this host: packages by apt, tools by cargo
 	@deploy/setup/packages
 	@deploy/setup/tools "$(TOOLS)" nextest
 
+.PHONY: emulation
+emulation: setup ## Let the kernel run programs of the other architectures by qemu-user
+	@deploy/setup/binfmt
+
 .PHONY: build
 build: setup ## Build all programs
 	cargo build --workspace
 
 .PHONY: demo
-demo: build ## Rebuild packages of the lab and install them with dnf; KEEP=1 leaves the farm running
+demo: build emulation ## Rebuild packages of the lab and install them with dnf; KEEP=1 leaves the farm running
 	"$(TARGET_DIR)/debug/rpmfarm-lab" demo $(if $(KEEP),--keep)
 
 .PHONY: test
-test: build ## Run all tests
+test: build emulation ## Run all tests
 	cargo nextest run --workspace --no-fail-fast
 
 .PHONY: lint

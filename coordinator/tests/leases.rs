@@ -70,6 +70,7 @@ impl Bench {
             package: "hello".into(),
             git_ref: String::new(),
             class: Class::default(),
+            arches: Vec::new(),
         };
         let build = store.start_builds(&[new], "tester", "", NOW).await.unwrap().ids[0];
         let spec = SourceFile { name: "hello.spec".into(), digest: Sha256::of(b"s"), size: 1 };

@@ -27,6 +27,7 @@ async fn ready(
             package: format!("p{number}"),
             git_ref: String::new(),
             class,
+            arches: Vec::new(),
         })
         .collect();
     let ids = store.start_builds(&builds, submitter, "", NOW).await.unwrap().ids;
@@ -174,6 +175,7 @@ async fn every_stage_sees_its_work_and_no_more() {
             package: package.into(),
             git_ref: String::new(),
             class: Class::default(),
+            arches: Vec::new(),
         };
         let seen = async |now: i64| {
             (

@@ -6,8 +6,8 @@ mod common;
 
 use common::on_both;
 use rpmfarm_coordinator::store::{
-    BuildFilter, Certificate, Import, Invitation, NewBuild, NewPackage, NewTask, Revision,
-    Signature, Srpm, Store, StoreError,
+    BuildFilter, Certificate, Import, Invitation, MadePackage, NewBuild, NewPackage, NewTask,
+    Revision, Signature, Srpm, Store, StoreError,
 };
 use rpmfarm_core::announce::AnnounceError;
 use rpmfarm_core::enrolment::Use;
@@ -30,6 +30,7 @@ async fn start(store: &Store, packages: &[&str], key: &str) -> Vec<BuildId> {
             package: (*package).into(),
             git_ref: String::new(),
             class: Class::default(),
+            arches: Vec::new(),
         })
         .collect();
     store.start_builds(&builds, "tester", key, NOW).await.unwrap().ids
@@ -385,6 +386,25 @@ async fn an_invitation_is_used_once_and_a_revocation_ends_all_certificates() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_build_keeps_the_architectures_that_it_was_asked_for() {
+    on_both(|store| async move {
+        let new = |arches: &[Arch]| NewBuild {
+            target: "lab".into(),
+            package: "hello".into(),
+            git_ref: String::new(),
+            class: Class::default(),
+            arches: arches.to_vec(),
+        };
+        let asked = [Arch::Ppc64le, Arch::Aarch64];
+        let builds = [new(&asked), new(&[])];
+        let ids = store.start_builds(&builds, "tester", "", NOW).await.unwrap().ids;
+        assert_eq!(store.build_arches(ids[0]).await.unwrap(), [Arch::Aarch64, Arch::Ppc64le]);
+        assert!(store.build_arches(ids[1]).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_announces_its_files_within_bounds() {
     on_both(|store| async move {
         let (build, task) = ready(&store, TaskKind::Build).await;
@@ -486,6 +506,44 @@ async fn a_retry_repeats_the_architectures_that_failed() {
         let again = store.grant(second, build, "w2", NOW + 1).await.unwrap().expect("again");
         assert_eq!(again.epoch, 2);
         assert!(store.attempts_to_accept(NOW + 1).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_architectures_wait_for_each_other() {
+    on_both(|store| async move {
+        let build = start(&store, &["hello"], "").await[0];
+        let arches = [Arch::X86_64, Arch::Aarch64];
+        let tasks: Vec<NewTask> = arches.map(|arch| NewTask { kind: TaskKind::Build, arch }).into();
+        store.add_tasks(build, &tasks, NOW).await.unwrap();
+        let tasks = store.tasks(build).await.unwrap();
+        let made = |arch: &str, content: &str| MadePackage {
+            package: NewPackage {
+                nevra: format!("hello-1-1.{arch}").parse().unwrap(),
+                digest: digest(content),
+                size: 5,
+                repodata: digest("xml"),
+            },
+            content: (arch == "noarch").then(|| digest("content")),
+        };
+        // The second architecture is first, and each has its own bytes of the noarch package.
+        for (number, task) in tasks.iter().enumerate().rev() {
+            let attempt = store.grant(task.id, build, "w1", NOW).await.unwrap().expect("granted");
+            let mut tx = store.write().await.unwrap();
+            assert!(tx.accept(task.id, AttemptId(attempt.id), 1, NOW).await.unwrap());
+            let all = [made(task.arch.as_str(), "a"), made("noarch", task.arch.as_str())];
+            tx.add_results(build, task.id, task.arch, &all).await.unwrap();
+            let accepted = tx.accepted_tasks(build).await.unwrap();
+            let expected: Vec<Arch> = arches[number..].to_vec();
+            assert_eq!(accepted.iter().map(|task| task.arch).collect::<Vec<_>>(), expected);
+            assert_eq!(accepted[0].packages.len(), 2);
+            assert!(
+                accepted[0].packages.contains(&all[0]) && accepted[0].packages.contains(&all[1])
+            );
+            tx.commit().await.unwrap();
+        }
+        assert_eq!(store.package_count("lab").await.unwrap(), 0);
     })
     .await;
 }

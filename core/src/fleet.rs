@@ -132,6 +132,7 @@ mod tests {
             version: "0.1.0".into(),
             protocol,
             arches: vec![Arch::X86_64],
+            emulated: Vec::new(),
             slots: 1,
             cpus: 1,
             memory_mib: 1,

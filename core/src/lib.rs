@@ -24,6 +24,7 @@ pub mod modify;
 pub mod name;
 pub mod needs;
 pub mod nevra;
+pub mod noarch;
 pub mod order;
 pub mod placement;
 pub mod quarantine;

@@ -28,6 +28,8 @@ pub struct Worker<'a> {
 pub struct Waiting<'a> {
     /// The architecture to build for.
     pub arch: Arch,
+    /// Whether a worker that only emulates it will do: a setting of the target.
+    pub emulation: bool,
     /// What it needs beyond a slot.
     pub needs: &'a Needs,
     /// Workers that failed it for their own reasons: others are better.
@@ -41,7 +43,7 @@ impl Worker<'_> {
         let Needs { memory_mib, disk_mib, label } = task.needs;
         self.candidate.ready
             && self.candidate.slots > 0
-            && self.candidate.arches.contains(&task.arch)
+            && self.candidate.is_able(task.arch, task.emulation)
             && *memory_mib <= self.memory_mib
             && *disk_mib <= self.disk_mib
             && (label.is_empty() || self.labels.contains(label))
@@ -62,10 +64,12 @@ impl Worker<'_> {
         names.iter().any(|name| name == self.candidate.name)
     }
 
-    /// The best is greatest: the freest; of these, the one that fewest others would want.
-    fn merit(&self) -> impl Ord {
+    /// The best for a task is greatest: one that runs its architecture natively; of these the
+    /// freest; of these, the one that fewest others would want.
+    fn merit(&self, task: &Waiting<'_>) -> impl Ord {
         use std::cmp::Reverse;
         (
+            self.candidate.is_native(task.arch),
             self.free(),
             Reverse(self.labels.len()),
             Reverse(self.memory_mib),
@@ -88,7 +92,7 @@ pub fn match_tasks(tasks: &[Waiting<'_>], workers: &mut [Worker<'_>]) -> Vec<(us
         let fitting = || open.iter().copied().filter(|worker| workers[*worker].fits(task));
         let best = fitting()
             .filter(|worker| !workers[*worker].is_among(task.avoid))
-            .max_by(|a, b| workers[*a].merit().cmp(&workers[*b].merit()))
+            .max_by(|a, b| workers[*a].merit(task).cmp(&workers[*b].merit(task)))
             .or_else(|| {
                 let others = workers
                     .iter()
@@ -134,7 +138,7 @@ mod tests {
     const X86: &[Arch] = &[Arch::X86_64];
 
     fn worker(name: &'static str, slots: u32, memory_gib: u64) -> Worker<'static> {
-        let candidate = Candidate { name, arches: X86, slots, busy: 0, ready: true };
+        let candidate = Candidate { name, arches: X86, emulated: &[], slots, busy: 0, ready: true };
         Worker {
             candidate,
             memory_mib: memory_gib << 10,
@@ -149,7 +153,25 @@ mod tests {
     }
 
     fn task(needs: &Needs) -> Waiting<'_> {
-        Waiting { arch: Arch::X86_64, needs, avoid: &[] }
+        Waiting { arch: Arch::X86_64, emulation: false, needs, avoid: &[] }
+    }
+
+    #[test]
+    fn native_comes_first_and_emulation_only_where_the_target_wants_it() {
+        let both = [Arch::X86_64, Arch::Aarch64];
+        let none = Needs::default();
+        let strict = Waiting { arch: Arch::Aarch64, ..task(&none) };
+        let lenient = Waiting { emulation: true, ..strict };
+        let workers = || {
+            let mut workers = [worker("emulates", 9, 8), worker("native", 1, 8)];
+            (workers[0].candidate.arches, workers[0].candidate.emulated) = (&both, &both[1..]);
+            workers[1].candidate.arches = &both[1..];
+            workers
+        };
+        let pairs = |tasks: &[Waiting<'_>]| match_tasks(tasks, &mut workers());
+        assert_eq!(pairs(&[lenient, lenient]), [(0, 1), (1, 0)]);
+        assert_eq!(pairs(&[strict, strict]), [(0, 1)]);
+        assert_eq!(pairs(&[task(&none)]), [(0, 0)], "its own architecture it runs itself");
     }
 
     #[test]

@@ -92,15 +92,15 @@ pub enum Refusal {
         /// The SRPM that was given.
         expected: String,
     },
-    /// A package that no architecture of the target builds.
+    /// A package that none of a build's architectures builds.
     #[error(
-        "{nevra} is for none of the target's architectures ({}); see its ExclusiveArch and ExcludeArch",
+        "{nevra} is for none of the architectures that it is to be built for ({}); see its ExclusiveArch and ExcludeArch",
         list(arches)
     )]
     NoArch {
         /// The source package.
         nevra: Box<Nevra>,
-        /// The target's architectures.
+        /// The build's architectures.
         arches: Vec<Arch>,
     },
     /// An SRPM that is not what the tag says that was asked for.

@@ -272,6 +272,8 @@ pub struct WorkerState {
     pub protocol: u32,
     /// Architectures that it builds for.
     pub arches: Vec<Arch>,
+    /// Those of them that it runs under emulation only.
+    pub emulated: Vec<Arch>,
     /// How many attempts it runs at once.
     pub slots: u32,
     /// Processors.
@@ -302,6 +304,8 @@ pub struct DesiredState {
     pub lease_ms: u64,
     /// What the worker's administrator should know, as why it gets no work; empty for nothing.
     pub notice: String,
+    /// Raised when the worker should try again which architectures it can run.
+    pub probe: u64,
 }
 
 impl DesiredState {
@@ -314,6 +318,7 @@ impl DesiredState {
             heartbeat_ms: milliseconds(terms.heartbeat()),
             lease_ms: milliseconds(terms.lease()),
             notice: String::new(),
+            probe: 0,
         }
     }
 }

@@ -119,7 +119,10 @@ pub struct Seen<'a> {
 #[must_use]
 pub fn why_none(task: &Waiting<'_>, workers: &[Seen<'_>]) -> Option<Why> {
     let arch = task.arch;
-    let of_arch = || workers.iter().filter(|seen| seen.worker.candidate.arches.contains(&arch));
+    let of_arch = || {
+        let able = |seen: &&Seen<'_>| seen.worker.candidate.is_able(arch, task.emulation);
+        workers.iter().filter(able)
+    };
     let connected = || of_arch().filter(|seen| seen.connected);
     if connected().next().is_none() {
         let heard_us = of_arch().map(|seen| seen.heard_us).max();
@@ -188,14 +191,21 @@ mod tests {
     const MINUTE: i64 = 60_000_000;
 
     fn seen(name: &'static str, memory_mib: u64) -> Seen<'static> {
-        let candidate = Candidate { name, arches: &[Arch::X86_64], slots: 1, busy: 1, ready: true };
+        let candidate = Candidate {
+            name,
+            arches: &[Arch::X86_64],
+            emulated: &[],
+            slots: 1,
+            busy: 1,
+            ready: true,
+        };
         let worker =
             Worker { candidate, memory_mib, memory_used_mib: 0, disk_mib: 1 << 20, labels: &[] };
         Seen { worker, connected: true, heard_us: 842 * MINUTE, holds_back: String::new() }
     }
 
     fn text(needs: &Needs, workers: &[Seen<'_>]) -> String {
-        let task = Waiting { arch: Arch::X86_64, needs, avoid: &[] };
+        let task = Waiting { arch: Arch::X86_64, emulation: false, needs, avoid: &[] };
         why_none(&task, workers).map_or_else(String::new, |why| why.to_string())
     }
 

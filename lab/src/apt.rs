@@ -92,8 +92,21 @@ impl Apt {
         let found = fs::read_to_string(&stamp_file).unwrap_or_default();
         let config = state.join("apt.conf");
         if refresh || !found.starts_with(&wanted) {
-            write_state(&state, arch, &sources)?;
-            tool::output(apt_get(&config).arg("update").arg("--error-on=any"))?;
+            let update = |sources: &str| -> Result<(), AptError> {
+                write_state(&state, arch, sources)?;
+                tool::output(apt_get(&config).arg("update").arg("--error-on=any"))?;
+                Ok(())
+            };
+            if let Err(error) = update(&sources) {
+                // A mirror that is half way through copying has indexes of updates that do not
+                // fit together. The release itself never changes, and is enough.
+                let release = sources::release_alone(&sources, SUITE);
+                if release.is_empty() || release == sources {
+                    return Err(error);
+                }
+                tracing::warn!(arch, %error, "{SUITE} is taken without its updates");
+                update(&release)?;
+            }
             let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs());
             fs::write(&stamp_file, format!("{wanted} {now}"))?;
         }

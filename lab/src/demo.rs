@@ -1,4 +1,5 @@
-//! `rpmfarm-lab demo`: the main job on real input, told as it goes, and judged by real dnf.
+//! `rpmfarm-lab demo`: the main job on real input, for three architectures, told as it goes, and
+//! judged by real dnf.
 #![allow(clippy::print_stdout, reason = "it is told to a person")]
 
 use std::path::Path;
@@ -18,42 +19,83 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// When anything of it fails.
 pub fn run(directory: &Path, keep: bool) -> anyhow::Result<()> {
     let story = Story { begun: Instant::now() };
-    story.tell("making the lab: a distribution out of Debian's packages, a dist-git, a look-aside");
-    let world = World::make(&directory.join("world"), Arch::X86_64)?;
-    story.tell("starting signer, coordinator and worker");
-    let settings = Settings::new(directory.join("farm"));
+    story.tell(
+        "making the lab: distributions for three architectures out of Debian's packages, a \
+         dist-git, a look-aside",
+    );
+    let world = World::of(&directory.join("world"), &Arch::ALL)?;
+    story.tell("starting signer, coordinator, and a worker for each architecture");
+    let mut settings = Settings::new(directory.join("farm"));
+    settings.workers = Arch::ALL.len();
+    settings.worker_arches = Arch::ALL.into();
     let farm = Farm::start(&settings, &world.target_text()?)?;
     println!("          the farm is at {}, its files in {}", farm.server(), directory.display());
 
-    build(&story, &farm, "GNU hello, from its commit to a signed package", &["hello"])?;
-    build(
-        &story,
-        &farm,
-        "a library and two programs that need it, asked for in the wrong order",
-        &["jshon", "plotnetcfg", "jansson"],
-    )?;
+    let native = ["--arch", "x86_64"];
+    let what = "GNU hello, from its commit to a signed package";
+    build(&story, &farm, what, &[&native[..], &["hello"]].concat())?;
+    let what = "a library and two programs that need it, asked for in the wrong order";
+    build(&story, &farm, what, &[&native[..], &["jshon", "plotnetcfg", "jansson"]].concat())?;
+    let what = "a program, a library and a script for three architectures; aarch64 and ppc64le \
+                build under emulation, and what has no architecture is taken from one";
+    build(&story, &farm, what, &["xxhash", "colordiff"])?;
 
-    story.tell("installing from the farm with dnf, gpgcheck=1 and repo_gpgcheck=1");
-    let mut root = InstallRoot::new(directory.join("root"), "x86_64")?;
-    root.repository("lab", &world.repository(), &world.key_url())?;
-    root.repository("farm", &farm.repository("testing", "x86_64"), &farm.key_url())?;
-    let said = root.install(&["hello", "jshon", "bash", "libc-bin"])?;
-    for line in said.lines().filter(|line| line.contains(" farm ")) {
-        println!("          {}", line.trim());
+    for arch in Arch::ALL {
+        install(&story, &world, &farm, directory, arch)?;
     }
-    story.tell("running what was installed");
-    let hello = root.run(&["hello"])?;
-    println!("          $ hello\n          {}", hello.trim());
-    ensure!(hello.contains("Hello, world!"), "hello said something else");
-    let script = "echo '{\"rebuilt\": [1, 2, 3]}' | jshon -e rebuilt -l";
-    let count = root.run(&["bash", "-c", script])?;
-    println!("          $ {script}\n          {}", count.trim());
-    ensure!(count.trim() == "3", "jshon counted something else");
     story.tell("done");
     if keep {
         linger(&farm)?;
     } else {
         println!("\nmake demo KEEP=1 leaves the farm running, to look around.");
+    }
+    Ok(())
+}
+
+/// Installs what was built for an architecture and runs it.
+fn install(
+    story: &Story,
+    world: &World,
+    farm: &Farm,
+    directory: &Path,
+    arch: Arch,
+) -> anyhow::Result<()> {
+    let native = arch == Arch::X86_64;
+    story.tell(&format!(
+        "{arch}: installing from the farm with dnf, gpgcheck=1 and repo_gpgcheck=1, and running \
+         what was installed{}",
+        if native { "" } else { ", under emulation" }
+    ));
+    let mut root = InstallRoot::new(directory.join(format!("root-{arch}")), arch.as_str())?;
+    root.repository("lab", &world.repository_for(arch), &world.key_url())?;
+    root.repository("farm", &farm.repository("testing", arch.as_str()), &farm.key_url())?;
+    let mut packages = vec!["xxhash", "colordiff", "bash", "diffutils", "libc-bin"];
+    if native {
+        packages.extend(["hello", "jshon"]);
+    }
+    let said = root.install(&packages)?;
+    for line in said.lines().filter(|line| line.contains(" farm ")) {
+        println!("          {}", line.trim());
+    }
+    let run = |script: &str| -> anyhow::Result<String> {
+        let said = root.run(&["bash", "-c", script])?;
+        println!("          $ {script}");
+        for line in said.trim().lines() {
+            println!("          {line}");
+        }
+        Ok(said)
+    };
+    let version = run("xxhsum --version")?;
+    ensure!(version.contains("compiled as"), "xxhsum said something else");
+    let sum = run("echo rebuilt | xxhsum -H64")?;
+    ensure!(sum.contains("stdin"), "xxhsum summed something else");
+    let colours = run("colordiff --version")?;
+    ensure!(colours.contains("colordiff"), "colordiff said something else");
+    if native {
+        let hello = run("hello")?;
+        ensure!(hello.contains("Hello, world!"), "hello said something else");
+        let count = run("echo '{\"rebuilt\": [1, 2, 3]}' | jshon -e rebuilt -l")?;
+        ensure!(count.trim() == "3", "jshon counted something else");
     }
     Ok(())
 }
@@ -88,7 +130,8 @@ fn linger(farm: &Farm) -> anyhow::Result<()> {
          rpmfarm show 1               everything about a build\n  \
          rpmfarm log 1                its log\n  \
          rpmfarm lock 1               the exact packages of its root\n  \
-         rpmfarm build xxhash --target {TARGET} --watch\n  \
+         rpmfarm worker list          who builds for what, and how\n  \
+         rpmfarm build tiny --target {TARGET} --arch aarch64 --watch\n  \
          rpmfarm build fails-build --target {TARGET} --watch\n  \
          curl {}/repo/{TARGET}/{TARGET}-testing.repo\n",
         farm.server(),

@@ -8,7 +8,7 @@ use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::{
     Assignment, AttemptReport, DesiredState, Input, Outcome, Phase, Progress, Success, WorkerState,
 };
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Sha256, TaskId, name};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Sha256, TaskId, name};
 
 use crate::v1;
 
@@ -241,6 +241,10 @@ impl TryFrom<v1::AttemptReport> for AttemptReport {
     }
 }
 
+fn arches(words: &[String]) -> Result<Vec<Arch>, WireError> {
+    words.iter().map(|word| parse("arch", word)).collect()
+}
+
 impl From<&WorkerState> for v1::WorkerState {
     fn from(state: &WorkerState) -> Self {
         Self {
@@ -248,6 +252,7 @@ impl From<&WorkerState> for v1::WorkerState {
             version: state.version.clone(),
             protocol: state.protocol,
             arches: state.arches.iter().map(ToString::to_string).collect(),
+            emulated: state.emulated.iter().map(ToString::to_string).collect(),
             slots: state.slots,
             cpus: state.cpus,
             memory_mib: state.memory_mib,
@@ -281,7 +286,8 @@ impl TryFrom<v1::WorkerState> for WorkerState {
             name: wire.name,
             version: clip(&wire.version, 60),
             protocol: wire.protocol,
-            arches: wire.arches.iter().map(|arch| parse("arch", arch)).collect::<Result<_, _>>()?,
+            arches: arches(&wire.arches)?,
+            emulated: arches(&wire.emulated)?,
             slots: wire.slots.min(1024),
             cpus: wire.cpus,
             memory_mib: wire.memory_mib,
@@ -372,6 +378,7 @@ impl From<&DesiredState> for v1::DesiredState {
             // Both are the session's.
             heard: 0,
             hold: false,
+            probe: state.probe,
         }
     }
 }
@@ -389,6 +396,7 @@ impl TryFrom<v1::DesiredState> for DesiredState {
             heartbeat_ms: wire.heartbeat_ms,
             lease_ms: wire.lease_ms,
             notice: clip(&wire.notice, 1000),
+            probe: wire.probe,
         })
     }
 }
@@ -432,6 +440,7 @@ mod tests {
             heartbeat_ms: 1000,
             lease_ms: 30_000,
             notice: "drained".into(),
+            probe: 3,
         };
         assert_eq!(DesiredState::try_from(v1::DesiredState::from(&state)), Ok(state));
     }
@@ -457,7 +466,8 @@ mod tests {
             name: "w1".into(),
             version: "0.1.0".into(),
             protocol: 3,
-            arches: vec![rpmfarm_core::Arch::Ppc64le],
+            arches: vec![rpmfarm_core::Arch::Ppc64le, rpmfarm_core::Arch::Aarch64],
+            emulated: vec![rpmfarm_core::Arch::Aarch64],
             slots: 2,
             cpus: 4,
             memory_mib: 5,

@@ -1,5 +1,6 @@
 //! The worker of rpmfarm: roots, sandbox, builds, and the session with the coordinator.
 
+pub mod arches;
 pub mod build;
 pub mod command;
 pub mod disk;

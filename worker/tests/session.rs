@@ -59,6 +59,7 @@ impl Coordinator {
                 heartbeat_ms: 300,
                 lease_ms: LEASE,
                 notice: String::new(),
+                probe: 0,
             };
             (!known.silent).then(|| (&state).into())
         })

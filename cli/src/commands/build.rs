@@ -1,6 +1,7 @@
 //! `rpmfarm build`: asks for rebuilds.
 
 use clap::Args;
+use rpmfarm_core::Arch;
 use rpmfarm_core::name::{check_git_ref, check_package};
 use rpmfarm_core::queue::Class;
 use rpmfarm_proto::v1::{Build, PackageRef, StartBuildsRequest};
@@ -22,7 +23,8 @@ Examples:
   rpmfarm build bash@c9s zlib@imports/c9/zlib-1.2.11-40.el9 --target almalinux-9
   rpmfarm build bash --target almalinux-9 --bump     the same sources, a higher release
   rpmfarm build libgreet greet --target lab --ref main --json
-  rpmfarm build openssl --target almalinux-9 --priority security")]
+  rpmfarm build openssl --target almalinux-9 --priority security
+  rpmfarm build hello --target almalinux-9 --arch aarch64 --arch ppc64le")]
 pub(crate) struct Options {
     /// Packages; a branch, tag or commit may follow the name after an @
     #[arg(required = true, value_name = "PACKAGE[@REF]", value_parser = parse)]
@@ -39,6 +41,9 @@ pub(crate) struct Options {
     /// How urgent it is: security, interactive, tracking or mass
     #[arg(long, value_name = "CLASS", default_value_t)]
     priority: Class,
+    /// Build for this architecture only; may be given several times [default: all of the target's]
+    #[arg(long, value_name = "ARCH", value_delimiter = ',')]
+    arch: Vec<Arch>,
     /// Follow the builds until they end
     #[arg(long)]
     watch: bool,
@@ -83,6 +88,7 @@ fn request(options: Options, default: Option<String>) -> Result<StartBuildsReque
     }
     // One key for the whole call: when the answer gets lost, asking again makes no second build.
     let key = filled(options.key).unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+    let arches = options.arch.iter().map(ToString::to_string).collect();
     Ok(StartBuildsRequest {
         target,
         packages,
@@ -90,6 +96,7 @@ fn request(options: Options, default: Option<String>) -> Result<StartBuildsReque
         idempotency_key: key,
         bump: options.bump,
         priority: options.priority.to_string(),
+        arches,
     })
 }
 

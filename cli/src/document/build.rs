@@ -19,6 +19,8 @@ pub(crate) struct BuildDocument {
     /// Branch, tag or commit that was asked for.
     #[serde(rename = "ref")]
     git_ref: Option<String>,
+    /// The architectures that were asked for; empty for all of the target's.
+    arches: Vec<String>,
     /// The full commit id, once imported.
     commit: Option<String>,
     /// Builds of one request share it.
@@ -124,6 +126,7 @@ impl BuildDocument {
             target: build.target.clone(),
             package: build.package.clone(),
             git_ref: known(&build.git_ref),
+            arches: build.arches.clone(),
             commit: known(&build.commit),
             batch: build.batch,
             submitter: known(&build.submitter),

@@ -12,6 +12,8 @@ pub(crate) struct WorkerDocument {
     name: String,
     version: Option<String>,
     arches: Vec<String>,
+    /// Those of them that it runs under emulation only.
+    emulated: Vec<String>,
     /// alive, stale, gone; never, when it was not heard since the coordinator started.
     liveness: String,
     /// What was decided about it: active, drained, quarantined, revoked.
@@ -44,6 +46,7 @@ impl From<&Worker> for WorkerDocument {
             name: worker.name.clone(),
             version: known(&worker.version),
             arches: worker.arches.clone(),
+            emulated: worker.emulated.clone(),
             liveness: worker.liveness.clone(),
             state: if worker.state.is_empty() { "active".into() } else { worker.state.clone() },
             state_reason: known(&worker.state_reason),

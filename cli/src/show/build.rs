@@ -61,6 +61,7 @@ fn facts(build: &Build, now: i64) -> Vec<(&'static str, String)> {
     };
     add("priority", &build.priority);
     add("reference", &build.git_ref);
+    add("only for", &build.arches.join(", "));
     add("commit", &build.commit);
     add("srpm", &build.srpm);
     add("fixes", &build.cves.join(" "));

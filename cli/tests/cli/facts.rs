@@ -154,7 +154,8 @@ pub fn worker() -> Worker {
     Worker {
         name: "w1".into(),
         version: "0.1.0".into(),
-        arches: vec!["x86_64".into()],
+        arches: vec!["x86_64".into(), "aarch64".into()],
+        emulated: vec!["aarch64".into()],
         liveness: "alive".into(),
         slots: 2,
         busy: 1,

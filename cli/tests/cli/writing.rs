@@ -25,6 +25,22 @@ fn a_build_is_asked_for_with_everything() {
     assert_eq!(packages, [("hello", "c9s"), ("zlib", "v1")]);
     assert_eq!(asked.target, "lab");
     assert!(asked.submitter.contains('@') && asked.idempotency_key.len() == 36, "{asked:?}");
+    assert!(asked.arches.is_empty(), "{asked:?}");
+}
+
+#[test]
+fn a_build_for_some_architectures_says_which() {
+    let farm = farm();
+    let home = home(Some(TOKEN));
+    let build = ["build", "hello", "--target", "lab"];
+    let ran = run(rpmfarm(&farm.url(), home.path())
+        .args(build)
+        .args(["--arch", "aarch64", "--arch", "ppc64le"]));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(farm.facts.lock().expect("lock").started[0].arches, ["aarch64", "ppc64le"]);
+    let ran = run(rpmfarm(&farm.url(), home.path()).args(build).args(["--arch", "sparc"]));
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("unknown architecture `sparc`"), "{}", ran.stderr);
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::results::{self, Refusal, ResultFile};
 use rpmfarm_core::task::{Success, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, Fault, Nevra, Sha256};
 use rpmfarm_repodata::{Fragments, PackageFile, RepodataError};
 use rpmfarm_rpmfile::{Inspected, inspect};
 
+use super::noarch;
 use crate::blobs::{BlobError, Blobs};
 use crate::farm::Farm;
 use crate::store::{StoreError, Task};
@@ -23,6 +25,8 @@ pub struct Checked {
     pub size: u64,
     /// The blob of its repodata.
     pub repodata: Sha256,
+    /// The blob that describes what it consists of; only of a package of no architecture.
+    pub content: Option<Sha256>,
     /// Everything else of its header.
     pub inspected: Inspected,
 }
@@ -163,7 +167,20 @@ fn check(blobs: &Blobs, file: &ResultFile, expected: &Expected) -> Result<Checke
     let described = describe(&path, file.digest, inspected.size, &file.name)
         .map_err(|source| CheckError::Repodata { file: name(), source })?;
     let repodata = blobs.put(&described.to_bytes()).map_err(blob)?;
-    Ok(Checked { nevra, digest: file.digest, size: inspected.size, repodata, inspected })
+    let content = if nevra.arch == NOARCH {
+        let content = noarch::content(&inspected.metadata).map_err(|error| CheckError::Rpm {
+            file: name(),
+            source: rpmfarm_rpmfile::Error::Malformed {
+                place: "main header",
+                reason: rpmfarm_core::name::shown(&error.to_string()),
+            },
+        })?;
+        let bytes = serde_json::to_vec(&content).expect("its maps have texts as keys");
+        Some(blobs.put(&bytes).map_err(blob)?)
+    } else {
+        None
+    };
+    Ok(Checked { nevra, digest: file.digest, size: inspected.size, repodata, content, inspected })
 }
 
 fn describe(

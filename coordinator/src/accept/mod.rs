@@ -4,6 +4,7 @@
 //! said is believed: names, architectures and digests are read from the files.
 
 mod check;
+mod noarch;
 mod srpm;
 
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
@@ -14,8 +15,9 @@ pub use check::{CheckError, Checked};
 
 use crate::clock::now_us;
 use crate::farm::Farm;
+use crate::plan;
 use crate::retry;
-use crate::store::{EndedAttempt, NewPackage, StoreError, Task};
+use crate::store::{AcceptedTask, EndedAttempt, MadePackage, NewPackage, StoreError, Task};
 use crate::work::Crew;
 
 /// One look: every success that is not accepted is checked.
@@ -102,20 +104,17 @@ async fn check_and_record(
 ) -> Result<(), Refused> {
     let attempt = AttemptId(ended.attempt.id);
     let checked = check::files(farm, (ended.build, attempt), task, success).await?;
-    let packages: Vec<NewPackage> = checked
-        .iter()
-        .map(|file| NewPackage {
-            nevra: file.nevra.clone(),
-            digest: file.digest,
-            size: file.size,
-            repodata: file.repodata,
-        })
-        .collect();
+    let mut made: Vec<MadePackage> = checked.iter().map(made).collect();
     let build = farm
         .store
         .build(ended.build)
         .await?
         .ok_or_else(|| anyhow::anyhow!("attempt {} belongs to no build", ended.attempt.id))?;
+    let target = farm.targets.get(&build.target).map_err(anyhow::Error::from)?;
+    keep_known(farm, &build.target, &mut made).await?;
+    let arches = plan::arches(farm, &build, &target).await?;
+    let siblings = farm.store.tasks(ended.build).await?;
+    let builders = siblings.iter().filter(|task| task.kind == TaskKind::Build).count();
     let now = now_us();
     let mut tx = farm.store.write().await?;
     if !tx.hold_open(ended.build).await? {
@@ -124,13 +123,71 @@ async fn check_and_record(
     if !tx.accept(task.id, attempt, success.rpmbuild_ms, now).await? {
         return Ok(());
     }
-    tx.add_packages(&build.target, ended.build, task.id, task.arch, &packages).await?;
     if task.kind == TaskKind::Srpm {
-        let target = farm.targets.get(&build.target).map_err(anyhow::Error::from)?;
         srpm::check_tag(&checked, &target, &build.git_ref)?;
-        let (srpm, tasks) = srpm::plan(&checked, &success.predicts, &target.arches)?;
+        let native = farm.fleet.native_arches();
+        let (srpm, tasks) = srpm::plan(&checked, &success.predicts, &arches, &native)?;
         tx.add_srpm(ended.build, &srpm).await?;
         tx.add_tasks(ended.build, &tasks, now).await?;
     }
+    if builders < 2 {
+        let packages: Vec<NewPackage> = made.into_iter().map(|made| made.package).collect();
+        tx.add_packages(&build.target, ended.build, task.id, task.arch, &packages).await?;
+        return Ok(tx.commit().await?);
+    }
+    // What one architecture made is the build's only together with what the others make: so no
+    // other build meets packages of one that fails elsewhere.
+    tx.add_results(ended.build, task.id, task.arch, &made).await?;
+    let accepted = tx.accepted_tasks(ended.build).await?;
+    if !target.noarch_may_differ(&build.package) && !noarch::agree(&accepted) {
+        drop(tx);
+        return Err(disagreement(farm, accepted).await?);
+    }
+    if accepted.len() == builders {
+        for (index, made) in noarch::taken(&arches, &accepted) {
+            let AcceptedTask { task, arch, .. } = accepted[index];
+            tx.add_packages(&build.target, ended.build, task, arch, &[made.package]).await?;
+        }
+    }
     Ok(tx.commit().await?)
+}
+
+fn made(file: &Checked) -> MadePackage {
+    let package = NewPackage {
+        nevra: file.nevra.clone(),
+        digest: file.digest,
+        size: file.size,
+        repodata: file.repodata,
+    };
+    MadePackage { package, content: file.content }
+}
+
+/// Packages of no architecture that an earlier build made with the same content: the bytes of their
+/// headers say where they were built, so the earlier ones stay and count as this build's.
+async fn keep_known(farm: &Farm, target: &str, made: &mut [MadePackage]) -> anyhow::Result<()> {
+    for MadePackage { package, content } in made {
+        let Some(content) = *content else { continue };
+        let Some(known) = farm.store.package(target, &package.nevra).await? else { continue };
+        if known.digest == package.digest {
+            continue;
+        }
+        let (blobs, digest) = (farm.blobs.clone(), known.digest);
+        let before =
+            tokio::task::spawn_blocking(move || noarch::content_of_blob(&blobs, digest)).await??;
+        if before == content {
+            package.digest = known.digest;
+            package.size = known.size;
+            package.repodata = known.repodata;
+        }
+    }
+    Ok(())
+}
+
+/// Why results are refused whose packages of no architecture are not those of the others.
+async fn disagreement(farm: &Farm, accepted: Vec<AcceptedTask>) -> anyhow::Result<Refused> {
+    let blobs = farm.blobs.clone();
+    let verdict = tokio::task::spawn_blocking(move || noarch::verdict(&blobs, &accepted)).await??;
+    // Descriptions with different digests that say the same would be a fault of ours.
+    let failure = verdict.ok_or_else(|| anyhow::anyhow!("equal packages were called different"))?;
+    Ok(Refused::Failure(failure))
 }

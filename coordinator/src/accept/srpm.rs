@@ -1,8 +1,9 @@
 //! What follows from an accepted SRPM: its facts, and a task for each architecture that builds
-//! it.
+//! it; one task for a package that has no architecture.
 
 use rpm::IndexTag;
 use rpmfarm_core::distgit::tag_agrees;
+use rpmfarm_core::noarch::{self, NOARCH};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, Target};
 
@@ -26,14 +27,16 @@ pub fn check_tag(checked: &[Checked], target: &Target, git_ref: &str) -> Result<
     Err(rpmfarm_core::results::Refusal::Tag { made, tag, nvr: nvr.to_owned() }.into())
 }
 
-/// Reads the SRPM's header.
+/// Reads the SRPM's header. `arches` are those that the build is for, and `native` those that
+/// some worker runs without emulation.
 ///
 /// # Errors
-/// When it cannot be built on any architecture of the target.
+/// When it cannot be built on any of the architectures.
 pub fn plan(
     checked: &[Checked],
     predicts: &[String],
     arches: &[Arch],
+    native: &[Arch],
 ) -> Result<(Srpm, Vec<NewTask>), CheckError> {
     let file = checked.first().expect("a checked set of an SRPM task has one file");
     let metadata = &file.inspected.metadata;
@@ -55,6 +58,7 @@ pub fn plan(
         }
         .into());
     }
+    let wanted = noarch::build_on(&wanted, is_noarch(file), native);
     let tasks = wanted.into_iter().map(|arch| NewTask { kind: TaskKind::Build, arch }).collect();
     Ok((srpm, tasks))
 }
@@ -65,6 +69,14 @@ fn texts(dependencies: &[rpm::Dependency]) -> Vec<String> {
     texts.sort_unstable();
     texts.dedup();
     texts
+}
+
+/// Whether the spec says `BuildArch: noarch` of the whole package.
+fn is_noarch(file: &Checked) -> bool {
+    let header = &file.inspected.metadata.header;
+    let build_arches =
+        header.get_entry_data_as_string_array(IndexTag::RPMTAG_BUILDARCHS).unwrap_or_default();
+    !build_arches.is_empty() && build_arches.iter().all(|arch| *arch == NOARCH)
 }
 
 /// `ExclusiveArch` and `ExcludeArch` of the spec.

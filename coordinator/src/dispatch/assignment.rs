@@ -56,6 +56,7 @@ pub async fn desired(
     let live = farm.store.live_attempts(Some(worker)).await?;
     cache.assignments.retain(|id, _| live.iter().any(|attempt| attempt.id == *id));
     let mut desired = DesiredState::nothing(farm.fleet.terms());
+    desired.probe = farm.fleet.probe(worker);
     for attempt in &live {
         match assignment(farm, attempt, cache).await {
             Ok(assignment) => desired.assignments.push(assignment),

@@ -47,6 +47,8 @@ impl Inner {
 #[derive(Debug)]
 struct Known {
     state: WorkerState,
+    /// How often it was asked to try again what it can run.
+    probe: u64,
     /// The newest session; 0 when it has hung up.
     session: u64,
     /// Whether what that session said first is in the store.
@@ -151,8 +153,10 @@ impl Fleet {
         let id = inner.sessions;
         let name = state.name.clone();
         let poke = Arc::new(Notify::new());
+        let probe = inner.workers.get(&name).map_or(0, |known| known.probe);
         let known = Known {
             state,
+            probe,
             session: id,
             settled: false,
             hung_up: None,
@@ -272,6 +276,21 @@ impl Fleet {
         self.lock().workers.get(worker).map_or(0, |known| known.news)
     }
 
+    /// Has a worker try again which architectures it can run.
+    pub fn ask_for_probe(&self, worker: &str) {
+        if let Some(known) = self.lock().workers.get_mut(worker) {
+            known.probe += 1;
+            known.news += 1;
+            known.poke.notify_one();
+        }
+    }
+
+    /// How often a worker was asked for that.
+    #[must_use]
+    pub fn probe(&self, worker: &str) -> u64 {
+        self.lock().workers.get(worker).map_or(0, |known| known.probe)
+    }
+
     /// The phases of all running attempts.
     #[must_use]
     pub fn phases(&self) -> HashMap<AttemptId, Phase> {
@@ -289,14 +308,17 @@ impl Fleet {
             .collect()
     }
 
-    /// Architectures that any worker was ever heard to build for.
+    /// Architectures that any worker was ever heard to run natively.
     #[must_use]
-    pub fn arches(&self) -> Vec<Arch> {
+    pub fn native_arches(&self) -> Vec<Arch> {
         let inner = self.lock();
         let here = inner.workers.values().map(|known| &known.state);
         let elsewhere = inner.elsewhere.values().map(|view| &view.state);
-        let mut arches: Vec<Arch> =
-            here.chain(elsewhere).flat_map(|state| state.arches.clone()).collect();
+        let mut arches: Vec<Arch> = here
+            .chain(elsewhere)
+            .flat_map(|state| state.arches.iter().filter(|arch| !state.emulated.contains(arch)))
+            .copied()
+            .collect();
         arches.sort_unstable();
         arches.dedup();
         arches
@@ -368,7 +390,8 @@ mod tests {
             name: name.into(),
             version: "1".into(),
             protocol: rpmfarm_core::fleet::PROTOCOL,
-            arches: vec![Arch::X86_64],
+            arches: vec![Arch::X86_64, Arch::Aarch64],
+            emulated: vec![Arch::Aarch64],
             slots: 1,
             cpus: 1,
             memory_mib: 1,
@@ -470,5 +493,18 @@ mod tests {
         fleet.moved("w", sessions[0].1);
         assert!(!session.is_current());
         assert_eq!(fleet.workers(start)["w"].heard_us, 7, "now it is connected elsewhere");
+    }
+
+    #[test]
+    fn what_is_native_somewhere_is_known_and_a_wish_for_a_probe_outlives_the_session() {
+        let now = Instant::now();
+        let fleet = Fleet::new(now, LeaseTerms::default());
+        let _first = fleet.connect(state("w"), now, 0);
+        assert_eq!(fleet.native_arches(), [Arch::X86_64]);
+        assert_eq!(fleet.probe("w"), 0);
+        fleet.ask_for_probe("w");
+        fleet.ask_for_probe("nobody");
+        let _second = fleet.connect(state("w"), now, 0);
+        assert_eq!((fleet.probe("w"), fleet.probe("nobody")), (1, 0));
     }
 }

@@ -4,7 +4,7 @@
 //! are slots, and grants all that it can place in one transaction. What it costs depends on what
 //! it gives away, not on the length of the queues.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::fleet::takes_work;
@@ -15,7 +15,7 @@ use rpmfarm_core::{Arch, AttemptId, BuildId, Needs, TaskId};
 use super::fleet::WorkerView;
 use super::held::Load;
 use crate::farm::Farm;
-use crate::store::{Grant, Ready, StandingRow};
+use crate::store::{Grant, Ready, StandingRow, StoreError};
 
 /// What was decided about workers, by name.
 pub type Standings = BTreeMap<String, StandingRow>;
@@ -33,6 +33,7 @@ struct Head {
     arch: Arch,
     needs: Needs,
     avoid: Vec<String>,
+    emulation: bool,
 }
 
 /// One look: every task that is ready gets a worker, as far as there are free ones.
@@ -60,10 +61,17 @@ async fn round(
     if free.is_empty() {
         return Ok(false);
     }
-    let (heads, more) = heads(farm, &free).await?;
+    let emulated: BTreeSet<Arch> =
+        workers.iter().flat_map(|worker| worker.candidate.emulated.iter().copied()).collect();
+    let (heads, more) = heads(farm, &free, &emulated).await?;
     let waiting: Vec<Waiting<'_>> = heads
         .iter()
-        .map(|head| Waiting { arch: head.arch, needs: &head.needs, avoid: &head.avoid })
+        .map(|head| Waiting {
+            arch: head.arch,
+            emulation: head.emulation,
+            needs: &head.needs,
+            avoid: &head.avoid,
+        })
         .collect();
     let pairs = match_tasks(&waiting, &mut workers);
     if pairs.is_empty() {
@@ -106,7 +114,11 @@ async fn round(
 /// The tasks that are next, in the order of their ranks, for the free slots of their
 /// architectures and somewhat more: some of them wait for another worker. True when a queue may
 /// hold more that could be placed.
-async fn heads(farm: &Farm, free: &BTreeMap<Arch, u32>) -> anyhow::Result<(Vec<Head>, bool)> {
+async fn heads(
+    farm: &Farm,
+    free: &BTreeMap<Arch, u32>,
+    emulated: &BTreeSet<Arch>,
+) -> anyhow::Result<(Vec<Head>, bool)> {
     let mut heads = Vec::new();
     let mut more = false;
     for (arch, needs) in farm.store.ready_queues().await? {
@@ -120,7 +132,10 @@ async fn heads(farm: &Farm, free: &BTreeMap<Arch, u32>) -> anyhow::Result<(Vec<H
                 0 => Vec::new(),
                 _ => farm.store.workers_that_failed(TaskId(ready.task)).await?,
             };
-            heads.push(Head { ready, arch: of, needs: wanted.clone(), avoid });
+            // Asked only where it makes a difference: it costs a look at the build.
+            let emulation =
+                emulated.contains(&of) && allows_emulation(farm, BuildId(ready.build)).await?;
+            heads.push(Head { ready, arch: of, needs: wanted.clone(), avoid, emulation });
         }
     }
     heads.sort_by_key(|head| (head.ready.rank, head.ready.task));
@@ -153,6 +168,15 @@ fn free_slots(workers: &[Worker<'_>]) -> BTreeMap<Arch, u32> {
     free
 }
 
+/// Whether the target of a build lets emulating workers build for it.
+///
+/// # Errors
+/// Database errors.
+pub async fn allows_emulation(farm: &Farm, build: BuildId) -> Result<bool, StoreError> {
+    let Some(build) = farm.store.build(build).await? else { return Ok(false) };
+    Ok(farm.targets.get(&build.target).is_ok_and(|target| target.emulation))
+}
+
 /// How many attempts each worker holds, from the leases.
 ///
 /// # Errors
@@ -180,6 +204,7 @@ pub fn matched<'a>(
             let candidate = Candidate {
                 name,
                 arches: &worker.state.arches,
+                emulated: &worker.state.emulated,
                 slots: worker.state.slots,
                 busy: load.attempts,
                 ready: takes_work(&worker.state, worker.liveness, standing)

@@ -124,6 +124,8 @@ pub async fn end(
         );
         if failure.fault == Fault::Worker {
             quarantine(farm, &attempt.worker, now_us).await?;
+            // It may be that it lost the emulator that it built with.
+            farm.fleet.ask_for_probe(&attempt.worker);
         }
     } else if farm.store.end_succeeded(id, epoch, outcome, now_us).await? {
         tracing::info!(build = build.0, task = task.0, attempt = id.0, "attempt succeeded");

@@ -2,9 +2,10 @@
 //! build it are recorded together with its acceptance, by `accept`.)
 
 use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{Arch, Target};
 
 use crate::farm::Farm;
-use crate::store::NewTask;
+use crate::store::{Build, NewTask, StoreError};
 
 /// One look: every imported build gets its SRPM task.
 ///
@@ -13,11 +14,23 @@ use crate::store::NewTask;
 pub async fn pass(farm: &Farm, now_us: i64) -> anyhow::Result<()> {
     for build in farm.store.builds_to_plan().await? {
         let target = farm.targets.get(&build.target)?;
-        // The SRPM is the same on each architecture, so it is made on the target's first.
+        // Its header names the architecture on which it was made: so that the same sources always
+        // give the same SRPM, that is the target's first, whatever the build is for.
         if let Some(arch) = target.arches.first() {
             let task = NewTask { kind: TaskKind::Srpm, arch: *arch };
             farm.store.add_tasks(build.id(), &[task], now_us).await?;
         }
     }
     Ok(())
+}
+
+/// The architectures that a build is for: the target's, in its order, as far as they were asked
+/// for.
+///
+/// # Errors
+/// Database errors.
+pub async fn arches(farm: &Farm, build: &Build, target: &Target) -> Result<Vec<Arch>, StoreError> {
+    let asked = farm.store.build_arches(build.id()).await?;
+    let wanted = |arch: &Arch| asked.is_empty() || asked.contains(arch);
+    Ok(target.arches.iter().copied().filter(wanted).collect())
 }

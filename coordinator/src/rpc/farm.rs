@@ -4,10 +4,11 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use futures_util::Stream;
+use rpmfarm_core::arch::UnknownArch;
 use rpmfarm_core::lock::Lock;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BuildId, name};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Target, name};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::farm_server::Farm as FarmApi;
 use tokio::sync::mpsc;
@@ -82,6 +83,28 @@ fn optional<T: std::str::FromStr<Err: ToString>>(text: &str) -> Result<Option<T>
     text.parse().map(Some).map_err(|error: T::Err| Status::invalid_argument(error.to_string()))
 }
 
+/// The architectures that a request names, each one of the target's.
+fn asked_arches(words: &[String], target: &Target) -> Result<Vec<Arch>, Status> {
+    let mut arches = Vec::new();
+    for word in words {
+        let arch: Arch = word
+            .parse()
+            .map_err(|error: UnknownArch| Status::invalid_argument(error.to_string()))?;
+        if !target.arches.contains(&arch) {
+            let known: Vec<&str> = target.arches.iter().map(|arch| arch.as_str()).collect();
+            return Err(Status::invalid_argument(format!(
+                "target {} does not build for {arch} (it does for {})",
+                target.name,
+                known.join(", ")
+            )));
+        }
+        if !arches.contains(&arch) {
+            arches.push(arch);
+        }
+    }
+    Ok(arches)
+}
+
 fn shown_target(name: &str, loaded: &Loaded) -> v1::Target {
     match loaded {
         Ok(target) => v1::Target {
@@ -140,7 +163,8 @@ impl FarmApi for FarmService {
         request: Request<v1::StartBuildsRequest>,
     ) -> Result<Response<v1::StartBuildsReply>, Status> {
         let request = request.into_inner();
-        self.0.targets.get(&request.target)?;
+        let target = self.0.targets.get(&request.target)?;
+        let arches = asked_arches(&request.arches, &target)?;
         if request.packages.is_empty() || request.packages.len() > MAX_PACKAGES {
             return Err(Status::invalid_argument(format!(
                 "{} packages (at least 1, at most {MAX_PACKAGES})",
@@ -159,7 +183,8 @@ impl FarmApi for FarmService {
             if !names.insert(package.clone()) {
                 return Err(Status::invalid_argument(format!("package {package} is named twice")));
             }
-            builds.push(NewBuild { target: request.target.clone(), package, git_ref, class });
+            let (target, arches) = (request.target.clone(), arches.clone());
+            builds.push(NewBuild { target, package, git_ref, class, arches });
         }
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);

@@ -61,6 +61,7 @@ fn shown(heard: Option<&WorkerView>, decided: Option<&StandingRow>) -> v1::Worke
             protocol: state.protocol,
             outdated: outdated(state).unwrap_or_default(),
             arches: state.arches.iter().map(ToString::to_string).collect(),
+            emulated: state.emulated.iter().map(ToString::to_string).collect(),
             liveness: liveness.as_str().into(),
             slots: state.slots,
             cpus: state.cpus,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rpmfarm_core::status::{BuildFacts, BuildState, TaskFacts, derive};
 use rpmfarm_core::task::{Outcome, Phase, TaskKind};
-use rpmfarm_core::{AttemptId, BuildId, Failure};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Failure};
 use rpmfarm_proto::v1;
 
 use crate::farm::Farm;
@@ -27,6 +27,7 @@ pub async fn build(farm: &Farm, build: &Build) -> Result<v1::Build> {
 /// What the store says of a build.
 struct Facts<'a> {
     build: &'a Build,
+    arches: Vec<Arch>,
     import: Option<crate::store::Import>,
     srpm: Option<crate::store::Srpm>,
     tasks: Vec<TaskView>,
@@ -118,6 +119,7 @@ impl<'a> Facts<'a> {
         let retried_us = farm.store.retried_us(id).await?;
         Ok(Self {
             build,
+            arches: farm.store.build_arches(id).await?,
             import: farm.store.import(id).await?,
             srpm: farm.store.srpm(id).await?,
             tasks,
@@ -236,6 +238,7 @@ impl<'a> Facts<'a> {
             milestones: self.milestones(),
             cves: self.cves.clone(),
             priority: self.build.priority.clone(),
+            arches: self.arches.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -12,7 +12,7 @@ use rpmfarm_proto::v1;
 
 use super::view;
 use crate::dispatch::fleet::WorkerView;
-use crate::dispatch::pass::{Standings, matched};
+use crate::dispatch::pass::{Standings, allows_emulation, matched};
 use crate::farm::Farm;
 use crate::store::{Build, Place, Result, Running, StandingRow};
 
@@ -176,7 +176,11 @@ impl Crowd {
     async fn why(&self, farm: &Farm, task: TaskId, now_us: i64) -> Result<Option<Why>> {
         let Some(place) = farm.store.place(task).await? else { return Ok(None) };
         let avoid = farm.store.workers_that_failed(task).await?;
-        let waiting = Waiting { arch: place.arch, needs: &place.needs, avoid: &avoid };
+        let emulation = match farm.store.task(task).await? {
+            Some(task) => allows_emulation(farm, task.build).await?,
+            None => false,
+        };
+        let waiting = Waiting { arch: place.arch, emulation, needs: &place.needs, avoid: &avoid };
         let loads = farm.fleet.held().loads();
         let seen: Vec<Seen<'_>> = matched(&self.workers, &loads, &self.standings)
             .into_iter()

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use rpmfarm_core::BuildId;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::stage::Stage;
 use rpmfarm_core::status::latest_due;
+use rpmfarm_core::{Arch, BuildId};
 
 use super::again::again;
-use super::{Result, Store, Tx};
+use super::{Result, Store, Tx, parsed};
 
 /// A request to rebuild one package.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct NewBuild {
     pub git_ref: String,
     /// How urgent it is.
     pub class: Class,
+    /// The architectures to build for; none for all of the target's.
+    pub arches: Vec<Arch>,
 }
 
 /// A build as it was asked for.
@@ -176,6 +178,16 @@ impl Store {
                     let query = sqlx::query("INSERT INTO bumps (build) VALUES ($1)").bind(id);
                     query.execute(tx.on()).await?;
                 }
+                for arch in &build.arches {
+                    sqlx::query(
+                        "INSERT INTO build_arches (build, arch) VALUES ($1, $2)
+                         ON CONFLICT DO NOTHING",
+                    )
+                    .bind(id)
+                    .bind(arch.as_str())
+                    .execute(tx.on())
+                    .await?;
+                }
                 tx.open_build(BuildId(id)).await?;
                 tx.index_new(BuildId(id), build.class, now_us).await?;
                 ids.push(BuildId(id));
@@ -193,6 +205,16 @@ impl Store {
     pub async fn build(&self, id: BuildId) -> Result<Option<Build>> {
         let query = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM builds b WHERE b.id = $1"));
         Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?)
+    }
+
+    /// The architectures that a build was asked for; none for all of its target's.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn build_arches(&self, id: BuildId) -> Result<Vec<Arch>> {
+        let query = "SELECT arch FROM build_arches WHERE build = $1 ORDER BY arch";
+        let rows: Vec<String> = sqlx::query_scalar(query).bind(id.0).fetch_all(self.read()).await?;
+        rows.iter().map(|arch| parsed("build_arches", "an architecture", arch)).collect()
     }
 
     /// Builds, newest first.

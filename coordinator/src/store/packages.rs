@@ -98,6 +98,21 @@ impl Store {
         rows.into_iter().map(package).collect()
     }
 
+    /// The package of a target with this NEVRA.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn package(&self, target: &str, nevra: &Nevra) -> Result<Option<Package>> {
+        let query = "SELECT nevra, build, arch, digest, size, repodata FROM packages
+                     WHERE target = $1 AND nevra = $2";
+        let row: Option<Row> = sqlx::query_as(query)
+            .bind(target)
+            .bind(nevra.to_string())
+            .fetch_optional(self.read())
+            .await?;
+        row.map(package).transpose()
+    }
+
     /// How many packages of a target are accepted: it changes whenever the pool does.
     ///
     /// # Errors

@@ -84,7 +84,8 @@ async fn make_request(farm: &Farm, key: &str, now_us: i64) -> anyhow::Result<()>
     let mut builds: Vec<NewBuild> = Vec::new();
     for (target, package, git_ref) in farm.store.pushes_of(key).await? {
         if builds.iter().all(|build| build.package != package) {
-            builds.push(NewBuild { target, package, git_ref, class: Class::Tracking });
+            let (class, arches) = (Class::Tracking, Vec::new());
+            builds.push(NewBuild { target, package, git_ref, class, arches });
         }
     }
     if !builds.is_empty() {

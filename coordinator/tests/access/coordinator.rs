@@ -187,6 +187,7 @@ impl Coordinator {
             package: package.into(),
             git_ref: String::new(),
             class: Class::default(),
+            arches: Vec::new(),
         };
         let started = self.store.start_builds(&[new], "tester", "", 1).await.unwrap();
         let build = started.ids[0];

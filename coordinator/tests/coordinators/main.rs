@@ -44,6 +44,7 @@ async fn start(store: &Store, package: &str, key: &str) -> Result<Vec<BuildId>, 
         package: package.into(),
         git_ref: String::new(),
         class: Class::default(),
+        arches: Vec::new(),
     };
     Ok(store.start_builds(&[build], "tester", key, NOW).await?.ids)
 }

@@ -150,6 +150,7 @@ async fn pushes_end_once_and_know_their_builds() {
             package: "a".into(),
             git_ref: id('a'),
             class: Class::Tracking,
+            arches: Vec::new(),
         };
         let ids = store.start_builds(&[build], "track", "key", NOW).await.unwrap().ids;
         store.push_request_made("key").await.unwrap();
@@ -171,6 +172,7 @@ async fn what_a_person_built_is_known() {
             package: "a".into(),
             git_ref: git_ref.into(),
             class: Class::default(),
+            arches: Vec::new(),
         };
         store.start_builds(&[build("other")], "me", "", NOW).await.unwrap();
         assert_eq!(store.open_pushes("lab").await.unwrap()[0].importing, 0);

@@ -81,6 +81,7 @@ async fn what_a_person_built_is_not_built_again() {
         package: "bash".into(),
         git_ref: String::new(),
         class: Class::default(),
+        arches: Vec::new(),
     };
     let build = scene.farm.store.start_builds(&[by_hand], "me", "", now_us()).await.unwrap().ids[0];
     scene.look(&["bash"]).await;

@@ -82,6 +82,12 @@ pub struct Target {
     /// `ExclusiveArch` and `ExcludeArch` narrow them.
     pub arches: Vec<Arch>,
 
+    /// Whether workers that run an architecture under emulation only may build for it. It takes
+    /// five to twenty times as long, and a test suite may see the emulator: what is to be
+    /// compatible with a real distribution is better built on the architecture itself.
+    #[serde(default)]
+    pub emulation: bool,
+
     /// The dist tag, `%{dist}` in specs, with its leading dot: `.el9`.
     pub dist: String,
 
@@ -303,6 +309,12 @@ impl Target {
     #[must_use]
     pub fn macro_file(&self, package: &str) -> String {
         macros::render(self, package)
+    }
+
+    /// Whether the `noarch` packages of a package may differ between architectures.
+    #[must_use]
+    pub fn noarch_may_differ(&self, package: &str) -> bool {
+        self.packages.get(package).is_some_and(|package| package.noarch_may_differ)
     }
 
     /// The channel that builds are published to.

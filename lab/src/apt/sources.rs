@@ -39,6 +39,20 @@ pub(super) fn of_host(suite: &str) -> io::Result<Option<String>> {
     Ok((!text.is_empty()).then_some(text))
 }
 
+/// The stanzas that [`of_host`] gave, with nothing but the release itself.
+pub(super) fn release_alone(stanzas: &str, suite: &str) -> String {
+    let of_release = |stanza: &&str| {
+        let mut suites = stanza.lines().filter_map(|line| line.strip_prefix("Suites: "));
+        suites.any(|line| line.split_whitespace().any(|name| name == suite))
+    };
+    let alone = |line: &str| match line.strip_prefix("Suites: ") {
+        Some(_) => format!("Suites: {suite}\n"),
+        None => format!("{line}\n"),
+    };
+    let kept = stanzas.split("\n\n").filter(of_release);
+    kept.map(|stanza| stanza.lines().map(alone).collect::<String>() + "\n").collect()
+}
+
 /// Whether a suite is the release itself, its updates or its security updates.
 fn wanted(name: &str, suite: &str) -> bool {
     name.strip_prefix(suite).is_some_and(|rest| matches!(rest, "" | "-updates" | "-security"))
@@ -127,6 +141,16 @@ mod tests {
             "Types: deb deb-src\nSuites: bookworm bookworm-updates\nComponents: main\n\
              URIs: scheme://one\nSigned-By: /a.gpg\n\n"
         );
+    }
+
+    #[test]
+    fn the_release_alone_is_left_of_its_stanzas() {
+        let text = "Types: deb deb-src\nSuites: bookworm bookworm-updates\nURIs: scheme://one\n\n\
+                    Types: deb deb-src\nSuites: bookworm-security\nURIs: scheme://two\n\n";
+        let alone = "Types: deb deb-src\nSuites: bookworm\nURIs: scheme://one\n\n";
+        assert_eq!(release_alone(text, "bookworm"), alone);
+        assert_eq!(release_alone(alone, "bookworm"), alone);
+        assert_eq!(release_alone("", "bookworm"), "");
     }
 
     #[test]

@@ -53,7 +53,8 @@ impl Key {
     }
 
     fn find(&self) -> Result<Option<String>, Error> {
-        let listing = tool::output(self.gpg().args(["--with-colons", "--list-secret-keys"]))?;
+        // The public part is asked for: that needs no agent, which another run may just be ending.
+        let listing = tool::output(self.gpg().args(["--with-colons", "--list-keys"]))?;
         let text = String::from_utf8_lossy(&listing).into_owned();
         let line = text.lines().find(|line| line.starts_with("fpr:"));
         Ok(line.and_then(|line| line.split(':').nth(9)).map(str::to_owned))

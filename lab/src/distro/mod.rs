@@ -150,7 +150,7 @@ fn plan(cache: &Cache, apt: &Apt, recipe: &Recipe, arch: Arch) -> Result<Vec<Poo
             .map(|(sha256, name)| PoolFile { name: name.to_owned(), sha256: sha256.to_owned() })
             .collect());
     }
-    let files = apt.closure(&recipe.roots)?;
+    let files = apt.closure(recipe.roots_for(arch))?;
     let text: String =
         files.iter().map(|file| format!("{} {}\n", file.sha256, file.name)).collect();
     fs::write(path, text)?;
@@ -174,15 +174,15 @@ fn assemble(
     plan: &[PoolFile],
     finished: &Path,
 ) -> Result<(), Error> {
-    tracing::info!(files = plan.len(), "downloading");
-    let paths = apt.fetch(&recipe.roots, plan)?;
+    tracing::info!(%arch, files = plan.len(), "downloading");
+    let paths = apt.fetch(recipe.roots_for(arch), plan)?;
     let files: Vec<(PathBuf, String)> =
         paths.into_iter().zip(plan.iter().map(|file| file.sha256.clone())).collect();
     let debs = convert::read(recipe, &files)?;
-    tracing::info!(packages = debs.len(), "converting");
+    tracing::info!(%arch, packages = debs.len(), "converting");
     let rpms = packages(cache, recipe, key, arch, &debs)?;
 
-    tracing::info!("indexing");
+    tracing::info!(%arch, "indexing");
     let work = cache.work()?;
     let repo = work.path().join("repo");
     fs::create_dir_all(repo.join("Packages"))?;

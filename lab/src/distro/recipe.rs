@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use rpmfarm_core::Arch;
 use serde::Deserialize;
 
 /// The text of the recipe; part of the key under which finished work is cached.
@@ -13,8 +14,10 @@ pub const TEXT: &str = include_str!("../../recipe/recipe.toml");
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Debian packages whose closure is converted.
+    /// Debian packages whose closure is converted for x86_64.
     pub roots: Vec<String>,
+    /// Those for the other architectures, of which the lab needs less.
+    pub small_roots: Vec<String>,
     /// Debian packages that are neither converted nor required.
     pub drop: Vec<String>,
     /// Paths, relative to the root, that are left out of every package.
@@ -62,6 +65,12 @@ pub struct Replace {
 }
 
 impl Recipe {
+    /// The packages whose closure is converted for an architecture.
+    #[must_use]
+    pub fn roots_for(&self, arch: Arch) -> &[String] {
+        if arch == Arch::X86_64 { &self.roots } else { &self.small_roots }
+    }
+
     /// Reads the recipe that is compiled in.
     ///
     /// # Errors
@@ -80,6 +89,7 @@ mod tests {
         let recipe = Recipe::load().unwrap();
         for name in recipe.drop {
             assert!(!recipe.roots.contains(&name), "{name} is a root and dropped");
+            assert!(!recipe.small_roots.contains(&name), "{name} is a root and dropped");
             assert!(!recipe.packages.contains_key(&name), "{name} is changed and dropped");
         }
         assert!(recipe.prune.iter().all(|path| !path.starts_with('/')));

@@ -16,6 +16,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rpmfarm_core::Arch;
+
+use crate::tool;
 
 pub use client::{Answer, Client};
 pub use dnf::InstallRoot;
@@ -54,6 +57,9 @@ pub struct Settings {
     pub coordinators: usize,
     /// How many workers. Of several coordinators, each worker begins with another one.
     pub workers: usize,
+    /// What the workers build for, one after the other in turn; none for the host's own
+    /// architecture.
+    pub worker_arches: Vec<Arch>,
     /// Further arguments of the coordinator.
     pub coordinator_arguments: Vec<String>,
     /// Where the coordinator listens.
@@ -86,6 +92,7 @@ impl Settings {
             coordinator_arguments: Vec::new(),
             listen: "127.0.0.1:0".into(),
             environment: Vec::new(),
+            worker_arches: Vec::new(),
             worker_arguments: Vec::new(),
             tls: false,
             worker_wrapper: Vec::new(),
@@ -175,6 +182,16 @@ impl Farm {
         format!("{}/repo/{TARGET}/{channel}/{arch}/os/", self.server())
     }
 
+    /// The `.repo` file of a channel, as a user would fetch it.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn repo_file(&self, channel: &str) -> anyhow::Result<String> {
+        let url = format!("{}/repo/{TARGET}/{TARGET}-{channel}.repo", self.server());
+        let text = tool::output(Command::new("curl").args(["-sSf", &url]))?;
+        Ok(String::from_utf8(text)?)
+    }
+
     /// The address of the public key.
     #[must_use]
     pub fn key_url(&self) -> String {
@@ -233,6 +250,7 @@ impl Farm {
 
     fn start_worker(&self, settings: &Settings, number: usize) -> anyhow::Result<Process> {
         let name = format!("worker{number}");
+        let arch = settings.worker_arches.iter().cycle().nth(number - 1);
         let data = self.worker_data(settings, number - 1);
         std::fs::create_dir_all(&data)?;
         let mut command = match settings.worker_wrapper.as_slice() {
@@ -255,6 +273,9 @@ impl Farm {
             .arg(data)
             .args(&settings.worker_arguments)
             .envs(settings.environment.iter().cloned());
+        if let Some(arch) = arch {
+            command.args(["--arch", arch.as_str()]);
+        }
         if settings.tls {
             self.run_enrolled(&name, &mut command)?;
         } else {

@@ -14,7 +14,7 @@ pub struct World {
     directory: PathBuf,
     address: String,
     key: String,
-    arch: Arch,
+    arches: Vec<Arch>,
     /// The server.
     pub server: Process,
 }
@@ -23,15 +23,25 @@ pub struct World {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl World {
-    /// Makes a world in a directory, mostly out of the cache, and serves it.
+    /// Makes a world of one architecture in a directory, mostly out of the cache, and serves it.
     ///
     /// # Errors
     /// When a part cannot be made, or the server does not come up.
     pub fn make(directory: &Path, arch: Arch) -> anyhow::Result<Self> {
-        let out = directory.join("distro").join(arch.as_str());
+        Self::of(directory, &[arch])
+    }
+
+    /// The same with a distribution of each architecture.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub fn of(directory: &Path, arches: &[Arch]) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory.join("distro"))?;
-        distro::make(&distro::Options { arch, out, cache: None, refresh: false })
-            .context("cannot make the distribution")?;
+        for arch in arches.iter().copied() {
+            let out = directory.join("distro").join(arch.as_str());
+            distro::make(&distro::Options { arch, out, cache: None, refresh: false })
+                .with_context(|| format!("cannot make the {arch} distribution"))?;
+        }
         distgit::make(directory, None).context("cannot make the dist-git")?;
         let port_file = directory.join("port");
         let mut command = program("rpmfarm-lab");
@@ -49,7 +59,7 @@ impl World {
         };
         let key = distro::public_key(None).context("cannot read the lab's key")?;
         let address = format!("http://127.0.0.1:{port}");
-        Ok(Self { directory: directory.into(), address, key, arch, server })
+        Ok(Self { directory: directory.into(), address, key, arches: arches.into(), server })
     }
 
     /// The target that rebuilds this world.
@@ -58,7 +68,7 @@ impl World {
     /// When its template is broken.
     pub fn target(&self) -> anyhow::Result<Target> {
         let places = target::Places {
-            arches: &[self.arch],
+            arches: &self.arches,
             distro: &format!("{}/distro", self.address),
             distgit: &self.address,
             key: &self.key,
@@ -80,16 +90,26 @@ impl World {
         &self.address
     }
 
-    /// The address of the distribution's repository.
+    /// The address of the distribution's repository, of the first architecture.
     #[must_use]
     pub fn repository(&self) -> String {
-        format!("{}/distro/{}/repo/", self.address, self.arch)
+        self.repository_for(self.first_arch())
     }
 
-    /// The address of the distribution's public key.
+    /// The address of the distribution's repository of an architecture.
+    #[must_use]
+    pub fn repository_for(&self, arch: Arch) -> String {
+        format!("{}/distro/{arch}/repo/", self.address)
+    }
+
+    /// The address of the distributions' public key.
     #[must_use]
     pub fn key_url(&self) -> String {
-        format!("{}/distro/{}/{}", self.address, self.arch, distro::KEY_FILE)
+        format!("{}/distro/{}/{}", self.address, self.first_arch(), distro::KEY_FILE)
+    }
+
+    fn first_arch(&self) -> Arch {
+        self.arches.first().copied().unwrap_or(Arch::X86_64)
     }
 
     /// The bare repository of a package.

@@ -1,6 +1,7 @@
 //! Whole farms of real processes, judged by real rpm and dnf.
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
+mod arches;
 mod coordinators;
 mod crashes;
 mod enrolment;
@@ -36,8 +37,13 @@ impl Scene {
     }
 
     fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::of(&[Arch::X86_64], change)
+    }
+
+    /// A world of several architectures.
+    fn of(arches: &[Arch], change: impl FnOnce(&mut Settings)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let world = World::make(&directory.path().join("world"), Arch::X86_64).unwrap();
+        let world = World::of(&directory.path().join("world"), arches).unwrap();
         let mut settings = Settings::new(directory.path().join("farm"));
         settings.worker_data = Some(warm_roots());
         change(&mut settings);

@@ -93,6 +93,13 @@ fn what_cannot_be_asked_for_is_refused_at_once() {
         let answer = run(&["build", "--target", "lab", "--", package]);
         assert_eq!(answer.code, 2, "{package}: {}", answer.err);
     }
+    let answer = run(&["build", "hello", "--arch", "ppc64le", "--target", "lab"]);
+    assert_eq!(answer.code, 2, "{}", answer.err);
+    assert!(
+        answer.err.contains("does not build for ppc64le (it does for x86_64)"),
+        "{}",
+        answer.err
+    );
     let answer = run(&["build", "hello", "--ref", "--upload-pack=x", "--target", "lab"]);
     assert_eq!(answer.code, 2, "{}", answer.err);
     let answer = run(&["show", "4711"]);

@@ -323,7 +323,7 @@ impl Engine {
             Exit::Stopped(Stop::Cancelled) => {
                 return Err(Early::Cancelled(round.cancel.raised().unwrap_or(Why::Unwanted)));
             }
-            Exit::Code(UNMET) => match dynamic_requires(scratch.path())? {
+            Exit::Code(UNMET) => match unmet(round, scratch.path())? {
                 Some(requires) => return Ok(Done::NeedsRequires(requires)),
                 None => Ending::Status(UNMET),
             },
@@ -366,6 +366,25 @@ impl Engine {
 
 /// What rpmbuild exits with when requirements are missing, dynamic ones or others.
 const UNMET: u8 = 11;
+
+/// What a build that lacks something asks for: what `%generate_buildrequires` found, or, once,
+/// what the spec requires on this architecture.
+fn unmet(round: &Round<'_>, scratch: &Path) -> Result<Option<Vec<String>>, Failure> {
+    if let Some(found) = dynamic_requires(scratch)? {
+        return Ok(Some(found));
+    }
+    if round.assignment.round > 0 {
+        return Ok(None);
+    }
+    let text = build_directory(scratch)?.text(script::REQUIRES, 1 << 20).unwrap_or_default();
+    let all: Vec<String> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("rpmlib("))
+        .map(str::to_owned)
+        .collect();
+    Ok((!all.is_empty()).then_some(all))
+}
 
 fn dynamic_requires(scratch: &Path) -> Result<Option<Vec<String>>, Failure> {
     let srpms = build_directory(scratch)?.directory("SRPMS").map_err(tampered)?;

@@ -6,6 +6,9 @@ use rpmfarm_core::Arch;
 pub(super) const TIMES: &str = "rpmbuild.times";
 /// Names of the packages that the spec makes, in the build directory.
 pub(super) const PREDICTS: &str = "predicts";
+/// What the spec requires on the build's architecture, in the build directory; only of a build
+/// that found something missing.
+pub(super) const REQUIRES: &str = "requires";
 
 /// Reading `/proc/uptime` with a builtin is a clock that costs no process.
 const MARK: &str = "mark() { read -r up rest < /proc/uptime && echo \"$up\" >> rpmbuild.times; }\n";
@@ -20,6 +23,8 @@ rpmspec -q --target \"$1\" --qf '%{name}\\n' \"SPECS/$2\" > predicts
 ";
 
 /// `$1` architecture, `$2` SRPM. Cleaning up is left to the worker, which throws everything away.
+/// An SRPM lists what its spec requires on the architecture on which it was made; rpmbuild ends
+/// with status 11 when it requires more on this one.
 const BUILD: &str = "\
 cd /builddir/build || exit 1
 mark
@@ -28,6 +33,9 @@ set -- \"$1\" SPECS/*.spec
 rpmbuild -bb --noclean --target \"$1\" \"$2\"
 status=$?
 mark
+if [ $status = 11 ]; then
+  rpmspec -q --buildrequires --target \"$1\" \"$2\" > requires
+fi
 exit $status
 ";
 

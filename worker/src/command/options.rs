@@ -164,7 +164,8 @@ impl HostOptions {
         self.data_dir.join("files")
     }
 
-    fn emptied(&self, name: &str) -> Result<PathBuf> {
+    /// A directory of the data directory, with nothing in it.
+    pub(super) fn emptied(&self, name: &str) -> Result<PathBuf> {
         let path = self.data_dir.join(name);
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 
 use super::enrol::IDENTITY;
 use super::options::{HostOptions, Prepared};
+use crate::arches::Arches;
 use crate::identity::{Credentials, IdentityFile, now_us, renew};
 use crate::session::{Attempts, Identity, Room, Session, Shared, Shutdown, room};
 use crate::transfer::{Cache, Connection};
@@ -42,8 +44,8 @@ pub(super) struct Serve {
     /// host's name].
     #[arg(long)]
     name: Option<String>,
-    /// Architectures to build for; others than the host's need binfmt_misc with qemu-user
-    /// [default: the host's].
+    /// Architectures to build for. Others than the host's run under emulation, by qemu-user
+    /// registered in binfmt_misc with flag F; each is tried at start [default: the host's].
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     arch: Vec<Arch>,
     /// A word that packages may ask for, as `ssd`; may be given several times.
@@ -102,9 +104,10 @@ impl Serve {
 
     async fn serve(self, prepared: Prepared) -> Result<()> {
         let access = self.access()?;
+        let arches = Arc::new(self.arches(&prepared)?);
         let identity = Identity {
             name: access.name.clone(),
-            arches: self.arches()?,
+            arches: Arc::clone(&arches),
             slots: self.host.slots,
             data: self.host.data_dir.clone(),
             room_mib: Room::wanted_mib(self.host.reserve),
@@ -126,6 +129,7 @@ impl Serve {
             directory: self.host.attempts(),
             slots: tokio::sync::Semaphore::new(self.host.slots as usize),
             attempts: Attempts::default(),
+            arches,
             room,
         });
         tokio::spawn(room::keep(Arc::clone(&shared)));
@@ -135,6 +139,7 @@ impl Serve {
         tracing::info!(
             name = %identity.name, slots = identity.slots,
             coordinators = access.coordinators.join(", "),
+            arches = ?identity.arches.working(), emulated = ?identity.arches.emulated(),
             scratch = ?prepared.engine.scratch.kind(), "the worker runs"
         );
         // Dropped with the session.
@@ -142,7 +147,8 @@ impl Serve {
         if let Some((file, credentials)) = access.certificate {
             renewing.spawn(renew::keep(access.connection, file, credentials));
         }
-        Session { identity, shared, shutdown: watched, notice: Mutex::default() }.run().await;
+        let (notice, probed) = (Mutex::default(), AtomicU64::new(0));
+        Session { identity, shared, shutdown: watched, notice, probed }.run().await;
         tracing::info!("the worker ends");
         Ok(())
     }
@@ -192,11 +198,12 @@ impl Serve {
         Ok(Access { name, coordinators, connection, certificate: Some((file, credentials)) })
     }
 
-    fn arches(&self) -> Result<Vec<Arch>> {
-        match self.arch.as_slice() {
-            [] => Ok(vec![host_arch()?]),
-            given => Ok(given.to_vec()),
-        }
+    /// What it builds for, proved.
+    fn arches(&self, prepared: &Prepared) -> Result<Arches> {
+        let native = host_arch()?;
+        let claimed = if self.arch.is_empty() { vec![native] } else { self.arch.clone() };
+        let sandbox = prepared.engine.sandbox.clone();
+        Ok(Arches::prove(native, claimed, sandbox, self.host.emptied("probes")?)?)
     }
 }
 

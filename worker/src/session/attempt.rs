@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rpmfarm_core::task::{Assignment, Outcome, Phase, Progress, Success};
-use rpmfarm_core::{Failure, Fault, Lock};
+use rpmfarm_core::{Arch, Failure, Fault, Lock};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 use super::attempts::{Attempts, Key, Started};
 use super::files::{RemoteFiles, raised};
 use super::room::Room;
+use crate::arches::Arches;
 use crate::build::{Done, Engine, LogKind, Made, Observer, Round};
 use crate::files::FilesError;
 use crate::sandbox::{Cancel, Why};
@@ -38,6 +39,8 @@ pub struct Shared {
     pub attempts: Attempts,
     /// Space for what comes next.
     pub room: Room,
+    /// What this host runs.
+    pub arches: Arc<Arches>,
 }
 
 /// More rounds than this do not settle.
@@ -200,14 +203,15 @@ impl Life<'_> {
                 Ok(lock) => lock,
                 Err(done) => return done,
             };
-            shared.engine.run(&Round {
+            let done = shared.engine.run(&Round {
                 assignment: &assignment,
                 lock: &lock,
                 directory: &directory,
                 files: &files,
                 observer: &observer,
                 cancel: &cancel,
-            })
+            });
+            blame(done, assignment.arch, &shared.arches)
         });
         task.await.unwrap_or_else(|error| {
             let message = format!("the worker failed in an unforeseen way: {error}");
@@ -231,6 +235,19 @@ impl Life<'_> {
         let Made { files, predicts, rpmbuild_ms, memory_mib, disk_mib } = made;
         let success = Success { files, predicts, rpmbuild_ms, memory_mib, disk_mib };
         Some(Outcome::Succeeded(success))
+    }
+}
+
+/// A build that failed where the architecture does not run any more did not fail by itself: the
+/// emulator was taken away under it.
+fn blame(done: Done, arch: Arch, arches: &Arches) -> Done {
+    let Done::Failed(failure) = done else { return done };
+    match arches.check(arch) {
+        Ok(()) => Done::Failed(failure),
+        Err(error) => {
+            let lost = Failure::new(Fault::Worker, failure.stage, error.to_string());
+            Done::Failed(lost.with_excerpt(failure.excerpt))
+        }
     }
 }
 

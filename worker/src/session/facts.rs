@@ -1,10 +1,11 @@
 //! What a worker says of itself and of its host.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use rpmfarm_core::Arch;
 use rpmfarm_core::task::{AttemptReport, WorkerState};
 
+use crate::arches::Arches;
 use crate::disk::free_mib;
 
 /// Who this worker is.
@@ -13,7 +14,7 @@ pub struct Identity {
     /// Its name, unique in the farm.
     pub name: String,
     /// Architectures that it builds for.
-    pub arches: Vec<Arch>,
+    pub arches: Arc<Arches>,
     /// Attempts at once.
     pub slots: u32,
     /// Its data directory.
@@ -33,7 +34,8 @@ impl Identity {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             protocol: rpmfarm_core::fleet::PROTOCOL,
-            arches: self.arches.clone(),
+            arches: self.arches.working(),
+            emulated: self.arches.emulated(),
             slots: self.slots,
             cpus: cpus(),
             memory_mib: memory_mib(),

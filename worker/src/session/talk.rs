@@ -1,6 +1,7 @@
 //! The conversation: states out, wishes in, for ever.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use super::attempt::{self, Shared};
 use super::attempts::held;
 use super::facts::Identity;
 use super::lease::{Pace, Sent};
+use crate::arches::Arches;
 use crate::sandbox::Why;
 use crate::transfer::channel::{pause, reason};
 
@@ -42,6 +44,8 @@ pub struct Session {
     pub shutdown: watch::Receiver<Shutdown>,
     /// What the coordinator had to say last.
     pub notice: Mutex<String>,
+    /// How often the coordinator has wished for a probe, as far as it was done.
+    pub probed: AtomicU64,
 }
 
 /// Why a connection ended.
@@ -55,6 +59,9 @@ enum Broken {
 /// After a shutdown, the coordinator gets so long to hear how everything ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// How often an architecture that does not run any more is tried again.
+const MEND: Duration = Duration::from_secs(20);
+
 impl Session {
     /// Speaks with the coordinator until a shutdown has come to its end. A broken connection is
     /// made again, for ever.
@@ -63,12 +70,14 @@ impl Session {
         let mut ended = pin!(ended(self.shared.clone(), self.shutdown.clone()));
         let mut lapse = pin!(watch_lease(self.shared.clone(), pace.subscribe()));
         let count = u32::try_from(self.shared.connection.count()).unwrap_or(1);
+        let mut mend = pin!(mend_arches(self.shared.arches.clone()));
         let mut tries = 0;
         loop {
             let answered = pace.borrow().answered;
             tokio::select! {
                 () = &mut ended => return,
                 () = &mut lapse => return,
+                () = &mut mend => return,
                 broken = self.talk(&pace) => match broken {
                     // At once: builds and transfers go on meanwhile.
                     Broken::Renewed => continue,
@@ -85,6 +94,7 @@ impl Session {
             tokio::select! {
                 () = &mut ended => return,
                 () = &mut lapse => return,
+                () = &mut mend => return,
                 () = sleep(rest) => {}
             }
             tries += 1;
@@ -185,6 +195,11 @@ impl Session {
             Ok(desired) => {
                 self.note(&desired.notice);
                 self.reconcile(&desired);
+                // The next state says what came of it.
+                if self.probed.swap(desired.probe, Ordering::Relaxed) != desired.probe {
+                    let arches = Arc::clone(&self.shared.arches);
+                    tokio::task::spawn_blocking(move || arches.probe());
+                }
             }
             Err(error) => tracing::error!(%error, "the coordinator sent what is no state"),
         }
@@ -245,6 +260,17 @@ async fn watch_lease(shared: Arc<Shared>, pace: watch::Receiver<Pace>) {
             shared.attempts.forget_all(Why::LeaseLost);
         }
         sleep(now.lease.min(Duration::from_secs(2)) / 4).await;
+    }
+}
+
+/// Looks whether architectures that were lost run again. Never returns.
+async fn mend_arches(arches: Arc<Arches>) {
+    loop {
+        sleep(MEND).await;
+        if arches.any_broken() {
+            let arches = Arc::clone(&arches);
+            let _ = tokio::task::spawn_blocking(move || arches.probe()).await;
+        }
     }
 }
 

@@ -53,6 +53,15 @@ pub(super) fn word(worker: &Worker) -> &str {
     }
 }
 
+/// What it builds for, with what it does not run natively marked.
+fn arches(worker: &Worker) -> String {
+    let shown = worker.arches.iter().map(|arch| {
+        let mark = if worker.emulated.contains(arch) { " (emulated)" } else { "" };
+        format!("{arch}{mark}")
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
 fn row(worker: &Worker, now: i64) -> Vec<Cell> {
     // Why it takes nothing comes before what it has.
     let runs = worker.running.join(", ");
@@ -61,7 +70,7 @@ fn row(worker: &Worker, now: i64) -> Vec<Cell> {
     vec![
         cell(&worker.name),
         state(word(worker)),
-        cell(worker.arches.join(" ")),
+        cell(arches(worker)),
         number(format!("{}/{}", worker.busy, worker.slots)),
         number(worker.cpus),
         mib(worker.memory_mib),

@@ -1,0 +1,97 @@
+//! What the attempts of a build with several architectures made, until all of them are accepted.
+
+use rpmfarm_core::{Arch, BuildId, Sha256, TaskId};
+
+use super::{NewPackage, Result, Tx, parsed};
+
+/// A package that an accepted attempt made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadePackage {
+    /// The package.
+    pub package: NewPackage,
+    /// The blob that describes its content; only of packages of no architecture.
+    pub content: Option<Sha256>,
+}
+
+/// An accepted task with what it made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedTask {
+    /// The task.
+    pub task: TaskId,
+    /// Its architecture.
+    pub arch: Arch,
+    /// All its packages, by NEVRA.
+    pub packages: Vec<MadePackage>,
+}
+
+impl Tx {
+    /// Records what an attempt of one architecture made.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_results(
+        &mut self,
+        build: BuildId,
+        task: TaskId,
+        arch: Arch,
+        made: &[MadePackage],
+    ) -> Result<()> {
+        for MadePackage { package, content } in made {
+            sqlx::query(
+                "INSERT INTO results (task, nevra, build, arch, digest, size, repodata, content)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+            )
+            .bind(task.0)
+            .bind(package.nevra.to_string())
+            .bind(build.0)
+            .bind(arch.as_str())
+            .bind(package.digest.hex())
+            .bind(package.size.cast_signed())
+            .bind(package.repodata.hex())
+            .bind(content.map_or_else(String::new, |digest| digest.hex()))
+            .execute(self.on())
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// The accepted tasks among those that build a build's packages, in the order in which they
+    /// were planned, with what they made.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn accepted_tasks(&mut self, build: BuildId) -> Result<Vec<AcceptedTask>> {
+        let query = "SELECT t.id, t.arch FROM tasks t JOIN acceptances a ON a.task = t.id
+                     WHERE t.build = $1 AND t.kind = 'build' ORDER BY t.id";
+        let tasks: Vec<(i64, String)> =
+            sqlx::query_as(query).bind(build.0).fetch_all(self.on()).await?;
+        let mut all = Vec::with_capacity(tasks.len());
+        for (task, arch) in tasks {
+            let arch = parsed("tasks", "an architecture", &arch)?;
+            all.push(AcceptedTask { task: TaskId(task), arch, packages: self.made(task).await? });
+        }
+        Ok(all)
+    }
+
+    async fn made(&mut self, task: i64) -> Result<Vec<MadePackage>> {
+        let query = "SELECT nevra, digest, size, repodata, content FROM results
+                     WHERE task = $1 ORDER BY nevra";
+        let rows: Vec<(String, String, i64, String, String)> =
+            sqlx::query_as(query).bind(task).fetch_all(self.on()).await?;
+        rows.into_iter()
+            .map(|(nevra, digest, size, repodata, content)| {
+                let package = NewPackage {
+                    nevra: parsed("results", "a NEVRA", &nevra)?,
+                    digest: parsed("results", "a digest", &digest)?,
+                    size: size.unsigned_abs(),
+                    repodata: parsed("results", "a digest", &repodata)?,
+                };
+                let content = match content.as_str() {
+                    "" => None,
+                    text => Some(parsed("results", "a digest", text)?),
+                };
+                Ok(MadePackage { package, content })
+            })
+            .collect()
+    }
+}
