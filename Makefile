@@ -33,6 +33,10 @@ demo: build emulation ## Rebuild packages of the lab and install them with dnf; 
 test: build emulation ## Run all tests
 	cargo nextest run --workspace --no-fail-fast
 
+.PHONY: sim
+sim: ## Simulate the farm: SEEDS=N of them, or the trace of one, SEED=N (PLANT=RULE breaks a rule)
+	cargo run -q -p rpmfarm-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(PLANT),--plant $(PLANT))
+
 .PHONY: lint
 lint: setup ## Formatting, clippy, licences and sources of dependencies
 	@deploy/setup/tools "$(TOOLS)" deny

@@ -30,6 +30,7 @@ pub mod placement;
 pub mod quarantine;
 pub mod queue;
 pub mod reconcile;
+pub mod report;
 pub mod results;
 pub mod snapshot;
 pub mod source;

@@ -3,11 +3,14 @@
 //! A build whose root would hold packages that another build of its batch is about to replace
 //! waits for that one. A build whose requirements nobody provides waits as long as another one
 //! may still provide them. A circle is broken at the build that needs least.
+//!
+//! All architectures are decided on together: what a build waits for on one may itself wait for
+//! it on another, and only whoever sees both sees the circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::BuildId;
 use crate::lock::LockedPackage;
+use crate::{Arch, BuildId};
 
 /// A build that has not been accepted yet, as others of its batch see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,20 +21,24 @@ pub struct Mate {
     pub package: String,
     /// Names of the packages that its spec says it makes; empty before its SRPM is there.
     pub predicts: Vec<String>,
+    /// Something of it is under way that waits for no turn: it is built, or is tried again later.
+    pub moves: bool,
 }
 
-/// What solving said of a build that has no lock yet.
+/// What solving said of a build that has no lock for an architecture yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Solved {
     /// Its number.
     pub build: BuildId,
+    /// The architecture.
+    pub arch: Arch,
     /// Its build requirements.
     pub requires: Vec<String>,
     /// Its root as of now; `None` when it is not solvable.
     pub root: Option<Vec<LockedPackage>>,
 }
 
-/// What is to be done with a build that was solved.
+/// What is to be done with a build that was solved for an architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
     /// Take the lock, or the failure, that solving gave.
@@ -40,27 +47,35 @@ pub enum Turn {
     WaitFor(Vec<BuildId>),
 }
 
-/// Decides for all solved builds of one batch. `mates` are all its builds that are neither
-/// accepted nor ended, the solved ones among them.
+/// Decides for all solved builds of one batch, on all architectures. `mates` are all its builds
+/// that are neither accepted nor ended, the solved ones among them.
+///
+/// When no mate moves, some build goes: a batch cannot hang by itself.
 #[must_use]
-pub fn turns(solved: &[Solved], mates: &[Mate]) -> BTreeMap<BuildId, Turn> {
-    let stuck: BTreeSet<BuildId> =
-        solved.iter().filter(|build| build.root.is_none()).map(|build| build.build).collect();
-    let needs: BTreeMap<BuildId, BTreeSet<BuildId>> =
-        solved.iter().map(|build| (build.build, needs(build, mates, &stuck))).collect();
-    let moving = mates.iter().any(|mate| !needs.contains_key(&mate.build));
-    let free = needs.values().any(BTreeSet::is_empty);
-    let first = if moving || free { None } else { breaks_circle(&needs, &stuck) };
-    needs
-        .into_iter()
-        .map(|(build, needs)| {
-            let go = needs.is_empty() || first == Some(build);
-            (build, if go { Turn::Go } else { Turn::WaitFor(needs.into_iter().collect()) })
-        })
-        .collect()
+pub fn turns(solved: &[Solved], mates: &[Mate]) -> BTreeMap<(BuildId, Arch), Turn> {
+    let helpful: BTreeSet<BuildId> = solved
+        .iter()
+        .filter(|build| build.root.is_some())
+        .map(|build| build.build)
+        .chain(mates.iter().filter(|mate| mate.moves).map(|mate| mate.build))
+        .collect();
+    let needs: Vec<BTreeSet<BuildId>> =
+        solved.iter().map(|build| needs(build, mates, &helpful)).collect();
+    let moves = mates.iter().any(|mate| mate.moves) || needs.iter().any(BTreeSet::is_empty);
+    let first = if moves { None } else { breaks_circle(solved, &needs) };
+    let turn = |(build, needs): (&Solved, BTreeSet<BuildId>)| {
+        let breaks = first == Some(build.build) && build.root.is_some();
+        let turn = if needs.is_empty() || breaks {
+            Turn::Go
+        } else {
+            Turn::WaitFor(needs.into_iter().collect())
+        };
+        ((build.build, build.arch), turn)
+    };
+    solved.iter().zip(needs).map(turn).collect()
 }
 
-fn needs(build: &Solved, mates: &[Mate], stuck: &BTreeSet<BuildId>) -> BTreeSet<BuildId> {
+fn needs(build: &Solved, mates: &[Mate], helpful: &BTreeSet<BuildId>) -> BTreeSet<BuildId> {
     let others = mates.iter().filter(|mate| mate.build != build.build);
     match &build.root {
         Some(root) => others
@@ -68,7 +83,7 @@ fn needs(build: &Solved, mates: &[Mate], stuck: &BTreeSet<BuildId>) -> BTreeSet<
             .map(|mate| mate.build)
             .collect(),
         // Whatever is missing, one that is itself stuck will not bring it.
-        None => others.map(|mate| mate.build).filter(|mate| !stuck.contains(mate)).collect(),
+        None => others.map(|mate| mate.build).filter(|mate| helpful.contains(mate)).collect(),
     }
 }
 
@@ -103,17 +118,15 @@ fn will_provide(mate: &Mate, requires: &[String]) -> bool {
         .any(|name| mate.predicts.iter().any(|predicted| predicted == name))
 }
 
-/// Of builds that all wait for each other, the solvable one that waits for the fewest; of equals
-/// the oldest.
-fn breaks_circle(
-    needs: &BTreeMap<BuildId, BTreeSet<BuildId>>,
-    stuck: &BTreeSet<BuildId>,
-) -> Option<BuildId> {
-    needs
+/// Of builds that all wait for each other, the one that is solvable somewhere and waits there for
+/// the fewest; of equals the oldest.
+fn breaks_circle(solved: &[Solved], needs: &[BTreeSet<BuildId>]) -> Option<BuildId> {
+    solved
         .iter()
-        .filter(|(build, _)| !stuck.contains(build))
-        .min_by_key(|(build, needs)| (needs.len(), **build))
-        .map(|(build, _)| *build)
+        .zip(needs)
+        .filter(|(build, _)| build.root.is_some())
+        .min_by_key(|(build, needs)| (needs.len(), build.build))
+        .map(|(build, _)| build.build)
 }
 
 #[cfg(test)]
@@ -126,7 +139,12 @@ mod tests {
             build: BuildId(build),
             package: package.into(),
             predicts: predicts.iter().map(ToString::to_string).collect(),
+            moves: false,
         }
+    }
+
+    fn moving(mate: Mate) -> Mate {
+        Mate { moves: true, ..mate }
     }
 
     fn solved(build: i64, requires: &[&str], root: Option<&[&str]>) -> Solved {
@@ -140,9 +158,14 @@ mod tests {
         };
         Solved {
             build: BuildId(build),
+            arch: Arch::X86_64,
             requires: requires.iter().map(ToString::to_string).collect(),
             root: root.map(|names| names.iter().map(package).collect()),
         }
+    }
+
+    const fn key(build: i64) -> (BuildId, Arch) {
+        (BuildId(build), Arch::X86_64)
     }
 
     fn wait(builds: &[i64]) -> Turn {
@@ -159,11 +182,11 @@ mod tests {
             solved(3, &["gcc"], Some(&["gcc", "foo-devel"])),
         ];
         let turns = turns(&all, &mates);
-        assert_eq!(turns[&BuildId(1)], Turn::Go);
+        assert_eq!(turns[&key(1)], Turn::Go);
         // Not solvable: whatever moves may help, and so may `b`.
-        assert_eq!(turns[&BuildId(2)], wait(&[1, 3]));
+        assert_eq!(turns[&key(2)], wait(&[1, 3]));
         // Needed by way of another package: seen in the root.
-        assert_eq!(turns[&BuildId(3)], wait(&[1]));
+        assert_eq!(turns[&key(3)], wait(&[1]));
     }
 
     #[test]
@@ -178,7 +201,7 @@ mod tests {
     #[test]
     fn what_nobody_will_provide_is_told_at_once() {
         let all = [solved(1, &["nothing"], None)];
-        assert_eq!(turns(&all, &[mate(1, "a", &["a"])])[&BuildId(1)], Turn::Go);
+        assert_eq!(turns(&all, &[mate(1, "a", &["a"])])[&key(1)], Turn::Go);
         // Two that are stuck do not wait for each other.
         let all = [solved(1, &["x"], None), solved(2, &["y"], None)];
         let turns = turns(&all, &[mate(1, "a", &[]), mate(2, "b", &[])]);
@@ -187,9 +210,9 @@ mod tests {
 
     #[test]
     fn a_source_in_the_root_counts_whatever_its_packages_are_named() {
-        let mates = [mate(1, "foo-source", &[]), mate(2, "b", &[])];
+        let mates = [moving(mate(1, "foo-source", &[])), mate(2, "b", &[])];
         let turns = turns(&[solved(2, &[], Some(&["foo"]))], &mates);
-        assert_eq!(turns[&BuildId(2)], wait(&[1]));
+        assert_eq!(turns[&key(2)], wait(&[1]));
     }
 
     #[test]
@@ -197,26 +220,49 @@ mod tests {
         let mates = [mate(1, "a", &["a"]), mate(2, "b", &["b"])];
         let all = [solved(1, &["b"], Some(&["b"])), solved(2, &["a"], Some(&["a"]))];
         let turns_now = turns(&all, &mates);
-        assert_eq!(turns_now[&BuildId(1)], Turn::Go);
-        assert_eq!(turns_now[&BuildId(2)], wait(&[1]));
+        assert_eq!(turns_now[&key(1)], Turn::Go);
+        assert_eq!(turns_now[&key(2)], wait(&[1]));
 
         let mut more = mates.to_vec();
-        more.push(mate(3, "c", &[]));
-        assert_eq!(turns(&all, &more)[&BuildId(1)], wait(&[2]));
+        more.push(moving(mate(3, "c", &[])));
+        assert_eq!(turns(&all, &more)[&key(1)], wait(&[2]));
+    }
+
+    #[test]
+    fn a_circle_through_two_architectures_is_one() {
+        // `a` is built for x86_64 already and waits for `b` on aarch64; `b` the other way round.
+        let mates = [mate(1, "a", &["a"]), mate(2, "b", &["b"])];
+        let on = |arch, solved: Solved| Solved { arch, ..solved };
+        let all = [
+            on(Arch::Aarch64, solved(1, &["b"], Some(&["b"]))),
+            on(Arch::X86_64, solved(2, &["a"], Some(&["a"]))),
+        ];
+        let turns_now = turns(&all, &mates);
+        assert_eq!(turns_now[&(BuildId(1), Arch::Aarch64)], Turn::Go);
+        assert_eq!(turns_now[&(BuildId(2), Arch::X86_64)], wait(&[1]));
+        // What neither can bring to the other is told at once.
+        let all =
+            [on(Arch::Aarch64, solved(1, &["b"], None)), on(Arch::X86_64, solved(2, &["a"], None))];
+        assert!(turns(&all, &mates).values().all(|turn| *turn == Turn::Go));
     }
 
     proptest::proptest! {
         /// Whatever the needs, somebody always goes: a batch cannot hang by itself.
         #[test]
         fn no_batch_hangs(edges in proptest::collection::vec((0_i64..6, 0_i64..6), 0..30),
-                          stuck in proptest::collection::vec(0_i64..6, 0..4)) {
+                          stuck in proptest::collection::vec((0_i64..6, 0_usize..3), 0..8),
+                          waiting in proptest::collection::vec((0_i64..6, 0_usize..3), 1..18)) {
             let name = |build: i64| format!("p{build}");
-            let mates: Vec<Mate> = (0..6).map(|b| mate(b, &name(b), &[&name(b)])).collect();
-            let all: Vec<Solved> = (0..6).map(|b| {
+            let mates: Vec<Mate> = (0..6)
+                .filter(|b| waiting.iter().any(|(build, _)| build == b))
+                .map(|b| mate(b, &name(b), &[&name(b)]))
+                .collect();
+            let all: Vec<Solved> = waiting.iter().map(|(b, arch)| {
                 let needs: Vec<String> =
-                    edges.iter().filter(|(from, _)| *from == b).map(|(_, to)| name(*to)).collect();
+                    edges.iter().filter(|(from, _)| from == b).map(|(_, to)| name(*to)).collect();
                 let needs: Vec<&str> = needs.iter().map(String::as_str).collect();
-                solved(b, &needs, (!stuck.contains(&b)).then_some(&needs[..]))
+                let root = (!stuck.contains(&(*b, *arch))).then_some(&needs[..]);
+                Solved { arch: Arch::ALL[*arch], ..solved(*b, &needs, root) }
             }).collect();
             let turns = turns(&all, &mates);
             proptest::prop_assert!(turns.values().any(|turn| *turn == Turn::Go));

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{self, NameError};
-use crate::{Arch, Nevra, Sha256};
+use crate::{Arch, Fault, Nevra, Sha256};
 
 /// What a result file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -125,6 +125,22 @@ pub enum Refusal {
 
 fn list(arches: &[Arch]) -> String {
     arches.iter().map(|arch| arch.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+impl Refusal {
+    /// Whose fault it is. Names that do not fit the files come from a worker that broke them; a
+    /// spec that makes other packages than were asked for is the package's.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Name(_) | Self::Twice(_) | Self::FileName { .. } => Fault::Worker,
+            Self::Set { .. }
+            | Self::Arch { .. }
+            | Self::Source { .. }
+            | Self::NoArch { .. }
+            | Self::Package { .. } => Fault::Package,
+        }
+    }
 }
 
 /// Checks the announced set before any byte is read: names, kinds, no doubles.

@@ -82,12 +82,9 @@ impl CheckError {
     #[must_use]
     pub const fn fault(&self) -> Option<Fault> {
         match self {
-            // A spec that makes other packages than were asked for is the package's. A file that
-            // is not whole came from a worker that broke it.
-            Self::Refused(Refusal::Name(_) | Refusal::Twice(_) | Refusal::FileName { .. }) => {
-                Some(Fault::Worker)
-            }
-            Self::Refused(_) | Self::Repodata { .. } => Some(Fault::Package),
+            Self::Refused(refusal) => Some(refusal.fault()),
+            Self::Repodata { .. } => Some(Fault::Package),
+            // A file that is not whole came from a worker that broke it.
             Self::Rpm { .. }
             | Self::Foreign { .. }
             | Self::Blob { source: BlobError::Missing(_), .. } => Some(Fault::Worker),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::quarantine::{last_message, verdict};
+use rpmfarm_core::report::{self, Said};
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 
@@ -39,22 +40,20 @@ pub async fn take(
     let dead = reports.iter().filter(|report| !is_live(report));
     late::reports(farm, worker, dead, now_us).await?;
     for attempt in &live {
-        let report = reports
-            .iter()
-            .find(|report| report.attempt.0 == attempt.id && report.epoch.0 == attempt.epoch);
-        match report.map(|report| &report.progress) {
-            Some(Progress::Ended(outcome)) => end(farm, attempt, outcome, now_us).await?,
-            Some(Progress::NeedsRequires { round, requires }) => {
-                let (task, id) = (TaskId(attempt.task), AttemptId(attempt.id));
-                farm.store.add_dynamic_requires(task, id, *round, requires, now_us).await?;
+        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+        let before = before.is_some_and(|before| id <= before);
+        match report::of(id, epoch, before, reports) {
+            Said::Ended(outcome) => end(farm, attempt, outcome, now_us).await?,
+            Said::NeedsRequires { round, requires } => {
+                let task = TaskId(attempt.task);
+                farm.store.add_dynamic_requires(task, id, round, requires, now_us).await?;
             }
-            Some(Progress::Running(_)) => {}
-            None if before.is_some_and(|before| attempt.id <= before.0) => {
+            Said::Lost => {
                 let message = format!("worker {worker} was restarted and lost the attempt");
                 let failure = Failure::new(Fault::Worker, LOST, message);
                 end(farm, attempt, &Outcome::Failed(failure), now_us).await?;
             }
-            None => {}
+            Said::Nothing => {}
         }
     }
     Ok(())

@@ -13,7 +13,14 @@ use crate::store::{Build, NewTask, StoreError};
 /// Database errors.
 pub async fn pass(farm: &Farm, now_us: i64) -> anyhow::Result<()> {
     for build in farm.store.builds_to_plan().await? {
-        let target = farm.targets.get(&build.target)?;
+        // A target that cannot be used keeps its own builds waiting, not those of others.
+        let target = match farm.targets.get(&build.target) {
+            Ok(target) => target,
+            Err(error) => {
+                farm.waits.set(build.id(), error.to_string());
+                continue;
+            }
+        };
         // Its header names the architecture on which it was made: so that the same sources always
         // give the same SRPM, that is the target's first, whatever the build is for.
         if let Some(arch) = target.arches.first() {

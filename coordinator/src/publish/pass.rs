@@ -21,6 +21,9 @@ const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
 /// Largest snapshot that is read into memory, in bytes.
 const MAX_SNAPSHOT: u64 = 256 << 20;
 
+/// A build that is signed, with its packages.
+type Signed = (BuildId, Vec<SignedPackage>);
+
 /// One look: every target whose builds are signed and not published gets a new revision.
 ///
 /// # Errors
@@ -31,44 +34,58 @@ pub async fn pass(farm: &Farm) -> anyhow::Result<()> {
         by_target.entry(build.target.clone()).or_default().push(build);
     }
     let mut result = Ok(());
-    for (name, builds) in by_target {
-        let target = farm.targets.get(&name)?;
-        if let Err(error) = publish_signed(farm, &target, &builds).await {
+    for (name, target) in farm.targets.all() {
+        let builds = by_target.remove(&name).unwrap_or_default();
+        let published = match target {
+            Ok(target) => publish_signed(farm, &target, &builds).await,
+            Err(_) if builds.is_empty() => Ok(()),
+            Err(problem) => Err(anyhow::anyhow!("target `{name}` cannot be used: {problem}")),
+        };
+        if let Err(error) = published {
             for build in &builds {
                 farm.waits.set(build.id(), format!("not published yet: {error:#}"));
             }
             result = Err(error.context(format!("publishing {name}")));
         }
     }
+    for build in by_target.into_values().flatten() {
+        farm.waits.set(build.id(), format!("target `{}` is not there any more", build.target));
+    }
     result
 }
 
 async fn publish_signed(farm: &Farm, target: &Arc<Target>, builds: &[Build]) -> anyhow::Result<()> {
     let mut signed = Vec::new();
-    let mut packages = Vec::new();
     for build in builds {
         let rows = farm.store.packages_of(build.id(), &target.signing_key).await?;
         if rows.iter().all(|row| row.signature.is_some()) {
-            signed.push(build.id());
-            packages.extend(rows);
+            signed.push((build.id(), rows));
         }
     }
-    if signed.is_empty() {
+    let channel = target.first_channel();
+    if signed.is_empty() && !is_ahead(farm, target, channel).await? {
         return Ok(());
     }
-    publish(farm, target, target.first_channel(), &signed, &packages).await
+    publish(farm, target, channel, &signed).await
 }
 
-/// Adds signed packages to a channel.
+/// Whether clients see what was never recorded: whoever showed it died before that, or one of its
+/// builds was cancelled meanwhile. The channel then goes on to what is recorded.
+async fn is_ahead(farm: &Farm, target: &Target, channel: &str) -> anyhow::Result<bool> {
+    let Some(shown) = farm.publisher.shown(&target.name, channel)? else { return Ok(false) };
+    let recorded = farm.store.channel(&target.name, channel).await?.map_or(0, |row| row.revision);
+    Ok(shown.cast_signed() > recorded)
+}
+
+/// Adds signed builds to a channel.
 async fn publish(
     farm: &Farm,
     target: &Target,
     channel: &str,
-    builds: &[BuildId],
-    packages: &[SignedPackage],
+    signed: &[Signed],
 ) -> anyhow::Result<()> {
     let based_on = farm.publisher.shown(&target.name, channel)?;
-    let snapshot = next_snapshot(farm, target, channel, packages).await?;
+    let snapshot = next_snapshot(farm, target, channel, signed).await?;
     let key = farm.signer.public_key(&target.signing_key).await?;
     let request = PublishRequest {
         target: target.name.clone(),
@@ -96,13 +113,14 @@ async fn publish(
         packages: i64::try_from(snapshot.packages().len())?,
         at_us: now_us(),
     };
-    let recorded = farm.store.add_revision(&revision, builds).await?;
+    let builds: Vec<BuildId> = signed.iter().map(|(build, _)| *build).collect();
+    let recorded = farm.store.add_revision(&revision, &builds).await?;
     anyhow::ensure!(
         recorded,
-        "{channel} of {} is recorded beyond revision {}, which its files show; \
-         bring the repositories' files up to date",
-        target.name,
-        revision.revision
+        "revision {} of {channel} of {} does not count: a build ended while it was published, or \
+         the channel is recorded beyond it; the next pass looks again",
+        revision.revision,
+        target.name
     );
     farm.metrics.worked("publish", begun.elapsed());
     tracing::info!(
@@ -138,7 +156,7 @@ async fn next_snapshot(
     farm: &Farm,
     target: &Target,
     channel: &str,
-    packages: &[SignedPackage],
+    signed: &[Signed],
 ) -> anyhow::Result<Snapshot> {
     let mut snapshot = match farm.store.channel(&target.name, channel).await? {
         Some(revision) => {
@@ -147,11 +165,7 @@ async fn next_snapshot(
         }
         None => Snapshot::default(),
     };
-    let mut by_build = BTreeMap::<BuildId, Vec<&SignedPackage>>::new();
-    for row in packages {
-        by_build.entry(row.package.build).or_default().push(row);
-    }
-    for (build, rows) in by_build {
+    for (build, rows) in signed {
         let source = rows
             .iter()
             .find(|row| row.package.nevra.is_source())

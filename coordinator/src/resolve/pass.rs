@@ -45,7 +45,7 @@ pub async fn pass(
     memory: &Memory,
     now_us: i64,
 ) -> anyhow::Result<()> {
-    let mut batches = BTreeMap::<(i64, Arch), Vec<(Task, Build)>>::new();
+    let mut batches = BTreeMap::<i64, Vec<(Task, Build)>>::new();
     for task in farm.store.tasks_to_lock(TaskKind::Srpm, now_us, SRPMS_AT_ONCE).await? {
         let build = farm.store.build(task.build).await?.context("a task has a build")?;
         let farm = farm.clone();
@@ -61,11 +61,11 @@ pub async fn pass(
         for task in tasks {
             // One that is gone meanwhile has been locked or ended.
             if let Some(build) = builds.get(&task.build) {
-                batches.entry((build.batch, task.arch)).or_default().push((task, build.clone()));
+                batches.entry(build.batch).or_default().push((task, build.clone()));
             }
         }
     }
-    for ((batch, _), tasks) in batches {
+    for (batch, tasks) in batches {
         lock_batch(farm, crew, memory, batch, tasks).await?;
     }
     for (task, round) in farm.store.rounds_to_lock(now_us).await? {
@@ -113,7 +113,7 @@ async fn lock_srpm(farm: &Farm, task: &Task, build: &Build) -> anyhow::Result<()
     }
 }
 
-/// Solves the tasks of a batch, and locks those whose turn it is.
+/// Solves the tasks of a batch, for all architectures, and locks those whose turn it is.
 async fn lock_batch(
     farm: &Farm,
     crew: &Crew<TaskId>,
@@ -135,22 +135,32 @@ async fn lock_batch(
         let srpm = farm.store.srpm(task.build).await?.context("a build task has an SRPM")?;
         let result = memory.solve(farm, task, build, &srpm).await?;
         let root = result.as_ref().ok().map(|lock| lock.packages().cloned().collect());
-        all.push(Solved { build: task.build, requires: srpm.requires, root });
-        results.insert(task.build, result);
+        let (build, arch, requires) = (task.build, task.arch, srpm.requires);
+        all.push(Solved { build, arch, requires, root });
+        results.insert(task.id, result);
     }
+    // What is not accepted and waits for no turn here is built, or is tried again later.
+    let unfinished = farm.store.unaccepted_tasks(batch).await?;
+    let moves: HashSet<BuildId> = unfinished
+        .into_iter()
+        .filter(|(_, task)| !results.contains_key(task))
+        .map(|(build, _)| build)
+        .collect();
     let mates: Vec<Mate> = mates
         .iter()
         .map(|(build, srpm)| Mate {
             build: build.id(),
             package: build.package.clone(),
             predicts: srpm.as_ref().map(|srpm| srpm.predicts.clone()).unwrap_or_default(),
+            moves: moves.contains(&build.id()),
         })
         .collect();
     let mut turns = turns(&all, &mates);
-    let solved: HashMap<BuildId, Solved> =
-        all.into_iter().map(|solved| (solved.build, solved)).collect();
+    let solved: HashMap<(BuildId, Arch), Solved> =
+        all.into_iter().map(|solved| ((solved.build, solved.arch), solved)).collect();
     for (task, build) in tasks {
-        match (turns.remove(&task.build), results.remove(&task.build)) {
+        let key = (task.build, task.arch);
+        match (turns.remove(&key), results.remove(&task.id)) {
             (Some(Turn::Go), Some(result)) => {
                 farm.waits.clear(task.build);
                 let farm = farm.clone();
@@ -159,7 +169,7 @@ async fn lock_batch(
                 crew.start(id, work.instrument(span));
             }
             (Some(Turn::WaitFor(builds)), _) => {
-                farm.waits.set(task.build, waits_for(&solved[&task.build], &builds, &mates));
+                farm.waits.set(task.build, waits_for(&solved[&key], &builds, &mates));
             }
             _ => {}
         }

@@ -35,6 +35,14 @@ pub struct Publication {
     pub at_us: i64,
 }
 
+type RevisionRow = (String, String, i64, String, i64, i64);
+
+fn revision(row: RevisionRow) -> Result<Revision> {
+    let (target, channel, revision, snapshot, packages, at_us) = row;
+    let snapshot = parsed("revisions", "a digest", &snapshot)?;
+    Ok(Revision { target, channel, revision, snapshot, packages, at_us })
+}
+
 impl Store {
     /// The newest revision of each channel.
     ///
@@ -45,14 +53,8 @@ impl Store {
                      WHERE revision = (SELECT MAX(n.revision) FROM revisions n
                                        WHERE n.target = r.target AND n.channel = r.channel)
                      ORDER BY target, channel";
-        let rows: Vec<(String, String, i64, String, i64, i64)> =
-            sqlx::query_as(query).fetch_all(self.read()).await?;
-        rows.into_iter()
-            .map(|(target, channel, revision, snapshot, packages, at_us)| {
-                let snapshot = parsed("revisions", "a digest", &snapshot)?;
-                Ok(Revision { target, channel, revision, snapshot, packages, at_us })
-            })
-            .collect()
+        let rows: Vec<RevisionRow> = sqlx::query_as(query).fetch_all(self.read()).await?;
+        rows.into_iter().map(revision).collect()
     }
 
     /// The newest revision of one channel.
@@ -60,19 +62,28 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn channel(&self, target: &str, channel: &str) -> Result<Option<Revision>> {
-        let all = self.channels().await?;
-        Ok(all.into_iter().find(|row| row.target == target && row.channel == channel))
+        let query = "SELECT target, channel, revision, snapshot, packages, at_us FROM revisions
+                     WHERE target = $1 AND channel = $2 ORDER BY revision DESC LIMIT 1";
+        let row: Option<RevisionRow> =
+            sqlx::query_as(query).bind(target).bind(channel).fetch_optional(self.read()).await?;
+        row.map(revision).transpose()
     }
 
     /// Records a revision that is visible, and the builds that it holds; these end with it. The
     /// newest revision may be recorded again, for builds that brought nothing new. False when the
-    /// channel is beyond that revision: then nothing changed.
+    /// channel is beyond that revision, or when one of the builds has ended otherwise (somebody
+    /// cancelled it while it was published): then nothing changed.
     ///
     /// # Errors
     /// Database errors.
     pub async fn add_revision(&self, revision: &Revision, builds: &[BuildId]) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
+            for build in builds {
+                if !tx.hold_open(*build).await? {
+                    return Ok(false);
+                }
+            }
             sqlx::query(
                 "INSERT INTO revisions (target, channel, revision, snapshot, packages, at_us)
              SELECT $1, $2, $3, $4, $5, $6 WHERE $3 > COALESCE((SELECT MAX(revision)

@@ -1,9 +1,12 @@
 //! Accepted packages and their signed forms.
 
+use std::collections::HashSet;
+
+use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{Arch, BuildId, Nevra, Sha256, TaskId};
 
 use super::again::again;
-use super::{Result, Store, StoreError, Tx, parsed};
+use super::{Result, Store, StoreError, Tx, parsed, unjson};
 
 /// A package of an accepted attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +74,11 @@ fn package((nevra, build, arch, digest, size, repodata): Row) -> Result<Package>
 /// A [`Row`], then digest, size and repodata of the signed form; empty when there is none.
 type SignedRow = (String, i64, String, String, i64, String, String, i64, String);
 
+/// Packages with their signed forms under the key `$2`.
+const SIGNED: &str = "SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
+    COALESCE(s.signed_digest, ''), COALESCE(s.signed_size, 0), COALESCE(s.repodata, '')
+    FROM packages p LEFT JOIN signatures s ON s.digest = p.digest AND s.key_name = $2";
+
 fn signed_package(row: SignedRow) -> Result<SignedPackage> {
     let (nevra, build, arch, digest, size, repodata, signed, signed_size, published) = row;
     let signature = if signed.is_empty() {
@@ -124,20 +132,52 @@ impl Store {
             .await?)
     }
 
-    /// Packages of a build with their signed forms under a key.
+    /// Packages of a build with their signed forms under a key: those that it was the first to
+    /// make, and those that are the same as another build of its target had made before.
     ///
     /// # Errors
     /// Database errors.
     pub async fn packages_of(&self, build: BuildId, key: &str) -> Result<Vec<SignedPackage>> {
-        let query = "SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
-                     COALESCE(s.signed_digest, ''), COALESCE(s.signed_size, 0),
-                     COALESCE(s.repodata, '')
-                     FROM packages p LEFT JOIN signatures s
-                     ON s.digest = p.digest AND s.key_name = $2
-                     WHERE p.build = $1 ORDER BY p.nevra";
+        let query = sqlx::AssertSqlSafe(format!("{SIGNED} WHERE p.build = $1 ORDER BY p.nevra"));
         let rows: Vec<SignedRow> =
             sqlx::query_as(query).bind(build.0).bind(key).fetch_all(self.read()).await?;
-        rows.into_iter().map(signed_package).collect()
+        let mut packages: Vec<SignedPackage> =
+            rows.into_iter().map(signed_package).collect::<Result<_>>()?;
+        let mut others = self.accepted_digests(build).await?;
+        others.retain(|digest| packages.iter().all(|row| row.package.digest != *digest));
+        if others.is_empty() {
+            return Ok(packages);
+        }
+        let query = sqlx::AssertSqlSafe(format!(
+            "{SIGNED} WHERE p.target = (SELECT target FROM builds WHERE id = $1)
+             AND p.build <> $1 ORDER BY p.nevra"
+        ));
+        let rows: Vec<SignedRow> =
+            sqlx::query_as(query).bind(build.0).bind(key).fetch_all(self.read()).await?;
+        for row in rows {
+            let row = signed_package(row)?;
+            if others.contains(&row.package.digest) {
+                packages.push(row);
+            }
+        }
+        packages.sort_by_cached_key(|row| row.package.nevra.to_string());
+        Ok(packages)
+    }
+
+    /// Digests of all files that the accepted attempts of a build announced.
+    async fn accepted_digests(&self, build: BuildId) -> Result<HashSet<Sha256>> {
+        let query = "SELECT e.report FROM tasks t JOIN acceptances c ON c.task = t.id
+                     JOIN attempt_ends e ON e.attempt = c.attempt WHERE t.build = $1";
+        let reports: Vec<String> =
+            sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?;
+        let mut digests = HashSet::new();
+        for report in reports {
+            if let Some(Outcome::Succeeded(success)) = unjson("attempt_ends", "a report", &report)?
+            {
+                digests.extend(success.files.iter().map(|file| file.digest));
+            }
+        }
+        Ok(digests)
     }
 
     /// Packages of a target that are signed with a key.

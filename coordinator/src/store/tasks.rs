@@ -142,6 +142,21 @@ impl Store {
             .collect()
     }
 
+    /// Build tasks of a batch's open builds that are not accepted.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn unaccepted_tasks(&self, batch: i64) -> Result<Vec<(BuildId, TaskId)>> {
+        let query = "SELECT t.build, t.id FROM builds b JOIN open_builds o ON o.build = b.id
+                     JOIN tasks t ON t.build = b.id
+                     WHERE b.batch = $1 AND t.kind = 'build'
+                     AND NOT EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)
+                     ORDER BY t.id";
+        let rows: Vec<(i64, i64)> =
+            sqlx::query_as(query).bind(batch).fetch_all(self.read()).await?;
+        Ok(rows.into_iter().map(|(build, task)| (BuildId(build), TaskId(task))).collect())
+    }
+
     /// What `%generate_buildrequires` asked for so far, round by round.
     ///
     /// # Errors

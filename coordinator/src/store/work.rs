@@ -204,7 +204,7 @@ impl Tx {
              (SELECT COUNT(*) FROM attempts p JOIN attempt_ends e ON e.attempt = p.id
               WHERE p.task = t.id AND e.outcome = 'succeeded'),
              (SELECT COUNT(*) FROM acceptances a WHERE a.task = t.id),
-             (SELECT COUNT(*) FROM dynamic_requires d JOIN live_attempts v ON v.attempt = d.attempt
+             (SELECT COUNT(*) FROM dynamic_requires d JOIN live_attempts v ON v.task = d.task
               WHERE d.task = t.id AND NOT EXISTS
                   (SELECT 1 FROM locks l WHERE l.task = d.task AND l.round > d.round)),
              COALESCE((SELECT MAX(f.retry_us) FROM failures f

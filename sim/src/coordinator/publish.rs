@@ -1,0 +1,247 @@
+//! The last stages: packages are signed, and a new generation of the channel is shown. Every
+//! step of a publication is an event of its own, between which anything can happen.
+
+use std::num::NonZeroUsize;
+
+use rpmfarm_core::snapshot::{Snapshot, SnapshotPackage};
+use rpmfarm_core::{BuildId, Sha256};
+
+use super::{Crew, Pass, Step, Stop, Work};
+use crate::planted::Plant;
+use crate::repo::{Generation, KEEP};
+use crate::scenario::{CHANNEL, KEY, TARGET};
+use crate::store::{Revision, Signature, SignedPackage};
+use crate::trace::note;
+use crate::world::{Event, MS, World};
+
+/// A publication between two of its steps.
+#[derive(Debug, Clone)]
+pub(crate) struct Publishing {
+    step: At,
+    builds: Vec<(BuildId, Vec<SignedPackage>)>,
+    /// The generation that was shown when the packages were chosen.
+    based_on: Option<u64>,
+    /// The revision that the snapshot adds to.
+    recorded: i64,
+    snapshot: Snapshot,
+    generation: u64,
+}
+
+/// Which step comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Choose,
+    Write,
+    Sign,
+    Place,
+    Show,
+    Record,
+}
+
+impl World {
+    pub(super) fn sign_pass(&mut self, c: usize) -> Step {
+        self.database()?;
+        for build in self.store.builds_accepted() {
+            let delay = self.rng.range(5 * MS, 500 * MS);
+            self.crew_start(c, Crew::Sign, build.id, delay, Work::Sign(build.id()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn sign(&mut self, c: usize, build: BuildId) -> Step {
+        self.database()?;
+        let rows = self.store.packages_of(build, KEY);
+        let unsigned: Vec<Sha256> = rows
+            .iter()
+            .filter(|row| row.signature.is_none())
+            .map(|row| row.package.digest)
+            .collect();
+        if unsigned.is_empty() {
+            return Ok(());
+        }
+        if self.now < self.signer_down_until {
+            return Err(Stop::Error);
+        }
+        let signed: Vec<(Sha256, Signature)> = unsigned
+            .into_iter()
+            .map(|digest| (digest, Signature { signed_digest: signed(digest), signed_size: 2 }))
+            .collect();
+        note!(self, "c{c} build {build}: {} packages are signed", signed.len());
+        let now_us = self.wall_us(c);
+        self.commit(c, |store| store.add_signatures(KEY, &signed, now_us))
+    }
+
+    /// True when a publication is under way.
+    pub(super) fn publish_pass(&mut self, c: usize) -> Step<bool> {
+        self.database()?;
+        let mut builds = Vec::new();
+        for build in self.store.builds_accepted() {
+            let of_build = self.store.packages_of(build.id(), KEY);
+            let all = of_build.iter().all(|row| row.signature.is_some());
+            if all || self.planted(Plant::PublishUnsigned) {
+                builds.push((build.id(), of_build));
+            }
+        }
+        if builds.is_empty() && !self.is_ahead() {
+            return Ok(false);
+        }
+        let publishing = Publishing {
+            step: At::Choose,
+            builds,
+            based_on: None,
+            recorded: 0,
+            snapshot: Snapshot::default(),
+            generation: 0,
+        };
+        self.publish_later(c, publishing);
+        Ok(true)
+    }
+
+    /// Whether clients see what was never recorded: whoever showed it died before, or one of its
+    /// builds had ended.
+    pub(crate) fn is_ahead(&self) -> bool {
+        let recorded = self.store.channel(TARGET, CHANNEL).map_or(0, |row| row.revision);
+        self.repo.shown.is_some_and(|shown| i64::try_from(shown).is_ok_and(|s| s > recorded))
+    }
+
+    fn publish_later(&mut self, c: usize, publishing: Publishing) {
+        let longest = if self.rng.chance(150) { 4_000 } else { 200 };
+        let delay = self.rng.range(1, longest) * MS;
+        let life = self.coordinators[c].life;
+        self.after(delay, Event::Work(c, life, Work::Publish(Box::new(publishing))));
+    }
+
+    pub(super) fn publish(&mut self, c: usize, mut publishing: Publishing) {
+        let step = publishing.step;
+        match self.publish_step(c, &mut publishing) {
+            Ok(true) => self.publish_later(c, publishing),
+            done => {
+                let life = self.coordinators[c].life;
+                if self.repo.lock == Some((c, life)) {
+                    self.repo.lock = None;
+                }
+                if done == Err(Stop::Error) {
+                    note!(self, "c{c} cannot publish, at {step:?}");
+                }
+                self.pass_done(c, Pass::Publish, done.map(|_| ()));
+            }
+        }
+    }
+
+    /// True when more steps follow.
+    fn publish_step(&mut self, c: usize, p: &mut Publishing) -> Step<bool> {
+        let me = (c, self.coordinators[c].life);
+        match p.step {
+            At::Choose => {
+                self.choose(p)?;
+                p.step = At::Write;
+            }
+            At::Write => return self.write(me, p),
+            At::Sign => {
+                if self.now < self.signer_down_until {
+                    return Err(Stop::Error);
+                }
+                p.step = if self.planted(Plant::ShowFirst) { At::Show } else { At::Place };
+            }
+            At::Place => {
+                let generation = Generation { packages: p.snapshot.clone(), signed: true };
+                self.repo.generations.insert(p.generation, generation);
+                p.step = if self.planted(Plant::ShowFirst) { At::Record } else { At::Show };
+            }
+            At::Show => {
+                note!(self, "c{c} shows generation {}", p.generation);
+                self.repo.shown = Some(p.generation);
+                self.repo.lock = None;
+                let keep = if self.planted(Plant::ForgetAtOnce) { 1 } else { KEEP };
+                let shown = p.generation;
+                self.repo.generations.retain(|number, _| number + keep > shown);
+                p.step = if self.planted(Plant::ShowFirst) { At::Place } else { At::Record };
+            }
+            At::Record => {
+                self.record_revision(c, p)?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the channel shows, and what it is to show.
+    fn choose(&mut self, p: &mut Publishing) -> Step {
+        self.database()?;
+        p.based_on = self.repo.shown;
+        let mut snapshot = Snapshot::default();
+        if let Some(revision) = self.store.channel(TARGET, CHANNEL) {
+            p.recorded = revision.revision;
+            snapshot = self.snapshots.get(&revision.snapshot).cloned().ok_or(Stop::Error)?;
+        }
+        for (_, rows) in &p.builds {
+            let source =
+                rows.iter().find(|row| row.package.nevra.is_source()).ok_or(Stop::Error)?;
+            let unsigned = self.planted(Plant::PublishUnsigned);
+            let digest = |row: &SignedPackage| match &row.signature {
+                Some(signature) => Some(signature.signed_digest),
+                None => unsigned.then_some(row.package.digest),
+            };
+            let package = |row: &SignedPackage| {
+                Some(SnapshotPackage {
+                    nevra: row.package.nevra.clone(),
+                    digest: digest(row)?,
+                    source: source.package.nevra.clone(),
+                })
+            };
+            let added: Vec<SnapshotPackage> = rows.iter().filter_map(package).collect();
+            snapshot = snapshot.with_build(&added, NonZeroUsize::MIN).map_err(|_| Stop::Error)?;
+        }
+        p.snapshot = snapshot;
+        Ok(())
+    }
+
+    /// Everything before the signatures, under the lock.
+    fn write(&mut self, me: (usize, u64), p: &mut Publishing) -> Step<bool> {
+        let blind = self.planted(Plant::PublishBlind);
+        if self.repo.lock.is_some() && !blind {
+            return Err(Stop::Error);
+        }
+        let shown = self.repo.shown;
+        let before = shown.and_then(|number| self.repo.generations.get(&number));
+        if let (Some(shown), Some(before)) = (shown, before)
+            && before.packages == p.snapshot
+        {
+            p.generation = shown;
+            p.step = At::Record;
+            return Ok(true);
+        }
+        if shown != p.based_on && !blind {
+            return Err(Stop::Error);
+        }
+        if !blind {
+            self.repo.generations.retain(|number, _| Some(*number) <= shown);
+        }
+        self.repo.lock = Some(me);
+        p.generation = p.based_on.unwrap_or(0) + 1;
+        p.step = At::Sign;
+        Ok(true)
+    }
+
+    fn record_revision(&mut self, c: usize, p: &Publishing) -> Step {
+        let digest = Sha256::of(format!("{:?}", p.snapshot).as_bytes());
+        self.snapshots.insert(digest, p.snapshot.clone());
+        let revision = Revision {
+            target: TARGET.into(),
+            channel: CHANNEL.into(),
+            revision: i64::try_from(p.generation).unwrap_or(i64::MAX),
+            snapshot: digest,
+            packages: i64::try_from(p.snapshot.packages().len()).unwrap_or(0),
+            at_us: self.wall_us(c),
+        };
+        let builds: Vec<BuildId> = p.builds.iter().map(|(build, _)| *build).collect();
+        let recorded = self.commit(c, |store| store.add_revision(&revision, &builds))?;
+        note!(self, "c{c} records revision {} with {builds:?}: {recorded}", p.generation);
+        if recorded { Ok(()) } else { Err(Stop::Error) }
+    }
+}
+
+/// The signed form of a file.
+pub(crate) fn signed(digest: Sha256) -> Sha256 {
+    Sha256::of(format!("signed {digest}").as_bytes())
+}

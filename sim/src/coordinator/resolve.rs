@@ -1,0 +1,147 @@
+//! The stage that gives every task its lock, in the order of its batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rpmfarm_core::order::Turn;
+use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{Arch, Failure, Fault};
+
+use super::{Crew, Solution, Step, Work};
+use crate::rules::{self, Waiting};
+use crate::store::{Build, Srpm, Task};
+use crate::trace::note;
+use crate::world::{MS, World};
+
+impl World {
+    pub(super) fn resolve_pass(&mut self, c: usize) -> Step {
+        self.database()?;
+        let now_us = self.wall_us(c);
+        let tasks = self.store.tasks_to_lock(now_us);
+        let wanted: BTreeSet<_> = tasks.iter().map(|task| task.id).collect();
+        self.coordinators[c].memory.retain(|task, _| wanted.contains(task));
+        let mut batches = BTreeMap::<i64, Vec<(Task, Build)>>::new();
+        for task in tasks {
+            let Some(build) = self.store.build(task.build).cloned() else { continue };
+            match task.kind {
+                TaskKind::Srpm => {
+                    let solution = self.solve(&[], task.arch);
+                    self.lock_later(c, task, solution);
+                }
+                TaskKind::Build => batches.entry(build.batch).or_default().push((task, build)),
+            }
+        }
+        for (batch, tasks) in batches {
+            self.lock_batch(c, batch, tasks);
+        }
+        for (task, round) in self.store.rounds_to_lock(now_us) {
+            let longest = if self.rng.chance(200) { 8_000 } else { 500 };
+            let delay = self.rng.range(10, longest) * MS;
+            self.crew_start(c, Crew::Resolve, task.id.0, delay, Work::LockRound(task, round));
+        }
+        Ok(())
+    }
+
+    fn lock_later(&mut self, c: usize, task: Task, solution: Solution) {
+        let delay = self.rng.range(10 * MS, 500 * MS);
+        let key = task.id.0;
+        self.crew_start(c, Crew::Resolve, key, delay, Work::Lock(task, Box::new(solution)));
+    }
+
+    fn lock_batch(&mut self, c: usize, batch: i64, tasks: Vec<(Task, Build)>) {
+        let accepted: BTreeSet<i64> =
+            self.store.builds_accepted().iter().map(|build| build.id).collect();
+        let mut mates = self.store.open_mates(batch);
+        mates.retain(|mate| !accepted.contains(&mate.id));
+        let mut srpms = Vec::new();
+        for mate in mates {
+            let Some(srpm) = self.store.srpm(mate.id()).cloned() else { return };
+            srpms.push((mate, srpm));
+        }
+        let mut waiting = Vec::new();
+        for (task, build) in tasks {
+            let Some(srpm) = self.store.srpm(task.build).cloned() else { continue };
+            let solution = self.remembered(c, &task, &build, &srpm);
+            waiting.push(Waiting { task, requires: srpm.requires, solution });
+        }
+        let turns = rules::turns(&self.store, &waiting, &srpms);
+        for (waiting, turn) in waiting.into_iter().zip(turns) {
+            if turn == Some(Turn::Go) {
+                self.lock_later(c, waiting.task, waiting.solution);
+            }
+        }
+    }
+
+    fn remembered(&mut self, c: usize, task: &Task, build: &Build, srpm: &Srpm) -> Solution {
+        let packages = self.store.package_count(&build.target);
+        if let Some((count, solution)) = self.coordinators[c].memory.get(&task.id)
+            && *count == packages
+        {
+            return solution.clone();
+        }
+        let solution = self.solve(&srpm.requires, task.arch);
+        self.coordinators[c].memory.insert(task.id, (packages, solution.clone()));
+        solution
+    }
+
+    /// The solver, in small: a name is provided by the farm's own package of it, by the base
+    /// repository's, or by nobody.
+    fn solve(&self, requires: &[String], arch: Arch) -> Solution {
+        let own = self.store.packages(crate::scenario::TARGET);
+        let mut root = vec![rules::locked("gcc", "gcc", None)];
+        for name in requires {
+            let newest = own
+                .iter()
+                .filter(|package| package.nevra.name == *name && arch.accepts(&package.nevra.arch))
+                .max_by(|a, b| a.nevra.evr.cmp(&b.nevra.evr));
+            let in_base = name.starts_with("base-")
+                || self
+                    .scenario
+                    .sources
+                    .iter()
+                    .any(|source| source.name == *name && source.in_base.contains(&arch));
+            match newest {
+                Some(package) => root.push(rules::locked(name, name, Some(package.digest))),
+                None if in_base => root.push(rules::locked(name, name, None)),
+                None => {
+                    let message = format!("nothing provides {name}");
+                    return Err(Failure::new(Fault::Package, "resolve", message));
+                }
+            }
+        }
+        Ok(root)
+    }
+
+    pub(super) fn conclude(
+        &mut self,
+        c: usize,
+        task: &Task,
+        round: u32,
+        solution: Solution,
+    ) -> Step {
+        self.database()?;
+        let root = match solution {
+            Ok(root) => root,
+            Err(failure) => return self.record_failure(c, task.build, Some(task.id), &failure),
+        };
+        if self.faulty && self.rng.chance(self.profile.farm_fails) {
+            let failure = Failure::new(Fault::Farm, "resolve", "a download failed");
+            return self.record_failure(c, task.build, Some(task.id), &failure);
+        }
+        let (digest, names) = rules::lock(task, round, &root);
+        self.locks.insert(digest, names);
+        note!(self, "c{c} task {}: round {round} is locked", task.id);
+        let now_us = self.wall_us(c);
+        self.commit(c, |store| store.add_lock(task.id, round, digest, now_us))
+    }
+
+    pub(super) fn lock_round(&mut self, c: usize, task: &Task, round: u32) -> Step {
+        self.database()?;
+        let Some(srpm) = self.store.srpm(task.build).cloned() else { return Ok(()) };
+        let mut requires = srpm.requires;
+        requires.extend(self.store.dynamic_requires(task.id).into_iter().flatten());
+        let solution = self.solve(&requires, task.arch);
+        self.conclude(c, task, round + 1, solution)?;
+        self.poke_all(c);
+        Ok(())
+    }
+}

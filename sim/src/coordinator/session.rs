@@ -1,0 +1,259 @@
+//! Sessions of workers: what they say is taken as far as a live lease covers it, and they are
+//! told what they should have.
+
+use rpmfarm_core::report::{self, Said};
+use rpmfarm_core::task::{AttemptReport, DesiredState, Outcome, WorkerState};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
+
+use super::{Step, Stop};
+use crate::network::{Down, Up};
+use crate::planted::Plant;
+use crate::rules;
+use crate::store::LiveAttempt;
+use crate::trace::note;
+use crate::world::{Blob, Event, World};
+
+/// A worker as it was last heard.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) state: WorkerState,
+    /// The newest connection; 0 when it has hung up.
+    pub(crate) connection: u64,
+    pub(crate) heard: u64,
+    /// Whether what the connection said first is in the store.
+    pub(crate) settled: bool,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) worker: usize,
+    sent: Option<DesiredState>,
+}
+
+impl World {
+    /// Something of a worker arrives.
+    pub(crate) fn heard(&mut self, w: usize, connection: u64, message: Up) {
+        let c = 0;
+        if !self.coordinators[c].up {
+            if !matches!(message, Up::Close) {
+                self.send_down(w, connection, Down::Reset);
+            }
+            return;
+        }
+        if self.coordinators[c].frozen_until > self.now {
+            let later = self.coordinators[c].frozen_until - self.now;
+            return self.after(later, Event::Up(w, connection, message));
+        }
+        let done = match message {
+            Up::Hello(state) => self.hello(c, w, connection, state),
+            Up::State(state) => self.hear(c, w, connection, state),
+            Up::Close => {
+                self.hang_up(c, connection);
+                Ok(())
+            }
+            Up::Upload { attempt, epoch, index, announced, sent } => {
+                let taken = self.take_upload(attempt, epoch, *announced, *sent);
+                match taken {
+                    Ok(taken) => {
+                        let answer = Down::Uploaded { attempt, epoch, index, taken };
+                        self.send_down(w, connection, answer);
+                        return;
+                    }
+                    // It is tried again.
+                    Err(_) => return,
+                }
+            }
+        };
+        if done == Err(Stop::Error) {
+            self.hang_up(c, connection);
+            self.send_down(w, connection, Down::Reset);
+        }
+    }
+
+    fn hang_up(&mut self, c: usize, connection: u64) {
+        let coordinator = &mut self.coordinators[c];
+        coordinator.sessions.remove(&connection);
+        for known in coordinator.fleet.values_mut() {
+            if known.connection == connection {
+                known.connection = 0;
+            }
+        }
+    }
+
+    fn hello(&mut self, c: usize, w: usize, connection: u64, state: WorkerState) -> Step {
+        if self.coordinators[c].sessions.contains_key(&connection) {
+            return Ok(());
+        }
+        let name = state.name.clone();
+        let reports = state.attempts.clone();
+        let fresh_us = self.wall_us(c);
+        note!(self, "c{c} hears {name} anew, with {} attempts", reports.len());
+        let known = Known { state, connection, heard: self.now, settled: false };
+        let coordinator = &mut self.coordinators[c];
+        coordinator.sessions.insert(connection, Session { worker: w, sent: None });
+        if let Some(before) = coordinator.fleet.insert(name.clone(), known) {
+            coordinator.sessions.remove(&before.connection);
+            if before.connection != 0 {
+                self.send_down(w, before.connection, Down::Reset);
+            }
+        }
+        self.take(c, &name, &reports, Some(fresh_us))?;
+        if let Some(known) = self.coordinators[c].fleet.get_mut(&name)
+            && known.connection == connection
+        {
+            known.settled = true;
+        }
+        self.ring(c);
+        self.answer(c, &name, true)
+    }
+
+    fn hear(&mut self, c: usize, w: usize, connection: u64, state: WorkerState) -> Step {
+        let (name, reports, now) = (state.name.clone(), state.attempts.clone(), self.now);
+        match self.coordinators[c].fleet.get_mut(&name) {
+            Some(known) if known.connection == connection => {
+                known.state = state;
+                known.heard = now;
+            }
+            _ => {
+                self.refuse(w, connection);
+                return Ok(());
+            }
+        }
+        self.take(c, &name, &reports, None)?;
+        self.answer(c, &name, true)
+    }
+
+    /// Applies the reports of a worker.
+    fn take(
+        &mut self,
+        c: usize,
+        worker: &str,
+        reports: &[AttemptReport],
+        fresh_us: Option<i64>,
+    ) -> Step {
+        self.database()?;
+        if self.planted(Plant::LateReport) {
+            return self.take_unfenced(c, reports);
+        }
+        for live in self.store.live_attempts(Some(worker)) {
+            let (id, epoch) = (AttemptId(live.id), Epoch(live.epoch));
+            let before = fresh_us.is_some_and(|fresh_us| live.started_us < fresh_us);
+            match report::of(id, epoch, before, reports) {
+                Said::Ended(outcome) => self.end(c, &live, outcome)?,
+                Said::NeedsRequires { round, requires } => {
+                    let task = TaskId(live.task);
+                    self.commit(c, |store| store.add_dynamic_requires(task, id, round, requires))?;
+                }
+                Said::Lost => {
+                    let message = format!("worker {worker} was restarted and lost the attempt");
+                    let failure = Failure::new(Fault::Worker, "lease", message);
+                    self.end(c, &live, &Outcome::Failed(failure))?;
+                }
+                Said::Nothing => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The planted bug: whatever a worker says of any attempt is believed.
+    fn take_unfenced(&mut self, c: usize, reports: &[AttemptReport]) -> Step {
+        for AttemptReport { attempt, epoch, progress } in reports {
+            let rpmfarm_core::task::Progress::Ended(outcome) = progress else { continue };
+            let Some(row) = self.store.attempts.get(&attempt.0).cloned() else { continue };
+            let Some(task) = self.store.task(TaskId(row.task)) else { continue };
+            let live = LiveAttempt {
+                id: row.id,
+                task: row.task,
+                build: task.build.0,
+                epoch: epoch.0,
+                worker: row.worker,
+                started_us: row.started_us,
+            };
+            self.end(c, &live, outcome)?;
+        }
+        Ok(())
+    }
+
+    /// Ends an attempt, and decides what follows from a failure.
+    pub(super) fn end(&mut self, c: usize, live: &LiveAttempt, outcome: &Outcome) -> Step {
+        self.database()?;
+        let (id, epoch) = (AttemptId(live.id), Epoch(live.epoch));
+        let (build, task) = (BuildId(live.build), TaskId(live.task));
+        let now_us = self.wall_us(c);
+        let ended = match outcome {
+            Outcome::Failed(failure) => {
+                let again = rules::retry_at(&self.store, build, Some(task), failure, now_us);
+                note!(self, "c{c} attempt {id}: {failure}, again: {}", again.is_some());
+                self.commit(c, |store| store.end_failed(id, epoch, failure, again, now_us))?
+            }
+            Outcome::Succeeded(_) => {
+                note!(self, "c{c} attempt {id}: success is reported");
+                self.commit(c, |store| store.end_succeeded(id, epoch, outcome, now_us))?
+            }
+        };
+        if ended {
+            self.poke(c, &live.worker);
+        }
+        Ok(())
+    }
+
+    /// Lets a worker's session look at what the worker should have.
+    pub(super) fn poke(&mut self, c: usize, worker: &str) {
+        if self.answer(c, worker, false) == Err(Stop::Error)
+            && let Some(known) = self.coordinators[c].fleet.get(worker)
+        {
+            let connection = known.connection;
+            self.hang_up(c, connection);
+        }
+    }
+
+    pub(crate) fn poke_all(&mut self, c: usize) {
+        let names: Vec<String> = self.coordinators[c].fleet.keys().cloned().collect();
+        for name in names {
+            self.poke(c, &name);
+        }
+    }
+
+    /// Tells a worker what it should have: always when it has spoken, otherwise when that has
+    /// changed.
+    fn answer(&mut self, c: usize, worker: &str, due: bool) -> Step {
+        let Some(connection) = self.coordinators[c].fleet.get(worker).map(|k| k.connection) else {
+            return Ok(());
+        };
+        self.database()?;
+        let live = self.store.live_attempts(Some(worker));
+        let desired = rules::desired(&self.store, &live);
+        let Some(session) = self.coordinators[c].sessions.get_mut(&connection) else {
+            return Ok(());
+        };
+        if due || session.sent.as_ref() != Some(&desired) {
+            session.sent = Some(desired.clone());
+            let w = session.worker;
+            self.send_down(w, connection, Down::Desired(desired));
+        }
+        Ok(())
+    }
+
+    /// An upload: whether it is whole now; `None` when no live lease covers it.
+    fn take_upload(
+        &mut self,
+        attempt: AttemptId,
+        epoch: Epoch,
+        announced: Blob,
+        sent: Blob,
+    ) -> Step<Option<bool>> {
+        self.database()?;
+        if !self.store.is_live(attempt, epoch) {
+            return Ok(None);
+        }
+        let (wanted, found) = (announced.digest(), sent.digest());
+        if wanted != found && !self.blobs.contains_key(&wanted) {
+            note!(self, "c0 attempt {attempt}: {} arrives broken", announced.nevra);
+            return Ok(Some(false));
+        }
+        self.uploads.entry(attempt.0).or_default().insert(wanted);
+        self.blobs.entry(wanted).or_insert(announced);
+        Ok(Some(true))
+    }
+}

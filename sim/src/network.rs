@@ -1,0 +1,99 @@
+//! The network between each worker and the coordinator: messages are delayed, lost, doubled,
+//! overtaken and held back by partitions.
+
+use rpmfarm_core::task::{DesiredState, WorkerState};
+use rpmfarm_core::{AttemptId, Epoch};
+
+use crate::trace::note;
+use crate::world::{Blob, Event, MS, World};
+
+/// What a worker says.
+#[derive(Debug, Clone)]
+pub(crate) enum Up {
+    /// The first state of a connection.
+    Hello(WorkerState),
+    /// A further one.
+    State(WorkerState),
+    /// The connection ends.
+    Close,
+    /// A result file, and which of its attempt's it is.
+    Upload { attempt: AttemptId, epoch: Epoch, index: usize, announced: Box<Blob>, sent: Box<Blob> },
+}
+
+/// What it is told.
+#[derive(Debug, Clone)]
+pub(crate) enum Down {
+    /// What it should have.
+    Desired(DesiredState),
+    /// The connection is of no use any more.
+    Reset,
+    /// An upload is taken, is to be sent again, or is not wanted.
+    Uploaded { attempt: AttemptId, epoch: Epoch, index: usize, taken: Option<bool> },
+}
+
+/// The way between one worker and the coordinator.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Link {
+    /// Nothing of the worker arrives before this time, nothing of the coordinator before that.
+    pub(crate) mute_until: u64,
+    pub(crate) deaf_until: u64,
+    /// When the last message of each direction arrives: the next one does so later.
+    last_up: u64,
+    last_down: u64,
+}
+
+impl World {
+    /// Sends to the coordinator.
+    pub(crate) fn send_up(&mut self, worker: usize, connection: u64, message: Up) {
+        let blocked = self.links[worker].mute_until;
+        let Some(delay) = self.delay(blocked) else { return };
+        let at = self.in_order(delay, self.links[worker].last_up);
+        self.links[worker].last_up = self.now + at;
+        self.doubled(at, Event::Up(worker, connection, message));
+    }
+
+    /// Sends to a worker.
+    pub(crate) fn send_down(&mut self, worker: usize, connection: u64, message: Down) {
+        let blocked = self.links[worker].deaf_until;
+        let Some(delay) = self.delay(blocked) else { return };
+        let at = self.in_order(delay, self.links[worker].last_down);
+        self.links[worker].last_down = self.now + at;
+        self.doubled(at, Event::Down(worker, connection, message));
+    }
+
+    /// How long a message takes; `None` for one that is lost. One that meets a partition is lost,
+    /// or kept by some buffer until it is over.
+    fn delay(&mut self, blocked_until: u64) -> Option<u64> {
+        let (low, high) = if self.faulty { self.profile.delay_ms } else { (0, 5) };
+        let delay = self.rng.range(low * MS, high * MS + 1);
+        if self.faulty && self.rng.chance(self.profile.loss) {
+            return None;
+        }
+        if self.now < blocked_until {
+            return self.rng.chance(400).then_some(blocked_until - self.now + delay);
+        }
+        Some(delay)
+    }
+
+    fn in_order(&self, delay: u64, last: u64) -> u64 {
+        if self.faulty && self.profile.reorders {
+            delay
+        } else {
+            delay.max(last.saturating_sub(self.now))
+        }
+    }
+
+    fn doubled(&mut self, delay: u64, event: Event) {
+        if self.faulty && self.rng.chance(self.profile.duplicates) {
+            let more = self.rng.below(2_000 * MS);
+            self.after(delay + more, event.clone());
+        }
+        self.after(delay, event);
+    }
+
+    /// Something of the coordinator's host answers that nobody listens there.
+    pub(crate) fn refuse(&mut self, worker: usize, connection: u64) {
+        note!(self, "c0 does not know connection {connection} of w{worker}");
+        self.send_down(worker, connection, Down::Reset);
+    }
+}

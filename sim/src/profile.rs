@@ -1,0 +1,179 @@
+//! What may go wrong, and how often: one profile for each kind of bad day, chosen by the seed.
+
+use crate::rng::Rng;
+
+/// A fault that comes at a moment, and the state that it leaves until it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// `kill -9` of a coordinator.
+    CoordinatorDies,
+    /// `kill -9` of a worker.
+    WorkerDies,
+    /// SIGSTOP of a worker.
+    WorkerFreezes,
+    /// SIGSTOP of a coordinator.
+    CoordinatorFreezes,
+    /// Nothing passes between a worker and the coordinator.
+    Partition,
+    /// Only what the worker says passes.
+    DeafWorker,
+    /// Only what the coordinator says passes.
+    MuteWorker,
+    /// A connection is reset.
+    Reset,
+    /// The wall clock of a coordinator jumps, by up to a day.
+    ClockJumps,
+    /// A worker's disk is full.
+    DiskFull,
+    /// The database does not answer.
+    DatabaseDown,
+    /// The signer does not answer.
+    SignerDown,
+}
+
+/// How a day is bad. Rates are per mille.
+#[derive(Debug, Clone)]
+pub(crate) struct Profile {
+    pub(crate) name: &'static str,
+    /// Messages that are lost, and that come twice.
+    pub(crate) loss: u32,
+    pub(crate) duplicates: u32,
+    /// The delay of a message, in milliseconds.
+    pub(crate) delay_ms: (u64, u64),
+    /// Whether the messages of a connection may overtake each other.
+    pub(crate) reorders: bool,
+    /// What happens at a fault's time, by weight, and the mean time between, in milliseconds.
+    pub(crate) faults: Vec<(Fault, u64)>,
+    pub(crate) every_ms: u64,
+    /// A commit at which the coordinator dies, before or after it.
+    pub(crate) dies_at_commit: u32,
+    /// A commit whose answer is lost.
+    pub(crate) answer_lost: u32,
+    /// Imports and downloads that fail for the farm's own reasons.
+    pub(crate) farm_fails: u32,
+    /// Workers that lie, that are slow, that crash all the time.
+    pub(crate) liars: u32,
+    pub(crate) slow: u32,
+    pub(crate) crashing: u32,
+    /// User actions in a minute: cancels, retries, new requests.
+    pub(crate) actions: u64,
+}
+
+impl Profile {
+    fn calm(name: &'static str) -> Self {
+        Self {
+            name,
+            loss: 0,
+            duplicates: 0,
+            delay_ms: (0, 5),
+            reorders: false,
+            faults: Vec::new(),
+            every_ms: 10_000,
+            dies_at_commit: 0,
+            answer_lost: 0,
+            farm_fails: 0,
+            liars: 0,
+            slow: 100,
+            crashing: 0,
+            actions: 4,
+        }
+    }
+
+    /// The profile of a seed.
+    pub(crate) fn of(rng: &mut Rng) -> Self {
+        use Fault::{
+            ClockJumps, CoordinatorDies, CoordinatorFreezes, DatabaseDown, DeafWorker, DiskFull,
+            MuteWorker, Partition, Reset, SignerDown, WorkerDies, WorkerFreezes,
+        };
+        match rng.below(10) {
+            0 => Self::calm("calm"),
+            1 => Self {
+                loss: 50,
+                duplicates: 50,
+                delay_ms: (1, 600),
+                reorders: true,
+                answer_lost: 5,
+                faults: vec![(Reset, 1)],
+                ..Self::calm("lossy")
+            },
+            2 => Self {
+                dies_at_commit: 15,
+                faults: vec![(CoordinatorDies, 2), (WorkerDies, 2), (CoordinatorFreezes, 1)],
+                every_ms: 6_000,
+                crashing: 200,
+                ..Self::calm("crashes")
+            },
+            3 => Self {
+                delay_ms: (1, 300),
+                faults: vec![(Partition, 3), (DeafWorker, 2), (MuteWorker, 2), (Reset, 1)],
+                ..Self::calm("partitions")
+            },
+            4 => Self { liars: 500, ..Self::calm("liars") },
+            5 => Self {
+                faults: vec![(DiskFull, 3), (WorkerFreezes, 2), (WorkerDies, 1)],
+                slow: 400,
+                ..Self::calm("workers")
+            },
+            6 => Self {
+                faults: vec![(ClockJumps, 4), (CoordinatorDies, 2), (WorkerDies, 1)],
+                farm_fails: 150,
+                actions: 10,
+                ..Self::calm("clocks")
+            },
+            7 => Self {
+                faults: vec![(DatabaseDown, 2), (SignerDown, 2), (CoordinatorDies, 1)],
+                answer_lost: 20,
+                farm_fails: 300,
+                ..Self::calm("farm")
+            },
+            8 => Self {
+                dies_at_commit: 5,
+                faults: vec![(CoordinatorDies, 1), (CoordinatorFreezes, 1)],
+                actions: 16,
+                ..Self::calm("users")
+            },
+            _ => Self {
+                loss: 20,
+                duplicates: 20,
+                delay_ms: (1, 400),
+                reorders: rng.chance(300),
+                dies_at_commit: 3,
+                answer_lost: 3,
+                farm_fails: 50,
+                faults: vec![
+                    (CoordinatorDies, 2),
+                    (WorkerDies, 3),
+                    (WorkerFreezes, 2),
+                    (CoordinatorFreezes, 1),
+                    (Partition, 2),
+                    (DeafWorker, 1),
+                    (MuteWorker, 1),
+                    (Reset, 2),
+                    (ClockJumps, 2),
+                    (DiskFull, 2),
+                    (DatabaseDown, 1),
+                    (SignerDown, 1),
+                ],
+                every_ms: 5_000,
+                liars: 150,
+                slow: 200,
+                crashing: 100,
+                actions: 10,
+                ..Self::calm("everything")
+            },
+        }
+    }
+
+    /// A fault by weight.
+    pub(crate) fn fault(&self, rng: &mut Rng) -> Option<Fault> {
+        let all = self.faults.iter().map(|(_, weight)| weight).sum();
+        let mut at = rng.below(all);
+        self.faults.iter().find_map(|(fault, weight)| {
+            if at < *weight {
+                return Some(*fault);
+            }
+            at -= weight;
+            None
+        })
+    }
+}

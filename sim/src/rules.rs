@@ -1,0 +1,251 @@
+//! Where the simulation asks `core`: every decision of the farm that it makes is one of these
+//! calls, or one in the passes of the simulated coordinator.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rpmfarm_core::lease::{LeaseTerms, Liveness, liveness};
+use rpmfarm_core::limits::Limits;
+use rpmfarm_core::lock::LockedPackage;
+use rpmfarm_core::matching::{self, Worker, match_tasks};
+use rpmfarm_core::order::{Mate, Solved, Turn};
+use rpmfarm_core::placement::Candidate;
+use rpmfarm_core::source::SourceFile;
+use rpmfarm_core::status::{BuildFacts, BuildState, Next, TaskFacts, after_failure, derive};
+use rpmfarm_core::task::{Assignment, DesiredState, Input, Outcome, TaskKind, WorkerState};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Needs, Sha256, TaskId};
+
+use crate::coordinator::{Fleet, Known, Solution};
+use crate::scenario::{Host, KEY, TARGET};
+use crate::store::{Build, LiveAttempt, Srpm, Store, Task};
+
+/// When something that failed is tried again, as `coordinator::retry` asks.
+pub(crate) fn retry_at(
+    store: &Store,
+    build: BuildId,
+    task: Option<TaskId>,
+    failure: &Failure,
+    now_us: i64,
+) -> Option<i64> {
+    let failures = store.failures(build, store.retried_us(build));
+    let before = failures.iter().filter(|row| row.task == task).count();
+    match after_failure(failure, u32::try_from(before).unwrap_or(u32::MAX)) {
+        Next::TryAfter(pause_us) => Some(now_us + pause_us),
+        Next::GiveUp => None,
+    }
+}
+
+/// Whether a worker that was silent for so many microseconds has lost its attempts.
+pub(crate) fn is_gone(silence: u64) -> bool {
+    liveness(LeaseTerms::default(), Duration::from_micros(silence), true) == Liveness::Gone
+}
+
+/// A worker as a dispatch pass saw it.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    name: String,
+    arches: Vec<Arch>,
+    slots: u32,
+    ready: bool,
+}
+
+/// How a pass sees a worker at a time.
+pub(crate) fn seen(known: &Known, now: u64) -> Seen {
+    let silence = Duration::from_micros(now - known.heard);
+    let connected = known.connection != 0 && known.settled;
+    let WorkerState { name, arches, slots, draining, .. } = &known.state;
+    Seen {
+        name: name.clone(),
+        arches: arches.clone(),
+        slots: *slots,
+        ready: liveness(LeaseTerms::default(), silence, connected) == Liveness::Alive && !draining,
+    }
+}
+
+/// The worker for a task.
+pub(crate) fn place(arch: Arch, fleet: &Fleet) -> Option<String> {
+    let mut workers: Vec<Worker<'_>> = fleet
+        .workers
+        .iter()
+        .map(|Seen { name, arches, slots, ready }| Worker {
+            candidate: Candidate {
+                name,
+                arches,
+                emulated: &[],
+                slots: *slots,
+                busy: fleet.busy.get(name).copied().unwrap_or(0),
+                ready: *ready,
+            },
+            memory_mib: 0,
+            memory_used_mib: 0,
+            disk_mib: 0,
+            labels: &[],
+        })
+        .collect();
+    let needs = Needs::default();
+    let task = matching::Waiting { arch, emulation: false, needs: &needs, avoid: &[] };
+    let (_, worker) = match_tasks(&[task], &mut workers).pop()?;
+    Some(workers[worker].candidate.name.to_owned())
+}
+
+/// A build task that has no lock yet, with what solving said.
+pub(crate) struct Waiting {
+    pub(crate) task: Task,
+    pub(crate) requires: Vec<String>,
+    pub(crate) solution: Solution,
+}
+
+/// Whose turn it is among the tasks of a batch. `mates` are all its builds that are neither
+/// accepted nor ended.
+pub(crate) fn turns(
+    store: &Store,
+    waiting: &[Waiting],
+    mates: &[(Build, Srpm)],
+) -> Vec<Option<Turn>> {
+    let batch = mates.first().map_or(0, |(build, _)| build.batch);
+    let under_way: BTreeSet<BuildId> = store
+        .unaccepted_tasks(batch)
+        .into_iter()
+        .filter(|(_, task)| waiting.iter().all(|waiting| waiting.task.id != *task))
+        .map(|(build, _)| build)
+        .collect();
+    let mates: Vec<Mate> = mates
+        .iter()
+        .map(|(build, srpm)| Mate {
+            build: build.id(),
+            package: build.package.clone(),
+            predicts: srpm.predicts.clone(),
+            moves: under_way.contains(&build.id()),
+        })
+        .collect();
+    let solved: Vec<Solved> = waiting
+        .iter()
+        .map(|waiting| Solved {
+            build: waiting.task.build,
+            arch: waiting.task.arch,
+            requires: waiting.requires.clone(),
+            root: waiting.solution.as_ref().ok().cloned(),
+        })
+        .collect();
+    let mut turns = rpmfarm_core::order::turns(&solved, &mates);
+    let turn = |waiting: &Waiting| turns.remove(&(waiting.task.build, waiting.task.arch));
+    waiting.iter().map(turn).collect()
+}
+
+/// A package of a root: the base repository's, or the farm's own by digest.
+pub(crate) fn locked(name: &str, source: &str, own: Option<Sha256>) -> LockedPackage {
+    let evr = rpmfarm_core::Evr::new(0, "0", "1");
+    LockedPackage {
+        nevra: rpmfarm_core::Nevra::new(name, evr, "noarch"),
+        digest: own.unwrap_or_else(|| Sha256::of(name.as_bytes())),
+        size: 1,
+        source: source.into(),
+        origin: if own.is_some() { "farm" } else { "base" }.into(),
+        location: String::new(),
+    }
+}
+
+/// The lock of a root: its blob, and the names in it.
+pub(crate) fn lock(task: &Task, round: u32, root: &[LockedPackage]) -> (Sha256, BTreeSet<String>) {
+    let names: BTreeSet<String> = root.iter().map(|package| package.nevra.name.clone()).collect();
+    (Sha256::of(format!("{} {round} {names:?}", task.id).as_bytes()), names)
+}
+
+/// What a worker should have.
+pub(crate) fn desired(store: &Store, live: &[LiveAttempt]) -> DesiredState {
+    DesiredState {
+        assignments: live.iter().filter_map(|live| assignment(store, live)).collect(),
+        ..DesiredState::nothing(LeaseTerms::default())
+    }
+}
+
+/// Whether a worker that was not answered for so many microseconds must give up what it runs.
+pub(crate) fn is_lost(silence: u64, heartbeat: u64, lease: u64) -> bool {
+    let terms = LeaseTerms::new(Duration::from_micros(heartbeat), Duration::from_micros(lease));
+    Duration::from_micros(silence) > terms.unwrap_or_default().worker_gives_up_after()
+}
+
+fn assignment(store: &Store, live: &LiveAttempt) -> Option<Assignment> {
+    let task = store.task(TaskId(live.task))?;
+    let lock = store.lock(task.id)?;
+    let build = store.build(task.build)?;
+    let file = |name: String, digest| SourceFile { name, digest, size: 1 };
+    let input = match task.kind {
+        TaskKind::Srpm => {
+            let import = store.import(task.build)?;
+            let spec = file(format!("{}.spec", import.commit), import.bundle);
+            Input::Sources { spec, sources: Vec::new() }
+        }
+        TaskKind::Build => {
+            let srpm = store.srpm(task.build)?;
+            let file = file(srpm.nevra.file_name(), srpm.digest);
+            Input::Srpm { file, dynamic_requires: srpm.dynamic }
+        }
+    };
+    Some(Assignment {
+        attempt: AttemptId(live.id),
+        task: task.id,
+        build: task.build,
+        epoch: Epoch(live.epoch),
+        input,
+        package: build.package.clone(),
+        target: TARGET.into(),
+        arch: task.arch,
+        lock: lock.digest,
+        round: lock.round,
+        macros: String::new(),
+        limits: Limits::default(),
+    })
+}
+
+/// What a worker says of itself.
+pub(crate) fn worker_state(host: &Host) -> WorkerState {
+    WorkerState {
+        name: host.name.clone(),
+        version: "sim".into(),
+        protocol: 1,
+        arches: host.arches.clone(),
+        emulated: Vec::new(),
+        slots: host.slots,
+        cpus: 1,
+        memory_mib: 1,
+        disk_free_mib: 1,
+        draining: false,
+        labels: Vec::new(),
+        unready: String::new(),
+        attempts: Vec::new(),
+    }
+}
+
+/// Where a build is, from its facts, as the API derives it.
+pub(crate) fn state(store: &Store, id: BuildId) -> BuildState {
+    let tasks = store.tasks(id);
+    let facts: Vec<TaskFacts> = tasks
+        .iter()
+        .filter(|task| task.kind == TaskKind::Build)
+        .map(|task| {
+            let attempts = store.attempts(task.id);
+            let last = attempts.last();
+            let end = last.and_then(|(_, end)| end.as_ref());
+            TaskFacts {
+                locked: store.lock(task.id).is_some(),
+                running: last.is_some_and(|(_, end)| end.is_none()),
+                reported: end.is_some_and(|end| matches!(end.outcome, Some(Outcome::Succeeded(_)))),
+                accepted: store.acceptance(task.id).is_some(),
+            }
+        })
+        .collect();
+    let retried_us = store.retried_us(id);
+    let failures = store.failures(id, retried_us);
+    derive(&BuildFacts {
+        cancelled: store.cancelled_us(id) > retried_us,
+        failed: failures.iter().any(|row| row.retry_us.is_none()) && !store.is_open(id),
+        imported: store.import(id).is_some(),
+        srpm: store.srpm(id).is_some(),
+        tasks: &facts,
+        // Only asked when all is accepted.
+        signed: facts.iter().all(|task| task.accepted)
+            && store.packages_of(id, KEY).iter().all(|row| row.signature.is_some()),
+        published: store.publication(id).is_some(),
+    })
+}

@@ -1,0 +1,169 @@
+//! Builds: requests, cancellations, retries, and which are open; and their sources.
+
+use rpmfarm_core::BuildId;
+use rpmfarm_core::task::TaskKind;
+
+use super::{Build, Import, NewBuild, Srpm, StartedBuilds, Store};
+use crate::planted::Plant;
+
+impl Store {
+    /// Records a request. The same `request_key` again makes nothing new.
+    pub fn start_builds(
+        &mut self,
+        builds: &[NewBuild],
+        submitter: &str,
+        request_key: &str,
+        now_us: i64,
+    ) -> StartedBuilds {
+        if !request_key.is_empty() && !self.planted(Plant::RequestTwice) {
+            let before = self.builds.values().filter(|(_, key)| key == request_key);
+            let ids: Vec<BuildId> = before.map(|(build, _)| BuildId(build.id)).collect();
+            if !ids.is_empty() {
+                return StartedBuilds { ids, new: false };
+            }
+        }
+        self.next_batch += 1;
+        let mut ids = Vec::new();
+        for NewBuild { target, package, git_ref } in builds {
+            self.next_build += 1;
+            let build = Build {
+                id: self.next_build,
+                batch: self.next_batch,
+                target: target.clone(),
+                package: package.clone(),
+                git_ref: git_ref.clone(),
+                submitter: submitter.into(),
+                created_us: now_us,
+            };
+            ids.push(BuildId(build.id));
+            self.open_builds.insert(build.id);
+            self.builds.insert(build.id, (build, request_key.into()));
+        }
+        self.version += 1;
+        StartedBuilds { ids, new: true }
+    }
+
+    /// One build.
+    #[must_use]
+    pub fn build(&self, id: BuildId) -> Option<&Build> {
+        self.builds.get(&id.0).map(|(build, _)| build)
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Build> {
+        self.open_builds.iter().filter_map(|id| self.builds.get(id)).map(|(build, _)| build)
+    }
+
+    /// Open builds whose sources are not there and that do not wait for a retry.
+    #[must_use]
+    pub fn builds_to_import(&self, now_us: i64) -> Vec<Build> {
+        let waits = |build: &Build| {
+            let all = (build.id, i64::MIN, i64::MIN)..=(build.id, i64::MAX, i64::MAX);
+            self.failures.range(all).any(|(_, (failure, retry_us))| {
+                failure.stage == "import" && self.is_later(*retry_us, now_us)
+            })
+        };
+        let lacks = |build: &&Build| !self.imports.contains_key(&build.id) && !waits(build);
+        self.open().filter(lacks).cloned().collect()
+    }
+
+    /// Open builds that are imported and have no task yet.
+    #[must_use]
+    pub fn builds_to_plan(&self) -> Vec<Build> {
+        let lacks = |build: &&Build| {
+            self.imports.contains_key(&build.id) && self.tasks(build.id()).is_empty()
+        };
+        self.open().filter(lacks).cloned().collect()
+    }
+
+    /// Open builds of which every task is accepted.
+    #[must_use]
+    pub fn builds_accepted(&self) -> Vec<Build> {
+        let done = |build: &&Build| {
+            let tasks = self.tasks(build.id());
+            tasks.iter().any(|task| task.kind == TaskKind::Build)
+                && tasks.iter().all(|task| self.acceptances.contains_key(&task.id.0))
+        };
+        self.open().filter(done).cloned().collect()
+    }
+
+    /// Open builds of one request.
+    #[must_use]
+    pub fn open_mates(&self, batch: i64) -> Vec<Build> {
+        self.open().filter(|build| build.batch == batch).cloned().collect()
+    }
+
+    /// Cancels a build. False when it had ended before.
+    pub fn cancel_build(&mut self, id: BuildId, now_us: i64) -> bool {
+        if !self.close_build(id) && !self.planted(Plant::CancelAfterEnd) {
+            return false;
+        }
+        let at_us = self.event_us(id, now_us);
+        self.cancellations.insert((id.0, at_us));
+        self.end_attempts_of_build(id, now_us);
+        self.version += 1;
+        true
+    }
+
+    /// Opens an ended build again. False when it is open, or published.
+    pub fn retry_build(&mut self, id: BuildId, now_us: i64) -> bool {
+        let published = self.publications.keys().any(|(build, _)| *build == id.0);
+        if !self.builds.contains_key(&id.0) || self.is_open(id) || published {
+            return false;
+        }
+        let at_us = self.event_us(id, now_us);
+        self.retries.insert((id.0, at_us));
+        self.open_builds.insert(id.0);
+        self.version += 1;
+        true
+    }
+
+    /// When a build was last cancelled; 0 when never.
+    #[must_use]
+    pub fn cancelled_us(&self, id: BuildId) -> i64 {
+        let mut of = self.cancellations.range((id.0, i64::MIN)..=(id.0, i64::MAX));
+        of.next_back().map_or(0, |(_, at_us)| *at_us)
+    }
+
+    /// When a build was last retried; 0 when never.
+    #[must_use]
+    pub fn retried_us(&self, id: BuildId) -> i64 {
+        let mut of = self.retries.range((id.0, i64::MIN)..=(id.0, i64::MAX));
+        of.next_back().map_or(0, |(_, at_us)| *at_us)
+    }
+
+    /// Whether a build has not ended.
+    #[must_use]
+    pub fn is_open(&self, id: BuildId) -> bool {
+        self.open_builds.contains(&id.0)
+    }
+
+    pub(crate) fn close_build(&mut self, id: BuildId) -> bool {
+        self.open_builds.remove(&id.0)
+    }
+
+    /// Records an import.
+    pub fn add_import(&mut self, build: BuildId, import: &Import) {
+        self.imports.entry(build.0).or_insert_with(|| import.clone());
+        self.version += 1;
+    }
+
+    /// The import of a build.
+    #[must_use]
+    pub fn import(&self, build: BuildId) -> Option<&Import> {
+        self.imports.get(&build.0)
+    }
+
+    /// The SRPM of a build.
+    #[must_use]
+    pub fn srpm(&self, build: BuildId) -> Option<&Srpm> {
+        self.srpms.get(&build.0)
+    }
+}
+
+impl Build {
+    /// Its number, typed.
+    #[must_use]
+    pub const fn id(&self) -> BuildId {
+        BuildId(self.id)
+    }
+}

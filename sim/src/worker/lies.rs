@@ -1,0 +1,75 @@
+//! What a lying worker does that a coordinator can tell from the truth: it breaks files, leaves
+//! out uploads, uses bad names, repeats old reports and reports what is not its own.
+//!
+//! A worker that lies about the package itself (that it does not compile, say) cannot be told
+//! from an honest one by anybody; that lie is not in the simulation.
+
+use rpmfarm_core::results::ResultFile;
+use rpmfarm_core::task::{AttemptReport, Outcome, Progress, Success};
+use rpmfarm_core::{AttemptId, Epoch};
+
+use crate::scenario::Temper;
+use crate::world::{Blob, World};
+
+impl World {
+    fn lies(&mut self, w: usize, per_mille: u32) -> bool {
+        let worker = &self.workers[w];
+        worker.host.temper == Temper::Lying && !worker.tamed && self.rng.chance(per_mille)
+    }
+
+    /// Reports that are none.
+    pub(super) fn lie(&mut self, w: usize, reports: &mut Vec<AttemptReport>) {
+        if !self.lies(w, 300) {
+            return;
+        }
+        let ended = reports.iter().filter(|report| matches!(report.progress, Progress::Ended(_)));
+        let ended: Vec<AttemptReport> = ended.cloned().collect();
+        reports.extend(self.workers[w].old_reports.iter().cloned());
+        self.workers[w].old_reports.extend(ended);
+        self.workers[w].old_reports.truncate(8);
+        // Any attempt of the farm, under any epoch.
+        let newest = u64::try_from(self.store.next_attempt).unwrap_or(0);
+        let attempt = AttemptId(i64::try_from(self.rng.below(newest + 1)).unwrap_or(0));
+        let epoch = Epoch(i64::try_from(self.rng.range(1, 3)).unwrap_or(1));
+        // Of its own it could say anything.
+        let holder = self.store.attempts.get(&attempt.0).map(|row| row.worker.as_str());
+        if holder != Some(self.workers[w].host.name.as_str()) {
+            let outcome = Outcome::Succeeded(Success::default());
+            reports.push(AttemptReport { attempt, epoch, progress: Progress::Ended(outcome) });
+        }
+    }
+
+    /// Files that are torn before their digest is taken.
+    pub(super) fn break_results(&mut self, w: usize, files: &mut [Blob]) {
+        if self.lies(w, 300)
+            && let Some(file) = files.first_mut()
+        {
+            file.whole = false;
+        }
+    }
+
+    /// An announcement that does not fit the files.
+    pub(super) fn break_success(&mut self, w: usize, files: &mut Vec<Blob>, success: &mut Success) {
+        if !self.lies(w, 500) {
+            return;
+        }
+        match self.rng.below(4) {
+            // Never uploaded.
+            0 => files.clear(),
+            1 => {
+                let twice: Vec<ResultFile> = success.files.clone();
+                success.files.extend(twice);
+            }
+            2 => {
+                if let Some(file) = success.files.first_mut() {
+                    file.name = "../../etc/passwd".into();
+                }
+            }
+            _ => {
+                if let Some(file) = success.files.first_mut() {
+                    file.name = format!("x{}", file.name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The simulated worker: its process, its session with the coordinator, and its attempts as
+//! `worker/src/session` keeps them. What it does on hearing what it should have is `core`'s.
+
+mod attempt;
+mod lies;
+
+use std::collections::BTreeMap;
+
+use rpmfarm_core::reconcile::{Action, Held, reconcile};
+use rpmfarm_core::task::{Assignment, AttemptReport, DesiredState, Phase, Progress};
+use rpmfarm_core::{AttemptId, Epoch};
+
+pub(crate) use attempt::Stage;
+
+use crate::network::{Down, Up};
+use crate::rules;
+use crate::scenario::Host;
+use crate::trace::note;
+use crate::world::{Event, MS, S, World};
+
+/// An attempt is known by both.
+pub(crate) type Key = (AttemptId, Epoch);
+
+/// A host with the worker's process on it.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) host: Host,
+    pub(crate) up: bool,
+    pub(crate) life: u64,
+    pub(crate) frozen_until: u64,
+    pub(crate) disk_full_until: u64,
+    /// Whether it behaves by now, whatever its temper.
+    pub(crate) tamed: bool,
+    pub(crate) attempts: BTreeMap<Key, Entry>,
+    /// Reports that a liar repeats.
+    old_reports: Vec<AttemptReport>,
+    connections: u64,
+    /// The connection that it speaks on; 0 for none.
+    pub(crate) connection: u64,
+    reconnects_at: u64,
+    opened: u64,
+    answered: u64,
+    spoken: u64,
+    steps: u64,
+    heartbeat: u64,
+    lease: u64,
+}
+
+/// An attempt on a worker.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) progress: Progress,
+    pub(crate) assignment: Assignment,
+    pub(crate) stage: Stage,
+    /// The number of the step that comes next: another one is void.
+    step: u64,
+    /// It is to end: nobody wants it, or the coordinator is lost.
+    cancelled: bool,
+    /// Its task has ended.
+    pub(crate) done: bool,
+    /// Nobody wants to hear of it any more.
+    pub(crate) forgotten: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, host: &Host) -> Self {
+        Self {
+            host: host.clone(),
+            up: false,
+            life: 0,
+            frozen_until: 0,
+            disk_full_until: 0,
+            tamed: false,
+            attempts: BTreeMap::new(),
+            old_reports: Vec::new(),
+            connections: index as u64,
+            connection: 0,
+            reconnects_at: 0,
+            opened: 0,
+            answered: 0,
+            spoken: 0,
+            steps: 0,
+            heartbeat: S,
+            lease: 30 * S,
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn start_worker(&mut self, w: usize) {
+        let now = self.now;
+        let worker = &mut self.workers[w];
+        if worker.up {
+            return;
+        }
+        (worker.up, worker.life) = (true, worker.life + 1);
+        worker.attempts.clear();
+        (worker.answered, worker.reconnects_at) = (now, now);
+        let life = worker.life;
+        note!(self, "w{w} starts");
+        self.connect(w);
+        self.after(S, Event::Tick(w, life));
+    }
+
+    /// `kill -9`, of the process and so of everything that it runs.
+    pub(crate) fn kill_worker(&mut self, w: usize) {
+        if !self.workers[w].up {
+            return;
+        }
+        note!(self, "w{w} dies");
+        let connection = self.workers[w].connection;
+        let worker = &mut self.workers[w];
+        (worker.up, worker.connection) = (false, 0);
+        worker.attempts.clear();
+        self.send_up(w, connection, Up::Close);
+        // One that the farm can do without may never come back.
+        if w >= self.scenario.arches.len() && self.rng.chance(300) {
+            note!(self, "w{w} is gone for good");
+            return;
+        }
+        let back = self.rng.range(300 * MS, 60 * S);
+        self.after(back, Event::WorkerStarts(w));
+    }
+
+    fn connect(&mut self, w: usize) {
+        let now = self.now;
+        let state = self.state_of(w);
+        let worker = &mut self.workers[w];
+        // Unique in the farm.
+        worker.connections += 1_000;
+        (worker.connection, worker.opened, worker.spoken) = (worker.connections, now, now);
+        let connection = worker.connection;
+        self.send_up(w, connection, Up::Hello(state));
+    }
+
+    fn disconnect(&mut self, w: usize) {
+        let pause = self.rng.range(100 * MS, 3_000 * MS);
+        let worker = &mut self.workers[w];
+        let connection = std::mem::take(&mut worker.connection);
+        worker.reconnects_at = self.now + pause;
+        self.send_up(w, connection, Up::Close);
+    }
+
+    fn state_of(&mut self, w: usize) -> rpmfarm_core::task::WorkerState {
+        let worker = &self.workers[w];
+        let reported = worker.attempts.iter().filter(|(_, entry)| !entry.forgotten);
+        let mut attempts: Vec<AttemptReport> = reported
+            .map(|((attempt, epoch), entry)| AttemptReport {
+                attempt: *attempt,
+                epoch: *epoch,
+                progress: entry.progress.clone(),
+            })
+            .collect();
+        let mut state = rules::worker_state(&worker.host);
+        self.lie(w, &mut attempts);
+        state.attempts = attempts;
+        state
+    }
+
+    /// Something has changed: the coordinator is told at once.
+    fn say(&mut self, w: usize) {
+        if self.workers[w].connection == 0 {
+            return;
+        }
+        let state = self.state_of(w);
+        self.workers[w].spoken = self.now;
+        let connection = self.workers[w].connection;
+        self.send_up(w, connection, Up::State(state));
+    }
+
+    /// Something of an earlier life, or of a process that stands still: then it comes later.
+    fn is_idle(&mut self, w: usize, life: Option<u64>, event: impl FnOnce() -> Event) -> bool {
+        let worker = &self.workers[w];
+        if !worker.up || life.is_some_and(|life| life != worker.life) {
+            return true;
+        }
+        if worker.frozen_until > self.now {
+            let later = worker.frozen_until - self.now;
+            self.after(later, event());
+            return true;
+        }
+        false
+    }
+
+    /// What a worker does now and then, whatever it hears.
+    pub(crate) fn tick(&mut self, w: usize, life: u64) {
+        if self.is_idle(w, Some(life), || Event::Tick(w, life)) {
+            return;
+        }
+        self.after(S, Event::Tick(w, life));
+        let now = self.now;
+        let worker = &self.workers[w];
+        let silence = now - worker.answered;
+        if rules::is_lost(silence, worker.heartbeat, worker.lease) && !worker.attempts.is_empty() {
+            note!(self, "w{w} has lost the coordinator: builds are killed");
+            self.forget_all(w);
+        }
+        let worker = &self.workers[w];
+        if worker.connection == 0 {
+            if worker.reconnects_at <= now {
+                self.connect(w);
+            }
+        } else if now - worker.answered.max(worker.opened) > worker.lease {
+            self.disconnect(w);
+        } else if now - worker.spoken >= worker.heartbeat {
+            self.say(w);
+        }
+    }
+
+    /// Something of the coordinator arrives.
+    pub(crate) fn told(&mut self, w: usize, connection: u64, message: Down) {
+        if !self.workers[w].up {
+            return;
+        }
+        if self.is_idle(w, None, || Event::Down(w, connection, message.clone())) {
+            return;
+        }
+        match message {
+            Down::Uploaded { attempt, epoch, index, taken } => {
+                self.uploaded(w, (attempt, epoch), index, taken);
+            }
+            _ if connection != self.workers[w].connection => {}
+            Down::Reset => self.disconnect(w),
+            Down::Desired(desired) => {
+                let worker = &mut self.workers[w];
+                worker.answered = self.now;
+                worker.heartbeat = desired.heartbeat_ms * MS;
+                worker.lease = desired.lease_ms * MS;
+                self.reconcile(w, &desired);
+            }
+        }
+    }
+
+    fn reconcile(&mut self, w: usize, desired: &DesiredState) {
+        let entries = &self.workers[w].attempts;
+        let held: Vec<(Key, Progress)> = entries
+            .iter()
+            .filter(|(_, entry)| !entry.forgotten)
+            .map(|(key, entry)| (*key, entry.progress.clone()))
+            .collect();
+        let held: Vec<Held<'_>> = held
+            .iter()
+            .map(|((attempt, epoch), progress)| Held { attempt: *attempt, epoch: *epoch, progress })
+            .collect();
+        let mut news = false;
+        for action in reconcile(&held, &desired.assignments) {
+            news = true;
+            match action {
+                Action::Drop(attempt, epoch) => self.forget(w, (attempt, epoch)),
+                Action::Start(assignment) => self.begin(w, assignment),
+                Action::Resume(assignment) => self.resume(w, assignment),
+            }
+        }
+        if news {
+            self.say(w);
+        }
+    }
+
+    fn begin(&mut self, w: usize, assignment: &Assignment) {
+        let key = (assignment.attempt, assignment.epoch);
+        if self.workers[w].attempts.contains_key(&key) {
+            return;
+        }
+        note!(self, "w{w} begins attempt {} of {}", key.0, assignment.package);
+        let entry = Entry {
+            progress: Progress::Running(Phase::Fetch),
+            assignment: assignment.clone(),
+            stage: Stage::WaitsForSlot,
+            step: 0,
+            cancelled: false,
+            done: false,
+            forgotten: false,
+        };
+        self.workers[w].attempts.insert(key, entry);
+        self.next_step(w, key, 0);
+    }
+
+    fn resume(&mut self, w: usize, assignment: &Assignment) {
+        let key = (assignment.attempt, assignment.epoch);
+        if let Some(entry) = self.workers[w].attempts.get_mut(&key)
+            && entry.stage == Stage::WaitsForLock
+        {
+            entry.progress = Progress::Running(Phase::Fetch);
+            entry.assignment = assignment.clone();
+            entry.stage = Stage::Fetch;
+            self.next_step(w, key, MS);
+        }
+    }
+
+    /// Nobody wants it any more: it is killed, and no longer reported.
+    fn forget(&mut self, w: usize, key: Key) {
+        let Some(entry) = self.workers[w].attempts.get_mut(&key) else { return };
+        entry.forgotten = true;
+        entry.cancelled = true;
+        if entry.done {
+            self.workers[w].attempts.remove(&key);
+        } else {
+            let delay = self.rng.below(500) * MS;
+            self.next_step(w, key, delay);
+        }
+    }
+
+    fn forget_all(&mut self, w: usize) {
+        let keys: Vec<Key> = self.workers[w].attempts.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.forget(w, key));
+    }
+
+    /// The next step of an attempt; what else was to come is void.
+    fn next_step(&mut self, w: usize, key: Key, delay: u64) {
+        self.workers[w].steps += 1;
+        let (step, life) = (self.workers[w].steps, self.workers[w].life);
+        if let Some(entry) = self.workers[w].attempts.get_mut(&key) {
+            entry.step = step;
+            self.after(delay, Event::Life(w, life, key, step));
+        }
+    }
+}

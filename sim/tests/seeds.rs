@@ -1,0 +1,54 @@
+//! Two thousand seeds, in shares that run side by side. A violation is reported with the events
+//! before it and the command that replays it.
+
+use rpmfarm_sim::{SEEDS, report, run};
+
+const SHARES: u64 = 8;
+
+fn share(number: u64) {
+    let size = SEEDS / SHARES;
+    for seed in number * size..(number + 1) * size {
+        if run(seed, None).violation.is_some() {
+            panic!("{}", report(seed, None));
+        }
+    }
+}
+
+macro_rules! shares {
+    ($($name:ident $number:literal)*) => {
+        $(#[test] fn $name() { share($number); })*
+    };
+}
+
+shares! {
+    seeds_of_share_0 0
+    seeds_of_share_1 1
+    seeds_of_share_2 2
+    seeds_of_share_3 3
+    seeds_of_share_4 4
+    seeds_of_share_5 5
+    seeds_of_share_6 6
+    seeds_of_share_7 7
+}
+
+#[test]
+fn a_seed_is_a_run() {
+    for seed in [1, 9, 17] {
+        let (one, two) = (rpmfarm_sim::replay(seed, None), rpmfarm_sim::replay(seed, None));
+        assert_eq!(one.steps, two.steps);
+        assert!(one.trace.lines().len() > 100, "seed {seed} does something");
+        assert_eq!(one.trace.lines(), two.trace.lines());
+    }
+}
+
+/// The days are not so bad that nothing would be left to go wrong.
+#[test]
+fn builds_are_published_on_every_kind_of_day() {
+    let mut days = std::collections::BTreeMap::<&str, usize>::new();
+    for seed in 0..60 {
+        let outcome = run(seed, None);
+        *days.entry(outcome.profile).or_default() += outcome.published;
+    }
+    assert!(days.len() >= 8, "{days:?}");
+    assert!(days.values().all(|published| *published > 0), "{days:?}");
+}
