@@ -138,6 +138,7 @@ impl Refusal {
             | Self::Arch { .. }
             | Self::Source { .. }
             | Self::NoArch { .. }
+            | Self::Tag { .. }
             | Self::Package { .. } => Fault::Package,
         }
     }
