@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build, cancel, completions, doctor, list, lock, log, man, priority, repo, retry, show, target,
-    track, version, watch, why, worker,
+    build, cancel, completions, doctor, list, lock, log, man, modify, priority, repo, retry, show,
+    source, target, track, version, watch, why, worker,
 };
 use crate::out::Color;
 
@@ -100,6 +100,10 @@ pub(crate) enum Command {
     Retry(retry::Options),
     /// Print the exact packages of a build's root
     Lock(lock::Options),
+    /// Show what a distribution's modifications change, before anything is built
+    Modify(modify::Options),
+    /// Show what builds are made of, and what differs
+    Source(source::Options),
     /// Show the repositories that the farm publishes, and how to use them
     Repo(repo::Options),
     /// Follow upstream: rebuild what is pushed

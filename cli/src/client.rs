@@ -8,6 +8,7 @@ use rpmfarm_core::queue::Class;
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 use rpmfarm_proto::v1::fleet_client::FleetClient;
+use rpmfarm_proto::v1::sources_client::SourcesClient;
 use rpmfarm_proto::v1::tracking_client::TrackingClient;
 use rpmfarm_proto::v1::{self, Build};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -22,6 +23,8 @@ use crate::token::TokenSource;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a call may take to be answered; a stream, to begin.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long a preview of modifications may take: two repositories may have to be fetched first.
+const PREVIEW: Duration = Duration::from_secs(300);
 /// How long a forge may take to tell what it has.
 const LISTING: Duration = Duration::from_secs(600);
 /// A connection that is silent for so long is asked whether it is there, and is over when it does
@@ -37,6 +40,7 @@ const PAUSES: [Duration; 3] =
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     farm: FarmClient<Channel>,
+    sources: SourcesClient<Channel>,
     tracking: TrackingClient<Channel>,
     fleet: FleetClient<Channel>,
     /// The one that is used.
@@ -76,9 +80,20 @@ impl Client {
                         TrackingClient::new(endpoint.clone().timeout(LISTING).connect_lazy())
                             .max_decoding_message_size(LARGEST_MESSAGE);
                     let fleet = FleetClient::new(channel.clone());
+                    let sources = SourcesClient::new(endpoint.timeout(PREVIEW).connect_lazy())
+                        .max_decoding_message_size(LARGEST_MESSAGE);
                     let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
                     let server = server.clone();
-                    return Ok(Self { farm, tracking, fleet, server, servers, token, authority });
+                    return Ok(Self {
+                        farm,
+                        sources,
+                        tracking,
+                        fleet,
+                        server,
+                        servers,
+                        token,
+                        authority,
+                    });
                 }
                 Err(error) => silent.push((server.as_str(), deepest_reason(&error))),
             }
@@ -207,6 +222,34 @@ impl Client {
         request: v1::GetLockRequest,
     ) -> Result<v1::LockReply, Error> {
         let reply = self.farm.get_lock(request).await;
+        self.explained(reply)
+    }
+
+    /// What modifications would change.
+    pub(crate) async fn preview_modifications(
+        &mut self,
+        request: v1::PreviewModificationsRequest,
+    ) -> Result<v1::ModificationsPreview, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.sources.preview_modifications(request).await;
+        self.explained(reply)
+    }
+
+    /// What a build is made of.
+    pub(crate) async fn source(
+        &mut self,
+        request: v1::GetSourceRequest,
+    ) -> Result<v1::Source, Error> {
+        let reply = self.sources.get_source(request).await;
+        self.explained(reply)
+    }
+
+    /// What differs between the sources of two builds.
+    pub(crate) async fn diff_sources(
+        &mut self,
+        request: v1::DiffSourcesRequest,
+    ) -> Result<v1::SourceDiff, Error> {
+        let reply = self.sources.diff_sources(request).await;
         self.explained(reply)
     }
 

@@ -80,6 +80,8 @@ impl Bench {
             commit: "c0ffee".into(),
             spec,
             sources: Vec::new(),
+            modification: None,
+            plan: None,
         };
         let import = Import {
             url: "http://git/hello.git".into(),

@@ -6,6 +6,7 @@
 
 pub mod announce;
 pub mod arch;
+pub mod autospec;
 pub mod diagnosis;
 pub mod digest;
 pub mod distgit;
@@ -19,6 +20,7 @@ pub mod lease;
 pub mod limits;
 pub mod lock;
 pub mod matching;
+pub mod modify;
 pub mod name;
 pub mod needs;
 pub mod nevra;
@@ -32,6 +34,7 @@ pub mod report;
 pub mod results;
 pub mod snapshot;
 pub mod source;
+pub mod spec;
 pub mod stage;
 pub mod status;
 pub mod target;

@@ -103,6 +103,16 @@ pub enum Refusal {
         /// The build's architectures.
         arches: Vec<Arch>,
     },
+    /// An SRPM that is not what the tag says that was asked for.
+    #[error("the spec makes {}, but the tag `{tag}` says {nvr}", made.nvr())]
+    Tag {
+        /// What the SRPM's header says.
+        made: Box<Nevra>,
+        /// What was asked for.
+        tag: String,
+        /// What it says.
+        nvr: String,
+    },
     /// An SRPM of another package.
     #[error("the spec makes the package `{found}`, but `{expected}` was asked for")]
     Package {
@@ -128,6 +138,7 @@ impl Refusal {
             | Self::Arch { .. }
             | Self::Source { .. }
             | Self::NoArch { .. }
+            | Self::Tag { .. }
             | Self::Package { .. } => Fault::Package,
         }
     }

@@ -31,6 +31,73 @@ pub struct SourceBundle {
     pub spec: SourceFile,
     /// Everything that goes beside it (patches, tarballs), sorted by name.
     pub sources: Vec<SourceFile>,
+    /// The modifications that are in it; none when it is as upstream has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modification: Option<Modification>,
+    /// What is still to be done in the build cage: a [`crate::modify::Plan`]. The spec and the
+    /// sources are then those before the first script.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<SourceFile>,
+}
+
+/// A commit of a package's modifications. Together with the upstream commit it is the identity of
+/// what is built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Modification {
+    /// Where it was fetched from.
+    pub url: String,
+    /// Full commit id.
+    pub commit: String,
+    /// The configuration that was applied.
+    pub config: String,
+}
+
+/// The record of a build's sources: what they are and where each came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The branch, tag or commit that was followed.
+    pub git_ref: String,
+    /// The modifications.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modification: Option<Modification>,
+    /// The first line of the modifications' commit message.
+    #[serde(default)]
+    pub modification_subject: String,
+    /// Names of the scripts that run in the build cage, in order.
+    #[serde(default)]
+    pub scripts: Vec<String>,
+    /// Whether the release was raised for a rebuild without a change.
+    #[serde(default)]
+    pub bump: bool,
+    /// The spec and every source, sorted by name.
+    pub files: Vec<Origin>,
+}
+
+/// Lines of the changelog that only the newer spec has.
+#[must_use]
+pub fn new_changelog(older: &str, newer: &str) -> Vec<String> {
+    let changelog = |spec: &str| -> Vec<String> {
+        let lines = spec.lines().skip_while(|line| !crate::spec::is_changelog(line)).skip(1);
+        lines.map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty()).collect()
+    };
+    let old: std::collections::BTreeSet<_> = changelog(older).into_iter().collect();
+    changelog(newer).into_iter().filter(|line| !old.contains(line)).collect()
+}
+
+/// Where a source file came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its name in the source package.
+    pub name: String,
+    /// Its blob.
+    pub digest: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+    /// `git`, `modifications`, or the URL that a look-aside file was fetched from.
+    pub from: String,
+    /// What git says of a look-aside file, `sha512:HEX`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub checksum: String,
 }
 
 impl SourceBundle {
@@ -46,5 +113,35 @@ impl SourceBundle {
     /// When they are not a bundle.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_without_modifications_has_the_bytes_that_it_had_before_there_were_any() {
+        let file = SourceFile { name: "x.spec".into(), digest: Sha256::of(b"x"), size: 1 };
+        let bundle = SourceBundle {
+            package: "x".into(),
+            url: "u".into(),
+            commit: "c".into(),
+            spec: file,
+            sources: Vec::new(),
+            modification: None,
+            plan: None,
+        };
+        let text = String::from_utf8(bundle.to_bytes()).unwrap();
+        assert!(!text.contains("modification") && !text.contains("plan"), "{text}");
+        assert_eq!(SourceBundle::from_bytes(text.as_bytes()).unwrap(), bundle);
+    }
+
+    #[test]
+    fn what_is_new_in_a_changelog() {
+        let old = "Name: x\n%changelog\n* Mon A\n- one\n";
+        let new = "Name: y\n%changelog\n* Tue B\n- two\n\n* Mon A\n- one\n";
+        assert_eq!(new_changelog(old, new), ["* Tue B", "- two"]);
+        assert!(new_changelog(new, old).is_empty());
     }
 }

@@ -62,6 +62,9 @@ pub enum Input {
         spec: SourceFile,
         /// Everything beside it.
         sources: Vec<SourceFile>,
+        /// What is to be done to them first, in the cage ([`crate::modify::Plan`]). The spec and
+        /// the sources are then what comes out of it.
+        plan: Option<SourceFile>,
     },
     /// A source package, for [`TaskKind::Build`].
     Srpm {
@@ -73,10 +76,12 @@ pub enum Input {
 }
 
 impl Input {
-    /// All files that the work needs.
+    /// All files that the work needs at first. With a plan, it is the plan alone, which names
+    /// the others.
     pub fn files(&self) -> impl Iterator<Item = &SourceFile> {
         let (first, rest) = match self {
-            Self::Sources { spec, sources } => (spec, sources.as_slice()),
+            Self::Sources { plan: Some(plan), .. } => (plan, [].as_slice()),
+            Self::Sources { spec, sources, plan: None } => (spec, sources.as_slice()),
             Self::Srpm { file, .. } => (file, [].as_slice()),
         };
         std::iter::once(first).chain(rest)

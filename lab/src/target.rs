@@ -61,6 +61,10 @@ pub fn at(places: &Places<'_>) -> Result<Target, Error> {
     places.arches.clone_into(&mut target.arches);
     target.private_hosts = hosts(&[distro, distgit])?;
     target.upstream.url = Template::from(format!("{distgit}/git/rpms/{{name}}.git").as_str());
+    if let Some(modifications) = &mut target.modifications {
+        let url = format!("{distgit}/git/autopatch/{{name}}.git");
+        modifications.url = Template::from(url.as_str());
+    }
     target.upstream.lookaside = [
         format!("{distgit}/lookaside/rpms/{{name}}/{{file}}/{{hashtype}}/{{hash}}/{{file}}"),
         format!("{distgit}/lookaside/{{hash}}"),

@@ -304,9 +304,10 @@ impl From<&Assignment> for v1::Assignment {
     fn from(assignment: &Assignment) -> Self {
         use v1::assignment::Input as Wire;
         let input = match &assignment.input {
-            Input::Sources { spec, sources } => Wire::Sources(v1::SourcesInput {
+            Input::Sources { spec, sources, plan } => Wire::Sources(v1::SourcesInput {
                 spec: Some(spec.into()),
                 sources: sources.iter().map(Into::into).collect(),
+                plan: plan.as_ref().map(Into::into),
             }),
             Input::Srpm { file, dynamic_requires } => Wire::Srpm(v1::SrpmInput {
                 file: Some(file.into()),
@@ -343,6 +344,7 @@ impl TryFrom<v1::Assignment> for Assignment {
                     .into_iter()
                     .map(TryInto::try_into)
                     .collect::<Result<_, _>>()?,
+                plan: input.plan.map(TryInto::try_into).transpose()?,
             },
             Wire::Srpm(input) => Input::Srpm {
                 file: present("srpm", "file", input.file)?.try_into()?,
@@ -428,7 +430,11 @@ mod tests {
     fn desired_state_survives_the_wire() {
         let state = DesiredState {
             assignments: vec![
-                assignment(Input::Sources { spec: file("a.spec"), sources: vec![file("a.tar")] }),
+                assignment(Input::Sources {
+                    spec: file("a.spec"),
+                    sources: vec![file("a.tar")],
+                    plan: Some(file("plan.json")),
+                }),
                 assignment(Input::Srpm { file: file("a.src.rpm"), dynamic_requires: true }),
             ],
             heartbeat_ms: 1000,

@@ -21,6 +21,7 @@ The packages of one call form a batch: those that need each other are built in o
 Examples:
   rpmfarm build hello --target lab --watch
   rpmfarm build bash@c9s zlib@imports/c9/zlib-1.2.11-40.el9 --target almalinux-9
+  rpmfarm build bash --target almalinux-9 --bump     the same sources, a higher release
   rpmfarm build libgreet greet --target lab --ref main --json
   rpmfarm build openssl --target almalinux-9 --priority security
   rpmfarm build hello --target almalinux-9 --arch aarch64 --arch ppc64le")]
@@ -34,6 +35,9 @@ pub(crate) struct Options {
     /// Branch, tag or commit of the packages that name none [default: the target's own]
     #[arg(long = "ref", value_name = "REF", value_parser = parse_ref)]
     git_ref: Option<String>,
+    /// Rebuild without a change: raise the release, so that it sorts above what it replaces
+    #[arg(long)]
+    bump: bool,
     /// How urgent it is: security, interactive, tracking or mass
     #[arg(long, value_name = "CLASS", default_value_t)]
     priority: Class,
@@ -90,6 +94,7 @@ fn request(options: Options, default: Option<String>) -> Result<StartBuildsReque
         packages,
         submitter: submitter(),
         idempotency_key: key,
+        bump: options.bump,
         priority: options.priority.to_string(),
         arches,
     })

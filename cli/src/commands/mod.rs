@@ -8,10 +8,12 @@ pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod modify;
 pub(crate) mod priority;
 pub(crate) mod repo;
 pub(crate) mod retry;
 pub(crate) mod show;
+pub(crate) mod source;
 pub(crate) mod target;
 pub(crate) mod track;
 pub(crate) mod version;
@@ -63,6 +65,8 @@ async fn call(command: Command, session: Session) -> Result<Exit, Error> {
         Command::Cancel(options) => cancel::run(options, session).await,
         Command::Retry(options) => retry::run(options, session).await,
         Command::Lock(options) => lock::run(options, session).await,
+        Command::Modify(options) => modify::run(options, session).await,
+        Command::Source(options) => source::run(options, session).await,
         Command::Repo(options) => repo::run(options, session).await,
         Command::Track(options) => track::run(options, session).await,
         Command::Worker(options) => worker::run(options, session).await,

@@ -124,6 +124,7 @@ async fn check_and_record(
         return Ok(());
     }
     if task.kind == TaskKind::Srpm {
+        srpm::check_tag(&checked, &target, &build.git_ref)?;
         let native = farm.fleet.native_arches();
         let (srpm, tasks) = srpm::plan(&checked, &success.predicts, &arches, &native)?;
         tx.add_srpm(ended.build, &srpm).await?;

@@ -2,15 +2,30 @@
 //! it; one task for a package that has no architecture.
 
 use rpm::IndexTag;
-use rpmfarm_core::Arch;
+use rpmfarm_core::distgit::tag_agrees;
 use rpmfarm_core::noarch::{self, NOARCH};
 use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{Arch, Target};
 
 use super::{CheckError, Checked};
 use crate::store::{NewTask, Srpm};
 
 /// The requirement by which rpmbuild marks a spec with `%generate_buildrequires`.
 const DYNAMIC: &str = "rpmlib(DynamicBuildRequires)";
+
+/// Compares an SRPM with what the tag says that was asked for.
+///
+/// # Errors
+/// When the tag names another version or release.
+pub fn check_tag(checked: &[Checked], target: &Target, git_ref: &str) -> Result<(), CheckError> {
+    let Some(nvr) = target.tagged_nvr(git_ref) else { return Ok(()) };
+    let file = checked.first().expect("a checked set of an SRPM task has one file");
+    if tag_agrees(nvr, &file.nevra) {
+        return Ok(());
+    }
+    let (made, tag) = (file.nevra.clone().into(), git_ref.to_owned());
+    Err(rpmfarm_core::results::Refusal::Tag { made, tag, nvr: nvr.to_owned() }.into())
+}
 
 /// Reads the SRPM's header. `arches` are those that the build is for, and `native` those that
 /// some worker runs without emulation.

@@ -91,7 +91,7 @@ async fn assignment(
             let import = farm.store.import(build_id).await?.context("a task has an import")?;
             let bytes = farm.blobs.read_small(import.bundle, MAX_DOCUMENT)?;
             let bundle = SourceBundle::from_bytes(&bytes)?;
-            Input::Sources { spec: bundle.spec, sources: bundle.sources }
+            Input::Sources { spec: bundle.spec, sources: bundle.sources, plan: bundle.plan }
         }
         TaskKind::Build => {
             let srpm = farm.store.srpm(build_id).await?.context("a build task has an SRPM")?;

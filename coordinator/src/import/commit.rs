@@ -3,17 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rpmfarm_core::distgit::{Committed, Layout, LookasideFile, TreeEntry};
-use rpmfarm_core::name::check_package;
-use rpmfarm_core::source::{SourceBundle, SourceFile};
+use rpmfarm_core::autospec::{self, Generated, History, Uses};
+use rpmfarm_core::digest::Checksum;
+use rpmfarm_core::distgit::{Committed, Layout, LookasideFile};
+use rpmfarm_core::modify::{Node, Parameters, Plan, Step, Tree};
+use rpmfarm_core::name::{check_git_ref, check_package};
+use rpmfarm_core::source::{Origin, Record, SourceBundle, SourceFile};
 use rpmfarm_core::{Sha256, Target};
 
-use super::Imported;
 use super::failure::ImportError;
-use super::git::{self, Checkout, Files, Session};
+use super::git::{self, Checkout, Depth, Files, Session};
 use super::index::Index;
 use super::lookaside::Lookaside;
+use super::modify::{Changes, all_steps, context, planned, take_pure};
+use super::sources::Sources;
 use super::watch::Watch;
+use super::{Imported, Order};
 use crate::blobs::Blobs;
 use crate::http::Http;
 
@@ -31,6 +36,12 @@ pub(super) struct Job {
     pub(super) target: Target,
     pub(super) package: String,
     pub(super) git_ref: String,
+    /// The modifications' branch, tag or commit, when it is not the target's.
+    pub(super) modification_ref: Option<String>,
+    /// Whether the release is raised for a rebuild without a change.
+    pub(super) bump: bool,
+    /// `VERSION-RELEASE` of what was built of the package before.
+    pub(super) built: Vec<String>,
 }
 
 impl Job {
@@ -38,21 +49,36 @@ impl Job {
     ///
     /// # Errors
     /// [`ImportError::Name`].
-    pub(super) fn new(
-        target: &Target,
-        package: &str,
-        git_ref: Option<&str>,
-    ) -> Result<Self, ImportError> {
+    pub(super) fn new(order: Order<'_>) -> Result<Self, ImportError> {
+        let Order { target, package, git_ref, modification_ref, bump, built } = order;
         check_package(package)?;
         let git_ref = target.git_ref(package, git_ref)?;
-        Ok(Self { target: target.clone(), package: package.to_owned(), git_ref })
+        modification_ref.map_or(Ok(()), check_git_ref)?;
+        Ok(Self {
+            target: target.clone(),
+            package: package.to_owned(),
+            git_ref,
+            modification_ref: modification_ref.map(str::to_owned),
+            bump,
+            built,
+        })
     }
 
-    /// Imports it.
+    /// Fetches the package's commit.
     ///
     /// # Errors
-    /// Why it cannot be imported.
-    pub(super) fn run(&self, shared: &Shared, watch: &Watch) -> Result<Imported, ImportError> {
+    /// When it is not there, or the server fails.
+    pub(super) fn checkout(&self, shared: &Shared, watch: &Watch) -> Result<Checkout, ImportError> {
+        self.fetch(shared, watch, &self.git_ref, Depth::Tip)
+    }
+
+    fn fetch(
+        &self,
+        shared: &Shared,
+        watch: &Watch,
+        git_ref: &str,
+        depth: Depth,
+    ) -> Result<Checkout, ImportError> {
         let url = self.target.git_url(&self.package);
         let session = Session::new(
             Arc::clone(&shared.http),
@@ -60,14 +86,51 @@ impl Job {
             watch.clone(),
             self.package.clone(),
         );
-        let cache = shared.repositories.join(cache_name(&self.package, &url));
-        let checkout = git::fetch(&session, &cache, &url, &self.git_ref)?;
-        Import { job: self, shared, watch, checkout }.bundle()
+        let name = cache_name(&self.package, &url);
+        let cache = match depth {
+            Depth::Tip => shared.repositories.join(name),
+            Depth::History => shared.repositories.join(format!("history-{name}")),
+        };
+        git::fetch(&session, &cache, &url, git_ref, depth)
+    }
+
+    /// The history of a commit, for which the whole repository is fetched.
+    fn history(
+        &self,
+        shared: &Shared,
+        watch: &Watch,
+        checkout: &Checkout,
+        spec: &str,
+    ) -> Result<History, ImportError> {
+        // The branch may have moved on meanwhile; its history still has the commit.
+        let mut fetched = self.fetch(shared, watch, &self.git_ref, Depth::History)?;
+        if fetched.repository.find_commit(checkout.commit).is_err() {
+            let commit = checkout.commit.to_string();
+            fetched = self.fetch(shared, watch, &commit, Depth::History)?;
+        }
+        fetched.commit = checkout.commit;
+        fetched.history(spec, &self.target.macros_of(&self.package), watch)
+    }
+
+    /// Imports it.
+    ///
+    /// # Errors
+    /// Why it cannot be imported.
+    pub(super) fn run(&self, shared: &Shared, watch: &Watch) -> Result<Imported, ImportError> {
+        let checkout = self.checkout(shared, watch)?;
+        let changes = Changes::fetch(self, shared, watch)?;
+        let (subject, committed_at) = checkout.subject_and_time()?;
+        let import = Import { job: self, shared, watch, checkout: &checkout };
+        let made = import.bundle(changes.as_ref(), committed_at)?;
+        let digest = shared.blobs.put(&made.bundle.to_bytes())?;
+        let git_ref = self.git_ref.clone();
+        let record = Record { git_ref: git_ref.clone(), ..made.record };
+        Ok(Imported { bundle: made.bundle, digest, git_ref, subject, committed_at, record })
     }
 }
 
 /// A name for the cached repository that tells packages and servers apart.
-fn cache_name(package: &str, url: &str) -> String {
+pub(super) fn cache_name(package: &str, url: &str) -> String {
     format!("{package}-{}.git", &Sha256::of(url.as_bytes()).hex()[..16])
 }
 
@@ -76,15 +139,34 @@ struct Import<'a> {
     job: &'a Job,
     shared: &'a Shared,
     watch: &'a Watch,
-    checkout: Checkout,
+    checkout: &'a Checkout,
+}
+
+/// A bundle that is not stored yet.
+struct Made {
+    bundle: SourceBundle,
+    record: Record,
 }
 
 impl Import<'_> {
-    fn bundle(&self) -> Result<Imported, ImportError> {
+    fn bundle(&self, changes: Option<&Changes>, committed_at: i64) -> Result<Made, ImportError> {
         let limits = self.watch.limits();
         let files = self.checkout.files()?;
-        let layout = self.layout(&files)?;
-        let lookaside = self.list(&layout, &files)?;
+        let of_package =
+            Sources { checkout: self.checkout, files: &files, limit: limits.committed_file };
+        let of_changes = changes.map(|changes| changes.sources(limits.committed_file));
+        let mut tree = of_package.tree();
+        let nothing = std::collections::BTreeMap::new();
+        let modifications =
+            of_changes.as_ref().map_or_else(|| Tree::new([], &nothing), Sources::tree);
+        let context = context(self.job, committed_at, changes);
+        let parameters = changes.map_or_else(Parameters::default, |c| c.config.parameters.clone());
+        let generated = self.generated(&of_package, &tree)?;
+        let steps = all_steps(self.job, changes, generated);
+        let (notes, rest) = take_pure(&steps, &parameters, &mut tree, &modifications, &context)?;
+
+        let layout = Layout::detect(&self.job.package, &of_package.entries(&tree))?;
+        let lookaside = self.list(&layout, &tree, &files)?;
         layout.check_list(&lookaside, self.job.target.upstream.allow_md5)?;
         let count = layout.sources.len() + lookaside.len();
         if count > limits.files {
@@ -95,60 +177,124 @@ impl Import<'_> {
             ));
         }
 
-        let spec = self.commit_file(&layout.spec, &files, limits.spec)?;
+        let (spec, from) = self.tree_file(&layout.spec, &tree, &files, limits.spec)?;
+        let mut origins = vec![origin(&spec, from, None)];
         let mut total = spec.size;
         let mut sources = Vec::with_capacity(count);
         for file in &layout.sources {
-            sources.push(self.commit_file(file, &files, limits.committed_file)?);
+            let (source, from) = self.tree_file(file, &tree, &files, limits.committed_file)?;
+            origins.push(origin(&source, from, None));
+            sources.push(source);
             total = self.add(total, &sources)?;
         }
-        for file in &lookaside {
-            sources.push(self.lookaside_file(file)?);
+        let mut fetched = Vec::with_capacity(lookaside.len());
+        for file in lookaside {
+            let (source, url) = self.lookaside_file(&file)?;
+            origins.push(origin(&source, &url, Some(&file.checksum)));
+            sources.push(source.clone());
+            fetched.push((file, source));
             total = self.add(total, &sources)?;
         }
         sources.sort_by(|a, b| a.name.cmp(&b.name));
-        self.store(SourceBundle {
+        origins.sort_by(|a, b| a.name.cmp(&b.name));
+        let plan = match (&of_changes, rest.is_empty()) {
+            (Some(of_changes), false) => Some(self.plan(Plan {
+                parameters,
+                context,
+                tree: planned(&of_package, &tree, self.shared, self.watch)?,
+                modifications: planned(of_changes, &modifications, self.shared, self.watch)?,
+                lookaside: fetched,
+                notes,
+                steps: rest.clone(),
+            })?),
+            _ => None,
+        };
+        let modification = changes.map(|changes| changes.modification.clone());
+        let record = Record {
+            git_ref: String::new(),
+            modification: modification.clone(),
+            modification_subject: changes.map_or_else(String::new, |c| c.subject.clone()),
+            scripts: scripts(&rest),
+            bump: self.job.bump,
+            files: origins,
+        };
+        let bundle = SourceBundle {
             package: self.job.package.clone(),
             url: self.checkout.url.clone(),
             commit: self.checkout.commit.to_string(),
             spec,
             sources,
-        })
+            modification,
+            plan,
+        };
+        Ok(Made { bundle, record })
     }
 
-    fn layout(&self, files: &Files) -> Result<Layout, ImportError> {
-        let entries: Vec<_> = files
-            .iter()
-            .map(|(path, (kind, _))| TreeEntry { path: path.clone(), kind: kind.clone() })
-            .collect();
-        Ok(Layout::detect(&self.job.package, &entries)?)
+    /// What `%autorelease` and `%autochangelog` stand for, when the spec uses one of them.
+    fn generated(
+        &self,
+        sources: &Sources<'_>,
+        tree: &Tree<'_>,
+    ) -> Result<Option<Generated>, ImportError> {
+        // Whether there is one spec is for the layout to tell, later.
+        let Ok(path) = tree.spec() else { return Ok(None) };
+        let Ok(text) = tree.text(&path) else { return Ok(None) };
+        if autospec::uses(&rpmfarm_core::spec::lines(&text)) == Uses::default() {
+            return Ok(None);
+        }
+        let history = self.job.history(self.shared, self.watch, sources.checkout, &path)?;
+        Ok(Some(autospec::generate(&history)))
     }
 
-    fn list(&self, layout: &Layout, files: &Files) -> Result<Vec<LookasideFile>, ImportError> {
+    /// Stores what is left to do in the cage.
+    fn plan(&self, plan: Plan) -> Result<SourceFile, ImportError> {
+        let bytes = plan.to_bytes();
+        let digest = self.shared.blobs.put(&bytes)?;
+        Ok(SourceFile { name: "plan.json".to_owned(), digest, size: bytes.len() as u64 })
+    }
+
+    fn list(
+        &self,
+        layout: &Layout,
+        tree: &Tree<'_>,
+        files: &Files,
+    ) -> Result<Vec<LookasideFile>, ImportError> {
         let Some((path, _)) = &layout.list else { return Ok(Vec::new()) };
-        let text = self.checkout.text(path, files[path].1, self.watch.limits().list)?;
+        let text = match changed(tree, path) {
+            Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            None => self.checkout.text(path, files[path].1, self.watch.limits().list)?,
+        };
         Ok(LookasideFile::parse_list(path, &text)?)
     }
 
-    /// Stores a file of the commit.
-    fn commit_file(
+    /// Stores a file of the tree, and says whether it is as git has it.
+    fn tree_file(
         &self,
         file: &Committed,
+        tree: &Tree<'_>,
         files: &Files,
         limit: u64,
-    ) -> Result<SourceFile, ImportError> {
+    ) -> Result<(SourceFile, &'static str), ImportError> {
         self.watch.check()?;
-        let content = self.checkout.content(&file.path, files[&file.path].1, limit)?;
-        let digest = self.shared.blobs.put(&content)?;
-        Ok(SourceFile { name: file.name.clone(), digest, size: content.len() as u64 })
+        let stored = |content: &[u8]| -> Result<SourceFile, ImportError> {
+            let digest = self.shared.blobs.put(content)?;
+            Ok(SourceFile { name: file.name.clone(), digest, size: content.len() as u64 })
+        };
+        match changed(tree, &file.path) {
+            Some(content) => Ok((stored(content)?, "modifications")),
+            None => {
+                let content = self.checkout.content(&file.path, files[&file.path].1, limit)?;
+                Ok((stored(&content)?, "git"))
+            }
+        }
     }
 
-    /// Finds a look-aside file in the store, or fetches it.
-    fn lookaside_file(&self, file: &LookasideFile) -> Result<SourceFile, ImportError> {
+    /// Finds a look-aside file in the store, or fetches it. Also says from which URL it is.
+    fn lookaside_file(&self, file: &LookasideFile) -> Result<(SourceFile, String), ImportError> {
         let Shared { http, blobs, index, .. } = self.shared;
         let Job { target, package, .. } = self.job;
         let known = index.find(&file.checksum, blobs);
-        let (digest, size) = match known {
+        let (digest, size, url) = match known {
             Some(known) => known,
             None => {
                 let urls =
@@ -164,17 +310,17 @@ impl Import<'_> {
                     watch: self.watch,
                     limit: target.upstream.max_file_mib.saturating_mul(1024 * 1024),
                 };
-                let (digest, size) = lookaside.fetch(file, &urls)?;
-                index.note(&file.checksum, digest, size)?;
-                (digest, size)
+                let (digest, size, url) = lookaside.fetch(file, &urls)?;
+                index.note(&file.checksum, digest, size, &url)?;
+                (digest, size, url)
             }
         };
-        Ok(SourceFile { name: file.name.clone(), digest, size })
+        Ok((SourceFile { name: file.name.clone(), digest, size }, url))
     }
 
     /// What `{branch}` stands for: a commit id is on some branch, most likely the usual one.
     fn branch(&self) -> String {
-        let Job { target, package, git_ref } = self.job;
+        let Job { target, package, git_ref, .. } = self.job;
         if *git_ref != self.checkout.commit.to_string() {
             return git_ref.clone();
         }
@@ -193,12 +339,32 @@ impl Import<'_> {
     fn too_much(&self, found: String, limit: u64, unit: &'static str) -> ImportError {
         ImportError::TooMuch { what: self.job.package.clone(), found, limit, unit }
     }
+}
 
-    fn store(&self, bundle: SourceBundle) -> Result<Imported, ImportError> {
-        let (subject, committed_at) = self.checkout.subject_and_time()?;
-        let digest = self.shared.blobs.put(&bundle.to_bytes())?;
-        Ok(Imported { bundle, digest, git_ref: self.job.git_ref.clone(), subject, committed_at })
+/// What modifications have made of a file, if anything.
+fn changed<'t>(tree: &'t Tree<'_>, path: &str) -> Option<&'t [u8]> {
+    match tree.node(path) {
+        Some(Node::Changed(bytes)) => Some(bytes),
+        _ => None,
     }
+}
+
+fn origin(file: &SourceFile, from: &str, checksum: Option<&Checksum>) -> Origin {
+    Origin {
+        name: file.name.clone(),
+        digest: file.digest,
+        size: file.size,
+        from: from.to_owned(),
+        checksum: checksum.map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+fn scripts(steps: &[Step]) -> Vec<String> {
+    let script = |step: &Step| match step {
+        Step::Script(script) => Some(script.script.clone()),
+        _ => None,
+    };
+    steps.iter().filter_map(script).collect()
 }
 
 /// Makes a directory of the importer.

@@ -2,6 +2,7 @@
 
 use rpmfarm_core::digest::Checksum;
 use rpmfarm_core::distgit::DistgitError;
+use rpmfarm_core::modify::{ConfigError, ModifyError};
 use rpmfarm_core::name::NameError;
 use rpmfarm_core::{Failure, Fault};
 
@@ -47,6 +48,35 @@ pub enum ImportError {
     /// The sources of the package are not in order.
     #[error(transparent)]
     Distgit(#[from] DistgitError),
+    /// The configuration of the modifications cannot be read.
+    #[error("modifications: {0}")]
+    Config(#[from] ConfigError),
+    /// A modification does not fit the sources.
+    #[error("modifications: {0}")]
+    Modify(#[from] ModifyError),
+    /// Modifications without the configuration that the target names.
+    #[error("{url} has no {config}{}", other_configs(.known))]
+    NoConfig {
+        /// The repository.
+        url: String,
+        /// The configuration.
+        config: String,
+        /// Those that are there.
+        known: Vec<String>,
+    },
+    /// It cannot be told whether the package has modifications.
+    #[error(
+        "the modifications at {url} are refused (status {status}); make them readable, or set \
+         packages.{package}.unmodified = true in the target if there are none"
+    )]
+    HiddenModifications {
+        /// What was requested.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// The package.
+        package: String,
+    },
     /// A file in git is not the text that it must be.
     #[error("{0} is not UTF-8 text")]
     NotText(String),
@@ -150,6 +180,13 @@ pub enum ImportError {
     Broken(String),
 }
 
+fn other_configs(known: &[String]) -> String {
+    if known.is_empty() {
+        return "; it has no configuration at all".to_owned();
+    }
+    format!("; it has {} (modifications.config in the target)", known.join(", "))
+}
+
 fn but_has(branches: &[String]) -> String {
     if branches.is_empty() {
         return String::new();
@@ -176,11 +213,15 @@ impl ImportError {
             | Self::NoRef { .. }
             | Self::NoCommit { .. }
             | Self::Distgit(_)
+            | Self::Config(_)
+            | Self::Modify(_)
+            | Self::NoConfig { .. }
             | Self::NotText(_)
             | Self::TooMuch { .. }
             | Self::Mismatch { .. }
             | Self::NotInLookaside { .. } => Fault::Package,
             Self::NoLookaside { .. }
+            | Self::HiddenModifications { .. }
             | Self::Refused { .. }
             | Self::Server { .. }
             | Self::Moved { .. }

@@ -24,13 +24,16 @@ impl Index {
         Self { dir }
     }
 
-    /// The blob that has this checksum, and its size, if it is still there.
-    pub(super) fn find(&self, checksum: &Checksum, blobs: &Blobs) -> Option<(Sha256, u64)> {
+    /// The blob that has this checksum, its size, and where it was fetched from, if it is still
+    /// there.
+    pub(super) fn find(&self, checksum: &Checksum, blobs: &Blobs) -> Option<(Sha256, u64, String)> {
         let text = fs::read_to_string(self.path(checksum)).ok()?;
-        let (digest, size) = text.trim_end().split_once(' ')?;
+        let mut words = text.trim_end().split(' ');
+        let (digest, size) = (words.next()?, words.next()?);
+        let from = words.next().unwrap_or("the look-aside cache").to_owned();
         let (digest, size) = (digest.parse().ok()?, size.parse().ok()?);
         let there = fs::metadata(blobs.path(digest)).is_ok_and(|file| file.len() == size);
-        there.then_some((digest, size))
+        there.then_some((digest, size, from))
     }
 
     /// Notes that this blob has this checksum.
@@ -39,12 +42,13 @@ impl Index {
         checksum: &Checksum,
         digest: Sha256,
         size: u64,
+        from: &str,
     ) -> Result<(), ImportError> {
         let path = self.path(checksum);
         let dir = path.parent().expect("an entry lies in a directory");
         let written = fs::create_dir_all(dir).and_then(|()| {
             let mut file = tempfile::NamedTempFile::new_in(dir)?;
-            writeln!(file, "{digest} {size}")?;
+            writeln!(file, "{digest} {size} {from}")?;
             file.persist(&path)?;
             Ok(())
         });
@@ -68,8 +72,8 @@ mod tests {
         let checksum = Checksum::from_hex(&"a".repeat(128)).unwrap();
         assert_eq!(index.find(&checksum, &blobs), None);
         let digest = blobs.put(b"hello").unwrap();
-        index.note(&checksum, digest, 5).unwrap();
-        assert_eq!(index.find(&checksum, &blobs), Some((digest, 5)));
+        index.note(&checksum, digest, 5, "http://h/x").unwrap();
+        assert_eq!(index.find(&checksum, &blobs), Some((digest, 5, "http://h/x".to_owned())));
         fs::write(blobs.path(digest), b"hell").unwrap();
         assert_eq!(index.find(&checksum, &blobs), None);
         fs::write(index.path(&checksum), "nonsense").unwrap();

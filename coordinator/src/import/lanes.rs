@@ -9,17 +9,18 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::Imported;
-use super::commit::{Job, Shared};
+use super::commit::Shared;
 use super::failure::ImportError;
 use super::limits::ImportLimits;
 use super::watch::Watch;
 
-/// An import that waits for its lane.
+/// What is done on a lane.
+type Work = Box<dyn FnOnce(&Shared, &Watch) + Send>;
+
+/// Work that waits for its lane. It sends its own result.
 struct Order {
-    job: Job,
+    work: Work,
     cancelled: CancellationToken,
-    done: oneshot::Sender<Result<Imported, ImportError>>,
 }
 
 /// The lanes. Dropped, they finish what they do and end.
@@ -47,17 +48,29 @@ impl Lanes {
         Ok(Self { queues })
     }
 
-    /// Runs a job on its package's lane. Dropping the future stops it.
+    /// Does work on its package's lane. Dropping the future stops it.
     ///
     /// # Errors
-    /// Why it could not be imported.
-    pub(super) async fn run(&self, job: Job) -> Result<Imported, ImportError> {
+    /// Those of the work.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        package: &str,
+        work: impl FnOnce(&Shared, &Watch) -> Result<T, ImportError> + Send + 'static,
+    ) -> Result<T, ImportError> {
         let cancelled = CancellationToken::new();
         let _guard = cancelled.clone().drop_guard();
         let (done, result) = oneshot::channel();
         let gone = || ImportError::Broken("its thread is gone".to_owned());
-        let queue = &self.queues[lane_of(&job.package, self.queues.len())];
-        queue.send(Order { job, cancelled, done }).await.map_err(|_| gone())?;
+        let queue = &self.queues[lane_of(package, self.queues.len())];
+        let package = package.to_owned();
+        let work = Box::new(move |shared: &Shared, watch: &Watch| {
+            // A panic, in here or in git2, is one import's end and not its lane's.
+            let result = catch_unwind(AssertUnwindSafe(|| work(shared, watch)))
+                .unwrap_or_else(|_| Err(ImportError::Broken(format!("{package} made it panic"))));
+            // Nobody waits for it when it was cancelled meanwhile.
+            let _ = done.send(result);
+        });
+        queue.send(Order { work, cancelled }).await.map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }
 }
@@ -74,15 +87,11 @@ fn serve(
     runtime: &Handle,
     limits: &ImportLimits,
 ) {
-    while let Some(Order { job, cancelled, done }) = orders.blocking_recv() {
+    while let Some(Order { work, cancelled }) = orders.blocking_recv() {
         if cancelled.is_cancelled() {
             continue;
         }
         let watch = Watch::new(runtime.clone(), cancelled, limits.clone());
-        // A panic, in here or in git2, is one import's end and not its lane's.
-        let result = catch_unwind(AssertUnwindSafe(|| job.run(shared, &watch)))
-            .unwrap_or_else(|_| Err(ImportError::Broken(format!("{} made it panic", job.package))));
-        // Nobody waits for it when it was cancelled meanwhile.
-        let _ = done.send(result);
+        work(shared, &watch);
     }
 }

@@ -35,7 +35,7 @@ enum Answer {
 }
 
 impl Lookaside<'_> {
-    /// Fetches a file from the first URL that has it.
+    /// Fetches a file from the first URL that has it, and says which that was.
     ///
     /// # Errors
     /// When none has it, the content is another, or the servers fail.
@@ -43,12 +43,12 @@ impl Lookaside<'_> {
         &self,
         file: &LookasideFile,
         urls: &[String],
-    ) -> Result<(Sha256, u64), ImportError> {
+    ) -> Result<(Sha256, u64, String), ImportError> {
         let mut answers = Vec::new();
         let mut failure = None;
         for url in urls {
             match self.fetch_from(file, url) {
-                Ok(Answer::Found(digest, size)) => return Ok((digest, size)),
+                Ok(Answer::Found(digest, size)) => return Ok((digest, size, url.clone())),
                 Ok(Answer::Nothing(status)) => answers.push(format!("{url} ({})", status.as_u16())),
                 // Another server may still be well and have the right file.
                 Err(error @ (ImportError::Server { .. } | ImportError::Mismatch { .. })) => {

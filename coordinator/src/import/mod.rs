@@ -15,17 +15,21 @@ mod index;
 mod lanes;
 mod limits;
 mod lookaside;
+mod modify;
 pub mod pass;
+mod preview;
+mod sources;
 mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use rpmfarm_core::source::SourceBundle;
+use rpmfarm_core::source::{Record, SourceBundle};
 use rpmfarm_core::{Sha256, Target};
 
 pub use failure::ImportError;
 pub use limits::ImportLimits;
+pub use preview::{ActionState, Preview, PreviewedAction};
 
 use crate::blobs::Blobs;
 use crate::http::Http;
@@ -45,6 +49,34 @@ pub struct Imported {
     pub subject: String,
     /// The committer's time in seconds since 1970.
     pub committed_at: i64,
+    /// Where everything came from.
+    pub record: Record,
+}
+
+/// What is to be imported.
+#[derive(Debug, Clone)]
+pub struct Order<'a> {
+    /// For which target.
+    pub target: &'a Target,
+    /// The package.
+    pub package: &'a str,
+    /// Branch, tag or full commit id; none for what the target names.
+    pub git_ref: Option<&'a str>,
+    /// The same of its modifications.
+    pub modification_ref: Option<&'a str>,
+    /// Whether the release is raised, for a rebuild without a change.
+    pub bump: bool,
+    /// `VERSION-RELEASE` of what was built of it before, for releases that must be above.
+    pub built: Vec<String>,
+}
+
+impl<'a> Order<'a> {
+    /// What the target names.
+    #[must_use]
+    pub const fn new(target: &'a Target, package: &'a str) -> Self {
+        let built = Vec::new();
+        Self { target, package, git_ref: None, modification_ref: None, bump: false, built }
+    }
 }
 
 /// Imports commits. Cheap to clone.
@@ -87,6 +119,26 @@ impl Importer {
         package: &str,
         git_ref: Option<&str>,
     ) -> Result<Imported, ImportError> {
-        self.lanes.run(Job::new(target, package, git_ref)?).await
+        self.import_as(Order { git_ref, ..Order::new(target, package) }).await
+    }
+
+    /// The same with everything that can be asked for.
+    ///
+    /// # Errors
+    /// As [`Importer::import`].
+    pub async fn import_as(&self, order: Order<'_>) -> Result<Imported, ImportError> {
+        let job = Job::new(order)?;
+        self.lanes.run(&job.package.clone(), move |shared, watch| job.run(shared, watch)).await
+    }
+
+    /// What the modifications of a package would change. Fetches both commits and nothing else.
+    ///
+    /// # Errors
+    /// When one of them cannot be fetched, or the configuration not be read. An action that does
+    /// not fit is no error of the preview.
+    pub async fn preview(&self, order: Order<'_>) -> Result<Preview, ImportError> {
+        let job = Job::new(order)?;
+        let package = job.package.clone();
+        self.lanes.run(&package, move |shared, watch| preview::preview(&job, shared, watch)).await
     }
 }

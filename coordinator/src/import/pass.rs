@@ -3,6 +3,7 @@
 use rpmfarm_core::{BuildId, Failure};
 use tracing::Instrument as _;
 
+use super::Order;
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::retry;
@@ -30,7 +31,13 @@ pub async fn pass(farm: &Farm, crew: &Crew<BuildId>, now_us: i64) -> anyhow::Res
 pub async fn import(farm: &Farm, build: &Build) -> anyhow::Result<()> {
     let target = farm.targets.get(&build.target)?;
     let git_ref = Some(build.git_ref.as_str()).filter(|text| !text.is_empty());
-    match farm.importer.import(&target, &build.package, git_ref).await {
+    let order = Order {
+        git_ref,
+        bump: farm.store.is_bump(build.id()).await?,
+        built: farm.store.built_releases(&build.target, &build.package).await?,
+        ..Order::new(&target, &build.package)
+    };
+    match farm.importer.import_as(order).await {
         Ok(imported) => {
             track::mark(farm, build, &imported, now_us()).await;
             let import = Import {
@@ -41,7 +48,7 @@ pub async fn import(farm: &Farm, build: &Build) -> anyhow::Result<()> {
                 at_us: now_us(),
             };
             tracing::info!(build = build.id, commit = import.commit, "sources imported");
-            farm.store.add_import(build.id(), &import).await?;
+            farm.store.add_sources(build.id(), &import, &imported.record).await?;
         }
         Err(error) => {
             let failure = Failure::from(error);

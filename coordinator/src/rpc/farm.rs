@@ -188,12 +188,15 @@ impl FarmApi for FarmService {
         }
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);
-        let store = self.0.store.clone();
-        let started =
-            to_the_end(
-                async move { store.start_builds(&builds, &submitter, &key, now_us()).await },
-            )
-            .await??;
+        let (store, bump) = (self.0.store.clone(), request.bump);
+        let started = to_the_end(async move {
+            if bump {
+                store.start_bumps(&builds, &submitter, &key, now_us()).await
+            } else {
+                store.start_builds(&builds, &submitter, &key, now_us()).await
+            }
+        })
+        .await??;
         let mut reply = v1::StartBuildsReply::default();
         for id in started.ids {
             reply.builds.push(self.show(id.0).await?);

@@ -9,6 +9,7 @@ pub mod farm;
 pub mod fleet;
 pub mod logs;
 pub mod session;
+pub mod sources;
 pub mod tracking;
 pub mod view;
 pub mod why;

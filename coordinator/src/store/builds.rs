@@ -96,12 +96,37 @@ impl Store {
         request_key: &str,
         now_us: i64,
     ) -> Result<StartedBuilds> {
-        let started = self.record_request(builds, submitter, request_key, now_us).await;
+        self.start(builds, submitter, request_key, now_us, false).await
+    }
+
+    /// Records a request for rebuilds without a change, whose releases are raised.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn start_bumps(
+        &self,
+        builds: &[NewBuild],
+        submitter: &str,
+        request_key: &str,
+        now_us: i64,
+    ) -> Result<StartedBuilds> {
+        self.start(builds, submitter, request_key, now_us, true).await
+    }
+
+    async fn start(
+        &self,
+        builds: &[NewBuild],
+        submitter: &str,
+        request_key: &str,
+        now_us: i64,
+        bump: bool,
+    ) -> Result<StartedBuilds> {
+        let started = self.record_request(builds, submitter, request_key, now_us, bump).await;
         match started {
             // Its key tells whether it happened, be it here or at another coordinator.
             Err(error) if !request_key.is_empty() && error.may_have_happened() => {
                 tracing::info!(%error, "the request is looked up by its key");
-                self.record_request(builds, submitter, request_key, now_us).await
+                self.record_request(builds, submitter, request_key, now_us, bump).await
             }
             started => started,
         }
@@ -113,6 +138,7 @@ impl Store {
         submitter: &str,
         request_key: &str,
         now_us: i64,
+        bump: bool,
     ) -> Result<StartedBuilds> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -148,6 +174,10 @@ impl Store {
             .bind(build.class.as_str())
             .execute(tx.on())
             .await?;
+                if bump {
+                    let query = sqlx::query("INSERT INTO bumps (build) VALUES ($1)").bind(id);
+                    query.execute(tx.on()).await?;
+                }
                 for arch in &build.arches {
                     sqlx::query(
                         "INSERT INTO build_arches (build, arch) VALUES ($1, $2)

@@ -1,9 +1,10 @@
 //! Sources of builds: what was imported, and the SRPM that came of it.
 
+use rpmfarm_core::source::Record;
 use rpmfarm_core::{BuildId, Nevra, Sha256};
 
 use super::again::again;
-use super::{Result, Store, Tx, json, parsed, unjson};
+use super::{Build, Result, Store, Tx, json, parsed, unjson};
 
 /// An imported commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +46,30 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn add_import(&self, build: BuildId, import: &Import) -> Result<()> {
+        self.add_sources(build, import, &Record::default()).await
+    }
+
+    /// The same with the record of where everything came from.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_sources(
+        &self,
+        build: BuildId,
+        import: &Import,
+        record: &Record,
+    ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
+            sqlx::query(
+                "INSERT INTO source_records (build, modification, record) VALUES ($1, $2, $3)
+             ON CONFLICT DO NOTHING",
+            )
+            .bind(build.0)
+            .bind(record.modification.as_ref().map_or("", |modification| &modification.commit))
+            .bind(json(record))
+            .execute(tx.on())
+            .await?;
             sqlx::query(
                 "INSERT INTO imports (build, url, commit_id, subject, bundle, at_us)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
@@ -78,6 +101,61 @@ impl Store {
             Ok(Import { url, commit, subject, bundle, at_us })
         })
         .transpose()
+    }
+
+    /// Where the sources of a build came from.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn source_record(&self, build: BuildId) -> Result<Option<Record>> {
+        let query = "SELECT record FROM source_records WHERE build = $1";
+        let text: Option<String> =
+            sqlx::query_scalar(query).bind(build.0).fetch_optional(self.read()).await?;
+        text.map(|text| unjson("source_records", "a record", &text)).transpose()
+    }
+
+    /// The newest build of the same package and target before this one that has sources.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn import_before(&self, build: &Build) -> Result<Option<i64>> {
+        let query = "SELECT MAX(b.id) FROM builds b JOIN imports i ON i.build = b.id
+                     WHERE b.target = $1 AND b.package = $2 AND b.id < $3";
+        let found: Option<i64> = sqlx::query_scalar(query)
+            .bind(&build.target)
+            .bind(&build.package)
+            .bind(build.id)
+            .fetch_one(self.read())
+            .await?;
+        Ok(found)
+    }
+
+    /// `VERSION-RELEASE` of every SRPM that was made of a package for a target.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn built_releases(&self, target: &str, package: &str) -> Result<Vec<String>> {
+        let query = "SELECT s.nevra FROM srpms s JOIN builds b ON b.id = s.build
+                     WHERE b.target = $1 AND b.package = $2 ORDER BY b.id";
+        let rows: Vec<String> =
+            sqlx::query_scalar(query).bind(target).bind(package).fetch_all(self.read()).await?;
+        let release = |nevra: String| {
+            let nevra: Nevra = parsed("srpms", "a NEVRA", &nevra)?;
+            Ok(format!("{}-{}", nevra.evr.version, nevra.evr.release))
+        };
+        rows.into_iter().map(release).collect()
+    }
+
+    /// Whether the release of a build is raised.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn is_bump(&self, build: BuildId) -> Result<bool> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM bumps WHERE build = $1")
+            .bind(build.0)
+            .fetch_one(self.read())
+            .await?;
+        Ok(count > 0)
     }
 
     /// The SRPM of a build.

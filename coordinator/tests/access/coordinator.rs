@@ -199,6 +199,8 @@ impl Coordinator {
             commit: "c0ffee".into(),
             spec: file,
             sources: Vec::new(),
+            modification: None,
+            plan: None,
         };
         let bundle = blobs.put(&bundle.to_bytes()).unwrap();
         let import = Import {

@@ -152,3 +152,29 @@ async fn several_packages_at_once() {
         assert_eq!(imported.unwrap().bundle.package, *name);
     }
 }
+
+#[tokio::test]
+async fn a_release_and_a_changelog_out_of_the_history() {
+    let bench = Bench::new().await;
+    let spec = |version: &str| {
+        format!("Version: {version}\nRelease: %autorelease\n%changelog\n%autochangelog\n")
+    };
+    bench.upstream.commit(&[("hello.spec", &spec("1"))]);
+    for extra in ["a", "b", "c"] {
+        bench.upstream.commit(&[("hello.spec", &spec("2")), ("x.patch", extra)]);
+    }
+    let imported = bench.import(None).await.unwrap();
+    let text = bench.text(&imported, "hello.spec");
+    assert!(text.contains("%{lua:print(3 + "), "{text}");
+    let headers: Vec<_> = text.lines().filter(|line| line.starts_with('*')).collect();
+    let header = |evr: &str| format!("* Sat Feb 03 2024 Lab <lab@example.org> - {evr}");
+    assert_eq!(headers, ["2-3", "2-2", "2-1", "1-1"].map(header));
+    assert_eq!(text.matches("\n- Rebuild it").count(), 4, "{text}");
+
+    // What is new is added to what is there.
+    bench.upstream.commit(&[("hello.spec", &spec("2")), ("x.patch", "d")]);
+    let again = bench.import(None).await.unwrap();
+    assert!(bench.text(&again, "hello.spec").contains("%{lua:print(4 + "));
+    let by_id = bench.import(Some(&imported.bundle.commit)).await.unwrap();
+    assert_eq!(bench.text(&by_id, "hello.spec"), text);
+}

@@ -96,6 +96,37 @@ impl Upstream {
         )
     }
 
+    /// The target with modifications from repositories at `/git/autopatch-NAME.git`, branch `a1`.
+    pub(crate) fn modified_target(&self) -> String {
+        let port = self.port;
+        let modifications = format!(
+            "[modifications]\nurl = \"http://127.0.0.1:{port}/git/autopatch-{{name}}.git\"\nref = \"a1\"\n"
+        );
+        self.target() + &modifications
+    }
+
+    /// Commits these files alone as the modifications of `hello` on a branch; returns the
+    /// commit's id.
+    pub(crate) fn modify(&self, branch: &str, files: &[(&str, &str)]) -> String {
+        let bare = self.shared.root.join("autopatch-hello.git");
+        if !bare.exists() {
+            self.git(&["init", "-q", "--bare", "-b", branch, bare.to_str().unwrap()]);
+        }
+        let work = tempfile::tempdir_in(self.dir.path()).unwrap();
+        let git = |args: &[&str]| {
+            let dir = work.path().to_str().unwrap();
+            self.git(&[&["-C", dir], args].concat())
+        };
+        git(&["init", "-q", "-b", branch]);
+        for (path, text) in files {
+            write(&work.path().join(path), text);
+        }
+        git(&["add", "-A"]);
+        git(&["commit", "-q", "-m", "Debrand"]);
+        git(&["push", "-q", "-f", bare.to_str().unwrap(), &format!("HEAD:refs/heads/{branch}")]);
+        git(&["rev-parse", "HEAD"])
+    }
+
     pub(crate) fn work(&self) -> std::path::PathBuf {
         self.dir.path().join("work")
     }

@@ -167,7 +167,7 @@ fn find_sources(
     if let Some(EntryKind::Symlink(target)) = tree.0.get(dir.trim_end_matches('/')) {
         return Err(DistgitError::LinkBroken { path: "SOURCES".into(), target: shown(target) });
     }
-    let mut sources = Vec::new();
+    let mut sources: Vec<Committed> = Vec::new();
     for path in tree.files_in(dir) {
         let is_list = list.is_some_and(|(list, _)| list == path) || is_metadata(path);
         let is_git = path.starts_with(".git");
@@ -185,7 +185,30 @@ fn find_sources(
         }
         sources.push(file);
     }
+    if kind == LayoutKind::Exploded {
+        add_nested(tree, dir, spec, &mut sources);
+    }
     Ok(sources)
+}
+
+/// Sources in folders below `SOURCES/`. rpm knows sources by their names alone, so one counts
+/// whose name nothing else has.
+fn add_nested(tree: &Tree<'_>, dir: &str, spec: &Committed, sources: &mut Vec<Committed>) {
+    let mut nested: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+    for path in tree.0.keys().filter(|path| path.strip_prefix(dir).is_some_and(|p| p.contains('/')))
+    {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        nested.entry(name).and_modify(|path| *path = None).or_insert(Some(path));
+    }
+    for (name, path) in nested {
+        let taken = name == spec.name || sources.iter().any(|file| file.name == name);
+        if let Some(Ok(Some(file))) = path.map(|path| tree.committed(path))
+            && !taken
+        {
+            sources.push(file);
+        }
+    }
+    sources.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
 /// The entries of a commit by path.
@@ -231,8 +254,18 @@ impl<'a> Tree<'a> {
     }
 }
 
+/// Checks one part of a path in a tree: whatever git allows and a directory can hold.
+///
+/// # Errors
+/// When it would lead elsewhere.
+pub fn check_part(part: &str) -> Result<(), crate::name::NameError> {
+    // A leading dash is no option within a path.
+    check_file(part.trim_start_matches('-'))
+}
+
 /// Where a symlink leads within the tree; nothing if it leads out of it.
-fn followed(link: &str, target: &str) -> Option<String> {
+#[must_use]
+pub fn followed(link: &str, target: &str) -> Option<String> {
     if target.is_empty() || target.starts_with('/') || target.contains('\0') {
         return None;
     }
@@ -305,7 +338,7 @@ mod tests {
             layout.spec,
             Committed { name: "hello.spec".into(), path: "SPECS/hello.spec".into() }
         );
-        assert_eq!(names(&layout), ["a.patch"]);
+        assert_eq!(names(&layout), ["a.patch", "x"]);
         assert_eq!(layout.list, Some((".hello.metadata".into(), ListForm::Metadata)));
     }
 

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
+
 use super::DistgitError;
 use crate::digest::{Checksum, DigestKind};
 use crate::name::{check_file, shown};
@@ -17,7 +19,7 @@ pub enum ListForm {
 }
 
 /// A file that is not in git but in a look-aside cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LookasideFile {
     /// Its plain name.
     pub name: String,
@@ -74,8 +76,16 @@ impl LookasideFile {
                 found: hex.len(),
             });
         }
-        check_file(name)
-            .map_err(|error| DistgitError::Name { place: format!("{file}, line {line}"), error })?;
+        let bad = |error| DistgitError::Name { place: format!("{file}, line {line}"), error };
+        // A folder below SOURCES/ is where the file lies in the tree; its name is what counts.
+        let (folder, name) = match (kind, name.rsplit_once('/')) {
+            (None, Some((folder, name))) if !folder.is_empty() => (folder, name),
+            _ => ("", name),
+        };
+        for part in folder.split('/').filter(|_| !folder.is_empty()) {
+            check_file(part).map_err(bad)?;
+        }
+        check_file(name).map_err(bad)?;
         Ok(Self { name: name.to_owned(), checksum })
     }
 }
@@ -129,6 +139,8 @@ mod tests {
         let files = LookasideFile::parse_list(".patch.metadata", &text).unwrap();
         assert_eq!(files[0].name, "patch-2.7.6.tar.xz");
         assert_eq!(files[0].checksum.kind, DigestKind::Sha256);
+        let nested = format!("{} SOURCES/tests/data.tar.xz\n", "a".repeat(64));
+        assert_eq!(parse(&nested).unwrap()[0].name, "data.tar.xz");
         assert_eq!(parse("").unwrap(), []);
     }
 
@@ -139,7 +151,9 @@ mod tests {
             ("hello".to_owned(), "sources, line 1: `hello` is neither"),
             (format!("\n{sha256}"), "line 2"),
             (format!("{sha256} ../x"), "not a plain file name"),
-            (format!("{sha256} SOURCES/a/b"), "not a plain file name"),
+            (format!("{sha256} SOURCES/../b"), "not a plain file name"),
+            (format!("{sha256} SOURCES/a//b"), "not a plain file name"),
+            (format!("SHA256 (a/b) = {sha256}"), "not a plain file name"),
             (format!("{sha256} /etc/passwd"), "not a plain file name"),
             (format!("{sha256} a\0b"), "not a plain file name"),
             (format!("SHA512 (x) = {sha256}"), "sha512 digest has 128 hex digits, here are 64"),

@@ -5,9 +5,13 @@
 
 mod layout;
 mod list;
+mod tag;
 
-pub use layout::{Committed, EntryKind, Layout, LayoutKind, MAX_FILES, TreeEntry};
+pub use layout::{
+    Committed, EntryKind, Layout, LayoutKind, MAX_FILES, TreeEntry, check_part, followed,
+};
 pub use list::{ListForm, LookasideFile};
+pub use tag::tag_agrees;
 
 use crate::digest::DigestError;
 use crate::name::NameError;

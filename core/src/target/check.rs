@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 use super::{KeySource, Repository, Target, Template, is_private, macros};
 use crate::limits::Limits;
-use crate::name;
+use crate::{modify, name};
 
 /// Why a target file is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +57,7 @@ pub(super) fn check(file: &str, target: &Target) -> Result<(), TargetError> {
     check.identity();
     check.lists();
     check.upstream();
+    check.modifications();
     check.repositories();
     check.macros("macros", &target.macros);
     check.limits("limits", &target.limits);
@@ -153,12 +154,50 @@ impl Check<'_> {
         if let Err(error) = name::check_git_ref(&git_ref) {
             self.refuse("upstream.ref", upstream.git_ref.as_str(), error.to_string());
         }
+        for template in &upstream.tags {
+            let variables: Vec<_> = template.variables().collect();
+            if variables != ["nvr"] || !template.is_balanced() {
+                self.refuse(
+                    "upstream.tags",
+                    template.as_str(),
+                    "write the tag with {nvr} for what it names, like `imports/c9/{nvr}`",
+                );
+            }
+        }
         for template in &upstream.lookaside {
             let variables = ["name", "branch", "file", "hashtype", "hash"];
             self.url("upstream.lookaside", template, &variables, "hash");
         }
         if upstream.max_file_mib == 0 {
             self.refuse("upstream.max_file_mib", "0", "must be more than 0");
+        }
+    }
+
+    fn modifications(&mut self) {
+        let Some(modifications) = &self.target.modifications else { return };
+        let url = self.url("modifications.url", &modifications.url, &["name"], "name");
+        if let Some(url) = url
+            && url.scheme() == "http"
+            && !modifications.insecure
+            && !self.may_be_private(&url)
+        {
+            self.refuse(
+                "modifications.url",
+                modifications.url.as_str(),
+                "modifications fetched by plain http can be changed on the way; write https, or \
+                 set modifications.insecure = true",
+            );
+        }
+        let git_ref = modifications.git_ref.fill(&[("name", "name")]);
+        if let Err(error) = name::check_git_ref(&git_ref) {
+            self.refuse("modifications.ref", modifications.git_ref.as_str(), error.to_string());
+        }
+        if !modify::is_config(&modifications.config) {
+            self.refuse(
+                "modifications.config",
+                &modifications.config,
+                "write the name of a configuration, `config.yaml` or `config-….yaml`",
+            );
         }
     }
 

@@ -41,6 +41,7 @@
 mod check;
 mod hosts;
 mod macros;
+mod modifications;
 mod needs;
 mod package;
 mod repository;
@@ -53,6 +54,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::{Problem, TargetError};
 pub use hosts::{PrivateHosts, is_private};
+pub use modifications::Modifications;
 pub use needs::{Label, NeedsSetting, Size};
 pub use package::{LimitOverrides, PackageOverrides};
 pub use repository::{KeySource, Repository};
@@ -127,6 +129,10 @@ pub struct Target {
     /// Where sources come from.
     pub upstream: Upstream,
 
+    /// What the distribution changes of them; none when it builds upstream as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modifications: Option<Modifications>,
+
     /// The external repositories that build roots are solved against. What the farm has built
     /// itself comes before all of them.
     pub repositories: Vec<Repository>,
@@ -162,6 +168,12 @@ pub struct Upstream {
     /// The branch (or tag) that is built when none is asked for. `{name}` is the package.
     #[serde(rename = "ref")]
     pub git_ref: Template,
+
+    /// Tags that name what upstream built, with `{nvr}` for its NAME-VERSION-RELEASE:
+    /// `imports/c9/{nvr}`. A build of such a tag must make that version and release; the dist tag
+    /// and what comes after it may differ.
+    #[serde(default)]
+    pub tags: Vec<Template>,
 
     /// URLs of the look-aside cache, tried in this order, with the variables `{name}` (package),
     /// `{branch}` (what was asked for, or `ref` when a commit id was), `{file}`, `{hashtype}`
@@ -209,6 +221,29 @@ impl Target {
         self.upstream.url.expand(&[("name", package)])
     }
 
+    /// URL and branch of a package's modifications; nothing when the target has none, or the
+    /// package is to stay unmodified.
+    #[must_use]
+    pub fn modifications_of(&self, package: &str) -> Option<(String, String)> {
+        let modifications = self.modifications.as_ref()?;
+        if self.packages.get(package).is_some_and(|package| package.unmodified) {
+            return None;
+        }
+        let url = modifications.url.expand(&[("name", package)]);
+        Some((url, modifications.git_ref.fill(&[("name", package)])))
+    }
+
+    /// Macros that are known before a package's spec is read: the target's, the package's, and
+    /// `dist`.
+    #[must_use]
+    pub fn macros_of(&self, package: &str) -> Vec<(String, String)> {
+        let of_package = self.packages.get(package).map(|package| &package.macros);
+        let mut macros: BTreeMap<String, String> = self.macros.clone();
+        macros.extend(of_package.into_iter().flatten().map(|(n, b)| (n.clone(), b.clone())));
+        macros.insert("dist".to_owned(), self.dist.clone());
+        macros.into_iter().collect()
+    }
+
     /// The branch, tag or commit that is built: what was asked for, else the package's, else
     /// the target's.
     ///
@@ -226,6 +261,15 @@ impl Target {
         };
         name::check_git_ref(&git_ref)?;
         Ok(git_ref)
+    }
+
+    /// The NAME-VERSION-RELEASE that a tag of upstream says, when it is one that does.
+    #[must_use]
+    pub fn tagged_nvr<'r>(&self, git_ref: &'r str) -> Option<&'r str> {
+        self.upstream.tags.iter().find_map(|tag| {
+            let (before, after) = tag.as_str().split_once("{nvr}")?;
+            git_ref.strip_prefix(before)?.strip_suffix(after)
+        })
     }
 
     /// The look-aside URLs of a file, in the order in which they are tried.

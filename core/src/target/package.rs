@@ -16,6 +16,9 @@ pub struct PackageOverrides {
     #[serde(rename = "ref")]
     pub git_ref: Option<String>,
 
+    /// Builds the package as upstream has it, whatever the modifications say.
+    pub unmodified: bool,
+
     /// What happens with a push to it, in place of the target's `track.policy`.
     pub track: Option<Policy>,
 

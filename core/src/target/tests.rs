@@ -187,3 +187,54 @@ fn survives_being_written_and_read() {
     let text = toml::to_string(&lab()).expect("writes");
     assert_eq!(Target::parse("again.toml", &text).expect("reads"), lab());
 }
+
+#[test]
+fn modifications_are_named_by_templates() {
+    let with = |more: &str| {
+        LAB.replacen(
+            "[[repositories]]",
+            &format!("[modifications]\nref = \"a1\"\n{more}\n[[repositories]]"),
+            1,
+        )
+    };
+    let good = with("url = \"http://127.0.0.1:8080/autopatch/{name}.git\"");
+    let target = Target::parse("lab.toml", &good).unwrap();
+    let expected = ("http://127.0.0.1:8080/autopatch/gtk+.git".to_owned(), "a1".to_owned());
+    assert_eq!(target.modifications_of("gtk+"), Some(expected));
+    assert_eq!(lab().modifications_of("gtk+"), None);
+    let unmodified = good.replace("ref = \"hello-1\"", "unmodified = true");
+    let target = Target::parse("lab.toml", &unmodified).unwrap();
+    assert_eq!(target.modifications_of("hello"), None);
+    assert!(target.macros_of("hello").contains(&("optflags".to_owned(), "-O0".to_owned())));
+    assert!(target.macros_of("other").contains(&("dist".to_owned(), ".lab1".to_owned())));
+    for (bad, key) in [
+        ("url = \"http://example.org/{name}.git\"", "modifications.url"),
+        ("url = \"https://example.org/x.git\"", "modifications.url"),
+        ("url = \"https://example.org/{name}\"\nconfig = \"../x\"", "modifications.config"),
+        ("url = \"https://example.org/{name}\"\nconfig = \"other.yaml\"", "modifications.config"),
+        ("url = \"https://example.org/{name}\"\nbranch = \"x\"", "branch"),
+    ] {
+        let error = Target::parse("lab.toml", &with(bad)).unwrap_err().to_string();
+        assert!(error.contains(key), "{bad}: {error}");
+    }
+}
+
+#[test]
+fn tags_say_what_upstream_built() {
+    let with =
+        |tags: &str| LAB.replacen("ref = \"lab1\"", &format!("ref = \"lab1\"\ntags = {tags}"), 1);
+    let target =
+        Target::parse("lab.toml", &with("[\"imports/c9/{nvr}\", \"r9-{nvr}-x\"]")).unwrap();
+    for (git_ref, nvr) in [
+        ("imports/c9/hello-1-2.el9", Some("hello-1-2.el9")),
+        ("r9-hello-1-2.el9-x", Some("hello-1-2.el9")),
+        ("c9", None),
+        ("imports/c8/hello-1-2.el8", None),
+    ] {
+        assert_eq!(target.tagged_nvr(git_ref), nvr, "{git_ref}");
+    }
+    for bad in ["[\"imports/c9\"]", "[\"{nvr}{nvr}\"]", "[\"{name}\"]"] {
+        let error = Target::parse("lab.toml", &with(bad)).unwrap_err().to_string();
+        assert!(error.contains("upstream.tags"), "{error}");
+    }
+}

@@ -11,12 +11,17 @@ static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/distgit.rs"
 /// The file of a folder that does not go into git.
 const SETTINGS: &str = "lab.toml";
 
+/// What lies below this goes into a second repository, with the package's modifications.
+const MODIFICATIONS: &str = "autopatch/";
+
 /// One package of the lab's dist-git.
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) name: &'static str,
     /// Files of the repository, by path.
     pub(super) files: BTreeMap<&'static str, &'static [u8]>,
+    /// Files of the modifications, by path.
+    pub(super) modifications: BTreeMap<&'static str, &'static [u8]>,
     pub(super) settings: Settings,
 }
 
@@ -70,7 +75,12 @@ fn folder(name: &'static str) -> Result<Folder, toml::de::Error> {
         })
         .collect();
     let settings = files.remove(SETTINGS).unwrap_or_default();
-    Ok(Folder { name, files, settings: toml::from_slice(settings)? })
+    let modifications = files
+        .iter()
+        .filter_map(|(path, content)| Some((path.strip_prefix(MODIFICATIONS)?, *content)))
+        .collect();
+    files.retain(|path, _| !path.starts_with(MODIFICATIONS));
+    Ok(Folder { name, files, modifications, settings: toml::from_slice(settings)? })
 }
 
 #[cfg(test)]

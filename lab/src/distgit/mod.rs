@@ -25,6 +25,9 @@ pub use git::{Commit, Entry, append, create, head};
 /// The branch of every repository; the dist tag is `.lab9`.
 pub const BRANCH: &str = "lab9";
 
+/// The branch of every repository with modifications.
+pub const MODIFIED_BRANCH: &str = "a9";
+
 /// Why the repositories could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -78,7 +81,7 @@ pub enum Error {
 /// Upstream repositories that were made.
 #[derive(Debug, Clone)]
 pub struct Distgit {
-    /// Where they are: `rpms/NAME.git` and `lookaside/` below it.
+    /// Where they are: `rpms/NAME.git`, `autopatch/NAME.git` and `lookaside/` below it.
     pub path: PathBuf,
     /// Package → commit of [`BRANCH`].
     pub commits: BTreeMap<String, String>,
@@ -90,6 +93,16 @@ impl Distgit {
     pub fn repository(&self, package: &str) -> PathBuf {
         repository(&self.path, package)
     }
+
+    /// The bare repository of a package's modifications.
+    #[must_use]
+    pub fn modifications(&self, package: &str) -> PathBuf {
+        modifications(&self.path, package)
+    }
+}
+
+fn modifications(out: &Path, package: &str) -> PathBuf {
+    out.join("autopatch").join(format!("{package}.git"))
 }
 
 fn repository(out: &Path, package: &str) -> PathBuf {
@@ -127,6 +140,13 @@ pub fn make(out: &Path, cache: Option<&Path>) -> Result<Distgit, Error> {
         }
         let path = repository(out, folder.name);
         git::create(&path, BRANCH, &history(folder))?;
+        if !folder.modifications.is_empty() {
+            let path = modifications(out, folder.name);
+            let tree =
+                folder.modifications.iter().map(|(path, content)| (*path, Entry::File(content)));
+            let commit = Commit { message: "Modify the package", tree: tree.collect() };
+            git::create(&path, MODIFIED_BRANCH, &[commit])?;
+        }
         commits.insert(folder.name.to_owned(), git::head(&path, BRANCH)?);
     }
     Ok(Distgit { path: out.to_path_buf(), commits })

@@ -118,6 +118,12 @@ impl World {
         self.directory.join("rpms").join(format!("{package}.git"))
     }
 
+    /// The bare repository of a package's modifications.
+    #[must_use]
+    pub fn modifications_of(&self, package: &str) -> PathBuf {
+        self.directory.join("autopatch").join(format!("{package}.git"))
+    }
+
     /// Where the look-aside cache has the file of a digest.
     #[must_use]
     pub fn lookaside(&self, hash: &str) -> PathBuf {

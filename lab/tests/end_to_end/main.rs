@@ -7,6 +7,7 @@ mod crashes;
 mod enrolment;
 mod faults;
 mod following;
+mod modifications;
 mod rebuilds;
 mod refusals;
 

@@ -14,6 +14,7 @@ use rpmfarm_core::task::{Assignment, Input, Phase};
 use rpmfarm_core::{Failure, Fault, Lock};
 
 use super::log::{LogFile, LogKind, Observer};
+use super::modify::Ready;
 use super::watch::Watch;
 use super::{macros, requires, results, script};
 use crate::files::{Files, FilesError, Wanted};
@@ -72,7 +73,7 @@ pub struct Made {
 }
 
 /// Ends a round early; [`Done`] without the good ends.
-enum Early {
+pub(super) enum Early {
     Failed(Failure),
     Cancelled(Why),
 }
@@ -109,7 +110,7 @@ pub struct Round<'a> {
 }
 
 /// An error of the worker's own.
-fn worker(stage: &'static str, what: &'static str) -> impl FnOnce(io::Error) -> Failure {
+pub(super) fn worker(stage: &'static str, what: &'static str) -> impl FnOnce(io::Error) -> Failure {
     move |error| Failure::new(Fault::Worker, stage, format!("cannot {what}: {error}"))
 }
 
@@ -129,17 +130,19 @@ impl Engine {
         let input = self.fetch_input(round)?;
         observer.phase(Phase::Root);
         let lease = self.root(round)?;
+        let sources = self.sources(round, &lease, &input)?;
         let scratch = self
             .scratch
             .take(assignment.limits.disk_mib)
             .map_err(worker("root", "make scratch space"))?;
-        self.furnish(scratch.path(), assignment, &input)
+        self.furnish(scratch.path(), assignment, &input, &sources)
             .map_err(worker("root", "prepare the build directory"))?;
         observer.phase(match assignment.input {
             Input::Sources { .. } => Phase::Srpm,
             Input::Srpm { .. } => Phase::Prep,
         });
-        let (ended, reader, disk_filled) = self.rpmbuild(round, &lease, &scratch, &input)?;
+        let (ended, reader, disk_filled) =
+            self.rpmbuild(round, &lease, &scratch, (&input, &sources))?;
         self.conclude(round, &scratch, &ended, &reader, disk_filled)
     }
 
@@ -155,7 +158,18 @@ impl Engine {
                 name: name.clone(),
             })
             .collect();
-        round.files.place(&wanted, &into, round.cancel).map_err(|error| match error {
+        self.place(round, &wanted, &into)?;
+        Ok(into)
+    }
+
+    /// Gets files by digest.
+    pub(super) fn place(
+        &self,
+        round: &Round<'_>,
+        wanted: &[Wanted],
+        into: &Path,
+    ) -> Result<(), Early> {
+        round.files.place(wanted, into, round.cancel).map_err(|error| match error {
             FilesError::Cancelled(why) => Early::Cancelled(why),
             FilesError::Fetch { fault, .. } => {
                 Early::Failed(Failure::new(fault, "fetch", error.to_string()))
@@ -163,8 +177,27 @@ impl Engine {
             FilesError::Local { .. } => {
                 Early::Failed(Failure::new(Fault::Worker, "fetch", error.to_string()))
             }
-        })?;
-        Ok(into)
+        })
+    }
+
+    /// Names of the spec and the sources, after what is planned for them has been done; nothing
+    /// for a build from an SRPM.
+    fn sources(
+        &self,
+        round: &Round<'_>,
+        lease: &Lease,
+        input: &Path,
+    ) -> Result<Option<Ready>, Early> {
+        match &round.assignment.input {
+            Input::Srpm { .. } => Ok(None),
+            Input::Sources { plan: Some(plan), .. } => {
+                self.carry_out(round, lease, input, &plan.name).map(Some)
+            }
+            Input::Sources { spec, sources, plan: None } => {
+                let sources = sources.iter().map(|source| source.name.clone()).collect();
+                Ok(Some(Ready { spec: spec.name.clone(), sources }))
+            }
+        }
     }
 
     fn root(&self, round: &Round<'_>) -> Result<Lease, Early> {
@@ -174,7 +207,13 @@ impl Engine {
     }
 
     /// Fills the empty upper layer: nothing of a stranger's is in it yet, so plain paths will do.
-    fn furnish(&self, scratch: &Path, assignment: &Assignment, input: &Path) -> io::Result<()> {
+    fn furnish(
+        &self,
+        scratch: &Path,
+        assignment: &Assignment,
+        input: &Path,
+        sources: &Option<Ready>,
+    ) -> io::Result<()> {
         let id = self.sandbox.uid_base + BUILDER_ID;
         let upper = scratch.join("upper");
         owned_directory(&upper, self.sandbox.uid_base)?;
@@ -188,10 +227,10 @@ impl Engine {
             owned_directory(&build.join(name), id)?;
         }
         owned_file(&home.join(".rpmmacros"), &macros::text(&assignment.macros), id)?;
-        let Input::Sources { spec, sources } = &assignment.input else { return Ok(()) };
-        copy_source(&input.join(&spec.name), &build.join("SPECS").join(&spec.name), id)?;
+        let Some(Ready { spec, sources }) = sources else { return Ok(()) };
+        copy_source(&input.join(spec), &build.join("SPECS").join(spec), id)?;
         sources.iter().try_for_each(|source| {
-            copy_source(&input.join(&source.name), &build.join("SOURCES").join(&source.name), id)
+            copy_source(&input.join(source), &build.join("SOURCES").join(source), id)
         })
     }
 
@@ -200,7 +239,7 @@ impl Engine {
         round: &Round<'_>,
         lease: &Lease,
         scratch: &Scratch,
-        input: &Path,
+        input: (&Path, &Option<Ready>),
     ) -> Result<(Ended, LogReader, bool), Early> {
         let Round { assignment, observer, cancel, .. } = *round;
         let log = LogFile::open(round.directory, LogKind::Build)
@@ -223,11 +262,20 @@ impl Engine {
         Ok((ended, watch.reader, watch.disk_filled))
     }
 
-    fn cage(&self, assignment: &Assignment, lease: &Lease, scratch: &Path, input: &Path) -> Cage {
+    fn cage(
+        &self,
+        assignment: &Assignment,
+        lease: &Lease,
+        scratch: &Path,
+        (input, sources): (&Path, &Option<Ready>),
+    ) -> Cage {
         let limits = &assignment.limits;
-        let command = match &assignment.input {
-            Input::Sources { spec, .. } => script::srpm(assignment.arch, &spec.name),
-            Input::Srpm { file, .. } => script::build(assignment.arch, &file.name),
+        let command = match (&assignment.input, sources) {
+            (Input::Srpm { file, .. }, _) => script::build(assignment.arch, &file.name),
+            (Input::Sources { .. }, Some(Ready { spec, .. })) => {
+                script::srpm(assignment.arch, spec)
+            }
+            (Input::Sources { spec, .. }, None) => script::srpm(assignment.arch, &spec.name),
         };
         Cage {
             name: format!("build-{}-{}", assignment.attempt, assignment.epoch),
@@ -358,7 +406,7 @@ fn tampered(error: io::Error) -> Failure {
     Failure::new(Fault::Package, "files", message)
 }
 
-fn owned_directory(path: &Path, id: u32) -> io::Result<()> {
+pub(super) fn owned_directory(path: &Path, id: u32) -> io::Result<()> {
     fs::create_dir(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     chown(path, Some(id), Some(id))

@@ -6,6 +6,7 @@
 mod engine;
 mod log;
 mod macros;
+mod modify;
 mod requires;
 pub mod results;
 mod script;

@@ -148,7 +148,7 @@ impl Once {
                 sources.push(files.add(&path)?);
             }
         }
-        Ok(Input::Sources { spec: files.add(spec)?, sources })
+        Ok(Input::Sources { spec: files.add(spec)?, sources, plan: None })
     }
 
     fn assignment(

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
 use nix::dir::Dir;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
@@ -27,6 +27,18 @@ pub struct Entry {
     /// Size in bytes.
     pub size: u64,
 }
+
+/// What lies in a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A plain file and its size in bytes.
+    File(u64),
+    /// A symbolic link and what it says.
+    Link(String),
+}
+
+/// How deep directories may lie in each other.
+const MAX_DEPTH: usize = 32;
 
 const DIRECTORY: OFlag =
     OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC).union(OFlag::O_RDONLY);
@@ -130,6 +142,50 @@ impl Beneath {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
+
+    /// Every file and link of the tree, by its path from here; at most `limit` entries,
+    /// directories among them. `.git` is left out.
+    ///
+    /// # Errors
+    /// When there are more, one is neither a plain file of its own nor a link nor a directory, or
+    /// a name is not UTF-8.
+    pub fn tree(&self, limit: usize) -> io::Result<Vec<(String, Found)>> {
+        let mut found = Vec::new();
+        let mut seen = 0;
+        let mut pending = vec![(String::new(), Self(self.0.try_clone()?), 0)];
+        while let Some((at, here, depth)) = pending.pop() {
+            for entry in Dir::from_fd(here.0.try_clone()?)?.iter() {
+                let entry = entry?;
+                let name = entry.file_name();
+                if [b".".as_slice(), b"..", b".git"].contains(&name.to_bytes()) {
+                    continue;
+                }
+                seen += 1;
+                if seen > limit || depth > MAX_DEPTH {
+                    return Err(io::Error::other(format!("more than {limit} files, or too deep")));
+                }
+                let odd = |what: &str| {
+                    io::Error::other(format!("{at}{}: {what}", name.to_string_lossy()))
+                };
+                let text = name.to_str().map_err(|_| odd("the name is not UTF-8"))?;
+                let path = format!("{at}{text}");
+                let stat = fstatat(&here.0, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+                if kind == SFlag::S_IFDIR {
+                    pending.push((format!("{path}/"), here.directory(text)?, depth + 1));
+                } else if kind == SFlag::S_IFLNK {
+                    let target = readlinkat(&here.0, name)?.into_string();
+                    let target = target.map_err(|_| odd("the link is not UTF-8"))?;
+                    found.push((path, Found::Link(target)));
+                } else if is_plain(&stat) {
+                    found.push((path, Found::File(u64::try_from(stat.st_size).unwrap_or(0))));
+                } else {
+                    return Err(odd("neither a file of its own nor a link nor a directory"));
+                }
+            }
+        }
+        Ok(found)
+    }
 }
 
 fn is_plain(stat: &FileStat) -> bool {
@@ -200,5 +256,30 @@ mod tests {
         Beneath::open(dir.path()).expect("opens").write("passwd", "x", 0o644, id).expect("writes");
         assert_eq!(std::fs::read(outside.path()).expect("reads"), b"");
         assert_eq!(std::fs::read(dir.path().join("passwd")).expect("reads"), b"x");
+    }
+
+    #[test]
+    fn a_tree_is_listed_without_leaving_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("a/b")).expect("directories");
+        std::fs::create_dir_all(at(".git/objects")).expect("directories");
+        std::fs::write(at("a/b/f"), "text").expect("a file");
+        symlink("/etc", at("a/etc")).expect("a link");
+        let root = Beneath::open(dir.path()).expect("opens");
+        let mut found = root.tree(10).expect("lists");
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        let expected = [
+            ("a/b/f".to_owned(), Found::File(4)),
+            ("a/etc".to_owned(), Found::Link("/etc".into())),
+        ];
+        assert_eq!(found, expected);
+        assert!(root.tree(2).is_err(), "too many");
+        nix::unistd::mkfifo(&at("a/fifo"), Mode::S_IRUSR).expect("a FIFO");
+        let error = root.tree(10).expect_err("a FIFO").to_string();
+        assert!(error.contains("a/fifo"), "{error}");
+        std::fs::remove_file(at("a/fifo")).expect("removes");
+        std::fs::hard_link(at("a/b/f"), at("a/g")).expect("a second name");
+        assert!(root.tree(10).is_err(), "it may be anyone's file");
     }
 }

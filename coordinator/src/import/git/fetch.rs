@@ -26,6 +26,15 @@ pub(in crate::import) struct Checkout {
     pub(in crate::import) url: String,
 }
 
+/// How much of a repository is fetched. One cache holds one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::import) enum Depth {
+    /// The commit alone.
+    Tip,
+    /// With its whole history.
+    History,
+}
+
 /// Fetches a branch, tag or commit into the bare repository at `cache`.
 ///
 /// # Errors
@@ -35,13 +44,14 @@ pub(in crate::import) fn fetch(
     cache: &Path,
     url: &str,
     git_ref: &str,
+    depth: Depth,
 ) -> Result<Checkout, ImportError> {
-    let tried = fetch_into(session, cache, url, git_ref);
+    let tried = fetch_into(session, cache, url, git_ref, depth);
     let Err(ImportError::Git { source, .. }) = &tried else { return tried };
     // The cache is only that: when it cannot be used, a fresh one can.
     tracing::warn!(url, error = %source, "the cached repository is made anew");
     remove(cache)?;
-    fetch_into(session, cache, url, git_ref)
+    fetch_into(session, cache, url, git_ref, depth)
 }
 
 fn fetch_into(
@@ -49,6 +59,7 @@ fn fetch_into(
     cache: &Path,
     url: &str,
     git_ref: &str,
+    depth: Depth,
 ) -> Result<Checkout, ImportError> {
     let failed = |source| ImportError::Git { url: url.to_owned(), source };
     let repository = open(cache).map_err(failed)?;
@@ -57,8 +68,8 @@ fn fetch_into(
         return Ok(Checkout { repository, commit, url: url.to_owned() });
     }
     let commit = session.watch.retry(|| match asked {
-        Some(id) => fetch_id(session, &repository, url, id),
-        None => fetch_ref(session, &repository, url, git_ref),
+        Some(id) => fetch_id(session, &repository, url, id, depth),
+        None => fetch_ref(session, &repository, url, git_ref, depth),
     })?;
     repository
         .reference(LAST, commit, true, "fetched")
@@ -72,13 +83,14 @@ fn fetch_id(
     repository: &Repository,
     url: &str,
     id: Oid,
+    depth: Depth,
 ) -> Result<Oid, ImportError> {
     let no_commit =
         |why: String| ImportError::NoCommit { url: url.to_owned(), commit: id.to_string(), why };
     session
         .run(|| {
             let mut remote = repository.remote_anonymous(url)?;
-            remote.download(&[id.to_string()], Some(&mut options(session)))
+            remote.download(&[id.to_string()], Some(&mut options(session, depth)))
         })?
         .map_err(|error| no_commit(error.message().to_owned()))?;
     commit_of(repository, id).ok_or_else(|| no_commit("it sent something else".to_owned()))
@@ -90,6 +102,7 @@ fn fetch_ref(
     repository: &Repository,
     url: &str,
     git_ref: &str,
+    depth: Depth,
 ) -> Result<Oid, ImportError> {
     let candidates = [format!("refs/heads/{git_ref}"), format!("refs/tags/{git_ref}")];
     let mut branches = Vec::new();
@@ -104,7 +117,7 @@ fn fetch_ref(
             return Ok(None);
         };
         if commit_of(repository, *id).is_none() {
-            connection.remote().download(&[name], Some(&mut options(session)))?;
+            connection.remote().download(&[name], Some(&mut options(session, depth)))?;
         }
         Ok(Some(*id))
     })?;
@@ -123,14 +136,18 @@ fn fetch_ref(
     }
 }
 
-/// Only what was asked for, without its history; stopped at the limit of objects.
-fn options(session: &Arc<Session>) -> FetchOptions<'static> {
+/// Only what was asked for, to its depth; stopped at the limit of objects.
+fn options(session: &Arc<Session>, depth: Depth) -> FetchOptions<'static> {
+    let depth = match depth {
+        Depth::Tip => 1,
+        Depth::History => 0,
+    };
     let session = Arc::clone(session);
     let mut callbacks = RemoteCallbacks::new();
     callbacks.transfer_progress(move |progress| session.admits(progress.total_objects()));
     let mut options = FetchOptions::new();
     options
-        .depth(1)
+        .depth(depth)
         .download_tags(AutotagOption::None)
         .update_fetchhead(false)
         .remote_callbacks(callbacks);

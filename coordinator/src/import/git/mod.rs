@@ -6,9 +6,10 @@
 
 mod fetch;
 mod guard;
+mod history;
 mod transport;
 mod tree;
 
-pub(super) use fetch::{Checkout, fetch};
+pub(super) use fetch::{Checkout, Depth, fetch};
 pub(super) use transport::{Session, register};
 pub(super) use tree::Files;

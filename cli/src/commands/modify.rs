@@ -1,0 +1,185 @@
+//! `rpmfarm modify`: what a distribution's modifications change, before anything is built.
+
+use clap::{Args, Subcommand};
+use rpmfarm_core::name::{check_git_ref, check_package};
+use rpmfarm_proto::v1::{ModificationsPreview, PreviewModificationsRequest};
+
+use super::Session;
+use crate::config::filled;
+use crate::document::source::Modifications;
+use crate::exit::{Error, Exit};
+use crate::out::Out;
+use crate::show::escape;
+
+/// What to do with them.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Nothing is built, and no script is run: scripts run in the sandbox of a build.
+
+Examples:
+  rpmfarm modify show bash --target almalinux-9         the actions, in order
+  rpmfarm modify check bash --target almalinux-9        do they all fit? exit code 1 if not
+  rpmfarm modify diff bash --target almalinux-9 --ref c9 | less
+  rpmfarm modify diff bash --with my-branch --json")]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List the actions in order, and what becomes of each
+    #[command(after_help = "Examples:\n  rpmfarm modify show bash --target almalinux-9")]
+    Show(Which),
+    /// Say whether every action fits; exit code 1 when one does not
+    #[command(after_help = "Examples:\n  rpmfarm modify check bash --target almalinux-9")]
+    Check(Which),
+    /// Print what changes as a unified diff
+    #[command(after_help = "Examples:\n  rpmfarm modify diff bash --target almalinux-9")]
+    Diff(Which),
+}
+
+/// Of which package.
+#[derive(Debug, Args)]
+struct Which {
+    /// The package
+    #[arg(value_parser = package)]
+    package: String,
+    /// For which target [default: `target` of the configuration file]
+    #[arg(long, env = "RPMFARM_TARGET", hide_env_values = true)]
+    target: Option<String>,
+    /// Branch, tag or commit of the package [default: the target's own]
+    #[arg(long = "ref", value_name = "REF", value_parser = git_ref)]
+    git_ref: Option<String>,
+    /// Branch, tag or commit of the modifications [default: the target's own]
+    #[arg(long = "with", value_name = "REF", value_parser = git_ref)]
+    modification_ref: Option<String>,
+}
+
+fn package(text: &str) -> Result<String, String> {
+    check_package(text).map_err(|error| error.to_string())?;
+    Ok(text.into())
+}
+
+fn git_ref(text: &str) -> Result<String, String> {
+    check_git_ref(text).map_err(|error| error.to_string())?;
+    Ok(text.into())
+}
+
+/// Asks, and shows the answer.
+pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
+    let (What::Show(which) | What::Check(which) | What::Diff(which)) = &options.what;
+    let default = session.settings.target.take();
+    let target = filled(which.target.clone()).or(default).ok_or_else(|| {
+        Error::Usage("no target: name one with --target (rpmfarm target list)".into())
+    })?;
+    let request = PreviewModificationsRequest {
+        target,
+        package: which.package.clone(),
+        git_ref: which.git_ref.clone().unwrap_or_default(),
+        modification_ref: which.modification_ref.clone().unwrap_or_default(),
+    };
+    let preview = session.client.preview_modifications(request).await?;
+    let failed = preview.actions.iter().any(|action| action.state == "failed");
+    let out = &session.out;
+    if out.json {
+        out.document(&Modifications::from(&preview))?;
+    } else {
+        match options.what {
+            What::Show(_) => show(&preview, out)?,
+            What::Check(_) => check(&preview, out)?,
+            What::Diff(_) => diff(&preview, out)?,
+        }
+    }
+    Ok(if failed { Exit::PackageFailed } else { Exit::Done })
+}
+
+fn show(preview: &ModificationsPreview, out: &Out) -> Result<(), Error> {
+    out.line(&format!(
+        "{} at {} ({}): {}",
+        escape::line(&preview.url),
+        escape::line(&preview.git_ref),
+        short(&preview.commit),
+        escape::line(&preview.subject)
+    ))?;
+    let Some(modification) = &preview.modification else {
+        return out.line("no modifications: it is built as upstream has it");
+    };
+    out.line(&format!(
+        "modified by {} ({}, {}): {}",
+        escape::line(&modification.url),
+        short(&modification.commit),
+        escape::line(&modification.config),
+        escape::line(&modification.subject)
+    ))?;
+    for (number, action) in preview.actions.iter().enumerate() {
+        let state = match action.state.as_str() {
+            "sandbox" => "runs in the sandbox".to_owned(),
+            "after-script" => format!("only after a script: {}", action.message),
+            "failed" => format!("does not fit: {}", action.message),
+            "not-tried" => "not tried".to_owned(),
+            other => other.to_owned(),
+        };
+        out.line(&format!(
+            "{:>3}. {}: {}",
+            number + 1,
+            escape::line(&action.what),
+            escape::line(&state)
+        ))?;
+    }
+    Ok(())
+}
+
+fn check(preview: &ModificationsPreview, out: &Out) -> Result<(), Error> {
+    if preview.modification.is_none() {
+        return out.line("no modifications");
+    }
+    let of =
+        |state: &'static str| preview.actions.iter().filter(move |action| action.state == state);
+    for action in of("failed").chain(of("after-script")) {
+        let (place, message) = (escape::line(&action.place), escape::line(&action.message));
+        out.line(&format!("{place}: {message}"))?;
+    }
+    let scripts = of("sandbox").count();
+    let note = match scripts {
+        0 => String::new(),
+        1 => ", 1 script runs in the sandbox".to_owned(),
+        count => format!(", {count} scripts run in the sandbox"),
+    };
+    let (applied, all) = (of("applied").count(), preview.actions.len());
+    out.line(&format!("{applied} of {all} actions fit{note}"))
+}
+
+fn diff(preview: &ModificationsPreview, out: &Out) -> Result<(), Error> {
+    for diff in &preview.diffs {
+        out.text(&escape::lines(&diff.diff))?;
+    }
+    for action in &preview.actions {
+        match action.state.as_str() {
+            "sandbox" => {
+                out.line(&format!("# {}: runs in the sandbox", escape::line(&action.what)))?
+            }
+            "failed" | "after-script" => out.line(&format!(
+                "# {}: {}",
+                escape::line(&action.place),
+                escape::line(&action.message)
+            ))?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The first digits of a commit's id.
+fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn commits_are_shown_short() {
+        assert_eq!(super::short(&"a".repeat(40)), "a".repeat(12));
+        assert_eq!(super::short("abc"), "abc");
+    }
+}

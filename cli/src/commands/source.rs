@@ -1,0 +1,116 @@
+//! `rpmfarm source`: what a build is made of, and what differs from another.
+
+use clap::{Args, Subcommand};
+use rpmfarm_proto::v1::{DiffSourcesRequest, GetSourceRequest, Source, SourceDiff};
+
+use super::Session;
+use crate::document::source::{Difference, Record};
+use crate::exit::{Error, Exit};
+use crate::out::Out;
+use crate::show::table::{cell, number, table};
+use crate::show::{escape, size};
+
+/// What to show.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rpmfarm source show 7            commits, modifications, tarballs with their digests
+  rpmfarm source diff 7            what changed since the build before of the same package
+  rpmfarm source diff 3 7 | less   what changed from build 3 to build 7")]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Show what a build is made of and where each file came from
+    #[command(after_help = "Examples:\n  rpmfarm source show 7")]
+    Show {
+        /// Number of the build
+        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+        build: i64,
+    },
+    /// Show what differs: spec, patches, tarballs, changelog
+    #[command(after_help = "Examples:\n  rpmfarm source diff 3 7")]
+    Diff {
+        /// Number of the build, or of the older one of two
+        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+        build: i64,
+        /// Number of the newer build
+        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+        newer: Option<i64>,
+    },
+}
+
+/// Asks, and shows the answer.
+pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
+    match options.what {
+        What::Show { build } => {
+            let source = session.client.source(GetSourceRequest { build }).await?;
+            if session.out.json {
+                session.out.document(&Record::from(&source))?;
+            } else {
+                show(&source, &session.out)?;
+            }
+        }
+        What::Diff { build, newer } => {
+            let request = match newer {
+                Some(newer) => DiffSourcesRequest { build: newer, older: build },
+                None => DiffSourcesRequest { build, older: 0 },
+            };
+            let diff = session.client.diff_sources(request).await?;
+            if session.out.json {
+                session.out.document(&Difference::from(&diff))?;
+            } else {
+                print(&diff, &session.out)?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn show(source: &Source, out: &Out) -> Result<(), Error> {
+    let line = |name: &str, text: &str| out.line(&format!("{name:<13} {}", escape::line(text)));
+    line("build", &format!("{} of {} for {}", source.build, source.package, source.target))?;
+    line("asked by", &source.submitter)?;
+    line("dist-git", &source.url)?;
+    let at =
+        if source.git_ref.is_empty() { String::new() } else { format!(" ({})", source.git_ref) };
+    line("commit", &format!("{}{at}: {}", source.commit, source.subject))?;
+    match &source.modification {
+        Some(modification) => {
+            line("modified by", &format!("{} {}", modification.url, modification.config))?;
+            line("commit", &format!("{}: {}", modification.commit, modification.subject))?;
+        }
+        None => line("modified by", "nothing")?,
+    }
+    for script in &source.scripts {
+        line("script", &format!("{script}, run in the sandbox"))?;
+    }
+    if source.bump {
+        line("release", "raised, for a rebuild without a change")?;
+    }
+    if !source.srpm.is_empty() {
+        line("SRPM", &source.srpm)?;
+    }
+    let rows = source.files.iter().map(|file| {
+        let digest = if file.checksum.is_empty() { &file.digest } else { &file.checksum };
+        vec![cell(&file.name), number(size::bytes(file.size)), cell(&file.from), cell(digest)]
+    });
+    out.text(&table(out, &["FILE", "SIZE", "FROM", "DIGEST"], rows.collect()))
+}
+
+fn print(diff: &SourceDiff, out: &Out) -> Result<(), Error> {
+    out.line(&format!("# from build {} to build {}", diff.older, diff.newer))?;
+    if diff.files.is_empty() {
+        return out.line("# nothing differs");
+    }
+    for line in &diff.changelog {
+        out.line(&format!("# {}", escape::line(line)))?;
+    }
+    for file in &diff.files {
+        out.text(&escape::lines(&file.diff))?;
+    }
+    Ok(())
+}

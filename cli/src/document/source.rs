@@ -1,0 +1,155 @@
+//! The documents of sources and modifications.
+
+use rpmfarm_proto::v1;
+use serde::Serialize;
+
+use super::known;
+use crate::show::time;
+
+/// What modifications would change.
+#[derive(Debug, Serialize)]
+pub(crate) struct Modifications {
+    url: String,
+    #[serde(rename = "ref")]
+    git_ref: String,
+    commit: String,
+    subject: String,
+    modification: Option<Modification>,
+    actions: Vec<Action>,
+    files: Vec<File>,
+}
+
+#[derive(Debug, Serialize)]
+struct Modification {
+    url: String,
+    commit: String,
+    config: String,
+    subject: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Action {
+    place: String,
+    what: String,
+    state: String,
+    message: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct File {
+    path: String,
+    change: String,
+    diff: String,
+}
+
+impl From<&v1::ModificationRef> for Modification {
+    fn from(modification: &v1::ModificationRef) -> Self {
+        let v1::ModificationRef { url, commit, config, subject } = modification.clone();
+        Self { url, commit, config, subject }
+    }
+}
+
+fn files(diffs: &[v1::FileDiff]) -> Vec<File> {
+    let file = |diff: &v1::FileDiff| {
+        let v1::FileDiff { path, change, diff } = diff.clone();
+        File { path, change, diff }
+    };
+    diffs.iter().map(file).collect()
+}
+
+impl From<&v1::ModificationsPreview> for Modifications {
+    fn from(preview: &v1::ModificationsPreview) -> Self {
+        let action = |action: &v1::ModificationAction| Action {
+            place: action.place.clone(),
+            what: action.what.clone(),
+            state: action.state.clone(),
+            message: known(&action.message),
+        };
+        Self {
+            url: preview.url.clone(),
+            git_ref: preview.git_ref.clone(),
+            commit: preview.commit.clone(),
+            subject: preview.subject.clone(),
+            modification: preview.modification.as_ref().map(Into::into),
+            actions: preview.actions.iter().map(action).collect(),
+            files: files(&preview.diffs),
+        }
+    }
+}
+
+/// What a build is made of.
+#[derive(Debug, Serialize)]
+pub(crate) struct Record {
+    build: i64,
+    target: String,
+    package: String,
+    submitter: String,
+    imported: Option<String>,
+    url: String,
+    #[serde(rename = "ref")]
+    git_ref: Option<String>,
+    commit: String,
+    subject: String,
+    modification: Option<Modification>,
+    scripts: Vec<String>,
+    bump: bool,
+    srpm: Option<String>,
+    files: Vec<Origin>,
+}
+
+#[derive(Debug, Serialize)]
+struct Origin {
+    name: String,
+    sha256: String,
+    size: u64,
+    from: String,
+    checksum: Option<String>,
+}
+
+impl From<&v1::Source> for Record {
+    fn from(source: &v1::Source) -> Self {
+        let origin = |file: &v1::SourceOrigin| Origin {
+            name: file.name.clone(),
+            sha256: file.digest.clone(),
+            size: file.size,
+            from: file.from.clone(),
+            checksum: known(&file.checksum),
+        };
+        Self {
+            build: source.build,
+            target: source.target.clone(),
+            package: source.package.clone(),
+            submitter: source.submitter.clone(),
+            imported: time::rfc3339(source.imported_us),
+            url: source.url.clone(),
+            git_ref: known(&source.git_ref),
+            commit: source.commit.clone(),
+            subject: source.subject.clone(),
+            modification: source.modification.as_ref().map(Into::into),
+            scripts: source.scripts.clone(),
+            bump: source.bump,
+            srpm: known(&source.srpm),
+            files: source.files.iter().map(origin).collect(),
+        }
+    }
+}
+
+/// What differs between the sources of two builds.
+#[derive(Debug, Serialize)]
+pub(crate) struct Difference {
+    older: i64,
+    newer: i64,
+    changelog: Vec<String>,
+    files: Vec<File>,
+}
+
+impl From<&v1::SourceDiff> for Difference {
+    fn from(diff: &v1::SourceDiff) -> Self {
+        Self {
+            older: diff.older,
+            newer: diff.newer,
+            changelog: diff.changelog.clone(),
+            files: files(&diff.files),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What modifications would change, without look-aside files and without a build.
+
+use rpmfarm_core::modify::{self, Edit, FileDiff, Step, Tree};
+use rpmfarm_core::source::Modification;
+
+use super::commit::{Job, Shared};
+use super::failure::ImportError;
+use super::modify::{Changes, context};
+use super::sources::Sources;
+use super::watch::Watch;
+
+/// What modifications would change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// The dist-git repository.
+    pub url: String,
+    /// The branch, tag or commit id that was followed.
+    pub git_ref: String,
+    /// Full id of its commit.
+    pub commit: String,
+    /// First line of its commit message.
+    pub subject: String,
+    /// The modifications; none when the package has none.
+    pub modification: Option<Modification>,
+    /// First line of their commit message.
+    pub modification_subject: String,
+    /// Each action, in order, and what becomes of it.
+    pub actions: Vec<PreviewedAction>,
+    /// What the actions that could be applied change.
+    pub diffs: Vec<FileDiff>,
+}
+
+/// One action of a preview.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviewedAction {
+    /// Where it is written.
+    pub place: String,
+    /// What it does, in words.
+    pub what: String,
+    /// What becomes of it.
+    pub state: ActionState,
+    /// Why it does not fit, when it does not.
+    pub message: String,
+}
+
+/// What becomes of an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActionState {
+    /// It fits and is in the diff.
+    Applied,
+    /// A script: it runs in the sandbox, and what it changes is not in the diff.
+    Sandbox,
+    /// It does not fit now, but comes after a script that may change that.
+    AfterScript,
+    /// It does not fit: an import would fail.
+    Failed,
+    /// It comes after one that failed.
+    NotTried,
+}
+
+impl ActionState {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Sandbox => "sandbox",
+            Self::AfterScript => "after-script",
+            Self::Failed => "failed",
+            Self::NotTried => "not-tried",
+        }
+    }
+}
+
+/// Fetches both commits and applies what can be applied.
+pub(super) fn preview(job: &Job, shared: &Shared, watch: &Watch) -> Result<Preview, ImportError> {
+    let checkout = job.checkout(shared, watch)?;
+    let changes = Changes::fetch(job, shared, watch)?;
+    let (subject, committed_at) = checkout.subject_and_time()?;
+    let limit = watch.limits().committed_file;
+    let files = checkout.files()?;
+    let sources = Sources { checkout: &checkout, files: &files, limit };
+    let mut tree = sources.tree();
+    let mut preview = Preview {
+        url: checkout.url.clone(),
+        git_ref: job.git_ref.clone(),
+        commit: checkout.commit.to_string(),
+        subject,
+        modification: changes.as_ref().map(|changes| changes.modification.clone()),
+        modification_subject: String::new(),
+        actions: Vec::new(),
+        diffs: Vec::new(),
+    };
+    if let Some(changes) = &changes {
+        preview.modification_subject.clone_from(&changes.subject);
+        let of_modifications = changes.sources(limit);
+        let modifications = of_modifications.tree();
+        let context = context(job, committed_at, Some(changes));
+        preview.actions = actions(changes, &mut tree, &modifications, &context);
+    }
+    preview.diffs = modify::diff(&tree)
+        .map_err(|error| ImportError::Broken(format!("the changes cannot be shown: {error}")))?;
+    Ok(preview)
+}
+
+fn actions(
+    changes: &Changes,
+    tree: &mut Tree<'_>,
+    modifications: &Tree<'_>,
+    context: &modify::Context,
+) -> Vec<PreviewedAction> {
+    let (mut scripted, mut failed) = (false, false);
+    let mut actions = Vec::new();
+    for change in &changes.config.changes {
+        let (state, message) = match &change.edit {
+            Edit::RunScript(script) => {
+                scripted = true;
+                let there = modifications.has(&format!("scripts/{}", script.script));
+                match (failed, there) {
+                    (true, _) => (ActionState::NotTried, String::new()),
+                    (false, true) => (ActionState::Sandbox, "runs in the sandbox".to_owned()),
+                    (false, false) => {
+                        failed = true;
+                        let message = "is not in scripts/ of the modifications".to_owned();
+                        (ActionState::Failed, message)
+                    }
+                }
+            }
+            _ if failed => (ActionState::NotTried, String::new()),
+            _ => {
+                let step = Step::Changes(vec![change.clone()]);
+                let parameters = &changes.config.parameters;
+                let notes = &mut Vec::new();
+                match modify::take(&step, parameters, tree, modifications, context, notes) {
+                    Ok(()) => (ActionState::Applied, String::new()),
+                    Err(error) if scripted => (ActionState::AfterScript, error.why.to_string()),
+                    Err(error) => {
+                        failed = true;
+                        (ActionState::Failed, error.why.to_string())
+                    }
+                }
+            }
+        };
+        let (place, what) = (change.place.clone(), change.edit.describe());
+        actions.push(PreviewedAction { place, what, state, message });
+    }
+    actions
+}

@@ -1,0 +1,47 @@
+//! The files of a commit as a tree that modifications can change.
+
+use rpmfarm_core::distgit::{EntryKind, TreeEntry};
+use rpmfarm_core::modify::{Node, Read, Tree, TreeError};
+
+use super::git::{Checkout, Files};
+
+/// A commit and the files of it.
+pub(super) struct Sources<'a> {
+    pub(super) checkout: &'a Checkout,
+    pub(super) files: &'a Files,
+    /// The longest file that is read, in bytes.
+    pub(super) limit: u64,
+}
+
+impl Read for Sources<'_> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
+        let failed = |why: String| TreeError { path: path.to_owned(), why };
+        let (_, id) = self.files.get(path).ok_or_else(|| failed("is not there".to_owned()))?;
+        self.checkout.content(path, *id, self.limit).map_err(|error| failed(error.to_string()))
+    }
+}
+
+impl Sources<'_> {
+    /// The tree as it is in the commit.
+    pub(super) fn tree(&self) -> Tree<'_> {
+        let entry = |(path, (kind, _)): (&String, &(EntryKind, git2::Oid))| TreeEntry {
+            path: path.clone(),
+            kind: kind.clone(),
+        };
+        Tree::of(&self.files.iter().map(entry).collect::<Vec<_>>(), self)
+    }
+
+    /// The entries of a tree that began as this commit's, for telling its layout.
+    pub(super) fn entries(&self, tree: &Tree<'_>) -> Vec<TreeEntry> {
+        let entry = |path: &str, kind: EntryKind| TreeEntry { path: path.to_owned(), kind };
+        let of_tree = tree.nodes().map(|(path, node)| match node {
+            Node::Link(_) => {
+                let kind = self.files.get(path).map(|(kind, _)| kind.clone());
+                entry(path, kind.unwrap_or(EntryKind::File))
+            }
+            Node::Original | Node::Changed(_) => entry(path, EntryKind::File),
+        });
+        let submodules = self.files.iter().filter(|(_, (kind, _))| *kind == EntryKind::Submodule);
+        of_tree.chain(submodules.map(|(path, _)| entry(path, EntryKind::Submodule))).collect()
+    }
+}

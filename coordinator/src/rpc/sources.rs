@@ -1,0 +1,227 @@
+//! What builds are made of, and what modifications change of it.
+
+use rpmfarm_core::modify::FileDiff;
+use rpmfarm_core::source::{Modification, Origin, Record, SourceBundle, SourceFile, new_changelog};
+use rpmfarm_core::{BuildId, name};
+use rpmfarm_proto::v1;
+use rpmfarm_proto::v1::sources_server::Sources as SourcesApi;
+use tonic::{Request, Response, Status};
+
+use crate::farm::Farm;
+use crate::import::{ImportError, Order, Preview};
+use crate::store::{Build, Import};
+
+/// The service.
+#[derive(Clone)]
+pub struct SourceService(pub Farm);
+
+/// Largest source bundle that is read into memory, in bytes.
+const MAX_BUNDLE: u64 = 64 << 20;
+
+/// Files that are longer are compared by their digests alone, in bytes.
+const MAX_COMPARED: u64 = 4 << 20;
+
+/// An answer holds so many bytes of diffs at most.
+const MAX_DIFFS: usize = 16 << 20;
+
+#[tonic::async_trait]
+impl SourcesApi for SourceService {
+    async fn preview_modifications(
+        &self,
+        request: Request<v1::PreviewModificationsRequest>,
+    ) -> Result<Response<v1::ModificationsPreview>, Status> {
+        let request = request.into_inner();
+        let target = self.0.targets.get(&request.target)?;
+        let order = Order {
+            git_ref: Some(request.git_ref.as_str()).filter(|text| !text.is_empty()),
+            modification_ref: Some(request.modification_ref.as_str())
+                .filter(|text| !text.is_empty()),
+            built: self.0.store.built_releases(&target.name, &request.package).await?,
+            ..Order::new(&target, &request.package)
+        };
+        let preview = self.0.importer.preview(order).await.map_err(refused)?;
+        Ok(Response::new(shown(preview)))
+    }
+
+    async fn get_source(
+        &self,
+        request: Request<v1::GetSourceRequest>,
+    ) -> Result<Response<v1::Source>, Status> {
+        let (build, import, record) = self.record(request.into_inner().build).await?;
+        let srpm = self.0.store.srpm(build.id()).await?;
+        Ok(Response::new(v1::Source {
+            build: build.id,
+            target: build.target,
+            package: build.package,
+            url: import.url,
+            git_ref: record.git_ref,
+            commit: import.commit,
+            subject: import.subject,
+            modification: record
+                .modification
+                .map(|modification| modification_ref(modification, record.modification_subject)),
+            scripts: record.scripts,
+            bump: record.bump,
+            submitter: build.submitter,
+            imported_us: import.at_us,
+            files: record.files.into_iter().map(origin).collect(),
+            srpm: srpm.map(|srpm| srpm.nevra.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn diff_sources(
+        &self,
+        request: Request<v1::DiffSourcesRequest>,
+    ) -> Result<Response<v1::SourceDiff>, Status> {
+        let request = request.into_inner();
+        let (build, import, _) = self.record(request.build).await?;
+        let older = match request.older {
+            0 => self.before(&build).await?,
+            older => older,
+        };
+        let (_, older_import, _) = self.record(older).await?;
+        let (old, new) = (self.bundle(&older_import)?, self.bundle(&import)?);
+        let files = self.differences(&old, &new)?;
+        let spec = |bundle: &SourceBundle| -> Result<String, Status> {
+            let bytes = self.0.blobs.read_small(bundle.spec.digest, MAX_BUNDLE)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let changelog = new_changelog(&spec(&old)?, &spec(&new)?);
+        let files = files.into_iter().map(diff).collect();
+        Ok(Response::new(v1::SourceDiff { older, newer: build.id, files, changelog }))
+    }
+}
+
+impl SourceService {
+    async fn record(&self, id: i64) -> Result<(Build, Import, Record), Status> {
+        let id = BuildId(id);
+        let missing = || Status::not_found(format!("no build {id}"));
+        let build = self.0.store.build(id).await?.ok_or_else(missing)?;
+        let not_yet = || Status::not_found(format!("build {id} has no sources yet"));
+        let import = self.0.store.import(id).await?.ok_or_else(not_yet)?;
+        let record = self.0.store.source_record(id).await?.unwrap_or_default();
+        Ok((build, import, record))
+    }
+
+    /// The newest build before this one that has sources of the same package and target.
+    async fn before(&self, build: &Build) -> Result<i64, Status> {
+        self.0.store.import_before(build).await?.ok_or_else(|| {
+            Status::not_found(format!(
+                "no build of {} for {} has sources before build {}; name the one to compare with",
+                build.package, build.target, build.id
+            ))
+        })
+    }
+
+    fn bundle(&self, import: &Import) -> Result<SourceBundle, Status> {
+        let bytes = self.0.blobs.read_small(import.bundle, MAX_BUNDLE)?;
+        SourceBundle::from_bytes(&bytes).map_err(super::internal)
+    }
+
+    fn differences(&self, old: &SourceBundle, new: &SourceBundle) -> Result<Vec<FileDiff>, Status> {
+        let files = |bundle: &SourceBundle| -> Vec<SourceFile> {
+            std::iter::once(&bundle.spec).chain(&bundle.sources).cloned().collect()
+        };
+        let (old, new) = (files(old), files(new));
+        let mut names: Vec<_> = old.iter().chain(&new).map(|file| file.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        let mut differences = Vec::new();
+        let mut bytes = 0;
+        for name in names {
+            let of = |files: &[SourceFile]| files.iter().find(|file| file.name == name).cloned();
+            let (before, after) = (of(&old), of(&new));
+            let digest = |file: &Option<SourceFile>| file.as_ref().map(|file| file.digest);
+            if digest(&before) == digest(&after) {
+                continue;
+            }
+            let Some(difference) = self.difference(&name, before.as_ref(), after.as_ref())? else {
+                continue;
+            };
+            bytes += difference.diff.len();
+            if bytes > MAX_DIFFS {
+                return Err(Status::out_of_range("the sources differ by more than 16 MiB"));
+            }
+            differences.push(difference);
+        }
+        Ok(differences)
+    }
+
+    fn difference(
+        &self,
+        name: &str,
+        before: Option<&SourceFile>,
+        after: Option<&SourceFile>,
+    ) -> Result<Option<FileDiff>, Status> {
+        let all = || before.iter().chain(&after);
+        if all().all(|file| file.size <= MAX_COMPARED) {
+            let read = |file: Option<&SourceFile>| {
+                file.map(|file| self.0.blobs.read_small(file.digest, MAX_COMPARED)).transpose()
+            };
+            let (before, after) = (read(before)?, read(after)?);
+            return Ok(FileDiff::between(name, before.as_deref(), after.as_deref()));
+        }
+        let told = |file: Option<&SourceFile>| {
+            file.map_or_else(
+                || "not there".to_owned(),
+                |f| format!("{} bytes, sha256 {}", f.size, f.digest),
+            )
+        };
+        let change = match (before, after) {
+            (None, _) => "added",
+            (_, None) => "removed",
+            _ => "changed",
+        };
+        let diff = format!("{}: {} → {}\n", name::shown(name), told(before), told(after));
+        Ok(Some(FileDiff { path: name.to_owned(), change: change.to_owned(), diff }))
+    }
+}
+
+/// Why there is no preview, as the caller is told.
+fn refused(error: ImportError) -> Status {
+    let message = error.to_string();
+    match error {
+        ImportError::Name(_) => Status::invalid_argument(message),
+        ImportError::NoRepository { .. }
+        | ImportError::NoRef { .. }
+        | ImportError::NoCommit { .. } => Status::not_found(message),
+        error if error.fault() == rpmfarm_core::Fault::Package => {
+            Status::failed_precondition(message)
+        }
+        error => super::internal(error),
+    }
+}
+
+fn shown(preview: Preview) -> v1::ModificationsPreview {
+    let Preview { url, git_ref, commit, subject, modification, modification_subject, .. } = preview;
+    let actions = preview.actions.into_iter().map(|action| v1::ModificationAction {
+        place: action.place,
+        what: action.what,
+        state: action.state.as_str().to_owned(),
+        message: action.message,
+    });
+    v1::ModificationsPreview {
+        url,
+        git_ref,
+        commit,
+        subject,
+        modification: modification.map(|m| modification_ref(m, modification_subject)),
+        actions: actions.collect(),
+        diffs: preview.diffs.into_iter().map(diff).collect(),
+    }
+}
+
+fn modification_ref(modification: Modification, subject: String) -> v1::ModificationRef {
+    let Modification { url, commit, config } = modification;
+    v1::ModificationRef { url, commit, config, subject }
+}
+
+fn origin(origin: Origin) -> v1::SourceOrigin {
+    let Origin { name, digest, size, from, checksum } = origin;
+    v1::SourceOrigin { name, digest: digest.hex(), size, from, checksum }
+}
+
+fn diff(diff: FileDiff) -> v1::FileDiff {
+    let FileDiff { path, change, diff } = diff;
+    v1::FileDiff { path, change, diff }
+}

@@ -1,0 +1,209 @@
+//! What modifications change at import, what is left for the cage, and what is previewed.
+
+use rpmfarm_coordinator::import::{ActionState, Order};
+use rpmfarm_core::modify::{Plan, Step};
+use rpmfarm_core::{Fault, Target};
+
+use crate::Bench;
+use crate::upstream::{Serve, sha512};
+
+const SPEC: &str = "\
+Name: hello
+Version: 1
+Release: 2%{?dist}
+Source0: hello-1.tar.gz
+Source1: old.cer
+BuildRequires: upstream-logos
+
+%prep
+%autosetup
+
+%changelog
+* Mon Jan 01 2024 A <a@example.org> - 1-2
+- Begun
+";
+
+const CONFIG: &str = r#"
+actions:
+  - replace:
+    - {target: spec, find: upstream-logos, replace: farm-logos, count: 1}
+  - delete_files:
+    - {file_name: old.cer}
+  - add_files:
+    - {type: patch, name: 1000-farm.patch, number: 1000}
+  - modify_release:
+    - {suffix: .alma.1}
+  - changelog_entry:
+    - {name: F, email: f@example.org, line: [Debrand]}
+"#;
+
+async fn bench() -> Bench {
+    let mut bench = Bench::new().await;
+    bench.target = Target::parse("lab.toml", &bench.upstream.modified_target()).unwrap();
+    let hash = sha512(b"tarball");
+    bench.upstream.serve(&hash, Serve::Whole(b"tarball".to_vec()));
+    bench.upstream.commit(&[
+        ("hello.spec", SPEC),
+        ("old.cer", "certificate"),
+        ("sources", &format!("SHA512 (hello-1.tar.gz) = {hash}\n")),
+    ]);
+    bench
+}
+
+#[tokio::test]
+async fn modifications_are_in_the_bundle_and_in_the_record() {
+    let bench = bench().await;
+    let files = [("config.yaml", CONFIG), ("files/1000-farm.patch", "a patch")];
+    let commit = bench.upstream.modify("a1", &files);
+    let imported = bench.import(None).await.unwrap();
+    let spec = bench.text(&imported, "hello.spec");
+    for line in [
+        "Release: 2%{?dist}.alma.1\n",
+        "BuildRequires: farm-logos\n",
+        "# AlmaLinux Patch\nPatch1000: 1000-farm.patch\n",
+        "* Sat Feb 03 2024 F <f@example.org> - 1-2.alma.1\n- Debrand\n\n* Mon Jan 01",
+    ] {
+        assert!(spec.contains(line), "{line:?} is not in\n{spec}");
+    }
+    let names: Vec<_> = imported.bundle.sources.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(names, ["1000-farm.patch", "hello-1.tar.gz"]);
+    let modification = imported.bundle.modification.as_ref().unwrap();
+    assert_eq!(
+        (modification.commit.as_str(), modification.config.as_str()),
+        (&*commit, "config.yaml")
+    );
+    assert_eq!(imported.bundle.plan, None);
+    assert_eq!(imported.record.modification_subject, "Debrand");
+    let from: Vec<_> =
+        imported.record.files.iter().map(|f| (f.name.as_str(), f.from.as_str())).collect();
+    assert_eq!(from[0], ("1000-farm.patch", "modifications"));
+    assert!(from[1].1.starts_with("http://127.0.0.1:"), "{from:?}");
+    assert!(imported.record.files[1].checksum.starts_with("sha512:"));
+    assert_eq!(from[2], ("hello.spec", "modifications"));
+    // From the cache, and it is still known where it once came from.
+    bench.upstream.requests();
+    let again = bench.import(None).await.unwrap();
+    assert_eq!(again, imported, "the pair of commits decides what comes out");
+    assert!(bench.upstream.requests().iter().all(|request| !request.contains("hello-1.tar.gz")));
+}
+
+#[tokio::test]
+async fn a_package_without_modifications_is_as_upstream_has_it() {
+    let mut bench = bench().await;
+    let imported = bench.import(None).await.unwrap();
+    assert_eq!(imported.bundle.modification, None, "no repository");
+    assert_eq!(bench.text(&imported, "hello.spec"), SPEC);
+    bench.upstream.modify("a2", &[("config.yaml", CONFIG)]);
+    assert_eq!(bench.import(None).await.unwrap(), imported, "no branch");
+    bench.upstream.modify("a1", &[("config.yaml", CONFIG)]);
+    let text = bench.upstream.modified_target() + "[packages.hello]\nunmodified = true\n";
+    bench.target = Target::parse("lab.toml", &text).unwrap();
+    assert_eq!(bench.import(None).await.unwrap(), imported, "not wanted");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_the_packages_fault_and_names_the_place() {
+    let bench = bench().await;
+    let action = "actions:\n  - replace:\n    - {target: spec, find: 'BuildRequires: upstream-logo5', replace: x}\n";
+    for (files, words) in [
+        (
+            vec![("config.yaml", action)],
+            "config.yaml: actions[0].replace[0]: `BuildRequires: upstream-logo5` is not in \
+             hello.spec; nearest lines: 6: `BuildRequires: upstream-logos`",
+        ),
+        (vec![("config.yaml", "actions:\n  - replase: []\n")], "replase"),
+        (vec![("config.yaml", CONFIG)], "files/1000-farm.patch is not in the modifications"),
+        (vec![("config-x.yaml", CONFIG)], "has no config.yaml; it has config-x.yaml"),
+        (vec![("README", "")], "it has no configuration at all"),
+        (
+            vec![("config.yaml", "actions:\n  - run_script:\n    - {script: ../x}\n")],
+            "not a plain file name",
+        ),
+    ] {
+        bench.upstream.modify("a1", &files);
+        let (fault, message) = bench.refusal(None).await;
+        assert_eq!(fault, Fault::Package, "{message}");
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn scripts_are_left_for_the_cage() {
+    let bench = bench().await;
+    let config = format!(
+        "{CONFIG}  - run_script:\n    - {{script: x.sh}}\n  - delete_line:\n    - {{target: spec, lines: [made]}}\n"
+    );
+    bench.upstream.modify(
+        "a1",
+        &[
+            ("config.yaml", &config),
+            ("files/1000-farm.patch", "a patch"),
+            ("scripts/x.sh", "touch /tmp/it-ran; echo made >> hello.spec\n"),
+            ("link", "-> config.yaml"),
+        ],
+    );
+    let imported = bench.import(None).await.unwrap();
+    assert_eq!(imported.record.scripts, ["x.sh"]);
+    let plan = imported.bundle.plan.as_ref().unwrap();
+    let plan = Plan::from_bytes(&bench.blobs.read_small(plan.digest, plan.size).unwrap()).unwrap();
+    assert!(matches!(&plan.steps[..], [Step::Script(_), Step::Changes(_)]), "{:?}", plan.steps);
+    let paths: Vec<_> = plan.tree.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths, ["1000-farm.patch", "hello.spec", "sources"]);
+    let paths: Vec<_> = plan.modifications.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths, ["config.yaml", "files/1000-farm.patch", "link", "scripts/x.sh"]);
+    assert_eq!(plan.lookaside[0].0.name, "hello-1.tar.gz");
+    assert_eq!(plan.context.time, 1_706_933_106);
+    assert!(!std::path::Path::new("/tmp/it-ran").exists());
+}
+
+#[tokio::test]
+async fn a_rebuild_without_a_change_gets_a_higher_release() {
+    let bench = bench().await;
+    for (built, release) in
+        [(vec![], "2%{?dist}.1"), (vec!["1-2.lab1", "1-2.lab1.1"], "2%{?dist}.2")]
+    {
+        let built = built.into_iter().map(str::to_owned).collect();
+        let order = Order { bump: true, built, ..Order::new(&bench.target, "hello") };
+        let imported = bench.importer.import_as(order).await.unwrap();
+        let spec = bench.text(&imported, "hello.spec");
+        assert!(spec.contains(&format!("Release: {release}\n")), "{spec}");
+        assert!(imported.record.bump);
+    }
+}
+
+#[tokio::test]
+async fn a_preview_shows_each_action_and_what_changes() {
+    let bench = bench().await;
+    let order = || Order::new(&bench.target, "hello");
+    let preview = bench.importer.preview(order()).await.unwrap();
+    assert_eq!((preview.modification, preview.diffs.len()), (None, 0));
+
+    let config = format!(
+        "{CONFIG}  - run_script:\n    - {{script: x.sh}}\n  - delete_line:\n    - {{target: spec, lines: [made]}}\n"
+    );
+    let files =
+        [("config.yaml", &*config), ("files/1000-farm.patch", "P\n"), ("scripts/x.sh", "exit\n")];
+    bench.upstream.modify("a1", &files);
+    bench.upstream.requests();
+    let preview = bench.importer.preview(order()).await.unwrap();
+    assert!(!bench.upstream.requests().iter().any(|r| r.contains("tar.gz")), "nothing is fetched");
+    let states: Vec<_> = preview.actions.iter().map(|action| action.state).collect();
+    use ActionState::{AfterScript, Applied, Failed, NotTried, Sandbox};
+    assert_eq!(states, [Applied, Applied, Applied, Applied, Applied, Sandbox, AfterScript]);
+    let paths: Vec<_> = preview.diffs.iter().map(|d| (&*d.path, &*d.change)).collect();
+    assert_eq!(
+        paths,
+        [("1000-farm.patch", "added"), ("hello.spec", "changed"), ("old.cer", "removed")]
+    );
+    let diff = &preview.diffs[1].diff;
+    for line in ["\n-BuildRequires: upstream-logos\n", "\n+BuildRequires: farm-logos\n"] {
+        assert!(diff.contains(line), "{diff}");
+    }
+
+    let config = CONFIG.replace("upstream-logos", "nothing-like-it");
+    bench.upstream.modify("a3", &[("config.yaml", &config)]);
+    let order = Order { modification_ref: Some("a3"), ..order() };
+    let preview = bench.importer.preview(order).await.unwrap();
+    assert_eq!((preview.actions[0].state, preview.actions[1].state), (Failed, NotTried));
+    assert!(preview.actions[0].message.contains("is not in hello.spec"));
+}

@@ -1,0 +1,603 @@
+//! The form of a configuration: `parameters` and `actions`.
+
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {why}")]
+pub struct ConfigError {
+    /// The file.
+    pub file: String,
+    /// The key and its place, and what is wrong.
+    pub why: String,
+}
+
+/// A configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// What holds for all actions.
+    pub parameters: Parameters,
+    /// The actions, one change each, in the order in which they are made.
+    pub changes: Vec<Change>,
+}
+
+/// `parameters`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Parameters {
+    /// Whether added files get a comment line before them in the spec.
+    pub insert_almalinux_line: bool,
+    /// The branch that the tool pushes to. The farm pushes nothing.
+    pub custom_target_branch: String,
+    /// The tool empties its working copy first. The farm begins with a fresh one always.
+    pub pre_clean: bool,
+    /// The changelog entry names `Version` as it is written.
+    pub ignore_version_macros: bool,
+    /// The changelog entry names `Release` as it is written.
+    pub ignore_release_macros: bool,
+    /// The tool writes it before its git tags. The farm makes none.
+    pub tag_prefix: String,
+    /// `%rhel` while macros are expanded; empty for the target's.
+    #[serde(alias = "rhel_version", deserialize_with = "text_or_number")]
+    pub el_version: String,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            insert_almalinux_line: true,
+            custom_target_branch: String::new(),
+            pre_clean: false,
+            ignore_version_macros: false,
+            ignore_release_macros: false,
+            tag_prefix: String::new(),
+            el_version: String::new(),
+        }
+    }
+}
+
+/// One change and where it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// `config.yaml: actions[2].replace[0]`, for messages.
+    pub place: String,
+    /// What is changed.
+    pub edit: Edit,
+}
+
+/// What a change does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Edit {
+    /// `replace`.
+    Replace(Replace),
+    /// `delete_line`.
+    DeleteLine(DeleteLine),
+    /// `modify_release`.
+    ModifyRelease(ModifyRelease),
+    /// `changelog_entry`.
+    ChangelogEntry(ChangelogEntry),
+    /// `add_files`.
+    AddFiles(AddFile),
+    /// `delete_files`.
+    DeleteFiles(DeleteFile),
+    /// `run_script`.
+    RunScript(RunScript),
+    /// `add_line`.
+    AddLine(AddLine),
+}
+
+/// Replaces text: `find` (as it is) or `rfind` (a regular expression).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replace {
+    /// `spec`, or a file name, which may be a pattern.
+    pub target: String,
+    /// The text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub find: Option<String>,
+    /// The regular expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rfind: Option<String>,
+    /// What comes in its place.
+    pub replace: String,
+    /// At most so many; -1 for all.
+    #[serde(default = "all")]
+    pub count: i64,
+}
+
+/// Deletes lines or blocks of lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteLine {
+    /// `spec` or a file name.
+    pub target: String,
+    /// The lines; one of several lines is a block.
+    pub lines: Vec<String>,
+}
+
+/// Adds to the release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModifyRelease {
+    /// `.alma.1`.
+    pub suffix: String,
+    /// Whether it is done at all.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Whether the number at its end is raised over what was built before.
+    #[serde(default)]
+    pub auto_increment: bool,
+}
+
+/// Adds an entry to the changelog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangelogEntry {
+    /// Who.
+    pub name: String,
+    /// The address.
+    pub email: String,
+    /// What was done.
+    pub line: Vec<String>,
+}
+
+/// Adds a patch or a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddFile {
+    /// Which of the two.
+    #[serde(rename = "type")]
+    pub kind: FileType,
+    /// Its name in `files/`.
+    pub name: String,
+    /// Its number.
+    #[serde(default)]
+    pub number: Number,
+    /// Whether the spec names it.
+    #[serde(default = "yes")]
+    pub modify_spec: bool,
+    /// In place of the parameter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insert_almalinux_line: Option<bool>,
+    /// Whether the patch is applied without `-b`.
+    #[serde(default)]
+    pub no_backup: bool,
+}
+
+/// What is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileType {
+    /// `patch`.
+    Patch,
+    /// `source`.
+    Source,
+}
+
+impl FileType {
+    /// The tag in the spec.
+    #[must_use]
+    pub const fn tag(self) -> &'static str {
+        match self {
+            Self::Patch => "Patch",
+            Self::Source => "Source",
+        }
+    }
+}
+
+/// The number of a patch or source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Number {
+    /// `Latest`: one more than the last.
+    #[default]
+    Latest,
+    /// This one.
+    Is(u32),
+}
+
+/// Deletes a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteFile {
+    /// Its name.
+    pub file_name: String,
+}
+
+/// Runs a script.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunScript {
+    /// Its name in `scripts/`.
+    pub script: String,
+    /// Where it runs.
+    #[serde(default)]
+    pub cwd: WorkingDirectory,
+}
+
+/// Where a script runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkingDirectory {
+    /// In the sources.
+    #[default]
+    Rpms,
+    /// In the modifications.
+    Autopatch,
+}
+
+/// Adds text to a section of the spec.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddLine {
+    /// `spec`.
+    pub target: String,
+    /// The section's name; `global` is what comes before the first.
+    pub section: String,
+    /// Where in it.
+    pub location: Location,
+    /// The text.
+    pub content: String,
+    /// Whose section it is; none for the main package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subpackage: Option<String>,
+}
+
+/// Where in a section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Location {
+    /// Its first line.
+    Top,
+    /// Its last line.
+    Bottom,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn all() -> i64 {
+    -1
+}
+
+impl Config {
+    /// Reads a configuration. `file` is its name, for messages.
+    ///
+    /// # Errors
+    /// With the key, its line and column, and what is wrong.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        let failed = |why: String| ConfigError { file: file.to_owned(), why };
+        // YAML 1.1, as the tool reads it: `number: 0003` is 3.
+        let options = serde_saphyr::options! { with_snippet: false, legacy_octal_numbers: true };
+        let form: Form = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| failed(error.to_string()))?;
+        let mut changes = Vec::new();
+        for (number, action) in form.actions.into_iter().enumerate() {
+            for (key, edits) in action.0 {
+                let mut numbered: Vec<_> = edits.into_iter().enumerate().collect();
+                if key == "changelog_entry" {
+                    // The first one written is to be on top, so it is added last.
+                    numbered.reverse();
+                }
+                for (index, edit) in numbered {
+                    let place = format!("actions[{number}].{key}[{index}]");
+                    edit.check().map_err(|why| failed(format!("{place}: {why}")))?;
+                    changes.push(Change { place: format!("{file}: {place}"), edit });
+                }
+            }
+        }
+        Ok(Self { parameters: form.parameters, changes })
+    }
+}
+
+impl Edit {
+    /// What the types alone do not refuse.
+    fn check(&self) -> Result<(), String> {
+        let filled = |key: &str, value: &str| match value {
+            "" => Err(format!("`{key}` must not be empty")),
+            _ => Ok(()),
+        };
+        match self {
+            Self::Replace(replace) => {
+                filled("target", &replace.target)?;
+                match (&replace.find, &replace.rfind) {
+                    (Some(find), None) => filled("find", find),
+                    (None, Some(rfind)) => filled("rfind", rfind),
+                    (None, None) => Err("`find` or `rfind` is missing".to_owned()),
+                    _ => Err("`find` and `rfind` exclude each other".to_owned()),
+                }?;
+                match replace.count {
+                    -1 | 1.. => Ok(()),
+                    count => Err(format!("`count` is {count}: write -1 for all, or 1 and more")),
+                }
+            }
+            Self::DeleteLine(delete) => {
+                filled("target", &delete.target)?;
+                if delete.lines.is_empty() {
+                    return Err("`lines` must not be empty".to_owned());
+                }
+                delete.lines.iter().try_for_each(|line| filled("lines", line.trim()))
+            }
+            Self::ModifyRelease(modify) => {
+                filled("suffix", &modify.suffix)?;
+                let allowed = |c: char| c.is_ascii_alphanumeric() || "._+~^%{}?!:".contains(c);
+                if !modify.suffix.chars().all(allowed) {
+                    return Err(format!("`{}` cannot be part of a release", modify.suffix));
+                }
+                let numbered = modify.suffix.ends_with(|c: char| c.is_ascii_digit());
+                if modify.auto_increment && !numbered {
+                    let suffix = &modify.suffix;
+                    return Err(format!("with auto_increment, `{suffix}` must end with a number"));
+                }
+                Ok(())
+            }
+            Self::ChangelogEntry(entry) => {
+                filled("name", &entry.name)?;
+                filled("email", &entry.email)?;
+                if entry.line.iter().all(String::is_empty) {
+                    return Err("`line` must not be empty".to_owned());
+                }
+                Ok(())
+            }
+            Self::AddFiles(add) => filled("name", &add.name),
+            Self::DeleteFiles(delete) => filled("file_name", &delete.file_name),
+            Self::RunScript(run) => filled("script", &run.script),
+            Self::AddLine(add) => {
+                if add.target != "spec" {
+                    return Err(format!(
+                        "`target` is `{}`, but only `spec` has sections",
+                        add.target
+                    ));
+                }
+                filled("section", &add.section)?;
+                filled("content", &add.content)
+            }
+        }
+    }
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    #[serde(default, deserialize_with = "or_default")]
+    parameters: Parameters,
+    actions: Vec<Action>,
+}
+
+/// One item of `actions`: usually of one key, but several are allowed.
+struct Action(Vec<(&'static str, Vec<Edit>)>);
+
+const ACTIONS: [&str; 8] = [
+    "replace",
+    "delete_line",
+    "modify_release",
+    "changelog_entry",
+    "add_files",
+    "delete_files",
+    "run_script",
+    "add_line",
+];
+
+impl<'de> Deserialize<'de> for Action {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Action;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "an action, one of {}", ACTIONS.join(", "))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Action, A::Error> {
+                fn edits<'de, A, T>(map: &mut A, edit: fn(T) -> Edit) -> Result<Vec<Edit>, A::Error>
+                where
+                    A: MapAccess<'de>,
+                    T: Deserialize<'de>,
+                {
+                    Ok(map.next_value::<Vec<T>>()?.into_iter().map(edit).collect())
+                }
+                let mut action = Vec::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    let name = ACTIONS.into_iter().find(|name| *name == key);
+                    let name = name.ok_or_else(|| A::Error::unknown_field(&key, &ACTIONS))?;
+                    let edits = match name {
+                        "replace" => edits(&mut map, Edit::Replace),
+                        "delete_line" => edits(&mut map, Edit::DeleteLine),
+                        "modify_release" => edits(&mut map, Edit::ModifyRelease),
+                        "changelog_entry" => edits(&mut map, Edit::ChangelogEntry),
+                        "add_files" => edits(&mut map, Edit::AddFiles),
+                        "delete_files" => edits(&mut map, Edit::DeleteFiles),
+                        "run_script" => edits(&mut map, Edit::RunScript),
+                        _ => edits(&mut map, Edit::AddLine),
+                    }?;
+                    action.push((name, edits));
+                }
+                Ok(Action(action))
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// An empty `parameters:` is none.
+fn or_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Parameters, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TextOrNumber {
+    Number(u32),
+    Text(String),
+}
+
+/// `el_version: 9` and `el_version: "9"`.
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(match TextOrNumber::deserialize(deserializer)? {
+        TextOrNumber::Number(number) => number.to_string(),
+        TextOrNumber::Text(text) => text,
+    })
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match TextOrNumber::deserialize(deserializer)? {
+            TextOrNumber::Number(number) if number > 0 => Ok(Self::Is(number)),
+            TextOrNumber::Text(text) if text == "Latest" => Ok(Self::Latest),
+            TextOrNumber::Number(_) => Err(D::Error::custom("`number` must be 1 or more")),
+            TextOrNumber::Text(text) => Err(D::Error::custom(format!(
+                "`number` is `{}`: write a number, or `Latest`",
+                crate::name::shown(&text)
+            ))),
+        }
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Latest => serializer.serialize_str("Latest"),
+            Self::Is(number) => serializer.serialize_u32(*number),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse("config.yaml", text)
+    }
+
+    #[test]
+    fn every_action_and_parameter() {
+        let config = parse(
+            r#"
+parameters:
+  insert_almalinux_line: false
+  custom_target_branch: "a9-x"
+  pre_clean: yes
+  ignore_version_macros: true
+  ignore_release_macros: true
+  tag_prefix: "x-"
+  rhel_version: 9
+actions:
+  - replace:
+      - target: "spec"
+        find: |
+              one
+                two
+        replace: "three"
+        count: 1
+      - {target: "*.config", rfind: "a.*", replace: ""}
+  - delete_line:
+    - target: "README"
+      lines: ["ExcludeArch: ppc64le", "b"]
+  - modify_release:
+    - suffix: ".alma.1"
+      enabled: true
+      auto_increment: true
+  - changelog_entry:
+    - {name: "A", email: "a@example.org", line: ["first"]}
+    - {name: "B", email: "b@example.org", line: ["second"]}
+  - add_files:
+    - {type: patch, name: 1.patch, number: 0017, no_backup: true, insert_almalinux_line: false}
+    - {type: "source", name: "x.pem", number: "Latest", modify_spec: false}
+    delete_files:
+    - file_name: "old.cer"
+  - run_script:
+    - {script: "x.sh", cwd: "autopatch"}
+  - add_line:
+    - {target: spec, section: install, location: bottom, content: "x", subpackage: libx}
+"#,
+        )
+        .unwrap();
+        assert_eq!(config.parameters.el_version, "9");
+        assert!(config.parameters.pre_clean && !config.parameters.insert_almalinux_line);
+        let places: Vec<_> =
+            config.changes.iter().map(|c| &c.place["config.yaml: ".len()..]).collect();
+        assert_eq!(
+            places,
+            [
+                "actions[0].replace[0]",
+                "actions[0].replace[1]",
+                "actions[1].delete_line[0]",
+                "actions[2].modify_release[0]",
+                "actions[3].changelog_entry[1]",
+                "actions[3].changelog_entry[0]",
+                "actions[4].add_files[0]",
+                "actions[4].add_files[1]",
+                "actions[4].delete_files[0]",
+                "actions[5].run_script[0]",
+                "actions[6].add_line[0]",
+            ]
+        );
+        let Edit::Replace(replace) = &config.changes[0].edit else { panic!() };
+        assert_eq!(replace.find.as_deref(), Some("one\n  two\n"));
+        let Edit::AddFiles(add) = &config.changes[6].edit else { panic!() };
+        assert_eq!((add.number, add.kind), (Number::Is(15), FileType::Patch));
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
+    }
+
+    #[test]
+    fn refusals_name_the_key_and_the_place() {
+        for (text, words) in [
+            ("actions:\n  - replaces: []\n", vec!["replaces", "line 2"]),
+            ("parameter: {}\nactions: []\n", vec!["parameter", "line 1"]),
+            ("parameters: {pre_cleen: true}\nactions: []\n", vec!["pre_cleen", "line 1"]),
+            (
+                "actions:\n  - replace:\n    - target: spec\n      fnd: x\n      replace: y\n",
+                vec!["fnd", "line 4"],
+            ),
+            ("actions:\n  - replace: {target: spec, find: x, replace: y}\n", vec!["line 2"]),
+            ("actions: {}\n", vec!["line 1"]),
+            ("parameters: {}\n", vec!["actions"]),
+            ("", vec!["config.yaml"]),
+            (
+                "actions:\n  - replace:\n    - {target: spec, replace: y}\n",
+                vec!["actions[0].replace[0]", "`find` or `rfind`"],
+            ),
+            (
+                "actions:\n  - replace:\n    - {target: spec, find: a, rfind: b, replace: y}\n",
+                vec!["exclude"],
+            ),
+            (
+                "actions:\n  - replace:\n    - {target: spec, find: a, replace: y, count: 0}\n",
+                vec!["count"],
+            ),
+            ("actions:\n  - add_files:\n    - {type: tar, name: x}\n", vec!["tar", "line 3"]),
+            (
+                "actions:\n  - add_files:\n    - {type: patch, name: x, number: 0}\n",
+                vec!["1 or more"],
+            ),
+            (
+                "actions:\n  - add_files:\n    - {type: patch, name: x, number: Last}\n",
+                vec!["Latest"],
+            ),
+            ("actions:\n  - run_script:\n    - {script: x, cwd: home}\n", vec!["home"]),
+            (
+                "actions:\n  - modify_release:\n    - {suffix: .x, auto_increment: true}\n",
+                vec!["end with a number"],
+            ),
+            ("actions:\n  - modify_release:\n    - {suffix: '1 2'}\n", vec!["cannot be part"]),
+            (
+                "actions:\n  - add_line:\n    - {target: x, section: y, location: top, content: z}\n",
+                vec!["only `spec`"],
+            ),
+            (
+                "actions:\n  - changelog_entry:\n    - {name: a, email: b, line: []}\n",
+                vec!["`line`"],
+            ),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            for word in words {
+                assert!(error.contains(word), "{text}\n{error} lacks {word}");
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Modifications: what a distribution changes of upstream's sources before it builds them.
+//!
+//! Owns the form of AlmaLinux's autopatch repositories (`config.yaml`, `files/`, `scripts/`),
+//! what each action does to a dist-git tree, and what is said when one does not fit. The meaning
+//! of the actions is that of the autopatch tool, so that repositories are used as they are. It
+//! must not know where trees come from, and it runs nothing: a script is a [`Step::Script`] that
+//! whoever applies the changes runs in the build cage, in its place.
+
+mod apply;
+mod changelog;
+mod config;
+mod describe;
+mod diff;
+mod files;
+mod glob;
+mod lines;
+mod nearest;
+mod patches;
+mod plan;
+mod release;
+mod sections;
+mod tree;
+
+pub use apply::{Context, Note, Step, steps, take};
+pub use changelog::wrapped;
+pub use config::{
+    AddFile, AddLine, Change, ChangelogEntry, Config, ConfigError, DeleteFile, DeleteLine, Edit,
+    FileType, Location, ModifyRelease, Number, Parameters, Replace, RunScript, WorkingDirectory,
+};
+pub use diff::{FileDiff, diff};
+pub use plan::{MAX_PLAN, Plan, PlannedFile, PlannedNode};
+pub use tree::{FileChange, Node, Read, Tree, TreeError};
+
+/// The name of the configuration unless a target says otherwise.
+pub const CONFIG: &str = "config.yaml";
+
+/// Whether a file at the root of a modifications repository is a configuration.
+#[must_use]
+pub fn is_config(path: &str) -> bool {
+    path.starts_with("config") && path.ends_with(".yaml") && !path.contains('/')
+}
+
+/// An action that could not be applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {why}")]
+pub struct ModifyError {
+    /// The action in its configuration, `config.yaml: actions[2].replace[0]`.
+    pub place: String,
+    /// What does not fit.
+    pub why: Misfit,
+}
+
+/// Why an action does not fit the tree.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// The text is not there.
+    #[error("`{}` is not in {file}{}", crate::name::shown(.wanted), nearest::shown(.nearest))]
+    NoMatch {
+        /// The file that was searched.
+        file: String,
+        /// The first line of what was searched for.
+        wanted: String,
+        /// The lines most like it, with their numbers from 1.
+        nearest: Vec<(usize, String)>,
+    },
+    /// No file of this name.
+    #[error("no file matches `{target}`{}", nearest::or_files(.nearest))]
+    NoFile {
+        /// What was searched for.
+        target: String,
+        /// The files whose names are most like it.
+        nearest: Vec<String>,
+    },
+    /// More than one spec.
+    #[error("{} spec files ({}): it is not clear which one is meant", .0.len(), .0.join(", "))]
+    ManySpecs(Vec<String>),
+    /// The file is there already.
+    #[error("{0} is in the package already")]
+    FileExists(String),
+    /// The file to add is not in the modifications repository.
+    #[error("{0} is not in the modifications repository")]
+    NotThere(String),
+    /// A name that leads elsewhere.
+    #[error(transparent)]
+    Name(#[from] crate::name::NameError),
+    /// A file that is not text.
+    #[error("{0} is not UTF-8 text")]
+    NotText(String),
+    /// Nothing of this kind is in the spec, so that there is no place for a new one.
+    #[error("{file} has no {what}")]
+    NoPlace {
+        /// The file.
+        file: String,
+        /// What was searched for.
+        what: String,
+    },
+    /// The number is taken.
+    #[error("{0} is in the spec already; choose another number, or `Latest`")]
+    NumberTaken(String),
+    /// A regular expression that cannot be used.
+    #[error("`{pattern}` is not a regular expression: {why}")]
+    Pattern {
+        /// As it is written.
+        pattern: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The release cannot be told, which `auto_increment` needs.
+    #[error("auto_increment needs the package's release, which {0}")]
+    Release(#[from] crate::spec::Unknown),
+    /// The tree cannot be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}

@@ -1,0 +1,270 @@
+//! A tree of files that is changed in memory. What is not touched is not read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Misfit;
+use super::glob;
+use super::nearest;
+use crate::distgit::{EntryKind, TreeEntry, followed};
+
+/// How many symlinks may lead to one file.
+const MAX_LINKS: usize = 8;
+
+/// The tree cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {why}")]
+pub struct TreeError {
+    /// The file.
+    pub path: String,
+    /// What happened.
+    pub why: String,
+}
+
+/// Gives the content of files as they were.
+pub trait Read {
+    /// The content of a file.
+    ///
+    /// # Errors
+    /// When it cannot be read or is too long.
+    fn read(&self, path: &str) -> Result<Vec<u8>, TreeError>;
+}
+
+impl Read for BTreeMap<String, Vec<u8>> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
+        let missing = || TreeError { path: path.to_owned(), why: "is not there".to_owned() };
+        self.get(path).cloned().ok_or_else(missing)
+    }
+}
+
+/// One entry of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// A file as it was.
+    Original,
+    /// A file with new content.
+    Changed(Vec<u8>),
+    /// A symlink, and the path within the tree of the file that it leads to.
+    Link(String),
+}
+
+/// A file that has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileChange {
+    /// Its path.
+    pub path: String,
+    /// Its content as it was; none when it was not there.
+    pub before: Option<Vec<u8>>,
+    /// Its content now; none when it is gone.
+    pub after: Option<Vec<u8>>,
+}
+
+/// A tree: paths with `/` between their parts, and what is there.
+pub struct Tree<'a> {
+    nodes: BTreeMap<String, Node>,
+    removed: BTreeSet<String>,
+    original: &'a dyn Read,
+}
+
+impl<'a> Tree<'a> {
+    /// A tree of these entries.
+    pub fn new(nodes: impl IntoIterator<Item = (String, Node)>, original: &'a dyn Read) -> Self {
+        Self { nodes: nodes.into_iter().collect(), removed: BTreeSet::new(), original }
+    }
+
+    /// A tree of these entries of git, or of a directory, as they were. Links are followed within
+    /// it; submodules are left out.
+    pub fn of(entries: &[TreeEntry], original: &'a dyn Read) -> Self {
+        let kinds: BTreeMap<&str, &EntryKind> =
+            entries.iter().map(|entry| (entry.path.as_str(), &entry.kind)).collect();
+        let nodes = entries.iter().filter_map(|entry| {
+            let node = match &entry.kind {
+                EntryKind::File => Node::Original,
+                EntryKind::Symlink(target) => Node::Link(resolved(&kinds, &entry.path, target)),
+                EntryKind::Submodule => return None,
+            };
+            Some((entry.path.clone(), node))
+        });
+        Self::new(nodes, original)
+    }
+
+    /// All entries, sorted by path.
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.nodes.iter().map(|(path, node)| (path.as_str(), node))
+    }
+
+    /// What is at a path.
+    #[must_use]
+    pub fn node(&self, path: &str) -> Option<&Node> {
+        self.nodes.get(path)
+    }
+
+    /// Whether something is at this path.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        self.nodes.contains_key(path)
+    }
+
+    /// Whether anything lies below a directory.
+    #[must_use]
+    pub fn has_directory(&self, name: &str) -> bool {
+        let dir = format!("{name}/");
+        self.nodes.range(dir.clone()..).next().is_some_and(|(path, _)| path.starts_with(&dir))
+    }
+
+    /// Files that a pattern matches, those of the uppermost directories first. The package's
+    /// own `tests/` are left out.
+    #[must_use]
+    pub fn matching(&self, pattern: &str) -> Vec<String> {
+        let mut paths: Vec<_> = self
+            .nodes
+            .keys()
+            .filter(|path| !path.starts_with("tests/") && glob::matches(pattern, path))
+            .cloned()
+            .collect();
+        paths.sort_by_key(|path| (path.matches('/').count(), path.clone()));
+        paths
+    }
+
+    /// The files that a `target` of an action means, links followed.
+    ///
+    /// # Errors
+    /// When there is none, or more than one spec.
+    pub fn targets(&self, target: &str) -> Result<Vec<String>, Misfit> {
+        if target == "spec" {
+            return self.spec().map(|spec| vec![spec]);
+        }
+        let mut files = Vec::new();
+        for path in self.matching(target) {
+            let path = self.followed(&path);
+            if !files.contains(&path) {
+                files.push(path);
+            }
+        }
+        if files.is_empty() {
+            let nearest = nearest::names(target, self.nodes.keys());
+            return Err(Misfit::NoFile { target: target.to_owned(), nearest });
+        }
+        Ok(files)
+    }
+
+    /// The one spec file.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn spec(&self) -> Result<String, Misfit> {
+        let mut specs = self.matching("*.spec");
+        match specs.len() {
+            0 => Err(Misfit::NoFile { target: "*.spec".to_owned(), nearest: Vec::new() }),
+            1 => Ok(self.followed(&specs.remove(0))),
+            _ => Err(Misfit::ManySpecs(specs)),
+        }
+    }
+
+    fn followed(&self, path: &str) -> String {
+        match self.nodes.get(path) {
+            Some(Node::Link(target)) => target.clone(),
+            _ => path.to_owned(),
+        }
+    }
+
+    /// The content of a file.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
+        match self.nodes.get(path) {
+            Some(Node::Changed(bytes)) => Ok(bytes.clone()),
+            Some(Node::Link(target)) if target != path => self.read(target),
+            Some(Node::Original) => self.original.read(path),
+            _ => Err(TreeError { path: path.to_owned(), why: "is not there".to_owned() }),
+        }
+    }
+
+    /// The same of a text.
+    ///
+    /// # Errors
+    /// Also when it is not UTF-8.
+    pub fn text(&self, path: &str) -> Result<String, Misfit> {
+        String::from_utf8(self.read(path)?).map_err(|_| Misfit::NotText(path.to_owned()))
+    }
+
+    /// Writes a file.
+    pub fn write(&mut self, path: &str, bytes: Vec<u8>) {
+        self.nodes.insert(path.to_owned(), Node::Changed(bytes));
+    }
+
+    /// Removes a file.
+    pub fn remove(&mut self, path: &str) {
+        if self.nodes.remove(path).is_some() {
+            self.removed.insert(path.to_owned());
+        }
+    }
+
+    /// What has changed, sorted by path.
+    ///
+    /// # Errors
+    /// When a file cannot be read as it was.
+    pub fn changes(&self) -> Result<Vec<FileChange>, TreeError> {
+        let mut paths: BTreeSet<&String> = self.removed.iter().collect();
+        paths.extend(
+            self.nodes.iter().filter(|(_, n)| matches!(n, Node::Changed(_))).map(|(path, _)| path),
+        );
+        let mut changes = Vec::new();
+        for path in paths {
+            let before = self.original.read(path).ok();
+            let after = match self.nodes.get(path) {
+                Some(_) => Some(self.read(path)?),
+                None => None,
+            };
+            if before != after {
+                changes.push(FileChange { path: path.clone(), before, after });
+            }
+        }
+        Ok(changes)
+    }
+}
+
+/// The file that a link leads to; the link itself if there is none.
+fn resolved(kinds: &BTreeMap<&str, &EntryKind>, link: &str, target: &str) -> String {
+    let (mut at, mut target) = (link.to_owned(), target);
+    for _ in 0..MAX_LINKS {
+        let Some(next) = followed(&at, target) else { break };
+        match kinds.get(next.as_str()) {
+            Some(EntryKind::Symlink(further)) => (at, target) = (next, further.as_str()),
+            Some(EntryKind::File) => return next,
+            _ => break,
+        }
+    }
+    link.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_followed_within_the_tree() {
+        let original: BTreeMap<_, _> = [("a".to_owned(), b"A".to_vec())].into();
+        let entry = |path: &str, kind| TreeEntry { path: path.to_owned(), kind };
+        let link = |path: &str, target: &str| entry(path, EntryKind::Symlink(target.to_owned()));
+        let tree = Tree::of(
+            &[
+                entry("a", EntryKind::File),
+                link("b", "a"),
+                link("dir/c", "../b"),
+                link("out", "../x"),
+                link("loop", "loop"),
+                entry("module", EntryKind::Submodule),
+            ],
+            &original,
+        );
+        for path in ["a", "b", "dir/c"] {
+            assert_eq!(tree.text(path).as_deref(), Ok("A"), "{path}");
+        }
+        for path in ["out", "loop", "module", "missing"] {
+            assert!(tree.read(path).is_err(), "{path}");
+        }
+        assert_eq!(tree.targets("c"), Ok(vec!["a".to_owned()]));
+        assert_eq!(tree.targets("?"), Ok(vec!["a".to_owned()]));
+    }
+}

@@ -1,0 +1,205 @@
+//! Expanding macros: the forms that rpm has, less those that run something.
+
+use std::collections::BTreeMap;
+
+/// How deep macros may stand for macros.
+const MAX_DEPTH: usize = 32;
+
+/// The longest text that an expansion may give, in bytes.
+const MAX_TEXT: usize = 64 * 1024;
+
+/// A value that cannot be told without rpm.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot be told from the text alone: {0}")]
+pub struct Unknown(pub String);
+
+/// Macros and their bodies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Macros(BTreeMap<String, String>);
+
+impl<'a> FromIterator<(&'a str, &'a str)> for Macros {
+    fn from_iter<T: IntoIterator<Item = (&'a str, &'a str)>>(pairs: T) -> Self {
+        Self(pairs.into_iter().map(|(name, body)| (name.to_owned(), body.to_owned())).collect())
+    }
+}
+
+impl Macros {
+    /// Defines a macro, in place of an earlier one.
+    pub fn set(&mut self, name: &str, body: &str) {
+        self.0.insert(name.to_owned(), body.to_owned());
+    }
+
+    /// Forgets a macro.
+    pub fn unset(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    /// Whether it is defined.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The text with its macros expanded.
+    ///
+    /// # Errors
+    /// When it names a macro that is not defined here, or one that runs something, or does not
+    /// end.
+    pub fn expand(&self, text: &str) -> Result<String, Unknown> {
+        self.expand_at(text, 0)
+    }
+
+    fn expand_at(&self, text: &str, depth: usize) -> Result<String, Unknown> {
+        if depth > MAX_DEPTH {
+            return Err(Unknown(format!("macros nested deeper than {MAX_DEPTH}")));
+        }
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('%') {
+            out.push_str(before);
+            rest = self.one(after, &mut out, depth)?;
+            if out.len() > MAX_TEXT {
+                return Err(Unknown("an expansion without end".to_owned()));
+            }
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    /// Expands the macro that begins after a `%`, and gives what comes after it.
+    fn one<'t>(&self, text: &'t str, out: &mut String, depth: usize) -> Result<&'t str, Unknown> {
+        if let Some(rest) = text.strip_prefix('%') {
+            out.push('%');
+            return Ok(rest);
+        }
+        if let Some(inside) = text.strip_prefix('{') {
+            let end = closing(inside, '{', '}')
+                .ok_or_else(|| Unknown(format!("an open brace in `%{}`", clip(text))))?;
+            self.braced(&inside[..end], out, depth)?;
+            return Ok(&inside[end + 1..]);
+        }
+        if text.starts_with(['(', '[']) {
+            return Err(Unknown(format!("`%{}` is for rpm to run", clip(text))));
+        }
+        let bare = text.trim_start_matches(['?', '!']);
+        let flags = &text[..text.len() - bare.len()];
+        let length = name_length(bare);
+        if length == 0 {
+            out.push('%');
+            return Ok(text);
+        }
+        self.named(flags, &bare[..length], None, out, depth)?;
+        Ok(&bare[length..])
+    }
+
+    /// What stands between braces.
+    fn braced(&self, inside: &str, out: &mut String, depth: usize) -> Result<(), Unknown> {
+        let bare = inside.trim_start_matches(['?', '!']);
+        let flags = &inside[..inside.len() - bare.len()];
+        let length = name_length(bare);
+        let (name, after) = bare.split_at(length);
+        let argument = match after.chars().next() {
+            None => None,
+            Some(':') if !flags.is_empty() => Some(&after[1..]),
+            _ => return Err(Unknown(format!("`%{{{}}}` is for rpm to run", clip(inside)))),
+        };
+        self.named(flags, name, argument, out, depth)
+    }
+
+    fn named(
+        &self,
+        flags: &str,
+        name: &str,
+        argument: Option<&str>,
+        out: &mut String,
+        depth: usize,
+    ) -> Result<(), Unknown> {
+        if name == "nil" {
+            return Ok(());
+        }
+        let body = self.0.get(name);
+        let asked = flags.contains('?');
+        let wanted = body.is_some() != (flags.matches('!').count() % 2 == 1);
+        let text = match (asked, wanted, argument) {
+            (true, false, _) => return Ok(()),
+            (true, true, Some(argument)) => argument,
+            (true, true, None) => body.map_or("", String::as_str),
+            (false, _, _) => body
+                .map(String::as_str)
+                .ok_or_else(|| Unknown(format!("the macro `{name}` is not defined here")))?,
+        };
+        out.push_str(&self.expand_at(text, depth + 1)?);
+        Ok(())
+    }
+}
+
+/// Where the brace closes that was opened just before this text.
+fn closing(text: &str, open: char, close: char) -> Option<usize> {
+    let mut depth = 1_usize;
+    for (at, c) in text.char_indices() {
+        if c == open {
+            depth += 1;
+        } else if c == close {
+            depth -= 1;
+            if depth == 0 {
+                return Some(at);
+            }
+        }
+    }
+    None
+}
+
+fn name_length(text: &str) -> usize {
+    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+    if starts { end } else { 0 }
+}
+
+fn clip(text: &str) -> String {
+    crate::name::shown(text).chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn macros() -> Macros {
+        [("name", "hello"), ("dist", ".el9"), ("nested", "%{name}-x"), ("loop", "%{loop}")]
+            .into_iter()
+            .collect()
+    }
+
+    #[test]
+    fn the_forms_that_run_nothing() {
+        for (text, expanded) in [
+            ("1%{?dist}", "1.el9"),
+            ("%name %{name}", "hello hello"),
+            ("%{nested}", "hello-x"),
+            ("%{?no}%{!?no:a%{name}b}%{?name:c}%{!?name:d}", "ahellobc"),
+            ("%?dist|%?no|%!?no|", ".el9|||"),
+            ("100%% %", "100% %"),
+            ("%{nil}x", "x"),
+        ] {
+            assert_eq!(macros().expand(text), Ok(expanded.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_rpm_would_have_to_run_is_unknown() {
+        for text in ["%(date)", "%{lua:print(1)}", "%[1+1]", "%{no}", "%no", "%{loop}", "%{name"] {
+            assert!(macros().expand(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_ends(text in "[%{}?!:a-c(){} ]{0,40}") {
+            let mut macros = Macros::default();
+            macros.set("a", "%{b}%b");
+            macros.set("b", &text);
+            let _ = macros.expand(&text);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Spec files as text: what can be told of one without running anything of it.
+//!
+//! Owns the sections, a macro expander that knows `%global` and `%define`, conditions and the
+//! tags of the main package. It never runs `%(command)` nor Lua: a value that needs them is
+//! [`Unknown`], and whoever asked leaves the macro for rpm, in the cage.
+
+mod condition;
+mod expand;
+mod preamble;
+mod section;
+
+pub use expand::{Macros, Unknown};
+pub use preamble::{Preamble, VersionTags, version_tags};
+pub use section::{Header, header, is_header};
+
+/// The lines of a text without their ends, `\r\n` as well as `\n`.
+#[must_use]
+pub fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Whether this line opens the changelog.
+#[must_use]
+pub fn is_changelog(line: &str) -> bool {
+    line.trim() == "%changelog"
+}
+
+/// The value of a tag when this line sets it: `Release: 1` and `release : 1` for `release`.
+#[must_use]
+pub fn tag_value<'a>(line: &'a str, tag: &str) -> Option<&'a str> {
+    let (name, value) = line.split_once(':')?;
+    name.trim().eq_ignore_ascii_case(tag).then(|| value.trim())
+}
+
+/// Whether this text names the macro `%NAME`, in braces, conditional or plain.
+#[must_use]
+pub fn names_macro(text: &str, name: &str) -> bool {
+    text.match_indices('%').any(|(at, _)| {
+        let rest = text[at + 1..].trim_start_matches(['{', '?', '!']);
+        rest.strip_prefix(name).is_some_and(|after| {
+            !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_and_macros_by_name() {
+        assert_eq!(tag_value("Release:  1%{?dist} ", "release"), Some("1%{?dist}"));
+        assert_eq!(tag_value("  release : 2", "release"), Some("2"));
+        assert_eq!(tag_value("Requires: x", "release"), None);
+        for text in ["%autorelease", "x %{autorelease}", "%{?autorelease}", "%autorelease -b 3"] {
+            assert!(names_macro(text, "autorelease"), "{text}");
+        }
+        for text in ["autorelease", "%autoreleases", "%{?dist}"] {
+            assert!(!names_macro(text, "autorelease"), "{text}");
+        }
+    }
+}

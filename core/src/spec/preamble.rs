@@ -1,0 +1,338 @@
+//! The preamble of a spec: its macros, and the tags of the main package.
+
+use super::condition::holds;
+use super::expand::{Macros, Unknown};
+use super::{is_header, tag_value};
+
+/// Epoch, version and release of the main package. Each is told alone: one may need rpm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionTags {
+    /// None when the spec sets none.
+    pub epoch: Option<Result<String, Unknown>>,
+    /// `Version`.
+    pub version: Result<String, Unknown>,
+    /// `Release`.
+    pub release: Result<String, Unknown>,
+}
+
+impl VersionTags {
+    /// `EPOCH:VERSION-RELEASE`, or without the epoch.
+    ///
+    /// # Errors
+    /// When one of them cannot be told.
+    pub fn evr(&self) -> Result<String, Unknown> {
+        let (version, release) = (self.version.clone()?, self.release.clone()?);
+        Ok(match &self.epoch {
+            Some(epoch) => format!("{}:{version}-{release}", epoch.clone()?),
+            None => format!("{version}-{release}"),
+        })
+    }
+}
+
+/// What the preamble says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preamble {
+    /// The macros at its end.
+    pub macros: Macros,
+    /// `Name`, if it can be told.
+    pub name: Option<String>,
+    /// Epoch, version, release.
+    pub tags: VersionTags,
+}
+
+/// Epoch, version and release of a spec, with macros that are defined before it.
+#[must_use]
+pub fn version_tags(lines: &[String], macros: Macros) -> VersionTags {
+    Preamble::read(lines, macros).tags
+}
+
+impl Preamble {
+    /// Reads the lines before the first section.
+    #[must_use]
+    pub fn read(lines: &[String], macros: Macros) -> Self {
+        let missing = |tag: &str| Err(Unknown(format!("there is no {tag}")));
+        let mut reader = Reader {
+            found: Self {
+                macros,
+                name: None,
+                tags: VersionTags {
+                    epoch: None,
+                    version: missing("Version"),
+                    release: missing("Release"),
+                },
+            },
+            branches: Vec::new(),
+        };
+        let mut rest = lines.iter();
+        while let Some(line) = rest.next() {
+            if is_header(line) && reader.taken() {
+                break;
+            }
+            let mut line = line.clone();
+            while line.ends_with('\\') || open_braces(&line) {
+                let Some(next) = rest.next() else { break };
+                line = format!("{}\n{next}", line.strip_suffix('\\').unwrap_or(&line));
+            }
+            reader.line(&line);
+        }
+        reader.found
+    }
+}
+
+/// Whether a definition goes on in the next line.
+fn open_braces(line: &str) -> bool {
+    let is_definition =
+        line.trim_start().starts_with("%global") || line.trim_start().starts_with("%define");
+    is_definition && line.matches('{').count() > line.matches('}').count()
+}
+
+/// The number in a definition of `%autorelease` as rpmautospec writes it.
+fn autorelease_number(body: &str) -> Option<u64> {
+    let (_, number) = body.split_once("release_number =")?;
+    number.split([';', '\n']).next()?.trim().parse().ok()
+}
+
+/// One level of `%if`.
+struct Branch {
+    /// Whether its lines count.
+    taken: bool,
+    /// Whether a branch of it has counted: then `%else` does not.
+    done: bool,
+}
+
+struct Reader {
+    found: Preamble,
+    branches: Vec<Branch>,
+}
+
+impl Reader {
+    fn taken(&self) -> bool {
+        self.branches.iter().all(|branch| branch.taken)
+    }
+
+    fn line(&mut self, line: &str) {
+        let text = line.trim_start();
+        if text.starts_with('%') && self.directive(text) {
+            return;
+        }
+        if text.starts_with('#') || !self.taken() {
+            return;
+        }
+        // A macro before a tag (`%{?x:Release: 1}`) is not looked into.
+        for tag in ["name", "epoch", "version", "release"] {
+            if let Some(value) = tag_value(text, tag) {
+                self.tag(tag, value);
+            }
+        }
+    }
+
+    /// A line that begins with `%`. False when it is something else.
+    fn directive(&mut self, text: &str) -> bool {
+        let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        match word {
+            "%if" => self.begin(self.holds(rest)),
+            // What is built is not known here: x86_64 is on every list.
+            "%ifarch" => self.begin(self.names_x86(rest)),
+            "%ifnarch" => self.begin(!self.names_x86(rest)),
+            "%ifos" => self.begin(rest.contains("linux")),
+            "%ifnos" => self.begin(!rest.contains("linux")),
+            "%elif" | "%elifarch" | "%elifos" => {
+                let holds = match word {
+                    "%elif" => self.holds(rest),
+                    "%elifarch" => self.names_x86(rest),
+                    _ => rest.contains("linux"),
+                };
+                if let Some(branch) = self.branches.last_mut() {
+                    branch.taken = holds && !branch.done;
+                    branch.done |= branch.taken;
+                }
+            }
+            "%else" => {
+                if let Some(branch) = self.branches.last_mut() {
+                    branch.taken = !branch.done;
+                    branch.done = true;
+                }
+            }
+            "%endif" => {
+                self.branches.pop();
+            }
+            "%global" | "%define" if self.taken() => self.define(word, rest),
+            "%undefine" if self.taken() => self.found.macros.unset(rest.trim()),
+            "%bcond" | "%bcond_with" | "%bcond_without" if self.taken() => {
+                let mut words = rest.split_whitespace();
+                let name = words.next().unwrap_or_default();
+                let on = match word {
+                    "%bcond" => self.holds(words.next().unwrap_or("0")),
+                    word => word == "%bcond_without",
+                };
+                if on {
+                    self.found.macros.set(&format!("with_{name}"), "1");
+                }
+            }
+            "%global" | "%define" | "%undefine" | "%bcond" | "%bcond_with" | "%bcond_without" => {}
+            _ => return self.conditional_definition(text),
+        }
+        true
+    }
+
+    /// `%{!?name: %global name body}` and the like.
+    fn conditional_definition(&mut self, text: &str) -> bool {
+        let Some(inside) = text.strip_prefix("%{").and_then(|t| t.trim_end().strip_suffix('}'))
+        else {
+            return false;
+        };
+        let Some((condition, body)) = inside.split_once(':') else { return false };
+        let body = body.trim();
+        let (word, rest) = body.split_once(char::is_whitespace).unwrap_or((body, ""));
+        if !["%global", "%define"].contains(&word) {
+            return false;
+        }
+        let name = condition.trim_start_matches(['?', '!']);
+        let wanted = self.found.macros.has(name) != condition.contains('!');
+        if self.taken() && wanted {
+            self.define(word, rest);
+        }
+        true
+    }
+
+    fn define(&mut self, word: &str, rest: &str) {
+        let rest = rest.trim_start();
+        let (name, body) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        let body = body.trim();
+        if let Some((name, _)) = name.split_once('(') {
+            // With parameters: only rpm can expand it, but what rpmautospec writes is known.
+            match autorelease_number(body).filter(|_| name == "autorelease") {
+                Some(number) => self.found.macros.set(name, &format!("{number}%{{?dist}}")),
+                None => self.found.macros.unset(name),
+            }
+            return;
+        }
+        // `%global` expands at once; what cannot be is kept, and so is unknown when it is used.
+        let expanded = match word {
+            "%global" => self.found.macros.expand(body).ok(),
+            _ => None,
+        };
+        let body = expanded.unwrap_or_else(|| body.to_owned());
+        self.found.macros.set(name, &body);
+    }
+
+    fn tag(&mut self, tag: &str, value: &str) {
+        // Arguments of a macro without braces are what comes after it.
+        let value = if value.starts_with("%autorelease ") { "%{autorelease }" } else { value };
+        let value = self.found.macros.expand(value).map(|value| value.trim().to_owned());
+        match &value {
+            Ok(value) => self.found.macros.set(tag, value),
+            Err(_) => self.found.macros.unset(tag),
+        }
+        match tag {
+            "name" => self.found.name = value.ok(),
+            "epoch" => self.found.tags.epoch = Some(value),
+            "version" => self.found.tags.version = value,
+            _ => self.found.tags.release = value,
+        }
+    }
+
+    fn begin(&mut self, taken: bool) {
+        self.branches.push(Branch { taken, done: taken });
+    }
+
+    /// A condition that cannot be told does not hold.
+    fn holds(&self, text: &str) -> bool {
+        let text = self.with_conditions(text);
+        self.found.macros.expand(&text).and_then(|text| holds(&text)).unwrap_or(false)
+    }
+
+    /// `%{with x}`, `%{without x}` and `%{defined x}` as numbers.
+    fn with_conditions(&self, text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("%{") {
+            out.push_str(before);
+            let Some((inside, behind)) = after.split_once('}') else {
+                out.push_str("%{");
+                out.push_str(after);
+                return out;
+            };
+            let value = match inside.split_once(' ').map(|(word, name)| (word, name.trim())) {
+                Some(("with", name)) => Some(self.found.macros.has(&format!("with_{name}"))),
+                Some(("without", name)) => Some(!self.found.macros.has(&format!("with_{name}"))),
+                Some(("defined", name)) => Some(self.found.macros.has(name)),
+                Some(("undefined", name)) => Some(!self.found.macros.has(name)),
+                _ => None,
+            };
+            match value {
+                Some(value) => {
+                    out.push(if value { '1' } else { '0' });
+                    rest = behind;
+                }
+                None => {
+                    out.push_str("%{");
+                    rest = after;
+                }
+            }
+        }
+        out.push_str(rest);
+        out
+    }
+
+    fn names_x86(&self, text: &str) -> bool {
+        let text = self.found.macros.expand(text).unwrap_or_else(|_| text.to_owned());
+        text.split([' ', '\t', ',']).any(|word| word == "x86_64")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::spec::lines;
+
+    fn evr(spec: &str) -> Result<String, Unknown> {
+        let macros = [("dist", ".el9"), ("rhel", "9")].into_iter().collect();
+        version_tags(&lines(spec), macros).evr()
+    }
+
+    #[test]
+    fn tags_of_the_main_package() {
+        for (spec, expected) in [
+            ("Version: 1.0\nRelease: 2%{?dist}\n", "1.0-2.el9"),
+            ("%global v 3\nEpoch: 1\nVersion: %{v}.1\nRelease: 1\n", "1:3.1-1"),
+            ("%global a %{b}\n%define b 2\nVersion: 1\nRelease: %a\n", "1-2"),
+            ("%if 0%{?rhel} >= 9\nVersion: 9\n%else\nVersion: 8\n%endif\nRelease: 1", "9-1"),
+            ("%if 0%{?fedora}\nVersion: 9\n%else\nVersion: 8\n%endif\nRelease: 1", "8-1"),
+            ("%if 0\n%elif 1\nVersion: 2\n%else\nVersion: 3\n%endif\nRelease: 1", "2-1"),
+            ("%{!?rel: %global rel 7}\nVersion: 1\nRelease: %{rel}", "1-7"),
+            ("%bcond_without x\n%if %{with x}\nVersion: 1\n%endif\nRelease: 1", "1-1"),
+            ("Version: 1\nRelease: 1\n%package x\nVersion: 2\n", "1-1"),
+            (
+                "%define autorelease(b:) %{lua:\n  release_number = 7;\n}%{?dist}\n\
+                 Version: 1\nRelease: %autorelease\n",
+                "1-7.el9",
+            ),
+            ("%global x %{expand:\nVersion: 0\n}\nVersion: 1\nRelease: 1", "1-1"),
+        ] {
+            assert_eq!(evr(spec), Ok(expected.to_owned()), "{spec}");
+        }
+    }
+
+    #[test]
+    fn what_needs_rpm_is_unknown() {
+        for spec in [
+            "Version: %(date)\nRelease: 1",
+            "Version: 1\nRelease: %autorelease",
+            "%global autorelease 1\nVersion: 1\nRelease: %autorelease -b 3",
+            "Version: 1",
+            "%global v %(x)\nVersion: %{v}\nRelease: 1",
+        ] {
+            assert!(evr(spec).is_err(), "{spec}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(spec in "(%if |%endif|%else|%global |a|%\\{|\\}|\\n|\\\\|Version: ){0,30}") {
+            let _ = evr(&spec);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Where a target's modifications come from: a second repository for each package.
+
+use serde::{Deserialize, Serialize};
+
+use super::Template;
+
+/// `[modifications]`: a repository in the form of AlmaLinux's autopatch for each package that the
+/// distribution changes. A package without such a repository, or without its branch, is built as
+/// upstream has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Modifications {
+    /// URL of a package's modifications, with `{name}` for the package. What holds for
+    /// `upstream.url` holds for it.
+    pub url: Template,
+
+    /// The branch that has them. `{name}` is the package.
+    #[serde(rename = "ref")]
+    pub git_ref: Template,
+
+    /// The configuration at the root of the repository: `config.yaml`, or another `config-….yaml`.
+    #[serde(default = "default_config")]
+    pub config: String,
+
+    /// Accepts a server that is reached by plain `http`.
+    #[serde(default)]
+    pub insecure: bool,
+}
+
+fn default_config() -> String {
+    crate::modify::CONFIG.to_owned()
+}

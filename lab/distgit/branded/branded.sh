@@ -1,0 +1,3 @@
+#!/bin/sh
+echo "This is Upstream Linux"
+cat /usr/share/branded/banner

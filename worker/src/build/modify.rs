@@ -1,0 +1,486 @@
+//! Modifications with scripts: carried out before the SRPM is made.
+//!
+//! A plan is steps over two trees, the package's sources and its modifications. The worker takes
+//! the steps of `core` itself, on files of its own. Each script runs in a fresh cage, on a copy of
+//! both trees, as the unprivileged user and without a network; what it leaves is read from
+//! outside, without following a link, and copied out. So the worker never writes where a script
+//! has been.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use rpmfarm_core::diagnosis::{Ending, Evidence, diagnose};
+use rpmfarm_core::distgit::{Committed, EntryKind, Layout, LookasideFile, MAX_FILES, TreeEntry};
+use rpmfarm_core::excerpt::LogReader;
+use rpmfarm_core::modify::{
+    self, MAX_PLAN, Node, Note, Plan, PlannedFile, PlannedNode, Read, RunScript, Step, Tree,
+    TreeError, WorkingDirectory,
+};
+use rpmfarm_core::{Failure, Fault};
+
+use super::engine::{Early, Engine, Round, worker};
+use super::log::{LogFile, LogKind};
+use super::watch::Watch;
+use crate::files::Wanted;
+use crate::roots::Lease;
+use crate::sandbox::beneath::{Beneath, Found};
+use crate::sandbox::cage::{BUILDER_ID, Overlay};
+use crate::sandbox::scratch::Scratch;
+use crate::sandbox::{Cage, Caps, Exit, Root, Stop, User, Why};
+
+/// Where both trees lie in the cage. The names of the two directories are those of the autopatch
+/// tool, so that a script finds one tree from the other.
+const PLACE: &str = "builddir/modify";
+const RPMS: &str = "rpms-namespace";
+const AUTOPATCH: &str = "autopatch-namespace";
+
+/// The largest file that a change of `core` reads, in bytes.
+const MAX_READ: u64 = 128 << 20;
+
+/// The spec and the sources that came out, by their names in the input directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ready {
+    pub(super) spec: String,
+    pub(super) sources: Vec<String>,
+}
+
+/// A tree of files that the worker has.
+#[derive(Debug, Clone, Default)]
+struct Folder(BTreeMap<String, Item>);
+
+#[derive(Debug, Clone)]
+enum Item {
+    /// A file of the worker's own with the content.
+    File(PathBuf),
+    /// A symlink and what it says.
+    Link(String),
+}
+
+impl Read for Folder {
+    fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
+        let failed = |why: String| TreeError { path: path.to_owned(), why };
+        let Some(Item::File(file)) = self.0.get(path) else {
+            return Err(failed("is not there".to_owned()));
+        };
+        let open = || -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            fs::File::open(file)?.take(MAX_READ + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = open().map_err(|error| failed(error.to_string()))?;
+        if bytes.len() as u64 > MAX_READ {
+            return Err(failed(format!("is longer than {MAX_READ} bytes")));
+        }
+        Ok(bytes)
+    }
+}
+
+impl Folder {
+    fn planned(files: &[PlannedFile], blobs: &Path) -> Self {
+        let item = |node: &PlannedNode| match node {
+            PlannedNode::File { digest, .. } => Item::File(blobs.join(digest.hex())),
+            PlannedNode::Link(target) => Item::Link(target.clone()),
+        };
+        Self(files.iter().map(|file| (file.path.clone(), item(&file.node))).collect())
+    }
+
+    fn entries(&self) -> Vec<TreeEntry> {
+        let kind = |item: &Item| match item {
+            Item::File(_) => EntryKind::File,
+            Item::Link(target) => EntryKind::Symlink(target.clone()),
+        };
+        self.0
+            .iter()
+            .map(|(path, item)| TreeEntry { path: path.clone(), kind: kind(item) })
+            .collect()
+    }
+
+    fn file(&self, path: &str) -> Option<&Path> {
+        match self.0.get(path) {
+            Some(Item::File(file)) => Some(file),
+            _ => None,
+        }
+    }
+}
+
+/// A plan that is being carried out.
+struct Work<'a> {
+    engine: &'a Engine,
+    round: &'a Round<'a>,
+    lease: &'a Lease,
+    plan: &'a Plan,
+    /// The worker's own files.
+    directory: PathBuf,
+    rpms: Folder,
+    autopatch: Folder,
+    /// What belongs into the changelog.
+    notes: Vec<Note>,
+    /// Names files of the worker's own.
+    next: usize,
+}
+
+impl Engine {
+    /// Carries out a plan, which lies in the input directory, and puts the spec and the sources
+    /// there.
+    pub(super) fn carry_out(
+        &self,
+        round: &Round<'_>,
+        lease: &Lease,
+        input: &Path,
+        plan: &str,
+    ) -> Result<Ready, Early> {
+        let failed = worker("modify", "read the plan of the modifications");
+        let bytes = fs::File::open(input.join(plan)).and_then(|file| {
+            let mut bytes = Vec::new();
+            file.take(MAX_PLAN).read_to_end(&mut bytes).map(|_| bytes)
+        });
+        let plan = Plan::from_bytes(&bytes.map_err(failed)?)
+            .map_err(|error| Failure::new(Fault::Farm, "modify", format!("the plan: {error}")))?;
+        let directory = round.directory.join("modify");
+        let blobs = directory.join("blobs");
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&blobs).map_err(worker("modify", "make a directory"))?;
+        self.place(round, &wanted(&plan), &blobs)?;
+        let mut work = Work {
+            engine: self,
+            round,
+            lease,
+            plan: &plan,
+            rpms: Folder::planned(&plan.tree, &blobs),
+            autopatch: Folder::planned(&plan.modifications, &blobs),
+            directory,
+            notes: plan.notes.clone(),
+            next: 0,
+        };
+        for step in &plan.steps {
+            match step {
+                Step::Script(script) => work.script(script)?,
+                step => work.step(step)?,
+            }
+        }
+        let ready = work.finish(input, &blobs)?;
+        let _ = fs::remove_dir_all(&work.directory);
+        Ok(ready)
+    }
+}
+
+/// Every file of a plan once, by its digest.
+fn wanted(plan: &Plan) -> Vec<Wanted> {
+    let trees = plan.tree.iter().chain(&plan.modifications).filter_map(|file| match file.node {
+        PlannedNode::File { digest, size } => Some((digest, size)),
+        PlannedNode::Link(_) => None,
+    });
+    let lookaside = plan.lookaside.iter().map(|(_, file)| (file.digest, file.size));
+    let all: BTreeMap<_, _> =
+        trees.chain(lookaside).map(|(d, size)| (d.hex(), (d, size))).collect();
+    all.into_iter().map(|(name, (digest, size))| Wanted { digest, size, name }).collect()
+}
+
+fn of_package(message: String) -> Early {
+    Early::Failed(Failure::new(Fault::Package, "modify", message))
+}
+
+impl Work<'_> {
+    /// A new file of the worker's own.
+    fn fresh(&mut self) -> PathBuf {
+        self.next += 1;
+        self.directory.join(format!("{}.file", self.next))
+    }
+
+    /// Takes a step that is no script.
+    fn step(&mut self, step: &Step) -> Result<(), Early> {
+        let (rpms, autopatch) = (self.rpms.clone(), self.autopatch.clone());
+        let mut tree = Tree::of(&rpms.entries(), &rpms);
+        let modifications = Tree::of(&autopatch.entries(), &autopatch);
+        let Plan { parameters, context, .. } = self.plan;
+        modify::take(step, parameters, &mut tree, &modifications, context, &mut self.notes)
+            .map_err(|error| of_package(format!("modifications: {error}")))?;
+        let mut after = Folder::default();
+        for (path, node) in tree.nodes() {
+            let item = match (node, rpms.0.get(path)) {
+                (Node::Changed(bytes), _) => {
+                    let file = self.fresh();
+                    fs::write(&file, bytes).map_err(worker("modify", "write a changed file"))?;
+                    Item::File(file)
+                }
+                (_, Some(item)) => item.clone(),
+                (_, None) => continue,
+            };
+            after.0.insert(path.to_owned(), item);
+        }
+        self.rpms = after;
+        Ok(())
+    }
+
+    /// Runs a script in a cage of its own.
+    fn script(&mut self, script: &RunScript) -> Result<(), Early> {
+        let name = &script.script;
+        if self.autopatch.file(&format!("scripts/{name}")).is_none() {
+            return Err(of_package(format!("scripts/{name} is not in the modifications")));
+        }
+        let assignment = self.round.assignment;
+        let scratch = self
+            .engine
+            .scratch
+            .take(assignment.limits.disk_mib)
+            .map_err(worker("modify", "make scratch space"))?;
+        let package = assignment.package.as_str();
+        let home = scratch.path().join("upper/builddir");
+        self.furnish(scratch.path(), package).map_err(worker("modify", "prepare a script"))?;
+        let mut log = LogFile::open(self.round.directory, LogKind::Build)
+            .map_err(worker("modify", "write the build log"))?;
+        writeln!(log, "+ modifications: script {name}")
+            .map_err(worker("modify", "write the build log"))?;
+        let mut watch = Watch {
+            log,
+            reader: LogReader::new(),
+            limits: &assignment.limits,
+            scratch: &scratch,
+            host: (&self.engine.data, self.engine.reserve_mib),
+            cancel: self.round.cancel,
+            observer: self.round.observer,
+            disk_filled: false,
+        };
+        let cage = self.cage(script, &scratch, package);
+        let ended = self
+            .engine
+            .sandbox
+            .run(&cage, &mut watch)
+            .map_err(|error| Failure::new(Fault::Worker, "modify", error.to_string()))?;
+        let ending = match &ended.exit {
+            Exit::Code(0) => None,
+            Exit::Stopped(Stop::Cancelled) => {
+                let why = self.round.cancel.raised().unwrap_or(Why::Unwanted);
+                return Err(Early::Cancelled(why));
+            }
+            Exit::Code(code) => Some(Ending::Status(*code)),
+            Exit::Stopped(Stop::Time) => Some(Ending::Time),
+            Exit::Stopped(Stop::Silence) => Some(Ending::Silence),
+            Exit::Stopped(Stop::Log) => Some(Ending::Log),
+            Exit::Stopped(Stop::HostDisk) => Some(Ending::HostDisk),
+        };
+        if let Some(ending) = ending {
+            let evidence = Evidence {
+                ending,
+                oom_kills: ended.events.oom_kills,
+                forks_refused: ended.events.forks_refused,
+                disk_filled: watch.disk_filled,
+                limits: assignment.limits.clone(),
+            };
+            let mut failure = diagnose(&evidence, &watch.reader);
+            let ended_itself =
+                evidence.oom_kills + evidence.forks_refused == 0 && !evidence.disk_filled;
+            failure.message = match evidence.ending {
+                Ending::Status(code) if ended_itself => {
+                    format!("the modifications' script {name} ended with exit status {code}")
+                }
+                _ => format!("the modifications' script {name}: {}", failure.message),
+            };
+            failure.stage = "modify".to_owned();
+            return Err(Early::Failed(failure));
+        }
+        let left = Beneath::open(&home).map_err(worker("modify", "open the scratch space"))?;
+        self.rpms = self.collect(&left, RPMS, package)?;
+        self.autopatch = self.collect(&left, AUTOPATCH, package)?;
+        Ok(())
+    }
+
+    /// Fills an empty upper layer with copies of both trees.
+    fn furnish(&self, scratch: &Path, package: &str) -> io::Result<()> {
+        let base = self.engine.sandbox.uid_base;
+        let upper = scratch.join("upper");
+        super::engine::owned_directory(&upper, base)?;
+        fs::create_dir(scratch.join("work"))?;
+        let owner = base + BUILDER_ID;
+        super::engine::owned_directory(&upper.join("builddir"), owner)?;
+        let place = upper.join(PLACE);
+        super::engine::owned_directory(&place, owner)?;
+        for (namespace, folder) in [(RPMS, &self.rpms), (AUTOPATCH, &self.autopatch)] {
+            let namespace = place.join(namespace);
+            super::engine::owned_directory(&namespace, owner)?;
+            let top = namespace.join(package);
+            super::engine::owned_directory(&top, owner)?;
+            copy_out(folder, &top, owner)?;
+        }
+        Ok(())
+    }
+
+    fn cage(&self, script: &RunScript, scratch: &Scratch, package: &str) -> Cage {
+        let assignment = self.round.assignment;
+        let tree = |namespace: &str| format!("/{PLACE}/{namespace}/{package}");
+        let directory = match script.cwd {
+            WorkingDirectory::Rpms => tree(RPMS),
+            WorkingDirectory::Autopatch => tree(AUTOPATCH),
+        };
+        let limits = &assignment.limits;
+        Cage {
+            name: format!("modify-{}-{}-{}", assignment.attempt, assignment.epoch, self.next),
+            root: Root::Overlay(Overlay {
+                layers: self.lease.layers.clone(),
+                upper: scratch.path().join("upper"),
+                work: scratch.path().join("work"),
+            }),
+            binds: Vec::new(),
+            system_at: vec![PathBuf::from("/")],
+            tmpfs: Vec::new(),
+            user: User::Builder,
+            command: vec![
+                "/bin/bash".to_owned(),
+                format!("{}/scripts/{}", tree(AUTOPATCH), script.script),
+            ],
+            directory: PathBuf::from(directory),
+            environment: Vec::new(),
+            caps: Caps {
+                memory_mib: limits.memory_mib,
+                processes: limits.processes,
+                cpus: self.engine.cap_cpus.then_some(self.engine.cpus),
+                file_mib: limits.disk_mib,
+            },
+        }
+    }
+
+    /// Copies a tree that a script has left.
+    fn collect(&mut self, home: &Beneath, namespace: &str, package: &str) -> Result<Folder, Early> {
+        let refused = |error: io::Error| {
+            of_package(format!("what a script of the modifications left is refused: {error}"))
+        };
+        let top = home.directory(&format!("modify/{namespace}/{package}")).map_err(refused)?;
+        let mut folder = Folder::default();
+        for (path, found) in top.tree(MAX_FILES).map_err(refused)? {
+            let item = match found {
+                Found::Link(target) => Item::Link(target),
+                Found::File(size) => {
+                    let (dir, name) = path.rsplit_once('/').unwrap_or(("", &path));
+                    let from =
+                        top.directory(dir).and_then(|dir| dir.file(name)).map_err(refused)?;
+                    let to = self.fresh();
+                    let copied = fs::File::create(&to)
+                        .and_then(|mut to| io::copy(&mut from.take(size), &mut to));
+                    copied.map_err(worker("modify", "copy what a script left"))?;
+                    Item::File(to)
+                }
+            };
+            folder.0.insert(path, item);
+        }
+        Ok(folder)
+    }
+
+    /// Puts the spec and the sources of the final tree into the input directory.
+    fn finish(&self, input: &Path, blobs: &Path) -> Result<Ready, Early> {
+        let package = &self.round.assignment.package;
+        let failed = |error: String| of_package(format!("after the modifications: {error}"));
+        let layout = Layout::detect(package, &self.rpms.entries())
+            .map_err(|error| failed(error.to_string()))?;
+        let lookaside = match &layout.list {
+            Some((path, _)) => {
+                let bytes = self.rpms.read(path).map_err(|error| failed(error.to_string()))?;
+                LookasideFile::parse_list(path, &String::from_utf8_lossy(&bytes))
+                    .map_err(|error| failed(error.to_string()))?
+            }
+            None => Vec::new(),
+        };
+        // The target's policy on digests was applied when the files were fetched.
+        layout.check_list(&lookaside, true).map_err(|error| failed(error.to_string()))?;
+        let mut sources = Vec::new();
+        let put = |from: &Path, name: &str| {
+            fs::copy(from, input.join(name)).map_err(worker("modify", "put a source in its place"))
+        };
+        let committed = |file: &Committed| -> Result<String, Early> {
+            let from = self.rpms.file(&file.path);
+            let from = from.ok_or_else(|| failed(format!("{} is no file", file.path)))?;
+            put(from, &file.name)?;
+            Ok(file.name.clone())
+        };
+        for file in &layout.sources {
+            sources.push(committed(file)?);
+        }
+        for file in lookaside {
+            let known = self.plan.lookaside.iter().find(|(listed, _)| *listed == file);
+            let Some((_, source)) = known else {
+                return Err(failed(format!(
+                    "the list names {} ({}), which was not fetched: a script cannot add \
+                     look-aside files, add_files or the package's own list can",
+                    file.name, file.checksum
+                )));
+            };
+            put(&blobs.join(source.digest.hex()), &file.name)?;
+            sources.push(file.name);
+        }
+        Ok(Ready { spec: committed(&layout.spec)?, sources })
+    }
+}
+
+/// Copies a tree into an empty directory, owned by the build user. Links come last, so that
+/// nothing is written through one.
+fn copy_out(folder: &Folder, top: &Path, owner: u32) -> io::Result<()> {
+    for (path, item) in &folder.0 {
+        let Item::File(from) = item else { continue };
+        make_parents(top, path, owner)?;
+        let to = top.join(path);
+        fs::copy(from, &to)?;
+        let is_script = path.starts_with("scripts/");
+        let mode = if is_script { 0o755 } else { 0o644 };
+        fs::set_permissions(&to, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+        std::os::unix::fs::chown(&to, Some(owner), Some(owner))?;
+    }
+    for (path, item) in &folder.0 {
+        let Item::Link(target) = item else { continue };
+        make_parents(top, path, owner)?;
+        std::os::unix::fs::symlink(target, top.join(path))?;
+        std::os::unix::fs::lchown(top.join(path), Some(owner), Some(owner))?;
+    }
+    Ok(())
+}
+
+fn make_parents(top: &Path, path: &str, owner: u32) -> io::Result<()> {
+    let mut at = top.to_path_buf();
+    let Some((dir, _)) = path.rsplit_once('/') else { return Ok(()) };
+    for part in dir.split('/') {
+        at.push(part);
+        match fs::symlink_metadata(&at) {
+            Ok(there) if there.is_dir() => {}
+            Ok(_) => return Err(io::Error::other(format!("{path} lies below a link"))),
+            Err(_) => super::engine::owned_directory(&at, owner)?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_copied_out_and_nothing_is_written_through_a_link() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let owner = nix::unistd::getuid().as_raw();
+        let content = dir.path().join("content");
+        fs::write(&content, "text").expect("a file");
+        let outside = dir.path().join("outside");
+        fs::create_dir(&outside).expect("a directory");
+        let folder = |items: &[(&str, Item)]| {
+            Folder(items.iter().map(|(path, item)| ((*path).to_owned(), item.clone())).collect())
+        };
+        let file = Item::File(content);
+        let top = dir.path().join("top");
+        fs::create_dir(&top).expect("a directory");
+        let link = Item::Link("../x.spec".into());
+        let good = folder(&[("x.spec", file.clone()), ("a/b", link), ("scripts/s", file.clone())]);
+        copy_out(&good, &top, owner).expect("copies");
+        assert_eq!(fs::read_to_string(top.join("a/b")).expect("reads"), "text");
+        let mode = |path: &str| {
+            let metadata = fs::metadata(top.join(path)).expect("it is there");
+            std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
+        };
+        assert_eq!((mode("x.spec"), mode("scripts/s")), (0o644, 0o755));
+
+        let link = Item::Link(outside.display().to_string());
+        let bad = folder(&[("evil", link.clone())]);
+        copy_out(&bad, &top, owner).expect("a link alone is harmless");
+        let error = copy_out(&folder(&[("evil/x", file)]), &top, owner).expect_err("below a link");
+        assert!(error.to_string().contains("below a link"), "{error}");
+        assert_eq!(fs::read_dir(&outside).expect("lists").count(), 0);
+    }
+}
