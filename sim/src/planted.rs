@@ -97,7 +97,7 @@ plants! {
     /// Silent workers keep what they hold.
     NoLeases "no-leases" I9;
     /// Times come from the wall clock, however it jumps.
-    WallClock "wall-clock" I9;
+    WallClock "wall-clock" I1;
     /// Failed tasks are only looked for when a bell rings, and no bell rings for a time that has come.
     NoPoll "no-poll" I9;
 }

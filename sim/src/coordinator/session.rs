@@ -134,7 +134,7 @@ impl World {
     ) -> Step {
         self.database()?;
         if self.planted(Plant::LateReport) {
-            return self.take_unfenced(c, reports);
+            self.take_unfenced(c, reports)?;
         }
         for live in self.store.live_attempts(Some(worker)) {
             let (id, epoch) = (AttemptId(live.id), Epoch(live.epoch));
@@ -161,6 +161,9 @@ impl World {
         for AttemptReport { attempt, epoch, progress } in reports {
             let rpmfarm_core::task::Progress::Ended(outcome) = progress else { continue };
             let Some(row) = self.store.attempts.get(&attempt.0).cloned() else { continue };
+            if self.store.is_live(*attempt, *epoch) {
+                continue;
+            }
             let Some(task) = self.store.task(TaskId(row.task)) else { continue };
             let live = LiveAttempt {
                 id: row.id,

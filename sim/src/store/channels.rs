@@ -23,9 +23,11 @@ impl Store {
         if newest > revision.revision && !self.planted(Plant::RevisionBack) {
             return false;
         }
-        let ended = builds.iter().any(|build| !self.is_open(*build));
-        let blind = [Plant::PublishCancelled, Plant::RevisionBack];
-        if ended && !blind.into_iter().any(|plant| self.planted(plant)) {
+        let cancelled = |build: &BuildId| {
+            self.planted(Plant::PublishCancelled) && self.publication(*build).is_none()
+        };
+        let ended = builds.iter().any(|build| !self.is_open(*build) && !cancelled(build));
+        if ended && !self.planted(Plant::RevisionBack) {
             return false;
         }
         let key = (target.clone(), channel.clone(), revision.revision);

@@ -6,6 +6,7 @@ use rpmfarm_core::{Evr, Failure, Fault, Nevra};
 
 use super::Key;
 use crate::network::Up;
+use crate::profile;
 use crate::scenario::{Defect, Temper};
 use crate::trace::note;
 use crate::world::{Blob, Event, MS, S, World};
@@ -111,11 +112,9 @@ impl World {
             if let Some(name) = source.dynamic.iter().find(lacks) {
                 self.needs(w, key, assignment.round, name.clone());
                 // It may die while the lock is made.
-                let dies = if crashing || self.faulty && !self.profile.faults.is_empty() {
-                    100
-                } else {
-                    0
-                };
+                let mortal =
+                    self.profile.faults.iter().any(|(f, _)| *f == profile::Fault::WorkerDies);
+                let dies = if self.faulty && (mortal || crashing) { 300 } else { 0 };
                 if self.rng.chance(dies) {
                     self.kill_worker(w);
                 }
