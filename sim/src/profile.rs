@@ -100,7 +100,7 @@ impl Profile {
                 dies_at_commit: 15,
                 faults: vec![(CoordinatorDies, 2), (WorkerDies, 2), (CoordinatorFreezes, 1)],
                 every_ms: 6_000,
-                farm_fails: 250,
+                farm_fails: 400,
                 crashing: 200,
                 ..Self::calm("crashes")
             },
@@ -140,7 +140,7 @@ impl Profile {
                 reorders: rng.chance(300),
                 dies_at_commit: 3,
                 answer_lost: 3,
-                farm_fails: 50,
+                farm_fails: 150,
                 faults: vec![
                     (CoordinatorDies, 2),
                     (WorkerDies, 3),

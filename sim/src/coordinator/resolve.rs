@@ -34,7 +34,8 @@ impl World {
             self.lock_batch(c, batch, tasks);
         }
         for (task, round) in self.store.rounds_to_lock(now_us) {
-            let longest = if self.rng.chance(200) { 8_000 } else { 500 };
+            // New packages may have to be fetched from afar.
+            let longest = if self.rng.chance(300) { 10_000 } else { 500 };
             let delay = self.rng.range(10, longest) * MS;
             self.crew_start(c, Crew::Resolve, task.id.0, delay, Work::LockRound(task, round));
         }

@@ -118,7 +118,9 @@ impl World {
             note!(self, "w{w} is gone for good");
             return;
         }
-        let back = self.rng.range(300 * MS, 60 * S);
+        // Its supervisor starts it at once, or somebody has to come.
+        let longest = if self.rng.chance(600) { 2 * S } else { 60 * S };
+        let back = self.rng.range(200 * MS, longest);
         self.after(back, Event::WorkerStarts(w));
     }
 
