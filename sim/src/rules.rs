@@ -174,7 +174,7 @@ fn assignment(store: &Store, live: &LiveAttempt) -> Option<Assignment> {
         TaskKind::Srpm => {
             let import = store.import(task.build)?;
             let spec = file(format!("{}.spec", import.commit), import.bundle);
-            Input::Sources { spec, sources: Vec::new() }
+            Input::Sources { spec, sources: Vec::new(), plan: None }
         }
         TaskKind::Build => {
             let srpm = store.srpm(task.build)?;
