@@ -23,11 +23,11 @@ impl Store {
         if newest > revision.revision && !self.planted(Plant::RevisionBack) {
             return false;
         }
-        let cancelled = |build: &BuildId| {
-            self.planted(Plant::PublishCancelled) && self.publication(*build).is_none()
+        let excused = |build: &BuildId| match self.publication(*build) {
+            Some(_) => self.planted(Plant::RevisionBack),
+            None => self.planted(Plant::PublishCancelled),
         };
-        let ended = builds.iter().any(|build| !self.is_open(*build) && !cancelled(build));
-        if ended && !self.planted(Plant::RevisionBack) {
+        if builds.iter().any(|build| !self.is_open(*build) && !excused(build)) {
             return false;
         }
         let key = (target.clone(), channel.clone(), revision.revision);
