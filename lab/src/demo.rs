@@ -89,8 +89,8 @@ fn install(
     ensure!(version.contains("compiled as"), "xxhsum said something else");
     let sum = run("echo rebuilt | xxhsum -H64")?;
     ensure!(sum.contains("stdin"), "xxhsum summed something else");
-    let colours = run("colordiff --version")?;
-    ensure!(colours.contains("colordiff"), "colordiff said something else");
+    let colours = run("cd /tmp && echo old > a && echo new > b && colordiff a b || true")?;
+    ensure!(colours.contains("> new") && colours.contains('\x1b'), "colordiff coloured nothing");
     if native {
         let hello = run("hello")?;
         ensure!(hello.contains("Hello, world!"), "hello said something else");
