@@ -8,6 +8,7 @@
 //! | `/distro/ARCH/repo/…`, `/distro/ARCH/RPM-GPG-KEY-lab` | a distribution per architecture |
 //! | `/lookaside/rpms/NAME/FILE/HASHTYPE/HASH/FILE`, `/lookaside/HASH` | look-aside files |
 //! | `/git/rpms/NAME.git` | dist-git by smart HTTP |
+//! | `/git/autopatch/NAME.git` | modifications of packages, by smart HTTP |
 //! | `/forge/…` | lists of the repositories, see [`forge`] |
 //! | `/fault/…` | see [`faults`] |
 
@@ -92,6 +93,7 @@ fn router(directory: PathBuf) -> Router {
         .nest_service("/distro", ServeDir::new(directory.join("distro")))
         .nest_service("/lookaside", ServeDir::new(directory.join("lookaside")))
         .route("/git/rpms/{*path}", any(cgi::git).with_state(rpms))
+        .route("/git/autopatch/{*path}", any(cgi::git).with_state(directory.join("autopatch")))
         .nest("/forge", forge::router(directory.join("rpms")))
         .nest("/fault", faults::router())
 }

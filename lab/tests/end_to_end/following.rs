@@ -106,7 +106,10 @@ fn published(client: &Client, commit: &str) -> Value {
 /// Installs or updates the package with dnf: its release.
 fn installed(root: &InstallRoot, verb: &str) -> String {
     root.dnf(&[verb, "-y", PACKAGE]).unwrap();
-    let release = root.run(&["rpm", "-q", "--qf", "%{RELEASE}", PACKAGE]).unwrap();
+    // By dnf, for its database is the host's, not where the root's own rpm looks.
+    let query = ["-q", "repoquery", "--installed", "--qf", "%{release}", PACKAGE];
+    let said = root.dnf(&query).unwrap();
+    let release = said.lines().find(|line| line.contains(".lab9")).expect("it is installed");
     release.trim().split('.').next().unwrap().to_owned()
 }
 
