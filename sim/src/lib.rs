@@ -3,7 +3,7 @@
 //! after every step.
 //!
 //! Time is virtual, there is one thread and one source of chance: a seed is a run. The store is a
-//! model that a test of the coordinator compares with the real one, operation by operation.
+//! model: the rules that are SQL in the coordinator, written out a second time.
 //!
 //! - `scenario` and `profile`: what a seed chooses — packages, workers, and how bad the day is.
 //! - `world`: time and the queue of events; `network`, `faults`, `users`: what comes from outside.

@@ -1,8 +1,8 @@
 //! A model of the coordinator's store: the same facts, in maps, and the same functions by name.
 //!
-//! Each function is what one transaction of the real store does, whole or not at all; a test of
-//! the coordinator runs the same random sequences on both and compares every answer. The rules
-//! that are SQL there are written out here a second time, which is what makes that test one.
+//! Each function is what one transaction of the real store does, whole or not at all. The rules
+//! that are SQL there are written out here a second time; the queues of work that the real store
+//! keeps beside its facts are derived from the facts each time.
 //!
 //! It knows nothing of why a fact is written, of faults, or of time.
 
