@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_core::lease::next_heartbeat;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 use rpmfarm_proto::v1::workers_client::WorkersClient;
 use rpmfarm_proto::{AUTHORIZATION, WORKER, v1};
@@ -167,8 +168,8 @@ async fn session(
     request.metadata_mut().insert(WORKER, name.parse()?);
     let mut answers = WorkersClient::new(channel).session(request).await?.into_inner();
     say(&json!({"event": "connected", "at": now_us(), "worker": name}));
-    let mut beat = tokio::time::interval(Duration::from_millis(fleet.options.heartbeat_ms));
-    beat.tick().await;
+    let heartbeat = Duration::from_millis(fleet.options.heartbeat_ms);
+    let mut beat = Instant::now() + next_heartbeat(heartbeat, true, rand::random());
     loop {
         let next = mine.values().filter(|one| !one.ended).filter_map(|one| one.ends).min();
         tokio::select! {
@@ -180,8 +181,9 @@ async fn session(
             }
             () = until(next) => end(name, mine, |one, now| one.ends.is_some_and(|ends| ends <= now)),
             () = fleet.release.notified() => end(name, mine, |_, _| true),
-            _ = beat.tick() => {}
+            () = tokio::time::sleep_until(beat) => {}
         }
+        beat = Instant::now() + next_heartbeat(heartbeat, false, rand::random());
         sender.send(state(name, arch, mine)).await?;
     }
 }

@@ -65,21 +65,35 @@ fn tell(what: &str, name: &str, error: &anyhow::Error) {
     }
 }
 
-/// A bounded number of pieces of work at once, each known by its key, none taken twice.
+/// A bounded number of pieces of work at once, each known by its key, none taken twice. A piece
+/// that failed rests before it is taken again, and leaves its hand to others meanwhile: those that
+/// always fail do not hold up the rest.
 #[derive(Debug, Clone)]
 pub struct Crew<K> {
     name: &'static str,
     limit: usize,
-    busy: Arc<Mutex<HashSet<K>>>,
+    keys: Arc<Mutex<Keys<K>>>,
     bus: Bus,
     metrics: Option<Metrics>,
+}
+
+#[derive(Debug)]
+struct Keys<K> {
+    at_work: HashSet<K>,
+    resting: HashSet<K>,
+}
+
+impl<K> Default for Keys<K> {
+    fn default() -> Self {
+        Self { at_work: HashSet::new(), resting: HashSet::new() }
+    }
 }
 
 impl<K: Copy + Eq + Hash + Send + 'static> Crew<K> {
     /// A crew of `limit`.
     #[must_use]
     pub fn new(name: &'static str, limit: usize, bus: Bus) -> Self {
-        Self { name, limit, busy: Arc::default(), bus, metrics: None }
+        Self { name, limit, keys: Arc::default(), bus, metrics: None }
     }
 
     /// The same crew, whose work is measured.
@@ -94,12 +108,13 @@ impl<K: Copy + Eq + Hash + Send + 'static> Crew<K> {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         {
-            let mut busy = self.busy.lock().expect("no one panics while holding it");
-            if busy.len() >= self.limit || !busy.insert(key) {
+            let mut keys = self.keys.lock().expect("no one panics while holding it");
+            let full = keys.at_work.len() >= self.limit;
+            if full || keys.resting.contains(&key) || !keys.at_work.insert(key) {
                 return;
             }
         }
-        let place = Place { key, busy: self.busy.clone(), bus: self.bus.clone() };
+        let place = Place { key, keys: self.keys.clone(), bus: self.bus.clone() };
         let (name, metrics) = (self.name, self.metrics.clone());
         tokio::spawn(async move {
             let begun = Instant::now();
@@ -109,30 +124,44 @@ impl<K: Copy + Eq + Hash + Send + 'static> Crew<K> {
             }
             if let Err(error) = ended {
                 tell("work", name, &error);
+                place.rest();
                 tokio::time::sleep(REST).await;
             }
             drop(place);
         });
     }
 
-    /// How many pieces are under way.
+    /// How many pieces are under way, those that rest among them.
     #[must_use]
     pub fn busy(&self) -> usize {
-        self.busy.lock().expect("no one panics while holding it").len()
+        let keys = self.keys.lock().expect("no one panics while holding it");
+        keys.at_work.len() + keys.resting.len()
     }
 }
 
 /// A place in a crew. Leaving it lets the pass look again, even when the work panicked.
 struct Place<K: Eq + Hash> {
     key: K,
-    busy: Arc<Mutex<HashSet<K>>>,
+    keys: Arc<Mutex<Keys<K>>>,
     bus: Bus,
+}
+
+impl<K: Copy + Eq + Hash> Place<K> {
+    /// Leaves the hand to others, and keeps the key.
+    fn rest(&self) {
+        if let Ok(mut keys) = self.keys.lock() {
+            keys.at_work.remove(&self.key);
+            keys.resting.insert(self.key);
+        }
+        self.bus.ring();
+    }
 }
 
 impl<K: Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
-        if let Ok(mut busy) = self.busy.lock() {
-            busy.remove(&self.key);
+        if let Ok(mut keys) = self.keys.lock() {
+            keys.at_work.remove(&self.key);
+            keys.resting.remove(&self.key);
         }
         self.bus.ring();
     }
@@ -170,5 +199,24 @@ mod tests {
             bell.rung().await;
         }
         assert_eq!(started.lock().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_fails_rests_and_leaves_its_hand_to_others() {
+        let bus = Bus::default();
+        let crew = Crew::new("test", 1, bus.clone());
+        let mut bell = bus.listen();
+        crew.start(1, async { anyhow::bail!("no") });
+        bell.rung().await;
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        crew.start(1, async { panic!("it rests") });
+        crew.start(2, async move {
+            let _ = sender.send(());
+            Ok(())
+        });
+        receiver.await.expect("the second one is taken while the first rests");
+        while crew.busy() > 0 {
+            bell.rung().await;
+        }
     }
 }

@@ -102,6 +102,16 @@ impl LeaseTerms {
     }
 }
 
+/// How long a worker that has nothing new waits before it speaks again: three quarters of a
+/// heartbeat or more, and before its first heartbeat in a session anything up to a whole one.
+/// `chance` is drawn anew each time, from 0 to 1. A fleet that has connected in one moment, as
+/// after a restart of the coordinator, so does not speak in one moment for ever after.
+#[must_use]
+pub fn next_heartbeat(heartbeat: Duration, is_first: bool, chance: f64) -> Duration {
+    let chance = chance.clamp(0.0, 1.0);
+    heartbeat.mul_f64(if is_first { chance } else { 0.75 + chance / 4.0 })
+}
+
 impl Default for LeaseTerms {
     /// A heartbeat of 5 s and a lease of 30 s.
     fn default() -> Self {
@@ -160,6 +170,15 @@ mod tests {
 
     const fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_pause_is_never_longer_than_a_heartbeat() {
+        let heartbeat = Duration::from_secs(4);
+        let of = |is_first, chance| next_heartbeat(heartbeat, is_first, chance);
+        assert_eq!((of(true, 0.0), of(true, 0.5)), (Duration::ZERO, heartbeat / 2));
+        assert_eq!((of(false, 0.0), of(false, 1.0)), (heartbeat * 3 / 4, heartbeat));
+        assert_eq!((of(true, 7.0), of(false, f64::INFINITY)), (heartbeat, heartbeat));
     }
 
     #[test]

@@ -19,6 +19,13 @@ pub enum Why {
         /// When the last one was heard, in microseconds since 1970; `None` when none ever was.
         heard_us: Option<i64>,
     },
+    /// Those that are connected run it under emulation only, which the target does not allow.
+    OnlyEmulated {
+        /// The architecture.
+        arch: Arch,
+        /// Who they are.
+        workers: Vec<String>,
+    },
     /// Those that are connected take nothing new.
     NoneTakes {
         /// The architecture.
@@ -52,6 +59,7 @@ impl Why {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::NoWorker { .. } => "no-worker",
+            Self::OnlyEmulated { .. } => "only-emulated",
             Self::NoneTakes { .. } => "no-worker-takes-work",
             Self::TooMuch { .. } => "needs-too-much",
             Self::Behind { .. } => "queue",
@@ -71,6 +79,12 @@ impl fmt::Display for Why {
             Self::NoWorker { arch, heard_us: Some(at) } => {
                 write!(f, "no worker for {arch} connected since {}", moment(*at))
             }
+            Self::OnlyEmulated { arch, workers } => write!(
+                f,
+                "{arch} is only emulated (by {}), which the target does not allow; connect a worker \
+                 that runs it natively, or set emulation = true in the target's file",
+                workers.join(", ")
+            ),
             Self::NoneTakes { arch, reasons } => {
                 write!(f, "no worker for {arch} takes work: {}", reasons.join("; "))
             }
@@ -125,6 +139,14 @@ pub fn why_none(task: &Waiting<'_>, workers: &[Seen<'_>]) -> Option<Why> {
     };
     let connected = || of_arch().filter(|seen| seen.connected);
     if connected().next().is_none() {
+        // Somebody claims it, and may not: that is what there is to mend, whoever was there before.
+        let claims =
+            |seen: &&Seen<'_>| seen.connected && seen.worker.candidate.arches.contains(&arch);
+        let name = |seen: &Seen<'_>| seen.worker.candidate.name.to_owned();
+        let emulate: Vec<String> = workers.iter().filter(claims).map(name).collect();
+        if !emulate.is_empty() {
+            return Some(Why::OnlyEmulated { arch, workers: emulate });
+        }
         let heard_us = of_arch().map(|seen| seen.heard_us).max();
         return Some(Why::NoWorker { arch, heard_us });
     }
@@ -222,6 +244,9 @@ mod tests {
         held.worker.candidate.ready = false;
         assert_eq!(text(&none, &[held, away]), "no worker for x86_64 takes work: a is drained");
         assert_eq!(text(&none, &[seen("a", 1024)]), "");
+        let mut emulates = seen("a", 1024);
+        emulates.worker.candidate.emulated = &[Arch::X86_64];
+        assert!(text(&none, &[emulates]).starts_with("x86_64 is only emulated (by a), which"));
         let big = Needs { memory_mib: 32 << 10, label: "ssd".into(), ..Needs::default() };
         assert_eq!(
             text(&big, &[seen("a", 16 << 10), seen("b", 8 << 10)]),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rand::Rng as _;
 use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::task::{Assignment, DesiredState, Input, Outcome, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
@@ -15,8 +16,9 @@ use crate::store::{LiveAttempt, StoreError};
 /// Largest source bundle or lock that is read into memory, in bytes.
 const MAX_DOCUMENT: u64 = 64 << 20;
 
-/// How long an answer is good when nothing is new of its worker. Then the store is read again, for
-/// what another process has changed.
+/// How long an answer is good when nothing is new of its worker, give or take a quarter, so that
+/// a fleet that connected in one moment does not ask in one moment. Then the store is read again,
+/// for what another process has changed.
 const GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// What a session has put together already.
@@ -31,8 +33,17 @@ pub struct Cache {
 struct Answer {
     /// How often the worker had been poked by then.
     news: u64,
-    read: Instant,
+    good_until: Instant,
     state: DesiredState,
+}
+
+impl Cache {
+    /// What the worker should have, where it was put together lately and nothing is new since.
+    #[must_use]
+    pub fn fresh(&self, farm: &Farm, worker: &str, now: Instant) -> Option<&DesiredState> {
+        let good = |last: &&Answer| now < last.good_until && last.news == farm.fleet.news(worker);
+        self.last.as_ref().filter(good).map(|last| &last.state)
+    }
 }
 
 /// The desired state of a worker. An attempt that cannot be put together, as its bundle is gone
@@ -47,11 +58,8 @@ pub async fn desired(
     now_us: i64,
 ) -> anyhow::Result<DesiredState> {
     let (news, read) = (farm.fleet.news(worker), Instant::now());
-    if let Some(last) = &cache.last
-        && last.news == news
-        && read.saturating_duration_since(last.read) < GOOD_FOR
-    {
-        return Ok(last.state.clone());
+    if let Some(fresh) = cache.fresh(farm, worker, read) {
+        return Ok(fresh.clone());
     }
     let live = farm.store.live_attempts(Some(worker)).await?;
     cache.assignments.retain(|id, _| live.iter().any(|attempt| attempt.id == *id));
@@ -67,7 +75,8 @@ pub async fn desired(
             }
         }
     }
-    cache.last = Some(Answer { news, read, state: desired.clone() });
+    let good_until = read + GOOD_FOR.mul_f64(rand::thread_rng().gen_range(0.75..1.25));
+    cache.last = Some(Answer { news, good_until, state: desired.clone() });
     Ok(desired)
 }
 

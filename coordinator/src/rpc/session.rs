@@ -8,9 +8,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::AttemptId;
 use rpmfarm_core::fleet::outdated;
-use rpmfarm_core::task::{AttemptReport, DesiredState, WorkerState};
+use rpmfarm_core::task::{Assignment, AttemptReport, DesiredState, Progress, WorkerState};
+use rpmfarm_core::{Arch, AttemptId};
 use rpmfarm_proto::v1;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -172,6 +172,10 @@ struct Asking {
 struct Memory {
     cache: assignment::Cache,
     since: Since,
+    /// What the worker was told last about itself.
+    notice: String,
+    /// The architectures that it claimed then.
+    claimed: Vec<Arch>,
 }
 
 /// What the first reports of a session are compared with.
@@ -287,8 +291,14 @@ async fn try_ask(
     asked: &mut Asked,
 ) -> anyhow::Result<DesiredState> {
     let worker = state.name.as_str();
-    let notice = welcome(farm, state).await?;
-    let Memory { cache, since } = &mut asked.memory;
+    if let Some(desired) = nothing_new(farm, state, asked) {
+        asked.reports = None;
+        farm.progress.ring();
+        return Ok(desired);
+    }
+    let Memory { cache, since, notice, claimed } = &mut asked.memory;
+    *notice = welcome(farm, state).await?;
+    claimed.clone_from(&state.arches);
     if let Since::Begin = since {
         // From now on this coordinator judges the worker's silence, whoever did before.
         let connected = farm.store.own_worker(worker, farm.peers.me()).await?;
@@ -305,7 +315,24 @@ async fn try_ask(
         farm.progress.ring();
     }
     let desired = assignment::desired(farm, worker, cache, now_us()).await?;
-    Ok(DesiredState { notice, ..desired })
+    Ok(DesiredState { notice: notice.clone(), ..desired })
+}
+
+/// The answer to a heartbeat of a worker that does what it was told and of which nothing is new.
+/// Nearly all of what is heard is this, and it costs no question to the store.
+fn nothing_new(farm: &Farm, state: &WorkerState, asked: &Asked) -> Option<DesiredState> {
+    let Memory { cache, since: Since::Taken, notice, claimed } = &asked.memory else {
+        return None;
+    };
+    let fresh = cache.fresh(farm, &state.name, Instant::now())?;
+    let known = |report: &AttemptReport| {
+        let is_it = |assigned: &Assignment| {
+            (assigned.attempt, assigned.epoch) == (report.attempt, report.epoch)
+        };
+        matches!(report.progress, Progress::Running(_)) && fresh.assignments.iter().any(is_it)
+    };
+    let same = *claimed == state.arches && asked.reports.iter().flatten().all(known);
+    same.then(|| DesiredState { notice: notice.clone(), ..fresh.clone() })
 }
 
 /// Whether a worker may be here, and what it should be told.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rpmfarm_core::lease::next_heartbeat;
 use rpmfarm_core::reconcile::{Action, reconcile};
 use rpmfarm_core::task::DesiredState;
 use rpmfarm_core::{Failure, Fault};
@@ -148,6 +149,8 @@ impl Session {
         tracing::info!(coordinator, "connected to the coordinator");
         let opened = Instant::now();
         let (mut spoken, mut news) = (opened, false);
+        // Of a heartbeat, until the next one.
+        let (mut is_first, mut chance) = (true, rand::random::<f64>());
         loop {
             let Pace { heartbeat, lease, answered } = *pace.borrow();
             if answered.max(opened).elapsed() > lease {
@@ -166,11 +169,13 @@ impl Session {
                     };
                     room.send(self.state(&mut sent));
                     (spoken, news) = (Instant::now(), false);
+                    (is_first, chance) = (false, rand::random());
                 }
                 // The senders of both live as long as the session.
                 _ = changes.changed() => news = true,
                 _ = self.shutdown.changed() => news = true,
-                () = sleep(heartbeat.saturating_sub(spoken.elapsed())), if !news => news = true,
+                () = sleep(next_heartbeat(heartbeat, is_first, chance).saturating_sub(spoken.elapsed())),
+                    if !news => news = true,
                 // To look at the lease again.
                 () = sleep(lease / 4) => {}
             }
