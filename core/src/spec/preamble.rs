@@ -3,6 +3,7 @@
 use super::condition::holds;
 use super::expand::{Macros, Unknown};
 use super::{is_header, tag_value};
+use crate::Evr;
 
 /// Epoch, version and release of the main package. Each is told alone: one may need rpm.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,19 @@ impl VersionTags {
             Some(epoch) => format!("{}:{version}-{release}", epoch.clone()?),
             None => format!("{version}-{release}"),
         })
+    }
+
+    /// The same as rpm compares it; nothing when it cannot be told.
+    #[must_use]
+    pub fn told(&self) -> Option<Evr> {
+        let epoch = match &self.epoch {
+            Some(epoch) => epoch.as_ref().ok()?.parse().ok()?,
+            None => 0,
+        };
+        let part = |part: &Result<String, Unknown>| {
+            part.as_ref().ok().filter(|text| !text.is_empty() && !text.contains('%')).cloned()
+        };
+        Some(Evr::new(epoch, part(&self.version)?, part(&self.release)?))
     }
 }
 
