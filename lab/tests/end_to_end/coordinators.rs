@@ -213,6 +213,45 @@ fn one_of_two_coordinators_dies() {
     });
 }
 
+/// One authority for all coordinators: a worker that was enrolled at one of them goes to another
+/// with its certificate when that one dies, renews it there, and is revoked there.
+#[test]
+fn a_worker_with_a_certificate_goes_to_the_other_coordinator() {
+    let postgres = Postgres::start().unwrap();
+    let url = postgres.database("farm").unwrap();
+    let mut scene = Scene::with(|settings| {
+        settings.database = Some(url);
+        settings.coordinators = 2;
+        settings.tls = true;
+        settings.coordinator_arguments =
+            ["--heartbeat", "1s", "--lease", "12s", "--certificate-seconds", "30"]
+                .map(str::to_owned)
+                .into();
+    });
+    let client = scene.farm.client_of(&[1]);
+    wait_until("it is at the first", Duration::from_secs(30), || alive(&client) == ["worker1"]);
+    let fingerprint = || {
+        let shown = client.json(&["worker", "show", "worker1"]).unwrap();
+        shown["certificates"][0]["fingerprint"].as_str().unwrap().to_owned()
+    };
+    let build = client.build(&["hello"]).unwrap()[0];
+    wait_until_building(&client, build);
+    let before = fingerprint();
+    scene.farm.coordinator.kill();
+    let shown = client.wait(build, &["published"], PATIENCE).unwrap();
+    assert_eq!(attempts(&client, build), 2, "the build did not notice: {shown:#}");
+    wait_until("a renewal by the second", PATIENCE, || fingerprint() != before);
+    wait_until("it is there", Duration::from_secs(10), || alive(&client) == ["worker1"]);
+
+    client.json(&["worker", "revoke", "worker1", "--reason", "a test"]).unwrap();
+    wait_until("its end", Duration::from_secs(10), || alive(&client).is_empty());
+    wait_until("it is told", Duration::from_secs(10), || {
+        let log = scene.farm.directory().join("logs/worker1.log");
+        std::fs::read_to_string(log).unwrap().contains("revoked: a test")
+    });
+    assert_once(&scene, &postgres, &[build]);
+}
+
 /// A build is cancelled at the coordinator that its worker is not connected to: the worker ends it
 /// at once, not at its next heartbeat.
 #[test]
