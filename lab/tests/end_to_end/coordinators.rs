@@ -149,8 +149,14 @@ fn a_farm_on_postgresql_rebuilds_and_tells_of_it() {
     }
 }
 
-/// Fault 12, and I1 to I3: the database goes away in mid-build and comes back. The worker builds
-/// on, and what it made is accepted once.
+/// How long the database is away, in seconds; more by `RPMFARM_TEST_OUTAGE`.
+fn outage() -> Duration {
+    let asked = std::env::var("RPMFARM_TEST_OUTAGE").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(asked.unwrap_or(8))
+}
+
+/// Faults 12 and 15, and I1 to I3: the database goes away in mid-build and comes back. The worker
+/// builds on, and what it made is accepted once.
 #[test]
 fn the_database_goes_away_and_comes_back() {
     let (scene, mut postgres) = on_postgres(1, 1);
@@ -158,7 +164,7 @@ fn the_database_goes_away_and_comes_back() {
     let build = client.build(&["hello"]).unwrap()[0];
     wait_until_building(&client, build);
     postgres.stop().unwrap();
-    std::thread::sleep(Duration::from_secs(8));
+    std::thread::sleep(outage());
     let away = client.run(&["show", &build.to_string()]).unwrap();
     assert!(away.code != 0 && away.err.contains("database"), "{away:?}");
     postgres.restart().unwrap();
