@@ -238,9 +238,9 @@ pub(super) fn check_same(
     Err(DistgitError::Differs {
         name: committed.name.clone(),
         path: committed.path.clone(),
-        found,
+        found: Box::new(found),
         list: list.to_owned(),
-        expected: listed.checksum.clone(),
+        expected: Box::new(listed.checksum.clone()),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Builds that follow from pushes and would not be above what is published are refused before
 //! they cost anything.
 
-use rpmfarm_core::spec::{Macros, lines, version_tags};
+use rpmfarm_core::spec::{Macros, is_version_fixed, lines, version_tags};
 use rpmfarm_core::track::NotAbove;
 use rpmfarm_core::{Evr, Target};
 
@@ -25,8 +25,8 @@ pub(crate) async fn check(
     Ok(rpmfarm_core::track::check_above(&build.package, made, published, channel))
 }
 
-/// The same of what the text of an imported spec says. What the text does not tell, or what
-/// scripts may still change, is left for the SRPM to show.
+/// The same of what the text of an imported spec says. What the text does not tell, what depends
+/// on the build root, or what scripts may still change, is left for the SRPM to show.
 ///
 /// # Errors
 /// Database errors, and a spec that cannot be read.
@@ -40,10 +40,14 @@ pub(crate) async fn of_spec(
         return Ok(Ok(()));
     }
     let Some(spec) = text(farm, imported.bundle.spec.digest)? else { return Ok(Ok(())) };
+    let lines = lines(&spec);
+    if !is_version_fixed(&lines) {
+        return Ok(Ok(()));
+    }
     let macros = target.macros_of(&build.package);
     let macros = macros.iter().map(|(name, body)| (name.as_str(), body.as_str()));
     let macros: Macros = macros.collect();
-    match version_tags(&lines(&spec), macros).told() {
+    match version_tags(&lines, macros).told() {
         Some(made) => Ok(check(farm, target, build, &made).await?),
         None => Ok(Ok(())),
     }

@@ -113,11 +113,11 @@ pub enum DistgitError {
         /// Where it is committed.
         path: String,
         /// The digest of that.
-        found: Checksum,
+        found: Box<Checksum>,
         /// The list.
         list: String,
         /// What it says.
-        expected: Checksum,
+        expected: Box<Checksum>,
     },
     /// A file that only MD5 vouches for.
     #[error(

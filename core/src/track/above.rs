@@ -13,9 +13,9 @@ pub struct NotAbove {
     /// Name of the package.
     pub package: String,
     /// What would be made.
-    pub made: Evr,
+    pub made: Box<Evr>,
     /// The newest that is published.
-    pub published: Evr,
+    pub published: Box<Evr>,
     /// Where.
     pub channel: String,
 }
@@ -49,8 +49,8 @@ pub fn check_above(
     match published.into_iter().max() {
         Some(newest) if *made <= newest => Err(NotAbove {
             package: package.to_owned(),
-            made: made.clone(),
-            published: newest,
+            made: Box::new(made.clone()),
+            published: Box::new(newest),
             channel: channel.to_owned(),
         }),
         _ => Ok(()),
