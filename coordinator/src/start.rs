@@ -299,7 +299,8 @@ fn passes(farm: &Farm) -> JoinSet<()> {
     set.spawn(refresh(farm.clone()));
     pass!("dispatch", |farm| dispatch::pass::pass(&farm, Instant::now(), now_us()));
     let mine = farm.clone();
-    set.spawn(run_every("leases", dispatch::leases::period(farm), bus(), move || {
+    let period = dispatch::leases::period(farm);
+    set.spawn(run_every("leases", period, Bus::default(), move || {
         let farm = mine.clone();
         async move { dispatch::leases::pass(&farm, Instant::now(), now_us()).await }
     }));
