@@ -1,8 +1,8 @@
 //! What the store keeps, on both databases.
 
 use rpmfarm_coordinator::store::{
-    HookTaken, Import, Looked, NewBuild, NewHook, NewTracked, OrderRow, PushEnd, PushFilter, Saw,
-    Store,
+    HookTaken, Import, Looked, NewBuild, NewHook, NewTracked, OrderRow, PushEnd, PushFilter,
+    PushPair, Saw, Store,
 };
 use rpmfarm_core::Sha256;
 use rpmfarm_core::queue::Class;
@@ -125,6 +125,45 @@ async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn modifications_are_seen_and_told_of_beside_the_package() {
+    on_both(|store| async move {
+        store.track("lab", &[new("a", 0)], "me", NOW).await.unwrap();
+        let hooks = [
+            NewHook { modifies: true, commit: id('2'), ..hook("a", "d1", "", NOW - 5) },
+            hook("a", "d2", "", NOW - 5),
+        ];
+        store.take_hooks(&hooks).await.unwrap();
+        let row = store.tracked("lab", "a").await.unwrap().unwrap();
+        assert_eq!((row.hint_commit, row.hint_modification), (id('b'), id('2')));
+        let mut both = looked("a", &id('b'), Change::Pushed);
+        let push = Push {
+            repository: "http://h/autopatch/a.git".into(),
+            branch: "a9".into(),
+            commit: id('2'),
+        };
+        both.saw.push(Saw { push, change: Change::Pushed, modifies: true, told_by: "webhook" });
+        assert_eq!(store.record_looks(&[both]).await.unwrap(), 2);
+        let row = store.tracked("lab", "a").await.unwrap().unwrap();
+        assert_eq!(
+            (row.hint_us, row.hint_commit, row.hint_modification),
+            (0, "".into(), "".into())
+        );
+        let open = store.open_pushes("lab").await.unwrap();
+        let short: Vec<_> = open.iter().map(|push| (push.modifies, &*push.told_by)).collect();
+        assert_eq!(short, [(0, "poll"), (1, "webhook")]);
+        assert_eq!(store.seen_of_pushed("lab").await.unwrap().len(), 2);
+        let pair = Some(PushPair { git_ref: id('b'), modification: id('2') });
+        let end = |n: usize| {
+            let (push, pair) = (open[n].id, pair.clone());
+            PushEnd { push, verdict: "build", build: 0, pair }
+        };
+        store.end_pushes(&[end(0), end(1)], "key", NOW).await.unwrap();
+        assert_eq!(store.pushes_built_since("lab", 0).await.unwrap(), 1, "it is one build");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pushes_end_once_and_know_their_builds() {
     on_both(|store| async move {
         store.track("lab", &[new("a", 0), new("b", 0)], "me", NOW).await.unwrap();
@@ -136,11 +175,16 @@ async fn pushes_end_once_and_know_their_builds() {
         assert_eq!(store.open_pushes("lab").await.unwrap()[0].approved_us, NOW);
 
         let end = |n: usize| PushEnd { push: open[n].id, verdict: "build", build: 0, pair: None };
-        store.end_pushes(&[end(0), end(1)], "key", NOW + 2).await.unwrap();
+        let pair = PushPair { git_ref: id('a'), modification: id('1') };
+        let first = PushEnd { pair: Some(pair.clone()), ..end(0) };
+        store.end_pushes(&[first, end(1)], "key", NOW + 2).await.unwrap();
         // A second coordinator decided the same.
         store.end_pushes(&[end(1)], "other", NOW + 3).await.unwrap();
         assert_eq!(store.push_requests().await.unwrap(), ["key"]);
-        assert_eq!(store.pushes_of("key").await.unwrap().len(), 2);
+        let pushes = store.pushes_of("key").await.unwrap();
+        let plain = PushPair { git_ref: id('b'), modification: String::new() };
+        let pairs: Vec<_> = pushes.into_iter().map(|(_, package, pair)| (package, pair)).collect();
+        assert_eq!(pairs, [("a".to_owned(), pair), ("b".to_owned(), plain)]);
         assert!(store.open_pushes("lab").await.unwrap().is_empty());
         // What was approved does not count for the guard.
         assert_eq!(store.pushes_built_since("lab", NOW + 1).await.unwrap(), 1);
@@ -150,11 +194,12 @@ async fn pushes_end_once_and_know_their_builds() {
             target: "lab".into(),
             package: "a".into(),
             git_ref: id('a'),
-            modification_ref: String::new(),
+            modification_ref: id('1'),
             class: Class::Tracking,
             arches: Vec::new(),
         };
         let ids = store.start_builds(&[build], "track", "key", NOW).await.unwrap().ids;
+        assert_eq!(store.modification_ref(ids[0]).await.unwrap(), Some(id('1')));
         store.push_request_made("key").await.unwrap();
         assert!(store.push_requests().await.unwrap().is_empty());
         let filter = PushFilter { package: "a".into(), limit: 5, ..Default::default() };
