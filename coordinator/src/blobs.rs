@@ -90,6 +90,12 @@ impl Blobs {
         Ok(Self { root })
     }
 
+    /// The directories of what is not whole: files that are being made, and uploads.
+    #[must_use]
+    pub fn unfinished(&self) -> [PathBuf; 2] {
+        [self.root.join("incoming"), self.root.join("partial")]
+    }
+
     /// Where a blob lies, whether or not it is there.
     #[must_use]
     pub fn path(&self, digest: Sha256) -> PathBuf {

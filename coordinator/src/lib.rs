@@ -11,6 +11,7 @@ pub mod farm;
 mod http;
 pub mod identity;
 pub mod import;
+pub mod leftovers;
 pub mod listen;
 pub mod logs;
 pub mod observe;

@@ -34,7 +34,7 @@ use crate::token::Token;
 use crate::track::{self, LookLimits, Tracker};
 use crate::waits::Waits;
 use crate::work::{Crew, run, run_every};
-use crate::{accept, plan, server};
+use crate::{accept, leftovers, plan, server};
 
 /// The largest result file that is taken, in bytes.
 const MAX_RESULT: u64 = 16 << 30;
@@ -295,10 +295,12 @@ fn passes(farm: &Farm) -> JoinSet<()> {
         async move { resolve::pass::pass(&farm, &crew, &solved, now_us()).await }
     });
     set.spawn(revoked::run(farm.clone()));
+    set.spawn(leftovers::run(farm.blobs.clone()));
     set.spawn(refresh(farm.clone()));
     pass!("dispatch", |farm| dispatch::pass::pass(&farm, Instant::now(), now_us()));
     let mine = farm.clone();
-    set.spawn(run_every("leases", dispatch::leases::period(farm), bus(), move || {
+    let period = dispatch::leases::period(farm);
+    set.spawn(run_every("leases", period, Bus::default(), move || {
         let farm = mine.clone();
         async move { dispatch::leases::pass(&farm, Instant::now(), now_us()).await }
     }));

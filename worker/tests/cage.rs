@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use common::{Bench, failure, spec};
@@ -155,6 +156,20 @@ fn killing_the_worker_kills_the_build() {
     let report = bench.build_spec("after", &spec("after", "true"), &[]);
     assert!(report["failure"].is_null(), "{report:#}");
     assert_nothing_left(&bench);
+}
+
+/// Nothing of the package has run then, and what crun says is told.
+#[test]
+fn a_broken_crun_is_the_workers_fault() {
+    let bench = Bench::new(&[]);
+    let srpm = bench.srpm("fine", &spec("fine", "true"), &[]);
+    let crun = bench.dir.path().join("crun");
+    fs::write(&crun, "#!/bin/sh\necho 'libyajl.so.2 is missing' >&2\nexit 127\n").unwrap();
+    fs::set_permissions(&crun, fs::Permissions::from_mode(0o755)).unwrap();
+    let report = bench.build(&srpm, &["--crun", crun.to_str().unwrap()]);
+    let (fault, _, said) = failure(&report);
+    assert_eq!(fault, "worker", "{report:#}");
+    assert!(said.contains("127") && said.contains("libyajl.so.2 is missing"), "{said}");
 }
 
 #[test]

@@ -14,7 +14,8 @@ use super::{LOST, report};
 use crate::farm::Farm;
 use crate::peers::Judge;
 
-/// How often the leases are looked at when nothing is written: several times in each.
+/// How often the leases are looked at: several times in each. No bell rings for a silence, and who
+/// holds something is a long list.
 #[must_use]
 pub fn period(farm: &Farm) -> Duration {
     (farm.fleet.terms().lease() / 8).min(Duration::from_secs(1))

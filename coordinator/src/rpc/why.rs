@@ -228,7 +228,7 @@ fn ahead_us(place: &Place) -> i64 {
 /// Why a worker that is connected takes nothing new.
 fn holds_back(view: &WorkerView, standing: Option<&StandingRow>) -> String {
     if let Some(row) = standing.filter(|row| !row.standing.takes_work()) {
-        return format!("is {} because {}", row.standing, or(&row.reason, "somebody said so"));
+        return format!("is {}: {}", row.standing, or(&row.reason, "somebody said so"));
     }
     if outdated(&view.state).is_some() {
         return format!("is too old ({})", view.state.version);

@@ -329,7 +329,7 @@ fn start_coordinator(
         .args(&settings.coordinator_arguments)
         .envs(settings.environment.iter().cloned());
     if settings.tls {
-        tls::listen(directory, &mut command);
+        tls::listen(directory, index, &mut command);
     }
     // Networks of a test's own are as good as this host.
     if !servers[index].starts_with("http://127.") {

@@ -1,6 +1,6 @@
 //! Farms over TLS: workers that are enrolled, and a command that trusts the farm's CA.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
@@ -8,13 +8,21 @@ use anyhow::{Context as _, ensure};
 use super::{Farm, program};
 
 impl Farm {
-    /// The coordinator's address with TLS.
+    /// The coordinator's address with TLS; of several coordinators, the first's.
     ///
     /// # Errors
     /// When it listens without.
     pub fn tls_address(&self) -> anyhow::Result<String> {
-        let file = self.directory().join("tls-address");
-        let text = std::fs::read_to_string(file).context("the coordinator listens without TLS")?;
+        self.tls_address_of(0)
+    }
+
+    /// The address with TLS of one of the coordinators.
+    ///
+    /// # Errors
+    /// When it listens without.
+    pub fn tls_address_of(&self, index: usize) -> anyhow::Result<String> {
+        let text = std::fs::read_to_string(address_file(self.directory(), index))
+            .context("the coordinator listens without TLS")?;
         Ok(text.trim().to_owned())
     }
 
@@ -45,13 +53,24 @@ impl Farm {
             ensure!(output.status.success(), "{worker} is not enrolled: {said}");
         }
         command.arg("--identity").arg(identity);
+        if self.servers().len() > 1 {
+            let all = (0..self.servers().len()).map(|index| self.tls_address_of(index));
+            let all: Vec<String> = all.collect::<anyhow::Result<_>>()?;
+            command.args(["--coordinator", &all.join(",")]);
+        }
         Ok(())
     }
 }
 
+/// Where a coordinator says where it listens with TLS.
+fn address_file(directory: &Path, index: usize) -> PathBuf {
+    let number = if index == 0 { String::new() } else { (index + 1).to_string() };
+    directory.join(format!("tls-address{number}"))
+}
+
 /// Tells a coordinator to listen with TLS, where it listened before.
-pub(super) fn listen(directory: &std::path::Path, command: &mut Command) {
-    let file = directory.join("tls-address");
+pub(super) fn listen(directory: &Path, index: usize, command: &mut Command) {
+    let file = address_file(directory, index);
     let before = std::fs::read_to_string(&file).unwrap_or_default();
     let address = match before.trim().trim_start_matches("https://") {
         "" => "127.0.0.1:0",

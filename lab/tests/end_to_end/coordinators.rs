@@ -149,8 +149,14 @@ fn a_farm_on_postgresql_rebuilds_and_tells_of_it() {
     }
 }
 
-/// Fault 12, and I1 to I3: the database goes away in mid-build and comes back. The worker builds
-/// on, and what it made is accepted once.
+/// How long the database is away, in seconds; more by `RPMFARM_TEST_OUTAGE`.
+fn outage() -> Duration {
+    let asked = std::env::var("RPMFARM_TEST_OUTAGE").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(asked.unwrap_or(8))
+}
+
+/// Faults 12 and 15, and I1 to I3: the database goes away in mid-build and comes back. The worker
+/// builds on, and what it made is accepted once.
 #[test]
 fn the_database_goes_away_and_comes_back() {
     let (scene, mut postgres) = on_postgres(1, 1);
@@ -158,7 +164,7 @@ fn the_database_goes_away_and_comes_back() {
     let build = client.build(&["hello"]).unwrap()[0];
     wait_until_building(&client, build);
     postgres.stop().unwrap();
-    std::thread::sleep(Duration::from_secs(8));
+    std::thread::sleep(outage());
     let away = client.run(&["show", &build.to_string()]).unwrap();
     assert!(away.code != 0 && away.err.contains("database"), "{away:?}");
     postgres.restart().unwrap();
@@ -211,6 +217,45 @@ fn one_of_two_coordinators_dies() {
     wait_until("the first one knows them", Duration::from_secs(30), || {
         alive(&clients[0]) == ["worker1", "worker2"]
     });
+}
+
+/// One authority for all coordinators: a worker that was enrolled at one of them goes to another
+/// with its certificate when that one dies, renews it there, and is revoked there.
+#[test]
+fn a_worker_with_a_certificate_goes_to_the_other_coordinator() {
+    let postgres = Postgres::start().unwrap();
+    let url = postgres.database("farm").unwrap();
+    let mut scene = Scene::with(|settings| {
+        settings.database = Some(url);
+        settings.coordinators = 2;
+        settings.tls = true;
+        settings.coordinator_arguments =
+            ["--heartbeat", "1s", "--lease", "12s", "--certificate-seconds", "30"]
+                .map(str::to_owned)
+                .into();
+    });
+    let client = scene.farm.client_of(&[1]);
+    wait_until("it is at the first", Duration::from_secs(30), || alive(&client) == ["worker1"]);
+    let fingerprint = || {
+        let shown = client.json(&["worker", "show", "worker1"]).unwrap();
+        shown["certificates"][0]["fingerprint"].as_str().unwrap().to_owned()
+    };
+    let build = client.build(&["hello"]).unwrap()[0];
+    wait_until_building(&client, build);
+    let before = fingerprint();
+    scene.farm.coordinator.kill();
+    let shown = client.wait(build, &["published"], PATIENCE).unwrap();
+    assert_eq!(attempts(&client, build), 2, "the build did not notice: {shown:#}");
+    wait_until("a renewal by the second", PATIENCE, || fingerprint() != before);
+    wait_until("it is there", Duration::from_secs(10), || alive(&client) == ["worker1"]);
+
+    client.json(&["worker", "revoke", "worker1", "--reason", "a test"]).unwrap();
+    wait_until("its end", Duration::from_secs(10), || alive(&client).is_empty());
+    wait_until("it is told", Duration::from_secs(10), || {
+        let log = scene.farm.directory().join("logs/worker1.log");
+        std::fs::read_to_string(log).unwrap().contains("revoked: a test")
+    });
+    assert_once(&scene, &postgres, &[build]);
 }
 
 /// A build is cancelled at the coordinator that its worker is not connected to: the worker ends it

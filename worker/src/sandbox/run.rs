@@ -103,6 +103,9 @@ pub trait Watcher {
 /// How often a watcher is asked.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Of what came out of a cage that never began, so many bytes are told.
+const MOST_SAID: usize = 512;
+
 /// How long the kernel gets to tear a cage down before the worker gives up on it.
 const KILL_TIME: Duration = Duration::from_secs(30);
 
@@ -174,7 +177,8 @@ impl Sandbox {
         let setup = |what| move |source| CageError::Setup { what, source };
         let started = Instant::now();
         let (log, child) = self.start(directory).map_err(setup("start the cage"))?;
-        let mut running = Running { child, log, started, heard: started, memory_used: 0 };
+        let mut running =
+            Running { child, log, started, heard: started, memory_used: 0, said: Vec::new() };
         let pumped = running.pump(group, watcher);
         let ended = match pumped {
             Ok(None) => running.finish(watcher),
@@ -188,7 +192,8 @@ impl Sandbox {
         let events = group.events();
         if let Exit::Code(code) = exit
             && code != 0
-            && let Some(error) = runtime_error(directory)
+            && let Some(error) =
+                runtime_error(directory).or_else(|| never_began(directory, code, &running.said))
         {
             return Err(CageError::Runtime(error));
         }
@@ -220,6 +225,8 @@ struct Running {
     started: Instant,
     heard: Instant,
     memory_used: u64,
+    /// The first that came out of the cage: crun's own words, when it never began.
+    said: Vec<u8>,
 }
 
 impl Running {
@@ -239,6 +246,8 @@ impl Running {
                     return Ok(None);
                 }
                 self.heard = Instant::now();
+                let room = MOST_SAID.saturating_sub(self.said.len());
+                self.said.extend(buffer[..count].iter().take(room));
                 watcher.wrote(&buffer[..count])?;
             }
             if asked.elapsed() >= TICK {
@@ -295,6 +304,18 @@ impl Drop for Running {
 
 fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(128 + 9)
+}
+
+/// A crun that ended without a word in its log, and before there was a process in the cage, has
+/// failed itself: nothing of a package has run.
+fn never_began(directory: &Path, code: u8, said: &[u8]) -> Option<String> {
+    if directory.join(stage::FIRST_PROCESS).exists() {
+        return None;
+    }
+    let said = String::from_utf8_lossy(said);
+    let said = said.trim();
+    let colon = if said.is_empty() { "" } else { ": " };
+    Some(format!("crun ended with exit status {code} before anything ran in it{colon}{said}"))
 }
 
 /// What crun or a stage said went wrong, if it was they who failed.

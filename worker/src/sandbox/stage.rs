@@ -37,6 +37,9 @@ pub(super) struct Plan {
 
 pub(super) const PLAN: &str = "plan.json";
 pub(super) const CONFIG: &str = "config.json";
+/// Where crun writes the number of the first process in the cage, once there is one.
+pub(super) const FIRST_PROCESS: &str = "pid";
+
 /// Where crun writes its own errors.
 pub(super) const CRUN_LOG: &str = "crun.log";
 /// What the stages themselves failed with.
@@ -134,6 +137,8 @@ fn run_inner(directory: &Path) -> Result<u8> {
         .arg(directory.join(CRUN_LOG))
         .args(["run", "--bundle"])
         .arg(directory)
+        .arg("--pid-file")
+        .arg(directory.join(FIRST_PROCESS))
         .arg(&plan.name)
         .exec();
     Err(error).with_context(|| format!("starting {}", plan.crun.display()))

@@ -4,6 +4,7 @@
 mod clock;
 mod network;
 mod processes;
+mod quarantine;
 mod space;
 mod transfers;
 
