@@ -69,6 +69,7 @@ impl Bench {
             target: TARGET.into(),
             package: "hello".into(),
             git_ref: String::new(),
+            modification_ref: String::new(),
             class: Class::default(),
             arches: Vec::new(),
         };

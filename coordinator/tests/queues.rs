@@ -26,6 +26,7 @@ async fn ready(
             target: "lab".into(),
             package: format!("p{number}"),
             git_ref: String::new(),
+            modification_ref: String::new(),
             class,
             arches: Vec::new(),
         })
@@ -174,6 +175,7 @@ async fn every_stage_sees_its_work_and_no_more() {
             target: "lab".into(),
             package: package.into(),
             git_ref: String::new(),
+            modification_ref: String::new(),
             class: Class::default(),
             arches: Vec::new(),
         };

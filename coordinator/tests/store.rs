@@ -29,6 +29,7 @@ async fn start(store: &Store, packages: &[&str], key: &str) -> Vec<BuildId> {
             target: "lab".into(),
             package: (*package).into(),
             git_ref: String::new(),
+            modification_ref: String::new(),
             class: Class::default(),
             arches: Vec::new(),
         })
@@ -392,6 +393,7 @@ async fn a_build_keeps_the_architectures_that_it_was_asked_for() {
             target: "lab".into(),
             package: "hello".into(),
             git_ref: String::new(),
+            modification_ref: String::new(),
             class: Class::default(),
             arches: arches.to_vec(),
         };

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{self, NameError};
+use crate::track::NotAbove;
 use crate::{Arch, Fault, Nevra, Sha256};
 
 /// What a result file is.
@@ -113,6 +114,9 @@ pub enum Refusal {
         /// What it says.
         nvr: String,
     },
+    /// An SRPM that is not above what is published.
+    #[error(transparent)]
+    NotAbove(#[from] Box<NotAbove>),
     /// An SRPM of another package.
     #[error("the spec makes the package `{found}`, but `{expected}` was asked for")]
     Package {
@@ -139,6 +143,7 @@ impl Refusal {
             | Self::Source { .. }
             | Self::NoArch { .. }
             | Self::Tag { .. }
+            | Self::NotAbove(_)
             | Self::Package { .. } => Fault::Package,
         }
     }

@@ -4,11 +4,14 @@
 //! and, for a moment and with seeds that do not change, by this crate's test. Each takes any bytes
 //! and panics when the reader breaks what it promises. It owns no rule of its own.
 
-use rpmfarm_core::distgit::LookasideFile;
+use std::collections::BTreeMap;
+
+use rpmfarm_core::distgit::{LookasideFile, check_part};
+use rpmfarm_core::modify::{self, Config, Context, Node, Step, Tree};
 use rpmfarm_core::name::{check_file, check_git_ref, check_package};
 use rpmfarm_core::track::Forge;
 use rpmfarm_core::track::hook::{Said, is_same_repository, read};
-use rpmfarm_core::track::refs::{Reader, is_commit_id};
+use rpmfarm_core::track::refs::{Question, Reader, is_commit_id};
 use rpmfarm_core::track::security::{cve_ids, fixed};
 use rpmfarm_rpmfile::Headers;
 
@@ -24,6 +27,7 @@ pub const ALL: &[Fuzzed] = &[
     ("forge", fuzz_forge),
     ("spec", fuzz_spec),
     ("rpm_header", fuzz_rpm_header),
+    ("autopatch", fuzz_autopatch),
 ];
 
 /// A flat repository's list of look-aside files.
@@ -68,16 +72,22 @@ pub fn fuzz_webhook(data: &[u8]) {
 
 /// A list of refs: in pieces it says the same as at once.
 pub fn fuzz_refs(data: &[u8]) {
+    for question in [Question::name("c9s"), Question::of("imports/c9/{nvr}", "bash")] {
+        list_of_refs(data, &question);
+    }
+}
+
+fn list_of_refs(data: &[u8], question: &Question) {
     let read = |size: usize| {
-        let mut reader = Reader::new("c9s");
+        let mut reader = Reader::new(question);
         for piece in data.chunks(size) {
             reader.feed(piece)?;
         }
         reader.end()
     };
     let whole = read(data.len().max(1));
-    if let Ok(Some(commit)) = &whole {
-        assert!(is_commit_id(commit), "{commit}");
+    if let Ok(Some(tip)) = &whole {
+        assert!(is_commit_id(&tip.commit), "{tip:?}");
     }
     if let Err(error) = &whole {
         one_line(error);
@@ -99,9 +109,9 @@ pub fn fuzz_forge(data: &[u8]) {
 pub fn fuzz_spec(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (old, new) = text.split_at(text.floor_char_boundary(text.len() / 2));
-    let ids = fixed(Some(old), new, "");
+    let ids = fixed(Some(old), new);
     assert!(ids.is_subset(&cve_ids(new)), "{ids:?}");
-    assert!(fixed(Some(&text), &text, "").is_empty());
+    assert!(fixed(Some(&text), &text).is_empty());
 }
 
 /// The headers of an RPM as it is uploaded.
@@ -112,6 +122,64 @@ pub fn fuzz_rpm_header(data: &[u8]) {
         let _ = rpmfarm_rpmfile::nevra(&headers.metadata);
         let _ = rpmfarm_rpmfile::payload_digest(&headers.metadata);
         let _ = Headers::from_main(headers.main());
+    }
+}
+
+/// The configuration of a package's modifications, and what it does to a small package.
+pub fn fuzz_autopatch(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let config = match Config::parse("config.yaml", text) {
+        Ok(config) => config,
+        Err(error) => return one_line(&error),
+    };
+    for change in &config.changes {
+        assert!(change.place.starts_with("config.yaml: actions["), "{}", change.place);
+        let _ = change.edit.describe();
+    }
+    // As it is handed to the cage.
+    let json = serde_json::to_vec(&config).expect("a configuration is data");
+    let again: Config = serde_json::from_slice(&json).expect("and is read back");
+    assert_eq!(again, config);
+    match modify::steps(&config.changes) {
+        Ok(steps) => take(&config, &steps),
+        Err(error) => one_line(&error),
+    }
+}
+
+/// A spec that has a bit of everything.
+const SPEC: &str = "Name: hello\nVersion: 1\nRelease: 2%{?dist}\nSource0: a.tar\nPatch1: b.patch\n\
+    %description\nx\n%prep\n%autosetup\n%install\n%files\n%changelog\n* Mon Jan 01 2024 A <a@b> - 1-2\n- x\n";
+
+/// Takes the steps that need no cage: they end, and touch plain names alone.
+fn take(config: &Config, steps: &[Step]) {
+    let files: BTreeMap<String, Vec<u8>> = [
+        ("hello.spec", SPEC),
+        ("b.patch", "patch"),
+        ("bugs.conf", "bugs.upstream.org"),
+        ("files/1000-farm.patch", "patch"),
+    ]
+    .map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()))
+    .into();
+    let tree = || Tree::new(files.keys().map(|path| (path.clone(), Node::Original)), &files);
+    let (mut sources, modifications) = (tree(), tree());
+    let context = Context {
+        package: "hello".to_owned(),
+        time: 1_700_000_000,
+        macros: vec![("dist".to_owned(), ".el9".to_owned())],
+        built: vec!["1-2.el9".to_owned()],
+    };
+    let mut notes = Vec::new();
+    for step in steps.iter().take_while(|step| !matches!(step, Step::Script(_))) {
+        let parameters = &config.parameters;
+        if let Err(error) =
+            modify::take(step, parameters, &mut sources, &modifications, &context, &mut notes)
+        {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    }
+    for (path, _) in sources.nodes() {
+        assert!(path.split('/').all(|part| check_part(part).is_ok()), "{path:?}");
     }
 }
 

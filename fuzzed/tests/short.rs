@@ -37,6 +37,7 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
             format!("003c{id} refs/heads/c9s\n003e{id} refs/heads/c9s-x\n0000"),
             format!("001e# service=git-upload-pack\n00000046{id} HEAD\0multi_ack thin-pack\n0000"),
             "000eERR no way0000".to_owned(),
+            format!("0051{id} refs/tags/imports/c9/bash-5.1-9.el9 \n0052{id} refs/tags/imports/c9/bash-5.1-10.el9 \n0000"),
         ],
         "forge" => vec![
             r#"[{"name":"bash","path":"bash","archived":false},{"name":"b c"}]"#.to_owned(),
@@ -44,6 +45,14 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
         ],
         "spec" => vec![
             "Name: x\n%changelog\n* Mon A <a@b> - 1-2\n- Fix CVE-2024-12345\n* Sun B\n- cve-2020-1\n"
+                .to_owned(),
+        ],
+        "autopatch" => vec![
+            "parameters:\n  insert_almalinux_line: false\nactions:\n  - replace:\n    - {target: spec, find: hello, replace: hallo, count: 1}\n    - {target: '*.conf', rfind: 'bugs\\.upstream\\.(\\w+)', replace: 'bugs.farm.\\1'}\n  - delete_line:\n    - {target: spec, lines: ['Source0: a.tar']}\n"
+                .to_owned(),
+            "actions:\n  - delete_files:\n    - {file_name: b.patch}\n  - add_files:\n    - {type: patch, name: 1000-farm.patch, number: 0003}\n  - add_line:\n    - {target: spec, section: install, location: bottom, content: 'x'}\n  - run_script:\n    - {script: x.sh, cwd: rpms}\n"
+                .to_owned(),
+            "actions:\n  - modify_release:\n    - {suffix: .farm.1, auto_increment: true}\n  - changelog_entry:\n    - {name: A, email: a@b, line: [x, y]}\n"
                 .to_owned(),
         ],
         "rpm_header" => {
@@ -114,6 +123,13 @@ const WORDS: &[&[u8]] = &[
     b"\xed\xab\xee\xdb",
     b"\xc3\xa9",
     b"null",
+    b"  - ",
+    b": ",
+    b"&a ",
+    b"*a",
+    b"!!str ",
+    b"(.*)*",
+    b"../",
     b"-1",
     b"1e999",
 ];
@@ -179,7 +195,8 @@ fn good_inputs_are_read() {
     use rpmfarm_core::track::hook::{Said, read};
     let body = &seeds("webhook")[0];
     assert!(matches!(read(Forge::Github, "push", body).unwrap().said, Said::Push(_)));
-    let mut reader = rpmfarm_core::track::refs::Reader::new("c9s");
+    let question = rpmfarm_core::track::refs::Question::name("c9s");
+    let mut reader = rpmfarm_core::track::refs::Reader::new(&question);
     reader.feed(&seeds("refs")[0]).unwrap();
     assert!(reader.end().unwrap().is_some());
     let rpm = seeds("rpm_header").remove(0);

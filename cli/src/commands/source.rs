@@ -1,7 +1,7 @@
 //! `rpmfarm source`: what a build is made of, and what differs from another.
 
 use clap::{Args, Subcommand};
-use rpmfarm_proto::v1::{DiffSourcesRequest, GetSourceRequest, Source, SourceDiff};
+use rpmfarm_proto::v1::{DiffSourcesRequest, GetSourceRequest, ScriptedBuild, Source, SourceDiff};
 
 use super::Session;
 use crate::document::source::{Difference, Record};
@@ -102,15 +102,48 @@ fn show(source: &Source, out: &Out) -> Result<(), Error> {
 }
 
 fn print(diff: &SourceDiff, out: &Out) -> Result<(), Error> {
-    out.line(&format!("# from build {} to build {}", diff.older, diff.newer))?;
-    if diff.files.is_empty() {
-        return out.line("# nothing differs");
-    }
-    for line in &diff.changelog {
-        out.line(&format!("# {}", escape::line(line)))?;
+    for line in notes(diff) {
+        out.line(&format!("# {line}"))?;
     }
     for file in &diff.files {
         out.text(&escape::lines(&file.diff))?;
     }
     Ok(())
+}
+
+/// What is said of a difference before it is shown.
+fn notes(diff: &SourceDiff) -> Vec<String> {
+    let mut notes = vec![format!("from build {} to build {}", diff.older, diff.newer)];
+    for ScriptedBuild { build, scripts } in &diff.scripted {
+        notes.push(format!(
+            "build {build} ran scripts on its sources ({}): they are compared as they were before \
+             the first of them, and its SRPM has what came out",
+            escape::line(&scripts.join(", "))
+        ));
+    }
+    if diff.files.is_empty() {
+        let so_far = if diff.scripted.is_empty() { "" } else { " before the scripts" };
+        notes.push(format!("nothing differs{so_far}"));
+    } else {
+        notes.extend(diff.changelog.iter().map(|line| escape::line(line)));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_says_what_it_does_not_show() {
+        let mut diff = SourceDiff { older: 1, newer: 2, ..SourceDiff::default() };
+        assert_eq!(notes(&diff)[1..], ["nothing differs"]);
+        diff.scripted.push(ScriptedBuild { build: 2, scripts: vec!["a.sh".into(), "b.sh".into()] });
+        let said = notes(&diff);
+        assert!(said[1].starts_with("build 2 ran scripts on its sources (a.sh, b.sh)"), "{said:?}");
+        assert_eq!(said[2], "nothing differs before the scripts");
+        let json = serde_json::to_value(Difference::from(&diff)).unwrap();
+        assert_eq!(json["complete"], false);
+        assert_eq!(json["scripted"][0]["scripts"][1], "b.sh");
+    }
 }

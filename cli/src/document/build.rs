@@ -44,6 +44,8 @@ pub(crate) struct BuildDocument {
     srpm: Option<String>,
     /// The CVE ids that its sources fix.
     cves: Vec<String>,
+    /// What whoever asked for it should know before it is done.
+    warnings: Vec<String>,
     failure: Option<FailureDocument>,
     /// Where it is published.
     published: Option<Place>,
@@ -139,6 +141,7 @@ impl BuildDocument {
             took_ms: progress::build_took(build, now) / 1000,
             srpm: known(&build.srpm),
             cves: build.cves.clone(),
+            warnings: build.warnings.clone(),
             failure: verdict::failure(build).map(Into::into),
             published: known(&build.channel)
                 .map(|channel| Place { channel, revision: build.revision }),

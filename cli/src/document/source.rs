@@ -141,6 +141,16 @@ pub(crate) struct Difference {
     newer: i64,
     changelog: Vec<String>,
     files: Vec<File>,
+    /// False when scripts changed sources of one of the two: what they did is not compared.
+    complete: bool,
+    scripted: Vec<Scripted>,
+}
+
+/// A build whose modifications run scripts: its files are as they were before the first.
+#[derive(Debug, Serialize)]
+struct Scripted {
+    build: i64,
+    scripts: Vec<String>,
 }
 
 impl From<&v1::SourceDiff> for Difference {
@@ -150,6 +160,15 @@ impl From<&v1::SourceDiff> for Difference {
             newer: diff.newer,
             changelog: diff.changelog.clone(),
             files: files(&diff.files),
+            complete: diff.scripted.is_empty(),
+            scripted: diff
+                .scripted
+                .iter()
+                .map(|scripted| Scripted {
+                    build: scripted.build,
+                    scripts: scripted.scripts.clone(),
+                })
+                .collect(),
         }
     }
 }

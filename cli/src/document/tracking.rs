@@ -67,6 +67,16 @@ pub(crate) struct TrackedDocument {
     due_at: Option<String>,
     problem: Option<String>,
     push: Option<String>,
+    modifications: Option<ModificationsDocument>,
+}
+
+/// The modifications that are followed with a package.
+#[derive(Debug, Serialize)]
+struct ModificationsDocument {
+    repository: String,
+    branch: String,
+    /// None when there are none, or before the first look.
+    commit: Option<String>,
 }
 
 impl From<&v1::Tracked> for TrackedDocument {
@@ -85,6 +95,11 @@ impl From<&v1::Tracked> for TrackedDocument {
             due_at: rfc3339(row.due_us),
             problem: known(&row.problem),
             push: known(&row.push),
+            modifications: row.modifications.as_ref().map(|modifications| ModificationsDocument {
+                repository: modifications.repository.clone(),
+                branch: modifications.branch.clone(),
+                commit: known(&modifications.commit),
+            }),
         }
     }
 }
@@ -107,6 +122,11 @@ pub(crate) struct PushDocument {
     until: Option<String>,
     build: Option<i64>,
     storm: Option<i64>,
+    /// Whether it is a push to the package's modifications.
+    modifies: bool,
+    /// What is built while it is open: the commits of the package and of its modifications.
+    with_commit: Option<String>,
+    with_modification: Option<String>,
 }
 
 impl From<&v1::Push> for PushDocument {
@@ -128,6 +148,9 @@ impl From<&v1::Push> for PushDocument {
             until: rfc3339(push.until_us),
             build: number(push.build),
             storm: number(push.storm),
+            modifies: push.modifies,
+            with_commit: known(&push.with_commit),
+            with_modification: known(&push.with_modification),
         }
     }
 }

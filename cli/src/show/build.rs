@@ -65,6 +65,7 @@ fn facts(build: &Build, now: i64) -> Vec<(&'static str, String)> {
     add("commit", &build.commit);
     add("srpm", &build.srpm);
     add("fixes", &build.cves.join(" "));
+    add("warning", &build.warnings.join("; "));
     if !build.channel.is_empty() {
         add("published", &format!("{}, revision {}", build.channel, build.revision));
     }

@@ -57,7 +57,11 @@ fn pushes(out: &Out, pushes: &[v1::Push], now: i64) -> String {
         let verdict = if push.verdict.is_empty() { "open" } else { &push.verdict };
         vec![
             cell(&push.package),
-            cell(&push.branch),
+            cell(if push.modifies {
+                format!("{} (modifications)", push.branch)
+            } else {
+                push.branch.clone()
+            }),
             cell(format!("{}..{}", short(&push.before), short(&push.commit))),
             cell(time::ago(push.seen_us, now)),
             cell(&push.told_by),
@@ -81,6 +85,11 @@ pub(crate) fn details(out: &Out, details: &v1::TrackedDetails, now: i64) -> Stri
     line("repository", row.repository.clone());
     line("branch", row.branch.clone());
     line("commit", row.commit.clone());
+    if let Some(modifications) = &row.modifications {
+        let v1::ModificationsFollowed { repository, branch, commit } = modifications;
+        let at = if commit.is_empty() { "none seen" } else { commit };
+        line("modified", format!("{repository}, branch {branch}, {at}"));
+    }
     let because = if row.reason.is_empty() { String::new() } else { format!(": {}", row.reason) };
     let until = if row.until_us == 0 {
         String::new()

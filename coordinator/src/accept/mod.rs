@@ -115,6 +115,7 @@ async fn check_and_record(
     let arches = plan::arches(farm, &build, &target).await?;
     let siblings = farm.store.tasks(ended.build).await?;
     let builders = siblings.iter().filter(|task| task.kind == TaskKind::Build).count();
+    let expected = srpm::Expected::of(farm, &build, &target).await?;
     let now = now_us();
     let mut tx = farm.store.write().await?;
     if !tx.hold_open(ended.build).await? {
@@ -124,7 +125,7 @@ async fn check_and_record(
         return Ok(());
     }
     if task.kind == TaskKind::Srpm {
-        srpm::check_tag(&checked, &target, &build.git_ref)?;
+        expected.check(&checked, &target)?;
         let native = farm.fleet.native_arches();
         let (srpm, tasks) = srpm::plan(&checked, &success.predicts, &arches, &native)?;
         tx.add_srpm(ended.build, &srpm).await?;

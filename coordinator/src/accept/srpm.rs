@@ -4,27 +4,64 @@
 use rpm::IndexTag;
 use rpmfarm_core::distgit::tag_agrees;
 use rpmfarm_core::noarch::{self, NOARCH};
+use rpmfarm_core::results::Refusal;
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, Target};
+use rpmfarm_core::track::check_above;
+use rpmfarm_core::{Arch, Evr, Target};
 
 use super::{CheckError, Checked};
-use crate::store::{NewTask, Srpm};
+use crate::farm::Farm;
+use crate::store::{Build, NewTask, Srpm, StoreError};
+use crate::track;
 
 /// The requirement by which rpmbuild marks a spec with `%generate_buildrequires`.
 const DYNAMIC: &str = "rpmlib(DynamicBuildRequires)";
 
-/// Compares an SRPM with what the tag says that was asked for.
-///
-/// # Errors
-/// When the tag names another version or release.
-pub fn check_tag(checked: &[Checked], target: &Target, git_ref: &str) -> Result<(), CheckError> {
-    let Some(nvr) = target.tagged_nvr(git_ref) else { return Ok(()) };
-    let file = checked.first().expect("a checked set of an SRPM task has one file");
-    if tag_agrees(nvr, &file.nevra) {
-        return Ok(());
+/// What the SRPM of a build must be.
+pub struct Expected {
+    /// The branch, tag or commit that it is made of.
+    git_ref: String,
+    package: String,
+    /// What it must be above.
+    published: Vec<Evr>,
+}
+
+impl Expected {
+    /// Looks up what is known of a build. Only builds that follow from pushes must be above what
+    /// was published.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn of(farm: &Farm, build: &Build, target: &Target) -> Result<Self, StoreError> {
+        // Of a pattern of tags the record knows which one was built.
+        let record = farm.store.source_record(build.id()).await?.unwrap_or_default();
+        let git_ref =
+            if record.git_ref.is_empty() { build.git_ref.clone() } else { record.git_ref };
+        let (channel, package) = (target.first_channel(), build.package.clone());
+        let published = if build.submitter == track::SUBMITTER {
+            farm.store.published_evrs(&target.name, channel, &package).await?
+        } else {
+            Vec::new()
+        };
+        Ok(Self { git_ref, package, published })
     }
-    let (made, tag) = (file.nevra.clone().into(), git_ref.to_owned());
-    Err(rpmfarm_core::results::Refusal::Tag { made, tag, nvr: nvr.to_owned() }.into())
+
+    /// Compares an SRPM with it.
+    ///
+    /// # Errors
+    /// When the tag names another version or release, or when it is not above what was published.
+    pub fn check(self, checked: &[Checked], target: &Target) -> Result<(), CheckError> {
+        let file = checked.first().expect("a checked set of an SRPM task has one file");
+        if let Some(nvr) = target.tagged_nvr(&self.git_ref)
+            && !tag_agrees(nvr, &file.nevra)
+        {
+            let (made, nvr) = (file.nevra.clone().into(), nvr.to_owned());
+            return Err(Refusal::Tag { made, tag: self.git_ref.clone(), nvr }.into());
+        }
+        let channel = target.first_channel();
+        check_above(&self.package, &file.nevra.evr, self.published, channel)
+            .map_err(|why| Refusal::from(Box::new(why)).into())
+    }
 }
 
 /// Reads the SRPM's header. `arches` are those that the build is for, and `native` those that
@@ -52,11 +89,9 @@ pub fn plan(
     };
     let wanted: Vec<Arch> = arches.iter().copied().filter(|arch| builds_on(file, *arch)).collect();
     if wanted.is_empty() {
-        return Err(rpmfarm_core::results::Refusal::NoArch {
-            nevra: file.nevra.clone().into(),
-            arches: arches.to_vec(),
-        }
-        .into());
+        return Err(
+            Refusal::NoArch { nevra: file.nevra.clone().into(), arches: arches.to_vec() }.into()
+        );
     }
     let wanted = noarch::build_on(&wanted, is_noarch(file), native);
     let tasks = wanted.into_iter().map(|arch| NewTask { kind: TaskKind::Build, arch }).collect();

@@ -14,7 +14,7 @@ use rpmfarm_core::{Sha256, Target};
 use super::failure::ImportError;
 use super::git::{self, Checkout, Depth, Files, Session};
 use super::index::Index;
-use super::lookaside::Lookaside;
+use super::lookaside::{Lookaside, check_same};
 use super::modify::{Changes, all_steps, context, planned, take_pure};
 use super::sources::Sources;
 use super::watch::Watch;
@@ -119,13 +119,16 @@ impl Job {
     pub(super) fn run(&self, shared: &Shared, watch: &Watch) -> Result<Imported, ImportError> {
         let checkout = self.checkout(shared, watch)?;
         let changes = Changes::fetch(self, shared, watch)?;
-        let (subject, committed_at) = checkout.subject_and_time()?;
+        let said = checkout.said()?;
         let import = Import { job: self, shared, watch, checkout: &checkout };
-        let made = import.bundle(changes.as_ref(), committed_at)?;
+        let made = import.bundle(changes.as_ref(), said.at)?;
         let digest = shared.blobs.put(&made.bundle.to_bytes())?;
-        let git_ref = self.git_ref.clone();
+        let git_ref = checkout.git_ref.clone();
         let record = Record { git_ref: git_ref.clone(), ..made.record };
-        Ok(Imported { bundle: made.bundle, digest, git_ref, subject, committed_at, record })
+        let mut cves = said.cves;
+        cves.extend(changes.into_iter().flat_map(|changes| changes.cves));
+        let (bundle, subject, committed_at) = (made.bundle, said.subject, said.at);
+        Ok(Imported { bundle, digest, git_ref, subject, cves, committed_at, record })
     }
 }
 
@@ -166,8 +169,11 @@ impl Import<'_> {
         let (notes, rest) = take_pure(&steps, &parameters, &mut tree, &modifications, &context)?;
 
         let layout = Layout::detect(&self.job.package, &of_package.entries(&tree))?;
-        let lookaside = self.list(&layout, &tree, &files)?;
-        layout.check_list(&lookaside, self.job.target.upstream.allow_md5)?;
+        let mut lookaside = self.list(&layout, &tree, &files)?;
+        let both = layout.check_list(&lookaside, self.job.target.upstream.allow_md5)?;
+        let both: Vec<(Committed, LookasideFile)> =
+            both.into_iter().map(|(committed, file)| (committed.clone(), file.clone())).collect();
+        lookaside.retain(|file| both.iter().all(|(_, listed)| listed != file));
         let count = layout.sources.len() + lookaside.len();
         if count > limits.files {
             return Err(self.too_much(
@@ -187,7 +193,14 @@ impl Import<'_> {
             sources.push(source);
             total = self.add(total, &sources)?;
         }
-        let mut fetched = Vec::with_capacity(lookaside.len());
+        let mut fetched = Vec::with_capacity(lookaside.len() + both.len());
+        for (committed, file) in both {
+            let source = sources.iter().find(|source| source.name == committed.name);
+            let source = source.expect("all committed sources are there").clone();
+            let content = self.shared.blobs.read_small(source.digest, source.size)?;
+            check_same(&content, &committed, layout.list_name(), &file)?;
+            fetched.push((file, source));
+        }
         for file in lookaside {
             let (source, url) = self.lookaside_file(&file)?;
             origins.push(origin(&source, &url, Some(&file.checksum)));
@@ -320,7 +333,8 @@ impl Import<'_> {
 
     /// What `{branch}` stands for: a commit id is on some branch, most likely the usual one.
     fn branch(&self) -> String {
-        let Job { target, package, git_ref, .. } = self.job;
+        let Job { target, package, .. } = self.job;
+        let git_ref = &self.checkout.git_ref;
         if *git_ref != self.checkout.commit.to_string() {
             return git_ref.clone();
         }

@@ -6,7 +6,7 @@ use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use rpmfarm_core::Sha256;
 use rpmfarm_core::digest::{Checksum, DigestKind};
-use rpmfarm_core::distgit::LookasideFile;
+use rpmfarm_core::distgit::{Committed, DistgitError, LookasideFile};
 use rpmfarm_core::target::PrivateHosts;
 use sha2::digest::DynDigest;
 use tokio::time::Instant;
@@ -211,6 +211,37 @@ impl Partial {
             error => error.into(),
         })
     }
+}
+
+/// Compares a file that is committed with what the list says of it.
+///
+/// # Errors
+/// When they are not one and the same.
+pub(super) fn check_same(
+    content: &[u8],
+    committed: &Committed,
+    list: &str,
+    listed: &LookasideFile,
+) -> Result<(), DistgitError> {
+    let kind = listed.checksum.kind;
+    let hex = match hasher(kind) {
+        Some(mut hasher) => {
+            hasher.update(content);
+            hex::encode(hasher.finalize())
+        }
+        None => Sha256::of(content).hex(),
+    };
+    let found = Checksum { kind, hex };
+    if found == listed.checksum {
+        return Ok(());
+    }
+    Err(DistgitError::Differs {
+        name: committed.name.clone(),
+        path: committed.path.clone(),
+        found: Box::new(found),
+        list: list.to_owned(),
+        expected: Box::new(listed.checksum.clone()),
+    })
 }
 
 fn hasher(kind: DigestKind) -> Option<Box<dyn DynDigest>> {

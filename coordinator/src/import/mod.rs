@@ -21,6 +21,7 @@ mod preview;
 mod sources;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,6 +48,8 @@ pub struct Imported {
     pub git_ref: String,
     /// The first line of the commit's message.
     pub subject: String,
+    /// The CVE ids in the whole messages of the commit and of its modifications' commit.
+    pub cves: BTreeSet<String>,
     /// The committer's time in seconds since 1970.
     pub committed_at: i64,
     /// Where everything came from.

@@ -2,6 +2,7 @@
 //! script is needed. Scripts never run here: what is left from the first one on becomes a plan
 //! for the build cage.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rpmfarm_core::autospec::Generated;
@@ -13,7 +14,7 @@ use rpmfarm_core::source::Modification;
 
 use super::commit::{Job, Shared, cache_name};
 use super::failure::ImportError;
-use super::git::{self, Checkout, Depth, Files, Session};
+use super::git::{self, Checkout, Depth, Files, Said, Session};
 use super::sources::Sources;
 use super::watch::Watch;
 
@@ -22,6 +23,8 @@ pub(super) struct Changes {
     pub(super) modification: Modification,
     /// The first line of the commit's message.
     pub(super) subject: String,
+    /// The CVE ids in that message.
+    pub(super) cves: BTreeSet<String>,
     /// The committer's time in seconds since 1970.
     pub(super) committed_at: i64,
     pub(super) config: Config,
@@ -75,13 +78,13 @@ impl Changes {
         let text = checkout.text(&name, *id, watch.limits().list)?;
         let config = Config::parse(&name, &text)?;
         let steps = modify::steps(&config.changes)?;
-        let (subject, committed_at) = checkout.subject_and_time()?;
+        let Said { subject, at: committed_at, cves } = checkout.said()?;
         let modification = Modification {
             url: checkout.url.clone(),
             commit: checkout.commit.to_string(),
             config: name,
         };
-        Ok(Self { modification, subject, committed_at, config, steps, checkout, files })
+        Ok(Self { modification, subject, cves, committed_at, config, steps, checkout, files })
     }
 
     /// The files of the modifications.

@@ -1,6 +1,6 @@
 //! Imports every build that has no sources yet.
 
-use rpmfarm_core::{BuildId, Failure};
+use rpmfarm_core::{BuildId, Failure, Fault};
 use tracing::Instrument as _;
 
 use super::Order;
@@ -31,14 +31,22 @@ pub async fn pass(farm: &Farm, crew: &Crew<BuildId>, now_us: i64) -> anyhow::Res
 pub async fn import(farm: &Farm, build: &Build) -> anyhow::Result<()> {
     let target = farm.targets.get(&build.target)?;
     let git_ref = Some(build.git_ref.as_str()).filter(|text| !text.is_empty());
+    let modification_ref = farm.store.modification_ref(build.id()).await?;
     let order = Order {
         git_ref,
+        modification_ref: modification_ref.as_deref(),
         bump: farm.store.is_bump(build.id()).await?,
         built: farm.store.built_releases(&build.target, &build.package).await?,
         ..Order::new(&target, &build.package)
     };
     match farm.importer.import_as(order).await {
         Ok(imported) => {
+            if build.submitter == track::SUBMITTER
+                && let Err(why) = track::check_spec(farm, &target, build, &imported).await?
+            {
+                let failure = Failure::new(Fault::Package, "import", why.to_string());
+                return Ok(retry::record(farm, build.id(), None, &failure, now_us()).await?);
+            }
             track::mark(farm, build, &imported, now_us()).await;
             let import = Import {
                 url: imported.bundle.url,

@@ -76,16 +76,16 @@ impl ActionState {
 pub(super) fn preview(job: &Job, shared: &Shared, watch: &Watch) -> Result<Preview, ImportError> {
     let checkout = job.checkout(shared, watch)?;
     let changes = Changes::fetch(job, shared, watch)?;
-    let (subject, committed_at) = checkout.subject_and_time()?;
+    let said = checkout.said()?;
     let limit = watch.limits().committed_file;
     let files = checkout.files()?;
     let sources = Sources { checkout: &checkout, files: &files, limit };
     let mut tree = sources.tree();
     let mut preview = Preview {
         url: checkout.url.clone(),
-        git_ref: job.git_ref.clone(),
+        git_ref: checkout.git_ref.clone(),
         commit: checkout.commit.to_string(),
-        subject,
+        subject: said.subject,
         modification: changes.as_ref().map(|changes| changes.modification.clone()),
         modification_subject: String::new(),
         actions: Vec::new(),
@@ -95,7 +95,7 @@ pub(super) fn preview(job: &Job, shared: &Shared, watch: &Watch) -> Result<Previ
         preview.modification_subject.clone_from(&changes.subject);
         let of_modifications = changes.sources(limit);
         let modifications = of_modifications.tree();
-        let context = context(job, committed_at, Some(changes));
+        let context = context(job, said.at, Some(changes));
         preview.actions = actions(changes, &mut tree, &modifications, &context);
     }
     preview.diffs = modify::diff(&tree)

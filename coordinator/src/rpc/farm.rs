@@ -184,7 +184,8 @@ impl FarmApi for FarmService {
                 return Err(Status::invalid_argument(format!("package {package} is named twice")));
             }
             let (target, arches) = (request.target.clone(), arches.clone());
-            builds.push(NewBuild { target, package, git_ref, class, arches });
+            let modification_ref = String::new();
+            builds.push(NewBuild { target, package, git_ref, modification_ref, class, arches });
         }
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);

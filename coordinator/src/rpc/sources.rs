@@ -74,12 +74,12 @@ impl SourcesApi for SourceService {
         request: Request<v1::DiffSourcesRequest>,
     ) -> Result<Response<v1::SourceDiff>, Status> {
         let request = request.into_inner();
-        let (build, import, _) = self.record(request.build).await?;
+        let (build, import, record) = self.record(request.build).await?;
         let older = match request.older {
             0 => self.before(&build).await?,
             older => older,
         };
-        let (_, older_import, _) = self.record(older).await?;
+        let (_, older_import, older_record) = self.record(older).await?;
         let (old, new) = (self.bundle(&older_import)?, self.bundle(&import)?);
         let files = self.differences(&old, &new)?;
         let spec = |bundle: &SourceBundle| -> Result<String, Status> {
@@ -88,7 +88,13 @@ impl SourcesApi for SourceService {
         };
         let changelog = new_changelog(&spec(&old)?, &spec(&new)?);
         let files = files.into_iter().map(diff).collect();
-        Ok(Response::new(v1::SourceDiff { older, newer: build.id, files, changelog }))
+        let scripted = [(older, older_record.scripts), (build.id, record.scripts)]
+            .into_iter()
+            .filter(|(_, scripts)| !scripts.is_empty())
+            .map(|(build, scripts)| v1::ScriptedBuild { build, scripts })
+            .collect();
+        let newer = build.id;
+        Ok(Response::new(v1::SourceDiff { older, newer, files, changelog, scripted }))
     }
 }
 

@@ -15,9 +15,9 @@ use tonic::{Request, Response, Status};
 use super::internal;
 use crate::clock::now_us;
 use crate::farm::Farm;
-use crate::store::{NewTracked, OrderRow, PushFilter, PushRow, Tracked};
-use crate::track::ForgeFailure;
+use crate::store::{NewTracked, OrderRow, PushFilter, PushRow, Seen, Tracked};
 use crate::track::plan::{self, Orders, Planned};
+use crate::track::{self, ForgeFailure};
 
 /// The service.
 #[derive(Clone)]
@@ -170,16 +170,15 @@ impl Tracking for TrackingService {
                 .map(|(planned, push)| (planned.push.package.as_str(), push.verdict.as_str()))
                 .collect();
             let seen = self.0.store.seen_of_target(&target.name).await?;
-            let seen: BTreeMap<_, _> = seen
-                .into_iter()
-                .map(|seen| ((seen.package, seen.repository, seen.branch), seen.commit_id))
-                .collect();
+            let mut of_package: BTreeMap<String, Vec<Seen>> = BTreeMap::new();
+            for seen in seen {
+                of_package.entry(seen.package.clone()).or_default().push(seen);
+            }
+            let seen = of_package;
             for row in self.0.store.all_tracked(&target.name).await? {
                 let rule = orders.rule(&target, &row.package, now_us);
-                let mut tracked = show_tracked(&target, row, &rule);
-                let place =
-                    (tracked.package.clone(), tracked.repository.clone(), tracked.branch.clone());
-                tracked.commit = seen.get(&place).cloned().unwrap_or_default();
+                let seen = seen.get(&row.package).map_or(&[][..], Vec::as_slice);
+                let mut tracked = show_tracked(&target, row, &rule, seen);
                 tracked.push =
                     open.get(tracked.package.as_str()).copied().unwrap_or_default().into();
                 packages.push(tracked);
@@ -197,12 +196,8 @@ impl Tracking for TrackingService {
         let row = self.followed(&target, &package).await?;
         let now_us = now_us();
         let rule = self.orders(&target).await?.rule(&loaded, &package, now_us);
-        let mut tracked = show_tracked(&loaded, row, &rule);
-        for seen in self.0.store.seen(&target, &package).await? {
-            if seen.repository == tracked.repository && seen.branch == tracked.branch {
-                tracked.commit = seen.commit_id;
-            }
-        }
+        let seen = self.0.store.seen(&target, &package).await?;
+        let mut tracked = show_tracked(&loaded, row, &rule, &seen);
         let mut open: BTreeMap<i64, v1::Push> = BTreeMap::new();
         for (planned, push) in self.open(&loaded, now_us).await? {
             if push.package == package {
@@ -277,7 +272,8 @@ impl Tracking for TrackingService {
                 || (request.storm != 0 && push.storm == request.storm)
                 || request.all;
             if meant && planned.verdict.is_for_approval() {
-                chosen.push((planned.push.id, push));
+                let beside = planned.beside.map(|beside| beside.id);
+                chosen.push(([Some(planned.push.id), beside], push));
             } else if wanted.contains(&push.package)
                 && let Verdict::Frozen { reason, .. } = &planned.verdict
             {
@@ -292,7 +288,7 @@ impl Tracking for TrackingService {
             let package = shown(package);
             return Err(Status::not_found(format!("no push to {package} waits for approval")));
         }
-        let ids: Vec<i64> = chosen.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<i64> = chosen.iter().flat_map(|(ids, _)| ids).flatten().copied().collect();
         self.0.store.approve(&ids, &shown(&request.who), now_us()).await?;
         let pushes = chosen.into_iter().map(|(_, push)| push).collect();
         Ok(Response::new(v1::ApprovePushesReply { pushes }))
@@ -360,7 +356,14 @@ fn order(
     }
 }
 
-fn show_tracked(target: &Target, row: Tracked, rule: &Rule) -> v1::Tracked {
+fn show_tracked(target: &Target, row: Tracked, rule: &Rule, seen: &[Seen]) -> v1::Tracked {
+    let tip = track::seen_upstream(target, &row.package, &row.git_ref, seen);
+    let commit = tip.map(|seen| seen.commit_id.clone()).unwrap_or_default();
+    let modifications = target.modifications_of(&row.package).map(|(repository, branch)| {
+        let seen = track::seen_modifications(target, &row.package, seen);
+        let commit = seen.map(|seen| seen.commit_id.clone()).unwrap_or_default();
+        v1::ModificationsFollowed { repository, branch, commit }
+    });
     let asked = Some(row.git_ref.as_str()).filter(|git_ref| !git_ref.is_empty());
     let (policy, reason, until_us) = match &rule.freeze {
         Some(freeze) => ("frozen".to_owned(), freeze.reason.clone(), freeze.until_us),
@@ -369,7 +372,8 @@ fn show_tracked(target: &Target, row: Tracked, rule: &Rule) -> v1::Tracked {
     v1::Tracked {
         branch: target.git_ref(&row.package, asked).unwrap_or_default(),
         repository: target.git_url(&row.package),
-        commit: String::new(),
+        commit,
+        modifications,
         policy,
         reason,
         until_us,
@@ -403,18 +407,21 @@ fn show_planned(target: &str, planned: &Planned, rule: &Rule) -> v1::Push {
         verdict: planned.verdict.as_str().into(),
         reason: plan::reason(&planned.verdict, rule),
         ended_us: 0,
-        build: push.done_by,
+        build: planned.done_by,
         until_us,
         storm: push.storm,
+        modifies: push.modifies != 0,
+        with_commit: planned.pair.commit.clone(),
+        with_modification: planned.pair.modification.clone().unwrap_or_default(),
     }
 }
 
 fn show_push(row: PushRow) -> v1::Push {
     let reason = match row.verdict.as_str() {
         "build" => "built".to_owned(),
-        "done" => format!("build {} had this commit already", row.build),
+        "done" => format!("build {} had these sources already", row.build),
         "superseded" => "a later push came before it was built".to_owned(),
-        "removed" => "the package is followed no longer".to_owned(),
+        "removed" => "it is followed no longer".to_owned(),
         _ => "a later push stands for it".to_owned(),
     };
     v1::Push {
@@ -433,6 +440,9 @@ fn show_push(row: PushRow) -> v1::Push {
         build: row.build,
         until_us: 0,
         storm: 0,
+        modifies: row.modifies != 0,
+        with_commit: String::new(),
+        with_modification: String::new(),
     }
 }
 

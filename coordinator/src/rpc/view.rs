@@ -12,6 +12,7 @@ use crate::peers::notes;
 use crate::store::{
     Attempt, AttemptEnd, Build, FailureRow, LateResult, SignedPackage, StoreError, Task,
 };
+use crate::track;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -40,6 +41,7 @@ struct Facts<'a> {
     open: bool,
     waits: String,
     cves: Vec<String>,
+    warnings: Vec<String>,
 }
 
 struct TaskView {
@@ -115,13 +117,22 @@ impl<'a> Facts<'a> {
             tasks.push(task_view(farm, task, &phases).await?);
         }
         let target = farm.targets.get(&build.target);
-        let key = target.map(|target| target.signing_key.clone()).unwrap_or_default();
+        let key = target.as_ref().map(|target| target.signing_key.clone()).unwrap_or_default();
         let retried_us = farm.store.retried_us(id).await?;
+        let srpm = farm.store.srpm(id).await?;
+        let open = farm.store.is_open(id).await?;
+        let mut warnings = Vec::new();
+        if let (true, Ok(target), Some(srpm)) = (open, &target, &srpm)
+            && let Err(why) = track::check_above(farm, target, build, &srpm.nevra.evr).await?
+        {
+            warnings.push(why.to_string());
+        }
         Ok(Self {
             build,
+            warnings,
             arches: farm.store.build_arches(id).await?,
             import: farm.store.import(id).await?,
-            srpm: farm.store.srpm(id).await?,
+            srpm,
             tasks,
             packages: farm.store.packages_of(id, &key).await?,
             signed_us: farm.store.signed_us(id, &key).await?,
@@ -129,7 +140,7 @@ impl<'a> Facts<'a> {
             failures: farm.store.failures(id, retried_us).await?,
             cancelled_us: farm.store.cancelled_us(id).await?,
             retried_us,
-            open: farm.store.is_open(id).await?,
+            open,
             cves: farm.store.cves(id).await?,
             waits: notes::wait_reason(farm, id).await?,
         })
@@ -237,6 +248,7 @@ impl<'a> Facts<'a> {
             revision: self.publication.as_ref().map_or(0, |row| row.revision),
             milestones: self.milestones(),
             cves: self.cves.clone(),
+            warnings: self.warnings.clone(),
             priority: self.build.priority.clone(),
             arches: self.arches.iter().map(ToString::to_string).collect(),
         }

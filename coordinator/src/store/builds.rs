@@ -19,6 +19,8 @@ pub struct NewBuild {
     pub package: String,
     /// Branch, tag or commit; empty for the target's own.
     pub git_ref: String,
+    /// Commit of the modifications; empty for what the target's branch of them has.
+    pub modification_ref: String,
     /// How urgent it is.
     pub class: Class,
     /// The architectures to build for; none for all of the target's.
@@ -178,6 +180,13 @@ impl Store {
                     let query = sqlx::query("INSERT INTO bumps (build) VALUES ($1)").bind(id);
                     query.execute(tx.on()).await?;
                 }
+                if !build.modification_ref.is_empty() {
+                    sqlx::query("INSERT INTO build_modifications (build, git_ref) VALUES ($1, $2)")
+                        .bind(id)
+                        .bind(&build.modification_ref)
+                        .execute(tx.on())
+                        .await?;
+                }
                 for arch in &build.arches {
                     sqlx::query(
                         "INSERT INTO build_arches (build, arch) VALUES ($1, $2)
@@ -215,6 +224,15 @@ impl Store {
         let query = "SELECT arch FROM build_arches WHERE build = $1 ORDER BY arch";
         let rows: Vec<String> = sqlx::query_scalar(query).bind(id.0).fetch_all(self.read()).await?;
         rows.iter().map(|arch| parsed("build_arches", "an architecture", arch)).collect()
+    }
+
+    /// The commit of the modifications that a build is for; none for what their branch has.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn modification_ref(&self, id: BuildId) -> Result<Option<String>> {
+        let query = "SELECT git_ref FROM build_modifications WHERE build = $1";
+        Ok(sqlx::query_scalar(query).bind(id.0).fetch_optional(self.read()).await?)
     }
 
     /// Builds, newest first.

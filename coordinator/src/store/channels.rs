@@ -1,6 +1,6 @@
 //! Channels: their revisions, and which builds they hold.
 
-use rpmfarm_core::{BuildId, Sha256};
+use rpmfarm_core::{BuildId, Evr, Nevra, Sha256};
 
 use super::again::again;
 use super::{Result, Store, parsed};
@@ -125,6 +125,30 @@ impl Store {
             Ok(true)
         })
         .await
+    }
+
+    /// The versions of a package that were published to a channel, by their SRPMs.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn published_evrs(
+        &self,
+        target: &str,
+        channel: &str,
+        package: &str,
+    ) -> Result<Vec<Evr>> {
+        let query = "SELECT s.nevra FROM builds b JOIN publications p ON p.build = b.id
+                     JOIN srpms s ON s.build = b.id
+                     WHERE b.target = $1 AND b.package = $3 AND p.channel = $2";
+        let rows: Vec<String> = sqlx::query_scalar(query)
+            .bind(target)
+            .bind(channel)
+            .bind(package)
+            .fetch_all(self.read())
+            .await?;
+        let evr =
+            |nevra: &String| parsed::<Nevra>("srpms", "a NEVRA", nevra).map(|nevra| nevra.evr);
+        rows.iter().map(evr).collect()
     }
 
     /// Where a build was published first.

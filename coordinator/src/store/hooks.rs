@@ -9,6 +9,8 @@ pub struct NewHook {
     pub target: String,
     /// Name of the package.
     pub package: String,
+    /// Whether it told of the package's modifications.
+    pub modifies: bool,
     /// The commit that it told of.
     pub commit: String,
     /// SHA-256 of the body, in hex.
@@ -52,13 +54,16 @@ impl Store {
                 continue;
             }
             sqlx::query(
-                "UPDATE tracked SET due_us = 0, hint_us = $3, hint_commit = $4
+                "UPDATE tracked SET due_us = 0, hint_us = $3,
+                 hint_commit = CASE WHEN $5 = 0 THEN $4 ELSE hint_commit END,
+                 hint_modification = CASE WHEN $5 = 0 THEN hint_modification ELSE $4 END
                  WHERE target = $1 AND package = $2",
             )
             .bind(&hook.target)
             .bind(&hook.package)
             .bind(hook.at_us)
             .bind(&hook.commit)
+            .bind(i64::from(hook.modifies))
             .execute(tx.on())
             .await?;
             taken.push(HookTaken::New);

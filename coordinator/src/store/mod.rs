@@ -15,7 +15,9 @@ mod grants;
 mod hooks;
 mod late;
 mod learned;
+mod looks;
 mod observed;
+mod open_pushes;
 mod packages;
 mod places;
 mod pushes;
@@ -43,14 +45,16 @@ pub use fleet::{StandingRow, WorkerFault};
 pub use grants::{Grant, Ready};
 pub use hooks::{HookTaken, NewHook};
 pub use late::LateResult;
+pub use looks::{Looked, Saw};
 pub use observed::Queue;
+pub use open_pushes::{OpenPush, PushedBuild};
 pub use packages::{NewPackage, Package, Signature, SignedPackage};
 pub use places::{Place, Running};
-pub use pushes::{OpenPush, PushEnd, PushFilter, PushRow, StormRow};
+pub use pushes::{PushEnd, PushFilter, PushPair, PushRow, StormRow};
 pub use results::{AcceptedTask, MadePackage};
 pub use sources::{Import, Srpm};
 pub use tasks::{LockRow, NewTask, Task};
-pub use tracked::{Looked, NewTracked, OrderRow, Seen, Tracked};
+pub use tracked::{NewTracked, OrderRow, Seen, Tracked};
 
 use crate::bus::Bus;
 

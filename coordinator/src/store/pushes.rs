@@ -3,57 +3,20 @@
 use std::collections::BTreeSet;
 
 use rpmfarm_core::BuildId;
-use rpmfarm_core::track::push::Push;
 
-use super::{Looked, Result, Store, Tx, json, unjson};
+use super::{Result, Store, json, unjson};
 
-/// A push of which nothing has become yet, with all that decides on it.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct OpenPush {
-    /// Its number.
-    pub id: i64,
-    /// Name of the package.
-    pub package: String,
-    /// Address of the repository.
-    pub repository: String,
-    /// The branch.
-    pub branch: String,
-    /// The commit.
-    pub commit_id: String,
-    /// The commit before it; empty when none was seen.
-    pub before_id: String,
-    /// webhook, poll.
-    pub told_by: String,
-    /// When it was seen.
-    pub seen_us: i64,
-    /// When a maintainer approved it; 0 when nobody has.
-    pub approved_us: i64,
-    /// The storm that holds it; 0 for none.
-    pub storm: i64,
-    /// When the package was last built because of a push; 0 for never.
-    pub started_us: i64,
-    /// A build that has this commit; 0 for none.
-    pub done_by: i64,
-    /// A build whose commit is not known yet, and may be this one; 0 for none.
-    pub importing: i64,
-    /// Not 0 while the package is followed.
-    pub followed: i64,
-}
-
-impl OpenPush {
-    /// Its identity.
-    #[must_use]
-    pub fn push(&self) -> Push {
-        Push {
-            repository: self.repository.clone(),
-            branch: self.branch.clone(),
-            commit: self.commit_id.clone(),
-        }
-    }
+/// What is built because of a push.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PushPair {
+    /// The package's commit, or its tag; empty for the target's own.
+    pub git_ref: String,
+    /// The commit of its modifications; empty for what their branch has.
+    pub modification: String,
 }
 
 /// What becomes of a push.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushEnd {
     /// The push.
     pub push: i64,
@@ -61,6 +24,8 @@ pub struct PushEnd {
     pub verdict: &'static str,
     /// The build that had its commit already, for `done`; 0 else.
     pub build: i64,
+    /// What is built, for `build`.
+    pub pair: Option<PushPair>,
 }
 
 /// A push with what became of it.
@@ -80,6 +45,8 @@ pub struct PushRow {
     pub commit_id: String,
     /// The commit before it.
     pub before_id: String,
+    /// Not 0 for a push to the package's modifications.
+    pub modifies: i64,
     /// webhook, poll.
     pub told_by: String,
     /// When it was seen.
@@ -117,50 +84,14 @@ pub struct StormRow {
 }
 
 impl Store {
-    /// Pushes of a target of which nothing has become yet, oldest first.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn open_pushes(&self, target: &str) -> Result<Vec<OpenPush>> {
-        let query = "SELECT p.id, p.package, p.repository, p.branch, p.commit_id, p.before_id,
-            p.told_by, p.seen_us,
-            COALESCE((SELECT a.at_us FROM push_approvals a WHERE a.push = p.id), 0) AS approved_us,
-            COALESCE((SELECT s.storm FROM storm_pushes s WHERE s.push = p.id), 0) AS storm,
-            COALESCE((SELECT MAX(e.at_us) FROM pushes q JOIN push_ends e ON e.push = q.id
-                      WHERE q.target = p.target AND q.package = p.package
-                      AND e.verdict = 'build'), 0) AS started_us,
-            COALESCE((SELECT MAX(b.id) FROM builds b JOIN imports i ON i.build = b.id
-                      WHERE b.target = p.target AND b.package = p.package
-                      AND i.commit_id = p.commit_id
-                      AND (EXISTS (SELECT 1 FROM open_builds n WHERE n.build = b.id)
-                           OR NOT EXISTS (SELECT 1 FROM cancellations c WHERE c.build = b.id))),
-                     0) AS done_by,
-            COALESCE((SELECT MAX(b.id) FROM builds b JOIN open_builds n ON n.build = b.id
-                      WHERE b.target = p.target AND b.package = p.package
-                      AND b.git_ref IN ('', p.branch, p.commit_id)
-                      AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.build = b.id)),
-                     0) AS importing,
-            (SELECT COUNT(*) FROM tracked t
-             WHERE t.target = p.target AND t.package = p.package) AS followed
-            FROM open_pushes o JOIN pushes p ON p.id = o.push WHERE p.target = $1 ORDER BY p.id";
-        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
-    }
-
-    /// Names of the targets that have open pushes.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn targets_pushed(&self) -> Result<Vec<String>> {
-        let query = "SELECT DISTINCT p.target FROM open_pushes o JOIN pushes p ON p.id = o.push";
-        Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
-    }
-
-    /// How many pushes of a target led to builds by themselves since a time.
+    /// How many builds of a target pushes led to by themselves since a time.
     ///
     /// # Errors
     /// Database errors.
     pub async fn pushes_built_since(&self, target: &str, since_us: i64) -> Result<usize> {
-        let query = "SELECT COUNT(*) FROM push_ends e JOIN pushes p ON p.id = e.push
+        // A push to a package and one to its modifications may have led to the same build.
+        let query = "SELECT COUNT(DISTINCT p.package || ' ' || e.request_key)
+                     FROM push_ends e JOIN pushes p ON p.id = e.push
                      WHERE e.at_us > $2 AND p.target = $1 AND e.verdict = 'build'
                      AND NOT EXISTS (SELECT 1 FROM push_approvals a WHERE a.push = e.push)";
         let count: i64 =
@@ -196,6 +127,16 @@ impl Store {
             .bind(now_us)
             .execute(tx.on())
             .await?;
+            if let Some(pair) = &end.pair {
+                sqlx::query(
+                    "INSERT INTO push_pairs (push, git_ref, modification) VALUES ($1, $2, $3)",
+                )
+                .bind(end.push)
+                .bind(&pair.git_ref)
+                .bind(&pair.modification)
+                .execute(tx.on())
+                .await?;
+            }
         }
         if !request_key.is_empty() {
             sqlx::query(
@@ -217,15 +158,21 @@ impl Store {
         Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
     }
 
-    /// What a request builds: target, package and commit of each.
+    /// What a request builds: target, package, and what of it, for each of its pushes.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn pushes_of(&self, request_key: &str) -> Result<Vec<(String, String, String)>> {
-        let query = "SELECT p.target, p.package, p.commit_id FROM push_ends e
-                     JOIN pushes p ON p.id = e.push WHERE e.request_key = $1
-                     ORDER BY p.package, p.id";
-        Ok(sqlx::query_as(query).bind(request_key).fetch_all(self.read()).await?)
+    pub async fn pushes_of(&self, request_key: &str) -> Result<Vec<(String, String, PushPair)>> {
+        let query = "SELECT p.target, p.package, COALESCE(x.git_ref, p.commit_id),
+                     COALESCE(x.modification, '') FROM push_ends e
+                     JOIN pushes p ON p.id = e.push LEFT JOIN push_pairs x ON x.push = p.id
+                     WHERE e.request_key = $1 ORDER BY p.package, p.id";
+        let rows: Vec<(String, String, String, String)> =
+            sqlx::query_as(query).bind(request_key).fetch_all(self.read()).await?;
+        let pair = |(target, package, git_ref, modification)| {
+            (target, package, PushPair { git_ref, modification })
+        };
+        Ok(rows.into_iter().map(pair).collect())
     }
 
     /// A request is made.
@@ -312,7 +259,7 @@ impl Store {
     /// Database errors.
     pub async fn pushes(&self, filter: &PushFilter) -> Result<Vec<PushRow>> {
         let query = "SELECT p.id, p.target, p.package, p.repository, p.branch, p.commit_id,
-            p.before_id, p.told_by, p.seen_us, COALESCE(e.verdict, '') AS verdict,
+            p.before_id, p.modifies, p.told_by, p.seen_us, COALESCE(e.verdict, '') AS verdict,
             COALESCE(e.at_us, 0) AS ended_us,
             COALESCE((SELECT MAX(b.id) FROM builds b WHERE e.request_key <> ''
                       AND b.request_key = e.request_key AND b.target = p.target
@@ -375,45 +322,5 @@ impl Store {
             .fetch_one(self.read())
             .await?;
         Ok(id.map(BuildId))
-    }
-}
-
-impl Tx {
-    /// Records a push. False when it is known.
-    pub(super) async fn add_push(&mut self, looked: &Looked, push: &Push) -> Result<bool> {
-        let before: Option<String> = sqlx::query_scalar(
-            "SELECT commit_id FROM track_refs
-             WHERE target = $1 AND package = $2 AND repository = $3 AND branch = $4",
-        )
-        .bind(&looked.target)
-        .bind(&looked.package)
-        .bind(&push.repository)
-        .bind(&push.branch)
-        .fetch_optional(self.on())
-        .await?;
-        let id = self.next_id("push").await?;
-        let added = sqlx::query(
-            "INSERT INTO pushes (id, target, package, repository, branch, commit_id, before_id,
-             told_by, seen_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
-        )
-        .bind(id)
-        .bind(&looked.target)
-        .bind(&looked.package)
-        .bind(&push.repository)
-        .bind(&push.branch)
-        .bind(&push.commit)
-        .bind(before.unwrap_or_default())
-        .bind(looked.told_by)
-        .bind(looked.at_us)
-        .execute(self.on())
-        .await?;
-        if added.rows_affected() == 0 {
-            return Ok(false);
-        }
-        sqlx::query("INSERT INTO open_pushes (push) VALUES ($1)")
-            .bind(id)
-            .execute(self.on())
-            .await?;
-        Ok(true)
     }
 }

@@ -1,7 +1,6 @@
 //! Who is followed: orders of maintainers, when each package is looked at, what was seen last.
 
 use rpmfarm_core::track::policy::{Freeze, Order, Policy};
-use rpmfarm_core::track::push::{Change, Push};
 
 use super::{Result, Store, StoreError, Tx};
 
@@ -45,8 +44,10 @@ pub struct Tracked {
     pub problem: String,
     /// When a webhook told of a push that was not seen yet; 0 when none did.
     pub hint_us: i64,
-    /// The commit that it told of.
+    /// The commit that it told of; empty for none.
     pub hint_commit: String,
+    /// The commit of the modifications that it told of; empty for none.
+    pub hint_modification: String,
 }
 
 /// The commit that a branch was last seen to point to.
@@ -62,33 +63,6 @@ pub struct Seen {
     pub commit_id: String,
     /// Since when.
     pub at_us: i64,
-}
-
-/// What a look at a package led to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Looked {
-    /// Name of the target.
-    pub target: String,
-    /// Name of the package.
-    pub package: String,
-    /// When the look began: a webhook that came later is not answered by it.
-    pub began_us: i64,
-    /// When it ended.
-    pub at_us: i64,
-    /// When the next one is due.
-    pub due_us: i64,
-    /// The time between looks from now on.
-    pub interval_us: i64,
-    /// How often in a row it could not be read; 0 when it could.
-    pub failures: u32,
-    /// Why not.
-    pub problem: String,
-    /// Whether a webhook's push is still to be seen.
-    pub hinted: bool,
-    /// What was seen, and what that means; none when it could not be read.
-    pub saw: Option<(Push, Change)>,
-    /// webhook, poll.
-    pub told_by: &'static str,
 }
 
 /// What a maintainer has said.
@@ -133,7 +107,8 @@ impl OrderRow {
 }
 
 const COLUMNS: &str = "target, package, git_ref, build_first, added_us, due_us, interval_us,
-                       looked_us, looks, failures, problem, hint_us, hint_commit";
+                       looked_us, looks, failures, problem, hint_us, hint_commit,
+                       hint_modification";
 
 impl Store {
     /// Follows packages. Returns those that were not followed before.
@@ -316,32 +291,15 @@ impl Store {
         Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
     }
 
-    /// Records what looks led to, all of them or none. Returns how many new pushes there are.
+    /// What was last seen of the packages of a target that have open pushes.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn record_looks(&self, looks: &[Looked]) -> Result<usize> {
-        let mut tx = self.write().await?;
-        let mut pushes = 0;
-        for looked in looks {
-            if !tx.end_look(looked).await? {
-                // Nobody follows it any more.
-                continue;
-            }
-            let Some((push, change)) = &looked.saw else { continue };
-            if *change == Change::Pushed && tx.add_push(looked, push).await? {
-                pushes += 1;
-            }
-            if matches!(change, Change::Pushed | Change::Begin) {
-                tx.see(looked, push).await?;
-            }
-        }
-        if pushes > 0 {
-            tx.commit().await?;
-        } else {
-            tx.commit_quietly().await?;
-        }
-        Ok(pushes)
+    pub async fn seen_of_pushed(&self, target: &str) -> Result<Vec<Seen>> {
+        let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
+                     WHERE target = $1 AND package IN (SELECT p.package FROM open_pushes o
+                         JOIN pushes p ON p.id = o.push WHERE p.target = $1)";
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
     }
 }
 
@@ -371,48 +329,6 @@ impl Tx {
         .bind(row.until_us)
         .bind(&row.who)
         .bind(row.at_us)
-        .execute(self.on())
-        .await?;
-        Ok(())
-    }
-
-    /// Plans the next look. A webhook that came since this one began keeps it due at once.
-    async fn end_look(&mut self, looked: &Looked) -> Result<bool> {
-        let result = sqlx::query(
-            "UPDATE tracked SET
-             due_us = CASE WHEN hint_us > $3 THEN 0 ELSE $4 END,
-             hint_us = CASE WHEN hint_us > $3 OR $9 = 1 THEN hint_us ELSE 0 END,
-             interval_us = $5, looked_us = $6, looks = looks + 1, failures = $7, problem = $8,
-             build_first = CASE WHEN $10 = 1 THEN 0 ELSE build_first END
-             WHERE target = $1 AND package = $2",
-        )
-        .bind(&looked.target)
-        .bind(&looked.package)
-        .bind(looked.began_us)
-        .bind(looked.due_us)
-        .bind(looked.interval_us)
-        .bind(looked.at_us)
-        .bind(i64::from(looked.failures))
-        .bind(&looked.problem)
-        .bind(i64::from(looked.hinted))
-        .bind(i64::from(looked.saw.is_some()))
-        .execute(self.on())
-        .await?;
-        Ok(result.rows_affected() > 0)
-    }
-
-    async fn see(&mut self, looked: &Looked, push: &Push) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO track_refs (target, package, repository, branch, commit_id, at_us)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (target, package, repository, branch)
-             DO UPDATE SET commit_id = excluded.commit_id, at_us = excluded.at_us",
-        )
-        .bind(&looked.target)
-        .bind(&looked.package)
-        .bind(&push.repository)
-        .bind(&push.branch)
-        .bind(&push.commit)
-        .bind(looked.at_us)
         .execute(self.on())
         .await?;
         Ok(())

@@ -9,12 +9,10 @@ use rpmfarm_core::queue::Class;
 use rpmfarm_core::track::push::{Push, request_key};
 use rpmfarm_core::track::{Verdict, storm};
 
+use super::SUBMITTER;
 use super::plan::{self, Planned};
 use crate::farm::Farm;
-use crate::store::{NewBuild, PushEnd};
-
-/// Who asks for the builds.
-const SUBMITTER: &str = "track";
+use crate::store::{NewBuild, OpenPush, PushEnd, PushPair};
 
 /// One look: decides on every open push, and makes the requests that follow.
 ///
@@ -37,7 +35,7 @@ async fn decide_target(farm: &Farm, target: &Target, now_us: i64) -> anyhow::Res
     let mut builds = Vec::new();
     let mut unasked = Vec::new();
     for planned in plan::of_target(farm, target, now_us).await? {
-        if planned.push.followed == 0 {
+        if planned.moot {
             ends.extend(end(&planned, "removed", 0));
             continue;
         }
@@ -62,7 +60,10 @@ async fn decide_target(farm: &Farm, target: &Target, now_us: i64) -> anyhow::Res
             }
         }
     }
-    let pushes: Vec<Push> = builds.iter().map(|planned| planned.push.push()).collect();
+    let of = |planned: &Planned| -> Vec<Push> {
+        std::iter::once(&planned.push).chain(&planned.beside).map(OpenPush::push).collect()
+    };
+    let pushes: Vec<Push> = builds.iter().flat_map(of).collect();
     let key = if pushes.is_empty() { String::new() } else { request_key(&target.name, &pushes) };
     ends.extend(builds.iter().flat_map(|planned| end(planned, "build", 0)));
     if !ends.is_empty() {
@@ -71,21 +72,26 @@ async fn decide_target(farm: &Farm, target: &Target, now_us: i64) -> anyhow::Res
     Ok(())
 }
 
-/// The end of a push, and of those that it stands for.
+/// The end of a push, of the one that is built with it, and of those that they stand for.
 fn end(planned: &Planned, verdict: &'static str, build: i64) -> Vec<PushEnd> {
     let older = if verdict == "removed" { "removed" } else { "superseded" };
-    let mut ends = vec![PushEnd { push: planned.push.id, verdict, build }];
-    ends.extend(planned.older.iter().map(|push| PushEnd { push: *push, verdict: older, build: 0 }));
+    let pair = (verdict == "build").then(|| planned.pair.to_build());
+    let newest = std::iter::once(&planned.push).chain(&planned.beside);
+    let mut ends: Vec<_> =
+        newest.map(|push| PushEnd { push: push.id, verdict, build, pair: pair.clone() }).collect();
+    let superseded = |push: &i64| PushEnd { push: *push, verdict: older, build: 0, pair: None };
+    ends.extend(planned.older.iter().map(superseded));
     ends
 }
 
 /// Makes a request that was decided on.
 async fn make_request(farm: &Farm, key: &str, now_us: i64) -> anyhow::Result<()> {
     let mut builds: Vec<NewBuild> = Vec::new();
-    for (target, package, git_ref) in farm.store.pushes_of(key).await? {
+    for (target, package, pair) in farm.store.pushes_of(key).await? {
         if builds.iter().all(|build| build.package != package) {
+            let PushPair { git_ref, modification: modification_ref } = pair;
             let (class, arches) = (Class::Tracking, Vec::new());
-            builds.push(NewBuild { target, package, git_ref, class, arches });
+            builds.push(NewBuild { target, package, git_ref, modification_ref, class, arches });
         }
     }
     if !builds.is_empty() {

@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use rpmfarm_core::track::Forge;
-use rpmfarm_core::track::hook::{MAX_BODY, Notice, Said, is_same_repository, read};
+use rpmfarm_core::track::hook::{MAX_BODY, Notice, Said, is_same_repository, named_by, read};
+use rpmfarm_core::track::{Forge, Pattern};
 use rpmfarm_core::{Sha256, Target};
 use serde_json::json;
 
@@ -88,10 +88,11 @@ async fn take(
     };
     let named = first(&head.headers, forge.delivery_headers()).map(str::to_owned);
     let delivery: String = named.or(read.delivery).unwrap_or_default();
-    let package = find(farm, &known, &notice).await?;
+    let (package, modifies) = find(farm, &known, &notice).await?;
     let hook = NewHook {
         target: known.name.clone(),
         package,
+        modifies,
         commit: notice.commit,
         digest: Sha256::of(&body).hex(),
         delivery: delivery.chars().take(MAX_DELIVERY).collect(),
@@ -142,25 +143,48 @@ fn is_too_large(error: &axum::Error) -> bool {
     false
 }
 
-/// The followed package that a webhook speaks of.
-async fn find(farm: &Farm, target: &Target, notice: &Notice) -> Result<String, Answer> {
-    let name = notice.repository.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let name = name.strip_suffix(".git").unwrap_or(name);
-    let row = farm.store.tracked(&target.name, name).await.map_err(|error| {
-        tracing::error!(%error, "webhook not looked up");
-        (StatusCode::SERVICE_UNAVAILABLE, "the farm's database does not answer".to_owned())
-    })?;
-    let row = row
-        .filter(|row| is_same_repository(&target.git_url(&row.package), &notice.repository))
-        .ok_or_else(|| {
+/// The followed package that a webhook speaks of, and whether it is of its modifications.
+async fn find(farm: &Farm, target: &Target, notice: &Notice) -> Result<(String, bool), Answer> {
+    let mut other = None;
+    let modifications = target.modifications.as_ref().map(|modifications| &modifications.url);
+    for (modifies, url) in [(false, Some(&target.upstream.url)), (true, modifications)] {
+        let Some(name) = url.and_then(|url| named_by(url.as_str(), &notice.repository)) else {
+            continue;
+        };
+        let row = farm.store.tracked(&target.name, &name).await.map_err(|error| {
+            tracing::error!(%error, "webhook not looked up");
+            (StatusCode::SERVICE_UNAVAILABLE, "the farm's database does not answer".to_owned())
+        })?;
+        let Some(row) = row else { continue };
+        let followed = if modifies {
+            target.modifications_of(&row.package)
+        } else {
+            let asked = Some(row.git_ref.as_str()).filter(|git_ref| !git_ref.is_empty());
+            let branch = target.git_ref(&row.package, asked).unwrap_or_default();
+            Some((target.git_url(&row.package), branch))
+        };
+        let Some((_, branch)) =
+            followed.filter(|(url, _)| is_same_repository(url, &notice.repository))
+        else {
+            continue;
+        };
+        let is_meant = match Pattern::of(&branch).filter(|_| !modifies) {
+            Some(pattern) => pattern.evr(&row.package, &notice.branch).is_some(),
+            None => branch == notice.branch,
+        };
+        if is_meant {
+            return Ok((row.package, modifies));
+        }
+        other = Some(branch);
+    }
+    Err(match other {
+        Some(branch) => {
+            let message = format!("nothing to do: `{branch}` is followed, not `{}`", notice.branch);
+            (StatusCode::OK, message)
+        }
+        None => {
             let repository = rpmfarm_core::name::shown(&notice.repository);
             (StatusCode::NOT_FOUND, format!("`{repository}` is not followed for this target"))
-        })?;
-    let asked = Some(row.git_ref.as_str()).filter(|git_ref| !git_ref.is_empty());
-    let branch = target.git_ref(&row.package, asked).unwrap_or_default();
-    if branch != notice.branch {
-        let message = format!("nothing to do: `{branch}` is followed, not `{}`", notice.branch);
-        return Err((StatusCode::OK, message));
-    }
-    Ok(row.package)
+        }
+    })
 }

@@ -44,6 +44,16 @@ impl Hosts {
         self.with(host, |host, now| host.start(limits, now));
     }
 
+    /// Another request is made after one, in the same place.
+    pub(super) fn go_on(&self, host: &str, limits: &HostLimits) {
+        self.with(host, |host, now| host.go_on(limits, now));
+    }
+
+    /// Whether it is left alone for now.
+    pub(super) fn rests(&self, host: &str) -> bool {
+        self.with(host, |host, now| host.rests_until_us(now) != 0)
+    }
+
     /// A request has ended.
     pub(super) fn end(&self, host: &str, answer: Answer, jitter: Jitter) {
         self.with(host, |host, now| host.end(answer, jitter, now));

@@ -1,6 +1,6 @@
 //! One look at a repository: which commit a branch points to, asked in one small request.
 //!
-//! Git protocol 2 answers a question for one branch. Servers that do not know it give their whole
+//! Git protocol 2 answers a question for one branch, or for one package's tags. Servers that do not know it give their whole
 //! list, which is read without being kept. Addresses, sizes and times are limited as they are
 //! for imports; redirects are not followed.
 
@@ -12,7 +12,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use rpmfarm_core::target::PrivateHosts;
 use rpmfarm_core::track::host::Answer;
-use rpmfarm_core::track::refs::{REQUEST_TYPE, Reader, RefsError, request};
+use rpmfarm_core::track::refs::{Question, REQUEST_TYPE, Reader, RefsError, Tip, request};
 use tokio::time::timeout;
 use url::Url;
 
@@ -54,6 +54,9 @@ pub(super) enum LookError {
         /// For how long it wants to be left alone.
         after: Option<u32>,
     },
+    /// There is no such repository, or it is hidden as if there were none.
+    #[error("{0}")]
+    Missing(String),
     /// This repository cannot be read.
     #[error("{0}")]
     Repository(String),
@@ -67,7 +70,7 @@ impl LookError {
     pub(super) const fn answer(&self) -> Answer {
         match self {
             Self::Host { after, .. } => Answer::Ill(*after),
-            Self::Repository(_) | Self::Old(_) => Answer::Well,
+            Self::Missing(_) | Self::Repository(_) | Self::Old(_) => Answer::Well,
         }
     }
 }
@@ -91,18 +94,18 @@ impl Looker {
         &self.http
     }
 
-    /// The commit that a branch, or else a tag, points to; none when there is neither.
+    /// What is asked for, with the commit that it points to; none when it is not there.
     ///
     /// # Errors
     /// When it cannot be seen.
     pub(super) async fn look(
         &self,
         repository: &str,
-        name: &str,
+        question: &Question,
         allowed: &PrivateHosts,
-    ) -> Result<Option<String>, LookError> {
+    ) -> Result<Option<Tip>, LookError> {
         let time = self.limits.time;
-        timeout(time, self.ask(repository, name, allowed)).await.unwrap_or_else(|_| {
+        timeout(time, self.ask(repository, question, allowed)).await.unwrap_or_else(|_| {
             let why = format!("{repository}: no end within {} s", time.as_secs_f32());
             Err(LookError::Host { why, after: None })
         })
@@ -111,18 +114,18 @@ impl Looker {
     async fn ask(
         &self,
         repository: &str,
-        name: &str,
+        question: &Question,
         allowed: &PrivateHosts,
-    ) -> Result<Option<String>, LookError> {
+    ) -> Result<Option<Tip>, LookError> {
         let host = hosts::name(repository);
         let is_old = self.old.lock().expect("no one panics while holding it").contains(&host);
         if !is_old {
-            match self.question(repository, name, allowed).await {
+            match self.question(repository, question, allowed).await {
                 Err(LookError::Old(_)) => {}
                 seen => return seen,
             }
         }
-        let seen = self.list(repository, name, allowed).await?;
+        let seen = self.list(repository, question, allowed).await?;
         // Only what speaks the old protocol well is believed to speak it only.
         if !is_old {
             self.old.lock().expect("no one panics while holding it").insert(host);
@@ -134,22 +137,24 @@ impl Looker {
     async fn question(
         &self,
         repository: &str,
-        name: &str,
+        question: &Question,
         allowed: &PrivateHosts,
-    ) -> Result<Option<String>, LookError> {
+    ) -> Result<Option<Tip>, LookError> {
         let url = address(repository, "git-upload-pack")?;
         let asked = self
             .request(Method::POST, &url, allowed)?
             .header("git-protocol", "version=2")
             .header(CONTENT_TYPE, REQUEST_TYPE)
             .header(ACCEPT, "application/x-git-upload-pack-result")
-            .body(request(name));
+            .body(request(question));
         let response = self.send(&url, asked).await?;
         let expected = "application/x-git-upload-pack-result";
         if response.status() != StatusCode::OK || kind(&response) != Some(expected) {
             return Err(LookError::Old(format!("{url} answered {}", response.status())));
         }
-        self.read(&url, response, name, self.limits.answer).await.map_err(|error| match error {
+        // A package may have been tagged some thousand times.
+        let limit = if question.is_pattern() { self.limits.list } else { self.limits.answer };
+        self.read(&url, response, question, limit).await.map_err(|error| match error {
             LookError::Repository(why) => LookError::Old(why),
             other => other,
         })
@@ -159,9 +164,9 @@ impl Looker {
     async fn list(
         &self,
         repository: &str,
-        name: &str,
+        question: &Question,
         allowed: &PrivateHosts,
-    ) -> Result<Option<String>, LookError> {
+    ) -> Result<Option<Tip>, LookError> {
         let url = address(repository, "info/refs?service=git-upload-pack")?;
         let asked = self.request(Method::GET, &url, allowed)?;
         let response = self.send(&url, asked).await?;
@@ -175,7 +180,7 @@ impl Looker {
             let why = format!("{url}: this is not a git server (it sent {found})");
             return Err(LookError::Repository(why));
         }
-        self.read(&url, response, name, self.limits.list).await
+        self.read(&url, response, question, self.limits.list).await
     }
 
     fn request(
@@ -194,7 +199,12 @@ impl Looker {
         let status = response.status();
         if [401, 403, 404, 410].contains(&status.as_u16()) {
             let why = format!("there is no repository for us: {url} answered {status}");
-            return Err(LookError::Repository(why));
+            let is_missing = [404, 410].contains(&status.as_u16());
+            return Err(if is_missing {
+                LookError::Missing(why)
+            } else {
+                LookError::Repository(why)
+            });
         }
         if [429, 502, 503, 504].contains(&status.as_u16()) {
             let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -205,7 +215,7 @@ impl Looker {
             let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
             let to = rpmfarm_core::name::shown(to.unwrap_or("nowhere"));
             return Err(LookError::Repository(format!(
-                "{url} redirects to {to}; write that address in the target's upstream.url"
+                "{url} redirects to {to}; write that address in the target's file"
             )));
         }
         Ok(response)
@@ -215,11 +225,11 @@ impl Looker {
         &self,
         url: &Url,
         mut response: Response,
-        name: &str,
+        question: &Question,
         limit: u64,
-    ) -> Result<Option<String>, LookError> {
+    ) -> Result<Option<Tip>, LookError> {
         let bad = |error: RefsError| LookError::Repository(format!("{url}: {error}"));
-        let mut reader = Reader::new(name);
+        let mut reader = Reader::new(question);
         let mut received = 0;
         loop {
             let chunk = timeout(self.limits.silence, response.chunk()).await;
@@ -307,7 +317,8 @@ mod tests {
             let port = drip(bytes).await;
             let url = format!("http://127.0.0.1:{port}/x.git");
             let begun = std::time::Instant::now();
-            let error = looker().look(&url, "c9s", &allowed(port)).await.unwrap_err();
+            let error =
+                looker().look(&url, &Question::name("c9s"), &allowed(port)).await.unwrap_err();
             assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
             assert!(error.to_string().contains(words), "{error}");
             assert_eq!(error.answer(), Answer::Ill(None), "it is the host that is ill");
@@ -320,10 +331,13 @@ mod tests {
         let port = spy.local_addr().unwrap().port();
         for host in ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"] {
             let url = format!("http://{host}:{port}/x.git");
-            let error = looker().look(&url, "c9s", &allowed(1)).await.unwrap_err();
+            let error = looker().look(&url, &Question::name("c9s"), &allowed(1)).await.unwrap_err();
             assert!(error.to_string().contains("private_hosts"), "{host}: {error}");
         }
-        let error = looker().look("file:///etc/x.git", "c9s", &allowed(1)).await.unwrap_err();
+        let error = looker()
+            .look("file:///etc/x.git", &Question::name("c9s"), &allowed(1))
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("`file:` is not allowed"), "{error}");
         let none = tokio::time::timeout(Duration::from_millis(50), spy.accept()).await;
         assert!(none.is_err(), "nothing was connected to");

@@ -5,16 +5,19 @@
 //! webhook is only a hint: what is built is what the tracked repository itself shows. It must not
 //! know how a build runs: it asks for builds as everybody does.
 
+mod above;
 pub mod decide;
 mod forges;
 mod hooks;
 mod hosts;
 mod look;
+mod pair;
 pub mod plan;
 pub mod poll;
 mod secrets;
 mod security;
 mod taker;
+mod tip;
 mod verify;
 mod writer;
 
@@ -23,10 +26,12 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+pub(crate) use above::{check as check_above, of_spec as check_spec};
 pub use forges::{ForgeFailure, Listed};
 pub use hooks::router;
 pub use look::LookLimits;
 pub(crate) use security::mark;
+pub(crate) use tip::{modifications as seen_modifications, upstream as seen_upstream};
 
 use crate::bus::Bus;
 use crate::http::Http;
@@ -36,6 +41,9 @@ use look::Looker;
 use secrets::Secrets;
 use taker::Taker;
 use writer::Writer;
+
+/// Who asks for the builds that follow from pushes.
+pub const SUBMITTER: &str = "track";
 
 /// Bodies of webhooks that are read at once.
 const BODIES: usize = 32;

@@ -7,18 +7,34 @@ use rpmfarm_core::track::policy::{Order, Policy, Rule, Said, effective};
 use rpmfarm_core::track::{Facts, Verdict, decide};
 use rpmfarm_core::{BuildId, Target};
 
+use super::pair::{Pair, pair};
 use crate::farm::Farm;
-use crate::store::{OpenPush, OrderRow, StoreError};
+use crate::store::{OpenPush, OrderRow, PushedBuild, Seen, StoreError};
 
-/// The newest push of a package's branch, and what would become of it.
+/// The newest push to a package or its modifications, and what would become of it.
 #[derive(Debug, Clone)]
 pub struct Planned {
     /// The push.
     pub push: OpenPush,
-    /// Those before it, which it stands for.
+    /// The newest one to the other of the two, which is built with it.
+    pub beside: Option<OpenPush>,
+    /// Those before them, which they stand for.
     pub older: Vec<i64>,
+    /// What would be built.
+    pub pair: Pair,
+    /// A build that has it; 0 for none.
+    pub done_by: i64,
+    /// Whether it is followed no longer.
+    pub moot: bool,
     /// What would become of it.
     pub verdict: Verdict,
+}
+
+/// What is known of the packages that have open pushes.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    seen: Vec<Seen>,
+    builds: Vec<PushedBuild>,
 }
 
 /// What maintainers have said of a target and its packages.
@@ -67,29 +83,63 @@ pub async fn of_target(
         return Ok(Vec::new());
     }
     let orders = Orders::new(&farm.store.track_orders(&target.name).await?)?;
-    Ok(plan(target, open, &orders, now_us))
+    let seen = farm.store.seen_of_pushed(&target.name).await?;
+    let builds = farm.store.builds_of_pushed(&target.name).await?;
+    Ok(plan(target, open, &orders, &Known { seen, builds }, now_us))
 }
 
-fn plan(target: &Target, open: Vec<OpenPush>, orders: &Orders, now_us: i64) -> Vec<Planned> {
-    let mut branches: BTreeMap<(String, String, String), Vec<OpenPush>> = BTreeMap::new();
+fn plan(
+    target: &Target,
+    open: Vec<OpenPush>,
+    orders: &Orders,
+    known: &Known,
+    now_us: i64,
+) -> Vec<Planned> {
+    let mut packages: BTreeMap<String, Vec<OpenPush>> = BTreeMap::new();
     for push in open {
-        let branch = (push.package.clone(), push.repository.clone(), push.branch.clone());
-        branches.entry(branch).or_default().push(push);
+        packages.entry(push.package.clone()).or_default().push(push);
     }
-    branches
-        .into_values()
-        .filter_map(|mut pushes| {
-            let first_us = pushes.first()?.seen_us;
-            let push = pushes.pop()?;
-            let older = pushes.iter().map(|push| push.id).collect();
-            let rule = orders.rule(target, &push.package, now_us);
-            let verdict = verdict(target, &push, &rule, first_us, now_us);
-            Some(Planned { push, older, verdict })
+    packages
+        .into_iter()
+        .filter_map(|(package, pushes)| {
+            let rule = orders.rule(target, &package, now_us);
+            plan_package(target, &package, pushes, known, &rule, now_us)
         })
         .collect()
 }
 
-fn verdict(target: &Target, push: &OpenPush, rule: &Rule, first_us: i64, now_us: i64) -> Verdict {
+/// Plans for a package's pushes, which come oldest first.
+fn plan_package(
+    target: &Target,
+    package: &str,
+    pushes: Vec<OpenPush>,
+    known: &Known,
+    rule: &Rule,
+    now_us: i64,
+) -> Option<Planned> {
+    let ids: Vec<i64> = pushes.iter().map(|push| push.id).collect();
+    let place = target.modifications_of(package);
+    // Modifications that the target no longer has for the package.
+    let is_moot = |push: &OpenPush| {
+        push.modifies != 0
+            && place
+                .as_ref()
+                .is_none_or(|(url, branch)| (url, branch) != (&push.repository, &push.branch))
+    };
+    let (moot, pushes): (Vec<OpenPush>, Vec<OpenPush>) = pushes.into_iter().partition(is_moot);
+    let moot_alone = pushes.is_empty();
+    let mut pushes = if moot_alone { moot } else { pushes };
+    let first_us = pushes.first()?.seen_us;
+    let push = pushes.pop()?;
+    let beside = pushes.iter().rposition(|other| other.modifies != push.modifies);
+    let beside = beside.map(|at| pushes.remove(at));
+    let named = [Some(push.id), beside.as_ref().map(|push| push.id)];
+    let older = ids.into_iter().filter(|id| !named.contains(&Some(*id))).collect();
+
+    let pair = pair(target, package, &push, beside.as_ref(), &known.seen);
+    let of_package = || known.builds.iter().rev().filter(|build| build.package == package);
+    let done = of_package().find(|build| pair.is_of(build)).map(|build| BuildId(build.id));
+    let importing = of_package().find(|build| pair.may_be_of(build));
     let number = |id: i64| (id != 0).then_some(id);
     let facts = Facts {
         rule,
@@ -98,10 +148,13 @@ fn verdict(target: &Target, push: &OpenPush, rule: &Rule, first_us: i64, now_us:
         first_us,
         last_us: push.seen_us,
         started_us: number(push.started_us),
-        done_by: number(push.done_by).map(BuildId),
-        importing: number(push.importing).map(BuildId),
+        done_by: done,
+        importing: importing.map(|build| BuildId(build.id)),
     };
-    decide(&facts, &target.track.gather(), now_us)
+    let verdict = decide(&facts, &target.track.gather(), now_us);
+    let moot = moot_alone || push.followed == 0;
+    let done_by = done.map_or(0, |build| build.0);
+    Some(Planned { push, beside, older, pair, done_by, moot, verdict })
 }
 
 /// Why a push is where it is, in one line.
@@ -113,8 +166,8 @@ pub fn reason(verdict: &Verdict, rule: &Rule) -> String {
     match verdict {
         Verdict::Build if rule.policy == Policy::Automatic => "policy automatic".to_owned(),
         Verdict::Build => "approved".to_owned(),
-        Verdict::Done(build) => format!("build {build} has this commit"),
-        Verdict::Importing(build) => format!("build {build} may have this commit"),
+        Verdict::Done(build) => format!("build {build} has these sources"),
+        Verdict::Importing(build) => format!("build {build} may have these sources"),
         Verdict::Gathering { .. } => "more pushes may follow".to_owned(),
         Verdict::Proposed => "waits for approval".to_owned(),
         Verdict::Held { reason } => format!("on hold{}", because(reason)),
@@ -125,11 +178,25 @@ pub fn reason(verdict: &Verdict, rule: &Rule) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rpmfarm_core::target::{Modifications, Template};
+
     use super::*;
+    use crate::store::PushPair;
 
     fn target() -> Target {
         let text = include_str!("../../../deploy/targets/lab.toml");
-        Target::parse("lab.toml", text).unwrap()
+        Target { modifications: None, ..Target::parse("lab.toml", text).unwrap() }
+    }
+
+    /// A target whose packages have modifications.
+    fn modified() -> Target {
+        let modifications = Modifications {
+            url: Template::from("https://h/m/{name}.git"),
+            git_ref: Template::from("a9"),
+            config: "config.yaml".into(),
+            insecure: false,
+        };
+        Target { modifications: Some(modifications), ..target() }
     }
 
     fn push(id: i64, package: &str) -> OpenPush {
@@ -140,24 +207,99 @@ mod tests {
             branch: "c9s".into(),
             commit_id: format!("{id:040}"),
             before_id: String::new(),
+            modifies: 0,
             told_by: "poll".into(),
             seen_us: id,
             approved_us: 0,
             storm: 0,
             started_us: 0,
-            done_by: 0,
-            importing: 0,
             followed: 1,
+            git_ref: String::new(),
+        }
+    }
+
+    /// A push to the modifications of a package.
+    fn modification(id: i64, package: &str) -> OpenPush {
+        let repository = format!("https://h/m/{package}.git");
+        OpenPush { repository, branch: "a9".into(), modifies: 1, ..push(id, package) }
+    }
+
+    fn built(id: i64, commit: i64, modification: i64) -> PushedBuild {
+        let text = |id: i64| if id == 0 { String::new() } else { format!("{id:040}") };
+        PushedBuild {
+            id,
+            package: "a".into(),
+            git_ref: String::new(),
+            modification_ref: String::new(),
+            commit_id: text(commit),
+            modification: text(modification),
         }
     }
 
     #[test]
     fn the_newest_push_stands_for_those_before_it() {
         let open = vec![push(1, "a"), push(2, "b"), push(3, "a"), push(4, "a")];
-        let planned = plan(&target(), open, &Orders::default(), 1_000);
+        let planned = plan(&target(), open, &Orders::default(), &Known::default(), 1_000);
         let short: Vec<_> =
             planned.iter().map(|p| (p.push.id, p.older.clone(), p.verdict.as_str())).collect();
         assert_eq!(short, [(4, vec![1, 3], "build"), (2, vec![], "build")]);
+    }
+
+    #[test]
+    fn pushes_to_both_repositories_are_one_pair() {
+        let open = vec![push(1, "a"), modification(2, "a"), modification(3, "a"), push(4, "a")];
+        let plan = |target: &Target, open: &[OpenPush], known: &Known| {
+            plan(target, open.to_vec(), &Orders::default(), known, 1_000).remove(0)
+        };
+        let mut known = Known::default();
+        let planned = plan(&modified(), &open, &known);
+        assert_eq!((planned.push.id, planned.beside.as_ref().unwrap().id), (4, 3));
+        assert_eq!(planned.older, [1, 2]);
+        let pair = PushPair { git_ref: format!("{:040}", 4), modification: format!("{:040}", 3) };
+        assert_eq!((planned.pair.to_build(), planned.verdict.as_str()), (pair, "build"));
+        // The same commit with other modifications is another pair.
+        for (build, verdict) in [
+            (built(7, 4, 2), "build"),
+            (built(7, 4, 0), "build"),
+            (built(7, 4, 3), "done"),
+            (built(7, 0, 0), "importing"),
+        ] {
+            known.builds = vec![build];
+            assert_eq!(plan(&modified(), &open, &known).verdict.as_str(), verdict, "{known:?}");
+        }
+        // The target has no modifications any more.
+        let planned = plan(&target(), &open[..3], &Known::default());
+        assert_eq!((planned.push.id, planned.older, planned.moot), (1, vec![2, 3], false));
+        assert_eq!(planned.pair.modification.as_deref(), Some(""));
+        assert!(plan(&target(), &open[1..3], &Known::default()).moot);
+    }
+
+    #[test]
+    fn a_push_to_one_is_built_with_what_was_seen_of_the_other() {
+        let target = modified();
+        let seen = |repository: String, branch: &str, commit: &str| Seen {
+            package: "a".into(),
+            repository,
+            branch: branch.into(),
+            commit_id: commit.into(),
+            at_us: 1,
+        };
+        let branch = target.git_ref("a", None).unwrap();
+        let known = Known {
+            seen: vec![
+                seen(target.git_url("a"), &branch, "u"),
+                seen("https://h/m/a.git".into(), "a9", "m"),
+            ],
+            builds: Vec::new(),
+        };
+        let pair = |open: OpenPush, known: &Known| {
+            let pair = plan(&target, vec![open], &Orders::default(), known, 9).remove(0).pair;
+            (pair.git_ref, pair.modification)
+        };
+        let (u, m) = ("u".to_owned(), Some("m".to_owned()));
+        assert_eq!(pair(modification(1, "a"), &known), (u, Some(format!("{:040}", 1))));
+        assert_eq!(pair(push(1, "a"), &known), (format!("{:040}", 1), m));
+        assert_eq!(pair(push(1, "a"), &Known::default()), (format!("{:040}", 1), None));
     }
 
     #[test]
@@ -181,11 +323,13 @@ mod tests {
             ("auto", "build", "policy automatic"),
             ("frozen", "frozen", "frozen: why"),
         ] {
-            let planned = plan(&target, vec![push(1, package)], &orders, 5).remove(0);
+            let planned =
+                plan(&target, vec![push(1, package)], &orders, &Known::default(), 5).remove(0);
             assert_eq!(planned.verdict.as_str(), verdict, "{package}");
             assert_eq!(reason(&planned.verdict, &orders.rule(&target, package, 5)), why);
         }
-        let later = plan(&target, vec![push(1, "frozen")], &orders, 10).remove(0);
+        let later =
+            plan(&target, vec![push(1, "frozen")], &orders, &Known::default(), 10).remove(0);
         assert_eq!(later.verdict, Verdict::Proposed);
         assert!(Orders::new(&[row("x", "never", 0)]).is_err());
     }

@@ -1,19 +1,22 @@
 //! Looks at what is followed, when it is due: after a webhook at once, else by its schedule, and
 //! never more at once than a host is to bear.
+//!
+//! One look is at a package and at its modifications, one after the other: what was pushed to
+//! both is seen together.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rpmfarm_core::Target;
-use rpmfarm_core::track::host::Answer;
+use rpmfarm_core::track::host::{Answer, HostLimits};
 use rpmfarm_core::track::push::{Before, Change, Push, change};
 use rpmfarm_core::track::schedule::{Jitter, Look, next};
+use rpmfarm_core::track::{Pattern, Question, Tip};
 
 use super::look::LookError;
-use super::{Tracker, hosts};
+use super::{Tracker, hosts, tip};
 use crate::clock::now_us;
 use crate::farm::Farm;
-use crate::store::{Looked, Store, StoreError, Tracked};
+use crate::store::{Looked, Saw, Seen, Store, StoreError, Tracked};
 
 /// Looks under way at all hosts together: each takes a connection and little else.
 const LOOKS: usize = 256;
@@ -40,11 +43,9 @@ async fn start_due(
     now_us: i64,
 ) -> Result<(), StoreError> {
     let tracker = &farm.tracker.0;
-    // The host of a target's repositories does not depend on the package.
-    let host = hosts::name(&target.git_url("x"));
-    let limits = target.track.host_limits();
+    let asked = Asked::of(target, tracker);
     let busy = tracker.writer.busy();
-    let room = tracker.hosts.room(&host, &limits).min(LOOKS.saturating_sub(busy));
+    let room = asked.room(tracker).min(LOOKS.saturating_sub(busy));
     if room == 0 {
         return Ok(());
     }
@@ -56,12 +57,12 @@ async fn start_due(
             continue;
         }
         started += 1;
-        tracker.hosts.start(&host, &limits);
+        asked.start(tracker);
         let look = OneLook {
             store: farm.store.clone(),
             tracker: farm.tracker.clone(),
             target: target.clone(),
-            host: host.clone(),
+            asked: asked.clone(),
             row,
         };
         tokio::spawn(look.run());
@@ -69,84 +70,238 @@ async fn start_due(
     Ok(())
 }
 
+/// The hosts of a target's repositories, which do not depend on the package.
+#[derive(Debug, Clone)]
+struct Asked {
+    upstream: String,
+    /// The host of the modifications, where that is another one and not resting.
+    other: Option<String>,
+    /// Whether the modifications are not to be asked for now.
+    rests: bool,
+    limits: HostLimits,
+}
+
+impl Asked {
+    fn of(target: &Target, tracker: &super::Inner) -> Self {
+        let upstream = hosts::name(&target.git_url("x"));
+        let modifications = target.modifications.as_ref();
+        let other = modifications.map(|m| hosts::name(&m.url.expand(&[("name", "x")])));
+        let other = other.filter(|other| *other != upstream);
+        let rests = other.as_ref().is_some_and(|other| tracker.hosts.rests(other));
+        let other = other.filter(|_| !rests);
+        Self { upstream, other, rests, limits: target.track.host_limits() }
+    }
+
+    /// How many looks may be started now.
+    fn room(&self, tracker: &super::Inner) -> usize {
+        let room = tracker.hosts.room(&self.upstream, &self.limits);
+        let other = self.other.as_ref().map(|other| tracker.hosts.room(other, &self.limits));
+        other.map_or(room, |other| other.min(room))
+    }
+
+    fn start(&self, tracker: &super::Inner) {
+        tracker.hosts.start(&self.upstream, &self.limits);
+        if let Some(other) = &self.other {
+            tracker.hosts.start(other, &self.limits);
+        }
+    }
+}
+
 /// One look that is under way.
 struct OneLook {
     store: Store,
     tracker: Tracker,
     target: Arc<Target>,
-    host: String,
+    asked: Asked,
     row: Tracked,
+}
+
+/// What was found of the modifications.
+enum Modified {
+    /// The package has no place for any.
+    Nowhere,
+    /// What their branch points to; nothing when there is no such repository or branch.
+    At { repository: String, branch: String, commit: Option<String> },
+    /// It cannot be told.
+    Hidden(String),
 }
 
 impl OneLook {
     async fn run(self) {
         let began_us = now_us();
-        let asked = Some(self.row.git_ref.as_str()).filter(|git_ref| !git_ref.is_empty());
-        let repository = self.target.git_url(&self.row.package);
         let inner = &self.tracker.0;
-        let seen = match self.target.git_ref(&self.row.package, asked) {
-            Ok(branch) => inner
-                .looker
-                .look(&repository, &branch, &self.target.private_hosts)
-                .await
-                .map(|commit| (branch, commit)),
-            Err(error) => Err(LookError::Repository(error.to_string())),
-        };
         let turn = self.row.looks.unsigned_abs();
         let jitter = Jitter::new(inner.seed, &self.row.package, turn);
-        let answer = seen.as_ref().err().map_or(Answer::Well, LookError::answer);
-        inner.hosts.end(&self.host, answer, jitter);
+        let upstream = self.upstream().await;
+        let answer = upstream.as_ref().err().map_or(Answer::Well, LookError::answer);
+        // What is not to be built for want of sources needs no modifications.
+        let (modified, other) = match &upstream {
+            Ok(_) => self.modifications().await,
+            Err(_) => (Modified::Nowhere, Answer::Well),
+        };
+        match &self.asked.other {
+            Some(host) => {
+                inner.hosts.end(&self.asked.upstream, answer, jitter);
+                inner.hosts.end(host, other, jitter);
+            }
+            None if answer == Answer::Well => inner.hosts.end(&self.asked.upstream, other, jitter),
+            None => inner.hosts.end(&self.asked.upstream, answer, jitter),
+        }
         let known = self.store.seen(&self.row.target, &self.row.package).await;
         let known = known.unwrap_or_else(|error| {
             // Recording will fail as well, and the look is made again.
             tracing::warn!(%error, "what was seen before is not known");
             Vec::new()
         });
-        let known: HashMap<_, _> = known
-            .iter()
-            .map(|seen| ((seen.repository.as_str(), seen.branch.as_str()), seen.commit_id.as_str()))
-            .collect();
-        let looked = match seen {
-            Ok((branch, commit)) => {
-                let before = known.get(&(repository.as_str(), branch.as_str())).copied();
-                self.saw(repository.clone(), branch, commit, before, began_us, jitter)
-            }
+        let looked = match upstream {
+            Ok(found) => self.saw(found, modified, &known, began_us, jitter),
             Err(error) => self.failed(&error, began_us, jitter),
         };
         inner.writer.end(looked).await;
     }
 
+    /// What is asked for, and what it points to.
+    async fn upstream(&self) -> Result<(String, Option<Tip>), LookError> {
+        let asked = Some(self.row.git_ref.as_str()).filter(|git_ref| !git_ref.is_empty());
+        let git_ref = self
+            .target
+            .git_ref(&self.row.package, asked)
+            .map_err(|error| LookError::Repository(error.to_string()))?;
+        let question = Question::of(&git_ref, &self.row.package);
+        let repository = self.target.git_url(&self.row.package);
+        let looker = &self.tracker.0.looker;
+        let tip = looker.look(&repository, &question, &self.target.private_hosts).await?;
+        Ok((git_ref, tip))
+    }
+
+    /// What there is of modifications, and what that says of their host.
+    async fn modifications(&self) -> (Modified, Answer) {
+        let Some((repository, branch)) = self.target.modifications_of(&self.row.package) else {
+            return (Modified::Nowhere, Answer::Well);
+        };
+        let inner = &self.tracker.0;
+        if self.asked.rests {
+            let why = format!("{} fails and is left alone for now", hosts::name(&repository));
+            return (Modified::Hidden(why), Answer::Well);
+        }
+        if self.asked.other.is_none() {
+            inner.hosts.go_on(&self.asked.upstream, &self.asked.limits);
+        }
+        let question = Question::name(&branch);
+        match inner.looker.look(&repository, &question, &self.target.private_hosts).await {
+            Ok(tip) => {
+                let commit = tip.map(|tip| tip.commit);
+                (Modified::At { repository, branch, commit }, Answer::Well)
+            }
+            Err(LookError::Missing(_)) => {
+                (Modified::At { repository, branch, commit: None }, Answer::Well)
+            }
+            Err(error) => (Modified::Hidden(error.to_string()), error.answer()),
+        }
+    }
+
     fn saw(
         &self,
-        repository: String,
-        branch: String,
-        commit: Option<String>,
-        before: Option<&str>,
+        (git_ref, tip): (String, Option<Tip>),
+        modified: Modified,
+        known: &[Seen],
         began_us: i64,
         jitter: Jitter,
     ) -> Looked {
         let row = &self.row;
         let now_us = now_us();
-        let told = (row.hint_us != 0).then_some(row.hint_commit.as_str());
-        let known = Before { commit: before, told, build_first: row.build_first != 0 };
-        let change = change(&known, commit.as_deref());
-        let hinted = told.is_some_and(|told| Some(told) != commit.as_deref())
-            && now_us - row.hint_us < BELIEVED_US;
-        let look = if hinted { Look::NotYet { told_us: row.hint_us } } else { Look::Saw(change) };
-        let next = next(&self.target.track.pace(), row.interval_us, look, jitter, now_us);
-        let problem = match change {
-            Change::Gone => format!("{repository} has no branch or tag `{branch}`"),
-            _ => String::new(),
+        let told =
+            |commit: &str| (row.hint_us != 0 && !commit.is_empty()).then(|| commit.to_owned());
+        let (told, told_modified) = (told(&row.hint_commit), told(&row.hint_modification));
+        let mut problem = String::new();
+        let mut saw = Vec::new();
+
+        let before = tip::upstream(&self.target, &row.package, &row.git_ref, known);
+        let commit = tip.as_ref().map(|tip| tip.commit.as_str());
+        let of_package = self.change_of_package(&git_ref, tip.as_ref(), before, told.as_deref());
+        if of_package == Change::Gone {
+            problem = self.gone(&git_ref);
+        }
+        let mut not_yet = told.as_deref().is_some_and(|told| Some(told) != commit);
+        let by = |told: bool| if told { "webhook" } else { "poll" };
+        let repository = self.target.git_url(&row.package);
+        if let Some(Tip { name: branch, commit }) = tip {
+            let push = Push { repository, branch, commit };
+            let told_by = by(told.is_some());
+            saw.push(Saw { push, change: of_package, modifies: false, told_by });
+        }
+        match modified {
+            Modified::Nowhere => {}
+            Modified::Hidden(why) => {
+                not_yet |= told_modified.is_some();
+                problem = format!("modifications: {why}");
+            }
+            Modified::At { repository, branch, commit } => {
+                let before = tip::modifications(&self.target, &row.package, known);
+                let before = before.map(|seen| seen.commit_id.as_str());
+                let told = told_modified.as_deref();
+                let change = change_of_modifications(before, commit.as_deref(), told);
+                not_yet |= told.is_some_and(|told| Some(told) != commit.as_deref());
+                if change == Change::Gone {
+                    problem = lost(&repository, &branch, &row.package);
+                }
+                let commit = commit.unwrap_or_default();
+                let push = Push { repository, branch, commit };
+                saw.push(Saw { push, change, modifies: true, told_by: by(told.is_some()) });
+            }
+        }
+
+        let hinted = not_yet && now_us - row.hint_us < BELIEVED_US;
+        let pushed = saw.iter().any(|saw| saw.change == Change::Pushed);
+        let look = match () {
+            () if hinted => Look::NotYet { told_us: row.hint_us },
+            () if pushed => Look::Saw(Change::Pushed),
+            () => Look::Saw(of_package),
         };
+        let next = next(&self.target.track.pace(), row.interval_us, look, jitter, now_us);
         Looked {
-            failures: u32::from(change == Change::Gone),
-            problem,
+            failures: u32::from(!problem.is_empty()),
+            problem: rpmfarm_core::name::shown(&problem),
             due_us: next.due_us,
             interval_us: next.interval_us,
             hinted,
-            saw: commit.map(|commit| (Push { repository, branch, commit }, change)),
-            told_by: if told.is_some() { "webhook" } else { "poll" },
+            saw,
             ..self.looked(began_us, now_us)
+        }
+    }
+
+    /// What was found means a push, or nothing. Of a pattern, an older tag than the newest that
+    /// was seen is none: upstream has taken a tag back.
+    fn change_of_package(
+        &self,
+        git_ref: &str,
+        tip: Option<&Tip>,
+        before: Option<&Seen>,
+        told: Option<&str>,
+    ) -> Change {
+        let (build_first, package) = (self.row.build_first != 0, &self.row.package);
+        if let (Some(pattern), Some(tip), Some(seen)) = (Pattern::of(git_ref), tip, before)
+            && pattern.compare(package, &tip.name, &seen.branch).is_lt()
+        {
+            return Change::Same;
+        }
+        // A newer tag is a push even if it is of the same commit.
+        let same_name = |seen: &&Seen| tip.is_none_or(|tip| tip.name == seen.branch);
+        let commit = match before.filter(same_name) {
+            Some(seen) => Some(seen.commit_id.as_str()),
+            None => before.map(|_| ""),
+        };
+        let before = Before { commit, told, build_first };
+        change(&before, tip.map(|tip| tip.commit.as_str()))
+    }
+
+    fn gone(&self, git_ref: &str) -> String {
+        let repository = self.target.git_url(&self.row.package);
+        match Pattern::of(git_ref) {
+            Some(_) => {
+                format!("{repository} has no tag `{git_ref}` with {{nvr}} of {}", self.row.package)
+            }
+            None => format!("{repository} has no branch or tag `{git_ref}`"),
         }
     }
 
@@ -186,8 +341,46 @@ impl OneLook {
             failures: 0,
             problem: String::new(),
             hinted: false,
-            saw: None,
-            told_by: "poll",
+            saw: Vec::new(),
+        }
+    }
+}
+
+/// What a look at modifications means. That there were none is remembered as an empty commit:
+/// those that come after it are a push. Those that have gone are none: a package does not lose its
+/// changes because a server forgot them.
+fn change_of_modifications(before: Option<&str>, now: Option<&str>, told: Option<&str>) -> Change {
+    match (before, now) {
+        (None, None) => Change::Begin,
+        (Some(""), None) => Change::Same,
+        _ => change(&Before { commit: before, told, build_first: false }, now),
+    }
+}
+
+fn lost(repository: &str, branch: &str, package: &str) -> String {
+    format!(
+        "modifications: {repository} had a branch `{branch}` and has none now; put it back, or \
+         set packages.{package}.unmodified = true"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modifications_that_come_are_a_push_and_those_that_go_are_none() {
+        for (before, now, told, expected) in [
+            (None, None, None, Change::Begin),
+            (None, Some("a"), None, Change::Begin),
+            (None, Some("a"), Some("a"), Change::Pushed),
+            (Some(""), None, None, Change::Same),
+            (Some(""), Some("a"), None, Change::Pushed),
+            (Some("a"), Some("a"), None, Change::Same),
+            (Some("a"), Some("b"), None, Change::Pushed),
+            (Some("a"), None, None, Change::Gone),
+        ] {
+            assert_eq!(change_of_modifications(before, now, told), expected, "{before:?} {now:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Marks builds that bring security fixes: CVEs in the commit's message and in the new entries of
+//! Marks builds that bring security fixes: CVEs in the commits' messages and in the new entries of
 //! the spec's changelog.
 
 use std::collections::BTreeSet;
@@ -56,8 +56,12 @@ async fn find(farm: &Farm, build: &Build, imported: &Imported) -> anyhow::Result
         Some(before) => spec_of(farm, before).await?,
         None => None,
     };
-    let Some(new) = text(farm, imported.bundle.spec.digest)? else { return Ok(BTreeSet::new()) };
-    Ok(fixed(old.as_deref(), &new, &imported.subject))
+    let Some(new) = text(farm, imported.bundle.spec.digest)? else {
+        return Ok(imported.cves.clone());
+    };
+    let mut ids = fixed(old.as_deref(), &new);
+    ids.extend(imported.cves.iter().cloned());
+    Ok(ids)
 }
 
 /// The spec of a build that has sources.
@@ -68,7 +72,7 @@ async fn spec_of(farm: &Farm, build: BuildId) -> anyhow::Result<Option<String>> 
 }
 
 /// A spec's text; none when it is no text or too long.
-fn text(farm: &Farm, digest: Sha256) -> anyhow::Result<Option<String>> {
+pub(super) fn text(farm: &Farm, digest: Sha256) -> anyhow::Result<Option<String>> {
     use crate::blobs::BlobError;
     match farm.blobs.read_small(digest, MAX_SPEC) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),

@@ -186,6 +186,7 @@ impl Coordinator {
             target: "lab".into(),
             package: package.into(),
             git_ref: String::new(),
+            modification_ref: String::new(),
             class: Class::default(),
             arches: Vec::new(),
         };

@@ -43,6 +43,7 @@ async fn start(store: &Store, package: &str, key: &str) -> Result<Vec<BuildId>, 
         target: "lab".into(),
         package: package.into(),
         git_ref: String::new(),
+        modification_ref: String::new(),
         class: Class::default(),
         arches: Vec::new(),
     };

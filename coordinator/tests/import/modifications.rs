@@ -102,6 +102,39 @@ async fn a_package_without_modifications_is_as_upstream_has_it() {
 }
 
 #[tokio::test]
+async fn modifications_that_are_refused_fail_the_build() {
+    let bench = bench().await;
+    let files = [("config.yaml", CONFIG), ("files/1000-farm.patch", "a patch")];
+    let commit = bench.upstream.modify("a1", &files);
+    for status in [401, 403] {
+        bench.upstream.refuse_modifications(Some(status));
+        let (fault, message) = bench.refusal(None).await;
+        assert_eq!(fault, Fault::Farm, "{message}");
+        let words = format!(
+            "are refused (status {status}); make them readable, or set packages.hello.unmodified = true"
+        );
+        assert!(message.starts_with("the modifications at http://127.0.0.1:"), "{message}");
+        assert!(message.contains("/git/autopatch-hello.git"), "{message}");
+        assert!(message.contains(&words), "{message}");
+    }
+    // A package that is built for a commit of them has some, whatever the server says now.
+    let order = || Order { modification_ref: Some(&commit), ..Order::new(&bench.target, "hello") };
+    for status in [403, 404] {
+        bench.upstream.refuse_modifications(Some(status));
+        let error = bench.importer.import_as(order()).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("(status {status})")), "{error}");
+    }
+    bench.upstream.refuse_modifications(None);
+    bench.importer.import_as(order()).await.unwrap();
+    bench.upstream.modify("a1", &[("config.yaml", "actions: []\n")]);
+    let imported = bench.importer.import_as(order()).await.unwrap();
+    assert_eq!(imported.bundle.modification.unwrap().commit, commit, "not what the branch has");
+    // Nobody answers 404 for what is only not there.
+    bench.upstream.refuse_modifications(Some(404));
+    assert_eq!(bench.import(None).await.unwrap().bundle.modification, None);
+}
+
+#[tokio::test]
 async fn what_does_not_fit_is_the_packages_fault_and_names_the_place() {
     let bench = bench().await;
     let action = "actions:\n  - replace:\n    - {target: spec, find: 'BuildRequires: upstream-logo5', replace: x}\n";

@@ -49,7 +49,10 @@ async fn sources_that_are_not_in_order() {
         (vec![spec, ("a\nb.patch", "x")], "not a plain file name"),
         (vec![spec, ("sources", "rubbish")], "sources, line 1: `rubbish` is neither"),
         (vec![spec, ("sources", md5.as_str())], "allow_md5"),
-        (vec![spec, ("fix.patch", "x"), ("sources", twice.as_str())], "fix.patch is there twice"),
+        (
+            vec![spec, ("fix.patch", "x"), ("sources", twice.as_str())],
+            "fix.patch is there twice and differs: fix.patch is committed with sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881, sources says sha256:0000",
+        ),
     ] {
         bench.upstream.commit(&files);
         let (fault, message) = bench.refusal(None).await;

@@ -70,6 +70,68 @@ async fn tags_and_commits() {
 }
 
 #[tokio::test]
+async fn of_a_pattern_the_newest_tag_is_imported() {
+    let mut bench = Bench::new().await;
+    let text = bench.upstream.target().replace("\"lab1\"", "\"imports/lab1/{nvr}\"");
+    bench.target = rpmfarm_core::Target::parse("lab.toml", &text).unwrap();
+    let (_, message) = {
+        bench.upstream.commit(&[("hello.spec", "0")]);
+        bench.refusal(None).await
+    };
+    assert!(message.contains("has no branch or tag `imports/lab1/{nvr}`"), "{message}");
+    for tag in ["hello-1-10.lab1", "hello-1-9.lab1", "hello-more-2-1.lab1", "hello-0-99.lab1"] {
+        bench.upstream.commit(&[("hello.spec", tag)]);
+        bench.upstream.git(&["tag", "-a", &format!("imports/lab1/{tag}"), "-m", "x"]);
+    }
+    let bare = bench.upstream.bare();
+    bench.upstream.git(&["push", "-q", "--tags", bare.to_str().unwrap()]);
+    let imported = bench.import(None).await.unwrap();
+    assert_eq!(bench.text(&imported, "hello.spec"), "hello-1-10.lab1");
+    assert_eq!(imported.git_ref, "imports/lab1/hello-1-10.lab1");
+    assert_eq!(imported.record.git_ref, "imports/lab1/hello-1-10.lab1");
+    let older = bench.import(Some("imports/lab1/hello-1-9.lab1")).await.unwrap();
+    assert_eq!(bench.text(&older, "hello.spec"), "hello-1-9.lab1");
+}
+
+#[tokio::test]
+async fn a_file_that_is_committed_and_listed_is_there_once_if_it_is_the_same() {
+    let bench = Bench::new().await;
+    let (tarball, key) = (sha512(b"tarball"), sha512(b"a key"));
+    bench.upstream.serve(&tarball, Serve::Whole(b"tarball".to_vec()));
+    let list = format!("SHA512 (hello.asc) = {key}\nSHA512 (hello-1.tar) = {tarball}\n");
+    bench.upstream.commit(&[("hello.spec", "x"), ("hello.asc", "a key"), ("sources", &list)]);
+    let imported = bench.import(None).await.unwrap();
+    let names: Vec<_> = imported.bundle.sources.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(names, ["hello-1.tar", "hello.asc"]);
+    let origin = imported.record.files.iter().find(|file| file.name == "hello.asc").unwrap();
+    assert_eq!(origin.from, "git", "it is not fetched");
+    bench.upstream.commit(&[("hello.spec", "x"), ("hello.asc", "another"), ("sources", &list)]);
+    let (fault, message) = bench.refusal(None).await;
+    assert_eq!(fault, rpmfarm_core::Fault::Package);
+    let expected = format!(
+        "hello.asc is there twice and differs: hello.asc is committed with sha512:{}, sources \
+         says sha512:{key}; remove one",
+        sha512(b"another")
+    );
+    assert_eq!(message, expected);
+}
+
+#[tokio::test]
+async fn cves_of_the_whole_message() {
+    let bench = Bench::new().await;
+    bench.upstream.commit(&[("hello.spec", "1")]);
+    assert!(bench.import(None).await.unwrap().cves.is_empty());
+    let message = "Rebase\n\nResolves: CVE-2024-1111\n\n* and cve-2024-22222, see\nFixes: RHEL-1";
+    bench.upstream.git(&["commit", "-q", "--allow-empty", "-m", message]);
+    let bare = bench.upstream.bare();
+    bench.upstream.git(&["push", "-q", bare.to_str().unwrap(), "HEAD:refs/heads/lab1"]);
+    let imported = bench.import(None).await.unwrap();
+    assert_eq!(imported.subject, "Rebase");
+    let cves: Vec<_> = imported.cves.into_iter().collect();
+    assert_eq!(cves, ["CVE-2024-1111", "CVE-2024-22222"]);
+}
+
+#[tokio::test]
 async fn a_commit_that_is_no_tip_is_fetched_by_its_id() {
     let bench = Bench::new().await;
     let first = bench.upstream.commit(&[("hello.spec", "1")]);

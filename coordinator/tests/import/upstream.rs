@@ -40,6 +40,8 @@ pub(crate) enum Serve {
 struct Shared {
     root: std::path::PathBuf,
     files: Mutex<HashMap<String, Serve>>,
+    /// The status that modifications are answered with, when they are refused.
+    refused: Mutex<Option<u16>>,
     /// Every request, `GET /path` and its `Range`.
     log: Mutex<Vec<String>>,
 }
@@ -127,6 +129,11 @@ impl Upstream {
         git(&["rev-parse", "HEAD"])
     }
 
+    /// Answers requests for modifications with this status from now on.
+    pub(crate) fn refuse_modifications(&self, status: Option<u16>) {
+        *self.shared.refused.lock().unwrap() = status;
+    }
+
     pub(crate) fn work(&self) -> std::path::PathBuf {
         self.dir.path().join("work")
     }
@@ -210,8 +217,13 @@ async fn git(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().trim_start_matches("/git").to_owned();
     shared.log.lock().unwrap().push(format!("{} {path}", parts.method));
+    let refused = *shared.refused.lock().unwrap();
+    if let Some(status) = refused.filter(|_| path.starts_with("/autopatch-")) {
+        return StatusCode::from_u16(status).unwrap().into_response();
+    }
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     let content_type = parts.headers.get(header::CONTENT_TYPE).map(|v| v.to_str().unwrap());
+    let protocol = parts.headers.get("git-protocol").map(|v| v.to_str().unwrap());
     let mut child = tokio::process::Command::new("git")
         .arg("http-backend")
         .env("GIT_PROJECT_ROOT", &shared.root)
@@ -221,6 +233,7 @@ async fn git(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         .env("GIT_CONFIG_VALUE_0", "true")
         .env("GIT_CONFIG_KEY_1", "safe.directory")
         .env("GIT_CONFIG_VALUE_1", "*")
+        .env("GIT_PROTOCOL", protocol.unwrap_or_default())
         .env("REQUEST_METHOD", parts.method.as_str())
         .env("PATH_INFO", &path)
         .env("QUERY_STRING", parts.uri.query().unwrap_or_default())

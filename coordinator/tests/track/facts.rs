@@ -1,7 +1,8 @@
 //! What the store keeps, on both databases.
 
 use rpmfarm_coordinator::store::{
-    HookTaken, Import, Looked, NewBuild, NewHook, NewTracked, OrderRow, PushEnd, PushFilter, Store,
+    HookTaken, Import, Looked, NewBuild, NewHook, NewTracked, OrderRow, PushEnd, PushFilter, Saw,
+    Store,
 };
 use rpmfarm_core::Sha256;
 use rpmfarm_core::queue::Class;
@@ -32,8 +33,7 @@ fn looked(package: &str, commit: &str, change: Change) -> Looked {
         failures: 0,
         problem: String::new(),
         hinted: false,
-        saw: Some((push, change)),
-        told_by: "poll",
+        saw: vec![Saw { push, change, modifies: false, told_by: "poll" }],
     }
 }
 
@@ -41,6 +41,7 @@ fn hook(package: &str, digest: &str, delivery: &str, at_us: i64) -> NewHook {
     NewHook {
         target: "lab".into(),
         package: package.into(),
+        modifies: false,
         commit: id('b'),
         digest: digest.into(),
         delivery: delivery.into(),
@@ -134,7 +135,7 @@ async fn pushes_end_once_and_know_their_builds() {
         assert_eq!(store.approve(&[open[0].id], "me", NOW).await.unwrap(), 0);
         assert_eq!(store.open_pushes("lab").await.unwrap()[0].approved_us, NOW);
 
-        let end = |n: usize| PushEnd { push: open[n].id, verdict: "build", build: 0 };
+        let end = |n: usize| PushEnd { push: open[n].id, verdict: "build", build: 0, pair: None };
         store.end_pushes(&[end(0), end(1)], "key", NOW + 2).await.unwrap();
         // A second coordinator decided the same.
         store.end_pushes(&[end(1)], "other", NOW + 3).await.unwrap();
@@ -149,6 +150,7 @@ async fn pushes_end_once_and_know_their_builds() {
             target: "lab".into(),
             package: "a".into(),
             git_ref: id('a'),
+            modification_ref: String::new(),
             class: Class::Tracking,
             arches: Vec::new(),
         };
@@ -171,14 +173,16 @@ async fn what_a_person_built_is_known() {
             target: "lab".into(),
             package: "a".into(),
             git_ref: git_ref.into(),
+            modification_ref: String::new(),
             class: Class::default(),
             arches: Vec::new(),
         };
-        store.start_builds(&[build("other")], "me", "", NOW).await.unwrap();
-        assert_eq!(store.open_pushes("lab").await.unwrap()[0].importing, 0);
+        let known = || async {
+            let builds = store.builds_of_pushed("lab").await.unwrap();
+            builds.into_iter().map(|b| (b.id, b.git_ref, b.commit_id)).collect::<Vec<_>>()
+        };
         let by_hand = store.start_builds(&[build("")], "me", "", NOW).await.unwrap().ids[0];
-        let open = store.open_pushes("lab").await.unwrap();
-        assert_eq!((open[0].importing, open[0].done_by), (by_hand.0, 0));
+        assert_eq!(known().await, [(by_hand.0, String::new(), String::new())]);
         let import = Import {
             url: "http://h/a.git".into(),
             commit: id('a'),
@@ -187,11 +191,10 @@ async fn what_a_person_built_is_known() {
             at_us: NOW,
         };
         store.add_import(by_hand, &import).await.unwrap();
-        let open = store.open_pushes("lab").await.unwrap();
-        assert_eq!((open[0].importing, open[0].done_by), (0, by_hand.0));
+        assert_eq!(known().await, [(by_hand.0, String::new(), id('a'))]);
         // Cancelled, it is as if it never was.
         store.cancel_build(by_hand, NOW).await.unwrap();
-        assert_eq!(store.open_pushes("lab").await.unwrap()[0].done_by, 0);
+        assert_eq!(known().await, []);
     })
     .await;
 }

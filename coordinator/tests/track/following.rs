@@ -24,6 +24,7 @@ fn hook(digest: &str) -> NewHook {
     NewHook {
         target: "lab".into(),
         package: "bash".into(),
+        modifies: false,
         commit: id('b'),
         digest: digest.into(),
         delivery: String::new(),
@@ -80,6 +81,7 @@ async fn what_a_person_built_is_not_built_again() {
         target: "lab".into(),
         package: "bash".into(),
         git_ref: String::new(),
+        modification_ref: String::new(),
         class: Class::default(),
         arches: Vec::new(),
     };

@@ -180,6 +180,48 @@ async fn of_another_repository_or_branch() {
 }
 
 #[tokio::test]
+async fn of_modifications_and_of_tags() {
+    let scene = Scene::modified("").await;
+    scene.upstream.push("bash", "c9s", &id('a'));
+    scene.track(&["bash"]).await;
+    scene.look(&["bash"]).await;
+    let good = hook("gitea", &id('b'), "1");
+    let of = |repository: &str, branch: &str| {
+        good.with_body(&good.body.replace("rpms/bash", repository).replace("c9s", branch))
+    };
+    for (repository, branch, status) in [
+        ("rpms/autopatch-bash", "a9", StatusCode::ACCEPTED),
+        ("rpms/autopatch-bash", "a8", StatusCode::OK),
+        ("rpms/autopatch-zlib", "a9", StatusCode::NOT_FOUND),
+        ("me/autopatch-bash", "a9", StatusCode::NOT_FOUND),
+    ] {
+        let hook = of(repository, branch);
+        let hook = Hook { headers: headers(&hook, &format!("{repository} {branch}")), ..hook };
+        let (answer, message) = send(&scene, &hook).await;
+        assert_eq!(answer, status, "{repository} {branch}: {message}");
+    }
+    let row = scene.tracked("bash").await;
+    assert_eq!((row.due_us, row.hint_commit, row.hint_modification), (0, String::new(), id('b')));
+
+    let scene = Scene::tagged().await;
+    scene.upstream.push("bash", "tags/imports/c9/bash-5-1.el9", &id('a'));
+    scene.track(&["bash"]).await;
+    scene.look(&["bash"]).await;
+    for (tag, status) in [
+        ("imports/c9/bash-5-2.el9", StatusCode::ACCEPTED),
+        ("imports/c9/bash-completion-5-2.el9", StatusCode::OK),
+        ("imports/c8/bash-5-2.el9", StatusCode::OK),
+    ] {
+        let body = good.body.replace("refs/heads/c9s", &format!("refs/tags/{tag}"));
+        let hook = good.with_body(&body);
+        let hook = Hook { headers: headers(&hook, tag), ..hook };
+        let (answer, message) = send(&scene, &hook).await;
+        assert_eq!(answer, status, "{tag}: {message}");
+    }
+    assert_eq!(scene.tracked("bash").await.due_us, 0);
+}
+
+#[tokio::test]
 async fn to_the_wrong_address() {
     let scene = scene().await;
     let good = hook("github", &id('b'), "1");

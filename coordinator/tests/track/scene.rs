@@ -29,11 +29,32 @@ impl Scene {
 
     /// With more lines of the target's `[track]`.
     pub(crate) async fn with(track: &str) -> Self {
-        let upstream = Upstream::start().await;
+        Self::of(Upstream::start().await, |port| target(port, track)).await
+    }
+
+    /// Packages with modifications on the branch `a9` of `autopatch-NAME.git`, in a farm whose
+    /// `[track]` has more lines.
+    pub(crate) async fn modified(track: &str) -> Self {
+        let text = |port| {
+            let url = format!("http://127.0.0.1:{port}/rpms/autopatch-{{name}}.git");
+            let modifications = format!("[modifications]\nurl = \"{url}\"\nref = \"a9\"\n");
+            target(port, track) + &modifications
+        };
+        Self::of(Upstream::start().await, text).await
+    }
+
+    /// Packages that are followed by their tags.
+    pub(crate) async fn tagged() -> Self {
+        let text = |port| target(port, "").replace("\"c9s\"", "\"imports/c9/{nvr}\"");
+        Self::of(Upstream::start().await, text).await
+    }
+
+    /// With a target's file that knows the server's port.
+    pub(crate) async fn of(upstream: Upstream, text: impl Fn(u16) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let targets = dir.path().join("targets");
         std::fs::create_dir(&targets).unwrap();
-        std::fs::write(targets.join("lab.toml"), target(upstream.port, track)).unwrap();
+        std::fs::write(targets.join("lab.toml"), text(upstream.port)).unwrap();
         let secrets = dir.path().join("hooks.toml");
         let forges =
             ["github", "gitlab", "gitea", "pagure"].map(|f| format!("{f} = [\"{SECRET}\"]\n"));
@@ -108,6 +129,16 @@ impl Scene {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
+    }
+
+    /// Git ref and modification of all builds, oldest first.
+    pub(crate) async fn pairs(&self) -> Vec<(String, String)> {
+        let mut pairs = Vec::new();
+        for build in self.builds().await {
+            let modification = self.farm.store.modification_ref(build.id()).await.unwrap();
+            pairs.push((build.git_ref, modification.unwrap_or_default()));
+        }
+        pairs
     }
 
     pub(crate) async fn decide(&self) {

@@ -52,10 +52,16 @@ impl Upstream {
         Self { port, shared }
     }
 
-    /// Points a branch of a repository to a commit.
+    /// Points a branch of a repository to a commit; `tags/NAME` is a tag. The repository is a
+    /// package, or `autopatch-PACKAGE`.
     pub(crate) fn push(&self, package: &str, branch: &str, commit: &str) {
         let mut refs = self.shared.refs.lock().unwrap();
         refs.entry(package.into()).or_default().insert(branch.into(), commit.into());
+    }
+
+    /// Takes a branch or tag of a repository away.
+    pub(crate) fn forget(&self, package: &str, branch: &str) {
+        self.shared.refs.lock().unwrap().get_mut(package).unwrap().remove(branch);
     }
 
     /// Serves a repository in this way from now on.
@@ -116,7 +122,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
             let wanted = |branch: &str| {
                 asked.lines().any(|line| {
                     let prefix = line.split("ref-prefix ").nth(1);
-                    prefix.is_some_and(|p| format!("refs/heads/{branch}").starts_with(p))
+                    prefix.is_some_and(|p| full(branch).starts_with(p))
                 })
             };
             let lines = refs.iter().filter(|(branch, _)| wanted(branch)).map(|(b, c)| line(b, c));
@@ -127,7 +133,15 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
 }
 
 fn line(branch: &str, commit: &str) -> String {
-    packet(&format!("{commit} refs/heads/{branch}\n"))
+    packet(&format!("{commit} {}\n", full(branch)))
+}
+
+fn full(branch: &str) -> String {
+    if branch.starts_with("tags/") {
+        format!("refs/{branch}")
+    } else {
+        format!("refs/heads/{branch}")
+    }
 }
 
 fn packet(text: &str) -> String {

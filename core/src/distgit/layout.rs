@@ -98,16 +98,22 @@ impl Layout {
         Ok(Self { kind, spec, sources, list })
     }
 
-    /// Checks the look-aside files against what is committed and what the target allows.
+    /// Checks the look-aside files against what is committed and what the target allows. Returns
+    /// those that are committed as well: they are not to be fetched, and it is for the caller to
+    /// compare their content with what the list says ([`DistgitError::Differs`]).
     ///
     /// # Errors
-    /// When a file is there twice, or when only MD5 vouches for one and that is not allowed.
-    pub fn check_list(&self, files: &[LookasideFile], allow_md5: bool) -> Result<(), DistgitError> {
-        let list = self.list.as_ref().map_or("the list", |(path, _)| path);
-        let mut seen: BTreeMap<&str, &str> = std::iter::once(&self.spec)
-            .chain(&self.sources)
-            .map(|file| (file.name.as_str(), file.path.as_str()))
-            .collect();
+    /// When the list has a file twice, or the spec, or when only MD5 vouches for one and that is
+    /// not allowed.
+    pub fn check_list<'l>(
+        &'l self,
+        files: &'l [LookasideFile],
+        allow_md5: bool,
+    ) -> Result<Vec<(&'l Committed, &'l LookasideFile)>, DistgitError> {
+        let list = self.list_name();
+        let mut seen: BTreeMap<&str, &str> =
+            [(self.spec.name.as_str(), self.spec.path.as_str())].into();
+        let mut committed_too = Vec::new();
         for file in files {
             if let Some(first) = seen.insert(&file.name, list) {
                 return Err(DistgitError::Twice {
@@ -116,11 +122,19 @@ impl Layout {
                     second: list.to_owned(),
                 });
             }
-            if file.checksum.kind == DigestKind::Md5 && !allow_md5 {
+            if let Some(committed) = self.sources.iter().find(|source| source.name == file.name) {
+                committed_too.push((committed, file));
+            } else if file.checksum.kind == DigestKind::Md5 && !allow_md5 {
                 return Err(DistgitError::Md5(file.name.clone()));
             }
         }
-        Ok(())
+        Ok(committed_too)
+    }
+
+    /// The path of the list, for messages.
+    #[must_use]
+    pub fn list_name(&self) -> &str {
+        self.list.as_ref().map_or("the list", |(path, _)| path)
     }
 }
 
@@ -405,14 +419,16 @@ mod tests {
             name: name.into(),
             checksum: Checksum::from_hex(&"0".repeat(digits)).unwrap(),
         };
-        assert_eq!(layout.check_list(&[of("x.tar", 128)], false), Ok(()));
-        assert_eq!(layout.check_list(&[of("x.tar", 32)], true), Ok(()));
+        assert_eq!(layout.check_list(&[of("x.tar", 128)], false), Ok(Vec::new()));
+        assert_eq!(layout.check_list(&[of("x.tar", 32)], true), Ok(Vec::new()));
         let error = layout.check_list(&[of("x.tar", 32)], false).unwrap_err();
         assert!(error.to_string().contains("allow_md5"), "{error}");
-        for twice in [[of("x", 64), of("x", 64)], [of("y", 64), of("a.patch", 64)]] {
-            let error = layout.check_list(&twice, false).unwrap_err();
-            assert!(matches!(error, DistgitError::Twice { .. }), "{error}");
-        }
+        let error = layout.check_list(&[of("x", 64), of("x", 64)], false).unwrap_err();
+        assert!(matches!(error, DistgitError::Twice { .. }), "{error}");
+        // What is committed as well is for the caller to compare.
+        let files = [of("y", 64), of("a.patch", 32)];
+        let both = layout.check_list(&files, false).unwrap();
+        assert_eq!(both, [(&layout.sources[0], &files[1])]);
         assert!(layout.check_list(&[of("hello.spec", 64)], false).is_err());
     }
 

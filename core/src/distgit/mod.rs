@@ -13,7 +13,7 @@ pub use layout::{
 pub use list::{ListForm, LookasideFile};
 pub use tag::tag_agrees;
 
-use crate::digest::DigestError;
+use crate::digest::{Checksum, DigestError};
 use crate::name::NameError;
 
 /// What is wrong with the sources of a package. Only its maintainer can mend it.
@@ -101,6 +101,23 @@ pub enum DistgitError {
         first: String,
         /// Where it is as well.
         second: String,
+    },
+    /// A file that is committed and listed with another content.
+    #[error(
+        "{name} is there twice and differs: {path} is committed with {found}, {list} says \
+         {expected}; remove one"
+    )]
+    Differs {
+        /// The file.
+        name: String,
+        /// Where it is committed.
+        path: String,
+        /// The digest of that.
+        found: Box<Checksum>,
+        /// The list.
+        list: String,
+        /// What it says.
+        expected: Box<Checksum>,
     },
     /// A file that only MD5 vouches for.
     #[error(

@@ -10,7 +10,7 @@ mod preamble;
 mod section;
 
 pub use expand::{Macros, Unknown};
-pub use preamble::{Preamble, VersionTags, version_tags};
+pub use preamble::{Preamble, VersionTags, is_version_fixed, version_tags};
 pub use section::{Header, header, is_header};
 
 /// The lines of a text without their ends, `\r\n` as well as `\n`.

@@ -154,6 +154,14 @@ impl Check<'_> {
         if let Err(error) = name::check_git_ref(&git_ref) {
             self.refuse("upstream.ref", upstream.git_ref.as_str(), error.to_string());
         }
+        let unknown = upstream.git_ref.variables().find(|v| !["name", "nvr"].contains(v));
+        if unknown.is_some() || upstream.git_ref.variables().filter(|v| *v == "nvr").count() > 1 {
+            self.refuse(
+                "upstream.ref",
+                upstream.git_ref.as_str(),
+                "known are {name}, and one {nvr}, which makes it a pattern of tags",
+            );
+        }
         for template in &upstream.tags {
             let variables: Vec<_> = template.variables().collect();
             if variables != ["nvr"] || !template.is_balanced() {

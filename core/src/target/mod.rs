@@ -64,6 +64,7 @@ pub use track::Tracking;
 use crate::digest::Checksum;
 use crate::limits::Limits;
 use crate::needs::Needs;
+use crate::track::Pattern;
 use crate::{Arch, name};
 
 /// One distribution that the farm rebuilds: the content of one file `NAME.toml`.
@@ -165,7 +166,9 @@ pub struct Upstream {
     /// not followed.
     pub url: Template,
 
-    /// The branch (or tag) that is built when none is asked for. `{name}` is the package.
+    /// The branch (or tag) that is built when none is asked for. `{name}` is the package. A
+    /// pattern of tags with `{nvr}`, as in `tags`, stands for the newest tag of the package, in
+    /// rpm's order of versions.
     #[serde(rename = "ref")]
     pub git_ref: Template,
 
@@ -266,10 +269,8 @@ impl Target {
     /// The NAME-VERSION-RELEASE that a tag of upstream says, when it is one that does.
     #[must_use]
     pub fn tagged_nvr<'r>(&self, git_ref: &'r str) -> Option<&'r str> {
-        self.upstream.tags.iter().find_map(|tag| {
-            let (before, after) = tag.as_str().split_once("{nvr}")?;
-            git_ref.strip_prefix(before)?.strip_suffix(after)
-        })
+        let own = std::iter::once(&self.upstream.git_ref);
+        self.upstream.tags.iter().chain(own).find_map(|tag| Pattern::of(tag.as_str())?.nvr(git_ref))
     }
 
     /// The look-aside URLs of a file, in the order in which they are tried.

@@ -233,6 +233,15 @@ fn tags_say_what_upstream_built() {
     ] {
         assert_eq!(target.tagged_nvr(git_ref), nvr, "{git_ref}");
     }
+    let text = LAB.replacen("ref = \"lab1\"", "ref = \"imports/c9/{nvr}\"", 1);
+    let target = Target::parse("lab.toml", &text).unwrap();
+    assert_eq!(target.tagged_nvr("imports/c9/hello-1-2.el9"), Some("hello-1-2.el9"));
+    assert_eq!(target.git_ref("other", None).unwrap(), "imports/c9/{nvr}");
+    for bad in ["{nvr}-{nvr}", "c9/{version}"] {
+        let text = LAB.replacen("ref = \"lab1\"", &format!("ref = \"{bad}\""), 1);
+        let error = Target::parse("lab.toml", &text).unwrap_err().to_string();
+        assert!(error.contains("upstream.ref") && error.contains("{nvr}"), "{error}");
+    }
     for bad in ["[\"imports/c9\"]", "[\"{nvr}{nvr}\"]", "[\"{name}\"]"] {
         let error = Target::parse("lab.toml", &with(bad)).unwrap_err().to_string();
         assert!(error.contains("upstream.tags"), "{error}");

@@ -204,6 +204,23 @@ pub fn is_same_repository(url: &str, path: &str) -> bool {
     !other.is_empty() && (own == other || (other.contains('/') && below()))
 }
 
+/// The package that a webhook's repository is of, where addresses are made like this: with
+/// `{name}` for the package. It is a guess, for [`is_same_repository`] to confirm.
+#[must_use]
+pub fn named_by(template: &str, path: &str) -> Option<String> {
+    let tidy = |text: &str| {
+        let text = text.trim_matches('/');
+        text.strip_suffix(".git").unwrap_or(text).to_owned()
+    };
+    let (template, path) = (tidy(template), tidy(path));
+    // From the end: forges differ in what comes before.
+    template.rsplit('/').zip(path.rsplit('/')).find_map(|(made, part)| {
+        let (before, after) = made.split_once("{name}")?;
+        let name = part.strip_prefix(before)?.strip_suffix(after)?;
+        (!name.is_empty()).then(|| name.to_owned())
+    })
+}
+
 /// GitHub, Gitea and GitLab agree on most of it.
 #[derive(Deserialize)]
 struct Common {
@@ -277,6 +294,21 @@ mod tests {
             (Forge::Gitlab, "Push Hook", gitlab),
             (Forge::Pagure, "git.receive", pagure),
         ]
+    }
+
+    #[test]
+    fn the_package_that_a_repository_is_of() {
+        for (template, path, name) in [
+            ("https://h/rpms/{name}.git", "rpms/bash", Some("bash")),
+            ("https://h/rpms/{name}.git", "bash.git/", Some("bash")),
+            ("https://h/autopatch-{name}.git", "x/autopatch-bash", Some("bash")),
+            ("https://h/{name}/autopatch", "bash/autopatch.git", Some("bash")),
+            ("https://h/autopatch-{name}.git", "x/bash", None),
+            ("https://h/autopatch-{name}.git", "x/autopatch-", None),
+            ("https://h/autopatch-{name}.git", "", None),
+        ] {
+            assert_eq!(named_by(template, path).as_deref(), name, "{template} {path}");
+        }
     }
 
     #[test]

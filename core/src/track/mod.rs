@@ -6,20 +6,26 @@
 //! repositories. It must not know how any of that is fetched or stored. Time is an argument, in
 //! microseconds since 1970 where nothing else is said.
 
+pub mod above;
 pub mod decide;
 pub mod forge;
 pub mod hook;
 pub mod host;
 pub mod policy;
 pub mod push;
+pub mod question;
 pub mod refs;
 pub mod schedule;
 pub mod security;
 pub mod storm;
+pub mod tags;
 
+pub use above::{NotAbove, check_above};
 pub use decide::{Facts, Verdict, decide};
 pub use forge::Forge;
 pub use host::Host;
 pub use policy::{Freeze, Order, Policy, Rule, effective};
 pub use push::Push;
+pub use question::{Question, Tip};
 pub use schedule::{Look, Next, next};
+pub use tags::Pattern;

@@ -1,12 +1,12 @@
 //! The list of refs as a git server sends it (`gitprotocol-v2(5)`, `gitprotocol-http(5)`).
 //!
-//! Of protocol 2 one request asks for the one branch; of protocol 0, which knows no questions,
-//! the whole list is read and only what was looked for is kept.
+//! Of protocol 2 one request asks for the one branch, or for the tags of one package; of protocol
+//! 0, which knows no questions, the whole list is read. Only what was looked for is kept.
 
+use std::cmp::Ordering;
+
+pub use super::question::{Question, REQUEST_TYPE, Tip, request};
 use crate::name::shown;
-
-/// The type of the body of the request.
-pub const REQUEST_TYPE: &str = "application/x-git-upload-pack-request";
 
 /// The most refs that are read of a server that only gives its whole list.
 pub const MAX_REFS: usize = 200_000;
@@ -28,37 +28,22 @@ pub enum RefsError {
     TooMany(usize),
 }
 
-/// The body of the one request of protocol 2: the branch or tag of this name, and nothing else
-/// beyond what begins like it.
-#[must_use]
-pub fn request(name: &str) -> Vec<u8> {
-    let mut body = Vec::new();
-    let mut packet = |text: &str| {
-        body.extend(format!("{:04x}", text.len() + 4).bytes());
-        body.extend(text.bytes());
-    };
-    packet("command=ls-refs\n");
-    packet("agent=git/2.0-rpmfarm\n");
-    body.extend(b"0001");
-    let mut packet = |text: &str| {
-        body.extend(format!("{:04x}", text.len() + 4).bytes());
-        body.extend(text.bytes());
-    };
-    packet("peel\n");
-    packet(&format!("ref-prefix refs/heads/{name}\n"));
-    packet(&format!("ref-prefix refs/tags/{name}\n"));
-    body.extend(b"0000");
-    body
+/// A tag that was seen.
+#[derive(Debug)]
+struct Tag {
+    name: String,
+    id: String,
+    /// The commit that an annotated tag stands for.
+    peeled: Option<String>,
 }
 
 /// Reads a list piece by piece and keeps what was looked for.
 #[derive(Debug)]
 pub struct Reader {
-    head: String,
-    tag: String,
+    question: Question,
     branch: Option<String>,
-    tagged: Option<String>,
-    peeled: Option<String>,
+    /// The one that was asked for, or the newest so far.
+    tag: Option<Tag>,
     /// A packet whose rest has not come yet.
     rest: Vec<u8>,
     refs: usize,
@@ -68,15 +53,13 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Looks for a branch, or a tag, of this name.
+    /// Looks for what is asked.
     #[must_use]
-    pub fn new(name: &str) -> Self {
+    pub fn new(question: &Question) -> Self {
         Self {
-            head: format!("refs/heads/{name}"),
-            tag: format!("refs/tags/{name}"),
+            question: question.clone(),
             branch: None,
-            tagged: None,
-            peeled: None,
+            tag: None,
             rest: Vec::new(),
             refs: 0,
             announced: false,
@@ -107,15 +90,18 @@ impl Reader {
         Ok(())
     }
 
-    /// The commit that the branch, or else the tag, points to.
+    /// The branch, or else the tag, with the commit that it points to.
     ///
     /// # Errors
     /// When the list broke off.
-    pub fn end(self) -> Result<Option<String>, RefsError> {
+    pub fn end(self) -> Result<Option<Tip>, RefsError> {
         if !self.ended {
             return Err(RefsError::Format("it broke off".to_owned()));
         }
-        Ok(self.branch.or(self.peeled).or(self.tagged))
+        let branch =
+            self.branch.map(|commit| Tip { name: self.question.git_ref().to_owned(), commit });
+        let tag = |tag: Tag| Tip { name: tag.name, commit: tag.peeled.unwrap_or(tag.id) };
+        Ok(branch.or_else(|| self.tag.map(tag)))
     }
 
     /// A flush ends the list; the one after `# service` begins it.
@@ -150,18 +136,37 @@ impl Reader {
         let rest = rest.split('\0').next().unwrap_or_default();
         let mut words = rest.split(' ');
         let name = words.next().unwrap_or_default();
-        if name == self.head {
+        if let Some(tag) = name.strip_prefix("refs/tags/") {
+            let peeled = words.find_map(|word| word.strip_prefix("peeled:"));
+            self.tag(tag, id, peeled.filter(|id| is_commit_id(id)));
+        } else if !self.question.is_pattern()
+            && name.strip_prefix("refs/heads/") == Some(self.question.git_ref())
+        {
             self.branch = Some(id.to_owned());
-        } else if name == self.tag {
-            self.tagged = Some(id.to_owned());
-            self.peeled = words
-                .find_map(|word| word.strip_prefix("peeled:"))
-                .filter(|id| is_commit_id(id))
-                .map(str::to_owned);
-        } else if name.strip_suffix("^{}") == Some(self.tag.as_str()) {
-            self.peeled = Some(id.to_owned());
         }
         Ok(())
+    }
+
+    /// A tag, or what an annotated tag before it stands for.
+    fn tag(&mut self, name: &str, id: &str, peeled: Option<&str>) {
+        if let Some(name) = name.strip_suffix("^{}") {
+            if let Some(tag) = self.tag.as_mut().filter(|tag| tag.name == name) {
+                tag.peeled = Some(id.to_owned());
+            }
+            return;
+        }
+        let is_wanted = match self.question.newest() {
+            None => name == self.question.git_ref(),
+            Some((pattern, package)) => {
+                let newer = |tag: &Tag| pattern.compare(package, name, &tag.name);
+                pattern.evr(package, name).is_some()
+                    && self.tag.as_ref().is_none_or(|tag| newer(tag) != Ordering::Less)
+            }
+        };
+        if is_wanted {
+            let (name, id, peeled) = (name.to_owned(), id.to_owned(), peeled.map(str::to_owned));
+            self.tag = Some(Tag { name, id, peeled });
+        }
     }
 }
 
@@ -199,9 +204,9 @@ mod tests {
     }
 
     fn read(name: &str, bytes: &[u8]) -> Result<Option<String>, RefsError> {
-        let mut reader = Reader::new(name);
+        let mut reader = Reader::new(&Question::name(name));
         reader.feed(bytes)?;
-        reader.end()
+        Ok(reader.end()?.map(|tip| tip.commit))
     }
 
     fn id(digit: char) -> String {
@@ -221,7 +226,7 @@ mod tests {
         assert_eq!(read("v1", &list), Ok(Some(c)));
         assert_eq!(read("c9", &list), Ok(None));
         assert_eq!(read("c9", b"0000"), Ok(None));
-        let request = String::from_utf8(request("c9s")).unwrap();
+        let request = String::from_utf8(request(&Question::name("c9s"))).unwrap();
         assert!(request.starts_with("0014command=ls-refs\n"), "{request}");
         assert!(request.contains("001eref-prefix refs/heads/c9s\n"), "{request}");
         assert!(request.ends_with("0000"), "{request}");
@@ -252,6 +257,40 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_tag_of_a_pattern() {
+        let (a, b, c, d) = (id('a'), id('b'), id('c'), id('d'));
+        let question = Question::of("imports/c9/{nvr}", "gcc");
+        let asked = String::from_utf8(request(&question)).unwrap();
+        assert!(asked.contains("ref-prefix refs/tags/imports/c9/gcc-\n"), "{asked}");
+        assert!(!asked.contains("refs/heads"), "{asked}");
+        let lists = [
+            packets(&[
+                &format!("{a} refs/heads/imports/c9/gcc-99-1\n"),
+                &format!("{a} refs/tags/imports/c9/gcc-11-10.el9 peeled:{b}\n"),
+                &format!("{c} refs/tags/imports/c9/gcc-11-9.el9\n"),
+                &format!("{d} refs/tags/imports/c9/gcc-toolset-13-13-1.el9\n"),
+                "0000",
+            ]),
+            packets(&[
+                "# service=git-upload-pack\n",
+                "0000",
+                &format!("{a} HEAD\0multi_ack\n"),
+                &format!("{a} refs/tags/imports/c9/gcc-11-10.el9\n"),
+                &format!("{b} refs/tags/imports/c9/gcc-11-10.el9^{{}}\n"),
+                &format!("{c} refs/tags/imports/c9/gcc-11-9.el9\n"),
+                &format!("{d} refs/tags/imports/c9/gcc-11-9.el9^{{}}\n"),
+                "0000",
+            ]),
+        ];
+        for list in lists {
+            let mut reader = Reader::new(&question);
+            reader.feed(&list).unwrap();
+            let tip = Tip { name: "imports/c9/gcc-11-10.el9".into(), commit: b.clone() };
+            assert_eq!(reader.end(), Ok(Some(tip)));
+        }
+    }
+
+    #[test]
     fn refusals() {
         for (bytes, words) in [
             (&b"<html>"[..], "no list of refs"),
@@ -270,7 +309,7 @@ mod tests {
     fn too_many() {
         let line = packets(&[&format!("{} refs/heads/branch000\n", id('a'))]);
         let block = line.repeat(1000);
-        let mut reader = Reader::new("x");
+        let mut reader = Reader::new(&Question::name("x"));
         let fed = (0..1000).try_for_each(|_| reader.feed(&block));
         assert_eq!(fed, Err(RefsError::TooMany(MAX_REFS)));
     }
@@ -283,10 +322,11 @@ mod tests {
                 &format!("{a} refs/heads/ab\n"), &format!("{b} refs/heads/abc\n"), "0000",
             ]);
             let cut = cut.min(list.len());
-            let mut reader = Reader::new(&name);
+            let mut reader = Reader::new(&Question::name(&name));
             reader.feed(&list[..cut]).unwrap();
             reader.feed(&list[cut..]).unwrap();
-            prop_assert_eq!(reader.end(), read(&name, &list));
+            let found = reader.end().unwrap().map(|tip| tip.commit);
+            prop_assert_eq!(Ok(found), read(&name, &list));
         }
 
         #[test]

@@ -37,12 +37,12 @@ pub fn cve_ids(text: &str) -> BTreeSet<String> {
     ids
 }
 
-/// The ids that are new in a spec's changelog or stand in the commit's message. Of a package's
-/// first spec every entry would be new, so that only its newest one counts.
+/// The ids that are new in a spec's changelog. Of a package's first spec every entry would be
+/// new, so that only its newest one counts.
 #[must_use]
-pub fn fixed(old_spec: Option<&str>, new_spec: &str, message: &str) -> BTreeSet<String> {
+pub fn fixed(old_spec: Option<&str>, new_spec: &str) -> BTreeSet<String> {
     let new = changelog(new_spec);
-    let mut ids = match old_spec {
+    match old_spec {
         Some(old) => {
             let known: BTreeSet<&str> = changelog(old).into_iter().collect();
             let fresh: Vec<&str> = new.into_iter().filter(|line| !known.contains(line)).collect();
@@ -59,9 +59,7 @@ pub fn fixed(old_spec: Option<&str>, new_spec: &str, message: &str) -> BTreeSet<
                 .collect();
             cve_ids(&newest.join("\n"))
         }
-    };
-    ids.extend(cve_ids(message));
-    ids
+    }
 }
 
 /// The lines of `%changelog`.
@@ -111,18 +109,21 @@ mod tests {
     fn only_what_is_new_counts() {
         let new = "Name: x\n# CVE-2019-9999\n%changelog\n* Tue A <a@b> - 1-2\n\
                    - Fix CVE-2024-2222\n* Mon A <a@b> - 1-1\n- Fix CVE-2020-1111\n";
-        let fixed = |old, message| fixed(old, new, message).into_iter().collect::<Vec<_>>();
-        assert_eq!(fixed(Some(OLD), ""), ["CVE-2024-2222"]);
-        assert_eq!(fixed(Some(new), ""), Vec::<String>::new());
-        assert_eq!(fixed(Some(new), "For CVE-2024-3333"), ["CVE-2024-3333"]);
+        let fixed = |old| fixed(old, new).into_iter().collect::<Vec<_>>();
+        assert_eq!(fixed(Some(OLD)), ["CVE-2024-2222"]);
+        assert_eq!(fixed(Some(new)), Vec::<String>::new());
         // The first spec that is seen: its newest entry alone.
-        assert_eq!(fixed(None, ""), ["CVE-2024-2222"]);
+        assert_eq!(fixed(None), ["CVE-2024-2222"]);
+        // Every line of every new entry.
+        let more = new.replace("- Fix CVE-2024-2222\n", "- Fix things:\n  CVE-2024-4444,\n  (CVE-2024-5555)\n* Tue B - 1-1.1\n- and CVE-2024-6666\n");
+        let ids = super::fixed(Some(OLD), &more).into_iter().collect::<Vec<_>>();
+        assert_eq!(ids, ["CVE-2024-4444", "CVE-2024-5555", "CVE-2024-6666"]);
     }
 
     proptest! {
         #[test]
         fn any_text_is_read(text in ".{0,200}", old in ".{0,80}") {
-            for id in fixed(Some(&old), &format!("%changelog\n{text}"), &text) {
+            for id in fixed(Some(&old), &format!("%changelog\n{text}")) {
                 prop_assert!(id.starts_with("CVE-"));
             }
         }

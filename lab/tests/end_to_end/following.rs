@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rpmfarm_core::track::{Forge, Policy};
 use rpmfarm_core::{Arch, Target};
-use rpmfarm_lab::distgit::{BRANCH, Commit, Entry, append};
+use rpmfarm_lab::distgit::{self, BRANCH, Commit, Entry, MODIFIED_BRANCH, append};
 use rpmfarm_lab::farm::{Client, Farm, Hook, InstallRoot, Settings, World};
 use serde_json::Value;
 
@@ -146,6 +146,38 @@ fn a_push_with_a_webhook_is_an_update_that_dnf_installs() {
     );
     assert_eq!(build["cves"][0], "CVE-2026-1002", "{build:#}");
     assert_eq!(installed(&root, "update"), "2");
+}
+
+#[test]
+fn a_push_to_modifications_is_an_update_of_the_same_commit() {
+    let scene = scene(|target| {
+        target.track.poll_seconds = 1;
+        target.track.poll_longest_seconds = 2;
+    });
+    let client = scene.farm.client();
+    follow(&client);
+    client.publish(&[PACKAGE], PATIENCE).unwrap();
+    let first = builds(&client).remove(0);
+    // It has none so far: the repository itself comes with the first push.
+    let config = b"actions:\n  - modify_release:\n    - {suffix: .farm.1}\n";
+    let tree = [("config.yaml", Entry::File(config))].into();
+    let commit = Commit { message: "Above upstream's", tree };
+    let repository = scene.world.modifications_of(PACKAGE);
+    distgit::create(&repository, MODIFIED_BRANCH, &[commit]).unwrap();
+    let build = wait(|| builds(&client).into_iter().find(|build| build["submitter"] == "track"));
+    let build = client.wait(build["id"].as_i64().unwrap(), &["published"], PATIENCE).unwrap();
+    assert_eq!(build["commit"], first["commit"]);
+    assert!(build["srpm"].as_str().unwrap().contains(".farm.1"), "{build:#}");
+
+    // A push that raises nothing is refused before it is built.
+    let tree = [("config.yaml", Entry::File(config)), ("README", Entry::File(b"why"))].into();
+    distgit::append(&repository, MODIFIED_BRANCH, &Commit { message: "Say why", tree }).unwrap();
+    let known = build["id"].as_i64();
+    let build = wait(|| builds(&client).into_iter().find(|build| build["id"].as_i64() > known));
+    let build = client.wait(build["id"].as_i64().unwrap(), &["failed"], PATIENCE).unwrap();
+    let message = build["failure"]["message"].as_str().unwrap();
+    assert!(message.contains("which is the same as"), "{message}");
+    assert_eq!(build["srpm"], Value::Null, "nothing was built");
 }
 
 #[test]

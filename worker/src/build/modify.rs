@@ -18,7 +18,7 @@ use rpmfarm_core::modify::{
     self, MAX_PLAN, Node, Note, Plan, PlannedFile, PlannedNode, Read, RunScript, Step, Tree,
     TreeError, WorkingDirectory,
 };
-use rpmfarm_core::{Failure, Fault};
+use rpmfarm_core::{Failure, Fault, Sha256};
 
 use super::engine::{Early, Engine, Round, worker};
 use super::log::{LogFile, LogKind};
@@ -382,7 +382,9 @@ impl Work<'_> {
             None => Vec::new(),
         };
         // The target's policy on digests was applied when the files were fetched.
-        layout.check_list(&lookaside, true).map_err(|error| failed(error.to_string()))?;
+        let both =
+            layout.check_list(&lookaside, true).map_err(|error| failed(error.to_string()))?;
+        let both: Vec<String> = both.into_iter().map(|(file, _)| file.name.clone()).collect();
         let mut sources = Vec::new();
         let put = |from: &Path, name: &str| {
             fs::copy(from, input.join(name)).map_err(worker("modify", "put a source in its place"))
@@ -405,6 +407,20 @@ impl Work<'_> {
                     file.name, file.checksum
                 )));
             };
+            if both.contains(&file.name) {
+                // It was the same when it was imported.
+                let now =
+                    fs::read(input.join(&file.name)).map_err(worker("modify", "read a source"))?;
+                if Sha256::of(&now) != source.digest {
+                    return Err(failed(format!(
+                        "{} was changed, but {} still lists it with {}; take it from the list",
+                        file.name,
+                        layout.list_name(),
+                        file.checksum
+                    )));
+                }
+                continue;
+            }
             put(&blobs.join(source.digest.hex()), &file.name)?;
             sources.push(file.name);
         }

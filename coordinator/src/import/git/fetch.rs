@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository};
 
+use rpmfarm_core::track::Pattern;
+
 use super::Session;
 use crate::import::failure::ImportError;
 
@@ -24,6 +26,8 @@ pub(in crate::import) struct Checkout {
     pub(in crate::import) repository: Repository,
     pub(in crate::import) commit: Oid,
     pub(in crate::import) url: String,
+    /// The branch, tag or commit id that was followed; of a pattern of tags, the newest tag.
+    pub(in crate::import) git_ref: String,
 }
 
 /// How much of a repository is fetched. One cache holds one kind.
@@ -35,7 +39,8 @@ pub(in crate::import) enum Depth {
     History,
 }
 
-/// Fetches a branch, tag or commit into the bare repository at `cache`.
+/// Fetches a branch, tag or commit, or the newest tag of a pattern, into the bare repository at
+/// `cache`.
 ///
 /// # Errors
 /// When it is not there, or the server or the cache fails.
@@ -65,16 +70,20 @@ fn fetch_into(
     let repository = open(cache).map_err(failed)?;
     let asked = full_id(git_ref);
     if let Some(commit) = asked.and_then(|id| commit_of(&repository, id)) {
-        return Ok(Checkout { repository, commit, url: url.to_owned() });
+        let (url, git_ref) = (url.to_owned(), git_ref.to_owned());
+        return Ok(Checkout { repository, commit, url, git_ref });
     }
-    let commit = session.watch.retry(|| match asked {
-        Some(id) => fetch_id(session, &repository, url, id, depth),
+    let (commit, git_ref) = session.watch.retry(|| match asked {
+        Some(id) => {
+            let commit = fetch_id(session, &repository, url, id, depth)?;
+            Ok((commit, git_ref.to_owned()))
+        }
         None => fetch_ref(session, &repository, url, git_ref, depth),
     })?;
     repository
         .reference(LAST, commit, true, "fetched")
         .map_err(|source| ImportError::Git { url: url.to_owned(), source })?;
-    Ok(Checkout { repository, commit, url: url.to_owned() })
+    Ok(Checkout { repository, commit, url: url.to_owned(), git_ref })
 }
 
 /// Fetches a commit by its id.
@@ -96,14 +105,16 @@ fn fetch_id(
     commit_of(repository, id).ok_or_else(|| no_commit("it sent something else".to_owned()))
 }
 
-/// Fetches what a branch or tag points to now. A branch comes before a tag of the same name.
+/// Fetches what a branch or tag points to now, and says which it is. A branch comes before a tag
+/// of the same name; a pattern stands for the newest tag.
 fn fetch_ref(
     session: &Arc<Session>,
     repository: &Repository,
     url: &str,
     git_ref: &str,
     depth: Depth,
-) -> Result<Oid, ImportError> {
+) -> Result<(Oid, String), ImportError> {
+    let pattern = Pattern::of(git_ref);
     let candidates = [format!("refs/heads/{git_ref}"), format!("refs/tags/{git_ref}")];
     let mut branches = Vec::new();
     let fetched = session.run(|| {
@@ -111,7 +122,14 @@ fn fetch_ref(
         let mut connection = remote.connect_auth(Direction::Fetch, None, None)?;
         let heads: Vec<_> =
             connection.list()?.iter().map(|head| (head.name().to_owned(), head.oid())).collect();
-        let found = candidates.iter().find_map(|name| heads.iter().find(|(head, _)| head == name));
+        let newest = pattern.as_ref().and_then(|pattern| {
+            let tags = heads.iter().filter_map(|(name, _)| name.strip_prefix("refs/tags/"));
+            pattern.newest(&session.package, tags).map(|tag| format!("refs/tags/{tag}"))
+        });
+        let found = candidates
+            .iter()
+            .chain(&newest)
+            .find_map(|name| heads.iter().find(|(head, _)| head == name));
         let Some((name, id)) = found else {
             branches.extend(heads.into_iter().map(|(name, _)| name));
             return Ok(None);
@@ -119,15 +137,19 @@ fn fetch_ref(
         if commit_of(repository, *id).is_none() {
             connection.remote().download(&[name], Some(&mut options(session, depth)))?;
         }
-        Ok(Some(*id))
+        let tag = newest.as_ref().and_then(|name| name.strip_prefix("refs/tags/"));
+        Ok(Some((*id, tag.unwrap_or(git_ref).to_owned())))
     })?;
     let git = |source| ImportError::Git { url: url.to_owned(), source };
     match fetched.map_err(git)? {
-        Some(id) => commit_of(repository, id).ok_or_else(|| ImportError::NoCommit {
-            url: url.to_owned(),
-            commit: id.to_string(),
-            why: format!("`{git_ref}` points to no commit"),
-        }),
+        Some((id, git_ref)) => match commit_of(repository, id) {
+            Some(commit) => Ok((commit, git_ref)),
+            None => Err(ImportError::NoCommit {
+                url: url.to_owned(),
+                commit: id.to_string(),
+                why: format!("`{git_ref}` points to no commit"),
+            }),
+        },
         None => Err(ImportError::NoRef {
             url: url.to_owned(),
             git_ref: git_ref.to_owned(),

@@ -12,4 +12,4 @@ mod tree;
 
 pub(super) use fetch::{Checkout, Depth, fetch};
 pub(super) use transport::{Session, register};
-pub(super) use tree::Files;
+pub(super) use tree::{Files, Said};

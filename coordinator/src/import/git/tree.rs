@@ -1,8 +1,11 @@
 //! Reading a commit: its entries, and the content of single files, within limits.
 
+use std::collections::BTreeSet;
+
 use git2::{ObjectType, Oid};
 use rpmfarm_core::distgit::{DistgitError, EntryKind, MAX_FILES};
 use rpmfarm_core::name::{NameError, shown};
+use rpmfarm_core::track::security::cve_ids;
 
 use super::Checkout;
 use crate::import::failure::ImportError;
@@ -17,6 +20,19 @@ const MAX_LINK: u64 = 4096;
 const TYPE_MASK: i32 = 0o170_000;
 const SYMLINK: i32 = 0o120_000;
 const SUBMODULE: i32 = 0o160_000;
+
+/// What is read of a commit's message, in bytes.
+const MAX_MESSAGE: usize = 256 * 1024;
+
+/// What a commit says of itself.
+pub(in crate::import) struct Said {
+    /// The first line of its message.
+    pub(in crate::import) subject: String,
+    /// The committer's time in seconds since 1970.
+    pub(in crate::import) at: i64,
+    /// The CVE ids in its whole message.
+    pub(in crate::import) cves: BTreeSet<String>,
+}
 
 /// The files of a commit with their content's ids, sorted by path.
 pub(in crate::import) type Files = std::collections::BTreeMap<String, (EntryKind, Oid)>;
@@ -91,15 +107,16 @@ impl Checkout {
         String::from_utf8(bytes).map_err(|_| ImportError::NotText(shown(path)))
     }
 
-    /// The first line of the commit's message, and its time in seconds since 1970.
+    /// What the commit says of itself.
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub(in crate::import) fn subject_and_time(&self) -> Result<(String, i64), ImportError> {
+    pub(in crate::import) fn said(&self) -> Result<Said, ImportError> {
         let commit = self.git(self.repository.find_commit(self.commit))?;
-        let message = String::from_utf8_lossy(commit.message_bytes());
+        let bytes = commit.message_bytes();
+        let message = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_MESSAGE)]);
         let subject = message.trim_start().lines().next().unwrap_or_default();
-        Ok((shown(subject), commit.time().seconds()))
+        Ok(Said { subject: shown(subject), at: commit.time().seconds(), cves: cve_ids(&message) })
     }
 
     fn git<T>(&self, result: Result<T, git2::Error>) -> Result<T, ImportError> {

@@ -1,0 +1,119 @@
+//! Pushes of which nothing has become yet, and the builds that may have them.
+
+use rpmfarm_core::track::push::Push;
+
+use super::{Result, Store};
+
+/// A push of which nothing has become yet, with all that decides on it.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct OpenPush {
+    /// Its number.
+    pub id: i64,
+    /// Name of the package.
+    pub package: String,
+    /// Address of the repository.
+    pub repository: String,
+    /// The branch.
+    pub branch: String,
+    /// The commit.
+    pub commit_id: String,
+    /// The commit before it; empty when none was seen.
+    pub before_id: String,
+    /// Not 0 for a push to the package's modifications.
+    pub modifies: i64,
+    /// webhook, poll.
+    pub told_by: String,
+    /// When it was seen.
+    pub seen_us: i64,
+    /// When a maintainer approved it; 0 when nobody has.
+    pub approved_us: i64,
+    /// The storm that holds it; 0 for none.
+    pub storm: i64,
+    /// When the package was last built because of a push; 0 for never.
+    pub started_us: i64,
+    /// Not 0 while the package is followed.
+    pub followed: i64,
+    /// What it is followed for; empty for the target's own.
+    pub git_ref: String,
+}
+
+impl OpenPush {
+    /// Its identity.
+    #[must_use]
+    pub fn push(&self) -> Push {
+        Push {
+            repository: self.repository.clone(),
+            branch: self.branch.clone(),
+            commit: self.commit_id.clone(),
+        }
+    }
+}
+
+/// A build that may have what was pushed: it has its sources, or is to get them.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct PushedBuild {
+    /// Its number.
+    pub id: i64,
+    /// Name of the package.
+    pub package: String,
+    /// Branch, tag or commit that was asked for; empty for the target's own.
+    pub git_ref: String,
+    /// The commit of the modifications that was asked for; empty for what their branch has.
+    pub modification_ref: String,
+    /// The commit; empty while it is not known.
+    pub commit_id: String,
+    /// The commit of its modifications; empty when there are none, or they are not known yet.
+    pub modification: String,
+}
+
+impl Store {
+    /// Pushes of a target of which nothing has become yet, oldest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn open_pushes(&self, target: &str) -> Result<Vec<OpenPush>> {
+        let query = "SELECT p.id, p.package, p.repository, p.branch, p.commit_id, p.before_id,
+            p.modifies, p.told_by, p.seen_us,
+            COALESCE((SELECT a.at_us FROM push_approvals a WHERE a.push = p.id), 0) AS approved_us,
+            COALESCE((SELECT s.storm FROM storm_pushes s WHERE s.push = p.id), 0) AS storm,
+            COALESCE((SELECT MAX(e.at_us) FROM pushes q JOIN push_ends e ON e.push = q.id
+                      WHERE q.target = p.target AND q.package = p.package
+                      AND e.verdict = 'build'), 0) AS started_us,
+            (SELECT COUNT(*) FROM tracked t
+             WHERE t.target = p.target AND t.package = p.package) AS followed,
+            COALESCE((SELECT t.git_ref FROM tracked t
+                      WHERE t.target = p.target AND t.package = p.package), '') AS git_ref
+            FROM open_pushes o JOIN pushes p ON p.id = o.push WHERE p.target = $1 ORDER BY p.id";
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+    }
+
+    /// Builds of the packages of a target that have open pushes, oldest first: those that are open
+    /// or have sources, and were not cancelled.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn builds_of_pushed(&self, target: &str) -> Result<Vec<PushedBuild>> {
+        let query =
+            "SELECT b.id, b.package, b.git_ref, COALESCE(m.git_ref, '') AS modification_ref,
+            COALESCE(i.commit_id, '') AS commit_id, COALESCE(s.modification, '') AS modification
+            FROM builds b LEFT JOIN imports i ON i.build = b.id
+            LEFT JOIN source_records s ON s.build = b.id
+            LEFT JOIN build_modifications m ON m.build = b.id
+            WHERE b.target = $1 AND b.package IN (SELECT p.package FROM open_pushes o
+                JOIN pushes p ON p.id = o.push WHERE p.target = $1)
+            AND (EXISTS (SELECT 1 FROM open_builds n WHERE n.build = b.id)
+                 OR (i.build IS NOT NULL
+                     AND NOT EXISTS (SELECT 1 FROM cancellations c WHERE c.build = b.id)))
+            ORDER BY b.id";
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+    }
+
+    /// Names of the targets that have open pushes.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn targets_pushed(&self) -> Result<Vec<String>> {
+        let query = "SELECT DISTINCT p.target FROM open_pushes o JOIN pushes p ON p.id = o.push";
+        Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
+    }
+}

@@ -1,0 +1,54 @@
+//! Builds that follow from pushes and would not be above what is published are refused before
+//! they cost anything.
+
+use rpmfarm_core::spec::{Macros, is_version_fixed, lines, version_tags};
+use rpmfarm_core::track::NotAbove;
+use rpmfarm_core::{Evr, Target};
+
+use super::security::text;
+use crate::farm::Farm;
+use crate::import::Imported;
+use crate::store::{Build, StoreError};
+
+/// Compares what a build makes with what its channel has of the package.
+///
+/// # Errors
+/// Database errors.
+pub(crate) async fn check(
+    farm: &Farm,
+    target: &Target,
+    build: &Build,
+    made: &Evr,
+) -> Result<Result<(), NotAbove>, StoreError> {
+    let channel = target.first_channel();
+    let published = farm.store.published_evrs(&target.name, channel, &build.package).await?;
+    Ok(rpmfarm_core::track::check_above(&build.package, made, published, channel))
+}
+
+/// The same of what the text of an imported spec says. What the text does not tell, what depends
+/// on the build root, or what scripts may still change, is left for the SRPM to show.
+///
+/// # Errors
+/// Database errors, and a spec that cannot be read.
+pub(crate) async fn of_spec(
+    farm: &Farm,
+    target: &Target,
+    build: &Build,
+    imported: &Imported,
+) -> anyhow::Result<Result<(), NotAbove>> {
+    if imported.bundle.plan.is_some() {
+        return Ok(Ok(()));
+    }
+    let Some(spec) = text(farm, imported.bundle.spec.digest)? else { return Ok(Ok(())) };
+    let lines = lines(&spec);
+    if !is_version_fixed(&lines) {
+        return Ok(Ok(()));
+    }
+    let macros = target.macros_of(&build.package);
+    let macros = macros.iter().map(|(name, body)| (name.as_str(), body.as_str()));
+    let macros: Macros = macros.collect();
+    match version_tags(&lines, macros).told() {
+        Some(made) => Ok(check(farm, target, build, &made).await?),
+        None => Ok(Ok(())),
+    }
+}

@@ -1,0 +1,84 @@
+//! What pushes are to build: a commit of a package, and a commit of its modifications.
+
+use rpmfarm_core::Target;
+use rpmfarm_core::track::Pattern;
+
+use super::tip;
+use crate::store::{OpenPush, PushPair, PushedBuild, Seen};
+
+/// The two commits that make a build's sources.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pair {
+    /// The branch, or tag, that the commit is of; empty when it was never seen.
+    pub branch: String,
+    /// The package's commit; empty when it was never seen.
+    pub commit: String,
+    /// What a build asks for: the commit, or the tag of a pattern.
+    pub git_ref: String,
+    /// The commit of its modifications: empty for none, nothing when they were never seen.
+    pub modification: Option<String>,
+}
+
+impl Pair {
+    /// As it is recorded.
+    #[must_use]
+    pub fn to_build(&self) -> PushPair {
+        PushPair {
+            git_ref: self.git_ref.clone(),
+            modification: self.modification.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Whether a build that has its sources is of this pair.
+    pub(super) fn is_of(&self, build: &PushedBuild) -> bool {
+        !self.commit.is_empty()
+            && build.commit_id == self.commit
+            && self.modification.as_ref().is_none_or(|commit| *commit == build.modification)
+    }
+
+    /// Whether a build that has no sources yet may come to be of this pair.
+    pub(super) fn may_be_of(&self, build: &PushedBuild) -> bool {
+        let or_none = |asked: &str, known: &[&String]| {
+            asked.is_empty() || known.iter().any(|known| *known == asked)
+        };
+        build.commit_id.is_empty()
+            && or_none(&build.git_ref, &[&self.branch, &self.commit, &self.git_ref])
+            && self
+                .modification
+                .as_ref()
+                .is_none_or(|commit| or_none(&build.modification_ref, &[commit]))
+    }
+}
+
+/// What these pushes are to build: what was pushed, and of the other what was last seen.
+pub(super) fn pair(
+    target: &Target,
+    package: &str,
+    push: &OpenPush,
+    beside: Option<&OpenPush>,
+    seen: &[Seen],
+) -> Pair {
+    let pushes = || std::iter::once(push).chain(beside);
+    let asked = &push.git_ref;
+    let git_ref = Some(asked.as_str()).filter(|asked| !asked.is_empty());
+    let followed = target.git_ref(package, git_ref).unwrap_or_default();
+    let at = match pushes().find(|push| push.modifies == 0) {
+        Some(push) => Some((push.branch.clone(), push.commit_id.clone())),
+        None => tip::upstream(target, package, asked, seen)
+            .map(|seen| (seen.branch.clone(), seen.commit_id.clone())),
+    };
+    let modification = match pushes().find(|push| push.modifies != 0) {
+        Some(push) => Some(push.commit_id.clone()),
+        None if target.modifications_of(package).is_none() => Some(String::new()),
+        None => tip::modifications(target, package, seen).map(|seen| seen.commit_id.clone()),
+    };
+    match at {
+        Some((branch, commit)) => {
+            // A tag says what is to be made, and is checked against what is.
+            let is_tag = Pattern::of(&followed).is_some();
+            let git_ref = if is_tag { branch.clone() } else { commit.clone() };
+            Pair { branch, commit, git_ref, modification }
+        }
+        None => Pair { git_ref: asked.clone(), modification, ..Pair::default() },
+    }
+}

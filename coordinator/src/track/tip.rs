@@ -1,0 +1,39 @@
+//! What is known of a package's branches: the last that was seen of each.
+
+use rpmfarm_core::Target;
+use rpmfarm_core::track::Pattern;
+
+use crate::store::Seen;
+
+/// What was last seen of the branch that a package is followed for; of a pattern of tags, the
+/// newest tag. `asked` is what was asked for, empty for the target's own.
+pub(crate) fn upstream<'s>(
+    target: &Target,
+    package: &str,
+    asked: &str,
+    seen: &'s [Seen],
+) -> Option<&'s Seen> {
+    let repository = target.git_url(package);
+    let git_ref = target.git_ref(package, Some(asked).filter(|asked| !asked.is_empty())).ok()?;
+    let of_repository =
+        || seen.iter().filter(|seen| seen.package == package && seen.repository == repository);
+    match Pattern::of(&git_ref) {
+        Some(pattern) => of_repository()
+            .filter(|seen| pattern.evr(package, &seen.branch).is_some())
+            .max_by(|one, other| pattern.compare(package, &one.branch, &other.branch)),
+        None => of_repository().find(|seen| seen.branch == git_ref),
+    }
+}
+
+/// What was last seen of a package's modifications, with an empty commit when there were none;
+/// nothing when they were never looked at.
+pub(crate) fn modifications<'s>(
+    target: &Target,
+    package: &str,
+    seen: &'s [Seen],
+) -> Option<&'s Seen> {
+    let (repository, branch) = target.modifications_of(package)?;
+    seen.iter().find(|seen| {
+        seen.package == package && seen.repository == repository && seen.branch == branch
+    })
+}

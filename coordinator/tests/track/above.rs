@@ -1,0 +1,162 @@
+//! Following real repositories, served by git's own http-backend: pairs of commits as they are
+//! imported, and pushes that would not be above what is published.
+
+use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::import::pass::import;
+use rpmfarm_coordinator::store::{Build, Import, NewBuild, Revision, Srpm};
+use rpmfarm_core::{BuildId, Evr, Nevra, Sha256};
+
+use crate::git;
+use crate::scene::Scene;
+use crate::upstream::Upstream;
+
+fn spec(release: &str) -> String {
+    format!(
+        "%global rel {release}\nName: hello\nVersion: 1\nRelease: %{{rel}}%{{?dist}}\n\n%description\n"
+    )
+}
+
+/// `hello` at release 1, looked at once.
+async fn scene(git: &git::Upstream) -> Scene {
+    git.commit(&[("hello.spec", &spec("1"))]);
+    let text = git.modified_target() + "[track]\nspacing_seconds = 0\n";
+    let scene = Scene::of(Upstream::start().await, |_| text.clone()).await;
+    scene.track(&["hello"]).await;
+    scene.look(&["hello"]).await;
+    assert_eq!(scene.tracked("hello").await.problem, "");
+    scene
+}
+
+/// Looks, decides and imports; the build that follows.
+async fn follow(scene: &Scene) -> Build {
+    let before = scene.builds().await.len();
+    scene.look(&["hello"]).await;
+    scene.decide().await;
+    let mut builds = scene.builds().await;
+    assert_eq!(builds.len(), before + 1);
+    let build = builds.pop().unwrap();
+    import(&scene.farm, &build).await.unwrap();
+    build
+}
+
+/// Publishes a version of `hello`, as if it had been built.
+async fn publish(scene: &Scene, evr: Evr) {
+    let store = &scene.farm.store;
+    let new = NewBuild {
+        target: "lab".into(),
+        package: "hello".into(),
+        git_ref: "published".into(),
+        modification_ref: String::new(),
+        class: Default::default(),
+        arches: Vec::new(),
+    };
+    let build = store.start_builds(&[new], "me", "", now_us()).await.unwrap().ids[0];
+    let source = Import {
+        url: "x".into(),
+        commit: "published".into(),
+        subject: "x".into(),
+        bundle: Sha256::of(b"x"),
+        at_us: now_us(),
+    };
+    store.add_import(build, &source).await.unwrap();
+    let srpm = Srpm {
+        digest: Sha256::of(evr.to_string().as_bytes()),
+        size: 1,
+        nevra: Nevra::new("hello", evr, "src"),
+        requires: Vec::new(),
+        conflicts: Vec::new(),
+        predicts: Vec::new(),
+        dynamic: false,
+    };
+    let mut tx = store.write().await.unwrap();
+    tx.add_srpm(build, &srpm).await.unwrap();
+    tx.commit().await.unwrap();
+    let revision = store.channel("lab", "testing").await.unwrap().map_or(0, |r| r.revision);
+    let revision = Revision {
+        target: "lab".into(),
+        channel: "testing".into(),
+        revision: revision + 1,
+        snapshot: Sha256::of(b"y"),
+        packages: 1,
+        at_us: now_us(),
+    };
+    assert!(store.add_revision(&revision, &[build]).await.unwrap());
+}
+
+async fn failure(scene: &Scene, build: &Build) -> String {
+    let failures = scene.farm.store.failures(build.id(), 0).await.unwrap();
+    failures.first().map(|row| row.failure.to_string()).unwrap_or_default()
+}
+
+async fn pair(scene: &Scene, build: BuildId) -> (String, String) {
+    let import = scene.farm.store.import(build).await.unwrap().unwrap();
+    let record = scene.farm.store.source_record(build).await.unwrap().unwrap();
+    (import.commit, record.modification.map(|m| m.commit).unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_are_imported_as_they_were_pushed() {
+    let git = git::Upstream::start().await;
+    let scene = scene(&git).await;
+    let first = git.commit(&[("hello.spec", &spec("2"))]);
+    let build = follow(&scene).await;
+    assert_eq!(pair(&scene, build.id()).await, (first.clone(), String::new()));
+    // Modifications come, and upstream moves on before they are imported.
+    let config = "actions:\n  - modify_release:\n    - {suffix: .farm.1}\n";
+    let modification = git.modify("a1", &[("config.yaml", config)]);
+    scene.look(&["hello"]).await;
+    scene.decide().await;
+    let second = git.commit(&[("hello.spec", &spec("3"))]);
+    let build = scene.builds().await.pop().unwrap();
+    import(&scene.farm, &build).await.unwrap();
+    assert_eq!(pair(&scene, build.id()).await, (first, modification.clone()));
+    let build = follow(&scene).await;
+    assert_eq!(pair(&scene, build.id()).await, (second, modification));
+    scene.look(&["hello"]).await;
+    scene.decide().await;
+    assert_eq!(scene.builds().await.len(), 3, "each pair once");
+    assert_eq!(scene.tracked("hello").await.problem, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_above_the_channel_is_refused_before_it_is_built() {
+    let git = git::Upstream::start().await;
+    let scene = scene(&git).await;
+    publish(&scene, Evr::new(0, "1", "9.lab1")).await;
+    publish(&scene, Evr::new(0, "1", "10.lab1")).await;
+    for (release, words) in [
+        ("9", "hello would be 1-9.lab1, which is below 1-10.lab1 in testing"),
+        ("9", "modify_release"),
+        ("10", "hello would be 1-10.lab1, which is the same as 1-10.lab1 in testing"),
+        ("10", "rpmfarm build hello --bump"),
+    ] {
+        git.commit(&[("hello.spec", &spec(release)), ("why", words)]);
+        let build = follow(&scene).await;
+        let message = failure(&scene, &build).await;
+        assert!(message.contains(words), "{message}");
+        assert!(scene.farm.store.import(build.id()).await.unwrap().is_none());
+        assert!(!scene.farm.store.is_open(build.id()).await.unwrap(), "it is not tried again");
+    }
+    // What the text does not tell is left for the SRPM.
+    for release in ["11", "%(echo 1)"] {
+        git.commit(&[("hello.spec", &spec(release))]);
+        let build = follow(&scene).await;
+        assert_eq!(failure(&scene, &build).await, "");
+        assert!(scene.farm.store.import(build.id()).await.unwrap().is_some());
+    }
+    // A person may build what they want.
+    git.commit(&[("hello.spec", &spec("8"))]);
+    let new = NewBuild {
+        target: "lab".into(),
+        package: "hello".into(),
+        git_ref: String::new(),
+        modification_ref: String::new(),
+        class: Default::default(),
+        arches: Vec::new(),
+    };
+    let store = &scene.farm.store;
+    let id = store.start_builds(&[new], "me", "", now_us()).await.unwrap().ids[0];
+    let build = store.build(id).await.unwrap().unwrap();
+    import(&scene.farm, &build).await.unwrap();
+    assert!(store.import(id).await.unwrap().is_some());
+}

@@ -1,0 +1,88 @@
+//! Whether what would be built is above what is published: clients take nothing else.
+
+use crate::Evr;
+
+/// A build that nobody's update would take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{package} would be {made}, which is {} {published} in {channel}: no update would take it; {}",
+    if made == published { "the same as" } else { "below" },
+    remedy(.package, made, published)
+)]
+pub struct NotAbove {
+    /// Name of the package.
+    pub package: String,
+    /// What would be made.
+    pub made: Box<Evr>,
+    /// The newest that is published.
+    pub published: Box<Evr>,
+    /// Where.
+    pub channel: String,
+}
+
+fn remedy(package: &str, made: &Evr, published: &Evr) -> String {
+    let raise = "raise the release upstream, or by modify_release in its modifications";
+    if (made.epoch, &made.version) == (published.epoch, &published.version) {
+        // What --bump adds is above the same release, and no other.
+        let bump = format!("rpmfarm build {package} --bump");
+        return if made == published {
+            format!("{raise}, or ask for {bump}")
+        } else {
+            raise.into()
+        };
+    }
+    "upstream went back: raise the epoch by a modification of the spec, or follow what it goes on \
+     with"
+        .to_owned()
+}
+
+/// Compares what would be made of a package with all that was published of it.
+///
+/// # Errors
+/// When it is not above the newest of them.
+pub fn check_above(
+    package: &str,
+    made: &Evr,
+    published: impl IntoIterator<Item = Evr>,
+    channel: &str,
+) -> Result<(), NotAbove> {
+    match published.into_iter().max() {
+        Some(newest) if *made <= newest => Err(NotAbove {
+            package: package.to_owned(),
+            made: Box::new(made.clone()),
+            published: Box::new(newest),
+            channel: channel.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_above_is_an_update() {
+        let check = |made: &Evr, published: &[Evr]| {
+            let error = check_above("hello", made, published.to_vec(), "testing").err();
+            error.map(|error| error.to_string()).unwrap_or_default()
+        };
+        let evr = |epoch, version: &str, release: &str| Evr::new(epoch, version, release);
+        let published = [evr(0, "1.9", "1.el9"), evr(0, "1.10", "2.el9"), evr(0, "1.2", "9.el9")];
+        for good in [evr(0, "1.10", "2.el9.1"), evr(0, "1.10", "10.el9"), evr(1, "1", "1")] {
+            assert_eq!(check(&good, &published), "", "{good}");
+        }
+        assert_eq!(check(&evr(0, "1", "1"), &[]), "");
+        for (made, words) in [
+            (evr(0, "1.10", "2.el9"), "1.10-2.el9, which is the same as 1.10-2.el9 in testing"),
+            (evr(0, "1.10", "2.el9"), "rpmfarm build hello --bump"),
+            (evr(0, "1.10", "1.el9"), "would be 1.10-1.el9, which is below 1.10-2.el9 in testing"),
+            (evr(0, "1.10", "1.el9"), "modify_release"),
+            (evr(0, "1.9", "3.el9"), "raise the epoch"),
+        ] {
+            let text = check(&made, &published);
+            assert!(text.contains(words), "{text}");
+        }
+        assert!(!check(&evr(0, "1.10", "1.el9"), &published).contains("--bump"));
+    }
+}
