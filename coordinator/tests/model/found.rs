@@ -22,6 +22,7 @@ async fn start(store: &Store) -> BuildId {
         target: "lab".into(),
         package: "hello".into(),
         git_ref: String::new(),
+        modification_ref: String::new(),
         class: Class::default(),
         arches: Vec::new(),
     };

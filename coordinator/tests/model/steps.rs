@@ -106,7 +106,8 @@ impl Twins {
             .into_iter()
             .map(|model::NewBuild { target, package, git_ref }| {
                 let (class, arches) = (Class::default(), Vec::new());
-                real::NewBuild { target, package, git_ref, class, arches }
+                let modification_ref = String::new();
+                real::NewBuild { target, package, git_ref, modification_ref, class, arches }
             })
             .collect();
         let found = self.real.start_builds(&builds, "u", key, now).await.unwrap();
