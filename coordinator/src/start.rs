@@ -29,7 +29,7 @@ use crate::publish::{self, Publisher};
 use crate::resolve::{self, Patience, Resolver};
 use crate::sign::{self, SignerClient};
 use crate::store::{CoordinatorRow, Dialect, Store};
-use crate::targets::Targets;
+use crate::targets::{self, Targets};
 use crate::token::Token;
 use crate::track::{self, LookLimits, Tracker};
 use crate::waits::Waits;
@@ -296,6 +296,7 @@ fn passes(farm: &Farm) -> JoinSet<()> {
     });
     set.spawn(revoked::run(farm.clone()));
     set.spawn(leftovers::run(farm.blobs.clone()));
+    set.spawn(targets::run(farm.targets.clone()));
     set.spawn(refresh(farm.clone()));
     pass!("dispatch", |farm| dispatch::pass::pass(&farm, Instant::now(), now_us()));
     let mine = farm.clone();

@@ -3,9 +3,12 @@
 //! Owns reading the files and the keys that they name. What a target may say is `core`'s.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, SystemTime};
 
+use anyhow::Context as _;
 use rpmfarm_core::target::Target;
 
 /// A file that is there, with its target or with what is wrong with it.
@@ -16,6 +19,28 @@ pub type Loaded = Result<Arc<Target>, String>;
 pub struct Targets {
     dir: PathBuf,
     loaded: Arc<RwLock<BTreeMap<String, Loaded>>>,
+    /// What the files were like when they were read.
+    read: Arc<Mutex<Stamps>>,
+}
+
+/// Modification time and length of each file.
+type Stamps = BTreeMap<PathBuf, (SystemTime, u64)>;
+
+/// How often it is looked whether the files have changed.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// Looks now and then whether the files have changed, until the task is dropped.
+pub async fn run(targets: Targets) {
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        let these = targets.clone();
+        match tokio::task::spawn_blocking(move || these.pass()).await {
+            Ok(Ok(true)) => tracing::info!(dir = %targets.dir.display(), "targets read again"),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "targets stay"),
+            Err(error) => tracing::error!(%error, "the look at the targets was cut off"),
+        }
+    }
 }
 
 /// Why a target cannot be used.
@@ -46,31 +71,48 @@ impl Targets {
     /// # Errors
     /// When the directory cannot be read.
     pub fn open(dir: impl Into<PathBuf>) -> anyhow::Result<Self> {
-        let targets = Self { dir: dir.into(), loaded: Arc::default() };
-        targets.reload()?;
+        let targets = Self { dir: dir.into(), loaded: Arc::default(), read: Arc::default() };
+        targets.pass()?;
         Ok(targets)
     }
 
-    /// Reads the files again.
+    /// One look: reads the files again if one of them has changed, and answers whether it did.
     ///
     /// # Errors
-    /// When the directory cannot be read.
-    pub fn reload(&self) -> anyhow::Result<()> {
-        use anyhow::Context as _;
-        let read = || format!("cannot read the target directory {}", self.dir.display());
+    /// When the directory cannot be read; then all stays as it is.
+    pub fn pass(&self) -> anyhow::Result<bool> {
+        let dir = || format!("cannot read the target directory {}", self.dir.display());
+        // Stamped before they are read: what changes in between is seen at the next look.
+        let stamps = self.stamps().with_context(dir)?;
+        let mut read = self.read.lock().expect("no one panics while loading");
+        if !read.is_empty() && *read == stamps {
+            return Ok(false);
+        }
         let mut loaded = BTreeMap::new();
-        for entry in std::fs::read_dir(&self.dir).with_context(read)? {
-            let path = entry.with_context(read)?.path();
-            if path.extension().is_some_and(|extension| extension == "toml") {
-                let (name, target) = load(&path);
-                if let Err(problem) = &target {
-                    tracing::warn!(target = name, problem, "target cannot be used");
-                }
-                loaded.insert(name, target);
+        for path in stamps.keys() {
+            let (name, target) = load(path);
+            if let Err(problem) = &target {
+                tracing::warn!(target = name, problem, "target cannot be used");
             }
+            loaded.insert(name, target);
         }
         *self.loaded.write().expect("no one panics while loading") = loaded;
-        Ok(())
+        *read = stamps;
+        Ok(true)
+    }
+
+    fn stamps(&self) -> io::Result<Stamps> {
+        let mut stamps = Stamps::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                // A link to a file is as good; one to nothing says so when it is read.
+                let about = std::fs::metadata(&path);
+                let stamp = about.and_then(|about| Ok((about.modified()?, about.len())));
+                stamps.insert(path, stamp.unwrap_or((SystemTime::UNIX_EPOCH, 0)));
+            }
+        }
+        Ok(stamps)
     }
 
     /// A target by name.
@@ -121,4 +163,30 @@ fn load(path: &Path) -> (String, Loaded) {
             }
         });
     (stem, target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_change_come_and_go_are_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("broken.toml");
+        std::fs::write(&file, "name = 1\n").unwrap();
+        let targets = Targets::open(dir.path()).unwrap();
+        assert!(matches!(targets.get("broken"), Err(TargetError::Bad { .. })));
+        assert!(!targets.pass().unwrap(), "nothing has changed");
+
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/targets");
+        let text = std::fs::read_to_string(shipped.join("almalinux-9.toml")).unwrap();
+        let text = text.replace("name = \"almalinux-9\"", "name = \"broken\"");
+        std::fs::write(&file, text).unwrap();
+        assert!(targets.pass().unwrap());
+        targets.get("broken").unwrap();
+
+        std::fs::remove_file(&file).unwrap();
+        assert!(targets.pass().unwrap());
+        assert!(matches!(targets.get("broken"), Err(TargetError::Unknown { .. })));
+    }
 }

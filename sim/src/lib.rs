@@ -3,7 +3,8 @@
 //! after every step.
 //!
 //! Time is virtual, there is one thread and one source of chance: a seed is a run. The store is a
-//! model: the rules that are SQL in the coordinator, written out a second time.
+//! model: the rules that are SQL in the coordinator, written out a second time. A test of the
+//! coordinator (`tests/model`) does the same random steps on both and compares all that they say.
 //!
 //! - `scenario` and `profile`: what a seed chooses — packages, workers, and how bad the day is.
 //! - `world`: time and the queue of events; `network`, `faults`, `users`: what comes from outside.
@@ -30,6 +31,7 @@ mod world;
 
 pub use invariants::Violation;
 pub use rng::Rng;
+pub use rules::state;
 pub use world::Outcome;
 
 use planted::Plant;

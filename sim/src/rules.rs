@@ -16,7 +16,7 @@ use rpmfarm_core::task::{Assignment, DesiredState, Input, Outcome, TaskKind, Wor
 use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Needs, Sha256, TaskId};
 
 use crate::coordinator::{Fleet, Known, Solution};
-use crate::scenario::{Host, KEY, TARGET};
+use crate::scenario::{Host, TARGET};
 use crate::store::{Build, LiveAttempt, Srpm, Store, Task};
 
 /// When something that failed is tried again, as `coordinator::retry` asks.
@@ -217,8 +217,10 @@ pub(crate) fn worker_state(host: &Host) -> WorkerState {
     }
 }
 
-/// Where a build is, from its facts, as the API derives it.
-pub(crate) fn state(store: &Store, id: BuildId) -> BuildState {
+/// Where a build is, from its facts, as the API derives it. The packages of a published one are
+/// signed with the key.
+#[must_use]
+pub fn state(store: &Store, id: BuildId, key: &str) -> BuildState {
     let tasks = store.tasks(id);
     let facts: Vec<TaskFacts> = tasks
         .iter()
@@ -245,7 +247,7 @@ pub(crate) fn state(store: &Store, id: BuildId) -> BuildState {
         tasks: &facts,
         // Only asked when all is accepted.
         signed: facts.iter().all(|task| task.accepted)
-            && store.packages_of(id, KEY).iter().all(|row| row.signature.is_some()),
+            && store.packages_of(id, key).iter().all(|row| row.signature.is_some()),
         published: store.publication(id).is_some(),
     })
 }

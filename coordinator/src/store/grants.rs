@@ -71,8 +71,9 @@ impl Store {
                      (SELECT COUNT(*) FROM attempts a WHERE a.task = r.task) AS tries,
                      COALESCE((SELECT MAX(l.at_us) FROM locks l WHERE l.task = r.task), 0)
                      AS locked_us,
-                     COALESCE((SELECT MAX(f.retry_us) FROM failures f WHERE f.build = r.build
-                               AND f.task = r.task), 0) AS retry_us
+                     COALESCE((SELECT f.retry_us FROM failures f WHERE f.build = r.build
+                               AND f.task = r.task ORDER BY f.at_us DESC LIMIT 1), 0)
+                     AS retry_us
                      FROM ready_tasks r WHERE r.arch = $1 AND r.needs = $2
                      ORDER BY r.rank, r.task LIMIT $3";
         Ok(sqlx::query_as(query).bind(arch).bind(needs).bind(limit).fetch_all(self.read()).await?)

@@ -90,7 +90,7 @@ pub enum StoreError {
     },
     /// A NEVRA that exists with another digest.
     #[error(
-        "{nevra} exists already in {target}, built by build {build} with digest {existing}; this one has {new} (raise the release)"
+        "{nevra} exists already in {target}, built by build {build} with digest {existing}; this one has {new} (raise the release, or rebuild with --bump)"
     )]
     SameNevra {
         /// The package.

@@ -36,7 +36,7 @@ impl Store {
         let open = "SELECT COALESCE(SUM(CASE WHEN i.build IS NULL THEN 1 ELSE 0 END), 0),
                     COALESCE(SUM(CASE WHEN i.build IS NOT NULL AND s.build IS NULL
                                       THEN 1 ELSE 0 END), 0),
-                    COALESCE(SUM(CASE WHEN s.build IS NOT NULL AND EXISTS
+                    COALESCE(SUM(CASE WHEN i.build IS NOT NULL AND s.build IS NOT NULL AND EXISTS
                         (SELECT 1 FROM tasks t WHERE t.build = o.build AND NOT EXISTS
                          (SELECT 1 FROM acceptances a WHERE a.task = t.id))
                          THEN 1 ELSE 0 END), 0),
@@ -46,7 +46,9 @@ impl Store {
         let ended = "SELECT (SELECT COUNT(*) FROM builds),
                      (SELECT COUNT(DISTINCT build) FROM publications),
                      (SELECT COUNT(DISTINCT c.build) FROM cancellations c
-                      WHERE NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = c.build)
+                      WHERE c.at_us > COALESCE((SELECT MAX(r.at_us) FROM retries r
+                                                WHERE r.build = c.build), 0)
+                      AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = c.build)
                       AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = c.build))";
         // A build is in one of the two at any time, whichever is read first.
         let (importing, srpm, building, open): (i64, i64, i64, i64) =

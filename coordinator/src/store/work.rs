@@ -180,13 +180,16 @@ impl Tx {
         Ok(())
     }
 
+    /// What is known of a build. When a stage may look again is what its newest failure says: a
+    /// later time of an earlier one is from before a clock that went back.
     async fn known_build(&mut self, build: BuildId) -> Result<Option<KnownBuild>> {
         let query = "SELECT b.submitter, b.created_us,
                      COALESCE((SELECT c.priority FROM priority_changes c WHERE c.build = b.id
                                ORDER BY c.at_us DESC LIMIT 1), b.priority),
                      (SELECT COUNT(*) FROM imports i WHERE i.build = b.id),
-                     COALESCE((SELECT MAX(f.retry_us) FROM failures f
-                               WHERE f.build = b.id AND f.stage = 'import'), 0)
+                     COALESCE((SELECT f.retry_us FROM failures f
+                               WHERE f.build = b.id AND f.stage = 'import'
+                               ORDER BY f.at_us DESC LIMIT 1), 0)
                      FROM builds b WHERE b.id = $1";
         let row: Option<(String, i64, String, i64, i64)> =
             sqlx::query_as(query).bind(build.0).fetch_optional(self.on()).await?;
@@ -204,11 +207,13 @@ impl Tx {
              (SELECT COUNT(*) FROM attempts p JOIN attempt_ends e ON e.attempt = p.id
               WHERE p.task = t.id AND e.outcome = 'succeeded'),
              (SELECT COUNT(*) FROM acceptances a WHERE a.task = t.id),
-             (SELECT COUNT(*) FROM dynamic_requires d JOIN live_attempts v ON v.task = d.task
+             (SELECT COUNT(*) FROM dynamic_requires d
+              JOIN live_attempts v ON v.task = d.task AND v.attempt = d.attempt
               WHERE d.task = t.id AND NOT EXISTS
                   (SELECT 1 FROM locks l WHERE l.task = d.task AND l.round > d.round)),
-             COALESCE((SELECT MAX(f.retry_us) FROM failures f
-                       WHERE f.build = t.build AND f.task = t.id), 0),
+             COALESCE((SELECT f.retry_us FROM failures f
+                       WHERE f.build = t.build AND f.task = t.id
+                       ORDER BY f.at_us DESC LIMIT 1), 0),
              COALESCE((SELECT r.rank FROM task_ranks r WHERE r.task = t.id), -1),
              COALESCE((SELECT n.needs FROM task_needs n WHERE n.task = t.id), '')
              FROM tasks t WHERE t.build = $1 ORDER BY t.id";

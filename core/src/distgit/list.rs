@@ -105,10 +105,11 @@ fn split_tagged(text: &str) -> Option<(DigestKind, &str, &str)> {
     plain.then_some((kind, name, hex))
 }
 
-/// `HEX  FILE` or `HEX SOURCES/FILE`.
+/// `HEX  FILE` or `HEX SOURCES/FILE`; `HEX *FILE`, as sha512sum writes it of what it read as binary.
 fn split_plain(text: &str) -> Option<(&str, &str)> {
     let (hex, name) = text.split_once(char::is_whitespace)?;
     let name = name.trim_start();
+    let name = name.strip_prefix('*').unwrap_or(name);
     Some((hex, name.strip_prefix("SOURCES/").unwrap_or(name)))
 }
 
@@ -131,6 +132,7 @@ mod tests {
         assert_eq!(files[0].checksum.hex, sha512.to_lowercase());
         assert_eq!(files[1].name, "old file.zip");
         assert_eq!(files[1].checksum.kind, DigestKind::Md5);
+        assert_eq!(parse(&format!("{md5} *binary.zip\n")).unwrap()[0].name, "binary.zip");
     }
 
     #[test]

@@ -86,7 +86,14 @@ pub(super) fn is_cause(line: &str) -> bool {
 
 /// Whether a line may say what went wrong.
 pub(super) fn is_suspect(line: &str) -> bool {
-    !is_harmless(line) && SUSPECT.iter().any(|words| line.contains(words))
+    !is_harmless(line) && (SUSPECT.iter().any(|words| line.contains(words)) || is_exception(line))
+}
+
+/// Whether a line is the last of a traceback of Python: `package.SomeError: what it says`.
+fn is_exception(line: &str) -> bool {
+    let name = line.split(':').next().unwrap_or(line);
+    let is_class = ["Error", "Exception"].iter().any(|end| name.ends_with(end));
+    is_class && name.chars().all(|c| c.is_ascii_alphanumeric() || "._".contains(c))
 }
 
 /// Whether a line only reports that something before it went wrong.
@@ -100,4 +107,21 @@ fn is_harmless(line: &str) -> bool {
     ["checking ", "+ ", "warning: ", "libtool: ", "# FAIL:", "# XFAIL:", "# ERROR:"]
         .iter()
         .any(|start| line.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_traceback_is_suspect() {
+        for line in
+            ["TypeError: 'NoneType' object is not callable", "pkg.mod.SomeException", "KeyError"]
+        {
+            assert!(is_suspect(line), "{line}");
+        }
+        for line in ["No Error: all is well", "  ValueError: in the middle", "Errors: 0"] {
+            assert!(!is_suspect(line), "{line}");
+        }
+    }
 }

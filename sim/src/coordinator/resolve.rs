@@ -16,19 +16,17 @@ impl World {
     pub(super) fn resolve_pass(&mut self, c: usize) -> Step {
         self.database()?;
         let now_us = self.wall_us(c);
-        let tasks = self.store.tasks_to_lock(now_us);
+        for task in self.store.tasks_to_lock(TaskKind::Srpm, now_us) {
+            let solution = self.solve(&[], task.arch);
+            self.lock_later(c, task, solution);
+        }
+        let tasks = self.store.tasks_to_lock(TaskKind::Build, now_us);
         let wanted: BTreeSet<_> = tasks.iter().map(|task| task.id).collect();
         self.coordinators[c].memory.retain(|task, _| wanted.contains(task));
         let mut batches = BTreeMap::<i64, Vec<(Task, Build)>>::new();
         for task in tasks {
             let Some(build) = self.store.build(task.build).cloned() else { continue };
-            match task.kind {
-                TaskKind::Srpm => {
-                    let solution = self.solve(&[], task.arch);
-                    self.lock_later(c, task, solution);
-                }
-                TaskKind::Build => batches.entry(build.batch).or_default().push((task, build)),
-            }
+            batches.entry(build.batch).or_default().push((task, build));
         }
         for (batch, tasks) in batches {
             self.lock_batch(c, batch, tasks);
@@ -49,12 +47,8 @@ impl World {
     }
 
     fn lock_batch(&mut self, c: usize, batch: i64, tasks: Vec<(Task, Build)>) {
-        let accepted: BTreeSet<i64> =
-            self.store.builds_accepted().iter().map(|build| build.id).collect();
-        let mut mates = self.store.open_mates(batch);
-        mates.retain(|mate| !accepted.contains(&mate.id));
         let mut srpms = Vec::new();
-        for mate in mates {
+        for mate in self.store.open_mates(batch) {
             let Some(srpm) = self.store.srpm(mate.id()).cloned() else { return };
             srpms.push((mate, srpm));
         }

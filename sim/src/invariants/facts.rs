@@ -5,6 +5,7 @@ use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault};
 
 use crate::planted::Invariant;
 use crate::rules;
+use crate::scenario::KEY;
 use crate::store::Ended;
 use crate::world::World;
 
@@ -175,7 +176,7 @@ impl World {
         for id in self.store.builds.keys().copied() {
             let build = BuildId(id);
             let open = self.store.is_open(build);
-            let state = rules::state(&self.store, build);
+            let state = rules::state(&self.store, build, KEY);
             let retries = self.store.retries.iter().filter(|(of, _)| *of == id).count();
             if open == state.is_end() {
                 let is = if open { "open" } else { "closed" };

@@ -11,6 +11,8 @@ use rpmfarm_core::status::BuildState;
 use rpmfarm_core::{BuildId, Sha256};
 
 use crate::planted::Invariant;
+use crate::rules;
+use crate::scenario::KEY;
 use crate::store::Ended;
 use crate::world::World;
 
@@ -96,7 +98,7 @@ impl World {
             .store
             .open_builds
             .iter()
-            .map(|id| format!("{id} is {}", crate::rules::state(&self.store, BuildId(*id))))
+            .map(|id| format!("{id} is {}", rules::state(&self.store, BuildId(*id), KEY)))
             .collect();
         let held: Vec<String> =
             self.workers

@@ -1,5 +1,6 @@
 //! Attempts: leases with epochs, their ends, and the one that is accepted.
 
+use rpmfarm_core::stage::Stage;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, TaskId};
 
@@ -7,8 +8,8 @@ use super::{Attempt, AttemptEnd, Ended, EndedAttempt, LiveAttempt, Store};
 use crate::planted::Plant;
 
 impl Store {
-    /// Gives a task to a worker, under a new epoch. `None` when somebody has it, when it is
-    /// accepted, or when its build has ended.
+    /// Gives a task to a worker, under a new epoch. `None` when it does not wait for one, when
+    /// somebody has it, when it is accepted, or when its build has ended.
     pub fn grant(
         &mut self,
         task: TaskId,
@@ -16,9 +17,8 @@ impl Store {
         worker: &str,
         now_us: i64,
     ) -> Option<Attempt> {
-        let held = self.live_attempts.contains_key(&task.0) && !self.planted(Plant::GrantTwice);
-        let accepted = self.acceptances.contains_key(&task.0) && !self.planted(Plant::AcceptTwice);
-        if !self.is_open(build) || held || accepted {
+        let waiting = self.tasks.get(&task.0)?;
+        if !self.is_open(build) || !self.is_due_at(waiting, Stage::Dispatch, now_us) {
             return None;
         }
         let before = self.attempts_of.get(&task.0).into_iter().flatten();

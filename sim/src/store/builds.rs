@@ -1,6 +1,8 @@
 //! Builds: requests, cancellations, retries, and which are open; and their sources.
 
 use rpmfarm_core::BuildId;
+use rpmfarm_core::stage::{self, Stage};
+use rpmfarm_core::status::TaskFacts;
 use rpmfarm_core::task::TaskKind;
 
 use super::{Build, Import, NewBuild, Srpm, StartedBuilds, Store};
@@ -58,38 +60,47 @@ impl Store {
     pub fn builds_to_import(&self, now_us: i64) -> Vec<Build> {
         let waits = |build: &Build| {
             let all = (build.id, i64::MIN, i64::MIN)..=(build.id, i64::MAX, i64::MAX);
-            self.failures.range(all).any(|(_, (failure, retry_us))| {
-                failure.stage == "import" && self.is_later(*retry_us, now_us)
-            })
+            let failed = self.failures.range(all).filter(|(_, (f, _))| f.stage == "import");
+            let newest = failed.max_by_key(|((.., at_us), _)| *at_us);
+            newest.is_some_and(|(_, (_, retry_us))| self.is_later(*retry_us, now_us))
         };
-        let lacks = |build: &&Build| !self.imports.contains_key(&build.id) && !waits(build);
-        self.open().filter(lacks).cloned().collect()
+        self.at(Stage::Import).filter(|build| !waits(build)).cloned().collect()
+    }
+
+    /// Open builds that wait as a whole for a stage, by what `core` says of their facts.
+    fn at(&self, stage: Stage) -> impl Iterator<Item = &Build> {
+        self.open().filter(move |build| self.is_at(build, stage))
+    }
+
+    fn is_at(&self, build: &Build, stage: Stage) -> bool {
+        let tasks = self.tasks_of.get(&build.id).into_iter().flatten();
+        let facts: Vec<(TaskKind, TaskFacts)> = tasks
+            .filter_map(|id| self.tasks.get(id))
+            .map(|task| {
+                let accepted = self.acceptances.contains_key(&task.id.0);
+                (task.kind, TaskFacts { accepted, ..TaskFacts::default() })
+            })
+            .collect();
+        stage::of_build(self.imports.contains_key(&build.id), &facts) == Some(stage)
     }
 
     /// Open builds that are imported and have no task yet.
     #[must_use]
     pub fn builds_to_plan(&self) -> Vec<Build> {
-        let lacks = |build: &&Build| {
-            self.imports.contains_key(&build.id) && self.tasks(build.id()).is_empty()
-        };
-        self.open().filter(lacks).cloned().collect()
+        self.at(Stage::Plan).cloned().collect()
     }
 
     /// Open builds of which every task is accepted.
     #[must_use]
     pub fn builds_accepted(&self) -> Vec<Build> {
-        let done = |build: &&Build| {
-            let tasks = self.tasks(build.id());
-            tasks.iter().any(|task| task.kind == TaskKind::Build)
-                && tasks.iter().all(|task| self.acceptances.contains_key(&task.id.0))
-        };
-        self.open().filter(done).cloned().collect()
+        self.at(Stage::Finish).cloned().collect()
     }
 
-    /// Open builds of one request.
+    /// Builds of one request that are neither accepted nor ended, oldest first.
     #[must_use]
     pub fn open_mates(&self, batch: i64) -> Vec<Build> {
-        self.open().filter(|build| build.batch == batch).cloned().collect()
+        let of_batch = self.open().filter(|build| build.batch == batch);
+        of_batch.filter(|build| !self.is_at(build, Stage::Finish)).cloned().collect()
     }
 
     /// Cancels a build. False when it had ended before.

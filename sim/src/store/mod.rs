@@ -2,7 +2,10 @@
 //!
 //! Each function is what one transaction of the real store does, whole or not at all. The rules
 //! that are SQL there are written out here a second time; the queues of work that the real store
-//! keeps beside its facts are derived from the facts each time.
+//! keeps beside its facts are derived from the facts each time, by what `core::stage` says. That
+//! both answer alike is a test of the coordinator: `tests/model`.
+//!
+//! Ranks, needs, standings, leases of stages and what is learned are not modelled.
 //!
 //! It knows nothing of why a fact is written, of faults, or of time.
 
@@ -16,7 +19,7 @@ mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rpmfarm_core::status::MAX_PAUSE_US;
+use rpmfarm_core::status::is_due;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{Failure, Sha256};
 
@@ -100,17 +103,18 @@ impl Store {
         matches!(self.plant, Some(this) if this as u8 == plant as u8)
     }
 
-    /// A failure of a task of a build for which a retry waits.
+    /// Whether a task of a build waits for the retry that its newest failure allows.
     pub(crate) fn waits(&self, build: i64, task: i64, now_us: i64) -> bool {
-        self.failures
-            .range((build, task, i64::MIN)..=(build, task, i64::MAX))
-            .any(|(_, (_, retry_us))| self.is_later(*retry_us, now_us))
+        let newest = self.failures.range((build, task, i64::MIN)..=(build, task, i64::MAX)).last();
+        newest.is_some_and(|(_, (_, retry_us))| self.is_later(*retry_us, now_us))
     }
 
     /// Whether a retry is still to come. One that is farther away than any pause was recorded by
     /// a clock that has jumped back since: it is due.
     pub(crate) fn is_later(&self, retry_us: i64, now_us: i64) -> bool {
-        let bounded = self.planted(Plant::WallClock) || retry_us <= now_us + MAX_PAUSE_US;
-        retry_us > now_us && bounded
+        if self.planted(Plant::WallClock) {
+            return retry_us > now_us;
+        }
+        !is_due(retry_us, now_us)
     }
 }

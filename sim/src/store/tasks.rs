@@ -1,10 +1,12 @@
 //! Tasks, their locks, and what `%generate_buildrequires` added.
 
+use rpmfarm_core::stage::{self, Stage};
+use rpmfarm_core::status::TaskFacts;
+use rpmfarm_core::task::{Outcome, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, Sha256, TaskId};
 
 use super::{Ended, LockRow, NewTask, Store, Task};
 use crate::planted::Plant;
-use rpmfarm_core::task::{Outcome, TaskKind};
 
 impl Store {
     /// The tasks of a build, in the order in which they were made.
@@ -27,28 +29,44 @@ impl Store {
         ids.into_iter().filter_map(|id| self.tasks.get(&id))
     }
 
-    /// Open tasks that have no lock yet and do not wait for a retry.
+    /// Open tasks of a kind that have no lock yet and do not wait for a retry.
     #[must_use]
-    pub fn tasks_to_lock(&self, now_us: i64) -> Vec<Task> {
-        let lacks = |task: &&Task| {
-            self.lock(task.id).is_none() && !self.waits(task.build.0, task.id.0, now_us)
+    pub fn tasks_to_lock(&self, kind: TaskKind, now_us: i64) -> Vec<Task> {
+        let stage = match kind {
+            TaskKind::Srpm => Stage::Lock,
+            TaskKind::Build => Stage::Order,
         };
-        self.open_tasks().filter(lacks).cloned().collect()
+        self.open_tasks().filter(|task| self.is_due_at(task, stage, now_us)).cloned().collect()
     }
 
-    /// Open tasks that have a lock, are not accepted, held by no worker, not ended in success
-    /// and do not wait for a retry.
+    /// Tasks that wait for a worker: the real store's, once it has queued what is due.
     #[must_use]
     pub fn tasks_to_dispatch(&self, now_us: i64) -> Vec<Task> {
-        let again = self.planted(Plant::AcceptTwice);
-        let ready = |task: &&Task| {
-            self.lock(task.id).is_some()
-                && (self.planted(Plant::GrantTwice) || !self.live_attempts.contains_key(&task.id.0))
-                && (again || !self.acceptances.contains_key(&task.id.0))
-                && (again || !self.succeeded(task.id))
-                && !self.waits(task.build.0, task.id.0, now_us)
-        };
+        let ready = |task: &&Task| self.is_due_at(task, Stage::Dispatch, now_us);
         self.open_tasks().filter(ready).cloned().collect()
+    }
+
+    /// Whether a task of an open build waits for a stage, by what `core` says of its facts, and
+    /// for no retry.
+    pub(crate) fn is_due_at(&self, task: &Task, stage: Stage, now_us: i64) -> bool {
+        let again = self.planted(Plant::AcceptTwice);
+        let live = self.live_attempts.contains_key(&task.id.0);
+        let facts = TaskFacts {
+            locked: self.lock(task.id).is_some(),
+            running: live && !self.planted(Plant::GrantTwice),
+            reported: !again && self.succeeded(task.id),
+            accepted: !again && self.acceptances.contains_key(&task.id.0),
+        };
+        stage::of_task(task.kind, &facts, self.asks(task.id)) == Some(stage)
+            && !self.waits(task.build.0, task.id.0, now_us)
+    }
+
+    /// Whether the attempt that a worker holds has found requirements that no lock answers yet.
+    fn asks(&self, task: TaskId) -> bool {
+        let Some((live, _)) = self.live_attempts.get(&task.0) else { return false };
+        let answered = self.lock(task).map_or(0, |lock| lock.round);
+        let mut open = self.dynamic_requires.range((task.0, answered)..=(task.0, u32::MAX));
+        open.any(|(_, (attempt, _))| attempt == live)
     }
 
     fn succeeded(&self, task: TaskId) -> bool {
@@ -58,18 +76,17 @@ impl Store {
         })
     }
 
-    /// Rounds of requirements of tasks with a live attempt that no lock answers yet.
+    /// Rounds of requirements of live attempts that no lock answers yet: the last of each task.
     #[must_use]
     pub fn rounds_to_lock(&self, now_us: i64) -> Vec<(Task, u32)> {
-        let asks = |((task, round), (attempt, _)): (&(i64, u32), &(i64, Vec<String>))| {
-            let task = self.tasks.get(task)?;
-            let (live, _) = self.live_attempts.get(&task.id.0)?;
-            let answered = self.lock(task.id).is_some_and(|lock| lock.round > *round);
-            let lost = self.planted(Plant::RoundOfTheDead) && live != attempt;
-            let waits = self.waits(task.build.0, task.id.0, now_us);
-            (!answered && !waits && !lost).then(|| (task.clone(), *round))
+        let live = self.live_attempts.keys().filter_map(|id| self.tasks.get(id));
+        let open = live.filter(|task| self.is_open(task.build));
+        let asks = open.filter(|task| self.is_due_at(task, Stage::Round, now_us));
+        let round = |task: &Task| {
+            let of = self.dynamic_requires.range((task.id.0, 0)..=(task.id.0, u32::MAX));
+            of.last().map(|((_, round), _)| (task.clone(), *round))
         };
-        self.dynamic_requires.iter().filter_map(asks).collect()
+        asks.filter_map(round).collect()
     }
 
     /// Build tasks of a batch's open builds that are not accepted.
@@ -90,7 +107,8 @@ impl Store {
         of.map(|(_, (_, requires))| requires.clone()).collect()
     }
 
-    /// Records a round of requirements. The same round again changes nothing.
+    /// Records a round of requirements. A later attempt that gets to a round which has no answer
+    /// yet takes it over: the one that asked before may be gone.
     pub fn add_dynamic_requires(
         &mut self,
         task: TaskId,
@@ -98,10 +116,11 @@ impl Store {
         round: u32,
         requires: &[String],
     ) {
-        if self.live_attempts.values().any(|(live, _)| *live == attempt.0) {
-            self.dynamic_requires
-                .entry((task.0, round))
-                .or_insert_with(|| (attempt.0, requires.to_vec()));
+        let live = self.live_attempts.values().any(|(live, _)| *live == attempt.0);
+        let answered = self.lock(task).is_some_and(|lock| lock.round > round);
+        let asked = self.dynamic_requires.contains_key(&(task.0, round));
+        if live && !answered && !(asked && self.planted(Plant::RoundOfTheDead)) {
+            self.dynamic_requires.insert((task.0, round), (attempt.0, requires.to_vec()));
         }
         self.version += 1;
     }
