@@ -247,3 +247,14 @@ fn tags_say_what_upstream_built() {
         assert!(error.contains("upstream.tags"), "{error}");
     }
 }
+
+/// The example of docs/targets.md is a target.
+#[test]
+fn the_guides_example_is_one() {
+    let guide = include_str!("../../../docs/targets.md");
+    let (_, rest) = guide.split_once("```toml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let target = Target::parse("example-9.toml", example).unwrap();
+    assert_eq!(target.first_channel(), "testing");
+    assert!(guide.contains("`needs`") && !target.needs_of("kernel").is_nothing());
+}
