@@ -6,8 +6,8 @@ mod common;
 
 use common::on_both;
 use rpmfarm_coordinator::store::{
-    BuildFilter, Certificate, Import, Invitation, MadePackage, NewBuild, NewPackage, NewTask,
-    Revision, Signature, Srpm, Store, StoreError,
+    Build, BuildFilter, Certificate, Ended, Import, Invitation, MadePackage, NewBuild, NewPackage,
+    NewTask, Revision, Signature, Srpm, Store, StoreError,
 };
 use rpmfarm_core::announce::AnnounceError;
 use rpmfarm_core::enrolment::Use;
@@ -269,6 +269,19 @@ async fn revisions_only_go_forward() {
         assert_eq!(store.publication(build).await.unwrap().map(|row| row.revision), Some(1));
         assert!(!store.is_open(build).await.unwrap());
         assert!(!store.retry_build(build, NOW).await.unwrap(), "what is published stays");
+
+        let (waits, given_up) =
+            (start(&store, &["w"], "").await[0], start(&store, &["c"], "").await[0]);
+        store.cancel_build(given_up, NOW).await.unwrap();
+        let of = async |ended| {
+            let filter = BuildFilter { ended, limit: 10, ..Default::default() };
+            let builds = store.builds(&filter).await.unwrap();
+            builds.iter().map(Build::id).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Ended::Open).await, [waits]);
+        assert_eq!(of(Ended::Published).await, [same, build]);
+        assert_eq!(of(Ended::Unpublished).await, [given_up]);
+        assert_eq!(of(Ended::Any).await.len(), 4);
     })
     .await;
 }

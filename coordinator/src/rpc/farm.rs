@@ -214,11 +214,13 @@ impl FarmApi for FarmService {
         let mut filter = BuildFilter {
             target: request.target,
             package: request.package,
+            ended: view::ended_of_filter(&request.state),
             before: request.before,
             limit: 200,
         };
         let mut reply = v1::ListBuildsReply::default();
-        // The state is derived, so it is filtered here, page by page.
+        // The state is derived, so it is filtered here, page by page; the store leaves out what
+        // cannot have it.
         loop {
             let page = self.0.store.builds(&filter).await?;
             let Some(last) = page.last() else { break };

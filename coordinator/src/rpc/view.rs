@@ -10,7 +10,7 @@ use rpmfarm_proto::v1;
 use crate::farm::Farm;
 use crate::peers::notes;
 use crate::store::{
-    Attempt, AttemptEnd, Build, FailureRow, LateResult, SignedPackage, StoreError, Task,
+    Attempt, AttemptEnd, Build, Ended, FailureRow, LateResult, SignedPackage, StoreError, Task,
 };
 use crate::track;
 
@@ -301,6 +301,17 @@ fn artifact(row: &SignedPackage) -> v1::Artifact {
 pub fn matches_filter(filter: &str, shown: &v1::Build) -> bool {
     let ended = ["published", "failed", "cancelled"].contains(&shown.state.as_str());
     filter.is_empty() || shown.state == filter || (filter == "running" && !ended)
+}
+
+/// What the store knows of builds in such a state.
+#[must_use]
+pub fn ended_of_filter(filter: &str) -> Ended {
+    match filter {
+        "" => Ended::Any,
+        "published" => Ended::Published,
+        "failed" | "cancelled" => Ended::Unpublished,
+        _ => Ended::Open,
+    }
 }
 
 /// The number of a build, typed.

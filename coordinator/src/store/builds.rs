@@ -65,6 +65,31 @@ pub struct StartedBuilds {
     pub new: bool,
 }
 
+/// Whether builds have ended, and how, as far as that is a fact of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ended {
+    /// All builds.
+    #[default]
+    Any,
+    /// Those that have not.
+    Open,
+    /// Those that are published.
+    Published,
+    /// Those that have ended otherwise.
+    Unpublished,
+}
+
+impl Ended {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "",
+            Self::Open => "open",
+            Self::Published => "published",
+            Self::Unpublished => "unpublished",
+        }
+    }
+}
+
 /// Which builds to list.
 #[derive(Debug, Clone, Default)]
 pub struct BuildFilter {
@@ -72,6 +97,8 @@ pub struct BuildFilter {
     pub target: String,
     /// Only this package; empty for all.
     pub package: String,
+    /// Only these.
+    pub ended: Ended,
     /// Only builds before this one; 0 for all.
     pub before: i64,
     /// At most so many, newest first.
@@ -242,13 +269,22 @@ impl Store {
     pub async fn builds(&self, filter: &BuildFilter) -> Result<Vec<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE ($1 = '' OR target = $1)
-             AND ($2 = '' OR package = $2) AND ($3 = 0 OR id < $3) ORDER BY id DESC LIMIT $4"
+             AND ($2 = '' OR package = $2) AND ($3 = 0 OR id < $3)
+             AND ($5 = ''
+               OR ($5 = 'open' AND EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id))
+               OR ($5 = 'published'
+                   AND EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id))
+               OR ($5 = 'unpublished'
+                   AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
+                   AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)))
+             ORDER BY id DESC LIMIT $4"
         ));
         Ok(sqlx::query_as(query)
             .bind(&filter.target)
             .bind(&filter.package)
             .bind(filter.before)
             .bind(filter.limit)
+            .bind(filter.ended.as_str())
             .fetch_all(self.read())
             .await?)
     }

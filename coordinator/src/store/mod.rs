@@ -36,7 +36,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool};
 
 pub use attempts::{Attempt, AttemptEnd, EndedAttempt, LiveAttempt};
-pub use builds::{Build, BuildFilter, NewBuild, StartedBuilds};
+pub use builds::{Build, BuildFilter, Ended, NewBuild, StartedBuilds};
 pub use channels::{Publication, Revision};
 pub use coordinators::{Connected, CoordinatorRow, Fence, Note, WorkerOwner};
 pub use enrolment::{Certificate, CertificateRow, Invitation};
