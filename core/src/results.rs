@@ -114,6 +114,16 @@ pub enum Refusal {
         /// What it says.
         nvr: String,
     },
+    /// More build requirements than anybody can want.
+    #[error(
+        "{package} requires {count} packages for its build, more than the {MAX_REQUIRES} that are accepted"
+    )]
+    Requires {
+        /// Who does.
+        package: String,
+        /// How many.
+        count: usize,
+    },
     /// An SRPM that is not above what is published.
     #[error(transparent)]
     NotAbove(#[from] Box<NotAbove>),
@@ -144,8 +154,24 @@ impl Refusal {
             | Self::NoArch { .. }
             | Self::Tag { .. }
             | Self::NotAbove(_)
+            | Self::Requires { .. }
             | Self::Package { .. } => Fault::Package,
         }
+    }
+}
+
+/// Build requirements of one package, those that `%generate_buildrequires` finds at once likewise.
+/// The largest packages of a distribution have some hundreds.
+pub const MAX_REQUIRES: usize = 10_000;
+
+/// Refuses more build requirements than [`MAX_REQUIRES`].
+///
+/// # Errors
+/// [`Refusal::Requires`].
+pub fn check_requires(package: &str, requires: &[String]) -> Result<(), Refusal> {
+    match requires.len() {
+        0..=MAX_REQUIRES => Ok(()),
+        count => Err(Refusal::Requires { package: package.to_owned(), count }),
     }
 }
 
@@ -229,6 +255,15 @@ mod tests {
 
     fn nevra(text: &str) -> Nevra {
         text.parse().expect("a NEVRA")
+    }
+
+    #[test]
+    fn requirements_are_bounded() {
+        let requires = vec!["gcc".to_owned(); MAX_REQUIRES + 1];
+        check_requires("hello", &requires[1..]).unwrap();
+        let refused = check_requires("hello", &requires).unwrap_err();
+        assert_eq!(refused.fault(), Fault::Package);
+        assert!(refused.to_string().contains("hello requires 10001 packages"), "{refused}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{Bench, failure, spec};
@@ -156,6 +157,24 @@ fn killing_the_worker_kills_the_build() {
     let report = bench.build_spec("after", &spec("after", "true"), &[]);
     assert!(report["failure"].is_null(), "{report:#}");
     assert_nothing_left(&bench);
+}
+
+/// `%(…)` and `%{lua:…}` run when a spec is read: in the cage, as the user of builds.
+#[test]
+fn macros_of_a_spec_run_in_the_cage() {
+    let bench = Bench::new(&[]);
+    let made = bench.dir.path().join("made");
+    let first = format!(
+        "%global who %(touch {0}; id -u)\n%global nothing %{{lua:os.execute('touch {0}')}}%{{nil}}\n",
+        made.display()
+    );
+    let text = spec("curious", "true").replace("Summary: A test", "Summary: User %{who}%{nothing}");
+    let report = bench.build_spec("curious", &format!("{first}{text}"), &[]);
+    assert!(report["failure"].is_null(), "{report:#}");
+    let rpm = bench.results().join(report["files"][0].as_str().unwrap());
+    let told = Command::new("rpm").args(["-qp", "--qf", "%{SUMMARY}"]).arg(&rpm).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&told.stdout), "User 1000");
+    assert!(!made.exists(), "a macro has written to the host");
 }
 
 /// Nothing of the package has run then, and what crun says is told.

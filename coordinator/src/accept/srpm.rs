@@ -4,7 +4,7 @@
 use rpm::IndexTag;
 use rpmfarm_core::distgit::tag_agrees;
 use rpmfarm_core::noarch::{self, NOARCH};
-use rpmfarm_core::results::Refusal;
+use rpmfarm_core::results::{Refusal, check_requires};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::track::check_above;
 use rpmfarm_core::{Arch, Evr, Target};
@@ -87,6 +87,7 @@ pub fn plan(
         conflicts: texts(&metadata.get_conflicts().unwrap_or_default()),
         predicts: predicts.to_vec(),
     };
+    check_requires(&file.nevra.to_string(), &srpm.requires)?;
     let wanted: Vec<Arch> = arches.iter().copied().filter(|arch| builds_on(file, *arch)).collect();
     if wanted.is_empty() {
         return Err(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::quarantine::{last_message, verdict};
 use rpmfarm_core::report::{self, Said};
+use rpmfarm_core::results::check_requires;
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 
@@ -45,6 +46,11 @@ pub async fn take(
         match report::of(id, epoch, before, reports) {
             Said::Ended(outcome) => end(farm, attempt, outcome, now_us).await?,
             Said::NeedsRequires { round, requires } => {
+                if let Err(refusal) = check_requires("%generate_buildrequires", requires) {
+                    let failure = Failure::new(refusal.fault(), "resolve", refusal.to_string());
+                    end(farm, attempt, &Outcome::Failed(failure), now_us).await?;
+                    continue;
+                }
                 let task = TaskId(attempt.task);
                 farm.store.add_dynamic_requires(task, id, round, requires, now_us).await?;
             }
