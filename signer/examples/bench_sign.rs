@@ -33,6 +33,8 @@ use tokio::sync::Semaphore;
 /// and some are of several MiB.
 const SIZES: [u32; 10] = [10, 20, 30, 50, 80, 120, 250, 500, 1200, 4000];
 const BUDGET: f64 = 0.05;
+/// As many as the coordinator asks for at once.
+const AT_ONCE: usize = 24;
 
 #[derive(Debug, Parser)]
 struct Options {
@@ -148,7 +150,7 @@ async fn sign(gpg: &Gpg, binary: &Path, files: &[PathBuf], dir: &Path) -> (Durat
         .collect();
     let signed = jobs.iter().map(|(_, to, _)| to.clone()).collect();
 
-    let at_once = Arc::new(Semaphore::new(8));
+    let at_once = Arc::new(Semaphore::new(AT_ONCE));
     let start = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for (from, to, nevra) in jobs {

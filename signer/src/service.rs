@@ -15,13 +15,17 @@ use crate::keys::{Keys, KeysError};
 use crate::packet::PacketError;
 use crate::request::{FileRequest, HeaderRequest, Refusal};
 
+/// Signatures in work for each core. RSA fills a core, but between one and the next lie a wake-up
+/// of the task and one of its thread; with only one for each core that core would idle meanwhile.
+const PER_CORE: usize = 4;
+
 /// The service over a set of keys.
 #[derive(Debug, Clone)]
 pub struct SignerService {
     keys: Arc<Keys>,
     audit: Audit,
-    /// RSA fills a core; more at once would only take memory.
-    cores: Arc<Semaphore>,
+    /// More than [`PER_CORE`] at once would only take threads and memory.
+    places: Arc<Semaphore>,
 }
 
 /// Why a call got no signature.
@@ -59,7 +63,8 @@ impl SignerService {
     #[must_use]
     pub fn new(keys: Keys, audit: Audit) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { keys: Arc::new(keys), audit, cores: Arc::new(Semaphore::new(cores)) }
+        let places = Arc::new(Semaphore::new(cores * PER_CORE));
+        Self { keys: Arc::new(keys), audit, places }
     }
 
     async fn header(&self, message: v1::SignHeaderRequest) -> Result<v1::Signature, CallError> {
@@ -107,11 +112,11 @@ impl SignerService {
         sign: impl FnOnce(&Key, SystemTime) -> Result<(Vec<u8>, Signed), CallError> + Send + 'static,
     ) -> Result<v1::Signature, CallError> {
         let fingerprint = self.keys.get(&name)?.fingerprint();
-        let core = self.cores.clone().acquire_owned().await.map_err(|_| CallError::Cut)?;
+        let place = self.places.clone().acquire_owned().await.map_err(|_| CallError::Cut)?;
         let (keys, asked, now) = (self.keys.clone(), name.clone(), SystemTime::now());
         let work = tokio::task::spawn_blocking(move || {
             let result = sign(keys.get(&asked)?, now);
-            drop(core);
+            drop(place);
             result
         });
         let (signature, signed) = work.await.map_err(|_| CallError::Cut)??;

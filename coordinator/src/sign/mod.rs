@@ -20,8 +20,9 @@ use crate::farm::Farm;
 use crate::store::{Build, Package, Signature};
 use crate::work::Crew;
 
-/// Packages of one build that are signed at once.
-const AT_ONCE: usize = 4;
+/// Packages of one build that are signed at once: enough that the signer's cores have work while
+/// copies wait for the disk.
+const AT_ONCE: usize = 24;
 
 /// One look: every build whose packages are accepted and not signed gets them signed.
 ///
