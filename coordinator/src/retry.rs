@@ -19,6 +19,10 @@ pub async fn at(
     now_us: i64,
 ) -> store::Result<Option<i64>> {
     farm.metrics.failed(failure);
+    if after_failure(failure, 0) == Next::GiveUp {
+        // No failure that came before changes that.
+        return Ok(None);
+    }
     let since = farm.store.retried_us(build).await?;
     let failures = farm.store.failures(build, since).await?;
     let before = failures.iter().filter(|row| row.task == task).count();

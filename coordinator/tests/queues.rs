@@ -6,6 +6,7 @@ mod common;
 
 use common::on_both;
 use rpmfarm_coordinator::store::{Attempt, Grant, Import, NewBuild, NewTask, Store};
+use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::learned::Learned;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
@@ -293,6 +294,31 @@ async fn needs_have_a_queue_of_their_own_and_are_learned() {
         let ends = store.ends_of("w", 0, 9).await.unwrap();
         assert_eq!((ends.len(), ends[0].package.as_str()), (1, "p0"));
         assert!(store.ends_of("w", NOW + 8_000_000, 9).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assignment_and_an_admission_are_one_question_each() {
+    on_both(|store| async move {
+        let (_, task) = ready(&store, "ann", Class::Interactive, 1).await[0];
+        store.add_lock(task, 1, Sha256::of(b"a second round"), NOW + 1).await.unwrap();
+        let assigned = store.assigned(task).await.unwrap().unwrap();
+        assert_eq!((assigned.kind, assigned.arch), (TaskKind::Build, Arch::X86_64));
+        assert_eq!((assigned.target.as_str(), assigned.package.as_str()), ("lab", "p0"));
+        assert_eq!(assigned.lock.round, 1);
+        assert_eq!(assigned.lock.digest, Sha256::of(b"a second round"));
+        assert_eq!((assigned.srpm, assigned.dynamic), (None, false));
+        assert_eq!(store.assigned(TaskId(999)).await.unwrap(), None);
+
+        assert_eq!(store.admission("w").await.unwrap(), (None, Vec::new()));
+        for (standing, reason) in [(Standing::Drained, "disk"), (Standing::Active, "mended")] {
+            store.set_standing("w", standing, reason, NOW).await.unwrap().unwrap();
+        }
+        let (row, enrolled) = store.admission("w").await.unwrap();
+        assert_eq!(row, store.standing("w").await.unwrap());
+        assert_eq!(row.unwrap().reason, "mended");
+        assert!(enrolled.is_empty());
     })
     .await;
 }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rand::Rng as _;
-use rpmfarm_core::source::{SourceBundle, SourceFile};
+use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::task::{Assignment, DesiredState, Input, Outcome, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 
 use super::report;
 use crate::farm::Farm;
-use crate::store::{LiveAttempt, StoreError};
+use crate::store::{Assigned, LiveAttempt, StoreError};
 
 /// Largest source bundle or lock that is read into memory, in bytes.
 const MAX_DOCUMENT: u64 = 64 << 20;
@@ -86,40 +86,37 @@ async fn assignment(
     cache: &mut Cache,
 ) -> anyhow::Result<Assignment> {
     let task = TaskId(attempt.task);
-    let lock = farm.store.lock(task).await?.context("a granted task has a lock")?;
     if let Some(assignment) = cache.assignments.get_mut(&attempt.id) {
+        let lock = farm.store.lock(task).await?.context("a granted task has a lock")?;
         (assignment.lock, assignment.round) = (lock.digest, lock.round);
         return Ok(assignment.clone());
     }
-    let build_id = BuildId(attempt.build);
-    let build = farm.store.build(build_id).await?.context("an attempt has a build")?;
-    let target = farm.targets.get(&build.target)?;
-    let task = farm.store.task(task).await?.context("an attempt has a task")?;
-    let input = match task.kind {
+    let Assigned { kind, arch, target: name, package, lock, srpm, dynamic } =
+        farm.store.assigned(task).await?.context("a granted task has a lock")?;
+    let (build, target) = (BuildId(attempt.build), farm.targets.get(&name)?);
+    let input = match kind {
         TaskKind::Srpm => {
-            let import = farm.store.import(build_id).await?.context("a task has an import")?;
+            let import = farm.store.import(build).await?.context("a task has an import")?;
             let bytes = farm.blobs.read_small(import.bundle, MAX_DOCUMENT)?;
             let bundle = SourceBundle::from_bytes(&bytes)?;
             Input::Sources { spec: bundle.spec, sources: bundle.sources, plan: bundle.plan }
         }
         TaskKind::Build => {
-            let srpm = farm.store.srpm(build_id).await?.context("a build task has an SRPM")?;
-            let file =
-                SourceFile { name: srpm.nevra.file_name(), digest: srpm.digest, size: srpm.size };
-            Input::Srpm { file, dynamic_requires: srpm.dynamic }
+            let file = srpm.context("a build task has an SRPM")?;
+            Input::Srpm { file, dynamic_requires: dynamic }
         }
     };
     let assignment = Assignment {
         attempt: AttemptId(attempt.id),
-        task: task.id,
-        build: build_id,
+        task,
+        build,
         epoch: Epoch(attempt.epoch),
         input,
-        limits: target.limits_of(&build.package),
-        macros: target.macro_file(&build.package),
-        package: build.package,
-        target: build.target,
-        arch: task.arch,
+        limits: target.limits_of(&package),
+        macros: target.macro_file(&package),
+        package,
+        target: name,
+        arch,
         lock: lock.digest,
         round: lock.round,
     };

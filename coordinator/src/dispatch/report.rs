@@ -22,7 +22,7 @@ use crate::store::LiveAttempt;
 /// lost.
 ///
 /// # Errors
-/// Database errors.
+/// A `PERMISSION_DENIED` status when one of them is on another worker's attempt; database errors.
 pub async fn take(
     farm: &Farm,
     worker: &str,
@@ -30,12 +30,16 @@ pub async fn take(
     before: Option<AttemptId>,
     now_us: i64,
 ) -> anyhow::Result<()> {
+    if before.is_none() && reports.is_empty() {
+        return Ok(());
+    }
+    let live = farm.store.live_attempts(Some(worker)).await?;
+    refuse_foreign(farm, worker, reports, &live).await?;
     // What runs on says nothing new, and that is what is said most.
     let runs = |report: &AttemptReport| matches!(report.progress, Progress::Running(_));
     if before.is_none() && reports.iter().all(runs) {
         return Ok(());
     }
-    let live = farm.store.live_attempts(Some(worker)).await?;
     let is_live =
         |report: &&AttemptReport| live.iter().any(|attempt| attempt.id == report.attempt.0);
     let dead = reports.iter().filter(|report| !is_live(report));
@@ -69,15 +73,12 @@ pub async fn take(
 ///
 /// # Errors
 /// A `PERMISSION_DENIED` status with the attempt and its worker; database errors.
-pub async fn refuse_foreign(
+async fn refuse_foreign(
     farm: &Farm,
     worker: &str,
     reports: &[AttemptReport],
+    live: &[LiveAttempt],
 ) -> anyhow::Result<()> {
-    if reports.is_empty() {
-        return Ok(());
-    }
-    let live = farm.store.live_attempts(Some(worker)).await?;
     // Old ones of its own are no lie: they are recorded as late, and change nothing.
     let unknown = reports.iter().map(|report| report.attempt);
     for attempt in unknown.filter(|id| !live.iter().any(|attempt| attempt.id == id.0)) {

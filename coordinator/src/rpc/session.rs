@@ -309,7 +309,6 @@ async fn try_ask(
             Since::Attempt(newest) => Some(*newest),
             Since::Begin | Since::Taken => None,
         };
-        report::refuse_foreign(farm, worker, reports).await?;
         report::take(farm, worker, reports, before, now_us()).await?;
         (*since, asked.reports) = (Since::Taken, None);
         farm.progress.ring();
@@ -340,12 +339,11 @@ fn nothing_new(farm: &Farm, state: &WorkerState, asked: &Asked) -> Option<Desire
 /// # Errors
 /// A `PERMISSION_DENIED` status when it may not; database errors.
 async fn welcome(farm: &Farm, state: &WorkerState) -> anyhow::Result<String> {
-    let decided = farm.store.standing(&state.name).await?;
+    let (decided, enrolled) = farm.store.admission(&state.name).await?;
     if let Some(row) = decided.as_ref().filter(|row| !row.standing.may_connect()) {
         let message = format!("worker {} is revoked: {}", state.name, row.reason);
         return Err(Status::permission_denied(message).into());
     }
-    let enrolled = farm.store.enrolled_arches(&state.name).await?.unwrap_or_default();
     if let Some(arch) = state.arches.iter().find(|arch| !enrolled.contains(arch))
         && !enrolled.is_empty()
     {

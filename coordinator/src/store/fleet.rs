@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rpmfarm_core::fleet::{Standing, StandingError};
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{BuildId, Failure, TaskId};
+use rpmfarm_core::{Arch, BuildId, Failure, TaskId};
 
 use super::{Result, Store, Tx, parsed, unjson};
 
@@ -62,6 +62,28 @@ impl Store {
     /// Database errors.
     pub async fn standing(&self, worker: &str) -> Result<Option<StandingRow>> {
         Ok(self.standing_history(worker, 1).await?.pop())
+    }
+
+    /// What says whether a worker may come in: the decision that holds, and what it was enrolled
+    /// for (nothing for anything). One question, for it is asked at every report.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn admission(&self, worker: &str) -> Result<(Option<StandingRow>, Vec<Arch>)> {
+        let query = "SELECT n.worker, COALESCE(s.state, ''), COALESCE(s.reason, ''),
+                     COALESCE(s.at_us, 0),
+                     COALESCE((SELECT e.arches FROM enrolments e WHERE e.worker = n.worker
+                               ORDER BY e.id DESC LIMIT 1), '[]')
+                     FROM (SELECT CAST($1 AS TEXT) AS worker) n
+                     LEFT JOIN worker_states s ON s.id =
+                         (SELECT MAX(id) FROM worker_states WHERE worker = n.worker)";
+        let (worker, state, reason, at_us, arches): (String, String, String, i64, String) =
+            sqlx::query_as(query).bind(worker).fetch_one(self.read()).await?;
+        let arches = unjson("enrolments", "a list of architectures", &arches)?;
+        if state.is_empty() {
+            return Ok((None, arches));
+        }
+        Ok((Some(row((worker, state, reason, at_us))?.1), arches))
     }
 
     /// The last decisions about a worker, newest first.

@@ -4,6 +4,7 @@
 //! of fact. It must not know why a fact is written: the stages decide, by `core`.
 
 mod again;
+mod assigned;
 mod attempts;
 mod builds;
 mod channels;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool};
 
+pub use assigned::Assigned;
 pub use attempts::{Attempt, AttemptEnd, EndedAttempt, LiveAttempt};
 pub use builds::{Build, BuildFilter, Ended, NewBuild, StartedBuilds};
 pub use channels::{Publication, Revision};
