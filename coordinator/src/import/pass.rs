@@ -17,6 +17,10 @@ use crate::work::Crew;
 /// Database errors.
 pub async fn pass(farm: &Farm, crew: &Crew<BuildId>, now_us: i64) -> anyhow::Result<()> {
     for build in farm.store.builds_to_import(now_us).await? {
+        if let Err(error) = farm.targets.get(&build.target) {
+            farm.waits.set(build.id(), error.to_string());
+            continue;
+        }
         let farm = farm.clone();
         let span = tracing::info_span!("import", build = build.id);
         crew.start(build.id(), async move { import(&farm, &build).await }.instrument(span));
