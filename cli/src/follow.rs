@@ -10,7 +10,7 @@ use tonic::Streaming;
 use crate::client::Client;
 use crate::config::Settings;
 use crate::exit::{Error, Exit};
-use crate::show::verdict;
+use crate::show::{escape, verdict};
 
 /// The pause before the first new try to reach the coordinator; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -73,7 +73,7 @@ impl Watch<'_> {
         let mut client = Some(client);
         loop {
             match self.once(settings, client.take()).await {
-                Ok(()) if self.all_ended() => return Ok(()),
+                Ok(()) if self.all_ended() => return self.warn(),
                 Ok(()) | Err(Error::Unreachable(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -116,6 +116,16 @@ impl Watch<'_> {
                 _ = self.ticks.tick() => self.view.tick()?,
             }
         }
+    }
+
+    /// What went well and is not what it seems: one that is published and hidden by a newer one.
+    fn warn(&mut self) -> Result<(), Error> {
+        for build in self.builds.values() {
+            for warning in &build.warnings {
+                self.view.note(&format!("build {}: {}", build.id, escape::line(warning)))?;
+            }
+        }
+        Ok(())
     }
 
     fn all_ended(&self) -> bool {

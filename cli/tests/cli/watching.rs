@@ -164,3 +164,14 @@ fn read_all(master: OwnedFd) -> String {
     }
     String::from_utf8_lossy(&screen).into_owned()
 }
+
+#[test]
+fn a_published_build_that_nobody_gets_says_so() {
+    let warning = "hello 1-1 is not in testing: 2-1 is there, which is newer";
+    let hidden = Build { warnings: vec![warning.into()], ..facts::published() };
+    for args in [&[] as &[&str], &["--json"]] {
+        let ran = watch(vec![facts::building(), hidden.clone()], args);
+        assert_eq!(ran.code, 0);
+        assert!(ran.stderr.contains(&format!("build 7: {warning}")), "{}", ran.stderr);
+    }
+}

@@ -173,13 +173,15 @@ fn record(
         store.add_tasks(ended.build, &tasks, now_us);
         return Ok(true);
     }
+    store.add_packages(TARGET, ended.build, task.id, task.arch, checked).map_err(refused)?;
     // The source package is the build's together with what is built of it.
-    let srpm = store.srpm(ended.build).map(|srpm| NewPackage {
-        nevra: srpm.nevra.clone(),
-        digest: srpm.digest,
-        size: srpm.size,
-    });
-    let made: Vec<NewPackage> = checked.iter().cloned().chain(srpm).collect();
-    store.add_packages(TARGET, ended.build, task.id, task.arch, &made).map_err(refused)?;
+    let made_by = store.tasks(ended.build).into_iter().find(|task| task.kind == TaskKind::Srpm);
+    if let (Some(made_by), Some(srpm)) = (made_by, store.srpm(ended.build)) {
+        let (nevra, digest, size) = (srpm.nevra.clone(), srpm.digest, srpm.size);
+        let srpm = [NewPackage { nevra, digest, size }];
+        store
+            .add_packages(TARGET, ended.build, made_by.id, made_by.arch, &srpm)
+            .map_err(refused)?;
+    }
     Ok(true)
 }
