@@ -14,6 +14,3 @@ pub mod pass;
 pub mod report;
 
 pub use fleet::Fleet;
-
-/// The stage at which an attempt fails that was taken from its worker.
-pub const LOST: &str = "lease";
