@@ -1,7 +1,11 @@
 //! Leases over the wire, with a worker that a test plays: repeated, reordered and late words, and
-//! a store that is away. The faults are those of docs/faults.md.
+//! a store that is away. The faults are those of docs/faults.md. And what is given to whom.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod placing;
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +38,7 @@ const TARGET: &str = "almalinux-9";
 struct Bench {
     farm: Farm,
     client: WorkersClient<Channel>,
+    address: String,
     token: String,
     _data: TempDir,
 }
@@ -51,8 +56,8 @@ impl Bench {
         let (farm, _words) = start::open(&config, &address).await.unwrap();
         tokio::spawn(server::serve(farm.clone(), listener, std::future::pending()));
         let token = std::fs::read_to_string(data.path().join("token")).unwrap();
-        let client = WorkersClient::connect(address).await.unwrap();
-        Self { farm, client, token: token.trim().into(), _data: data }
+        let client = WorkersClient::connect(address.clone()).await.unwrap();
+        Self { farm, client, address, token: token.trim().into(), _data: data }
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
