@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::blobs::Blobs;
 use crate::bus::Bus;
 use crate::dispatch::Fleet;
+use crate::dispatch::heads::Further;
 use crate::identity::Enrolment;
 use crate::identity::revoked::Connections;
 use crate::import::Importer;
@@ -38,6 +39,8 @@ pub struct Farm {
     pub targets: Targets,
     /// What was heard of the workers.
     pub fleet: Fleet,
+    /// How far queues were read.
+    pub further: Further,
     /// Rings when a fact was written.
     pub bus: Bus,
     /// This coordinator among the others.

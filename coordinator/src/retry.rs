@@ -19,14 +19,14 @@ pub async fn at(
     now_us: i64,
 ) -> store::Result<Option<i64>> {
     farm.metrics.failed(failure);
-    if after_failure(failure, 0) == Next::GiveUp {
+    if after_failure(failure, []) == Next::GiveUp {
         // No failure that came before changes that.
         return Ok(None);
     }
     let since = farm.store.retried_us(build).await?;
     let failures = farm.store.failures(build, since).await?;
-    let before = failures.iter().filter(|row| row.task == task).count();
-    Ok(match after_failure(failure, u32::try_from(before).unwrap_or(u32::MAX)) {
+    let earlier = failures.iter().filter(|row| row.task == task).map(|row| row.failure.fault);
+    Ok(match after_failure(failure, earlier) {
         Next::TryAfter(pause_us) => Some(now_us + pause_us),
         Next::GiveUp => None,
     })
@@ -46,6 +46,7 @@ pub async fn record(
     let retry_us = at(farm, build, task, failure, now_us).await?;
     tracing::info!(
         build = build.0,
+        task = task.map(|task| task.0),
         fault = failure.fault.as_str(),
         stage = failure.stage,
         again = retry_us.is_some(),

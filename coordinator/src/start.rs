@@ -14,6 +14,7 @@ use crate::blobs::Blobs;
 use crate::bus::Bus;
 use crate::clock::now_us;
 use crate::config::Config;
+use crate::dispatch::heads::Further;
 use crate::dispatch::{self, Fleet};
 use crate::farm::Farm;
 use crate::identity::revoked::{self, Connections};
@@ -92,6 +93,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
     let farm = Farm {
         logs: Logs::open(data.join("logs")).context("cannot make the log directory")?,
         fleet: Fleet::new(now, terms).with_voice(voice.clone()),
+        further: Further::default(),
         progress: Bus::default(),
         log_bell: Bus::default(),
         token: Token::load_or_make(&data.join("token"))?,

@@ -7,13 +7,14 @@ mod common;
 use common::on_both;
 use rpmfarm_coordinator::store::{Attempt, Grant, Import, NewBuild, NewTask, Store};
 use rpmfarm_core::fleet::Standing;
-use rpmfarm_core::learned::Learned;
+use rpmfarm_core::learned::{Had, Learned};
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Needs, Sha256, TaskId};
 
 const NOW: i64 = 1_000_000_000_000;
 const X86: &str = "x86_64";
+const HAD: Had = Had { memory_mib: 4500, disk_mib: 8 };
 
 /// Asks for builds and takes each to a task that waits for a worker.
 async fn ready(
@@ -65,7 +66,7 @@ async fn queue(store: &Store) -> Vec<TaskId> {
 async fn grant(store: &Store, tasks: &[(BuildId, TaskId)]) -> Vec<Attempt> {
     let grants: Vec<Grant> = tasks
         .iter()
-        .map(|(build, task)| Grant { task: *task, build: *build, worker: "w".into() })
+        .map(|(build, task)| Grant { task: *task, build: *build, worker: "w".into(), had: HAD })
         .collect();
     store.grant_all(&grants, NOW).await.unwrap()
 }
@@ -95,6 +96,16 @@ async fn urgent_tasks_go_first_and_submitters_take_turns() {
         assert_eq!(store.ready_queues().await.unwrap(), [(X86.to_owned(), String::new())]);
         let head = store.ready_head(X86, "", 2).await.unwrap();
         assert_eq!(head.len(), 2);
+        assert_eq!(head[1].target, "lab");
+        let next = store.ready_after(X86, "", Some((head[1].rank, head[1].task)), 2).await.unwrap();
+        assert_eq!(
+            next.iter().map(|ready| ready.task).collect::<Vec<_>>(),
+            [order[2].0, order[3].0]
+        );
+        let last = store.ready_head(X86, "", 99).await.unwrap().pop().unwrap();
+        assert!(
+            store.ready_after(X86, "", Some((last.rank, last.task)), 2).await.unwrap().is_empty()
+        );
     })
     .await;
 }
@@ -282,7 +293,9 @@ async fn needs_have_a_queue_of_their_own_and_are_learned() {
         assert!(tx.accept(tasks[0].1, id, 1, NOW).await.unwrap());
         tx.commit().await.unwrap();
         let learned = store.learned("lab", "p0", Arch::X86_64, TaskKind::Build).await.unwrap();
-        assert_eq!(learned, Learned { took_us: 7_000_000, memory_mib: 5000, disk_mib: 1 });
+        let enough = Had { memory_mib: 4500, disk_mib: 7 };
+        let expected = Learned { took_us: 7_000_000, memory_mib: 5000, disk_mib: 1, enough };
+        assert_eq!(learned, expected);
         let none = store.learned("lab", "p1", Arch::X86_64, TaskKind::Build).await.unwrap();
         assert_eq!(none, Learned::default());
 

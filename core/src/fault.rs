@@ -20,7 +20,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// How many attempts a task gets when all fail with this fault.
+    /// How many attempts a task gets when all fail with this fault. What other faults ended does
+    /// not count among them.
     #[must_use]
     pub const fn attempts(self) -> u32 {
         match self {
@@ -58,13 +59,24 @@ impl std::str::FromStr for Fault {
     }
 }
 
+/// The stage of an attempt that the farm took from its worker, which was silent or came back
+/// without it.
+pub const LOST: &str = "lease";
+
+/// The stage of an attempt that its worker gave up, because the coordinator was silent.
+pub const CUT_OFF: &str = "connection";
+
+/// The stage of an attempt that ended because somebody stopped its worker. That says nothing of
+/// the worker.
+pub const SHUTDOWN: &str = "shutdown";
+
 /// A failure as it is recorded and shown: whose, where, what, and the lines that matter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Whose fault.
     pub fault: Fault,
     /// Where: `import`, `srpm`, `resolve`, `root`, `prep`, `build`, `install`, `check`,
-    /// `files`, `accept`, `sign`, `publish`, …
+    /// `files`, `accept`, `sign`, `publish`, …; [`LOST`], [`CUT_OFF`], [`SHUTDOWN`].
     pub stage: String,
     /// One line that says what, with the thing, the value and, where there is one, the remedy.
     pub message: String,

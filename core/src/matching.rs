@@ -50,7 +50,8 @@ impl Worker<'_> {
     }
 
     /// Whether it can take the task now.
-    fn fits(&self, task: &Waiting<'_>) -> bool {
+    #[must_use]
+    pub fn fits(&self, task: &Waiting<'_>) -> bool {
         self.free() > 0
             && self.is_able(task)
             && task.needs.memory_mib <= self.memory_mib.saturating_sub(self.memory_used_mib)
@@ -79,9 +80,11 @@ impl Worker<'_> {
 }
 
 /// Matches tasks with workers. Returns the index of each task that is placed with the index of
-/// its worker. `workers` are changed as if they had their tasks.
+/// its worker. `workers` are changed as if they had their tasks, and those that are kept free for
+/// a task as if they were not ready: what is to be placed after these tasks may ask them.
 pub fn match_tasks(tasks: &[Waiting<'_>], workers: &mut [Worker<'_>]) -> Vec<(usize, usize)> {
     let mut pairs = Vec::new();
+    let mut kept = Vec::new();
     // Indexes of workers that may still get something.
     let mut open: Vec<usize> =
         (0..workers.len()).filter(|index| workers[*index].free() > 0).collect();
@@ -108,25 +111,29 @@ pub fn match_tasks(tasks: &[Waiting<'_>], workers: &mut [Worker<'_>]) -> Vec<(us
             if worker.free() == 0 {
                 open.retain(|worker| *worker != best);
             }
-        } else if let Some(kept) = kept_for(task, workers) {
-            open.retain(|worker| *worker != kept);
+        } else if let Some(worker) = kept_for(task, workers) {
+            open.retain(|open| *open != worker);
+            kept.push(worker);
         }
+    }
+    for worker in kept {
+        workers[worker].candidate.ready = false;
     }
     pairs
 }
 
-/// The worker that is kept free for a task that needs much: the one that lacks least.
+/// The worker that is kept free for a task that needs much: the one that lacks least. One that
+/// failed it is kept only where no other could ever take it, as it is matched with it only then.
 fn kept_for(task: &Waiting<'_>, workers: &[Worker<'_>]) -> Option<usize> {
     // A slot gets free by itself, and goes to the lowest rank.
     if task.needs.is_nothing() {
         return None;
     }
-    (0..workers.len())
-        .filter(|index| workers[*index].is_able(task) && !workers[*index].is_among(task.avoid))
-        .min_by_key(|index| {
-            let worker = &workers[*index];
-            (worker.memory_used_mib, worker.candidate.busy, worker.candidate.name)
-        })
+    (0..workers.len()).filter(|index| workers[*index].is_able(task)).min_by_key(|index| {
+        let worker = &workers[*index];
+        let Worker { candidate, memory_used_mib, .. } = worker;
+        (worker.is_among(task.avoid), *memory_used_mib, candidate.busy, candidate.name)
+    })
 }
 
 #[cfg(test)]
@@ -183,7 +190,9 @@ mod tests {
         // The big one does not fit now: its worker is kept, the small ones go elsewhere.
         let tasks = [task(&big), task(&small), task(&small)];
         assert_eq!(match_tasks(&tasks, &mut workers), [(1, 1)]);
+        assert!(!workers[0].fits(&tasks[1]), "it is kept");
         workers[0].candidate.busy = 0;
+        workers[0].candidate.ready = true;
         workers[0].memory_used_mib = 0;
         assert_eq!(match_tasks(&[tasks[0], tasks[2]], &mut workers), [(0, 0), (1, 0)]);
     }
@@ -221,6 +230,28 @@ mod tests {
         assert_eq!(match_tasks(&[again, task(&none)], &mut both), [(1, 0)]);
         let mut alone = [worker("a", 1, 8)];
         assert_eq!(match_tasks(&[again], &mut alone), [(0, 0)]);
+    }
+
+    #[test]
+    fn the_only_worker_for_a_big_task_is_kept_for_it_though_it_failed_it() {
+        let (small, big) = (Needs::default(), gib(32));
+        let avoid = ["big".to_owned()];
+        let again = Waiting { avoid: &avoid, ..task(&big) };
+        let mut workers = [worker("big", 3, 64), worker("a", 1, 8)];
+        workers[0].candidate.busy = 1;
+        workers[0].memory_used_mib = 40 << 10;
+        // Small ones would fill it for ever.
+        let tasks = [again, task(&small), task(&small)];
+        assert_eq!(match_tasks(&tasks, &mut workers), [(1, 1)]);
+        assert!(!workers[0].fits(&task(&small)), "it is kept");
+        // Where there is another, that one is kept.
+        let mut workers = [worker("big", 3, 64), worker("other", 3, 64)];
+        for worker in &mut workers {
+            worker.candidate.busy = 1;
+            worker.memory_used_mib = 40 << 10;
+        }
+        assert_eq!(match_tasks(&[again, task(&small)], &mut workers), [(1, 0)]);
+        assert!(workers[0].fits(&task(&small)) && !workers[1].fits(&task(&small)));
     }
 
     #[test]

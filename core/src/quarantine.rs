@@ -1,6 +1,6 @@
 //! When a worker gets no more work because it fails what others could build.
 
-use crate::fault::{Failure, Fault};
+use crate::fault::{CUT_OFF, Failure, Fault, LOST, SHUTDOWN};
 
 /// So many different packages in a row.
 pub const PACKAGES: usize = 3;
@@ -10,9 +10,6 @@ pub const WITHIN_US: i64 = 3_600_000_000;
 
 /// Attempts that are lost within this time, in microseconds, are lost once: with the worker.
 const AT_ONCE_US: i64 = 60_000_000;
-
-/// The stage of failures that say that a worker was away.
-const AWAY: &str = "lease";
 
 /// How an attempt of a worker ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +26,9 @@ pub struct End {
 /// its attempts since it was last let work, the newest first.
 ///
 /// Three different packages that it failed for its own reasons within an hour, with no success in
-/// between, are enough. Failures of packages say nothing of a worker; and a worker that was away,
-/// as in a restart, has lost all that it had for one reason.
+/// between, are enough. Failures of packages say nothing of a worker, nor does that somebody
+/// stopped it; and a worker that was away, as in a restart, or that was cut off from the
+/// coordinator, has lost all that it had for one reason.
 #[must_use]
 pub fn verdict(ends: &[End], now_us: i64) -> Option<String> {
     let mut packages: Vec<&str> = Vec::new();
@@ -38,10 +36,10 @@ pub fn verdict(ends: &[End], now_us: i64) -> Option<String> {
     let mut away_us = None;
     for end in ends.iter().take_while(|end| now_us.saturating_sub(end.at_us) <= WITHIN_US) {
         let Some(failure) = &end.failure else { break };
-        if failure.fault != Fault::Worker {
+        if failure.fault != Fault::Worker || failure.stage == SHUTDOWN {
             continue;
         }
-        if failure.stage == AWAY {
+        if failure.stage == LOST || failure.stage == CUT_OFF {
             let same = away_us.is_some_and(|at: i64| at.saturating_sub(end.at_us) <= AT_ONCE_US);
             away_us = Some(end.at_us);
             if same {
@@ -122,11 +120,23 @@ mod tests {
 
     #[test]
     fn a_restart_is_one_failure_whatever_ran() {
-        let lost = |package, minute| end(package, Some((Fault::Worker, AWAY)), minute);
+        let lost = |package, minute| end(package, Some((Fault::Worker, LOST)), minute);
         let ends = [lost("a", 30), lost("b", 30), lost("c", 30), lost("d", 29)];
         assert_eq!(verdict(&ends, 31 * MINUTE), None);
+        let cut_off = |package| end(package, Some((Fault::Worker, CUT_OFF)), 30);
+        assert_eq!(verdict(&["a", "b", "c"].map(cut_off), 31 * MINUTE), None);
         let again = [lost("a", 30), lost("b", 20), lost("c", 10)];
         assert!(verdict(&again, 31 * MINUTE).is_some(), "it is away again and again");
+    }
+
+    #[test]
+    fn a_worker_that_was_stopped_is_not_to_blame() {
+        let stopped = |package, minute| end(package, Some((Fault::Worker, SHUTDOWN)), minute);
+        let ends = [stopped("a", 30), stopped("b", 30), stopped("c", 30), stopped("d", 20)];
+        assert_eq!(verdict(&ends, 31 * MINUTE), None);
+        // It is no excuse for what it failed before and after, either.
+        let ends = [bad("a", 30), stopped("b", 25), bad("c", 20), bad("d", 10)];
+        assert!(verdict(&ends, 31 * MINUTE).is_some());
     }
 
     #[test]

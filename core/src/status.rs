@@ -170,15 +170,23 @@ pub const fn is_due(due_us: i64, now_us: i64) -> bool {
     due_us <= now_us || due_us > latest_due(now_us)
 }
 
-/// Decides on a failure that follows `before` other ones since the task was last (re)started.
+/// The most attempts of a task that fails again and again, until its build is retried: all that
+/// workers and the farm may fail without an end, and the one that ends it.
+pub const MAX_ATTEMPTS: u32 = Fault::Worker.attempts() + Fault::Farm.attempts() - 1;
+
+/// Decides on a failure that follows those of `earlier` faults since the task was last
+/// (re)started.
 ///
 /// A package's fault ends at once. Others are tried again up to the bound of their fault: a
 /// worker's after a short pause that grows from a quarter of a second by four, for another worker
 /// may do it at once; the farm's after one that doubles from one second to two minutes, for all
-/// are in the same plight.
+/// are in the same plight. Each fault is counted by itself: a server that was away for a while
+/// must not take from a task the other workers that it may try.
 #[must_use]
-pub fn after_failure(failure: &Failure, before: u32) -> Next {
-    if before + 1 >= failure.fault.attempts() {
+pub fn after_failure(failure: &Failure, earlier: impl IntoIterator<Item = Fault>) -> Next {
+    let before = earlier.into_iter().filter(|fault| *fault == failure.fault).count();
+    let before = u32::try_from(before).unwrap_or(u32::MAX);
+    if before >= failure.fault.attempts() - 1 {
         return Next::GiveUp;
     }
     match failure.fault {
@@ -228,9 +236,30 @@ mod tests {
     fn tries_are_bounded() {
         for fault in [Fault::Package, Fault::Worker, Fault::Farm] {
             let failure = Failure::new(fault, "build", "x");
-            let tries = (0..).take_while(|n| after_failure(&failure, *n) != Next::GiveUp).count();
-            assert_eq!(tries as u32 + 1, fault.attempts());
+            let goes_on = |n: &usize| after_failure(&failure, vec![fault; *n]) != Next::GiveUp;
+            assert_eq!((0..).take_while(goes_on).count() as u32 + 1, fault.attempts());
         }
+    }
+
+    #[test]
+    fn each_fault_has_a_count_of_its_own_and_all_together_an_end() {
+        let failed = |fault| Failure::new(fault, "build", "x");
+        // A mirror that was away thrice, and then a worker that crashed for the first time.
+        let outage = [Fault::Farm; 3];
+        assert_eq!(after_failure(&failed(Fault::Worker), outage), Next::TryAfter(250_000));
+        let crashes = [Fault::Worker; 3];
+        assert_eq!(after_failure(&failed(Fault::Farm), crashes), Next::TryAfter(1_000_000));
+        let both = [outage, crashes].concat();
+        assert_eq!(after_failure(&failed(Fault::Worker), both), Next::GiveUp);
+        // Whatever fails in turn, there is an end.
+        let mut earlier = Vec::new();
+        while let Some(fault) = [Fault::Farm, Fault::Worker]
+            .into_iter()
+            .find(|fault| after_failure(&failed(*fault), earlier.iter().copied()) != Next::GiveUp)
+        {
+            earlier.push(fault);
+        }
+        assert_eq!(earlier.len() as u32 + 1, MAX_ATTEMPTS);
     }
 
     #[test]
@@ -245,7 +274,7 @@ mod tests {
     fn pauses_grow_and_have_an_end() {
         let pauses = |fault| {
             let failure = Failure::new(fault, "build", "x");
-            let pause = |before| match after_failure(&failure, before) {
+            let pause = |before| match after_failure(&failure, vec![fault; before]) {
                 Next::TryAfter(pause_us) => Some(pause_us / 1000),
                 Next::GiveUp => None,
             };

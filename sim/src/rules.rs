@@ -28,8 +28,8 @@ pub(crate) fn retry_at(
     now_us: i64,
 ) -> Option<i64> {
     let failures = store.failures(build, store.retried_us(build));
-    let before = failures.iter().filter(|row| row.task == task).count();
-    match after_failure(failure, u32::try_from(before).unwrap_or(u32::MAX)) {
+    let earlier = failures.iter().filter(|row| row.task == task).map(|row| row.failure.fault);
+    match after_failure(failure, earlier) {
         Next::TryAfter(pause_us) => Some(now_us + pause_us),
         Next::GiveUp => None,
     }

@@ -48,11 +48,66 @@ fn end(mut child: Child) -> (Option<i32>, String) {
     (child.wait().unwrap().code(), said)
 }
 
-#[test]
-fn a_claim_that_is_not_true_ends_the_worker_with_what_to_do() {
+/// A directory that builds reach.
+fn directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir_in("/var/lib").unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(directory.path(), mode).unwrap();
+    directory
+}
+
+/// Whether a worker said what it cannot run, and what to do.
+fn assert_refused(code: Option<i32>, said: &str) {
+    assert_eq!(code, Some(1), "{said}");
+    let native = Command::new("uname").arg("-m").output().unwrap().stdout;
+    let foreign = if native.starts_with(b"aarch64") { "x86_64" } else { "aarch64" };
+    let line = said.lines().last().unwrap_or_default();
+    for part in [&format!("cannot run programs of {foreign}"), "qemu-user", "--arch"] {
+        assert!(line.contains(part), "`{part}` is not in: {line}");
+    }
+    assert!(line.contains("Exec format error"), "{line}");
+}
+
+/// A token that no farm has given; nobody listens where it is told to ask.
+fn enrol(data: &std::path::Path, arches: &str) -> Vec<String> {
+    let token = format!("rpmfarm1.{}.{}", "ab".repeat(32), "cd".repeat(32));
+    ["enrol", "--coordinator", "https://127.0.0.1:1", "--token", &token, "--arch", arches]
+        .into_iter()
+        .chain(["--data-dir", data.to_str().unwrap()])
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn what_the_host_does_not_run_is_refused_before_it_is_enrolled() {
+    let directory = directory();
+    let data = directory.path().join("data");
+    let arguments = enrol(&data, "x86_64,aarch64,ppc64le");
+    let arguments: Vec<&str> =
+        std::iter::once(WORKER).chain(arguments.iter().map(String::as_str)).collect();
+    let Some(child) = start("exec timeout 60 \"$@\"", &arguments) else { return };
+    let (code, said) = end(child);
+    assert_refused(code, &said);
+    let left: Vec<_> = std::fs::read_dir(data.join("probes")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn its_own_architecture_needs_no_proof_to_be_enrolled() {
+    let directory = directory();
+    let data = directory.path().join("data");
+    let native = Command::new("uname").arg("-m").output().unwrap().stdout;
+    let arguments = enrol(&data, String::from_utf8(native).unwrap().trim());
+    let asked = Command::new(WORKER).args(arguments).output().unwrap();
+    let said = String::from_utf8(asked.stderr).unwrap();
+    // It went on to the coordinator, which is not there, and made nothing of this host.
+    assert!(said.contains("127.0.0.1:1"), "{said}");
+    assert!(!data.exists());
+}
+
+#[test]
+fn a_claim_that_is_not_true_ends_the_worker_with_what_to_do() {
+    let directory = directory();
     let data = directory.path().join("data");
     let token = directory.path().join("token");
     std::fs::write(&token, "secret\n").unwrap();
@@ -63,12 +118,5 @@ fn a_claim_that_is_not_true_ends_the_worker_with_what_to_do() {
     let arguments = [&[WORKER][..], &run, &places, &claim].concat();
     let Some(child) = start("exec timeout 60 \"$@\"", &arguments) else { return };
     let (code, said) = end(child);
-    assert_eq!(code, Some(1), "{said}");
-    let native = Command::new("uname").arg("-m").output().unwrap().stdout;
-    let foreign = if native.starts_with(b"aarch64") { "x86_64" } else { "aarch64" };
-    let line = said.lines().last().unwrap_or_default();
-    for part in [&format!("cannot run programs of {foreign}"), "qemu-user", "--arch"] {
-        assert!(line.contains(part), "`{part}` is not in: {line}");
-    }
-    assert!(line.contains("Exec format error"), "{line}");
+    assert_refused(code, &said);
 }

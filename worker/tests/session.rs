@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Bench, WORKER, spec};
+use rpmfarm_core::fault::SHUTDOWN;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::{
@@ -386,11 +387,12 @@ fn a_shutdown_tells_how_builds_ended() {
     let Outcome::Failed(failure) = pair.ended(2) else { panic!("it was taken") };
     assert_eq!(failure.fault, Fault::Worker);
     assert!(failure.message.contains("was shutting down"), "{failure}");
+    assert_eq!(failure.stage, SHUTDOWN, "{failure}");
     pair.signal(nix::sys::signal::Signal::SIGTERM);
     let Outcome::Failed(failure) = pair.ended(1) else { panic!("it cannot have succeeded") };
     assert_eq!(
-        (failure.fault, failure.message.as_str()),
-        (Fault::Worker, "the worker was shut down")
+        (failure.fault, failure.stage.as_str(), failure.message.as_str()),
+        (Fault::Worker, SHUTDOWN, "the worker was shut down")
     );
     pair.want(&[]);
     assert!(pair.worker.wait().unwrap().success());

@@ -14,6 +14,8 @@ pub(crate) struct WorkerDocument {
     arches: Vec<String>,
     /// Those of them that it runs under emulation only.
     emulated: Vec<String>,
+    /// Words that packages may ask for.
+    labels: Vec<String>,
     /// alive, stale, gone; never, when it was not heard since the coordinator started.
     liveness: String,
     /// What was decided about it: active, drained, quarantined, revoked.
@@ -47,6 +49,7 @@ impl From<&Worker> for WorkerDocument {
             version: known(&worker.version),
             arches: worker.arches.clone(),
             emulated: worker.emulated.clone(),
+            labels: worker.labels.clone(),
             liveness: worker.liveness.clone(),
             state: if worker.state.is_empty() { "active".into() } else { worker.state.clone() },
             state_reason: known(&worker.state_reason),

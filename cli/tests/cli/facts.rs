@@ -156,6 +156,7 @@ pub fn worker() -> Worker {
         version: "0.1.0".into(),
         arches: vec!["x86_64".into(), "aarch64".into()],
         emulated: vec!["aarch64".into()],
+        labels: vec!["ssd".into(), "gpu".into()],
         liveness: "alive".into(),
         slots: 2,
         busy: 1,

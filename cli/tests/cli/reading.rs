@@ -226,6 +226,7 @@ fn workers() {
     assert!(squeezed.join(" ").ends_with(row), "{}", ran.stdout);
     let json = document(Facts::default(), &["worker", "list", "--json"]);
     assert_eq!(json["workers"][0]["running"], json!(["7/12 hello"]));
+    assert_eq!(json["workers"][0]["labels"], json!(["ssd", "gpu"]));
 }
 
 #[test]

@@ -29,7 +29,14 @@ fn a_worker_is_shown_whole_and_harmless() {
     let farm = FakeFarm::start(Facts::default());
     let shown = run(rpmfarm(&farm.url(), home(None).path()).args(["worker", "show", "w1"]));
     assert_eq!(shown.code, 0, "{}", shown.stderr);
-    for part in ["w1: alive", "enrolled for", "ends in 19 d 23 h", "7/12 hello", "no space left"] {
+    for part in [
+        "w1: alive",
+        "enrolled for",
+        "labels       ssd gpu",
+        "ends in 19 d 23 h",
+        "7/12 hello",
+        "no space left",
+    ] {
         assert!(shown.stdout.contains(part), "lacks {part}: {}", shown.stdout);
     }
     assert!(!shown.stdout.contains('\u{1b}'));

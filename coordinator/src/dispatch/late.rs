@@ -1,11 +1,11 @@
 //! Results that come when their attempt has been taken from the worker: recorded, never applied.
 
+use rpmfarm_core::fault::LOST;
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
-use rpmfarm_core::{AttemptId, Epoch};
+use rpmfarm_core::{AttemptId, Epoch, TaskId};
 
-use super::LOST;
 use crate::farm::Farm;
-use crate::store::{self, AttemptEnd};
+use crate::store::{self, Attempt, AttemptEnd};
 
 /// Records the ends that a worker reports of attempts which are not live: of those that were
 /// taken from it, not of those whose end it has told before.
@@ -28,7 +28,7 @@ pub async fn reports(
             continue;
         };
         if attempt.worker == worker && (end.outcome.is_none() || was_lost(&end)) {
-            record(farm, report.attempt, &said, now_us).await?;
+            record(farm, &attempt, &said, now_us).await?;
         }
     }
     Ok(())
@@ -46,16 +46,24 @@ pub async fn upload(
     now_us: i64,
 ) -> store::Result<()> {
     match farm.store.ended(attempt, epoch).await? {
-        Some((_, end)) if was_lost(&end) => {
-            record(farm, attempt, &format!("uploads {file}"), now_us).await
+        Some((attempt, end)) if was_lost(&end) => {
+            record(farm, &attempt, &format!("uploads {file}"), now_us).await
         }
         _ => Ok(()),
     }
 }
 
-async fn record(farm: &Farm, attempt: AttemptId, said: &str, now_us: i64) -> store::Result<()> {
-    tracing::info!(attempt = attempt.0, said, "late result, not applied");
-    farm.store.add_late_result(attempt, said, now_us).await
+async fn record(farm: &Farm, attempt: &Attempt, said: &str, now_us: i64) -> store::Result<()> {
+    let task = farm.store.task(TaskId(attempt.task)).await?;
+    tracing::info!(
+        build = task.map(|task| task.build.0),
+        task = attempt.task,
+        attempt = attempt.id,
+        worker = attempt.worker,
+        said,
+        "late result, not applied"
+    );
+    farm.store.add_late_result(AttemptId(attempt.id), said, now_us).await
 }
 
 /// Whether the farm ended it, because its worker was silent or came back without it.

@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use rpmfarm_core::fault::LOST;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{Failure, Fault};
 
-use super::{LOST, report};
+use super::report;
 use crate::farm::Farm;
 use crate::peers::Judge;
 

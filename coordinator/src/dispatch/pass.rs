@@ -1,40 +1,32 @@
 //! Gives tasks that are ready to workers that are free, the lowest rank first.
 //!
 //! A look reads the heads of the queues for which there are free slots, some more tasks than there
-//! are slots, and grants all that it can place in one transaction. What it costs depends on what
-//! it gives away, not on the length of the queues.
+//! are slots (`heads`), and grants all that it can place in one transaction. What it costs depends
+//! on what it gives away, not on the length of the queues.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::fleet::takes_work;
-use rpmfarm_core::matching::{Waiting, Worker, match_tasks};
+use rpmfarm_core::learned::Had;
+use rpmfarm_core::matching::{Worker, match_tasks};
 use rpmfarm_core::placement::Candidate;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Needs, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, TaskId};
 
 use super::fleet::WorkerView;
+use super::heads::{Head, Heads};
 use super::held::Load;
 use crate::farm::Farm;
-use crate::store::{Grant, Ready, StandingRow, StoreError};
+use crate::store::{Grant, StandingRow, StoreError};
 
 /// What was decided about workers, by name.
 pub type Standings = BTreeMap<String, StandingRow>;
 
-/// Tasks that are read of one queue, and granted, at once.
+/// Tasks that failed and are due, which get into their queues at once.
 const AT_ONCE: i64 = 256;
 
-/// Tasks that are read beyond the free slots: of these, so many may wait for another worker than
-/// the one that is free.
-const SPARE: i64 = 16;
-
-/// A task with what its queue says of it.
-struct Head {
-    ready: Ready,
-    arch: Arch,
-    needs: Needs,
-    avoid: Vec<String>,
-    emulation: bool,
-}
+/// So often a look reads on in queues whose heads nobody who is free may take.
+const PAGES: u32 = 2;
 
 /// One look: every task that is ready gets a worker, as far as there are free ones.
 ///
@@ -55,34 +47,39 @@ async fn round(
     now: Instant,
     now_us: i64,
 ) -> anyhow::Result<bool> {
-    let workers = farm.fleet.connected(now);
-    let mut workers = matched(&workers, &farm.fleet.held().loads(), standings);
-    let free = free_slots(&workers);
+    let connected = farm.fleet.connected(now);
+    let all = matched(&connected, &farm.fleet.held().loads(), standings);
+    let free = free_slots(&all);
     if free.is_empty() {
         return Ok(false);
     }
-    let emulated: BTreeSet<Arch> =
-        workers.iter().flat_map(|worker| worker.candidate.emulated.iter().copied()).collect();
-    let (heads, more) = heads(farm, &free, &emulated).await?;
-    let waiting: Vec<Waiting<'_>> = heads
-        .iter()
-        .map(|head| Waiting {
-            arch: head.arch,
-            emulation: head.emulation,
-            needs: &head.needs,
-            avoid: &head.avoid,
-        })
-        .collect();
-    let pairs = match_tasks(&waiting, &mut workers);
+    let mut heads = Heads::read(farm, &free).await?;
+    let mut pages = 0;
+    let (workers, pairs) = loop {
+        let mut workers = all.clone();
+        let pairs = match_tasks(&heads.waiting(), &mut workers);
+        let placed = pairs.iter().map(|(task, _)| *task);
+        if pages == PAGES || !heads.read_on(farm, &workers, placed).await? {
+            break (workers, pairs);
+        }
+        pages += 1;
+    };
     if pairs.is_empty() {
         return Ok(false);
     }
+    let more = heads.has_more(&workers, pairs.iter().map(|(task, _)| *task));
+    let heads = heads.tasks;
     let grants: Vec<Grant> = pairs
         .iter()
-        .map(|(task, worker)| Grant {
-            task: TaskId(heads[*task].ready.task),
-            build: BuildId(heads[*task].ready.build),
-            worker: workers[*worker].candidate.name.to_owned(),
+        .map(|(task, worker)| {
+            let Candidate { name, .. } = workers[*worker].candidate;
+            let state = &connected[name].state;
+            Grant {
+                task: TaskId(heads[*task].ready.task),
+                build: BuildId(heads[*task].ready.build),
+                worker: name.to_owned(),
+                had: Had { memory_mib: state.memory_mib, disk_mib: state.disk_free_mib },
+            }
         })
         .collect();
     let heads: HashMap<i64, &Head> = heads.iter().map(|head| (head.ready.task, head)).collect();
@@ -93,13 +90,14 @@ async fn round(
     }
     let more = more && !granted.is_empty();
     for attempt in granted {
+        let head = heads.get(&attempt.task);
         tracing::info!(
+            build = head.map(|head| head.ready.build),
             task = attempt.task,
             attempt = attempt.id,
             worker = attempt.worker,
             "task granted"
         );
-        let head = heads.get(&attempt.task);
         if let Some(head) = head {
             let waited = (now_us - head.ready.since_us()).max(0).unsigned_abs();
             farm.metrics.dispatched(head.arch, Duration::from_micros(waited));
@@ -109,37 +107,6 @@ async fn round(
         farm.fleet.poke(&attempt.worker);
     }
     Ok(more)
-}
-
-/// The tasks that are next, in the order of their ranks, for the free slots of their
-/// architectures and somewhat more: some of them wait for another worker. True when a queue may
-/// hold more that could be placed.
-async fn heads(
-    farm: &Farm,
-    free: &BTreeMap<Arch, u32>,
-    emulated: &BTreeSet<Arch>,
-) -> anyhow::Result<(Vec<Head>, bool)> {
-    let mut heads = Vec::new();
-    let mut more = false;
-    for (arch, needs) in farm.store.ready_queues().await? {
-        let (Ok(of), Ok(wanted)) = (arch.parse::<Arch>(), needs.parse::<Needs>()) else { continue };
-        let Some(slots) = free.get(&of) else { continue };
-        let limit = (i64::from(*slots) * 2 + SPARE).min(AT_ONCE);
-        let of_queue = farm.store.ready_head(&arch, &needs, limit).await?;
-        more |= of_queue.len() >= usize::try_from(AT_ONCE)?;
-        for ready in of_queue {
-            let avoid = match ready.tries {
-                0 => Vec::new(),
-                _ => farm.store.workers_that_failed(TaskId(ready.task)).await?,
-            };
-            // Asked only where it makes a difference: it costs a look at the build.
-            let emulation =
-                emulated.contains(&of) && allows_emulation(farm, BuildId(ready.build)).await?;
-            heads.push(Head { ready, arch: of, needs: wanted.clone(), avoid, emulation });
-        }
-    }
-    heads.sort_by_key(|head| (head.ready.rank, head.ready.task));
-    Ok((heads, more))
 }
 
 /// Reads the leases anew when it is time.

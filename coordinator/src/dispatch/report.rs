@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rpmfarm_core::fault::LOST;
 use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::quarantine::{last_message, verdict};
 use rpmfarm_core::report::{self, Said};
@@ -11,7 +12,7 @@ use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 
 use tonic::Status;
 
-use super::{LOST, late};
+use super::late;
 use crate::farm::Farm;
 use crate::logs::LogName;
 use crate::retry;

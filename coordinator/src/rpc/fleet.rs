@@ -69,6 +69,7 @@ fn shown(heard: Option<&WorkerView>, decided: Option<&StandingRow>) -> v1::Worke
             disk_free_mib: state.disk_free_mib,
             draining: state.draining,
             unready: state.unready.clone(),
+            labels: state.labels.clone(),
             heard_us: *heard_us,
             ..v1::Worker::default()
         },

@@ -40,10 +40,11 @@ pub async fn serve(
     answers: &Answers,
 ) -> Result<(), Status> {
     let Some(first) = states.message().await? else { return Ok(()) };
-    let mut heard = first.sequence;
-    farm.metrics.roots(&first.name, first.root_hits, first.root_misses);
+    let (mut heard, hits, misses) = (first.sequence, first.root_hits, first.root_misses);
     let first = WorkerState::try_from(first)?;
     caller.must_be(&first.name, "this session")?;
+    // Only under a name that is the caller's: each makes a label of its own.
+    farm.metrics.roots(&first.name, hits, misses);
     let session = farm.fleet.connect(first.clone(), Instant::now(), now_us());
     tracing::info!(worker = session.worker(), version = first.version, "worker connected");
     let mut asking = Asking::new(farm, first, heard);

@@ -1,6 +1,6 @@
 //! Why a build is where it is, and when it goes on: what people ask first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use rpmfarm_core::TaskId;
@@ -14,7 +14,8 @@ use super::view;
 use crate::dispatch::fleet::WorkerView;
 use crate::dispatch::pass::{Standings, allows_emulation, matched};
 use crate::farm::Farm;
-use crate::store::{Build, Place, Result, Running, StandingRow};
+use crate::peers::notes;
+use crate::store::{Build, FailureRow, Place, Result, Running, StandingRow};
 
 /// Everything that a build waits for, or that goes on with it.
 ///
@@ -51,20 +52,18 @@ async fn reasons(
         };
         return Ok(vec![whole("ended", text)]);
     }
-    let mut reasons = Vec::new();
     let failures =
         farm.store.failures(build.id(), farm.store.retried_us(build.id()).await?).await?;
-    if let Some((at, row)) = failures.last().and_then(|row| Some((row.retry_us?, row)))
-        && at > now_us
-    {
-        reasons.push(v1::Reason {
-            starts_us: at,
-            ..whole(
-                "retry",
-                format!("is tried again {} after: {}", in_time(at - now_us), row.failure),
-            )
-        });
-    }
+    // The newest of each task, and of what is no task's: a later one of another says nothing of it.
+    let newest: BTreeMap<Option<TaskId>, &FailureRow> =
+        failures.iter().map(|row| (row.task, row)).collect();
+    let retry = |of: Option<TaskId>| {
+        let row = newest.get(&of)?;
+        let at = row.retry_us.filter(|at| *at > now_us)?;
+        let text = format!("is tried again {} after: {}", in_time(at - now_us), row.failure);
+        Some(v1::Reason { starts_us: at, ..whole("retry", text) })
+    };
+    let mut reasons: Vec<v1::Reason> = retry(None).into_iter().collect();
     match shown.state.as_str() {
         "importing" if reasons.is_empty() => {
             let text = match farm.store.imports_ahead(build.id()).await? {
@@ -86,6 +85,12 @@ async fn reasons(
     for task in &shown.tasks {
         let name = if task.kind == "srpm" { "srpm".into() } else { format!("build {}", task.arch) };
         let of_task = |reason: v1::Reason| v1::Reason { task: name.clone(), ..reason };
+        if ["waiting", "queued"].contains(&task.state.as_str())
+            && let Some(reason) = retry(Some(TaskId(task.id)))
+        {
+            reasons.push(of_task(reason));
+            continue;
+        }
         match task.state.as_str() {
             "running" => {
                 let text = format!(
@@ -99,8 +104,8 @@ async fn reasons(
             "accepting" => {
                 reasons.push(of_task(whole("accept", "its results are being checked".into())));
             }
-            "waiting" if reasons.is_empty() => {
-                let waits = farm.waits.reason(build.id());
+            "waiting" => {
+                let waits = notes::wait_reason(farm, build.id()).await?;
                 let code = if waits.is_empty() { "lock" } else { "packages" };
                 let text = or(&waits, "its build root is being solved and fetched");
                 reasons.push(of_task(whole(code, text)));
@@ -113,9 +118,11 @@ async fn reasons(
                     Some(crowd) => crowd,
                     none => none.insert(Crowd::look(farm).await?),
                 };
-                if let Some(why) = crowd.why(farm, known.id, now_us).await? {
-                    reasons.push(of_task(reason(&why, now_us)));
-                }
+                reasons.push(of_task(match crowd.why(farm, known.id, now_us).await? {
+                    Some(why) => reason(&why, now_us),
+                    // On its way into its queue, or out of it.
+                    None => whole("queue", "goes on in a moment".into()),
+                }));
             }
             _ => {}
         }
@@ -156,7 +163,7 @@ fn reason(why: &Why, now_us: i64) -> v1::Reason {
 
 /// The workers and what they do, looked at once for all tasks of a build.
 struct Crowd {
-    workers: std::collections::BTreeMap<String, WorkerView>,
+    workers: BTreeMap<String, WorkerView>,
     running: HashMap<String, Vec<Running>>,
     standings: Standings,
 }

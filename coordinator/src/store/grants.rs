@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use rpmfarm_core::learned::Had;
 use rpmfarm_core::queue::{Class, lead};
 use rpmfarm_core::{BuildId, TaskId};
 
@@ -21,6 +22,8 @@ pub struct Grant {
     pub build: BuildId,
     /// Who gets it.
     pub worker: String,
+    /// What that worker has.
+    pub had: Had,
 }
 
 /// A task at the head of a queue.
@@ -30,6 +33,8 @@ pub struct Ready {
     pub task: i64,
     /// Its build.
     pub build: i64,
+    /// Its build's target.
+    pub target: String,
     /// Its place: the lowest is next.
     pub rank: i64,
     /// How often it was tried.
@@ -67,7 +72,25 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn ready_head(&self, arch: &str, needs: &str, limit: i64) -> Result<Vec<Ready>> {
+        self.ready_after(arch, needs, None, limit).await
+    }
+
+    /// The tasks of a queue behind one, which is named by its rank and number, as
+    /// [`Store::ready_head`]; `None` begins with the first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn ready_after(
+        &self,
+        arch: &str,
+        needs: &str,
+        after: Option<(i64, i64)>,
+        limit: i64,
+    ) -> Result<Vec<Ready>> {
+        let (rank, task) = after.unwrap_or((i64::MIN, i64::MIN));
         let query = "SELECT r.task, r.build, r.rank,
+                     COALESCE((SELECT b.target FROM builds b WHERE b.id = r.build), '')
+                     AS target,
                      (SELECT COUNT(*) FROM attempts a WHERE a.task = r.task) AS tries,
                      COALESCE((SELECT MAX(l.at_us) FROM locks l WHERE l.task = r.task), 0)
                      AS locked_us,
@@ -75,8 +98,16 @@ impl Store {
                                AND f.task = r.task ORDER BY f.at_us DESC LIMIT 1), 0)
                      AS retry_us
                      FROM ready_tasks r WHERE r.arch = $1 AND r.needs = $2
-                     ORDER BY r.rank, r.task LIMIT $3";
-        Ok(sqlx::query_as(query).bind(arch).bind(needs).bind(limit).fetch_all(self.read()).await?)
+                     AND (r.rank, r.task) > ($3, $4)
+                     ORDER BY r.rank, r.task LIMIT $5";
+        Ok(sqlx::query_as(query)
+            .bind(arch)
+            .bind(needs)
+            .bind(rank)
+            .bind(task)
+            .bind(limit)
+            .fetch_all(self.read())
+            .await?)
     }
 
     /// Gives a task to a worker, under a new epoch. `None` when it is not in its queue, when
@@ -91,7 +122,7 @@ impl Store {
         worker: &str,
         now_us: i64,
     ) -> Result<Option<Attempt>> {
-        let grant = Grant { task, build, worker: worker.to_owned() };
+        let grant = Grant { task, build, worker: worker.to_owned(), had: Had::default() };
         Ok(self.grant_all(&[grant], now_us).await?.pop())
     }
 
@@ -124,7 +155,7 @@ impl Store {
                 })
                 .collect();
             attempts.sort_unstable_by_key(|attempt| attempt.id);
-            tx.add_attempts(&attempts).await?;
+            tx.add_attempts(&attempts, grants).await?;
             tx.lead_on(&claimed, now_us).await?;
             tx.commit().await?;
             Ok(attempts)
@@ -215,22 +246,30 @@ impl Tx {
         Ok(query.fetch_all(self.on()).await?)
     }
 
-    async fn add_attempts(&mut self, attempts: &[Attempt]) -> Result<()> {
+    async fn add_attempts(&mut self, attempts: &[Attempt], grants: &[Grant]) -> Result<()> {
         if attempts.is_empty() {
             return Ok(());
         }
         let text = format!(
-            "INSERT INTO attempts (id, task, epoch, worker, started_us) VALUES {}",
-            rows(attempts.len(), 5)
+            "INSERT INTO attempts (id, task, epoch, worker, started_us, memory_mib, disk_mib)
+             VALUES {}",
+            rows(attempts.len(), 7)
         );
+        let had: HashMap<(i64, &str), Had> =
+            grants.iter().map(|grant| ((grant.task.0, grant.worker.as_str()), grant.had)).collect();
+        let capped = |mib: u64| i64::try_from(mib).unwrap_or(i64::MAX);
         let mut query = sqlx::query(sqlx::AssertSqlSafe(text));
         for attempt in attempts {
+            let key = (attempt.task, attempt.worker.as_str());
+            let had = had.get(&key).copied().unwrap_or_default();
             query = query
                 .bind(attempt.id)
                 .bind(attempt.task)
                 .bind(attempt.epoch)
                 .bind(attempt.worker.clone())
-                .bind(attempt.started_us);
+                .bind(attempt.started_us)
+                .bind(capped(had.memory_mib))
+                .bind(capped(had.disk_mib));
         }
         query.execute(self.on()).await?;
         Ok(())

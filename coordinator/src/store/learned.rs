@@ -1,12 +1,12 @@
 //! What accepted attempts took, and what is learned of it for the next ones.
 
-use rpmfarm_core::learned::{Learned, SAMPLES, Sample, learn};
+use rpmfarm_core::learned::{Had, Learned, SAMPLES, Sample, learn};
 use rpmfarm_core::task::{Outcome, TaskKind};
 use rpmfarm_core::{Arch, AttemptId, Needs, TaskId};
 
 use super::{Result, Store, Tx, unjson};
 
-type Known = (i64, i64, String, String, String, String, String);
+type Known = (i64, i64, String, String, String, String, String, i64, i64);
 
 impl Store {
     /// What was learned of a package's tasks; nothing when none was accepted yet.
@@ -20,19 +20,23 @@ impl Store {
         arch: Arch,
         kind: TaskKind,
     ) -> Result<Learned> {
-        let query = "SELECT took_us, memory_mib, disk_mib FROM learned
+        let query = "SELECT took_us, memory_mib, disk_mib, enough_memory_mib, enough_disk_mib
+                     FROM learned
                      WHERE target = $1 AND package = $2 AND arch = $3 AND kind = $4";
-        let row: Option<(i64, i64, i64)> = sqlx::query_as(query)
+        let row: Option<(i64, i64, i64, i64, i64)> = sqlx::query_as(query)
             .bind(target)
             .bind(package)
             .bind(arch.as_str())
             .bind(kind.as_str())
             .fetch_optional(self.read())
             .await?;
-        Ok(row.map_or_else(Learned::default, |(took_us, memory, disk)| Learned {
-            took_us,
-            memory_mib: memory.unsigned_abs(),
-            disk_mib: disk.unsigned_abs(),
+        Ok(row.map_or_else(Learned::default, |(took_us, memory, disk, had_memory, had_disk)| {
+            Learned {
+                took_us,
+                memory_mib: memory.unsigned_abs(),
+                disk_mib: disk.unsigned_abs(),
+                enough: had(had_memory, had_disk),
+            }
         }))
     }
 
@@ -58,22 +62,22 @@ impl Store {
 impl Tx {
     /// Learns from an attempt that was accepted.
     pub(super) async fn learn(&mut self, attempt: AttemptId) -> Result<()> {
-        let query = "SELECT a.started_us, e.at_us, e.report, b.target, b.package, t.arch, t.kind
-                     FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
+        let query = "SELECT a.started_us, e.at_us, e.report, b.target, b.package, t.arch, t.kind,
+                     a.memory_mib, a.disk_mib FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
                      JOIN tasks t ON t.id = a.task JOIN builds b ON b.id = t.build
                      WHERE a.id = $1";
         let known: Option<Known> =
             sqlx::query_as(query).bind(attempt.0).fetch_optional(self.on()).await?;
-        let Some((started_us, ended_us, report, target, package, arch, kind)) = known else {
-            return Ok(());
-        };
+        let Some(known) = known else { return Ok(()) };
+        let (started_us, ended_us, report, target, package, arch, kind, memory, disk) = known;
         let Some(Outcome::Succeeded(success)) = unjson("attempt_ends", "a report", &report)? else {
             return Ok(());
         };
         let capped = |mib: u64| i64::try_from(mib).unwrap_or(i64::MAX);
         sqlx::query(
             "INSERT INTO measures (target, package, arch, kind, attempt, took_us, memory_mib,
-             disk_mib) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+             disk_mib, had_memory_mib, had_disk_mib)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
         )
         .bind(&target)
         .bind(&package)
@@ -83,12 +87,15 @@ impl Tx {
         .bind((ended_us - started_us).max(0))
         .bind(capped(success.memory_mib))
         .bind(capped(success.disk_mib))
+        .bind(memory)
+        .bind(disk)
         .execute(self.on())
         .await?;
-        let query = "SELECT took_us, memory_mib, disk_mib FROM measures
+        let query = "SELECT took_us, memory_mib, disk_mib, had_memory_mib, had_disk_mib
+                     FROM measures
                      WHERE target = $1 AND package = $2 AND arch = $3 AND kind = $4
                      ORDER BY attempt DESC LIMIT $5";
-        let rows: Vec<(i64, i64, i64)> = sqlx::query_as(query)
+        let rows: Vec<(i64, i64, i64, i64, i64)> = sqlx::query_as(query)
             .bind(&target)
             .bind(&package)
             .bind(&arch)
@@ -98,18 +105,22 @@ impl Tx {
             .await?;
         let samples: Vec<Sample> = rows
             .into_iter()
-            .map(|(took_us, memory, disk)| Sample {
+            .map(|(took_us, memory, disk, had_memory, had_disk)| Sample {
                 took_us,
                 memory_mib: memory.unsigned_abs(),
                 disk_mib: disk.unsigned_abs(),
+                had: had(had_memory, had_disk),
             })
             .collect();
         let learned = learn(&samples);
         sqlx::query(
-            "INSERT INTO learned (target, package, arch, kind, took_us, memory_mib, disk_mib)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
+            "INSERT INTO learned (target, package, arch, kind, took_us, memory_mib, disk_mib,
+             enough_memory_mib, enough_disk_mib)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
              ON CONFLICT (target, package, arch, kind) DO UPDATE SET took_us = excluded.took_us,
-             memory_mib = excluded.memory_mib, disk_mib = excluded.disk_mib",
+             memory_mib = excluded.memory_mib, disk_mib = excluded.disk_mib,
+             enough_memory_mib = excluded.enough_memory_mib,
+             enough_disk_mib = excluded.enough_disk_mib",
         )
         .bind(&target)
         .bind(&package)
@@ -118,8 +129,14 @@ impl Tx {
         .bind(learned.took_us)
         .bind(capped(learned.memory_mib))
         .bind(capped(learned.disk_mib))
+        .bind(capped(learned.enough.memory_mib))
+        .bind(capped(learned.enough.disk_mib))
         .execute(self.on())
         .await?;
         Ok(())
     }
+}
+
+const fn had(memory_mib: i64, disk_mib: i64) -> Had {
+    Had { memory_mib: memory_mib.unsigned_abs(), disk_mib: disk_mib.unsigned_abs() }
 }

@@ -168,7 +168,7 @@ impl Twins {
             let task = if self.rng.chance(100) { any } else { task };
             let Some(build) = self.model.task(task).map(|task| task.build) else { continue };
             let worker = ["w1", "w2"][self.rng.below(2) as usize].to_owned();
-            grants.push(real::Grant { task, build, worker });
+            grants.push(real::Grant { task, build, worker, had: Default::default() });
         }
         if !self.steady {
             // What was queued stays so when the clock goes back; the model has no memory of it.

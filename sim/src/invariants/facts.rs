@@ -1,5 +1,6 @@
 //! What the facts must say: I1 to I4, I8, and the bound on tries of I9.
 
+use rpmfarm_core::status::MAX_ATTEMPTS;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault};
 
@@ -9,8 +10,8 @@ use crate::scenario::KEY;
 use crate::store::Ended;
 use crate::world::World;
 
-/// More tries of a task than its faults allow, for each time that its build was (re)started.
-const MAX_TRIES: usize = 7;
+/// All tries of a task that its faults allow, for each time that its build was (re)started.
+const MAX_TRIES: usize = MAX_ATTEMPTS as usize;
 
 impl World {
     /// I2: one holder, rising epochs, one end while it is live, one acceptance.

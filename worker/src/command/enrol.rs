@@ -10,6 +10,7 @@ use rpmfarm_core::Arch;
 use rpmfarm_core::enrolment::Token;
 use serde::Serialize;
 
+use super::options::{HostOptions, UID_BASE};
 use crate::identity::{Credentials, IdentityFile, enrol};
 
 /// Where the identity lies when nobody says otherwise.
@@ -32,13 +33,20 @@ pub(super) struct Enrol {
     /// The token from `rpmfarm worker enrol NAME`; `-` reads it from standard input.
     #[arg(long, env = "RPMFARM_ENROL_TOKEN", hide_env_values = true)]
     token: String,
-    /// Architectures that this worker will build for; what the token does not allow is refused
-    /// now [default: asked for when it connects].
+    /// Architectures that this worker will build for. What this host does not run, be it by an
+    /// emulator, and what the token does not allow is refused now [default: asked for when it
+    /// connects].
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     arch: Vec<Arch>,
     /// The worker's data directory.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/rpmfarm-worker")]
     data_dir: PathBuf,
+    /// The crun program, for trying architectures.
+    #[arg(long, value_name = "FILE", default_value = "crun")]
+    crun: PathBuf,
+    /// First of the 65536 host user and group ids that builds get, as for `run`.
+    #[arg(long, value_name = "ID", default_value_t = UID_BASE)]
+    uid_base: u32,
     /// Where the key and the certificate are kept [default: identity in the data directory].
     #[arg(long, value_name = "DIR")]
     identity: Option<PathBuf>,
@@ -73,6 +81,8 @@ impl Enrol {
             );
         }
         let token = self.token()?;
+        // Before the token is used up. Threads come after it.
+        self.host().prove(&self.arch)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -81,6 +91,21 @@ impl Enrol {
         file.write(&credentials)?;
         self.tell(&credentials, &file)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// This host as `run` will use it, as far as trying architectures matters.
+    fn host(&self) -> HostOptions {
+        HostOptions {
+            data_dir: self.data_dir.clone(),
+            crun: self.crun.clone(),
+            uid_base: self.uid_base,
+            scratch: None,
+            slots: 1,
+            cpus: None,
+            cap_cpus: false,
+            cache_size: 0,
+            reserve: 0,
+        }
     }
 
     #[allow(clippy::print_stdout)] // The answer to whoever asked.

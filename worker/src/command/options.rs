@@ -9,14 +9,19 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use rpmfarm_core::Sha256;
+use rpmfarm_core::{Arch, Sha256};
 
+use super::serve::host_arch;
+use crate::arches::Arches;
 use crate::build::Engine;
 use crate::roots::{Roots, Store};
 use crate::sandbox::Sandbox;
 use crate::sandbox::cgroup::Cgroups;
 use crate::sandbox::scratch::{Kind, ScratchPool};
 use crate::session::facts;
+
+/// First of the host ids of builds, where nobody says otherwise.
+pub(super) const UID_BASE: u32 = 1_879_048_192;
 
 /// Options about this host.
 #[derive(Debug, Clone, Args)]
@@ -29,7 +34,7 @@ pub struct HostOptions {
     pub crun: PathBuf,
     /// First of the 65536 host user and group ids that builds get. They must belong to nobody
     /// else; the default lies above those of container managers and below those of systemd.
-    #[arg(long, value_name = "ID", default_value_t = 1_879_048_192)]
+    #[arg(long, value_name = "ID", default_value_t = UID_BASE)]
     pub uid_base: u32,
     /// How builds get disk space of limited size [default: image where mkfs.ext4 and loop devices
     /// are there, else plain].
@@ -97,8 +102,23 @@ impl HostOptions {
     /// Makes the host ready, and clears away what an earlier life left. To be called while the
     /// program has one thread: namespaces belong to threads.
     pub(super) fn prepare(&mut self) -> Result<Prepared> {
-        ensure!(nix::unistd::geteuid().is_root(), "it must run as root (it maps users and mounts)");
         ensure!(self.slots > 0, "--slots 0: a worker without slots does nothing");
+        let (sandbox, lock) = self.sandbox()?;
+        for limit in sandbox.cgroups.missing() {
+            tracing::warn!(limit, "builds are not limited: the host has no control group for it");
+        }
+        self.emptied("attempts")?;
+        let engine = self.engine(sandbox)?;
+        let cache_bytes = self.cache_size << 30;
+        let roots_bytes = cache_bytes / ROOTS_SHARE.1 * ROOTS_SHARE.0;
+        let files_bytes = cache_bytes - roots_bytes;
+        Ok(Prepared { engine: Arc::new(engine), roots_bytes, files_bytes, _lock: lock })
+    }
+
+    /// Makes the host ready for cages, and locks the data directory. To be called while the
+    /// program has one thread.
+    fn sandbox(&mut self) -> Result<(Sandbox, nix::fcntl::Flock<fs::File>)> {
+        ensure!(nix::unistd::geteuid().is_root(), "it must run as root (it maps users and mounts)");
         self.check_ids()?;
         own_mounts().context("cannot make a mount namespace")?;
         fs::create_dir_all(&self.data_dir)
@@ -110,9 +130,6 @@ impl HostOptions {
         let lock = lock(&self.data_dir)?;
         let cgroups = Cgroups::take(&group(&self.data_dir));
         cgroups.clean();
-        for limit in cgroups.missing() {
-            tracing::warn!(limit, "builds are not limited: the host has no control group for it");
-        }
         let sandbox = Sandbox {
             crun: find(&self.crun)?,
             program: PathBuf::from("/proc/self/exe"),
@@ -120,12 +137,28 @@ impl HostOptions {
             uid_base: self.uid_base,
             cgroups,
         };
-        self.emptied("attempts")?;
-        let engine = self.engine(sandbox)?;
-        let cache_bytes = self.cache_size << 30;
-        let roots_bytes = cache_bytes / ROOTS_SHARE.1 * ROOTS_SHARE.0;
-        let files_bytes = cache_bytes - roots_bytes;
-        Ok(Prepared { engine: Arc::new(engine), roots_bytes, files_bytes, _lock: lock })
+        Ok((sandbox, lock))
+    }
+
+    /// Proves that this host runs architectures, without making it ready for builds. To be called
+    /// while the program has one thread.
+    ///
+    /// # Errors
+    /// The first architecture that does not run; a host without what cages need; a data directory
+    /// that a worker uses.
+    pub(super) fn prove(&mut self, arches: &[Arch]) -> Result<()> {
+        let native = host_arch()?;
+        // What this program itself is needs no proof, nor a host that is made ready for one.
+        if arches.iter().all(|arch| *arch == native) {
+            return Ok(());
+        }
+        let (sandbox, _lock) = self.sandbox()?;
+        let cgroups = sandbox.cgroups.clone();
+        let probes = self.emptied("probes")?;
+        let proved = Arches::prove(native, arches.to_vec(), sandbox, probes);
+        cgroups.give_back();
+        proved?;
+        Ok(())
     }
 
     /// Root owns it, and only root in a cage may pass through: sources of builds can be secret.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rpmfarm_core::fault::{CUT_OFF, SHUTDOWN};
 use rpmfarm_core::task::{Assignment, Outcome, Phase, Progress, Success};
 use rpmfarm_core::{Arch, Failure, Fault, Lock};
 use tokio::sync::{Semaphore, watch};
@@ -178,12 +179,13 @@ impl Life<'_> {
     }
 
     fn cancelled(&self, why: Why) -> Ended {
-        let message = match why {
-            Why::Shutdown => "the worker was shut down",
-            Why::LeaseLost => "the worker lost the coordinator",
+        // The worker is to blame for neither, and the stage says so.
+        let (stage, message) = match why {
+            Why::Shutdown => (SHUTDOWN, "the worker was shut down"),
+            Why::LeaseLost => (CUT_OFF, "the worker lost the coordinator"),
             Why::Unwanted => return None,
         };
-        Some(failed(Failure::new(Fault::Worker, "build", message)))
+        Some(failed(Failure::new(Fault::Worker, stage, message)))
     }
 
     /// One round, on a thread of its own: it must live as long as what it starts.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rpmfarm_core::fault::SHUTDOWN;
 use rpmfarm_core::lease::next_heartbeat;
 use rpmfarm_core::reconcile::{Action, reconcile};
 use rpmfarm_core::task::DesiredState;
@@ -232,7 +233,7 @@ impl Session {
                 Action::Resume(assignment) => attempts.resume(assignment),
                 Action::Start(assignment) if *self.shutdown.borrow() != Shutdown::No => {
                     let message = "the worker was shutting down when the task came";
-                    let failure = Failure::new(Fault::Worker, "fetch", message);
+                    let failure = Failure::new(Fault::Worker, SHUTDOWN, message);
                     attempts.refuse(assignment, failure);
                 }
                 Action::Start(assignment) => {

@@ -52,6 +52,7 @@ fn text(details: &WorkerDetails, now: i64) -> String {
     add("heard", format!("{}, {}", heard(worker, now), worker.liveness));
     add("builds for", worker.arches.join(" "));
     add("enrolled for", details.enrolled_arches.join(" "));
+    add("labels", worker.labels.join(" "));
     if !worker.version.is_empty() {
         add("version", format!("{} (protocol {})", worker.version, worker.protocol));
     }

@@ -1,7 +1,13 @@
 //! Leases over the wire, with a worker that a test plays: repeated, reordered and late words, and
-//! a store that is away. The faults are those of docs/faults.md.
+//! a store that is away. The faults are those of docs/faults.md. And what is given to whom, and
+//! what is said of those who wait.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod placing;
+mod why;
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +40,7 @@ const TARGET: &str = "almalinux-9";
 struct Bench {
     farm: Farm,
     client: WorkersClient<Channel>,
+    address: String,
     token: String,
     _data: TempDir,
 }
@@ -51,8 +58,8 @@ impl Bench {
         let (farm, _words) = start::open(&config, &address).await.unwrap();
         tokio::spawn(server::serve(farm.clone(), listener, std::future::pending()));
         let token = std::fs::read_to_string(data.path().join("token")).unwrap();
-        let client = WorkersClient::connect(address).await.unwrap();
-        Self { farm, client, token: token.trim().into(), _data: data }
+        let client = WorkersClient::connect(address.clone()).await.unwrap();
+        Self { farm, client, address, token: token.trim().into(), _data: data }
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
@@ -340,4 +347,28 @@ async fn without_its_store_a_coordinator_tells_workers_to_hold_on() {
     let workers = bench.farm.fleet.workers(Instant::now());
     assert_eq!(workers["w2"].liveness.as_str(), "stale");
     assert_eq!(bench.farm.fleet.workers(before)["w1"].liveness.as_str(), "alive");
+}
+
+/// Each worker's name is a label: whoever is not it must make none, nor say what is its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_counts_is_taken_under_its_own_name_only() {
+    let bench = Bench::start().await;
+    let state = |name: &str, root_hits| v1::WorkerState {
+        name: name.into(),
+        version: "1".into(),
+        protocol: rpmfarm_core::fleet::PROTOCOL,
+        arches: vec!["x86_64".into()],
+        root_hits,
+        ..Default::default()
+    };
+    for (name, hits) in [("w1", 7), ("other", 8)] {
+        let mut request = bench.request(tokio_stream::iter([state(name, hits)]));
+        request.metadata_mut().insert(rpmfarm_proto::WORKER, "w1".parse().unwrap());
+        let mut answers = bench.client.clone().session(request).await.unwrap().into_inner();
+        let answer = answers.message().await;
+        assert_eq!(answer.is_ok(), name == "w1", "{answer:?}");
+    }
+    let text = bench.farm.metrics.text();
+    assert!(text.contains("rpmfarm_worker_root_hits{worker=\"w1\"} 7"), "{text}");
+    assert!(!text.contains("worker=\"other\""), "{text}");
 }

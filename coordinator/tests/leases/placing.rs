@@ -1,0 +1,308 @@
+//! Which worker gets which task: passes over a real store, with workers that are connected to a
+//! real fleet.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use clap::Parser as _;
+use rpmfarm_coordinator::config::Config;
+use rpmfarm_coordinator::dispatch::fleet::Session;
+use rpmfarm_coordinator::dispatch::pass;
+use rpmfarm_coordinator::farm::Farm;
+use rpmfarm_coordinator::start;
+use rpmfarm_coordinator::store::{Grant, Import, NewBuild, NewTask, Store};
+use rpmfarm_core::fleet::PROTOCOL;
+use rpmfarm_core::learned::Had;
+use rpmfarm_core::queue::Class;
+use rpmfarm_core::task::{TaskKind, WorkerState};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Needs, Sha256, TaskId};
+use tempfile::TempDir;
+
+use crate::common::on_both;
+
+const NOW: i64 = 1_000_000_000_000;
+
+/// A farm whose passes the test runs, with a target that lets emulating workers build (`lenient`)
+/// and one that does not (`strict`).
+struct Scene {
+    farm: Farm,
+    sessions: Vec<Session>,
+    _dir: TempDir,
+}
+
+impl Scene {
+    async fn new(store: Store) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let targets = dir.path().join("targets");
+        std::fs::create_dir(&targets).unwrap();
+        let lab = std::fs::read_to_string("../deploy/targets/lab.toml").unwrap();
+        for (name, emulation) in [("lenient", "true"), ("strict", "false")] {
+            let text = lab
+                .replace("name = \"lab\"", &format!("name = \"{name}\""))
+                .replace("emulation = true", &format!("emulation = {emulation}"));
+            std::fs::write(targets.join(format!("{name}.toml")), text).unwrap();
+        }
+        let data = dir.path().join("data");
+        let config = Config::parse_from([
+            "rpmfarm-coordinator",
+            "--data",
+            data.to_str().unwrap(),
+            "--targets",
+            targets.to_str().unwrap(),
+        ]);
+        let (farm, _words) = start::open(&config, "http://127.0.0.1:1").await.unwrap();
+        for (name, emulation) in [("lenient", true), ("strict", false)] {
+            assert_eq!(farm.targets.get(name).unwrap().emulation, emulation);
+        }
+        Self { farm: Farm { store, ..farm }, sessions: Vec::new(), _dir: dir }
+    }
+
+    /// A worker with free slots; a second word of it replaces the first.
+    fn connect(&mut self, name: &str, change: impl FnOnce(&mut WorkerState)) {
+        let mut state = WorkerState {
+            name: name.into(),
+            version: "1".into(),
+            protocol: PROTOCOL,
+            arches: vec![Arch::X86_64],
+            emulated: Vec::new(),
+            slots: 1,
+            cpus: 1,
+            memory_mib: 8 << 10,
+            disk_free_mib: 100 << 10,
+            labels: Vec::new(),
+            draining: false,
+            unready: String::new(),
+            attempts: Vec::new(),
+        };
+        change(&mut state);
+        let session = self.farm.fleet.connect(state, Instant::now(), NOW);
+        assert!(session.settle());
+        self.sessions.push(session);
+    }
+
+    /// Tasks that wait, in this order.
+    async fn tasks(
+        &self,
+        target: &str,
+        arch: Arch,
+        needs: &Needs,
+        count: usize,
+    ) -> Vec<(BuildId, TaskId)> {
+        let store = &self.farm.store;
+        let builds: Vec<NewBuild> = (0..count)
+            .map(|number| NewBuild {
+                target: target.into(),
+                package: format!("p{number}"),
+                git_ref: String::new(),
+                modification_ref: String::new(),
+                class: Class::Interactive,
+                arches: Vec::new(),
+            })
+            .collect();
+        let import = Import {
+            url: "http://git/p.git".into(),
+            commit: "c0ffee".into(),
+            subject: "Update".into(),
+            bundle: Sha256::of(b"bundle"),
+            at_us: NOW,
+        };
+        let mut tasks = Vec::new();
+        for build in store.start_builds(&builds, "ann", "", NOW).await.unwrap().ids {
+            store.add_import(build, &import).await.unwrap();
+            store.add_tasks(build, &[NewTask { kind: TaskKind::Build, arch }], NOW).await.unwrap();
+            let task = store.tasks(build).await.unwrap()[0].id;
+            if !needs.is_nothing() {
+                store.set_needs(task, needs, NOW).await.unwrap();
+            }
+            store.add_lock(task, 0, Sha256::of(b"lock"), NOW).await.unwrap();
+            tasks.push((build, task));
+        }
+        tasks
+    }
+
+    /// A worker takes tasks and fails them for its own reasons; they wait again.
+    async fn fail(&self, worker: &str, tasks: &[(BuildId, TaskId)]) {
+        let store = &self.farm.store;
+        let grant = |(build, task): &(BuildId, TaskId)| Grant {
+            task: *task,
+            build: *build,
+            worker: worker.into(),
+            had: Had::default(),
+        };
+        let grants: Vec<Grant> = tasks.iter().map(grant).collect();
+        let attempts = store.grant_all(&grants, NOW).await.unwrap();
+        assert_eq!(attempts.len(), tasks.len());
+        let crashed = Failure::new(Fault::Worker, "root", "no space left");
+        for attempt in attempts {
+            let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+            assert!(store.end_failed(id, epoch, &crashed, Some(NOW), NOW).await.unwrap());
+        }
+    }
+
+    /// One look. Who holds what after it.
+    async fn pass(&self) -> BTreeMap<TaskId, String> {
+        pass::pass(&self.farm, Instant::now(), NOW).await.unwrap();
+        let live = self.farm.store.live_attempts(None).await.unwrap();
+        live.into_iter().map(|attempt| (TaskId(attempt.task), attempt.worker)).collect()
+    }
+}
+
+fn held(expected: &[(TaskId, &str)]) -> BTreeMap<TaskId, String> {
+    expected.iter().map(|(task, worker)| (*task, (*worker).to_owned())).collect()
+}
+
+fn emulates(state: &mut WorkerState) {
+    state.arches = vec![Arch::X86_64, Arch::Ppc64le];
+    state.emulated = vec![Arch::Ppc64le];
+}
+
+fn memory(gib: u64) -> Needs {
+    Needs { memory_mib: gib << 10, ..Needs::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_only_native_workers_may_take_hide_none_from_an_emulating_one() {
+    on_both(|store| async move {
+        let mut scene = Scene::new(store).await;
+        let none = Needs::default();
+        let strict = scene.tasks("strict", Arch::Ppc64le, &none, 40).await;
+        let lenient = scene.tasks("lenient", Arch::Ppc64le, &none, 1).await;
+        scene.connect("emulates", emulates);
+        assert_eq!(scene.pass().await, held(&[(lenient[0].1, "emulates")]));
+        // Whoever runs it natively begins with the first.
+        scene.connect("native", |state| state.arches = vec![Arch::Ppc64le]);
+        let both = held(&[(lenient[0].1, "emulates"), (strict[0].1, "native")]);
+        assert_eq!(scene.pass().await, both);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_far_behind_those_is_reached_by_several_looks_at_the_same_cost() {
+    on_both(|store| async move {
+        let mut scene = Scene::new(store).await;
+        let none = Needs::default();
+        scene.tasks("strict", Arch::Ppc64le, &none, 700).await;
+        let lenient = scene.tasks("lenient", Arch::Ppc64le, &none, 2).await;
+        scene.connect("emulates", emulates);
+        let mut looks = 1;
+        while scene.pass().await.is_empty() {
+            looks += 1;
+            assert!(looks < 4, "it is out of reach");
+        }
+        assert!(looks > 1, "a look reads the whole queue");
+        assert_eq!(scene.pass().await, held(&[(lenient[0].1, "emulates")]));
+        // What waits in front is looked at again.
+        scene.connect("also", emulates);
+        while scene.pass().await.len() < 2 {
+            looks += 1;
+            assert!(looks < 9, "it is out of reach");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_the_free_worker_failed_hide_none_from_it() {
+    on_both(|store| async move {
+        let mut scene = Scene::new(store).await;
+        let none = Needs::default();
+        let failed = scene.tasks("strict", Arch::X86_64, &none, 40).await;
+        scene.fail("bad", &failed).await;
+        let fresh = scene.tasks("strict", Arch::X86_64, &none, 2).await;
+        scene.connect("good", |_| {});
+        scene.connect("bad", |_| {});
+        // The good one takes the first; for the bad one there is what it has not failed.
+        let expected = held(&[(failed[0].1, "good"), (fresh[0].1, "bad")]);
+        assert_eq!(scene.pass().await, expected);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_failed_a_task_gets_it_when_no_other_could_ever_take_it() {
+    on_both(|store| async move {
+        let mut scene = Scene::new(store).await;
+        let failed = scene.tasks("strict", Arch::X86_64, &memory(7), 1).await;
+        scene.fail("only", &failed).await;
+        scene.connect("only", |_| {});
+        scene.connect("small", |state| state.memory_mib = 4 << 10);
+        assert_eq!(scene.pass().await, held(&[(failed[0].1, "only")]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn needs_and_labels_decide_who_gets_a_task() {
+    on_both(|store| async move {
+        let mut scene = Scene::new(store).await;
+        let ssd = Needs { label: "ssd".into(), ..Needs::default() };
+        let disk = Needs { disk_mib: 500 << 10, ..Needs::default() };
+        let big = scene.tasks("strict", Arch::X86_64, &memory(30), 1).await[0].1;
+        let labelled = scene.tasks("strict", Arch::X86_64, &ssd, 2).await;
+        let wide = scene.tasks("strict", Arch::X86_64, &disk, 1).await[0].1;
+        let plain = scene.tasks("strict", Arch::X86_64, &Needs::default(), 2).await;
+        scene.connect("ssd", |state| state.labels = vec!["ssd".into()]);
+        scene.connect("big", |state| state.memory_mib = 64 << 10);
+        scene.connect("plain", |_| {});
+        let expected = held(&[(big, "big"), (labelled[0].1, "ssd"), (plain[0].1, "plain")]);
+        assert_eq!(scene.pass().await, expected, "nobody has so much disk");
+        scene.connect("wide", |state| state.disk_free_mib = 1 << 20);
+        let held = scene.pass().await;
+        assert_eq!((held.len(), held[&wide].as_str()), (4, "wide"));
+        assert_eq!(scene.pass().await.len(), 4, "all slots are taken");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_kept_for_a_big_task_while_small_ones_go_elsewhere() {
+    on_both(|store| async move {
+        let mut scene = Scene::new(store).await;
+        let first = scene.tasks("strict", Arch::X86_64, &memory(40), 1).await;
+        let two = |state: &mut WorkerState| (state.slots, state.memory_mib) = (2, 64 << 10);
+        scene.connect("big", two);
+        assert_eq!(scene.pass().await, held(&[(first[0].1, "big")]));
+        let again = scene.tasks("strict", Arch::X86_64, &memory(32), 1).await;
+        let small = scene.tasks("strict", Arch::X86_64, &Needs::default(), 60).await;
+        scene.connect("small", |_| {});
+        let expected = held(&[(first[0].1, "big"), (small[0].1, "small")]);
+        assert_eq!(scene.pass().await, expected, "one slot of the big one is kept");
+        let live = scene.farm.store.live_attempts(Some("big")).await.unwrap();
+        let (id, epoch) = (AttemptId(live[0].id), Epoch(live[0].epoch));
+        let crashed = Failure::new(Fault::Worker, "root", "no space left");
+        scene.farm.store.end_failed(id, epoch, &crashed, Some(NOW + 1), NOW).await.unwrap();
+        scene.farm.fleet.held().ended("big", id);
+        let held = scene.pass().await;
+        assert_eq!(held.get(&again[0].1).map(String::as_str), Some("big"), "it fits now");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_learned_fits_the_worker_that_built_it() {
+    on_both(|store| async move {
+        let mut scene = Scene::new(store).await;
+        let first = scene.tasks("strict", Arch::X86_64, &Needs::default(), 1).await;
+        // What a host of 8 GiB really has.
+        scene.connect("small", |state| state.memory_mib = 7900);
+        assert_eq!(scene.pass().await.len(), 1);
+        let store = &scene.farm.store;
+        let live = store.live_attempts(None).await.unwrap();
+        let (id, epoch) = (AttemptId(live[0].id), Epoch(live[0].epoch));
+        let made = rpmfarm_core::task::Success { memory_mib: 5325, ..Default::default() };
+        let outcome = rpmfarm_core::task::Outcome::Succeeded(made);
+        assert!(store.end_succeeded(id, epoch, &outcome, NOW + 1).await.unwrap());
+        let mut tx = store.write().await.unwrap();
+        assert!(tx.accept(first[0].1, id, 1, NOW + 1).await.unwrap());
+        tx.commit().await.unwrap();
+        scene.farm.fleet.held().ended("small", id);
+
+        let learned = store.learned("strict", "p0", Arch::X86_64, TaskKind::Build).await.unwrap();
+        let needs = rpmfarm_core::learned::needs(&Needs::default(), &learned);
+        assert!(needs.memory_mib > 5325, "{needs:?}");
+        let second = scene.tasks("strict", Arch::X86_64, &needs, 1).await;
+        assert_eq!(scene.pass().await, held(&[(second[0].1, "small")]));
+    })
+    .await;
+}
