@@ -85,6 +85,8 @@ pub struct LogReader {
     last: VecDeque<Line>,
     /// Lines after a heading whose list belongs to it.
     listing: bool,
+    /// rpmbuild says once more what it has said, warnings first.
+    summing_up: bool,
     no_space: bool,
 }
 
@@ -173,7 +175,7 @@ impl LogReader {
             self.no_space = false;
         }
         self.part = part;
-        self.listing = false;
+        (self.listing, self.summing_up) = (false, false);
     }
 
     fn keep(&mut self, text: String) {
@@ -193,7 +195,10 @@ impl LogReader {
         } else if is_suspect(text) {
             push(&mut self.suspects, line.clone(), SUSPECTS);
         }
-        push(&mut self.last, line, LINES);
+        self.summing_up |= line.text.starts_with("RPM build warnings:");
+        if !self.summing_up {
+            push(&mut self.last, line, LINES);
+        }
     }
 }
 
@@ -342,6 +347,18 @@ RPM build errors:
             log.excerpt(),
             ["+ ./frobnicate", "I do not feel like it", "error: Bad exit status from x (%build)"]
         );
+    }
+
+    #[test]
+    fn a_list_of_warnings_hides_nothing() {
+        let warnings = "    line 12: Possible unexpanded macro\n".repeat(20);
+        let log = read(&format!(
+            "Executing(%build): x\nI do not feel like it\nerror: Bad exit status from x (%build)\n\n\
+             RPM build warnings:\n{warnings}\nRPM build errors:\n    Bad exit status from x (%build)\n"
+        ));
+        let excerpt = log.excerpt();
+        assert_eq!(excerpt[0], "I do not feel like it", "{excerpt:?}");
+        assert!(!excerpt.iter().any(|line| line.contains("unexpanded")), "{excerpt:?}");
     }
 
     #[test]
