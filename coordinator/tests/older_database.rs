@@ -1,15 +1,19 @@
-//! A database from before there were queues: what is open gets into the indexes of its stages.
+//! Databases of older versions: what is open gets into the indexes of its stages, and nothing that
+//! was recorded is lost.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 use rpmfarm_coordinator::bus::Bus;
-use rpmfarm_coordinator::store::Store;
+use rpmfarm_coordinator::store::{PushFilter, Store};
 use rpmfarm_core::task::TaskKind;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _};
 
-/// The last migration before the one that is tested.
-const BEFORE: i64 = 3;
+/// The last migration before there were queues.
+const BEFORE_QUEUES: i64 = 3;
+
+/// The last migration before a branch could come back to a commit.
+const BEFORE_RETURNS: i64 = 9;
 
 async fn run(connection: &mut AnyConnection, statement: &'static str) {
     sqlx::query(statement).execute(connection).await.expect(statement);
@@ -44,7 +48,7 @@ async fn what_is_open_is_found_by_its_stage() {
     let url = format!("sqlite://{}?mode=rwc", directory.path().join("farm.db").display());
     sqlx::any::install_default_drivers();
     let mut connection = url.parse::<AnyConnectOptions>().unwrap().connect().await.unwrap();
-    sqlx::migrate!("./migrations").run_to(BEFORE, &mut connection).await.unwrap();
+    sqlx::migrate!("./migrations").run_to(BEFORE_QUEUES, &mut connection).await.unwrap();
     for statement in FACTS {
         run(&mut connection, statement).await;
     }
@@ -71,4 +75,24 @@ async fn what_is_open_is_found_by_its_stage() {
         store.build(rpmfarm_core::BuildId(1)).await.unwrap().unwrap().priority,
         "interactive"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}?mode=rwc", directory.path().join("farm.db").display());
+    sqlx::any::install_default_drivers();
+    let mut connection = url.parse::<AnyConnectOptions>().unwrap().connect().await.unwrap();
+    sqlx::migrate!("./migrations").run_to(BEFORE_RETURNS, &mut connection).await.unwrap();
+    let push = "INSERT INTO pushes (id, target, package, repository, branch, commit_id, before_id,
+                told_by, seen_us, modifies) VALUES (1, 'lab', 'a', 'r', 'm', 'c1', 'c0', 'poll', 5, 1)";
+    run(&mut connection, push).await;
+    drop(connection);
+
+    let store = Store::open(url.trim_end_matches("?mode=rwc"), Bus::default()).await.unwrap();
+    let filter = PushFilter { limit: 9, ..PushFilter::default() };
+    let rows = store.pushes(&filter).await.unwrap();
+    let row = &rows[0];
+    assert_eq!((rows.len(), row.id, row.modifies, row.seen_us), (1, 1, 1, 5));
+    assert_eq!((&*row.branch, &*row.commit_id, &*row.before_id), ("m", "c1", "c0"));
 }

@@ -116,7 +116,7 @@ impl SpecState {
         let mut words = arguments.split_whitespace();
         let (mut extra, mut snapshot) = (String::new(), String::new());
         while let Some(word) = words.next() {
-            let (flag, joined) = word.split_at(word.len().min(2));
+            let (flag, joined) = word.split_at_checked(2).unwrap_or((word, ""));
             let mut value = || match joined {
                 "" => words.next().unwrap_or_default().to_owned(),
                 joined => joined.to_owned(),
@@ -190,7 +190,7 @@ fn releases(history: &History) -> Vec<u64> {
             if same { releases.get(*parent).copied().unwrap_or(0) } else { 0 }
         });
         let before = of_parents.max().unwrap_or(0);
-        let counted = before + u64::from(commit.spec.is_some());
+        let counted = before.saturating_add(u64::from(commit.spec.is_some()));
         releases[at] = counted.max(magic(&commit.message).release);
     }
     releases
@@ -240,7 +240,7 @@ fn entry(commit: &Commit, release: u64, items: &[String]) -> String {
     let state = commit.spec.clone().unwrap_or_default();
     let evr = state.epoch_version.map_or_else(String::new, |version| {
         let pre = if state.prerelease { "0." } else { "" };
-        format!(" - {version}-{pre}{}{}", release + state.base, state.tags)
+        format!(" - {version}-{pre}{}{}", release.saturating_add(state.base), state.tags)
     });
     let mut text = format!("* {} {}{evr}", day(commit.time), commit.author);
     for line in items.iter().flat_map(|item| wrapped(item, WIDTH)) {
@@ -456,6 +456,20 @@ mod tests {
         assert_eq!(one, expected);
         assert_eq!(state("Version: 1\nRelease: %{autorelease -b2}").base, 1);
         assert_eq!(state("Version: %(x)\nRelease: 1").epoch_version, None);
+        // Flags are looked for where a letter of two bytes may lie.
+        assert_eq!(state("Version: 1\nRelease: %autorelease a\u{e9} -b 2").base, 1);
+    }
+
+    #[test]
+    fn numbers_end_where_they_end() {
+        let most = u64::MAX;
+        let bump = format!("x\n\n[bump release: {most}]");
+        let mut history = linear(&[(Some("1"), "y", ""), (Some("1"), &bump, "")]);
+        let release = format!("Version: 1\nRelease: %autorelease -b {most}");
+        history.commits[0].spec = Some(SpecState::of(&release, &[]));
+        let generated = generate(&history);
+        assert_eq!(generated.release, most);
+        assert!(generated.changelog.contains(&format!(" - 1-{most}")), "{generated:?}");
     }
 
     #[test]

@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use rpmfarm_core::autospec::{Generated, SpecState, fill_in, uses};
 use rpmfarm_core::distgit::{LookasideFile, check_part};
 use rpmfarm_core::modify::{self, Config, Context, Node, Step, Tree};
 use rpmfarm_core::name::{check_file, check_git_ref, check_package};
+use rpmfarm_core::spec::{self, Macros, Preamble, is_version_fixed, version_tags};
 use rpmfarm_core::track::Forge;
 use rpmfarm_core::track::hook::{Said, is_same_repository, read};
 use rpmfarm_core::track::refs::{Question, Reader, is_commit_id};
@@ -112,6 +114,74 @@ pub fn fuzz_spec(data: &[u8]) {
     let ids = fixed(Some(old), new);
     assert!(ids.is_subset(&cve_ids(new)), "{ids:?}");
     assert!(fixed(Some(&text), &text).is_empty());
+    tags_of(&text);
+    filled_in(&text);
+    bumped(&text);
+}
+
+/// Macros that are there before a spec is read.
+const MACROS: [(&str, &str); 2] = [("dist", ".el9"), ("rhel", "9")];
+
+/// What the preamble says: the same each time, and of the lines before the first section alone.
+fn tags_of(text: &str) {
+    let lines = spec::lines(text);
+    let macros: Macros = MACROS.into_iter().collect();
+    let preamble = Preamble::read(&lines, macros.clone());
+    let tags = version_tags(&lines, macros);
+    assert_eq!(preamble.tags, tags);
+    if let Some(evr) = tags.told() {
+        assert!(tags.evr().is_ok(), "{evr}");
+        assert!(!evr.version.is_empty() && !evr.release.contains('%'), "{evr}");
+    }
+    let _ = is_version_fixed(&lines);
+    for line in &lines {
+        match preamble.macros.expand(line) {
+            Ok(expanded) => assert!(line.contains('%') || expanded == *line, "{line:?}"),
+            Err(error) => one_line(&error),
+        }
+    }
+}
+
+/// The macros of rpmautospec: what uses none of them stays as it is.
+fn filled_in(text: &str) {
+    let macros = MACROS.map(|(name, body)| (name.to_owned(), body.to_owned()));
+    let _ = SpecState::of(text, &macros);
+    let generated = Generated { release: 3, changelog: "* x\n- y".to_owned() };
+    let filled = fill_in(text, &generated, &[], 1_700_000_000);
+    let lines = spec::lines(text);
+    let uses = uses(&lines);
+    if !uses.release && !uses.changelog {
+        let plain = |lines: Vec<String>| -> Vec<String> {
+            lines.iter().map(|line| line.trim_end_matches('\r').to_owned()).collect()
+        };
+        assert_eq!(plain(spec::lines(&filled)), plain(lines));
+    }
+}
+
+/// A rebuild without a change has another release, or says why it cannot have one.
+fn bumped(text: &str) {
+    let files: BTreeMap<String, Vec<u8>> =
+        [("hello.spec".to_owned(), text.as_bytes().to_vec())].into();
+    let context = context();
+    for number in [None, Some(u64::MAX)] {
+        let mut tree = Tree::new(files.keys().map(|path| (path.clone(), Node::Original)), &files);
+        let (modifications, parameters) = (Tree::new([], &files), Default::default());
+        let step = Step::Bump(number);
+        match modify::take(&step, &parameters, &mut tree, &modifications, &context, &mut Vec::new())
+        {
+            Ok(()) => assert_ne!(tree.text("hello.spec").expect("it is text"), text),
+            Err(error) => one_line(&error),
+        }
+    }
+}
+
+fn context() -> Context {
+    Context {
+        package: "hello".to_owned(),
+        time: 1_700_000_000,
+        macros: MACROS.map(|(name, body)| (name.to_owned(), body.to_owned())).to_vec(),
+        built: vec!["1-2.el9".to_owned(), format!("1-2.el9.{}", u64::MAX)],
+    }
 }
 
 /// The headers of an RPM as it is uploaded.
@@ -162,12 +232,7 @@ fn take(config: &Config, steps: &[Step]) {
     .into();
     let tree = || Tree::new(files.keys().map(|path| (path.clone(), Node::Original)), &files);
     let (mut sources, modifications) = (tree(), tree());
-    let context = Context {
-        package: "hello".to_owned(),
-        time: 1_700_000_000,
-        macros: vec![("dist".to_owned(), ".el9".to_owned())],
-        built: vec!["1-2.el9".to_owned()],
-    };
+    let context = context();
     let mut notes = Vec::new();
     for step in steps.iter().take_while(|step| !matches!(step, Step::Script(_))) {
         let parameters = &config.parameters;

@@ -46,6 +46,14 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
         "spec" => vec![
             "Name: x\n%changelog\n* Mon A <a@b> - 1-2\n- Fix CVE-2024-12345\n* Sun B\n- cve-2020-1\n"
                 .to_owned(),
+            "%global v 2.1\n%define part() %{1}\nName: hello\nEpoch: 1\nVersion: %{v}%{?pre:~%{pre}}\n\
+             Release: %autorelease -p -b 3 -e rc1\n%if 0%{?rhel} >= 9 && !%{with x}\nURL: x\n%else\n\
+             %bcond_without x\n%endif\n%description\nx\n%changelog\n%autochangelog\n"
+                .to_owned(),
+            "Name: hello\nVersion: 1\nRelease: 2%{?dist}.3\n%global x %{expand:%{y}}\n\
+             %{!?y: %global y \\\n%x%x}\n%package sub\nRelease: 7%{?dist}\n%description sub\n\
+             %if 1 + 2 * (3 - 1) == 5 || \"a\" < \"b\"\n%endif\n%prep\n"
+                .to_owned(),
         ],
         "autopatch" => vec![
             "parameters:\n  insert_almalinux_line: false\nactions:\n  - replace:\n    - {target: spec, find: hello, replace: hallo, count: 1}\n    - {target: '*.conf', rfind: 'bugs\\.upstream\\.(\\w+)', replace: 'bugs.farm.\\1'}\n  - delete_line:\n    - {target: spec, lines: ['Source0: a.tar']}\n"
@@ -132,6 +140,13 @@ const WORDS: &[&[u8]] = &[
     b"../",
     b"-1",
     b"1e999",
+    b"%{",
+    b"}",
+    b"%{?dist}",
+    b"%if ",
+    b"%global ",
+    b"%autorelease ",
+    b"18446744073709551615",
 ];
 
 fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {

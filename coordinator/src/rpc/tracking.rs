@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rpmfarm_core::Target;
 use rpmfarm_core::name::{check_git_ref, check_package, shown};
 use rpmfarm_core::track::policy::{Policy, Rule};
 use rpmfarm_core::track::schedule::first;
 use rpmfarm_core::track::{Forge, Verdict};
+use rpmfarm_core::{BuildId, Target};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking;
 use tonic::{Request, Response, Status};
@@ -75,6 +75,18 @@ impl TrackingService {
 
     async fn orders(&self, target: &str) -> Result<Orders, Status> {
         Ok(Orders::new(&self.0.store.track_orders(target).await?)?)
+    }
+
+    /// Why the build that a push led to has failed; none when it has not.
+    async fn failed(&self, row: &PushRow) -> Result<Option<String>, Status> {
+        if row.verdict != "build" || row.build == 0 {
+            return Ok(None);
+        }
+        let build = BuildId(row.build);
+        let since_us = self.0.store.retried_us(build).await?;
+        let failures = self.0.store.failures(build, since_us).await?;
+        let last = failures.into_iter().next_back().filter(|row| row.retry_us.is_none());
+        Ok(last.map(|row| shown(&row.failure.message)))
     }
 
     /// The open pushes of a target as they are shown.
@@ -207,13 +219,21 @@ impl Tracking for TrackingService {
         }
         let filter =
             PushFilter { target: target.clone(), package: package.clone(), limit: SHOWN_PUSHES };
-        let pushes = self.0.store.pushes(&filter).await?;
-        let pushes =
-            pushes.into_iter().map(|row| open.remove(&row.id).unwrap_or_else(|| show_push(row)));
+        let mut pushes = Vec::new();
+        for row in self.0.store.pushes(&filter).await? {
+            let shown = match open.remove(&row.id) {
+                Some(push) => push,
+                None => {
+                    let failed = self.failed(&row).await?;
+                    show_push(row, failed)
+                }
+            };
+            pushes.push(shown);
+        }
         let orders = self.0.store.track_history(&target, &package).await?;
         Ok(Response::new(v1::TrackedDetails {
             tracked: Some(tracked),
-            pushes: pushes.collect(),
+            pushes,
             orders: orders.into_iter().map(show_order).collect(),
         }))
     }
@@ -405,7 +425,7 @@ fn show_planned(target: &str, planned: &Planned, rule: &Rule) -> v1::Push {
         told_by: push.told_by.clone(),
         seen_us: push.seen_us,
         verdict: planned.verdict.as_str().into(),
-        reason: plan::reason(&planned.verdict, rule),
+        reason: plan::reason(&planned.verdict, rule) + returned(push.returns()),
         ended_us: 0,
         build: planned.done_by,
         until_us,
@@ -416,14 +436,22 @@ fn show_planned(target: &str, planned: &Planned, rule: &Rule) -> v1::Push {
     }
 }
 
-fn show_push(row: PushRow) -> v1::Push {
+/// What is said of a push to a commit that the branch had left.
+const fn returned(returns: bool) -> &'static str {
+    if returns { "; the branch went back to this commit" } else { "" }
+}
+
+fn show_push(row: PushRow, failed: Option<String>) -> v1::Push {
     let reason = match row.verdict.as_str() {
-        "build" => "built".to_owned(),
+        "build" => match failed {
+            Some(why) => format!("its build has failed: {why}"),
+            None => "built".to_owned(),
+        },
         "done" => format!("build {} had these sources already", row.build),
         "superseded" => "a later push came before it was built".to_owned(),
         "removed" => "it is followed no longer".to_owned(),
         _ => "a later push stands for it".to_owned(),
-    };
+    } + returned(row.left_by != 0);
     v1::Push {
         id: row.id,
         target: row.target,

@@ -11,6 +11,8 @@ pub struct Looked {
     pub target: String,
     /// Name of the package.
     pub package: String,
+    /// How often the package had been looked at when this look began.
+    pub turn: i64,
     /// When the look began: a webhook that came later is not answered by it.
     pub began_us: i64,
     /// When it ended.
@@ -45,6 +47,9 @@ pub struct Saw {
 impl Store {
     /// Records what looks led to, all of them or none. Returns how many new pushes there are.
     ///
+    /// What a look saw counts if no other look at the package was recorded since it began: else
+    /// it may be older than what is known, and the package is looked at once more.
+    ///
     /// # Errors
     /// Database errors.
     pub async fn record_looks(&self, looks: &[Looked]) -> Result<usize> {
@@ -52,7 +57,6 @@ impl Store {
         let mut pushes = 0;
         for looked in looks {
             if !tx.end_look(looked).await? {
-                // Nobody follows it any more.
                 continue;
             }
             for saw in &looked.saw {
@@ -74,18 +78,22 @@ impl Store {
 }
 
 impl Tx {
-    /// Plans the next look. A webhook that came since this one began keeps it due at once.
+    /// Plans the next look, and tells whether what this one saw counts. A webhook that came since
+    /// it began keeps the package due at once, as does another look.
+    ///
+    /// From here to the transaction's end nobody else records a look at the package.
     async fn end_look(&mut self, looked: &Looked) -> Result<bool> {
-        let result = sqlx::query(
+        let looks: Option<i64> = sqlx::query_scalar(
             "UPDATE tracked SET
-             due_us = CASE WHEN hint_us > $3 THEN 0 ELSE $4 END,
-             hint_us = CASE WHEN hint_us > $3 OR $9 = 1 THEN hint_us ELSE 0 END,
-             hint_commit = CASE WHEN hint_us > $3 OR $9 = 1 THEN hint_commit ELSE '' END,
-             hint_modification = CASE WHEN hint_us > $3 OR $9 = 1 THEN hint_modification
-                                 ELSE '' END,
+             due_us = CASE WHEN hint_us > $3 OR looks <> $11 THEN 0 ELSE $4 END,
+             hint_us = CASE WHEN hint_us > $3 OR $9 = 1 OR looks <> $11 THEN hint_us ELSE 0 END,
+             hint_commit = CASE WHEN hint_us > $3 OR $9 = 1 OR looks <> $11 THEN hint_commit
+                           ELSE '' END,
+             hint_modification = CASE WHEN hint_us > $3 OR $9 = 1 OR looks <> $11
+                                 THEN hint_modification ELSE '' END,
              interval_us = $5, looked_us = $6, looks = looks + 1, failures = $7, problem = $8,
-             build_first = CASE WHEN $10 = 1 THEN 0 ELSE build_first END
-             WHERE target = $1 AND package = $2",
+             build_first = CASE WHEN $10 = 1 AND looks = $11 THEN 0 ELSE build_first END
+             WHERE target = $1 AND package = $2 RETURNING looks",
         )
         .bind(&looked.target)
         .bind(&looked.package)
@@ -97,9 +105,11 @@ impl Tx {
         .bind(&looked.problem)
         .bind(i64::from(looked.hinted))
         .bind(i64::from(looked.saw.iter().any(|saw| !saw.modifies)))
-        .execute(self.on())
+        .bind(looked.turn)
+        .fetch_optional(self.on())
         .await?;
-        Ok(result.rows_affected() > 0)
+        // Nothing when nobody follows it any more.
+        Ok(looks == Some(looked.turn + 1))
     }
 
     async fn see(&mut self, looked: &Looked, push: &Push) -> Result<()> {
@@ -119,7 +129,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Records a push. False when it is known.
+    /// Records a push. False when it is known: the branch was seen there last. A branch that comes
+    /// back to where it has been is pushed anew.
     async fn add_push(&mut self, looked: &Looked, saw: &Saw) -> Result<bool> {
         let push = &saw.push;
         let before: Option<String> = sqlx::query_scalar(
@@ -132,11 +143,13 @@ impl Tx {
         .bind(&push.branch)
         .fetch_optional(self.on())
         .await?;
+        if before.as_ref() == Some(&push.commit) {
+            return Ok(false);
+        }
         let id = self.next_id("push").await?;
-        let added = sqlx::query(
+        sqlx::query(
             "INSERT INTO pushes (id, target, package, repository, branch, commit_id, before_id,
-             told_by, seen_us, modifies) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-             ON CONFLICT DO NOTHING",
+             told_by, seen_us, modifies) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
         .bind(id)
         .bind(&looked.target)
@@ -150,9 +163,6 @@ impl Tx {
         .bind(i64::from(saw.modifies))
         .execute(self.on())
         .await?;
-        if added.rows_affected() == 0 {
-            return Ok(false);
-        }
         sqlx::query("INSERT INTO open_pushes (push) VALUES ($1)")
             .bind(id)
             .execute(self.on())

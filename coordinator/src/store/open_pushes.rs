@@ -31,6 +31,8 @@ pub struct OpenPush {
     pub storm: i64,
     /// When the package was last built because of a push; 0 for never.
     pub started_us: i64,
+    /// Not 0 when the branch was at this commit before, and has left it: the push that led away.
+    pub left_by: i64,
     /// Not 0 while the package is followed.
     pub followed: i64,
     /// What it is followed for; empty for the target's own.
@@ -38,6 +40,12 @@ pub struct OpenPush {
 }
 
 impl OpenPush {
+    /// Whether it goes back to a commit that the branch has left.
+    #[must_use]
+    pub const fn returns(&self) -> bool {
+        self.left_by != 0
+    }
+
     /// Its identity.
     #[must_use]
     pub fn push(&self) -> Push {
@@ -64,6 +72,8 @@ pub struct PushedBuild {
     pub commit_id: String,
     /// The commit of its modifications; empty when there are none, or they are not known yet.
     pub modification: String,
+    /// Not 0 when it is published, or may still be.
+    pub stands: i64,
 }
 
 impl Store {
@@ -79,6 +89,10 @@ impl Store {
             COALESCE((SELECT MAX(e.at_us) FROM pushes q JOIN push_ends e ON e.push = q.id
                       WHERE q.target = p.target AND q.package = p.package
                       AND e.verdict = 'build'), 0) AS started_us,
+            COALESCE((SELECT MAX(q.id) FROM pushes q
+                      WHERE q.target = p.target AND q.package = p.package AND q.id < p.id
+                      AND q.repository = p.repository AND q.branch = p.branch
+                      AND q.before_id = p.commit_id), 0) AS left_by,
             (SELECT COUNT(*) FROM tracked t
              WHERE t.target = p.target AND t.package = p.package) AS followed,
             COALESCE((SELECT t.git_ref FROM tracked t
@@ -95,7 +109,9 @@ impl Store {
     pub async fn builds_of_pushed(&self, target: &str) -> Result<Vec<PushedBuild>> {
         let query =
             "SELECT b.id, b.package, b.git_ref, COALESCE(m.git_ref, '') AS modification_ref,
-            COALESCE(i.commit_id, '') AS commit_id, COALESCE(s.modification, '') AS modification
+            COALESCE(i.commit_id, '') AS commit_id, COALESCE(s.modification, '') AS modification,
+            (SELECT COUNT(*) FROM open_builds n WHERE n.build = b.id)
+            + (SELECT COUNT(*) FROM publications p WHERE p.build = b.id) AS stands
             FROM builds b LEFT JOIN imports i ON i.build = b.id
             LEFT JOIN source_records s ON s.build = b.id
             LEFT JOIN build_modifications m ON m.build = b.id

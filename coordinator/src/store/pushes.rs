@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rpmfarm_core::BuildId;
 
-use super::{Result, Store, json, unjson};
+use super::{Result, Store, Tx, json, unjson};
 
 /// What is built because of a push.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +57,8 @@ pub struct PushRow {
     pub ended_us: i64,
     /// The build that has it; 0 for none.
     pub build: i64,
+    /// Not 0 when the branch was at this commit before, and has left it: the push that led away.
+    pub left_by: i64,
 }
 
 /// Which pushes to list.
@@ -208,17 +210,19 @@ impl Store {
             .bind(now_us)
             .execute(tx.on())
             .await?;
-        for push in pushes {
-            sqlx::query(
-                "INSERT INTO storm_pushes (push, storm) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            )
-            .bind(push)
-            .bind(id)
-            .execute(tx.on())
-            .await?;
-        }
+        tx.hold_pushes(id, pushes).await?;
         tx.commit().await?;
         Ok(id)
+    }
+
+    /// Holds more pushes in a storm.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn join_storm(&self, storm: i64, pushes: &[i64]) -> Result<()> {
+        let mut tx = self.write().await?;
+        tx.hold_pushes(storm, pushes).await?;
+        tx.commit().await
     }
 
     /// A storm.
@@ -263,7 +267,11 @@ impl Store {
             COALESCE(e.at_us, 0) AS ended_us,
             COALESCE((SELECT MAX(b.id) FROM builds b WHERE e.request_key <> ''
                       AND b.request_key = e.request_key AND b.target = p.target
-                      AND b.package = p.package), e.build, 0) AS build
+                      AND b.package = p.package), e.build, 0) AS build,
+            COALESCE((SELECT MAX(q.id) FROM pushes q
+                      WHERE q.target = p.target AND q.package = p.package AND q.id < p.id
+                      AND q.repository = p.repository AND q.branch = p.branch
+                      AND q.before_id = p.commit_id), 0) AS left_by
             FROM pushes p LEFT JOIN push_ends e ON e.push = p.id
             WHERE ($1 = '' OR p.target = $1) AND ($2 = '' OR p.package = $2)
             ORDER BY p.id DESC LIMIT $3";
@@ -308,19 +316,62 @@ impl Store {
         row.map_or_else(|| Ok(Vec::new()), |ids| unjson("build_cves", "a list", &ids))
     }
 
-    /// The newest build of a package before this one that has sources.
+    /// What a build's sources are to be compared with: the newest build of the package before it
+    /// that is published, or else that may still be. What failed has brought nothing to anybody.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn imported_before(&self, build: &super::Build) -> Result<Option<BuildId>> {
-        let query = "SELECT MAX(b.id) FROM builds b JOIN imports i ON i.build = b.id
-                     WHERE b.target = $1 AND b.package = $2 AND b.id < $3";
+    pub async fn standing_before(&self, build: &super::Build) -> Result<Option<BuildId>> {
+        let query = "SELECT b.id FROM builds b JOIN imports i ON i.build = b.id
+                     WHERE b.target = $1 AND b.package = $2 AND b.id < $3
+                     AND (EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)
+                          OR EXISTS (SELECT 1 FROM open_builds n WHERE n.build = b.id))
+                     ORDER BY CASE WHEN EXISTS
+                         (SELECT 1 FROM publications p WHERE p.build = b.id) THEN 0 ELSE 1 END,
+                     b.id DESC LIMIT 1";
         let id: Option<i64> = sqlx::query_scalar(query)
             .bind(&build.target)
             .bind(&build.package)
             .bind(build.id)
-            .fetch_one(self.read())
+            .fetch_optional(self.read())
             .await?;
         Ok(id.map(BuildId))
+    }
+
+    /// The CVEs that builds of the package before this one fix, and that nobody has the fix of
+    /// yet: no later one is published. Those of builds that a person cancelled do not count.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn cves_pending(&self, build: &super::Build) -> Result<BTreeSet<String>> {
+        let query = "SELECT c.ids FROM build_cves c JOIN builds b ON b.id = c.build
+                     WHERE b.target = $1 AND b.package = $2 AND b.id < $3
+                     AND NOT EXISTS (SELECT 1 FROM cancellations x WHERE x.build = b.id)
+                     AND NOT EXISTS (SELECT 1 FROM builds n JOIN publications p ON p.build = n.id
+                         WHERE n.target = b.target AND n.package = b.package
+                         AND n.id >= b.id AND n.id < $3)";
+        let rows: Vec<String> = sqlx::query_scalar(query)
+            .bind(&build.target)
+            .bind(&build.package)
+            .bind(build.id)
+            .fetch_all(self.read())
+            .await?;
+        let lists = rows.iter().map(|ids| unjson::<Vec<String>>("build_cves", "a list", ids));
+        Ok(lists.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+}
+
+impl Tx {
+    async fn hold_pushes(&mut self, storm: i64, pushes: &[i64]) -> Result<()> {
+        for push in pushes {
+            sqlx::query(
+                "INSERT INTO storm_pushes (push, storm) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(push)
+            .bind(storm)
+            .execute(self.on())
+            .await?;
+        }
+        Ok(())
     }
 }

@@ -6,13 +6,14 @@
 
 use rpmfarm_core::Target;
 use rpmfarm_core::queue::Class;
+use rpmfarm_core::track::Verdict;
 use rpmfarm_core::track::push::{Push, request_key};
-use rpmfarm_core::track::{Verdict, storm};
+use rpmfarm_core::track::storm::{self, Admission, Recent};
 
 use super::SUBMITTER;
 use super::plan::{self, Planned};
 use crate::farm::Farm;
-use crate::store::{NewBuild, OpenPush, PushEnd, PushPair};
+use crate::store::{NewBuild, PushEnd, PushPair};
 
 /// One look: decides on every open push, and makes the requests that follow.
 ///
@@ -34,6 +35,10 @@ async fn decide_target(farm: &Farm, target: &Target, now_us: i64) -> anyhow::Res
     let mut ends = Vec::new();
     let mut builds = Vec::new();
     let mut unasked = Vec::new();
+    let limit = target.track.storm();
+    let since_us = now_us - limit.window_us;
+    let mut recent = Recent::default();
+    let mut storm = 0;
     for planned in plan::of_target(farm, target, now_us).await? {
         if planned.moot {
             ends.extend(end(&planned, "removed", 0));
@@ -43,27 +48,36 @@ async fn decide_target(farm: &Farm, target: &Target, now_us: i64) -> anyhow::Res
             Verdict::Done(build) => ends.extend(end(&planned, "done", build.0)),
             Verdict::Build if planned.push.approved_us != 0 => builds.push(planned),
             Verdict::Build => unasked.push(planned),
+            Verdict::Storm(id) => {
+                storm = storm.max(id);
+                recent.held += usize::from(planned.push.seen_us > since_us);
+            }
             _ => {}
         }
     }
     if !unasked.is_empty() {
-        let limit = target.track.storm();
-        let since_us = now_us - limit.window_us;
-        let started = farm.store.pushes_built_since(&target.name, since_us).await?;
-        match storm::admit(&limit, started, unasked.len()) {
-            Ok(()) => builds.append(&mut unasked),
-            Err(storm) => {
-                let pushes: Vec<i64> = unasked.iter().map(|planned| planned.push.id).collect();
+        recent.started = farm.store.pushes_built_since(&target.name, since_us).await?;
+        recent.open = farm.store.storm(storm).await?.map(|storm| (storm.id, storm.at_us));
+        let pushes: Vec<i64> = unasked.iter().map(|planned| planned.push.id).collect();
+        match storm::admit(&limit, &recent, unasked.len(), now_us) {
+            Admission::Start => builds.append(&mut unasked),
+            Admission::Join(storm) => {
+                farm.store.join_storm(storm, &pushes).await?;
+                let (target, builds) = (&target.name, pushes.len());
+                tracing::warn!(storm, target, builds, "more builds are held");
+            }
+            Admission::Hold(storm) => {
                 let reason = storm.to_string();
                 let id = farm.store.add_storm(&target.name, &reason, &pushes, now_us).await?;
                 tracing::warn!(storm = id, target = target.name, reason, "builds are held");
             }
         }
     }
-    let of = |planned: &Planned| -> Vec<Push> {
-        std::iter::once(&planned.push).chain(&planned.beside).map(OpenPush::push).collect()
+    let of = |planned: &Planned| -> Vec<(i64, Push)> {
+        let pushes = std::iter::once(&planned.push).chain(&planned.beside);
+        pushes.map(|push| (push.id, push.push())).collect()
     };
-    let pushes: Vec<Push> = builds.iter().flat_map(of).collect();
+    let pushes: Vec<(i64, Push)> = builds.iter().flat_map(of).collect();
     let key = if pushes.is_empty() { String::new() } else { request_key(&target.name, &pushes) };
     ends.extend(builds.iter().flat_map(|planned| end(planned, "build", 0)));
     if !ends.is_empty() {

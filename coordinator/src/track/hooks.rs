@@ -3,10 +3,11 @@
 //! A webhook is checked, recorded and answered; what follows from it is done afterwards. Answers
 //! are JSON with one line for whoever reads the forge's log of deliveries.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
@@ -23,6 +24,9 @@ use crate::store::{HookTaken, NewHook};
 
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// When a webhook that could not be taken is to be sent again.
+const RETRY_SECONDS: &str = "10";
 
 /// A delivery's name is no longer, in characters.
 const MAX_DELIVERY: usize = 128;
@@ -47,7 +51,11 @@ async fn hook(
         let target = rpmfarm_core::name::shown(&target);
         tracing::info!(forge, target, status = status.as_u16(), message, "webhook refused");
     }
-    (status, Json(json!({ "ok": status.is_success(), "message": message }))).into_response()
+    let answer = Json(json!({ "ok": status.is_success(), "message": message }));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        return (status, [(header::RETRY_AFTER, RETRY_SECONDS)], answer).into_response();
+    }
+    (status, answer).into_response()
 }
 
 /// Takes a webhook, in the order of what it costs: its address, its size, its signature, its
@@ -67,7 +75,8 @@ async fn take(
         return Err(no_hooks(forge));
     }
     let (head, body) = request.into_parts();
-    let body = read_body(farm, &head.headers, body).await?;
+    let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let body = read_body(farm, &head.headers, body, peer).await?;
     match verify(forge, &head.headers, &body, &secrets) {
         Verdict::Genuine => {}
         Verdict::Missing => return refuse(StatusCode::UNAUTHORIZED, "the webhook is not signed"),
@@ -113,7 +122,12 @@ fn no_hooks(forge: Forge) -> Answer {
     (StatusCode::NOT_FOUND, format!("no webhooks of {forge} are set up for such a target"))
 }
 
-async fn read_body(farm: &Farm, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Answer> {
+async fn read_body(
+    farm: &Farm,
+    headers: &HeaderMap,
+    body: Body,
+    peer: Option<IpAddr>,
+) -> Result<Vec<u8>, Answer> {
     let too_large =
         || (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {MAX_BODY} bytes"));
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
@@ -121,8 +135,9 @@ async fn read_body(farm: &Farm, headers: &HeaderMap, body: Body) -> Result<Vec<u
     if length.is_some_and(|length| length > MAX_BODY) {
         return Err(too_large());
     }
-    let Ok(_place) = farm.tracker.0.bodies.acquire().await else {
-        return Err((StatusCode::SERVICE_UNAVAILABLE, "the farm is stopping".to_owned()));
+    let Some(_place) = farm.tracker.0.bodies.place(peer).await else {
+        let message = "too many webhooks are being read; send it again";
+        return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
     };
     match tokio::time::timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(bytes)) => Ok(bytes.to_vec()),

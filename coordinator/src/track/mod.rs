@@ -6,6 +6,7 @@
 //! know how a build runs: it asks for builds as everybody does.
 
 mod above;
+mod bodies;
 pub mod decide;
 mod forges;
 mod hooks;
@@ -24,8 +25,6 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 pub(crate) use above::{check as check_above, of_spec as check_spec};
 pub use forges::{ForgeFailure, Listed};
 pub use hooks::router;
@@ -36,6 +35,7 @@ pub(crate) use tip::{modifications as seen_modifications, upstream as seen_upstr
 use crate::bus::Bus;
 use crate::http::Http;
 use crate::store::Store;
+use bodies::Bodies;
 use hosts::Hosts;
 use look::Looker;
 use secrets::Secrets;
@@ -44,9 +44,6 @@ use writer::Writer;
 
 /// Who asks for the builds that follow from pushes.
 pub const SUBMITTER: &str = "track";
-
-/// Bodies of webhooks that are read at once.
-const BODIES: usize = 32;
 
 /// What following upstream needs beside the store. Cheap to clone.
 #[derive(Clone)]
@@ -58,7 +55,7 @@ struct Inner {
     writer: Writer,
     taker: Taker,
     secrets: Secrets,
-    bodies: Semaphore,
+    bodies: Bodies,
     /// Rings when something is due sooner than was known.
     bell: Bus,
     /// What jitter is derived from.
@@ -84,7 +81,7 @@ impl Tracker {
             writer: Writer::start(store.clone(), bell.clone()),
             taker: Taker::start(store.clone(), bell.clone()),
             secrets: Secrets::open(secrets, default_secrets)?,
-            bodies: Semaphore::new(BODIES),
+            bodies: Bodies::default(),
             bell,
             seed,
         })))

@@ -118,6 +118,9 @@ fn plan_package(
     now_us: i64,
 ) -> Option<Planned> {
     let ids: Vec<i64> = pushes.iter().map(|push| push.id).collect();
+    // Whatever supersedes a push that is held, or is built with it, is held as well.
+    let unapproved = pushes.iter().filter(|push| push.approved_us == 0);
+    let storm = unapproved.map(|push| push.storm).max().unwrap_or(0);
     let place = target.modifications_of(package);
     // Modifications that the target no longer has for the package.
     let is_moot = |push: &OpenPush| {
@@ -130,7 +133,8 @@ fn plan_package(
     let moot_alone = pushes.is_empty();
     let mut pushes = if moot_alone { moot } else { pushes };
     let first_us = pushes.first()?.seen_us;
-    let push = pushes.pop()?;
+    let newest = pushes.pop()?;
+    let push = OpenPush { storm: newest.storm.max(storm), ..newest };
     let beside = pushes.iter().rposition(|other| other.modifies != push.modifies);
     let beside = beside.map(|at| pushes.remove(at));
     let named = [Some(push.id), beside.as_ref().map(|push| push.id)];
@@ -138,7 +142,12 @@ fn plan_package(
 
     let pair = pair(target, package, &push, beside.as_ref(), &known.seen);
     let of_package = || known.builds.iter().rev().filter(|build| build.package == package);
-    let done = of_package().find(|build| pair.is_of(build)).map(|build| BuildId(build.id));
+    let done = of_package().find(|build| pair.is_of(build)).filter(|done| {
+        // Where upstream went back to older sources, what was built since stands in their place.
+        let returns = std::iter::once(&push).chain(&beside).any(OpenPush::returns);
+        !returns || of_package().take_while(|build| build.id > done.id).all(|b| b.stands == 0)
+    });
+    let done = done.map(|build| BuildId(build.id));
     let importing = of_package().find(|build| pair.may_be_of(build));
     let number = |id: i64| (id != 0).then_some(id);
     let facts = Facts {
@@ -213,6 +222,7 @@ mod tests {
             approved_us: 0,
             storm: 0,
             started_us: 0,
+            left_by: 0,
             followed: 1,
             git_ref: String::new(),
         }
@@ -233,6 +243,7 @@ mod tests {
             modification_ref: String::new(),
             commit_id: text(commit),
             modification: text(modification),
+            stands: 0,
         }
     }
 
@@ -243,6 +254,38 @@ mod tests {
         let short: Vec<_> =
             planned.iter().map(|p| (p.push.id, p.older.clone(), p.verdict.as_str())).collect();
         assert_eq!(short, [(4, vec![1, 3], "build"), (2, vec![], "build")]);
+    }
+
+    #[test]
+    fn what_a_storm_holds_stays_held_when_more_is_pushed() {
+        let verdict = |open: &[OpenPush]| {
+            let plan = plan(&modified(), open.to_vec(), &Orders::default(), &Known::default(), 9);
+            (plan[0].verdict.clone(), plan[0].push.storm)
+        };
+        let held = OpenPush { storm: 7, ..push(1, "a") };
+        assert_eq!(verdict(&[held.clone(), push(2, "a")]), (Verdict::Storm(7), 7));
+        assert_eq!(verdict(&[held.clone(), modification(2, "a")]), (Verdict::Storm(7), 7));
+        // What was approved was the push that people saw, and not the one after it.
+        let approved = |push: OpenPush| OpenPush { approved_us: 5, ..push };
+        assert_eq!(verdict(&[approved(held.clone()), push(2, "a")]), (Verdict::Build, 0));
+        assert_eq!(verdict(&[held, approved(push(2, "a"))]).0, Verdict::Build);
+    }
+
+    #[test]
+    fn upstream_may_go_back() {
+        let plan = |builds: &[PushedBuild], left: i64| {
+            let known = Known { seen: Vec::new(), builds: builds.to_vec() };
+            let open = vec![OpenPush { left_by: left, ..push(4, "a") }];
+            plan(&target(), open, &Orders::default(), &known, 1_000).remove(0).verdict
+        };
+        let (old, failed) = (built(7, 4, 0), built(8, 5, 0));
+        let published = PushedBuild { stands: 1, ..failed.clone() };
+        let done = Verdict::Done(BuildId(7));
+        assert_eq!(plan(&[old.clone(), published.clone()], 0), done, "it was told of late");
+        assert_eq!(plan(&[old.clone(), failed], 3), done, "nothing has come of the other");
+        assert_eq!(plan(&[old.clone(), published.clone()], 3), Verdict::Build);
+        assert_eq!(plan(&[published, built(9, 4, 0)], 3), Verdict::Done(BuildId(9)));
+        assert_eq!(plan(&[], 3), Verdict::Build);
     }
 
     #[test]

@@ -334,6 +334,7 @@ impl OneLook {
         Looked {
             target: self.row.target.clone(),
             package: self.row.package.clone(),
+            turn: self.row.looks,
             began_us,
             at_us,
             due_us: 0,

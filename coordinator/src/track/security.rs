@@ -52,15 +52,16 @@ pub(crate) async fn mark(
 }
 
 async fn find(farm: &Farm, build: &Build, imported: &Imported) -> anyhow::Result<BTreeSet<String>> {
-    let old = match farm.store.imported_before(build).await? {
+    let mut ids = imported.cves.clone();
+    // A fix that failed to build is brought by what repairs it, whose text says nothing of it.
+    ids.extend(farm.store.cves_pending(build).await?);
+    let old = match farm.store.standing_before(build).await? {
         Some(before) => spec_of(farm, before).await?,
         None => None,
     };
-    let Some(new) = text(farm, imported.bundle.spec.digest)? else {
-        return Ok(imported.cves.clone());
-    };
-    let mut ids = fixed(old.as_deref(), &new);
-    ids.extend(imported.cves.iter().cloned());
+    if let Some(new) = text(farm, imported.bundle.spec.digest)? {
+        ids.extend(fixed(old.as_deref(), &new));
+    }
     Ok(ids)
 }
 

@@ -8,3 +8,4 @@ mod names;
 mod scene;
 #[path = "../../../rpmfile/tests/support/mod.rs"]
 mod support;
+mod tags;

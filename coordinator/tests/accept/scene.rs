@@ -46,10 +46,15 @@ pub(crate) fn file(path: &Path) -> File {
 
 impl Scene {
     pub(crate) async fn new() -> Self {
+        Self::of(include_str!("../../../deploy/targets/lab.toml")).await
+    }
+
+    /// With a target's file.
+    pub(crate) async fn of(target: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         std::fs::create_dir(path("targets")).unwrap();
-        std::fs::copy("../deploy/targets/lab.toml", path("targets/lab.toml")).unwrap();
+        std::fs::write(path("targets/lab.toml"), target).unwrap();
         let config = Config::parse_from([
             "rpmfarm-coordinator",
             "--data",
@@ -65,10 +70,15 @@ impl Scene {
 
     /// A build whose sources are there and whose SRPM is to be made.
     pub(crate) async fn build(&self, package: &str) -> BuildId {
+        self.build_of(package, "").await
+    }
+
+    /// The same of a branch, tag or commit.
+    pub(crate) async fn build_of(&self, package: &str, git_ref: &str) -> BuildId {
         let new = NewBuild {
             target: "lab".into(),
             package: package.into(),
-            git_ref: String::new(),
+            git_ref: git_ref.into(),
             modification_ref: String::new(),
             class: Class::default(),
             arches: vec![Arch::X86_64],

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use rpmfarm_coordinator::import::ImportLimits;
 use rpmfarm_core::{Fault, Target};
 
@@ -203,4 +204,40 @@ async fn a_full_disk() {
     assert_eq!(std::fs::read_dir(disk.0.path().join("incoming")).unwrap().count(), 0);
     bench.upstream.commit(&[("hello.spec", "2")]);
     bench.import(None).await.unwrap();
+}
+
+/// A git server that begins its list of refs and then sends a ref now and then, for ever.
+async fn dripping() -> u16 {
+    let drip = |_: axum::extract::Request| async {
+        let packet = |text: &str| format!("{:04x}{text}", text.len() + 4);
+        let head = packet("# service=git-upload-pack\n") + "0000";
+        let refs = futures_util::stream::unfold(0, move |n| async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Some((packet(&format!("{} refs/heads/b{n}\n", "a".repeat(40))), n + 1))
+        });
+        let body = futures_util::stream::once(async { head }).chain(refs);
+        let body = axum::body::Body::from_stream(body.map(Ok::<_, std::io::Error>));
+        let kind = "application/x-git-upload-pack-advertisement";
+        ([(axum::http::header::CONTENT_TYPE, kind)], body)
+    };
+    let router = axum::Router::new().fallback(drip);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    port
+}
+
+#[tokio::test]
+async fn a_git_server_that_drips() {
+    let limits =
+        ImportLimits { slowest: 100_000, pace_window: Duration::from_secs(1), tries: 1, ..quick() };
+    let mut bench = Bench::with(limits).await;
+    let text = bench.upstream.target();
+    let port = dripping().await;
+    let text = text.replace(&bench.upstream.port.to_string(), &port.to_string());
+    bench.target = Target::parse("lab.toml", &text).unwrap();
+    let begun = Instant::now();
+    let (_, message) = bench.refusal(None).await;
+    assert!(message.contains("too slow ("), "{message}");
+    assert!(begun.elapsed() < quick().silence, "it was never silent: {:?}", begun.elapsed());
 }

@@ -3,8 +3,12 @@
 
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::import::pass::import;
+use rpmfarm_coordinator::rpc::tracking::TrackingService;
 use rpmfarm_coordinator::store::{Build, Import, NewBuild, Revision, Srpm};
-use rpmfarm_core::{BuildId, Evr, Nevra, Sha256};
+use rpmfarm_core::{BuildId, Evr, Failure, Fault, Nevra, Sha256};
+use rpmfarm_proto::v1;
+use rpmfarm_proto::v1::tracking_server::Tracking as _;
+use tonic::Request;
 
 use crate::git;
 use crate::scene::Scene;
@@ -59,6 +63,12 @@ async fn publish(scene: &Scene, evr: Evr) {
         at_us: now_us(),
     };
     store.add_import(build, &source).await.unwrap();
+    publish_build(scene, build, evr).await;
+}
+
+/// Publishes a build, as if it had gone the whole way.
+async fn publish_build(scene: &Scene, build: BuildId, evr: Evr) {
+    let store = &scene.farm.store;
     let srpm = Srpm {
         digest: Sha256::of(evr.to_string().as_bytes()),
         size: 1,
@@ -159,6 +169,81 @@ async fn what_is_not_above_the_channel_is_refused_before_it_is_built() {
     let build = store.build(id).await.unwrap().unwrap();
     import(&scene.farm, &build).await.unwrap();
     assert!(store.import(id).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upstream_that_goes_back_below_the_channel_is_told() {
+    let git = git::Upstream::start().await;
+    let scene = scene(&git).await;
+    let older = git.commit(&[("hello.spec", &spec("2"))]);
+    let build = follow(&scene).await;
+    publish_build(&scene, build.id(), Evr::new(0, "1", "2.lab1")).await;
+    git.commit(&[("hello.spec", &spec("3"))]);
+    let build = follow(&scene).await;
+    publish_build(&scene, build.id(), Evr::new(0, "1", "3.lab1")).await;
+
+    let back = format!("{older}:refs/heads/lab1");
+    git.git(&["push", "-q", "-f", git.bare().to_str().unwrap(), &back]);
+    let build = follow(&scene).await;
+    assert_eq!(build.git_ref, older);
+    assert!(scene.farm.store.import(build.id()).await.unwrap().is_none());
+    let service = TrackingService(scene.farm.clone());
+    let request = v1::GetTrackedRequest { target: "lab".into(), package: "hello".into() };
+    let details = service.get_tracked(Request::new(request)).await.unwrap().into_inner();
+    let push = &details.pushes[0];
+    assert_eq!((push.verdict.as_str(), push.build), ("build", build.id));
+    for words in
+        ["hello would be 1-2.lab1, which is below 1-3.lab1 in testing", "the branch went back"]
+    {
+        assert!(push.reason.contains(words), "{}", push.reason);
+    }
+    // And above what is published it is built.
+    git.commit(&[("hello.spec", &spec("4"))]);
+    let build = follow(&scene).await;
+    assert_eq!(failure(&scene, &build).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fix_that_failed_to_build_is_brought_by_what_repairs_it() {
+    let git = git::Upstream::start().await;
+    let scene = scene(&git).await;
+    let store = &scene.farm.store;
+    let mut changelog = String::new();
+    let mut push = |release: &str, entry: &str| {
+        changelog = format!("* Mon Jan 01 2024 A <a@b> - 1-{release}\n- {entry}\n\n{changelog}");
+        let text = format!("{}x\n%changelog\n{changelog}", spec(release));
+        git.commit(&[("hello.spec", &text)]);
+    };
+    let marks = async |build: &Build| {
+        let row = store.build(build.id()).await.unwrap().unwrap();
+        (store.cves(build.id()).await.unwrap(), row.priority)
+    };
+    let security = |ids: &[&str]| {
+        (ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>(), "security".to_owned())
+    };
+    let none = (Vec::new(), "tracking".to_owned());
+    push("2", "Rebuild");
+    let build = follow(&scene).await;
+    assert_eq!(marks(&build).await, none);
+    publish_build(&scene, build.id(), Evr::new(0, "1", "2.lab1")).await;
+
+    push("3", "Fix CVE-2024-1111");
+    let build = follow(&scene).await;
+    assert_eq!(marks(&build).await, security(&["CVE-2024-1111"]), "and its priority is raised");
+    let broken = Failure::new(Fault::Package, "build", "%build failed");
+    assert!(store.add_failure(build.id(), None, &broken, None, now_us()).await.unwrap());
+
+    push("4", "Make it compile");
+    let build = follow(&scene).await;
+    assert_eq!(marks(&build).await, security(&["CVE-2024-1111"]));
+    // It may fail as well.
+    push("5", "Fix CVE-2024-2222");
+    let build = follow(&scene).await;
+    assert_eq!(marks(&build).await, security(&["CVE-2024-1111", "CVE-2024-2222"]));
+    publish_build(&scene, build.id(), Evr::new(0, "1", "5.lab1")).await;
+    push("6", "Rebuild");
+    let build = follow(&scene).await;
+    assert_eq!(marks(&build).await, none);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,6 +26,7 @@ fn looked(package: &str, commit: &str, change: Change) -> Looked {
     Looked {
         target: "lab".into(),
         package: package.into(),
+        turn: 0,
         began_us: NOW,
         at_us: NOW + 1,
         due_us: NOW + 100,
@@ -80,9 +81,9 @@ async fn a_push_is_recorded_once() {
         store.track("lab", &[new("a", 0)], "me", NOW).await.unwrap();
         let (a, b) = (id('a'), id('b'));
         assert_eq!(store.record_looks(&[looked("a", &a, Change::Begin)]).await.unwrap(), 0);
-        let pushed = looked("a", &b, Change::Pushed);
-        assert_eq!(store.record_looks(&[pushed.clone(), pushed.clone()]).await.unwrap(), 1);
-        assert_eq!(store.record_looks(&[pushed]).await.unwrap(), 0);
+        let pushed = |turn| Looked { turn, ..looked("a", &b, Change::Pushed) };
+        assert_eq!(store.record_looks(&[pushed(1), pushed(2)]).await.unwrap(), 1);
+        assert_eq!(store.record_looks(&[pushed(3)]).await.unwrap(), 0);
         assert_eq!(store.seen("lab", "a").await.unwrap()[0].commit_id, b);
         let open = store.open_pushes("lab").await.unwrap();
         assert_eq!((open.len(), open[0].commit_id.as_str()), (1, b.as_str()));
@@ -90,6 +91,56 @@ async fn a_push_is_recorded_once() {
         // Nobody follows it: nothing is recorded.
         assert_eq!(store.record_looks(&[looked("x", &b, Change::Pushed)]).await.unwrap(), 0);
         assert_eq!(store.targets_pushed().await.unwrap(), ["lab"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_may_come_back_but_not_by_an_old_look() {
+    on_both(|store| async move {
+        store.track("lab", &[new("a", 0)], "me", NOW).await.unwrap();
+        let look = |turn, commit: char, change| {
+            let looked = Looked { turn, ..looked("a", &id(commit), change) };
+            let store = store.clone();
+            async move { store.record_looks(&[looked]).await.unwrap() }
+        };
+        look(0, 'a', Change::Begin).await;
+        assert_eq!(look(1, 'b', Change::Pushed).await, 1);
+        // It began before b was recorded, and ended after it.
+        assert_eq!(look(1, 'a', Change::Pushed).await, 0);
+        assert_eq!(store.seen("lab", "a").await.unwrap()[0].commit_id, id('b'));
+        assert_eq!(due(&store, NOW).await, ["a"], "it is looked at again");
+        assert_eq!(look(3, 'a', Change::Pushed).await, 1);
+        assert_eq!(look(4, 'b', Change::Pushed).await, 1);
+        let open = store.open_pushes("lab").await.unwrap();
+        let short: Vec<_> = open
+            .iter()
+            .map(|push| (push.commit_id.clone(), push.before_id.clone(), push.left_by))
+            .collect();
+        let (a, b) = (id('a'), id('b'));
+        let expected =
+            [(b.clone(), a.clone(), 0), (a.clone(), b.clone(), open[0].id), (b, a, open[1].id)];
+        assert_eq!(short, expected);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_coordinators_that_look_at_once_make_one_push() {
+    on_both(|store| async move {
+        store.track("lab", &[new("a", 0)], "me", NOW).await.unwrap();
+        store.record_looks(&[looked("a", &id('a'), Change::Begin)]).await.unwrap();
+        let look = || {
+            let looked = Looked { turn: 1, ..looked("a", &id('b'), Change::Pushed) };
+            let store = store.clone();
+            tokio::spawn(async move { store.record_looks(&[looked]).await.unwrap() })
+        };
+        let looks: Vec<_> = (0..8).map(|_| look()).collect();
+        let mut pushes = 0;
+        for look in looks {
+            pushes += look.await.unwrap();
+        }
+        assert_eq!((pushes, store.open_pushes("lab").await.unwrap().len()), (1, 1));
     })
     .await;
 }
@@ -113,7 +164,7 @@ async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
         store.record_looks(&[looked("a", &id('a'), Change::Begin)]).await.unwrap();
         let row = store.tracked("lab", "a").await.unwrap().unwrap();
         assert_eq!((row.due_us, row.hint_us, row.looks), (0, NOW + 5, 1));
-        let later = Looked { began_us: NOW + 6, ..looked("a", &id('b'), Change::Pushed) };
+        let later = Looked { turn: 1, began_us: NOW + 6, ..looked("a", &id('b'), Change::Pushed) };
         store.record_looks(&[later]).await.unwrap();
         let row = store.tracked("lab", "a").await.unwrap().unwrap();
         assert_eq!((row.due_us, row.hint_us, row.looks), (NOW + 100, 0, 2));

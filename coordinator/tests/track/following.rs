@@ -1,9 +1,13 @@
 //! From a push to builds.
 
 use rpmfarm_coordinator::clock::now_us;
-use rpmfarm_coordinator::store::{Import, NewBuild, NewHook, OrderRow};
+use rpmfarm_coordinator::rpc::tracking::TrackingService;
+use rpmfarm_coordinator::store::{Import, NewBuild, NewHook, NewTracked, OrderRow};
 use rpmfarm_core::Sha256;
 use rpmfarm_core::queue::Class;
+use rpmfarm_proto::v1;
+use rpmfarm_proto::v1::tracking_server::Tracking as _;
+use tonic::Request;
 
 use crate::scene::Scene;
 use crate::upstream::id;
@@ -189,6 +193,152 @@ async fn a_storm_is_held_whole_until_approved() {
     scene.look(&names[..1]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 7);
+}
+
+/// What is held by storms: storm → packages.
+async fn storms(scene: &Scene) -> Vec<(i64, Vec<String>)> {
+    let service = TrackingService(scene.farm.clone());
+    let request = Request::new(v1::PlanPushesRequest { target: "lab".into() });
+    let reply = service.plan_pushes(request).await.unwrap().into_inner();
+    reply.storms.into_iter().map(|storm| (storm.id, storm.packages)).collect()
+}
+
+/// Approves a storm as a person does; the packages that follow from it.
+async fn approve_storm(scene: &Scene, storm: i64) -> Vec<String> {
+    let service = TrackingService(scene.farm.clone());
+    let request = v1::ApprovePushesRequest { storm, who: "me".into(), ..Default::default() };
+    let reply = service.approve_pushes(Request::new(request)).await.unwrap().into_inner();
+    reply.pushes.into_iter().map(|push| push.package).collect()
+}
+
+#[tokio::test]
+async fn a_storm_that_comes_bit_by_bit_is_one() {
+    let names: Vec<String> = (0..7).map(|n| format!("p{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let scene = scene("storm_builds = 2\nstorm_seconds = 600", &names).await;
+    for name in &names {
+        scene.upstream.push(name, "c9s", &id('b'));
+    }
+    for some in [&names[..2], &names[2..4], &names[4..5], &names[5..]] {
+        scene.look(some).await;
+        scene.decide().await;
+    }
+    assert_eq!(scene.builds().await.len(), 2, "those that came before it was one");
+    let storms_now = storms(&scene).await;
+    assert_eq!(storms_now.len(), 1, "{storms_now:?}");
+    let (storm, held) = &storms_now[0];
+    assert_eq!(held[..], names[2..]);
+    // One of it may be built; the storm goes on.
+    let service = TrackingService(scene.farm.clone());
+    let request = v1::ApprovePushesRequest {
+        target: "lab".into(),
+        packages: vec!["p2".into()],
+        ..Default::default()
+    };
+    service.approve_pushes(Request::new(request)).await.unwrap();
+    scene.decide().await;
+    assert_eq!(scene.builds().await.len(), 3);
+    scene.upstream.push("p0", "c9s", &id('c'));
+    scene.look(&["p0"]).await;
+    scene.decide().await;
+    assert_eq!(scene.builds().await.len(), 3, "what comes meanwhile is of it");
+
+    let approved = approve_storm(&scene, *storm).await;
+    assert_eq!(approved, ["p0", "p3", "p4", "p5", "p6"]);
+    scene.decide().await;
+    let builds = scene.builds().await;
+    assert_eq!(builds.len(), 8);
+    assert!(builds[3..].iter().all(|build| build.batch == builds[3].batch), "in order");
+    assert!(storms(&scene).await.is_empty());
+    let service = TrackingService(scene.farm.clone());
+    let request = v1::ApprovePushesRequest { storm: storm + 1, ..Default::default() };
+    let refused = service.approve_pushes(Request::new(request)).await.unwrap_err();
+    assert!(refused.message().contains("no storm"), "{refused}");
+}
+
+#[tokio::test]
+async fn another_push_does_not_take_a_package_out_of_its_storm() {
+    let names = ["a", "b", "c"];
+    // The window is over before the second push comes: there would be room for it.
+    let scene = scene("storm_builds = 2\nstorm_seconds = 1", &names).await;
+    let push = |names: &[&str], commit| {
+        for name in names {
+            scene.upstream.push(name, "c9s", &id(commit));
+        }
+    };
+    push(&names, 'b');
+    scene.look(&names).await;
+    scene.decide().await;
+    let storm = storms(&scene).await[0].0;
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    push(&names[..1], 'c');
+    scene.look(&names[..1]).await;
+    scene.decide().await;
+    assert!(scene.builds().await.is_empty());
+    assert_eq!(storms(&scene).await, [(storm, names.map(str::to_owned).to_vec())]);
+    assert_eq!(approve_storm(&scene, storm).await, names);
+    scene.decide().await;
+    let builds = scene.builds().await;
+    assert_eq!((builds.len(), builds[0].git_ref.as_str()), (3, id('c').as_str()));
+    assert_eq!(scene.farm.store.open_pushes("lab").await.unwrap().len(), 0);
+}
+
+/// What `track show` says of the pushes of a package, oldest first: verdict, build, reason.
+async fn shown(scene: &Scene, package: &str) -> Vec<(String, i64, String)> {
+    let service = TrackingService(scene.farm.clone());
+    let request = v1::GetTrackedRequest { target: "lab".into(), package: package.into() };
+    let details = service.get_tracked(Request::new(request)).await.unwrap().into_inner();
+    details.pushes.into_iter().rev().map(|push| (push.verdict, push.build, push.reason)).collect()
+}
+
+#[tokio::test]
+async fn upstream_that_goes_back_is_seen_and_built() {
+    let mut scene = scene("", &["bash"]).await;
+    // At last to where following began.
+    for commit in ['b', 'c', 'b', 'c', 'a'] {
+        scene.upstream.push("bash", "c9s", &id(commit));
+        scene.look(&["bash"]).await;
+        scene.decide().await;
+        let build = scene.builds().await.pop().unwrap();
+        let import = Import {
+            url: "x".into(),
+            commit: build.git_ref.clone(),
+            subject: "x".into(),
+            bundle: Sha256::of(b"x"),
+            at_us: now_us(),
+        };
+        assert!(scene.farm.store.import(build.id()).await.unwrap().is_none(), "a build of its own");
+        scene.farm.store.add_import(build.id(), &import).await.unwrap();
+    }
+    scene = scene.restart().await;
+    scene.look(&["bash"]).await;
+    scene.decide().await;
+    let refs: Vec<_> = scene.builds().await.into_iter().map(|build| build.git_ref).collect();
+    assert_eq!(refs, ['b', 'c', 'b', 'c', 'a'].map(id));
+    let shown = shown(&scene, "bash").await;
+    let builds: Vec<_> = shown.iter().map(|(_, build, _)| *build).collect();
+    assert_eq!(builds, [1, 2, 3, 4, 5], "each push knows its own build");
+    let told: Vec<_> = shown.iter().map(|(.., why)| why.contains("went back")).collect();
+    assert_eq!(told, [false, false, true, true, true], "{shown:?}");
+}
+
+#[tokio::test]
+async fn what_is_followed_anew_may_be_built_where_it_was() {
+    let scene = scene("policy = \"hold\"", &["bash"]).await;
+    scene.upstream.push("bash", "c9s", &id('b'));
+    scene.look(&["bash"]).await;
+    scene.farm.store.untrack("lab", "bash", "me", now_us()).await.unwrap();
+    scene.decide().await;
+    scene.farm.store.add_track_order("lab", &order("", "automatic", 0)).await.unwrap();
+    let again =
+        NewTracked { package: "bash".into(), git_ref: String::new(), build_first: true, due_us: 0 };
+    scene.farm.store.track("lab", &[again], "me", now_us()).await.unwrap();
+    scene.wait_for_looks(&["bash"], &[0]).await;
+    scene.decide().await;
+    let refs: Vec<_> = scene.builds().await.into_iter().map(|build| build.git_ref).collect();
+    assert_eq!(refs, [id('b')]);
+    let verdicts: Vec<_> = shown(&scene, "bash").await.into_iter().map(|push| push.0).collect();
+    assert_eq!(verdicts, ["removed", "build"]);
 }
 
 #[tokio::test]

@@ -1,7 +1,14 @@
 //! Webhooks of each forge: those that count, and those that are refused.
 
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use ring::hmac;
 use rpmfarm_coordinator::track::router;
 use tower::ServiceExt as _;
@@ -95,6 +102,16 @@ async fn send(scene: &Scene, hook: &Hook) -> (StatusCode, String) {
     let status = response.status();
     let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
     (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// A webhook of which the body never comes, from an address.
+fn drips(scene: &Scene, from: [u8; 4]) -> BoxFuture<'static, Response> {
+    let body =
+        Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    let mut request = Request::post("/github/lab").body(body).unwrap();
+    let from = ConnectInfo(SocketAddr::from((from, 9)));
+    request.extensions_mut().insert(from);
+    Box::pin(router(scene.farm.clone()).oneshot(request).map(Result::unwrap))
 }
 
 async fn scene() -> Scene {
@@ -255,4 +272,30 @@ async fn bodies_that_are_none() {
     let request = Request::post("/github/lab").body(Body::from_stream(pieces)).unwrap();
     let response = router(scene.farm.clone()).oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn bodies_that_never_come_keep_nobody_out_for_long() {
+    let scene = scene().await;
+    let mut dripping = Vec::new();
+    let mut drip = |from| dripping.push(drips(&scene, from));
+    (0..40).for_each(|_| drip([192, 0, 2, 1]));
+    for one in &mut dripping {
+        assert!(futures_util::poll!(one).is_pending());
+    }
+    // One address has not taken all places.
+    let begun = Instant::now();
+    assert_eq!(send(&scene, &hook("github", &id('b'), "1")).await.0, StatusCode::ACCEPTED);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // And when many addresses have, it is said in time when to come again.
+    let mut others: Vec<_> = (0..40).map(|n| drips(&scene, [198, 51, 100, n])).collect();
+    for one in &mut others {
+        assert!(futures_util::poll!(one).is_pending());
+    }
+    let mut late = drips(&scene, [203, 0, 113, 1]);
+    let answer = tokio::time::timeout(Duration::from_secs(8), &mut late).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers()["retry-after"], "10");
+    drop((dripping, others));
+    assert_eq!(send(&scene, &hook("github", &id('c'), "2")).await.0, StatusCode::ACCEPTED);
 }

@@ -205,29 +205,43 @@ fn find_sources(
         sources.push(file);
     }
     if kind == LayoutKind::Exploded {
-        add_nested(tree, dir, spec, &mut sources);
+        add_nested(tree, dir, spec, &mut sources)?;
     }
     Ok(sources)
 }
 
 /// Sources in folders below `SOURCES/`. rpm knows sources by their names alone, so one counts
-/// whose name nothing else has.
-fn add_nested(tree: &Tree<'_>, dir: &str, spec: &Committed, sources: &mut Vec<Committed>) {
-    let mut nested: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+/// whose name nothing else has. What cannot be one is left out, as whole trees of tests may lie
+/// there; but nothing may lead out of the commit.
+fn add_nested(
+    tree: &Tree<'_>,
+    dir: &str,
+    spec: &Committed,
+    sources: &mut Vec<Committed>,
+) -> Result<(), DistgitError> {
+    let mut nested: BTreeMap<&str, Vec<Committed>> = BTreeMap::new();
     for path in tree.0.keys().filter(|path| path.strip_prefix(dir).is_some_and(|p| p.contains('/')))
     {
         let name = path.rsplit('/').next().unwrap_or(path);
-        nested.entry(name).and_modify(|path| *path = None).or_insert(Some(path));
+        let file = match tree.committed(path) {
+            Ok(Some(file)) => file,
+            Err(error @ DistgitError::LinkOutside { .. }) => return Err(error),
+            // Its name is taken all the same.
+            Ok(None) | Err(_) => Committed { name: String::new(), path: String::new() },
+        };
+        nested.entry(name).or_default().push(file);
     }
-    for (name, path) in nested {
+    for (name, mut files) in nested {
         let taken = name == spec.name || sources.iter().any(|file| file.name == name);
-        if let Some(Ok(Some(file))) = path.map(|path| tree.committed(path))
+        if let (1, Some(file)) = (files.len(), files.pop())
             && !taken
+            && !file.name.is_empty()
         {
             sources.push(file);
         }
     }
     sources.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(())
 }
 
 /// The entries of a commit by path.
@@ -406,6 +420,26 @@ mod tests {
         }
         assert!(detect(&[link("hello.spec", "/etc/passwd")]).is_err());
         assert!(detect(&[spec, link("SOURCES", "/etc")]).is_err());
+    }
+
+    #[test]
+    fn links_in_folders_stay_inside_too() {
+        let with = |entries: &[TreeEntry]| {
+            detect(&[&[file("SPECS/hello.spec"), file("SOURCES/a")], entries].concat())
+        };
+        let inside = with(&[link("SOURCES/sub/x", "../a"), link("SOURCES/sub/y", "nothing")]);
+        assert_eq!(names(&inside.unwrap()), ["a", "x"], "what leads nowhere is left out");
+        for (path, target) in [
+            ("SOURCES/sub/x", "/etc/passwd"),
+            ("SOURCES/sub/deep/x", "../../../../etc/passwd"),
+            // Its name is another's as well.
+            ("SOURCES/sub/a", "/etc/passwd"),
+        ] {
+            let other = link("SOURCES/twice/x", "../a");
+            let error = with(&[link(path, target), other]).unwrap_err();
+            assert!(matches!(error, DistgitError::LinkOutside { .. }), "{error}");
+            assert!(error.to_string().contains(path), "{error}");
+        }
     }
 
     #[test]

@@ -89,11 +89,8 @@ fn incremented(spec: &[String], suffix: &str, context: &Context) -> Result<Strin
     let tags = version_tags(spec, context.macros());
     let (version, release) = (tags.version?, tags.release?);
     let prefix = format!("{version}-{release}{stem}");
-    let highest = context
-        .built
-        .iter()
-        .filter_map(|built| built.strip_prefix(&prefix)?.parse::<u64>().ok())
-        .max();
+    let highest =
+        context.built.iter().filter_map(|built| raisable(built.strip_prefix(&prefix)?)).max();
     Ok(match highest {
         Some(number) => format!("{stem}{}", number + 1),
         None => suffix.to_owned(),
@@ -131,8 +128,7 @@ fn bump(spec: &str, path: &str, macros: Macros, built: &[String]) -> Result<Stri
             number => release.strip_suffix(&format!(".{number}")).unwrap_or(release),
         };
         let prefix = format!("{version}-{stem}.");
-        let highest =
-            built.iter().filter_map(|built| built.strip_prefix(&prefix)?.parse::<u64>().ok()).max();
+        let highest = built.iter().filter_map(|built| raisable(built.strip_prefix(&prefix)?)).max();
         number = number.max(highest.unwrap_or(0));
     }
     let suffix = format!(".{}", number + 1);
@@ -158,7 +154,12 @@ fn after_dist(release: &str) -> Option<u64> {
     if !dist.iter().any(|dist| before.ends_with(dist)) || number.is_empty() {
         return None;
     }
-    number.bytes().all(|b| b.is_ascii_digit()).then(|| number.parse().ok()).flatten()
+    number.bytes().all(|b| b.is_ascii_digit()).then(|| raisable(number)).flatten()
+}
+
+/// A number above which there is another.
+fn raisable(number: &str) -> Option<u64> {
+    number.parse().ok().filter(|number| *number < u64::MAX)
 }
 
 #[cfg(test)]
@@ -169,6 +170,16 @@ mod tests {
         let mut all = lines(spec);
         append(&mut all, "x.spec", ".alma.1")?;
         Ok(all.join("\n"))
+    }
+
+    #[test]
+    fn the_highest_number_is_followed_by_another_level() {
+        let most = u64::MAX;
+        let spec = format!("Version: 1\nRelease: 2%{{?dist}}.{most}\n");
+        let macros = Context::for_tests().macros();
+        let built = [format!("1-2.el9.{most}.7"), format!("1-2.el9.{most}.{most}")];
+        let bumped = bump(&spec, "x.spec", macros, &built).unwrap();
+        assert_eq!(bumped, format!("Version: 1\nRelease: 2%{{?dist}}.{most}.8\n"));
     }
 
     #[test]

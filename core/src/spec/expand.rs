@@ -1,5 +1,6 @@
 //! Expanding macros: the forms that rpm has, less those that run something.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// How deep macros may stand for macros.
@@ -7,6 +8,10 @@ const MAX_DEPTH: usize = 32;
 
 /// The longest text that an expansion may give, in bytes.
 const MAX_TEXT: usize = 64 * 1024;
+
+/// What an expansion may read on its way, in bytes: macros that stand for others twice over may
+/// take for ever and give nothing.
+const MAX_WORK: usize = 1024 * 1024;
 
 /// A value that cannot be told without rpm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,18 +51,30 @@ impl Macros {
     /// When it names a macro that is not defined here, or one that runs something, or does not
     /// end.
     pub fn expand(&self, text: &str) -> Result<String, Unknown> {
-        self.expand_at(text, 0)
+        self.expand_within(text, &Cell::new(MAX_WORK))
     }
 
-    fn expand_at(&self, text: &str, depth: usize) -> Result<String, Unknown> {
+    /// The same where several expansions share what they may read; it is taken from `left`.
+    pub(super) fn expand_within(&self, text: &str, left: &Cell<usize>) -> Result<String, Unknown> {
+        if !text.contains('%') {
+            return Ok(text.to_owned());
+        }
+        self.expand_at(text, 0, left)
+    }
+
+    fn expand_at(&self, text: &str, depth: usize, left: &Cell<usize>) -> Result<String, Unknown> {
         if depth > MAX_DEPTH {
             return Err(Unknown(format!("macros nested deeper than {MAX_DEPTH}")));
+        }
+        left.set(left.get().saturating_sub(text.len() + 1));
+        if left.get() == 0 {
+            return Err(Unknown("macros that take too long".to_owned()));
         }
         let mut out = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('%') {
             out.push_str(before);
-            rest = self.one(after, &mut out, depth)?;
+            rest = self.one(after, &mut out, depth, left)?;
             if out.len() > MAX_TEXT {
                 return Err(Unknown("an expansion without end".to_owned()));
             }
@@ -67,7 +84,13 @@ impl Macros {
     }
 
     /// Expands the macro that begins after a `%`, and gives what comes after it.
-    fn one<'t>(&self, text: &'t str, out: &mut String, depth: usize) -> Result<&'t str, Unknown> {
+    fn one<'t>(
+        &self,
+        text: &'t str,
+        out: &mut String,
+        depth: usize,
+        left: &Cell<usize>,
+    ) -> Result<&'t str, Unknown> {
         if let Some(rest) = text.strip_prefix('%') {
             out.push('%');
             return Ok(rest);
@@ -75,7 +98,7 @@ impl Macros {
         if let Some(inside) = text.strip_prefix('{') {
             let end = closing(inside, '{', '}')
                 .ok_or_else(|| Unknown(format!("an open brace in `%{}`", clip(text))))?;
-            self.braced(&inside[..end], out, depth)?;
+            self.braced(&inside[..end], out, depth, left)?;
             return Ok(&inside[end + 1..]);
         }
         if text.starts_with(['(', '[']) {
@@ -88,12 +111,18 @@ impl Macros {
             out.push('%');
             return Ok(text);
         }
-        self.named(flags, &bare[..length], None, out, depth)?;
+        out.push_str(&self.named(flags, &bare[..length], None, depth, left)?);
         Ok(&bare[length..])
     }
 
     /// What stands between braces.
-    fn braced(&self, inside: &str, out: &mut String, depth: usize) -> Result<(), Unknown> {
+    fn braced(
+        &self,
+        inside: &str,
+        out: &mut String,
+        depth: usize,
+        left: &Cell<usize>,
+    ) -> Result<(), Unknown> {
         let bare = inside.trim_start_matches(['?', '!']);
         let flags = &inside[..inside.len() - bare.len()];
         let length = name_length(bare);
@@ -103,7 +132,8 @@ impl Macros {
             Some(':') if !flags.is_empty() => Some(&after[1..]),
             _ => return Err(Unknown(format!("`%{{{}}}` is for rpm to run", clip(inside)))),
         };
-        self.named(flags, name, argument, out, depth)
+        out.push_str(&self.named(flags, name, argument, depth, left)?);
+        Ok(())
     }
 
     fn named(
@@ -111,25 +141,24 @@ impl Macros {
         flags: &str,
         name: &str,
         argument: Option<&str>,
-        out: &mut String,
         depth: usize,
-    ) -> Result<(), Unknown> {
+        left: &Cell<usize>,
+    ) -> Result<String, Unknown> {
         if name == "nil" {
-            return Ok(());
+            return Ok(String::new());
         }
         let body = self.0.get(name);
         let asked = flags.contains('?');
         let wanted = body.is_some() != (flags.matches('!').count() % 2 == 1);
         let text = match (asked, wanted, argument) {
-            (true, false, _) => return Ok(()),
+            (true, false, _) => return Ok(String::new()),
             (true, true, Some(argument)) => argument,
             (true, true, None) => body.map_or("", String::as_str),
             (false, _, _) => body
                 .map(String::as_str)
                 .ok_or_else(|| Unknown(format!("the macro `{name}` is not defined here")))?,
         };
-        out.push_str(&self.expand_at(text, depth + 1)?);
-        Ok(())
+        self.expand_at(text, depth + 1, left)
     }
 }
 
@@ -191,6 +220,18 @@ mod tests {
         for text in ["%(date)", "%{lua:print(1)}", "%[1+1]", "%{no}", "%no", "%{loop}", "%{name"] {
             assert!(macros().expand(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn nothing_at_all_may_not_take_for_ever() {
+        let mut macros = macros();
+        macros.set("m0", "%nil");
+        for n in 1..32 {
+            macros.set(&format!("m{n}"), &format!("%{{m{0}}}%{{m{0}}}", n - 1));
+        }
+        assert_eq!(macros.expand("%m4"), Ok(String::new()));
+        let error = macros.expand("%m31").unwrap_err();
+        assert!(error.to_string().contains("take too long"), "{error}");
     }
 
     proptest! {

@@ -6,11 +6,13 @@
 
 mod condition;
 mod expand;
+mod fixed;
 mod preamble;
 mod section;
 
 pub use expand::{Macros, Unknown};
-pub use preamble::{Preamble, VersionTags, is_version_fixed, version_tags};
+pub use fixed::is_version_fixed;
+pub use preamble::{Preamble, VersionTags, version_tags};
 pub use section::{Header, header, is_header};
 
 /// The lines of a text without their ends, `\r\n` as well as `\n`.

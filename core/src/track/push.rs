@@ -1,7 +1,8 @@
 //! A push: a branch of a repository that points to another commit than before.
 //!
-//! Whoever tells of it, and however often, it is the same push: its identity is the repository,
-//! the branch and the commit.
+//! Whoever tells of it, and however often, it is the same push: the repository, the branch and the
+//! commit, for as long as the branch stays there. A branch that comes back to a commit which it
+//! has left is pushed again; so each push has a number beside.
 
 use crate::digest::Sha256;
 
@@ -55,17 +56,17 @@ pub fn change(before: &Before<'_>, now: Option<&str>) -> Change {
     }
 }
 
-/// The key of the request that builds these pushes: the same pushes, in whatever order, give the
-/// same key, and so the same builds.
+/// The key of the request that builds these pushes, each with its number: the same pushes, in
+/// whatever order, give the same key, and so the same builds.
 #[must_use]
-pub fn request_key(target: &str, pushes: &[Push]) -> String {
-    let mut sorted: Vec<&Push> = pushes.iter().collect();
+pub fn request_key(target: &str, pushes: &[(i64, Push)]) -> String {
+    let mut sorted: Vec<&(i64, Push)> = pushes.iter().collect();
     sorted.sort();
     sorted.dedup();
     let mut text = target.to_owned();
-    for Push { repository, branch, commit } in sorted {
+    for (number, Push { repository, branch, commit }) in sorted {
         // None of them can hold a line break: they come from refs and URLs that were checked.
-        text.push_str(&format!("\n{repository}\n{branch}\n{commit}"));
+        text.push_str(&format!("\n{number}\n{repository}\n{branch}\n{commit}"));
     }
     format!("push:{}", Sha256::of(text.as_bytes()).hex())
 }
@@ -96,12 +97,10 @@ mod tests {
         }
     }
 
-    fn push() -> impl Strategy<Value = Push> {
-        ("[a-c]{1,2}", "[a-c]{1,2}", "[a-c]{1,2}").prop_map(|(repository, branch, commit)| Push {
-            repository,
-            branch,
-            commit,
-        })
+    fn push() -> impl Strategy<Value = (i64, Push)> {
+        (0i64..3, "[a-c]{1,2}", "[a-c]{1,2}", "[a-c]{1,2}").prop_map(
+            |(number, repository, branch, commit)| (number, Push { repository, branch, commit }),
+        )
     }
 
     proptest! {

@@ -26,16 +26,47 @@ pub struct Storm {
     pub seconds: i64,
 }
 
-/// Decides on builds that would start now. Either all of them may, or none: a mass rebuild of
-/// which a part was built is worse than one that waits.
-///
-/// # Errors
-/// [`Storm`] when they are too many.
-pub const fn admit(limit: &StormLimit, started: usize, wanted: usize) -> Result<(), Storm> {
-    if wanted == 0 || started.saturating_add(wanted) <= limit.builds {
-        return Ok(());
+/// What the guard knows of the time before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recent {
+    /// Builds that were started within the window.
+    pub started: usize,
+    /// Builds that wait in storms for what was pushed within the window.
+    pub held: usize,
+    /// The newest storm of which something still waits, and when it began.
+    pub open: Option<(i64, i64)>,
+}
+
+/// What the guard says of builds that would start now: all of them may, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// They are started.
+    Start,
+    /// They are of this storm, which is not over.
+    Join(i64),
+    /// They are a storm of their own.
+    Hold(Storm),
+}
+
+/// Decides on builds that would start now. A mass rebuild of which a part was built is worse than
+/// one that waits; and it is seen bit by bit, since no host is asked for everything at once. So
+/// what comes while a storm is young, or goes on, belongs to it.
+#[must_use]
+pub fn admit(limit: &StormLimit, recent: &Recent, wanted: usize, now_us: i64) -> Admission {
+    if wanted == 0 {
+        return Admission::Start;
     }
-    Err(Storm { wanted, started, limit: limit.builds, seconds: limit.window_us / 1_000_000 })
+    let is_over = recent.started.saturating_add(recent.held).saturating_add(wanted) > limit.builds;
+    match recent.open {
+        Some((storm, at_us)) if is_over || now_us.saturating_sub(at_us) < limit.window_us => {
+            Admission::Join(storm)
+        }
+        _ if is_over => {
+            let (started, seconds) = (recent.started, limit.window_us / 1_000_000);
+            Admission::Hold(Storm { wanted, started, limit: limit.builds, seconds })
+        }
+        _ => Admission::Start,
+    }
 }
 
 #[cfg(test)]
@@ -44,30 +75,62 @@ mod tests {
 
     use super::*;
 
+    fn started(started: usize) -> Recent {
+        Recent { started, ..Recent::default() }
+    }
+
     #[test]
     fn at_once_and_within_a_time() {
         let limit = StormLimit { builds: 10, window_us: 60_000_000 };
-        assert_eq!(admit(&limit, 0, 10), Ok(()));
-        assert_eq!(admit(&limit, 9, 1), Ok(()));
-        assert!(admit(&limit, 10, 1).is_err());
-        let storm = admit(&limit, 3, 8).unwrap_err();
+        assert_eq!(admit(&limit, &started(0), 10, 0), Admission::Start);
+        assert_eq!(admit(&limit, &started(9), 1, 0), Admission::Start);
+        assert!(matches!(admit(&limit, &started(10), 1, 0), Admission::Hold(_)));
+        let Admission::Hold(storm) = admit(&limit, &started(3), 8, 0) else { panic!("held") };
         assert_eq!(
             storm.to_string(),
             "8 builds at once after 3 in the last 60 s, at most 10 are started without approval"
         );
-        assert_eq!(admit(&limit, 50, 0), Ok(()));
+        assert_eq!(admit(&limit, &started(50), 0, 0), Admission::Start);
+    }
+
+    #[test]
+    fn what_follows_belongs_to_the_storm_until_it_is_over() {
+        let limit = StormLimit { builds: 10, window_us: 60 };
+        let recent = |held, open| Recent { started: 0, held, open };
+        // Young.
+        assert_eq!(admit(&limit, &recent(0, Some((7, 100))), 1, 159), Admission::Join(7));
+        // Old, but it goes on.
+        assert_eq!(admit(&limit, &recent(10, Some((7, 100))), 1, 900), Admission::Join(7));
+        // Old, and few have come since.
+        assert_eq!(admit(&limit, &recent(9, Some((7, 100))), 1, 160), Admission::Start);
+        assert_eq!(admit(&limit, &recent(0, Some((7, 100))), 11, 160), Admission::Join(7));
     }
 
     proptest! {
         #[test]
-        fn never_more_than_the_limit(builds in 0usize..20, groups in prop::collection::vec(0usize..9, 0..9)) {
-            let limit = StormLimit { builds, window_us: 1 };
-            let mut started = 0;
-            for wanted in groups {
-                if admit(&limit, started, wanted).is_ok() {
-                    started += wanted;
+        fn never_more_than_the_limit_and_no_storm_in_two(
+            builds in 0usize..20, groups in prop::collection::vec(0usize..9, 0..9),
+        ) {
+            let limit = StormLimit { builds, window_us: 100 };
+            let mut recent = Recent::default();
+            let mut storms = 0;
+            for (now, wanted) in (0..).zip(groups) {
+                match admit(&limit, &recent, wanted, now) {
+                    Admission::Start => {
+                        prop_assert!(wanted == 0 || storms == 0, "a part was built");
+                        recent.started += wanted;
+                    }
+                    Admission::Join(storm) => {
+                        prop_assert_eq!(storm, 1);
+                        recent.held += wanted;
+                    }
+                    Admission::Hold(_) => {
+                        storms += 1;
+                        recent.held += wanted;
+                        recent.open = Some((storms, now));
+                    }
                 }
-                prop_assert!(started <= builds);
+                prop_assert!(recent.started <= builds && storms <= 1);
             }
         }
     }
