@@ -7,7 +7,7 @@ mod words;
 
 use std::collections::VecDeque;
 
-use words::{is_cause, is_consequence, is_heading, is_suspect};
+use words::{is_cause, is_consequence, is_end_of_script, is_heading, is_suspect};
 
 /// A part of rpmbuild, as it announces them in its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,6 +81,8 @@ pub struct LogReader {
     suspects: VecDeque<Line>,
     /// Lines in which others report that something went wrong, the last of this part.
     consequences: VecDeque<Line>,
+    /// The last line of this part before the first consequence.
+    said: Option<Line>,
     /// The last lines, whatever they say.
     last: VecDeque<Line>,
     /// Lines after a heading whose list belongs to it.
@@ -127,8 +129,15 @@ impl LogReader {
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
         let line = self.causes.first().or_else(|| self.suspects.back());
+        let line = line.or_else(|| self.said_before_the_end());
         let line = line.or_else(|| self.consequences.front());
         line.map(|line| line.text.as_str())
+    }
+
+    /// Of a script that ended badly, what it said last, or the command that failed without a word.
+    fn said_before_the_end(&self) -> Option<&Line> {
+        let end = self.consequences.front()?;
+        self.said.as_ref().filter(|_| is_end_of_script(&end.text))
     }
 
     /// The lines that matter, in the order of the log; at most [`LINES`].
@@ -169,6 +178,7 @@ impl LogReader {
             self.causes.clear();
             self.suspects.clear();
             self.consequences.clear();
+            self.said = None;
             self.last.clear();
             self.no_space = false;
         }
@@ -192,6 +202,10 @@ impl LogReader {
             push(&mut self.consequences, line.clone(), LINES - CAUSES);
         } else if is_suspect(text) {
             push(&mut self.suspects, line.clone(), SUSPECTS);
+        }
+        // That a script ends by itself is known without it.
+        if self.consequences.is_empty() && !line.text.starts_with("+ exit ") {
+            self.said = Some(line.clone());
         }
         push(&mut self.last, line, LINES);
     }
@@ -342,6 +356,16 @@ RPM build errors:
             log.excerpt(),
             ["+ ./frobnicate", "I do not feel like it", "error: Bad exit status from x (%build)"]
         );
+        assert_eq!(log.cause(), Some("I do not feel like it"));
+        let cause = |text: &str| {
+            let end = "error: Bad exit status from x (%build)\n";
+            read(&format!("Executing(%build): x\n{text}{end}")).cause().map(str::to_owned)
+        };
+        assert_eq!(cause("+ echo no\nno\n+ exit 1\n").as_deref(), Some("no"));
+        assert_eq!(cause("well so far\n+ false\n").as_deref(), Some("+ false"));
+        let make = "make: *** [all] Error 2";
+        assert_eq!(cause(&format!("cc a\n{make}\n")).as_deref(), Some(make));
+        assert_eq!(cause("").as_deref(), Some("error: Bad exit status from x (%build)"));
     }
 
     #[test]
