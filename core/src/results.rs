@@ -127,6 +127,12 @@ pub enum Refusal {
     /// An SRPM that is not above what is published.
     #[error(transparent)]
     NotAbove(#[from] Box<NotAbove>),
+    /// A binary package where the source package should be.
+    #[error("{nevra} is no source package")]
+    NotSource {
+        /// What the header says.
+        nevra: Box<Nevra>,
+    },
     /// An SRPM of another package.
     #[error("the spec makes the package `{found}`, but `{expected}` was asked for")]
     Package {
@@ -155,6 +161,7 @@ impl Refusal {
             | Self::Tag { .. }
             | Self::NotAbove(_)
             | Self::Requires { .. }
+            | Self::NotSource { .. }
             | Self::Package { .. } => Fault::Package,
         }
     }
@@ -208,6 +215,10 @@ pub fn check_set(kind: crate::task::TaskKind, files: &[ResultFile]) -> Result<()
 /// # Errors
 /// A [`Refusal`] that names both.
 pub fn check_srpm(file: &ResultFile, nevra: &Nevra, package: &str) -> Result<(), Refusal> {
+    // It would be in the solver's pool without any of the checks of a built package.
+    if !nevra.is_source() {
+        return Err(Refusal::NotSource { nevra: nevra.clone().into() });
+    }
     if nevra.name != package {
         return Err(Refusal::Package { found: nevra.name.clone(), expected: package.into() });
     }
@@ -304,5 +315,8 @@ mod tests {
         let source = file("a-1-1.src.rpm", ResultKind::Srpm);
         assert_eq!(check_srpm(&source, &srpm, "a"), Ok(()));
         assert!(matches!(check_srpm(&source, &srpm, "other"), Err(Refusal::Package { .. })));
+        let binary = file("a-1-1.x86_64.rpm", ResultKind::Srpm);
+        let refused = check_srpm(&binary, &nevra("a-1:1-1.x86_64"), "a").unwrap_err();
+        assert_eq!(refused.to_string(), "a-1:1-1.x86_64 is no source package");
     }
 }

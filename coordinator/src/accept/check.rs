@@ -7,7 +7,7 @@ use rpmfarm_core::results::{self, Refusal, ResultFile};
 use rpmfarm_core::task::{Success, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, Fault, Nevra, Sha256};
 use rpmfarm_repodata::{Fragments, PackageFile, RepodataError};
-use rpmfarm_rpmfile::{Inspected, inspect};
+use rpmfarm_rpmfile::{Inspected, check_contents, inspect};
 
 use super::noarch;
 use crate::blobs::{BlobError, Blobs};
@@ -161,6 +161,8 @@ fn check(blobs: &Blobs, file: &ResultFile, expected: &Expected) -> Result<Checke
             results::check_rpm(file, &nevra, source_rpm, *arch, srpm)?;
         }
     }
+    // Nothing is written: what an archive holds beside what its header lists is seen while it is read.
+    check_contents(&path).map_err(|source| CheckError::Rpm { file: name(), source })?;
     let described = describe(&path, file.digest, inspected.size, &file.name)
         .map_err(|source| CheckError::Repodata { file: name(), source })?;
     let repodata = blobs.put(&described.to_bytes()).map_err(blob)?;

@@ -73,7 +73,7 @@ impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         match error {
             // A release that was built before with other content is the package's to mend.
-            StoreError::SameNevra { .. } => {
+            StoreError::SameNevra { .. } | StoreError::SameFile { .. } => {
                 Self::Failure(Failure::new(Fault::Package, "accept", error.to_string()))
             }
             error => Self::Error(error.into()),
@@ -128,17 +128,19 @@ async fn check_and_record(
         expected.check(&checked, &target)?;
         let native = farm.fleet.native_arches();
         let (srpm, tasks) = srpm::plan(&checked, &success.predicts, &arches, &native)?;
+        for made in &made {
+            tx.check_unused(ended.build, &made.package).await?;
+        }
         tx.add_srpm(ended.build, &srpm).await?;
         tx.add_tasks(ended.build, &tasks, now).await?;
     }
-    if builders < 2 {
-        let packages: Vec<NewPackage> = made.into_iter().map(|made| made.package).collect();
-        tx.add_packages(&build.target, ended.build, task.id, task.arch, &packages).await?;
+    // What a task made is the build's only together with what the others make: so no other build
+    // meets packages of one that fails elsewhere, and what it fails at can be mended without
+    // raising the release.
+    tx.add_results(ended.build, task.id, task.arch, &made).await?;
+    if task.kind == TaskKind::Srpm {
         return Ok(tx.commit().await?);
     }
-    // What one architecture made is the build's only together with what the others make: so no
-    // other build meets packages of one that fails elsewhere.
-    tx.add_results(ended.build, task.id, task.arch, &made).await?;
     let accepted = tx.accepted_tasks(ended.build).await?;
     if !target.noarch_may_differ(&build.package) && !noarch::agree(&accepted) {
         drop(tx);
@@ -148,6 +150,10 @@ async fn check_and_record(
         for (index, made) in noarch::taken(&arches, &accepted) {
             let AcceptedTask { task, arch, .. } = accepted[index];
             tx.add_packages(&build.target, ended.build, task, arch, &[made.package]).await?;
+        }
+        if let Some(AcceptedTask { task, arch, packages }) = tx.accepted_srpm(ended.build).await? {
+            let srpm: Vec<NewPackage> = packages.into_iter().map(|made| made.package).collect();
+            tx.add_packages(&build.target, ended.build, task, arch, &srpm).await?;
         }
     }
     Ok(tx.commit().await?)

@@ -1,13 +1,13 @@
 //! Imports every build that has no sources yet.
 
-use rpmfarm_core::{BuildId, Failure, Fault};
+use rpmfarm_core::{BuildId, Failure, Fault, Target};
 use tracing::Instrument as _;
 
-use super::Order;
+use super::{Imported, Order};
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::retry;
-use crate::store::{Build, Import};
+use crate::store::{Build, Import, StoreError};
 use crate::track;
 use crate::work::Crew;
 
@@ -17,6 +17,10 @@ use crate::work::Crew;
 /// Database errors.
 pub async fn pass(farm: &Farm, crew: &Crew<BuildId>, now_us: i64) -> anyhow::Result<()> {
     for build in farm.store.builds_to_import(now_us).await? {
+        if let Err(error) = farm.targets.get(&build.target) {
+            farm.waits.set(build.id(), error.to_string());
+            continue;
+        }
         let farm = farm.clone();
         let span = tracing::info_span!("import", build = build.id);
         crew.start(build.id(), async move { import(&farm, &build).await }.instrument(span));
@@ -41,6 +45,10 @@ pub async fn import(farm: &Farm, build: &Build) -> anyhow::Result<()> {
     };
     match farm.importer.import_as(order).await {
         Ok(imported) => {
+            if let Some(moved) = moved_tag(farm, &target, build, &imported).await? {
+                let failure = Failure::new(Fault::Package, "import", moved);
+                return Ok(retry::record(farm, build.id(), None, &failure, now_us()).await?);
+            }
             if build.submitter == track::SUBMITTER
                 && let Err(why) = track::check_spec(farm, &target, build, &imported).await?
             {
@@ -64,4 +72,26 @@ pub async fn import(farm: &Farm, build: &Build) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Says that a tag points elsewhere than when it was decided, or approved, to build it. What it
+/// points to now is a push of its own. (Of a branch the commit itself is asked for.)
+async fn moved_tag(
+    farm: &Farm,
+    target: &Target,
+    build: &Build,
+    imported: &Imported,
+) -> Result<Option<String>, StoreError> {
+    if build.submitter != track::SUBMITTER {
+        return Ok(None);
+    }
+    let repository = target.git_url(&build.package);
+    let pushed = farm.store.pushed_commit(build.id(), &repository, &build.git_ref).await?;
+    let now = &imported.bundle.commit;
+    Ok(pushed.filter(|pushed| pushed != now).map(|pushed| {
+        format!(
+            "the tag `{}` was to be built at commit {pushed}, and has been moved to {now} since",
+            build.git_ref
+        )
+    }))
 }

@@ -139,6 +139,9 @@ pub enum ProofError {
     /// Its stored repodata describe another file.
     #[error("its repodata {0} do not describe the signed file; make them again")]
     Fragments(Sha256),
+    /// Its stored repodata cannot be read.
+    #[error("its repodata: {0}")]
+    Described(BlobError),
     /// The request has it twice.
     #[error("two packages of one request have its file name")]
     Twice,

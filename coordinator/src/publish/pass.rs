@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
-use rpmfarm_core::snapshot::{Snapshot, SnapshotPackage};
-use rpmfarm_core::{BuildId, Nevra, Target};
+use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage};
+use rpmfarm_core::{BuildId, Failure, Fault, Nevra, Target};
 
-use super::{PublishRequest, PublishedPackage, SignError, SignRepomd};
+use super::{PublishError, PublishRequest, PublishedPackage, SignError, SignRepomd};
 use crate::clock::now_us;
 use crate::farm::Farm;
+use crate::retry;
 use crate::sign::SignerClient;
 use crate::store::{Build, Revision, SignedPackage};
 
@@ -63,10 +64,50 @@ async fn publish_signed(farm: &Farm, target: &Arc<Target>, builds: &[Build]) -> 
         }
     }
     let channel = target.first_channel();
-    if signed.is_empty() && !is_ahead(farm, target, channel).await? {
-        return Ok(());
+    loop {
+        if signed.is_empty() && !is_ahead(farm, target, channel).await? {
+            return Ok(());
+        }
+        let Err(error) = publish(farm, target, channel, &signed).await else { return Ok(()) };
+        // A build that cannot be shown keeps itself back, not the others of its target.
+        let Some(place) = signed.iter().position(|build| is_of(build, &error)) else {
+            return Err(error);
+        };
+        keep_back(farm, signed.remove(place).0, &error).await?;
     }
-    publish(farm, target, channel, &signed).await
+}
+
+/// A build that cannot be in the channel together with what is there.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+struct Unfit {
+    build: BuildId,
+    reason: SnapshotError,
+}
+
+/// Whether a build is what could not be published.
+fn is_of((build, rows): &Signed, error: &anyhow::Error) -> bool {
+    if let Some(unfit) = error.downcast_ref::<Unfit>() {
+        return unfit.build == *build;
+    }
+    match error.downcast_ref::<PublishError>() {
+        Some(PublishError::Package { nevra, .. }) => {
+            rows.iter().any(|row| row.package.nevra == **nevra)
+        }
+        _ => false,
+    }
+}
+
+/// A build that does not fit has failed. One whose files are not what they should be waits for
+/// whoever mends the disk.
+async fn keep_back(farm: &Farm, build: BuildId, error: &anyhow::Error) -> anyhow::Result<()> {
+    if error.is::<Unfit>() {
+        let failure = Failure::new(Fault::Package, "publish", format!("{error:#}"));
+        return Ok(retry::record(farm, build, None, &failure, now_us()).await?);
+    }
+    tracing::error!(build = build.0, error = format!("{error:#}"), "not published");
+    farm.waits.set(build, format!("not published yet: {error:#}"));
+    Ok(())
 }
 
 /// Whether clients see what was never recorded: whoever showed it died before that, or one of its
@@ -181,7 +222,9 @@ async fn next_snapshot(
                 Some(SnapshotPackage { nevra, digest, source: source.clone() })
             })
             .collect::<Vec<_>>();
-        snapshot = snapshot.with_build(&added, KEEP_VERSIONS)?;
+        snapshot = snapshot
+            .with_build(&added, KEEP_VERSIONS)
+            .map_err(|reason| Unfit { build: *build, reason })?;
     }
     Ok(snapshot)
 }

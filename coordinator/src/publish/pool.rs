@@ -84,7 +84,9 @@ impl Proof<'_> {
         rpmfarm_rpmfile::verify_signature(path, self.certs, self.now)
             .map_err(|source| ProofError::Signature { target: target(), source }.of(nevra))?;
         let file = PackageFile { digest: *digest, size: package.size, href: href(nevra) };
-        let stored = Fragments::from_bytes(&self.blobs.read_small(*repodata, MAX_FRAGMENTS)?)?;
+        let stored = self.blobs.read_small(*repodata, MAX_FRAGMENTS);
+        let stored = stored.map_err(|error| ProofError::Described(error).of(nevra))?;
+        let stored = Fragments::from_bytes(&stored)?;
         if stored != Fragments::of_rpm(path, &file)? {
             return Err(ProofError::Fragments(*repodata).of(nevra));
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rpmfarm_core::status::{BuildFacts, BuildState, TaskFacts, derive};
 use rpmfarm_core::task::{Outcome, Phase, TaskKind};
+use rpmfarm_core::track::superseded;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Failure};
 use rpmfarm_proto::v1;
 
@@ -127,6 +128,13 @@ impl<'a> Facts<'a> {
         {
             warnings.push(why.to_string());
         }
+        let publication = farm.store.publication(id).await?;
+        if let (Some(shown), Some(srpm)) = (&publication, &srpm) {
+            // Whoever asked for an older one must not look for it in the repository.
+            let all = farm.store.published_evrs(&build.target, &shown.channel, &build.package);
+            let (made, all) = (&srpm.nevra.evr, all.await?);
+            warnings.extend(superseded(&build.package, made, all, &shown.channel));
+        }
         Ok(Self {
             build,
             warnings,
@@ -136,7 +144,7 @@ impl<'a> Facts<'a> {
             tasks,
             packages: farm.store.packages_of(id, &key).await?,
             signed_us: farm.store.signed_us(id, &key).await?,
-            publication: farm.store.publication(id).await?,
+            publication,
             failures: farm.store.failures(id, retried_us).await?,
             cancelled_us: farm.store.cancelled_us(id).await?,
             retried_us,

@@ -253,6 +253,30 @@ impl Store {
         rows.iter().map(|arch| parsed("build_arches", "an architecture", arch)).collect()
     }
 
+    /// The commit to which a branch or tag of a repository was pushed that a build follows from.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn pushed_commit(
+        &self,
+        id: BuildId,
+        repository: &str,
+        branch: &str,
+    ) -> Result<Option<String>> {
+        let query = "SELECT p.commit_id FROM builds b
+                     JOIN push_ends e ON e.request_key = b.request_key AND e.verdict = 'build'
+                     JOIN pushes p ON p.id = e.push AND p.target = b.target
+                     AND p.package = b.package
+                     WHERE b.id = $1 AND b.request_key <> '' AND p.repository = $2
+                     AND p.branch = $3 ORDER BY p.id DESC LIMIT 1";
+        Ok(sqlx::query_scalar(query)
+            .bind(id.0)
+            .bind(repository)
+            .bind(branch)
+            .fetch_optional(self.read())
+            .await?)
+    }
+
     /// The commit of the modifications that a build is for; none for what their branch has.
     ///
     /// # Errors

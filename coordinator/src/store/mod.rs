@@ -106,6 +106,20 @@ pub enum StoreError {
         /// Digest of this one.
         new: String,
     },
+    /// A package whose file has the name of another one, as their epochs alone differ.
+    #[error(
+        "{nevra} would have the same file name as {existing}, which build {build} made for {target} (the epoch is no part of it; raise the release)"
+    )]
+    SameFile {
+        /// The package.
+        nevra: String,
+        /// The one that is there.
+        existing: String,
+        /// The target.
+        target: String,
+        /// The build that made it.
+        build: i64,
+    },
 }
 
 /// Result of the store.

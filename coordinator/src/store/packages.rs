@@ -1,7 +1,6 @@
 //! Accepted packages and their signed forms.
 
-use std::collections::HashSet;
-
+use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{Arch, BuildId, Nevra, Sha256, TaskId};
 
@@ -143,8 +142,8 @@ impl Store {
             sqlx::query_as(query).bind(build.0).bind(key).fetch_all(self.read()).await?;
         let mut packages: Vec<SignedPackage> =
             rows.into_iter().map(signed_package).collect::<Result<_>>()?;
-        let mut others = self.accepted_digests(build).await?;
-        others.retain(|digest| packages.iter().all(|row| row.package.digest != *digest));
+        let mut others = self.announced_by(build).await?;
+        others.retain(|(digest, _)| packages.iter().all(|row| row.package.digest != *digest));
         if others.is_empty() {
             return Ok(packages);
         }
@@ -156,7 +155,13 @@ impl Store {
             sqlx::query_as(query).bind(build.0).bind(key).fetch_all(self.read()).await?;
         for row in rows {
             let row = signed_package(row)?;
-            if others.contains(&row.package.digest) {
+            let Package { nevra, digest, .. } = &row.package;
+            // Of a package without architecture an earlier one with the same content may have
+            // stayed, whose header has other bytes.
+            let is_it = |(of, name): &(Sha256, String)| {
+                of == digest || (nevra.arch == NOARCH && *name == nevra.file_name())
+            };
+            if others.iter().any(is_it) {
                 packages.push(row);
             }
         }
@@ -164,20 +169,20 @@ impl Store {
         Ok(packages)
     }
 
-    /// Digests of all files that the accepted attempts of a build announced.
-    async fn accepted_digests(&self, build: BuildId) -> Result<HashSet<Sha256>> {
+    /// Digests and names of all files that the accepted attempts of a build announced.
+    async fn announced_by(&self, build: BuildId) -> Result<Vec<(Sha256, String)>> {
         let query = "SELECT e.report FROM tasks t JOIN acceptances c ON c.task = t.id
                      JOIN attempt_ends e ON e.attempt = c.attempt WHERE t.build = $1";
         let reports: Vec<String> =
             sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?;
-        let mut digests = HashSet::new();
+        let mut files = Vec::new();
         for report in reports {
             if let Some(Outcome::Succeeded(success)) = unjson("attempt_ends", "a report", &report)?
             {
-                digests.extend(success.files.iter().map(|file| file.digest));
+                files.extend(success.files.into_iter().map(|file| (file.digest, file.name)));
             }
         }
-        Ok(digests)
+        Ok(files)
     }
 
     /// Packages of a target that are signed with a key.
@@ -271,6 +276,37 @@ impl Tx {
             .await?;
             if result.rows_affected() == 0 {
                 self.check_same(target, &nevra, package.digest).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a source package whose name the target has already, before anything is built of it:
+    /// with another content, or as the name of another epoch's file, which would be published at the
+    /// same place.
+    ///
+    /// # Errors
+    /// [`StoreError::SameNevra`], [`StoreError::SameFile`]; database errors.
+    pub async fn check_unused(&mut self, build: BuildId, package: &NewPackage) -> Result<()> {
+        let query = "SELECT p.target, p.nevra, p.build, p.digest
+                     FROM builds t JOIN builds b ON b.target = t.target AND b.package = t.package
+                     JOIN packages p ON p.build = b.id
+                     WHERE t.id = $1 AND p.nevra LIKE '%src'";
+        let rows: Vec<(String, String, i64, String)> =
+            sqlx::query_as(query).bind(build.0).fetch_all(self.on()).await?;
+        for (target, existing, by, digest) in rows {
+            let nevra: Nevra = parsed("packages", "a NEVRA", &existing)?;
+            if nevra.file_name() != package.nevra.file_name() {
+                continue;
+            }
+            let new = package.nevra.to_string();
+            if nevra != package.nevra {
+                return Err(StoreError::SameFile { nevra: new, existing, target, build: by });
+            }
+            if digest != package.digest.hex() {
+                let (existing, nevra) = (digest, new);
+                let new = package.digest.hex();
+                return Err(StoreError::SameNevra { nevra, target, build: by, existing, new });
             }
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! What the attempts of a build with several architectures made, until all of them are accepted.
+//! What the accepted attempts of a build made, until all of them are accepted: its source package,
+//! and the packages of each architecture.
 
 use rpmfarm_core::{Arch, BuildId, Sha256, TaskId};
 
@@ -71,6 +72,20 @@ impl Tx {
             all.push(AcceptedTask { task: TaskId(task), arch, packages: self.made(task).await? });
         }
         Ok(all)
+    }
+
+    /// The accepted source package of a build with its task.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn accepted_srpm(&mut self, build: BuildId) -> Result<Option<AcceptedTask>> {
+        let query = "SELECT t.id, t.arch FROM tasks t JOIN acceptances a ON a.task = t.id
+                     WHERE t.build = $1 AND t.kind = 'srpm' ORDER BY t.id DESC LIMIT 1";
+        let task: Option<(i64, String)> =
+            sqlx::query_as(query).bind(build.0).fetch_optional(self.on()).await?;
+        let Some((task, arch)) = task else { return Ok(None) };
+        let arch = parsed("tasks", "an architecture", &arch)?;
+        Ok(Some(AcceptedTask { task: TaskId(task), arch, packages: self.made(task).await? }))
     }
 
     async fn made(&mut self, task: i64) -> Result<Vec<MadePackage>> {

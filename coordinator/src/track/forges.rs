@@ -84,7 +84,8 @@ impl Tracker {
             let late = |_| ForgeFailure::Server(format!("{url}: no answer for {PATIENCE:?}"));
             let page = page.map_err(late)??;
             listed.skipped += page.skipped;
-            listed.packages.extend(page.packages);
+            let named = page.packages.iter().map(|name| target.package_of(name).to_owned());
+            listed.packages.extend(named);
             if !page.more {
                 listed.packages.sort();
                 listed.packages.dedup();

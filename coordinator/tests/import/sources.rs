@@ -134,10 +134,35 @@ async fn cves_of_the_whole_message() {
 #[tokio::test]
 async fn a_commit_that_is_no_tip_is_fetched_by_its_id() {
     let bench = Bench::new().await;
+    bench.upstream.give_by_id();
     let first = bench.upstream.commit(&[("hello.spec", "1")]);
     bench.upstream.commit(&[("hello.spec", "2")]);
     let imported = bench.import(Some(&first)).await.unwrap();
     assert_eq!(bench.text(&imported, "hello.spec"), "1");
+}
+
+#[tokio::test]
+async fn a_server_that_gives_no_commits_by_their_ids_gives_branches() {
+    let bench = Bench::new().await;
+    let commits = ["1", "2", "3", "4"].map(|text| bench.upstream.commit(&[("hello.spec", text)]));
+    // What followed a push asks for the id of the tip.
+    let imported = bench.import(Some(&commits[3])).await.unwrap();
+    assert_eq!(bench.text(&imported, "hello.spec"), "4");
+    assert_eq!(imported.bundle.commit, commits[3]);
+    // One that has been overtaken, also below what is there without its history.
+    for (commit, text) in commits.iter().zip(["1", "2", "3"]) {
+        let imported = bench.import(Some(commit)).await.unwrap();
+        assert_eq!(bench.text(&imported, "hello.spec"), text);
+    }
+    bench.upstream.git(&["tag", "-a", "-m", "a tag", "signed", &commits[1]]);
+    let bare = bench.upstream.bare();
+    bench.upstream.git(&["push", "-q", bare.to_str().unwrap(), "signed"]);
+    let imported = bench.import(Some("signed")).await.unwrap();
+    assert_eq!(imported.bundle.commit, commits[1]);
+    // One that is nowhere.
+    let (fault, message) = bench.refusal(Some(&"c0ffee".repeat(7)[..40])).await;
+    assert_eq!(fault, rpmfarm_core::Fault::Package);
+    assert!(message.contains("no branch has it"), "{message}");
 }
 
 #[tokio::test]

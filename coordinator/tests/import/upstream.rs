@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ struct Shared {
     files: Mutex<HashMap<String, Serve>>,
     /// The status that modifications are answered with, when they are refused.
     refused: Mutex<Option<u16>>,
+    /// Whether commits are given by their ids.
+    by_id: AtomicBool,
     /// Every request, `GET /path` and its `Range`.
     log: Mutex<Vec<String>>,
 }
@@ -188,6 +191,12 @@ impl Upstream {
         self.git(&["rev-parse", "HEAD"])
     }
 
+    /// Gives commits by their ids from now on, as forges do; git alone gives only what a branch or a
+    /// tag points to.
+    pub(crate) fn give_by_id(&self) {
+        self.shared.by_id.store(true, Ordering::Relaxed);
+    }
+
     /// Serves a look-aside file under a digest.
     pub(crate) fn serve(&self, hash: &str, serve: Serve) {
         self.shared.files.lock().unwrap().insert(hash.to_owned(), serve);
@@ -218,6 +227,7 @@ async fn git(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let path = parts.uri.path().trim_start_matches("/git").to_owned();
     shared.log.lock().unwrap().push(format!("{} {path}", parts.method));
     let refused = *shared.refused.lock().unwrap();
+    let by_id = shared.by_id.load(Ordering::Relaxed);
     if let Some(status) = refused.filter(|_| path.starts_with("/autopatch-")) {
         return StatusCode::from_u16(status).unwrap().into_response();
     }
@@ -230,7 +240,7 @@ async fn git(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         .env("GIT_HTTP_EXPORT_ALL", "1")
         .env("GIT_CONFIG_COUNT", "2")
         .env("GIT_CONFIG_KEY_0", "uploadpack.allowReachableSHA1InWant")
-        .env("GIT_CONFIG_VALUE_0", "true")
+        .env("GIT_CONFIG_VALUE_0", by_id.to_string())
         .env("GIT_CONFIG_KEY_1", "safe.directory")
         .env("GIT_CONFIG_VALUE_1", "*")
         .env("GIT_PROTOCOL", protocol.unwrap_or_default())

@@ -160,3 +160,38 @@ async fn what_is_not_above_the_channel_is_refused_before_it_is_built() {
     import(&scene.farm, &build).await.unwrap();
     assert!(store.import(id).await.unwrap().is_some());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_moved_since_it_was_decided_on_is_not_built_as_that() {
+    let git = git::Upstream::start().await;
+    let tag = |release: &str, name: &str| {
+        let commit = git.commit(&[("hello.spec", &spec(release))]);
+        git.git(&["tag", "-f", name]);
+        let bare = git.bare();
+        git.git(&["push", "-q", "-f", bare.to_str().unwrap(), &format!("refs/tags/{name}")]);
+        commit
+    };
+    tag("1", "imports/c9/hello-1-1");
+    let text = git.target().replace("\"lab1\"", "\"imports/c9/{nvr}\"");
+    let text = text.replacen("name = \"imports/c9/{nvr}\"", "name = \"lab\"", 1);
+    let text = text + "[track]\nspacing_seconds = 0\n";
+    let scene = Scene::of(Upstream::start().await, |_| text.clone()).await;
+    scene.track(&["hello"]).await;
+    scene.look(&["hello"]).await;
+    assert_eq!(scene.tracked("hello").await.problem, "");
+
+    let decided = tag("2", "imports/c9/hello-1-2");
+    scene.look(&["hello"]).await;
+    scene.decide().await;
+    let moved = tag("2", "imports/c9/hello-1-2");
+    let build = scene.builds().await.pop().unwrap();
+    import(&scene.farm, &build).await.unwrap();
+    let message = failure(&scene, &build).await;
+    let says = format!("was to be built at commit {decided}, and has been moved to {moved} since");
+    assert!(message.contains(&says), "{message}");
+    assert!(scene.farm.store.import(build.id()).await.unwrap().is_none());
+    // Where it points to now is a push of its own.
+    let build = follow(&scene).await;
+    assert_eq!(failure(&scene, &build).await, "");
+    assert_eq!(pair(&scene, build.id()).await.0, moved);
+}

@@ -67,6 +67,10 @@ pub struct Layout {
     pub list: Option<(String, ListForm)>,
 }
 
+/// What a branch holds in place of a spec when the package was taken out of the distribution (dist-git of
+/// Fedora and CentOS: `fedpkg retire`).
+const RETIRED: &str = "dead.package";
+
 impl Layout {
     /// Tells the layout from the entries of a tree.
     ///
@@ -84,6 +88,7 @@ impl Layout {
         let flat = specs(&tree, "");
         let exploded = specs(&tree, "SPECS/");
         let (kind, spec) = match (flat.as_slice(), exploded.as_slice()) {
+            ([], []) if tree.0.contains_key(RETIRED) => return Err(DistgitError::Retired),
             ([], []) => return Err(DistgitError::NoSpec),
             ([spec], []) => (LayoutKind::Flat, *spec),
             ([], [spec]) => (LayoutKind::Exploded, *spec),
@@ -366,6 +371,8 @@ mod tests {
     fn exactly_one_spec() {
         assert_eq!(detect(&[file("a.patch")]), Err(DistgitError::NoSpec));
         assert_eq!(detect(&[file("deep/hello.spec")]), Err(DistgitError::NoSpec));
+        assert_eq!(detect(&[file("dead.package")]), Err(DistgitError::Retired));
+        assert!(detect(&["dead.package", "a.spec"].map(file)).is_ok());
         for two in
             [["a.spec", "b.spec"], ["SPECS/a.spec", "SPECS/b.spec"], ["SPECS/a.spec", "a.spec"]]
         {

@@ -22,6 +22,11 @@ pub enum DistgitError {
     /// There is nothing to build.
     #[error("no spec file: neither NAME.spec at the root nor SPECS/NAME.spec is there")]
     NoSpec,
+    /// The package was taken out of the distribution.
+    #[error(
+        "the package is retired on this branch (dead.package): stop following it, or name another branch"
+    )]
+    Retired,
     /// It is not clear what to build.
     #[error("{} spec files ({}): a package has exactly one; remove the others", .0.len(), .0.join(", "))]
     ManySpecs(Vec<String>),

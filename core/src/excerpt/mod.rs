@@ -87,6 +87,8 @@ pub struct LogReader {
     last: VecDeque<Line>,
     /// Lines after a heading whose list belongs to it.
     listing: bool,
+    /// rpmbuild says once more what it has said, warnings first.
+    summing_up: bool,
     no_space: bool,
 }
 
@@ -183,7 +185,7 @@ impl LogReader {
             self.no_space = false;
         }
         self.part = part;
-        self.listing = false;
+        (self.listing, self.summing_up) = (false, false);
     }
 
     fn keep(&mut self, text: String) {
@@ -207,7 +209,10 @@ impl LogReader {
         if self.consequences.is_empty() && !line.text.starts_with("+ exit ") {
             self.said = Some(line.clone());
         }
-        push(&mut self.last, line, LINES);
+        self.summing_up |= line.text.starts_with("RPM build warnings:");
+        if !self.summing_up {
+            push(&mut self.last, line, LINES);
+        }
     }
 }
 
@@ -357,15 +362,26 @@ RPM build errors:
             ["+ ./frobnicate", "I do not feel like it", "error: Bad exit status from x (%build)"]
         );
         assert_eq!(log.cause(), Some("I do not feel like it"));
-        let cause = |text: &str| {
-            let end = "error: Bad exit status from x (%build)\n";
-            read(&format!("Executing(%build): x\n{text}{end}")).cause().map(str::to_owned)
-        };
-        assert_eq!(cause("+ echo no\nno\n+ exit 1\n").as_deref(), Some("no"));
-        assert_eq!(cause("well so far\n+ false\n").as_deref(), Some("+ false"));
+        let end = "error: Bad exit status from x (%build)";
         let make = "make: *** [all] Error 2";
-        assert_eq!(cause(&format!("cc a\n{make}\n")).as_deref(), Some(make));
-        assert_eq!(cause("").as_deref(), Some("error: Bad exit status from x (%build)"));
+        for (text, cause) in
+            [("no\n+ exit 1", "no"), ("yes\n+ false", "+ false"), (make, make), ("", end)]
+        {
+            let log = read(&format!("Executing(%build): x\n{text}\n{end}\n"));
+            assert_eq!(log.cause(), Some(cause));
+        }
+    }
+
+    #[test]
+    fn a_list_of_warnings_hides_nothing() {
+        let warnings = "    line 12: Possible unexpanded macro\n".repeat(20);
+        let log = read(&format!(
+            "Executing(%build): x\nI do not feel like it\nerror: Bad exit status from x (%build)\n\n\
+             RPM build warnings:\n{warnings}\nRPM build errors:\n    Bad exit status from x (%build)\n"
+        ));
+        let excerpt = log.excerpt();
+        assert_eq!(excerpt[0], "I do not feel like it", "{excerpt:?}");
+        assert!(!excerpt.iter().any(|line| line.contains("unexpanded")), "{excerpt:?}");
     }
 
     #[test]

@@ -301,6 +301,19 @@ impl Check<'_> {
             if let Err(error) = name::check_package(package) {
                 self.refuse(&key, package, error.to_string());
             }
+            if let Some(repository) = &overrides.repository {
+                if let Err(error) = name::check_package(repository) {
+                    self.refuse(&format!("{key}.repository"), repository, error.to_string());
+                }
+                let same = |other: &&String| {
+                    *other != package
+                        && target.packages[*other].repository.as_ref() == Some(repository)
+                };
+                if let Some(other) = target.packages.keys().find(same) {
+                    let reason = format!("is the repository of {} too", name::shown(other));
+                    self.refuse(&format!("{key}.repository"), repository, reason);
+                }
+            }
             if let Some(git_ref) = &overrides.git_ref
                 && let Err(error) = name::check_git_ref(git_ref)
             {

@@ -221,7 +221,17 @@ impl Target {
     /// URL of a package's dist-git repository.
     #[must_use]
     pub fn git_url(&self, package: &str) -> String {
-        self.upstream.url.expand(&[("name", package)])
+        let named = self.packages.get(package).and_then(|package| package.repository.as_deref());
+        self.upstream.url.expand(&[("name", named.unwrap_or(package))])
+    }
+
+    /// The package whose dist-git repository has this name.
+    #[must_use]
+    pub fn package_of<'a>(&'a self, repository: &'a str) -> &'a str {
+        let mut named = self.packages.iter();
+        named
+            .find(|(_, package)| package.repository.as_deref() == Some(repository))
+            .map_or(repository, |(name, _)| name.as_str())
     }
 
     /// URL and branch of a package's modifications; nothing when the target has none, or the

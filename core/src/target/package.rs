@@ -12,6 +12,10 @@ use crate::track::policy::Policy;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PackageOverrides {
+    /// The name of its dist-git repository where that is another: a forge may not allow each
+    /// character that a package's name can have (GitLab has no `+`).
+    pub repository: Option<String>,
+
     /// The branch or tag that is built when none is asked for, in place of the upstream's.
     #[serde(rename = "ref")]
     pub git_ref: Option<String>,

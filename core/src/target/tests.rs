@@ -72,6 +72,22 @@ fn defaults_and_overrides() {
 }
 
 #[test]
+fn a_repository_may_be_named_unlike_its_package() {
+    let named = "[packages.\"gtk+\"]\nrepository = \"gtkplus\"\n";
+    let target = Target::parse("lab.toml", &format!("{LAB}\n{named}")).unwrap();
+    assert_eq!(target.git_url("gtk+"), "http://127.0.0.1:8080/git/gtkplus.git");
+    assert_eq!(target.package_of("gtkplus"), "gtk+");
+    assert_eq!(target.package_of("hello"), "hello");
+    for (bad, says) in [
+        (named.replace("gtkplus", "../x"), "packages.gtk+.repository"),
+        (format!("{named}[packages.other]\nrepository = \"gtkplus\"\n"), "is the repository of"),
+    ] {
+        let error = Target::parse("lab.toml", &format!("{LAB}\n{bad}")).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
 fn lookaside_urls_are_in_order() {
     let checksum = Checksum::from_hex(&"AB".repeat(64)).unwrap();
     let hash = "ab".repeat(64);

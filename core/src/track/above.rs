@@ -57,9 +57,30 @@ pub fn check_above(
     }
 }
 
+/// Says that a published package is not shown because a newer one is; `None` when it is the newest.
+#[must_use]
+pub fn superseded(
+    package: &str,
+    made: &Evr,
+    published: impl IntoIterator<Item = Evr>,
+    channel: &str,
+) -> Option<String> {
+    let newest = published.into_iter().max().filter(|newest| made < newest)?;
+    Some(format!("{package} {made} is not in {channel}: {newest} is there, which is newer"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_older_than_the_newest_is_not_shown() {
+        let (old, new) = (Evr::new(0, "1.0", "1"), Evr::new(0, "2.0", "1"));
+        let both = || [old.clone(), new.clone()];
+        assert_eq!(superseded("hello", &new, both(), "testing"), None);
+        let said = superseded("hello", &old, both(), "testing").unwrap();
+        assert_eq!(said, "hello 1.0-1 is not in testing: 2.0-1 is there, which is newer");
+    }
 
     #[test]
     fn only_what_is_above_is_an_update() {

@@ -20,7 +20,7 @@ pub mod security;
 pub mod storm;
 pub mod tags;
 
-pub use above::{NotAbove, check_above};
+pub use above::{NotAbove, check_above, superseded};
 pub use decide::{Facts, Verdict, decide};
 pub use forge::Forge;
 pub use host::Host;

@@ -10,6 +10,7 @@ mod following;
 mod modifications;
 mod rebuilds;
 mod refusals;
+mod rot;
 
 use std::path::PathBuf;
 use std::time::Duration;

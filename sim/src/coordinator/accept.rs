@@ -7,7 +7,7 @@ use rpmfarm_core::{AttemptId, Failure, Fault, TaskId};
 use super::{Crew, Step, Work};
 use crate::planted::Plant;
 use crate::scenario::{Source, TARGET};
-use crate::store::{EndedAttempt, NewPackage, NewTask, Srpm, Store, Task};
+use crate::store::{EndedAttempt, NewPackage, NewTask, SameNevra, Srpm, Store, Task};
 use crate::trace::note;
 use crate::world::{Blob, MS, World};
 
@@ -152,12 +152,13 @@ fn record(
     if !store.is_open(ended.build) || !store.accept(task.id, attempt, success.rpmbuild_ms, now_us) {
         return Ok(false);
     }
-    store.add_packages(TARGET, ended.build, task.id, task.arch, checked).map_err(|same| {
+    let refused = |same: SameNevra| {
         let message = format!("{} exists already, from build {}", same.nevra, same.build);
         Failure::new(Fault::Package, "accept", message)
-    })?;
+    };
     if task.kind == TaskKind::Srpm {
         let Some(file) = checked.first() else { return Ok(false) };
+        store.check_unused(TARGET, file).map_err(refused)?;
         let srpm = Srpm {
             digest: file.digest,
             size: file.size,
@@ -170,6 +171,15 @@ fn record(
         let new = |arch| NewTask { kind: TaskKind::Build, arch };
         let tasks: Vec<NewTask> = source.arches.iter().copied().map(new).collect();
         store.add_tasks(ended.build, &tasks, now_us);
+        return Ok(true);
     }
+    // The source package is the build's together with what is built of it.
+    let srpm = store.srpm(ended.build).map(|srpm| NewPackage {
+        nevra: srpm.nevra.clone(),
+        digest: srpm.digest,
+        size: srpm.size,
+    });
+    let made: Vec<NewPackage> = checked.iter().cloned().chain(srpm).collect();
+    store.add_packages(TARGET, ended.build, task.id, task.arch, &made).map_err(refused)?;
     Ok(true)
 }

@@ -85,6 +85,25 @@ impl Store {
         self.version += 1;
     }
 
+    /// Refuses a source package whose name the target has with another content.
+    ///
+    /// # Errors
+    /// For such a name.
+    pub fn check_unused(&self, target: &str, package: &NewPackage) -> Result<(), SameNevra> {
+        let key = (target.to_owned(), package.nevra.to_string());
+        match self.packages.get(&key) {
+            Some((row, _)) if row.digest != package.digest && !self.planted(Plant::TwoDigests) => {
+                Err(SameNevra {
+                    nevra: key.1,
+                    build: row.build.0,
+                    existing: row.digest,
+                    new: package.digest,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Records accepted packages.
     ///
     /// # Errors

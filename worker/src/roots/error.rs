@@ -40,6 +40,24 @@ pub enum RootError {
         /// The limit.
         minutes: u64,
     },
+    /// rpm or a scriptlet says things without end.
+    #[error("installing the packages of the {layer} wrote more than {mib} MiB of log")]
+    Log {
+        /// `base root` or `build requirements`.
+        layer: &'static str,
+        /// The limit.
+        mib: u64,
+    },
+    /// The packages or their scriptlets fill the disk.
+    #[error(
+        "installing the packages of the {layer} took more than {mib} MiB of disk, many times their size"
+    )]
+    Grown {
+        /// `base root` or `build requirements`.
+        layer: &'static str,
+        /// The limit.
+        mib: u64,
+    },
     /// rpm was killed because memory ran out.
     #[error("installing the packages of the {layer} needed more than {mib} MiB of memory")]
     Memory {
@@ -84,9 +102,12 @@ impl RootError {
     pub fn failure(&self) -> Failure {
         let fault = match self {
             Self::Files(FilesError::Fetch { fault, .. }) => *fault,
-            Self::Unpack { .. } | Self::Transaction { .. } | Self::Time { .. } | Self::Empty => {
-                Fault::Farm
-            }
+            Self::Unpack { .. }
+            | Self::Transaction { .. }
+            | Self::Time { .. }
+            | Self::Log { .. }
+            | Self::Grown { .. }
+            | Self::Empty => Fault::Farm,
             _ => Fault::Worker,
         };
         let failure = Failure::new(fault, "root", self.to_string());

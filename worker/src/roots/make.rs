@@ -12,7 +12,7 @@ use super::error::RootError;
 use super::inuse::{InUse, Maker, User};
 use super::stored::{self, Making, Store};
 use super::transaction::Transaction;
-use super::{accounts, bootstrap};
+use super::{accounts, bootstrap, bounds};
 use crate::files::{Files, Wanted};
 use crate::sandbox::cage::{Overlay, Source};
 use crate::sandbox::{Cancel, Sandbox};
@@ -183,6 +183,7 @@ impl Roots {
                 .iter()
                 .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
                 .collect(),
+            fills: (&tree, bounds::room(layer)),
         };
         transaction.run(&self.sandbox, request.log, request.cancel)?;
         if below.is_empty() {

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod bootstrap;
+mod bounds;
 mod error;
 mod inuse;
 mod make;

@@ -178,7 +178,7 @@ fn keep(root: &Path) -> io::Result<()> {
 }
 
 /// Bytes that a tree takes on disk.
-fn tree_bytes(directory: &Path) -> io::Result<u64> {
+pub(super) fn tree_bytes(directory: &Path) -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt;
     let mut bytes = 0;
     for entry in fs::read_dir(directory)? {

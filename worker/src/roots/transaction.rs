@@ -4,12 +4,11 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::bootstrap::{PACKAGES, TARGET};
+use super::bounds::{Bounds, LOG_MIB, MINUTES};
 use super::error::RootError;
 use crate::sandbox::cage::{Bind, Source};
-use crate::sandbox::run::Plain;
 use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Sandbox, Stop, User};
 
 /// A transaction that is to run.
@@ -26,10 +25,11 @@ pub(super) struct Transaction<'a> {
     pub(super) packages: &'a Path,
     /// Their file names in it.
     pub(super) names: Vec<String>,
+    /// The directory that is filled, and how many bytes it may take.
+    pub(super) fills: (&'a Path, u64),
 }
 
 const CAPS: Caps = Caps { memory_mib: 4096, processes: 4096, cpus: None, file_mib: 64 * 1024 };
-const MINUTES: u64 = 30;
 
 /// Lines of rpm's output that are kept for the report.
 const SAID: usize = 10;
@@ -43,13 +43,15 @@ impl Transaction<'_> {
         cancel: &Cancel,
     ) -> Result<(), RootError> {
         let mut tee = Tee { log, said: Tail::default() };
-        let time = Duration::from_secs(MINUTES * 60);
-        let mut watcher = Plain { log: &mut tee, time, cancel };
+        let (tree, room) = self.fills;
+        let mut watcher = Bounds::new(&mut tee, tree, room, cancel);
         let ended = sandbox.run(&self.cage(), &mut watcher)?;
         let layer = self.layer;
         match ended.exit {
             Exit::Code(0) => Ok(()),
             Exit::Stopped(Stop::Time) => Err(RootError::Time { layer, minutes: MINUTES }),
+            Exit::Stopped(Stop::Log) => Err(RootError::Log { layer, mib: LOG_MIB }),
+            Exit::Stopped(Stop::HostDisk) => Err(RootError::Grown { layer, mib: room >> 20 }),
             Exit::Stopped(_) => {
                 Err(RootError::Cancelled(cancel.raised().unwrap_or(crate::sandbox::Why::Unwanted)))
             }

@@ -145,6 +145,37 @@ impl Bench {
         Sha256::of(&bytes)
     }
 
+    /// Adds a layer of one package with a scriptlet to the lock.
+    pub(crate) fn add_scriptlet(&self, name: &str, post: &str) {
+        let top = self.dir.path().join(name);
+        fs::create_dir(&top).unwrap();
+        let spec = top.join("x.spec");
+        let text = format!(
+            "Name: {name}\nVersion: 1\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n\
+             %description\nx\n%post\n{post}\n%files\n"
+        );
+        fs::write(&spec, text).unwrap();
+        let mut rpmbuild = Command::new("rpmbuild");
+        rpmbuild.arg("-bb").arg("--define").arg(format!("_topdir {}", top.display())).arg(&spec);
+        let output = rpmbuild.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let location = format!("extra/{name}-1-1.noarch.rpm");
+        fs::create_dir_all(self.repo.join("extra")).unwrap();
+        let made = top.join(format!("RPMS/noarch/{name}-1-1.noarch.rpm"));
+        fs::copy(&made, self.repo.join(&location)).unwrap();
+        let package = LockedPackage {
+            nevra: format!("{name}-1-1.noarch").parse().unwrap(),
+            digest: Sha256::of(&fs::read(&made).unwrap()),
+            size: fs::metadata(&made).unwrap().len(),
+            source: name.into(),
+            origin: "lab".into(),
+            location,
+        };
+        let mut lock = self.lock();
+        lock.layers.push(Layer::new(vec![package]));
+        fs::write(&self.lock, lock.to_bytes()).unwrap();
+    }
+
     /// The files that a coordinator would give out: the lock, its packages, and this one.
     pub(crate) fn blobs(&self, more: &Path) -> HashMap<String, PathBuf> {
         let mut blobs = HashMap::new();

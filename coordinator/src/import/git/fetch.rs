@@ -18,6 +18,10 @@ const LAST: &str = "refs/rpmfarm/last";
 /// Each fetch adds a pack. A cache of more is made anew.
 const MAX_PACKS: usize = 64;
 
+/// What libgit2 says of a server that gives no commits by their ids, as git's own does unless it is
+/// told to (`uploadpack.allowReachableSHA1InWant`).
+const NO_IDS: &str = "cannot fetch a specific object";
+
 /// How many branches an error lists.
 const SHOWN_BRANCHES: usize = 12;
 
@@ -38,6 +42,19 @@ pub(in crate::import) enum Depth {
     /// With its whole history.
     History,
 }
+
+impl Depth {
+    /// As the protocol counts it: commits, or 0 for all.
+    const fn commits(self) -> i32 {
+        match self {
+            Self::Tip => 1,
+            Self::History => 0,
+        }
+    }
+}
+
+/// All commits, also of those that are there without theirs: what libgit2 calls "unshallow".
+const DEEPENED: i32 = i32::MAX;
 
 /// Fetches a branch, tag or commit, or the newest tag of a pattern, into the bare repository at
 /// `cache`.
@@ -96,13 +113,41 @@ fn fetch_id(
 ) -> Result<Oid, ImportError> {
     let no_commit =
         |why: String| ImportError::NoCommit { url: url.to_owned(), commit: id.to_string(), why };
-    session
-        .run(|| {
-            let mut remote = repository.remote_anonymous(url)?;
-            remote.download(&[id.to_string()], Some(&mut options(session, depth)))
-        })?
-        .map_err(|error| no_commit(error.message().to_owned()))?;
-    commit_of(repository, id).ok_or_else(|| no_commit("it sent something else".to_owned()))
+    let fetched = session.run(|| {
+        let mut remote = repository.remote_anonymous(url)?;
+        let mut connection = remote.connect_auth(Direction::Fetch, None, None)?;
+        let heads = connection.list()?.iter();
+        let tip = heads.filter(|head| head.oid() == id).find_map(|head| branch_or_tag(head.name()));
+        let wanted = tip.unwrap_or_else(|| id.to_string());
+        let options = &mut options(session, depth.commits());
+        match connection.remote().download(&[wanted.as_str()], Some(options)) {
+            Err(error) if error.message().contains(NO_IDS) => Ok(false),
+            result => result.map(|()| true),
+        }
+    })?;
+    let named = |error: git2::Error| no_commit(error.message().to_owned());
+    let by_id = fetched.map_err(named)?;
+    if !by_id {
+        // What is no tip any more is in the history of one.
+        tracing::info!(url, commit = %id, "the server gives no commits by their ids: all branches");
+        let branches = ["+refs/heads/*:refs/rpmfarm/heads/*"];
+        session
+            .run(|| {
+                let mut remote = repository.remote_anonymous(url)?;
+                remote.download(&branches, Some(&mut options(session, DEEPENED)))
+            })?
+            .map_err(named)?;
+    }
+    let why = if by_id { "it sent something else" } else { "no branch has it" };
+    commit_of(repository, id).ok_or_else(|| no_commit(why.to_owned()))
+}
+
+/// The name under which a tip is fetched: that of a branch, or of a tag, also where the server
+/// lists what an annotated one points to.
+fn branch_or_tag(name: &str) -> Option<String> {
+    let name = name.strip_suffix("^{}").unwrap_or(name);
+    let known = name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
+    known.then(|| name.to_owned())
 }
 
 /// Fetches what a branch or tag points to now, and says which it is. A branch comes before a tag
@@ -135,7 +180,7 @@ fn fetch_ref(
             return Ok(None);
         };
         if commit_of(repository, *id).is_none() {
-            connection.remote().download(&[name], Some(&mut options(session, depth)))?;
+            connection.remote().download(&[name], Some(&mut options(session, depth.commits())))?;
         }
         let tag = newest.as_ref().and_then(|name| name.strip_prefix("refs/tags/"));
         Ok(Some((*id, tag.unwrap_or(git_ref).to_owned())))
@@ -158,12 +203,8 @@ fn fetch_ref(
     }
 }
 
-/// Only what was asked for, to its depth; stopped at the limit of objects.
-fn options(session: &Arc<Session>, depth: Depth) -> FetchOptions<'static> {
-    let depth = match depth {
-        Depth::Tip => 1,
-        Depth::History => 0,
-    };
+/// Only what was asked for, to a depth in commits (0 for all); stopped at the limit of objects.
+fn options(session: &Arc<Session>, depth: i32) -> FetchOptions<'static> {
     let session = Arc::clone(session);
     let mut callbacks = RemoteCallbacks::new();
     callbacks.transfer_progress(move |progress| session.admits(progress.total_objects()));

@@ -1,0 +1,92 @@
+//! Files that are not what they should be are refused, each with what is wrong with it.
+
+use rpmfarm_core::Fault;
+use rpmfarm_core::task::TaskKind;
+
+use crate::scene::{File, Scene, built, file};
+use crate::support::query;
+
+/// A case: what is uploaded, whose fault it is, and what the refusal says.
+type Case = (&'static str, Vec<File>, Fault, &'static str);
+
+fn changed(of: &File, change: impl FnOnce(&mut Vec<u8>)) -> Vec<File> {
+    let (name, mut bytes) = of.clone();
+    change(&mut bytes);
+    vec![(name, bytes)]
+}
+
+async fn refuses(scene: &Scene, package: &str, srpm: Option<&File>, cases: Vec<Case>) {
+    for (what, files, fault, says) in cases {
+        let build = scene.build(package).await;
+        let mut kind = TaskKind::Srpm;
+        if let Some(srpm) = srpm {
+            scene.report(build, kind, std::slice::from_ref(srpm)).await.unwrap();
+            kind = TaskKind::Build;
+        }
+        let failure = scene.report(build, kind, &files).await.expect_err(what);
+        assert_eq!(failure.fault, fault, "{what}: {failure}");
+        assert_eq!(failure.stage, "accept", "{what}: {failure}");
+        assert!(failure.message.contains(says), "{what}: {failure}");
+        assert!(scene.packages(build).await.is_empty(), "{what}: nothing of it is the farm's");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_package_that_is_not_what_was_asked_for() {
+    let scene = Scene::new().await;
+    let made = built("hello", "Release: 1", "hi");
+    let (source, binary) = (file(&made.source), file(&made.binary));
+    let renamed = vec![("hello-2-1.src.rpm".to_owned(), source.1.clone())];
+    let twice = vec![source.clone(), ("other-1-1.src.rpm".into(), source.1.clone())];
+    let cases = vec![
+        ("cut off", changed(&source, |all| all.truncate(all.len() - 7)), Fault::Worker, "bytes"),
+        ("goes on", changed(&source, |all| all.extend(b"more")), Fault::Worker, "4 trailing bytes"),
+        ("no RPM", changed(&source, |all| all[..4].fill(0)), Fault::Worker, "hello-1-1.src.rpm"),
+        ("renamed", renamed, Fault::Worker, "expected a file named `hello-1-1.src.rpm`"),
+        ("a binary package", vec![binary], Fault::Package, "is no source package"),
+        ("two", twice, Fault::Package, "expected one source package"),
+        ("none", Vec::new(), Fault::Package, "expected one source package"),
+    ];
+    refuses(&scene, "hello", None, cases).await;
+    let other = ("another package", vec![source], Fault::Package, "`bye` was asked for");
+    refuses(&scene, "bye", None, vec![other]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packages_that_are_not_what_the_source_makes() {
+    let scene = Scene::new().await;
+    let made = built("hello", "Release: 1", "hi");
+    let (source, binary) = (file(&made.source), file(&made.binary));
+    let foreign = built("foreign", "Release: 1", "hi");
+    let other_arch = built("hello", "Release: 1\n%define _target_cpu ppc64le", "hi");
+    let other_arch = match query(&other_arch.binary, "%{arch}").as_str() {
+        "ppc64le" => file(&other_arch.binary),
+        // The machine's rpmbuild keeps its own: the header is changed where it says so.
+        arch => panic!("rpmbuild made {arch}"),
+    };
+    let renamed = vec![("hello-1-2.x86_64.rpm".to_owned(), binary.1.clone())];
+    let twice = vec![binary.clone(), binary.clone()];
+    let outside = vec![("../hello-1-1.x86_64.rpm".to_owned(), binary.1.clone())];
+    let payload = |all: &mut Vec<u8>| {
+        let at = all.len() - 20;
+        all[at] ^= 1;
+    };
+    let cases = vec![
+        ("cut off", changed(&binary, |all| all.truncate(all.len() - 7)), Fault::Worker, "bytes"),
+        ("goes on", changed(&binary, |all| all.extend(b"more")), Fault::Worker, "4 trailing bytes"),
+        ("a bit of the payload", changed(&binary, payload), Fault::Worker, "does not match"),
+        ("renamed", renamed, Fault::Worker, "expected a file named `hello-1-1.x86_64.rpm`"),
+        ("twice", twice, Fault::Worker, "two result files are named"),
+        ("a path", outside, Fault::Worker, "../hello"),
+        ("none", Vec::new(), Fault::Package, "is every %files empty?"),
+        ("of another source", vec![file(&foreign.binary)], Fault::Package, "foreign-1-1.src.rpm"),
+        ("for another machine", vec![other_arch], Fault::Package, "is not a package for x86_64"),
+        ("a source package", vec![source.clone()], Fault::Package, "x86_64"),
+    ];
+    refuses(&scene, "hello", Some(&source), cases).await;
+
+    let build = scene.build("hello").await;
+    scene.srpm(build, &made).await.unwrap();
+    scene.binary(build, &made).await.unwrap();
+    assert_eq!(scene.packages(build).await, ["hello-1-1.src", "hello-1-1.x86_64"]);
+}

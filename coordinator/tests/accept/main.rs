@@ -1,0 +1,10 @@
+//! What is accepted of what workers upload: real packages of real rpmbuild, whole and spoiled in
+//! each way.
+
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+mod files;
+mod names;
+mod scene;
+#[path = "../../../rpmfile/tests/support/mod.rs"]
+mod support;

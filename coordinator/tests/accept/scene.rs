@@ -1,0 +1,144 @@
+//! A farm whose attempts the test reports, and whose acceptance it drives by hand.
+
+use std::path::Path;
+
+use clap::Parser as _;
+use rpmfarm_coordinator::accept;
+use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::config::Config;
+use rpmfarm_coordinator::farm::Farm;
+use rpmfarm_coordinator::start::open;
+use rpmfarm_coordinator::store::{Import, NewBuild, NewTask};
+use rpmfarm_core::queue::Class;
+use rpmfarm_core::results::{ResultFile, ResultKind};
+use rpmfarm_core::task::{Outcome, Success, TaskKind};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Sha256};
+
+use crate::support::{Built, build_spec};
+
+/// What a worker uploads: a name and the bytes.
+pub(crate) type File = (String, Vec<u8>);
+
+pub(crate) struct Scene {
+    pub(crate) farm: Farm,
+    _dir: tempfile::TempDir,
+}
+
+/// A spec of a package with one file.
+pub(crate) fn spec(name: &str, tags: &str, content: &str) -> String {
+    format!(
+        "Name: {name}\nVersion: 1\nSummary: x\nLicense: x\nSource0: sample.txt\n{tags}\n\
+         %define debug_package %{{nil}}\n%description\n{content}\n%install\n\
+         mkdir -p %{{buildroot}}/usr/share/{name}\n\
+         echo '{content}' > %{{buildroot}}/usr/share/{name}/data\n%files\n/usr/share/{name}\n"
+    )
+}
+
+/// Builds it with rpmbuild.
+pub(crate) fn built(name: &str, tags: &str, content: &str) -> Built {
+    build_spec(&spec(name, tags, content), &[])
+}
+
+/// A file as it is, under its own name.
+pub(crate) fn file(path: &Path) -> File {
+    (path.file_name().unwrap().to_str().unwrap().into(), std::fs::read(path).unwrap())
+}
+
+impl Scene {
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::create_dir(path("targets")).unwrap();
+        std::fs::copy("../deploy/targets/lab.toml", path("targets/lab.toml")).unwrap();
+        let config = Config::parse_from([
+            "rpmfarm-coordinator",
+            "--data",
+            &path("data"),
+            "--targets",
+            &path("targets"),
+        ]);
+        let (farm, words) = open(&config, "http://127.0.0.1:1").await.unwrap();
+        // Nobody listens.
+        std::mem::forget(words);
+        Self { farm, _dir: dir }
+    }
+
+    /// A build whose sources are there and whose SRPM is to be made.
+    pub(crate) async fn build(&self, package: &str) -> BuildId {
+        let new = NewBuild {
+            target: "lab".into(),
+            package: package.into(),
+            git_ref: String::new(),
+            modification_ref: String::new(),
+            class: Class::default(),
+            arches: vec![Arch::X86_64],
+        };
+        let store = &self.farm.store;
+        let build = store.start_builds(&[new], "tester", "", now_us()).await.unwrap().ids[0];
+        let import = Import {
+            url: "http://git/x.git".into(),
+            commit: "c0ffee".into(),
+            subject: "Update".into(),
+            bundle: Sha256::of(b"bundle"),
+            at_us: now_us(),
+        };
+        store.add_import(build, &import).await.unwrap();
+        let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
+        store.add_tasks(build, &[task], now_us()).await.unwrap();
+        build
+    }
+
+    /// Has the build's next task of a kind end with these files, and says what became of them.
+    pub(crate) async fn report(
+        &self,
+        build: BuildId,
+        kind: TaskKind,
+        files: &[File],
+    ) -> Result<(), Failure> {
+        let store = &self.farm.store;
+        let tasks = store.tasks(build).await.unwrap();
+        let task = tasks.iter().find(|task| task.kind == kind).expect("it is planned").id;
+        store.add_lock(task, 0, Sha256::of(b"lock"), now_us()).await.unwrap();
+        // What was tried before may rest.
+        store.queue_due(i64::MAX / 2, 9).await.unwrap();
+        let granted = store.grant(task, build, "w", now_us()).await.unwrap().expect("granted");
+        let (attempt, epoch) = (AttemptId(granted.id), Epoch(granted.epoch));
+        let mut results = Vec::new();
+        for (name, bytes) in files {
+            let digest = self.farm.blobs.put(bytes).unwrap();
+            let size = bytes.len() as u64;
+            store.announce(attempt, (digest, size), u64::MAX, now_us()).await.unwrap().unwrap();
+            let kind = match kind {
+                TaskKind::Srpm => ResultKind::Srpm,
+                TaskKind::Build => ResultKind::Rpm,
+            };
+            results.push(ResultFile { name: name.clone(), kind, digest, size });
+        }
+        let success = Success { files: results, ..Success::default() };
+        let outcome = Outcome::Succeeded(success);
+        assert!(store.end_succeeded(attempt, epoch, &outcome, now_us()).await.unwrap());
+        let ended = store.attempts_to_accept(now_us()).await.unwrap();
+        let ended = ended.iter().find(|ended| ended.attempt.id == attempt.0).expect("it waits");
+        accept::accept(&self.farm, ended).await.unwrap();
+        if store.acceptance(task).await.unwrap().is_some() {
+            return Ok(());
+        }
+        Err(store.failures(build, 0).await.unwrap().pop().expect("refused for a reason").failure)
+    }
+
+    /// Has a build's source package accepted.
+    pub(crate) async fn srpm(&self, build: BuildId, of: &Built) -> Result<(), Failure> {
+        self.report(build, TaskKind::Srpm, &[file(&of.source)]).await
+    }
+
+    /// Has a build's binary package accepted.
+    pub(crate) async fn binary(&self, build: BuildId, of: &Built) -> Result<(), Failure> {
+        self.report(build, TaskKind::Build, &[file(&of.binary)]).await
+    }
+
+    /// The packages that a build has, by name.
+    pub(crate) async fn packages(&self, build: BuildId) -> Vec<String> {
+        let rows = self.farm.store.packages_of(build, "lab").await.unwrap();
+        rows.iter().map(|row| row.package.nevra.to_string()).collect()
+    }
+}
