@@ -1,3 +1,5 @@
+//! Logs as tools write them, and which of their lines are told.
+
 use super::*;
 
 fn read(log: &str) -> LogReader {
