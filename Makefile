@@ -37,6 +37,7 @@ test: build emulation ## Run all tests
 sim: ## Simulate the farm: SEEDS=N of them, or the trace of one, SEED=N (PLANT=RULE breaks a rule)
 	cargo run -q -p rpmfarm-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(PLANT),--plant $(PLANT))
 
+# Without `advisories`, whose database is fetched at each run: see deny.toml.
 .PHONY: lint
 lint: setup ## Formatting, clippy, licences and sources of dependencies
 	@deploy/setup/tools "$(TOOLS)" deny

@@ -71,7 +71,7 @@ fn install(
     root.repository("farm", &farm.repository("testing", arch.as_str()), &farm.key_url())?;
     let mut packages = vec!["xxhash", "colordiff", "bash", "diffutils", "libc-bin"];
     if native {
-        packages.extend(["hello", "jshon"]);
+        packages.extend(["hello", "jshon", "plotnetcfg"]);
     }
     let said = root.install(&packages)?;
     for line in said.lines().filter(|line| line.contains(" farm ")) {
@@ -96,6 +96,10 @@ fn install(
         ensure!(hello.contains("Hello, world!"), "hello said something else");
         let count = run("echo '{\"rebuilt\": [1, 2, 3]}' | jshon -e rebuilt -l")?;
         ensure!(count.trim() == "3", "jshon counted something else");
+        // One of the two makes JSON with the library, the other reads it.
+        let name =
+            run("plotnetcfg -f json | jshon -e namespaces -e 0 -e interfaces -e 0 -e name -u")?;
+        ensure!(name.trim() == "lo", "plotnetcfg and jshon told of something else");
     }
     Ok(())
 }

@@ -5,12 +5,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The faults that are made with real processes, networks, disks and clocks.
-const FAULTS: [u32; 20] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 19, 21, 26];
+/// The faults that have a row each.
+const FAULTS: std::ops::RangeInclusive<u32> = 1..=26;
+
+/// Those that no test makes; their rows say so.
+const UNTESTED: [u32; 1] = [24];
 
 /// Where tests are.
-const SOURCES: [&str; 5] =
-    ["lab/tests", "coordinator/tests", "coordinator/src", "worker/tests", "worker/src"];
+const SOURCES: [&str; 6] = [
+    "lab/tests",
+    "coordinator/tests",
+    "coordinator/src",
+    "worker/tests",
+    "worker/src",
+    "signer/src",
+];
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
@@ -51,7 +60,13 @@ fn each_fault_has_a_test_that_is_there() {
         let names = rows.get(&fault).cloned().unwrap_or_default();
         let tests: Vec<&String> =
             names.iter().filter(|name| name.contains("::") && !name.contains(' ')).collect();
-        if tests.is_empty() {
+        if UNTESTED.contains(&fault) {
+            let says = format!("| {fault} |");
+            let row = text.lines().find(|line| line.starts_with(&says)).unwrap_or_default();
+            if !row.contains("| none:") {
+                wrong.push(format!("fault {fault} does not say that it has no test"));
+            }
+        } else if tests.is_empty() {
             wrong.push(format!("fault {fault} has no test"));
         }
         for test in tests {

@@ -5,8 +5,10 @@
 mod common;
 
 use std::fs;
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use common::{Bench, failure, spec};
@@ -61,6 +63,7 @@ fn a_build_has_no_power() {
         grep -q 'NoNewPrivs:.1' /proc/self/status\ngrep -q 'Seccomp:.2' /proc/self/status\n\
         test $(hostname 2>/dev/null || cat /proc/sys/kernel/hostname) = rpmfarm\n\
         test \"$HOME\" = /builddir\ntest -z \"$SECRET\"\n\
+        if grep -l 'of the host' /proc/[0-9]*/environ; then exit 1; fi\n\
         test $(ls /dev/{null,zero,full,random,urandom,tty} | wc -l) = 6\n\
         for f in /dev/*; do if test -c $f && ! test -L $f; then echo $f; fi; done > nodes; cat nodes\n\
         test $(grep -v /dev/pts nodes | wc -l) = 6\n\
@@ -71,6 +74,55 @@ fn a_build_has_no_power() {
     let report = bench.build_spec("power", &spec("power", &script), &[]);
     assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
     assert!(bench.log().contains("ALL GOOD"));
+    assert_nothing_left(&bench);
+}
+
+/// A process of the host with the very ids that builds have: what keeps a build from it is not who
+/// it is. Dropped, it is gone.
+struct Neighbour(Child);
+
+impl Neighbour {
+    fn start() -> Self {
+        /// The default of `--uid-base`, and the user of builds above it.
+        const USER: u32 = 1_879_048_192 + 1000;
+        let ids = [format!("--reuid={USER}"), format!("--regid={USER}")];
+        let mut command = Command::new("setpriv");
+        command.args(ids).args(["--clear-groups", "--", "sleep", SLEEP]);
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// System calls as a hostile program makes them: a namespace, a device, a mount, a socket to the
+/// host, another's memory. And that `ptrace`, which debuggers and their tests need, reaches the
+/// build's own processes and no other.
+#[test]
+fn what_a_program_tries_by_itself() {
+    let bench = Bench::new(&[]);
+    let neighbour = Neighbour::start();
+    let name = format!("rpmfarm-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let host = UnixListener::bind_addr(&address).unwrap();
+    host.set_nonblocking(true).unwrap();
+
+    let script = format!(
+        "gcc -Wall -Werror -o reach %{{SOURCE0}}\n./reach {} {name} {SLEEP}",
+        neighbour.0.id()
+    );
+    let text = spec("reach", &script).replace("BuildArch:", "Source0: reach.c\nBuildArch:");
+    let srpm = bench.srpm("reach", &text, &[("reach.c", include_str!("reach.c"))]);
+    let report = bench.build(&srpm, &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+    assert!(bench.log().contains("ALL REFUSED"), "{}", bench.log());
+    let heard = host.accept().map(|_| ()).unwrap_err();
+    assert_eq!(heard.kind(), std::io::ErrorKind::WouldBlock, "a build has called the host");
+    drop(neighbour);
     assert_nothing_left(&bench);
 }
 
@@ -106,10 +158,14 @@ fn limits_hold() {
             r#"{"memory_mib": 128}"#,
             "needed more than its 128 MiB of memory",
         ),
+        // Most of what a fork bomb starts waits here, so that its end is the same each time.
         (
-            "f() { f | f & }; f; sleep 1; wait; false".into(),
-            r#"{"processes": 64, "seconds": 20}"#,
-            "",
+            format!(
+                "perl -e 'while (1) {{ my $child = fork; die qq(no more\\n) unless defined $child;\n\
+                 exec qw(sleep {SLEEP}) unless $child }}'"
+            ),
+            r#"{"processes": 64, "seconds": 60}"#,
+            "reached its limit of 64 processes",
         ),
     ];
     for (script, limits, message) in table {

@@ -7,7 +7,7 @@ mod words;
 
 use std::collections::VecDeque;
 
-use words::{is_cause, is_consequence, is_heading, is_suspect};
+use words::{is_cause, is_consequence, is_end_of_script, is_heading, is_suspect};
 
 /// A part of rpmbuild, as it announces them in its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,6 +81,8 @@ pub struct LogReader {
     suspects: VecDeque<Line>,
     /// Lines in which others report that something went wrong, the last of this part.
     consequences: VecDeque<Line>,
+    /// The last line of this part before the first consequence.
+    said: Option<Line>,
     /// The last lines, whatever they say.
     last: VecDeque<Line>,
     /// Lines after a heading whose list belongs to it.
@@ -129,8 +131,15 @@ impl LogReader {
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
         let line = self.causes.first().or_else(|| self.suspects.back());
+        let line = line.or_else(|| self.said_before_the_end());
         let line = line.or_else(|| self.consequences.front());
         line.map(|line| line.text.as_str())
+    }
+
+    /// Of a script that ended badly, what it said last, or the command that failed without a word.
+    fn said_before_the_end(&self) -> Option<&Line> {
+        let end = self.consequences.front()?;
+        self.said.as_ref().filter(|_| is_end_of_script(&end.text))
     }
 
     /// The lines that matter, in the order of the log; at most [`LINES`].
@@ -171,6 +180,7 @@ impl LogReader {
             self.causes.clear();
             self.suspects.clear();
             self.consequences.clear();
+            self.said = None;
             self.last.clear();
             self.no_space = false;
         }
@@ -194,6 +204,10 @@ impl LogReader {
             push(&mut self.consequences, line.clone(), LINES - CAUSES);
         } else if is_suspect(text) {
             push(&mut self.suspects, line.clone(), SUSPECTS);
+        }
+        // That a script ends by itself is known without it.
+        if self.consequences.is_empty() && !line.text.starts_with("+ exit ") {
+            self.said = Some(line.clone());
         }
         self.summing_up |= line.text.starts_with("RPM build warnings:");
         if !self.summing_up {
@@ -225,164 +239,4 @@ fn clean(line: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(log: &str) -> LogReader {
-        let mut reader = LogReader::new();
-        // In odd pieces: lines do not come whole.
-        for piece in log.as_bytes().chunks(7) {
-            reader.feed(piece);
-        }
-        reader
-    }
-
-    const COMPILER: &str = "\
-Executing(%prep): /bin/sh -e /var/tmp/rpm-tmp.abc
-+ tar -xf hello.tar.gz
-tar: Ignoring unknown extended header keyword 'SCHILY.dev'
-Executing(%build): /bin/sh -e /var/tmp/rpm-tmp.def
-checking for error: handler... no
-gcc -O2 -Werror -c hello.c
-hello.c: In function 'main':
-hello.c:3:5: error: expected ';' before 'return'
-    3 |     return 0
-make: *** [Makefile:4: hello.o] Error 1
-error: Bad exit status from /var/tmp/rpm-tmp.def (%build)
-
-RPM build errors:
-    Bad exit status from /var/tmp/rpm-tmp.def (%build)
-";
-
-    #[test]
-    fn a_compilers_error_is_found() {
-        let log = read(COMPILER);
-        assert_eq!(log.part(), Part::Build);
-        assert_eq!(log.cause(), Some("hello.c:3:5: error: expected ';' before 'return'"));
-        assert_eq!(
-            log.excerpt(),
-            [
-                "hello.c:3:5: error: expected ';' before 'return'",
-                "error: Bad exit status from /var/tmp/rpm-tmp.def (%build)",
-                "RPM build errors:",
-                "    Bad exit status from /var/tmp/rpm-tmp.def (%build)",
-            ]
-        );
-    }
-
-    #[test]
-    fn causes_of_every_kind() {
-        let table = [
-            (
-                Part::Prep,
-                "Executing(%prep): x\n+ false\nHunk #1 FAILED at 3.\n1 out of 1 hunk FAILED -- saving rejects to file a.rej\nerror: Bad exit status from x (%prep)\n",
-                "1 out of 1 hunk FAILED -- saving rejects to file a.rej",
-            ),
-            (
-                Part::Check,
-                "Executing(%check): x\nPASS: a\nFAIL: tests/b.sh\n# FAIL:  1\nmake[1]: *** [check] Error 1\n",
-                "FAIL: tests/b.sh",
-            ),
-            (
-                Part::Files,
-                "Processing files: a-1-1.x86_64\nerror: File not found: /builddir/build/BUILDROOT/usr/bin/a\n",
-                "error: File not found: /builddir/build/BUILDROOT/usr/bin/a",
-            ),
-            (
-                Part::Start,
-                "error: line 12: Unknown tag: Foo: bar\n",
-                "error: line 12: Unknown tag: Foo: bar",
-            ),
-            (
-                Part::Build,
-                "Executing(%build): x\ncurl: (6) Could not resolve host: example.org\nerror: Bad exit status from x (%build)\n",
-                "curl: (6) Could not resolve host: example.org",
-            ),
-            (
-                Part::Build,
-                "Executing(%build): x\n/usr/bin/ld: a.o: undefined reference to `frob'\ncollect2: error: ld returned 1 exit status\n",
-                "/usr/bin/ld: a.o: undefined reference to `frob'",
-            ),
-            (
-                Part::Build,
-                "Executing(%build): x\n\u{1b}[31merror[E0308]\u{1b}[0m: mismatched types\n",
-                "error[E0308]: mismatched types",
-            ),
-        ];
-        for (part, text, cause) in table {
-            let log = read(text);
-            assert_eq!((log.part(), log.cause()), (part, Some(cause)), "{text}");
-        }
-    }
-
-    #[test]
-    fn unpackaged_files_are_listed_once() {
-        let text = "Processing files: a-1-1.noarch
-error: Installed (but unpackaged) file(s) found:
-   /usr/share/a
-   /usr/share/b
-
-RPM build errors:
-    Installed (but unpackaged) file(s) found:
-   /usr/share/a
-   /usr/share/b
-";
-        assert_eq!(
-            read(text).excerpt(),
-            [
-                "error: Installed (but unpackaged) file(s) found:",
-                "   /usr/share/a",
-                "   /usr/share/b",
-                "RPM build errors:",
-            ]
-        );
-    }
-
-    #[test]
-    fn without_a_known_cause_the_last_lines_are_shown() {
-        let log = read(
-            "Executing(%build): x\n+ ./frobnicate\nI do not feel like it\nerror: Bad exit status from x (%build)\n",
-        );
-        assert_eq!(
-            log.excerpt(),
-            ["+ ./frobnicate", "I do not feel like it", "error: Bad exit status from x (%build)"]
-        );
-    }
-
-    #[test]
-    fn a_list_of_warnings_hides_nothing() {
-        let warnings = "    line 12: Possible unexpanded macro\n".repeat(20);
-        let log = read(&format!(
-            "Executing(%build): x\nI do not feel like it\nerror: Bad exit status from x (%build)\n\n\
-             RPM build warnings:\n{warnings}\nRPM build errors:\n    Bad exit status from x (%build)\n"
-        ));
-        let excerpt = log.excerpt();
-        assert_eq!(excerpt[0], "I do not feel like it", "{excerpt:?}");
-        assert!(!excerpt.iter().any(|line| line.contains("unexpanded")), "{excerpt:?}");
-    }
-
-    #[test]
-    fn what_was_only_tried_does_not_hide_the_cause() {
-        let tried = "cat: a: No such file or directory\n".repeat(20);
-        let log = read(&format!("Executing(%build): x\n{tried}a.c:1: error: b\n{tried}"));
-        assert_eq!(log.cause(), Some("a.c:1: error: b"));
-        assert_eq!(log.excerpt().len(), 1 + SUSPECTS);
-        let log = read(&format!("Executing(%build): x\n{tried}sh: frob: command not found\n"));
-        assert_eq!(log.cause(), Some("sh: frob: command not found"));
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded() {
-        let mut log = LogReader::new();
-        for number in 0..1000 {
-            log.feed(format!("a.c:{number}: error: {}\n", "x".repeat(5000)).as_bytes());
-            log.feed(b"make: *** [all] Error 2\n");
-        }
-        log.feed(&vec![b'x'; 1 << 20]);
-        let excerpt = log.excerpt();
-        assert_eq!(excerpt.len(), LINES);
-        assert!(excerpt.iter().all(|line| line.chars().count() <= WIDTH));
-        assert!(excerpt[0].starts_with("a.c:0: error: "), "the first error is the cause");
-        assert!(log.partial.len() <= WIDTH * 4);
-    }
-}
+mod tests;

@@ -59,12 +59,15 @@ const SUSPECT: &[&str] = &[
 /// Beginnings of lines with which a tool says what is wrong.
 const CAUSE_AT_START: &[&str] = &[
     "error: ", "error[", "Error: ", "ERROR: ", "FAIL: ", "FAIL:\t", "FAILED ", "not ok ", "E   ",
-    "fatal: ", "tar: ", "+ exit 1",
+    "fatal: ", "tar: ",
 ];
+
+/// What rpmbuild says of a script that failed.
+const END_OF_SCRIPT: &str = "Bad exit status from ";
 
 /// What only says that something before has failed.
 const CONSEQUENCE: &[&str] = &[
-    "Bad exit status from ",
+    END_OF_SCRIPT,
     "RPM build errors:",
     "*** [",
     "ninja: build stopped",
@@ -100,6 +103,11 @@ fn is_exception(line: &str) -> bool {
 pub(super) fn is_consequence(line: &str) -> bool {
     let none = line.ends_with("# FAIL:  0") || line.ends_with("# ERROR: 0");
     !none && CONSEQUENCE.iter().any(|words| line.contains(words))
+}
+
+/// Whether a line only says that a script of the spec has failed.
+pub(super) fn is_end_of_script(line: &str) -> bool {
+    line.contains(END_OF_SCRIPT)
 }
 
 /// What configure scripts try, shells trace and test suites count.

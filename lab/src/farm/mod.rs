@@ -213,9 +213,34 @@ impl Farm {
     /// # Errors
     /// When it does not come up.
     pub fn restart_coordinator(&mut self, settings: &Settings) -> anyhow::Result<()> {
-        self.coordinator.kill();
-        (self.coordinator, _) = start_coordinator(&self.directory, settings, &self.servers, 0)?;
+        self.restart_coordinator_of(settings, 0)
+    }
+
+    /// The same for one of several, by its place among [`Self::servers`].
+    ///
+    /// # Errors
+    /// As [`Self::restart_coordinator`].
+    pub fn restart_coordinator_of(
+        &mut self,
+        settings: &Settings,
+        index: usize,
+    ) -> anyhow::Result<()> {
+        self.kill_coordinator(index);
+        let (coordinator, _) = start_coordinator(&self.directory, settings, &self.servers, index)?;
+        *self.coordinator_of(index) = coordinator;
         Ok(())
+    }
+
+    /// Kills one of the coordinators with SIGKILL, by its place among [`Self::servers`].
+    pub fn kill_coordinator(&mut self, index: usize) {
+        self.coordinator_of(index).kill();
+    }
+
+    fn coordinator_of(&mut self, index: usize) -> &mut Process {
+        match index {
+            0 => &mut self.coordinator,
+            other => &mut self.others[other - 1],
+        }
     }
 
     /// Starts a worker again after it was killed.

@@ -13,14 +13,17 @@ use crate::{PATIENCE, Scene};
 
 /// A farm on a database of its own; and the server, which is dropped last.
 fn on_postgres(coordinators: usize, workers: usize) -> (Scene, Postgres) {
+    with_terms(coordinators, workers, ["--heartbeat", "3s", "--lease", "12s"])
+}
+
+fn with_terms(coordinators: usize, workers: usize, terms: [&str; 4]) -> (Scene, Postgres) {
     let postgres = Postgres::start().unwrap();
     let url = postgres.database("farm").unwrap();
     let scene = Scene::with(|settings| {
         settings.database = Some(url);
         settings.coordinators = coordinators;
         settings.workers = workers;
-        settings.coordinator_arguments =
-            ["--heartbeat", "3s", "--lease", "12s"].map(str::to_owned).into();
+        settings.coordinator_arguments = terms.map(str::to_owned).into();
     });
     (scene, postgres)
 }
@@ -152,14 +155,14 @@ fn a_farm_on_postgresql_rebuilds_and_tells_of_it() {
 /// How long the database is away, in seconds; more by `RPMFARM_TEST_OUTAGE`.
 fn outage() -> Duration {
     let asked = std::env::var("RPMFARM_TEST_OUTAGE").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(asked.unwrap_or(8))
+    Duration::from_secs(asked.unwrap_or(14))
 }
 
-/// Faults 12 and 15, and I1 to I3: the database goes away in mid-build and comes back. The worker
-/// builds on, and what it made is accepted once.
+/// Faults 12 and 15, and I1 to I3: the database goes away in mid-build for more than two leases,
+/// and comes back. The worker builds on, and what it made is accepted once.
 #[test]
 fn the_database_goes_away_and_comes_back() {
-    let (scene, mut postgres) = on_postgres(1, 1);
+    let (scene, mut postgres) = with_terms(1, 1, ["--heartbeat", "1s", "--lease", "6s"]);
     let client = scene.farm.client();
     let build = client.build(&["hello"]).unwrap()[0];
     wait_until_building(&client, build);
@@ -173,10 +176,20 @@ fn the_database_goes_away_and_comes_back() {
     assert_once(&scene, &postgres, &[build]);
 }
 
+#[test]
+fn the_first_of_two_coordinators_dies() {
+    one_dies(0);
+}
+
+#[test]
+fn the_second_of_two_coordinators_dies() {
+    one_dies(1);
+}
+
 /// Each of two coordinators answers calls and serves a worker; then one is killed. Its worker, its
 /// stages and its builds go to the other, and dispatch goes on within 15 s.
-#[test]
-fn one_of_two_coordinators_dies() {
+fn one_dies(victim: usize) {
+    let survivor = 1 - victim;
     let (mut scene, postgres) = on_postgres(2, 2);
     let clients = [scene.farm.client_of(&[0]), scene.farm.client_of(&[1])];
     for client in &clients {
@@ -187,13 +200,13 @@ fn one_of_two_coordinators_dies() {
     let first = clients[0].build(&["hello"]).unwrap()[0];
     let second = clients[1].build(&["tiny"]).unwrap()[0];
     // Phases and logs of a worker are shown by the other coordinator, too.
-    wait_until_building(&clients[1], first);
+    wait_until_building(&clients[survivor], first);
     wait_until("the log is read", Duration::from_secs(10), || {
-        let log = clients[1].run(&["log", &first.to_string()]).unwrap();
+        let log = clients[survivor].run(&["log", &first.to_string()]).unwrap();
         log.code == 0 && log.out.contains("%prep")
     });
 
-    scene.farm.coordinator.kill();
+    scene.farm.kill_coordinator(victim);
     let died = Instant::now();
     // Asked of both, the one that lives answers; and it gives the work away in time.
     let either = scene.farm.client_of(&[0, 1]);
@@ -207,15 +220,15 @@ fn one_of_two_coordinators_dies() {
         either.wait(build, &["published"], PATIENCE).unwrap();
     }
     assert_once(&scene, &postgres, &[first, second, third]);
-    wait_until("both workers are at the second", Duration::from_secs(30), || {
-        alive(&clients[1]) == ["worker1", "worker2"]
+    wait_until("both workers are at the survivor", Duration::from_secs(30), || {
+        alive(&clients[survivor]) == ["worker1", "worker2"]
     });
 
     // It comes back, and takes part.
     let settings = scene.settings.clone();
-    scene.farm.restart_coordinator(&settings).unwrap();
-    wait_until("the first one knows them", Duration::from_secs(30), || {
-        alive(&clients[0]) == ["worker1", "worker2"]
+    scene.farm.restart_coordinator_of(&settings, victim).unwrap();
+    wait_until("it knows them again", Duration::from_secs(30), || {
+        alive(&clients[victim]) == ["worker1", "worker2"]
     });
 }
 

@@ -96,9 +96,13 @@ fn a_library_and_its_programs_are_built_in_order_each_against_the_one_just_built
     root.repository("lab", &scene.world.repository(), &scene.world.key_url()).unwrap();
     root.repository("farm", &scene.farm.repository("testing", "x86_64"), &scene.farm.key_url())
         .unwrap();
-    root.install(&["jshon", "bash", "libc-bin"]).unwrap();
-    let version = root.run(&["bash", "-c", "echo '{\"a\":[1,2]}' | jshon -e a -l"]).unwrap();
-    assert_eq!(version.trim(), "2");
+    root.install(&["jshon", "plotnetcfg", "bash", "libc-bin"]).unwrap();
+    let count = root.run(&["bash", "-c", "echo '{\"a\":[1,2]}' | jshon -e a -l"]).unwrap();
+    assert_eq!(count.trim(), "2");
+    // The other one writes JSON with the library: of this host's interfaces, which begin with lo.
+    let script = "plotnetcfg -f json | jshon -e namespaces -e 0 -e interfaces -e 0 -e name -u";
+    let first = root.run(&["bash", "-c", script]).unwrap();
+    assert_eq!(first.trim(), "lo");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! `rpmfarm-worker run`: works for a coordinator.
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -34,7 +34,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "URL", env = "RPMFARM_COORDINATOR", value_delimiter = ',')]
     coordinator: Vec<String>,
     /// File with the farm's token, for a coordinator on this host without TLS [default: the
-    /// certificate that this host got when it was enrolled].
+    /// certificate that this host got when it was enrolled]. Waited for when it is not there yet.
     #[arg(long, value_name = "FILE", env = "RPMFARM_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// Where the key and the certificate are kept [default: identity in the data directory].
@@ -103,7 +103,7 @@ impl Serve {
     }
 
     async fn serve(self, prepared: Prepared) -> Result<()> {
-        let access = self.access()?;
+        let access = self.access().await?;
         let arches = Arc::new(self.arches(&prepared)?);
         let identity = Identity {
             name: access.name.clone(),
@@ -154,20 +154,19 @@ impl Serve {
     }
 
     /// How the coordinator is reached, and who this worker is there.
-    fn access(&self) -> Result<Access> {
+    async fn access(&self) -> Result<Access> {
         if let Some(path) = &self.token_file {
             anyhow::ensure!(
                 !self.coordinator.is_empty(),
                 "--token-file needs the address of the coordinator too: --coordinator"
             );
             let coordinators = self.coordinator.clone();
-            let token = fs::read_to_string(path)
-                .with_context(|| format!("cannot read the token in {}", path.display()))?;
             let name = match &self.name {
                 Some(name) => name.clone(),
                 None => nix::unistd::gethostname()?.to_string_lossy().into_owned(),
             };
             name::check_file(&name).context("--name")?;
+            let token = token(path).await?;
             let connection = Connection::with_token(&coordinators, &token, &name)?;
             return Ok(Access { name, coordinators, connection, certificate: None });
         }
@@ -214,6 +213,37 @@ struct Access {
     connection: Connection,
     certificate: Option<(IdentityFile, Credentials)>,
 }
+
+/// The token in a file, which the coordinator makes when it first starts. Where it is not there
+/// yet it is waited for, as a coordinator is that does not answer: without an end.
+///
+/// # Errors
+/// When the file is there and cannot be read.
+async fn token(path: &Path) -> Result<String> {
+    let mut told: Option<Instant> = None;
+    loop {
+        match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            read => {
+                return read
+                    .with_context(|| format!("cannot read the token in {}", path.display()));
+            }
+        }
+        if told.is_none_or(|at| at.elapsed() > TOKEN_TELL) {
+            told = Some(Instant::now());
+            tracing::warn!(
+                "waiting for the token: {} is not there yet; a coordinator makes it in its data \
+                 directory when it first starts",
+                path.display()
+            );
+        }
+        tokio::time::sleep(TOKEN_LOOK).await;
+    }
+}
+
+/// How often it is looked whether the token is there, and said that it is not.
+const TOKEN_LOOK: Duration = Duration::from_millis(500);
+const TOKEN_TELL: Duration = Duration::from_secs(60);
 
 fn label(text: &str) -> Result<String, String> {
     rpmfarm_core::needs::check_label(text).map(|()| text.to_owned())

@@ -5,6 +5,11 @@
 //! EPERM. The container's other walls (no capabilities, no network) stand on their own; this one
 //! keeps the kernel's rarely used corners away from what upstream sent.
 //!
+//! `ptrace` and `process_vm_readv` are allowed: debuggers and tracers use them in their tests, and
+//! sanitizers in others'. A build has a pid namespace of its own, so that no number stands for a
+//! process outside; within it all processes are the build's, and none has privileges to take.
+//! They lead around no filter either: since Linux 4.8 a call is filtered after its tracer had it.
+//!
 //! The calls that make data durable succeed without doing anything: nothing in a cage outlives
 //! the cage but what the worker copies out, and that the worker syncs itself.
 

@@ -199,6 +199,8 @@ impl Bench {
         command.arg("--lock").arg(&self.lock).arg("--packages").arg(&self.repo);
         command.arg("--macros").arg(macros).arg("--out").arg(self.dir.path().join("out"));
         command.args(options);
+        // What no build may see.
+        command.env("SECRET", "of the host");
         command
     }
 

@@ -8,9 +8,11 @@ mod quarantine;
 mod space;
 mod transfers;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rpmfarm_lab::farm::Settings;
+use rpmfarm_lab::net::Proxy;
 use serde_json::Value;
 
 use crate::{PATIENCE, Scene};
@@ -126,4 +128,44 @@ fn assert_not_the_packages_fault(scene: &Scene, build: i64) {
     for task in scene.farm.client().show(build).unwrap()["tasks"].as_array().unwrap() {
         assert_ne!(task["failure"]["fault"], "package", "{task:#}");
     }
+}
+
+/// What the package `large` has at least, in bytes.
+const LARGE: u64 = 24 << 20;
+
+/// A farm whose worker reaches it through a proxy.
+fn proxied(change: impl FnOnce(&mut Settings)) -> (Scene, Proxy) {
+    let mut scene = Scene::with(|settings| {
+        settings.workers = 0;
+        change(settings);
+    });
+    let server = scene.farm.server().trim_start_matches("http://").parse().unwrap();
+    let proxy = Proxy::start(server).unwrap();
+    scene.settings.worker_server = Some(proxy.url());
+    let settings = scene.settings.clone();
+    scene.farm.add_worker(&settings).unwrap();
+    wait_until_alive(&scene, "worker1");
+    (scene, proxy)
+}
+
+/// The large package, once it is a blob of the coordinator.
+fn uploaded(scene: &Scene) -> Option<PathBuf> {
+    let blobs = scene.farm.directory().join("coordinator/blobs");
+    for shelf in std::fs::read_dir(blobs).unwrap().flatten() {
+        if shelf.file_name().len() != 2 {
+            continue;
+        }
+        for blob in std::fs::read_dir(shelf.path()).unwrap().flatten() {
+            if blob.metadata().is_ok_and(|metadata| metadata.len() > LARGE) {
+                return Some(blob.path());
+            }
+        }
+    }
+    None
+}
+
+/// Waits until so many bytes more have gone through.
+fn wait_for_bytes(proxy: &Proxy, more: u64) {
+    let from = proxy.sent();
+    wait_for("an upload under way", PATIENCE, || proxy.sent() - from > more);
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use rpmfarm_lab::farm::Settings;
 
 use super::{
-    assert_not_the_packages_fault, attempts, published_once, short, task, wait_for, wait_for_phase,
-    wait_until_alive,
+    assert_not_the_packages_fault, attempts, proxied, published_once, short, task, uploaded,
+    wait_for, wait_for_bytes, wait_for_phase, wait_until_alive,
 };
 use crate::{PATIENCE, Scene};
 
@@ -53,30 +53,58 @@ fn the_coordinator_is_killed_at_each_commit() {
     assert!(killed >= 10, "only {killed} commits were seen");
 }
 
-/// Fault 2; I2, I4, I9. The worker is killed while it makes the root, builds and generates
-/// requirements: each time the task is tried again, and the build completes.
+/// Fault 2; I2, I4, I9. The worker is killed while it fetches, makes a root, builds and uploads:
+/// each time the task is tried again, and the builds complete. What the phase makes is seen to be
+/// unfinished each time.
 #[test]
 fn the_worker_is_killed_in_each_phase() {
     let directory = PathBuf::from(format!("/var/lib/rpmfarm-test-{}", std::process::id()));
-    let mut scene = Scene::with(|settings| {
+    let data = directory.join("worker");
+    let (mut scene, proxy) = proxied(|settings| {
         short(settings);
         // Roots of its own, to be made.
-        settings.worker_data = Some(directory.join("worker"));
+        settings.worker_data = Some(data.clone());
     });
     let settings = scene.settings.clone();
+
+    // No file comes through.
+    proxy.stall_new(true);
     let build = scene.farm.client().build(&["lingers"]).unwrap()[0];
-    for (kind, phases) in [
-        ("srpm", ["fetch", "root"].as_slice()),
-        ("srpm", ["root"].as_slice()),
-        ("build", ["prep", "build"].as_slice()),
-        ("build", ["install", "package", "upload"].as_slice()),
-    ] {
-        wait_for_phase(&scene, build, kind, phases);
-        scene.farm.restart_worker(&settings, 0).unwrap();
-        wait_until_alive(&scene, "worker1");
-    }
+    wait_for_phase(&scene, build, "srpm", &["fetch"]);
+    scene.farm.workers[0].kill();
+    proxy.stall_new(false);
+    scene.farm.restart_worker(&settings, 0).unwrap();
+
+    wait_for_phase(&scene, build, "srpm", &["root"]);
+    scene.farm.workers[0].kill();
+    let roots: Vec<String> = std::fs::read_dir(data.join("roots"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(roots.iter().any(|name| name.starts_with("making-")), "no half root: {roots:?}");
+    scene.farm.restart_worker(&settings, 0).unwrap();
+
+    wait_for_phase(&scene, build, "build", &["build"]);
+    let log = |scene: &Scene| scene.farm.client().run(&["log", &build.to_string()]).unwrap().out;
+    wait_for("the build's first lines", PATIENCE, || log(&scene).contains("line 3 of 20"));
+    scene.farm.workers[0].kill();
+    let cut = log(&scene);
+    assert!(!cut.contains("line 20 of 20"), "it was at its end: {cut}");
+    scene.farm.restart_worker(&settings, 0).unwrap();
     published_once(&scene, build);
-    assert_eq!([attempts(&scene, build, "srpm"), attempts(&scene, build, "build")], [3, 3]);
+    assert_eq!([attempts(&scene, build, "srpm"), attempts(&scene, build, "build")], [3, 2]);
+    assert_not_the_packages_fault(&scene, build);
+
+    proxy.slow(1 << 20);
+    let build = scene.farm.client().build(&["large"]).unwrap()[0];
+    wait_for_phase(&scene, build, "build", &["upload"]);
+    wait_for_bytes(&proxy, 1 << 20);
+    scene.farm.workers[0].kill();
+    assert_eq!(uploaded(&scene), None, "the upload was whole");
+    proxy.slow(0);
+    scene.farm.restart_worker(&settings, 0).unwrap();
+    published_once(&scene, build);
+    assert_eq!([attempts(&scene, build, "srpm"), attempts(&scene, build, "build")], [1, 2]);
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
     assert!(!mounts.contains("rpmfarm-test"), "mounts are left:\n{mounts}");
     drop(scene);

@@ -8,50 +8,10 @@ use rpmfarm_lab::farm::Settings;
 use rpmfarm_lab::net::Proxy;
 
 use super::{
-    CANCEL, attempts, cancel, published_once, short, task, wait_for, wait_for_phase,
-    wait_until_alive,
+    CANCEL, LARGE, attempts, cancel, proxied, published_once, short, task, uploaded, wait_for,
+    wait_for_bytes, wait_for_phase, wait_until_alive,
 };
 use crate::{PATIENCE, Scene};
-
-/// What the package `large` has at least, in bytes.
-const LARGE: u64 = 24 << 20;
-
-/// A farm whose worker reaches it through a proxy.
-fn proxied(change: impl FnOnce(&mut Settings)) -> (Scene, Proxy) {
-    let mut scene = Scene::with(|settings| {
-        settings.workers = 0;
-        change(settings);
-    });
-    let server = scene.farm.server().trim_start_matches("http://").parse().unwrap();
-    let proxy = Proxy::start(server).unwrap();
-    scene.settings.worker_server = Some(proxy.url());
-    let settings = scene.settings.clone();
-    scene.farm.add_worker(&settings).unwrap();
-    wait_until_alive(&scene, "worker1");
-    (scene, proxy)
-}
-
-/// The large package, once it is a blob of the coordinator.
-fn uploaded(scene: &Scene) -> Option<PathBuf> {
-    let blobs = scene.farm.directory().join("coordinator/blobs");
-    for shelf in std::fs::read_dir(blobs).unwrap().flatten() {
-        if shelf.file_name().len() != 2 {
-            continue;
-        }
-        for blob in std::fs::read_dir(shelf.path()).unwrap().flatten() {
-            if blob.metadata().is_ok_and(|metadata| metadata.len() > LARGE) {
-                return Some(blob.path());
-            }
-        }
-    }
-    None
-}
-
-/// Waits until so many bytes more have gone through.
-fn wait_for_bytes(proxy: &Proxy, more: u64) {
-    let from = proxy.sent();
-    wait_for("an upload under way", PATIENCE, || proxy.sent() - from > more);
-}
 
 /// Faults 11 and 1; I1, I2, I3. The coordinator ends its connections in the middle of an upload,
 /// once in peace and once by SIGKILL: the upload goes on where it was, in the same attempt, and
@@ -133,6 +93,38 @@ fn a_late_result_is_recorded_and_not_applied() {
     assert!(notes.contains("worker1") && notes.contains("not applied"), "{shown:#}");
     let text = scene.farm.client().run(&["show", &build.to_string()]).unwrap().out;
     assert!(text.contains("not applied"), "{text}");
+}
+
+/// Fault 7; I2, I4. The worker stands still until its lease is over and the task is with another,
+/// and its build ends meanwhile. When it goes on, it comes with the result under the old epoch:
+/// that is recorded, shown, and not applied.
+#[test]
+fn the_result_of_a_worker_that_stood_still_is_not_applied() {
+    let terms = ["--heartbeat", "500ms", "--lease", "6s"];
+    let (mut scene, proxy) =
+        proxied(|settings| settings.coordinator_arguments = terms.map(str::to_owned).into());
+    let build = scene.farm.client().build(&["lingers"]).unwrap()[0];
+    wait_for_phase(&scene, build, "build", &["prep", "build"]);
+    // Only now, lest it gets the first attempt.
+    let second = Settings { worker_server: None, ..scene.settings.clone() };
+    scene.farm.add_worker(&second).unwrap();
+    let log = || scene.farm.client().run(&["log", &build.to_string()]).unwrap().out;
+    wait_for("most of the build", PATIENCE, || log().contains("line 10 of 20"));
+    scene.farm.workers[0].signal(Signal::SIGSTOP).unwrap();
+    // It comes with its result before it is told that nobody wants it: the connection for results
+    // is there, that for work hangs.
+    proxy.stall_oldest();
+    proxy.refuse(true);
+    wait_for("another attempt", PATIENCE, || attempts(&scene, build, "build") == 2);
+    scene.farm.workers[0].signal(Signal::SIGCONT).unwrap();
+    let notes = || task(&scene, build, "build").unwrap()["notes"].to_string();
+    wait_for("the late result", PATIENCE, || {
+        notes().contains("on worker1 (uploads lingers-") && notes().contains("not applied")
+    });
+    proxy.refuse(false);
+    let shown = published_once(&scene, build);
+    let task = task(&scene, build, "build").unwrap();
+    assert_eq!((&task["worker"], &task["attempts"]), (&"worker2".into(), &2.into()), "{shown:#}");
 }
 
 /// Fault 14; I1. The answer to a request gets lost after its commit: the command asks again with
