@@ -251,7 +251,12 @@ impl Blobs {
             fs::remove_file(&path).map_err(io_at(&path))?;
             return Err(BlobError::Mismatch { what: "upload".into(), expected: digest, found });
         }
-        file.sync_all().map_err(io_at(&path))?;
+        if let Err(error) = file.sync_all() {
+            // A sync that is tried again may say that all is well (Linux forgets what it could not
+            // write): the file is uploaded anew.
+            let _ = fs::remove_file(&path);
+            return Err(io_at(&path)(error));
+        }
         self.appear(&path, digest)
     }
 

@@ -1,7 +1,11 @@
 //! What the coordinator can say of its own health.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rpmfarm_core::Target;
 use rpmfarm_core::lease::Liveness;
 use rpmfarm_proto::v1::Check;
 
@@ -15,11 +19,25 @@ pub async fn checks(farm: &Farm) -> Vec<Check> {
     let mut checks = vec![store(farm).await, space(farm), signer(farm).await, workers(farm)];
     checks.extend(coordinators(farm));
     for (name, target) in farm.targets.all() {
-        if let Err(problem) = target {
-            checks.push(check(&format!("target {name}"), "error", problem));
-        }
+        let problem = match target {
+            Err(problem) => Some(problem),
+            Ok(target) => missing_keys(&target, farm.targets.dir()),
+        };
+        checks.extend(problem.map(|problem| check(&format!("target {name}"), "error", problem)));
     }
     checks
+}
+
+/// The key files of a target's repositories that cannot be read; nothing when all can.
+fn missing_keys(target: &Target, dir: &Path) -> Option<String> {
+    let keys = target.repositories.iter().flat_map(|repository| &repository.keys);
+    let files: BTreeSet<PathBuf> = keys.filter_map(|key| key.file(dir)).collect();
+    let problem = |path: PathBuf| {
+        let error = File::open(&path).err()?;
+        Some(format!("the key file {} of its repositories: {error}", path.display()))
+    };
+    let missing: Vec<String> = files.into_iter().filter_map(problem).collect();
+    (!missing.is_empty()).then(|| missing.join("; "))
 }
 
 fn check(name: &str, level: &str, message: impl Into<String>) -> Check {
@@ -64,21 +82,25 @@ fn space(farm: &Farm) -> Check {
 }
 
 async fn signer(farm: &Farm) -> Check {
-    let mut missing = Vec::new();
-    let mut keys = 0;
-    for target in farm.targets.all().into_values().flatten() {
-        let key = farm.signer.public_key(&target.signing_key);
-        match tokio::time::timeout(Duration::from_secs(3), key).await {
-            Ok(Ok(_)) => keys += 1,
-            Ok(Err(error)) => missing.push(format!("{}: {error:#}", target.signing_key)),
-            Err(_) => missing.push(format!("{}: no answer", target.signing_key)),
-        }
+    let targets = farm.targets.all().into_values().flatten();
+    let keys: BTreeSet<String> = targets.map(|target| target.signing_key.clone()).collect();
+    // A signer that is not there is one problem, however many keys it should have.
+    let mut problems = BTreeMap::<String, Vec<&str>>::new();
+    for key in &keys {
+        let asked = farm.signer.public_key(key);
+        let problem = match tokio::time::timeout(Duration::from_secs(3), asked).await {
+            Ok(Ok(_)) => continue,
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(_) => "no answer".to_owned(),
+        };
+        problems.entry(problem).or_default().push(key);
     }
-    if missing.is_empty() {
-        check("signer", "ok", format!("{keys} keys"))
-    } else {
-        check("signer", "error", missing.join("; "))
+    if problems.is_empty() {
+        return check("signer", "ok", format!("{} keys", keys.len()));
     }
+    let told =
+        problems.into_iter().map(|(problem, keys)| format!("{}: {problem}", keys.join(", ")));
+    check("signer", "error", told.collect::<Vec<_>>().join("; "))
 }
 
 fn workers(farm: &Farm) -> Check {
