@@ -83,7 +83,7 @@ fn differs_is_refused(build: &Value) {
     assert!(message.contains(file), "{message}");
     assert!(!message.contains("constant"), "what is the same is not named: {message}");
     assert!(failure["excerpt"].to_string().contains("content differs"), "{failure}");
-    assert_eq!(nevras(build), ["differs-1.0-1.lab9.src"], "nothing but its source is the farm's");
+    assert!(nevras(build).is_empty(), "nothing of it is the farm's: {build:#}");
 }
 
 /// `--arch` builds for those architectures alone, and gives the bytes that a build for all gave.
