@@ -550,7 +550,7 @@ async fn results_of_architectures_wait_for_each_other() {
             assert!(tx.accept(task.id, AttemptId(attempt.id), 1, NOW).await.unwrap());
             let all = [made(task.arch.as_str(), "a"), made("noarch", task.arch.as_str())];
             tx.add_results(build, task.id, task.arch, &all).await.unwrap();
-            let accepted = tx.accepted_tasks(build).await.unwrap();
+            let accepted = tx.accepted_tasks(build, TaskKind::Build).await.unwrap();
             let expected: Vec<Arch> = arches[number..].to_vec();
             assert_eq!(accepted.iter().map(|task| task.arch).collect::<Vec<_>>(), expected);
             assert_eq!(accepted[0].packages.len(), 2);

@@ -141,7 +141,7 @@ async fn check_and_record(
     if task.kind == TaskKind::Srpm {
         return Ok(tx.commit().await?);
     }
-    let accepted = tx.accepted_tasks(ended.build).await?;
+    let accepted = tx.accepted_tasks(ended.build, TaskKind::Build).await?;
     if !target.noarch_may_differ(&build.package) && !noarch::agree(&accepted) {
         drop(tx);
         return Err(disagreement(farm, accepted).await?);
@@ -151,7 +151,8 @@ async fn check_and_record(
             let AcceptedTask { task, arch, .. } = accepted[index];
             tx.add_packages(&build.target, ended.build, task, arch, &[made.package]).await?;
         }
-        if let Some(AcceptedTask { task, arch, packages }) = tx.accepted_srpm(ended.build).await? {
+        for source in tx.accepted_tasks(ended.build, TaskKind::Srpm).await? {
+            let AcceptedTask { task, arch, packages } = source;
             let srpm: Vec<NewPackage> = packages.into_iter().map(|made| made.package).collect();
             tx.add_packages(&build.target, ended.build, task, arch, &srpm).await?;
         }

@@ -1,6 +1,7 @@
 //! What the accepted attempts of a build made, until all of them are accepted: its source package,
 //! and the packages of each architecture.
 
+use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Sha256, TaskId};
 
 use super::{NewPackage, Result, Tx, parsed};
@@ -56,36 +57,26 @@ impl Tx {
         Ok(())
     }
 
-    /// The accepted tasks among those that build a build's packages, in the order in which they
-    /// were planned, with what they made.
+    /// The accepted tasks of a build of one kind, in the order in which they were planned, with what
+    /// they made.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn accepted_tasks(&mut self, build: BuildId) -> Result<Vec<AcceptedTask>> {
+    pub async fn accepted_tasks(
+        &mut self,
+        build: BuildId,
+        kind: TaskKind,
+    ) -> Result<Vec<AcceptedTask>> {
         let query = "SELECT t.id, t.arch FROM tasks t JOIN acceptances a ON a.task = t.id
-                     WHERE t.build = $1 AND t.kind = 'build' ORDER BY t.id";
+                     WHERE t.build = $1 AND t.kind = $2 ORDER BY t.id";
         let tasks: Vec<(i64, String)> =
-            sqlx::query_as(query).bind(build.0).fetch_all(self.on()).await?;
+            sqlx::query_as(query).bind(build.0).bind(kind.as_str()).fetch_all(self.on()).await?;
         let mut all = Vec::with_capacity(tasks.len());
         for (task, arch) in tasks {
             let arch = parsed("tasks", "an architecture", &arch)?;
             all.push(AcceptedTask { task: TaskId(task), arch, packages: self.made(task).await? });
         }
         Ok(all)
-    }
-
-    /// The accepted source package of a build with its task.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn accepted_srpm(&mut self, build: BuildId) -> Result<Option<AcceptedTask>> {
-        let query = "SELECT t.id, t.arch FROM tasks t JOIN acceptances a ON a.task = t.id
-                     WHERE t.build = $1 AND t.kind = 'srpm' ORDER BY t.id DESC LIMIT 1";
-        let task: Option<(i64, String)> =
-            sqlx::query_as(query).bind(build.0).fetch_optional(self.on()).await?;
-        let Some((task, arch)) = task else { return Ok(None) };
-        let arch = parsed("tasks", "an architecture", &arch)?;
-        Ok(Some(AcceptedTask { task: TaskId(task), arch, packages: self.made(task).await? }))
     }
 
     async fn made(&mut self, task: i64) -> Result<Vec<MadePackage>> {
