@@ -316,6 +316,30 @@ impl Store {
         row.map_or_else(|| Ok(Vec::new()), |ids| unjson("build_cves", "a list", &ids))
     }
 
+    /// The commit to which a branch or tag of a repository was pushed that a build follows from.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn pushed_commit(
+        &self,
+        id: BuildId,
+        repository: &str,
+        branch: &str,
+    ) -> Result<Option<String>> {
+        let query = "SELECT p.commit_id FROM builds b
+                     JOIN push_ends e ON e.request_key = b.request_key AND e.verdict = 'build'
+                     JOIN pushes p ON p.id = e.push AND p.target = b.target
+                     AND p.package = b.package
+                     WHERE b.id = $1 AND b.request_key <> '' AND p.repository = $2
+                     AND p.branch = $3 ORDER BY p.id DESC LIMIT 1";
+        Ok(sqlx::query_scalar(query)
+            .bind(id.0)
+            .bind(repository)
+            .bind(branch)
+            .fetch_optional(self.read())
+            .await?)
+    }
+
     /// What a build's sources are to be compared with: the newest build of the package before it
     /// that is published, or else that may still be. What failed has brought nothing to anybody.
     ///

@@ -62,7 +62,7 @@ pub enum Stop {
     Silence,
     /// Its log is too long.
     Log,
-    /// The worker's own disk is nearly full.
+    /// The worker's own disk is nearly full, or it takes more of it than it may.
     HostDisk,
     /// It was cancelled from outside.
     Cancelled,

@@ -1,0 +1,149 @@
+//! Which builds are open: what ends one, and what opens it again.
+
+use rpmfarm_core::BuildId;
+
+use super::again::again;
+use super::{Result, Store, Tx};
+
+impl Store {
+    /// Cancels a build. False when it had ended before.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn cancel_build(&self, id: BuildId, now_us: i64) -> Result<bool> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            if !tx.close_build(id).await? {
+                return Ok(false);
+            }
+            let at_us = tx.stamp(id, now_us).await?;
+            sqlx::query(
+                "INSERT INTO cancellations (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(id.0)
+            .bind(at_us)
+            .execute(tx.on())
+            .await?;
+            tx.end_attempts_of_build(id, now_us).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Opens an ended build again. False when it is open, or published.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn retry_build(&self, id: BuildId, now_us: i64) -> Result<bool> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let closed: i64 = sqlx::query_scalar(
+                "SELECT COUNT(*) FROM builds b WHERE id = $1
+             AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
+             AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)",
+            )
+            .bind(id.0)
+            .fetch_one(tx.on())
+            .await?;
+            if closed == 0 {
+                return Ok(false);
+            }
+            let at_us = tx.stamp(id, now_us).await?;
+            sqlx::query(
+                "INSERT INTO retries (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(id.0)
+            .bind(at_us)
+            .execute(tx.on())
+            .await?;
+            tx.open_build(id).await?;
+            tx.reindex(id, now_us).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// When a build was last cancelled; 0 when never.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn cancelled_us(&self, id: BuildId) -> Result<i64> {
+        let query = "SELECT MAX(at_us) FROM cancellations WHERE build = $1";
+        let latest: Option<i64> =
+            sqlx::query_scalar(query).bind(id.0).fetch_one(self.read()).await?;
+        Ok(latest.unwrap_or(0))
+    }
+
+    /// When a build was last retried; 0 when never.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn retried_us(&self, id: BuildId) -> Result<i64> {
+        let query = "SELECT MAX(at_us) FROM retries WHERE build = $1";
+        let latest: Option<i64> =
+            sqlx::query_scalar(query).bind(id.0).fetch_one(self.read()).await?;
+        Ok(latest.unwrap_or(0))
+    }
+
+    /// Whether a build has not ended.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn is_open(&self, id: BuildId) -> Result<bool> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM open_builds WHERE build = $1")
+            .bind(id.0)
+            .fetch_one(self.read())
+            .await?;
+        Ok(count > 0)
+    }
+}
+
+impl Tx {
+    pub(crate) async fn open_build(&mut self, id: BuildId) -> Result<()> {
+        sqlx::query("INSERT INTO open_builds (build) VALUES ($1) ON CONFLICT DO NOTHING")
+            .bind(id.0)
+            .execute(self.on())
+            .await?;
+        Ok(())
+    }
+
+    /// The time of a failure, cancellation or retry of a build: now, or just after its newest one
+    /// when the clock has gone back. So they are in the order in which they came.
+    pub(crate) async fn stamp(&mut self, id: BuildId, now_us: i64) -> Result<i64> {
+        let query = "SELECT MAX(at_us) FROM (
+                         SELECT at_us FROM failures WHERE build = $1
+                         UNION ALL SELECT at_us FROM cancellations WHERE build = $1
+                         UNION ALL SELECT at_us FROM retries WHERE build = $1) AS facts";
+        let newest: Option<i64> = sqlx::query_scalar(query).bind(id.0).fetch_one(self.on()).await?;
+        Ok(newest.map_or(now_us, |newest| now_us.max(newest + 1)))
+    }
+
+    /// Marks a build as ended. False when it was before: then nothing may be added to it.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn close_build(&mut self, id: BuildId) -> Result<bool> {
+        let result = sqlx::query("DELETE FROM open_builds WHERE build = $1")
+            .bind(id.0)
+            .execute(self.on())
+            .await?;
+        self.clear_index(id).await?;
+        Ok(result.rows_affected() > 0)
+    }
+
+    /// Whether a build is open, held so until the transaction ends.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn hold_open(&mut self, id: BuildId) -> Result<bool> {
+        // An update that changes nothing takes the row's lock on PostgreSQL; SQLite's writer has
+        // the whole database.
+        let result = sqlx::query("UPDATE open_builds SET build = build WHERE build = $1")
+            .bind(id.0)
+            .execute(self.on())
+            .await?;
+        Ok(result.rows_affected() > 0)
+    }
+}
