@@ -219,23 +219,22 @@ fn add_nested(
     spec: &Committed,
     sources: &mut Vec<Committed>,
 ) -> Result<(), DistgitError> {
-    let mut nested: BTreeMap<&str, Vec<Committed>> = BTreeMap::new();
+    let mut nested: BTreeMap<&str, Vec<Option<Committed>>> = BTreeMap::new();
     for path in tree.0.keys().filter(|path| path.strip_prefix(dir).is_some_and(|p| p.contains('/')))
     {
         let name = path.rsplit('/').next().unwrap_or(path);
         let file = match tree.committed(path) {
-            Ok(Some(file)) => file,
+            Ok(file) => file,
             Err(error @ DistgitError::LinkOutside { .. }) => return Err(error),
             // Its name is taken all the same.
-            Ok(None) | Err(_) => Committed { name: String::new(), path: String::new() },
+            Err(_) => None,
         };
         nested.entry(name).or_default().push(file);
     }
     for (name, mut files) in nested {
         let taken = name == spec.name || sources.iter().any(|file| file.name == name);
-        if let (1, Some(file)) = (files.len(), files.pop())
+        if let (1, Some(Some(file))) = (files.len(), files.pop())
             && !taken
-            && !file.name.is_empty()
         {
             sources.push(file);
         }
