@@ -20,13 +20,17 @@ impl World {
         usize::try_from(self.rng.below(self.workers.len() as u64)).unwrap_or(0)
     }
 
+    pub(crate) fn any_coordinator(&mut self) -> usize {
+        usize::try_from(self.rng.below(self.coordinators.len() as u64)).unwrap_or(0)
+    }
+
     pub(crate) fn fault(&mut self) {
         if !self.faulty {
             return;
         }
         let Some(fault) = self.profile.fault(&mut self.rng) else { return };
         let w = self.any_worker();
-        let c = usize::try_from(self.rng.below(2)).unwrap_or(0);
+        let c = self.any_coordinator();
         let length = self.rng.range(S / 2, 90 * S);
         let until = self.now + length;
         note!(self, "fault: {fault:?} (w{w}, c{c}, {} s)", length / S);
@@ -37,19 +41,26 @@ impl World {
             Fault::CoordinatorFreezes => {
                 self.coordinators[c].frozen_until = self.now + length / 2;
             }
-            Fault::Partition => {
-                self.links[w].mute_until = until;
-                self.links[w].deaf_until = until;
+            Fault::CoordinatorStops => self.stop_coordinator(c),
+            Fault::CoordinatorLost => self.lose_coordinator(c),
+            Fault::BeatsLost => {
+                self.coordinators[c].beats_lost_until = self.now + length / 2;
             }
-            Fault::DeafWorker => self.links[w].deaf_until = until,
-            Fault::MuteWorker => self.links[w].mute_until = until,
+            Fault::Partition => {
+                self.links[w][c].mute_until = until;
+                self.links[w][c].deaf_until = until;
+            }
+            Fault::DeafWorker => self.links[w][c].deaf_until = until,
+            Fault::MuteWorker => self.links[w][c].mute_until = until,
             Fault::Reset => {
                 let connection = self.workers[w].connection;
-                self.send_down(w, connection, Down::Reset);
+                let uses = self.workers[w].uses;
+                self.send_down(w, uses, connection, Down::Reset);
                 self.send_up(w, connection, Up::Close);
             }
             Fault::ClockJumps => self.clock_jumps(c),
             Fault::DiskFull => self.workers[w].disk_full_until = until,
+            Fault::DataFull => self.data_full_until = self.now + length / 3,
             Fault::DatabaseDown => self.database_down_until = self.now + length / 4,
             Fault::SignerDown => self.signer_down_until = until,
         }
@@ -72,12 +83,14 @@ impl World {
         self.faulty = false;
         self.database_down_until = 0;
         self.signer_down_until = 0;
-        for c in 0..self.coordinators.len() {
-            self.coordinators[c].frozen_until = 0;
+        self.data_full_until = 0;
+        for coordinator in &mut self.coordinators {
+            (coordinator.frozen_until, coordinator.beats_lost_until) = (0, 0);
+        }
+        for link in self.links.iter_mut().flatten() {
+            (link.mute_until, link.deaf_until) = (0, 0);
         }
         for w in 0..self.workers.len() {
-            self.links[w].mute_until = 0;
-            self.links[w].deaf_until = 0;
             let worker = &mut self.workers[w];
             (worker.frozen_until, worker.disk_full_until, worker.tamed) = (0, 0, true);
         }

@@ -1,4 +1,4 @@
-//! The network between each worker and the coordinator: messages are delayed, lost, doubled,
+//! The network between each worker and each coordinator: messages are delayed, lost, doubled,
 //! overtaken and held back by partitions.
 
 use rpmfarm_core::task::{DesiredState, WorkerState};
@@ -31,7 +31,7 @@ pub(crate) enum Down {
     Uploaded { attempt: AttemptId, epoch: Epoch, index: usize, taken: Option<bool> },
 }
 
-/// The way between one worker and the coordinator.
+/// The way between one worker and one coordinator.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Link {
     /// Nothing of the worker arrives before this time, nothing of the coordinator before that.
@@ -43,21 +43,22 @@ pub(crate) struct Link {
 }
 
 impl World {
-    /// Sends to the coordinator.
+    /// Sends to the coordinator that a worker uses.
     pub(crate) fn send_up(&mut self, worker: usize, connection: u64, message: Up) {
-        let blocked = self.links[worker].mute_until;
+        let c = self.workers[worker].uses;
+        let blocked = self.links[worker][c].mute_until;
         let Some(delay) = self.delay(blocked) else { return };
-        let at = self.in_order(delay, self.links[worker].last_up);
-        self.links[worker].last_up = self.now + at;
-        self.doubled(at, Event::Up(worker, connection, message));
+        let at = self.in_order(delay, self.links[worker][c].last_up);
+        self.links[worker][c].last_up = self.now + at;
+        self.doubled(at, Event::Up(worker, c, connection, message));
     }
 
-    /// Sends to a worker.
-    pub(crate) fn send_down(&mut self, worker: usize, connection: u64, message: Down) {
-        let blocked = self.links[worker].deaf_until;
+    /// A coordinator sends to a worker.
+    pub(crate) fn send_down(&mut self, worker: usize, c: usize, connection: u64, message: Down) {
+        let blocked = self.links[worker][c].deaf_until;
         let Some(delay) = self.delay(blocked) else { return };
-        let at = self.in_order(delay, self.links[worker].last_down);
-        self.links[worker].last_down = self.now + at;
+        let at = self.in_order(delay, self.links[worker][c].last_down);
+        self.links[worker][c].last_down = self.now + at;
         self.doubled(at, Event::Down(worker, connection, message));
     }
 
@@ -91,9 +92,9 @@ impl World {
         self.after(delay, event);
     }
 
-    /// Something of the coordinator's host answers that nobody listens there.
-    pub(crate) fn refuse(&mut self, worker: usize, connection: u64) {
-        note!(self, "c0 does not know connection {connection} of w{worker}");
-        self.send_down(worker, connection, Down::Reset);
+    /// Something of a coordinator's host answers that nobody listens there.
+    pub(crate) fn refuse(&mut self, worker: usize, c: usize, connection: u64) {
+        note!(self, "c{c} does not know connection {connection} of w{worker}");
+        self.send_down(worker, c, connection, Down::Reset);
     }
 }

@@ -24,6 +24,8 @@ pub enum Invariant {
     I8,
     /// Once faults stop, the queue drains.
     I9,
+    /// What is written for a stage is written under the epoch of its lease, which never falls.
+    I10,
 }
 
 impl fmt::Display for Invariant {
@@ -94,6 +96,14 @@ plants! {
     TwoDigests "two-digests" I8;
     /// Requirements that a lost attempt had found are never locked for the next one.
     RoundOfTheDead "round-of-the-dead" I9;
+    /// A coordinator that was stopped, and whose stage another has by now, still writes for it.
+    LateWrite "late-write" I10;
+    /// The stages of a coordinator that is gone stay its own.
+    KeptByTheDead "kept-by-the-dead" I9;
+    /// Nobody judges the workers of a coordinator that is gone.
+    OrphansKept "orphans-kept" I9;
+    /// A generation that a full disk cut short is shown.
+    ShowHalf "show-half" I6;
     /// Silent workers keep what they hold.
     NoLeases "no-leases" I9;
     /// Times come from the wall clock, however it jumps.

@@ -13,7 +13,13 @@ pub(crate) enum Fault {
     WorkerFreezes,
     /// SIGSTOP of a coordinator.
     CoordinatorFreezes,
-    /// Nothing passes between a worker and the coordinator.
+    /// SIGTERM of a coordinator: it says good-bye.
+    CoordinatorStops,
+    /// The host of a coordinator is gone for good.
+    CoordinatorLost,
+    /// A coordinator's beats do not get through to the database; everything else does.
+    BeatsLost,
+    /// Nothing passes between a worker and a coordinator.
     Partition,
     /// Only what the worker says passes.
     DeafWorker,
@@ -25,6 +31,8 @@ pub(crate) enum Fault {
     ClockJumps,
     /// A worker's disk is full.
     DiskFull,
+    /// The disk of the blobs and the repositories is full.
+    DataFull,
     /// The database does not answer.
     DatabaseDown,
     /// The signer does not answer.
@@ -45,6 +53,10 @@ pub(crate) struct Profile {
     /// What happens at a fault's time, by weight, and the mean time between, in milliseconds.
     pub(crate) faults: Vec<(Fault, u64)>,
     pub(crate) every_ms: u64,
+    /// Farms that have two coordinators.
+    pub(crate) pairs: u32,
+    /// Pieces of a stage's work in the middle of which its coordinator is stopped.
+    pub(crate) pauses: u32,
     /// A commit at which the coordinator dies, before or after it.
     pub(crate) dies_at_commit: u32,
     /// A commit whose answer is lost.
@@ -69,6 +81,8 @@ impl Profile {
             reorders: false,
             faults: Vec::new(),
             every_ms: 10_000,
+            pairs: 500,
+            pauses: 0,
             dies_at_commit: 0,
             answer_lost: 0,
             farm_fails: 0,
@@ -82,10 +96,11 @@ impl Profile {
     /// The profile of a seed.
     pub(crate) fn of(rng: &mut Rng) -> Self {
         use Fault::{
-            ClockJumps, CoordinatorDies, CoordinatorFreezes, DatabaseDown, DeafWorker, DiskFull,
-            MuteWorker, Partition, Reset, SignerDown, WorkerDies, WorkerFreezes,
+            BeatsLost, ClockJumps, CoordinatorDies, CoordinatorFreezes, CoordinatorLost,
+            CoordinatorStops, DataFull, DatabaseDown, DeafWorker, DiskFull, MuteWorker, Partition,
+            Reset, SignerDown, WorkerDies, WorkerFreezes,
         };
-        match rng.below(10) {
+        match rng.below(12) {
             0 => Self::calm("calm"),
             1 => Self {
                 loss: 50,
@@ -122,7 +137,12 @@ impl Profile {
                 ..Self::calm("clocks")
             },
             7 => Self {
-                faults: vec![(DatabaseDown, 2), (SignerDown, 2), (CoordinatorDies, 1)],
+                faults: vec![
+                    (DatabaseDown, 2),
+                    (SignerDown, 2),
+                    (DataFull, 2),
+                    (CoordinatorDies, 1),
+                ],
                 answer_lost: 20,
                 farm_fails: 300,
                 ..Self::calm("farm")
@@ -133,6 +153,30 @@ impl Profile {
                 actions: 16,
                 ..Self::calm("users")
             },
+            9 | 10 => Self {
+                delay_ms: (1, 100),
+                pairs: 1000,
+                pauses: 20,
+                dies_at_commit: 4,
+                answer_lost: 4,
+                farm_fails: 100,
+                faults: vec![
+                    (CoordinatorDies, 3),
+                    (CoordinatorFreezes, 4),
+                    (CoordinatorStops, 2),
+                    (CoordinatorLost, 1),
+                    (BeatsLost, 3),
+                    (ClockJumps, 2),
+                    (DatabaseDown, 1),
+                    (DataFull, 1),
+                    (WorkerDies, 2),
+                    (Partition, 1),
+                    (Reset, 1),
+                ],
+                every_ms: 4_000,
+                actions: 10,
+                ..Self::calm("pairs")
+            },
             _ => Self {
                 loss: 20,
                 duplicates: 20,
@@ -140,18 +184,24 @@ impl Profile {
                 reorders: rng.chance(300),
                 dies_at_commit: 3,
                 answer_lost: 3,
+                pairs: 700,
+                pauses: 5,
                 farm_fails: 150,
                 faults: vec![
                     (CoordinatorDies, 2),
                     (WorkerDies, 3),
                     (WorkerFreezes, 2),
                     (CoordinatorFreezes, 1),
+                    (CoordinatorStops, 1),
+                    (CoordinatorLost, 1),
+                    (BeatsLost, 1),
                     (Partition, 2),
                     (DeafWorker, 1),
                     (MuteWorker, 1),
                     (Reset, 2),
                     (ClockJumps, 2),
                     (DiskFull, 2),
+                    (DataFull, 1),
                     (DatabaseDown, 1),
                     (SignerDown, 1),
                 ],

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rpmfarm_core::lease::{LeaseTerms, Liveness, liveness};
+use rpmfarm_core::lease::{LeaseTerms, Liveness, listening, liveness};
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::matching::{self, Worker, match_tasks};
@@ -40,6 +40,12 @@ pub(crate) fn is_gone(silence: u64) -> bool {
     liveness(LeaseTerms::default(), Duration::from_micros(silence), true) == Liveness::Gone
 }
 
+/// Whether a coordinator that looks at the leases so many microseconds after it last did has
+/// listened in between.
+pub(crate) fn is_listening(since_last_look: u64) -> bool {
+    listening(LeaseTerms::default(), Duration::from_micros(since_last_look))
+}
+
 /// A worker as a dispatch pass saw it.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
@@ -49,9 +55,9 @@ pub(crate) struct Seen {
     ready: bool,
 }
 
-/// How a pass sees a worker at a time.
-pub(crate) fn seen(known: &Known, now: u64) -> Seen {
-    let silence = Duration::from_micros(now - known.heard);
+/// How a pass sees a worker at a time, of a coordinator that listens since another.
+pub(crate) fn seen(known: &Known, listening: u64, now: u64) -> Seen {
+    let silence = Duration::from_micros(now - known.heard.max(listening));
     let connected = known.connection != 0 && known.settled;
     let WorkerState { name, arches, slots, draining, .. } = &known.state;
     Seen {

@@ -50,7 +50,7 @@ impl World {
     }
 
     pub(crate) fn act(&mut self, action: Action) {
-        let c = usize::try_from(self.rng.below(2)).unwrap_or(0);
+        let c = self.any_coordinator();
         let up = self.coordinators[c].up && self.coordinators[c].frozen_until <= self.now;
         match action {
             Action::Build(key, packages) => {

@@ -32,8 +32,10 @@ pub(crate) enum Event {
     Pass(usize, u64, Pass),
     Work(usize, u64, Work),
     CoordinatorStarts(usize),
-    /// To the coordinator: from a worker, on a connection.
-    Up(usize, u64, Up),
+    /// A coordinator raises its beat, and looks at the others.
+    Beat(usize, u64),
+    /// Of a worker, to a coordinator, on a connection.
+    Up(usize, usize, u64, Up),
     /// To a worker, on a connection.
     Down(usize, u64, Down),
     WorkerStarts(usize),
@@ -104,9 +106,14 @@ pub(crate) struct World {
 
     pub(crate) coordinators: Vec<Coordinator>,
     pub(crate) workers: Vec<Worker>,
-    pub(crate) links: Vec<Link>,
+    /// Of each worker, to each coordinator.
+    pub(crate) links: Vec<[Link; 2]>,
     pub(crate) database_down_until: u64,
     pub(crate) signer_down_until: u64,
+    /// Until when the disk of the blobs and the repositories is full.
+    pub(crate) data_full_until: u64,
+    /// What the step has written for stages, and under which epoch.
+    pub(crate) written: Vec<(&'static str, i64)>,
     pub(crate) acknowledged: BTreeSet<i64>,
     pub(crate) requests: u64,
     pub(crate) monitor: Monitor,
@@ -118,6 +125,7 @@ impl World {
         let mut rng = Rng::new(seed);
         let profile = Profile::of(&mut rng);
         let scenario = Scenario::of(&mut rng, &profile);
+        let pair = rng.chance(profile.pairs);
         let store = Store { plant, ..Store::default() };
         let mut world = Self {
             now: 0,
@@ -130,8 +138,8 @@ impl World {
                 .enumerate()
                 .map(|(w, host)| Worker::new(w, host))
                 .collect(),
-            links: scenario.hosts.iter().map(|_| Link::default()).collect(),
-            coordinators: vec![Coordinator::new(0, true), Coordinator::new(1, false)],
+            links: scenario.hosts.iter().map(|_| Default::default()).collect(),
+            coordinators: (0..=usize::from(pair)).map(|_| Coordinator::default()).collect(),
             rng,
             profile,
             scenario,
@@ -146,20 +154,24 @@ impl World {
             repo: Repo::default(),
             database_down_until: 0,
             signer_down_until: 0,
+            data_full_until: 0,
+            written: Vec::new(),
             acknowledged: BTreeSet::new(),
             requests: 0,
             monitor: Monitor::default(),
             violation: None,
         };
-        note!(world, "seed {seed}: a day of {}", world.profile.name);
+        let coordinators = world.coordinators.len();
+        note!(world, "seed {seed}: a day of {}, {coordinators} coordinators", world.profile.name);
         for host in &world.scenario.hosts {
             world.trace.line(0, format_args!("{host:?}"));
         }
         for source in &world.scenario.sources {
             world.trace.line(0, format_args!("{source:?}"));
         }
-        world.after(0, Event::CoordinatorStarts(0));
-        world.after(0, Event::CoordinatorStarts(1));
+        for c in 0..world.coordinators.len() {
+            world.after(0, Event::CoordinatorStarts(c));
+        }
         for worker in 0..world.workers.len() {
             let delay = world.rng.below(3_000) * MS;
             world.after(delay, Event::WorkerStarts(worker));
@@ -225,7 +237,8 @@ impl World {
             Event::Pass(c, life, pass) => self.pass_comes(c, life, pass),
             Event::Work(c, life, work) => self.work_comes(c, life, work),
             Event::CoordinatorStarts(c) => self.start_coordinator(c),
-            Event::Up(w, connection, message) => self.heard(w, connection, message),
+            Event::Beat(c, life) => self.beat_comes(c, life),
+            Event::Up(w, c, connection, message) => self.heard(w, c, connection, message),
             Event::Down(w, connection, message) => self.told(w, connection, message),
             Event::WorkerStarts(w) => self.start_worker(w),
             Event::Tick(w, life) => self.tick(w, life),

@@ -17,8 +17,8 @@ macro_rules! plants {
         #[test]
         fn every_plant_has_its_test_and_every_invariant_its_plant() {
             assert_eq!([$(Plant::$plant),*].as_slice(), Plant::ALL);
-            use Invariant::{I1, I2, I3, I4, I5, I6, I7, I8, I9};
-            for invariant in [I1, I2, I3, I4, I5, I6, I7, I8, I9] {
+            use Invariant::{I1, I2, I3, I4, I5, I6, I7, I8, I9, I10};
+            for invariant in [I1, I2, I3, I4, I5, I6, I7, I8, I9, I10] {
                 let breaks = |plant: &Plant| plant.breaks() == invariant;
                 assert!(Plant::ALL.iter().any(breaks), "nothing breaks {invariant}");
             }
@@ -44,6 +44,10 @@ plants! {
     revision_back RevisionBack
     two_digests TwoDigests
     round_of_the_dead RoundOfTheDead
+    late_write LateWrite
+    kept_by_the_dead KeptByTheDead
+    orphans_kept OrphansKept
+    show_half ShowHalf
     no_leases NoLeases
     wall_clock WallClock
     no_poll NoPoll

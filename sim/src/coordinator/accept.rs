@@ -4,7 +4,7 @@ use rpmfarm_core::results::{self, ResultFile};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{AttemptId, Failure, Fault, TaskId};
 
-use super::{Crew, Step, Work};
+use super::{Crew, Fence, Piece, Step};
 use crate::planted::Plant;
 use crate::scenario::{Source, TARGET};
 use crate::store::{EndedAttempt, NewPackage, NewTask, SameNevra, Srpm, Store, Task};
@@ -12,17 +12,17 @@ use crate::trace::note;
 use crate::world::{Blob, MS, World};
 
 impl World {
-    pub(super) fn accept_pass(&mut self, c: usize) -> Step {
+    pub(super) fn accept_pass(&mut self, f: Fence) -> Step {
         self.database()?;
-        for ended in self.store.attempts_to_accept(self.wall_us(c)) {
+        for ended in self.store.attempts_to_accept(self.wall_us(f.c)) {
             let delay = self.rng.range(5 * MS, 800 * MS);
             let key = ended.attempt.id;
-            self.crew_start(c, Crew::Accept, key, delay, Work::Check(Box::new(ended)));
+            self.crew_start(f, Crew::Accept, key, delay, Piece::Check(Box::new(ended)));
         }
         Ok(())
     }
 
-    pub(super) fn accept(&mut self, c: usize, ended: &EndedAttempt) -> Step {
+    pub(super) fn accept(&mut self, f: Fence, ended: &EndedAttempt) -> Step {
         self.database()?;
         let Outcome::Succeeded(success) = &ended.outcome else { return Ok(()) };
         let Some(task) = self.store.task(TaskId(ended.attempt.task)).cloned() else {
@@ -30,13 +30,15 @@ impl World {
         };
         let checked = match self.check_files(&task, success) {
             Ok(checked) => checked,
-            Err(failure) => return self.refuse_results(c, ended, &failure),
+            Err(failure) => return self.refuse_results(f, ended, &failure),
         };
+        // What the repositories will say of each file is a blob.
+        self.disk()?;
         let package = self.store.build(task.build).map(|build| build.package.clone());
         let source = self.scenario.source(&package.unwrap_or_default()).clone();
-        let now_us = self.wall_us(c);
+        let now_us = self.wall_us(f.c);
         let mut refused = None;
-        let kept = self.commit(c, |store| {
+        let kept = self.commit_behind(f, |store| {
             // A transaction that fails has not happened.
             let mut draft = store.clone();
             match record(&mut draft, ended, &task, success, &checked, &source, now_us) {
@@ -52,22 +54,22 @@ impl World {
             }
         })?;
         if let Some(failure) = refused {
-            return self.refuse_results(c, ended, &failure);
+            return self.refuse_results(f, ended, &failure);
         }
-        note!(self, "c{c} attempt {} of task {}: accepted {kept}", ended.attempt.id, task.id);
+        note!(self, "c{} attempt {} of task {}: accepted {kept}", f.c, ended.attempt.id, task.id);
         Ok(())
     }
 
-    fn refuse_results(&mut self, c: usize, ended: &EndedAttempt, failure: &Failure) -> Step {
+    fn refuse_results(&mut self, f: Fence, ended: &EndedAttempt, failure: &Failure) -> Step {
         let mut failure = failure.clone();
         if self.planted(Plant::BrokenIsPackages) {
             failure.fault = Fault::Package;
         }
-        let now_us = self.wall_us(c);
+        let now_us = self.wall_us(f.c);
         let task = TaskId(ended.attempt.task);
         let again = crate::rules::retry_at(&self.store, ended.build, Some(task), &failure, now_us);
-        note!(self, "c{c} attempt {}: refused, {failure}", ended.attempt.id);
-        self.commit(c, |store| store.refuse_attempt(ended, &failure, again, now_us))
+        note!(self, "c{} attempt {}: refused, {failure}", f.c, ended.attempt.id);
+        self.commit_behind(f, |store| store.refuse_attempt(ended, &failure, again, now_us))
     }
 
     /// What the headers of the files say; what the worker said is not believed.

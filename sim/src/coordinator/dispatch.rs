@@ -20,16 +20,21 @@ pub(crate) struct Fleet {
 }
 
 impl World {
-    /// True when grants are under way, with which the pass goes on.
+    /// Gives tasks to the workers that are connected here. True when grants are under way, with
+    /// which the pass goes on.
     pub(super) fn dispatch_pass(&mut self, c: usize) -> Step<bool> {
         self.database()?;
+        if self.coordinators[c].peers.down || self.coordinators[c].fleet.is_empty() {
+            return Ok(false);
+        }
         let tasks = self.store.tasks_to_dispatch(self.wall_us(c));
         if tasks.is_empty() {
             return Ok(false);
         }
-        let now = self.now;
-        let workers =
-            self.coordinators[c].fleet.values().map(|known| rules::seen(known, now)).collect();
+        let (now, coordinator) = (self.now, &self.coordinators[c]);
+        let listening = coordinator.listening;
+        let seen = |known| rules::seen(known, listening, now);
+        let workers = coordinator.fleet.values().map(seen).collect();
         let mut busy = BTreeMap::<String, u32>::new();
         for live in self.store.live_attempts(None) {
             *busy.entry(live.worker).or_default() += 1;
@@ -58,7 +63,7 @@ impl World {
                 Ok(Some(attempt)) => {
                     note!(self, "c{c} task {} goes to {worker}, attempt {}", task.id, attempt.id);
                     *fleet.busy.entry(worker.clone()).or_default() += 1;
-                    self.poke(0, &worker);
+                    self.poke(c, &worker);
                     return self.grant_later(c, rest.collect(), fleet);
                 }
                 Ok(None) => {}
@@ -69,17 +74,22 @@ impl World {
     }
 
     pub(super) fn lease_pass(&mut self, c: usize) -> Step {
-        if !self.coordinators[c].serves || self.planted(Plant::NoLeases) {
+        if self.planted(Plant::NoLeases) {
             return Ok(());
         }
         self.database()?;
+        let coordinator = &mut self.coordinators[c];
+        if !rules::is_listening(self.now - coordinator.looked) {
+            // It was stopped: what it did not hear then is held against nobody.
+            coordinator.listening = self.now;
+        }
+        coordinator.looked = self.now;
         for live in self.store.live_attempts(None) {
             let coordinator = &self.coordinators[c];
-            let heard = coordinator
-                .fleet
-                .get(&live.worker)
-                .map_or(coordinator.started, |known| known.heard);
-            if !rules::is_gone(self.now - heard) {
+            let known = coordinator.fleet.get(&live.worker);
+            let heard = known.map_or(0, |known| known.heard).max(coordinator.listening);
+            let silence = self.judged(c, &live.worker, self.now - heard);
+            if !silence.is_some_and(rules::is_gone) {
                 continue;
             }
             let whose =

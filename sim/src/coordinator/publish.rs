@@ -6,13 +6,13 @@ use std::num::NonZeroUsize;
 use rpmfarm_core::snapshot::{Snapshot, SnapshotPackage};
 use rpmfarm_core::{BuildId, Sha256};
 
-use super::{Crew, Pass, Step, Stop, Work};
+use super::{Crew, Fence, Pass, Piece, Step, Stop};
 use crate::planted::Plant;
 use crate::repo::{Generation, KEEP};
 use crate::scenario::{CHANNEL, KEY, TARGET};
-use crate::store::{Revision, Signature, SignedPackage};
+use crate::store::{Revision, Signature, SignedPackage, Store};
 use crate::trace::note;
-use crate::world::{Event, MS, World};
+use crate::world::{MS, World};
 
 /// A publication between two of its steps.
 #[derive(Debug, Clone)]
@@ -33,22 +33,26 @@ enum At {
     Choose,
     Write,
     Sign,
+    /// The lock is taken.
+    Settle,
+    /// Whether anything may be shown.
+    Ask,
     Place,
     Show,
     Record,
 }
 
 impl World {
-    pub(super) fn sign_pass(&mut self, c: usize) -> Step {
+    pub(super) fn sign_pass(&mut self, f: Fence) -> Step {
         self.database()?;
         for build in self.store.builds_accepted() {
             let delay = self.rng.range(5 * MS, 500 * MS);
-            self.crew_start(c, Crew::Sign, build.id, delay, Work::Sign(build.id()));
+            self.crew_start(f, Crew::Sign, build.id, delay, Piece::Sign(build.id()));
         }
         Ok(())
     }
 
-    pub(super) fn sign(&mut self, c: usize, build: BuildId) -> Step {
+    pub(super) fn sign(&mut self, f: Fence, build: BuildId) -> Step {
         self.database()?;
         let rows = self.store.packages_of(build, KEY);
         let unsigned: Vec<Sha256> = rows
@@ -62,17 +66,18 @@ impl World {
         if self.now < self.signer_down_until {
             return Err(Stop::Error);
         }
+        self.disk()?;
         let signed: Vec<(Sha256, Signature)> = unsigned
             .into_iter()
             .map(|digest| (digest, Signature { signed_digest: signed(digest), signed_size: 2 }))
             .collect();
-        note!(self, "c{c} build {build}: {} packages are signed", signed.len());
-        let now_us = self.wall_us(c);
-        self.commit(c, |store| store.add_signatures(KEY, &signed, now_us))
+        note!(self, "c{} build {build}: {} packages are signed", f.c, signed.len());
+        let now_us = self.wall_us(f.c);
+        self.commit_behind(f, |store| store.add_signatures(KEY, &signed, now_us))
     }
 
     /// True when a publication is under way.
-    pub(super) fn publish_pass(&mut self, c: usize) -> Step<bool> {
+    pub(super) fn publish_pass(&mut self, f: Fence) -> Step<bool> {
         self.database()?;
         let mut builds = Vec::new();
         for build in self.store.builds_accepted() {
@@ -93,7 +98,7 @@ impl World {
             snapshot: Snapshot::default(),
             generation: 0,
         };
-        self.publish_later(c, publishing);
+        self.publish_later(f, publishing);
         Ok(true)
     }
 
@@ -104,61 +109,67 @@ impl World {
         self.repo.shown.is_some_and(|shown| i64::try_from(shown).is_ok_and(|s| s > recorded))
     }
 
-    fn publish_later(&mut self, c: usize, publishing: Publishing) {
+    fn publish_later(&mut self, f: Fence, publishing: Publishing) {
         let longest = if self.rng.chance(150) { 4_000 } else { 200 };
         let delay = self.rng.range(1, longest) * MS;
-        let life = self.coordinators[c].life;
-        self.after(delay, Event::Work(c, life, Work::Publish(Box::new(publishing))));
+        self.piece_in(f, delay, Piece::Publish(Box::new(publishing)));
     }
 
-    pub(super) fn publish(&mut self, c: usize, mut publishing: Publishing) {
+    pub(super) fn publish(&mut self, f: Fence, mut publishing: Publishing) {
         let step = publishing.step;
-        match self.publish_step(c, &mut publishing) {
-            Ok(true) => self.publish_later(c, publishing),
+        match self.publish_step(f, &mut publishing) {
+            Ok(true) => self.publish_later(f, publishing),
             done => {
-                let life = self.coordinators[c].life;
-                if self.repo.lock == Some((c, life)) {
+                if self.repo.lock == Some((f.c, self.coordinators[f.c].life)) {
                     self.repo.lock = None;
                 }
                 if done == Err(Stop::Error) {
-                    note!(self, "c{c} cannot publish, at {step:?}");
+                    note!(self, "c{} cannot publish, at {step:?}", f.c);
                 }
-                self.pass_done(c, Pass::Publish, done.map(|_| ()));
+                self.pass_done(f.c, Pass::Publish, done.map(|_| ()));
             }
         }
     }
 
     /// True when more steps follow.
-    fn publish_step(&mut self, c: usize, p: &mut Publishing) -> Step<bool> {
-        let me = (c, self.coordinators[c].life);
+    fn publish_step(&mut self, f: Fence, p: &mut Publishing) -> Step<bool> {
+        let first = self.planted(Plant::ShowFirst);
         match p.step {
             At::Choose => {
                 self.choose(p)?;
                 p.step = At::Write;
             }
-            At::Write => return self.write(me, p),
+            At::Write => self.write(p)?,
             At::Sign => {
                 if self.now < self.signer_down_until {
                     return Err(Stop::Error);
                 }
-                p.step = if self.planted(Plant::ShowFirst) { At::Show } else { At::Place };
+                self.disk()?;
+                p.step = At::Settle;
+            }
+            At::Settle => {
+                self.settle(f, p)?;
+                p.step = At::Ask;
+            }
+            At::Ask => {
+                self.may_show(f, p)?;
+                p.step = if first { At::Show } else { At::Place };
             }
             At::Place => {
-                let generation = Generation { packages: p.snapshot.clone(), signed: true };
-                self.repo.generations.insert(p.generation, generation);
-                p.step = if self.planted(Plant::ShowFirst) { At::Record } else { At::Show };
+                self.place(p)?;
+                p.step = if first { At::Record } else { At::Show };
             }
             At::Show => {
-                note!(self, "c{c} shows generation {}", p.generation);
+                note!(self, "c{} shows generation {}", f.c, p.generation);
                 self.repo.shown = Some(p.generation);
                 self.repo.lock = None;
                 let keep = if self.planted(Plant::ForgetAtOnce) { 1 } else { KEEP };
                 let shown = p.generation;
                 self.repo.generations.retain(|number, _| number + keep > shown);
-                p.step = if self.planted(Plant::ShowFirst) { At::Place } else { At::Record };
+                p.step = if first { At::Place } else { At::Record };
             }
             At::Record => {
-                self.record_revision(c, p)?;
+                self.record_revision(f, p)?;
                 return Ok(false);
             }
         }
@@ -196,8 +207,8 @@ impl World {
         Ok(())
     }
 
-    /// Everything before the signatures, under the lock.
-    fn write(&mut self, me: (usize, u64), p: &mut Publishing) -> Step<bool> {
+    /// Everything before the signatures. The lock is held for the look and the cleaning only.
+    fn write(&mut self, p: &mut Publishing) -> Step {
         let blind = self.planted(Plant::PublishBlind);
         if self.repo.lock.is_some() && !blind {
             return Err(Stop::Error);
@@ -209,21 +220,60 @@ impl World {
         {
             p.generation = shown;
             p.step = At::Record;
-            return Ok(true);
+            return Ok(());
         }
         if shown != p.based_on && !blind {
             return Err(Stop::Error);
         }
+        self.disk()?;
         if !blind {
             self.repo.generations.retain(|number, _| Some(*number) <= shown);
         }
-        self.repo.lock = Some(me);
         p.generation = p.based_on.unwrap_or(0) + 1;
         p.step = At::Sign;
-        Ok(true)
+        Ok(())
     }
 
-    fn record_revision(&mut self, c: usize, p: &Publishing) -> Step {
+    /// Takes the lock for what is left to do, unless another was faster.
+    fn settle(&mut self, f: Fence, p: &Publishing) -> Step {
+        let moved = self.repo.lock.is_some() || self.repo.shown != p.based_on;
+        if moved && !self.planted(Plant::PublishBlind) {
+            return Err(Stop::Error);
+        }
+        self.repo.lock = Some((f.c, self.coordinators[f.c].life));
+        Ok(())
+    }
+
+    /// The last word before anybody sees anything: the stage must still be this coordinator's,
+    /// and the channel where the files say that it is.
+    fn may_show(&self, f: Fence, p: &Publishing) -> Step {
+        if self.planted(Plant::PublishBlind) {
+            return Ok(());
+        }
+        self.check_fence(f)?;
+        let recorded = self.store.channel(TARGET, CHANNEL).map_or(0, |row| row.revision);
+        let based_on = i64::try_from(p.based_on.unwrap_or(0)).unwrap_or(i64::MAX);
+        if recorded > based_on { Err(Stop::Error) } else { Ok(()) }
+    }
+
+    /// The generation comes to its place, whole.
+    fn place(&mut self, p: &Publishing) -> Step {
+        let mut packages = p.snapshot.clone();
+        if self.disk().is_err() {
+            if !self.planted(Plant::ShowHalf) {
+                return Err(Stop::Error);
+            }
+            let all = packages.packages();
+            packages = Snapshot::of(all[..all.len().saturating_sub(1)].to_vec())
+                .map_err(|_| Stop::Error)?;
+        }
+        self.repo.generations.insert(p.generation, Generation { packages, signed: true });
+        Ok(())
+    }
+
+    fn record_revision(&mut self, f: Fence, p: &Publishing) -> Step {
+        // The snapshot is a blob.
+        self.disk()?;
         let digest = Sha256::of(format!("{:?}", p.snapshot).as_bytes());
         self.snapshots.insert(digest, p.snapshot.clone());
         let revision = Revision {
@@ -232,11 +282,17 @@ impl World {
             revision: i64::try_from(p.generation).unwrap_or(i64::MAX),
             snapshot: digest,
             packages: i64::try_from(p.snapshot.packages().len()).unwrap_or(0),
-            at_us: self.wall_us(c),
+            at_us: self.wall_us(f.c),
         };
         let builds: Vec<BuildId> = p.builds.iter().map(|(build, _)| *build).collect();
-        let recorded = self.commit(c, |store| store.add_revision(&revision, &builds))?;
-        note!(self, "c{c} records revision {} with {builds:?}: {recorded}", p.generation);
+        let add = |store: &mut Store| store.add_revision(&revision, &builds);
+        // The fence stands before the rule that this plant breaks: it is taken away, too.
+        let recorded = if self.planted(Plant::RevisionBack) {
+            self.commit(f.c, add)?
+        } else {
+            self.commit_behind(f, add)?
+        };
+        note!(self, "c{} records revision {} with {builds:?}: {recorded}", f.c, p.generation);
         if recorded { Ok(()) } else { Err(Stop::Error) }
     }
 }

@@ -6,47 +6,47 @@ use rpmfarm_core::order::Turn;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, Failure, Fault};
 
-use super::{Crew, Solution, Step, Work};
+use super::{Crew, Fence, Piece, Solution, Step};
 use crate::rules::{self, Waiting};
 use crate::store::{Build, Srpm, Task};
 use crate::trace::note;
 use crate::world::{MS, World};
 
 impl World {
-    pub(super) fn resolve_pass(&mut self, c: usize) -> Step {
+    pub(super) fn resolve_pass(&mut self, f: Fence) -> Step {
         self.database()?;
-        let now_us = self.wall_us(c);
+        let now_us = self.wall_us(f.c);
         for task in self.store.tasks_to_lock(TaskKind::Srpm, now_us) {
             let solution = self.solve(&[], task.arch);
-            self.lock_later(c, task, solution);
+            self.lock_later(f, task, solution);
         }
         let tasks = self.store.tasks_to_lock(TaskKind::Build, now_us);
         let wanted: BTreeSet<_> = tasks.iter().map(|task| task.id).collect();
-        self.coordinators[c].memory.retain(|task, _| wanted.contains(task));
+        self.coordinators[f.c].memory.retain(|task, _| wanted.contains(task));
         let mut batches = BTreeMap::<i64, Vec<(Task, Build)>>::new();
         for task in tasks {
             let Some(build) = self.store.build(task.build).cloned() else { continue };
             batches.entry(build.batch).or_default().push((task, build));
         }
         for (batch, tasks) in batches {
-            self.lock_batch(c, batch, tasks);
+            self.lock_batch(f, batch, tasks);
         }
         for (task, round) in self.store.rounds_to_lock(now_us) {
             // New packages may have to be fetched from afar.
             let longest = if self.rng.chance(300) { 10_000 } else { 500 };
             let delay = self.rng.range(10, longest) * MS;
-            self.crew_start(c, Crew::Resolve, task.id.0, delay, Work::LockRound(task, round));
+            self.crew_start(f, Crew::Resolve, task.id.0, delay, Piece::LockRound(task, round));
         }
         Ok(())
     }
 
-    fn lock_later(&mut self, c: usize, task: Task, solution: Solution) {
+    fn lock_later(&mut self, f: Fence, task: Task, solution: Solution) {
         let delay = self.rng.range(10 * MS, 500 * MS);
         let key = task.id.0;
-        self.crew_start(c, Crew::Resolve, key, delay, Work::Lock(task, Box::new(solution)));
+        self.crew_start(f, Crew::Resolve, key, delay, Piece::Lock(task, Box::new(solution)));
     }
 
-    fn lock_batch(&mut self, c: usize, batch: i64, tasks: Vec<(Task, Build)>) {
+    fn lock_batch(&mut self, f: Fence, batch: i64, tasks: Vec<(Task, Build)>) {
         let mut srpms = Vec::new();
         for mate in self.store.open_mates(batch) {
             let Some(srpm) = self.store.srpm(mate.id()).cloned() else { return };
@@ -55,26 +55,26 @@ impl World {
         let mut waiting = Vec::new();
         for (task, build) in tasks {
             let Some(srpm) = self.store.srpm(task.build).cloned() else { continue };
-            let solution = self.remembered(c, &task, &build, &srpm);
+            let solution = self.remembered(f, &task, &build, &srpm);
             waiting.push(Waiting { task, requires: srpm.requires, solution });
         }
         let turns = rules::turns(&self.store, &waiting, &srpms);
         for (waiting, turn) in waiting.into_iter().zip(turns) {
             if turn == Some(Turn::Go) {
-                self.lock_later(c, waiting.task, waiting.solution);
+                self.lock_later(f, waiting.task, waiting.solution);
             }
         }
     }
 
-    fn remembered(&mut self, c: usize, task: &Task, build: &Build, srpm: &Srpm) -> Solution {
+    fn remembered(&mut self, f: Fence, task: &Task, build: &Build, srpm: &Srpm) -> Solution {
         let packages = self.store.package_count(&build.target);
-        if let Some((count, solution)) = self.coordinators[c].memory.get(&task.id)
+        if let Some((count, solution)) = self.coordinators[f.c].memory.get(&task.id)
             && *count == packages
         {
             return solution.clone();
         }
         let solution = self.solve(&srpm.requires, task.arch);
-        self.coordinators[c].memory.insert(task.id, (packages, solution.clone()));
+        self.coordinators[f.c].memory.insert(task.id, (packages, solution.clone()));
         solution
     }
 
@@ -108,7 +108,7 @@ impl World {
 
     pub(super) fn conclude(
         &mut self,
-        c: usize,
+        f: Fence,
         task: &Task,
         round: u32,
         solution: Solution,
@@ -116,27 +116,29 @@ impl World {
         self.database()?;
         let root = match solution {
             Ok(root) => root,
-            Err(failure) => return self.record_failure(c, task.build, Some(task.id), &failure),
+            Err(failure) => return self.record_failure(f, task.build, Some(task.id), &failure),
         };
         if self.faulty && self.rng.chance(self.profile.farm_fails) {
             let failure = Failure::new(Fault::Farm, "resolve", "a download failed");
-            return self.record_failure(c, task.build, Some(task.id), &failure);
+            return self.record_failure(f, task.build, Some(task.id), &failure);
         }
+        // The lock is a blob.
+        self.disk()?;
         let (digest, names) = rules::lock(task, round, &root);
         self.locks.insert(digest, names);
-        note!(self, "c{c} task {}: round {round} is locked", task.id);
-        let now_us = self.wall_us(c);
-        self.commit(c, |store| store.add_lock(task.id, round, digest, now_us))
+        note!(self, "c{} task {}: round {round} is locked", f.c, task.id);
+        let now_us = self.wall_us(f.c);
+        self.commit_behind(f, |store| store.add_lock(task.id, round, digest, now_us))
     }
 
-    pub(super) fn lock_round(&mut self, c: usize, task: &Task, round: u32) -> Step {
+    pub(super) fn lock_round(&mut self, f: Fence, task: &Task, round: u32) -> Step {
         self.database()?;
         let Some(srpm) = self.store.srpm(task.build).cloned() else { return Ok(()) };
         let mut requires = srpm.requires;
         requires.extend(self.store.dynamic_requires(task.id).into_iter().flatten());
         let solution = self.solve(&requires, task.arch);
-        self.conclude(c, task, round + 1, solution)?;
-        self.poke_all(c);
+        self.conclude(f, task, round + 1, solution)?;
+        self.poke_all(f.c);
         Ok(())
     }
 }

@@ -33,17 +33,16 @@ pub(crate) struct Session {
 
 impl World {
     /// Something of a worker arrives.
-    pub(crate) fn heard(&mut self, w: usize, connection: u64, message: Up) {
-        let c = 0;
+    pub(crate) fn heard(&mut self, w: usize, c: usize, connection: u64, message: Up) {
         if !self.coordinators[c].up {
             if !matches!(message, Up::Close) {
-                self.send_down(w, connection, Down::Reset);
+                self.send_down(w, c, connection, Down::Reset);
             }
             return;
         }
         if self.coordinators[c].frozen_until > self.now {
             let later = self.coordinators[c].frozen_until - self.now;
-            return self.after(later, Event::Up(w, connection, message));
+            return self.after(later, Event::Up(w, c, connection, message));
         }
         let done = match message {
             Up::Hello(state) => self.hello(c, w, connection, state),
@@ -53,11 +52,11 @@ impl World {
                 Ok(())
             }
             Up::Upload { attempt, epoch, index, announced, sent } => {
-                let taken = self.take_upload(attempt, epoch, *announced, *sent);
+                let taken = self.take_upload(c, attempt, epoch, *announced, *sent);
                 match taken {
                     Ok(taken) => {
                         let answer = Down::Uploaded { attempt, epoch, index, taken };
-                        self.send_down(w, connection, answer);
+                        self.send_down(w, c, connection, answer);
                         return;
                     }
                     // It is tried again.
@@ -67,7 +66,7 @@ impl World {
         };
         if done == Err(Stop::Error) {
             self.hang_up(c, connection);
-            self.send_down(w, connection, Down::Reset);
+            self.send_down(w, c, connection, Down::Reset);
         }
     }
 
@@ -87,7 +86,6 @@ impl World {
         }
         let name = state.name.clone();
         let reports = state.attempts.clone();
-        let fresh_us = self.wall_us(c);
         note!(self, "c{c} hears {name} anew, with {} attempts", reports.len());
         let known = Known { state, connection, heard: self.now, settled: false };
         let coordinator = &mut self.coordinators[c];
@@ -95,10 +93,13 @@ impl World {
         if let Some(before) = coordinator.fleet.insert(name.clone(), known) {
             coordinator.sessions.remove(&before.connection);
             if before.connection != 0 {
-                self.send_down(w, before.connection, Down::Reset);
+                self.send_down(w, c, before.connection, Down::Reset);
             }
         }
-        self.take(c, &name, &reports, Some(fresh_us))?;
+        self.database()?;
+        // From now on this coordinator judges the worker's silence, whoever did before.
+        let newest = self.store.own_worker(&name, super::name(c));
+        self.take(c, &name, &reports, Some(newest))?;
         if let Some(known) = self.coordinators[c].fleet.get_mut(&name)
             && known.connection == connection
         {
@@ -116,7 +117,7 @@ impl World {
                 known.heard = now;
             }
             _ => {
-                self.refuse(w, connection);
+                self.refuse(w, c, connection);
                 return Ok(());
             }
         }
@@ -124,13 +125,14 @@ impl World {
         self.answer(c, &name, true)
     }
 
-    /// Applies the reports of a worker.
+    /// Applies the reports of a worker. With the first ones of a session, `before` is the newest
+    /// attempt that there was when it began.
     fn take(
         &mut self,
         c: usize,
         worker: &str,
         reports: &[AttemptReport],
-        fresh_us: Option<i64>,
+        before: Option<AttemptId>,
     ) -> Step {
         self.database()?;
         if self.planted(Plant::LateReport) {
@@ -138,7 +140,7 @@ impl World {
         }
         for live in self.store.live_attempts(Some(worker)) {
             let (id, epoch) = (AttemptId(live.id), Epoch(live.epoch));
-            let before = fresh_us.is_some_and(|fresh_us| live.started_us < fresh_us);
+            let before = before.is_some_and(|before| id <= before);
             match report::of(id, epoch, before, reports) {
                 Said::Ended(outcome) => self.end(c, &live, outcome)?,
                 Said::NeedsRequires { round, requires } => {
@@ -201,8 +203,23 @@ impl World {
         Ok(())
     }
 
-    /// Lets a worker's session look at what the worker should have.
+    /// Lets a worker's session look at what the worker should have, wherever it is connected;
+    /// what is said to another coordinator may get lost.
     pub(super) fn poke(&mut self, c: usize, worker: &str) {
+        let here =
+            self.coordinators[c].fleet.get(worker).is_some_and(|known| known.connection != 0);
+        if here {
+            return self.poke_here(c, worker);
+        }
+        for other in 0..self.coordinators.len() {
+            let hears = &self.coordinators[other];
+            if other != c && hears.up && hears.frozen_until <= self.now && self.rng.chance(700) {
+                self.poke_here(other, worker);
+            }
+        }
+    }
+
+    fn poke_here(&mut self, c: usize, worker: &str) {
         if self.answer(c, worker, false) == Err(Stop::Error)
             && let Some(known) = self.coordinators[c].fleet.get(worker)
         {
@@ -233,7 +250,7 @@ impl World {
         if due || session.sent.as_ref() != Some(&desired) {
             session.sent = Some(desired.clone());
             let w = session.worker;
-            self.send_down(w, connection, Down::Desired(desired));
+            self.send_down(w, c, connection, Down::Desired(desired));
         }
         Ok(())
     }
@@ -241,6 +258,7 @@ impl World {
     /// An upload: whether it is whole now; `None` when no live lease covers it.
     fn take_upload(
         &mut self,
+        c: usize,
         attempt: AttemptId,
         epoch: Epoch,
         announced: Blob,
@@ -250,9 +268,14 @@ impl World {
         if !self.store.is_live(attempt, epoch) {
             return Ok(None);
         }
+        if self.disk().is_err() {
+            // Nothing of it stays.
+            note!(self, "c{c} attempt {attempt}: no space for {}", announced.nevra);
+            return Ok(Some(false));
+        }
         let (wanted, found) = (announced.digest(), sent.digest());
         if wanted != found && !self.blobs.contains_key(&wanted) {
-            note!(self, "c0 attempt {attempt}: {} arrives broken", announced.nevra);
+            note!(self, "c{c} attempt {attempt}: {} arrives broken", announced.nevra);
             return Ok(Some(false));
         }
         self.uploads.entry(attempt.0).or_default().insert(wanted);

@@ -2,12 +2,14 @@
 //! and the truth of the scenario.
 
 mod facts;
+mod stages;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use rpmfarm_core::status::BuildState;
+use rpmfarm_core::tenure::StageLease;
 use rpmfarm_core::{BuildId, Sha256};
 
 use crate::planted::Invariant;
@@ -51,6 +53,10 @@ pub(crate) struct Monitor {
     revision: i64,
     revisions: usize,
     shown: Option<u64>,
+    takes: u64,
+    stages: BTreeMap<String, StageLease>,
+    /// By stage: the highest epoch under which anything was written.
+    written: BTreeMap<&'static str, i64>,
 }
 
 impl Monitor {
@@ -72,6 +78,7 @@ impl Monitor {
 impl World {
     /// Checks everything that a step may have changed.
     pub(crate) fn check(&mut self) {
+        self.check_stages();
         if self.store.version != self.monitor.version {
             self.monitor.version = self.store.version;
             self.check_attempts();

@@ -5,13 +5,14 @@
 //! keeps beside its facts are derived from the facts each time, by what `core::stage` says. That
 //! both answer alike is a test of the coordinator: `tests/model`.
 //!
-//! Ranks, needs, standings, leases of stages and what is learned are not modelled.
+//! Ranks, needs, standings, notes and what is learned are not modelled.
 //!
 //! It knows nothing of why a fact is written, of faults, or of time.
 
 mod attempts;
 mod builds;
 mod channels;
+mod coordinators;
 mod failures;
 mod packages;
 mod rows;
@@ -21,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rpmfarm_core::status::is_due;
 use rpmfarm_core::task::Outcome;
+use rpmfarm_core::tenure::StageLease;
 use rpmfarm_core::{Failure, Sha256};
 
 pub use rows::{
@@ -69,6 +71,13 @@ pub struct Store {
     pub(crate) signatures: BTreeMap<(Sha256, String), (Signature, i64)>,
     pub(crate) revisions: BTreeMap<(String, String, i64), Revision>,
     pub(crate) publications: BTreeMap<(i64, String), Publication>,
+    /// The beats of coordinators.
+    pub(crate) coordinators: BTreeMap<String, i64>,
+    pub(crate) stage_leases: BTreeMap<String, StageLease>,
+    /// How often a stage was taken.
+    pub(crate) takes: u64,
+    /// By worker: the coordinator.
+    pub(crate) worker_owners: BTreeMap<String, String>,
 }
 
 /// What ended an attempt.

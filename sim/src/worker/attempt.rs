@@ -67,8 +67,10 @@ impl World {
 
     /// Inputs come from the coordinator, sooner or later.
     fn fetched(&mut self, w: usize, key: Key) {
-        let link = &self.links[w];
-        let reachable = self.coordinators[0].up && link.mute_until.max(link.deaf_until) <= self.now;
+        let uses = self.workers[w].uses;
+        let link = &self.links[w][uses];
+        let open = link.mute_until.max(link.deaf_until) <= self.now;
+        let reachable = open && self.coordinators[uses].up;
         if !reachable {
             return self.next_step(w, key, S);
         }

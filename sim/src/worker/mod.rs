@@ -37,6 +37,8 @@ pub(crate) struct Worker {
     connections: u64,
     /// The connection that it speaks on; 0 for none.
     pub(crate) connection: u64,
+    /// The coordinator that it uses until it fails, for everything.
+    pub(crate) uses: usize,
     reconnects_at: u64,
     opened: u64,
     answered: u64,
@@ -75,6 +77,7 @@ impl Worker {
             old_reports: Vec::new(),
             connections: index as u64,
             connection: 0,
+            uses: 0,
             reconnects_at: 0,
             opened: 0,
             answered: 0,
@@ -96,6 +99,8 @@ impl World {
         (worker.up, worker.life) = (true, worker.life + 1);
         worker.attempts.clear();
         (worker.answered, worker.reconnects_at) = (now, now);
+        // Half of the workers have the list in the other order.
+        worker.uses = w % self.coordinators.len();
         let life = worker.life;
         note!(self, "w{w} starts");
         self.connect(w);
@@ -141,6 +146,9 @@ impl World {
         let connection = std::mem::take(&mut worker.connection);
         worker.reconnects_at = self.now + pause;
         self.send_up(w, connection, Up::Close);
+        // It tries the next one of its list.
+        let worker = &mut self.workers[w];
+        worker.uses = (worker.uses + 1) % self.coordinators.len();
     }
 
     fn state_of(&mut self, w: usize) -> rpmfarm_core::task::WorkerState {

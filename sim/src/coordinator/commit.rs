@@ -1,0 +1,100 @@
+//! How a coordinator writes: in transactions that may be its last, whose answer may be lost, and
+//! which stand behind the lease of the stage that they are of.
+
+use rpmfarm_core::{BuildId, Failure, TaskId};
+
+use super::{Fence, Step, Stop, name};
+use crate::rules;
+use crate::store::Store;
+use crate::trace::note;
+use crate::world::World;
+
+impl World {
+    /// What the wall clock of a coordinator says, in microseconds since 1970.
+    pub(crate) fn wall_us(&self, c: usize) -> i64 {
+        1_750_000_000_000_000
+            + i64::try_from(self.now).unwrap_or(i64::MAX)
+            + self.coordinators[c].clock_off
+    }
+
+    /// Whether the database answers.
+    pub(crate) const fn database(&self) -> Step {
+        if self.now < self.database_down_until { Err(Stop::Error) } else { Ok(()) }
+    }
+
+    /// Whether the disk of the blobs and the repositories takes anything.
+    pub(crate) const fn disk(&self) -> Step {
+        if self.now < self.data_full_until { Err(Stop::Error) } else { Ok(()) }
+    }
+
+    /// One transaction of a stage: it changes nothing when the stage is another's by now.
+    pub(super) fn commit_behind<T>(
+        &mut self,
+        f: Fence,
+        transaction: impl FnOnce(&mut Store) -> T,
+    ) -> Step<T> {
+        self.check_fence(f)?;
+        let before = self.store.version;
+        let answer = self.commit(f.c, transaction);
+        if self.store.version != before {
+            self.written.push((f.stage, f.epoch));
+        }
+        answer
+    }
+
+    /// Whether the lease that a stage's work was begun under still holds.
+    pub(super) fn check_fence(&self, f: Fence) -> Step {
+        self.database()?;
+        let holds = self.store.stands(f.stage, name(f.c), f.epoch);
+        if holds { Ok(()) } else { Err(Stop::Error) }
+    }
+
+    /// One transaction. The process may die before and after it, and its answer may be lost.
+    pub(crate) fn commit<T>(
+        &mut self,
+        c: usize,
+        transaction: impl FnOnce(&mut Store) -> T,
+    ) -> Step<T> {
+        self.database()?;
+        self.may_die(c)?;
+        let before = self.store.version;
+        let answer = transaction(&mut self.store);
+        if self.store.version == before {
+            return Ok(answer);
+        }
+        self.may_die(c)?;
+        let lost = if self.faulty { self.profile.answer_lost } else { 0 };
+        if self.rng.chance(lost) {
+            note!(self, "c{c} does not hear of its commit");
+            return Err(Stop::Error);
+        }
+        self.ring(c);
+        self.herald(c);
+        Ok(answer)
+    }
+
+    /// A place where the process may die.
+    pub(super) fn may_die(&mut self, c: usize) -> Step {
+        let dies = if self.faulty { self.profile.dies_at_commit } else { 0 };
+        if self.rng.chance(dies) {
+            self.kill_coordinator(c);
+            return Err(Stop::Dead);
+        }
+        Ok(())
+    }
+
+    /// Records a failure of a stage, to be tried again or for good.
+    pub(super) fn record_failure(
+        &mut self,
+        f: Fence,
+        build: BuildId,
+        task: Option<TaskId>,
+        failure: &Failure,
+    ) -> Step {
+        let now_us = self.wall_us(f.c);
+        let retry_us = rules::retry_at(&self.store, build, task, failure, now_us);
+        note!(self, "c{} build {build}: {failure}, again: {}", f.c, retry_us.is_some());
+        self.commit_behind(f, |store| store.add_failure(build, task, failure, retry_us, now_us))?;
+        Ok(())
+    }
+}
