@@ -106,8 +106,10 @@ plants! {
     ShowHalf "show-half" I6;
     /// Silent workers keep what they hold.
     NoLeases "no-leases" I9;
-    /// Times come from the wall clock, however it jumps.
+    /// Facts have the time of the wall clock, however it jumps.
     WallClock "wall-clock" I1;
+    /// A retry is waited for that was set by a clock which has jumped back since.
+    FarRetry "far-retry" I9;
     /// Failed tasks are only looked for when a bell rings, and no bell rings for a time that has come.
     NoPoll "no-poll" I9;
 }

@@ -57,6 +57,8 @@ pub(crate) struct Profile {
     pub(crate) pairs: u32,
     /// Pieces of a stage's work in the middle of which its coordinator is stopped.
     pub(crate) pauses: u32,
+    /// Writes of files that fill the disk of the blobs and the repositories.
+    pub(crate) fills: u32,
     /// A commit at which the coordinator dies, before or after it.
     pub(crate) dies_at_commit: u32,
     /// A commit whose answer is lost.
@@ -67,6 +69,8 @@ pub(crate) struct Profile {
     pub(crate) liars: u32,
     pub(crate) slow: u32,
     pub(crate) crashing: u32,
+    /// How long faults happen, in seconds.
+    pub(crate) faulty_s: (u64, u64),
     /// User actions in a minute: cancels, retries, new requests.
     pub(crate) actions: u64,
 }
@@ -83,12 +87,14 @@ impl Profile {
             every_ms: 10_000,
             pairs: 500,
             pauses: 0,
+            fills: 0,
             dies_at_commit: 0,
             answer_lost: 0,
             farm_fails: 0,
             liars: 0,
             slow: 100,
             crashing: 0,
+            faulty_s: (40, 120),
             actions: 4,
         }
     }
@@ -144,6 +150,7 @@ impl Profile {
                     (CoordinatorDies, 1),
                 ],
                 answer_lost: 20,
+                fills: 20,
                 farm_fails: 300,
                 ..Self::calm("farm")
             },
@@ -156,12 +163,13 @@ impl Profile {
             9 | 10 => Self {
                 delay_ms: (1, 100),
                 pairs: 1000,
-                pauses: 20,
-                dies_at_commit: 4,
-                answer_lost: 4,
-                farm_fails: 100,
+                pauses: 30,
+                fills: 5,
+                dies_at_commit: 2,
+                answer_lost: 3,
+                farm_fails: 20,
                 faults: vec![
-                    (CoordinatorDies, 3),
+                    (CoordinatorDies, 2),
                     (CoordinatorFreezes, 4),
                     (CoordinatorStops, 2),
                     (CoordinatorLost, 1),
@@ -169,12 +177,14 @@ impl Profile {
                     (ClockJumps, 2),
                     (DatabaseDown, 1),
                     (DataFull, 1),
-                    (WorkerDies, 2),
+                    (WorkerDies, 3),
                     (Partition, 1),
                     (Reset, 1),
                 ],
-                every_ms: 4_000,
-                actions: 10,
+                every_ms: 10_000,
+                // Long enough for publications while one of them stands still.
+                faulty_s: (120, 300),
+                actions: 8,
                 ..Self::calm("pairs")
             },
             _ => Self {
@@ -186,6 +196,7 @@ impl Profile {
                 answer_lost: 3,
                 pairs: 700,
                 pauses: 5,
+                fills: 5,
                 farm_fails: 150,
                 faults: vec![
                     (CoordinatorDies, 2),

@@ -11,6 +11,8 @@ pub(crate) const KEEP: u64 = 5;
 /// The channel on disk.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Repo {
+    /// How often anything in it was changed.
+    pub(crate) changes: u64,
     /// The generation that clients see.
     pub(crate) shown: Option<u64>,
     /// Everything in its place, by number.

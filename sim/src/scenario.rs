@@ -121,7 +121,9 @@ impl Scenario {
                 build_ms: rng.range(200, 20_000),
             });
         }
-        Self { hosts: hosts(rng, profile, &arches), arches, sources, faulty_s: rng.range(40, 120) }
+        let (least, most) = profile.faulty_s;
+        let hosts = hosts(rng, profile, &arches);
+        Self { hosts, arches, sources, faulty_s: rng.range(least, most) }
     }
 
     pub(crate) fn source(&self, name: &str) -> &Source {

@@ -162,7 +162,7 @@ impl World {
             violation: None,
         };
         let coordinators = world.coordinators.len();
-        note!(world, "seed {seed}: a day of {}, {coordinators} coordinators", world.profile.name);
+        note!(world, "seed {seed}: a day of {}, coordinators: {coordinators}", world.profile.name);
         for host in &world.scenario.hosts {
             world.trace.line(0, format_args!("{host:?}"));
         }
@@ -230,6 +230,11 @@ impl World {
             builds: self.store.builds.len(),
             published: self.store.publications.len(),
         }
+    }
+
+    /// Whether some stage's work is under way: of one that was stopped, with what is over by now.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.events.values().any(|event| matches!(event, Event::Work(_, _, Work::Piece(..))))
     }
 
     fn happen(&mut self, event: Event) {

@@ -50,5 +50,6 @@ plants! {
     show_half ShowHalf
     no_leases NoLeases
     wall_clock WallClock
+    far_retry FarRetry
     no_poll NoPoll
 }

@@ -7,7 +7,7 @@ use super::{Fence, Step, Stop, name};
 use crate::rules;
 use crate::store::Store;
 use crate::trace::note;
-use crate::world::World;
+use crate::world::{S, World};
 
 impl World {
     /// What the wall clock of a coordinator says, in microseconds since 1970.
@@ -22,8 +22,15 @@ impl World {
         if self.now < self.database_down_until { Err(Stop::Error) } else { Ok(()) }
     }
 
-    /// Whether the disk of the blobs and the repositories takes anything.
-    pub(crate) const fn disk(&self) -> Step {
+    /// Whether the disk of the blobs and the repositories takes what is to be written. It may be
+    /// this that fills it.
+    pub(super) fn disk(&mut self) -> Step {
+        let fills = if self.faulty { self.profile.fills } else { 0 };
+        if self.rng.chance(fills) {
+            let length = self.rng.range(S / 2, 20 * S);
+            note!(self, "the disk of the blobs is full for {} s", length / S);
+            self.data_full_until = self.data_full_until.max(self.now + length);
+        }
         if self.now < self.data_full_until { Err(Stop::Error) } else { Ok(()) }
     }
 
@@ -43,10 +50,13 @@ impl World {
     }
 
     /// Whether the lease that a stage's work was begun under still holds.
-    pub(super) fn check_fence(&self, f: Fence) -> Step {
+    pub(super) fn check_fence(&mut self, f: Fence) -> Step {
         self.database()?;
-        let holds = self.store.stands(f.stage, name(f.c), f.epoch);
-        if holds { Ok(()) } else { Err(Stop::Error) }
+        if self.store.stands(f.stage, name(f.c), f.epoch) {
+            return Ok(());
+        }
+        note!(self, "c{} is fenced: epoch {} of the {} stage is over", f.c, f.epoch, f.stage);
+        Err(Stop::Error)
     }
 
     /// One transaction. The process may die before and after it, and its answer may be lost.

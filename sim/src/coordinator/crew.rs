@@ -36,8 +36,8 @@ pub(crate) type Solution = Result<Vec<LockedPackage>, Failure>;
 #[derive(Debug, Clone)]
 pub(crate) enum Work {
     Grant(Vec<Task>, Box<Fleet>),
-    /// Stages are to be taken, as the last look saw them.
-    Take(Vec<Claimed>),
+    /// Stages are to be taken, as the look saw them that began at a time.
+    Take(Vec<Claimed>, u64),
     /// Of a stage, behind the fence with which it was begun.
     Piece(Fence, Piece),
     /// A piece of work that failed has rested.
@@ -62,7 +62,10 @@ impl World {
         }
         match work {
             Work::Grant(tasks, fleet) => self.grant(c, tasks, *fleet),
-            Work::Take(claims) => self.take_stages(c, claims),
+            Work::Take(claims, began) => {
+                let taken = self.take_stages(c, claims);
+                self.looked(c, began, taken);
+            }
             Work::Piece(fence, piece) => self.piece_comes(fence, piece),
             Work::Rested(crew, key) => {
                 self.coordinators[c].busy.remove(&(crew, key));
@@ -104,9 +107,12 @@ impl World {
     pub(super) fn piece_in(&mut self, f: Fence, delay: u64, piece: Piece) {
         let life = self.coordinators[f.c].life;
         self.after(delay, Event::Work(f.c, life, Work::Piece(f, piece)));
-        let pauses = if self.faulty { self.profile.pauses } else { 0 };
+        // Of the steps of a publication there are few, and each is a place of its own. Others need
+        // some time to publish without this one's workers.
+        let (often, longest) = if f.stage == "publish" { (4, 120) } else { (1, 40) };
+        let pauses = if self.faulty { self.profile.pauses * often } else { 0 };
         if self.rng.chance(pauses) {
-            let length = self.rng.range(4 * S, 40 * S);
+            let length = self.rng.range(4 * S, longest * S);
             note!(self, "c{} is stopped for {} s at its {} stage", f.c, length / S, f.stage);
             let until = self.now + delay + length;
             let coordinator = &mut self.coordinators[f.c];

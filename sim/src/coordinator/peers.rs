@@ -2,14 +2,14 @@
 //! change hands by `core::tenure`, and whose a worker's silence is to judge.
 //!
 //! A look reads and decides in one event; what it takes it takes in a later one, when the lease
-//! or the holder's beat may have moved.
+//! or the holder's beat may have moved. Until then no other look begins.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rpmfarm_core::tenure::{BEAT, Claim, StageLease, TAKEOVER, Watch, claim, may_begin};
 
-use super::{Step, Stop};
+use super::{Step, Stop, Work};
 use crate::network::Down;
 use crate::planted::Plant;
 use crate::trace::note;
@@ -91,13 +91,28 @@ impl World {
         if self.is_void(c, life, || Event::Beat(c, life)) {
             return;
         }
-        let beat = u64::try_from(BEAT.as_micros()).unwrap_or(S);
-        self.after(beat, Event::Beat(c, life));
-        let looked = self.look(c);
-        self.coordinators[c].peers.down = looked.is_err();
-        if looked.is_ok() {
+        match self.look(c) {
+            Ok(claims) if !claims.is_empty() => {
+                let longest = if self.rng.chance(20) { 8 * S } else { 20 * MS };
+                let delay = self.rng.below(longest);
+                self.after(delay, Event::Work(c, life, Work::Take(claims, self.now)));
+            }
+            done => self.looked(c, self.now, done.map(|_| ())),
+        }
+    }
+
+    /// A look that began at a time is over; the next one comes a beat after it began.
+    pub(super) fn looked(&mut self, c: usize, began: u64, done: Step) {
+        if done == Err(Stop::Dead) {
+            return;
+        }
+        self.coordinators[c].peers.down = done.is_err();
+        if done.is_ok() {
             self.let_go(c);
         }
+        let life = self.coordinators[c].life;
+        let beat = u64::try_from(BEAT.as_micros()).unwrap_or(S);
+        self.after(beat.saturating_sub(self.now - began), Event::Beat(c, life));
     }
 
     /// Whether the connection of the beats works, which is one of its own.
@@ -107,7 +122,7 @@ impl World {
     }
 
     /// One look: beats, watches, and decides which stages are to be taken.
-    fn look(&mut self, c: usize) -> Step {
+    fn look(&mut self, c: usize) -> Step<Vec<Claimed>> {
         self.pulse(c)?;
         self.store.beat(name(c));
         let now = self.own_time(c);
@@ -127,15 +142,7 @@ impl World {
                 self.store.forget_coordinator(other);
             }
         }
-        let claims: Vec<Claimed> =
-            STAGES.into_iter().filter_map(|stage| self.claim_stage(c, stage)).collect();
-        if !claims.is_empty() {
-            let longest = if self.rng.chance(50) { 8 * S } else { 20 * MS };
-            let delay = self.rng.below(longest);
-            let life = self.coordinators[c].life;
-            self.after(delay, Event::Work(c, life, super::Work::Take(claims)));
-        }
-        Ok(())
+        Ok(STAGES.into_iter().filter_map(|stage| self.claim_stage(c, stage)).collect())
     }
 
     /// Decides on one stage.
@@ -158,26 +165,19 @@ impl World {
         }
     }
 
-    pub(super) fn take_stages(&mut self, c: usize, claims: Vec<Claimed>) {
-        let mut any = false;
+    pub(super) fn take_stages(&mut self, c: usize, claims: Vec<Claimed>) -> Step {
         for Claimed { stage, lease, beat } in claims {
-            if self.pulse(c).is_err() {
-                break;
-            }
-            if self.may_die(c).is_err() {
-                return;
-            }
+            self.pulse(c)?;
+            self.may_die(c)?;
             let taken = self.store.take_stage(stage, name(c), lease.as_ref(), beat);
-            if self.may_die(c).is_err() {
-                return;
-            }
+            self.may_die(c)?;
             let peers = &mut self.coordinators[c].peers;
             match taken {
                 Some(epoch) => {
                     peers.held.insert(stage, epoch);
-                    any = true;
                     let from = lease.as_ref().map_or("nobody", |lease| lease.holder.as_str());
                     note!(self, "c{c} takes the {stage} stage from {from}, epoch {epoch}");
+                    self.ring(c);
                 }
                 None => {
                     peers.held.remove(stage);
@@ -185,9 +185,7 @@ impl World {
                 }
             }
         }
-        if any {
-            self.ring(c);
-        }
+        Ok(())
     }
 
     /// Says good-bye, so that the others need not wait. The process ends afterwards.

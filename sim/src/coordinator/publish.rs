@@ -161,6 +161,7 @@ impl World {
             }
             At::Show => {
                 note!(self, "c{} shows generation {}", f.c, p.generation);
+                self.repo.changes += 1;
                 self.repo.shown = Some(p.generation);
                 self.repo.lock = None;
                 let keep = if self.planted(Plant::ForgetAtOnce) { 1 } else { KEEP };
@@ -227,6 +228,7 @@ impl World {
         }
         self.disk()?;
         if !blind {
+            self.repo.changes += 1;
             self.repo.generations.retain(|number, _| Some(*number) <= shown);
         }
         p.generation = p.based_on.unwrap_or(0) + 1;
@@ -246,7 +248,7 @@ impl World {
 
     /// The last word before anybody sees anything: the stage must still be this coordinator's,
     /// and the channel where the files say that it is.
-    fn may_show(&self, f: Fence, p: &Publishing) -> Step {
+    fn may_show(&mut self, f: Fence, p: &Publishing) -> Step {
         if self.planted(Plant::PublishBlind) {
             return Ok(());
         }
@@ -267,6 +269,7 @@ impl World {
             packages = Snapshot::of(all[..all.len().saturating_sub(1)].to_vec())
                 .map_err(|_| Stop::Error)?;
         }
+        self.repo.changes += 1;
         self.repo.generations.insert(p.generation, Generation { packages, signed: true });
         Ok(())
     }

@@ -53,6 +53,8 @@ pub(crate) struct Monitor {
     revision: i64,
     revisions: usize,
     shown: Option<u64>,
+    /// The changes of the tree that were checked.
+    tree: u64,
     takes: u64,
     stages: BTreeMap<String, StageLease>,
     /// By stage: the highest epoch under which anything was written.
@@ -79,7 +81,8 @@ impl World {
     /// Checks everything that a step may have changed.
     pub(crate) fn check(&mut self) {
         self.check_stages();
-        if self.store.version != self.monitor.version {
+        let changed = self.store.version != self.monitor.version;
+        if changed {
             self.monitor.version = self.store.version;
             self.check_attempts();
             self.check_results();
@@ -87,7 +90,7 @@ impl World {
             self.check_builds();
             self.check_revisions();
         }
-        self.check_shown();
+        self.check_shown(changed);
     }
 
     /// Whether nothing is left to be done.
@@ -97,6 +100,7 @@ impl World {
             && self.workers.iter().all(|worker| worker.attempts.is_empty())
             && !self.is_ahead()
             && self.acknowledged.len() == self.store.builds.len()
+            && !self.is_at_work()
     }
 
     /// What is left to be done, in a line.

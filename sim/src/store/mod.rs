@@ -121,7 +121,7 @@ impl Store {
     /// Whether a retry is still to come. One that is farther away than any pause was recorded by
     /// a clock that has jumped back since: it is due.
     pub(crate) fn is_later(&self, retry_us: i64, now_us: i64) -> bool {
-        if self.planted(Plant::WallClock) {
+        if self.planted(Plant::FarRetry) {
             return retry_us > now_us;
         }
         !is_due(retry_us, now_us)
