@@ -1,6 +1,6 @@
-//! The farm in a bottle: coordinators, workers, users and the network between them, simulated
-//! from a seed, with every decision taken by `rpmfarm-core` and the invariants I1 to I9 checked
-//! after every step.
+//! The farm in a bottle: one coordinator or two, workers, users and the network between them,
+//! simulated from a seed, with every decision taken by `rpmfarm-core` and the invariants I1 to I10
+//! checked after every step.
 //!
 //! Time is virtual, there is one thread and one source of chance: a seed is a run. The store is a
 //! model: the rules that are SQL in the coordinator, written out a second time. A test of the
