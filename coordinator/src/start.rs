@@ -40,9 +40,10 @@ use crate::{accept, leftovers, plan, server};
 /// The largest result file that is taken, in bytes.
 const MAX_RESULT: u64 = 16 << 30;
 
-/// Imports, checks and signatures at once. Each is bound by the network or the disk.
-const IMPORTS: usize = 8;
-const LOCKS: usize = 4;
+/// Imports, locks, checks and signatures at once. Each is bound by the network or the disk. Half
+/// of the imports may be from one git host, half of the locks for one target.
+const IMPORTS: usize = 16;
+const LOCKS: usize = 8;
 const CHECKS: usize = 2;
 const SIGNATURES: usize = 2;
 
@@ -245,7 +246,7 @@ fn passes(farm: &Farm) -> JoinSet<()> {
     let bus = || farm.bus.clone();
     let imports = Crew::new("import", IMPORTS, bus()).measured(farm.metrics.clone());
     let locks = Crew::new("resolve", LOCKS, bus()).measured(farm.metrics.clone());
-    let solved = Arc::new(resolve::pass::Memory::default());
+    let solvers = resolve::pass::Hands::new(locks);
     let checks = Crew::new("accept", CHECKS, bus()).measured(farm.metrics.clone());
     let signatures = Crew::new("sign", SIGNATURES, bus());
     // Runs on each coordinator, while the database answers.
@@ -293,8 +294,8 @@ fn passes(farm: &Farm) -> JoinSet<()> {
     });
     stage!("plan", |farm| async move { plan::pass(&farm, now_us()).await });
     stage!("resolve", |farm| {
-        let (crew, solved) = (locks.clone(), solved.clone());
-        async move { resolve::pass::pass(&farm, &crew, &solved, now_us()).await }
+        let hands = solvers.clone();
+        async move { resolve::pass::pass(&farm, &hands, now_us()).await }
     });
     set.spawn(revoked::run(farm.clone()));
     set.spawn(leftovers::run(farm.blobs.clone()));

@@ -20,7 +20,7 @@ use super::sources::Sources;
 use super::watch::Watch;
 use super::{Imported, Order};
 use crate::blobs::Blobs;
-use crate::http::Http;
+use crate::http::{Http, host_of};
 
 /// What all imports share.
 pub(super) struct Shared {
@@ -62,6 +62,11 @@ impl Job {
             bump,
             built,
         })
+    }
+
+    /// Where the package's repository is.
+    pub(super) fn host(&self) -> String {
+        host_of(&self.target.git_url(&self.package))
     }
 
     /// Fetches the package's commit.
