@@ -34,7 +34,7 @@ use crate::targets::{self, Targets};
 use crate::token::Token;
 use crate::track::{self, LookLimits, Tracker};
 use crate::waits::Waits;
-use crate::work::{Crew, run, run_every};
+use crate::work::{Coalesced, Crew, run, run_every};
 use crate::{accept, leftovers, plan, server};
 
 /// The largest result file that is taken, in bytes.
@@ -183,6 +183,7 @@ pub async fn start(
     tell(config.address_file.as_deref(), "http", address)?;
     server::serve(farm.clone(), listeners, stop).await?;
     drop((passes, renewing));
+    farm.importer.stop();
     let good_bye = peers::beat::end(&farm.peers, &farm.store);
     if let Ok(Err(error)) = tokio::time::timeout(GOOD_BYE, good_bye).await {
         tracing::warn!(%error, "the other coordinators were not told that this one ends");
@@ -324,11 +325,12 @@ fn passes(farm: &Farm) -> JoinSet<()> {
 /// Asks the external repositories for news, now and then and when this coordinator has come to
 /// solve.
 async fn refresh(farm: Farm) {
+    let refreshes = Coalesced::new("refresh");
     let mut last = None::<Instant>;
     loop {
         match farm.for_stage("resolve", Instant::now()) {
             Some(farm) if last.is_none_or(|last| last.elapsed() >= REFRESH) => {
-                resolve::pass::refresh(&farm).await;
+                resolve::pass::refresh(&farm, &refreshes).await;
                 last = Some(Instant::now());
             }
             Some(_) => {}

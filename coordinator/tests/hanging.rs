@@ -18,7 +18,7 @@ use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Sha256};
 use sqlx::ConnectOptions as _;
 use sqlx::any::AnyConnectOptions;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 /// Builds whose server hangs: more than there are hands.
 const HANGING: usize = 40;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(50);
 struct Scene {
     farm: Farm,
     dir: tempfile::TempDir,
-    _hangs: TcpListener,
+    _servers: (TcpListener, TcpSocket),
 }
 
 impl Scene {
@@ -37,11 +37,15 @@ impl Scene {
     /// there.
     async fn new() -> Self {
         let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        // Its port is taken, so that nobody else's server gets it, and refuses connections.
+        let gone = TcpSocket::new_v4().unwrap();
+        gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         std::fs::create_dir(path("targets")).unwrap();
-        for (name, address) in [("hangs", hangs.local_addr().unwrap()), ("fails", gone)] {
+        for (name, address) in
+            [("hangs", hangs.local_addr().unwrap()), ("fails", gone.local_addr().unwrap())]
+        {
             std::fs::write(path(&format!("targets/{name}.toml")), target(name, address)).unwrap();
         }
         let (data, targets) = (path("data"), path("targets"));
@@ -50,7 +54,7 @@ impl Scene {
         let (farm, words) = open(&config, "http://127.0.0.1:1").await.unwrap();
         // Nobody listens.
         std::mem::forget(words);
-        Self { farm, dir, _hangs: hangs }
+        Self { farm, dir, _servers: (hangs, gone) }
     }
 
     /// Builds of a target, each asked for by itself.
@@ -110,7 +114,8 @@ impl Scene {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, failed).await.expect("it waits for a server of others");
+        let failed = tokio::time::timeout(PATIENCE, failed).await;
+        assert!(failed.is_ok(), "it waits for a server of others");
         for build in hanging {
             assert_eq!(store.failures(*build, 0).await.unwrap(), []);
         }

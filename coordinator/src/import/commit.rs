@@ -20,7 +20,7 @@ use super::sources::Sources;
 use super::watch::Watch;
 use super::{Imported, Order};
 use crate::blobs::Blobs;
-use crate::http::{Http, host_of};
+use crate::http::Http;
 
 /// What all imports share.
 pub(super) struct Shared {
@@ -64,9 +64,9 @@ impl Job {
         })
     }
 
-    /// Where the package's repository is.
-    pub(super) fn host(&self) -> String {
-        host_of(&self.target.git_url(&self.package))
+    /// The URL of the package's repository.
+    pub(super) fn repository(&self) -> String {
+        self.target.git_url(&self.package)
     }
 
     /// Fetches the package's commit.
@@ -84,7 +84,7 @@ impl Job {
         git_ref: &str,
         depth: Depth,
     ) -> Result<Checkout, ImportError> {
-        let url = self.target.git_url(&self.package);
+        let url = self.repository();
         let session = Session::new(
             Arc::clone(&shared.http),
             self.target.private_hosts.clone(),

@@ -5,8 +5,8 @@
 //! the store of facts: the pass that calls it records what it returns.
 //!
 //! libgit2 blocks and its handles stay on one thread, so each import runs on a thread of its own,
-//! on a lane of the package's git host. A package is imported once at a time, and so nothing else
-//! touches its cached repository meanwhile.
+//! on a lane of the package's git host. Of a repository there is one import at a time, and so
+//! nothing else touches what is cached for it meanwhile.
 
 mod commit;
 mod failure;
@@ -36,7 +36,6 @@ use crate::blobs::Blobs;
 use crate::http::Http;
 use commit::{Job, Shared, make_dir};
 use lanes::Lanes;
-use watch::Watch;
 
 /// An imported commit. The bundle and all its files are blobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +110,11 @@ impl Importer {
         Ok(Self { lanes: Arc::new(Lanes::new(shared, limits)) })
     }
 
+    /// Stops all imports, for good.
+    pub fn stop(&self) {
+        self.lanes.stop();
+    }
+
     /// Imports what a branch, tag or full commit id points to now; without one, what the target
     /// names. Dropping the future stops the import.
     ///
@@ -131,8 +135,8 @@ impl Importer {
     /// As [`Importer::import`].
     pub async fn import_as(&self, order: Order<'_>) -> Result<Imported, ImportError> {
         let job = Job::new(order)?;
-        let (host, package) = (job.host(), job.package.clone());
-        self.lanes.run(&host, &package, move |shared, watch| job.run(shared, watch)).await
+        let repository = job.repository();
+        self.lanes.run(&repository, move |shared, watch| job.run(shared, watch)).await
     }
 
     /// What the modifications of a package would change. Fetches both commits and nothing else.
@@ -142,8 +146,9 @@ impl Importer {
     /// not fit is no error of the preview.
     pub async fn preview(&self, order: Order<'_>) -> Result<Preview, ImportError> {
         let job = Job::new(order)?;
-        let (host, package) = (job.host(), job.package.clone());
-        let work = move |shared: &Shared, watch: &Watch| preview::preview(&job, shared, watch);
-        self.lanes.run(&host, &package, work).await
+        let repository = job.repository();
+        self.lanes
+            .run(&repository, move |shared, watch| preview::preview(&job, shared, watch))
+            .await
     }
 }

@@ -99,22 +99,33 @@ fn span(task: &Task) -> tracing::Span {
     tracing::info_span!("resolve", build = task.build.0, task = task.id.0)
 }
 
-/// Asks the external repositories of every target that is built for news.
-pub async fn refresh(farm: &Farm) {
-    let names = farm.store.targets_built().await.unwrap_or_default();
-    for target in names.iter().filter_map(|name| farm.targets.get(name).ok()) {
-        for arch in &target.arches {
-            let now = SystemTime::now();
-            match farm.resolver.refresh(&target, *arch, Older::Refuse, now).await {
-                Ok(true) => {
-                    tracing::info!(target = target.name, %arch, "repositories have news");
-                    farm.bus.ring();
-                }
-                Ok(false) => {}
-                Err(errors) => {
-                    for error in errors {
-                        tracing::warn!(target = target.name, %arch, "no news: {error}");
-                    }
+/// Asks the external repositories of every target that is built for news, each target's beside
+/// the others'.
+pub async fn refresh(farm: &Farm, refreshes: &Coalesced<String>) {
+    for name in farm.store.targets_built().await.unwrap_or_default() {
+        let Ok(target) = farm.targets.get(&name) else { continue };
+        let farm = farm.clone();
+        refreshes.ask(name, move || {
+            let (farm, target) = (farm.clone(), target.clone());
+            async move {
+                refresh_target(&farm, &target).await;
+                Ok(())
+            }
+        });
+    }
+}
+
+async fn refresh_target(farm: &Farm, target: &Target) {
+    for arch in &target.arches {
+        match farm.resolver.refresh(target, *arch, Older::Refuse, SystemTime::now()).await {
+            Ok(true) => {
+                tracing::info!(target = target.name, %arch, "repositories have news");
+                farm.bus.ring();
+            }
+            Ok(false) => {}
+            Err(errors) => {
+                for error in errors {
+                    tracing::warn!(target = target.name, %arch, "no news: {error}");
                 }
             }
         }
