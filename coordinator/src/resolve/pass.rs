@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use rpmfarm_core::learned::{self, Learned};
-use rpmfarm_core::order::{Mate, Solved, Turn, turns, wanted};
+use rpmfarm_core::order::{Mate, Solved, Turn, required_of, turns, wanted};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, Target, TaskId};
 
@@ -239,9 +239,30 @@ async fn conclude(
     match result {
         Ok(lock) => record(farm, task, build, 0, &lock).await,
         Err(failure) => {
+            let failure = with_lost_mate(farm, build, failure).await?;
             Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?)
         }
     }
+}
+
+/// A package's failure, with the build of the same request that was to make what is missing.
+async fn with_lost_mate(farm: &Farm, build: &Build, failure: Failure) -> anyhow::Result<Failure> {
+    if failure.fault != Fault::Package {
+        return Ok(failure);
+    }
+    let Some(own) = farm.store.srpm(build.id()).await? else { return Ok(failure) };
+    for mate in farm.store.lost_mates(build.batch).await? {
+        let Some(srpm) = farm.store.srpm(mate.id()).await? else { continue };
+        if let Some(missing) = required_of(&own.requires, &srpm.predicts) {
+            let message = format!(
+                "{} (build {} ({}), asked for together with this one, was to make `{missing}` and \
+                 has ended without)",
+                failure.message, mate.id, mate.package
+            );
+            return Ok(Failure { message, ..failure });
+        }
+    }
+    Ok(failure)
 }
 
 /// Answers what a running attempt found, with a wider lock or with the end of the build.

@@ -121,4 +121,19 @@ impl Store {
         ));
         Ok(sqlx::query_as(query).bind(batch).fetch_all(self.read()).await?)
     }
+
+    /// Builds of one request that have an SRPM and ended without being published, newest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn lost_mates(&self, batch: i64) -> Result<Vec<Build>> {
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
+             AND EXISTS (SELECT 1 FROM srpms s WHERE s.build = b.id)
+             AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
+             AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)
+             ORDER BY b.id DESC"
+        ));
+        Ok(sqlx::query_as(query).bind(batch).fetch_all(self.read()).await?)
+    }
 }
