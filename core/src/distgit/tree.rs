@@ -120,3 +120,72 @@ pub fn followed(link: &str, target: &str) -> Option<String> {
     }
     Some(parts.join("/"))
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::Layout;
+    use super::*;
+
+    /// A file at a path.
+    pub(crate) fn file(path: &str) -> TreeEntry {
+        TreeEntry { path: path.into(), kind: EntryKind::File }
+    }
+
+    fn link(path: &str, target: &str) -> TreeEntry {
+        TreeEntry { path: path.into(), kind: EntryKind::Symlink(target.into()) }
+    }
+
+    /// The links of a tree are followed when its layout is told.
+    fn detect(entries: &[TreeEntry]) -> Result<Layout, DistgitError> {
+        Layout::detect("hello", entries)
+    }
+
+    #[test]
+    fn links_stay_inside() {
+        let spec = file("SPECS/hello.spec");
+        let with = |target: &str| {
+            detect(&[
+                spec.clone(),
+                file("common/a"),
+                link("SOURCES/b", target),
+                link("loop", "loop"),
+            ])
+        };
+        assert_eq!(with("../common/a").unwrap().sources[0].path, "common/a");
+        assert_eq!(with("../common").unwrap().sources, []);
+        for outside in ["../../etc/passwd", "/etc/passwd", "../common/../../x", ""] {
+            assert!(
+                matches!(with(outside), Err(DistgitError::LinkOutside { .. })),
+                "{outside:?} {:?}",
+                with(outside)
+            );
+        }
+        for broken in ["nothing", "../loop", "b"] {
+            assert!(matches!(with(broken), Err(DistgitError::LinkBroken { .. })), "{broken}");
+        }
+        assert!(detect(&[link("hello.spec", "/etc/passwd")]).is_err());
+        assert!(detect(&[spec, link("SOURCES", "/etc")]).is_err());
+    }
+
+    #[test]
+    fn links_in_folders_stay_inside_too() {
+        let with = |entries: &[TreeEntry]| {
+            detect(&[&[file("SPECS/hello.spec"), file("SOURCES/a")], entries].concat())
+        };
+        let inside = with(&[link("SOURCES/sub/x", "../a"), link("SOURCES/sub/y", "nothing")]);
+        let inside = inside.unwrap();
+        let names: Vec<_> = inside.sources.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["a", "x"], "what leads nowhere is left out");
+        for (path, target) in [
+            ("SOURCES/sub/x", "/etc/passwd"),
+            ("SOURCES/sub/deep/x", "../../../../etc/passwd"),
+            // Its name is another's as well.
+            ("SOURCES/sub/a", "/etc/passwd"),
+        ] {
+            let other = link("SOURCES/twice/x", "../a");
+            let error = with(&[link(path, target), other]).unwrap_err();
+            assert!(matches!(error, DistgitError::LinkOutside { .. }), "{error}");
+            assert!(error.to_string().contains(path), "{error}");
+        }
+    }
+}
