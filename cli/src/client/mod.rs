@@ -1,4 +1,7 @@
-//! The connection to the coordinator, with its failures explained. `calls` has a method for each call.
+//! The connection to the coordinator, with its failures explained.
+//!
+//! Owns which coordinator is called, how long that may take, and what a failure means for the
+//! caller; `calls` has a method for each call. It must not know how an answer is shown.
 
 mod calls;
 

@@ -87,6 +87,7 @@ fn releases(history: &History) -> Vec<u64> {
 mod tests {
     use super::*;
 
+    /// A linear history, newest first: version (none for no spec), message, changelog.
     fn linear(commits: &[(Option<&str>, &str, &str)]) -> History {
         let commit =
             |(at, (version, message, changelog)): (usize, &(Option<&str>, &str, &str))| Commit {

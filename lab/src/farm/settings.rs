@@ -1,4 +1,6 @@
 //! How a farm is started.
+//!
+//! Owns what a test can choose. It must not know how that is said to a program.
 
 use std::path::PathBuf;
 
