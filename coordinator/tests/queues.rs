@@ -166,7 +166,7 @@ async fn every_stage_sees_its_work_and_no_more() {
             (
                 store.builds_to_import(now).await.unwrap().len(),
                 store.builds_to_plan().await.unwrap().len(),
-                store.tasks_to_lock(TaskKind::Build, now, 9).await.unwrap().len(),
+                store.batches_to_order(now).await.unwrap().len(),
                 store.tasks_to_dispatch(9).await.unwrap().len(),
                 store.attempts_to_accept(now).await.unwrap().len(),
                 store.builds_accepted().await.unwrap().len(),
@@ -297,6 +297,31 @@ async fn an_assignment_and_an_admission_are_one_question_each() {
         assert_eq!(row, store.standing("w").await.unwrap());
         assert_eq!(row.unwrap().reason, "mended");
         assert!(enrolled.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_many_builds_of_one_target_hide_none_of_another() {
+    on_both(|store| async move {
+        let new = |target: &str, number: usize| NewBuild {
+            target: target.into(),
+            package: format!("p{number}"),
+            git_ref: String::new(),
+            modification_ref: String::new(),
+            class: Class::default(),
+            arches: Vec::new(),
+        };
+        let many: Vec<NewBuild> = (0..600).map(|number| new("el8", number)).collect();
+        let many = store.start_builds(&many, "ann", "", NOW).await.unwrap().ids;
+        let late = store.start_builds(&[new("el9", 0)], "bob", "", NOW + 9).await.unwrap().ids[0];
+        let early = store.start_builds(&[new("el10", 0)], "bob", "", NOW - 9).await.unwrap().ids[0];
+        let found = store.builds_to_import(NOW + 10).await.unwrap();
+        let found: Vec<BuildId> = found.iter().map(|build| build.id()).collect();
+        assert_eq!(found.first(), Some(&early), "the oldest of all comes first");
+        assert_eq!(found.last(), Some(&late));
+        let inner = &found[1..found.len() - 1];
+        assert!(many.starts_with(inner) && (100..500).contains(&inner.len()), "{}", inner.len());
     })
     .await;
 }

@@ -4,11 +4,12 @@
 //! an attempt that is not, changes nothing.
 
 use rpmfarm_core::quarantine::End;
-use rpmfarm_core::status::latest_due;
+use rpmfarm_core::stage::Stage;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Needs, TaskId};
 
 use super::again::again;
+use super::heads::Look;
 use super::{Result, Store, Tx, json, parsed, unjson};
 
 /// Successes that are looked at in one go.
@@ -274,20 +275,20 @@ impl Store {
     }
 
     /// Successes of open builds that are not accepted and do not wait for a retry, the most urgent
-    /// and oldest first, as many as are of use at once.
+    /// and oldest first, of each target as many as are of use at once.
     ///
     /// # Errors
     /// Database errors.
     pub async fn attempts_to_accept(&self, now_us: i64) -> Result<Vec<EndedAttempt>> {
-        let query = "SELECT a.id, a.task, a.epoch, a.worker, a.started_us, w.build, e.report
-                     FROM stage_work w JOIN attempts a ON a.task = w.task
-                     JOIN attempt_ends e ON e.attempt = a.id
-                     WHERE w.stage = 'accept' AND (w.due_us <= $1 OR w.due_us > $3)
-                     AND e.outcome = 'succeeded'
-                     ORDER BY w.rank, w.build, a.id LIMIT $2";
-        let query = sqlx::query_as(query).bind(now_us).bind(AT_ONCE).bind(latest_due(now_us));
-        let rows: Vec<(i64, i64, i64, String, i64, i64, String)> =
-            query.fetch_all(self.read()).await?;
+        let look = Look {
+            stage: Stage::Accept,
+            columns: "a.id, a.task, a.epoch, a.worker, a.started_us, w.build, e.report",
+            joins: "JOIN attempts a ON a.task = w.task
+                    JOIN attempt_ends e ON e.attempt = a.id AND e.outcome = 'succeeded'",
+            within: "a.id",
+        };
+        type Row = (i64, i64, i64, String, i64, i64, String);
+        let rows: Vec<Row> = self.heads(&look, now_us, AT_ONCE).await?;
         let mut ended = Vec::with_capacity(rows.len());
         for (id, task, epoch, worker, started_us, build, report) in rows {
             let attempt = Attempt { id, task, epoch, worker, started_us };

@@ -13,6 +13,7 @@ mod enrolment;
 mod failures;
 mod fleet;
 mod grants;
+mod heads;
 mod hooks;
 mod late;
 mod learned;

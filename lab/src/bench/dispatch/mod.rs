@@ -73,6 +73,9 @@ const IDLE: u32 = 50;
 /// Tasks that get ready, and the pause between two.
 const RETRIES: u32 = 400;
 const PAUSE: Duration = Duration::from_millis(25);
+/// How long a fleet that came all at once is left alone before anything is measured: its last
+/// workers are still told what they got when the first are busy.
+const SETTLE: Duration = Duration::from_secs(2);
 /// How long workers hold a task, and for how long they are watched then.
 const HOLD_MS: u32 = 20_000;
 const WATCH: Duration = Duration::from_secs(10);
@@ -224,6 +227,7 @@ impl Scene {
             assigned += u32::from(event.event == "assigned");
             connected >= BUSY + IDLE && assigned >= BUSY
         })?;
+        fleet.listen(SETTLE);
         Ok(Self { settings, farm, fleet, ended: queued + 1..queued + 1 + RETRIES })
     }
 
