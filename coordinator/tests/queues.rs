@@ -304,18 +304,12 @@ async fn an_assignment_and_an_admission_are_one_question_each() {
 #[tokio::test(flavor = "multi_thread")]
 async fn so_many_builds_of_one_target_hide_none_of_another() {
     on_both(|store| async move {
-        let new = |target: &str, number: usize| NewBuild {
-            target: target.into(),
-            package: format!("p{number}"),
-            git_ref: String::new(),
-            modification_ref: String::new(),
-            class: Class::default(),
-            arches: Vec::new(),
-        };
-        let many: Vec<NewBuild> = (0..600).map(|number| new("el8", number)).collect();
+        let many: Vec<NewBuild> =
+            (0..600).map(|number| new_build("el8", &format!("p{number}"))).collect();
         let many = store.start_builds(&many, "ann", "", NOW).await.unwrap().ids;
-        let late = store.start_builds(&[new("el9", 0)], "bob", "", NOW + 9).await.unwrap().ids[0];
-        let early = store.start_builds(&[new("el10", 0)], "bob", "", NOW - 9).await.unwrap().ids[0];
+        let (late, early) = ([new_build("el9", "p0")], [new_build("el10", "p0")]);
+        let late = store.start_builds(&late, "bob", "", NOW + 9).await.unwrap().ids[0];
+        let early = store.start_builds(&early, "bob", "", NOW - 9).await.unwrap().ids[0];
         let found = store.builds_to_import(NOW + 10).await.unwrap();
         let found: Vec<BuildId> = found.iter().map(|build| build.id()).collect();
         assert_eq!(found.first(), Some(&early), "the oldest of all comes first");
