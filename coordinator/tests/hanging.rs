@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
+#[path = "common/builds.rs"]
+mod builds;
+
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -10,15 +13,16 @@ use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::farm::Farm;
 use rpmfarm_coordinator::start::open;
-use rpmfarm_coordinator::store::{Import, NewBuild, NewTask};
+use rpmfarm_coordinator::store::NewTask;
 use rpmfarm_coordinator::work::Crew;
 use rpmfarm_coordinator::{import, resolve};
-use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Sha256};
 use sqlx::ConnectOptions as _;
 use sqlx::any::AnyConnectOptions;
 use tokio::net::{TcpListener, TcpSocket};
+
+use builds::new_build;
 
 /// Builds whose server hangs: more than there are hands.
 const HANGING: usize = 40;
@@ -61,14 +65,7 @@ impl Scene {
     async fn builds(&self, target: &str, count: usize) -> Vec<BuildId> {
         let mut builds = Vec::new();
         for number in 0..count {
-            let new = NewBuild {
-                target: target.into(),
-                package: format!("p{number}"),
-                git_ref: String::new(),
-                modification_ref: String::new(),
-                class: Class::default(),
-                arches: Vec::new(),
-            };
+            let new = new_build(target, &format!("p{number}"));
             let started = self.farm.store.start_builds(&[new], "ann", "", now_us()).await.unwrap();
             builds.extend(started.ids);
         }
@@ -78,13 +75,7 @@ impl Scene {
     /// Their tasks of a kind, which lack their locks.
     async fn tasks(&self, builds: &[BuildId], kind: TaskKind) {
         let store = &self.farm.store;
-        let import = Import {
-            url: "http://git/p.git".into(),
-            commit: "c0ffee".into(),
-            subject: "Update".into(),
-            bundle: Sha256::of(b"bundle"),
-            at_us: now_us(),
-        };
+        let import = builds::import(now_us());
         let database = format!("sqlite://{}", self.dir.path().join("data/farm.db").display());
         let mut connection =
             database.parse::<AnyConnectOptions>().unwrap().connect().await.unwrap();
