@@ -39,10 +39,11 @@ sim: ## Simulate the farm: SEEDS=N of them, or the trace of one, SEED=N (PLANT=R
 
 # Without `advisories`, whose database is fetched at each run: see deny.toml.
 .PHONY: lint
-lint: setup ## Formatting, clippy, licences and sources of dependencies
+lint: setup ## Formatting, clippy, links of the documentation, licences and sources of dependencies
 	@deploy/setup/tools "$(TOOLS)" deny
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	cargo deny check licenses bans sources
 
 .PHONY: bench

@@ -19,6 +19,17 @@ const REDIRECTS: usize = 5;
 /// Some git servers refuse clients that do not look like git or do not name themselves.
 const USER_AGENT: &str = concat!("git/2.0 (rpmfarm/", env!("CARGO_PKG_VERSION"), ")");
 
+/// Host and port of an address: what is asked gently, and what hangs as one.
+pub(crate) fn host_of(url: &str) -> String {
+    Url::parse(url).map_or_else(
+        |_| url.to_owned(),
+        |url| {
+            let port = url.port_or_known_default().unwrap_or_default();
+            format!("{}:{port}", url.host_str().unwrap_or_default())
+        },
+    )
+}
+
 /// Two clients: one that connects to public addresses alone, one for the hosts that are allowed
 /// to be private. Cheap to clone.
 #[derive(Debug, Clone)]

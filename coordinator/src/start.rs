@@ -34,15 +34,16 @@ use crate::targets::{self, Targets};
 use crate::token::Token;
 use crate::track::{self, LookLimits, Tracker};
 use crate::waits::Waits;
-use crate::work::{Crew, run, run_every};
+use crate::work::{Coalesced, Crew, run, run_every};
 use crate::{accept, leftovers, plan, server};
 
 /// The largest result file that is taken, in bytes.
 const MAX_RESULT: u64 = 16 << 30;
 
-/// Imports, checks and signatures at once. Each is bound by the network or the disk.
-const IMPORTS: usize = 8;
-const LOCKS: usize = 4;
+/// Imports, locks, checks and signatures at once. Each is bound by the network or the disk. Half
+/// of the imports may be from one git host, half of the locks for one target.
+const IMPORTS: usize = 16;
+const LOCKS: usize = 8;
 const CHECKS: usize = 2;
 const SIGNATURES: usize = 2;
 
@@ -182,6 +183,7 @@ pub async fn start(
     tell(config.address_file.as_deref(), "http", address)?;
     server::serve(farm.clone(), listeners, stop).await?;
     drop((passes, renewing));
+    farm.importer.stop();
     let good_bye = peers::beat::end(&farm.peers, &farm.store);
     if let Ok(Err(error)) = tokio::time::timeout(GOOD_BYE, good_bye).await {
         tracing::warn!(%error, "the other coordinators were not told that this one ends");
@@ -245,7 +247,7 @@ fn passes(farm: &Farm) -> JoinSet<()> {
     let bus = || farm.bus.clone();
     let imports = Crew::new("import", IMPORTS, bus()).measured(farm.metrics.clone());
     let locks = Crew::new("resolve", LOCKS, bus()).measured(farm.metrics.clone());
-    let solved = Arc::new(resolve::pass::Memory::default());
+    let solvers = resolve::pass::Hands::new(locks);
     let checks = Crew::new("accept", CHECKS, bus()).measured(farm.metrics.clone());
     let signatures = Crew::new("sign", SIGNATURES, bus());
     // Runs on each coordinator, while the database answers.
@@ -293,8 +295,8 @@ fn passes(farm: &Farm) -> JoinSet<()> {
     });
     stage!("plan", |farm| async move { plan::pass(&farm, now_us()).await });
     stage!("resolve", |farm| {
-        let (crew, solved) = (locks.clone(), solved.clone());
-        async move { resolve::pass::pass(&farm, &crew, &solved, now_us()).await }
+        let hands = solvers.clone();
+        async move { resolve::pass::pass(&farm, &hands, now_us()).await }
     });
     set.spawn(revoked::run(farm.clone()));
     set.spawn(leftovers::run(farm.blobs.clone()));
@@ -323,11 +325,12 @@ fn passes(farm: &Farm) -> JoinSet<()> {
 /// Asks the external repositories for news, now and then and when this coordinator has come to
 /// solve.
 async fn refresh(farm: Farm) {
+    let refreshes = Coalesced::new("refresh");
     let mut last = None::<Instant>;
     loop {
         match farm.for_stage("resolve", Instant::now()) {
             Some(farm) if last.is_none_or(|last| last.elapsed() >= REFRESH) => {
-                resolve::pass::refresh(&farm).await;
+                resolve::pass::refresh(&farm, &refreshes).await;
                 last = Some(Instant::now());
             }
             Some(_) => {}

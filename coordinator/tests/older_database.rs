@@ -5,7 +5,6 @@
 
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::store::{PushFilter, Store};
-use rpmfarm_core::task::TaskKind;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _};
 
@@ -65,8 +64,10 @@ async fn what_is_open_is_found_by_its_stage() {
     };
     assert_eq!(builds(store.builds_to_import(now).await.unwrap()), [1]);
     assert_eq!(builds(store.builds_to_plan().await.unwrap()), [2]);
-    assert_eq!(tasks(store.tasks_to_lock(TaskKind::Srpm, now, 9).await.unwrap()), [3]);
-    assert_eq!(tasks(store.tasks_to_lock(TaskKind::Build, now, 9).await.unwrap()), [4]);
+    assert_eq!(tasks(store.srpms_to_lock(now, 9).await.unwrap()), [3]);
+    let (batch, _) = store.batches_to_order(now).await.unwrap()[0];
+    let ordered = store.tasks_to_order(batch, now).await.unwrap();
+    assert_eq!(tasks(ordered.into_iter().map(|(task, _)| task).collect()), [4]);
     assert_eq!(tasks(store.tasks_to_dispatch(9).await.unwrap()), [5]);
     let ended = store.attempts_to_accept(now).await.unwrap();
     assert_eq!(ended.iter().map(|ended| ended.build.0).collect::<Vec<_>>(), [7]);

@@ -4,8 +4,9 @@
 
 mod common;
 
+use common::builds::{self, import, new_build};
 use common::on_both;
-use rpmfarm_coordinator::store::{Attempt, Grant, Import, NewBuild, NewTask, Store};
+use rpmfarm_coordinator::store::{Attempt, Grant, NewBuild, NewTask, Store};
 use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::learned::{Had, Learned};
 use rpmfarm_core::queue::Class;
@@ -24,37 +25,15 @@ async fn ready(
     count: usize,
 ) -> Vec<(BuildId, TaskId)> {
     let builds: Vec<NewBuild> = (0..count)
-        .map(|number| NewBuild {
-            target: "lab".into(),
-            package: format!("p{number}"),
-            git_ref: String::new(),
-            modification_ref: String::new(),
-            class,
-            arches: Vec::new(),
-        })
+        .map(|number| NewBuild { class, ..new_build("lab", &format!("p{number}")) })
         .collect();
     let ids = store.start_builds(&builds, submitter, "", NOW).await.unwrap().ids;
     let mut tasks = Vec::new();
     for build in ids {
-        tasks.push((build, lock(store, build).await));
+        let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
+        tasks.push((build, builds::ready(store, build, &import(NOW), task).await));
     }
     tasks
-}
-
-async fn lock(store: &Store, build: BuildId) -> TaskId {
-    let import = Import {
-        url: "http://git/p.git".into(),
-        commit: "c0ffee".into(),
-        subject: "Update".into(),
-        bundle: Sha256::of(b"bundle"),
-        at_us: NOW,
-    };
-    store.add_import(build, &import).await.unwrap();
-    let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
-    store.add_tasks(build, &[task], NOW).await.unwrap();
-    let task = store.tasks(build).await.unwrap()[0].id;
-    store.add_lock(task, 0, Sha256::of(b"lock"), NOW).await.unwrap();
-    task
 }
 
 /// The tasks of the queue, the next one first.
@@ -183,38 +162,24 @@ async fn a_task_keeps_its_place_over_tries() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_stage_sees_its_work_and_no_more() {
     on_both(|store| async move {
-        let new = |package: &str| NewBuild {
-            target: "lab".into(),
-            package: package.into(),
-            git_ref: String::new(),
-            modification_ref: String::new(),
-            class: Class::default(),
-            arches: Vec::new(),
-        };
         let seen = async |now: i64| {
             (
                 store.builds_to_import(now).await.unwrap().len(),
                 store.builds_to_plan().await.unwrap().len(),
-                store.tasks_to_lock(TaskKind::Build, now, 9).await.unwrap().len(),
+                store.batches_to_order(now).await.unwrap().len(),
                 store.tasks_to_dispatch(9).await.unwrap().len(),
                 store.attempts_to_accept(now).await.unwrap().len(),
                 store.builds_accepted().await.unwrap().len(),
             )
         };
-        let build = store.start_builds(&[new("a")], "ann", "", NOW).await.unwrap().ids[0];
+        let build =
+            store.start_builds(&[new_build("lab", "a")], "ann", "", NOW).await.unwrap().ids[0];
         assert_eq!(seen(NOW).await, (1, 0, 0, 0, 0, 0));
         let down = Failure::new(Fault::Farm, "import", "no route");
         store.add_failure(build, None, &down, Some(NOW + 5), NOW).await.unwrap();
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 0));
         assert_eq!(seen(NOW + 5).await, (1, 0, 0, 0, 0, 0));
-        let import = Import {
-            url: "u".into(),
-            commit: "c".into(),
-            subject: "s".into(),
-            bundle: Sha256::of(b"b"),
-            at_us: NOW,
-        };
-        store.add_import(build, &import).await.unwrap();
+        store.add_import(build, &import(NOW)).await.unwrap();
         assert_eq!(seen(NOW).await, (0, 1, 0, 0, 0, 0));
         let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
         store.add_tasks(build, &[task], NOW).await.unwrap();
@@ -332,6 +297,25 @@ async fn an_assignment_and_an_admission_are_one_question_each() {
         assert_eq!(row, store.standing("w").await.unwrap());
         assert_eq!(row.unwrap().reason, "mended");
         assert!(enrolled.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_many_builds_of_one_target_hide_none_of_another() {
+    on_both(|store| async move {
+        let many: Vec<NewBuild> =
+            (0..600).map(|number| new_build("el8", &format!("p{number}"))).collect();
+        let many = store.start_builds(&many, "ann", "", NOW).await.unwrap().ids;
+        let (late, early) = ([new_build("el9", "p0")], [new_build("el10", "p0")]);
+        let late = store.start_builds(&late, "bob", "", NOW + 9).await.unwrap().ids[0];
+        let early = store.start_builds(&early, "bob", "", NOW - 9).await.unwrap().ids[0];
+        let found = store.builds_to_import(NOW + 10).await.unwrap();
+        let found: Vec<BuildId> = found.iter().map(|build| build.id()).collect();
+        assert_eq!(found.first(), Some(&early), "the oldest of all comes first");
+        assert_eq!(found.last(), Some(&late));
+        let inner = &found[1..found.len() - 1];
+        assert!(many.starts_with(inner) && (100..500).contains(&inner.len()), "{}", inner.len());
     })
     .await;
 }

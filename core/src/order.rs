@@ -91,12 +91,7 @@ fn needs(build: &Solved, mates: &[Mate], helpful: &BTreeSet<BuildId>) -> BTreeSe
 /// not known which.
 #[must_use]
 pub fn wanted(build: &Solved, mate: &Mate) -> Option<String> {
-    let provides = |name: &str| mate.predicts.iter().any(|predicted| predicted == name);
-    let required = build
-        .requires
-        .iter()
-        .filter_map(|requirement| requirement.split_whitespace().next())
-        .find(|name| provides(name));
+    let required = required_of(&build.requires, &mate.predicts);
     let in_root = || {
         build.root.iter().flatten().find(|package| {
             package.source == mate.package || mate.predicts.contains(&package.nevra.name)
@@ -112,10 +107,16 @@ fn will_replace(mate: &Mate, root: &[LockedPackage]) -> bool {
 }
 
 fn will_provide(mate: &Mate, requires: &[String]) -> bool {
+    required_of(requires, &mate.predicts).is_some()
+}
+
+/// The first requirement, by its name, that is among what another's spec says it makes.
+#[must_use]
+pub fn required_of<'a>(requires: &'a [String], predicts: &[String]) -> Option<&'a str> {
     requires
         .iter()
         .filter_map(|requirement| requirement.split_whitespace().next())
-        .any(|name| mate.predicts.iter().any(|predicted| predicted == name))
+        .find(|name| predicts.iter().any(|predicted| predicted == name))
 }
 
 /// Of builds that all wait for each other, the one that is solvable somewhere and waits there for

@@ -64,6 +64,11 @@ impl Job {
         })
     }
 
+    /// The URL of the package's repository.
+    pub(super) fn repository(&self) -> String {
+        self.target.git_url(&self.package)
+    }
+
     /// Fetches the package's commit.
     ///
     /// # Errors
@@ -79,7 +84,7 @@ impl Job {
         git_ref: &str,
         depth: Depth,
     ) -> Result<Checkout, ImportError> {
-        let url = self.target.git_url(&self.package);
+        let url = self.repository();
         let session = Session::new(
             Arc::clone(&shared.http),
             self.target.private_hosts.clone(),

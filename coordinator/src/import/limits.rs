@@ -40,10 +40,8 @@ pub struct ImportLimits {
     pub backoff: Duration,
     /// How many redirects of a look-aside server are followed.
     pub redirects: u32,
-    /// How many imports run at once, each on a thread of its own.
+    /// How many imports of one git host run at once, each on a thread of its own.
     pub lanes: usize,
-    /// How many imports wait for each lane before callers have to wait themselves.
-    pub queue: usize,
 }
 
 impl Default for ImportLimits {
@@ -65,8 +63,7 @@ impl Default for ImportLimits {
             tries: 4,
             backoff: Duration::from_millis(500),
             redirects: 5,
-            lanes: 4,
-            queue: 16,
+            lanes: 8,
         }
     }
 }

@@ -4,9 +4,9 @@
 //! on both. Everything that upstream sends is a stranger's. It must not know of builds, tasks or
 //! the store of facts: the pass that calls it records what it returns.
 //!
-//! libgit2 blocks and its handles stay on one thread, so imports run on lanes: threads with a
-//! bounded queue each. A package always takes the same lane, and so nothing else touches its
-//! cached repository meanwhile.
+//! libgit2 blocks and its handles stay on one thread, so each import runs on a thread of its own,
+//! on a lane of the package's git host. Of a repository there is one import at a time, and so
+//! nothing else touches what is cached for it meanwhile.
 
 mod commit;
 mod failure;
@@ -89,13 +89,13 @@ pub struct Importer {
 }
 
 impl Importer {
-    /// Starts the lanes. Cached repositories and the index of look-aside files are kept below
+    /// An importer. Cached repositories and the index of look-aside files are kept below
     /// `data_dir`, in `git/` and `lookaside/`.
     ///
-    /// Must be called within a tokio runtime, which then does the network's part.
+    /// Its imports must run within a tokio runtime, which does the network's part.
     ///
     /// # Errors
-    /// When the directories, the threads or the HTTP client cannot be made.
+    /// When the directories or the HTTP client cannot be made.
     pub fn new(data_dir: &Path, blobs: Blobs, limits: ImportLimits) -> Result<Self, ImportError> {
         let broken = |error: &dyn std::error::Error| ImportError::Broken(error.to_string());
         git::register().map_err(|error| broken(&error))?;
@@ -107,8 +107,12 @@ impl Importer {
             index: index::Index::new(data_dir.join("lookaside")),
             repositories,
         };
-        let lanes = Lanes::start(shared, limits).map_err(|error| broken(&error))?;
-        Ok(Self { lanes: Arc::new(lanes) })
+        Ok(Self { lanes: Arc::new(Lanes::new(shared, limits)) })
+    }
+
+    /// Stops all imports, for good.
+    pub fn stop(&self) {
+        self.lanes.stop();
     }
 
     /// Imports what a branch, tag or full commit id points to now; without one, what the target
@@ -131,7 +135,8 @@ impl Importer {
     /// As [`Importer::import`].
     pub async fn import_as(&self, order: Order<'_>) -> Result<Imported, ImportError> {
         let job = Job::new(order)?;
-        self.lanes.run(&job.package.clone(), move |shared, watch| job.run(shared, watch)).await
+        let repository = job.repository();
+        self.lanes.run(&repository, move |shared, watch| job.run(shared, watch)).await
     }
 
     /// What the modifications of a package would change. Fetches both commits and nothing else.
@@ -141,7 +146,9 @@ impl Importer {
     /// not fit is no error of the preview.
     pub async fn preview(&self, order: Order<'_>) -> Result<Preview, ImportError> {
         let job = Job::new(order)?;
-        let package = job.package.clone();
-        self.lanes.run(&package, move |shared, watch| preview::preview(&job, shared, watch)).await
+        let repository = job.repository();
+        self.lanes
+            .run(&repository, move |shared, watch| preview::preview(&job, shared, watch))
+            .await
     }
 }

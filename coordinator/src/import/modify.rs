@@ -52,7 +52,9 @@ impl Changes {
             watch.clone(),
             package.clone(),
         );
-        let cache = shared.repositories.join(cache_name(package, &url));
+        // For each repository that they modify, as only that one's imports wait for each other.
+        let both = format!("{url} for {}", job.repository());
+        let cache = shared.repositories.join(cache_name(package, &both));
         match git::fetch(&session, &cache, &url, asked.unwrap_or(&branch), Depth::Tip) {
             Ok(checkout) => Self::read(job, checkout, watch).map(Some),
             Err(ImportError::NoRepository { status: 404 | 410, .. }) if asked.is_none() => Ok(None),

@@ -6,6 +6,7 @@ use tracing::Instrument as _;
 use super::{Imported, Order};
 use crate::clock::now_us;
 use crate::farm::Farm;
+use crate::http::host_of;
 use crate::retry;
 use crate::store::{Build, Import, StoreError};
 use crate::track;
@@ -17,13 +18,17 @@ use crate::work::Crew;
 /// Database errors.
 pub async fn pass(farm: &Farm, crew: &Crew<BuildId>, now_us: i64) -> anyhow::Result<()> {
     for build in farm.store.builds_to_import(now_us).await? {
-        if let Err(error) = farm.targets.get(&build.target) {
-            farm.waits.set(build.id(), error.to_string());
-            continue;
-        }
+        let host = match farm.targets.get(&build.target) {
+            Ok(target) => host_of(&target.git_url(&build.package)),
+            Err(error) => {
+                farm.waits.set(build.id(), error.to_string());
+                continue;
+            }
+        };
         let farm = farm.clone();
         let span = tracing::info_span!("import", build = build.id);
-        crew.start(build.id(), async move { import(&farm, &build).await }.instrument(span));
+        let id = build.id();
+        crew.start_for(&host, id, async move { import(&farm, &build).await }.instrument(span));
     }
     Ok(())
 }

@@ -31,11 +31,13 @@ mod draft;
 mod error;
 mod http;
 mod layout;
+mod lock;
 mod manifest;
 pub mod pass;
 mod pool;
 mod publisher;
 mod shown;
+mod written;
 
 pub use error::{ProofError, PublishError, Result};
 pub use http::router;

@@ -1,23 +1,25 @@
 //! The way of one request: proof, draft, signatures, rename.
+//!
+//! Owns the order of the steps, the look at what is shown before them, and the renames; `draft` writes
+//! and `written` signs.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rpmfarm_core::snapshot::Kind;
 use rpmfarm_core::{Arch, Nevra, Sha256};
 use rpmfarm_repodata::{Compression, Fragments, PackageFile};
 use rpmfarm_rpmfile::Certs;
 
 use super::draft::Draft;
 use super::error::{ProofError, PublishError, Result, io_at};
-use super::layout::{self, Layout, href};
+use super::layout::{Layout, href};
 use super::manifest::{Listing, Manifest, PublishedPackage, content_of};
 use super::pool::Proof;
-use super::{clients, disk, shown};
+use super::written::{Ready, Written};
+use super::{clients, disk, lock, shown};
 use crate::blobs::{BlobError, Blobs};
 
 /// What a channel shall show.
@@ -192,7 +194,7 @@ impl Publisher {
         disk::make_dir(&layout.generations())?;
         // Held for the look and the cleaning only: one that stands still in the middle of its
         // draft must not hold up all others. What it draws up is checked again before it is shown.
-        let lock = lock(&layout)?;
+        let lock = lock::take(&layout)?;
         let shown = shown::generation(&layout)?;
         let previous = shown.and_then(|number| readable(&layout, number));
         let content = content_of(
@@ -288,94 +290,11 @@ enum Outcome {
     Written(Box<Written>),
 }
 
-/// A draft that waits for its signatures. Dropped, it leaves nothing.
-struct Written {
-    layout: Layout,
-    request: PublishRequest,
-    certs: Certs,
-    dir: shown::DraftDir,
-    manifest: Manifest,
-}
-
-/// A draft that is complete, signed and synced. While it is there, no other publisher shows
-/// anything of the target.
-struct Ready {
-    written: Written,
-    lock: File,
-}
-
-impl Written {
-    /// Everything after the signatures that nobody sees; and the channel must still show what the
-    /// draft is based on.
-    fn settle(self) -> Result<Ready> {
-        let dir = self.dir.path();
-        self.manifest.write(dir)?;
-        for arch in &self.request.arches {
-            disk::sync(&dir.join(arch.as_str()))?;
-        }
-        disk::sync(dir)?;
-        readable_by_all(dir)?;
-        let lock = lock(&self.layout)?;
-        let shown = shown::generation(&self.layout)?;
-        if shown != self.request.based_on {
-            let PublishRequest { target, channel, based_on, .. } = self.request;
-            return Err(PublishError::Moved { target, channel, based_on, shown });
-        }
-        // One that died between its two renames leaves this place taken.
-        disk::remove(&self.layout.generation(self.manifest.generation))?;
-        Ok(Ready { written: self, lock })
-    }
-
-    /// Has each `repomd.xml` signed, and checks each signature as a client would.
-    async fn sign(&self, signer: &impl SignRepomd) -> Result<()> {
-        for state in &self.manifest.repositories {
-            let root = layout::repository(self.dir.path(), state.arch, state.kind);
-            let page = root.join("repodata/repomd.xml");
-            let repomd = std::fs::read(&page).map_err(io_at(&page))?;
-            let refused = |reason: String| PublishError::Signer {
-                repository: self.name(state.arch, state.kind),
-                reason,
-            };
-            let signature = signer
-                .sign(&self.layout.target, &repomd)
-                .await
-                .map_err(|error| refused(error.to_string()))?;
-            rpmfarm_rpmfile::verify_detached(&repomd, &signature, &self.certs, self.request.now)
-                .map_err(|error| refused(error.to_string()))?;
-            disk::write(&page.with_extension("xml.asc"), signature.as_bytes())?;
-            disk::sync(&root.join("repodata"))?;
-        }
-        Ok(())
-    }
-
-    fn name(&self, arch: Arch, kind: Kind) -> String {
-        format!("{}/{}/{arch}/{}", self.layout.target, self.layout.channel, kind.dir())
-    }
-}
-
 /// Runs what blocks on the disk where it holds nobody up.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work).await.expect("publishing does not panic")
-}
-
-/// One publisher at a time works on a target: its channels share the pool.
-fn lock(layout: &Layout) -> Result<File> {
-    let path = layout.lock();
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(io_at(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(PublishError::Busy { target: layout.target.clone() })
-        }
-        Err(std::fs::TryLockError::Error(error)) => Err(io_at(&path)(error)),
-    }
 }
 
 /// The order in which repodata name them; and that no two have one place in the pool.
@@ -400,12 +319,6 @@ fn readable(layout: &Layout, generation: u64) -> Option<Manifest> {
             None
         }
     }
-}
-
-/// Temporary directories are private; a generation is for everyone.
-fn readable_by_all(dir: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).map_err(io_at(dir))
 }
 
 fn seconds(time: SystemTime) -> i64 {

@@ -1,13 +1,13 @@
 //! Gives every task its lock: at once for SRPMs, in the order of the batch for builds, and round
 //! by round for what `%generate_buildrequires` finds.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Mutex;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
 use rpmfarm_core::learned::{self, Learned};
-use rpmfarm_core::order::{Mate, Solved, Turn, turns, wanted};
+use rpmfarm_core::order::{Mate, Solved, Turn, required_of, turns, wanted};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, Target, TaskId};
 
@@ -18,18 +18,43 @@ use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::retry;
 use crate::store::{Build, Srpm, Task};
-use crate::work::Crew;
+use crate::work::{Coalesced, Crew, Queues};
 
-/// SRPM tasks that are looked at in one go; more than the crew has hands.
+/// SRPM tasks of a target that are looked at in one go; more than the crew has hands.
 const SRPMS_AT_ONCE: i64 = 64;
 
-/// What solving said of tasks that wait, so that they are not solved again before something has
-/// changed.
+/// Batches of one target that are looked at at once. One that is long, or a repository that hangs,
+/// keeps neither other targets nor what is more urgent waiting.
+const BATCHES_AT_ONCE: usize = 4;
+
+/// Who does the work of this stage.
+#[derive(Debug, Clone)]
+pub struct Hands {
+    /// Makes locks, task by task.
+    locks: Crew<TaskId>,
+    /// Looks at batches.
+    batches: Coalesced<i64>,
+    targets: Arc<Queues>,
+    memory: Arc<Memory>,
+}
+
+impl Hands {
+    /// Hands with this crew.
+    #[must_use]
+    pub fn new(locks: Crew<TaskId>) -> Self {
+        let batches = Coalesced::new("order");
+        Self { locks, batches, targets: Arc::default(), memory: Arc::default() }
+    }
+}
+
+/// What solving said of the tasks of batches that wait, so that they are not solved again before
+/// something has changed.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<HashMap<TaskId, Remembered>>);
+struct Memory(Mutex<HashMap<TaskId, Remembered>>);
 
 #[derive(Debug, Clone)]
 struct Remembered {
+    batch: i64,
     /// The count of the target's packages that it was solved with.
     packages: i64,
     result: Result<Lock, Failure>,
@@ -39,39 +64,32 @@ struct Remembered {
 ///
 /// # Errors
 /// Database errors.
-pub async fn pass(
-    farm: &Farm,
-    crew: &Crew<TaskId>,
-    memory: &Memory,
-    now_us: i64,
-) -> anyhow::Result<()> {
-    let mut batches = BTreeMap::<i64, Vec<(Task, Build)>>::new();
-    for task in farm.store.tasks_to_lock(TaskKind::Srpm, now_us, SRPMS_AT_ONCE).await? {
+pub async fn pass(farm: &Farm, hands: &Hands, now_us: i64) -> anyhow::Result<()> {
+    for task in farm.store.srpms_to_lock(now_us, SRPMS_AT_ONCE).await? {
         let build = farm.store.build(task.build).await?.context("a task has a build")?;
         let farm = farm.clone();
-        let (id, span) = (task.id, span(&task));
+        let (id, span, target) = (task.id, span(&task), build.target.clone());
         let work = async move { lock_srpm(&farm, &task, &build).await };
-        crew.start(id, work.instrument(span));
+        hands.locks.start_for(&target, id, work.instrument(span));
     }
-    // All of these: who waits for whom is a matter of whole batches.
-    let tasks = farm.store.tasks_to_lock(TaskKind::Build, now_us, i64::MAX).await?;
-    memory.forget_all_but(&tasks);
-    if !tasks.is_empty() {
-        let builds = farm.store.builds_to_order(now_us).await?;
-        for task in tasks {
-            // One that is gone meanwhile has been locked or ended.
-            if let Some(build) = builds.get(&task.build) {
-                batches.entry(build.batch).or_default().push((task, build.clone()));
+    let batches = farm.store.batches_to_order(now_us).await?;
+    hands.memory.keep_batches(&batches);
+    for (batch, target) in batches {
+        let (farm, hands_of) = (farm.clone(), hands.clone());
+        hands.batches.ask(batch, move || {
+            let (farm, hands, target) = (farm.clone(), hands_of.clone(), target.clone());
+            async move {
+                let _turn = hands.targets.turn(&target, BATCHES_AT_ONCE).await;
+                lock_batch(&farm, &hands, batch).await
             }
-        }
-    }
-    for (batch, tasks) in batches {
-        lock_batch(farm, crew, memory, batch, tasks).await?;
+        });
     }
     for (task, round) in farm.store.rounds_to_lock(now_us).await? {
+        let build = farm.store.build(task.build).await?.context("a task has a build")?;
         let farm = farm.clone();
-        let span = span(&task);
-        crew.start(task.id, async move { lock_round(&farm, &task, round).await }.instrument(span));
+        let (id, span, target) = (task.id, span(&task), build.target.clone());
+        let work = async move { lock_round(&farm, &task, &build, round).await };
+        hands.locks.start_for(&target, id, work.instrument(span));
     }
     Ok(())
 }
@@ -81,22 +99,33 @@ fn span(task: &Task) -> tracing::Span {
     tracing::info_span!("resolve", build = task.build.0, task = task.id.0)
 }
 
-/// Asks the external repositories of every target that is built for news.
-pub async fn refresh(farm: &Farm) {
-    let names = farm.store.targets_built().await.unwrap_or_default();
-    for target in names.iter().filter_map(|name| farm.targets.get(name).ok()) {
-        for arch in &target.arches {
-            let now = SystemTime::now();
-            match farm.resolver.refresh(&target, *arch, Older::Refuse, now).await {
-                Ok(true) => {
-                    tracing::info!(target = target.name, %arch, "repositories have news");
-                    farm.bus.ring();
-                }
-                Ok(false) => {}
-                Err(errors) => {
-                    for error in errors {
-                        tracing::warn!(target = target.name, %arch, "no news: {error}");
-                    }
+/// Asks the external repositories of every target that is built for news, each target's beside
+/// the others'.
+pub async fn refresh(farm: &Farm, refreshes: &Coalesced<String>) {
+    for name in farm.store.targets_built().await.unwrap_or_default() {
+        let Ok(target) = farm.targets.get(&name) else { continue };
+        let farm = farm.clone();
+        refreshes.ask(name, move || {
+            let (farm, target) = (farm.clone(), target.clone());
+            async move {
+                refresh_target(&farm, &target).await;
+                Ok(())
+            }
+        });
+    }
+}
+
+async fn refresh_target(farm: &Farm, target: &Target) {
+    for arch in &target.arches {
+        match farm.resolver.refresh(target, *arch, Older::Refuse, SystemTime::now()).await {
+            Ok(true) => {
+                tracing::info!(target = target.name, %arch, "repositories have news");
+                farm.bus.ring();
+            }
+            Ok(false) => {}
+            Err(errors) => {
+                for error in errors {
+                    tracing::warn!(target = target.name, %arch, "no news: {error}");
                 }
             }
         }
@@ -114,13 +143,10 @@ async fn lock_srpm(farm: &Farm, task: &Task, build: &Build) -> anyhow::Result<()
 }
 
 /// Solves the tasks of a batch, for all architectures, and locks those whose turn it is.
-async fn lock_batch(
-    farm: &Farm,
-    crew: &Crew<TaskId>,
-    memory: &Memory,
-    batch: i64,
-    tasks: Vec<(Task, Build)>,
-) -> anyhow::Result<()> {
+async fn lock_batch(farm: &Farm, hands: &Hands, batch: i64) -> anyhow::Result<()> {
+    // All of these: who waits for whom is a matter of the whole batch.
+    let tasks = farm.store.tasks_to_order(batch, now_us()).await?;
+    hands.memory.keep_tasks(batch, &tasks);
     if let Some(late) = farm.store.mate_without_srpm(batch).await? {
         for (task, _) in &tasks {
             let reason = format!("waits for the SRPM of build {} ({})", late.id, late.package);
@@ -133,7 +159,7 @@ async fn lock_batch(
     let mut results = HashMap::new();
     for (task, build) in &tasks {
         let srpm = farm.store.srpm(task.build).await?.context("a build task has an SRPM")?;
-        let result = memory.solve(farm, task, build, &srpm).await?;
+        let result = hands.memory.solve(farm, task, build, &srpm).await?;
         let root = result.as_ref().ok().map(|lock| lock.packages().cloned().collect());
         let (build, arch, requires) = (task.build, task.arch, srpm.requires);
         all.push(Solved { build, arch, requires, root });
@@ -164,9 +190,9 @@ async fn lock_batch(
             (Some(Turn::Go), Some(result)) => {
                 farm.waits.clear(task.build);
                 let farm = farm.clone();
-                let (id, span) = (task.id, span(&task));
+                let (id, span, target) = (task.id, span(&task), build.target.clone());
                 let work = async move { conclude(&farm, &task, &build, result).await };
-                crew.start(id, work.instrument(span));
+                hands.locks.start_for(&target, id, work.instrument(span));
             }
             (Some(Turn::WaitFor(builds)), _) => {
                 farm.waits.set(task.build, waits_for(&solved[&key], &builds, &mates));
@@ -213,19 +239,39 @@ async fn conclude(
     match result {
         Ok(lock) => record(farm, task, build, 0, &lock).await,
         Err(failure) => {
+            let failure = with_lost_mate(farm, build, failure).await?;
             Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?)
         }
     }
 }
 
+/// A package's failure, with the build of the same request that was to make what is missing.
+async fn with_lost_mate(farm: &Farm, build: &Build, failure: Failure) -> anyhow::Result<Failure> {
+    if failure.fault != Fault::Package {
+        return Ok(failure);
+    }
+    let Some(own) = farm.store.srpm(build.id()).await? else { return Ok(failure) };
+    for mate in farm.store.lost_mates(build.batch).await? {
+        let Some(srpm) = farm.store.srpm(mate.id()).await? else { continue };
+        if let Some(missing) = required_of(&own.requires, &srpm.predicts) {
+            let message = format!(
+                "{} (build {} ({}), asked for together with this one, was to make `{missing}` and \
+                 has ended without)",
+                failure.message, mate.id, mate.package
+            );
+            return Ok(Failure { message, ..failure });
+        }
+    }
+    Ok(failure)
+}
+
 /// Answers what a running attempt found, with a wider lock or with the end of the build.
-async fn lock_round(farm: &Farm, task: &Task, round: u32) -> anyhow::Result<()> {
-    let build = farm.store.build(task.build).await?.context("a task has a build")?;
+async fn lock_round(farm: &Farm, task: &Task, build: &Build, round: u32) -> anyhow::Result<()> {
     let srpm = farm.store.srpm(task.build).await?.context("a build task has an SRPM")?;
     let mut wanted = requirements(&srpm);
     wanted.layers.extend(farm.store.dynamic_requires(task.id).await?);
-    match solve(farm, &build, task.arch, wanted).await {
-        Ok(lock) => record(farm, task, &build, round + 1, &lock).await?,
+    match solve(farm, build, task.arch, wanted).await {
+        Ok(lock) => record(farm, task, build, round + 1, &lock).await?,
         Err(failure) => retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?,
     }
     for worker in farm.store.workers_at(task.build).await? {
@@ -302,9 +348,16 @@ impl Memory {
         self.0.lock().expect("no one panics while holding it")
     }
 
-    fn forget_all_but(&self, tasks: &[Task]) {
-        let known: HashSet<TaskId> = tasks.iter().map(|task| task.id).collect();
-        self.lock().retain(|id, _| known.contains(id));
+    /// Forgets the batches that wait no more.
+    fn keep_batches(&self, batches: &[(i64, String)]) {
+        let waiting: HashSet<i64> = batches.iter().map(|(batch, _)| *batch).collect();
+        self.lock().retain(|_, known| waiting.contains(&known.batch));
+    }
+
+    /// Forgets the tasks of a batch that wait no more.
+    fn keep_tasks(&self, batch: i64, tasks: &[(Task, Build)]) {
+        let waiting: HashSet<TaskId> = tasks.iter().map(|(task, _)| task.id).collect();
+        self.lock().retain(|id, known| known.batch != batch || waiting.contains(id));
     }
 
     /// Solves a task, or remembers what solving it said while its target had the same packages.
@@ -323,7 +376,8 @@ impl Memory {
         let result = solve(farm, build, task.arch, requirements(srpm)).await;
         // What the farm could not do says nothing of the package, and may pass.
         if !matches!(&result, Err(failure) if failure.fault == Fault::Farm) {
-            self.lock().insert(task.id, Remembered { packages, result: result.clone() });
+            let (batch, result) = (build.batch, result.clone());
+            self.lock().insert(task.id, Remembered { batch, packages, result });
         }
         Ok(result)
     }

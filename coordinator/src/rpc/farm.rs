@@ -1,25 +1,25 @@
 //! What people and scripts call.
 
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::Stream;
-use rpmfarm_core::arch::UnknownArch;
 use rpmfarm_core::lock::Lock;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Target, name};
+use rpmfarm_core::{Arch, AttemptId, BuildId, name};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::farm_server::Farm as FarmApi;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{fleet, internal, to_the_end, view, why};
+use super::asked::{self, optional};
+use super::{fleet, internal, to_the_end, view, watch, why};
 use crate::clock::now_us;
 use crate::dispatch::report;
 use crate::farm::Farm;
-use crate::store::{Build, BuildFilter, NewBuild, Task};
+use crate::store::{Build, BuildFilter, Task};
 use crate::targets::{Loaded, TargetError};
 use crate::{doctor, rpc};
 
@@ -28,9 +28,6 @@ use crate::{doctor, rpc};
 pub struct FarmService(pub Farm);
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-/// Packages of one request at most.
-const MAX_PACKAGES: usize = 20_000;
 
 /// Locks are read into memory; none is larger, in bytes.
 const MAX_LOCK: u64 = 64 << 20;
@@ -74,35 +71,6 @@ impl FarmService {
             .cloned()
             .ok_or_else(|| Status::not_found(format!("build {build} has no such task yet")))
     }
-}
-
-fn optional<T: std::str::FromStr<Err: ToString>>(text: &str) -> Result<Option<T>, Status> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse().map(Some).map_err(|error: T::Err| Status::invalid_argument(error.to_string()))
-}
-
-/// The architectures that a request names, each one of the target's.
-fn asked_arches(words: &[String], target: &Target) -> Result<Vec<Arch>, Status> {
-    let mut arches = Vec::new();
-    for word in words {
-        let arch: Arch = word
-            .parse()
-            .map_err(|error: UnknownArch| Status::invalid_argument(error.to_string()))?;
-        if !target.arches.contains(&arch) {
-            let known: Vec<&str> = target.arches.iter().map(|arch| arch.as_str()).collect();
-            return Err(Status::invalid_argument(format!(
-                "target {} does not build for {arch} (it does for {})",
-                target.name,
-                known.join(", ")
-            )));
-        }
-        if !arches.contains(&arch) {
-            arches.push(arch);
-        }
-    }
-    Ok(arches)
 }
 
 fn shown_target(name: &str, loaded: &Loaded) -> v1::Target {
@@ -164,29 +132,7 @@ impl FarmApi for FarmService {
     ) -> Result<Response<v1::StartBuildsReply>, Status> {
         let request = request.into_inner();
         let target = self.0.targets.get(&request.target)?;
-        let arches = asked_arches(&request.arches, &target)?;
-        if request.packages.is_empty() || request.packages.len() > MAX_PACKAGES {
-            return Err(Status::invalid_argument(format!(
-                "{} packages (at least 1, at most {MAX_PACKAGES})",
-                request.packages.len()
-            )));
-        }
-        let class: Class = optional(&request.priority)?.unwrap_or_default();
-        let mut builds = Vec::with_capacity(request.packages.len());
-        let mut names = std::collections::HashSet::new();
-        for v1::PackageRef { package, git_ref } in request.packages {
-            let bad = |error: name::NameError| Status::invalid_argument(error.to_string());
-            name::check_package(&package).map_err(bad)?;
-            if !git_ref.is_empty() {
-                name::check_git_ref(&git_ref).map_err(bad)?;
-            }
-            if !names.insert(package.clone()) {
-                return Err(Status::invalid_argument(format!("package {package} is named twice")));
-            }
-            let (target, arches) = (request.target.clone(), arches.clone());
-            let modification_ref = String::new();
-            builds.push(NewBuild { target, package, git_ref, modification_ref, class, arches });
-        }
+        let builds = asked::builds(&request, &target)?;
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);
         let (store, bump) = (self.0.store.clone(), request.bump);
@@ -259,7 +205,7 @@ impl FarmApi for FarmService {
         let (sender, receiver) = mpsc::channel(4);
         let farm = self.0.clone();
         tokio::spawn(async move {
-            if let Err(status) = watch(&farm, builds, &sender).await {
+            if let Err(status) = watch::builds(&farm, builds, &sender).await {
                 let _ = sender.send(Err(status)).await;
             }
         });
@@ -408,41 +354,5 @@ impl FarmApi for FarmService {
     ) -> Result<Response<v1::ListWorkersReply>, Status> {
         let workers = fleet::all(&self.0, Instant::now()).await?.into_values().collect();
         Ok(Response::new(v1::ListWorkersReply { workers }))
-    }
-}
-
-/// Sends builds whenever they change, until all have ended.
-async fn watch(
-    farm: &Farm,
-    mut builds: Vec<(Build, Option<v1::Build>)>,
-    answers: &mpsc::Sender<Result<v1::Build, Status>>,
-) -> Result<(), Status> {
-    let (mut facts, mut progress) = (farm.bus.listen(), farm.progress.listen());
-    loop {
-        let mut all_ended = true;
-        for (build, last) in &mut builds {
-            let ended = |shown: &v1::Build| shown.ended_us != 0;
-            if last.as_ref().is_some_and(ended) {
-                continue;
-            }
-            let shown = view::build(farm, build).await?;
-            all_ended &= ended(&shown);
-            if last.as_ref() != Some(&shown) {
-                if answers.send(Ok(shown.clone())).await.is_err() {
-                    return Ok(());
-                }
-                *last = Some(shown);
-            }
-        }
-        if all_ended {
-            return Ok(());
-        }
-        tokio::select! {
-            () = facts.rung() => {}
-            () = progress.rung() => {}
-            // Reasons to wait change without a bell.
-            () = tokio::time::sleep(Duration::from_secs(5)) => {}
-            () = answers.closed() => return Ok(()),
-        }
     }
 }

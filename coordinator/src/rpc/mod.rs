@@ -3,6 +3,7 @@
 //!
 //! Generated types stop here. Who may call what is decided before, in [`crate::identity`].
 
+mod asked;
 pub mod blobs;
 pub mod enrolment;
 pub mod farm;
@@ -12,6 +13,7 @@ pub mod session;
 pub mod sources;
 pub mod tracking;
 pub mod view;
+mod watch;
 pub mod why;
 pub mod workers;
 

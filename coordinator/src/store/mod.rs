@@ -3,16 +3,19 @@
 //! Owns connections, transactions and the schema; each sibling file owns the queries of one kind
 //! of fact. It must not know why a fact is written: the stages decide, by `core`.
 
+mod acceptances;
 mod again;
 mod assigned;
 mod attempts;
 mod builds;
 mod channels;
 mod coordinators;
+mod cves;
 mod enrolment;
 mod failures;
 mod fleet;
 mod grants;
+mod heads;
 mod hooks;
 mod late;
 mod learned;
@@ -38,8 +41,9 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool};
 
+pub use acceptances::EndedAttempt;
 pub use assigned::Assigned;
-pub use attempts::{Attempt, AttemptEnd, EndedAttempt, LiveAttempt};
+pub use attempts::{Attempt, AttemptEnd, LiveAttempt};
 pub use builds::{Build, BuildFilter, Ended, NewBuild, StartedBuilds};
 pub use channels::{Publication, Revision};
 pub use coordinators::{Connected, CoordinatorRow, Fence, Note, WorkerOwner};

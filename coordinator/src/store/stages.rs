@@ -2,19 +2,20 @@
 
 use std::collections::HashMap;
 
-use rpmfarm_core::BuildId;
 use rpmfarm_core::stage::Stage;
 use rpmfarm_core::status::latest_due;
 
 use super::builds::COLUMNS;
-use super::{Build, Result, Store};
+use super::heads::Look;
+use super::tasks::{TaskRow, task};
+use super::{Build, Result, Store, Task};
 
-/// Builds that a stage looks at in one go.
+/// Builds of one target that a stage looks at in one go.
 const AT_ONCE: i64 = 256;
 
 impl Store {
     /// Open builds whose sources are not there and that do not wait for a retry, the most urgent
-    /// and oldest first, as many as are of use at once.
+    /// and oldest first, of each target as many as are of use at once.
     ///
     /// # Errors
     /// Database errors.
@@ -39,18 +40,9 @@ impl Store {
     }
 
     async fn builds_at(&self, stage: Stage, now_us: i64) -> Result<Vec<Build>> {
-        let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM stage_work w JOIN builds b ON b.id = w.build
-             WHERE w.stage = $1 AND (w.due_us <= $2 OR w.due_us > $4)
-             ORDER BY w.rank, w.build LIMIT $3"
-        ));
-        Ok(sqlx::query_as(query)
-            .bind(stage.as_str())
-            .bind(now_us)
-            .bind(AT_ONCE)
-            .bind(latest_due(now_us))
-            .fetch_all(self.read())
-            .await?)
+        let joins = "JOIN builds b ON b.id = w.build";
+        let look = Look { stage, columns: COLUMNS, joins, within: "w.task" };
+        self.heads(&look, now_us, AT_ONCE).await
     }
 
     /// Names of the targets that anything was ever built for.
@@ -62,19 +54,43 @@ impl Store {
         Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
     }
 
-    /// The builds of all tasks that wait for their turn in a batch, by number.
+    /// The batches of which a task waits for its turn, with their targets, those with the most
+    /// urgent and oldest first.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn builds_to_order(&self, now_us: i64) -> Result<HashMap<BuildId, Build>> {
-        let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM builds b WHERE b.id IN
-             (SELECT w.build FROM stage_work w
-              WHERE w.stage = 'order' AND (w.due_us <= $1 OR w.due_us > $2))"
-        ));
+    pub async fn batches_to_order(&self, now_us: i64) -> Result<Vec<(i64, String)>> {
+        let query = "SELECT b.batch, b.target FROM stage_work w JOIN builds b ON b.id = w.build
+                     WHERE w.stage = 'order' AND (w.due_us <= $1 OR w.due_us > $2)
+                     GROUP BY b.batch, b.target ORDER BY MIN(w.rank), b.batch";
         let query = sqlx::query_as(query).bind(now_us).bind(latest_due(now_us));
-        let rows: Vec<Build> = query.fetch_all(self.read()).await?;
-        Ok(rows.into_iter().map(|build| (build.id(), build)).collect())
+        Ok(query.fetch_all(self.read()).await?)
+    }
+
+    /// The tasks of a batch that wait for their turn, with their builds.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn tasks_to_order(&self, batch: i64, now_us: i64) -> Result<Vec<(Task, Build)>> {
+        let of_batch = "FROM builds b JOIN stage_work w ON w.build = b.id AND w.stage = 'order'
+                        WHERE b.batch = $1 AND (w.due_us <= $2 OR w.due_us > $3)";
+        let tasks = format!(
+            "SELECT t.id, t.build, t.kind, t.arch, t.created_us FROM tasks t
+             WHERE t.id IN (SELECT w.task {of_batch}) ORDER BY t.id"
+        );
+        let builds =
+            format!("SELECT {COLUMNS} FROM builds b WHERE b.id IN (SELECT w.build {of_batch})");
+        let (now, latest) = (now_us, latest_due(now_us));
+        let tasks = sqlx::query_as(sqlx::AssertSqlSafe(tasks)).bind(batch).bind(now).bind(latest);
+        let tasks: Vec<TaskRow> = tasks.fetch_all(self.read()).await?;
+        let builds = sqlx::query_as(sqlx::AssertSqlSafe(builds)).bind(batch).bind(now).bind(latest);
+        let builds: Vec<Build> = builds.fetch_all(self.read()).await?;
+        let builds: HashMap<i64, Build> =
+            builds.into_iter().map(|build| (build.id, build)).collect();
+        // One that is gone between the two questions has been locked, or has ended.
+        let of = |row: TaskRow| Some((builds.get(&row.1)?.clone(), row));
+        let both = tasks.into_iter().filter_map(of);
+        both.map(|(build, row)| Ok((task(row)?, build))).collect()
     }
 
     /// The oldest open build of a request that has no SRPM yet.
@@ -102,6 +118,21 @@ impl Store {
              AND NOT EXISTS (SELECT 1 FROM stage_work w WHERE w.build = b.id
                              AND w.stage = 'finish' AND w.task = 0)
              ORDER BY b.id"
+        ));
+        Ok(sqlx::query_as(query).bind(batch).fetch_all(self.read()).await?)
+    }
+
+    /// Builds of one request that have an SRPM and ended without being published, newest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn lost_mates(&self, batch: i64) -> Result<Vec<Build>> {
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
+             AND EXISTS (SELECT 1 FROM srpms s WHERE s.build = b.id)
+             AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
+             AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)
+             ORDER BY b.id DESC"
         ));
         Ok(sqlx::query_as(query).bind(batch).fetch_all(self.read()).await?)
     }

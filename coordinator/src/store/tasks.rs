@@ -6,6 +6,7 @@ use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
 
 use super::again::again;
+use super::heads::Look;
 use super::{Result, Store, Tx, json, parsed, unjson};
 
 /// Work to be recorded.
@@ -43,9 +44,9 @@ pub struct LockRow {
     pub at_us: i64,
 }
 
-type TaskRow = (i64, i64, String, String, i64);
+pub(super) type TaskRow = (i64, i64, String, String, i64);
 
-fn task((id, build, kind, arch, created_us): TaskRow) -> Result<Task> {
+pub(super) fn task((id, build, kind, arch, created_us): TaskRow) -> Result<Task> {
     Ok(Task {
         id: TaskId(id),
         build: BuildId(build),
@@ -78,32 +79,19 @@ impl Store {
         row.map(task).transpose()
     }
 
-    /// Open tasks of a kind that have no lock yet and do not wait for a retry, the most urgent and
-    /// oldest first, at most `limit`.
+    /// Open SRPM tasks that have no lock yet and do not wait for a retry, the most urgent and
+    /// oldest first, at most `each` of one target.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn tasks_to_lock(
-        &self,
-        kind: TaskKind,
-        now_us: i64,
-        limit: i64,
-    ) -> Result<Vec<Task>> {
-        let stage = match kind {
-            TaskKind::Srpm => Stage::Lock,
-            TaskKind::Build => Stage::Order,
+    pub async fn srpms_to_lock(&self, now_us: i64, each: i64) -> Result<Vec<Task>> {
+        let look = Look {
+            stage: Stage::Lock,
+            columns: "t.id, t.build, t.kind, t.arch, t.created_us",
+            joins: "JOIN tasks t ON t.id = w.task",
+            within: "w.task",
         };
-        let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us
-                     FROM stage_work w JOIN tasks t ON t.id = w.task
-                     WHERE w.stage = $1 AND (w.due_us <= $2 OR w.due_us > $4)
-                     ORDER BY w.rank, w.build, w.task LIMIT $3";
-        let rows: Vec<TaskRow> = sqlx::query_as(query)
-            .bind(stage.as_str())
-            .bind(now_us)
-            .bind(limit)
-            .bind(latest_due(now_us))
-            .fetch_all(self.read())
-            .await?;
+        let rows: Vec<TaskRow> = self.heads(&look, now_us, each).await?;
         rows.into_iter().map(task).collect()
     }
 

@@ -51,7 +51,7 @@ impl Store {
     pub async fn queue_due(&self, now_us: i64, limit: i64) -> Result<usize> {
         let query = "SELECT build FROM stage_work
                      WHERE stage = 'dispatch' AND (due_us <= $1 OR due_us > $3)
-                     ORDER BY rank, build LIMIT $2";
+                     ORDER BY target, rank, build LIMIT $2";
         let query = sqlx::query_scalar(query).bind(now_us).bind(limit).bind(latest_due(now_us));
         let builds: Vec<i64> = query.fetch_all(self.read()).await?;
         if builds.is_empty() {
@@ -167,8 +167,9 @@ impl Tx {
         entry: &Entry,
     ) -> Result<()> {
         sqlx::query(
-            "INSERT INTO stage_work (build, stage, task, rank, due_us)
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            "INSERT INTO stage_work (build, stage, task, rank, due_us, target)
+             VALUES ($1, $2, $3, $4, $5, (SELECT target FROM builds WHERE id = $1))
+             ON CONFLICT DO NOTHING",
         )
         .bind(build.0)
         .bind(entry.stage.as_str())

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use rpmfarm_core::track::host::{Answer, Host, HostLimits};
 use rpmfarm_core::track::schedule::Jitter;
-use url::Url;
 
 /// All hosts.
 #[derive(Debug)]
@@ -20,17 +19,6 @@ impl Default for Hosts {
     fn default() -> Self {
         Self { began: Instant::now(), known: Mutex::default() }
     }
-}
-
-/// Host and port of an address: what is asked gently.
-pub(super) fn name(url: &str) -> String {
-    Url::parse(url).map_or_else(
-        |_| url.to_owned(),
-        |url| {
-            let port = url.port_or_known_default().unwrap_or_default();
-            format!("{}:{port}", url.host_str().unwrap_or_default())
-        },
-    )
 }
 
 impl Hosts {

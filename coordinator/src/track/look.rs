@@ -16,8 +16,7 @@ use rpmfarm_core::track::refs::{Question, REQUEST_TYPE, Reader, RefsError, Tip, 
 use tokio::time::timeout;
 use url::Url;
 
-use super::hosts;
-use crate::http::{Http, HttpError, explain};
+use crate::http::{Http, HttpError, explain, host_of};
 
 /// What one look may use.
 #[derive(Debug, Clone, Copy)]
@@ -117,7 +116,7 @@ impl Looker {
         question: &Question,
         allowed: &PrivateHosts,
     ) -> Result<Option<Tip>, LookError> {
-        let host = hosts::name(repository);
+        let host = host_of(repository);
         let is_old = self.old.lock().expect("no one panics while holding it").contains(&host);
         if !is_old {
             match self.question(repository, question, allowed).await {

@@ -13,9 +13,10 @@ use rpmfarm_core::track::schedule::{Jitter, Look, next};
 use rpmfarm_core::track::{Pattern, Question, Tip};
 
 use super::look::LookError;
-use super::{Tracker, hosts, tip};
+use super::{Tracker, tip};
 use crate::clock::now_us;
 use crate::farm::Farm;
+use crate::http::host_of;
 use crate::store::{Looked, Saw, Seen, Store, StoreError, Tracked};
 
 /// Looks under way at all hosts together: each takes a connection and little else.
@@ -83,9 +84,9 @@ struct Asked {
 
 impl Asked {
     fn of(target: &Target, tracker: &super::Inner) -> Self {
-        let upstream = hosts::name(&target.git_url("x"));
+        let upstream = host_of(&target.git_url("x"));
         let modifications = target.modifications.as_ref();
-        let other = modifications.map(|m| hosts::name(&m.url.expand(&[("name", "x")])));
+        let other = modifications.map(|m| host_of(&m.url.expand(&[("name", "x")])));
         let other = other.filter(|other| *other != upstream);
         let rests = other.as_ref().is_some_and(|other| tracker.hosts.rests(other));
         let other = other.filter(|_| !rests);
@@ -181,7 +182,7 @@ impl OneLook {
         };
         let inner = &self.tracker.0;
         if self.asked.rests {
-            let why = format!("{} fails and is left alone for now", hosts::name(&repository));
+            let why = format!("{} fails and is left alone for now", host_of(&repository));
             return (Modified::Hidden(why), Answer::Well);
         }
         if self.asked.other.is_none() {

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
+#[path = "../common/builds.rs"]
+mod builds;
 mod files;
 mod names;
 mod scene;

@@ -8,12 +8,12 @@ use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::farm::Farm;
 use rpmfarm_coordinator::start::open;
-use rpmfarm_coordinator::store::{Import, NewBuild, NewTask};
-use rpmfarm_core::queue::Class;
+use rpmfarm_coordinator::store::{NewBuild, NewTask};
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Sha256};
 
+use crate::builds::{import, new_build, planned};
 use crate::support::{Built, build_spec};
 
 /// What a worker uploads: a name and the bytes.
@@ -76,25 +76,14 @@ impl Scene {
     /// The same of a branch, tag or commit.
     pub(crate) async fn build_of(&self, package: &str, git_ref: &str) -> BuildId {
         let new = NewBuild {
-            target: "lab".into(),
-            package: package.into(),
             git_ref: git_ref.into(),
-            modification_ref: String::new(),
-            class: Class::default(),
             arches: vec![Arch::X86_64],
+            ..new_build("lab", package)
         };
         let store = &self.farm.store;
         let build = store.start_builds(&[new], "tester", "", now_us()).await.unwrap().ids[0];
-        let import = Import {
-            url: "http://git/x.git".into(),
-            commit: "c0ffee".into(),
-            subject: "Update".into(),
-            bundle: Sha256::of(b"bundle"),
-            at_us: now_us(),
-        };
-        store.add_import(build, &import).await.unwrap();
         let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
-        store.add_tasks(build, &[task], now_us()).await.unwrap();
+        planned(store, build, &import(now_us()), task).await;
         build
     }
 

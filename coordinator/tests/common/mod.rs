@@ -1,4 +1,7 @@
-//! Throwaway databases: the same store on SQLite and on a PostgreSQL server of the test's own.
+//! Throwaway databases: the same store on SQLite and on a PostgreSQL server of the test's own; and
+//! builds to put into one.
+
+pub mod builds;
 
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::store::Store;

@@ -9,17 +9,15 @@ mod proxy;
 
 use std::time::{Duration, Instant};
 
+use common::builds::{import, new_build, ready};
 use common::{on_both, on_postgres};
 use proxy::Proxy;
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::peers::{Judge, Peers, STAGES, beat};
-use rpmfarm_coordinator::store::{
-    BuildFilter, CoordinatorRow, Import, NewBuild, NewTask, Store, StoreError,
-};
-use rpmfarm_core::queue::Class;
+use rpmfarm_coordinator::store::{BuildFilter, CoordinatorRow, NewTask, Store, StoreError};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::tenure::TAKEOVER;
-use rpmfarm_core::{Arch, BuildId, Failure, Fault, Sha256, TaskId};
+use rpmfarm_core::{Arch, BuildId, Failure, Fault, TaskId};
 
 const NOW: i64 = 1_000_000;
 
@@ -39,25 +37,14 @@ fn peers(id: &str, now: Instant) -> Peers {
 }
 
 async fn start(store: &Store, package: &str, key: &str) -> Result<Vec<BuildId>, StoreError> {
-    let build = NewBuild {
-        target: "lab".into(),
-        package: package.into(),
-        git_ref: String::new(),
-        modification_ref: String::new(),
-        class: Class::default(),
-        arches: Vec::new(),
-    };
-    Ok(store.start_builds(&[build], "tester", key, NOW).await?.ids)
+    Ok(store.start_builds(&[new_build("lab", package)], "tester", key, NOW).await?.ids)
 }
 
-fn import() -> Import {
-    Import {
-        url: "http://git/hello.git".into(),
-        commit: "c0ffee".into(),
-        subject: "Update".into(),
-        bundle: Sha256::of(b"bundle"),
-        at_us: NOW,
-    }
+/// A build with a task that waits for a worker.
+async fn waiting(store: &Store) -> (BuildId, TaskId) {
+    let build = start(store, "hello", "").await.unwrap()[0];
+    let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
+    (build, ready(store, build, &import(NOW), task).await)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,11 +82,11 @@ async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing
         let failure = Failure::new(Fault::Package, "import", "too late");
         let fenced = |error| matches!(error, StoreError::Fenced { stage: "import", epoch: 1 });
         assert!(fenced(old.check_fence().await.unwrap_err()));
-        assert!(fenced(old.add_import(build, &import()).await.unwrap_err()));
+        assert!(fenced(old.add_import(build, &import(NOW)).await.unwrap_err()));
         let late = old.add_failure(build, None, &failure, None, NOW).await;
         assert!(fenced(late.unwrap_err()));
         assert!(store.is_open(build).await.unwrap());
-        store.behind(new).add_import(build, &import()).await.unwrap();
+        store.behind(new).add_import(build, &import(NOW)).await.unwrap();
         assert!(store.import(build).await.unwrap().is_some());
 
         // It wakes: it sees that it has lost them, and may begin nothing.
@@ -210,12 +197,7 @@ async fn a_worker_is_judged_by_its_own_coordinator_and_by_others_when_that_is_de
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_connects_knows_which_attempts_came_before() {
     on_both(|store| async move {
-        let build = start(&store, "hello", "").await.unwrap()[0];
-        store.add_import(build, &import()).await.unwrap();
-        let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
-        store.add_tasks(build, &[task], NOW).await.unwrap();
-        let task: TaskId = store.tasks(build).await.unwrap()[0].id;
-        store.add_lock(task, 0, Sha256::of(b"lock"), NOW).await.unwrap();
+        let (build, task) = waiting(&store).await;
         let before = store.own_worker("w", "a").await.unwrap().newest_attempt;
         let attempt = store.grant(task, build, "w", NOW).await.unwrap().unwrap();
         assert!(attempt.id > before.0);
@@ -274,12 +256,7 @@ async fn a_request_whose_answer_was_lost_is_recorded_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadlock_is_survived() {
     on_postgres(async |postgres, store| {
-        let build = start(&store, "hello", "").await.unwrap()[0];
-        store.add_import(build, &import()).await.unwrap();
-        let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
-        store.add_tasks(build, &[task], NOW).await.unwrap();
-        let task = store.tasks(build).await.unwrap()[0].id;
-        store.add_lock(task, 0, Sha256::of(b"lock"), NOW).await.unwrap();
+        let (build, task) = waiting(&store).await;
 
         // Takes the two locks of a grant in the other order.
         let other = postgres.background(

@@ -16,10 +16,8 @@ use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::dispatch::{leases, pass};
 use rpmfarm_coordinator::farm::Farm;
 use rpmfarm_coordinator::logs::LogName;
-use rpmfarm_coordinator::store::{Import, NewBuild, NewTask};
+use rpmfarm_coordinator::store::{Import, NewTask};
 use rpmfarm_coordinator::{server, start};
-use rpmfarm_core::queue::Class;
-use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
 use rpmfarm_proto::AUTHORIZATION;
@@ -32,6 +30,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Streaming};
+
+use self::common::builds::{bundle, import, new_build, ready};
 
 const NOW: i64 = 1_000_000;
 const TARGET: &str = "almalinux-9";
@@ -72,37 +72,11 @@ impl Bench {
     /// A build whose SRPM task can be given away.
     async fn task(&self) -> (BuildId, TaskId) {
         let store = &self.farm.store;
-        let new = NewBuild {
-            target: TARGET.into(),
-            package: "hello".into(),
-            git_ref: String::new(),
-            modification_ref: String::new(),
-            class: Class::default(),
-            arches: Vec::new(),
-        };
-        let build = store.start_builds(&[new], "tester", "", NOW).await.unwrap().ids[0];
-        let spec = SourceFile { name: "hello.spec".into(), digest: Sha256::of(b"s"), size: 1 };
-        let bundle = SourceBundle {
-            package: "hello".into(),
-            url: "http://git/hello.git".into(),
-            commit: "c0ffee".into(),
-            spec,
-            sources: Vec::new(),
-            modification: None,
-            plan: None,
-        };
-        let import = Import {
-            url: "http://git/hello.git".into(),
-            commit: "c0ffee".into(),
-            subject: "Update".into(),
-            bundle: self.farm.blobs.put(&bundle.to_bytes()).unwrap(),
-            at_us: NOW,
-        };
-        store.add_import(build, &import).await.unwrap();
+        let new = [new_build(TARGET, "hello")];
+        let build = store.start_builds(&new, "tester", "", NOW).await.unwrap().ids[0];
+        let bundle = self.farm.blobs.put(&bundle("hello").to_bytes()).unwrap();
         let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
-        store.add_tasks(build, &[task], NOW).await.unwrap();
-        let task = store.tasks(build).await.unwrap()[0].id;
-        store.add_lock(task, 0, Sha256::of(b"lock"), NOW).await.unwrap();
+        let task = ready(store, build, &Import { bundle, ..import(NOW) }, task).await;
         (build, task)
     }
 

@@ -10,14 +10,14 @@ use rpmfarm_coordinator::dispatch::fleet::Session;
 use rpmfarm_coordinator::dispatch::pass;
 use rpmfarm_coordinator::farm::Farm;
 use rpmfarm_coordinator::start;
-use rpmfarm_coordinator::store::{Grant, Import, NewBuild, NewTask, Store};
+use rpmfarm_coordinator::store::{Grant, NewBuild, NewTask, Store};
 use rpmfarm_core::fleet::PROTOCOL;
 use rpmfarm_core::learned::Had;
-use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::{TaskKind, WorkerState};
 use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Needs, Sha256, TaskId};
 use tempfile::TempDir;
 
+use crate::common::builds::{import, new_build, planned};
 use crate::common::on_both;
 
 const NOW: i64 = 1_000_000_000_000;
@@ -89,28 +89,12 @@ impl Scene {
         count: usize,
     ) -> Vec<(BuildId, TaskId)> {
         let store = &self.farm.store;
-        let builds: Vec<NewBuild> = (0..count)
-            .map(|number| NewBuild {
-                target: target.into(),
-                package: format!("p{number}"),
-                git_ref: String::new(),
-                modification_ref: String::new(),
-                class: Class::Interactive,
-                arches: Vec::new(),
-            })
-            .collect();
-        let import = Import {
-            url: "http://git/p.git".into(),
-            commit: "c0ffee".into(),
-            subject: "Update".into(),
-            bundle: Sha256::of(b"bundle"),
-            at_us: NOW,
-        };
+        let builds: Vec<NewBuild> =
+            (0..count).map(|number| new_build(target, &format!("p{number}"))).collect();
         let mut tasks = Vec::new();
         for build in store.start_builds(&builds, "ann", "", NOW).await.unwrap().ids {
-            store.add_import(build, &import).await.unwrap();
-            store.add_tasks(build, &[NewTask { kind: TaskKind::Build, arch }], NOW).await.unwrap();
-            let task = store.tasks(build).await.unwrap()[0].id;
+            let task = NewTask { kind: TaskKind::Build, arch };
+            let task = planned(store, build, &import(NOW), task).await;
             if !needs.is_nothing() {
                 store.set_needs(task, needs, NOW).await.unwrap();
             }

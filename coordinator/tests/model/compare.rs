@@ -58,15 +58,18 @@ impl Twins {
         same_set!("plan", found.unwrap(), expected; id batch package);
         let (found, expected) = (real.builds_accepted().await, model.builds_accepted());
         same_set!("finish", found.unwrap(), expected; id batch package);
-        for kind in [TaskKind::Srpm, TaskKind::Build] {
-            let found = real.tasks_to_lock(kind, now, ALL).await.unwrap();
-            let expected = model.tasks_to_lock(kind, now);
-            same_set!("lock", found, expected; id build kind arch created_us);
+        let found = real.srpms_to_lock(now, ALL).await.unwrap();
+        let expected = model.tasks_to_lock(TaskKind::Srpm, now);
+        same_set!("lock", found, expected; id build kind arch created_us);
+        let mut found = Vec::new();
+        for (batch, target) in real.batches_to_order(now).await.unwrap() {
+            for (task, build) in real.tasks_to_order(batch, now).await.unwrap() {
+                assert_eq!((build.id(), build.batch, &build.target), (task.build, batch, &target));
+                found.push(task);
+            }
         }
-        let ordered: BTreeSet<BuildId> =
-            model.tasks_to_lock(TaskKind::Build, now).iter().map(|task| task.build).collect();
-        let found = real.builds_to_order(now).await.unwrap();
-        assert_eq!(found.into_keys().collect::<BTreeSet<_>>(), ordered, "builds_to_order");
+        let expected = model.tasks_to_lock(TaskKind::Build, now);
+        same_set!("order", found, expected; id build kind arch created_us);
         let (found, expected) = (real.attempts_to_accept(now).await, model.attempts_to_accept(now));
         let found = found.unwrap();
         same_set!("accept", found, expected; build outcome);

@@ -1,12 +1,12 @@
 //! What the simulation and the comparison with its model found in the store: a test for each
 //! mended bug, on SQLite and PostgreSQL.
 
-use rpmfarm_coordinator::store::{Import, NewBuild, NewPackage, NewTask, Revision, Store};
-use rpmfarm_core::queue::Class;
+use rpmfarm_coordinator::store::{NewPackage, NewTask, Revision, Store};
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Sha256, TaskId};
 
+use super::common::builds::{self, import, new_build};
 use super::common::on_both;
 
 const NOW: i64 = 1_000_000;
@@ -18,31 +18,15 @@ fn digest(text: &str) -> Sha256 {
 }
 
 async fn start(store: &Store) -> BuildId {
-    let new = NewBuild {
-        target: "lab".into(),
-        package: "hello".into(),
-        git_ref: String::new(),
-        modification_ref: String::new(),
-        class: Class::default(),
-        arches: Vec::new(),
-    };
+    let new = new_build("lab", "hello");
     store.start_builds(&[new], "tester", "", NOW).await.unwrap().ids[0]
 }
 
 /// A build with a task that waits for a worker.
 async fn ready(store: &Store, kind: TaskKind) -> (BuildId, TaskId) {
     let build = start(store).await;
-    let import = Import {
-        url: "http://git/hello.git".into(),
-        commit: "c0ffee".into(),
-        subject: "Update".into(),
-        bundle: digest("bundle"),
-        at_us: NOW,
-    };
-    store.add_import(build, &import).await.unwrap();
-    store.add_tasks(build, &[NewTask { kind, arch: Arch::X86_64 }], NOW).await.unwrap();
-    let task = store.tasks(build).await.unwrap()[0].id;
-    store.add_lock(task, 0, digest("lock"), NOW).await.unwrap();
+    let task = NewTask { kind, arch: Arch::X86_64 };
+    let task = builds::ready(store, build, &import(NOW), task).await;
     (build, task)
 }
 

@@ -10,6 +10,7 @@ use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking as _;
 use tonic::Request;
 
+use crate::common::builds::{self, new_build};
 use crate::git;
 use crate::scene::Scene;
 use crate::upstream::Upstream;
@@ -46,22 +47,9 @@ async fn follow(scene: &Scene) -> Build {
 /// Publishes a version of `hello`, as if it had been built.
 async fn publish(scene: &Scene, evr: Evr) {
     let store = &scene.farm.store;
-    let new = NewBuild {
-        target: "lab".into(),
-        package: "hello".into(),
-        git_ref: "published".into(),
-        modification_ref: String::new(),
-        class: Default::default(),
-        arches: Vec::new(),
-    };
+    let new = NewBuild { git_ref: "published".into(), ..new_build("lab", "hello") };
     let build = store.start_builds(&[new], "me", "", now_us()).await.unwrap().ids[0];
-    let source = Import {
-        url: "x".into(),
-        commit: "published".into(),
-        subject: "x".into(),
-        bundle: Sha256::of(b"x"),
-        at_us: now_us(),
-    };
+    let source = Import { commit: "published".into(), ..builds::import(now_us()) };
     store.add_import(build, &source).await.unwrap();
     publish_build(scene, build, evr).await;
 }
@@ -156,14 +144,7 @@ async fn what_is_not_above_the_channel_is_refused_before_it_is_built() {
     }
     // A person may build what they want.
     git.commit(&[("hello.spec", &spec("8"))]);
-    let new = NewBuild {
-        target: "lab".into(),
-        package: "hello".into(),
-        git_ref: String::new(),
-        modification_ref: String::new(),
-        class: Default::default(),
-        arches: Vec::new(),
-    };
+    let new = new_build("lab", "hello");
     let store = &scene.farm.store;
     let id = store.start_builds(&[new], "me", "", now_us()).await.unwrap().ids[0];
     let build = store.build(id).await.unwrap().unwrap();

@@ -4,10 +4,10 @@ use rpmfarm_coordinator::store::{
     HookTaken, Import, Looked, NewBuild, NewHook, NewTracked, OrderRow, PushEnd, PushFilter,
     PushPair, Saw, Store,
 };
-use rpmfarm_core::Sha256;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::track::push::{Change, Push};
 
+use crate::common::builds::{import, new_build};
 use crate::common::on_both;
 use crate::upstream::id;
 
@@ -242,12 +242,10 @@ async fn pushes_end_once_and_know_their_builds() {
         assert_eq!(store.pushes_built_since("lab", NOW + 2).await.unwrap(), 0);
 
         let build = NewBuild {
-            target: "lab".into(),
-            package: "a".into(),
             git_ref: id('a'),
             modification_ref: id('1'),
             class: Class::Tracking,
-            arches: Vec::new(),
+            ..new_build("lab", "a")
         };
         let ids = store.start_builds(&[build], "track", "key", NOW).await.unwrap().ids;
         assert_eq!(store.modification_ref(ids[0]).await.unwrap(), Some(id('1')));
@@ -265,27 +263,14 @@ async fn what_a_person_built_is_known() {
     on_both(|store| async move {
         store.track("lab", &[new("a", 0)], "me", NOW).await.unwrap();
         store.record_looks(&[looked("a", &id('a'), Change::Pushed)]).await.unwrap();
-        let build = |git_ref: &str| NewBuild {
-            target: "lab".into(),
-            package: "a".into(),
-            git_ref: git_ref.into(),
-            modification_ref: String::new(),
-            class: Class::default(),
-            arches: Vec::new(),
-        };
+        let build = |git_ref: &str| NewBuild { git_ref: git_ref.into(), ..new_build("lab", "a") };
         let known = || async {
             let builds = store.builds_of_pushed("lab").await.unwrap();
             builds.into_iter().map(|b| (b.id, b.git_ref, b.commit_id)).collect::<Vec<_>>()
         };
         let by_hand = store.start_builds(&[build("")], "me", "", NOW).await.unwrap().ids[0];
         assert_eq!(known().await, [(by_hand.0, String::new(), String::new())]);
-        let import = Import {
-            url: "http://h/a.git".into(),
-            commit: id('a'),
-            subject: "x".into(),
-            bundle: Sha256::of(b"x"),
-            at_us: NOW,
-        };
+        let import = Import { commit: id('a'), ..import(NOW) };
         store.add_import(by_hand, &import).await.unwrap();
         assert_eq!(known().await, [(by_hand.0, String::new(), id('a'))]);
         // Cancelled, it is as if it never was.

@@ -2,13 +2,12 @@
 
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::rpc::tracking::TrackingService;
-use rpmfarm_coordinator::store::{Import, NewBuild, NewHook, NewTracked, OrderRow};
-use rpmfarm_core::Sha256;
-use rpmfarm_core::queue::Class;
+use rpmfarm_coordinator::store::{Import, NewHook, NewTracked, OrderRow};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking as _;
 use tonic::Request;
 
+use crate::common::builds::{import, new_build};
 use crate::scene::Scene;
 use crate::upstream::id;
 
@@ -81,25 +80,12 @@ async fn the_same_push_seen_five_ways_makes_one_build() {
 async fn what_a_person_built_is_not_built_again() {
     let scene = scene("", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
-    let by_hand = NewBuild {
-        target: "lab".into(),
-        package: "bash".into(),
-        git_ref: String::new(),
-        modification_ref: String::new(),
-        class: Class::default(),
-        arches: Vec::new(),
-    };
+    let by_hand = new_build("lab", "bash");
     let build = scene.farm.store.start_builds(&[by_hand], "me", "", now_us()).await.unwrap().ids[0];
     scene.look(&["bash"]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1, "it waits for that build's commit");
-    let import = Import {
-        url: "x".into(),
-        commit: id('b'),
-        subject: "x".into(),
-        bundle: Sha256::of(b"x"),
-        at_us: now_us(),
-    };
+    let import = Import { commit: id('b'), ..import(now_us()) };
     scene.farm.store.add_import(build, &import).await.unwrap();
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1);
@@ -300,13 +286,7 @@ async fn upstream_that_goes_back_is_seen_and_built() {
         scene.look(&["bash"]).await;
         scene.decide().await;
         let build = scene.builds().await.pop().unwrap();
-        let import = Import {
-            url: "x".into(),
-            commit: build.git_ref.clone(),
-            subject: "x".into(),
-            bundle: Sha256::of(b"x"),
-            at_us: now_us(),
-        };
+        let import = Import { commit: build.git_ref.clone(), ..import(now_us()) };
         assert!(scene.farm.store.import(build.id()).await.unwrap().is_none(), "a build of its own");
         scene.farm.store.add_import(build.id(), &import).await.unwrap();
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::store::{Import, NewHook};
-use rpmfarm_core::Sha256;
 use rpmfarm_core::source::{Modification, Record};
 
+use crate::common::builds::{import, new_build};
 use crate::scene::Scene;
 use crate::upstream::{Serve, id};
 
@@ -78,22 +78,9 @@ async fn the_pair_is_the_identity_of_what_was_built() {
     let build = |modification: char| {
         let store = scene.farm.store.clone();
         async move {
-            let new = rpmfarm_coordinator::store::NewBuild {
-                target: "lab".into(),
-                package: "bash".into(),
-                git_ref: String::new(),
-                modification_ref: String::new(),
-                class: Default::default(),
-                arches: Vec::new(),
-            };
+            let new = new_build("lab", "bash");
             let id_of = store.start_builds(&[new], "me", "", now_us()).await.unwrap().ids[0];
-            let import = Import {
-                url: "x".into(),
-                commit: id('a'),
-                subject: "x".into(),
-                bundle: Sha256::of(b"x"),
-                at_us: now_us(),
-            };
+            let import = Import { commit: id('a'), ..import(now_us()) };
             let modification = Modification {
                 url: "x".into(),
                 commit: id(modification),

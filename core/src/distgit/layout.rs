@@ -5,36 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use super::tree::{EntryKind, MAX_FILES, Tree, TreeEntry};
 use super::{DistgitError, ListForm, LookasideFile};
 use crate::digest::DigestKind;
-use crate::name::{check_file, shown};
-
-/// The most entries that the tree of a commit may have. The largest dist-git trees (kernel,
-/// texlive) have some thousands.
-pub const MAX_FILES: usize = 20_000;
-
-/// The most symlinks that lead to one file.
-const MAX_LINKS: usize = 8;
-
-/// One entry of the tree of a commit. Directories are not listed, only what is in them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TreeEntry {
-    /// Its path from the root, with `/` between the parts.
-    pub path: String,
-    /// What it is.
-    pub kind: EntryKind,
-}
-
-/// What an entry of a tree is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A regular file, executable or not.
-    File,
-    /// A symlink and what it says.
-    Symlink(String),
-    /// A commit of another repository.
-    Submodule,
-}
+use crate::name::shown;
 
 /// How a commit is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,11 +58,11 @@ impl Layout {
         if let Some(module) = entries.iter().find(|e| e.kind == EntryKind::Submodule) {
             return Err(DistgitError::Submodule(shown(&module.path)));
         }
-        let tree = Tree(entries.iter().map(|e| (e.path.as_str(), &e.kind)).collect());
+        let tree = Tree::of(entries);
         let flat = specs(&tree, "");
         let exploded = specs(&tree, "SPECS/");
         let (kind, spec) = match (flat.as_slice(), exploded.as_slice()) {
-            ([], []) if tree.0.contains_key(RETIRED) => return Err(DistgitError::Retired),
+            ([], []) if tree.get(RETIRED).is_some() => return Err(DistgitError::Retired),
             ([], []) => return Err(DistgitError::NoSpec),
             ([spec], []) => (LayoutKind::Flat, *spec),
             ([], [spec]) => (LayoutKind::Exploded, *spec),
@@ -154,7 +128,7 @@ fn find_list(
     package: &str,
     kind: LayoutKind,
 ) -> Result<Option<(String, ListForm)>, DistgitError> {
-    if kind == LayoutKind::Flat && tree.0.contains_key("sources") {
+    if kind == LayoutKind::Flat && tree.get("sources").is_some() {
         return Ok(tree.committed("sources")?.map(|file| (file.path, ListForm::Sources)));
     }
     let own = format!(".{package}.metadata");
@@ -183,7 +157,7 @@ fn find_sources(
         LayoutKind::Flat => "",
         LayoutKind::Exploded => "SOURCES/",
     };
-    if let Some(EntryKind::Symlink(target)) = tree.0.get(dir.trim_end_matches('/')) {
+    if let Some(EntryKind::Symlink(target)) = tree.get(dir.trim_end_matches('/')) {
         return Err(DistgitError::LinkBroken { path: "SOURCES".into(), target: shown(target) });
     }
     let mut sources: Vec<Committed> = Vec::new();
@@ -220,7 +194,7 @@ fn add_nested(
     sources: &mut Vec<Committed>,
 ) -> Result<(), DistgitError> {
     let mut nested: BTreeMap<&str, Vec<Option<Committed>>> = BTreeMap::new();
-    for path in tree.0.keys().filter(|path| path.strip_prefix(dir).is_some_and(|p| p.contains('/')))
+    for path in tree.paths().filter(|path| path.strip_prefix(dir).is_some_and(|p| p.contains('/')))
     {
         let name = path.rsplit('/').next().unwrap_or(path);
         let file = match tree.committed(path) {
@@ -243,92 +217,14 @@ fn add_nested(
     Ok(())
 }
 
-/// The entries of a commit by path.
-struct Tree<'a>(BTreeMap<&'a str, &'a EntryKind>);
-
-impl<'a> Tree<'a> {
-    /// Paths of what lies directly in a directory, which is given with its slash.
-    fn files_in(&self, dir: &str) -> impl Iterator<Item = &'a str> {
-        self.0
-            .keys()
-            .copied()
-            .filter(move |path| path.strip_prefix(dir).is_some_and(|name| !name.contains('/')))
-    }
-
-    /// The file at a path, with its symlinks followed; nothing if that is a directory.
-    fn committed(&self, path: &str) -> Result<Option<Committed>, DistgitError> {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        check_file(name)
-            .map_err(|error| DistgitError::Name { place: "the repository".into(), error })?;
-        let mut at = path.to_owned();
-        for _ in 0..=MAX_LINKS {
-            match self.0.get(at.as_str()) {
-                Some(EntryKind::File) => {
-                    return Ok(Some(Committed { name: name.to_owned(), path: at }));
-                }
-                Some(EntryKind::Symlink(target)) => {
-                    let outside =
-                        || DistgitError::LinkOutside { path: shown(path), target: shown(target) };
-                    at = followed(&at, target).ok_or_else(outside)?;
-                }
-                _ if self.is_directory(&at) => return Ok(None),
-                _ => break,
-            }
-        }
-        let target = shown(&at);
-        Err(DistgitError::LinkBroken { path: shown(path), target })
-    }
-
-    fn is_directory(&self, path: &str) -> bool {
-        let dir = format!("{path}/");
-        path.is_empty()
-            || self.0.range(dir.as_str()..).next().is_some_and(|(p, _)| p.starts_with(&dir))
-    }
-}
-
-/// Checks one part of a path in a tree: whatever git allows and a directory can hold.
-///
-/// # Errors
-/// When it would lead elsewhere.
-pub fn check_part(part: &str) -> Result<(), crate::name::NameError> {
-    // A leading dash is no option within a path.
-    check_file(part.trim_start_matches('-'))
-}
-
-/// Where a symlink leads within the tree; nothing if it leads out of it.
-#[must_use]
-pub fn followed(link: &str, target: &str) -> Option<String> {
-    if target.is_empty() || target.starts_with('/') || target.contains('\0') {
-        return None;
-    }
-    let dir = link.rsplit_once('/').map_or("", |(dir, _)| dir);
-    let mut parts: Vec<&str> = dir.split('/').filter(|part| !part.is_empty()).collect();
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop()?;
-            }
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::tree::tests::file;
     use super::*;
     use crate::digest::Checksum;
-
-    fn file(path: &str) -> TreeEntry {
-        TreeEntry { path: path.into(), kind: EntryKind::File }
-    }
-
-    fn link(path: &str, target: &str) -> TreeEntry {
-        TreeEntry { path: path.into(), kind: EntryKind::Symlink(target.into()) }
-    }
+    use crate::name::check_file;
 
     fn detect(entries: &[TreeEntry]) -> Result<Layout, DistgitError> {
         Layout::detect("hello", entries)
@@ -391,53 +287,6 @@ mod tests {
         {
             let error = detect(&two.map(file)).unwrap_err();
             assert!(matches!(&error, DistgitError::ManySpecs(all) if all.len() == 2), "{error}");
-        }
-    }
-
-    #[test]
-    fn links_stay_inside() {
-        let spec = file("SPECS/hello.spec");
-        let with = |target: &str| {
-            detect(&[
-                spec.clone(),
-                file("common/a"),
-                link("SOURCES/b", target),
-                link("loop", "loop"),
-            ])
-        };
-        assert_eq!(with("../common/a").unwrap().sources[0].path, "common/a");
-        assert_eq!(with("../common").unwrap().sources, []);
-        for outside in ["../../etc/passwd", "/etc/passwd", "../common/../../x", ""] {
-            assert!(
-                matches!(with(outside), Err(DistgitError::LinkOutside { .. })),
-                "{outside:?} {:?}",
-                with(outside)
-            );
-        }
-        for broken in ["nothing", "../loop", "b"] {
-            assert!(matches!(with(broken), Err(DistgitError::LinkBroken { .. })), "{broken}");
-        }
-        assert!(detect(&[link("hello.spec", "/etc/passwd")]).is_err());
-        assert!(detect(&[spec, link("SOURCES", "/etc")]).is_err());
-    }
-
-    #[test]
-    fn links_in_folders_stay_inside_too() {
-        let with = |entries: &[TreeEntry]| {
-            detect(&[&[file("SPECS/hello.spec"), file("SOURCES/a")], entries].concat())
-        };
-        let inside = with(&[link("SOURCES/sub/x", "../a"), link("SOURCES/sub/y", "nothing")]);
-        assert_eq!(names(&inside.unwrap()), ["a", "x"], "what leads nowhere is left out");
-        for (path, target) in [
-            ("SOURCES/sub/x", "/etc/passwd"),
-            ("SOURCES/sub/deep/x", "../../../../etc/passwd"),
-            // Its name is another's as well.
-            ("SOURCES/sub/a", "/etc/passwd"),
-        ] {
-            let other = link("SOURCES/twice/x", "../a");
-            let error = with(&[link(path, target), other]).unwrap_err();
-            assert!(matches!(error, DistgitError::LinkOutside { .. }), "{error}");
-            assert!(error.to_string().contains(path), "{error}");
         }
     }
 

@@ -6,12 +6,12 @@
 mod layout;
 mod list;
 mod tag;
+mod tree;
 
-pub use layout::{
-    Committed, EntryKind, Layout, LayoutKind, MAX_FILES, TreeEntry, check_part, followed,
-};
+pub use layout::{Committed, Layout, LayoutKind};
 pub use list::{ListForm, LookasideFile};
 pub use tag::tag_agrees;
+pub use tree::{EntryKind, MAX_FILES, TreeEntry, check_part, followed};
 
 use crate::digest::{Checksum, DigestError};
 use crate::name::NameError;

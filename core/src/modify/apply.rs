@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{Change, Edit, Parameters, RunScript};
+use super::config::{Change, Parameters};
+use super::edit::{Edit, RunScript};
 use super::tree::Tree;
 use super::{Misfit, ModifyError, changelog, files, lines, release, sections};
 use crate::autospec::{Generated, fill_in};

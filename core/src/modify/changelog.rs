@@ -2,7 +2,8 @@
 
 use super::Misfit;
 use super::apply::{Context, Note};
-use super::config::{ChangelogEntry, Parameters};
+use super::config::Parameters;
+use super::edit::ChangelogEntry;
 use super::lines::Lines;
 use super::tree::Tree;
 use crate::spec::{is_changelog, names_macro, tag_value, version_tags};

@@ -1,6 +1,7 @@
 //! What a change does, in one line for people.
 
-use super::config::{Edit, FileType, Number};
+use super::edit::{Edit, FileType};
+use super::number::Number;
 use crate::name::shown;
 
 impl Edit {

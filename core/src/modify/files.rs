@@ -2,7 +2,8 @@
 
 use super::Misfit;
 use super::apply::Context;
-use super::config::{AddFile, DeleteFile, FileType, Parameters};
+use super::config::Parameters;
+use super::edit::{AddFile, DeleteFile, FileType};
 use super::lines::Lines;
 use super::patches::{self, Place};
 use super::tree::Tree;
@@ -104,7 +105,7 @@ mod tests {
         AddFile {
             kind,
             name: name.to_owned(),
-            number: super::super::config::Number::Is(900),
+            number: super::super::number::Number::Is(900),
             modify_spec: true,
             insert_almalinux_line: Some(false),
             no_backup: false,

@@ -6,7 +6,7 @@
 
 use fancy_regex::RegexBuilder;
 
-use super::config::{DeleteLine, Replace};
+use super::edit::{DeleteLine, Replace};
 use super::tree::Tree;
 use super::{Misfit, nearest};
 use crate::spec::is_changelog;

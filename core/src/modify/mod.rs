@@ -11,10 +11,12 @@ mod changelog;
 mod config;
 mod describe;
 mod diff;
+mod edit;
 mod files;
 mod glob;
 mod lines;
 mod nearest;
+mod number;
 mod patches;
 mod plan;
 mod release;
@@ -23,11 +25,13 @@ mod tree;
 
 pub use apply::{Context, Note, Step, steps, take};
 pub use changelog::wrapped;
-pub use config::{
-    AddFile, AddLine, Change, ChangelogEntry, Config, ConfigError, DeleteFile, DeleteLine, Edit,
-    FileType, Location, ModifyRelease, Number, Parameters, Replace, RunScript, WorkingDirectory,
-};
+pub use config::{Change, Config, ConfigError, Parameters};
 pub use diff::{FileDiff, diff};
+pub use edit::{
+    AddFile, AddLine, ChangelogEntry, DeleteFile, DeleteLine, Edit, FileType, Location,
+    ModifyRelease, Replace, RunScript, WorkingDirectory,
+};
+pub use number::Number;
 pub use plan::{MAX_PLAN, Plan, PlannedFile, PlannedNode};
 pub use tree::{FileChange, Node, Read, Tree, TreeError};
 

@@ -6,7 +6,8 @@
 //! line that applies a patch, or after its condition, or else after `%setup`.
 
 use super::Misfit;
-use super::config::{AddFile, FileType, Number};
+use super::edit::{AddFile, FileType};
+use super::number::Number;
 
 /// How a spec applies patches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use super::Misfit;
 use super::apply::Context;
-use super::config::ModifyRelease;
+use super::edit::ModifyRelease;
 use super::lines::Lines;
 use super::tree::Tree;
 use crate::spec::{Macros, lines, names_macro, tag_value, version_tags};

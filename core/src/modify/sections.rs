@@ -1,7 +1,7 @@
 //! Adding text to a section of the spec: `add_line`.
 
 use super::Misfit;
-use super::config::{AddLine, Location};
+use super::edit::{AddLine, Location};
 use super::lines::Lines;
 use super::nearest;
 use super::tree::Tree;

@@ -1,55 +1,13 @@
 //! What is refused in a target file. Every problem of a file is found at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-use url::{Host, Url};
+use url::Url;
 
-use super::{KeySource, Repository, Target, Template, is_private, macros};
+use super::problem::{Problem, TargetError};
+use super::{KeySource, Repository, Target, Template, address, macros};
 use crate::limits::Limits;
 use crate::{modify, name};
-
-/// Why a target file is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
-    /// It is not TOML, or has a key that is unknown, missing or of another type.
-    #[error("{file}: {source}")]
-    Syntax {
-        /// The file as the caller named it.
-        file: String,
-        /// Line, column and what was expected.
-        source: toml::de::Error,
-    },
-    /// Some values cannot be; one line for each.
-    #[error("{}", lines(file, problems))]
-    Values {
-        /// The file as the caller named it.
-        file: String,
-        /// All of them, in the order of the fields.
-        problems: Vec<Problem>,
-    },
-}
-
-fn lines(file: &str, problems: &[Problem]) -> String {
-    problems.iter().map(|problem| format!("{file}: {problem}")).collect::<Vec<_>>().join("\n")
-}
-
-/// A value that cannot be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The key with the tables that it lies in, `upstream.url`.
-    pub key: String,
-    /// Its value, fit for a message.
-    pub value: String,
-    /// What is wrong with it and what to write instead.
-    pub what: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {:?}: {}", self.key, self.value, self.what)
-    }
-}
 
 /// Checks what the types alone do not.
 pub(super) fn check(file: &str, target: &Target) -> Result<(), TargetError> {
@@ -363,7 +321,7 @@ impl Check<'_> {
         }
     }
 
-    /// Checks a URL template: its variables, and the URL that it makes.
+    /// Refuses what is wrong with a template of URLs, or returns the URL that it makes.
     fn url(
         &mut self,
         key: &str,
@@ -371,47 +329,17 @@ impl Check<'_> {
         variables: &[&str],
         needed: &str,
     ) -> Option<Url> {
-        let text = template.as_str();
-        let known = variables.iter().map(|v| format!("{{{v}}}")).collect::<Vec<_>>().join(", ");
-        if !template.is_balanced() {
-            self.refuse(key, text, "has a brace without its partner");
-            return None;
+        match address::check(template, variables, needed, &self.target.private_hosts) {
+            Ok(url) => Some(url),
+            Err(what) => {
+                self.refuse(key, template.as_str(), what);
+                None
+            }
         }
-        if let Some(unknown) = template.variables().find(|v| !variables.contains(v)) {
-            let what = format!("unknown variable {{{}}}; known: {known}", name::shown(unknown));
-            self.refuse(key, text, what);
-            return None;
-        }
-        if !needed.is_empty() && !template.variables().any(|v| v == needed) {
-            self.refuse(key, text, format!("needs the variable {{{needed}}}"));
-            return None;
-        }
-        let values: Vec<_> = variables.iter().map(|v| (*v, "x")).collect();
-        let problem = match Url::parse(&template.expand(&values)) {
-            Err(error) => format!("is not a URL: {error}"),
-            Ok(url) if !["https", "http"].contains(&url.scheme()) => {
-                format!("`{}:` is not allowed; use https", url.scheme())
-            }
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-                "must not hold a user name or password, which would be logged".to_owned()
-            }
-            Ok(_) if authority(text).contains('{') => {
-                "the host must not depend on a variable".to_owned()
-            }
-            Ok(url) if url.fragment().is_some() => "must not have a fragment (#)".to_owned(),
-            Ok(url) if is_own_network(&url) && !self.may_be_private(&url) => {
-                let host = url.host_str().unwrap_or_default();
-                format!("{host} is a private address; add it to private_hosts to allow it")
-            }
-            Ok(url) => return Some(url),
-        };
-        self.refuse(key, text, problem);
-        None
     }
 
     fn may_be_private(&self, url: &Url) -> bool {
-        let port = url.port_or_known_default().unwrap_or_default();
-        url.host_str().is_some_and(|host| self.target.private_hosts.allow(host, port))
+        address::may_be_private(url, &self.target.private_hosts)
     }
 }
 
@@ -421,19 +349,4 @@ fn is_plain(text: &str) -> bool {
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         && !text.contains("..")
-}
-
-/// The part of a URL between `://` and the path.
-fn authority(text: &str) -> &str {
-    text.split_once("://").map_or(text, |(_, rest)| rest.split('/').next().unwrap_or_default())
-}
-
-/// Whether the URL itself says that it leads into the own network.
-fn is_own_network(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(v4)) => is_private(v4.into()),
-        Some(Host::Ipv6(v6)) => is_private(v6.into()),
-        Some(Host::Domain(domain)) => domain == "localhost" || domain.ends_with(".localhost"),
-        None => false,
-    }
 }

@@ -38,12 +38,14 @@
 //! # Ok::<(), rpmfarm_core::target::TargetError>(())
 //! ```
 
+mod address;
 mod check;
 mod hosts;
 mod macros;
 mod modifications;
 mod needs;
 mod package;
+mod problem;
 mod repository;
 mod template;
 mod track;
@@ -52,11 +54,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::{Problem, TargetError};
 pub use hosts::{PrivateHosts, is_private};
 pub use modifications::Modifications;
 pub use needs::{Label, NeedsSetting, Size};
 pub use package::{LimitOverrides, PackageOverrides};
+pub use problem::{Problem, TargetError};
 pub use repository::{KeySource, Repository};
 pub use template::Template;
 pub use track::Tracking;

@@ -8,16 +8,17 @@ mod dnf;
 mod hook;
 mod postgres;
 mod process;
+mod programs;
+mod settings;
 mod tls;
 mod world;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use rpmfarm_core::Arch;
+use anyhow::Context as _;
 
+use self::programs::{free_address, start_coordinator, start_signer};
 use crate::tool;
 
 pub use client::{Answer, Client};
@@ -25,6 +26,8 @@ pub use dnf::InstallRoot;
 pub use hook::{Forge, Hook};
 pub use postgres::Postgres;
 pub use process::Process;
+pub use programs::{program, programs};
+pub use settings::Settings;
 pub use world::World;
 
 /// The name of the lab's target and of its key.
@@ -44,66 +47,6 @@ pub struct Farm {
     /// The workers.
     pub workers: Vec<Process>,
 }
-
-/// How a farm is started.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Directory of all state: data of the three processes, targets, logs.
-    pub directory: PathBuf,
-    /// The database's URL; none for SQLite in the data directory.
-    pub database: Option<String>,
-    /// How many coordinators share the database and the data directory. More than one need
-    /// PostgreSQL.
-    pub coordinators: usize,
-    /// How many workers. Of several coordinators, each worker begins with another one.
-    pub workers: usize,
-    /// What the workers build for, one after the other in turn; none for the host's own
-    /// architecture.
-    pub worker_arches: Vec<Arch>,
-    /// Further arguments of the coordinator.
-    pub coordinator_arguments: Vec<String>,
-    /// Where the coordinator listens.
-    pub listen: String,
-    /// Further environment of the coordinator and of workers.
-    pub environment: Vec<(String, String)>,
-    /// Further arguments of each worker.
-    pub worker_arguments: Vec<String>,
-    /// What comes before a worker's program, as `nsenter`, with its arguments.
-    pub worker_wrapper: Vec<String>,
-    /// The address that workers call, when it is not the coordinator's own.
-    pub worker_server: Option<String>,
-    /// Whether workers and the command use TLS: then each worker is enrolled. If not, all have the
-    /// farm's token.
-    pub tls: bool,
-    /// Where the first worker keeps roots and packages; shared by farms to have them warm. The
-    /// others have `…-2` and so on beside it. None for directories of this farm's own.
-    pub worker_data: Option<PathBuf>,
-}
-
-impl Settings {
-    /// One worker, SQLite, everything below a directory.
-    #[must_use]
-    pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self {
-            directory: directory.into(),
-            database: None,
-            coordinators: 1,
-            workers: 1,
-            coordinator_arguments: Vec::new(),
-            listen: "127.0.0.1:0".into(),
-            environment: Vec::new(),
-            worker_arches: Vec::new(),
-            worker_arguments: Vec::new(),
-            tls: false,
-            worker_wrapper: Vec::new(),
-            worker_server: None,
-            worker_data: None,
-        }
-    }
-}
-
-/// How long a process may take until it is ready; a signer that makes a key takes the longest.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Farm {
     /// Starts signer, coordinator and workers for the lab's target.
@@ -310,110 +253,4 @@ impl Farm {
         }
         Process::start(&name, &mut command, &self.directory.join("logs"))
     }
-}
-
-fn start_signer(directory: &Path) -> anyhow::Result<Process> {
-    let socket = directory.join("signer.sock");
-    let _ = std::fs::remove_file(&socket);
-    let mut command = program("rpmfarm-signer");
-    command
-        .arg("serve")
-        .arg("--keys")
-        .arg(directory.join("keys"))
-        .arg("--socket")
-        .arg(&socket)
-        .arg("--audit-log")
-        .arg(directory.join("signer-audit.jsonl"))
-        .args(["--create", &format!("{TARGET}=rpmfarm lab <lab@example.org>")]);
-    let mut signer = Process::start("signer", &mut command, &directory.join("logs"))?;
-    wait_for(&mut signer, || socket.exists())?;
-    Ok(signer)
-}
-
-/// Starts one of the coordinators, and says where it listens.
-fn start_coordinator(
-    directory: &Path,
-    settings: &Settings,
-    servers: &[String],
-    index: usize,
-) -> anyhow::Result<(Process, String)> {
-    let name = if index == 0 { "coordinator".into() } else { format!("coordinator{}", index + 1) };
-    let address = directory.join(format!("{name}.address"));
-    let _ = std::fs::remove_file(&address);
-    let mut command = program("rpmfarm-coordinator");
-    command
-        .arg("--data")
-        .arg(directory.join("coordinator"))
-        .arg("--targets")
-        .arg(directory.join("targets"))
-        .arg("--signer")
-        .arg(directory.join("signer.sock"))
-        .arg("--address-file")
-        .arg(&address)
-        .args(["--listen", servers[index].trim_start_matches("http://")])
-        .args(&settings.coordinator_arguments)
-        .envs(settings.environment.iter().cloned());
-    if settings.tls {
-        tls::listen(directory, index, &mut command);
-    }
-    // Networks of a test's own are as good as this host.
-    if !servers[index].starts_with("http://127.") {
-        command.arg("--allow-plain");
-    }
-    if servers.len() > 1 {
-        // All of them publish under one name.
-        command.args(["--base-url", &servers[0]]);
-    }
-    if index > 0 {
-        command.arg("--cache").arg(directory.join(format!("{name}-cache")));
-    }
-    if let Some(database) = &settings.database {
-        command.args(["--database", database]);
-    }
-    let mut coordinator = Process::start(&name, &mut command, &directory.join("logs"))?;
-    wait_for(&mut coordinator, || {
-        std::fs::read_to_string(&address).is_ok_and(|text| text.ends_with('\n'))
-    })?;
-    Ok((coordinator, std::fs::read_to_string(&address)?.trim().to_owned()))
-}
-
-/// An address on this host that nobody listens on.
-fn free_address() -> std::io::Result<String> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    Ok(format!("http://{}", listener.local_addr()?))
-}
-
-fn wait_for(process: &mut Process, ready: impl Fn() -> bool) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    while !ready() {
-        if let Some(status) = process.ended() {
-            bail!("{} ended with {status}:\n{}", process.name(), process.log_tail());
-        }
-        if begun.elapsed() > PATIENCE {
-            bail!("{} is not ready after {PATIENCE:?}:\n{}", process.name(), process.log_tail());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-/// A program of this build: beside the one that runs, or in `RPMFARM_BIN`.
-#[must_use]
-pub fn program(name: &str) -> Command {
-    Command::new(programs().join(name))
-}
-
-/// Where the programs of this build are.
-#[must_use]
-pub fn programs() -> PathBuf {
-    if let Some(directory) = std::env::var_os("RPMFARM_BIN") {
-        return directory.into();
-    }
-    let mut directory = std::env::current_exe().unwrap_or_default();
-    directory.pop();
-    // Test programs lie one level deeper.
-    if directory.ends_with("deps") || directory.ends_with("examples") {
-        directory.pop();
-    }
-    directory
 }

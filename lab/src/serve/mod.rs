@@ -1,6 +1,6 @@
 //! The lab over HTTP: distribution, look-aside and dist-git of one directory, and faults for tests.
 //!
-//! Owns the addresses; [`cgi`] runs git, [`faults`] misbehaves. Must not know how the directory
+//! Owns the addresses; `cgi` runs git, `faults` misbehaves. Must not know how the directory
 //! was made.
 //!
 //! | address | what |
@@ -9,8 +9,8 @@
 //! | `/lookaside/rpms/NAME/FILE/HASHTYPE/HASH/FILE`, `/lookaside/HASH` | look-aside files |
 //! | `/git/rpms/NAME.git` | dist-git by smart HTTP |
 //! | `/git/autopatch/NAME.git` | modifications of packages, by smart HTTP |
-//! | `/forge/…` | lists of the repositories, see [`forge`] |
-//! | `/fault/…` | see [`faults`] |
+//! | `/forge/…` | lists of the repositories, see `forge` |
+//! | `/fault/…` | see `faults` |
 
 mod cgi;
 mod faults;

@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use rpmfarm_core::diagnosis::{Ending, Evidence, diagnose};
 use rpmfarm_core::excerpt::LogReader;
@@ -13,14 +11,14 @@ use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::{Assignment, Input, Phase};
 use rpmfarm_core::{Failure, Fault, Lock};
 
+use super::home::{build_directory, tampered};
 use super::log::{LogFile, LogKind, Observer};
 use super::modify::Ready;
 use super::watch::Watch;
-use super::{macros, requires, results, script};
+use super::{home, requires, results, script};
 use crate::files::{Files, FilesError, Wanted};
 use crate::roots::{Lease, RootError, Roots};
-use crate::sandbox::beneath::Beneath;
-use crate::sandbox::cage::{BUILDER_ID, Bind, Overlay, Source};
+use crate::sandbox::cage::{Bind, Overlay, Source};
 use crate::sandbox::run::Ended;
 use crate::sandbox::scratch::{Scratch, ScratchPool};
 use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Sandbox, Stop, User, Why};
@@ -135,7 +133,7 @@ impl Engine {
             .scratch
             .take(assignment.limits.disk_mib)
             .map_err(worker("root", "make scratch space"))?;
-        self.furnish(scratch.path(), assignment, &input, &sources)
+        home::fill(scratch.path(), self.sandbox.uid_base, assignment, &input, sources.as_ref())
             .map_err(worker("root", "prepare the build directory"))?;
         observer.phase(match assignment.input {
             Input::Sources { .. } => Phase::Srpm,
@@ -204,34 +202,6 @@ impl Engine {
         let mut log = LogFile::open(round.directory, LogKind::Root)
             .map_err(worker("root", "write the root's log"))?;
         Ok(self.roots.lend(round.lock, round.files, &mut log, round.cancel)?)
-    }
-
-    /// Fills the empty upper layer: nothing of a stranger's is in it yet, so plain paths will do.
-    fn furnish(
-        &self,
-        scratch: &Path,
-        assignment: &Assignment,
-        input: &Path,
-        sources: &Option<Ready>,
-    ) -> io::Result<()> {
-        let id = self.sandbox.uid_base + BUILDER_ID;
-        let upper = scratch.join("upper");
-        owned_directory(&upper, self.sandbox.uid_base)?;
-        fs::create_dir(scratch.join("work"))?;
-        let home = upper.join("builddir");
-        let build = home.join("build");
-        for directory in [&home, &build] {
-            owned_directory(directory, id)?;
-        }
-        for name in ["BUILD", "BUILDROOT", "RPMS", "SOURCES", "SPECS", "SRPMS"] {
-            owned_directory(&build.join(name), id)?;
-        }
-        owned_file(&home.join(".rpmmacros"), &macros::text(&assignment.macros), id)?;
-        let Some(Ready { spec, sources }) = sources else { return Ok(()) };
-        copy_source(&input.join(spec), &build.join("SPECS").join(spec), id)?;
-        sources.iter().try_for_each(|source| {
-            copy_source(&input.join(source), &build.join("SOURCES").join(source), id)
-        })
     }
 
     fn rpmbuild(
@@ -392,39 +362,4 @@ fn dynamic_requires(scratch: &Path) -> Result<Option<Vec<String>>, Failure> {
         let message = format!("the list of generated build requirements is refused: {error}");
         Failure::new(Fault::Package, "requires", message)
     })
-}
-
-/// The build directory as the build left it.
-fn build_directory(scratch: &Path) -> Result<Beneath, Failure> {
-    let upper =
-        Beneath::open(&scratch.join("upper")).map_err(worker("files", "open the scratch space"))?;
-    upper.directory("builddir/build").map_err(tampered)
-}
-
-fn tampered(error: io::Error) -> Failure {
-    let message = format!("the build left its build directory unusable: {error}");
-    Failure::new(Fault::Package, "files", message)
-}
-
-pub(super) fn owned_directory(path: &Path, id: u32) -> io::Result<()> {
-    fs::create_dir(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
-    chown(path, Some(id), Some(id))
-}
-
-fn owned_file(path: &Path, text: &str, id: u32) -> io::Result<()> {
-    fs::write(path, text)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
-    chown(path, Some(id), Some(id))
-}
-
-/// The time that source files get: when a worker fetched them says nothing, and an SRPM keeps it.
-const SOURCE_TIME: Duration = Duration::from_secs(315_532_800); // 1980-01-01
-
-fn copy_source(from: &Path, to: &Path, id: u32) -> io::Result<()> {
-    let mut target = fs::File::create(to)?;
-    io::copy(&mut fs::File::open(from)?, &mut target)?;
-    target.set_permissions(fs::Permissions::from_mode(0o644))?;
-    chown(to, Some(id), Some(id))?;
-    target.set_modified(SystemTime::UNIX_EPOCH + SOURCE_TIME)
 }

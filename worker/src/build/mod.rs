@@ -4,6 +4,8 @@
 //! assignment and files by digest, and tells an observer how far it is.
 
 mod engine;
+mod folder;
+mod home;
 mod log;
 mod macros;
 mod modify;

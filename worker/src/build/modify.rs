@@ -12,15 +12,16 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use rpmfarm_core::diagnosis::{Ending, Evidence, diagnose};
-use rpmfarm_core::distgit::{Committed, EntryKind, Layout, LookasideFile, MAX_FILES, TreeEntry};
+use rpmfarm_core::distgit::{Committed, Layout, LookasideFile, MAX_FILES};
 use rpmfarm_core::excerpt::LogReader;
 use rpmfarm_core::modify::{
-    self, MAX_PLAN, Node, Note, Plan, PlannedFile, PlannedNode, Read, RunScript, Step, Tree,
-    TreeError, WorkingDirectory,
+    self, MAX_PLAN, Node, Note, Plan, PlannedNode, Read, RunScript, Step, Tree, WorkingDirectory,
 };
 use rpmfarm_core::{Failure, Fault, Sha256};
 
 use super::engine::{Early, Engine, Round, worker};
+use super::folder::{Folder, Item, copy_out};
+use super::home::owned_directory;
 use super::log::{LogFile, LogKind};
 use super::watch::Watch;
 use crate::files::Wanted;
@@ -36,73 +37,11 @@ const PLACE: &str = "builddir/modify";
 const RPMS: &str = "rpms-namespace";
 const AUTOPATCH: &str = "autopatch-namespace";
 
-/// The largest file that a change of `core` reads, in bytes.
-const MAX_READ: u64 = 128 << 20;
-
 /// The spec and the sources that came out, by their names in the input directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ready {
     pub(super) spec: String,
     pub(super) sources: Vec<String>,
-}
-
-/// A tree of files that the worker has.
-#[derive(Debug, Clone, Default)]
-struct Folder(BTreeMap<String, Item>);
-
-#[derive(Debug, Clone)]
-enum Item {
-    /// A file of the worker's own with the content.
-    File(PathBuf),
-    /// A symlink and what it says.
-    Link(String),
-}
-
-impl Read for Folder {
-    fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
-        let failed = |why: String| TreeError { path: path.to_owned(), why };
-        let Some(Item::File(file)) = self.0.get(path) else {
-            return Err(failed("is not there".to_owned()));
-        };
-        let open = || -> io::Result<Vec<u8>> {
-            let mut bytes = Vec::new();
-            fs::File::open(file)?.take(MAX_READ + 1).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let bytes = open().map_err(|error| failed(error.to_string()))?;
-        if bytes.len() as u64 > MAX_READ {
-            return Err(failed(format!("is longer than {MAX_READ} bytes")));
-        }
-        Ok(bytes)
-    }
-}
-
-impl Folder {
-    fn planned(files: &[PlannedFile], blobs: &Path) -> Self {
-        let item = |node: &PlannedNode| match node {
-            PlannedNode::File { digest, .. } => Item::File(blobs.join(digest.hex())),
-            PlannedNode::Link(target) => Item::Link(target.clone()),
-        };
-        Self(files.iter().map(|file| (file.path.clone(), item(&file.node))).collect())
-    }
-
-    fn entries(&self) -> Vec<TreeEntry> {
-        let kind = |item: &Item| match item {
-            Item::File(_) => EntryKind::File,
-            Item::Link(target) => EntryKind::Symlink(target.clone()),
-        };
-        self.0
-            .iter()
-            .map(|(path, item)| TreeEntry { path: path.clone(), kind: kind(item) })
-            .collect()
-    }
-
-    fn file(&self, path: &str) -> Option<&Path> {
-        match self.0.get(path) {
-            Some(Item::File(file)) => Some(file),
-            _ => None,
-        }
-    }
 }
 
 /// A plan that is being carried out.
@@ -291,17 +230,17 @@ impl Work<'_> {
     fn furnish(&self, scratch: &Path, package: &str) -> io::Result<()> {
         let base = self.engine.sandbox.uid_base;
         let upper = scratch.join("upper");
-        super::engine::owned_directory(&upper, base)?;
+        owned_directory(&upper, base)?;
         fs::create_dir(scratch.join("work"))?;
         let owner = base + BUILDER_ID;
-        super::engine::owned_directory(&upper.join("builddir"), owner)?;
+        owned_directory(&upper.join("builddir"), owner)?;
         let place = upper.join(PLACE);
-        super::engine::owned_directory(&place, owner)?;
+        owned_directory(&place, owner)?;
         for (namespace, folder) in [(RPMS, &self.rpms), (AUTOPATCH, &self.autopatch)] {
             let namespace = place.join(namespace);
-            super::engine::owned_directory(&namespace, owner)?;
+            owned_directory(&namespace, owner)?;
             let top = namespace.join(package);
-            super::engine::owned_directory(&top, owner)?;
+            owned_directory(&top, owner)?;
             copy_out(folder, &top, owner)?;
         }
         Ok(())
@@ -425,78 +364,5 @@ impl Work<'_> {
             sources.push(file.name);
         }
         Ok(Ready { spec: committed(&layout.spec)?, sources })
-    }
-}
-
-/// Copies a tree into an empty directory, owned by the build user. Links come last, so that
-/// nothing is written through one.
-fn copy_out(folder: &Folder, top: &Path, owner: u32) -> io::Result<()> {
-    for (path, item) in &folder.0 {
-        let Item::File(from) = item else { continue };
-        make_parents(top, path, owner)?;
-        let to = top.join(path);
-        fs::copy(from, &to)?;
-        let is_script = path.starts_with("scripts/");
-        let mode = if is_script { 0o755 } else { 0o644 };
-        fs::set_permissions(&to, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-        std::os::unix::fs::chown(&to, Some(owner), Some(owner))?;
-    }
-    for (path, item) in &folder.0 {
-        let Item::Link(target) = item else { continue };
-        make_parents(top, path, owner)?;
-        std::os::unix::fs::symlink(target, top.join(path))?;
-        std::os::unix::fs::lchown(top.join(path), Some(owner), Some(owner))?;
-    }
-    Ok(())
-}
-
-fn make_parents(top: &Path, path: &str, owner: u32) -> io::Result<()> {
-    let mut at = top.to_path_buf();
-    let Some((dir, _)) = path.rsplit_once('/') else { return Ok(()) };
-    for part in dir.split('/') {
-        at.push(part);
-        match fs::symlink_metadata(&at) {
-            Ok(there) if there.is_dir() => {}
-            Ok(_) => return Err(io::Error::other(format!("{path} lies below a link"))),
-            Err(_) => super::engine::owned_directory(&at, owner)?,
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tree_is_copied_out_and_nothing_is_written_through_a_link() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let owner = nix::unistd::getuid().as_raw();
-        let content = dir.path().join("content");
-        fs::write(&content, "text").expect("a file");
-        let outside = dir.path().join("outside");
-        fs::create_dir(&outside).expect("a directory");
-        let folder = |items: &[(&str, Item)]| {
-            Folder(items.iter().map(|(path, item)| ((*path).to_owned(), item.clone())).collect())
-        };
-        let file = Item::File(content);
-        let top = dir.path().join("top");
-        fs::create_dir(&top).expect("a directory");
-        let link = Item::Link("../x.spec".into());
-        let good = folder(&[("x.spec", file.clone()), ("a/b", link), ("scripts/s", file.clone())]);
-        copy_out(&good, &top, owner).expect("copies");
-        assert_eq!(fs::read_to_string(top.join("a/b")).expect("reads"), "text");
-        let mode = |path: &str| {
-            let metadata = fs::metadata(top.join(path)).expect("it is there");
-            std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
-        };
-        assert_eq!((mode("x.spec"), mode("scripts/s")), (0o644, 0o755));
-
-        let link = Item::Link(outside.display().to_string());
-        let bad = folder(&[("evil", link.clone())]);
-        copy_out(&bad, &top, owner).expect("a link alone is harmless");
-        let error = copy_out(&folder(&[("evil/x", file)]), &top, owner).expect_err("below a link");
-        assert!(error.to_string().contains("below a link"), "{error}");
-        assert_eq!(fs::read_dir(&outside).expect("lists").count(), 0);
     }
 }

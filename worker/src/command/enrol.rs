@@ -82,7 +82,8 @@ impl Enrol {
         }
         let token = self.token()?;
         // Before the token is used up. Threads come after it.
-        self.host().prove(&self.arch)?;
+        let (data_dir, crun) = (self.data_dir.clone(), self.crun.clone());
+        HostOptions::for_cages(data_dir, crun, self.uid_base).prove(&self.arch)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -91,21 +92,6 @@ impl Enrol {
         file.write(&credentials)?;
         self.tell(&credentials, &file)?;
         Ok(ExitCode::SUCCESS)
-    }
-
-    /// This host as `run` will use it, as far as trying architectures matters.
-    fn host(&self) -> HostOptions {
-        HostOptions {
-            data_dir: self.data_dir.clone(),
-            crun: self.crun.clone(),
-            uid_base: self.uid_base,
-            scratch: None,
-            slots: 1,
-            cpus: None,
-            cap_cpus: false,
-            cache_size: 0,
-            reserve: 0,
-        }
     }
 
     #[allow(clippy::print_stdout)] // The answer to whoever asked.

@@ -99,6 +99,21 @@ impl Drop for Prepared {
 }
 
 impl HostOptions {
+    /// A host that cages run on and no builds: enough to prove architectures on it.
+    pub(super) const fn for_cages(data_dir: PathBuf, crun: PathBuf, uid_base: u32) -> Self {
+        Self {
+            data_dir,
+            crun,
+            uid_base,
+            scratch: None,
+            slots: 1,
+            cpus: None,
+            cap_cpus: false,
+            cache_size: 0,
+            reserve: 0,
+        }
+    }
+
     /// Makes the host ready, and clears away what an earlier life left. To be called while the
     /// program has one thread: namespaces belong to threads.
     pub(super) fn prepare(&mut self) -> Result<Prepared> {

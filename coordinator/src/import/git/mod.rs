@@ -7,6 +7,7 @@
 mod fetch;
 mod guard;
 mod history;
+mod pack;
 mod transport;
 mod tree;
 

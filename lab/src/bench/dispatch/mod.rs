@@ -9,6 +9,7 @@
 
 mod chart;
 mod fleet;
+mod latencies;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -22,7 +23,8 @@ use super::memory::peak_mib;
 use crate::farm::{Farm, Postgres, Settings, TARGET, programs};
 use crate::tool;
 use chart::Line;
-use fleet::{Event, Fleet};
+use fleet::Fleet;
+use latencies::{Latencies, Measured, Seen, turns};
 
 /// Figures of one database.
 struct Names {
@@ -73,6 +75,9 @@ const IDLE: u32 = 50;
 /// Tasks that get ready, and the pause between two.
 const RETRIES: u32 = 400;
 const PAUSE: Duration = Duration::from_millis(25);
+/// How long a fleet that came all at once is left alone before anything is measured: its last
+/// workers are still told what they got when the first are busy.
+const SETTLE: Duration = Duration::from_secs(2);
 /// How long workers hold a task, and for how long they are watched then.
 const HOLD_MS: u32 = 20_000;
 const WATCH: Duration = Duration::from_secs(10);
@@ -83,50 +88,6 @@ const RATE: Duration = Duration::from_secs(15);
 /// The most that anything may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 const BUDGET_MS: f64 = 50.0;
-
-/// Latencies, in milliseconds, ascending.
-struct Latencies(Vec<f64>);
-
-impl Latencies {
-    fn of(all: impl IntoIterator<Item = i64>) -> Self {
-        let mut all: Vec<f64> = all.into_iter().map(|us| us as f64 / 1000.0).collect();
-        all.sort_by(f64::total_cmp);
-        Self(all)
-    }
-
-    fn at(&self, share: f64) -> f64 {
-        let index = (self.0.len() as f64 * share).ceil() as usize;
-        self.0.get(index.saturating_sub(1)).copied().unwrap_or(f64::NAN)
-    }
-}
-
-/// What was measured with one length.
-struct Measured {
-    ready: Latencies,
-    turn: Latencies,
-}
-
-impl Measured {
-    fn p99(&self) -> f64 {
-        self.ready.at(0.99).max(self.turn.at(0.99))
-    }
-
-    fn median(&self) -> f64 {
-        self.ready.at(0.5).max(self.turn.at(0.5))
-    }
-
-    fn note(&self) -> String {
-        let of = |latencies: &Latencies| {
-            format!(
-                "{} times, median {:.1} ms, p99 {:.1} ms",
-                latencies.0.len(),
-                latencies.at(0.5),
-                latencies.at(0.99)
-            )
-        };
-        format!("ready to assigned {}; slot free to next {}", of(&self.ready), of(&self.turn))
-    }
-}
 
 /// Measures with both databases and draws the chart.
 pub(super) fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Result<()> {
@@ -224,6 +185,7 @@ impl Scene {
             assigned += u32::from(event.event == "assigned");
             connected >= BUSY + IDLE && assigned >= BUSY
         })?;
+        fleet.listen(SETTLE);
         Ok(Self { settings, farm, fleet, ended: queued + 1..queued + 1 + RETRIES })
     }
 
@@ -385,44 +347,6 @@ impl Scene {
             note: format!("until 100 tasks of {} were given away", LENGTHS[2]),
         })
     }
-}
-
-/// When builds were asked for again, and when a worker had them.
-#[derive(Default)]
-struct Seen {
-    asked: HashMap<i64, i64>,
-    assigned: HashMap<i64, i64>,
-}
-
-impl Seen {
-    fn note(&mut self, event: &Event) {
-        match event.event.as_str() {
-            "retried" => self.asked.insert(event.build, event.at),
-            "assigned" => self.assigned.insert(event.build, event.at),
-            _ => None,
-        };
-    }
-
-    fn is_all(&self) -> bool {
-        self.asked.len() == RETRIES as usize
-            && self.asked.keys().all(|build| self.assigned.contains_key(build))
-    }
-}
-
-/// From each end to the same worker's next assignment.
-fn turns(events: &[Event]) -> Vec<i64> {
-    let mut ended = HashMap::new();
-    let mut turns = Vec::new();
-    for event in events {
-        match event.event.as_str() {
-            "ended" => {
-                ended.insert(event.worker.as_str(), event.at);
-            }
-            "assigned" => turns.extend(ended.remove(event.worker.as_str()).map(|at| event.at - at)),
-            _ => {}
-        }
-    }
-    turns
 }
 
 /// A target of which nothing but its name and architectures is used.

@@ -1,73 +1,21 @@
-//! How passes run: a dumb loop that wakes when something was written, and crews that do the
-//! long pieces of a stage side by side.
-//!
-//! It must not know what a pass does.
+//! A crew: long pieces of work of one kind, side by side.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::{REST, tell};
 use crate::bus::Bus;
 use crate::observe::Metrics;
-use crate::store::StoreError;
-
-/// A pass looks at least so often, for what no bell rings for: retries that are due, leases.
-const PERIOD: Duration = Duration::from_secs(1);
-
-/// The least time between two looks of a pass, so that a storm of bells costs little. What comes
-/// after a pause is looked at at once.
-const GAP: Duration = Duration::from_millis(5);
-
-/// How long a piece of work rests after a fault of the farm's own, as a database that is down.
-const REST: Duration = Duration::from_secs(1);
-
-/// Runs a pass whenever the bell rings, and now and then, until the task is dropped.
-pub async fn run<F>(name: &'static str, bus: Bus, pass: impl FnMut() -> F)
-where
-    F: Future<Output = anyhow::Result<()>>,
-{
-    run_every(name, PERIOD, bus, pass).await;
-}
-
-/// The same for a pass that looks at least each `period`.
-pub async fn run_every<F>(
-    name: &'static str,
-    period: Duration,
-    bus: Bus,
-    mut pass: impl FnMut() -> F,
-) where
-    F: Future<Output = anyhow::Result<()>>,
-{
-    let mut bell = bus.listen();
-    loop {
-        let begun = Instant::now();
-        if let Err(error) = pass().await {
-            tell("pass", name, &error);
-            tokio::time::sleep(REST).await;
-        }
-        let took = begun.elapsed();
-        tokio::time::sleep(took.max(GAP.saturating_sub(took)).min(PERIOD)).await;
-        tokio::select! {
-            () = bell.rung() => {}
-            () = tokio::time::sleep(period) => {}
-        }
-    }
-}
-
-/// Tells of work that failed. Work whose stage went to another coordinator meanwhile is that
-/// one's to do, and no fault.
-fn tell(what: &str, name: &str, error: &anyhow::Error) {
-    match error.downcast_ref() {
-        Some(StoreError::Fenced { .. }) => tracing::info!(name, "{what} left to another: {error}"),
-        _ => tracing::error!(name, error = format!("{error:#}"), "{what} failed"),
-    }
-}
 
 /// A bounded number of pieces of work at once, each known by its key, none taken twice. A piece
 /// that failed rests before it is taken again, and leaves its hand to others meanwhile: those that
 /// always fail do not hold up the rest.
+///
+/// Work may be for somebody: a git host, a target. The same one never has more hands than are
+/// free, so alone it gets half of them, and however many hang, a hand is left for the next.
 #[derive(Debug, Clone)]
 pub struct Crew<K> {
     name: &'static str,
@@ -79,13 +27,28 @@ pub struct Crew<K> {
 
 #[derive(Debug)]
 struct Keys<K> {
-    at_work: HashSet<K>,
+    /// With whom the work is for.
+    at_work: HashMap<K, Option<String>>,
     resting: HashSet<K>,
 }
 
 impl<K> Default for Keys<K> {
     fn default() -> Self {
-        Self { at_work: HashSet::new(), resting: HashSet::new() }
+        Self { at_work: HashMap::new(), resting: HashSet::new() }
+    }
+}
+
+impl<K: Eq + Hash> Keys<K> {
+    /// Whether one of `limit` hands is there for somebody.
+    fn has_hand(&self, limit: usize, whom: Option<&str>) -> bool {
+        let free = limit.saturating_sub(self.at_work.len());
+        let same = |other: &&Option<String>| other.as_deref() == whom;
+        let taken = whom.map_or(0, |_| self.at_work.values().filter(same).count());
+        taken < free
+    }
+
+    fn is_known(&self, key: &K) -> bool {
+        self.at_work.contains_key(key) || self.resting.contains(key)
     }
 }
 
@@ -107,12 +70,27 @@ impl<K: Copy + Eq + Hash + Send + 'static> Crew<K> {
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
+        self.take(key, None, work);
+    }
+
+    /// Starts a piece of work for somebody, unless it is under way or there is no hand for them.
+    pub fn start_for<F>(&self, whom: &str, key: K, work: F)
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.take(key, Some(whom), work);
+    }
+
+    fn take<F>(&self, key: K, whom: Option<&str>, work: F)
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
         {
             let mut keys = self.keys.lock().expect("no one panics while holding it");
-            let full = keys.at_work.len() >= self.limit;
-            if full || keys.resting.contains(&key) || !keys.at_work.insert(key) {
+            if keys.is_known(&key) || !keys.has_hand(self.limit, whom) {
                 return;
             }
+            keys.at_work.insert(key, whom.map(str::to_owned));
         }
         let place = Place { key, keys: self.keys.clone(), bus: self.bus.clone() };
         let (name, metrics) = (self.name, self.metrics.clone());
@@ -199,6 +177,29 @@ mod tests {
             bell.rung().await;
         }
         assert_eq!(started.lock().unwrap().len(), 3);
+    }
+
+    /// Eight hands: of three that hang, the first got four, the second two, the third one. The
+    /// last hand is still there for a fourth.
+    #[tokio::test]
+    async fn those_who_hang_leave_a_hand_for_others() {
+        let crew = Crew::new("test", 8, Bus::default());
+        let started = Arc::new(Mutex::new(Vec::new()));
+        let hang = |whom: &'static str, key: i32| {
+            let started = started.clone();
+            crew.start_for(whom, key, async move {
+                started.lock().unwrap().push(whom);
+                std::future::pending().await
+            });
+        };
+        for (number, whom) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            let first = i32::try_from(number).unwrap() * 100;
+            (first..first + 20).for_each(|key| hang(whom, key));
+        }
+        tokio::task::yield_now().await;
+        let started = started.lock().unwrap();
+        let count = |whom| started.iter().filter(|one| **one == whom).count();
+        assert_eq!(["a", "b", "c", "d"].map(count), [4, 2, 1, 1]);
     }
 
     #[tokio::test]

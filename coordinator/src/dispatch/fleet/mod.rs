@@ -1,6 +1,12 @@
 //! What was heard of the workers since this coordinator started, and what other coordinators tell
 //! of theirs. Nothing here matters for correctness: leases are in the store, and a worker that is
 //! known here only is heard again.
+//!
+//! Here is what was heard and what follows from silence; `session` is one connection of a worker,
+//! and `news` tells sessions that there is something to say.
+
+mod news;
+mod session;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::held::Held;
-use crate::peers::herald::{Voice, Word};
+use crate::peers::herald::Voice;
+
+pub use session::Session;
 
 /// All workers. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -81,15 +89,6 @@ pub struct WorkerView {
     pub heard_us: i64,
 }
 
-/// One connection of a worker.
-#[derive(Debug)]
-pub struct Session {
-    fleet: Fleet,
-    name: String,
-    id: u64,
-    poke: Arc<Notify>,
-}
-
 impl Fleet {
     /// A fleet of which nothing was heard yet, held to these terms.
     #[must_use]
@@ -144,33 +143,6 @@ impl Fleet {
         self.inner.lock().expect("no one panics while holding the fleet")
     }
 
-    /// A worker has connected. Its earlier session, if any, is over. It gets work once its session
-    /// is settled.
-    #[must_use]
-    pub fn connect(&self, state: WorkerState, now: Instant, now_us: i64) -> Session {
-        let mut inner = self.lock();
-        inner.sessions += 1;
-        let id = inner.sessions;
-        let name = state.name.clone();
-        let poke = Arc::new(Notify::new());
-        let probe = inner.workers.get(&name).map_or(0, |known| known.probe);
-        let known = Known {
-            state,
-            probe,
-            session: id,
-            settled: false,
-            hung_up: None,
-            heard: now,
-            heard_us: now_us,
-            news: 0,
-            poke: poke.clone(),
-        };
-        if let Some(before) = inner.workers.insert(name.clone(), known) {
-            before.poke.notify_one();
-        }
-        Session { fleet: self.clone(), name, id, poke }
-    }
-
     /// Every worker of the farm as it was last heard, by name.
     #[must_use]
     pub fn workers(&self, now: Instant) -> BTreeMap<String, WorkerView> {
@@ -197,26 +169,6 @@ impl Fleet {
         self.lock().elsewhere = workers;
     }
 
-    /// Workers that this coordinator has heard and recorded as its own, each with its session; 0
-    /// for one that has hung up.
-    #[must_use]
-    pub fn sessions(&self) -> Vec<(String, u64)> {
-        let inner = self.lock();
-        let settled = inner.workers.iter().filter(|(_, known)| known.settled);
-        settled.map(|(name, known)| (name.clone(), known.session)).collect()
-    }
-
-    /// Forgets a worker that another coordinator hears by now; its session here, if it is still
-    /// this one, is over.
-    pub fn moved(&self, worker: &str, session: u64) {
-        let mut inner = self.lock();
-        if inner.workers.get(worker).is_some_and(|known| known.session == session)
-            && let Some(known) = inner.workers.remove(worker)
-        {
-            known.poke.notify_one();
-        }
-    }
-
     /// How long a worker was not heard. One that was never heard is silent since the start.
     #[must_use]
     pub fn silence(&self, worker: &str, now: Instant) -> Duration {
@@ -241,54 +193,6 @@ impl Fleet {
     #[must_use]
     pub const fn held(&self) -> &Held {
         &self.held
-    }
-
-    /// Lets a worker's session look at what the worker should have, wherever it is connected.
-    pub fn poke(&self, worker: &str) {
-        if !self.poke_here(worker) {
-            self.voice.say(Word::Poke(worker.to_owned()));
-        }
-    }
-
-    /// Pokes all of them.
-    pub fn poke_all(&self) {
-        self.poke_all_here();
-        self.voice.say(Word::PokeAll);
-    }
-
-    /// Pokes a worker's session if it is connected here, and answers whether it is.
-    pub fn poke_here(&self, worker: &str) -> bool {
-        let mut inner = self.lock();
-        let known = inner.workers.get_mut(worker).filter(|known| known.session != 0);
-        known.map(Known::tell).is_some()
-    }
-
-    /// Pokes all sessions that are connected here.
-    pub fn poke_all_here(&self) {
-        for known in self.lock().workers.values_mut() {
-            known.tell();
-        }
-    }
-
-    /// How often a worker was poked: while that is the same, so is what it should have.
-    #[must_use]
-    pub fn news(&self, worker: &str) -> u64 {
-        self.lock().workers.get(worker).map_or(0, |known| known.news)
-    }
-
-    /// Has a worker try again which architectures it can run.
-    pub fn ask_for_probe(&self, worker: &str) {
-        if let Some(known) = self.lock().workers.get_mut(worker) {
-            known.probe += 1;
-            known.news += 1;
-            known.poke.notify_one();
-        }
-    }
-
-    /// How often a worker was asked for that.
-    #[must_use]
-    pub fn probe(&self, worker: &str) -> u64 {
-        self.lock().workers.get(worker).map_or(0, |known| known.probe)
     }
 
     /// The phases of all running attempts.
@@ -325,67 +229,12 @@ impl Fleet {
     }
 }
 
-impl Session {
-    /// The worker's name.
-    #[must_use]
-    pub fn worker(&self) -> &str {
-        &self.name
-    }
-
-    /// The worker has spoken. False when a newer session of it is there: then this one is over.
-    #[must_use]
-    pub fn heard(&self, state: WorkerState, now: Instant, now_us: i64) -> bool {
-        let mut inner = self.fleet.lock();
-        match inner.workers.get_mut(&self.name) {
-            Some(known) if known.session == self.id => {
-                known.state = state;
-                known.heard = now;
-                known.heard_us = now_us;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether it is still the worker's newest session.
-    #[must_use]
-    pub fn is_current(&self) -> bool {
-        self.fleet.lock().workers.get(&self.name).is_some_and(|known| known.session == self.id)
-    }
-
-    /// What the session said first is in the store, so that what the worker is given from now on
-    /// is not taken for lost. True the first time.
-    pub fn settle(&self) -> bool {
-        let mut inner = self.fleet.lock();
-        match inner.workers.get_mut(&self.name) {
-            Some(known) if known.session == self.id => !std::mem::replace(&mut known.settled, true),
-            _ => false,
-        }
-    }
-
-    /// Waits until there may be something to tell the worker.
-    pub async fn poked(&self) {
-        self.poke.notified().await;
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let mut inner = self.fleet.lock();
-        if let Some(known) = inner.workers.get_mut(&self.name)
-            && known.session == self.id
-        {
-            known.session = 0;
-            known.hung_up = Some(Instant::now());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers::herald::Word;
 
-    fn state(name: &str) -> WorkerState {
+    pub(super) fn state(name: &str) -> WorkerState {
         WorkerState {
             name: name.into(),
             version: "1".into(),
@@ -401,28 +250,6 @@ mod tests {
             unready: String::new(),
             attempts: Vec::new(),
         }
-    }
-
-    #[test]
-    fn the_newest_session_counts_and_silence_starts_with_the_coordinator() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let fleet = Fleet::new(start, LeaseTerms::default());
-        assert_eq!(fleet.silence("w", at(7)), Duration::from_secs(7));
-
-        let first = fleet.connect(state("w"), at(10), 0);
-        let second = fleet.connect(state("w"), at(11), 0);
-        assert!(!first.heard(state("w"), at(12), 0));
-        assert!(!first.is_current());
-        assert!(second.heard(state("w"), at(13), 0));
-        assert_eq!(fleet.silence("w", at(14)), Duration::from_secs(1));
-        drop(first);
-        assert_eq!(fleet.workers(at(14))["w"].liveness, Liveness::Stale, "not settled");
-        assert!(second.settle() && !second.settle());
-        assert_eq!(fleet.workers(at(14))["w"].liveness, Liveness::Alive);
-        drop(second);
-        assert_eq!(fleet.workers(at(14))["w"].liveness, Liveness::Stale);
-        assert_eq!(fleet.workers(at(60))["w"].liveness, Liveness::Gone);
     }
 
     #[test]

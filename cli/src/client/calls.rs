@@ -1,124 +1,22 @@
-//! The connection to the coordinator: one method per call, with its failures explained.
+//! One method for each call.
+//!
+//! Owns what is asked and which part of an answer is given back, and that a request for builds may
+//! be sent again. How to reach a coordinator, and what its failures mean, is the client's.
 
-use std::error::Error as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rpmfarm_core::queue::Class;
-use rpmfarm_proto::AUTHORIZATION;
-use rpmfarm_proto::v1::farm_client::FarmClient;
-use rpmfarm_proto::v1::fleet_client::FleetClient;
-use rpmfarm_proto::v1::sources_client::SourcesClient;
-use rpmfarm_proto::v1::tracking_client::TrackingClient;
 use rpmfarm_proto::v1::{self, Build};
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::Streaming;
 
-use crate::config::Settings;
-use crate::exit::{Error, reason};
-use crate::token::TokenSource;
+use super::Client;
+use crate::exit::Error;
 
-/// How long a connection may take to come up.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How long a call may take to be answered; a stream, to begin.
-const ANSWER: Duration = Duration::from_secs(30);
-/// How long a preview of modifications may take: two repositories may have to be fetched first.
-const PREVIEW: Duration = Duration::from_secs(300);
-/// How long a forge may take to tell what it has.
-const LISTING: Duration = Duration::from_secs(600);
-/// A connection that is silent for so long is asked whether it is there, and is over when it does
-/// not answer in the same time.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-/// Locks and long lists are larger than the 4 MiB that tonic allows by default.
-const LARGEST_MESSAGE: usize = 64 * 1024 * 1024;
 /// Pauses before a request for builds is sent again, when its answer got lost.
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
 
-/// A connection to one coordinator.
-#[derive(Debug, Clone)]
-pub(crate) struct Client {
-    farm: FarmClient<Channel>,
-    sources: SourcesClient<Channel>,
-    tracking: TrackingClient<Channel>,
-    fleet: FleetClient<Channel>,
-    /// The one that is used.
-    server: String,
-    /// All of the farm.
-    servers: Vec<String>,
-    token: TokenSource,
-    /// The CA that is trusted; the host's own when there is none.
-    authority: Option<PathBuf>,
-}
-
 impl Client {
-    /// Connects to the first coordinator of the settings that answers.
-    ///
-    /// # Errors
-    /// When an address is none, or nobody answers.
-    pub(crate) async fn connect(settings: &Settings) -> Result<Self, Error> {
-        let authority = settings.ca_file.clone();
-        Self::connect_to(settings.servers(), settings.token.clone(), authority).await
-    }
-
-    async fn connect_to(
-        servers: Vec<String>,
-        token: TokenSource,
-        authority: Option<PathBuf>,
-    ) -> Result<Self, Error> {
-        let endpoints = servers
-            .iter()
-            .map(|server| endpoint(server, authority.as_deref()))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut silent = Vec::new();
-        for (server, endpoint) in servers.iter().zip(endpoints) {
-            match endpoint.connect().await {
-                Ok(channel) => {
-                    // A forge may take longer to tell what it has than a call usually may.
-                    let tracking =
-                        TrackingClient::new(endpoint.clone().timeout(LISTING).connect_lazy())
-                            .max_decoding_message_size(LARGEST_MESSAGE);
-                    let fleet = FleetClient::new(channel.clone());
-                    let sources = SourcesClient::new(endpoint.timeout(PREVIEW).connect_lazy())
-                        .max_decoding_message_size(LARGEST_MESSAGE);
-                    let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
-                    let server = server.clone();
-                    return Ok(Self {
-                        farm,
-                        sources,
-                        tracking,
-                        fleet,
-                        server,
-                        servers,
-                        token,
-                        authority,
-                    });
-                }
-                Err(error) => silent.push((server.as_str(), deepest_reason(&error))),
-            }
-        }
-        Err(match silent.as_slice() {
-            [] => Error::Usage("no address of a coordinator is given (--server URL)".into()),
-            [(server, why)] => unreachable(server, why),
-            several => {
-                let list: Vec<_> =
-                    several.iter().map(|(server, why)| format!("{server}: {why}")).collect();
-                Error::Unreachable(format!(
-                    "cannot reach any coordinator ({}); is one running? (rpmfarm-coordinator --help)",
-                    list.join("; ")
-                ))
-            }
-        })
-    }
-
-    /// Connects again, to whichever coordinator answers.
-    async fn reconnect(&mut self) -> Result<(), Error> {
-        *self = Self::connect_to(self.servers.clone(), self.token.clone(), self.authority.clone())
-            .await?;
-        Ok(())
-    }
-
     /// Version, clock and health of the coordinator.
     pub(crate) async fn info(&mut self) -> Result<v1::Info, Error> {
         let reply = self.farm.get_info(v1::GetInfoRequest {}).await;
@@ -362,105 +260,4 @@ impl Client {
         let reply = self.fleet.set_worker_state(request).await;
         self.explained(reply)
     }
-
-    /// A request that carries the token.
-    fn authorized<T>(&self, message: T) -> Result<Request<T>, Error> {
-        let token = self.token.read(&self.server)?;
-        let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.secret)
-            .parse()
-            .map_err(|_| Error::Token(format!("{} holds no token", token.origin)))?;
-        value.set_sensitive(true);
-        let mut request = Request::new(message);
-        request.metadata_mut().insert(AUTHORIZATION, value);
-        Ok(request)
-    }
-
-    fn explained<T>(&self, reply: Result<Response<T>, Status>) -> Result<T, Error> {
-        reply.map(Response::into_inner).map_err(|status| self.explain(&status))
-    }
-
-    /// What an answer that is none means for the caller.
-    pub(crate) fn explain(&self, status: &Status) -> Error {
-        let message = status.message().to_owned();
-        if status.source().is_some() {
-            return unreachable(&self.server, &deepest_reason(status));
-        }
-        match status.code() {
-            Code::NotFound => Error::NotFound(message),
-            Code::Unavailable | Code::DeadlineExceeded => unreachable(&self.server, &message),
-            Code::Unauthenticated | Code::PermissionDenied => Error::Token(self.refused(&message)),
-            Code::InvalidArgument
-            | Code::FailedPrecondition
-            | Code::AlreadyExists
-            | Code::OutOfRange => Error::Usage(message),
-            Code::Unimplemented => Error::Farm(format!(
-                "the coordinator at {} does not know this call; is it older than this command? (rpmfarm version)",
-                self.server
-            )),
-            code => Error::Farm(format!(
-                "the coordinator at {} failed: {message} ({code:?})",
-                self.server
-            )),
-        }
-    }
-
-    fn refused(&self, message: &str) -> String {
-        let origin = self.token.read(&self.server).map(|token| token.origin);
-        format!(
-            "the coordinator at {} refused the token from {}: {message}; name the right one with --token-file or RPMFARM_TOKEN",
-            self.server,
-            origin.unwrap_or_else(|_| "nowhere".into()),
-        )
-    }
-}
-
-fn endpoint(server: &str, ca_file: Option<&Path>) -> Result<Endpoint, Error> {
-    let bad = || {
-        Error::Usage(format!(
-            "`{server}` is not the address of a coordinator (expected http://HOST:PORT or https://HOST:PORT)"
-        ))
-    };
-    if !server.starts_with("http://") && !server.starts_with("https://") {
-        return Err(bad());
-    }
-    let endpoint = Endpoint::from_shared(server.to_owned())
-        .map_err(|_| bad())?
-        .connect_timeout(CONNECT)
-        .timeout(ANSWER)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .tcp_nodelay(true)
-        .user_agent(concat!("rpmfarm/", env!("CARGO_PKG_VERSION")))
-        .map_err(|_| bad())?;
-    if server.starts_with("http://") {
-        return Ok(endpoint);
-    }
-    let tls = match ca_file {
-        Some(file) => {
-            let pem = std::fs::read(file).map_err(|error| {
-                let why = reason(&error);
-                Error::Usage(format!("cannot read the authority {}: {why}", file.display()))
-            })?;
-            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
-        }
-        None => ClientTlsConfig::new().with_enabled_roots(),
-    };
-    endpoint.tls_config(tls).map_err(|error| {
-        Error::Usage(format!("cannot speak TLS with {server}: {}", deepest_reason(&error)))
-    })
-}
-
-fn unreachable(server: &str, why: &str) -> Error {
-    Error::Unreachable(format!(
-        "cannot reach the coordinator at {server}: {why}; is it running? (rpmfarm-coordinator --help)"
-    ))
-}
-
-/// The last reason in a chain of errors: the operating system's own, where there is one.
-fn deepest_reason(error: &dyn std::error::Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    reason(deepest)
 }

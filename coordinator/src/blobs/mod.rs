@@ -4,9 +4,10 @@
 //! written beside, synced, renamed. A blob that is there is never written again. It must not
 //! know what the blobs mean.
 
+mod uploads;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rpmfarm_core::Sha256;
@@ -83,10 +84,14 @@ impl Blobs {
     /// When the directories cannot be made.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
-        for dir in ["", "incoming", "partial"] {
+        let own = ["", "incoming", "partial"].map(PathBuf::from);
+        let of_blobs = (0..=u8::MAX).map(|byte| PathBuf::from(format!("{byte:02x}")));
+        for dir in own.into_iter().chain(of_blobs) {
             let dir = root.join(dir);
             fs::create_dir_all(&dir).map_err(io_at(&dir))?;
         }
+        // What is made in a directory outlives a loss of power when the directory itself does.
+        sync(&root)?;
         Ok(Self { root })
     }
 
@@ -182,84 +187,6 @@ impl Blobs {
         Ok((digest, size))
     }
 
-    /// How many bytes of an announced blob are there: its size if it is whole.
-    ///
-    /// # Errors
-    /// What the disk says.
-    pub fn uploaded(&self, digest: Sha256, size: u64) -> Result<u64> {
-        if self.contains(digest) {
-            return Ok(size);
-        }
-        let path = self.partial(digest);
-        match fs::metadata(&path) {
-            Ok(metadata) => Ok(metadata.len().min(size)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(io_at(&path)(error)),
-        }
-    }
-
-    /// Appends a chunk to an announced blob. Bytes that are there already are skipped, so a
-    /// repeated chunk changes nothing.
-    ///
-    /// # Errors
-    /// [`BlobError::Offset`] for a gap, [`BlobError::TooLong`] beyond the announced size.
-    pub fn upload_chunk(&self, digest: Sha256, size: u64, at: u64, bytes: &[u8]) -> Result<u64> {
-        let have = self.uploaded(digest, size)?;
-        if at > have {
-            return Err(BlobError::Offset { at, have });
-        }
-        let end = at + bytes.len() as u64;
-        if end > size {
-            return Err(BlobError::TooLong { what: digest.hex(), limit: size });
-        }
-        if end <= have {
-            return Ok(have);
-        }
-        let path = self.partial(digest);
-        let mut options = File::options();
-        let options = options.create(true).truncate(false).write(true);
-        let file = options.open(&path).map_err(io_at(&path))?;
-        let new = usize::try_from(have - at).expect("a part of a chunk that is in memory");
-        // At its place: the same bytes may come to another coordinator at the same time.
-        let written = file.write_all_at(&bytes[new..], have);
-        if let Err(source) = written {
-            // A torn tail would be taken for progress: cut back to what was whole.
-            let _ = file.set_len(have);
-            let error = BlobError::Io { path, source };
-            if error.is_full() {
-                // Nothing partial stays, lest uploads take each other's last space for ever.
-                let _ = fs::remove_file(self.partial(digest));
-            }
-            return Err(error);
-        }
-        Ok(end)
-    }
-
-    /// Checks an upload that is complete and makes it a blob. A wrong digest discards the bytes,
-    /// so that the upload starts again.
-    ///
-    /// # Errors
-    /// [`BlobError::Mismatch`], or what the disk says.
-    pub fn finish_upload(&self, digest: Sha256) -> Result<()> {
-        if self.contains(digest) {
-            return Ok(());
-        }
-        let path = self.partial(digest);
-        let mut file = File::open(&path).map_err(io_at(&path))?;
-        let (found, _) = hash(&mut file).map_err(io_at(&path))?;
-        if found != digest {
-            fs::remove_file(&path).map_err(io_at(&path))?;
-            return Err(BlobError::Mismatch { what: "upload".into(), expected: digest, found });
-        }
-        if let Err(error) = file.sync_all() {
-            // A sync that is tried again may say that all is well (Linux forgets what it could not
-            // write): the file is uploaded anew.
-            let _ = fs::remove_file(&path);
-            return Err(io_at(&path)(error));
-        }
-        self.appear(&path, digest)
-    }
-
     /// Reads a blob again and compares: the guard against bit rot before it is published.
     ///
     /// # Errors
@@ -274,16 +201,11 @@ impl Blobs {
         }
     }
 
-    fn partial(&self, digest: Sha256) -> PathBuf {
-        self.root.join("partial").join(digest.hex())
-    }
-
     fn appear(&self, from: &Path, digest: Sha256) -> Result<()> {
         let path = self.path(digest);
         let dir = path.parent().expect("a blob lies in a directory");
-        fs::create_dir_all(dir).map_err(io_at(dir))?;
         fs::rename(from, &path).map_err(io_at(&path))?;
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_at(dir))
+        sync(dir)
     }
 }
 
@@ -349,6 +271,11 @@ impl BlobWriter {
     }
 }
 
+/// Makes what a directory names durable.
+fn sync(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_at(dir))
+}
+
 /// SHA-256 and length of everything that is left to read.
 fn hash(reader: &mut impl Read) -> io::Result<(Sha256, u64)> {
     let mut hasher = sha2::Sha256::new();
@@ -383,32 +310,6 @@ mod tests {
         let error = writer.finish("greeting", Some(digest)).unwrap_err();
         assert!(error.to_string().contains(&Sha256::of(b"other").hex()), "{error}");
         assert!(!blobs.contains(Sha256::of(b"other")));
-    }
-
-    #[test]
-    fn uploads_resume_repeat_and_are_checked() {
-        let (_dir, blobs) = store();
-        let digest = Sha256::of(b"0123456789");
-        assert_eq!(blobs.upload_chunk(digest, 10, 0, b"0123").unwrap(), 4);
-        assert_eq!(blobs.upload_chunk(digest, 10, 2, b"2345").unwrap(), 6);
-        assert_eq!(blobs.upload_chunk(digest, 10, 0, b"012").unwrap(), 6);
-        assert!(matches!(
-            blobs.upload_chunk(digest, 10, 8, b"89"),
-            Err(BlobError::Offset { at: 8, have: 6 })
-        ));
-        assert!(matches!(
-            blobs.upload_chunk(digest, 10, 6, b"67890"),
-            Err(BlobError::TooLong { .. })
-        ));
-        blobs.upload_chunk(digest, 10, 6, b"6789").unwrap();
-        blobs.finish_upload(digest).unwrap();
-        assert_eq!(blobs.uploaded(digest, 10).unwrap(), 10);
-        assert_eq!(blobs.verify(digest).unwrap(), 10);
-
-        let wrong = Sha256::of(b"x");
-        blobs.upload_chunk(wrong, 1, 0, b"y").unwrap();
-        assert!(matches!(blobs.finish_upload(wrong), Err(BlobError::Mismatch { .. })));
-        assert_eq!(blobs.uploaded(wrong, 1).unwrap(), 0);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! What people and scripts call to follow upstream.
+//!
+//! Owns what a request must be and what is done for it; `view` says how packages and pushes look.
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rpmfarm_core::name::{check_git_ref, check_package, shown};
-use rpmfarm_core::track::policy::{Policy, Rule};
+use rpmfarm_core::track::policy::Policy;
 use rpmfarm_core::track::schedule::first;
 use rpmfarm_core::track::{Forge, Verdict};
 use rpmfarm_core::{BuildId, Target};
@@ -16,8 +19,8 @@ use super::internal;
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::store::{NewTracked, OrderRow, PushFilter, PushRow, Seen, Tracked};
+use crate::track::ForgeFailure;
 use crate::track::plan::{self, Orders, Planned};
-use crate::track::{self, ForgeFailure};
 
 /// The service.
 #[derive(Clone)]
@@ -95,7 +98,7 @@ impl TrackingService {
         let orders = self.orders(&target.name).await?;
         let show = |planned: Planned| {
             let rule = orders.rule(target, &planned.push.package, now_us);
-            let push = show_planned(&target.name, &planned, &rule);
+            let push = view::planned(&target.name, &planned, &rule);
             (planned, push)
         };
         Ok(planned.into_iter().map(show).collect())
@@ -190,7 +193,7 @@ impl Tracking for TrackingService {
             for row in self.0.store.all_tracked(&target.name).await? {
                 let rule = orders.rule(&target, &row.package, now_us);
                 let seen = seen.get(&row.package).map_or(&[][..], Vec::as_slice);
-                let mut tracked = show_tracked(&target, row, &rule, seen);
+                let mut tracked = view::tracked(&target, row, &rule, seen);
                 tracked.push =
                     open.get(tracked.package.as_str()).copied().unwrap_or_default().into();
                 packages.push(tracked);
@@ -209,7 +212,7 @@ impl Tracking for TrackingService {
         let now_us = now_us();
         let rule = self.orders(&target).await?.rule(&loaded, &package, now_us);
         let seen = self.0.store.seen(&target, &package).await?;
-        let mut tracked = show_tracked(&loaded, row, &rule, &seen);
+        let mut tracked = view::tracked(&loaded, row, &rule, &seen);
         let mut open: BTreeMap<i64, v1::Push> = BTreeMap::new();
         for (planned, push) in self.open(&loaded, now_us).await? {
             if push.package == package {
@@ -225,7 +228,7 @@ impl Tracking for TrackingService {
                 Some(push) => push,
                 None => {
                     let failed = self.failed(&row).await?;
-                    show_push(row, failed)
+                    view::push(row, failed)
                 }
             };
             pushes.push(shown);
@@ -234,7 +237,7 @@ impl Tracking for TrackingService {
         Ok(Response::new(v1::TrackedDetails {
             tracked: Some(tracked),
             pushes,
-            orders: orders.into_iter().map(show_order).collect(),
+            orders: orders.into_iter().map(view::order).collect(),
         }))
     }
 
@@ -373,113 +376,5 @@ fn order(
         until_us,
         who: who.into(),
         at_us,
-    }
-}
-
-fn show_tracked(target: &Target, row: Tracked, rule: &Rule, seen: &[Seen]) -> v1::Tracked {
-    let tip = track::seen_upstream(target, &row.package, &row.git_ref, seen);
-    let commit = tip.map(|seen| seen.commit_id.clone()).unwrap_or_default();
-    let modifications = target.modifications_of(&row.package).map(|(repository, branch)| {
-        let seen = track::seen_modifications(target, &row.package, seen);
-        let commit = seen.map(|seen| seen.commit_id.clone()).unwrap_or_default();
-        v1::ModificationsFollowed { repository, branch, commit }
-    });
-    let asked = Some(row.git_ref.as_str()).filter(|git_ref| !git_ref.is_empty());
-    let (policy, reason, until_us) = match &rule.freeze {
-        Some(freeze) => ("frozen".to_owned(), freeze.reason.clone(), freeze.until_us),
-        None => (rule.policy.to_string(), rule.reason.clone(), 0),
-    };
-    v1::Tracked {
-        branch: target.git_ref(&row.package, asked).unwrap_or_default(),
-        repository: target.git_url(&row.package),
-        commit,
-        modifications,
-        policy,
-        reason,
-        until_us,
-        added_us: row.added_us,
-        looked_us: row.looked_us,
-        due_us: row.due_us,
-        problem: row.problem,
-        push: String::new(),
-        target: row.target,
-        package: row.package,
-        git_ref: row.git_ref,
-    }
-}
-
-fn show_planned(target: &str, planned: &Planned, rule: &Rule) -> v1::Push {
-    let push = &planned.push;
-    let until_us = match planned.verdict {
-        Verdict::Gathering { until_us } | Verdict::Frozen { until_us, .. } => until_us,
-        _ => 0,
-    };
-    v1::Push {
-        id: push.id,
-        target: target.into(),
-        package: push.package.clone(),
-        repository: push.repository.clone(),
-        branch: push.branch.clone(),
-        commit: push.commit_id.clone(),
-        before: push.before_id.clone(),
-        told_by: push.told_by.clone(),
-        seen_us: push.seen_us,
-        verdict: planned.verdict.as_str().into(),
-        reason: plan::reason(&planned.verdict, rule) + returned(push.returns()),
-        ended_us: 0,
-        build: planned.done_by,
-        until_us,
-        storm: push.storm,
-        modifies: push.modifies != 0,
-        with_commit: planned.pair.commit.clone(),
-        with_modification: planned.pair.modification.clone().unwrap_or_default(),
-    }
-}
-
-/// What is said of a push to a commit that the branch had left.
-const fn returned(returns: bool) -> &'static str {
-    if returns { "; the branch went back to this commit" } else { "" }
-}
-
-fn show_push(row: PushRow, failed: Option<String>) -> v1::Push {
-    let reason = match row.verdict.as_str() {
-        "build" => match failed {
-            Some(why) => format!("its build has failed: {why}"),
-            None => "built".to_owned(),
-        },
-        "done" => format!("build {} had these sources already", row.build),
-        "superseded" => "a later push came before it was built".to_owned(),
-        "removed" => "it is followed no longer".to_owned(),
-        _ => "a later push stands for it".to_owned(),
-    } + returned(row.left_by != 0);
-    v1::Push {
-        id: row.id,
-        target: row.target,
-        package: row.package,
-        repository: row.repository,
-        branch: row.branch,
-        commit: row.commit_id,
-        before: row.before_id,
-        told_by: row.told_by,
-        seen_us: row.seen_us,
-        verdict: row.verdict,
-        reason,
-        ended_us: row.ended_us,
-        build: row.build,
-        until_us: 0,
-        storm: 0,
-        modifies: row.modifies != 0,
-        with_commit: String::new(),
-        with_modification: String::new(),
-    }
-}
-
-fn show_order(row: OrderRow) -> v1::TrackOrder {
-    v1::TrackOrder {
-        word: row.word,
-        reason: row.reason,
-        until_us: row.until_us,
-        who: row.who,
-        at_us: row.at_us,
     }
 }

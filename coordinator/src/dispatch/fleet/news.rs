@@ -1,0 +1,57 @@
+//! Telling workers that there is something for them: pokes, here and at other coordinators, and
+//! the wish for a new probe of architectures.
+//!
+//! Owns that somebody is woken. What there is to say, the woken session finds out itself.
+
+use super::{Fleet, Known};
+use crate::peers::herald::Word;
+
+impl Fleet {
+    /// Lets a worker's session look at what the worker should have, wherever it is connected.
+    pub fn poke(&self, worker: &str) {
+        if !self.poke_here(worker) {
+            self.voice.say(Word::Poke(worker.to_owned()));
+        }
+    }
+
+    /// Pokes all of them.
+    pub fn poke_all(&self) {
+        self.poke_all_here();
+        self.voice.say(Word::PokeAll);
+    }
+
+    /// Pokes a worker's session if it is connected here, and answers whether it is.
+    pub fn poke_here(&self, worker: &str) -> bool {
+        let mut inner = self.lock();
+        let known = inner.workers.get_mut(worker).filter(|known| known.session != 0);
+        known.map(Known::tell).is_some()
+    }
+
+    /// Pokes all sessions that are connected here.
+    pub fn poke_all_here(&self) {
+        for known in self.lock().workers.values_mut() {
+            known.tell();
+        }
+    }
+
+    /// How often a worker was poked: while that is the same, so is what it should have.
+    #[must_use]
+    pub fn news(&self, worker: &str) -> u64 {
+        self.lock().workers.get(worker).map_or(0, |known| known.news)
+    }
+
+    /// Has a worker try again which architectures it can run.
+    pub fn ask_for_probe(&self, worker: &str) {
+        if let Some(known) = self.lock().workers.get_mut(worker) {
+            known.probe += 1;
+            known.news += 1;
+            known.poke.notify_one();
+        }
+    }
+
+    /// How often a worker was asked for that.
+    #[must_use]
+    pub fn probe(&self, worker: &str) -> u64 {
+        self.lock().workers.get(worker).map_or(0, |known| known.probe)
+    }
+}

@@ -1,0 +1,158 @@
+//! One connection of a worker: only its newest counts, and its end is noticed.
+//!
+//! Owns which session speaks for a worker. It must not know what the wire looks like, nor what the
+//! worker is given.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rpmfarm_core::task::WorkerState;
+use tokio::sync::Notify;
+
+use super::{Fleet, Known};
+
+/// One connection of a worker.
+#[derive(Debug)]
+pub struct Session {
+    fleet: Fleet,
+    name: String,
+    id: u64,
+    poke: Arc<Notify>,
+}
+
+impl Fleet {
+    /// A worker has connected. Its earlier session, if any, is over. It gets work once its session
+    /// is settled.
+    #[must_use]
+    pub fn connect(&self, state: WorkerState, now: Instant, now_us: i64) -> Session {
+        let mut inner = self.lock();
+        inner.sessions += 1;
+        let id = inner.sessions;
+        let name = state.name.clone();
+        let poke = Arc::new(Notify::new());
+        let probe = inner.workers.get(&name).map_or(0, |known| known.probe);
+        let known = Known {
+            state,
+            probe,
+            session: id,
+            settled: false,
+            hung_up: None,
+            heard: now,
+            heard_us: now_us,
+            news: 0,
+            poke: poke.clone(),
+        };
+        if let Some(before) = inner.workers.insert(name.clone(), known) {
+            before.poke.notify_one();
+        }
+        Session { fleet: self.clone(), name, id, poke }
+    }
+
+    /// Workers that this coordinator has heard and recorded as its own, each with its session; 0
+    /// for one that has hung up.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<(String, u64)> {
+        let inner = self.lock();
+        let settled = inner.workers.iter().filter(|(_, known)| known.settled);
+        settled.map(|(name, known)| (name.clone(), known.session)).collect()
+    }
+
+    /// Forgets a worker that another coordinator hears by now; its session here, if it is still
+    /// this one, is over.
+    pub fn moved(&self, worker: &str, session: u64) {
+        let mut inner = self.lock();
+        if inner.workers.get(worker).is_some_and(|known| known.session == session)
+            && let Some(known) = inner.workers.remove(worker)
+        {
+            known.poke.notify_one();
+        }
+    }
+}
+
+impl Session {
+    /// The worker's name.
+    #[must_use]
+    pub fn worker(&self) -> &str {
+        &self.name
+    }
+
+    /// The worker has spoken. False when a newer session of it is there: then this one is over.
+    #[must_use]
+    pub fn heard(&self, state: WorkerState, now: Instant, now_us: i64) -> bool {
+        let mut inner = self.fleet.lock();
+        match inner.workers.get_mut(&self.name) {
+            Some(known) if known.session == self.id => {
+                known.state = state;
+                known.heard = now;
+                known.heard_us = now_us;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it is still the worker's newest session.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.fleet.lock().workers.get(&self.name).is_some_and(|known| known.session == self.id)
+    }
+
+    /// What the session said first is in the store, so that what the worker is given from now on
+    /// is not taken for lost. True the first time.
+    pub fn settle(&self) -> bool {
+        let mut inner = self.fleet.lock();
+        match inner.workers.get_mut(&self.name) {
+            Some(known) if known.session == self.id => !std::mem::replace(&mut known.settled, true),
+            _ => false,
+        }
+    }
+
+    /// Waits until there may be something to tell the worker.
+    pub async fn poked(&self) {
+        self.poke.notified().await;
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let mut inner = self.fleet.lock();
+        if let Some(known) = inner.workers.get_mut(&self.name)
+            && known.session == self.id
+        {
+            known.session = 0;
+            known.hung_up = Some(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rpmfarm_core::lease::{LeaseTerms, Liveness};
+
+    use super::super::tests::state;
+    use super::*;
+
+    #[test]
+    fn the_newest_session_counts_and_silence_starts_with_the_coordinator() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let fleet = Fleet::new(start, LeaseTerms::default());
+        assert_eq!(fleet.silence("w", at(7)), Duration::from_secs(7));
+
+        let first = fleet.connect(state("w"), at(10), 0);
+        let second = fleet.connect(state("w"), at(11), 0);
+        assert!(!first.heard(state("w"), at(12), 0));
+        assert!(!first.is_current());
+        assert!(second.heard(state("w"), at(13), 0));
+        assert_eq!(fleet.silence("w", at(14)), Duration::from_secs(1));
+        drop(first);
+        assert_eq!(fleet.workers(at(14))["w"].liveness, Liveness::Stale, "not settled");
+        assert!(second.settle() && !second.settle());
+        assert_eq!(fleet.workers(at(14))["w"].liveness, Liveness::Alive);
+        drop(second);
+        assert_eq!(fleet.workers(at(14))["w"].liveness, Liveness::Stale);
+        assert_eq!(fleet.workers(at(60))["w"].liveness, Liveness::Gone);
+    }
+}

@@ -1,0 +1,88 @@
+//! A draft whose repodata are written, on its way to be shown: signed, complete, synced.
+//!
+//! Owns everything between the repodata and the rename that nobody sees. It must not know how a
+//! draft came about, nor how it is shown.
+
+use std::fs::File;
+use std::path::Path;
+
+use rpmfarm_core::Arch;
+use rpmfarm_core::snapshot::Kind;
+use rpmfarm_rpmfile::Certs;
+
+use super::error::{PublishError, Result, io_at};
+use super::layout::{self, Layout};
+use super::manifest::Manifest;
+use super::publisher::{PublishRequest, SignRepomd};
+use super::{disk, lock, shown};
+
+/// A draft that waits for its signatures. Dropped, it leaves nothing.
+pub(super) struct Written {
+    pub(super) layout: Layout,
+    pub(super) request: PublishRequest,
+    pub(super) certs: Certs,
+    pub(super) dir: shown::DraftDir,
+    pub(super) manifest: Manifest,
+}
+
+/// A draft that is complete, signed and synced. While it is there, no other publisher shows
+/// anything of the target.
+pub(super) struct Ready {
+    pub(super) written: Written,
+    pub(super) lock: File,
+}
+
+impl Written {
+    /// Everything after the signatures that nobody sees; and the channel must still show what the
+    /// draft is based on.
+    pub(super) fn settle(self) -> Result<Ready> {
+        let dir = self.dir.path();
+        self.manifest.write(dir)?;
+        for arch in &self.request.arches {
+            disk::sync(&dir.join(arch.as_str()))?;
+        }
+        disk::sync(dir)?;
+        readable_by_all(dir)?;
+        let lock = lock::take(&self.layout)?;
+        let shown = shown::generation(&self.layout)?;
+        if shown != self.request.based_on {
+            let PublishRequest { target, channel, based_on, .. } = self.request;
+            return Err(PublishError::Moved { target, channel, based_on, shown });
+        }
+        // One that died between its two renames leaves this place taken.
+        disk::remove(&self.layout.generation(self.manifest.generation))?;
+        Ok(Ready { written: self, lock })
+    }
+
+    /// Has each `repomd.xml` signed, and checks each signature as a client would.
+    pub(super) async fn sign(&self, signer: &impl SignRepomd) -> Result<()> {
+        for state in &self.manifest.repositories {
+            let root = layout::repository(self.dir.path(), state.arch, state.kind);
+            let page = root.join("repodata/repomd.xml");
+            let repomd = std::fs::read(&page).map_err(io_at(&page))?;
+            let refused = |reason: String| PublishError::Signer {
+                repository: self.name(state.arch, state.kind),
+                reason,
+            };
+            let signature = signer
+                .sign(&self.layout.target, &repomd)
+                .await
+                .map_err(|error| refused(error.to_string()))?;
+            rpmfarm_rpmfile::verify_detached(&repomd, &signature, &self.certs, self.request.now)
+                .map_err(|error| refused(error.to_string()))?;
+            disk::write(&page.with_extension("xml.asc"), signature.as_bytes())?;
+            disk::sync(&root.join("repodata"))?;
+        }
+        Ok(())
+    }
+
+    fn name(&self, arch: Arch, kind: Kind) -> String {
+        format!("{}/{}/{arch}/{}", self.layout.target, self.layout.channel, kind.dir())
+    }
+}
+
+/// Temporary directories are private; a generation is for everyone.
+fn readable_by_all(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).map_err(io_at(dir))
+}

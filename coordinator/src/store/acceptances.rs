@@ -1,0 +1,125 @@
+//! Acceptances: the successes that wait to be read, and the one attempt whose results are its
+//! task's.
+
+use rpmfarm_core::stage::Stage;
+use rpmfarm_core::task::Outcome;
+use rpmfarm_core::{AttemptId, BuildId, Failure, TaskId};
+
+use super::again::again;
+use super::heads::Look;
+use super::{Attempt, Result, Store, Tx, json, unjson};
+
+/// Successes that are looked at in one go.
+const AT_ONCE: i64 = 256;
+
+/// An attempt whose success waits to be accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedAttempt {
+    /// The attempt.
+    pub attempt: Attempt,
+    /// The build.
+    pub build: BuildId,
+    /// What it says it made.
+    pub outcome: Outcome,
+}
+
+impl Store {
+    /// Successes of open builds that are not accepted and do not wait for a retry, the most urgent
+    /// and oldest first, of each target as many as are of use at once.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn attempts_to_accept(&self, now_us: i64) -> Result<Vec<EndedAttempt>> {
+        let look = Look {
+            stage: Stage::Accept,
+            columns: "a.id, a.task, a.epoch, a.worker, a.started_us, w.build, e.report",
+            joins: "JOIN attempts a ON a.task = w.task
+                    JOIN attempt_ends e ON e.attempt = a.id AND e.outcome = 'succeeded'",
+            within: "a.id",
+        };
+        type Row = (i64, i64, i64, String, i64, i64, String);
+        let rows: Vec<Row> = self.heads(&look, now_us, AT_ONCE).await?;
+        let mut ended = Vec::with_capacity(rows.len());
+        for (id, task, epoch, worker, started_us, build, report) in rows {
+            let attempt = Attempt { id, task, epoch, worker, started_us };
+            if let Some(outcome) = unjson("attempt_ends", "a report", &report)? {
+                ended.push(EndedAttempt { attempt, build: BuildId(build), outcome });
+            }
+        }
+        Ok(ended)
+    }
+
+    /// The accepted attempt of a task: its number, rpmbuild's time in milliseconds, and when.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn acceptance(&self, task: TaskId) -> Result<Option<(AttemptId, u64, i64)>> {
+        let query = "SELECT attempt, rpmbuild_ms, at_us FROM acceptances WHERE task = $1";
+        let row: Option<(i64, i64, i64)> =
+            sqlx::query_as(query).bind(task.0).fetch_optional(self.read()).await?;
+        Ok(row.map(|(attempt, ms, at_us)| (AttemptId(attempt), ms.unsigned_abs(), at_us)))
+    }
+
+    /// Turns a success that was refused into a failure, to be tried again at `retry_us`; without
+    /// that the build ends.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn refuse_attempt(
+        &self,
+        ended: &EndedAttempt,
+        failure: &Failure,
+        retry_us: Option<i64>,
+        now_us: i64,
+    ) -> Result<()> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let changed = sqlx::query(
+                "UPDATE attempt_ends SET outcome = 'failed', report = $2
+             WHERE attempt = $1 AND outcome = 'succeeded'
+             AND NOT EXISTS (SELECT 1 FROM acceptances WHERE attempt = $1)",
+            )
+            .bind(ended.attempt.id)
+            .bind(json(&Some(Outcome::Failed(failure.clone()))))
+            .execute(tx.on())
+            .await?;
+            if changed.rows_affected() > 0 {
+                let task = Some(TaskId(ended.attempt.task));
+                tx.add_failure(ended.build, task, failure, retry_us, now_us).await?;
+            }
+            tx.commit().await
+        })
+        .await
+    }
+}
+
+impl Tx {
+    /// Accepts an attempt: from now on its results are the task's. False when another one was.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn accept(
+        &mut self,
+        task: TaskId,
+        attempt: AttemptId,
+        rpmbuild_ms: u64,
+        now_us: i64,
+    ) -> Result<bool> {
+        let result = sqlx::query(
+            "INSERT INTO acceptances (task, attempt, rpmbuild_ms, at_us)
+             VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        )
+        .bind(task.0)
+        .bind(attempt.0)
+        .bind(rpmbuild_ms.cast_signed())
+        .bind(now_us)
+        .execute(self.on())
+        .await?;
+        let accepted = result.rows_affected() > 0;
+        if accepted {
+            self.learn(attempt).await?;
+        }
+        self.reindex_of(task, now_us).await?;
+        Ok(accepted)
+    }
+}

@@ -1,0 +1,86 @@
+//! The CVEs that builds fix, and until when they are news.
+
+use std::collections::BTreeSet;
+
+use rpmfarm_core::BuildId;
+
+use super::{Build, Result, Store, json, unjson};
+
+impl Store {
+    /// Records which CVEs a build's sources fix; a second time changes nothing.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_cves(
+        &self,
+        build: BuildId,
+        ids: &BTreeSet<String>,
+        now_us: i64,
+    ) -> Result<()> {
+        let mut tx = self.write().await?;
+        sqlx::query(
+            "INSERT INTO build_cves (build, ids, at_us) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        )
+        .bind(build.0)
+        .bind(json(ids))
+        .bind(now_us)
+        .execute(tx.on())
+        .await?;
+        tx.commit_quietly().await
+    }
+
+    /// The CVEs that a build's sources fix, as far as it was looked at.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn cves(&self, build: BuildId) -> Result<Vec<String>> {
+        let query = "SELECT ids FROM build_cves WHERE build = $1";
+        let row: Option<String> =
+            sqlx::query_scalar(query).bind(build.0).fetch_optional(self.read()).await?;
+        row.map_or_else(|| Ok(Vec::new()), |ids| unjson("build_cves", "a list", &ids))
+    }
+
+    /// What a build's sources are to be compared with: the newest build of the package before it
+    /// that is published, or else that may still be. What failed has brought nothing to anybody.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn standing_before(&self, build: &Build) -> Result<Option<BuildId>> {
+        let query = "SELECT b.id FROM builds b JOIN imports i ON i.build = b.id
+                     WHERE b.target = $1 AND b.package = $2 AND b.id < $3
+                     AND (EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)
+                          OR EXISTS (SELECT 1 FROM open_builds n WHERE n.build = b.id))
+                     ORDER BY CASE WHEN EXISTS
+                         (SELECT 1 FROM publications p WHERE p.build = b.id) THEN 0 ELSE 1 END,
+                     b.id DESC LIMIT 1";
+        let id: Option<i64> = sqlx::query_scalar(query)
+            .bind(&build.target)
+            .bind(&build.package)
+            .bind(build.id)
+            .fetch_optional(self.read())
+            .await?;
+        Ok(id.map(BuildId))
+    }
+
+    /// The CVEs that builds of the package before this one fix, and that nobody has the fix of
+    /// yet: no later one is published. Those of builds that a person cancelled do not count.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn cves_pending(&self, build: &Build) -> Result<BTreeSet<String>> {
+        let query = "SELECT c.ids FROM build_cves c JOIN builds b ON b.id = c.build
+                     WHERE b.target = $1 AND b.package = $2 AND b.id < $3
+                     AND NOT EXISTS (SELECT 1 FROM cancellations x WHERE x.build = b.id)
+                     AND NOT EXISTS (SELECT 1 FROM builds n JOIN publications p ON p.build = n.id
+                         WHERE n.target = b.target AND n.package = b.package
+                         AND n.id >= b.id AND n.id < $3)";
+        let rows: Vec<String> = sqlx::query_scalar(query)
+            .bind(&build.target)
+            .bind(&build.package)
+            .bind(build.id)
+            .fetch_all(self.read())
+            .await?;
+        let lists = rows.iter().map(|ids| unjson::<Vec<String>>("build_cves", "a list", ids));
+        Ok(lists.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+}

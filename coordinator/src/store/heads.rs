@@ -1,0 +1,80 @@
+//! The rows at which a stage looks: of each target the most urgent and oldest, so that what hangs
+//! for one target does not hide what can be done for another.
+//!
+//! It must not know what the rows mean to the stage that asks.
+
+use rpmfarm_core::stage::Stage;
+use rpmfarm_core::status::latest_due;
+use sqlx::any::AnyRow;
+use sqlx::{FromRow, Row as _};
+
+use super::{Result, Store};
+
+/// What is read of a stage's entries `w`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    pub(super) stage: Stage,
+    /// The columns of the row.
+    pub(super) columns: &'static str,
+    /// What is joined to an entry.
+    pub(super) joins: &'static str,
+    /// The order of one build's rows.
+    pub(super) within: &'static str,
+}
+
+/// A row, and its place among those of other targets.
+struct Ranked<T> {
+    place: (i64, i64),
+    row: T,
+}
+
+impl<'r, T: FromRow<'r, AnyRow>> FromRow<'r, AnyRow> for Ranked<T> {
+    fn from_row(row: &'r AnyRow) -> sqlx::Result<Self> {
+        let place = (row.try_get("at_rank")?, row.try_get("at_build")?);
+        Ok(Self { place, row: T::from_row(row)? })
+    }
+}
+
+impl Store {
+    /// What a stage may look at now, the most urgent and oldest first, at most `each` rows of a
+    /// target.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub(super) async fn heads<T>(&self, look: &Look, now_us: i64, each: i64) -> Result<Vec<T>>
+    where
+        T: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
+    {
+        let Look { stage, columns, joins, within } = look;
+        let query = format!(
+            "SELECT {columns}, w.rank AS at_rank, w.build AS at_build FROM stage_work w {joins}
+             WHERE w.stage = $1 AND w.target = $2 AND (w.due_us <= $3 OR w.due_us > $4)
+             ORDER BY w.rank, w.build, {within} LIMIT $5"
+        );
+        let mut heads: Vec<Ranked<T>> = Vec::new();
+        for target in self.targets_at(*stage).await? {
+            let query = sqlx::query_as(sqlx::AssertSqlSafe(query.as_str()))
+                .bind(stage.as_str())
+                .bind(target)
+                .bind(now_us)
+                .bind(latest_due(now_us))
+                .bind(each);
+            heads.extend(query.fetch_all(self.read()).await?);
+        }
+        // Stable: a build's rows are of one target, and stay in their order.
+        heads.sort_by_key(|head| head.place);
+        Ok(heads.into_iter().map(|head| head.row).collect())
+    }
+
+    /// The targets for which a stage has something to do. One step along the index for each.
+    async fn targets_at(&self, stage: Stage) -> Result<Vec<String>> {
+        let query = "WITH RECURSIVE t(name) AS (
+                         SELECT MIN(target) FROM stage_work WHERE stage = $1
+                         UNION ALL
+                         SELECT (SELECT MIN(w.target) FROM stage_work w
+                                 WHERE w.stage = $1 AND w.target > t.name)
+                         FROM t WHERE t.name IS NOT NULL)
+                     SELECT name FROM t WHERE name IS NOT NULL";
+        Ok(sqlx::query_scalar(query).bind(stage.as_str()).fetch_all(self.read()).await?)
+    }
+}

@@ -1,0 +1,60 @@
+//! Builds as tests begin with them: asked for, imported, with a task that waits for its lock or for
+//! a worker.
+
+#![allow(dead_code, reason = "no test needs all of it")]
+
+use rpmfarm_coordinator::store::{Import, NewBuild, NewTask, Store};
+use rpmfarm_core::queue::Class;
+use rpmfarm_core::source::{SourceBundle, SourceFile};
+use rpmfarm_core::{BuildId, Sha256, TaskId};
+
+/// A build as anybody may ask for it.
+pub fn new_build(target: &str, package: &str) -> NewBuild {
+    NewBuild {
+        target: target.into(),
+        package: package.into(),
+        git_ref: String::new(),
+        modification_ref: String::new(),
+        class: Class::default(),
+        arches: Vec::new(),
+    }
+}
+
+/// A build's sources, of which nothing lies in the blob store.
+pub fn import(at_us: i64) -> Import {
+    Import {
+        url: "http://git/hello.git".into(),
+        commit: "c0ffee".into(),
+        subject: "Update".into(),
+        bundle: Sha256::of(b"bundle"),
+        at_us,
+    }
+}
+
+/// Sources that are a spec and nothing else.
+pub fn bundle(package: &str) -> SourceBundle {
+    let name = format!("{package}.spec");
+    SourceBundle {
+        package: package.into(),
+        url: "http://git/hello.git".into(),
+        commit: "c0ffee".into(),
+        spec: SourceFile { name, digest: Sha256::of(b"spec"), size: 4 },
+        sources: Vec::new(),
+        modification: None,
+        plan: None,
+    }
+}
+
+/// Records the sources of a build and its one task, both at the time of the import.
+pub async fn planned(store: &Store, build: BuildId, import: &Import, task: NewTask) -> TaskId {
+    store.add_import(build, import).await.unwrap();
+    store.add_tasks(build, &[task], import.at_us).await.unwrap();
+    store.tasks(build).await.unwrap()[0].id
+}
+
+/// The same with the task's lock: it waits for a worker.
+pub async fn ready(store: &Store, build: BuildId, import: &Import, task: NewTask) -> TaskId {
+    let task = planned(store, build, import, task).await;
+    store.add_lock(task, 0, Sha256::of(b"lock"), import.at_us).await.unwrap();
+    task
+}

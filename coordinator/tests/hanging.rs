@@ -1,0 +1,165 @@
+//! A server that takes connections and never answers: whatever needs it waits, and nothing else.
+
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+#[path = "common/builds.rs"]
+mod builds;
+
+use std::time::Duration;
+
+use clap::Parser as _;
+use rpmfarm_coordinator::bus::Bus;
+use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::config::Config;
+use rpmfarm_coordinator::farm::Farm;
+use rpmfarm_coordinator::start::open;
+use rpmfarm_coordinator::store::NewTask;
+use rpmfarm_coordinator::work::Crew;
+use rpmfarm_coordinator::{import, resolve};
+use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{Arch, BuildId, Sha256};
+use sqlx::ConnectOptions as _;
+use sqlx::any::AnyConnectOptions;
+use tokio::net::{TcpListener, TcpSocket};
+
+use builds::new_build;
+
+/// Builds whose server hangs: more than there are hands.
+const HANGING: usize = 40;
+
+/// How long another target's build may take. What hangs is waited for longer.
+const PATIENCE: Duration = Duration::from_secs(50);
+
+struct Scene {
+    farm: Farm,
+    dir: tempfile::TempDir,
+    _servers: (TcpListener, TcpSocket),
+}
+
+impl Scene {
+    /// A farm with the targets `hangs`, whose servers hang, and `fails`, whose servers are not
+    /// there.
+    async fn new() -> Self {
+        let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Its port is taken, so that nobody else's server gets it, and refuses connections.
+        let gone = TcpSocket::new_v4().unwrap();
+        gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::create_dir(path("targets")).unwrap();
+        for (name, address) in
+            [("hangs", hangs.local_addr().unwrap()), ("fails", gone.local_addr().unwrap())]
+        {
+            std::fs::write(path(&format!("targets/{name}.toml")), target(name, address)).unwrap();
+        }
+        let (data, targets) = (path("data"), path("targets"));
+        let arguments = ["rpmfarm-coordinator", "--data", &data, "--targets", &targets];
+        let config = Config::parse_from(arguments);
+        let (farm, words) = open(&config, "http://127.0.0.1:1").await.unwrap();
+        // Nobody listens.
+        std::mem::forget(words);
+        Self { farm, dir, _servers: (hangs, gone) }
+    }
+
+    /// Builds of a target, each asked for by itself.
+    async fn builds(&self, target: &str, count: usize) -> Vec<BuildId> {
+        let mut builds = Vec::new();
+        for number in 0..count {
+            let new = new_build(target, &format!("p{number}"));
+            let started = self.farm.store.start_builds(&[new], "ann", "", now_us()).await.unwrap();
+            builds.extend(started.ids);
+        }
+        builds
+    }
+
+    /// Their tasks of a kind, which lack their locks.
+    async fn tasks(&self, builds: &[BuildId], kind: TaskKind) {
+        let store = &self.farm.store;
+        let import = builds::import(now_us());
+        let database = format!("sqlite://{}", self.dir.path().join("data/farm.db").display());
+        let mut connection =
+            database.parse::<AnyConnectOptions>().unwrap().connect().await.unwrap();
+        for build in builds {
+            store.add_import(*build, &import).await.unwrap();
+            let srpm = "INSERT INTO srpms
+                (build, digest, size, nevra, requires, conflicts, predicts, dynamic)
+                VALUES ($1, $2, 1, 'p-1-1.src', '[]', '[]', '[]', 0)";
+            let insert = sqlx::query(srpm).bind(build.0).bind(Sha256::of(b"srpm").hex());
+            insert.execute(&mut connection).await.unwrap();
+            let task = NewTask { kind, arch: Arch::X86_64 };
+            store.add_tasks(*build, &[task], now_us()).await.unwrap();
+        }
+    }
+
+    /// Has a pass look until a build has failed, as it must, and those that hang have not.
+    async fn until_failed(
+        &self,
+        build: BuildId,
+        hanging: &[BuildId],
+        pass: impl AsyncFn() -> anyhow::Result<()>,
+    ) {
+        let store = &self.farm.store;
+        let failed = async {
+            while store.failures(build, 0).await.unwrap().is_empty() {
+                pass().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let failed = tokio::time::timeout(PATIENCE, failed).await;
+        assert!(failed.is_ok(), "it waits for a server of others");
+        for build in hanging {
+            assert_eq!(store.failures(*build, 0).await.unwrap(), []);
+        }
+    }
+}
+
+fn target(name: &str, address: std::net::SocketAddr) -> String {
+    format!(
+        r#"
+name = "{name}"
+arches = ["x86_64"]
+dist = ".el9"
+channels = ["testing"]
+signing_key = "{name}"
+bootstrap = ["rpm"]
+base = ["bash"]
+private_hosts = ["127.0.0.1"]
+
+[upstream]
+url = "http://{address}/git/{{name}}.git"
+ref = "c9"
+lookaside = ["http://{address}/lookaside/{{name}}/{{file}}/{{hashtype}}/{{hash}}/{{file}}"]
+
+[[repositories]]
+id = "base"
+baseurl = "http://{address}/repo/{{arch}}/"
+gpgcheck = false
+insecure = true
+"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_git_host_keeps_no_build_from_another_host_waiting() {
+    let scene = Scene::new().await;
+    let hanging = scene.builds("hangs", HANGING).await;
+    let fails = scene.builds("fails", 1).await[0];
+    let crew = Crew::new("import", 16, Bus::default());
+    let pass = async || import::pass::pass(&scene.farm, &crew, now_us()).await;
+    scene.until_failed(fails, &hanging, pass).await;
+    assert!(crew.busy() >= 8, "the others are being asked for: {}", crew.busy());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_keeps_no_other_target_waiting() {
+    for kind in [TaskKind::Srpm, TaskKind::Build] {
+        let scene = Scene::new().await;
+        let hanging = scene.builds("hangs", HANGING).await;
+        scene.tasks(&hanging, kind).await;
+        let fails = scene.builds("fails", 1).await;
+        scene.tasks(&fails, kind).await;
+        let hands = resolve::pass::Hands::new(Crew::new("resolve", 8, Bus::default()));
+        let pass = async || resolve::pass::pass(&scene.farm, &hands, now_us()).await;
+        scene.until_failed(fails[0], &hanging, pass).await;
+    }
+}

@@ -1,0 +1,191 @@
+//! Attempts: granted, fenced, accepted once, with their rounds and their announced files.
+
+use rpmfarm_coordinator::store::NewTask;
+use rpmfarm_core::announce::AnnounceError;
+use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{Arch, AttemptId, Epoch, Failure, Fault};
+
+use crate::common::on_both;
+use crate::{NOW, digest, ready, succeeded};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_granted_once_and_its_epoch_only_rises() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        assert_eq!(store.tasks_to_dispatch(9).await.unwrap().len(), 1);
+        let first = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+        assert!(store.grant(task, build, "w2", NOW).await.unwrap().is_none(), "held by w1");
+        assert!(store.tasks_to_dispatch(9).await.unwrap().is_empty());
+        let live = store.live_attempts(Some("w1")).await.unwrap();
+        assert_eq!((live.len(), live[0].id, live[0].build), (1, first.id, build.0));
+
+        let lost = Failure::new(Fault::Worker, "lease", "not heard");
+        let (id, epoch) = (AttemptId(first.id), Epoch(first.epoch));
+        assert!(store.end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
+        let second = store.grant(task, build, "w2", NOW).await.unwrap().expect("granted again");
+        assert!(second.epoch > first.epoch);
+
+        // What the first worker says now is fenced, whichever epoch it names.
+        for epoch in [first.epoch, second.epoch] {
+            assert!(!store.end_succeeded(id, Epoch(epoch), &succeeded(), NOW).await.unwrap());
+        }
+        let id = AttemptId(second.id);
+        assert_eq!(store.holder(id, Epoch(first.epoch)).await.unwrap(), None);
+        let holder = store.holder(id, Epoch(second.epoch)).await.unwrap();
+        assert_eq!(holder, Some(("w2".to_owned(), build)));
+        let former = store.attempt_worker(AttemptId(first.id)).await.unwrap();
+        assert_eq!(former.as_deref(), Some("w1"));
+        let faults = store.worker_faults("w1", 5).await.unwrap();
+        assert_eq!((faults.len(), faults[0].package.as_str()), (1, "hello"));
+        assert_eq!(faults[0].failure, lost);
+        assert!(store.worker_faults("w2", 5).await.unwrap().is_empty());
+        assert!(store.end_succeeded(id, Epoch(second.epoch), &succeeded(), NOW).await.unwrap());
+        assert!(!store.end_succeeded(id, Epoch(second.epoch), &succeeded(), NOW).await.unwrap());
+        assert_eq!(store.attempts_to_accept(NOW).await.unwrap().len(), 1);
+        assert!(store.tasks_to_dispatch(9).await.unwrap().is_empty(), "it waits for acceptance");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_attempt_is_accepted_and_nothing_after() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let attempt = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+        let id = AttemptId(attempt.id);
+        store.end_succeeded(id, Epoch(attempt.epoch), &succeeded(), NOW).await.unwrap();
+
+        let mut tx = store.write().await.unwrap();
+        assert!(tx.accept(task, id, 1200, NOW).await.unwrap());
+        drop(tx);
+        assert!(store.acceptance(task).await.unwrap().is_none(), "not committed, not happened");
+        let mut tx = store.write().await.unwrap();
+        assert!(tx.accept(task, id, 1200, NOW).await.unwrap());
+        tx.commit().await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        assert!(!tx.accept(task, AttemptId(77), 1, NOW).await.unwrap());
+        drop(tx);
+        assert_eq!(store.acceptance(task).await.unwrap(), Some((id, 1200, NOW)));
+        assert!(store.grant(task, build, "w2", NOW).await.unwrap().is_none());
+        assert!(store.attempts_to_accept(NOW).await.unwrap().is_empty());
+        assert_eq!(store.builds_accepted().await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_takes_attempts_from_workers() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let attempt = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+        assert!(store.cancel_build(build, NOW + 1).await.unwrap());
+        assert!(store.live_attempts(None).await.unwrap().is_empty());
+        let id = AttemptId(attempt.id);
+        assert!(!store.end_succeeded(id, Epoch(attempt.epoch), &succeeded(), NOW).await.unwrap());
+        assert!(store.grant(task, build, "w1", NOW).await.unwrap().is_none());
+        assert_eq!(store.cancelled_us(build).await.unwrap(), NOW + 1);
+        let attempts = store.attempts(task).await.unwrap();
+        assert!(attempts[0].1.as_ref().is_some_and(|end| end.outcome.is_none()));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_announces_its_files_within_bounds() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let attempt = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+        let id = AttemptId(attempt.id);
+        let announce = async |text: &str, size| {
+            store.announce(id, (digest(text), size), 10, NOW).await.unwrap()
+        };
+        assert_eq!(announce("a", 6).await, Ok(()));
+        assert_eq!(announce("a", 6).await, Ok(()), "the same again");
+        assert_eq!(announce("b", 5).await, Err(AnnounceError::TooLarge { sum: 11, limit: 10 }));
+        assert_eq!(announce("a", 7).await, Err(AnnounceError::Size { before: 6, now: 7 }));
+        assert_eq!(announce("c", 4).await, Ok(()));
+        assert_eq!(store.announced(id).await.unwrap().len(), 2);
+        assert!(store.announced(AttemptId(attempt.id + 1)).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rounds_of_requirements_wait_for_their_lock() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let attempt = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+        let id = AttemptId(attempt.id);
+        let requires = vec!["python3dist(wheel)".to_owned()];
+        for _ in 0..2 {
+            store.add_dynamic_requires(task, id, 0, &requires, NOW).await.unwrap();
+        }
+        store.add_dynamic_requires(task, AttemptId(99), 1, &requires, NOW).await.unwrap();
+        let rounds = store.rounds_to_lock(NOW).await.unwrap();
+        assert_eq!((rounds.len(), rounds[0].1), (1, 0));
+        assert_eq!(store.dynamic_requires(task).await.unwrap(), [requires]);
+        store.add_lock(task, 1, digest("wider"), NOW).await.unwrap();
+        assert!(store.rounds_to_lock(NOW).await.unwrap().is_empty());
+        let lock = store.lock(task).await.unwrap().expect("a lock");
+        assert_eq!((lock.round, lock.digest), (1, digest("wider")));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_that_nobody_answered_is_taken_over_by_the_next_attempt() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let first = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+        let (id, epoch) = (AttemptId(first.id), Epoch(first.epoch));
+        store.add_dynamic_requires(task, id, 0, &["a".into()], NOW).await.unwrap();
+        assert_eq!(store.rounds_to_lock(NOW).await.unwrap().len(), 1);
+        let lost = Failure::new(Fault::Worker, "lease", "not heard");
+        store.end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap();
+        assert!(store.rounds_to_lock(NOW).await.unwrap().is_empty(), "nobody waits for it");
+
+        let second = store.grant(task, build, "w2", NOW).await.unwrap().expect("granted again");
+        let id = AttemptId(second.id);
+        store.add_dynamic_requires(task, id, 0, &["b".into()], NOW).await.unwrap();
+        assert_eq!(store.rounds_to_lock(NOW).await.unwrap().len(), 1, "the second waits for it");
+        assert_eq!(store.dynamic_requires(task).await.unwrap(), [["b"]]);
+        // What is answered stays.
+        store.add_lock(task, 1, digest("wider"), NOW).await.unwrap();
+        store.add_dynamic_requires(task, id, 0, &["c".into()], NOW).await.unwrap();
+        assert_eq!(store.dynamic_requires(task).await.unwrap(), [["b"]]);
+        assert!(store.rounds_to_lock(NOW).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_repeats_the_architectures_that_failed() {
+    on_both(|store| async move {
+        let (build, first) = ready(&store, TaskKind::Build).await;
+        let other = NewTask { kind: TaskKind::Build, arch: Arch::Aarch64 };
+        store.add_tasks(build, &[other], NOW).await.unwrap();
+        let second = store.tasks(build).await.unwrap()[1].id;
+        store.add_lock(second, 0, digest("lock"), NOW).await.unwrap();
+        let mut attempts = Vec::new();
+        for (task, worker) in [(first, "w1"), (second, "w2")] {
+            let attempt = store.grant(task, build, worker, NOW).await.unwrap().expect("granted");
+            attempts.push((AttemptId(attempt.id), Epoch(attempt.epoch)));
+        }
+        let [(accepted, epoch), (failed, other)] = [attempts[0], attempts[1]];
+        store.end_succeeded(accepted, epoch, &succeeded(), NOW).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        assert!(tx.accept(first, accepted, 1, NOW).await.unwrap());
+        tx.commit().await.unwrap();
+        let failure = Failure::new(Fault::Package, "check", "1 test failed");
+        assert!(store.end_failed(failed, other, &failure, None, NOW).await.unwrap());
+        assert!(!store.is_open(build).await.unwrap());
+
+        assert!(store.retry_build(build, NOW + 1).await.unwrap());
+        assert_eq!(store.acceptance(first).await.unwrap().map(|row| row.0), Some(accepted));
+        assert!(store.grant(first, build, "w1", NOW + 1).await.unwrap().is_none(), "it stays");
+        let again = store.grant(second, build, "w2", NOW + 1).await.unwrap().expect("again");
+        assert_eq!(again.epoch, 2);
+        assert!(store.attempts_to_accept(NOW + 1).await.unwrap().is_empty());
+    })
+    .await;
+}

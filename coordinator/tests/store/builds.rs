@@ -1,0 +1,138 @@
+//! Builds: asked for, failed, retried, cancelled, published.
+
+use rpmfarm_coordinator::store::{Build, BuildFilter, Ended, NewBuild, Revision};
+use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault};
+
+use crate::common::builds::new_build;
+use crate::common::on_both;
+use crate::{NOW, digest, ready, start};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_recorded_once() {
+    on_both(|store| async move {
+        let ids = start(&store, &["a", "b"], "key-1").await;
+        assert_eq!(start(&store, &["a", "b"], "key-1").await, ids, "the same key, the same builds");
+        assert_ne!(start(&store, &["a"], "key-2").await[0], ids[0]);
+
+        let all = store.builds(&BuildFilter { limit: 10, ..Default::default() }).await.unwrap();
+        assert_eq!(all.len(), 3);
+        assert!(all[0].id > all[1].id, "newest first");
+        assert_eq!(all[1].batch, all[2].batch);
+        let filter = BuildFilter { package: "b".into(), limit: 10, ..Default::default() };
+        assert_eq!(store.builds(&filter).await.unwrap().len(), 1);
+        assert_eq!(store.builds_to_import(NOW).await.unwrap().len(), 3);
+        assert!(store.build(BuildId(99)).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_keeps_the_architectures_that_it_was_asked_for() {
+    on_both(|store| async move {
+        let new =
+            |arches: &[Arch]| NewBuild { arches: arches.to_vec(), ..new_build("lab", "hello") };
+        let asked = [Arch::Ppc64le, Arch::Aarch64];
+        let builds = [new(&asked), new(&[])];
+        let ids = store.start_builds(&builds, "tester", "", NOW).await.unwrap().ids;
+        assert_eq!(store.build_arches(ids[0]).await.unwrap(), [Arch::Aarch64, Arch::Ppc64le]);
+        assert!(store.build_arches(ids[1]).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_end_a_build_or_wait_and_retries_open_it_again() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let farm = Failure::new(Fault::Farm, "resolve", "repository down");
+        assert!(store.add_failure(build, Some(task), &farm, Some(NOW + 50), NOW).await.unwrap());
+        assert!(store.tasks_to_dispatch(9).await.unwrap().is_empty());
+        assert_eq!(store.queue_due(NOW + 49, 9).await.unwrap(), 0);
+        assert!(store.grant(task, build, "w1", NOW).await.unwrap().is_none(), "it is not time");
+        assert_eq!(store.queue_due(NOW + 50, 9).await.unwrap(), 1);
+        assert_eq!(store.tasks_to_dispatch(9).await.unwrap().len(), 1);
+
+        let attempt = store.grant(task, build, "w1", NOW + 50).await.unwrap().expect("granted");
+        let package = Failure::new(Fault::Package, "build", "does not compile");
+        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+        assert!(store.end_failed(id, epoch, &package, None, NOW + 60).await.unwrap());
+        assert!(!store.is_open(build).await.unwrap());
+        assert!(!store.add_failure(build, None, &package, None, NOW + 61).await.unwrap());
+        assert!(!store.cancel_build(build, NOW + 62).await.unwrap(), "it has ended");
+        assert_eq!(store.failures(build, 0).await.unwrap().len(), 2);
+
+        assert!(store.retry_build(build, NOW + 70).await.unwrap());
+        assert!(!store.retry_build(build, NOW + 71).await.unwrap(), "it is open");
+        assert!(store.failures(build, NOW + 70).await.unwrap().is_empty());
+        assert_eq!(store.tasks_to_dispatch(9).await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_are_in_their_order_whatever_the_clock_does() {
+    const DAY: i64 = 86_400_000_000;
+    on_both(|store| async move {
+        let build = start(&store, &["hello"], "").await[0];
+        let failure = Failure::new(Fault::Farm, "import", "no answer");
+        // A day ahead it fails for good and is retried; then the clock is set right.
+        assert!(store.add_failure(build, None, &failure, None, NOW + DAY).await.unwrap());
+        assert!(store.retry_build(build, NOW + DAY).await.unwrap());
+        assert!(store.add_failure(build, None, &failure, Some(NOW + 1), NOW).await.unwrap());
+        assert!(store.add_failure(build, None, &failure, Some(NOW + 2), NOW).await.unwrap());
+        let since = store.retried_us(build).await.unwrap();
+        assert_eq!(store.failures(build, since).await.unwrap().len(), 2, "they are after it");
+        // What waits for a time of tomorrow's clock is due now.
+        let later = Some(NOW + DAY + 2_000_000);
+        assert!(store.add_failure(build, None, &failure, later, NOW + DAY).await.unwrap());
+        assert_eq!(store.builds_to_import(NOW + DAY).await.unwrap().len(), 0, "it waits 2 s");
+        assert_eq!(store.builds_to_import(NOW).await.unwrap().len(), 1);
+        assert!(store.cancel_build(build, NOW).await.unwrap());
+        assert!(store.cancelled_us(build).await.unwrap() > since);
+        assert!(store.retry_build(build, NOW).await.unwrap());
+        let retried = store.retried_us(build).await.unwrap();
+        assert!(retried > store.cancelled_us(build).await.unwrap());
+        assert_eq!(store.failures(build, retried).await.unwrap().len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revisions_only_go_forward() {
+    on_both(|store| async move {
+        let (build, _) = ready(&store, TaskKind::Build).await;
+        let revision = |number| Revision {
+            target: "lab".into(),
+            channel: "testing".into(),
+            revision: number,
+            snapshot: digest("snapshot"),
+            packages: 3,
+            at_us: NOW,
+        };
+        assert!(store.add_revision(&revision(1), &[build]).await.unwrap());
+        let same = start(&store, &["same"], "").await[0];
+        assert!(store.add_revision(&revision(1), &[same]).await.unwrap(), "it held this already");
+        assert!(!store.is_open(same).await.unwrap());
+        assert!(store.add_revision(&revision(2), &[]).await.unwrap());
+        assert!(!store.add_revision(&revision(1), &[]).await.unwrap(), "never back");
+        assert_eq!(store.channel("lab", "testing").await.unwrap(), Some(revision(2)));
+        assert_eq!(store.publication(build).await.unwrap().map(|row| row.revision), Some(1));
+        assert!(!store.is_open(build).await.unwrap());
+        assert!(!store.retry_build(build, NOW).await.unwrap(), "what is published stays");
+
+        let (waits, given_up) =
+            (start(&store, &["w"], "").await[0], start(&store, &["c"], "").await[0]);
+        store.cancel_build(given_up, NOW).await.unwrap();
+        let of = async |ended| {
+            let filter = BuildFilter { ended, limit: 10, ..Default::default() };
+            let builds = store.builds(&filter).await.unwrap();
+            builds.iter().map(Build::id).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Ended::Open).await, [waits]);
+        assert_eq!(of(Ended::Published).await, [same, build]);
+        assert_eq!(of(Ended::Unpublished).await, [given_up]);
+        assert_eq!(of(Ended::Any).await.len(), 4);
+    })
+    .await;
+}

@@ -1,0 +1,41 @@
+//! The store of facts, the same tests on SQLite and PostgreSQL.
+
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+mod attempts;
+mod builds;
+#[path = "../common/mod.rs"]
+mod common;
+mod packages;
+mod workers;
+
+use rpmfarm_coordinator::store::{NewBuild, NewTask, Store};
+use rpmfarm_core::task::{Outcome, Success, TaskKind};
+use rpmfarm_core::{Arch, BuildId, Sha256, TaskId};
+
+use self::common::builds::{import, new_build};
+
+const NOW: i64 = 1_000_000;
+
+fn digest(text: &str) -> Sha256 {
+    Sha256::of(text.as_bytes())
+}
+
+async fn start(store: &Store, packages: &[&str], key: &str) -> Vec<BuildId> {
+    let builds: Vec<NewBuild> = packages.iter().map(|package| new_build("lab", package)).collect();
+    store.start_builds(&builds, "tester", key, NOW).await.unwrap().ids
+}
+
+/// A build with an import and one task of a kind, which has a lock.
+async fn ready(store: &Store, kind: TaskKind) -> (BuildId, TaskId) {
+    let build = start(store, &["hello"], "").await[0];
+    let import = import(NOW);
+    let task = NewTask { kind, arch: Arch::X86_64 };
+    let task = common::builds::ready(store, build, &import, task).await;
+    assert_eq!(store.import(build).await.unwrap(), Some(import));
+    (build, task)
+}
+
+fn succeeded() -> Outcome {
+    Outcome::Succeeded(Success::default())
+}

@@ -1,0 +1,104 @@
+//! What builds made: source packages, results that wait for each other, and names that are taken.
+
+use rpmfarm_coordinator::store::{MadePackage, NewPackage, NewTask, Signature, Srpm, StoreError};
+use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{Arch, AttemptId};
+
+use crate::common::on_both;
+use crate::{NOW, digest, ready, start};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_srpm_survives_storage() {
+    on_both(|store| async move {
+        let (build, _) = ready(&store, TaskKind::Srpm).await;
+        let srpm = Srpm {
+            digest: digest("srpm"),
+            size: 123,
+            nevra: "hello-1:2.12-1.el9.src".parse().unwrap(),
+            requires: vec!["gcc".into(), "(a or b)".into()],
+            conflicts: vec!["old-tool".into()],
+            predicts: vec!["hello".into()],
+            dynamic: true,
+        };
+        let mut tx = store.write().await.unwrap();
+        tx.add_srpm(build, &srpm).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(store.srpm(build).await.unwrap(), Some(srpm));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_nevra_has_one_digest() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let package = |content: &str| NewPackage {
+            nevra: "hello-2.12-1.x86_64".parse().unwrap(),
+            digest: digest(content),
+            size: 5,
+            repodata: digest("xml"),
+        };
+        let add = async |content: &str| {
+            let mut tx = store.write().await.unwrap();
+            let all = [package(content)];
+            tx.add_packages("lab", build, task, Arch::X86_64, &all).await?;
+            tx.commit().await
+        };
+        add("one").await.unwrap();
+        add("one").await.unwrap();
+        let error = add("two").await.unwrap_err();
+        assert!(matches!(error, StoreError::SameNevra { .. }));
+        let text = error.to_string();
+        for part in ["hello-2.12-1.x86_64", "raise the release", &digest("one").hex()] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(store.package_count("lab").await.unwrap(), 1);
+
+        let signed =
+            Signature { signed_digest: digest("s"), signed_size: 9, repodata: digest("r") };
+        assert_eq!(store.packages_of(build, "k").await.unwrap()[0].signature, None);
+        store.add_signatures("k", &[(digest("one"), signed)], NOW).await.unwrap();
+        assert_eq!(store.packages_of(build, "k").await.unwrap()[0].signature, Some(signed));
+        assert_eq!(store.packages_of(build, "other").await.unwrap()[0].signature, None);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_architectures_wait_for_each_other() {
+    on_both(|store| async move {
+        let build = start(&store, &["hello"], "").await[0];
+        let arches = [Arch::X86_64, Arch::Aarch64];
+        let tasks: Vec<NewTask> = arches.map(|arch| NewTask { kind: TaskKind::Build, arch }).into();
+        store.add_tasks(build, &tasks, NOW).await.unwrap();
+        let tasks = store.tasks(build).await.unwrap();
+        let made = |arch: &str, content: &str| MadePackage {
+            package: NewPackage {
+                nevra: format!("hello-1-1.{arch}").parse().unwrap(),
+                digest: digest(content),
+                size: 5,
+                repodata: digest("xml"),
+            },
+            content: (arch == "noarch").then(|| digest("content")),
+        };
+        // The second architecture is first, and each has its own bytes of the noarch package.
+        for (number, task) in tasks.iter().enumerate().rev() {
+            store.add_lock(task.id, 0, digest("lock"), NOW).await.unwrap();
+            let attempt = store.grant(task.id, build, "w1", NOW).await.unwrap().expect("granted");
+            let mut tx = store.write().await.unwrap();
+            assert!(tx.accept(task.id, AttemptId(attempt.id), 1, NOW).await.unwrap());
+            let all = [made(task.arch.as_str(), "a"), made("noarch", task.arch.as_str())];
+            tx.add_results(build, task.id, task.arch, &all).await.unwrap();
+            let accepted = tx.accepted_tasks(build, TaskKind::Build).await.unwrap();
+            let expected: Vec<Arch> = arches[number..].to_vec();
+            assert_eq!(accepted.iter().map(|task| task.arch).collect::<Vec<_>>(), expected);
+            assert_eq!(accepted[0].packages.len(), 2);
+            assert!(
+                accepted[0].packages.contains(&all[0]) && accepted[0].packages.contains(&all[1])
+            );
+            tx.commit().await.unwrap();
+        }
+        assert_eq!(store.package_count("lab").await.unwrap(), 0);
+    })
+    .await;
+}

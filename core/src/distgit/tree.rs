@@ -1,0 +1,191 @@
+//! The tree of a commit: its entries by path, and where symlinks lead within it.
+//!
+//! Owns what an entry is and that nothing leads out of the tree. It must not know which files make a
+//! source package: that is `layout`'s.
+
+use std::collections::BTreeMap;
+
+use super::{Committed, DistgitError};
+use crate::name::{check_file, shown};
+
+/// The most entries that the tree of a commit may have. The largest dist-git trees (kernel,
+/// texlive) have some thousands.
+pub const MAX_FILES: usize = 20_000;
+
+/// The most symlinks that lead to one file.
+const MAX_LINKS: usize = 8;
+
+/// One entry of the tree of a commit. Directories are not listed, only what is in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeEntry {
+    /// Its path from the root, with `/` between the parts.
+    pub path: String,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// What an entry of a tree is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file, executable or not.
+    File,
+    /// A symlink and what it says.
+    Symlink(String),
+    /// A commit of another repository.
+    Submodule,
+}
+
+/// The entries of a commit by path.
+pub(super) struct Tree<'a>(BTreeMap<&'a str, &'a EntryKind>);
+
+impl<'a> Tree<'a> {
+    pub(super) fn of(entries: &'a [TreeEntry]) -> Self {
+        Self(entries.iter().map(|e| (e.path.as_str(), &e.kind)).collect())
+    }
+
+    /// What is at a path; nothing for a directory.
+    pub(super) fn get(&self, path: &str) -> Option<&'a EntryKind> {
+        self.0.get(path).copied()
+    }
+
+    /// All paths, in their order.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &'a str> {
+        self.0.keys().copied()
+    }
+
+    /// Paths of what lies directly in a directory, which is given with its slash.
+    pub(super) fn files_in(&self, dir: &str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .keys()
+            .copied()
+            .filter(move |path| path.strip_prefix(dir).is_some_and(|name| !name.contains('/')))
+    }
+
+    /// The file at a path, with its symlinks followed; nothing if that is a directory.
+    pub(super) fn committed(&self, path: &str) -> Result<Option<Committed>, DistgitError> {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        check_file(name)
+            .map_err(|error| DistgitError::Name { place: "the repository".into(), error })?;
+        let mut at = path.to_owned();
+        for _ in 0..=MAX_LINKS {
+            match self.get(&at) {
+                Some(EntryKind::File) => {
+                    return Ok(Some(Committed { name: name.to_owned(), path: at }));
+                }
+                Some(EntryKind::Symlink(target)) => {
+                    let outside =
+                        || DistgitError::LinkOutside { path: shown(path), target: shown(target) };
+                    at = followed(&at, target).ok_or_else(outside)?;
+                }
+                _ if self.is_directory(&at) => return Ok(None),
+                _ => break,
+            }
+        }
+        let target = shown(&at);
+        Err(DistgitError::LinkBroken { path: shown(path), target })
+    }
+
+    fn is_directory(&self, path: &str) -> bool {
+        let dir = format!("{path}/");
+        path.is_empty()
+            || self.0.range(dir.as_str()..).next().is_some_and(|(p, _)| p.starts_with(&dir))
+    }
+}
+
+/// Checks one part of a path in a tree: whatever git allows and a directory can hold.
+///
+/// # Errors
+/// When it would lead elsewhere.
+pub fn check_part(part: &str) -> Result<(), crate::name::NameError> {
+    // A leading dash is no option within a path.
+    check_file(part.trim_start_matches('-'))
+}
+
+/// Where a symlink leads within the tree; nothing if it leads out of it.
+#[must_use]
+pub fn followed(link: &str, target: &str) -> Option<String> {
+    if target.is_empty() || target.starts_with('/') || target.contains('\0') {
+        return None;
+    }
+    let dir = link.rsplit_once('/').map_or("", |(dir, _)| dir);
+    let mut parts: Vec<&str> = dir.split('/').filter(|part| !part.is_empty()).collect();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::Layout;
+    use super::*;
+
+    /// A file at a path.
+    pub(crate) fn file(path: &str) -> TreeEntry {
+        TreeEntry { path: path.into(), kind: EntryKind::File }
+    }
+
+    fn link(path: &str, target: &str) -> TreeEntry {
+        TreeEntry { path: path.into(), kind: EntryKind::Symlink(target.into()) }
+    }
+
+    /// The links of a tree are followed when its layout is told.
+    fn detect(entries: &[TreeEntry]) -> Result<Layout, DistgitError> {
+        Layout::detect("hello", entries)
+    }
+
+    #[test]
+    fn links_stay_inside() {
+        let spec = file("SPECS/hello.spec");
+        let with = |target: &str| {
+            detect(&[
+                spec.clone(),
+                file("common/a"),
+                link("SOURCES/b", target),
+                link("loop", "loop"),
+            ])
+        };
+        assert_eq!(with("../common/a").unwrap().sources[0].path, "common/a");
+        assert_eq!(with("../common").unwrap().sources, []);
+        for outside in ["../../etc/passwd", "/etc/passwd", "../common/../../x", ""] {
+            assert!(
+                matches!(with(outside), Err(DistgitError::LinkOutside { .. })),
+                "{outside:?} {:?}",
+                with(outside)
+            );
+        }
+        for broken in ["nothing", "../loop", "b"] {
+            assert!(matches!(with(broken), Err(DistgitError::LinkBroken { .. })), "{broken}");
+        }
+        assert!(detect(&[link("hello.spec", "/etc/passwd")]).is_err());
+        assert!(detect(&[spec, link("SOURCES", "/etc")]).is_err());
+    }
+
+    #[test]
+    fn links_in_folders_stay_inside_too() {
+        let with = |entries: &[TreeEntry]| {
+            detect(&[&[file("SPECS/hello.spec"), file("SOURCES/a")], entries].concat())
+        };
+        let inside = with(&[link("SOURCES/sub/x", "../a"), link("SOURCES/sub/y", "nothing")]);
+        let inside = inside.unwrap();
+        let names: Vec<_> = inside.sources.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["a", "x"], "what leads nowhere is left out");
+        for (path, target) in [
+            ("SOURCES/sub/x", "/etc/passwd"),
+            ("SOURCES/sub/deep/x", "../../../../etc/passwd"),
+            // Its name is another's as well.
+            ("SOURCES/sub/a", "/etc/passwd"),
+        ] {
+            let other = link("SOURCES/twice/x", "../a");
+            let error = with(&[link(path, target), other]).unwrap_err();
+            assert!(matches!(error, DistgitError::LinkOutside { .. }), "{error}");
+            assert!(error.to_string().contains(path), "{error}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The addresses in a target file: templates of URLs, and whether what they make may be asked.
+//!
+//! Owns what is refused of one address. It must not know in which field it stands.
+
+use url::{Host, Url};
+
+use super::{PrivateHosts, Template, is_private};
+use crate::name;
+
+/// Checks a template of URLs: its variables, of which one may be `needed` (or none, when that is
+/// empty), and the URL that it makes.
+///
+/// # Errors
+/// What is wrong with it, fit for a [`Problem`](super::Problem).
+pub(super) fn check(
+    template: &Template,
+    variables: &[&str],
+    needed: &str,
+    private_hosts: &PrivateHosts,
+) -> Result<Url, String> {
+    let text = template.as_str();
+    let known = variables.iter().map(|v| format!("{{{v}}}")).collect::<Vec<_>>().join(", ");
+    if !template.is_balanced() {
+        return Err("has a brace without its partner".to_owned());
+    }
+    if let Some(unknown) = template.variables().find(|v| !variables.contains(v)) {
+        return Err(format!("unknown variable {{{}}}; known: {known}", name::shown(unknown)));
+    }
+    if !needed.is_empty() && !template.variables().any(|v| v == needed) {
+        return Err(format!("needs the variable {{{needed}}}"));
+    }
+    let values: Vec<_> = variables.iter().map(|v| (*v, "x")).collect();
+    Err(match Url::parse(&template.expand(&values)) {
+        Err(error) => format!("is not a URL: {error}"),
+        Ok(url) if !["https", "http"].contains(&url.scheme()) => {
+            format!("`{}:` is not allowed; use https", url.scheme())
+        }
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            "must not hold a user name or password, which would be logged".to_owned()
+        }
+        Ok(_) if authority(text).contains('{') => {
+            "the host must not depend on a variable".to_owned()
+        }
+        Ok(url) if url.fragment().is_some() => "must not have a fragment (#)".to_owned(),
+        Ok(url) if is_own_network(&url) && !may_be_private(&url, private_hosts) => {
+            let host = url.host_str().unwrap_or_default();
+            format!("{host} is a private address; add it to private_hosts to allow it")
+        }
+        Ok(url) => return Ok(url),
+    })
+}
+
+/// Whether the target allows the server of a URL to be private.
+pub(super) fn may_be_private(url: &Url, private_hosts: &PrivateHosts) -> bool {
+    let port = url.port_or_known_default().unwrap_or_default();
+    url.host_str().is_some_and(|host| private_hosts.allow(host, port))
+}
+
+/// The part of a URL between `://` and the path.
+fn authority(text: &str) -> &str {
+    text.split_once("://").map_or(text, |(_, rest)| rest.split('/').next().unwrap_or_default())
+}
+
+/// Whether the URL itself says that it leads into the own network.
+fn is_own_network(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(v4)) => is_private(v4.into()),
+        Some(Host::Ipv6(v6)) => is_private(v6.into()),
+        Some(Host::Domain(domain)) => domain == "localhost" || domain.ends_with(".localhost"),
+        None => false,
+    }
+}

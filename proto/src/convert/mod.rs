@@ -1,0 +1,110 @@
+//! Wire ↔ domain, in both directions, each with its checks.
+//!
+//! Here is what every message needs: what is wrong with one, how its fields are read, and files by
+//! digest. `desired` has what the coordinator tells a worker, `reported` what a worker tells.
+
+mod desired;
+mod reported;
+
+use rpmfarm_core::name;
+use rpmfarm_core::source::SourceFile;
+
+use crate::v1;
+
+/// A message that does not say what its type needs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// A field is absent.
+    #[error("{message} lacks its {field}")]
+    Missing {
+        /// The message.
+        message: &'static str,
+        /// The field.
+        field: &'static str,
+    },
+    /// A field has a value that means nothing.
+    #[error("{field}: {reason}")]
+    Bad {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl From<WireError> for tonic::Status {
+    fn from(error: WireError) -> Self {
+        Self::invalid_argument(error.to_string())
+    }
+}
+
+/// Requirements or names beyond this number are no list that a package has.
+const MAX_NAMES: usize = 100_000;
+
+fn parse<T: std::str::FromStr<Err: ToString>>(
+    field: &'static str,
+    text: &str,
+) -> Result<T, WireError> {
+    text.parse().map_err(|error: T::Err| WireError::Bad { field, reason: error.to_string() })
+}
+
+fn present<T>(
+    message: &'static str,
+    field: &'static str,
+    value: Option<T>,
+) -> Result<T, WireError> {
+    value.ok_or(WireError::Missing { message, field })
+}
+
+fn bounded(field: &'static str, list: Vec<String>) -> Result<Vec<String>, WireError> {
+    if list.len() <= MAX_NAMES {
+        return Ok(list);
+    }
+    Err(WireError::Bad { field, reason: format!("{} entries, at most {MAX_NAMES}", list.len()) })
+}
+
+impl From<&SourceFile> for v1::FileRef {
+    fn from(file: &SourceFile) -> Self {
+        Self { name: file.name.clone(), digest: file.digest.hex(), size: file.size }
+    }
+}
+
+impl TryFrom<v1::FileRef> for SourceFile {
+    type Error = WireError;
+
+    fn try_from(file: v1::FileRef) -> Result<Self, WireError> {
+        name::check_file(&file.name)
+            .map_err(|error| WireError::Bad { field: "file name", reason: error.to_string() })?;
+        Ok(Self { digest: parse("file digest", &file.digest)?, name: file.name, size: file.size })
+    }
+}
+
+/// A stranger's line: no control characters, no endless length.
+fn clip(line: &str, chars: usize) -> String {
+    line.chars()
+        .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
+        .take(chars)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rpmfarm_core::Sha256;
+
+    use super::*;
+
+    /// A file that exists in name only.
+    pub(super) fn file(name: &str) -> SourceFile {
+        SourceFile { name: name.into(), digest: Sha256::of(name.as_bytes()), size: 3 }
+    }
+
+    #[test]
+    fn what_is_no_file_name_or_digest_is_refused() {
+        for name in ["../x", "a/b", ""] {
+            let wire = v1::FileRef { name: name.into(), ..(&file("x")).into() };
+            assert!(SourceFile::try_from(wire).is_err(), "{name}");
+        }
+        let wire = v1::FileRef { digest: "12".into(), ..(&file("x")).into() };
+        assert!(SourceFile::try_from(wire).is_err());
+    }
+}

@@ -1,0 +1,251 @@
+//! What a worker tells: what it is, how far its attempts are, and how each ended.
+//!
+//! Nothing of it is trusted further than its form: lists have an end, and lines are cut.
+
+use rpmfarm_core::fault::{Failure, Fault};
+use rpmfarm_core::needs::check_label;
+use rpmfarm_core::results::{ResultFile, ResultKind};
+use rpmfarm_core::source::SourceFile;
+use rpmfarm_core::task::{AttemptReport, Outcome, Phase, Progress, Success, WorkerState};
+use rpmfarm_core::{Arch, AttemptId, Epoch, name};
+
+use super::{WireError, bounded, clip, parse, present};
+use crate::v1;
+
+/// Labels of one worker at most.
+const MAX_LABELS: usize = 64;
+
+fn arches(words: &[String]) -> Result<Vec<Arch>, WireError> {
+    words.iter().map(|word| parse("arch", word)).collect()
+}
+
+impl From<&WorkerState> for v1::WorkerState {
+    fn from(state: &WorkerState) -> Self {
+        Self {
+            name: state.name.clone(),
+            version: state.version.clone(),
+            protocol: state.protocol,
+            arches: state.arches.iter().map(ToString::to_string).collect(),
+            emulated: state.emulated.iter().map(ToString::to_string).collect(),
+            slots: state.slots,
+            cpus: state.cpus,
+            memory_mib: state.memory_mib,
+            disk_free_mib: state.disk_free_mib,
+            labels: state.labels.clone(),
+            draining: state.draining,
+            attempts: state.attempts.iter().map(Into::into).collect(),
+            // Numbered and counted by the session that sends it.
+            sequence: 0,
+            root_hits: 0,
+            root_misses: 0,
+            unready: state.unready.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::WorkerState> for WorkerState {
+    type Error = WireError;
+
+    fn try_from(wire: v1::WorkerState) -> Result<Self, WireError> {
+        name::check_file(&wire.name)
+            .map_err(|error| WireError::Bad { field: "worker name", reason: error.to_string() })?;
+        if wire.labels.len() > MAX_LABELS {
+            let reason = format!("{} labels, at most {MAX_LABELS}", wire.labels.len());
+            return Err(WireError::Bad { field: "labels", reason });
+        }
+        for label in &wire.labels {
+            check_label(label).map_err(|reason| WireError::Bad { field: "labels", reason })?;
+        }
+        Ok(Self {
+            name: wire.name,
+            version: clip(&wire.version, 60),
+            protocol: wire.protocol,
+            arches: arches(&wire.arches)?,
+            emulated: arches(&wire.emulated)?,
+            slots: wire.slots.min(1024),
+            cpus: wire.cpus,
+            memory_mib: wire.memory_mib,
+            disk_free_mib: wire.disk_free_mib,
+            labels: wire.labels,
+            draining: wire.draining,
+            unready: clip(&wire.unready, 200),
+            attempts: wire.attempts.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+        })
+    }
+}
+impl From<&AttemptReport> for v1::AttemptReport {
+    fn from(report: &AttemptReport) -> Self {
+        use v1::attempt_report::Progress as Wire;
+        let progress = match &report.progress {
+            Progress::Running(phase) => Wire::Phase(phase.as_str().into()),
+            Progress::NeedsRequires { round, requires } => {
+                Wire::Requires(v1::DynamicRequires { round: *round, requires: requires.clone() })
+            }
+            Progress::Ended(Outcome::Succeeded(success)) => Wire::Succeeded(success.into()),
+            Progress::Ended(Outcome::Failed(failure)) => Wire::Failed(failure.into()),
+        };
+        Self { attempt: report.attempt.0, epoch: report.epoch.0, progress: Some(progress) }
+    }
+}
+
+impl TryFrom<v1::AttemptReport> for AttemptReport {
+    type Error = WireError;
+
+    fn try_from(wire: v1::AttemptReport) -> Result<Self, WireError> {
+        use v1::attempt_report::Progress as Wire;
+        let progress = match present("attempt report", "progress", wire.progress)? {
+            Wire::Phase(phase) => Progress::Running(parse::<Phase>("phase", &phase)?),
+            Wire::Requires(wire) => Progress::NeedsRequires {
+                round: wire.round,
+                requires: bounded("requirements", wire.requires)?,
+            },
+            Wire::Succeeded(success) => Progress::Ended(Outcome::Succeeded(success.try_into()?)),
+            Wire::Failed(failure) => Progress::Ended(Outcome::Failed(failure.try_into()?)),
+        };
+        Ok(Self { attempt: AttemptId(wire.attempt), epoch: Epoch(wire.epoch), progress })
+    }
+}
+
+impl From<&Success> for v1::Success {
+    fn from(success: &Success) -> Self {
+        Self {
+            files: success.files.iter().map(Into::into).collect(),
+            predicts: success.predicts.clone(),
+            rpmbuild_ms: success.rpmbuild_ms,
+            memory_mib: success.memory_mib,
+            disk_mib: success.disk_mib,
+        }
+    }
+}
+
+impl TryFrom<v1::Success> for Success {
+    type Error = WireError;
+
+    fn try_from(wire: v1::Success) -> Result<Self, WireError> {
+        Ok(Self {
+            files: wire.files.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            predicts: bounded("predicted packages", wire.predicts)?,
+            rpmbuild_ms: wire.rpmbuild_ms,
+            memory_mib: wire.memory_mib,
+            disk_mib: wire.disk_mib,
+        })
+    }
+}
+
+impl From<&ResultFile> for v1::ResultFile {
+    fn from(file: &ResultFile) -> Self {
+        let kind = file.kind.as_str().into();
+        let file =
+            v1::FileRef { name: file.name.clone(), digest: file.digest.hex(), size: file.size };
+        Self { file: Some(file), kind }
+    }
+}
+
+impl TryFrom<v1::ResultFile> for ResultFile {
+    type Error = WireError;
+
+    fn try_from(wire: v1::ResultFile) -> Result<Self, WireError> {
+        let SourceFile { name, digest, size } = present("result", "file", wire.file)?.try_into()?;
+        let kind = match wire.kind.as_str() {
+            "rpm" => ResultKind::Rpm,
+            "srpm" => ResultKind::Srpm,
+            other => {
+                return Err(WireError::Bad { field: "result kind", reason: name::shown(other) });
+            }
+        };
+        Ok(Self { name, kind, digest, size })
+    }
+}
+
+impl From<&Failure> for v1::Failure {
+    fn from(failure: &Failure) -> Self {
+        let fault = match failure.fault {
+            Fault::Package => v1::Fault::Package,
+            Fault::Worker => v1::Fault::Worker,
+            Fault::Farm => v1::Fault::Farm,
+        };
+        Self {
+            fault: fault.into(),
+            stage: failure.stage.clone(),
+            message: failure.message.clone(),
+            excerpt: failure.excerpt.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::Failure> for Failure {
+    type Error = WireError;
+
+    fn try_from(wire: v1::Failure) -> Result<Self, WireError> {
+        let fault = match wire.fault() {
+            v1::Fault::Package => Fault::Package,
+            v1::Fault::Worker => Fault::Worker,
+            v1::Fault::Farm => Fault::Farm,
+            v1::Fault::Unspecified => {
+                return Err(WireError::Missing { message: "failure", field: "fault" });
+            }
+        };
+        let excerpt = wire.excerpt.iter().take(10).map(|line| clip(line, 400)).collect();
+        Ok(Self {
+            fault,
+            stage: clip(&wire.stage, 40),
+            message: clip(&wire.message, 1000),
+            excerpt,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rpmfarm_core::Sha256;
+
+    use super::*;
+
+    #[test]
+    fn worker_state_survives_the_wire() {
+        let report = |progress| AttemptReport { attempt: AttemptId(7), epoch: Epoch(8), progress };
+        let result = ResultFile {
+            name: "a-1-1.src.rpm".into(),
+            kind: ResultKind::Srpm,
+            digest: Sha256::of(b"a"),
+            size: 1,
+        };
+        let success = Success {
+            files: vec![result],
+            predicts: vec!["a-libs".into()],
+            rpmbuild_ms: 12,
+            memory_mib: 13,
+            disk_mib: 14,
+        };
+        let failure = Failure::new(Fault::Worker, "root", "no space left on /var/lib/rpmfarm");
+        let state = WorkerState {
+            name: "w1".into(),
+            version: "0.1.0".into(),
+            protocol: 3,
+            arches: vec![rpmfarm_core::Arch::Ppc64le, rpmfarm_core::Arch::Aarch64],
+            emulated: vec![rpmfarm_core::Arch::Aarch64],
+            slots: 2,
+            cpus: 4,
+            memory_mib: 5,
+            disk_free_mib: 6,
+            labels: vec!["ssd".into()],
+            draining: true,
+            unready: "its disk is full".into(),
+            attempts: vec![
+                report(Progress::Running(Phase::Check)),
+                report(Progress::NeedsRequires {
+                    round: 2,
+                    requires: vec!["python3dist(x)".into()],
+                }),
+                report(Progress::Ended(Outcome::Succeeded(success))),
+                report(Progress::Ended(Outcome::Failed(failure))),
+            ],
+        };
+        assert_eq!(WorkerState::try_from(v1::WorkerState::from(&state)), Ok(state));
+    }
+
+    #[test]
+    fn a_failure_is_somebodys_fault() {
+        assert!(Failure::try_from(v1::Failure::default()).is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! The build user's home, `/builddir`: as it is filled before anything runs in it, and as what is
+//! left of it is read.
+//!
+//! Owns its directories, and whose its files are. Before, nothing of a stranger's is in it, and
+//! plain paths will do; after, it is a stranger's, and is read through [`Beneath`] alone. It must
+//! not know what runs in between.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rpmfarm_core::task::Assignment;
+use rpmfarm_core::{Failure, Fault};
+
+use super::engine::worker;
+use super::macros;
+use super::modify::Ready;
+use crate::sandbox::beneath::Beneath;
+use crate::sandbox::cage::BUILDER_ID;
+
+/// Fills an empty upper layer below `scratch`, for host ids from `base` on. `sources` lie in
+/// `input`; a build from an SRPM has none.
+///
+/// # Errors
+/// What the disk says.
+pub(super) fn fill(
+    scratch: &Path,
+    base: u32,
+    assignment: &Assignment,
+    input: &Path,
+    sources: Option<&Ready>,
+) -> io::Result<()> {
+    let id = base + BUILDER_ID;
+    let upper = scratch.join("upper");
+    owned_directory(&upper, base)?;
+    fs::create_dir(scratch.join("work"))?;
+    let home = upper.join("builddir");
+    let build = home.join("build");
+    for directory in [&home, &build] {
+        owned_directory(directory, id)?;
+    }
+    for name in ["BUILD", "BUILDROOT", "RPMS", "SOURCES", "SPECS", "SRPMS"] {
+        owned_directory(&build.join(name), id)?;
+    }
+    owned_file(&home.join(".rpmmacros"), &macros::text(&assignment.macros), id)?;
+    let Some(Ready { spec, sources }) = sources else { return Ok(()) };
+    copy_source(&input.join(spec), &build.join("SPECS").join(spec), id)?;
+    sources.iter().try_for_each(|source| {
+        copy_source(&input.join(source), &build.join("SOURCES").join(source), id)
+    })
+}
+
+/// The build directory as the build left it.
+pub(super) fn build_directory(scratch: &Path) -> Result<Beneath, Failure> {
+    let upper =
+        Beneath::open(&scratch.join("upper")).map_err(worker("files", "open the scratch space"))?;
+    upper.directory("builddir/build").map_err(tampered)
+}
+
+/// What the build did to its directory is the package's fault.
+pub(super) fn tampered(error: io::Error) -> Failure {
+    let message = format!("the build left its build directory unusable: {error}");
+    Failure::new(Fault::Package, "files", message)
+}
+
+/// Makes a directory that belongs to an id of the host.
+///
+/// # Errors
+/// What the disk says.
+pub(super) fn owned_directory(path: &Path, id: u32) -> io::Result<()> {
+    fs::create_dir(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    chown(path, Some(id), Some(id))
+}
+
+fn owned_file(path: &Path, text: &str, id: u32) -> io::Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
+    chown(path, Some(id), Some(id))
+}
+
+/// The time that source files get: when a worker fetched them says nothing, and an SRPM keeps it.
+const SOURCE_TIME: Duration = Duration::from_secs(315_532_800); // 1980-01-01
+
+fn copy_source(from: &Path, to: &Path, id: u32) -> io::Result<()> {
+    let mut target = fs::File::create(to)?;
+    io::copy(&mut fs::File::open(from)?, &mut target)?;
+    target.set_permissions(fs::Permissions::from_mode(0o644))?;
+    chown(to, Some(id), Some(id))?;
+    target.set_modified(SystemTime::UNIX_EPOCH + SOURCE_TIME)
+}
