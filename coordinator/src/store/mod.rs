@@ -9,6 +9,7 @@ mod assigned;
 mod attempts;
 mod builds;
 mod channels;
+mod checkpoints;
 mod coordinators;
 mod cves;
 mod enrolment;
@@ -35,11 +36,12 @@ mod uploads;
 mod work;
 
 use std::str::FromStr as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool};
+use tokio::task::JoinSet;
 
 pub use acceptances::EndedAttempt;
 pub use assigned::Assigned;
@@ -166,6 +168,8 @@ pub struct Store {
     bus: Bus,
     /// What each transaction has to stand behind.
     fence: Option<Arc<Fence>>,
+    /// What goes on beside the queries, until the last of its stores is dropped.
+    beside: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Store {
@@ -177,6 +181,7 @@ impl Store {
     pub async fn open(url: &str, bus: Bus) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let dialect = if url.starts_with("postgres") { Dialect::Postgres } else { Dialect::Sqlite };
+        let mut beside = JoinSet::new();
         let (readers, writers, pulse) = match dialect {
             Dialect::Postgres => {
                 let pool = pool(url, 8, PATIENCE, vec![LET_GO]).await?;
@@ -190,15 +195,18 @@ impl Store {
                     "PRAGMA journal_mode = WAL",
                     "PRAGMA synchronous = FULL",
                     "PRAGMA busy_timeout = 10000",
+                    checkpoints::LONGEST,
                 ];
                 let writers = pool(&url, 1, 4 * PATIENCE, settings.to_vec()).await?;
                 let readers =
                     pool(&url, 4, 4 * PATIENCE, vec!["PRAGMA busy_timeout = 10000"]).await?;
+                beside.spawn(checkpoints::run(pool(&url, 1, PATIENCE, Vec::new()).await?));
                 (readers, writers.clone(), writers)
             }
         };
         sqlx::migrate!("./migrations").run(&writers).await?;
-        Ok(Self { dialect, readers, writers, pulse, bus, fence: None })
+        let beside = Arc::new(Mutex::new(beside));
+        Ok(Self { dialect, readers, writers, pulse, bus, fence: None, beside })
     }
 
     /// Which database it is.
@@ -260,6 +268,7 @@ impl Store {
 
     /// Closes all connections, so that the database can go away.
     pub async fn close(&self) {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         self.readers.close().await;
         self.writers.close().await;
         self.pulse.close().await;

@@ -12,6 +12,7 @@ mod common;
 mod compare;
 mod found;
 mod steps;
+mod tenure;
 
 use std::collections::BTreeMap;
 
@@ -66,6 +67,11 @@ struct Reached {
     late: usize,
     /// Times at which the clock went back.
     jumps: usize,
+    /// Stages that a coordinator took and did not get; fences that held and did not.
+    taken: usize,
+    not_taken: usize,
+    stood: usize,
+    fenced: usize,
 }
 
 impl Drop for Twins {
@@ -98,6 +104,7 @@ impl Twins {
             twins.take_step().await;
             twins.compare().await;
         }
+        twins.coordinate().await;
         twins.count();
         std::mem::take(&mut twins.reached)
     }
@@ -157,6 +164,10 @@ fn judge(reached: &Reached) {
         taken_over,
         late,
         jumps,
+        taken,
+        not_taken,
+        stood,
+        fenced,
     } = *reached;
     let all = [
         accepted,
@@ -171,6 +182,10 @@ fn judge(reached: &Reached) {
         taken_over,
         late,
         jumps,
+        taken,
+        not_taken,
+        stood,
+        fenced,
     ];
     assert!(all.iter().all(|count| *count > 0), "never reached: {reached:?}");
     assert!(published >= 5, "{published} builds came to the end");

@@ -1,0 +1,106 @@
+//! Steps of several coordinators on both stores: beats, stages that change hands, fences, and who
+//! owns a worker. What a step acts on was seen before, and may have moved since.
+
+use rpmfarm_coordinator::store as real;
+use rpmfarm_core::tenure::StageLease;
+use rpmfarm_sim::Rng;
+
+use super::Twins;
+
+const STEPS: usize = 150;
+const COORDINATORS: [&str; 3] = ["c0", "c1", "c2"];
+const STAGES: [&str; 2] = ["import", "publish"];
+
+/// What a coordinator saw of a stage when it looked: the lease, and the holder's beat.
+type Seen = (&'static str, Option<StageLease>, Option<i64>);
+
+impl Twins {
+    /// Many steps of coordinators, compared after each. Draws from a stream of its own.
+    pub(super) async fn coordinate(&mut self) {
+        let mut rng = Rng::new(self.seed + 1_000);
+        let mut seen = Vec::<Seen>::new();
+        let mut fences = Vec::<(&'static str, StageLease)>::new();
+        for _ in 0..STEPS {
+            let me = *rng.pick(&COORDINATORS).unwrap();
+            let stage = *rng.pick(&STAGES).unwrap();
+            match rng.below(8) {
+                0 | 1 => self.beat(me).await,
+                2 => {
+                    let lease = self.model.stage_lease(stage).cloned();
+                    let holder = lease.as_ref().map(|lease| lease.holder.as_str());
+                    let beat = self.model.coordinators().find(|(id, _)| Some(*id) == holder);
+                    let beat = beat.map(|(_, beat)| beat);
+                    seen.push((stage, lease, beat));
+                }
+                3 | 4 => {
+                    let Some((stage, lease, beat)) = rng.pick(&seen).cloned() else { continue };
+                    let expected = self.model.take_stage(stage, me, lease.as_ref(), beat);
+                    let found = self.real.take_stage(stage, me, lease.as_ref(), beat).await;
+                    assert_eq!(found.unwrap(), expected, "take_stage");
+                    if let Some(epoch) = expected {
+                        self.reached.taken += 1;
+                        fences.push((stage, StageLease { holder: me.into(), epoch }));
+                    } else {
+                        self.reached.not_taken += 1;
+                    }
+                }
+                5 => {
+                    let Some((stage, lease)) = rng.pick(&fences).cloned() else { continue };
+                    self.stand(stage, &lease).await;
+                }
+                6 if rng.chance(300) => {
+                    self.model.forget_coordinator(me);
+                    self.real.forget_coordinator(me).await.unwrap();
+                }
+                _ => {
+                    let worker = *rng.pick(&["w0", "w1"]).unwrap();
+                    let expected = self.model.own_worker(worker, me);
+                    let found = self.real.own_worker(worker, me).await.unwrap();
+                    assert_eq!(found.newest_attempt, expected, "own_worker");
+                }
+            }
+            self.compare_tenure().await;
+        }
+    }
+
+    async fn beat(&mut self, me: &str) {
+        self.model.beat(me);
+        let row = real::CoordinatorRow {
+            id: me.into(),
+            address: String::new(),
+            base_url: String::new(),
+            version: String::new(),
+            started_us: 0,
+            beat: 0,
+        };
+        self.real.beat(&row).await.unwrap();
+    }
+
+    async fn stand(&mut self, stage: &'static str, lease: &StageLease) {
+        let StageLease { holder, epoch } = lease.clone();
+        let expected = self.model.stands(stage, &holder, epoch);
+        let found = self.real.behind(real::Fence { stage, holder, epoch }).check_fence().await;
+        match (expected, found) {
+            (true, Ok(())) => self.reached.stood += 1,
+            (false, Err(real::StoreError::Fenced { .. })) => self.reached.fenced += 1,
+            (expected, found) => panic!("a fence is to hold: {expected}, and the store: {found:?}"),
+        }
+    }
+
+    async fn compare_tenure(&self) {
+        let found = self.real.coordinators().await.unwrap();
+        let found: Vec<_> = found.into_iter().map(|row| (row.id, row.beat)).collect();
+        let expected: Vec<_> =
+            self.model.coordinators().map(|(id, beat)| (id.to_owned(), beat)).collect();
+        assert_eq!(found, expected, "coordinators");
+        let found = self.real.stage_leases().await.unwrap();
+        for stage in STAGES {
+            let lease = found.iter().find(|(of, _)| of == stage).map(|(_, lease)| lease);
+            assert_eq!(lease, self.model.stage_lease(stage), "stage_leases");
+        }
+        for row in self.real.worker_owners().await.unwrap() {
+            let owner = self.model.worker_owner(&row.worker);
+            assert_eq!(owner, Some(row.coordinator.as_str()), "worker_owners");
+        }
+    }
+}
