@@ -64,6 +64,11 @@ impl Report {
         Self { only, figures: Vec::new() }
     }
 
+    /// Whether nothing was measured.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.figures.is_empty()
+    }
+
     /// Whether a figure is asked for.
     pub(super) fn wants(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|only| name.starts_with(only))

@@ -54,6 +54,11 @@ pub fn run(directory: &Path, options: &Options) -> anyhow::Result<()> {
     println!("{}\n", machine::Machine::here());
     let mut report = Report::new(options.only.clone());
     let measured = measure(directory, &options.chart, &mut report);
+    if let (Ok(()), Some(only), true) = (&measured, &options.only, report.is_empty()) {
+        anyhow::bail!(
+            "no figure's name begins with `{only}`; `bench` alone measures and names all"
+        );
+    }
     report.write(&options.out)?;
     measured?;
     let missed = report.missed();
