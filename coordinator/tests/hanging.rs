@@ -148,6 +148,17 @@ async fn a_git_host_keeps_no_build_from_another_host_waiting() {
     let pass = async || import::pass::pass(&scene.farm, &crew, now_us()).await;
     scene.until_failed(fails, &hanging, pass).await;
     assert!(crew.busy() >= 8, "the others are being asked for: {}", crew.busy());
+    // A coordinator that stops ends them, and that is no failure of theirs.
+    scene.farm.importer.stop();
+    let ended = async {
+        while crew.busy() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("imports end when they are stopped");
+    for build in hanging {
+        assert_eq!(scene.farm.store.failures(build, 0).await.unwrap(), []);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

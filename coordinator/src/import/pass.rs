@@ -3,7 +3,7 @@
 use rpmfarm_core::{BuildId, Failure, Fault, Target};
 use tracing::Instrument as _;
 
-use super::{Imported, Order};
+use super::{ImportError, Imported, Order};
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::http::host_of;
@@ -71,6 +71,8 @@ pub async fn import(farm: &Farm, build: &Build) -> anyhow::Result<()> {
             tracing::info!(build = build.id, commit = import.commit, "sources imported");
             farm.store.add_sources(build.id(), &import, &imported.record).await?;
         }
+        // The coordinator stops: nobody's fault, and the next one's to do.
+        Err(ImportError::Cancelled) => {}
         Err(error) => {
             let failure = Failure::from(error);
             retry::record(farm, build.id(), None, &failure, now_us()).await?;
