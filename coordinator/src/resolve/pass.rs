@@ -251,9 +251,14 @@ async fn with_lost_mate(farm: &Farm, build: &Build, failure: Failure) -> anyhow:
         return Ok(failure);
     }
     let Some(own) = farm.store.srpm(build.id()).await? else { return Ok(failure) };
+    let said = format!("{}\n{}", failure.message, failure.excerpt.join("\n"));
+    let is_said = |requirement: &String| {
+        requirement.split_whitespace().next().is_some_and(|name| said.contains(name))
+    };
+    let lacking: Vec<String> = own.requires.into_iter().filter(is_said).collect();
     for mate in farm.store.lost_mates(build.batch).await? {
         let Some(srpm) = farm.store.srpm(mate.id()).await? else { continue };
-        if let Some(missing) = required_of(&own.requires, &srpm.predicts) {
+        if let Some(missing) = required_of(&lacking, &srpm.predicts) {
             let message = format!(
                 "{} (build {} ({}), asked for together with this one, was to make `{missing}` and \
                  has ended without)",

@@ -25,3 +25,29 @@ pub(super) async fn run(pool: AnyPool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::{Bus, Store};
+
+    /// Far less than what makes the writer copy the log itself.
+    #[tokio::test]
+    async fn what_is_committed_gets_into_the_database_beside_the_commits() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("farm.db");
+        let url = format!("sqlite://{}", path.display());
+        let store = Store::open(&url, Bus::default()).await.expect("it opens");
+        let mut tx = store.write().await.expect("it begins");
+        let bytes = 4 << 20;
+        let query = "CREATE TABLE big AS SELECT hex(zeroblob(2097152)) AS text";
+        sqlx::query(query).execute(tx.on()).await.expect("it is written");
+        tx.commit().await.expect("it is committed");
+        let begun = Instant::now();
+        while std::fs::metadata(&path).expect("it is there").len() < bytes {
+            assert!(begun.elapsed().as_secs() < 30, "it is still in the log alone");
+            tokio::time::sleep(super::PERIOD).await;
+        }
+    }
+}

@@ -15,7 +15,8 @@ use crate::observe::Metrics;
 /// always fail do not hold up the rest.
 ///
 /// Work may be for somebody: a git host, a target. The same one never has more hands than are
-/// free, so alone it gets half of them, and however many hang, a hand is left for the next.
+/// free: alone it gets half of them, and of those that hang each next one half of what is left.
+/// So eight hands are all held only when four hang, sixteen when five do.
 #[derive(Debug, Clone)]
 pub struct Crew<K> {
     name: &'static str,
@@ -27,7 +28,7 @@ pub struct Crew<K> {
 
 #[derive(Debug)]
 struct Keys<K> {
-    /// With whom the work is for.
+    /// Each with whom it is for.
     at_work: HashMap<K, Option<String>>,
     resting: HashSet<K>,
 }
@@ -179,8 +180,8 @@ mod tests {
         assert_eq!(started.lock().unwrap().len(), 3);
     }
 
-    /// Eight hands: of three that hang, the first got four, the second two, the third one. The
-    /// last hand is still there for a fourth.
+    /// Eight hands: of three that hang, the first gets four, the second two, the third one. The
+    /// last hand is there for a fourth.
     #[tokio::test]
     async fn those_who_hang_leave_a_hand_for_others() {
         let crew = Crew::new("test", 8, Bus::default());
