@@ -39,6 +39,9 @@ const FACTS: &[&str] = &[
      '{\"Succeeded\":{\"files\":[],\"predicts\":[],\"rpmbuild_ms\":1}}', 2
      FROM attempts WHERE id IN (7, 8)",
     "INSERT INTO acceptances (task, attempt, rpmbuild_ms, at_us) VALUES (8, 8, 1, 3)",
+    "INSERT INTO srpms (build, digest, size, nevra, requires, conflicts, predicts, dynamic)
+     VALUES (8, '0000000000000000000000000000000000000000000000000000000000000000', 1, 'p8-1-1.src',
+     '[\"gcc\"]', '[]', '[\"p8\"]', 0)",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,6 +75,8 @@ async fn what_is_open_is_found_by_its_stage() {
     let ended = store.attempts_to_accept(now).await.unwrap();
     assert_eq!(ended.iter().map(|ended| ended.build.0).collect::<Vec<_>>(), [7]);
     assert_eq!(builds(store.builds_accepted().await.unwrap()), [8]);
+    let srpm = store.srpm(rpmfarm_core::BuildId(8)).await.unwrap().unwrap();
+    assert_eq!(srpm.requires_on(rpmfarm_core::Arch::Aarch64), ["gcc"], "the header's, everywhere");
     assert_eq!(
         store.build(rpmfarm_core::BuildId(1)).await.unwrap().unwrap().priority,
         "interactive"

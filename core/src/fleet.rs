@@ -10,10 +10,12 @@ use crate::task::WorkerState;
 
 /// The version of the protocol between worker and coordinator that this code speaks. It is raised
 /// when a worker that does not know of a change would do something wrong.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
-/// The oldest protocol of a worker that still gets work. Workers from before the number say 0.
-pub const OLDEST_PROTOCOL: u32 = 1;
+/// The oldest protocol of a worker that still gets work. Workers from before the number say 0; those
+/// before 2 do not tell what a spec says on other architectures, and would build an architecture's
+/// packages where those of the pass for `noarch` are asked for.
+pub const OLDEST_PROTOCOL: u32 = 2;
 
 /// What was decided about a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

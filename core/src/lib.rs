@@ -15,6 +15,7 @@ pub mod excerpt;
 pub mod fault;
 pub mod fleet;
 pub mod id;
+pub mod lacking;
 pub mod learned;
 pub mod lease;
 pub mod limits;
@@ -40,6 +41,7 @@ pub mod status;
 pub mod target;
 pub mod task;
 pub mod tenure;
+pub mod terms;
 pub mod track;
 pub mod why;
 

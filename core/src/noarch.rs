@@ -2,14 +2,16 @@
 //! what each architecture made is the same.
 //!
 //! A package that is nothing but `noarch` is built once. A `noarch` subpackage of one that has
-//! architectures is made by every one of their builds: one is taken, and all must agree, for
-//! whoever installs it gets the one whatever their own architecture is.
+//! architectures is made by every one of their builds, or by some of them: one is taken, and those
+//! that several made must agree as far as Koji compares them, for whoever installs it gets the one
+//! whatever their own architecture is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Arch, Failure, Fault};
+use crate::task::TaskKind;
+use crate::{Arch, Failure, Fault, Nevra};
 
 /// The architecture word of such packages.
 pub const NOARCH: &str = "noarch";
@@ -33,8 +35,21 @@ pub struct Content {
     pub files: BTreeMap<String, File>,
     /// `requires`, `provides`, … → the package's, as rpm prints them.
     pub relations: BTreeMap<String, BTreeSet<String>>,
-    /// Scriptlet or trigger → its text, with the program that runs it.
+    /// Scriptlet or trigger → its text, behind a line with the program that runs it.
     pub scripts: BTreeMap<String, String>,
+    /// What the header says beside these; absent in descriptions from before it was compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Tags>,
+}
+
+/// What else of a header Koji compares.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tags {
+    /// `summary`, `description`, `group`, `license`, `url` → text.
+    pub texts: BTreeMap<String, String>,
+    /// `requires`, … → each with rpm's flags in hex behind it, which say for which scriptlet it is
+    /// needed and who found it.
+    pub flagged: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A file of a package.
@@ -50,83 +65,148 @@ pub struct File {
     pub flags: u32,
     /// Digest of a regular file, target of a symbolic link, empty for everything else.
     pub content: String,
+    /// What `rpm -V` compares (`%verify`); absent in descriptions from before it was compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<u32>,
+    /// The number of a device; absent as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<u16>,
 }
 
-/// What the build on one architecture made of `noarch` packages, by their NEVRA.
+/// What one build made of `noarch` packages, by their NEVRA.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
-    /// The architecture.
-    pub arch: Arch,
+    /// rpm's target: an architecture, or `noarch`.
+    pub on: String,
     /// NEVRA → content.
     pub packages: BTreeMap<String, Content>,
 }
 
-/// One difference between two architectures.
+/// One difference between two builds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
     /// The file, or what else of the package differs.
     pub what: String,
-    /// How it differs, with both architectures.
+    /// How it differs, with both targets of rpm.
     pub how: String,
+    /// Whether Koji refuses a build for it.
+    pub refused: bool,
 }
 
-/// Compares what each architecture made with what the first one did.
+/// Scriptlets whose texts Koji compares, and relations. `rpmdiff` of koji leaves all others alone,
+/// and of files what it ignores by the hub's wish: size, digest, time and number of links.
+const COMPARED_SCRIPTS: [&str; 4] = ["%pre", "%post", "%preun", "%postun"];
+const COMPARED_RELATIONS: [&str; 4] = ["requires", "provides", "conflicts", "obsoletes"];
+
+/// Compares each package that several builds made: what the first of them made with what each other
+/// one did. A package that one build alone makes is taken as it is: so firmware for one machine is
+/// shipped to all (EL's grub2 and edk2).
 #[must_use]
 pub fn differences(made: &[Made]) -> Vec<Difference> {
-    let Some((first, others)) = made.split_first() else { return Vec::new() };
-    others.iter().flat_map(|other| compare(first, other)).collect()
-}
-
-fn compare(first: &Made, other: &Made) -> Vec<Difference> {
+    let mut first = BTreeMap::<&str, (&str, &Content)>::new();
     let mut all = Vec::new();
-    let arches = [first.arch, other.arch];
-    for (nevra, sides) in sides(&first.packages, &other.packages) {
-        match sides {
-            (Some(first), Some(other)) => all.extend(compare_contents(nevra, arches, first, other)),
-            (first, _) => all.push(one_sided(nevra.to_owned(), arches, first.is_some(), "is made")),
-        }
-    }
-    all
-}
-
-fn compare_contents(
-    nevra: &str,
-    arches: [Arch; 2],
-    first: &Content,
-    other: &Content,
-) -> Vec<Difference> {
-    let [a, b] = arches;
-    let mut all = Vec::new();
-    for (path, sides) in sides(&first.files, &other.files) {
-        let what = format!("{path} of {nevra}");
-        match sides {
-            (Some(first), Some(other)) if first == other => {}
-            (Some(first), Some(other)) => {
-                all.push(Difference { what, how: format!("{} ({a}, {b})", first.changed(other)) });
+    for Made { on, packages } in made {
+        for (nevra, content) in packages {
+            match first.get(nevra.as_str()) {
+                Some((at, one)) => Sides { nevra, on: [at, on] }.compare(one, content, &mut all),
+                None => {
+                    first.insert(nevra, (on.as_str(), content));
+                }
             }
-            (first, _) => all.push(one_sided(what, arches, first.is_some(), "is there")),
-        }
-    }
-    let none = BTreeSet::new();
-    for (kind, sides) in sides(&first.relations, &other.relations) {
-        let (first, other) = (sides.0.unwrap_or(&none), sides.1.unwrap_or(&none));
-        for text in first.symmetric_difference(other) {
-            let what = format!("{kind} `{text}` of {nevra}");
-            all.push(one_sided(what, arches, first.contains(text), "is there"));
-        }
-    }
-    for (name, sides) in sides(&first.scripts, &other.scripts) {
-        if sides.0 != sides.1 {
-            let how = format!("differs ({a}, {b})");
-            all.push(Difference { what: format!("{name} of {nevra}"), how });
         }
     }
     all
+}
+
+/// A package that two builds made.
+struct Sides<'a> {
+    nevra: &'a str,
+    /// Their targets.
+    on: [&'a str; 2],
+}
+
+impl Sides<'_> {
+    fn compare(&self, one: &Content, other: &Content, all: &mut Vec<Difference>) {
+        for (path, pair) in sides(&one.files, &other.files) {
+            let what = format!("{path} of {}", self.nevra);
+            match pair {
+                (Some(one), Some(other)) => self.compare_files(&what, one, other, all),
+                (one, _) => all.push(self.one_sided(what, one.is_some(), true)),
+            }
+        }
+        let none = BTreeSet::new();
+        for (kind, pair) in sides(&one.relations, &other.relations) {
+            let (one, other) = (pair.0.unwrap_or(&none), pair.1.unwrap_or(&none));
+            let refused = COMPARED_RELATIONS.contains(&kind);
+            for text in one.symmetric_difference(other) {
+                let what = format!("{kind} `{text}` of {}", self.nevra);
+                all.push(self.one_sided(what, one.contains(text), refused));
+            }
+        }
+        for (name, (one, other)) in sides(&one.scripts, &other.scripts) {
+            let compared = COMPARED_SCRIPTS.contains(&name);
+            let text = |script: Option<&String>| script.map(|script| text_of(script).to_owned());
+            if one != other {
+                self.differs(name, compared && text(one) != text(other), all);
+            }
+        }
+        let (Some(one), Some(other)) = (&one.tags, &other.tags) else { return };
+        for (name, (one, other)) in sides(&one.texts, &other.texts) {
+            if one != other {
+                self.differs(name, true, all);
+            }
+        }
+        for (kind, pair) in sides(&one.flagged, &other.flagged) {
+            let (one, other) = (pair.0.unwrap_or(&none), pair.1.unwrap_or(&none));
+            // What is there on one side only was named already.
+            let plain = |text: &String| text.rsplit_once(' ').map(|(text, _)| text.to_owned());
+            let names = |set: &BTreeSet<String>| set.iter().filter_map(plain).collect();
+            let (plain_one, plain_other): (BTreeSet<String>, BTreeSet<String>) =
+                (names(one), names(other));
+            for text in plain_one.intersection(&plain_other) {
+                let of = |set: &BTreeSet<String>| -> BTreeSet<String> {
+                    set.iter().filter(|all| plain(all).as_ref() == Some(text)).cloned().collect()
+                };
+                if of(one) != of(other) {
+                    let what = format!("flags of {kind} `{text}`");
+                    self.differs(&what, COMPARED_RELATIONS.contains(&kind), all);
+                }
+            }
+        }
+    }
+
+    fn compare_files(&self, what: &str, one: &File, other: &File, all: &mut Vec<Difference>) {
+        let both = format!("({}, {})", self.on[0], self.on[1]);
+        let mut push = |changed: Vec<String>, refused| {
+            if !changed.is_empty() {
+                let how = format!("{} {both}", changed.join(", "));
+                all.push(Difference { what: what.to_owned(), how, refused });
+            }
+        };
+        push(one.changed(other), true);
+        push(one.differs_inside(other), false);
+    }
+
+    fn differs(&self, what: &str, refused: bool, all: &mut Vec<Difference>) {
+        let how = format!("differs ({}, {})", self.on[0], self.on[1]);
+        all.push(Difference { what: format!("{what} of {}", self.nevra), how, refused });
+    }
+
+    fn one_sided(&self, what: String, on_first: bool, refused: bool) -> Difference {
+        let [a, b] = self.on;
+        let (on, off) = if on_first { (a, b) } else { (b, a) };
+        Difference { what, how: format!("is there on {on} and not on {off}"), refused }
+    }
+}
+
+/// A script without the line that names its program.
+fn text_of(script: &str) -> &str {
+    script.split_once('\n').map_or(script, |(_, text)| text)
 }
 
 impl File {
-    /// What of it is not as in another one.
-    fn changed(&self, other: &Self) -> String {
+    /// What of it is not as in another one, where Koji looks.
+    fn changed(&self, other: &Self) -> Vec<String> {
         let mut changed = Vec::new();
         if self.mode != other.mode {
             changed.push(format!("mode {:06o} and {:06o}", self.mode, other.mode));
@@ -134,22 +214,34 @@ impl File {
         if self.owner != other.owner {
             changed.push(format!("owner {} and {}", self.owner, other.owner));
         }
-        if self.content != other.content {
-            changed.push("content differs".to_owned());
-        }
         if self.flags != other.flags {
             changed.push(format!("flags {} and {}", self.flags, other.flags));
+        }
+        if let (Some(one), Some(other)) = (self.verify, other.verify)
+            && one != other
+        {
+            changed.push(format!("verify flags {one:#x} and {other:#x}"));
+        }
+        if let (Some(one), Some(other)) = (self.device, other.device)
+            && one != other
+        {
+            changed.push(format!("device {one} and {other}"));
+        }
+        changed
+    }
+
+    /// What else of it is not as in another one: files may have been made at build time, with dates
+    /// in them.
+    fn differs_inside(&self, other: &Self) -> Vec<String> {
+        let mut changed = Vec::new();
+        if self.content != other.content {
+            changed.push("content differs".to_owned());
         }
         if self.capabilities != other.capabilities {
             changed.push("capabilities differ".to_owned());
         }
-        changed.join(", ")
+        changed
     }
-}
-
-fn one_sided(what: String, [a, b]: [Arch; 2], on_first: bool, is: &str) -> Difference {
-    let (on, off) = if on_first { (a, b) } else { (b, a) };
-    Difference { what, how: format!("{is} on {on} and not on {off}") }
 }
 
 /// The values of both maps under each key of either.
@@ -161,45 +253,90 @@ fn sides<'a, V>(
     keys.map(|key| (key.as_str(), (first.get(key), other.get(key)))).collect()
 }
 
-/// Things that a failure's one line names; its excerpt has more.
+/// Things that one line names.
 const NAMED: usize = 3;
-/// Lines of an excerpt.
+/// Lines of an excerpt, and of notes.
 const LINES: usize = 10;
 
-/// The verdict on packages that are not the same everywhere; none when they are.
-#[must_use]
-pub fn verdict(made: &[Made]) -> Option<Failure> {
-    let differences = differences(made);
-    if differences.is_empty() {
-        return None;
-    }
+/// What is named, `NAMED` of it, and how much more there is.
+fn named<'a>(differences: impl Iterator<Item = &'a Difference>) -> String {
     let mut named: Vec<&str> = Vec::new();
-    for difference in &differences {
+    for difference in differences {
         if !named.contains(&difference.what.as_str()) {
             named.push(&difference.what);
         }
     }
     let more = named.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", named[..named.len().min(NAMED)].join(", "))
+}
+
+/// The verdict on packages in which Koji would find a difference; none when it would take them.
+/// `package` names the source package.
+#[must_use]
+pub fn verdict(package: &str, differences: &[Difference]) -> Option<Failure> {
+    let refused = || differences.iter().filter(|difference| difference.refused);
+    refused().next()?;
     let message = format!(
-        "noarch packages differ between architectures: {}{more}; make them the same, or packages \
-         of their architectures",
-        named[..named.len().min(NAMED)].join(", ")
+        "noarch packages differ between architectures: {}; make them the same, or packages of \
+         their architectures, or set `noarch_may_differ = true` in [packages.{package}] of the \
+         target, to take those of the first architecture",
+        named(refused())
     );
-    let lines =
-        differences.iter().map(|difference| format!("{}: {}", difference.what, difference.how));
+    let lines = refused().map(|difference| format!("{}: {}", difference.what, difference.how));
     Some(Failure::new(Fault::Package, "accept", message).with_excerpt(lines.take(LINES).collect()))
 }
 
-/// Of packages that several architectures made, given as architecture and NEVRA, the places of
-/// those that are taken: of each NEVRA the one of the first architecture in `order` that has it.
+/// What whoever looks at the build is told of differences that are taken, a line each.
 #[must_use]
-pub fn taken(order: &[Arch], made: &[(Arch, String)]) -> Vec<usize> {
-    let rank = |arch: Arch| order.iter().position(|one| *one == arch).unwrap_or(usize::MAX);
-    let mut best = BTreeMap::<&str, usize>::new();
-    for (index, (arch, nevra)) in made.iter().enumerate() {
-        let kept = best.entry(nevra).or_insert(index);
-        if rank(*arch) < rank(made[*kept].0) {
+pub fn notes(differences: &[Difference]) -> Vec<String> {
+    let mut lines: Vec<String> = differences
+        .iter()
+        .take(LINES)
+        .map(|difference| format!("{}: {}", difference.what, difference.how))
+        .collect();
+    let more = differences.len().saturating_sub(LINES);
+    if more > 0 {
+        lines.push(format!("{more} more differences between noarch packages of architectures"));
+    }
+    lines
+}
+
+/// A package that a task made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate<'a> {
+    /// The task's kind.
+    pub kind: TaskKind,
+    /// The task's architecture.
+    pub arch: Arch,
+    /// The package.
+    pub nevra: &'a Nevra,
+}
+
+/// Of packages that several tasks made, the places of those that are taken: of each NEVRA the one of
+/// the first architecture in `order` that has it, and after them that of the pass for `noarch`. The
+/// pass gives nothing that an architecture makes for itself: one name must not stand for two packages
+/// of one version.
+#[must_use]
+pub fn taken(order: &[Arch], made: &[Candidate<'_>]) -> Vec<usize> {
+    let rank = |candidate: &Candidate<'_>| {
+        let place = order.iter().position(|one| *one == candidate.arch).unwrap_or(usize::MAX);
+        (candidate.kind == TaskKind::Noarch, place)
+    };
+    let of_arches: BTreeSet<&str> = made
+        .iter()
+        .filter(|one| one.kind != TaskKind::Noarch && one.nevra.arch != NOARCH)
+        .map(|one| one.nevra.name.as_str())
+        .collect();
+    let mut best = BTreeMap::<String, usize>::new();
+    for (index, one) in made.iter().enumerate() {
+        let Candidate { kind, nevra, .. } = one;
+        let doubled = nevra.arch != NOARCH || of_arches.contains(nevra.name.as_str());
+        if *kind == TaskKind::Noarch && doubled {
+            continue;
+        }
+        let kept = best.entry(nevra.to_string()).or_insert(index);
+        if rank(one) < rank(&made[*kept]) {
             *kept = index;
         }
     }
@@ -222,6 +359,8 @@ mod tests {
             capabilities: String::new(),
             flags: 0,
             content: content.into(),
+            verify: None,
+            device: None,
         }
     }
 
@@ -232,13 +371,13 @@ mod tests {
                 "requires".into(),
                 requires.iter().map(|text| (*text).to_owned()).collect(),
             )]),
-            scripts: BTreeMap::new(),
+            ..Content::default()
         }
     }
 
     fn made(arch: Arch, packages: &[(&str, Content)]) -> Made {
         let packages = packages.iter().map(|(nevra, c)| ((*nevra).to_owned(), c.clone())).collect();
-        Made { arch, packages }
+        Made { on: arch.to_string(), packages }
     }
 
     #[test]
@@ -252,65 +391,159 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_difference_is_named() {
-        let base = content(&[("/usr/share/a", file("1")), ("/usr/share/b", file("2"))], &["x"]);
-        let cases: Vec<(Content, &str, &str)> = vec![
+    fn each_kind_of_difference_is_refused_where_koji_refuses_it() {
+        let a = || ("/usr/share/a", file("1"));
+        let base = Content {
+            scripts: BTreeMap::from([("%post".into(), "/bin/sh\ntrue".into())]),
+            tags: Some(Tags {
+                texts: BTreeMap::from([("summary".into(), "S".into())]),
+                flagged: BTreeMap::from([("requires".into(), ["x 0x0".to_owned()].into())]),
+            }),
+            ..content(&[a(), ("/usr/share/b", file("2"))], &["x"])
+        };
+        let with_a = |a: File| Content {
+            files: BTreeMap::from([("/usr/share/a".into(), a), ("/usr/share/b".into(), file("2"))]),
+            ..base.clone()
+        };
+        let with_script = |name: &str, text: &str| Content {
+            scripts: base.scripts.clone().into_iter().chain([(name.into(), text.into())]).collect(),
+            ..base.clone()
+        };
+        let with_relation = |kind: &str, all: &[&str]| Content {
+            relations: base
+                .relations
+                .clone()
+                .into_iter()
+                .chain([(kind.into(), all.iter().map(|text| (*text).to_owned()).collect())])
+                .collect(),
+            ..base.clone()
+        };
+        let tags = |text: &str, flagged: &str| Content {
+            tags: Some(Tags {
+                texts: BTreeMap::from([("summary".into(), text.into())]),
+                flagged: BTreeMap::from([("requires".into(), [flagged.to_owned()].into())]),
+            }),
+            ..base.clone()
+        };
+        let verified = File { verify: Some(1), device: Some(1), ..file("1") };
+        let one_file = Content { files: [a()].map(|(p, f)| (p.to_owned(), f)).into(), ..base.clone() };
+        let file_a = "/usr/share/a of d-1-1.noarch";
+        let cases: Vec<(Content, &str, &str, bool)> = vec![
+            (with_a(file("9")), file_a, "content differs (x86_64, aarch64)", false),
             (
-                content(&[("/usr/share/a", file("9")), ("/usr/share/b", file("2"))], &["x"]),
-                "/usr/share/a of d-1-1.noarch",
-                "content differs (x86_64, aarch64)",
+                with_a(File { capabilities: "cap_chown=ep".into(), ..file("1") }),
+                file_a,
+                "capabilities differ (x86_64, aarch64)",
+                false,
             ),
             (
-                content(
-                    &[
-                        ("/usr/share/a", File { mode: 0o100_755, ..file("1") }),
-                        ("/usr/share/b", file("2")),
-                    ],
-                    &["x"],
-                ),
-                "/usr/share/a of d-1-1.noarch",
+                with_a(File { mode: 0o100_755, ..file("1") }),
+                file_a,
                 "mode 100644 and 100755 (x86_64, aarch64)",
+                true,
             ),
             (
-                content(&[("/usr/share/a", file("1"))], &["x"]),
+                with_a(File { owner: "bin:root".into(), ..file("1") }),
+                file_a,
+                "owner root:root and bin:root (x86_64, aarch64)",
+                true,
+            ),
+            (with_a(File { flags: 2, ..file("1") }), file_a, "flags 0 and 2 (x86_64, aarch64)", true),
+            (
+                one_file,
                 "/usr/share/b of d-1-1.noarch",
                 "is there on x86_64 and not on aarch64",
+                true,
             ),
             (
-                content(&[("/usr/share/a", file("1")), ("/usr/share/b", file("2"))], &["x", "y"]),
+                with_relation("requires", &["x", "y"]),
                 "requires `y` of d-1-1.noarch",
                 "is there on aarch64 and not on x86_64",
+                true,
             ),
             (
-                Content {
-                    scripts: BTreeMap::from([("post".into(), "true".into())]),
-                    ..base.clone()
-                },
-                "post of d-1-1.noarch",
+                with_relation("obsoletes", &["old"]),
+                "obsoletes `old` of d-1-1.noarch",
+                "is there on aarch64 and not on x86_64",
+                true,
+            ),
+            (
+                with_relation("recommends", &["y"]),
+                "recommends `y` of d-1-1.noarch",
+                "is there on aarch64 and not on x86_64",
+                false,
+            ),
+            (
+                with_script("%post", "/bin/sh\nfalse"),
+                "%post of d-1-1.noarch",
                 "differs (x86_64, aarch64)",
+                true,
+            ),
+            (
+                with_script("%post", "/bin/bash\ntrue"),
+                "%post of d-1-1.noarch",
+                "differs (x86_64, aarch64)",
+                false,
+            ),
+            (
+                with_script("%posttrans", "/bin/sh\ntrue"),
+                "%posttrans of d-1-1.noarch",
+                "differs (x86_64, aarch64)",
+                false,
+            ),
+            (tags("T", "x 0x0"), "summary of d-1-1.noarch", "differs (x86_64, aarch64)", true),
+            (
+                tags("S", "x 0x200"),
+                "flags of requires `x` of d-1-1.noarch",
+                "differs (x86_64, aarch64)",
+                true,
             ),
         ];
-        for (other, what, how) in cases {
+        for (other, what, how, refused) in cases {
             let sides = [
                 made(X86_64, &[("d-1-1.noarch", base.clone())]),
                 made(Aarch64, &[("d-1-1.noarch", other)]),
             ];
             let found = differences(&sides);
-            assert_eq!(found, [Difference { what: what.into(), how: how.into() }]);
-            let failure = verdict(&sides).unwrap();
+            assert_eq!(found, [Difference { what: what.into(), how: how.into(), refused }]);
+            assert_eq!(notes(&found), [format!("{what}: {how}")]);
+            let Some(failure) = verdict("d", &found) else {
+                assert!(!refused, "{what}");
+                continue;
+            };
+            assert!(refused, "{what}");
             assert_eq!((failure.fault, failure.stage.as_str()), (Fault::Package, "accept"));
             assert!(failure.message.contains(what), "{}", failure.message);
+            assert!(failure.message.contains("noarch_may_differ = true"), "{}", failure.message);
             assert_eq!(failure.excerpt, [format!("{what}: {how}")]);
         }
+        // What an older description does not have says nothing.
+        let of = |file: &File| made(X86_64, &[("d-1-1.noarch", with_a(file.clone()))]);
+        assert_eq!(differences(&[of(&verified), of(&file("1"))]), []);
+        let changed = File { verify: Some(3), device: Some(2), ..file("1") };
+        assert!(differences(&[of(&verified), of(&changed)])[0].refused);
     }
 
     #[test]
-    fn a_package_that_only_one_architecture_makes_is_a_difference() {
-        let sides = [made(X86_64, &[]), made(Ppc64le, &[("d-1-1.noarch", Content::default())])];
-        let failure = verdict(&sides).unwrap();
-        assert_eq!(failure.excerpt, ["d-1-1.noarch: is made on ppc64le and not on x86_64"]);
-        assert_eq!(verdict(&[made(X86_64, &[]), made(Ppc64le, &[])]), None);
-        assert_eq!(verdict(&[]), None);
+    fn a_package_that_only_one_architecture_makes_is_taken() {
+        let one = || content(&[("/a", file("1"))], &[]);
+        let other = || content(&[("/b", file("1"))], &[]);
+        assert_eq!(differences(&[]), []);
+        let sides = [
+            made(X86_64, &[]),
+            made(Ppc64le, &[("d-1-1.noarch", one())]),
+            made(Aarch64, &[("e-1-1.noarch", one())]),
+        ];
+        assert_eq!(differences(&sides), []);
+        // Those that make it are compared with each other.
+        let sides = [
+            made(X86_64, &[]),
+            made(Ppc64le, &[("d-1-1.noarch", one())]),
+            made(Aarch64, &[("d-1-1.noarch", other())]),
+        ];
+        let found = differences(&sides);
+        assert_eq!(found[0].how, "is there on ppc64le and not on aarch64");
+        assert_eq!(found.len(), 2);
     }
 
     #[test]
@@ -322,20 +555,44 @@ mod tests {
             made(Aarch64, &[("d-1-1.noarch", content(&[], &[]))]),
             made(Ppc64le, &[("d-1-1.noarch", content(&[], &[]))]),
         ];
-        let failure = verdict(&sides).unwrap();
+        let failure = verdict("d", &differences(&sides)).unwrap();
         assert!(failure.message.contains(" and 37 more;"), "{}", failure.message);
+        assert_eq!(notes(&differences(&sides)).len(), LINES + 1);
         assert!(!failure.message.contains('\n'));
         assert_eq!(failure.excerpt.len(), LINES);
     }
 
+    fn taken_of(order: &[Arch], made: &[(TaskKind, Arch, &str)]) -> Vec<usize> {
+        let nevras: Vec<Nevra> = made.iter().map(|(.., name)| name.parse().unwrap()).collect();
+        let all: Vec<Candidate<'_>> = made
+            .iter()
+            .zip(&nevras)
+            .map(|((kind, arch, _), nevra)| Candidate { kind: *kind, arch: *arch, nevra })
+            .collect();
+        taken(order, &all)
+    }
+
     #[test]
     fn the_first_architecture_of_the_target_gives_the_package() {
-        let made = |arch: Arch, nevra: &str| (arch, nevra.to_owned());
-        let all = [made(Ppc64le, "a"), made(X86_64, "a"), made(Aarch64, "b"), made(Aarch64, "a")];
-        assert_eq!(taken(&[X86_64, Aarch64, Ppc64le], &all), [1, 2]);
-        assert_eq!(taken(&[Aarch64, X86_64, Ppc64le], &all), [2, 3]);
-        assert_eq!(taken(&[], &all), [0, 2]);
-        assert!(taken(&[X86_64], &[]).is_empty());
+        let made = |arch: Arch, nevra: &'static str| (TaskKind::Build, arch, nevra);
+        let (a, b) = ("a-1-1.noarch", "b-1-1.noarch");
+        let all = [made(Ppc64le, a), made(X86_64, a), made(Aarch64, b), made(Aarch64, a)];
+        assert_eq!(taken_of(&[X86_64, Aarch64, Ppc64le], &all), [1, 2]);
+        assert_eq!(taken_of(&[Aarch64, X86_64, Ppc64le], &all), [2, 3]);
+        assert_eq!(taken_of(&[], &all), [0, 2]);
+        assert!(taken_of(&[X86_64], &[]).is_empty());
+    }
+
+    #[test]
+    fn the_pass_for_noarch_gives_what_no_architecture_makes() {
+        let all = [
+            (TaskKind::Noarch, X86_64, "k-doc-1-1.noarch"),
+            (TaskKind::Noarch, X86_64, "k-1-1.noarch"),
+            (TaskKind::Noarch, X86_64, "k-data-1-1.noarch"),
+            (TaskKind::Build, Aarch64, "k-data-1-1.noarch"),
+            (TaskKind::Build, Aarch64, "k-1-1.aarch64"),
+        ];
+        assert_eq!(taken_of(&[X86_64, Aarch64], &all), [0, 3, 4]);
     }
 
     fn any_content() -> impl Strategy<Value = Content> {
@@ -349,34 +606,43 @@ mod tests {
             files,
             relations,
             scripts,
+            tags: None,
         })
     }
 
     fn any_made(arch: Arch) -> impl Strategy<Value = Made> {
         let packages = prop::collection::btree_map("[a-c]-1-1.noarch", any_content(), 0..3);
-        packages.prop_map(move |packages| Made { arch, packages })
+        packages.prop_map(move |packages| Made { on: arch.to_string(), packages })
     }
 
     /// Without kinds of relations that the package has none of: they say nothing.
-    fn bare(made: &Made) -> BTreeMap<String, Content> {
-        let mut packages = made.packages.clone();
-        for content in packages.values_mut() {
-            content.relations.retain(|_, texts| !texts.is_empty());
-        }
-        packages
+    fn bare(content: &Content) -> Content {
+        let mut content = content.clone();
+        content.relations.retain(|_, texts| !texts.is_empty());
+        content
+    }
+
+    /// Whether what both make is the same.
+    fn same(a: &Made, b: &Made) -> bool {
+        let both = |(nevra, one): (&String, &Content)| {
+            b.packages.get(nevra).is_none_or(|other| bare(one) == bare(other))
+        };
+        a.packages.iter().all(both)
     }
 
     proptest! {
         #[test]
-        fn nothing_differs_exactly_when_all_is_the_same(
+        fn nothing_differs_exactly_when_all_that_several_make_is_the_same(
             a in any_made(X86_64), b in any_made(Aarch64), c in any_made(Ppc64le),
         ) {
-            let same = bare(&a) == bare(&b) && bare(&a) == bare(&c);
-            prop_assert_eq!(verdict(&[a.clone(), b.clone(), c]).is_none(), same);
+            let all_same = same(&a, &b) && same(&a, &c) && same(&b, &c);
+            prop_assert_eq!(differences(&[a.clone(), b.clone(), c]).is_empty(), all_same);
             // Which side is called the first one changes what is said, not that something is.
-            prop_assert_eq!(
-                differences(&[a.clone(), b.clone()]).len(), differences(&[b, a]).len()
-            );
+            let count = |made: &[Made]| {
+                let found = differences(made);
+                (found.len(), found.iter().filter(|difference| difference.refused).count())
+            };
+            prop_assert_eq!(count(&[a.clone(), b.clone()]), count(&[b, a]));
         }
 
         #[test]
@@ -384,10 +650,12 @@ mod tests {
             made in prop::collection::vec((0..3_usize, "[a-c]"), 0..9), seed in 0..9_usize,
         ) {
             let made: Vec<(Arch, String)> = made.into_iter()
-                .map(|(arch, nevra)| (Arch::ALL[arch], nevra))
+                .map(|(arch, name)| (Arch::ALL[arch], format!("{name}-1-1.noarch")))
                 .collect::<BTreeSet<_>>().into_iter().collect();
             let chosen = |made: &[(Arch, String)]| -> BTreeSet<(Arch, String)> {
-                taken(&Arch::ALL, made).into_iter().map(|index| made[index].clone()).collect()
+                let all: Vec<(TaskKind, Arch, &str)> = made.iter()
+                    .map(|(arch, nevra)| (TaskKind::Build, *arch, nevra.as_str())).collect();
+                taken_of(&Arch::ALL, &all).into_iter().map(|index| made[index].clone()).collect()
             };
             let mut turned = made.clone();
             turned.rotate_left(if made.is_empty() { 0 } else { seed % made.len() });

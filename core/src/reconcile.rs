@@ -64,7 +64,7 @@ mod tests {
             task: TaskId(1),
             build: BuildId(1),
             epoch: Epoch(epoch),
-            input: Input::Srpm { file, dynamic_requires: true },
+            input: Input::Srpm { file, dynamic_requires: true, noarch: false },
             package: "a".into(),
             target: "lab".into(),
             arch: Arch::X86_64,

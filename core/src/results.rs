@@ -202,7 +202,7 @@ pub fn check_set(kind: crate::task::TaskKind, files: &[ResultFile]) -> Result<()
         TaskKind::Srpm if (srpms, rpms) != (1, 0) => {
             Err(Refusal::Set { found: found(), expected: "one source package" })
         }
-        TaskKind::Build if srpms != 0 || rpms == 0 => Err(Refusal::Set {
+        TaskKind::Build | TaskKind::Noarch if srpms != 0 || rpms == 0 => Err(Refusal::Set {
             found: found(),
             expected: "binary packages (is every %files empty?)",
         }),

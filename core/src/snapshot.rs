@@ -72,6 +72,40 @@ pub struct SnapshotPackage {
     pub digest: Sha256,
     /// The source package that it was built from; of a source package, itself.
     pub source: Nevra,
+    /// Of a `noarch` package, the architectures whose repositories are without it.
+    #[serde(default, skip_serializing_if = "Without::is_empty")]
+    pub without: Without,
+}
+
+/// The architectures whose repositories are without a `noarch` package.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Without {
+    /// By the word of its source package ([`crate::terms::without_noarch`]).
+    pub by_source: Vec<Arch>,
+    /// For what it requires is not to be had there ([`crate::lacking::held`]); decided anew with each
+    /// publication.
+    pub held: Vec<Arch>,
+}
+
+impl Without {
+    /// Whether it is in the repositories of all architectures.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_source.is_empty() && self.held.is_empty()
+    }
+
+    /// Whether the repositories of an architecture are without it.
+    #[must_use]
+    pub fn contains(&self, arch: Arch) -> bool {
+        self.by_source.contains(&arch) || self.held.contains(&arch)
+    }
+
+    /// All of the architectures, in their order.
+    #[must_use]
+    pub fn arches(&self) -> Vec<Arch> {
+        Arch::ALL.into_iter().filter(|arch| self.contains(*arch)).collect()
+    }
 }
 
 /// An immutable set of packages, kept in an order of its own: two snapshots of the same
@@ -118,6 +152,8 @@ impl Snapshot {
         let mut by_file: HashMap<String, SnapshotPackage> = HashMap::new();
         for package in packages {
             let existing = by_file.entry(package.nevra.file_name()).or_insert(package.clone());
+            // A package that a later build made again is where that one wants it.
+            existing.without = package.without.clone();
             if existing.nevra != package.nevra {
                 return Err(SnapshotError::FileName {
                     existing: existing.nevra.clone().into(),
@@ -167,6 +203,17 @@ impl Snapshot {
             newer < keep.get()
         });
         Ok(next)
+    }
+
+    /// The snapshot with what was decided about packages whose requirements are not to be had
+    /// everywhere: those of `held` are kept from these architectures, all others from none for that
+    /// reason.
+    #[must_use]
+    pub fn with_held(mut self, held: &HashMap<Nevra, Vec<Arch>>) -> Self {
+        for package in &mut self.packages {
+            package.without.held = held.get(&package.nevra).cloned().unwrap_or_default();
+        }
+        self
     }
 
     /// What has to be done to this snapshot to have the other.
@@ -253,6 +300,7 @@ mod tests {
             nevra: nevra.parse().expect("a NEVRA"),
             digest: Sha256::of(nevra.as_bytes()),
             source: source.parse().expect("a NEVRA"),
+            without: Without::default(),
         }
     }
 
@@ -324,6 +372,30 @@ mod tests {
         assert_eq!(arches("lib-1-1.noarch"), 3);
         assert_eq!(arches("lib-1-1.src"), 3);
         assert_eq!(arches("lib-1-1.i686"), 0);
+    }
+
+    #[test]
+    fn what_a_package_is_kept_from_is_part_of_a_snapshot() {
+        let plain = package("a-1-1.noarch", "a-1-1.src");
+        let old = r#"{"nevra":"a-1-1.noarch","digest":"DIGEST","source":"a-1-1.src"}"#
+            .replace("DIGEST", &plain.digest.hex());
+        assert_eq!(serde_json::to_string(&plain).unwrap(), old, "as snapshots always were");
+        assert_eq!(serde_json::from_str::<SnapshotPackage>(&old).unwrap(), plain);
+        let without = Without { by_source: vec![Arch::Aarch64], held: Vec::new() };
+        let kept = SnapshotPackage { without, ..plain.clone() };
+        let text = serde_json::to_string(&kept).unwrap();
+        assert_eq!(serde_json::from_str::<SnapshotPackage>(&text).unwrap(), kept);
+
+        let snapshot = Snapshot::of(vec![plain.clone()]).unwrap();
+        let again = snapshot.with_build(&[kept.clone()], ONE).unwrap();
+        assert_eq!(again.packages(), [kept], "a later build has the word");
+        let held = HashMap::from([(plain.nevra.clone(), vec![Arch::Ppc64le])]);
+        let again = again.with_held(&held);
+        let without = &again.packages()[0].without;
+        assert_eq!(without.arches(), [Arch::Aarch64, Arch::Ppc64le]);
+        assert!(without.contains(Arch::Ppc64le) && !without.contains(Arch::X86_64));
+        let again = again.with_held(&HashMap::new());
+        assert_eq!(again.packages()[0].without.arches(), [Arch::Aarch64]);
     }
 
     #[test]

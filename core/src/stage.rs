@@ -59,7 +59,7 @@ pub fn of_build(imported: bool, tasks: &[(TaskKind, TaskFacts)]) -> Option<Stage
     if tasks.is_empty() {
         return Some(Stage::Plan);
     }
-    let builds = tasks.iter().any(|(kind, _)| *kind == TaskKind::Build);
+    let builds = tasks.iter().any(|(kind, _)| kind.is_build());
     (builds && tasks.iter().all(|(_, task)| task.accepted)).then_some(Stage::Finish)
 }
 
@@ -79,7 +79,7 @@ pub fn of_task(kind: TaskKind, task: &TaskFacts, asks: bool) -> Option<Stage> {
     Some(match (task.locked, kind) {
         (true, _) => Stage::Dispatch,
         (false, TaskKind::Srpm) => Stage::Lock,
-        (false, TaskKind::Build) => Stage::Order,
+        (false, TaskKind::Build | TaskKind::Noarch) => Stage::Order,
     })
 }
 
@@ -98,6 +98,9 @@ mod tests {
         assert_eq!(of_build(true, &[(srpm, done)]), None, "its build tasks come in the same step");
         assert_eq!(of_build(true, &[(srpm, done), (build, done), (build, open)]), None);
         assert_eq!(of_build(true, &[(srpm, done), (build, done)]), Some(Stage::Finish));
+        let noarch = TaskKind::Noarch;
+        assert_eq!(of_build(true, &[(srpm, done), (build, done), (noarch, open)]), None);
+        assert_eq!(of_build(true, &[(srpm, done), (noarch, done)]), Some(Stage::Finish));
     }
 
     #[test]

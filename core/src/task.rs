@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::lease::LeaseTerms;
 use crate::limits::Limits;
+use crate::noarch::NOARCH;
 use crate::results::ResultFile;
 use crate::source::SourceFile;
+use crate::terms::AllTerms;
 use crate::{Arch, AttemptId, BuildId, Epoch, Failure, Sha256, TaskId};
 
 /// The kinds of work.
@@ -23,6 +25,9 @@ pub enum TaskKind {
     Srpm,
     /// Build binary packages from the SRPM.
     Build,
+    /// Build them once more with rpm's target `noarch`, in a root of the task's architecture: a
+    /// spec that names `noarch` beside others in `ExclusiveArch` makes packages in that pass alone.
+    Noarch,
 }
 
 impl TaskKind {
@@ -32,6 +37,22 @@ impl TaskKind {
         match self {
             Self::Srpm => "srpm",
             Self::Build => "build",
+            Self::Noarch => "noarch",
+        }
+    }
+
+    /// Whether it makes binary packages.
+    #[must_use]
+    pub const fn is_build(self) -> bool {
+        matches!(self, Self::Build | Self::Noarch)
+    }
+
+    /// The word that such a task on an architecture gives to rpm as its target.
+    #[must_use]
+    pub const fn rpm_target(self, arch: Arch) -> &'static str {
+        match self {
+            Self::Srpm | Self::Build => arch.as_str(),
+            Self::Noarch => NOARCH,
         }
     }
 }
@@ -46,7 +67,7 @@ impl std::str::FromStr for TaskKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Srpm, Self::Build]
+        [Self::Srpm, Self::Build, Self::Noarch]
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or_else(|| format!("unknown kind of task `{text}`"))
@@ -65,13 +86,20 @@ pub enum Input {
         /// What is to be done to them first, in the cage ([`crate::modify::Plan`]). The spec and
         /// the sources are then what comes out of it.
         plan: Option<SourceFile>,
+        /// The architectures whose terms are to be reported beside those of the SRPM's own
+        /// ([`Success::terms`]).
+        #[serde(default)]
+        arches: Vec<Arch>,
     },
-    /// A source package, for [`TaskKind::Build`].
+    /// A source package, for [`TaskKind::Build`] and [`TaskKind::Noarch`].
     Srpm {
         /// The SRPM.
         file: SourceFile,
         /// Whether its spec has `%generate_buildrequires`.
         dynamic_requires: bool,
+        /// Whether rpm's target is `noarch` and not the architecture of the root.
+        #[serde(default)]
+        noarch: bool,
     },
 }
 
@@ -81,7 +109,7 @@ impl Input {
     pub fn files(&self) -> impl Iterator<Item = &SourceFile> {
         let (first, rest) = match self {
             Self::Sources { plan: Some(plan), .. } => (plan, [].as_slice()),
-            Self::Sources { spec, sources, plan: None } => (spec, sources.as_slice()),
+            Self::Sources { spec, sources, plan: None, .. } => (spec, sources.as_slice()),
             Self::Srpm { file, .. } => (file, [].as_slice()),
         };
         std::iter::once(first).chain(rest)
@@ -124,6 +152,7 @@ impl Assignment {
     pub const fn kind(&self) -> TaskKind {
         match self.input {
             Input::Sources { .. } => TaskKind::Srpm,
+            Input::Srpm { noarch: true, .. } => TaskKind::Noarch,
             Input::Srpm { .. } => TaskKind::Build,
         }
     }
@@ -239,6 +268,10 @@ pub struct Success {
     pub files: Vec<ResultFile>,
     /// For an SRPM: names of the binary packages that the spec says it makes.
     pub predicts: Vec<String>,
+    /// For an SRPM: what its spec says on each other architecture that was asked for, and with rpm's
+    /// target `noarch` where its `ExclusiveArch` names that.
+    #[serde(default)]
+    pub terms: AllTerms,
     /// How long rpmbuild itself ran, in milliseconds.
     pub rpmbuild_ms: u64,
     /// The most memory that its processes had at once, in MiB; 0 when it was not measured.

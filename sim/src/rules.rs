@@ -180,12 +180,16 @@ fn assignment(store: &Store, live: &LiveAttempt) -> Option<Assignment> {
         TaskKind::Srpm => {
             let import = store.import(task.build)?;
             let spec = file(format!("{}.spec", import.commit), import.bundle);
-            Input::Sources { spec, sources: Vec::new(), plan: None }
+            Input::Sources { spec, sources: Vec::new(), plan: None, arches: Vec::new() }
         }
-        TaskKind::Build => {
+        TaskKind::Build | TaskKind::Noarch => {
             let srpm = store.srpm(task.build)?;
             let file = file(srpm.nevra.file_name(), srpm.digest);
-            Input::Srpm { file, dynamic_requires: srpm.dynamic }
+            Input::Srpm {
+                file,
+                dynamic_requires: srpm.dynamic,
+                noarch: task.kind == TaskKind::Noarch,
+            }
         }
     };
     Some(Assignment {
@@ -230,7 +234,7 @@ pub fn state(store: &Store, id: BuildId, key: &str) -> BuildState {
     let tasks = store.tasks(id);
     let facts: Vec<TaskFacts> = tasks
         .iter()
-        .filter(|task| task.kind == TaskKind::Build)
+        .filter(|task| task.kind.is_build())
         .map(|task| {
             let attempts = store.attempts(task.id);
             let last = attempts.last();

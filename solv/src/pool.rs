@@ -261,6 +261,15 @@ impl Pool {
         Ok(())
     }
 
+    /// The packages that [`Self::add_packages`] added to a repository.
+    pub(crate) fn added(&self, repository: &str) -> Result<Vec<(Nevra, Id)>, PoolError> {
+        let at = self.find(repository)?;
+        let mut all: Vec<(Nevra, Id)> =
+            self.repositories[at].fragments.iter().map(|(nevra, id)| (nevra.clone(), *id)).collect();
+        all.sort_by_key(|(_, id)| *id);
+        Ok(all)
+    }
+
     /// Whether file lists have been left unread.
     pub(crate) fn lacks_filelists(&self) -> bool {
         self.repositories.iter().any(|repository| repository.filelists.is_some())

@@ -1,5 +1,7 @@
 //! Solving: from requirements to the packages that fulfil them.
 
+use std::collections::{HashMap, HashSet};
+
 use rpmfarm_core::{Nevra, Sha256};
 
 use crate::ffi::{Id, Job, Key};
@@ -103,6 +105,55 @@ impl Pool {
             Ok(ids) => self.solution(&ids),
             Err(problems) => Err(Unsolvable::from_problems(self, &problems).into()),
         }
+    }
+
+    /// Of packages of one repository that are to be shown, the `noarch` ones that require what
+    /// nobody provides, each with such a requirement. Providers are all other repositories and what
+    /// is shown, without those that lack something themselves. Rich requirements are passed over.
+    ///
+    /// # Errors
+    /// When there is no such repository, or file lists that are needed cannot be read.
+    pub fn lacking(
+        &mut self,
+        repository: &str,
+        shown: &HashSet<Nevra>,
+    ) -> Result<Vec<(Nevra, String)>, PoolError> {
+        self.prepare()?;
+        let (mut hidden, mut looked_at) = (HashSet::new(), Vec::new());
+        for (nevra, id) in self.added(repository)? {
+            if !shown.contains(&nevra) {
+                hidden.insert(id);
+            } else if nevra.arch == "noarch" {
+                looked_at.push((nevra, id));
+            }
+        }
+        let mut lacking = Vec::new();
+        loop {
+            let before = hidden.len();
+            // A requirement is looked up once a round, however many packages have it.
+            let mut known = HashMap::new();
+            looked_at.retain(|(nevra, id)| {
+                let missing = self.raw.requires(*id).into_iter().find(|dep| {
+                    *known.entry(*dep).or_insert_with(|| self.is_missing_without(*dep, &hidden))
+                });
+                if let Some(dep) = missing {
+                    lacking.push((nevra.clone(), self.raw.dependency_text(dep)));
+                    hidden.insert(*id);
+                }
+                missing.is_none()
+            });
+            if hidden.len() == before {
+                return Ok(lacking);
+            }
+        }
+    }
+
+    fn is_missing_without(&mut self, dep: Id, hidden: &HashSet<Id>) -> bool {
+        let text = self.raw.dependency_text(dep);
+        if text.starts_with('(') || text.starts_with("rpmlib(") {
+            return false;
+        }
+        self.raw.providers(dep).iter().all(|id| hidden.contains(id))
     }
 
     /// Whether nothing fulfils a dependency. Rich ones are never said to be missing: they can

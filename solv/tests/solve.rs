@@ -288,3 +288,35 @@ fn other_architectures_and_broken_files_are_refused() {
     assert!(error.to_string().contains("No such file"), "{error}");
     assert!(pool.load_repository(about("ppc"), &primary, None).is_err());
 }
+
+#[test]
+fn what_nobody_provides_is_found_with_those_that_rest_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let packages = [
+        package("jit", "1", &[]),
+        package("script", "1", &["Requires: jit >= 1", "Requires: lib"]),
+        package("suite", "1", &["Requires: script"]),
+        package("rich", "1", &["Requires: (no-such if jit)"]),
+        package("path", "1", &["Requires: /usr/share/table/other"]),
+        package("typo", "1", &["Requires: no-such-package"]),
+        package("weak", "1", &["Recommends: no-such-package"]),
+    ];
+    repository(dir.path(), &spec(&packages, &[]));
+    let mut pool = pool(&[(&REPOSITORIES.upstream, 99)]);
+    pool.add_repository(Repository { id: "own".into(), priority: 1, excludes: vec![] }).unwrap();
+    pool.add_packages("own", &fragments(dir.path())).unwrap();
+    let mut lacking = |without: &[&str]| {
+        let names = ["jit", "script", "suite", "rich", "path", "typo", "weak"];
+        let shown = names.into_iter().filter(|name| !without.contains(name));
+        let shown = shown.map(|name| format!("{name}-1-1.noarch").parse().unwrap()).collect();
+        let mut found = pool.lacking("own", &shown).unwrap();
+        found.sort();
+        found.into_iter().map(|(nevra, what)| format!("{} {what}", nevra.name)).collect::<Vec<_>>()
+    };
+    assert_eq!(lacking(&[]), ["typo no-such-package"]);
+    let all = ["script jit >= 1", "suite script", "typo no-such-package"];
+    assert_eq!(lacking(&["jit"]), all);
+    // What is not shown itself is not asked.
+    assert_eq!(lacking(&["jit", "script", "suite", "typo"]), [""; 0]);
+    assert!(pool.lacking("none", &Default::default()).is_err());
+}

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use common::{Bench, failure, spec};
 use rpmfarm_core::Sha256;
+use rpmfarm_core::terms::AllTerms;
 
 const HELLO: &str = r#"Name: hi
 Epoch: 1
@@ -117,6 +118,86 @@ fn a_spec_says_what_it_will_make() {
     let predicts: Vec<&str> =
         report["predicts"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     assert!(predicts.starts_with(&["hi", "hi-data"]), "{predicts:?}");
+}
+
+/// What differs by architecture in a spec: requirements, conflicts, names, lists.
+const BY_ARCH: &str = "\
+Name: byarch
+Version: 1.0
+Release: 1%{?dist}
+Summary: x
+License: x
+ExclusiveArch: noarch x86_64 aarch64
+%global debug_package %{nil}
+BuildRequires: gcc%{?_isa}
+%ifarch x86_64
+BuildRequires: make >= 3
+BuildConflicts: nobody-has-this
+%endif
+%ifarch ppc64le
+ExcludeArch: ppc64le
+%endif
+%description
+x
+%ifarch noarch
+%package doc
+Summary: x
+BuildRequires: bash
+%description doc
+x
+%files doc
+/usr/share/byarch
+%else
+%package %{_arch}
+Summary: x
+%description %{_arch}
+x
+%files %{_arch}
+%files
+%{_libdir}/byarch
+%endif
+%package empty
+Summary: made nowhere
+%description empty
+x
+%build
+echo %{_host} > host
+%install
+%ifarch noarch
+install -D host %{buildroot}/usr/share/byarch/host
+%else
+install -D host %{buildroot}%{_libdir}/byarch/host
+%endif
+";
+
+#[test]
+fn a_spec_is_read_on_the_terms_of_each_architecture() {
+    let bench = Bench::new(&[]);
+    let srpm = bench.srpm("byarch", BY_ARCH, &[]);
+    let report = bench.last();
+    assert_eq!(report["predicts"].as_array().unwrap(), &["byarch", "byarch-x86_64"], "{report:#}");
+    let terms: AllTerms = serde_json::from_value(report["terms"].clone()).unwrap();
+    assert_eq!(terms.keys().collect::<Vec<_>>(), ["aarch64", "noarch", "ppc64le"]);
+    let arm = &terms["aarch64"];
+    assert_eq!(arm.requires, ["gcc(aarch-64)"], "neither x86_64's `make` nor its gcc");
+    assert_eq!(arm.conflicts, [""; 0]);
+    assert_eq!(arm.predicts, ["byarch", "byarch-aarch64"]);
+    assert_eq!(arm.exclusive, ["noarch", "x86_64", "aarch64"]);
+    assert_eq!((arm.excluded.len(), &*terms["ppc64le"].excluded), (0, &["ppc64le".to_owned()][..]));
+    assert_eq!(terms["noarch"].requires, ["bash", "gcc"]);
+    assert_eq!(terms["noarch"].predicts, ["byarch-doc"]);
+
+    // The pass for `noarch` makes what no architecture makes, for the machine that it runs on.
+    let report = bench.build(&srpm, &["--noarch"]);
+    assert_eq!(report["files"].as_array().unwrap(), &["byarch-doc-1.0-1.lab9.noarch.rpm"]);
+    let doc = bench.results().join("byarch-doc-1.0-1.lab9.noarch.rpm");
+    let host = Command::new("sh")
+        .args(["-c", "rpm2cpio \"$1\" | cpio -i --to-stdout --quiet", "sh"])
+        .arg(doc)
+        .output()
+        .unwrap();
+    let host = String::from_utf8(host.stdout).unwrap();
+    assert!(host.starts_with("x86_64-"), "{host}");
 }
 
 #[test]

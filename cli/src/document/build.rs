@@ -46,6 +46,8 @@ pub(crate) struct BuildDocument {
     cves: Vec<String>,
     /// What whoever asked for it should know before it is done.
     warnings: Vec<String>,
+    /// Differences between architectures that were taken, and repositories without a package.
+    notes: Vec<String>,
     failure: Option<FailureDocument>,
     /// Where it is published.
     published: Option<Place>,
@@ -142,6 +144,7 @@ impl BuildDocument {
             srpm: known(&build.srpm),
             cves: build.cves.clone(),
             warnings: build.warnings.clone(),
+            notes: build.notes.clone(),
             failure: verdict::failure(build).map(Into::into),
             published: known(&build.channel)
                 .map(|channel| Place { channel, revision: build.revision }),

@@ -66,6 +66,9 @@ fn facts(build: &Build, now: i64) -> Vec<(&'static str, String)> {
     add("srpm", &build.srpm);
     add("fixes", &build.cves.join(" "));
     add("warning", &build.warnings.join("; "));
+    for note in &build.notes {
+        add("note", note);
+    }
     if !build.channel.is_empty() {
         add("published", &format!("{}, revision {}", build.channel, build.revision));
     }

@@ -143,7 +143,7 @@ fn the_json_of_a_build_is_stable() {
         "state": "published",
         "ended": true, "reason": null,
         "created_at": "2026-01-02T03:04:05Z", "ended_at": "2026-01-02T03:06:10Z", "took_ms": 125_000,
-        "srpm": "hello-2.12-1.lab9.src", "cves": [], "warnings": [], "failure": null,
+        "srpm": "hello-2.12-1.lab9.src", "cves": [], "warnings": [], "notes": [], "failure": null,
         "published": {"channel": "testing", "revision": 4},
         "stages": [
             stage("import", "2026-01-02T03:04:05.5Z", 500),

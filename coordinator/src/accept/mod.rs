@@ -114,7 +114,7 @@ async fn check_and_record(
     keep_known(farm, &build.target, &mut made).await?;
     let arches = plan::arches(farm, &build, &target).await?;
     let siblings = farm.store.tasks(ended.build).await?;
-    let builders = siblings.iter().filter(|task| task.kind == TaskKind::Build).count();
+    let builders = siblings.iter().filter(|task| task.kind.is_build()).count();
     let expected = srpm::Expected::of(farm, &build, &target).await?;
     let now = now_us();
     let mut tx = farm.store.write().await?;
@@ -127,7 +127,7 @@ async fn check_and_record(
     if task.kind == TaskKind::Srpm {
         expected.check(&checked, &target)?;
         let native = farm.fleet.native_arches();
-        let (srpm, tasks) = srpm::plan(&checked, &success.predicts, &arches, &native)?;
+        let (srpm, tasks) = srpm::plan(&checked, success, task.arch, &arches, &native)?;
         for made in &made {
             tx.check_unused(ended.build, &made.package).await?;
         }
@@ -141,18 +141,30 @@ async fn check_and_record(
     if task.kind == TaskKind::Srpm {
         return Ok(tx.commit().await?);
     }
-    let accepted = tx.accepted_tasks(ended.build, TaskKind::Build).await?;
-    if !target.noarch_may_differ(&build.package) && !noarch::agree(&accepted) {
-        drop(tx);
-        return Err(disagreement(farm, accepted).await?);
+    let mut accepted = tx.accepted_tasks(ended.build, TaskKind::Build).await?;
+    accepted.extend(tx.accepted_tasks(ended.build, TaskKind::Noarch).await?);
+    let differences = if noarch::agree(&accepted) {
+        Vec::new()
+    } else {
+        // Read within the transaction, so that nobody accepts another task meanwhile: descriptions
+        // are some kilobytes for most packages, and agree in most builds.
+        let (blobs, accepted) = (farm.blobs.clone(), accepted.clone());
+        let found = tokio::task::spawn_blocking(move || noarch::differences(&blobs, &accepted));
+        found.await.map_err(anyhow::Error::from)??
+    };
+    if !target.noarch_may_differ(&build.package)
+        && let Some(failure) = rpmfarm_core::noarch::verdict(&build.package, &differences)
+    {
+        return Err(Refused::Failure(failure));
     }
     if accepted.len() == builders {
+        tx.add_notes(ended.build, &rpmfarm_core::noarch::notes(&differences)).await?;
         for (index, made) in noarch::taken(&arches, &accepted) {
             let AcceptedTask { task, arch, .. } = accepted[index];
             tx.add_packages(&build.target, ended.build, task, arch, &[made.package]).await?;
         }
         for source in tx.accepted_tasks(ended.build, TaskKind::Srpm).await? {
-            let AcceptedTask { task, arch, packages } = source;
+            let AcceptedTask { task, arch, packages, .. } = source;
             let srpm: Vec<NewPackage> = packages.into_iter().map(|made| made.package).collect();
             tx.add_packages(&build.target, ended.build, task, arch, &srpm).await?;
         }
@@ -189,13 +201,4 @@ async fn keep_known(farm: &Farm, target: &str, made: &mut [MadePackage]) -> anyh
         }
     }
     Ok(())
-}
-
-/// Why results are refused whose packages of no architecture are not those of the others.
-async fn disagreement(farm: &Farm, accepted: Vec<AcceptedTask>) -> anyhow::Result<Refused> {
-    let blobs = farm.blobs.clone();
-    let verdict = tokio::task::spawn_blocking(move || noarch::verdict(&blobs, &accepted)).await??;
-    // Descriptions with different digests that say the same would be a fault of ours.
-    let failure = verdict.ok_or_else(|| anyhow::anyhow!("equal packages were called different"))?;
-    Ok(Refused::Failure(failure))
 }

@@ -1,11 +1,11 @@
-//! Packages of no architecture that several architectures made: what they consist of, whether
-//! they agree, and which of them the build has.
+//! Packages of no architecture that several architectures made: what they consist of, in what they
+//! differ, and which of them the build has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rpm::{Dependency, IndexTag, PackageMetadata, Scriptlet};
-use rpmfarm_core::noarch::{self, Content, File, Made, NOARCH};
-use rpmfarm_core::{Arch, Failure, Sha256};
+use rpmfarm_core::noarch::{self, Candidate, Content, Difference, File, Made, Tags};
+use rpmfarm_core::{Arch, Sha256};
 
 use crate::blobs::Blobs;
 use crate::store::{AcceptedTask, MadePackage};
@@ -19,7 +19,12 @@ const MAX_CONTENT: u64 = 256 << 20;
 /// When a tag cannot be read.
 pub fn content(metadata: &PackageMetadata) -> Result<Content, rpm::Error> {
     let mut files = BTreeMap::new();
-    for entry in metadata.get_file_entries()? {
+    // One for each file, in the order of the entries; a header without files has neither.
+    let header = &metadata.header;
+    let verify = header.get_entry_data_as_u32_array(IndexTag::RPMTAG_FILEVERIFYFLAGS);
+    let devices = header.get_entry_data_as_u16_array(IndexTag::RPMTAG_FILERDEVS);
+    let (verify, devices) = (verify.unwrap_or_default(), devices.unwrap_or_default());
+    for (at, entry) in metadata.get_file_entries()?.iter().enumerate() {
         let link = entry.linkto().filter(|target| !target.is_empty()).map(str::to_owned);
         let digest = || entry.digest().map(|digest| digest.to_string()).unwrap_or_default();
         let file = File {
@@ -28,13 +33,12 @@ pub fn content(metadata: &PackageMetadata) -> Result<Content, rpm::Error> {
             capabilities: entry.caps().unwrap_or_default().to_owned(),
             flags: entry.flags().bits(),
             content: link.unwrap_or_else(digest),
+            verify: Some(verify.get(at).copied().unwrap_or_default()),
+            device: Some(devices.get(at).copied().unwrap_or_default()),
         };
         files.insert(entry.path().display().to_string(), file);
     }
-    let texts = |dependencies: Vec<Dependency>| {
-        dependencies.iter().map(ToString::to_string).collect::<std::collections::BTreeSet<_>>()
-    };
-    let relations = [
+    let all = [
         ("requires", metadata.get_requires()?),
         ("provides", metadata.get_provides()?),
         ("conflicts", metadata.get_conflicts()?),
@@ -43,12 +47,29 @@ pub fn content(metadata: &PackageMetadata) -> Result<Content, rpm::Error> {
         ("suggests", metadata.get_suggests()?),
         ("supplements", metadata.get_supplements()?),
         ("enhances", metadata.get_enhances()?),
-    ]
-    .into_iter()
-    .map(|(kind, dependencies)| (kind.to_owned(), texts(dependencies)))
-    .filter(|(_, texts)| !texts.is_empty())
-    .collect();
-    Ok(Content { files, relations, scripts: scripts(metadata) })
+    ];
+    let by_kind = |text: fn(&Dependency) -> String| {
+        all.iter()
+            .filter(|(_, dependencies)| !dependencies.is_empty())
+            .map(|(kind, dependencies)| {
+                ((*kind).to_owned(), dependencies.iter().map(text).collect::<BTreeSet<_>>())
+            })
+            .collect::<BTreeMap<_, _>>()
+    };
+    let texts = [
+        ("summary", metadata.get_summary()),
+        ("description", metadata.get_description()),
+        ("group", metadata.get_group()),
+        ("license", metadata.get_license()),
+        ("url", metadata.get_url()),
+    ];
+    let texts = texts.into_iter().filter_map(|(name, text)| Some((name.into(), text.ok()?.into())));
+    let tags = Tags {
+        texts: texts.collect(),
+        flagged: by_kind(|dependency| format!("{dependency} {:#x}", dependency.flags.bits())),
+    };
+    let relations = by_kind(ToString::to_string);
+    Ok(Content { files, relations, scripts: scripts(metadata), tags: Some(tags) })
 }
 
 /// The digest of the description of a package that is a blob.
@@ -98,22 +119,22 @@ fn script_text(scriptlet: &Scriptlet) -> String {
     format!("{program}\n{}", scriptlet.script)
 }
 
-/// Whether accepted tasks made the same packages of no architecture. Equal descriptions have one
-/// digest, so nothing is read for that.
+/// Whether what accepted tasks made of the same package has one description. Equal descriptions have
+/// one digest, so nothing is read for that.
 #[must_use]
 pub fn agree(accepted: &[AcceptedTask]) -> bool {
-    let of = |task: &AcceptedTask| -> Vec<_> {
-        let noarch = task.packages.iter().filter(|made| made.package.nevra.arch == NOARCH);
-        noarch.map(|made| (made.package.nevra.to_string(), made.content)).collect()
-    };
-    accepted.windows(2).all(|pair| of(&pair[0]) == of(&pair[1]))
+    let mut known = BTreeMap::new();
+    accepted.iter().flat_map(|task| &task.packages).all(|made| {
+        let first = known.entry(made.package.nevra.to_string()).or_insert(made.content);
+        *first == made.content
+    })
 }
 
-/// The verdict on tasks that do not agree.
+/// What differs between packages that several tasks made.
 ///
 /// # Errors
 /// When a description cannot be read.
-pub fn verdict(blobs: &Blobs, accepted: &[AcceptedTask]) -> anyhow::Result<Option<Failure>> {
+pub fn differences(blobs: &Blobs, accepted: &[AcceptedTask]) -> anyhow::Result<Vec<Difference>> {
     let mut all = Vec::with_capacity(accepted.len());
     for task in accepted {
         let mut packages = BTreeMap::new();
@@ -123,13 +144,12 @@ pub fn verdict(blobs: &Blobs, accepted: &[AcceptedTask]) -> anyhow::Result<Optio
                 packages.insert(package.nevra.to_string(), serde_json::from_slice(&bytes)?);
             }
         }
-        all.push(Made { arch: task.arch, packages });
+        all.push(Made { on: task.kind.rpm_target(task.arch).to_owned(), packages });
     }
-    Ok(noarch::verdict(&all))
+    Ok(noarch::differences(&all))
 }
 
-/// The packages that a build has when all its tasks are accepted, each with the task that made
-/// it: of a package that several made, that of the first architecture in the target's order.
+/// The packages that a build has when all its tasks are accepted, each with the task that made it.
 #[must_use]
 pub fn taken(order: &[Arch], accepted: &[AcceptedTask]) -> Vec<(usize, MadePackage)> {
     let all: Vec<(usize, &MadePackage)> = accepted
@@ -137,10 +157,13 @@ pub fn taken(order: &[Arch], accepted: &[AcceptedTask]) -> Vec<(usize, MadePacka
         .enumerate()
         .flat_map(|(index, task)| task.packages.iter().map(move |made| (index, made)))
         .collect();
-    let named: Vec<(Arch, String)> = all
+    let candidates: Vec<Candidate<'_>> = all
         .iter()
-        .map(|(index, made)| (accepted[*index].arch, made.package.nevra.to_string()))
+        .map(|(index, made)| {
+            let AcceptedTask { kind, arch, .. } = accepted[*index];
+            Candidate { kind, arch, nevra: &made.package.nevra }
+        })
         .collect();
-    let places = noarch::taken(order, &named);
+    let places = noarch::taken(order, &candidates);
     places.into_iter().map(|place| (all[place].0, all[place].1.clone())).collect()
 }

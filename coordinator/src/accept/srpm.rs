@@ -1,11 +1,11 @@
-//! What follows from an accepted SRPM: its facts, and a task for each architecture that builds
-//! it; one task for a package that has no architecture.
+//! What follows from an accepted SRPM: its facts for each architecture, and the tasks that build it.
 
 use rpm::IndexTag;
 use rpmfarm_core::distgit::tag_agrees;
-use rpmfarm_core::noarch::{self, NOARCH};
+use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::results::{Refusal, check_requires};
-use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::task::Success;
+use rpmfarm_core::terms::{self, Terms};
 use rpmfarm_core::track::check_above;
 use rpmfarm_core::{Arch, Evr, Target};
 
@@ -64,39 +64,68 @@ impl Expected {
     }
 }
 
-/// Reads the SRPM's header. `arches` are those that the build is for, and `native` those that
-/// some worker runs without emulation.
+/// Reads the SRPM's header, which says what the spec says on the architecture on which it was made;
+/// what it says on others is what the worker reports. `arches` are those that the build is for, and
+/// `native` those that some worker runs without emulation.
 ///
 /// # Errors
 /// When it cannot be built on any of the architectures.
 pub fn plan(
     checked: &[Checked],
-    predicts: &[String],
+    success: &Success,
+    own: Arch,
     arches: &[Arch],
     native: &[Arch],
 ) -> Result<(Srpm, Vec<NewTask>), CheckError> {
     let file = checked.first().expect("a checked set of an SRPM task has one file");
-    let metadata = &file.inspected.metadata;
-    let all = texts(&metadata.get_requires().unwrap_or_default());
-    let srpm = Srpm {
-        digest: file.digest,
-        size: file.size,
-        nevra: file.nevra.clone(),
-        dynamic: all.iter().any(|requirement| requirement.starts_with(DYNAMIC)),
-        requires: all.into_iter().filter(|text| !text.starts_with("rpmlib(")).collect(),
-        conflicts: texts(&metadata.get_conflicts().unwrap_or_default()),
-        predicts: predicts.to_vec(),
-    };
-    check_requires(&file.nevra.to_string(), &srpm.requires)?;
-    let wanted: Vec<Arch> = arches.iter().copied().filter(|arch| builds_on(file, *arch)).collect();
-    if wanted.is_empty() {
+    let (header, dynamic) = header(file, &success.predicts);
+    let Success { mut terms, .. } = success.clone();
+    terms.insert(own.to_string(), header.clone());
+    for terms in terms.values() {
+        check_requires(&file.nevra.to_string(), &terms.requires)?;
+    }
+    let of = |arch: Arch| terms.get(arch.as_str()).unwrap_or(&header);
+    let tasks: Vec<NewTask> = terms::tasks(arches, native, of, terms.get(NOARCH))
+        .into_iter()
+        .map(|(kind, arch)| NewTask { kind, arch })
+        .collect();
+    if tasks.is_empty() {
         return Err(
             Refusal::NoArch { nevra: file.nevra.clone().into(), arches: arches.to_vec() }.into()
         );
     }
-    let wanted = noarch::build_on(&wanted, is_noarch(file), native);
-    let tasks = wanted.into_iter().map(|arch| NewTask { kind: TaskKind::Build, arch }).collect();
+    let srpm = Srpm {
+        digest: file.digest,
+        size: file.size,
+        nevra: file.nevra.clone(),
+        dynamic,
+        requires: header.requires,
+        conflicts: header.conflicts,
+        predicts: header.predicts,
+        terms,
+    };
     Ok((srpm, tasks))
+}
+
+/// What the header says, and whether there are requirements that are found while it is built.
+fn header(file: &Checked, predicts: &[String]) -> (Terms, bool) {
+    let metadata = &file.inspected.metadata;
+    let all = texts(&metadata.get_requires().unwrap_or_default());
+    let dynamic = all.iter().any(|requirement| requirement.starts_with(DYNAMIC));
+    let words = |tag: IndexTag| -> Vec<String> {
+        let words = metadata.header.get_entry_data_as_string_array(tag).unwrap_or_default();
+        words.into_iter().map(str::to_owned).collect()
+    };
+    let build_arches = words(IndexTag::RPMTAG_BUILDARCHS);
+    let terms = Terms {
+        requires: all.into_iter().filter(|text| !text.starts_with("rpmlib(")).collect(),
+        conflicts: texts(&metadata.get_conflicts().unwrap_or_default()),
+        predicts: predicts.to_vec(),
+        exclusive: words(IndexTag::RPMTAG_EXCLUSIVEARCH),
+        excluded: words(IndexTag::RPMTAG_EXCLUDEARCH),
+        noarch: !build_arches.is_empty() && build_arches.iter().all(|arch| arch == NOARCH),
+    };
+    (terms, dynamic)
 }
 
 /// Dependencies as rpm prints them.
@@ -105,26 +134,4 @@ fn texts(dependencies: &[rpm::Dependency]) -> Vec<String> {
     texts.sort_unstable();
     texts.dedup();
     texts
-}
-
-/// Whether the spec says `BuildArch: noarch` of the whole package.
-fn is_noarch(file: &Checked) -> bool {
-    let header = &file.inspected.metadata.header;
-    let build_arches =
-        header.get_entry_data_as_string_array(IndexTag::RPMTAG_BUILDARCHS).unwrap_or_default();
-    !build_arches.is_empty() && build_arches.iter().all(|arch| *arch == NOARCH)
-}
-
-/// `ExclusiveArch` and `ExcludeArch` of the spec.
-fn builds_on(file: &Checked, arch: Arch) -> bool {
-    let list = |tag: IndexTag| {
-        let header = &file.inspected.metadata.header;
-        header.get_entry_data_as_string_array(tag).unwrap_or_default()
-    };
-    let exclusive = list(IndexTag::RPMTAG_EXCLUSIVEARCH);
-    let excluded = list(IndexTag::RPMTAG_EXCLUDEARCH);
-    let names = |words: &[&str]| words.contains(&arch.as_str());
-    // `noarch` in ExclusiveArch says that the package has no architecture, not that it is one.
-    (exclusive.is_empty() || names(&exclusive) || exclusive.iter().all(|word| *word == "noarch"))
-        && !names(&excluded)
 }

@@ -99,11 +99,13 @@ async fn assignment(
             let import = farm.store.import(build).await?.context("a task has an import")?;
             let bytes = farm.blobs.read_small(import.bundle, MAX_DOCUMENT)?;
             let bundle = SourceBundle::from_bytes(&bytes)?;
-            Input::Sources { spec: bundle.spec, sources: bundle.sources, plan: bundle.plan }
+            let SourceBundle { spec, sources, plan, .. } = bundle;
+            Input::Sources { spec, sources, plan, arches: target.arches.clone() }
         }
-        TaskKind::Build => {
+        TaskKind::Build | TaskKind::Noarch => {
             let file = srpm.context("a build task has an SRPM")?;
-            Input::Srpm { file, dynamic_requires: dynamic }
+            let noarch = kind == TaskKind::Noarch;
+            Input::Srpm { file, dynamic_requires: dynamic, noarch }
         }
     };
     let assignment = Assignment {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::snapshot::{Kind, belongs_to};
+use rpmfarm_core::snapshot::Kind;
 use rpmfarm_core::{Arch, Sha256};
 use rpmfarm_repodata::{Compression, Fragments, Previous, Record, RepodataError, assemble, repomd};
 
@@ -90,7 +90,7 @@ impl Draft<'_> {
         let members: Vec<&PublishedPackage> = self
             .packages
             .iter()
-            .filter(|package| Kind::of(&package.nevra) == kind && belongs_to(&package.nevra, arch))
+            .filter(|package| Kind::of(&package.nevra) == kind && package.is_on(arch))
             .collect();
         let order: Vec<Sha256> = members.iter().map(|package| package.digest).collect();
         let stored: HashMap<Sha256, Sha256> =

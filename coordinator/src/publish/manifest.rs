@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use rpmfarm_core::snapshot::Kind;
+use rpmfarm_core::snapshot::{Kind, belongs_to};
 use rpmfarm_core::{Arch, Nevra, Sha256};
 use rpmfarm_repodata::{Assembled, Compression};
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,16 @@ pub struct PublishedPackage {
     pub size: u64,
     /// The blob of its repodata fragments, made of the signed file with [`super::href`].
     pub repodata: Sha256,
+    /// Of a `noarch` package, the architectures whose repositories are without it.
+    #[serde(default)]
+    pub without: Vec<Arch>,
+}
+
+impl PublishedPackage {
+    /// Whether the repositories of an architecture have it.
+    pub(super) fn is_on(&self, arch: Arch) -> bool {
+        belongs_to(&self.nevra, arch) && !self.without.contains(&arch)
+    }
 }
 
 /// One generation of a channel.
@@ -83,8 +93,12 @@ impl Manifest {
 impl Listing {
     pub(super) fn of(packages: &[PublishedPackage]) -> Self {
         let mut text = String::with_capacity(packages.len() * 200);
-        for PublishedPackage { nevra, digest, size, repodata } in packages {
-            writeln!(text, "{nevra} {digest} {size} {repodata}").expect("a String takes all");
+        for PublishedPackage { nevra, digest, size, repodata, without } in packages {
+            write!(text, "{nevra} {digest} {size} {repodata}").expect("a String takes all");
+            for arch in without {
+                write!(text, " -{arch}").expect("a String takes all");
+            }
+            text.push('\n');
         }
         Self(text)
     }

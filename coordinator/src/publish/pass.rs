@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
-use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage};
-use rpmfarm_core::{BuildId, Failure, Fault, Nevra, Target};
+use rpmfarm_core::lacking::{Held, Lacks, held};
+use rpmfarm_core::noarch::NOARCH;
+use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage, Without, belongs_to};
+use rpmfarm_core::terms::without_noarch;
+use rpmfarm_core::{Arch, BuildId, Failure, Fault, Nevra, Target};
 
 use super::{PublishError, PublishRequest, PublishedPackage, SignError, SignRepomd};
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::retry;
 use crate::sign::SignerClient;
-use crate::store::{Build, Revision, SignedPackage};
+use crate::store::{Build, Lacking, Revision, SignedPackage};
 
 /// Versions of a source package that a channel shows.
 const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
@@ -127,6 +130,11 @@ async fn publish(
 ) -> anyhow::Result<()> {
     let based_on = farm.publisher.shown(&target.name, channel)?;
     let snapshot = next_snapshot(farm, target, channel, signed).await?;
+    let lacking = lacking(farm, target, &snapshot).await;
+    let snapshot = match &lacking {
+        Some((held, _)) => snapshot.with_held(&held.from),
+        None => snapshot,
+    };
     let key = farm.signer.public_key(&target.signing_key).await?;
     let request = PublishRequest {
         target: target.name.clone(),
@@ -163,6 +171,9 @@ async fn publish(
         revision.revision,
         target.name
     );
+    if let Some((_, lacking)) = lacking {
+        farm.store.set_lacking(&target.name, channel, &lacking).await?;
+    }
     farm.metrics.worked("publish", begun.elapsed());
     tracing::info!(
         target = target.name,
@@ -214,12 +225,17 @@ async fn next_snapshot(
             .package
             .nevra
             .clone();
+        let srpm = farm.store.srpm(*build).await?;
+        let by_source = srpm.map(|srpm| without_noarch(&srpm.terms)).unwrap_or_default();
         let added = rows
             .iter()
             .filter_map(|row| {
                 let digest = row.signature?.signed_digest;
                 let nevra = row.package.nevra.clone();
-                Some(SnapshotPackage { nevra, digest, source: source.clone() })
+                let by_source =
+                    if nevra.arch == NOARCH { by_source.clone() } else { Vec::new() };
+                let without = Without { by_source, held: Vec::new() };
+                Some(SnapshotPackage { nevra, digest, source: source.clone(), without })
             })
             .collect::<Vec<_>>();
         snapshot = snapshot
@@ -227,6 +243,60 @@ async fn next_snapshot(
             .map_err(|reason| Unfit { build: *build, reason })?;
     }
     Ok(snapshot)
+}
+
+/// What `noarch` packages require that nobody provides in the repositories of an architecture, and
+/// what is decided about them. Nothing where a target has one architecture, or where its external
+/// repositories cannot be asked: then what was decided before stays.
+async fn lacking(
+    farm: &Farm,
+    target: &Target,
+    snapshot: &Snapshot,
+) -> Option<(Held, Vec<Lacking>)> {
+    let noarch: HashMap<&Nevra, &SnapshotPackage> = snapshot
+        .packages()
+        .iter()
+        .filter(|package| package.nevra.arch == NOARCH)
+        .map(|package| (&package.nevra, package))
+        .collect();
+    if target.arches.len() < 2 {
+        return None;
+    }
+    let shows = |package: &SnapshotPackage, arch: Arch| {
+        belongs_to(&package.nevra, arch) && !package.without.by_source.contains(&arch)
+    };
+    let mut lacks = BTreeMap::<Arch, Lacks>::new();
+    let arches = target.arches.iter().filter(|_| !noarch.is_empty());
+    for arch in arches {
+        let shown = snapshot.packages().iter().filter(|package| shows(package, *arch));
+        let shown = shown.map(|package| package.nevra.clone()).collect();
+        let found = farm.resolver.lacking(target, *arch, &farm.store, shown, SystemTime::now());
+        match found.await {
+            Ok(found) => {
+                lacks.insert(*arch, found.into_iter().collect());
+            }
+            Err(error) => {
+                let target = &target.name;
+                tracing::warn!(target, %arch, "what packages lack is not known: {error}");
+                return None;
+            }
+        }
+    }
+    let held = held(&lacks, |nevra, arch| {
+        noarch.get(nevra).is_some_and(|package| shows(package, arch))
+    });
+    let mut all = Vec::new();
+    for (nevra, arches) in &held.from {
+        for arch in arches {
+            let requirement = lacks[arch][nevra].clone();
+            all.push(Lacking { nevra: nevra.clone(), arch: Some(*arch), requirement });
+        }
+    }
+    for (nevra, requirement) in held.everywhere.clone() {
+        all.push(Lacking { nevra, arch: None, requirement });
+    }
+    all.sort_by_cached_key(|lacking| (lacking.nevra.to_string(), lacking.arch));
+    Some((held, all))
 }
 
 async fn published_packages(
@@ -249,6 +319,7 @@ async fn published_packages(
                 digest: signature.signed_digest,
                 size: signature.signed_size,
                 repodata: signature.repodata,
+                without: package.without.arches(),
             })
         })
         .collect()

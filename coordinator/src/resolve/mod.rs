@@ -21,13 +21,14 @@ mod pools;
 mod rejection;
 mod repomd;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rpmfarm_core::target::Target;
-use rpmfarm_core::{Arch, Fault, Lock};
+use rpmfarm_core::{Arch, Fault, Lock, Nevra};
+use tokio::sync::OwnedMutexGuard;
 
 pub use download::{DownloadError, Patience};
 pub use external::{ExternalRepo, ExternalRepoError};
@@ -155,21 +156,30 @@ impl Resolver {
         wanted: Requirements,
         now: SystemTime,
     ) -> Result<Lock, ResolveError> {
-        let universe = self.universe(target, arch)?;
-        let external = self.external_metadata(&universe, now).await?;
-        // Listed under the pool's lock, so that no one puts an older list over a newer one.
-        let mut pool = Arc::clone(&universe.pool).lock_owned().await;
-        let generation = farm.generation(&target.name).await?;
-        let packages = if pool.has(&external, generation) {
-            None
-        } else {
-            Some(farm.packages(&target.name).await?)
-        };
-        let content = Content { external, generation, packages };
+        let (universe, mut pool, content) = self.ready(target, arch, farm, now).await?;
         let blobs = self.blobs.clone();
         let solve = move || pool.lock(&universe.target, arch, &content, &wanted, &blobs);
         let solved = tokio::task::spawn_blocking(solve).await;
         Ok(solved.expect("solving does not panic")?)
+    }
+
+    /// Of the farm's packages that an architecture of a target is to show, the `noarch` ones that
+    /// require what nobody provides: neither the external repositories nor what is shown.
+    ///
+    /// # Errors
+    /// When the metadata of the repositories are not there and cannot be had.
+    pub async fn lacking(
+        &self,
+        target: &Target,
+        arch: Arch,
+        farm: &impl FarmPackages,
+        shown: HashSet<Nevra>,
+        now: SystemTime,
+    ) -> Result<Vec<(Nevra, String)>, ResolveError> {
+        let (_, mut pool, content) = self.ready(target, arch, farm, now).await?;
+        let blobs = self.blobs.clone();
+        let look = move || pool.lacking(arch, &content, &shown, &blobs);
+        Ok(tokio::task::spawn_blocking(look).await.expect("looking does not panic")?)
     }
 
     /// Fetches the packages of a lock into the blob store, those that are not there.
@@ -210,6 +220,27 @@ impl Resolver {
             }
         }
         if failed.is_empty() { Ok(changed) } else { Err(failed) }
+    }
+
+    /// The pool of an architecture, locked, with what it is to be made of.
+    async fn ready(
+        &self,
+        target: &Target,
+        arch: Arch,
+        farm: &impl FarmPackages,
+        now: SystemTime,
+    ) -> Result<(Arc<Universe>, OwnedMutexGuard<TargetPool>, Content), ResolveError> {
+        let universe = self.universe(target, arch)?;
+        let external = self.external_metadata(&universe, now).await?;
+        // Listed under the pool's lock, so that no one puts an older list over a newer one.
+        let pool = Arc::clone(&universe.pool).lock_owned().await;
+        let generation = farm.generation(&target.name).await?;
+        let packages = if pool.has(&external, generation) {
+            None
+        } else {
+            Some(farm.packages(&target.name).await?)
+        };
+        Ok((universe, pool, Content { external, generation, packages }))
     }
 
     /// The metadata of all external repositories; those that are not known are fetched.

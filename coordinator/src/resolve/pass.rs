@@ -8,7 +8,6 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use rpmfarm_core::learned::{self, Learned};
 use rpmfarm_core::order::{Mate, Solved, Turn, required_of, turns, wanted};
-use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, Target, TaskId};
 
 use tracing::Instrument as _;
@@ -154,6 +153,8 @@ async fn lock_batch(farm: &Farm, hands: &Hands, batch: i64) -> anyhow::Result<()
         }
         return Ok(());
     }
+    // A pass for `noarch` has its turn after the task of the same build and architecture.
+    let (tasks, later) = one_of_each_arch(tasks);
     let mates = mates(farm, batch).await?;
     let mut all = Vec::with_capacity(tasks.len());
     let mut results = HashMap::new();
@@ -161,7 +162,8 @@ async fn lock_batch(farm: &Farm, hands: &Hands, batch: i64) -> anyhow::Result<()
         let srpm = farm.store.srpm(task.build).await?.context("a build task has an SRPM")?;
         let result = hands.memory.solve(farm, task, build, &srpm).await?;
         let root = result.as_ref().ok().map(|lock| lock.packages().cloned().collect());
-        let (build, arch, requires) = (task.build, task.arch, srpm.requires);
+        let requires = srpm.requires_with(task.kind.rpm_target(task.arch)).to_vec();
+        let (build, arch) = (task.build, task.arch);
         all.push(Solved { build, arch, requires, root });
         results.insert(task.id, result);
     }
@@ -169,7 +171,7 @@ async fn lock_batch(farm: &Farm, hands: &Hands, batch: i64) -> anyhow::Result<()
     let unfinished = farm.store.unaccepted_tasks(batch).await?;
     let moves: HashSet<BuildId> = unfinished
         .into_iter()
-        .filter(|(_, task)| !results.contains_key(task))
+        .filter(|(_, task)| !results.contains_key(task) && !later.contains(task))
         .map(|(build, _)| build)
         .collect();
     let mates: Vec<Mate> = mates
@@ -177,7 +179,7 @@ async fn lock_batch(farm: &Farm, hands: &Hands, batch: i64) -> anyhow::Result<()
         .map(|(build, srpm)| Mate {
             build: build.id(),
             package: build.package.clone(),
-            predicts: srpm.as_ref().map(|srpm| srpm.predicts.clone()).unwrap_or_default(),
+            predicts: srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default(),
             moves: moves.contains(&build.id()),
         })
         .collect();
@@ -201,6 +203,14 @@ async fn lock_batch(farm: &Farm, hands: &Hands, batch: i64) -> anyhow::Result<()
         }
     }
     Ok(())
+}
+
+/// The first task of each build and architecture, and the others.
+fn one_of_each_arch(tasks: Vec<(Task, Build)>) -> (Vec<(Task, Build)>, HashSet<TaskId>) {
+    let mut known = HashSet::new();
+    let (first, later): (Vec<_>, Vec<_>) =
+        tasks.into_iter().partition(|(task, _)| known.insert((task.build, task.arch)));
+    (first, later.into_iter().map(|(task, _)| task.id).collect())
 }
 
 /// The builds of a batch that are neither accepted nor ended, with their SRPMs.
@@ -239,26 +249,32 @@ async fn conclude(
     match result {
         Ok(lock) => record(farm, task, build, 0, &lock).await,
         Err(failure) => {
-            let failure = with_lost_mate(farm, build, failure).await?;
+            let failure = with_lost_mate(farm, task, build, failure).await?;
             Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?)
         }
     }
 }
 
 /// A package's failure, with the build of the same request that was to make what is missing.
-async fn with_lost_mate(farm: &Farm, build: &Build, failure: Failure) -> anyhow::Result<Failure> {
+async fn with_lost_mate(
+    farm: &Farm,
+    task: &Task,
+    build: &Build,
+    failure: Failure,
+) -> anyhow::Result<Failure> {
     if failure.fault != Fault::Package {
         return Ok(failure);
     }
     let Some(own) = farm.store.srpm(build.id()).await? else { return Ok(failure) };
     let said = format!("{}\n{}", failure.message, failure.excerpt.join("\n"));
-    let is_said = |requirement: &String| {
+    let is_said = |requirement: &str| {
         requirement.split_whitespace().next().is_some_and(|name| said.contains(name))
     };
-    let lacking: Vec<String> = own.requires.into_iter().filter(is_said).collect();
+    let requires = own.requires_with(task.kind.rpm_target(task.arch));
+    let lacking: Vec<String> = requires.iter().filter(|text| is_said(text)).cloned().collect();
     for mate in farm.store.lost_mates(build.batch).await? {
         let Some(srpm) = farm.store.srpm(mate.id()).await? else { continue };
-        if let Some(missing) = required_of(&lacking, &srpm.predicts) {
+        if let Some(missing) = required_of(&lacking, &srpm.predicts_anywhere()) {
             let message = format!(
                 "{} (build {} ({}), asked for together with this one, was to make `{missing}` and \
                  has ended without)",
@@ -273,7 +289,7 @@ async fn with_lost_mate(farm: &Farm, build: &Build, failure: Failure) -> anyhow:
 /// Answers what a running attempt found, with a wider lock or with the end of the build.
 async fn lock_round(farm: &Farm, task: &Task, build: &Build, round: u32) -> anyhow::Result<()> {
     let srpm = farm.store.srpm(task.build).await?.context("a build task has an SRPM")?;
-    let mut wanted = requirements(&srpm);
+    let mut wanted = requirements(task, &srpm);
     wanted.layers.extend(farm.store.dynamic_requires(task.id).await?);
     match solve(farm, build, task.arch, wanted).await {
         Ok(lock) => record(farm, task, build, round + 1, &lock).await?,
@@ -285,8 +301,12 @@ async fn lock_round(farm: &Farm, task: &Task, build: &Build, round: u32) -> anyh
     Ok(())
 }
 
-fn requirements(srpm: &Srpm) -> Requirements {
-    Requirements { layers: vec![srpm.requires.clone()], conflicts: srpm.conflicts.clone() }
+/// What a task's root is to hold on its own architecture's terms, before anything is found while it
+/// is built.
+fn requirements(task: &Task, srpm: &Srpm) -> Requirements {
+    let target = task.kind.rpm_target(task.arch);
+    let layers = vec![srpm.requires_with(target).to_vec()];
+    Requirements { layers, conflicts: srpm.conflicts_with(target).to_vec() }
 }
 
 /// Fetches what a lock names and records it: from then on its task can be given to a worker.
@@ -303,7 +323,7 @@ async fn record(
         return Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?);
     }
     let digest = farm.blobs.put(&lock.to_bytes())?;
-    if round == 0 && task.kind == TaskKind::Build {
+    if round == 0 && task.kind.is_build() {
         record_needs(farm, &target, task, build).await?;
     }
     farm.store.add_lock(task.id, round, digest, now_us()).await?;
@@ -378,7 +398,7 @@ impl Memory {
         if let Some(known) = known {
             return Ok(known.result);
         }
-        let result = solve(farm, build, task.arch, requirements(srpm)).await;
+        let result = solve(farm, build, task.arch, requirements(task, srpm)).await;
         // What the farm could not do says nothing of the package, and may pass.
         if !matches!(&result, Err(failure) if failure.fault == Fault::Farm) {
             let (batch, result) = (build.batch, result.clone());

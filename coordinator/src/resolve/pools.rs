@@ -1,8 +1,10 @@
 //! One solver pool for each target and architecture: made when first needed, brought up to date
 //! when repository metadata or the farm's own packages change.
 
+use std::collections::HashSet;
+
 use rpmfarm_core::target::Target;
-use rpmfarm_core::{Arch, Lock};
+use rpmfarm_core::{Arch, Lock, Nevra};
 use rpmfarm_solv::{Pool, Repository};
 
 use super::external::ExternalRepo;
@@ -85,6 +87,21 @@ impl TargetPool {
     ) -> Result<Lock, PoolsError> {
         let made = self.up_to_date(arch, content, blobs)?;
         Ok(lock::make(&mut made.pool, &mut made.shared, target, arch, wanted)?)
+    }
+
+    /// Brings the pool up to date and looks for packages of the farm that lack something.
+    ///
+    /// # Errors
+    /// When metadata cannot be read.
+    pub(super) fn lacking(
+        &mut self,
+        arch: Arch,
+        content: &Content,
+        shown: &HashSet<Nevra>,
+        blobs: &Blobs,
+    ) -> Result<Vec<(Nevra, String)>, PoolsError> {
+        let made = self.up_to_date(arch, content, blobs)?;
+        Ok(made.pool.lacking(FARM, shown)?)
     }
 
     fn up_to_date(

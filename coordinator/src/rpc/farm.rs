@@ -67,7 +67,7 @@ impl FarmService {
         tasks
             .iter()
             .filter(fits)
-            .max_by_key(|task| (task.kind == TaskKind::Build, std::cmp::Reverse(task.id)))
+            .max_by_key(|task| (task.kind.is_build(), std::cmp::Reverse(task.id)))
             .cloned()
             .ok_or_else(|| Status::not_found(format!("build {build} has no such task yet")))
     }

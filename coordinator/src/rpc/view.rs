@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 
 use rpmfarm_core::status::{BuildFacts, BuildState, TaskFacts, derive};
-use rpmfarm_core::task::{Outcome, Phase, TaskKind};
+use rpmfarm_core::task::{Outcome, Phase};
 use rpmfarm_core::track::superseded;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Failure};
+use rpmfarm_core::noarch::NOARCH;
+use rpmfarm_core::terms::without_noarch;
+use rpmfarm_core::{Arch, AttemptId, BuildId, Failure, Target};
 use rpmfarm_proto::v1;
 
 use crate::farm::Farm;
 use crate::peers::notes;
 use crate::store::{
-    Attempt, AttemptEnd, Build, Ended, FailureRow, LateResult, SignedPackage, StoreError, Task,
+    Attempt, AttemptEnd, Build, Ended, FailureRow, Lacking, LateResult, SignedPackage, Srpm,
+    StoreError, Task,
 };
 use crate::track;
 
@@ -43,6 +46,7 @@ struct Facts<'a> {
     waits: String,
     cves: Vec<String>,
     warnings: Vec<String>,
+    notes: Vec<String>,
 }
 
 struct TaskView {
@@ -128,6 +132,12 @@ impl<'a> Facts<'a> {
         {
             warnings.push(why.to_string());
         }
+        let packages = farm.store.packages_of(id, &key).await?;
+        let mut notes = farm.store.notes(id).await?;
+        if let (Ok(target), Some(srpm)) = (&target, &srpm) {
+            notes.extend(kept_away(target, srpm, &packages));
+        }
+        notes.extend(farm.store.lacking(id).await?.iter().map(lacks));
         let publication = farm.store.publication(id).await?;
         if let (Some(shown), Some(srpm)) = (&publication, &srpm) {
             // Whoever asked for an older one must not look for it in the repository.
@@ -142,7 +152,8 @@ impl<'a> Facts<'a> {
             import: farm.store.import(id).await?,
             srpm,
             tasks,
-            packages: farm.store.packages_of(id, &key).await?,
+            packages,
+            notes,
             signed_us: farm.store.signed_us(id, &key).await?,
             publication,
             failures: farm.store.failures(id, retried_us).await?,
@@ -158,7 +169,7 @@ impl<'a> Facts<'a> {
         let facts: Vec<TaskFacts> = self
             .tasks
             .iter()
-            .filter(|view| view.task.kind == TaskKind::Build)
+            .filter(|view| view.task.kind.is_build())
             .map(TaskView::facts)
             .collect();
         derive(&BuildFacts {
@@ -206,9 +217,12 @@ impl<'a> Facts<'a> {
                 all.push(v1::Milestone { stage: stage.into(), at_us });
             }
         };
-        let accepted = |kind: TaskKind| {
-            let mut of_kind =
-                self.tasks.iter().filter(move |view| view.task.kind == kind).peekable();
+        let accepted = |builds: bool| {
+            let mut of_kind = self
+                .tasks
+                .iter()
+                .filter(move |view| view.task.kind.is_build() == builds)
+                .peekable();
             of_kind.peek()?;
             of_kind
                 .map(|view| view.acceptance.map(|(_, _, at_us)| at_us))
@@ -216,16 +230,16 @@ impl<'a> Facts<'a> {
                 .into_iter()
                 .max()
         };
-        let builds = || self.tasks.iter().filter(|view| view.task.kind == TaskKind::Build);
+        let builds = || self.tasks.iter().filter(|view| view.task.kind.is_build());
         add("import", self.import.as_ref().map(|import| import.at_us));
-        add("srpm", accepted(TaskKind::Srpm));
+        add("srpm", accepted(false));
         add("resolve", builds().filter_map(|view| view.lock.map(|lock| lock.at_us)).max());
         add("dispatch", builds().filter_map(|view| Some(view.attempts.last()?.0.started_us)).max());
-        add("build", accepted(TaskKind::Build).and(builds().filter_map(TaskView::ended_us).max()));
-        add("accept", accepted(TaskKind::Build));
+        add("build", accepted(true).and(builds().filter_map(TaskView::ended_us).max()));
+        add("accept", accepted(true));
         let signed = !self.packages.is_empty()
             && self.packages.iter().all(|package| package.signature.is_some());
-        add("sign", (signed && accepted(TaskKind::Build).is_some()).then_some(self.signed_us));
+        add("sign", (signed && accepted(true).is_some()).then_some(self.signed_us));
         add("publish", self.publication.as_ref().map(|row| row.at_us));
         all
     }
@@ -257,6 +271,7 @@ impl<'a> Facts<'a> {
             milestones: self.milestones(),
             cves: self.cves.clone(),
             warnings: self.warnings.clone(),
+            notes: self.notes.clone(),
             priority: self.build.priority.clone(),
             arches: self.arches.iter().map(ToString::to_string).collect(),
         }
@@ -285,6 +300,43 @@ async fn task_view(
         phase,
         task,
     })
+}
+
+/// The repositories that are without the `noarch` packages of a build, by its SRPM's word.
+fn kept_away(target: &Target, srpm: &Srpm, packages: &[SignedPackage]) -> Option<String> {
+    let without = without_noarch(&srpm.terms);
+    let without: Vec<&str> = target
+        .arches
+        .iter()
+        .filter(|arch| without.contains(arch))
+        .map(|arch| arch.as_str())
+        .collect();
+    let noarch: Vec<&str> = packages
+        .iter()
+        .map(|row| &row.package.nevra)
+        .filter(|nevra| nevra.arch == NOARCH)
+        .map(|nevra| nevra.name.as_str())
+        .collect();
+    (!without.is_empty() && !noarch.is_empty()).then(|| {
+        format!(
+            "{} (noarch): not in the repositories of {}, by ExclusiveArch or ExcludeArch of the SRPM",
+            noarch.join(", "),
+            without.join(", ")
+        )
+    })
+}
+
+/// One line of what a package lacks.
+fn lacks(Lacking { nevra, arch, requirement }: &Lacking) -> String {
+    match arch {
+        Some(arch) => format!(
+            "{nevra}: kept from the repositories of {arch}, where nobody provides `{requirement}`"
+        ),
+        None => format!(
+            "{nevra}: nobody provides `{requirement}` on any architecture of the target; it is \
+             published nevertheless"
+        ),
+    }
 }
 
 /// One line of a result that was not applied.

@@ -83,7 +83,10 @@ async fn reasons(
     let tasks = farm.store.tasks(build.id()).await?;
     let mut crowd = None;
     for task in &shown.tasks {
-        let name = if task.kind == "srpm" { "srpm".into() } else { format!("build {}", task.arch) };
+        let name = match task.kind.as_str() {
+            "srpm" => "srpm".into(),
+            kind => format!("{kind} {}", task.arch),
+        };
         let of_task = |reason: v1::Reason| v1::Reason { task: name.clone(), ..reason };
         if ["waiting", "queued"].contains(&task.state.as_str())
             && let Some(reason) = retry(Some(TaskId(task.id)))

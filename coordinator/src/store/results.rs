@@ -20,6 +20,8 @@ pub struct MadePackage {
 pub struct AcceptedTask {
     /// The task.
     pub task: TaskId,
+    /// Its kind.
+    pub kind: TaskKind,
     /// Its architecture.
     pub arch: Arch,
     /// All its packages, by NEVRA.
@@ -74,7 +76,8 @@ impl Tx {
         let mut all = Vec::with_capacity(tasks.len());
         for (task, arch) in tasks {
             let arch = parsed("tasks", "an architecture", &arch)?;
-            all.push(AcceptedTask { task: TaskId(task), arch, packages: self.made(task).await? });
+            let packages = self.made(task).await?;
+            all.push(AcceptedTask { task: TaskId(task), kind, arch, packages });
         }
         Ok(all)
     }

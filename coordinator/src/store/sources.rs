@@ -1,7 +1,10 @@
 //! Sources of builds: what was imported, and the SRPM that came of it.
 
+use std::collections::BTreeSet;
+
 use rpmfarm_core::source::Record;
-use rpmfarm_core::{BuildId, Nevra, Sha256};
+use rpmfarm_core::terms::{AllTerms, Terms};
+use rpmfarm_core::{Arch, BuildId, Nevra, Sha256};
 
 use super::again::again;
 use super::{Build, Result, Store, Tx, json, parsed, unjson};
@@ -38,6 +41,49 @@ pub struct Srpm {
     pub predicts: Vec<String>,
     /// Whether its spec has `%generate_buildrequires`.
     pub dynamic: bool,
+    /// What its spec says by rpm's target: the architectures of the target, and `noarch` where its
+    /// `ExclusiveArch` names that. Empty of builds from before this was asked.
+    pub terms: AllTerms,
+}
+
+/// Digest, size, NEVRA, requirements, conflicts, names, whether more is found, terms.
+type SrpmRow = (String, i64, String, String, String, String, i64, String);
+
+impl Srpm {
+    /// What the spec says with a target of rpm; `None` when that is not known.
+    #[must_use]
+    pub fn terms(&self, target: &str) -> Option<&Terms> {
+        self.terms.get(target)
+    }
+
+    /// The build requirements on an architecture. Where rpm was not asked, or could not read the
+    /// spec, they are those of the architecture on which the SRPM was made.
+    #[must_use]
+    pub fn requires_on(&self, arch: Arch) -> &[String] {
+        self.requires_with(arch.as_str())
+    }
+
+    /// The same with a target of rpm ([`TaskKind::rpm_target`]).
+    ///
+    /// [`TaskKind::rpm_target`]: rpmfarm_core::task::TaskKind::rpm_target
+    #[must_use]
+    pub fn requires_with(&self, target: &str) -> &[String] {
+        self.terms(target).map_or(&self.requires, |terms| &terms.requires)
+    }
+
+    /// The `BuildConflicts` with a target of rpm.
+    #[must_use]
+    pub fn conflicts_with(&self, target: &str) -> &[String] {
+        self.terms(target).map_or(&self.conflicts, |terms| &terms.conflicts)
+    }
+
+    /// Names of the packages that the spec makes on any architecture.
+    #[must_use]
+    pub fn predicts_anywhere(&self) -> Vec<String> {
+        let others = self.terms.values().flat_map(|terms| &terms.predicts);
+        let all: BTreeSet<&String> = self.predicts.iter().chain(others).collect();
+        all.into_iter().cloned().collect()
+    }
 }
 
 impl Store {
@@ -163,11 +209,11 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn srpm(&self, build: BuildId) -> Result<Option<Srpm>> {
-        let query = "SELECT digest, size, nevra, requires, conflicts, predicts, dynamic FROM srpms
-                     WHERE build = $1";
-        let row: Option<(String, i64, String, String, String, String, i64)> =
+        let query = "SELECT digest, size, nevra, requires, conflicts, predicts, dynamic, terms
+                     FROM srpms WHERE build = $1";
+        let row: Option<SrpmRow> =
             sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?;
-        row.map(|(digest, size, nevra, requires, conflicts, predicts, dynamic)| {
+        row.map(|(digest, size, nevra, requires, conflicts, predicts, dynamic, terms)| {
             Ok(Srpm {
                 digest: parsed("srpms", "a digest", &digest)?,
                 size: size.unsigned_abs(),
@@ -176,6 +222,7 @@ impl Store {
                 conflicts: unjson("srpms", "a list", &conflicts)?,
                 predicts: unjson("srpms", "a list", &predicts)?,
                 dynamic: dynamic != 0,
+                terms: unjson("srpms", "terms", &terms)?,
             })
         })
         .transpose()
@@ -189,8 +236,9 @@ impl Tx {
     /// Database errors.
     pub async fn add_srpm(&mut self, build: BuildId, srpm: &Srpm) -> Result<()> {
         sqlx::query(
-            "INSERT INTO srpms (build, digest, size, nevra, requires, conflicts, predicts, dynamic)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO srpms
+             (build, digest, size, nevra, requires, conflicts, predicts, dynamic, terms)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(build.0)
         .bind(srpm.digest.hex())
@@ -200,6 +248,7 @@ impl Tx {
         .bind(json(&srpm.conflicts))
         .bind(json(&srpm.predicts))
         .bind(i64::from(srpm.dynamic))
+        .bind(json(&srpm.terms))
         .execute(self.on())
         .await?;
         Ok(())

@@ -137,7 +137,7 @@ impl Store {
     pub async fn unaccepted_tasks(&self, batch: i64) -> Result<Vec<(BuildId, TaskId)>> {
         let query = "SELECT t.build, t.id FROM builds b JOIN open_builds o ON o.build = b.id
                      JOIN tasks t ON t.build = b.id
-                     WHERE b.batch = $1 AND t.kind = 'build'
+                     WHERE b.batch = $1 AND t.kind <> 'srpm'
                      AND NOT EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)
                      ORDER BY t.id";
         let rows: Vec<(i64, i64)> =

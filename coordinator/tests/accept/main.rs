@@ -7,6 +7,7 @@
 mod builds;
 mod files;
 mod names;
+mod noarch;
 mod scene;
 #[path = "../../../rpmfile/tests/support/mod.rs"]
 mod support;

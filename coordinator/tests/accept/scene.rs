@@ -8,7 +8,7 @@ use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::farm::Farm;
 use rpmfarm_coordinator::start::open;
-use rpmfarm_coordinator::store::{NewBuild, NewTask};
+use rpmfarm_coordinator::store::{NewBuild, NewTask, Task};
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Sha256};
@@ -80,6 +80,15 @@ impl Scene {
             arches: vec![Arch::X86_64],
             ..new_build("lab", package)
         };
+        self.start(new).await
+    }
+
+    /// The same for all architectures of the target.
+    pub(crate) async fn build_everywhere(&self, package: &str) -> BuildId {
+        self.start(new_build("lab", package)).await
+    }
+
+    async fn start(&self, new: NewBuild) -> BuildId {
         let store = &self.farm.store;
         let build = store.start_builds(&[new], "tester", "", now_us()).await.unwrap().ids[0];
         let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
@@ -94,9 +103,22 @@ impl Scene {
         kind: TaskKind,
         files: &[File],
     ) -> Result<(), Failure> {
+        let success = Success::default();
+        self.report_on(build, (kind, None), files, success).await
+    }
+
+    /// The same of the task of an architecture, where there are several, with what else is reported.
+    pub(crate) async fn report_on(
+        &self,
+        build: BuildId,
+        (kind, arch): (TaskKind, Option<Arch>),
+        files: &[File],
+        success: Success,
+    ) -> Result<(), Failure> {
         let store = &self.farm.store;
         let tasks = store.tasks(build).await.unwrap();
-        let task = tasks.iter().find(|task| task.kind == kind).expect("it is planned").id;
+        let is_it = |task: &&Task| task.kind == kind && arch.is_none_or(|arch| task.arch == arch);
+        let task = tasks.iter().find(is_it).expect("it is planned").id;
         store.add_lock(task, 0, Sha256::of(b"lock"), now_us()).await.unwrap();
         // What was tried before may rest.
         store.queue_due(i64::MAX / 2, 9).await.unwrap();
@@ -109,11 +131,11 @@ impl Scene {
             store.announce(attempt, (digest, size), u64::MAX, now_us()).await.unwrap().unwrap();
             let kind = match kind {
                 TaskKind::Srpm => ResultKind::Srpm,
-                TaskKind::Build => ResultKind::Rpm,
+                TaskKind::Build | TaskKind::Noarch => ResultKind::Rpm,
             };
             results.push(ResultFile { name: name.clone(), kind, digest, size });
         }
-        let success = Success { files: results, ..Success::default() };
+        let success = Success { files: results, ..success };
         let outcome = Outcome::Succeeded(success);
         assert!(store.end_succeeded(attempt, epoch, &outcome, now_us()).await.unwrap());
         let ended = store.attempts_to_accept(now_us()).await.unwrap();

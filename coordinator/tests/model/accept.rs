@@ -85,6 +85,7 @@ impl Twins {
                 conflicts: Vec::new(),
                 predicts: Vec::new(),
                 dynamic: false,
+                terms: Default::default(),
             };
             tx.add_srpm(build, &srpm).await.unwrap();
             let tasks = ARCHES.map(|arch| real::NewTask { kind: TaskKind::Build, arch });

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use axum::Router;
-use rpmfarm_coordinator::publish::{PublishRequest, router};
+use rpmfarm_coordinator::publish::{PublishRequest, PublishedPackage, router};
+use rpmfarm_core::Arch;
 use rpmfarm_repodata::Compression;
 
 use crate::farm::{CHANNEL, Farm, TARGET, run};
@@ -89,4 +90,33 @@ async fn dnf_refuses_a_page_that_was_changed() {
     fs::write(&page, changed).unwrap();
     let output = dnf(dir.path(), &url, &["install", "hello"]).await;
     assert!(!output.status.success() && text(&output).contains("GPG"), "{}", text(&output));
+}
+
+#[tokio::test]
+async fn a_repository_is_without_what_is_kept_from_its_architecture() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::new(dir.path());
+    let mut packages = farm.packages(&["words", "java"]);
+    let arches = vec![Arch::X86_64, Arch::Aarch64];
+    let publisher = farm.publisher();
+    let listed = |arch: &str| {
+        let repodata = farm.channel().join(arch).join("os/repodata");
+        let primary = fs::read_dir(repodata).unwrap().map(|entry| entry.unwrap().path());
+        let newest = primary.filter(|path| path.to_string_lossy().ends_with("primary.xml.gz"));
+        let newest = newest.max_by_key(|path| path.metadata().unwrap().modified().unwrap());
+        let text = run(Command::new("gzip").arg("-dc").arg(newest.unwrap()));
+        ["java", "words"].map(|name| text.contains(&format!("<name>{name}</name>")))
+    };
+    let request = |packages: &[PublishedPackage]| PublishRequest {
+        arches: arches.clone(),
+        ..farm.request(packages)
+    };
+    publisher.publish(request(&packages), &farm.signer).await.unwrap();
+    assert_eq!((listed("x86_64"), listed("aarch64")), ([true, true], [true, true]));
+    // Nothing but its place has changed: that is a generation of its own.
+    let java = packages.iter_mut().find(|package| package.nevra.name == "java").unwrap();
+    java.without = vec![Arch::Aarch64];
+    let published = publisher.publish(request(&packages), &farm.signer).await.unwrap();
+    assert!(published.is_new);
+    assert_eq!((listed("x86_64"), listed("aarch64")), ([true, true], [false, true]));
 }

@@ -1,7 +1,8 @@
 //! What builds made: source packages, results that wait for each other, and names that are taken.
 
-use rpmfarm_coordinator::store::{MadePackage, NewPackage, NewTask, Signature, Srpm, StoreError};
+use rpmfarm_coordinator::store::{Lacking, MadePackage, NewPackage, NewTask, Signature, Srpm, StoreError};
 use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::terms::Terms;
 use rpmfarm_core::{Arch, AttemptId};
 
 use crate::common::on_both;
@@ -11,6 +12,12 @@ use crate::{NOW, digest, ready, start};
 async fn an_srpm_survives_storage() {
     on_both(|store| async move {
         let (build, _) = ready(&store, TaskKind::Srpm).await;
+        let on_aarch64 = Terms {
+            requires: vec!["gcc(aarch-64)".into()],
+            predicts: vec!["hello".into(), "hello-arm".into()],
+            excluded: vec!["x86_64".into()],
+            ..Terms::default()
+        };
         let srpm = Srpm {
             digest: digest("srpm"),
             size: 123,
@@ -19,7 +26,14 @@ async fn an_srpm_survives_storage() {
             conflicts: vec!["old-tool".into()],
             predicts: vec!["hello".into()],
             dynamic: true,
+            terms: [("aarch64".into(), on_aarch64.clone())].into(),
         };
+        assert_eq!(srpm.requires_on(Arch::Aarch64), on_aarch64.requires);
+        assert_eq!(srpm.conflicts_with("aarch64"), on_aarch64.conflicts);
+        // Of the others nothing is known but what the header says.
+        assert_eq!(srpm.requires_on(Arch::Ppc64le), srpm.requires);
+        assert_eq!(srpm.conflicts_with("noarch"), srpm.conflicts);
+        assert_eq!(srpm.predicts_anywhere(), ["hello", "hello-arm"]);
         let mut tx = store.write().await.unwrap();
         tx.add_srpm(build, &srpm).await.unwrap();
         tx.commit().await.unwrap();
@@ -99,6 +113,37 @@ async fn results_of_architectures_wait_for_each_other() {
             tx.commit().await.unwrap();
         }
         assert_eq!(store.package_count("lab").await.unwrap(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_packages_lack_is_that_of_the_newest_publication() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let package = NewPackage {
+            nevra: "script-1-1.noarch".parse().unwrap(),
+            digest: digest("script"),
+            size: 5,
+            repodata: digest("xml"),
+        };
+        let mut tx = store.write().await.unwrap();
+        tx.add_packages("el9", build, task, Arch::X86_64, &[package.clone()]).await.unwrap();
+        tx.add_notes(build, &["one".into(), "two".into()]).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(store.notes(build).await.unwrap(), ["one", "two"]);
+        let lacking = |arch, requirement: &str| Lacking {
+            nevra: package.nevra.clone(),
+            arch,
+            requirement: requirement.into(),
+        };
+        let first = [lacking(None, "x"), lacking(Some(Arch::Ppc64le), "jit >= 1")];
+        store.set_lacking("el9", "testing", &first).await.unwrap();
+        assert_eq!(store.lacking(build).await.unwrap(), first);
+        let second = [lacking(Some(Arch::Aarch64), "jit")];
+        store.set_lacking("el9", "testing", &second).await.unwrap();
+        store.set_lacking("el9", "stable", &[]).await.unwrap();
+        assert_eq!(store.lacking(build).await.unwrap(), second);
     })
     .await;
 }

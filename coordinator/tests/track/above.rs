@@ -65,6 +65,7 @@ async fn publish_build(scene: &Scene, build: BuildId, evr: Evr) {
         conflicts: Vec::new(),
         predicts: Vec::new(),
         dynamic: false,
+        terms: Default::default(),
     };
     let mut tx = store.write().await.unwrap();
     tx.add_srpm(build, &srpm).await.unwrap();

@@ -31,8 +31,8 @@ pub struct PackageOverrides {
 
     /// What its builds need of a worker.
     pub needs: NeedsSetting,
-    /// Accepts `noarch` packages that differ between architectures, or that only some of them
-    /// make. Of each the one of the first architecture that makes it is published.
+    /// Accepts `noarch` packages that differ between architectures in what Koji compares. Of each
+    /// the one of the first architecture that makes it is published.
     pub noarch_may_differ: bool,
 
     /// Macros in addition to the target's; one of the same name replaces it.

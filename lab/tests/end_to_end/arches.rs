@@ -38,9 +38,9 @@ fn one_farm_builds_for_three_architectures() {
     });
     let client = scene.farm.client();
     // All are asked for at once, so that each worker has something to do all the time.
-    let packages = ["tiny", "words", "agrees", "differs", "exclusive"];
+    let packages = ["terms", "tiny", "words", "agrees", "differs", "exclusive"];
     let ids = packages.map(|package| client.build(&[package]).unwrap()[0]);
-    let [tiny, words, agrees, differs, exclusive] = ids;
+    let [terms, tiny, words, agrees, differs, exclusive] = ids;
 
     what_has_one_architecture(&client.wait(exclusive, &["published"], PATIENCE).unwrap());
     let words = client.wait(words, &["published"], PATIENCE).unwrap();
@@ -58,6 +58,15 @@ fn one_farm_builds_for_three_architectures() {
     assert_eq!(tasks(&agrees, "build").len(), 3);
     let data = nevras(&agrees).into_iter().filter(|nevra| nevra.ends_with(".noarch"));
     assert_eq!(data.collect::<Vec<_>>(), ["agrees-data-1.0-1.lab9.noarch"], "taken once");
+    let dated = "/usr/share/agrees/date of agrees-data-1.0-1.lab9.noarch: content differs";
+    assert!(agrees["notes"].to_string().contains(dated), "as Koji takes it: {agrees:#}");
+
+    what_is_said_on_each_architecture(&client.wait(terms, &["published"], PATIENCE).unwrap());
+    let uses = client.build(&["uses-terms"]).unwrap()[0];
+    let uses = client.wait(uses, &["published"], PATIENCE).unwrap();
+    let kept = "uses-terms-1.0-1.lab9.noarch: kept from the repositories of ppc64le, where nobody \
+                provides `terms`";
+    assert!(uses["notes"].to_string().contains(kept), "{uses:#}");
 
     only_what_was_asked_for(&scene);
     workers_say_what_they_emulate(&scene);
@@ -71,6 +80,18 @@ fn what_has_one_architecture(build: &Value) {
     assert!(nevras(build).iter().all(|nevra| !nevra.contains("ppc64le")), "{build:#}");
 }
 
+/// Requirements of one architecture alone, firmware for one machine as a noarch package, and a pass for
+/// `noarch`.
+fn what_is_said_on_each_architecture(build: &Value) {
+    assert_eq!(tasks(build, "build").into_keys().collect::<Vec<_>>(), ["aarch64", "x86_64"]);
+    assert_eq!(tasks(build, "noarch").into_keys().collect::<Vec<_>>(), ["x86_64"], "native");
+    let noarch = nevras(build).into_iter().filter(|nevra| nevra.ends_with(".noarch"));
+    let all = ["aarch64", "doc", "x86_64"].map(|name| format!("terms-{name}-1.0-1.lab9.noarch"));
+    assert_eq!(noarch.collect::<Vec<_>>(), all);
+    let notes = build["notes"].to_string();
+    assert!(notes.contains("not in the repositories of ppc64le, by ExclusiveArch"), "{build:#}");
+}
+
 /// The farm says which file differs, and has nothing of the package.
 fn differs_is_refused(build: &Value) {
     let failure = &build["failure"];
@@ -79,10 +100,11 @@ fn differs_is_refused(build: &Value) {
         (Some("package"), Some("accept"))
     );
     let message = failure["message"].as_str().unwrap();
-    let file = "/usr/share/differs/machine of differs-data-1.0-1.lab9.noarch";
+    let file = "/usr/share/differs/aarch64 of differs-data-1.0-1.lab9.noarch";
     assert!(message.contains(file), "{message}");
+    assert!(message.contains("noarch_may_differ = true"), "{message}");
     assert!(!message.contains("constant"), "what is the same is not named: {message}");
-    assert!(failure["excerpt"].to_string().contains("content differs"), "{failure}");
+    assert!(failure["excerpt"].to_string().contains("is there on aarch64 and not on x86_64"), "{failure}");
     assert!(nevras(build).is_empty(), "nothing of it is the farm's: {build:#}");
 }
 
@@ -118,13 +140,22 @@ fn dnf_installs(scene: &Scene, arch: Arch, elf: u16) {
     let mut root = InstallRoot::new(scene.path(&format!("root-{arch}")), arch.as_str()).unwrap();
     root.repository("lab", &scene.world.repository_for(arch), &scene.world.key_url()).unwrap();
     root.add_file("farm", &scene.farm.repo_file("testing").unwrap()).unwrap();
-    let said =
-        root.install(&["tiny", "words", "agrees", "agrees-data", "bash", "coreutils"]).unwrap();
+    // A noarch package is where its source package wants it, and where it can be installed.
+    let both = ["terms-doc", "terms-x86_64", "terms-aarch64", "uses-terms"];
+    let mut packages = vec!["tiny", "words", "agrees", "agrees-data", "bash", "coreutils"];
+    if arch != Arch::Ppc64le {
+        packages.extend(both);
+    }
+    let said = root.install(&packages).unwrap();
     assert_eq!(machine(&root.path().join("usr/bin/tiny")), elf, "{said}");
     assert_eq!(root.run(&["tiny"]).unwrap().trim(), "tiny");
     assert_eq!(root.run(&["words"]).unwrap().trim(), "words");
     let built_on = root.run(&["cat", "/usr/lib64/agrees/machine"]).unwrap();
     assert_eq!(built_on.trim(), arch.as_str());
-    let refused = root.command(&["install", "-y", "differs-data"]).output().unwrap();
-    assert!(!refused.status.success(), "a refused package is in the repository");
+    let absent: &[&str] = if arch == Arch::Ppc64le { &both } else { &[] };
+    for name in absent.iter().chain(&["differs-data"]) {
+        let refused = root.command(&["install", "-y", name]).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && said.contains("Unable to find a match"), "{said}");
+    }
 }

@@ -4,21 +4,23 @@ use rpmfarm_core::limits::Limits;
 use rpmfarm_core::task::{Assignment, DesiredState, Input};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Sha256, TaskId};
 
-use super::{WireError, clip, parse, present};
+use super::{WireError, arches, clip, parse, present};
 use crate::v1;
 
 impl From<&Assignment> for v1::Assignment {
     fn from(assignment: &Assignment) -> Self {
         use v1::assignment::Input as Wire;
         let input = match &assignment.input {
-            Input::Sources { spec, sources, plan } => Wire::Sources(v1::SourcesInput {
+            Input::Sources { spec, sources, plan, arches } => Wire::Sources(v1::SourcesInput {
                 spec: Some(spec.into()),
                 sources: sources.iter().map(Into::into).collect(),
                 plan: plan.as_ref().map(Into::into),
+                arches: arches.iter().map(ToString::to_string).collect(),
             }),
-            Input::Srpm { file, dynamic_requires } => Wire::Srpm(v1::SrpmInput {
+            Input::Srpm { file, dynamic_requires, noarch } => Wire::Srpm(v1::SrpmInput {
                 file: Some(file.into()),
                 dynamic_requires: *dynamic_requires,
+                noarch: *noarch,
             }),
         };
         Self {
@@ -52,10 +54,12 @@ impl TryFrom<v1::Assignment> for Assignment {
                     .map(TryInto::try_into)
                     .collect::<Result<_, _>>()?,
                 plan: input.plan.map(TryInto::try_into).transpose()?,
+                arches: arches(&input.arches)?,
             },
             Wire::Srpm(input) => Input::Srpm {
                 file: present("srpm", "file", input.file)?.try_into()?,
                 dynamic_requires: input.dynamic_requires,
+                noarch: input.noarch,
             },
         };
         Ok(Self {
@@ -165,8 +169,13 @@ mod tests {
                     spec: file("a.spec"),
                     sources: vec![file("a.tar")],
                     plan: Some(file("plan.json")),
+                    arches: vec![rpmfarm_core::Arch::Aarch64, rpmfarm_core::Arch::Ppc64le],
                 }),
-                assignment(Input::Srpm { file: file("a.src.rpm"), dynamic_requires: true }),
+                assignment(Input::Srpm {
+                    file: file("a.src.rpm"),
+                    dynamic_requires: true,
+                    noarch: true,
+                }),
             ],
             heartbeat_ms: 1000,
             lease_ms: 30_000,

@@ -6,8 +6,8 @@
 mod desired;
 mod reported;
 
-use rpmfarm_core::name;
 use rpmfarm_core::source::SourceFile;
+use rpmfarm_core::{Arch, name};
 
 use crate::v1;
 
@@ -54,6 +54,10 @@ fn present<T>(
     value: Option<T>,
 ) -> Result<T, WireError> {
     value.ok_or(WireError::Missing { message, field })
+}
+
+fn arches(words: &[String]) -> Result<Vec<Arch>, WireError> {
+    words.iter().map(|word| parse("arch", word)).collect()
 }
 
 fn bounded(field: &'static str, list: Vec<String>) -> Result<Vec<String>, WireError> {

@@ -4,20 +4,21 @@
 
 use rpmfarm_core::fault::{Failure, Fault};
 use rpmfarm_core::needs::check_label;
+use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::{AttemptReport, Outcome, Phase, Progress, Success, WorkerState};
+use rpmfarm_core::terms::{AllTerms, Terms};
 use rpmfarm_core::{Arch, AttemptId, Epoch, name};
 
-use super::{WireError, bounded, clip, parse, present};
+use super::{WireError, arches, bounded, clip, parse, present};
 use crate::v1;
 
 /// Labels of one worker at most.
 const MAX_LABELS: usize = 64;
 
-fn arches(words: &[String]) -> Result<Vec<Arch>, WireError> {
-    words.iter().map(|word| parse("arch", word)).collect()
-}
+/// Targets of rpm whose terms one SRPM task reports, at most.
+const MAX_TARGETS: usize = 64;
 
 impl From<&WorkerState> for v1::WorkerState {
     fn from(state: &WorkerState) -> Self {
@@ -111,6 +112,7 @@ impl From<&Success> for v1::Success {
         Self {
             files: success.files.iter().map(Into::into).collect(),
             predicts: success.predicts.clone(),
+            terms: success.terms.iter().map(Into::into).collect(),
             rpmbuild_ms: success.rpmbuild_ms,
             memory_mib: success.memory_mib,
             disk_mib: success.disk_mib,
@@ -118,11 +120,48 @@ impl From<&Success> for v1::Success {
     }
 }
 
+impl From<(&String, &Terms)> for v1::SpecTerms {
+    fn from((target, terms): (&String, &Terms)) -> Self {
+        Self {
+            target: target.clone(),
+            requires: terms.requires.clone(),
+            conflicts: terms.conflicts.clone(),
+            predicts: terms.predicts.clone(),
+            exclusive: terms.exclusive.clone(),
+            excluded: terms.excluded.clone(),
+            noarch: terms.noarch,
+        }
+    }
+}
+
+fn terms(all: Vec<v1::SpecTerms>) -> Result<AllTerms, WireError> {
+    if all.len() > MAX_TARGETS {
+        let reason = format!("of {} targets of rpm, at most {MAX_TARGETS}", all.len());
+        return Err(WireError::Bad { field: "terms", reason });
+    }
+    let terms = |wire: v1::SpecTerms| {
+        if wire.target != NOARCH {
+            parse::<Arch>("terms", &wire.target)?;
+        }
+        let terms = Terms {
+            requires: bounded("requirements", wire.requires)?,
+            conflicts: bounded("conflicts", wire.conflicts)?,
+            predicts: bounded("predicted packages", wire.predicts)?,
+            exclusive: bounded("ExclusiveArch", wire.exclusive)?,
+            excluded: bounded("ExcludeArch", wire.excluded)?,
+            noarch: wire.noarch,
+        };
+        Ok((wire.target, terms))
+    };
+    all.into_iter().map(terms).collect()
+}
+
 impl TryFrom<v1::Success> for Success {
     type Error = WireError;
 
     fn try_from(wire: v1::Success) -> Result<Self, WireError> {
         Ok(Self {
+            terms: terms(wire.terms)?,
             files: wire.files.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             predicts: bounded("predicted packages", wire.predicts)?,
             rpmbuild_ms: wire.rpmbuild_ms,
@@ -201,6 +240,28 @@ mod tests {
 
     use super::*;
 
+    fn with_terms((target, noarch): (&str, bool)) -> (String, Terms) {
+        let list = |word: &str| vec![format!("{word} of {target}")];
+        let terms = Terms {
+            requires: list("requires"),
+            conflicts: list("conflicts"),
+            predicts: list("predicts"),
+            exclusive: list("exclusive"),
+            excluded: list("excluded"),
+            noarch,
+        };
+        (target.into(), terms)
+    }
+
+    #[test]
+    fn terms_are_of_a_target_that_there_is() {
+        let of = |target: &str| v1::SpecTerms { target: target.into(), ..Default::default() };
+        let success = |terms| Success::try_from(v1::Success { terms, ..Default::default() });
+        assert!(success(vec![of("noarch"), of("ppc64le")]).is_ok());
+        assert!(success(vec![of("../x")]).is_err());
+        assert!(success(vec![of("noarch"); MAX_TARGETS + 1]).is_err());
+    }
+
     #[test]
     fn worker_state_survives_the_wire() {
         let report = |progress| AttemptReport { attempt: AttemptId(7), epoch: Epoch(8), progress };
@@ -213,6 +274,7 @@ mod tests {
         let success = Success {
             files: vec![result],
             predicts: vec!["a-libs".into()],
+            terms: [("aarch64", true), ("noarch", false)].map(with_terms).into(),
             rpmbuild_ms: 12,
             memory_mib: 13,
             disk_mib: 14,

@@ -199,6 +199,7 @@ impl World {
                     nevra: row.package.nevra.clone(),
                     digest: digest(row)?,
                     source: source.package.nevra.clone(),
+                    without: Default::default(),
                 })
             };
             let added: Vec<SnapshotPackage> = rows.iter().filter_map(package).collect();

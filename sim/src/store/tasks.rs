@@ -34,7 +34,7 @@ impl Store {
     pub fn tasks_to_lock(&self, kind: TaskKind, now_us: i64) -> Vec<Task> {
         let stage = match kind {
             TaskKind::Srpm => Stage::Lock,
-            TaskKind::Build => Stage::Order,
+            TaskKind::Build | TaskKind::Noarch => Stage::Order,
         };
         self.open_tasks().filter(|task| self.is_due_at(task, stage, now_us)).cloned().collect()
     }
@@ -93,7 +93,7 @@ impl Store {
     #[must_use]
     pub fn unaccepted_tasks(&self, batch: i64) -> Vec<(BuildId, TaskId)> {
         let of_batch = |task: &&Task| {
-            task.kind == TaskKind::Build
+            task.kind.is_build()
                 && self.build(task.build).is_some_and(|build| build.batch == batch)
                 && !self.acceptances.contains_key(&task.id.0)
         };

@@ -9,6 +9,7 @@ use rpmfarm_core::excerpt::LogReader;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::{Assignment, Input, Phase};
+use rpmfarm_core::terms::{self, AllTerms};
 use rpmfarm_core::{Failure, Fault, Lock};
 
 use super::home::{build_directory, tampered};
@@ -62,6 +63,8 @@ pub struct Made {
     pub files: Vec<ResultFile>,
     /// For an SRPM: names of the binary packages that its spec makes.
     pub predicts: Vec<String>,
+    /// For an SRPM: what its spec says with other targets of rpm.
+    pub terms: AllTerms,
     /// How long rpmbuild itself ran, in milliseconds.
     pub rpmbuild_ms: u64,
     /// The most memory that its processes had at once, in MiB; 0 when it was not seen.
@@ -191,7 +194,7 @@ impl Engine {
             Input::Sources { plan: Some(plan), .. } => {
                 self.carry_out(round, lease, input, &plan.name).map(Some)
             }
-            Input::Sources { spec, sources, plan: None } => {
+            Input::Sources { spec, sources, plan: None, .. } => {
                 let sources = sources.iter().map(|source| source.name.clone()).collect();
                 Ok(Some(Ready { spec: spec.name.clone(), sources }))
             }
@@ -241,11 +244,15 @@ impl Engine {
     ) -> Cage {
         let limits = &assignment.limits;
         let command = match (&assignment.input, sources) {
-            (Input::Srpm { file, .. }, _) => script::build(assignment.arch, &file.name),
-            (Input::Sources { .. }, Some(Ready { spec, .. })) => {
-                script::srpm(assignment.arch, spec)
+            (Input::Srpm { file, .. }, _) => {
+                script::build(assignment.kind().rpm_target(assignment.arch), &file.name)
             }
-            (Input::Sources { spec, .. }, None) => script::srpm(assignment.arch, &spec.name),
+            (Input::Sources { arches, .. }, Some(Ready { spec, .. })) => {
+                script::srpm(assignment.arch, spec, arches)
+            }
+            (Input::Sources { spec, arches, .. }, None) => {
+                script::srpm(assignment.arch, &spec.name, arches)
+            }
         };
         Cage {
             name: format!("build-{}-{}", assignment.attempt, assignment.epoch),
@@ -323,14 +330,17 @@ impl Engine {
         let into = round.directory.join("results");
         let files = results::collect(&from, kind, &into, round.assignment.limits.results_mib)?;
         let text = |name: &str| build.text(name, 1 << 20);
-        let predicts = match kind {
-            ResultKind::Srpm => text(script::PREDICTS).map_err(tampered)?,
-            ResultKind::Rpm => String::new(),
+        let (predicts, said) = match kind {
+            ResultKind::Srpm => {
+                let predicts = text(script::PREDICTS).map_err(tampered)?;
+                (predicts, build.text(script::TERMS, 16 << 20).map_err(tampered)?)
+            }
+            ResultKind::Rpm => Default::default(),
         };
         let predicts =
             predicts.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
         let rpmbuild_ms = script::elapsed_ms(&text(script::TIMES).unwrap_or_default());
-        Ok(Made { files, predicts, rpmbuild_ms, ..Made::default() })
+        Ok(Made { files, predicts, terms: terms::parse(&said), rpmbuild_ms, ..Made::default() })
     }
 }
 

@@ -6,6 +6,9 @@ use rpmfarm_core::Arch;
 pub(super) const TIMES: &str = "rpmbuild.times";
 /// Names of the packages that the spec makes, in the build directory.
 pub(super) const PREDICTS: &str = "predicts";
+/// What the spec says with other targets of rpm, in the build directory, in the form that
+/// [`rpmfarm_core::terms::parse`] reads.
+pub(super) const TERMS: &str = "terms";
 /// What the spec requires on the build's architecture, in the build directory; only of a build
 /// that found something missing.
 pub(super) const REQUIRES: &str = "requires";
@@ -13,16 +16,48 @@ pub(super) const REQUIRES: &str = "requires";
 /// Reading `/proc/uptime` with a builtin is a clock that costs no process.
 const MARK: &str = "mark() { read -r up rest < /proc/uptime && echo \"$up\" >> rpmbuild.times; }\n";
 
-/// `$1` architecture, `$2` spec file.
+/// `$1` architecture, `$2` spec file, after them the other architectures that are asked for.
+///
+/// An SRPM lists what its spec says on the architecture on which it was made. What it says on others
+/// is rpm's answer with `--target`: that changes `%ifarch`, `%{_isa}` and `%{_arch}`, by the macros
+/// of the platform that rpm has for every architecture. Packages without `%files` are not made; an
+/// rpm that cannot leave them out (before 4.15) names them too. What the spec itself prints while it
+/// is read again is shown only when rpm cannot read it.
 const SRPM: &str = "\
 cd /builddir/build || exit 1
 mark
 rpmbuild -bs --nodeps --target \"$1\" \"SPECS/$2\" || exit
 mark
-rpmspec -q --target \"$1\" --qf '%{name}\\n' \"SPECS/$2\" > predicts
+own=$1
+spec=SPECS/$2
+shift 2
+makes() {
+  rpmspec -q --builtrpms --target \"$1\" --qf \"$2\" \"$spec\" 2> said ||
+    rpmspec -q --target \"$1\" --qf \"$2\" \"$spec\" 2> said
+}
+makes \"$own\" '%{name}\\n' > predicts || { cat said >&2; exit 1; }
+case \" $(rpm -qp --nosignature --nodigest --qf '[%{EXCLUSIVEARCH} ]' SRPMS/*.src.rpm) \" in
+  *' noarch '*) set -- \"$@\" noarch ;;
+esac
+for target; do
+  [ -e \"/usr/lib/rpm/platform/$target-linux/macros\" ] || {
+    echo \"rpmfarm: the rpm of this root has no macros of the platform $target-linux: what the spec\" \
+      \"requires on $target is found out there, while it is built\" >&2
+    continue
+  }
+  echo \"target $target\"
+  rpmspec -q --srpm --target \"$target\" --qf '[requires %{REQUIRENEVRS}\\n]\\
+[conflicts %{CONFLICTNEVRS}\\n][exclusive %{EXCLUSIVEARCH}\\n][excluded %{EXCLUDEARCH}\\n]\\
+[builds %{BUILDARCHS}\\n]' \"$spec\" 2> said &&
+    makes \"$target\" 'makes %{name}\\n' && echo end || {
+    echo \"rpmfarm: rpm cannot read the spec for $target:\" >&2
+    cat said >&2
+  }
+done > terms
+exit 0
 ";
 
-/// `$1` architecture, `$2` SRPM. Cleaning up is left to the worker, which throws everything away.
+/// `$1` rpm's target, `$2` SRPM. Cleaning up is left to the worker, which throws everything away.
 /// An SRPM lists what its spec requires on the architecture on which it was made; rpmbuild ends
 /// with status 11 when it requires more on this one.
 const BUILD: &str = "\
@@ -39,19 +74,21 @@ fi
 exit $status
 ";
 
-/// The command that makes an SRPM.
-pub(super) fn srpm(arch: Arch, spec: &str) -> Vec<String> {
-    shell(SRPM, arch, spec)
+/// The command that makes an SRPM, and asks what its spec says on other architectures.
+pub(super) fn srpm(arch: Arch, spec: &str, others: &[Arch]) -> Vec<String> {
+    let mut command = shell(SRPM, arch.as_str(), spec);
+    command.extend(others.iter().filter(|other| **other != arch).map(ToString::to_string));
+    command
 }
 
-/// The command that builds one.
-pub(super) fn build(arch: Arch, srpm: &str) -> Vec<String> {
-    shell(BUILD, arch, srpm)
+/// The command that builds one with a target of rpm.
+pub(super) fn build(target: &str, srpm: &str) -> Vec<String> {
+    shell(BUILD, target, srpm)
 }
 
-fn shell(script: &str, arch: Arch, file: &str) -> Vec<String> {
+fn shell(script: &str, target: &str, file: &str) -> Vec<String> {
     let script = format!("{MARK}{script}");
-    ["/bin/sh", "-c", &script, "rpmfarm", arch.as_str(), file].map(str::to_owned).to_vec()
+    ["/bin/sh", "-c", &script, "rpmfarm", target, file].map(str::to_owned).to_vec()
 }
 
 /// Milliseconds between the first and the last mark. What the build made of the file is its own

@@ -13,7 +13,8 @@ use clap::Args;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::{Assignment, Input, Phase};
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Fault, Lock, Sha256, TaskId};
+use rpmfarm_core::terms::AllTerms;
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Fault, Lock, Sha256, TaskId};
 use serde::Serialize;
 use sha2::Digest as _;
 
@@ -34,6 +35,9 @@ pub(super) struct Once {
     /// The source package to build.
     #[arg(long, value_name = "FILE", conflicts_with = "spec", required_unless_present = "spec")]
     srpm: Option<PathBuf>,
+    /// Build it with rpm's target `noarch` instead of the architecture of the root.
+    #[arg(long, requires = "srpm")]
+    noarch: bool,
     /// A spec, to make the source package of; its sources lie beside it.
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
@@ -68,6 +72,8 @@ struct Report {
     files: Vec<String>,
     /// For a source package: what it will make.
     predicts: Vec<String>,
+    /// For a source package: what its spec says with other targets of rpm.
+    terms: AllTerms,
     /// What went wrong.
     failure: Option<rpmfarm_core::Failure>,
     /// What `%generate_buildrequires` asks for.
@@ -123,7 +129,8 @@ impl Once {
         let phases = watch.phases.into_inner().unwrap_or_default();
         let mut report = Report { total, phases, rss_kib: peak_rss_kib(), ..Report::default() };
         match done {
-            Done::Made(Made { files, predicts, rpmbuild_ms, .. }) => {
+            Done::Made(Made { files, predicts, terms, rpmbuild_ms, .. }) => {
+                report.terms = terms;
                 report.files = files.into_iter().map(|file| file.name).collect();
                 report.predicts = predicts;
                 report.rpmbuild = rpmbuild_ms as f64 / 1000.0;
@@ -137,7 +144,8 @@ impl Once {
 
     fn input(&self, files: &mut LocalFiles) -> Result<Input> {
         if let Some(srpm) = &self.srpm {
-            return Ok(Input::Srpm { file: files.add(srpm)?, dynamic_requires: false });
+            let file = files.add(srpm)?;
+            return Ok(Input::Srpm { file, dynamic_requires: false, noarch: self.noarch });
         }
         let Some(spec) = &self.spec else { bail!("give --srpm or --spec") };
         let mut sources = Vec::new();
@@ -148,7 +156,7 @@ impl Once {
                 sources.push(files.add(&path)?);
             }
         }
-        Ok(Input::Sources { spec: files.add(spec)?, sources, plan: None })
+        Ok(Input::Sources { spec: files.add(spec)?, sources, plan: None, arches: Arch::ALL.into() })
     }
 
     fn assignment(

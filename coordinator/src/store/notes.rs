@@ -1,0 +1,108 @@
+//! What whoever looks at a build should know of it beside its state: differences that were taken, and
+//! packages that are kept from the repositories of an architecture.
+
+use rpmfarm_core::{Arch, BuildId, Nevra};
+
+use super::again::again;
+use super::{Result, Store, Tx, parsed};
+
+/// A package that lacks something in the repositories of an architecture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    /// The package.
+    pub nevra: Nevra,
+    /// The architecture; `None` when it is lacking on all, and the package is shown nevertheless.
+    pub arch: Option<Arch>,
+    /// What nobody provides there, as rpm prints it.
+    pub requirement: String,
+}
+
+impl Store {
+    /// What was noted of a build when its last task was accepted.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn notes(&self, build: BuildId) -> Result<Vec<String>> {
+        let query = "SELECT note FROM build_notes WHERE build = $1 ORDER BY position";
+        Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?)
+    }
+
+    /// Records what packages of a channel lack since its newest publication, in place of what they
+    /// lacked before it.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn set_lacking(
+        &self,
+        target: &str,
+        channel: &str,
+        lacking: &[Lacking],
+    ) -> Result<()> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            sqlx::query("DELETE FROM lacking_packages WHERE target = $1 AND channel = $2")
+                .bind(target)
+                .bind(channel)
+                .execute(tx.on())
+                .await?;
+            for Lacking { nevra, arch, requirement } in lacking {
+                sqlx::query(
+                    "INSERT INTO lacking_packages (target, channel, nevra, arch, requirement)
+                     VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                )
+                .bind(target)
+                .bind(channel)
+                .bind(nevra.to_string())
+                .bind(arch.map_or("", Arch::as_str))
+                .bind(requirement)
+                .execute(tx.on())
+                .await?;
+            }
+            tx.commit().await
+        })
+        .await
+    }
+
+    /// What packages of a build lack in the repositories of its target.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn lacking(&self, build: BuildId) -> Result<Vec<Lacking>> {
+        let query = "SELECT l.nevra, l.arch, l.requirement FROM packages p
+                     JOIN lacking_packages l ON l.target = p.target AND l.nevra = p.nevra
+                     WHERE p.build = $1 ORDER BY l.nevra, l.arch, l.requirement";
+        let rows: Vec<(String, String, String)> =
+            sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?;
+        rows.into_iter()
+            .map(|(nevra, arch, requirement)| {
+                let arch = match arch.as_str() {
+                    "" => None,
+                    word => Some(parsed("lacking_packages", "an architecture", word)?),
+                };
+                let nevra = parsed("lacking_packages", "a NEVRA", &nevra)?;
+                Ok(Lacking { nevra, arch, requirement })
+            })
+            .collect()
+    }
+}
+
+impl Tx {
+    /// Notes lines about a build; those that are there stay.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_notes(&mut self, build: BuildId, notes: &[String]) -> Result<()> {
+        for (position, note) in (0_i64..).zip(notes) {
+            sqlx::query(
+                "INSERT INTO build_notes (build, position, note) VALUES ($1, $2, $3)
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(build.0)
+            .bind(position)
+            .bind(note)
+            .execute(self.on())
+            .await?;
+        }
+        Ok(())
+    }
+}
