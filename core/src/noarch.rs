@@ -426,7 +426,8 @@ mod tests {
             ..base.clone()
         };
         let verified = File { verify: Some(1), device: Some(1), ..file("1") };
-        let one_file = Content { files: [a()].map(|(p, f)| (p.to_owned(), f)).into(), ..base.clone() };
+        let one_file =
+            Content { files: [a()].map(|(p, f)| (p.to_owned(), f)).into(), ..base.clone() };
         let file_a = "/usr/share/a of d-1-1.noarch";
         let cases: Vec<(Content, &str, &str, bool)> = vec![
             (with_a(file("9")), file_a, "content differs (x86_64, aarch64)", false),
@@ -448,7 +449,12 @@ mod tests {
                 "owner root:root and bin:root (x86_64, aarch64)",
                 true,
             ),
-            (with_a(File { flags: 2, ..file("1") }), file_a, "flags 0 and 2 (x86_64, aarch64)", true),
+            (
+                with_a(File { flags: 2, ..file("1") }),
+                file_a,
+                "flags 0 and 2 (x86_64, aarch64)",
+                true,
+            ),
             (
                 one_file,
                 "/usr/share/b of d-1-1.noarch",

@@ -2,7 +2,11 @@
 //!
 //! A build whose root would hold packages that another build of its batch is about to replace
 //! waits for that one. A build whose requirements nobody provides waits as long as another one
-//! may still provide them. A circle is broken at the build that needs least.
+//! may still provide them, and fails at once when none can. A circle is broken at the build that
+//! needs least.
+//!
+//! What a build finds while it runs (`%generate_buildrequires`, requirements under conditions) is
+//! asked the same question: [`waits_for`].
 //!
 //! All architectures are decided on together: what a build waits for on one may itself wait for
 //! it on another, and only whoever sees both sees the circle.
@@ -19,7 +23,8 @@ pub struct Mate {
     pub build: BuildId,
     /// Name of its source package.
     pub package: String,
-    /// Names of the packages that its spec says it makes; empty before its SRPM is there.
+    /// Names of the packages that its spec says it makes, and of what it says they provide and
+    /// obsolete; empty before its SRPM is there.
     pub predicts: Vec<String>,
     /// Something of it is under way that waits for no turn: it is built, or is tried again later.
     pub moves: bool,
@@ -32,10 +37,34 @@ pub struct Solved {
     pub build: BuildId,
     /// The architecture.
     pub arch: Arch,
-    /// Its build requirements.
+    /// Its build requirements, those that were found while it was built among them.
     pub requires: Vec<String>,
-    /// Its root as of now; `None` when it is not solvable.
-    pub root: Option<Vec<LockedPackage>>,
+    /// Its root as of now.
+    pub root: Root,
+}
+
+/// What solving a root gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Root {
+    /// The packages of the root.
+    Packages(Vec<LockedPackage>),
+    /// There is no root: nobody provides these requirements of the build. Empty when the reason is
+    /// another one, as a conflict or what a package of the root lacks.
+    Unsolvable(Vec<String>),
+}
+
+impl Root {
+    /// The packages; none when there is no root.
+    fn packages(&self) -> &[LockedPackage] {
+        match self {
+            Self::Packages(packages) => packages,
+            Self::Unsolvable(_) => &[],
+        }
+    }
+
+    const fn is_solved(&self) -> bool {
+        matches!(self, Self::Packages(_))
+    }
 }
 
 /// What is to be done with a build that was solved for an architecture.
@@ -55,7 +84,7 @@ pub enum Turn {
 pub fn turns(solved: &[Solved], mates: &[Mate]) -> BTreeMap<(BuildId, Arch), Turn> {
     let helpful: BTreeSet<BuildId> = solved
         .iter()
-        .filter(|build| build.root.is_some())
+        .filter(|build| build.root.is_solved())
         .map(|build| build.build)
         .chain(mates.iter().filter(|mate| mate.moves).map(|mate| mate.build))
         .collect();
@@ -64,7 +93,7 @@ pub fn turns(solved: &[Solved], mates: &[Mate]) -> BTreeMap<(BuildId, Arch), Tur
     let moves = mates.iter().any(|mate| mate.moves) || needs.iter().any(BTreeSet::is_empty);
     let first = if moves { None } else { breaks_circle(solved, &needs) };
     let turn = |(build, needs): (&Solved, BTreeSet<BuildId>)| {
-        let breaks = first == Some(build.build) && build.root.is_some();
+        let breaks = first == Some(build.build) && build.root.is_solved();
         let turn = if needs.is_empty() || breaks {
             Turn::Go
         } else {
@@ -78,13 +107,54 @@ pub fn turns(solved: &[Solved], mates: &[Mate]) -> BTreeMap<(BuildId, Arch), Tur
 fn needs(build: &Solved, mates: &[Mate], helpful: &BTreeSet<BuildId>) -> BTreeSet<BuildId> {
     let others = mates.iter().filter(|mate| mate.build != build.build);
     match &build.root {
-        Some(root) => others
+        Root::Packages(root) => others
             .filter(|mate| will_replace(mate, root) || will_provide(mate, &build.requires))
             .map(|mate| mate.build)
             .collect(),
         // Whatever is missing, one that is itself stuck will not bring it.
-        None => others.map(|mate| mate.build).filter(|mate| helpful.contains(mate)).collect(),
+        Root::Unsolvable(missing) => {
+            let others: Vec<&Mate> = others.filter(|mate| helpful.contains(&mate.build)).collect();
+            providers(missing, &others)
+        }
     }
+}
+
+/// The builds that may provide what is missing: those whose specs say so, or all when a spec cannot
+/// say it. None when nobody can provide one of the requirements, for then there is nothing to wait
+/// for.
+fn providers(missing: &[String], others: &[&Mate]) -> BTreeSet<BuildId> {
+    let mut found = BTreeSet::new();
+    for requirement in missing {
+        let mut able = others
+            .iter()
+            .filter(|mate| {
+                is_generated(requirement) || will_provide(mate, std::slice::from_ref(requirement))
+            })
+            .map(|mate| mate.build)
+            .peekable();
+        if able.peek().is_none() {
+            return BTreeSet::new();
+        }
+        found.extend(able);
+    }
+    if missing.is_empty() { others.iter().map(|mate| mate.build).collect() } else { found }
+}
+
+/// Whether packages get such a provide from their files when they are built, so that no spec need
+/// name it: `python3dist(wheel)`, `pkgconfig(zlib)`, `libfoo.so.1`, `/usr/bin/foo`, and rich
+/// requirements, which may hold one of these.
+fn is_generated(requirement: &str) -> bool {
+    let name = requirement.split_whitespace().next().unwrap_or_default();
+    name.starts_with('/') || name.contains('(') || name.contains(".so")
+}
+
+/// The builds that a running attempt has to wait for with what it found, solved as if it had
+/// waited: empty when its next lock can be made. `mates` as in [`turns`]. Which of several that
+/// cannot be solved is helped by whom is decided by [`turns`], once the task waits with the others.
+#[must_use]
+pub fn waits_for(found: &Solved, mates: &[Mate]) -> Vec<BuildId> {
+    let all = mates.iter().map(|mate| mate.build).collect();
+    needs(found, mates, &all).into_iter().collect()
 }
 
 /// What a build waits for of another: a package of its root, or a requirement. `None` when it is
@@ -93,7 +163,7 @@ fn needs(build: &Solved, mates: &[Mate], helpful: &BTreeSet<BuildId>) -> BTreeSe
 pub fn wanted(build: &Solved, mate: &Mate) -> Option<String> {
     let required = required_of(&build.requires, &mate.predicts);
     let in_root = || {
-        build.root.iter().flatten().find(|package| {
+        build.root.packages().iter().find(|package| {
             package.source == mate.package || mate.predicts.contains(&package.nevra.name)
         })
     };
@@ -125,7 +195,7 @@ fn breaks_circle(solved: &[Solved], needs: &[BTreeSet<BuildId>]) -> Option<Build
     solved
         .iter()
         .zip(needs)
-        .filter(|(build, _)| build.root.is_some())
+        .filter(|(build, _)| build.root.is_solved())
         .min_by_key(|(build, needs)| (needs.len(), build.build))
         .map(|(build, _)| build.build)
 }
@@ -161,8 +231,16 @@ mod tests {
             build: BuildId(build),
             arch: Arch::X86_64,
             requires: requires.iter().map(ToString::to_string).collect(),
-            root: root.map(|names| names.iter().map(package).collect()),
+            root: match root {
+                Some(names) => Root::Packages(names.iter().map(package).collect()),
+                None => Root::Unsolvable(Vec::new()),
+            },
         }
+    }
+
+    fn lacks(build: i64, missing: &[&str]) -> Solved {
+        let missing = missing.iter().map(ToString::to_string).collect();
+        Solved { root: Root::Unsolvable(missing), ..solved(build, &[], None) }
     }
 
     const fn key(build: i64) -> (BuildId, Arch) {
@@ -207,6 +285,33 @@ mod tests {
         let all = [solved(1, &["x"], None), solved(2, &["y"], None)];
         let turns = turns(&all, &[mate(1, "a", &[]), mate(2, "b", &[])]);
         assert!(turns.values().all(|turn| *turn == Turn::Go));
+    }
+
+    #[test]
+    fn what_no_build_of_the_batch_can_provide_is_not_waited_for() {
+        let under_way = [moving(mate(1, "lib", &["lib", "lib-devel"])), mate(2, "app", &["app"])];
+        let of = |missing: &[&str]| turns(&[lacks(2, missing)], &under_way)[&key(2)].clone();
+        assert_eq!(of(&["lib-devel >= 2"]), wait(&[1]));
+        assert_eq!(of(&["nobody-has-this"]), Turn::Go);
+        assert_eq!(of(&["lib-devel >= 2", "nobody-has-this"]), Turn::Go, "one is enough");
+        // What packages provide by their files, no spec has to name.
+        for generated in ["python3dist(x)", "/usr/bin/x", "libx.so.1()(64bit)", "(a or b)"] {
+            assert_eq!(of(&[generated]), wait(&[1]), "{generated}");
+        }
+        // Not missing, but in conflict: what is under way may change that.
+        assert_eq!(of(&[]), wait(&[1]));
+    }
+
+    #[test]
+    fn what_is_found_while_building_waits_like_what_the_spec_says() {
+        let mates = [mate(1, "lib", &["lib", "lib-devel", "lib-static"]), mate(2, "app", &["app"])];
+        let waits = |found: Solved| waits_for(&found, &mates);
+        assert_eq!(waits(lacks(2, &["lib-devel"])), [BuildId(1)]);
+        assert_eq!(waits(lacks(2, &["crate(lib) >= 1"])), [BuildId(1)]);
+        assert_eq!(waits(lacks(2, &["nobody-has-this"])), []);
+        assert_eq!(waits(solved(2, &["lib-static"], Some(&["gcc", "old"]))), [BuildId(1)]);
+        assert_eq!(waits(solved(2, &["x(lib)"], Some(&["lib"]))), [BuildId(1)], "an older one");
+        assert_eq!(waits(solved(2, &["gcc"], Some(&["gcc"]))), []);
     }
 
     #[test]

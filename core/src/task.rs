@@ -268,6 +268,9 @@ pub struct Success {
     pub files: Vec<ResultFile>,
     /// For an SRPM: names of the binary packages that the spec says it makes.
     pub predicts: Vec<String>,
+    /// For an SRPM: names of what the spec says that these packages provide and obsolete.
+    #[serde(default)]
+    pub provides: Vec<String>,
     /// For an SRPM: what its spec says on each other architecture that was asked for, and with rpm's
     /// target `noarch` where its `ExclusiveArch` names that.
     #[serde(default)]

@@ -22,6 +22,8 @@ pub struct Terms {
     pub conflicts: Vec<String>,
     /// Names of the binary packages that it makes.
     pub predicts: Vec<String>,
+    /// Names of what it says that they provide and obsolete.
+    pub provides: Vec<String>,
     /// `ExclusiveArch`; empty when the spec has none.
     pub exclusive: Vec<String>,
     /// `ExcludeArch`; empty when the spec has none.
@@ -64,6 +66,7 @@ impl Terms {
             "requires" => &mut self.requires,
             "conflicts" => &mut self.conflicts,
             "makes" => &mut self.predicts,
+            "provides" => &mut self.provides,
             "exclusive" => &mut self.exclusive,
             "excluded" => &mut self.excluded,
             "builds" => {
@@ -166,13 +169,14 @@ mod tests {
         let text = "target aarch64\nrequires gcc(aarch-64)\nrequires gcc(aarch-64)\n\
                     requires rpmlib(CompressedFileNames) <= 3.0.4-1\nrequires  cmake >= 3\n(none)\n\
                     conflicts foo\nexclusive noarch\nexcluded s390x\nbuilds noarch\nmakes a\n\
-                    makes a-doc\nend\ntarget ppc64le\nrequires x\ntarget noarch\nmakes d\nend\n";
+                    makes a-doc\nprovides a-static\nend\ntarget ppc64le\nrequires x\ntarget noarch\nmakes d\nend\n";
         let all = parse(text);
         assert_eq!(all.keys().collect::<Vec<_>>(), ["aarch64", "noarch"], "ppc64le has no end");
         let terms = &all["aarch64"];
         assert_eq!(terms.requires, ["gcc(aarch-64)", "cmake >= 3"]);
         assert_eq!(terms.conflicts, ["foo"]);
         assert_eq!(terms.predicts, ["a", "a-doc"]);
+        assert_eq!(terms.provides, ["a-static"]);
         assert_eq!((&*terms.exclusive[0], &*terms.excluded[0]), ("noarch", "s390x"));
         assert!(terms.noarch && !all["noarch"].noarch);
         assert_eq!(parse("requires lost\nend\n"), AllTerms::new());
@@ -230,7 +234,8 @@ mod tests {
         assert_eq!(without(&[], &["aarch64", "i686"]), [Aarch64]);
         assert_eq!(without_noarch(&AllTerms::new()), []);
         // Each architecture has its own list.
-        let all = [("x86_64".to_owned(), lists(&[], &[])), ("aarch64".into(), lists(&[], &["aarch64"]))];
+        let all =
+            [("x86_64".to_owned(), lists(&[], &[])), ("aarch64".into(), lists(&[], &["aarch64"]))];
         assert_eq!(without_noarch(&all.into()), [Aarch64]);
     }
 

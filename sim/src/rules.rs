@@ -8,7 +8,7 @@ use rpmfarm_core::lease::{LeaseTerms, Liveness, listening, liveness};
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::matching::{self, Worker, match_tasks};
-use rpmfarm_core::order::{Mate, Solved, Turn};
+use rpmfarm_core::order::{Mate, Root, Solved, Turn};
 use rpmfarm_core::placement::Candidate;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::status::{BuildFacts, BuildState, Next, TaskFacts, after_failure, derive};
@@ -98,6 +98,8 @@ pub(crate) fn place(arch: Arch, fleet: &Fleet) -> Option<String> {
 pub(crate) struct Waiting {
     pub(crate) task: Task,
     pub(crate) requires: Vec<String>,
+    /// The round of the lock that it waits for.
+    pub(crate) round: u32,
     pub(crate) solution: Solution,
 }
 
@@ -115,27 +117,53 @@ pub(crate) fn turns(
         .filter(|(_, task)| waiting.iter().all(|waiting| waiting.task.id != *task))
         .map(|(build, _)| build)
         .collect();
-    let mates: Vec<Mate> = mates
-        .iter()
-        .map(|(build, srpm)| Mate {
-            build: build.id(),
-            package: build.package.clone(),
-            predicts: srpm.predicts.clone(),
-            moves: under_way.contains(&build.id()),
-        })
-        .collect();
+    let mates = mates_of(mates, |build| under_way.contains(&build));
     let solved: Vec<Solved> = waiting
         .iter()
         .map(|waiting| Solved {
             build: waiting.task.build,
             arch: waiting.task.arch,
             requires: waiting.requires.clone(),
-            root: waiting.solution.as_ref().ok().cloned(),
+            root: root(&waiting.solution),
         })
         .collect();
     let mut turns = rpmfarm_core::order::turns(&solved, &mates);
     let turn = |waiting: &Waiting| turns.remove(&(waiting.task.build, waiting.task.arch));
     waiting.iter().map(turn).collect()
+}
+
+/// The builds that an attempt has to wait for with what it found. `mates` are all builds of its
+/// batch that are neither accepted nor ended.
+pub(crate) fn waits_for(
+    task: &Task,
+    requires: &[String],
+    solution: &Solution,
+    mates: &[(Build, Srpm)],
+) -> Vec<BuildId> {
+    let (build, arch, requires) = (task.build, task.arch, requires.to_vec());
+    let found = Solved { build, arch, requires, root: root(solution) };
+    rpmfarm_core::order::waits_for(&found, &mates_of(mates, |_| false))
+}
+
+fn mates_of(mates: &[(Build, Srpm)], moves: impl Fn(BuildId) -> bool) -> Vec<Mate> {
+    let mate = |(build, srpm): &(Build, Srpm)| Mate {
+        build: build.id(),
+        package: build.package.clone(),
+        predicts: srpm.predicts.clone(),
+        moves: moves(build.id()),
+    };
+    mates.iter().map(mate).collect()
+}
+
+/// What solving gave, as the order of a batch sees it.
+fn root(solution: &Solution) -> Root {
+    match solution {
+        Ok(packages) => Root::Packages(packages.clone()),
+        Err(failure) => {
+            let missing = failure.message.strip_prefix("nothing provides ");
+            Root::Unsolvable(missing.map(str::to_owned).into_iter().collect())
+        }
+    }
 }
 
 /// A package of a root: the base repository's, or the farm's own by digest.

@@ -104,6 +104,15 @@ impl Scenario {
             let in_base =
                 arches.iter().copied().filter(|_| everywhere || rng.chance(500)).collect();
             let rounds = if rng.chance(300) { rng.range(1, 3) } else { 0 };
+            // What is found while building is mostly of the base, and sometimes another package. A
+            // copy of the generator draws it, so that the rest of a seed stays what it was.
+            let mut aside = rng.clone();
+            let found: Vec<String> = (0..rounds)
+                .map(|round| match aside.range(0, count) {
+                    other if other != index && aside.chance(300) => name(other),
+                    _ => format!("base-{round}"),
+                })
+                .collect();
             let builds_on = if rng.chance(200) {
                 rng.pick(&arches).map(|arch| vec![*arch]).unwrap_or_default()
             } else {
@@ -113,7 +122,7 @@ impl Scenario {
                 name: name(index),
                 version: 1,
                 requires,
-                dynamic: (0..rounds).map(|round| format!("base-{round}")).collect(),
+                dynamic: found,
                 arches: builds_on,
                 defect,
                 reproducible: rng.chance(500),

@@ -69,6 +69,7 @@ fn what_may_go_wrong_does() {
         "is gone for good",
         "lets go of",
         "no space for",
+        "waits for builds",
     ];
     for seed in 0..100 {
         let outcome = rpmfarm_sim::replay(seed, None);

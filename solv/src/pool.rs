@@ -264,8 +264,11 @@ impl Pool {
     /// The packages that [`Self::add_packages`] added to a repository.
     pub(crate) fn added(&self, repository: &str) -> Result<Vec<(Nevra, Id)>, PoolError> {
         let at = self.find(repository)?;
-        let mut all: Vec<(Nevra, Id)> =
-            self.repositories[at].fragments.iter().map(|(nevra, id)| (nevra.clone(), *id)).collect();
+        let mut all: Vec<(Nevra, Id)> = self.repositories[at]
+            .fragments
+            .iter()
+            .map(|(nevra, id)| (nevra.clone(), *id))
+            .collect();
         all.sort_by_key(|(_, id)| *id);
         Ok(all)
     }

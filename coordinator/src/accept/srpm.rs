@@ -78,7 +78,7 @@ pub fn plan(
     native: &[Arch],
 ) -> Result<(Srpm, Vec<NewTask>), CheckError> {
     let file = checked.first().expect("a checked set of an SRPM task has one file");
-    let (header, dynamic) = header(file, &success.predicts);
+    let (header, dynamic) = header(file, success);
     let Success { mut terms, .. } = success.clone();
     terms.insert(own.to_string(), header.clone());
     for terms in terms.values() {
@@ -108,7 +108,7 @@ pub fn plan(
 }
 
 /// What the header says, and whether there are requirements that are found while it is built.
-fn header(file: &Checked, predicts: &[String]) -> (Terms, bool) {
+fn header(file: &Checked, success: &Success) -> (Terms, bool) {
     let metadata = &file.inspected.metadata;
     let all = texts(&metadata.get_requires().unwrap_or_default());
     let dynamic = all.iter().any(|requirement| requirement.starts_with(DYNAMIC));
@@ -120,7 +120,8 @@ fn header(file: &Checked, predicts: &[String]) -> (Terms, bool) {
     let terms = Terms {
         requires: all.into_iter().filter(|text| !text.starts_with("rpmlib(")).collect(),
         conflicts: texts(&metadata.get_conflicts().unwrap_or_default()),
-        predicts: predicts.to_vec(),
+        predicts: success.predicts.clone(),
+        provides: success.provides.clone(),
         exclusive: words(IndexTag::RPMTAG_EXCLUSIVEARCH),
         excluded: words(IndexTag::RPMTAG_EXCLUDEARCH),
         noarch: !build_arches.is_empty() && build_arches.iter().all(|arch| arch == NOARCH),

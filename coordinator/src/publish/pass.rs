@@ -232,8 +232,7 @@ async fn next_snapshot(
             .filter_map(|row| {
                 let digest = row.signature?.signed_digest;
                 let nevra = row.package.nevra.clone();
-                let by_source =
-                    if nevra.arch == NOARCH { by_source.clone() } else { Vec::new() };
+                let by_source = if nevra.arch == NOARCH { by_source.clone() } else { Vec::new() };
                 let without = Without { by_source, held: Vec::new() };
                 Some(SnapshotPackage { nevra, digest, source: source.clone(), without })
             })
@@ -282,9 +281,8 @@ async fn lacking(
             }
         }
     }
-    let held = held(&lacks, |nevra, arch| {
-        noarch.get(nevra).is_some_and(|package| shows(package, arch))
-    });
+    let held =
+        held(&lacks, |nevra, arch| noarch.get(nevra).is_some_and(|package| shows(package, arch)));
     let mut all = Vec::new();
     for (nevra, arches) in &held.from {
         for arch in arches {

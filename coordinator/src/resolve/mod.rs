@@ -28,6 +28,7 @@ use std::time::SystemTime;
 
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Fault, Lock, Nevra};
+use rpmfarm_solv::RequiredBy;
 use tokio::sync::OwnedMutexGuard;
 
 pub use download::{DownloadError, Patience};
@@ -82,6 +83,15 @@ impl ResolveError {
             Self::Lock(LockError::Package(_) | LockError::Malformed(_)) => Fault::Package,
             _ => Fault::Farm,
         }
+    }
+
+    /// The requirements of the build itself that nobody provides. None when something else is in
+    /// the way.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        let Self::Lock(LockError::Package(found)) = self else { return Vec::new() };
+        let of_build = found.missing.iter().filter(|missing| missing.by == RequiredBy::Request);
+        of_build.map(|missing| missing.requirement.clone()).collect()
     }
 
     /// The chains that lead to what is missing or in conflict, one line each.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use rpmfarm_core::learned::{self, Learned};
-use rpmfarm_core::order::{Mate, Solved, Turn, required_of, turns, wanted};
+use rpmfarm_core::order::{Mate, Root, Solved, Turn, required_of, turns, waits_for, wanted};
 use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, Target, TaskId};
 
 use tracing::Instrument as _;
@@ -56,7 +56,41 @@ struct Remembered {
     batch: i64,
     /// The count of the target's packages that it was solved with.
     packages: i64,
-    result: Result<Lock, Failure>,
+    /// How many rounds of requirements had been found.
+    rounds: usize,
+    result: Result<Lock, Unsolved>,
+}
+
+/// Why there is no lock, for the record and for the order of the batch.
+#[derive(Debug, Clone)]
+struct Unsolved {
+    failure: Failure,
+    /// Requirements of the build that nobody provides.
+    missing: Vec<String>,
+}
+
+/// What a task is to be locked with.
+#[derive(Debug)]
+struct Wanted {
+    requirements: Requirements,
+    /// The round of its lock: 0, or one more than the last that was found.
+    round: u32,
+}
+
+impl Wanted {
+    /// What a task's root is to hold on its own architecture's terms, and what was found while it
+    /// was built.
+    fn new(task: &Task, srpm: &Srpm, found: Vec<Vec<String>>) -> Self {
+        let target = task.kind.rpm_target(task.arch);
+        let round = u32::try_from(found.len()).unwrap_or(u32::MAX);
+        let layers = std::iter::once(srpm.requires_with(target).to_vec()).chain(found).collect();
+        let conflicts = srpm.conflicts_with(target).to_vec();
+        Self { requirements: Requirements { layers, conflicts }, round }
+    }
+
+    fn requires(&self) -> Vec<String> {
+        self.requirements.layers.concat()
+    }
 }
 
 /// One look at everything that lacks a lock.
@@ -135,7 +169,7 @@ async fn refresh_target(farm: &Farm, target: &Target) {
 async fn lock_srpm(farm: &Farm, task: &Task, build: &Build) -> anyhow::Result<()> {
     match solve(farm, build, task.arch, Requirements::default()).await {
         Ok(lock) => record(farm, task, build, 0, &lock).await,
-        Err(failure) => {
+        Err(Unsolved { failure, .. }) => {
             Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?)
         }
     }
@@ -155,17 +189,16 @@ async fn lock_batch(farm: &Farm, hands: &Hands, batch: i64) -> anyhow::Result<()
     }
     // A pass for `noarch` has its turn after the task of the same build and architecture.
     let (tasks, later) = one_of_each_arch(tasks);
-    let mates = mates(farm, batch).await?;
+    let mut found = farm.store.requires_found(batch).await?;
     let mut all = Vec::with_capacity(tasks.len());
     let mut results = HashMap::new();
     for (task, build) in &tasks {
         let srpm = farm.store.srpm(task.build).await?.context("a build task has an SRPM")?;
-        let result = hands.memory.solve(farm, task, build, &srpm).await?;
-        let root = result.as_ref().ok().map(|lock| lock.packages().cloned().collect());
-        let requires = srpm.requires_with(task.kind.rpm_target(task.arch)).to_vec();
-        let (build, arch) = (task.build, task.arch);
-        all.push(Solved { build, arch, requires, root });
-        results.insert(task.id, result);
+        let wanted = Wanted::new(task, &srpm, found.remove(&task.id).unwrap_or_default());
+        let result = hands.memory.solve(farm, task, build, &wanted).await?;
+        let (build, arch, requires) = (task.build, task.arch, wanted.requires());
+        all.push(Solved { build, arch, requires, root: root(&result) });
+        results.insert(task.id, (wanted, result));
     }
     // What is not accepted and waits for no turn here is built, or is tried again later.
     let unfinished = farm.store.unaccepted_tasks(batch).await?;
@@ -174,30 +207,22 @@ async fn lock_batch(farm: &Farm, hands: &Hands, batch: i64) -> anyhow::Result<()
         .filter(|(_, task)| !results.contains_key(task) && !later.contains(task))
         .map(|(build, _)| build)
         .collect();
-    let mates: Vec<Mate> = mates
-        .iter()
-        .map(|(build, srpm)| Mate {
-            build: build.id(),
-            package: build.package.clone(),
-            predicts: srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default(),
-            moves: moves.contains(&build.id()),
-        })
-        .collect();
+    let mates = mates(farm, batch, |build| moves.contains(&build)).await?;
     let mut turns = turns(&all, &mates);
     let solved: HashMap<(BuildId, Arch), Solved> =
         all.into_iter().map(|solved| ((solved.build, solved.arch), solved)).collect();
     for (task, build) in tasks {
         let key = (task.build, task.arch);
         match (turns.remove(&key), results.remove(&task.id)) {
-            (Some(Turn::Go), Some(result)) => {
+            (Some(Turn::Go), Some((wanted, result))) => {
                 farm.waits.clear(task.build);
                 let farm = farm.clone();
                 let (id, span, target) = (task.id, span(&task), build.target.clone());
-                let work = async move { conclude(&farm, &task, &build, result).await };
+                let work = async move { conclude(&farm, &task, &build, &wanted, result).await };
                 hands.locks.start_for(&target, id, work.instrument(span));
             }
             (Some(Turn::WaitFor(builds)), _) => {
-                farm.waits.set(task.build, waits_for(&solved[&key], &builds, &mates));
+                farm.waits.set(task.build, waits_for_text(&solved[&key], &builds, &mates));
             }
             _ => {}
         }
@@ -213,18 +238,33 @@ fn one_of_each_arch(tasks: Vec<(Task, Build)>) -> (Vec<(Task, Build)>, HashSet<T
     (first, later.into_iter().map(|(task, _)| task.id).collect())
 }
 
-/// The builds of a batch that are neither accepted nor ended, with their SRPMs.
-async fn mates(farm: &Farm, batch: i64) -> anyhow::Result<Vec<(Build, Option<Srpm>)>> {
+/// What solving gave, as the order of the batch sees it.
+fn root(result: &Result<Lock, Unsolved>) -> Root {
+    match result {
+        Ok(lock) => Root::Packages(lock.packages().cloned().collect()),
+        Err(unsolved) => Root::Unsolvable(unsolved.missing.clone()),
+    }
+}
+
+/// The builds of a batch that are neither accepted nor ended. `moves` says which of them do
+/// something that waits for no turn.
+async fn mates(
+    farm: &Farm,
+    batch: i64,
+    moves: impl Fn(BuildId) -> bool,
+) -> anyhow::Result<Vec<Mate>> {
     let mut mates = Vec::new();
     for build in farm.store.open_mates(batch).await? {
         let srpm = farm.store.srpm(build.id()).await?;
-        mates.push((build, srpm));
+        let predicts = srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default();
+        let (id, package) = (build.id(), build.package);
+        mates.push(Mate { build: id, package, predicts, moves: moves(id) });
     }
     Ok(mates)
 }
 
 /// `waits for foo-devel from build 41 (foo)`.
-fn waits_for(waits: &Solved, builds: &[BuildId], mates: &[Mate]) -> String {
+fn waits_for_text(waits: &Solved, builds: &[BuildId], mates: &[Mate]) -> String {
     let name = |id: &BuildId| {
         let mate = mates.iter().find(|mate| mate.build == *id);
         let what = mate.and_then(|mate| wanted(waits, mate));
@@ -244,12 +284,13 @@ async fn conclude(
     farm: &Farm,
     task: &Task,
     build: &Build,
-    result: Result<Lock, Failure>,
+    wanted: &Wanted,
+    result: Result<Lock, Unsolved>,
 ) -> anyhow::Result<()> {
     match result {
-        Ok(lock) => record(farm, task, build, 0, &lock).await,
-        Err(failure) => {
-            let failure = with_lost_mate(farm, task, build, failure).await?;
+        Ok(lock) => record(farm, task, build, wanted.round, &lock).await,
+        Err(Unsolved { failure, .. }) => {
+            let failure = with_lost_mate(farm, build, wanted, failure).await?;
             Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?)
         }
     }
@@ -258,20 +299,18 @@ async fn conclude(
 /// A package's failure, with the build of the same request that was to make what is missing.
 async fn with_lost_mate(
     farm: &Farm,
-    task: &Task,
     build: &Build,
+    wanted: &Wanted,
     failure: Failure,
 ) -> anyhow::Result<Failure> {
     if failure.fault != Fault::Package {
         return Ok(failure);
     }
-    let Some(own) = farm.store.srpm(build.id()).await? else { return Ok(failure) };
     let said = format!("{}\n{}", failure.message, failure.excerpt.join("\n"));
     let is_said = |requirement: &str| {
         requirement.split_whitespace().next().is_some_and(|name| said.contains(name))
     };
-    let requires = own.requires_with(task.kind.rpm_target(task.arch));
-    let lacking: Vec<String> = requires.iter().filter(|text| is_said(text)).cloned().collect();
+    let lacking: Vec<String> = wanted.requires().into_iter().filter(|text| is_said(text)).collect();
     for mate in farm.store.lost_mates(build.batch).await? {
         let Some(srpm) = farm.store.srpm(mate.id()).await? else { continue };
         if let Some(missing) = required_of(&lacking, &srpm.predicts_anywhere()) {
@@ -286,27 +325,36 @@ async fn with_lost_mate(
     Ok(failure)
 }
 
-/// Answers what a running attempt found, with a wider lock or with the end of the build.
+/// Answers what a running attempt found: with a wider lock, with the end of the build, or by taking
+/// it from its worker until other builds of its batch are done. It does not wait where it is: its
+/// place may be the one that the others need.
 async fn lock_round(farm: &Farm, task: &Task, build: &Build, round: u32) -> anyhow::Result<()> {
     let srpm = farm.store.srpm(task.build).await?.context("a build task has an SRPM")?;
-    let mut wanted = requirements(task, &srpm);
-    wanted.layers.extend(farm.store.dynamic_requires(task.id).await?);
-    match solve(farm, build, task.arch, wanted).await {
-        Ok(lock) => record(farm, task, build, round + 1, &lock).await?,
-        Err(failure) => retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?,
+    let wanted = Wanted::new(task, &srpm, farm.store.dynamic_requires(task.id).await?);
+    let result = solve(farm, build, task.arch, wanted.requirements.clone()).await;
+    let found = Solved {
+        build: task.build,
+        arch: task.arch,
+        requires: wanted.requires(),
+        root: root(&result),
+    };
+    let mates = mates(farm, build.batch, |_| false).await?;
+    let blockers = waits_for(&found, &mates);
+    // What the farm could not solve says nothing about the package: it is tried again.
+    let is_farms = matches!(&result, Err(Unsolved { failure, .. }) if failure.fault == Fault::Farm);
+    let workers = farm.store.workers_at(task.build).await?;
+    if blockers.is_empty() || is_farms {
+        conclude(farm, task, build, &wanted, result).await?;
+    } else if farm.store.postpone(task, round, now_us()).await? {
+        let reason = waits_for_text(&found, &blockers, &mates);
+        tracing::info!("the attempt found requirements that are still being built: {reason}");
+        farm.waits.set(task.build, reason);
+        farm.bus.ring();
     }
-    for worker in farm.store.workers_at(task.build).await? {
+    for worker in workers {
         farm.fleet.poke(&worker);
     }
     Ok(())
-}
-
-/// What a task's root is to hold on its own architecture's terms, before anything is found while it
-/// is built.
-fn requirements(task: &Task, srpm: &Srpm) -> Requirements {
-    let target = task.kind.rpm_target(task.arch);
-    let layers = vec![srpm.requires_with(target).to_vec()];
-    Requirements { layers, conflicts: srpm.conflicts_with(target).to_vec() }
 }
 
 /// Fetches what a lock names and records it: from then on its task can be given to a worker.
@@ -354,18 +402,25 @@ async fn solve(
     build: &Build,
     arch: Arch,
     wanted: Requirements,
-) -> Result<Lock, Failure> {
-    let target = farm
-        .targets
-        .get(&build.target)
-        .map_err(|error| Failure::new(Fault::Farm, "resolve", error.to_string()))?;
+) -> Result<Lock, Unsolved> {
+    let target = farm.targets.get(&build.target).map_err(|error| Unsolved {
+        failure: Failure::new(Fault::Farm, "resolve", error.to_string()),
+        missing: Vec::new(),
+    })?;
     let solved = farm.resolver.resolve(&target, arch, &farm.store, wanted, SystemTime::now()).await;
-    solved.map_err(|error| failure(&error))
+    solved.map_err(|error| unsolved(&error, arch))
 }
 
-fn failure(error: &ResolveError) -> Failure {
+fn unsolved(error: &ResolveError, arch: Arch) -> Unsolved {
     let excerpt = error.details().iter().take(10).cloned().collect();
-    Failure::new(error.fault(), "resolve", error.to_string()).with_excerpt(excerpt)
+    let fault = error.fault();
+    // A build may fail on one architecture of several: the message says on which.
+    let message = match fault {
+        Fault::Package => format!("no build root for {arch}: {error}"),
+        Fault::Worker | Fault::Farm => error.to_string(),
+    };
+    let failure = Failure::new(fault, "resolve", message).with_excerpt(excerpt);
+    Unsolved { failure, missing: error.missing() }
 }
 
 impl Memory {
@@ -391,18 +446,20 @@ impl Memory {
         farm: &Farm,
         task: &Task,
         build: &Build,
-        srpm: &Srpm,
-    ) -> anyhow::Result<Result<Lock, Failure>> {
+        wanted: &Wanted,
+    ) -> anyhow::Result<Result<Lock, Unsolved>> {
         let packages = farm.store.package_count(&build.target).await?;
-        let known = self.lock().get(&task.id).filter(|known| known.packages == packages).cloned();
+        let rounds = wanted.requirements.layers.len();
+        let is_same = |known: &&Remembered| known.packages == packages && known.rounds == rounds;
+        let known = self.lock().get(&task.id).filter(is_same).cloned();
         if let Some(known) = known {
             return Ok(known.result);
         }
-        let result = solve(farm, build, task.arch, requirements(task, srpm)).await;
+        let result = solve(farm, build, task.arch, wanted.requirements.clone()).await;
         // What the farm could not do says nothing of the package, and may pass.
-        if !matches!(&result, Err(failure) if failure.fault == Fault::Farm) {
+        if !matches!(&result, Err(Unsolved { failure, .. }) if failure.fault == Fault::Farm) {
             let (batch, result) = (build.batch, result.clone());
-            self.lock().insert(task.id, Remembered { batch, packages, result });
+            self.lock().insert(task.id, Remembered { batch, packages, rounds, result });
         }
         Ok(result)
     }

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
+use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::status::{BuildFacts, BuildState, TaskFacts, derive};
 use rpmfarm_core::task::{Outcome, Phase};
-use rpmfarm_core::track::superseded;
-use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::terms::without_noarch;
+use rpmfarm_core::track::superseded;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Failure, Target};
 use rpmfarm_proto::v1;
 

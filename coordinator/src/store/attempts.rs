@@ -305,7 +305,7 @@ impl Tx {
         Ok((freed.rows_affected() > 0).then_some((BuildId(build), TaskId(task))))
     }
 
-    async fn add_end(
+    pub(super) async fn add_end(
         &mut self,
         attempt: i64,
         outcome: &str,

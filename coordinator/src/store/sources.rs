@@ -77,10 +77,15 @@ impl Srpm {
         self.terms(target).map_or(&self.conflicts, |terms| &terms.conflicts)
     }
 
-    /// Names of the packages that the spec makes on any architecture.
+    /// Names of the packages that the spec makes on any architecture, and of what it says that they
+    /// provide and obsolete.
     #[must_use]
     pub fn predicts_anywhere(&self) -> Vec<String> {
-        let others = self.terms.values().flat_map(|terms| &terms.predicts);
+        let of = |terms| {
+            let Terms { predicts, provides, .. } = terms;
+            predicts.iter().chain(provides)
+        };
+        let others = self.terms.values().flat_map(of);
         let all: BTreeSet<&String> = self.predicts.iter().chain(others).collect();
         all.into_iter().cloned().collect()
     }

@@ -1,5 +1,7 @@
 //! Tasks, their locks, and what `%generate_buildrequires` added.
 
+use std::collections::HashMap;
+
 use rpmfarm_core::stage::Stage;
 use rpmfarm_core::status::latest_due;
 use rpmfarm_core::task::TaskKind;
@@ -156,8 +158,9 @@ impl Store {
         rows.iter().map(|row| unjson("dynamic_requires", "a list", row)).collect()
     }
 
-    /// Records a round of requirements. A later attempt that gets to a round which has no answer
-    /// yet takes it over: the one that asked before may be gone.
+    /// Records a round of requirements: that of the newest lock, and no other, whatever a worker
+    /// says. A later attempt that gets to a round which has no answer yet takes it over: the one
+    /// that asked before may be gone.
     ///
     /// # Errors
     /// Database errors.
@@ -175,7 +178,7 @@ impl Store {
                 "INSERT INTO dynamic_requires (task, round, attempt, requires, at_us)
              SELECT $1, $2, $3, $4, $5
              WHERE EXISTS (SELECT 1 FROM live_attempts WHERE attempt = $3)
-             AND NOT EXISTS (SELECT 1 FROM locks WHERE task = $1 AND round > $2)
+             AND $2 = (SELECT MAX(l.round) FROM locks l WHERE l.task = $1)
              ON CONFLICT (task, round) DO UPDATE
              SET attempt = excluded.attempt, requires = excluded.requires,
                  at_us = excluded.at_us",
@@ -193,13 +196,76 @@ impl Store {
         .await
     }
 
-    /// The newest lock of a task.
+    /// What attempts of a batch's postponed tasks found so far, round by round: of the tasks that
+    /// wait for their turn.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn requires_found(&self, batch: i64) -> Result<HashMap<TaskId, Vec<Vec<String>>>> {
+        let query = "SELECT d.task, d.requires FROM builds b
+                     JOIN stage_work w ON w.build = b.id AND w.stage = 'order'
+                     JOIN dynamic_requires d ON d.task = w.task
+                     WHERE b.batch = $1 ORDER BY d.task, d.round";
+        let rows: Vec<(i64, String)> =
+            sqlx::query_as(query).bind(batch).fetch_all(self.read()).await?;
+        let mut found = HashMap::<TaskId, Vec<Vec<String>>>::new();
+        for (task, requires) in rows {
+            let requires = unjson("dynamic_requires", "a list", &requires)?;
+            found.entry(TaskId(task)).or_default().push(requires);
+        }
+        Ok(found)
+    }
+
+    /// Takes the running attempt of a task from its worker, because what it found in a round has to
+    /// wait for other builds of the batch. What was found stays, and the task waits for its turn
+    /// again. The attempt counts as cancelled: nobody failed. False, and nothing changed, when that
+    /// attempt does not run any more or its round has its lock.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn postpone(&self, task: &Task, round: u32, now_us: i64) -> Result<bool> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            // The build's row is locked before all others, here as everywhere.
+            tx.hold_open(task.build).await?;
+            let freed: Option<i64> = sqlx::query_scalar(
+                "DELETE FROM live_attempts WHERE task = $1
+                 AND attempt = (SELECT d.attempt FROM dynamic_requires d
+                                WHERE d.task = $1 AND d.round = $2)
+                 AND NOT EXISTS (SELECT 1 FROM locks l WHERE l.task = $1 AND l.round > $2)
+                 RETURNING attempt",
+            )
+            .bind(task.id.0)
+            .bind(i64::from(round))
+            .fetch_optional(tx.on())
+            .await?;
+            let Some(attempt) = freed else { return Ok(false) };
+            tx.add_end(attempt, "cancelled", "null", now_us).await?;
+            sqlx::query(
+                "INSERT INTO postponements (task, round, at_us) VALUES ($1, $2, $3)
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(task.id.0)
+            .bind(i64::from(round))
+            .bind(now_us)
+            .execute(tx.on())
+            .await?;
+            tx.reindex(task.build, now_us).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// The newest lock of a task that counts: one of a round that was postponed does not.
     ///
     /// # Errors
     /// Database errors.
     pub async fn lock(&self, task: TaskId) -> Result<Option<LockRow>> {
-        let query = "SELECT round, digest, at_us FROM locks WHERE task = $1
-                     ORDER BY round DESC LIMIT 1";
+        let query = "SELECT l.round, l.digest, l.at_us FROM locks l WHERE l.task = $1
+                     AND NOT EXISTS (SELECT 1 FROM postponements p
+                                     WHERE p.task = l.task AND p.round >= l.round)
+                     ORDER BY l.round DESC LIMIT 1";
         let row: Option<(i64, String, i64)> =
             sqlx::query_as(query).bind(task.0).fetch_optional(self.read()).await?;
         row.map(|(round, digest, at_us)| {

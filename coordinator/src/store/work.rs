@@ -203,7 +203,8 @@ impl Tx {
 
     async fn known_tasks(&mut self, build: BuildId) -> Result<Vec<Known>> {
         let query = "SELECT t.id, t.kind, t.arch,
-             (SELECT COUNT(*) FROM locks l WHERE l.task = t.id),
+             (SELECT COUNT(*) FROM locks l WHERE l.task = t.id AND NOT EXISTS
+                  (SELECT 1 FROM postponements p WHERE p.task = l.task AND p.round >= l.round)),
              (SELECT COUNT(*) FROM live_attempts v WHERE v.task = t.id),
              (SELECT COUNT(*) FROM attempts p JOIN attempt_ends e ON e.attempt = p.id
               WHERE p.task = t.id AND e.outcome = 'succeeded'),

@@ -63,6 +63,8 @@ struct Reached {
     /// Rounds of requirements that were answered, and taken over from another attempt.
     rounds: usize,
     taken_over: usize,
+    /// Attempts that were taken back because of what they found.
+    postponed: usize,
     /// Reports on attempts that had ended.
     late: usize,
     /// Times at which the clock went back.
@@ -162,6 +164,7 @@ fn judge(reached: &Reached) {
         retried,
         rounds,
         taken_over,
+        postponed,
         late,
         jumps,
         taken,
@@ -180,6 +183,7 @@ fn judge(reached: &Reached) {
         retried,
         rounds,
         taken_over,
+        postponed,
         late,
         jumps,
         taken,

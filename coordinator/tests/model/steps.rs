@@ -77,6 +77,7 @@ impl Twins {
             0..5 => self.accept_or_refuse().await,
             5..10 => self.end_attempt().await,
             10..13 => self.grant().await,
+            13..17 if self.rng.chance(150) => self.postpone().await,
             13..17 => self.lock().await,
             17 | 18 => self.plan().await,
             19 | 20 => self.import().await,
@@ -136,6 +137,22 @@ impl Twins {
         let of_real: Vec<_> =
             tasks.iter().map(|(kind, arch)| real::NewTask { kind: *kind, arch: *arch }).collect();
         self.real.add_tasks(build, &of_real, self.now_us).await.unwrap();
+    }
+
+    /// Attempts that found something are taken back to wait for their batch; sometimes one of a
+    /// round that nobody asked for.
+    async fn postpone(&mut self) {
+        let now = self.now_us;
+        let rounds = self.model.rounds_to_lock(now);
+        let any = (self.a_task(), u32::from(self.rng.chance(300)));
+        let asked = self.rng.pick(&rounds).map(|(task, round)| (task.id, *round));
+        let (task, round) = asked.filter(|_| !self.rng.chance(200)).unwrap_or(any);
+        let Some(of_model) = self.model.task(task).cloned() else { return };
+        let of_real = self.real.task(task).await.unwrap().expect("the model has it");
+        let expected = self.model.postpone(&of_model, round, now);
+        let found = self.real.postpone(&of_real, round, now).await.unwrap();
+        assert_eq!(found, expected, "postpone {task} of round {round}");
+        self.reached.postponed += usize::from(expected);
     }
 
     async fn lock(&mut self) {

@@ -189,3 +189,43 @@ async fn a_retry_repeats_the_architectures_that_failed() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_whose_findings_wait_for_the_batch_is_taken_back() {
+    on_both(|store| async move {
+        let (build, task) = ready(&store, TaskKind::Build).await;
+        let task = store.task(task).await.unwrap().expect("there");
+        let first = store.grant(task.id, build, "w1", NOW).await.unwrap().expect("granted");
+        let id = AttemptId(first.id);
+        assert!(!store.postpone(&task, 0, NOW).await.unwrap(), "it has found nothing");
+        store.add_dynamic_requires(task.id, id, 0, &["lib-devel".into()], NOW).await.unwrap();
+        assert!(!store.postpone(&task, 1, NOW).await.unwrap(), "not in that round");
+
+        assert!(store.postpone(&task, 0, NOW).await.unwrap());
+        assert!(!store.postpone(&task, 0, NOW).await.unwrap(), "once");
+        assert!(store.live_attempts(None).await.unwrap().is_empty(), "its place is free");
+        assert_eq!(store.lock(task.id).await.unwrap(), None, "its lock does not count any more");
+        assert!(store.rounds_to_lock(NOW).await.unwrap().is_empty());
+        assert!(store.tasks_to_dispatch(9).await.unwrap().is_empty());
+        assert!(store.failures(build, 0).await.unwrap().is_empty(), "nobody failed");
+        // It waits for its turn in the batch, with what was found.
+        let batch = store.batches_to_order(NOW).await.unwrap()[0].0;
+        assert_eq!(store.tasks_to_order(batch, NOW).await.unwrap()[0].0.id, task.id);
+        let found = store.requires_found(batch).await.unwrap();
+        assert_eq!(found[&task.id], [["lib-devel"]]);
+
+        // Its turn has come: the next attempt begins with the wider root.
+        store.add_lock(task.id, 1, digest("wider"), NOW).await.unwrap();
+        assert!(store.requires_found(batch).await.unwrap().is_empty(), "it waits no more");
+        let second = store.grant(task.id, build, "w2", NOW).await.unwrap().expect("granted");
+        let lock = store.lock(task.id).await.unwrap().expect("a lock");
+        assert_eq!((lock.round, lock.digest), (1, digest("wider")));
+        // A round that has its lock is not asked for again, whatever a worker says.
+        let id = AttemptId(second.id);
+        for round in [0, 7] {
+            store.add_dynamic_requires(task.id, id, round, &["x".into()], NOW).await.unwrap();
+        }
+        assert_eq!(store.dynamic_requires(task.id).await.unwrap(), [["lib-devel"]]);
+    })
+    .await;
+}

@@ -104,7 +104,10 @@ fn differs_is_refused(build: &Value) {
     assert!(message.contains(file), "{message}");
     assert!(message.contains("noarch_may_differ = true"), "{message}");
     assert!(!message.contains("constant"), "what is the same is not named: {message}");
-    assert!(failure["excerpt"].to_string().contains("is there on aarch64 and not on x86_64"), "{failure}");
+    assert!(
+        failure["excerpt"].to_string().contains("is there on aarch64 and not on x86_64"),
+        "{failure}"
+    );
     assert!(nevras(build).is_empty(), "nothing of it is the farm's: {build:#}");
 }
 

@@ -80,17 +80,24 @@ fn verify_with_rpm(scene: &Scene, farm: &Farm, package: &str) {
 fn a_library_and_its_programs_are_built_in_order_each_against_the_one_just_built() {
     let scene = Scene::new();
     let client = scene.farm.client();
-    // In the wrong order on purpose.
-    let builds = client.publish(&["jshon", "plotnetcfg", "jansson"], PATIENCE).unwrap();
-    let library = builds.iter().find(|build| build["package"] == "jansson").unwrap();
-    let (_, digest) = digests(library)
-        .into_iter()
-        .find(|(nevra, _)| nevra.starts_with("jansson-devel-"))
-        .expect("a -devel package");
-    for build in builds.iter().filter(|build| build["package"] != "jansson") {
-        let id = build["id"].as_i64().unwrap().to_string();
-        let lock = client.json(&["lock", &id]).unwrap().to_string();
-        assert!(lock.contains(&digest), "{} was not built against {digest}", build["package"]);
+    // In the wrong order on purpose. What `finds-lib` needs is known only while it is built, and
+    // `found-lib` is not done by then.
+    let asked = ["finds-lib", "found-lib", "jshon", "plotnetcfg", "jansson"];
+    let builds = client.publish(&asked, PATIENCE).unwrap();
+    let of = |package: &str| builds.iter().find(|build| build["package"] == package).unwrap();
+    for (library, users) in
+        [("jansson", ["jshon", "plotnetcfg"].as_slice()), ("found-lib", &["finds-lib"])]
+    {
+        let devel = format!("{library}-devel-");
+        let (_, digest) = digests(of(library))
+            .into_iter()
+            .find(|(nevra, _)| nevra.starts_with(&devel))
+            .expect("a -devel package");
+        for user in users {
+            let id = of(user)["id"].as_i64().unwrap().to_string();
+            let lock = client.json(&["lock", &id]).unwrap().to_string();
+            assert!(lock.contains(&digest), "{user} was not built against {digest}");
+        }
     }
     let mut root = InstallRoot::new(scene.path("root"), "x86_64").unwrap();
     root.repository("lab", &scene.world.repository(), &scene.world.key_url()).unwrap();

@@ -48,7 +48,8 @@ pub(crate) enum Work {
 #[derive(Debug, Clone)]
 pub(crate) enum Piece {
     Import(BuildId),
-    Lock(Task, Box<Solution>),
+    /// A task, the round of its lock, and the lock.
+    Lock(Task, u32, Box<Solution>),
     LockRound(Task, u32),
     Check(Box<EndedAttempt>),
     Sign(BuildId),
@@ -77,8 +78,8 @@ impl World {
     fn piece_comes(&mut self, f: Fence, piece: Piece) {
         let (crew, key, done) = match piece {
             Piece::Import(build) => (Crew::Import, build.0, self.import(f, build)),
-            Piece::Lock(task, solution) => {
-                (Crew::Resolve, task.id.0, self.conclude(f, &task, 0, *solution))
+            Piece::Lock(task, round, solution) => {
+                (Crew::Resolve, task.id.0, self.conclude(f, &task, round, *solution))
             }
             Piece::LockRound(task, round) => {
                 (Crew::Resolve, task.id.0, self.lock_round(f, &task, round))

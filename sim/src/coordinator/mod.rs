@@ -73,7 +73,7 @@ pub(crate) struct Coordinator {
     peers: Peers,
     fleet: BTreeMap<String, Known>,
     sessions: BTreeMap<u64, Session>,
-    memory: BTreeMap<TaskId, (i64, Solution)>,
+    memory: BTreeMap<TaskId, (i64, Vec<String>, Solution)>,
 }
 
 impl World {

@@ -18,7 +18,7 @@ impl World {
         let now_us = self.wall_us(f.c);
         for task in self.store.tasks_to_lock(TaskKind::Srpm, now_us) {
             let solution = self.solve(&[], task.arch);
-            self.lock_later(f, task, solution);
+            self.lock_later(f, task, 0, solution);
         }
         let tasks = self.store.tasks_to_lock(TaskKind::Build, now_us);
         let wanted: BTreeSet<_> = tasks.iter().map(|task| task.id).collect();
@@ -40,41 +40,60 @@ impl World {
         Ok(())
     }
 
-    fn lock_later(&mut self, f: Fence, task: Task, solution: Solution) {
+    fn lock_later(&mut self, f: Fence, task: Task, round: u32, solution: Solution) {
         let delay = self.rng.range(10 * MS, 500 * MS);
         let key = task.id.0;
-        self.crew_start(f, Crew::Resolve, key, delay, Piece::Lock(task, Box::new(solution)));
+        let piece = Piece::Lock(task, round, Box::new(solution));
+        self.crew_start(f, Crew::Resolve, key, delay, piece);
+    }
+
+    /// The builds of a batch that are neither accepted nor ended, once each has its SRPM.
+    fn mates(&self, batch: i64) -> Option<Vec<(Build, Srpm)>> {
+        let mates = self.store.open_mates(batch).into_iter();
+        let with_srpm = |mate: Build| self.store.srpm(mate.id()).cloned().map(|srpm| (mate, srpm));
+        mates.map(with_srpm).collect()
+    }
+
+    /// What a task requires, with what its attempts found, and the round of its next lock.
+    fn wanted(&self, task: &Task, srpm: &Srpm) -> (Vec<String>, u32) {
+        let found = self.store.dynamic_requires(task.id);
+        let round = u32::try_from(found.len()).unwrap_or(u32::MAX);
+        (srpm.requires.iter().cloned().chain(found.into_iter().flatten()).collect(), round)
     }
 
     fn lock_batch(&mut self, f: Fence, batch: i64, tasks: Vec<(Task, Build)>) {
-        let mut srpms = Vec::new();
-        for mate in self.store.open_mates(batch) {
-            let Some(srpm) = self.store.srpm(mate.id()).cloned() else { return };
-            srpms.push((mate, srpm));
-        }
+        let Some(mates) = self.mates(batch) else { return };
         let mut waiting = Vec::new();
         for (task, build) in tasks {
             let Some(srpm) = self.store.srpm(task.build).cloned() else { continue };
-            let solution = self.remembered(f, &task, &build, &srpm);
-            waiting.push(Waiting { task, requires: srpm.requires, solution });
+            let (requires, round) = self.wanted(&task, &srpm);
+            let solution = self.remembered(f, &task, &build, &requires);
+            waiting.push(Waiting { task, requires, round, solution });
         }
-        let turns = rules::turns(&self.store, &waiting, &srpms);
+        let turns = rules::turns(&self.store, &waiting, &mates);
         for (waiting, turn) in waiting.into_iter().zip(turns) {
             if turn == Some(Turn::Go) {
-                self.lock_later(f, waiting.task, waiting.solution);
+                self.lock_later(f, waiting.task, waiting.round, waiting.solution);
             }
         }
     }
 
-    fn remembered(&mut self, f: Fence, task: &Task, build: &Build, srpm: &Srpm) -> Solution {
+    fn remembered(
+        &mut self,
+        f: Fence,
+        task: &Task,
+        build: &Build,
+        requires: &[String],
+    ) -> Solution {
         let packages = self.store.package_count(&build.target);
-        if let Some((count, solution)) = self.coordinators[f.c].memory.get(&task.id)
-            && *count == packages
+        if let Some((count, wanted, solution)) = self.coordinators[f.c].memory.get(&task.id)
+            && (*count, wanted.as_slice()) == (packages, requires)
         {
             return solution.clone();
         }
-        let solution = self.solve(&srpm.requires, task.arch);
-        self.coordinators[f.c].memory.insert(task.id, (packages, solution.clone()));
+        let solution = self.solve(requires, task.arch);
+        let known = (packages, requires.to_vec(), solution.clone());
+        self.coordinators[f.c].memory.insert(task.id, known);
         solution
     }
 
@@ -134,10 +153,18 @@ impl World {
     pub(super) fn lock_round(&mut self, f: Fence, task: &Task, round: u32) -> Step {
         self.database()?;
         let Some(srpm) = self.store.srpm(task.build).cloned() else { return Ok(()) };
-        let mut requires = srpm.requires;
-        requires.extend(self.store.dynamic_requires(task.id).into_iter().flatten());
+        let (requires, next) = self.wanted(task, &srpm);
         let solution = self.solve(&requires, task.arch);
-        self.conclude(f, task, round + 1, solution)?;
+        let batch = self.store.build(task.build).map_or(0, |build| build.batch);
+        let mates = self.mates(batch).unwrap_or_default();
+        let blockers = rules::waits_for(task, &requires, &solution, &mates);
+        if blockers.is_empty() {
+            self.conclude(f, task, next, solution)?;
+        } else {
+            note!(self, "c{} task {}: round {round} waits for builds {blockers:?}", f.c, task.id);
+            let now_us = self.wall_us(f.c);
+            self.commit_behind(f, |store| store.postpone(task, round, now_us))?;
+        }
         self.poke_all(f.c);
         Ok(())
     }

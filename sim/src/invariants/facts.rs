@@ -7,7 +7,7 @@ use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault};
 use crate::planted::Invariant;
 use crate::rules;
 use crate::scenario::KEY;
-use crate::store::Ended;
+use crate::store::{Attempt, Ended};
 use crate::world::World;
 
 /// All tries of a task that its faults allow, for each time that its build was (re)started.
@@ -88,7 +88,12 @@ impl World {
     fn check_tries(&mut self) {
         let too_many = self.store.tasks.values().find(|task| {
             let restarts = self.store.retries.iter().filter(|(id, _)| *id == task.build.0).count();
-            let tries = self.store.attempts.values().filter(|a| a.task == task.id.0).count();
+            // One that was taken back to wait for its batch is no try, and there is one a round.
+            let is_try = |attempt: &Attempt| {
+                let end = self.store.attempt_ends.get(&attempt.id);
+                attempt.task == task.id.0 && !matches!(end, Some((Ended::Cancelled, _)))
+            };
+            let tries = self.store.attempts.values().filter(|a| is_try(a)).count();
             tries > MAX_TRIES * (restarts + 1)
         });
         if let Some(task) = too_many {

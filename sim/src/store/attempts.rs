@@ -203,7 +203,7 @@ impl Store {
         Some((self.tasks.get(&task.0)?.build, task))
     }
 
-    fn add_end(&mut self, attempt: i64, end: Ended, now_us: i64) {
+    pub(super) fn add_end(&mut self, attempt: i64, end: Ended, now_us: i64) {
         if self.planted(Plant::LateReport) {
             self.attempt_ends.insert(attempt, (end, now_us));
         } else {

@@ -58,6 +58,8 @@ pub struct Store {
     pub(crate) locks: BTreeMap<(i64, u32), LockRow>,
     /// By task and round: the attempt that found them, and the requirements.
     pub(crate) dynamic_requires: BTreeMap<(i64, u32), (i64, Vec<String>)>,
+    /// Tasks and rounds whose attempts were taken from their workers to wait for their batch.
+    pub(crate) postponements: BTreeSet<(i64, u32)>,
     pub(crate) attempts: BTreeMap<i64, Attempt>,
     /// By task: the attempt and its worker.
     pub(crate) live_attempts: BTreeMap<i64, (i64, String)>,

@@ -64,7 +64,7 @@ impl Store {
     /// Whether the attempt that a worker holds has found requirements that no lock answers yet.
     fn asks(&self, task: TaskId) -> bool {
         let Some((live, _)) = self.live_attempts.get(&task.0) else { return false };
-        let answered = self.lock(task).map_or(0, |lock| lock.round);
+        let answered = self.newest_round(task).unwrap_or(0);
         let mut open = self.dynamic_requires.range((task.0, answered)..=(task.0, u32::MAX));
         open.any(|(_, (attempt, _))| attempt == live)
     }
@@ -117,18 +117,44 @@ impl Store {
         requires: &[String],
     ) {
         let live = self.live_attempts.values().any(|(live, _)| *live == attempt.0);
-        let answered = self.lock(task).is_some_and(|lock| lock.round > round);
+        let next = self.newest_round(task) == Some(round);
         let asked = self.dynamic_requires.contains_key(&(task.0, round));
-        if live && !answered && !(asked && self.planted(Plant::RoundOfTheDead)) {
+        if live && next && !(asked && self.planted(Plant::RoundOfTheDead)) {
             self.dynamic_requires.insert((task.0, round), (attempt.0, requires.to_vec()));
         }
         self.version += 1;
     }
 
-    /// The newest lock of a task.
+    /// Takes the running attempt of a task from its worker, because what it found in a round has
+    /// to wait for other builds of the batch. False when that attempt does not run any more or its
+    /// round has its lock.
+    pub fn postpone(&mut self, task: &Task, round: u32, now_us: i64) -> bool {
+        let asked = self.dynamic_requires.get(&(task.id.0, round)).map(|(attempt, _)| *attempt);
+        let live = self.live_attempts.get(&task.id.0).map(|(live, _)| *live);
+        let answered = self.newest_round(task.id).is_some_and(|newest| newest > round);
+        let Some(attempt) = live.filter(|live| asked == Some(*live) && !answered) else {
+            return false;
+        };
+        self.live_attempts.remove(&task.id.0);
+        self.add_end(attempt, Ended::Cancelled, now_us);
+        self.postponements.insert((task.id.0, round));
+        self.version += 1;
+        true
+    }
+
+    /// The round of the newest lock, whether it counts or not.
+    fn newest_round(&self, task: TaskId) -> Option<u32> {
+        let of = self.locks.range((task.0, 0)..=(task.0, u32::MAX));
+        of.last().map(|((_, round), _)| *round)
+    }
+
+    /// The newest lock of a task that counts: one of a round that was postponed does not.
     #[must_use]
     pub fn lock(&self, task: TaskId) -> Option<&LockRow> {
-        self.locks.range((task.0, 0)..=(task.0, u32::MAX)).next_back().map(|(_, lock)| lock)
+        let of = |round| (task.0, round);
+        let postponed = self.postponements.range(of(0)..=of(u32::MAX)).next_back();
+        let from = postponed.map_or(0, |(_, round)| round.saturating_add(1));
+        self.locks.range(of(from)..=of(u32::MAX)).next_back().map(|(_, lock)| lock)
     }
 
     /// Records a lock. The first of a round stays.

@@ -1,5 +1,6 @@
 //! The engine: from an assignment and its lock to packages, or to a failure that says why.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ pub enum Done {
 pub struct Made {
     /// The packages; they lie in `results/` of the attempt's directory.
     pub files: Vec<ResultFile>,
+    /// For an SRPM: names of what its spec says that its packages provide and obsolete.
+    pub provides: Vec<String>,
     /// For an SRPM: names of the binary packages that its spec makes.
     pub predicts: Vec<String>,
     /// For an SRPM: what its spec says with other targets of rpm.
@@ -330,17 +333,17 @@ impl Engine {
         let into = round.directory.join("results");
         let files = results::collect(&from, kind, &into, round.assignment.limits.results_mib)?;
         let text = |name: &str| build.text(name, 1 << 20);
-        let (predicts, said) = match kind {
-            ResultKind::Srpm => {
-                let predicts = text(script::PREDICTS).map_err(tampered)?;
-                (predicts, build.text(script::TERMS, 16 << 20).map_err(tampered)?)
-            }
+        let (predicts, provides, said) = match kind {
+            ResultKind::Srpm => (
+                names(&text(script::PREDICTS).map_err(tampered)?),
+                names(&text(script::PROVIDES).map_err(tampered)?),
+                build.text(script::TERMS, 16 << 20).map_err(tampered)?,
+            ),
             ResultKind::Rpm => Default::default(),
         };
-        let predicts =
-            predicts.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
         let rpmbuild_ms = script::elapsed_ms(&text(script::TIMES).unwrap_or_default());
-        Ok(Made { files, predicts, terms: terms::parse(&said), rpmbuild_ms, ..Made::default() })
+        let terms = terms::parse(&said);
+        Ok(Made { files, predicts, provides, terms, rpmbuild_ms, ..Made::default() })
     }
 }
 
@@ -372,4 +375,11 @@ fn dynamic_requires(scratch: &Path) -> Result<Option<Vec<String>>, Failure> {
         let message = format!("the list of generated build requirements is refused: {error}");
         Failure::new(Fault::Package, "requires", message)
     })
+}
+
+/// The names in rpm's answer, each once, in its order. rpm writes `(none)` for a list that is empty.
+fn names(answer: &str) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let names = answer.lines().filter(|line| !line.is_empty() && *line != "(none)");
+    names.filter(|name| seen.insert(*name)).map(str::to_owned).collect()
 }

@@ -6,6 +6,8 @@ use rpmfarm_core::Arch;
 pub(super) const TIMES: &str = "rpmbuild.times";
 /// Names of the packages that the spec makes, in the build directory.
 pub(super) const PREDICTS: &str = "predicts";
+/// Names of what the spec says that these packages provide and obsolete, in the build directory.
+pub(super) const PROVIDES: &str = "provides";
 /// What the spec says with other targets of rpm, in the build directory, in the form that
 /// [`rpmfarm_core::terms::parse`] reads.
 pub(super) const TERMS: &str = "terms";
@@ -36,6 +38,7 @@ makes() {
     rpmspec -q --target \"$1\" --qf \"$2\" \"$spec\" 2> said
 }
 makes \"$own\" '%{name}\\n' > predicts || { cat said >&2; exit 1; }
+makes \"$own\" '[%{PROVIDENAME}\\n][%{OBSOLETENAME}\\n]' > provides
 case \" $(rpm -qp --nosignature --nodigest --qf '[%{EXCLUSIVEARCH} ]' SRPMS/*.src.rpm) \" in
   *' noarch '*) set -- \"$@\" noarch ;;
 esac
@@ -49,7 +52,8 @@ for target; do
   rpmspec -q --srpm --target \"$target\" --qf '[requires %{REQUIRENEVRS}\\n]\\
 [conflicts %{CONFLICTNEVRS}\\n][exclusive %{EXCLUSIVEARCH}\\n][excluded %{EXCLUDEARCH}\\n]\\
 [builds %{BUILDARCHS}\\n]' \"$spec\" 2> said &&
-    makes \"$target\" 'makes %{name}\\n' && echo end || {
+    makes \"$target\" 'makes %{name}\\n[provides %{PROVIDENAME}\\n][provides %{OBSOLETENAME}\\n]' &&
+    echo end || {
     echo \"rpmfarm: rpm cannot read the spec for $target:\" >&2
     cat said >&2
   }

@@ -234,8 +234,9 @@ impl Life<'_> {
                 return Some(failed(failure));
             }
         }
-        let Made { files, predicts, terms, rpmbuild_ms, memory_mib, disk_mib } = made;
-        let success = Success { files, predicts, terms, rpmbuild_ms, memory_mib, disk_mib };
+        let Made { files, predicts, provides, terms, rpmbuild_ms, memory_mib, disk_mib } = made;
+        let success =
+            Success { files, predicts, provides, terms, rpmbuild_ms, memory_mib, disk_mib };
         Some(Outcome::Succeeded(success))
     }
 }
