@@ -4,7 +4,7 @@
 use rpm::IndexTag;
 use rpmfarm_core::distgit::tag_agrees;
 use rpmfarm_core::noarch::{self, NOARCH};
-use rpmfarm_core::results::{Refusal, check_requires};
+use rpmfarm_core::results::{Refusal, check_expanded, check_requires};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::track::check_above;
 use rpmfarm_core::{Arch, Evr, Target};
@@ -88,6 +88,13 @@ pub fn plan(
         predicts: predicts.to_vec(),
     };
     check_requires(&file.nevra.to_string(), &srpm.requires)?;
+    for (place, tag) in [
+        ("ExclusiveArch", IndexTag::RPMTAG_EXCLUSIVEARCH),
+        ("ExcludeArch", IndexTag::RPMTAG_EXCLUDEARCH),
+    ] {
+        let words = metadata.header.get_entry_data_as_string_array(tag).unwrap_or_default();
+        words.iter().try_for_each(|word| check_expanded(place, word))?;
+    }
     let wanted: Vec<Arch> = arches.iter().copied().filter(|arch| builds_on(file, *arch)).collect();
     if wanted.is_empty() {
         return Err(
