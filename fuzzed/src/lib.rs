@@ -150,7 +150,7 @@ fn tags_of(text: &str) {
 fn filled_in(text: &str) {
     let macros = MACROS.map(|(name, body)| (name.to_owned(), body.to_owned()));
     let _ = SpecState::of(text, &macros);
-    let generated = Generated { release: 3, changelog: "* x\n- y".to_owned() };
+    let generated = Generated { release: 3, changelog: "* x\n- y".to_owned(), included: false };
     let filled = fill_in(text, &generated, &[], 1_700_000_000);
     let lines = spec::lines(text);
     let uses = uses(&lines);
@@ -185,6 +185,7 @@ fn context() -> Context {
         time: 1_700_000_000,
         macros: MACROS.map(|(name, body)| (name.to_owned(), body.to_owned())).to_vec(),
         built: vec!["1-2.el9".to_owned(), format!("1-2.el9.{}", u64::MAX)],
+        spec_names: Vec::new(),
     }
 }
 
