@@ -14,6 +14,16 @@ DROP TABLE hooks;
 ALTER TABLE new_hooks RENAME TO hooks;
 CREATE INDEX hooks_at ON hooks (at_us);
 
+-- Which packages a repository was known to be of, by the number that its forge gives it: it stays
+-- when the repository gets another name, under which nobody follows it.
+CREATE TABLE hook_repositories (
+    target     TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    package    TEXT NOT NULL,
+    modifies   BIGINT NOT NULL,
+    PRIMARY KEY (target, repository, package, modifies)
+);
+
 -- What whoever looks at a build is to know of its sources, as which of several specs is built.
 CREATE TABLE source_notes (
     build BIGINT NOT NULL,

@@ -15,6 +15,8 @@ const OFTEN_US: i64 = 600_000_000;
 pub struct NewHook {
     /// Name of the target.
     pub target: String,
+    /// The forge and the number that it gives the repository, `github:17`; empty for none.
+    pub repository: String,
     /// What it told of.
     pub hints: Vec<Hint>,
     /// SHA-256 of the body, in hex.
@@ -83,6 +85,18 @@ impl Store {
                 continue;
             }
             for hint in &hook.hints {
+                if !hook.repository.is_empty() {
+                    sqlx::query(
+                        "INSERT INTO hook_repositories (target, repository, package, modifies)
+                         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+                    )
+                    .bind(&hook.target)
+                    .bind(&hook.repository)
+                    .bind(&hint.package)
+                    .bind(i64::from(hint.modifies))
+                    .execute(tx.on())
+                    .await?;
+                }
                 sqlx::query(
                     "UPDATE tracked SET due_us = 0, hint_us = $3,
                      hint_commit = CASE WHEN $5 = 0 THEN $4 ELSE hint_commit END,
@@ -101,6 +115,23 @@ impl Store {
         }
         tx.commit_quietly().await?;
         Ok(taken)
+    }
+
+    /// The packages that webhooks of a repository were for before, and whether it is that of their
+    /// modifications. `repository` is as in [`NewHook`].
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn known_repository(
+        &self,
+        target: &str,
+        repository: &str,
+    ) -> Result<Vec<(String, bool)>> {
+        let query = "SELECT package, modifies FROM hook_repositories
+                     WHERE target = $1 AND repository = $2 ORDER BY package, modifies";
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as(query).bind(target).bind(repository).fetch_all(self.read()).await?;
+        Ok(rows.into_iter().map(|(package, modifies)| (package, modifies != 0)).collect())
     }
 
     /// Forgets the webhooks that came before a time.

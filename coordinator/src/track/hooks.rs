@@ -160,7 +160,11 @@ async fn take(
             "the target's file cannot be read now; its packages are looked at once it can",
         ));
     };
-    let hints = match find(farm, &target, &notice).await {
+    let repository = match notice.id.as_str() {
+        "" => String::new(),
+        id => format!("{forge}:{id}"),
+    };
+    let hints = match find(farm, &target, &notice, &repository).await {
         Ok(Found::Hints(hints)) => hints,
         Ok(Found::Nothing(why)) => return Ok(nothing_to_do(&why)),
         Err(error) => {
@@ -174,6 +178,7 @@ async fn take(
     let delivery: String = named.or(read.delivery).unwrap_or_default();
     let hook = NewHook {
         target: target.name.clone(),
+        repository,
         hints,
         digest: digest.hex(),
         delivery: delivery.chars().take(MAX_DELIVERY).collect(),
@@ -260,10 +265,20 @@ enum Found {
     Nothing(String),
 }
 
-async fn find(farm: &Farm, target: &Arc<Target>, notice: &Notice) -> Result<Found, StoreError> {
+/// Finds what is followed by the names of the repository, or else by its number.
+async fn find(
+    farm: &Farm,
+    target: &Arc<Target>,
+    notice: &Notice,
+    repository: &str,
+) -> Result<Found, StoreError> {
     let followed = farm.tracker.0.repositories.of(&farm.store, target).await?;
+    let mut found: Vec<_> = followed.find(&notice.repository).into_iter().cloned().collect();
+    if found.is_empty() && !repository.is_empty() {
+        found = farm.store.known_repository(&target.name, repository).await?;
+    }
     let (mut hints, mut other) = (Vec::new(), None);
-    for (package, modifies) in followed.find(&notice.repository) {
+    for (package, modifies) in &found {
         // Followed no longer since the moment before.
         let Some(row) = farm.store.tracked(&target.name, package).await? else { continue };
         let branch = branch_of(target, &row, *modifies);

@@ -41,6 +41,7 @@ fn looked(package: &str, commit: &str, change: Change) -> Looked {
 fn hook(package: &str, digest: &str, delivery: &str, at_us: i64) -> NewHook {
     NewHook {
         target: "lab".into(),
+        repository: String::new(),
         hints: vec![Hint { package: package.into(), modifies: false, commit: id('b') }],
         digest: digest.into(),
         delivery: delivery.into(),

@@ -26,6 +26,7 @@ async fn scene(track: &str, packages: &[&str]) -> Scene {
 fn hook(digest: &str) -> NewHook {
     NewHook {
         target: "lab".into(),
+        repository: String::new(),
         hints: vec![Hint { package: "bash".into(), modifies: false, commit: id('b') }],
         digest: digest.into(),
         delivery: String::new(),

@@ -318,6 +318,14 @@ async fn found_by_repository_and_not_by_a_name() {
             None => assert_eq!(status, StatusCode::OK, "{fields}: {message}"),
         }
     }
+    // A repository that is renamed keeps its number; another forge's number is another one.
+    let numbered = |name: &str| format!(r#""full_name":"{name}","id":17"#);
+    assert_eq!(send_of(&numbered("rpms/gcc"), "c9s").await.0, StatusCode::ACCEPTED);
+    let (status, message) = send_of(&numbered("elsewhere/gcc-new"), "c9s").await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{message}");
+    assert!(message.contains("gcc is looked at"), "{message}");
+    let unknown = r#""full_name":"elsewhere/gcc-new","id":18"#;
+    assert_eq!(send_of(unknown, "c9s").await.0, StatusCode::OK);
     // What is followed from now on is found at once, and what is not any more is not.
     scene.track(&["less"]).await;
     assert_eq!(send_of(r#""full_name":"rpms/less""#, "c9s").await.0, StatusCode::ACCEPTED);

@@ -162,6 +162,7 @@ async fn a_webhook_of_modifications_is_looked_after_until_it_is_seen() {
     let scene = scene("").await;
     let hook = |digest: &str, modifies, commit| NewHook {
         target: "lab".into(),
+        repository: String::new(),
         hints: vec![Hint { package: "bash".into(), modifies, commit: id(commit) }],
         digest: digest.into(),
         delivery: String::new(),

@@ -95,6 +95,9 @@ pub struct Moved {
 pub struct Notice {
     /// The repository's path on its forge, as `rpms/bash`, and its addresses.
     pub repository: Vec<String>,
+    /// The number that the forge gives the repository, which stays when that is renamed; empty
+    /// where it tells none.
+    pub id: String,
     /// What was pushed.
     pub moved: Vec<Moved>,
     /// More was pushed than is listed.
@@ -154,6 +157,9 @@ const PATHS: &[Path] = &[
     &["event_name"],
     &["topic"],
     &["msg_id"],
+    &["repository", "id"],
+    &["project", "id"],
+    &["msg", "repo", "id"],
     &["repository", "full_name"],
     &["repository", "clone_url"],
     &["repository", "ssh_url"],
@@ -309,6 +315,13 @@ fn repository(
     Ok(names)
 }
 
+/// The number of the repository; none that nobody would give.
+fn id(kept: &Kept, object: &[&str]) -> String {
+    let id = kept.get(&[object, &["id"]].concat()).unwrap_or_default();
+    let is_number = id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { id.to_owned() } else { String::new() }
+}
+
 fn push(
     kept: &Kept,
     named: [&'static str; 2],
@@ -321,7 +334,10 @@ fn push(
     let git_ref = kept.get(git_ref).ok_or_else(|| missing("ref"))?;
     let commit = kept.get(commit).ok_or_else(|| missing("commit"))?;
     Ok(match moved(git_ref, commit)? {
-        Ok(moved) => Said::Push(Notice { repository, moved: vec![moved], more: false }),
+        Ok(moved) => {
+            let (id, moved) = (id(kept, object), vec![moved]);
+            Said::Push(Notice { repository, id, moved, more: false })
+        }
         Err(what) => Said::Other(what),
     })
 }
@@ -339,7 +355,8 @@ fn changes(kept: &Kept) -> Result<Said, HookError> {
     if all.is_empty() && !more {
         return Ok(Said::Other("nothing that could be followed was pushed".to_owned()));
     }
-    Ok(Said::Push(Notice { repository, moved: all.into_iter().collect(), more }))
+    let (id, moved) = (id(kept, &["project"]), all.into_iter().collect());
+    Ok(Said::Push(Notice { repository, id, moved, more }))
 }
 
 /// A branch or tag that was pushed, or why it is none to be looked at.
@@ -413,7 +430,9 @@ mod tests {
             let notice = pushed(read.said);
             assert_eq!((notice.moved, notice.more), (moved_to("c9s"), false), "{forge}");
             assert_eq!(notice.repository[0], "rpms/bash");
-            let addresses = usize::from(matches!(forge, Forge::Github | Forge::Gitea));
+            let is_github = matches!(forge, Forge::Github | Forge::Gitea);
+            assert_eq!(notice.id, if is_github { "1" } else { "" });
+            let addresses = usize::from(is_github);
             assert_eq!(notice.repository.len(), 1 + addresses);
             assert_eq!(read.delivery.is_some(), forge == Forge::Pagure);
         }
