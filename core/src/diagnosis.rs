@@ -2,6 +2,7 @@
 
 use crate::excerpt::{LogReader, Part};
 use crate::limits::Limits;
+use crate::spec::{undefined, unexpanded};
 use crate::{Failure, Fault};
 
 /// How the run ended, as seen from outside.
@@ -91,7 +92,12 @@ fn verdict(evidence: &Evidence, log: &LogReader) -> (Fault, String) {
 
 fn failed(part: &str, status: u8, log: &LogReader) -> String {
     match log.cause() {
-        Some(cause) => format!("{part} failed: {}", cause.trim()),
+        Some(cause) => {
+            // Before any script, rpm's own words are shown, with the macro as the spec has it.
+            let name = unexpanded(cause).filter(|_| log.part() == Part::Start);
+            let remedy = name.map_or_else(String::new, |name| format!("; {}", undefined(name)));
+            format!("{part} failed: {}{remedy}", cause.trim())
+        }
         None => format!("{part} failed with exit status {status}"),
     }
 }
@@ -130,6 +136,20 @@ mod tests {
         reader.feed(log.as_bytes());
         let failure = diagnose(evidence, &reader);
         (failure.fault, failure.stage, failure.message)
+    }
+
+    #[test]
+    fn a_macro_that_nothing_defines() {
+        let log = "error: line 7: Dependency tokens must begin with alpha-numeric, '_' or '/': \
+                   BuildRequires: %{py_req}\n";
+        let (fault, _, message) = told(&evidence(Ending::Status(1)), log);
+        assert_eq!(fault, Fault::Package);
+        let words = "; the macro %{py_req} is not defined: set it in the target under [macros]";
+        assert!(message.contains(words), "{message}");
+        // What a script prints is its own.
+        let log = format!("Executing(%build): x\n{log}");
+        let (.., message) = told(&evidence(Ending::Status(1)), &log);
+        assert!(!message.contains("is not defined"), "{message}");
     }
 
     #[test]

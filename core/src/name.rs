@@ -25,6 +25,28 @@ pub enum NameError {
     Worker(String),
 }
 
+/// A text whose `%XX` stand for bytes again. What is no such escape stays as it is.
+#[must_use]
+pub fn percent_decoded(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
+        let value = digit(0).zip(digit(1)).and_then(|(h, l)| u8::try_from(h * 16 + l).ok());
+        match value.filter(|_| *byte == b'%') {
+            Some(value) => {
+                out.push(value);
+                rest = &after[2..];
+            }
+            None => {
+                out.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// A package name as RPM allows it.
 ///
 /// # Errors

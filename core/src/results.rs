@@ -114,6 +114,16 @@ pub enum Refusal {
         /// What it says.
         nvr: String,
     },
+    /// A macro in a tag of the spec that nothing defines.
+    #[error("{place} is `{}`: {}", name::shown(text), crate::spec::undefined(macro_name))]
+    Macro {
+        /// The tag.
+        place: &'static str,
+        /// What it says, as rpm has expanded it.
+        text: String,
+        /// The macro that is still in it.
+        macro_name: String,
+    },
     /// More build requirements than anybody can want.
     #[error(
         "{package} requires {count} packages for its build, more than the {MAX_REQUIRES} that are accepted"
@@ -161,6 +171,7 @@ impl Refusal {
             | Self::Tag { .. }
             | Self::NotAbove(_)
             | Self::Requires { .. }
+            | Self::Macro { .. }
             | Self::NotSource { .. }
             | Self::Package { .. } => Fault::Package,
         }
@@ -171,14 +182,28 @@ impl Refusal {
 /// The largest packages of a distribution have some hundreds.
 pub const MAX_REQUIRES: usize = 10_000;
 
-/// Refuses more build requirements than [`MAX_REQUIRES`].
+/// Refuses more build requirements than [`MAX_REQUIRES`], and those of which rpm could not tell
+/// what they are.
 ///
 /// # Errors
-/// [`Refusal::Requires`].
+/// [`Refusal::Requires`] and [`Refusal::Macro`].
 pub fn check_requires(package: &str, requires: &[String]) -> Result<(), Refusal> {
-    match requires.len() {
-        0..=MAX_REQUIRES => Ok(()),
-        count => Err(Refusal::Requires { package: package.to_owned(), count }),
+    if requires.len() > MAX_REQUIRES {
+        return Err(Refusal::Requires { package: package.to_owned(), count: requires.len() });
+    }
+    requires.iter().try_for_each(|requirement| check_expanded("BuildRequires", requirement))
+}
+
+/// Refuses a tag in which rpm has left a macro.
+///
+/// # Errors
+/// [`Refusal::Macro`].
+pub fn check_expanded(place: &'static str, text: &str) -> Result<(), Refusal> {
+    match crate::spec::unexpanded(text) {
+        None => Ok(()),
+        Some(name) => {
+            Err(Refusal::Macro { place, text: text.to_owned(), macro_name: name.to_owned() })
+        }
     }
 }
 
@@ -219,6 +244,9 @@ pub fn check_srpm(file: &ResultFile, nevra: &Nevra, package: &str) -> Result<(),
     if !nevra.is_source() {
         return Err(Refusal::NotSource { nevra: nevra.clone().into() });
     }
+    check_expanded("Name", &nevra.name)?;
+    check_expanded("Version", &nevra.evr.version)?;
+    check_expanded("Release", &nevra.evr.release)?;
     if nevra.name != package {
         return Err(Refusal::Package { found: nevra.name.clone(), expected: package.into() });
     }
@@ -318,5 +346,29 @@ mod tests {
         let binary = file("a-1-1.x86_64.rpm", ResultKind::Srpm);
         let refused = check_srpm(&binary, &nevra("a-1:1-1.x86_64"), "a").unwrap_err();
         assert_eq!(refused.to_string(), "a-1:1-1.x86_64 is no source package");
+    }
+
+    #[test]
+    fn macros_that_nothing_defines() {
+        for (name, version, release, words) in [
+            ("%{foo}", "1", "1", "Name is `%{foo}`: the macro %{foo} is not defined"),
+            ("x", "%{foo}", "1", "Version is `%{foo}`: the macro %{foo} is not defined"),
+            ("x", "1", "1.lab9%{bar}", "Release is `1.lab9%{bar}`: the macro %{bar} is not defined"),
+        ] {
+            let nevra = Nevra::new(name, crate::Evr::new(0, version, release), "src");
+            let file = ResultFile {
+                name: nevra.file_name(),
+                kind: ResultKind::Srpm,
+                digest: Sha256::of(b""),
+                size: 0,
+            };
+            let refusal = check_srpm(&file, &nevra, "x").unwrap_err();
+            assert!(refusal.to_string().starts_with(words), "{refusal}");
+            assert!(refusal.to_string().contains("[packages.NAME.macros]"), "{refusal}");
+            assert_eq!(refusal.fault(), Fault::Package);
+        }
+        let refusal = check_requires("x", &["a >= 1".into(), "b%{d}".into()]).unwrap_err();
+        assert!(refusal.to_string().starts_with("BuildRequires is `b%{d}`: the macro %{d}"), "{refusal}");
+        assert!(check_requires("x", &["perl(A)".into(), "a = 1.0%1".into()]).is_ok());
     }
 }

@@ -71,6 +71,9 @@ pub struct Record {
     pub bump: bool,
     /// The spec and every source, sorted by name.
     pub files: Vec<Origin>,
+    /// What whoever looks at the build is to know of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Lines of the changelog that only the newer spec has.

@@ -12,7 +12,7 @@ use rpmfarm_core::modify::{self, Config, Context, Node, Step, Tree};
 use rpmfarm_core::name::{check_file, check_git_ref, check_package};
 use rpmfarm_core::spec::{self, Macros, Preamble, is_version_fixed, version_tags};
 use rpmfarm_core::track::Forge;
-use rpmfarm_core::track::hook::{Said, is_same_repository, read};
+use rpmfarm_core::track::hook::{Followed, Said, read};
 use rpmfarm_core::track::refs::{Question, Reader, is_commit_id};
 use rpmfarm_core::track::security::{cve_ids, fixed};
 use rpmfarm_rpmfile::Headers;
@@ -61,9 +61,13 @@ pub fn fuzz_webhook(data: &[u8]) {
         for event in ["push", "Push Hook", "git.receive", "ping"] {
             match read(forge, event, data).map(|body| body.said) {
                 Ok(Said::Push(notice)) => {
-                    assert!(check_git_ref(&notice.branch).is_ok(), "{notice:?}");
-                    assert!(is_commit_id(&notice.commit), "{notice:?}");
-                    let _ = is_same_repository("https://h/rpms/bash.git", &notice.repository);
+                    for moved in &notice.moved {
+                        assert!(check_git_ref(&moved.branch).is_ok(), "{notice:?}");
+                        assert!(is_commit_id(&moved.commit), "{notice:?}");
+                    }
+                    let url = "https://h/rpms/bash.git".to_owned();
+                    let followed: Followed<()> = [(url, ())].into_iter().collect();
+                    assert!(followed.find(&notice.repository).len() <= 1);
                 }
                 Ok(Said::Other(what)) => assert!(!what.contains(char::is_control), "{what:?}"),
                 Err(error) => one_line(&error),
@@ -146,7 +150,7 @@ fn tags_of(text: &str) {
 fn filled_in(text: &str) {
     let macros = MACROS.map(|(name, body)| (name.to_owned(), body.to_owned()));
     let _ = SpecState::of(text, &macros);
-    let generated = Generated { release: 3, changelog: "* x\n- y".to_owned() };
+    let generated = Generated { release: 3, changelog: "* x\n- y".to_owned(), included: false };
     let filled = fill_in(text, &generated, &[], 1_700_000_000);
     let lines = spec::lines(text);
     let uses = uses(&lines);
@@ -181,6 +185,7 @@ fn context() -> Context {
         time: 1_700_000_000,
         macros: MACROS.map(|(name, body)| (name.to_owned(), body.to_owned())).to_vec(),
         built: vec!["1-2.el9".to_owned(), format!("1-2.el9.{}", u64::MAX)],
+        spec_names: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use rpm::IndexTag;
 use rpmfarm_core::distgit::tag_agrees;
 use rpmfarm_core::noarch::NOARCH;
-use rpmfarm_core::results::{Refusal, check_requires};
+use rpmfarm_core::results::{Refusal, check_expanded, check_requires};
 use rpmfarm_core::task::Success;
 use rpmfarm_core::terms::{self, Terms};
 use rpmfarm_core::track::check_above;
@@ -83,6 +83,11 @@ pub fn plan(
     terms.insert(own.to_string(), header.clone());
     for terms in terms.values() {
         check_requires(&file.nevra.to_string(), &terms.requires)?;
+        for (place, words) in
+            [("ExclusiveArch", &terms.exclusive), ("ExcludeArch", &terms.excluded)]
+        {
+            words.iter().try_for_each(|word| check_expanded(place, word))?;
+        }
     }
     let of = |arch: Arch| terms.get(arch.as_str()).unwrap_or(&header);
     let tasks: Vec<NewTask> = terms::tasks(arches, native, of, terms.get(NOARCH))

@@ -22,6 +22,9 @@ use super::{Imported, Order};
 use crate::blobs::Blobs;
 use crate::http::Http;
 
+/// Committed sources that are looked through for what a spec includes.
+const INCLUDED: usize = 500;
+
 /// What all imports share.
 pub(super) struct Shared {
     pub(super) http: Arc<Http>,
@@ -163,7 +166,8 @@ impl Import<'_> {
         let of_package =
             Sources { checkout: self.checkout, files: &files, limit: limits.committed_file };
         let of_changes = changes.map(|changes| changes.sources(limits.committed_file));
-        let mut tree = of_package.tree();
+        let spec_names = self.job.target.spec_names(&self.job.package);
+        let mut tree = of_package.tree().with_spec(&spec_names);
         let nothing = std::collections::BTreeMap::new();
         let modifications =
             of_changes.as_ref().map_or_else(|| Tree::new([], &nothing), Sources::tree);
@@ -173,7 +177,7 @@ impl Import<'_> {
         let steps = all_steps(self.job, changes, generated);
         let (notes, rest) = take_pure(&steps, &parameters, &mut tree, &modifications, &context)?;
 
-        let layout = Layout::detect(&self.job.package, &of_package.entries(&tree))?;
+        let layout = Layout::detect(&self.job.package, &spec_names, &of_package.entries(&tree))?;
         let mut lookaside = self.list(&layout, &tree, &files)?;
         let both = layout.check_list(&lookaside, self.job.target.upstream.allow_md5)?;
         let both: Vec<(Committed, LookasideFile)> =
@@ -235,6 +239,7 @@ impl Import<'_> {
             scripts: scripts(&rest),
             bump: self.job.bump,
             files: origins,
+            notes: other_specs(&layout).into_iter().collect(),
         };
         let bundle = SourceBundle {
             package: self.job.package.clone(),
@@ -257,11 +262,29 @@ impl Import<'_> {
         // Whether there is one spec is for the layout to tell, later.
         let Ok(path) = tree.spec() else { return Ok(None) };
         let Ok(text) = tree.text(&path) else { return Ok(None) };
-        if autospec::uses(&rpmfarm_core::spec::lines(&text)) == Uses::default() {
+        let lines = rpmfarm_core::spec::lines(&text);
+        if lines.iter().any(|line| autospec::defines_autorelease(line)) {
+            return Ok(None);
+        }
+        let included = self.includes_autospec(&text, tree);
+        if autospec::uses(&lines) == Uses::default() && !included {
             return Ok(None);
         }
         let history = self.job.history(self.shared, self.watch, sources.checkout, &path)?;
-        Ok(Some(autospec::generate(&history)))
+        Ok(Some(Generated { included, ..autospec::generate(&history) }))
+    }
+
+    /// Whether a spec includes committed sources, and one of them names the macros.
+    fn includes_autospec(&self, spec: &str, tree: &Tree<'_>) -> bool {
+        if !["%include", "%load", "%{load:"].iter().any(|word| spec.contains(word)) {
+            return false;
+        }
+        let is_source = |path: &str| {
+            !path.strip_prefix("SOURCES/").unwrap_or(path).contains('/') && !path.ends_with(".spec")
+        };
+        let paths = tree.nodes().map(|(path, _)| path).filter(|path| is_source(path));
+        // What cannot be read is told when it is taken.
+        paths.take(INCLUDED).any(|path| tree.text(path).is_ok_and(|text| autospec::names_any(&text)))
     }
 
     /// Stores what is left to do in the cage.
@@ -358,6 +381,15 @@ impl Import<'_> {
     fn too_much(&self, found: String, limit: u64, unit: &'static str) -> ImportError {
         ImportError::TooMuch { what: self.job.package.clone(), found, limit, unit }
     }
+}
+
+/// What is to be said of specs that are not built.
+fn other_specs(layout: &Layout) -> Option<String> {
+    let others = layout.other_specs.join(", ");
+    let one = &layout.spec.path;
+    (!others.is_empty()).then(|| {
+        format!("{one} is built; the repository has other spec files beside it, which are not: {others}")
+    })
 }
 
 /// What modifications have made of a file, if anything.

@@ -102,6 +102,7 @@ pub(super) fn context(job: &Job, committed_at: i64, changes: Option<&Changes>) -
         time: changes.map_or(committed_at, |changes| changes.committed_at.max(committed_at)),
         macros: job.target.macros_of(&job.package),
         built: job.built.clone(),
+        spec_names: job.target.spec_names(&job.package),
     }
 }
 
@@ -142,7 +143,7 @@ pub(super) fn take_pure(
 /// Stores a whole tree for a plan.
 ///
 /// # Errors
-/// When a file cannot be read or stored, or has a name that leads elsewhere.
+/// When a file cannot be read or stored.
 pub(super) fn planned(
     sources: &Sources<'_>,
     tree: &Tree<'_>,
@@ -152,8 +153,9 @@ pub(super) fn planned(
     let mut files = Vec::new();
     for (path, node) in tree.nodes() {
         watch.check()?;
-        for part in path.split('/') {
-            rpmfarm_core::distgit::check_part(part)?;
+        // What is a source has a plain name; scripts have no use for the others.
+        if path.split('/').any(|part| rpmfarm_core::distgit::check_part(part).is_err()) {
+            continue;
         }
         let node = match (node, sources.files.get(path)) {
             (Node::Link(_), Some((EntryKind::Symlink(target), _))) => {

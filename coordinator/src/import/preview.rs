@@ -80,7 +80,7 @@ pub(super) fn preview(job: &Job, shared: &Shared, watch: &Watch) -> Result<Previ
     let limit = watch.limits().committed_file;
     let files = checkout.files()?;
     let sources = Sources { checkout: &checkout, files: &files, limit };
-    let mut tree = sources.tree();
+    let mut tree = sources.tree().with_spec(&job.target.spec_names(&job.package));
     let mut preview = Preview {
         url: checkout.url.clone(),
         git_ref: checkout.git_ref.clone(),

@@ -41,7 +41,11 @@ impl Sources<'_> {
             }
             Node::Original | Node::Changed(_) => entry(path, EntryKind::File),
         });
-        let submodules = self.files.iter().filter(|(_, (kind, _))| *kind == EntryKind::Submodule);
-        of_tree.chain(submodules.map(|(path, _)| entry(path, EntryKind::Submodule))).collect()
+        // No part of the tree, but in the way of what is taken.
+        let others = self.files.iter().filter_map(|(path, (kind, _))| {
+            let is_other = matches!(kind, EntryKind::Submodule | EntryKind::NotUtf8);
+            is_other.then(|| entry(path, kind.clone()))
+        });
+        of_tree.chain(others).collect()
     }
 }

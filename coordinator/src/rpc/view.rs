@@ -126,7 +126,7 @@ impl<'a> Facts<'a> {
         let retried_us = farm.store.retried_us(id).await?;
         let srpm = farm.store.srpm(id).await?;
         let open = farm.store.is_open(id).await?;
-        let mut warnings = Vec::new();
+        let mut warnings = farm.store.source_notes(id).await?;
         if let (true, Ok(target), Some(srpm)) = (open, &target, &srpm)
             && let Err(why) = track::check_above(farm, target, build, &srpm.nevra.evr).await?
         {

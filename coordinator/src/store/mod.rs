@@ -54,7 +54,7 @@ pub use enrolment::{Certificate, CertificateRow, Invitation};
 pub use failures::FailureRow;
 pub use fleet::{StandingRow, WorkerFault};
 pub use grants::{Grant, Ready};
-pub use hooks::{HookTaken, NewHook};
+pub use hooks::{Hint, HookTaken, NewHook};
 pub use late::LateResult;
 pub use looks::{Looked, Saw};
 pub use notes::Lacking;

@@ -92,6 +92,15 @@ impl Srpm {
 }
 
 impl Store {
+    /// What whoever looks at a build is to know of its sources.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn source_notes(&self, build: BuildId) -> Result<Vec<String>> {
+        let query = "SELECT note FROM source_notes WHERE build = $1 ORDER BY n";
+        Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?)
+    }
+
     /// Records an import.
     ///
     /// # Errors
@@ -121,6 +130,17 @@ impl Store {
             .bind(json(record))
             .execute(tx.on())
             .await?;
+            for (n, note) in (0i64..).zip(&record.notes) {
+                sqlx::query(
+                    "INSERT INTO source_notes (build, n, note) VALUES ($1, $2, $3)
+                     ON CONFLICT DO NOTHING",
+                )
+                .bind(build.0)
+                .bind(n)
+                .bind(note)
+                .execute(tx.on())
+                .await?;
+            }
             sqlx::query(
                 "INSERT INTO imports (build, url, commit_id, subject, bundle, at_us)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",

@@ -233,6 +233,15 @@ impl Store {
         Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
     }
 
+    /// What changes when a package of a target is followed, or no longer.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn tracked_state(&self, target: &str) -> Result<(i64, i64)> {
+        let query = "SELECT COUNT(*), COALESCE(MAX(added_us), 0) FROM tracked WHERE target = $1";
+        Ok(sqlx::query_as(query).bind(target).fetch_one(self.read()).await?)
+    }
+
     /// Packages of a target whose look is due, the longest due first.
     ///
     /// # Errors

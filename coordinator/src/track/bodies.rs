@@ -1,10 +1,10 @@
 //! Places for bodies of webhooks: whoever sends one is not known before it is read, so nobody may
-//! take them all.
+//! take them all; and some are kept for those whose webhooks were genuine of late.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -15,6 +15,12 @@ const ALL: usize = 32;
 /// Of these, from one address.
 const OF_ONE: usize = 8;
 
+/// Bodies that are read beside these, of addresses that have sent genuine ones.
+const KEPT: usize = 8;
+
+/// So many of these addresses are remembered, those that were genuine last.
+const REMEMBERED: usize = 256;
+
 /// How long a webhook waits for its place.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -22,7 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Bodies {
     all: Arc<Semaphore>,
+    kept: Arc<Semaphore>,
     peers: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+    /// Who has sent a genuine one, and when the last.
+    genuine: Mutex<HashMap<IpAddr, Instant>>,
     patience: Duration,
 }
 
@@ -33,7 +42,9 @@ pub(super) struct Place(#[expect(dead_code, reason = "held")] Vec<OwnedSemaphore
 impl Default for Bodies {
     fn default() -> Self {
         let all = Arc::new(Semaphore::new(ALL));
-        Self { all, peers: Mutex::default(), patience: PATIENCE }
+        let kept = Arc::new(Semaphore::new(KEPT));
+        let (peers, genuine) = Default::default();
+        Self { all, kept, peers, genuine, patience: PATIENCE }
     }
 }
 
@@ -41,16 +52,39 @@ impl Bodies {
     /// Waits for a place, for some seconds at most. Without an address, and for this host, where
     /// a proxy may speak for everybody, there is no limit of its own.
     pub(super) async fn place(&self, peer: Option<IpAddr>) -> Option<Place> {
-        let own = peer.map(|peer| network(peer.to_canonical())).filter(|peer| !peer.is_loopback());
-        let own = own.map(|peer| self.of(peer));
+        let peer = peer.and_then(stranger);
+        let own = peer.map(|peer| self.of(peer));
+        let is_known = peer.is_some_and(|peer| self.known().contains_key(&peer));
         let wait = async {
             let mut permits = Vec::new();
-            for places in own.into_iter().chain([self.all.clone()]) {
-                permits.push(places.acquire_owned().await.ok()?);
+            if let Some(own) = own {
+                permits.push(own.acquire_owned().await.ok()?);
             }
+            let permit = tokio::select! {
+                biased;
+                permit = self.all.clone().acquire_owned() => permit,
+                permit = self.kept.clone().acquire_owned(), if is_known => permit,
+            };
+            permits.push(permit.ok()?);
             Some(Place(permits))
         };
         timeout(self.patience, wait).await.ok().flatten()
+    }
+
+    /// A genuine webhook came from this address.
+    pub(super) fn is_genuine(&self, peer: Option<IpAddr>) {
+        let Some(peer) = peer.and_then(stranger) else { return };
+        let mut known = self.known();
+        known.insert(peer, Instant::now());
+        if known.len() > REMEMBERED
+            && let Some(oldest) = known.iter().min_by_key(|(_, at)| **at).map(|(peer, _)| *peer)
+        {
+            known.remove(&oldest);
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, Instant>> {
+        self.genuine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The places of an address. Those of nobody are forgotten.
@@ -59,6 +93,12 @@ impl Bodies {
         peers.retain(|_, places| Arc::strong_count(places) > 1);
         peers.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(OF_ONE))).clone()
     }
+}
+
+/// Whose places are limited: not this host's, where a proxy may speak for everybody.
+fn stranger(peer: IpAddr) -> Option<IpAddr> {
+    let peer = network(peer.to_canonical());
+    (!peer.is_loopback()).then_some(peer)
 }
 
 /// What counts as one address: of IPv6 the network, in which a host has as many as it likes.
@@ -99,6 +139,19 @@ mod tests {
         for other in [None, address("::1"), address("192.0.2.2")] {
             assert!(bodies.place(other).await.is_none(), "{other:?}");
         }
+        // Who was genuine is let in all the same, and nobody else is.
+        bodies.is_genuine(address("198.51.100.1"));
+        bodies.is_genuine(address("127.0.0.1"));
+        for _ in 0..KEPT {
+            taken.push(bodies.place(address("198.51.100.1")).await.unwrap());
+        }
+        for other in ["198.51.100.2", "127.0.0.1", "198.51.100.1"] {
+            assert!(bodies.place(address(other)).await.is_none(), "{other}");
+        }
+        for n in 0..2 * REMEMBERED {
+            bodies.is_genuine(address(&format!("10.0.{}.{}", n / 256, n % 256)));
+        }
+        assert_eq!(bodies.known().len(), REMEMBERED);
         taken.clear();
         drop(bodies.place(address("192.0.2.1")).await.unwrap());
         assert_eq!(bodies.peers.lock().unwrap().len(), 1, "others are forgotten");

@@ -1,29 +1,46 @@
 //! Webhooks over HTTP: `POST /hooks/{forge}/{target}`.
 //!
-//! A webhook is checked, recorded and answered; what follows from it is done afterwards. Answers
-//! are JSON with one line for whoever reads the forge's log of deliveries.
+//! A webhook is checked, recorded and answered; what follows from it is done afterwards. What is
+//! the forge's own is never refused for what it tells: forges give up a webhook that was refused
+//! several times in a row. Answers are JSON with one line for whoever reads the forge's log of
+//! deliveries.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use rpmfarm_core::track::hook::{MAX_BODY, Notice, Said, is_same_repository, named_by, read};
+use futures_util::StreamExt as _;
+use rpmfarm_core::name::shown;
+use rpmfarm_core::track::hook::{self, Notice, Reader, Said};
 use rpmfarm_core::track::{Forge, Pattern};
 use rpmfarm_core::{Sha256, Target};
 use serde_json::json;
+use tokio::time::{Instant, timeout_at};
 
-use super::verify::{Verdict, first, verify};
+use super::verify::{Check, Verdict, first};
 use crate::clock::now_us;
 use crate::farm::Farm;
-use crate::store::{HookTaken, NewHook};
+use crate::store::{Hint, HookTaken, NewHook, StoreError, Tracked};
+use crate::targets::TargetError;
 
-/// How long a body may take to arrive.
+/// How long a body may take to arrive, beside the time for its length.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How fast a long body has to come, in bytes per second.
+const SLOWEST: usize = 256 << 10;
+
+/// A body is looked at in pieces of so many bytes.
+const PIECE: usize = 64 << 10;
+
+/// How long a body is passed over that is refused for its headers, so that whoever sends it
+/// reads the answer.
+const COURTESY: Duration = Duration::from_secs(2);
 
 /// When a webhook that could not be taken is to be sent again.
 const RETRY_SECONDS: &str = "10";
@@ -31,9 +48,15 @@ const RETRY_SECONDS: &str = "10";
 /// A delivery's name is no longer, in characters.
 const MAX_DELIVERY: usize = 128;
 
+/// Packages in an answer.
+const MAX_SHOWN: usize = 8;
+
 /// The addresses of webhooks.
 pub fn router(farm: Farm) -> Router {
-    Router::new().route("/{forge}/{target}", post(hook)).with_state(farm)
+    Router::new()
+        .route("/{forge}/{target}", post(hook))
+        .route("/{forge}/{target}/", post(hook))
+        .with_state(farm)
 }
 
 /// An answer: a status and a line.
@@ -44,11 +67,19 @@ async fn hook(
     Path((forge, target)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Response {
-    let (status, message) = match take(&farm, &forge, &target, request).await {
-        Ok(answer) | Err(answer) => answer,
+    let (head, mut body) = request.into_parts();
+    let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let begun = begin(&farm, &forge, &target, &head.headers);
+    let answer = match begun {
+        Ok(begun) => take(&farm, begun, &head.headers, &mut body, peer).await,
+        Err(answer) => {
+            pass_over(&mut body).await;
+            Err(answer)
+        }
     };
+    let (status, message) = answer.unwrap_or_else(|answer| answer);
     if !status.is_success() {
-        let target = rpmfarm_core::name::shown(&target);
+        let target = shown(&target);
         tracing::info!(forge, target, status = status.as_u16(), message, "webhook refused");
     }
     let answer = Json(json!({ "ok": status.is_success(), "message": message }));
@@ -58,148 +89,240 @@ async fn hook(
     (status, answer).into_response()
 }
 
-/// Takes a webhook, in the order of what it costs: its address, its size, its signature, its
-/// content.
-async fn take(
-    farm: &Farm,
-    forge: &str,
-    target: &str,
-    request: Request<Body>,
-) -> Result<Answer, Answer> {
-    let refuse = |status: StatusCode, message: &str| Err((status, message.to_owned()));
+/// A webhook whose headers are in order.
+struct Begun {
+    forge: Forge,
+    target: Result<Arc<Target>, TargetError>,
+    check: Check,
+}
+
+/// What an address and headers tell, before anything of the body is read.
+fn begin(farm: &Farm, forge: &str, target: &str, headers: &HeaderMap) -> Result<Begun, Answer> {
     let forge: Forge =
         forge.parse().map_err(|error| (StatusCode::NOT_FOUND, format!("{error}")))?;
-    let known = farm.targets.get(target).map_err(|_| no_hooks(forge))?;
+    let known = farm.targets.get(target);
     let secrets = farm.tracker.0.secrets.of(target, forge);
-    if secrets.is_empty() {
-        return Err(no_hooks(forge));
+    if secrets.is_empty() || matches!(known, Err(TargetError::Unknown { .. })) {
+        let message = format!("no webhooks of {forge} are set up for such a target");
+        return Err((StatusCode::NOT_FOUND, message));
     }
-    let (head, body) = request.into_parts();
-    let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let body = read_body(farm, &head.headers, body, peer).await?;
-    match verify(forge, &head.headers, &body, &secrets) {
-        Verdict::Genuine => {}
-        Verdict::Missing => return refuse(StatusCode::UNAUTHORIZED, "the webhook is not signed"),
-        Verdict::Wrong => return refuse(StatusCode::UNAUTHORIZED, "the signature is wrong"),
+    let check = Check::begin(forge, headers, &secrets).map_err(not_genuine)?;
+    let encoding = headers.get(header::CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
+    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
+        let message = "the body is compressed; send it as it is, without a content encoding";
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, message.to_owned()));
     }
-    let kind = head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    if kind.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded")) {
-        let message = "set the webhook's content type to application/json";
-        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
-    }
-    let Some(event) = first(&head.headers, forge.event_headers()) else {
-        return refuse(StatusCode::BAD_REQUEST, "no header names the event");
+    Ok(Begun { forge, target: known, check })
+}
+
+fn not_genuine(verdict: Verdict) -> Answer {
+    let message = match verdict {
+        Verdict::Missing => "the webhook is not signed",
+        Verdict::Genuine | Verdict::Wrong => "the signature is wrong",
     };
-    let read = read(forge, event, &body).map_err(|e| (StatusCode::BAD_REQUEST, e.to_string()))?;
+    (StatusCode::UNAUTHORIZED, message.to_owned())
+}
+
+/// Reads the body, and takes what it tells.
+async fn take(
+    farm: &Farm,
+    begun: Begun,
+    headers: &HeaderMap,
+    body: &mut Body,
+    peer: Option<IpAddr>,
+) -> Result<Answer, Answer> {
+    let Begun { forge, target, mut check } = begun;
+    let bodies = &farm.tracker.0.bodies;
+    let Some(place) = bodies.place(peer).await else {
+        let message = "too many webhooks are being read; send it again";
+        return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
+    };
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    let is_form = kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+    let mut reader = Reader::new(is_form);
+    let digest = read_body(headers, body, &mut reader, &mut check).await?;
+    drop(place);
+    let verdict = check.end();
+    if verdict != Verdict::Genuine {
+        return Err(not_genuine(verdict));
+    }
+    bodies.is_genuine(peer);
+    let event = first(headers, forge.event_headers());
+    let read =
+        reader.end(forge, event).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
     let notice = match read.said {
         Said::Push(notice) => notice,
-        Said::Other(what) => return Ok((StatusCode::OK, format!("nothing to do: {what}"))),
+        Said::Other(what) => return Ok(nothing_to_do(&what)),
     };
-    let named = first(&head.headers, forge.delivery_headers()).map(str::to_owned);
+    let Ok(target) = target else {
+        return Ok(nothing_to_do(
+            "the target's file cannot be read now; its packages are looked at once it can",
+        ));
+    };
+    let repository = match notice.id.as_str() {
+        "" => String::new(),
+        id => format!("{forge}:{id}"),
+    };
+    let hints = match find(farm, &target, &notice, &repository).await {
+        Ok(Found::Hints(hints)) => hints,
+        Ok(Found::Nothing(why)) => return Ok(nothing_to_do(&why)),
+        Err(error) => {
+            tracing::error!(%error, "webhook not looked up");
+            let message = "the farm's database does not answer; send it again";
+            return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
+        }
+    };
+    let packages = listed(&hints);
+    let named = first(headers, forge.delivery_headers()).map(str::to_owned);
     let delivery: String = named.or(read.delivery).unwrap_or_default();
-    let (package, modifies) = find(farm, &known, &notice).await?;
     let hook = NewHook {
-        target: known.name.clone(),
-        package,
-        modifies,
-        commit: notice.commit,
-        digest: Sha256::of(&body).hex(),
+        target: target.name.clone(),
+        repository,
+        hints,
+        digest: digest.hex(),
         delivery: delivery.chars().take(MAX_DELIVERY).collect(),
         at_us: now_us(),
     };
-    let package = hook.package.clone();
     match farm.tracker.0.taker.take(hook).await {
-        Ok(HookTaken::New) => Ok((StatusCode::ACCEPTED, format!("{package} is looked at"))),
-        Ok(HookTaken::Replayed) => refuse(
-            StatusCode::CONFLICT,
-            "this delivery, or one of the same content, was taken before",
-        ),
+        Ok(HookTaken::New) => Ok((StatusCode::ACCEPTED, format!("{packages} is looked at"))),
+        Ok(HookTaken::Again) => Ok(nothing_to_do("this delivery was taken before")),
+        Ok(HookTaken::Often) => Ok(nothing_to_do(&format!(
+            "the same was told too often of late; {packages} is looked at in its turn"
+        ))),
         Err(why) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{why}; send it again"))),
     }
 }
 
-fn no_hooks(forge: Forge) -> Answer {
-    (StatusCode::NOT_FOUND, format!("no webhooks of {forge} are set up for such a target"))
+fn nothing_to_do(why: &str) -> Answer {
+    (StatusCode::OK, format!("nothing to do: {why}"))
 }
 
+/// Sends a body through its reader and the check of its signature. Returns its digest.
 async fn read_body(
-    farm: &Farm,
     headers: &HeaderMap,
-    body: Body,
-    peer: Option<IpAddr>,
-) -> Result<Vec<u8>, Answer> {
-    let too_large =
-        || (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {MAX_BODY} bytes"));
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    let length = length.and_then(|length| length.parse::<usize>().ok());
-    if length.is_some_and(|length| length > MAX_BODY) {
-        return Err(too_large());
-    }
-    let Some(_place) = farm.tracker.0.bodies.place(peer).await else {
-        let message = "too many webhooks are being read; send it again";
-        return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
+    body: &mut Body,
+    reader: &mut Reader,
+    check: &mut Check,
+) -> Result<Sha256, Answer> {
+    let too_large = |most: usize| {
+        (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {most} bytes"))
     };
-    match tokio::time::timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
-        Ok(Ok(bytes)) => Ok(bytes.to_vec()),
-        Ok(Err(error)) if is_too_large(&error) => Err(too_large()),
-        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "the body broke off".to_owned())),
-        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body came too slowly".to_owned())),
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let length = length.and_then(|length| length.parse::<usize>().ok()).unwrap_or_default();
+    if length > hook::MAX_FORM {
+        return Err(too_large(hook::MAX_FORM));
     }
-}
-
-fn is_too_large(error: &axum::Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if error.to_string().contains("length limit exceeded") {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// The followed package that a webhook speaks of, and whether it is of its modifications.
-async fn find(farm: &Farm, target: &Target, notice: &Notice) -> Result<(String, bool), Answer> {
-    let mut other = None;
-    let modifications = target.modifications.as_ref().map(|modifications| &modifications.url);
-    for (modifies, url) in [(false, Some(&target.upstream.url)), (true, modifications)] {
-        let Some(name) = url.and_then(|url| named_by(url.as_str(), &notice.repository)) else {
-            continue;
+    let begun = Instant::now();
+    let mut stream = std::mem::take(body).into_data_stream();
+    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut read = 0;
+    loop {
+        let deadline = begun + PATIENCE + Duration::from_secs((read / SLOWEST) as u64);
+        let bytes = match timeout_at(deadline, stream.next()).await {
+            Ok(Some(Ok(bytes))) => bytes,
+            Ok(None) => break,
+            Ok(Some(Err(_))) => {
+                return Err((StatusCode::BAD_REQUEST, "the body broke off".to_owned()));
+            }
+            Err(_) => {
+                return Err((StatusCode::REQUEST_TIMEOUT, "the body came too slowly".to_owned()));
+            }
         };
-        let row = farm.store.tracked(&target.name, &name).await.map_err(|error| {
-            tracing::error!(%error, "webhook not looked up");
-            (StatusCode::SERVICE_UNAVAILABLE, "the farm's database does not answer".to_owned())
-        })?;
-        let Some(row) = row else { continue };
-        let followed = if modifies {
-            target.modifications_of(&row.package)
+        for piece in bytes.chunks(PIECE) {
+            digest.update(piece);
+            check.body(piece);
+            if let Some(payload) = reader.feed(piece) {
+                check.payload(payload);
+            }
+        }
+        read += bytes.len();
+        if read.max(length) > reader.most() {
+            return Err(too_large(reader.most()));
+        }
+    }
+    let digest = <[u8; 32]>::try_from(digest.finish().as_ref()).expect("SHA-256 has 32 bytes");
+    Ok(Sha256::from_bytes(digest))
+}
+
+/// Passes over a body that nobody wants, for a moment.
+async fn pass_over(body: &mut Body) {
+    let deadline = Instant::now() + COURTESY;
+    let mut stream = std::mem::take(body).into_data_stream();
+    let mut left = hook::MAX_BODY;
+    while let Ok(Some(Ok(bytes))) = timeout_at(deadline, stream.next()).await {
+        left = left.saturating_sub(bytes.len());
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+/// What a push means for what is followed.
+enum Found {
+    Hints(Vec<Hint>),
+    /// Nothing, and why.
+    Nothing(String),
+}
+
+/// Finds what is followed by the names of the repository, or else by its number.
+async fn find(
+    farm: &Farm,
+    target: &Arc<Target>,
+    notice: &Notice,
+    repository: &str,
+) -> Result<Found, StoreError> {
+    let followed = farm.tracker.0.repositories.of(&farm.store, target).await?;
+    let mut found: Vec<_> = followed.find(&notice.repository).into_iter().cloned().collect();
+    if found.is_empty() && !repository.is_empty() {
+        found = farm.store.known_repository(&target.name, repository).await?;
+    }
+    let (mut hints, mut other) = (Vec::new(), None);
+    for (package, modifies) in &found {
+        // Followed no longer since the moment before.
+        let Some(row) = farm.store.tracked(&target.name, package).await? else { continue };
+        let branch = branch_of(target, &row, *modifies);
+        let pattern = Pattern::of(&branch).filter(|_| !modifies);
+        let is_meant = |name: &str| match &pattern {
+            Some(pattern) => pattern.evr(package, name).is_some(),
+            None => branch == name,
+        };
+        let moved = notice.moved.iter().find(|moved| is_meant(&moved.branch));
+        if moved.is_some() || notice.more {
+            let commit = moved.map(|moved| moved.commit.clone()).unwrap_or_default();
+            hints.push(Hint { package: package.clone(), modifies: *modifies, commit });
         } else {
-            let asked = Some(row.git_ref.as_str()).filter(|git_ref| !git_ref.is_empty());
-            let branch = target.git_ref(&row.package, asked).unwrap_or_default();
-            Some((target.git_url(&row.package), branch))
-        };
-        let Some((_, branch)) =
-            followed.filter(|(url, _)| is_same_repository(url, &notice.repository))
-        else {
-            continue;
-        };
-        let is_meant = match Pattern::of(&branch).filter(|_| !modifies) {
-            Some(pattern) => pattern.evr(&row.package, &notice.branch).is_some(),
-            None => branch == notice.branch,
-        };
-        if is_meant {
-            return Ok((row.package, modifies));
+            other = Some(branch);
         }
-        other = Some(branch);
     }
-    Err(match other {
-        Some(branch) => {
-            let message = format!("nothing to do: `{branch}` is followed, not `{}`", notice.branch);
-            (StatusCode::OK, message)
+    if !hints.is_empty() {
+        return Ok(Found::Hints(hints));
+    }
+    Ok(Found::Nothing(match (other, notice.moved.first()) {
+        (Some(branch), Some(moved)) => {
+            format!("`{branch}` is followed, not `{}`", shown(&moved.branch))
         }
-        None => {
-            let repository = rpmfarm_core::name::shown(&notice.repository);
-            (StatusCode::NOT_FOUND, format!("`{repository}` is not followed for this target"))
+        _ => {
+            let repository = notice.repository.first().map_or("", String::as_str);
+            format!("`{}` is not followed for this target", shown(repository))
         }
-    })
+    }))
+}
+
+/// The branch, tag or pattern that is followed of a package, or of its modifications.
+fn branch_of(target: &Target, row: &Tracked, modifies: bool) -> String {
+    if modifies {
+        return target.modifications_of(&row.package).map(|(_, branch)| branch).unwrap_or_default();
+    }
+    let asked = Some(row.git_ref.as_str()).filter(|git_ref| !git_ref.is_empty());
+    target.git_ref(&row.package, asked).unwrap_or_default()
+}
+
+fn listed(hints: &[Hint]) -> String {
+    let mut names: Vec<&str> = hints.iter().map(|hint| hint.package.as_str()).collect();
+    names.dedup();
+    let more = names.len().saturating_sub(MAX_SHOWN);
+    names.truncate(MAX_SHOWN);
+    let listed = names.join(", ");
+    if more > 0 { format!("{listed} and {more} more") } else { listed }
 }

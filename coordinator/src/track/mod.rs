@@ -8,6 +8,7 @@
 mod above;
 mod bodies;
 pub mod decide;
+mod followed;
 mod forges;
 mod hooks;
 mod hosts;
@@ -36,6 +37,7 @@ use crate::bus::Bus;
 use crate::http::Http;
 use crate::store::Store;
 use bodies::Bodies;
+use followed::Repositories;
 use hosts::Hosts;
 use look::Looker;
 use secrets::Secrets;
@@ -56,6 +58,7 @@ struct Inner {
     taker: Taker,
     secrets: Secrets,
     bodies: Bodies,
+    repositories: Repositories,
     /// Rings when something is due sooner than was known.
     bell: Bus,
     /// What jitter is derived from.
@@ -82,6 +85,7 @@ impl Tracker {
             taker: Taker::start(store.clone(), bell.clone()),
             secrets: Secrets::open(secrets, default_secrets)?,
             bodies: Bodies::default(),
+            repositories: Repositories::default(),
             bell,
             seed,
         })))

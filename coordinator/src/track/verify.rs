@@ -17,36 +17,77 @@ pub(super) enum Verdict {
     Wrong,
 }
 
-/// Checks a webhook against the secrets of its forge.
-pub(super) fn verify(
-    forge: Forge,
-    headers: &HeaderMap,
-    body: &[u8],
-    secrets: &[String],
-) -> Verdict {
-    match forge.proof() {
-        Proof::Hmac { headers: names, prefix } => {
-            let Some(given) = first(headers, names) else { return Verdict::Missing };
-            let Some(tag) = given.strip_prefix(prefix).and_then(|hex| hex::decode(hex).ok()) else {
-                return Verdict::Wrong;
-            };
-            // Each secret is tried, whichever fits: the time tells nothing.
-            let fits = secrets.iter().fold(false, |fits, secret| {
-                let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-                fits | hmac::verify(&key, body, &tag).is_ok()
-            });
-            if fits { Verdict::Genuine } else { Verdict::Wrong }
+/// A check that is under way: the body goes through it piece by piece.
+pub(super) struct Check(Given);
+
+enum Given {
+    /// The token was right.
+    Token,
+    /// A signature, and for each secret what has come of the body, and of the JSON in it where it
+    /// is sent as a form: GitHub signs the one, Gitea and Pagure the other.
+    Tag { tag: Vec<u8>, body: Vec<hmac::Context>, payload: Vec<hmac::Context> },
+}
+
+impl Check {
+    /// Begins a check against the secrets of a forge: what the headers alone tell is told now, so
+    /// that nobody's body is read in vain.
+    ///
+    /// # Errors
+    /// The verdict, when it is not genuine.
+    pub(super) fn begin(
+        forge: Forge,
+        headers: &HeaderMap,
+        secrets: &[String],
+    ) -> Result<Self, Verdict> {
+        match forge.proof() {
+            Proof::Hmac { headers: names, prefix } => {
+                let given = first(headers, names).ok_or(Verdict::Missing)?;
+                let tag = given.strip_prefix(prefix).and_then(|hex| hex::decode(hex).ok());
+                let tag = tag.filter(|tag| tag.len() == digest::SHA256_OUTPUT_LEN);
+                let tag = tag.ok_or(Verdict::Wrong)?;
+                let context = |secret: &String| {
+                    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+                    hmac::Context::with_key(&key)
+                };
+                let body: Vec<_> = secrets.iter().map(context).collect();
+                Ok(Self(Given::Tag { tag, payload: body.clone(), body }))
+            }
+            Proof::Token { header } => {
+                let given = first(headers, &[header]).ok_or(Verdict::Missing)?;
+                // Digests have one length, so that not even the secret's length is told.
+                let of = |text: &str| digest::digest(&digest::SHA256, text.as_bytes());
+                let given = of(given);
+                let fits = secrets.iter().fold(false, |fits, secret| {
+                    fits | bool::from(of(secret).as_ref().ct_eq(given.as_ref()))
+                });
+                if fits { Ok(Self(Given::Token)) } else { Err(Verdict::Wrong) }
+            }
         }
-        Proof::Token { header } => {
-            let Some(given) = first(headers, &[header]) else { return Verdict::Missing };
-            // Digests have one length, so that not even the secret's length is told.
-            let of = |text: &str| digest::digest(&digest::SHA256, text.as_bytes());
-            let given = of(given);
-            let fits = secrets.iter().fold(false, |fits, secret| {
-                fits | bool::from(of(secret).as_ref().ct_eq(given.as_ref()))
-            });
-            if fits { Verdict::Genuine } else { Verdict::Wrong }
+    }
+
+    /// Takes the next bytes of the body.
+    pub(super) fn body(&mut self, bytes: &[u8]) {
+        if let Given::Tag { body, .. } = &mut self.0 {
+            body.iter_mut().for_each(|context| context.update(bytes));
         }
+    }
+
+    /// Takes the next bytes of the JSON in a form.
+    pub(super) fn payload(&mut self, bytes: &[u8]) {
+        if let Given::Tag { payload, .. } = &mut self.0 {
+            payload.iter_mut().for_each(|context| context.update(bytes));
+        }
+    }
+
+    /// The verdict, when all of the body has come.
+    pub(super) fn end(self) -> Verdict {
+        let Given::Tag { tag, body, payload } = self.0 else { return Verdict::Genuine };
+        // Each is compared, whichever fits: the time tells nothing.
+        let fits = body
+            .into_iter()
+            .chain(payload)
+            .fold(false, |fits, context| fits | bool::from(context.sign().as_ref().ct_eq(&tag)));
+        if fits { Verdict::Genuine } else { Verdict::Wrong }
     }
 }
 
@@ -58,6 +99,16 @@ pub(super) fn first<'a>(headers: &'a HeaderMap, names: &[&str]) -> Option<&'a st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn verify(forge: Forge, headers: &HeaderMap, body: &[u8], secrets: &[String]) -> Verdict {
+        Check::begin(forge, headers, secrets).map_or_else(
+            |verdict| verdict,
+            |mut check| {
+                body.chunks(5).for_each(|piece| check.body(piece));
+                check.end()
+            },
+        )
+    }
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -88,6 +139,12 @@ mod tests {
                 assert_eq!(verify(forge, &bad, body, &secrets), Verdict::Wrong);
             }
         }
+        // Of a form, what is in it may be signed.
+        let signed = headers("x-gitea-signature", tag);
+        let mut check = Check::begin(Forge::Gitea, &signed, &secrets).unwrap();
+        check.body(b"payload=Hello%2C+World%21");
+        check.payload(body);
+        assert_eq!(check.end(), Verdict::Genuine);
         let token = headers("x-gitlab-token", secret);
         assert_eq!(verify(Forge::Gitlab, &token, body, &secrets), Verdict::Genuine);
         assert_eq!(verify(Forge::Gitlab, &token, body, &secrets[..1]), Verdict::Wrong);

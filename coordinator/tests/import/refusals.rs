@@ -42,7 +42,10 @@ async fn sources_that_are_not_in_order() {
     let spec = ("hello.spec", "Name: hello");
     for (files, words) in [
         (vec![("README", "no spec")], "no spec file"),
-        (vec![spec, ("other.spec", "x")], "2 spec files (hello.spec, other.spec)"),
+        (
+            vec![("a.spec", "x"), ("other.spec", "x")],
+            "2 spec files (a.spec, other.spec), and none is the package's hello.spec: say which one is built with `spec = \"FILE.spec\"` under [packages.hello] in the target",
+        ),
         (vec![spec, ("fix.patch", "-> ../../etc/passwd")], "leads out of the repository"),
         (vec![spec, ("fix.patch", "-> /etc/passwd")], "to /etc/passwd; commit the file itself"),
         (vec![("hello.spec", "-> /etc/passwd")], "leads out of the repository"),
@@ -63,15 +66,80 @@ async fn sources_that_are_not_in_order() {
 }
 
 #[tokio::test]
-async fn a_submodule() {
+async fn what_no_build_reads_stops_nothing() {
+    use std::os::unix::ffi::OsStrExt as _;
     let bench = Bench::new().await;
-    let commit = bench.upstream.commit(&[("hello.spec", "1")]);
-    bench.upstream.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},dep")]);
-    bench.upstream.git(&["commit", "-q", "-m", "A submodule"]);
+    let deep = format!("tests/{}x", "d/".repeat(80));
+    let commit = bench.upstream.commit(&[
+        ("SPECS/hello.spec", "1"),
+        ("SOURCES/a.patch", "x"),
+        ("SOURCES/data/link", "-> /etc/passwd"),
+        ("tests/outside", "-> /etc/passwd"),
+        ("tests/gone", "-> nowhere"),
+        ("tests/a\nb\u{1b}[31m", "x"),
+        (&deep, "x"),
+    ]);
+    let odd = |folder: &str| {
+        let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
+        bench.upstream.work().join(folder).join(name)
+    };
+    std::fs::write(odd("tests"), "x").unwrap();
+    std::fs::create_dir(odd("SOURCES/data")).unwrap();
+    std::fs::write(odd("SOURCES/data").join("x"), "x").unwrap();
+    std::os::unix::fs::symlink(
+        std::ffi::OsStr::from_bytes(b"\xff"),
+        bench.upstream.work().join("tests/to-no-text"),
+    )
+    .unwrap();
+    for path in ["ci", "tests/dep", "SOURCES/dep"] {
+        let module = format!("160000,{commit},{path}");
+        bench.upstream.git(&["update-index", "--add", "--cacheinfo", &module]);
+    }
+    bench.upstream.git(&["add", "--ignore-removal", "."]);
+    bench.upstream.git(&["commit", "-q", "-m", "Odd neighbours"]);
     let bare = bench.upstream.bare();
     bench.upstream.git(&["push", "-q", bare.to_str().unwrap(), "HEAD:refs/heads/lab1"]);
-    let (_, message) = bench.refusal(None).await;
-    assert!(message.starts_with("dep is a submodule"), "{message}");
+    let imported = bench.import(None).await.unwrap();
+    let names: Vec<_> = imported.bundle.sources.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(names, ["a.patch"]);
+    assert!(imported.record.notes.is_empty());
+
+    // What is taken has a name that can be told.
+    std::fs::write(odd("SOURCES"), "x").unwrap();
+    bench.upstream.push("lab1");
+    let (fault, message) = bench.refusal(None).await;
+    assert_eq!(fault, Fault::Package);
+    assert!(message.starts_with("the name of SOURCES/caf\u{fffd} in the repository is not UTF-8"), "{message}");
+}
+
+#[tokio::test]
+async fn more_files_than_a_package_has_beside_it() {
+    let bench = Bench::new().await;
+    bench.upstream.commit(&[("hello.spec", "1"), ("a.patch", "x"), ("tests/x", "x")]);
+    for n in 0..20_001 {
+        std::fs::write(bench.upstream.work().join(format!("tests/{n}")), "x").unwrap();
+    }
+    bench.upstream.push("lab1");
+    let imported = bench.import(None).await.unwrap();
+    assert_eq!(imported.bundle.sources.len(), 1);
+}
+
+#[tokio::test]
+async fn the_spec_that_is_the_package_s() {
+    let bench = Bench::new().await;
+    bench.upstream.commit(&[("hello.spec", "own"), ("old-hello.spec", "old"), ("ci/x.spec", "ci")]);
+    let imported = bench.import(None).await.unwrap();
+    assert_eq!(bench.text(&imported, "hello.spec"), "own");
+    let note = "hello.spec is built; the repository has other spec files beside it, which are not: old-hello.spec";
+    assert_eq!(imported.record.notes, [note]);
+    // And the one that the target names.
+    let text = bench.upstream.target() + "[packages.hello]\nspec = \"old-hello.spec\"\n";
+    let target = Target::parse("lab.toml", &text).unwrap();
+    let imported = bench.importer.import(&target, "hello", None).await.unwrap();
+    assert_eq!(bench.text(&imported, "old-hello.spec"), "old");
+    let text = text.replace("old-hello.spec", "../x.spec");
+    let error = Target::parse("lab.toml", &text).unwrap_err().to_string();
+    assert!(error.contains("packages.hello.spec"), "{error}");
 }
 
 #[tokio::test]

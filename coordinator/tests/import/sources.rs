@@ -265,3 +265,59 @@ async fn a_release_and_a_changelog_out_of_the_history() {
     let by_id = bench.import(Some(&imported.bundle.commit)).await.unwrap();
     assert_eq!(bench.text(&by_id, "hello.spec"), text);
 }
+
+/// What rpm makes of a spec: its release and the number of its changelog's entries.
+fn asked_of_rpm(spec: &str, included: &str) -> (String, usize) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("x.spec"), spec).unwrap();
+    std::fs::write(dir.path().join("rel.inc"), included).unwrap();
+    let format = "%{release}\n[%{changelogname}\n]";
+    let output = std::process::Command::new("rpmspec")
+        .args(["-q", "--srpm", "--define", "dist .lab9", "--qf", format, "--define"])
+        .arg(format!("_sourcedir {}", dir.path().display()))
+        .arg(dir.path().join("x.spec"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}\n{spec}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines = text.lines();
+    (lines.next().unwrap().to_owned(), lines.filter(|line| !line.is_empty()).count())
+}
+
+#[tokio::test]
+async fn both_macros_wherever_they_are() {
+    let bench = Bench::new().await;
+    let own = "%changelog\n%autochangelog";
+    for (version, (head, release, changelog, included)) in [
+        ("%define rel %autorelease", "%{rel}", own, ""),
+        ("%define rel %autorelease -e rc1 -n", "%{rel}%{?dist}", "%autochangelog", ""),
+        ("%global baserelease %{autorelease -n}", "%{baserelease}%{?dist}", own, ""),
+        ("%{!?rel:%global rel %{?autorelease}}", "%{rel}", "%changelog\n# x\n%{?autochangelog}", ""),
+        ("%if 1\n%define rel %autorelease\n%else\n%define rel 1\n%endif", "%{?rel}", "", ""),
+        ("%{lua:rpm.define('rel ' .. rpm.expand('%autorelease'))}", "%{rel}", own, ""),
+        ("%define log %autochangelog", "%autorelease", "%changelog\n%{log}", ""),
+        ("%include %{_sourcedir}/rel.inc", "%{rel}", own, "%define rel %autorelease\n"),
+        (
+            "%{load:%{_sourcedir}/rel.inc}",
+            "%{rel}",
+            "%changelog\n%{log}",
+            "%rel %autorelease\n%log %autochangelog\n",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let spec = format!(
+            "{head}\nName: hello\nVersion: {version}\nRelease: {release}\nSummary: x\nLicense: x\n\
+             %description\nx\n{changelog}\n"
+        );
+        let files = [("hello.spec", spec.as_str()), ("rel.inc", included)];
+        bench.upstream.commit(&files);
+        bench.upstream.commit(&[files[0], files[1], ("x.patch", "x")]);
+        let imported = bench.import(None).await.unwrap();
+        let text = bench.text(&imported, "hello.spec");
+        let wanted = if head.contains("rc1") { "2.rc1.lab9" } else { "2.lab9" };
+        // Everything before is in the history too.
+        assert_eq!(asked_of_rpm(&text, included), (wanted.to_owned(), 2 * version + 2), "{text}");
+    }
+}

@@ -1,7 +1,7 @@
 //! What the store keeps, on both databases.
 
 use rpmfarm_coordinator::store::{
-    HookTaken, Import, Looked, NewBuild, NewHook, NewTracked, OrderRow, PushEnd, PushFilter,
+    Hint, HookTaken, Import, Looked, NewBuild, NewHook, NewTracked, OrderRow, PushEnd, PushFilter,
     PushPair, Saw, Store,
 };
 use rpmfarm_core::queue::Class;
@@ -41,9 +41,8 @@ fn looked(package: &str, commit: &str, change: Change) -> Looked {
 fn hook(package: &str, digest: &str, delivery: &str, at_us: i64) -> NewHook {
     NewHook {
         target: "lab".into(),
-        package: package.into(),
-        modifies: false,
-        commit: id('b'),
+        repository: String::new(),
+        hints: vec![Hint { package: package.into(), modifies: false, commit: id('b') }],
         digest: digest.into(),
         delivery: delivery.into(),
         at_us,
@@ -157,8 +156,9 @@ async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
             hook("a", "d4", "", NOW + 5),
         ];
         let taken = store.take_hooks(&hooks).await.unwrap();
-        use HookTaken::{New, Replayed};
-        assert_eq!(taken, [New, Replayed, Replayed, New, New]);
+        use HookTaken::{Again, New, Often};
+        assert_eq!(taken, [New, New, New, New, New], "content and delivery make one together");
+        assert_eq!(store.take_hooks(&hooks).await.unwrap(), [Again; 5]);
         assert_eq!(due(&store, NOW).await, ["a"]);
         // A look that began before the webhook came.
         store.record_looks(&[looked("a", &id('a'), Change::Begin)]).await.unwrap();
@@ -171,6 +171,13 @@ async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
         // After a time, the same may come again.
         store.forget_hooks(NOW + 6).await.unwrap();
         assert_eq!(store.take_hooks(&hooks[..1]).await.unwrap(), [New]);
+        // The same under more and more names is believed for some times.
+        let copies: Vec<_> =
+            (0..9).map(|n| hook("a", "d9", &n.to_string(), NOW + 600_000_000)).collect();
+        let taken = store.take_hooks(&copies).await.unwrap();
+        assert_eq!((&taken[..8], taken[8]), (&[New; 8][..], Often));
+        let later = hook("a", "d9", "9", NOW + 1_200_000_001);
+        assert_eq!(store.take_hooks(&[later]).await.unwrap(), [New]);
     })
     .await;
 }
@@ -180,7 +187,10 @@ async fn modifications_are_seen_and_told_of_beside_the_package() {
     on_both(|store| async move {
         store.track("lab", &[new("a", 0)], "me", NOW).await.unwrap();
         let hooks = [
-            NewHook { modifies: true, commit: id('2'), ..hook("a", "d1", "", NOW - 5) },
+            NewHook {
+                hints: vec![Hint { package: "a".into(), modifies: true, commit: id('2') }],
+                ..hook("a", "d1", "", NOW - 5)
+            },
             hook("a", "d2", "", NOW - 5),
         ];
         store.take_hooks(&hooks).await.unwrap();

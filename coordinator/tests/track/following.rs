@@ -2,7 +2,7 @@
 
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::rpc::tracking::TrackingService;
-use rpmfarm_coordinator::store::{Import, NewHook, NewTracked, OrderRow};
+use rpmfarm_coordinator::store::{Hint, Import, NewHook, NewTracked, OrderRow};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking as _;
 use tonic::Request;
@@ -26,9 +26,8 @@ async fn scene(track: &str, packages: &[&str]) -> Scene {
 fn hook(digest: &str) -> NewHook {
     NewHook {
         target: "lab".into(),
-        package: "bash".into(),
-        modifies: false,
-        commit: id('b'),
+        repository: String::new(),
+        hints: vec![Hint { package: "bash".into(), modifies: false, commit: id('b') }],
         digest: digest.into(),
         delivery: String::new(),
         at_us: now_us(),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rpmfarm_coordinator::clock::now_us;
-use rpmfarm_coordinator::store::{Import, NewHook};
+use rpmfarm_coordinator::store::{Hint, Import, NewHook};
 use rpmfarm_core::source::{Modification, Record};
 
 use crate::common::builds::{import, new_build};
@@ -162,9 +162,8 @@ async fn a_webhook_of_modifications_is_looked_after_until_it_is_seen() {
     let scene = scene("").await;
     let hook = |digest: &str, modifies, commit| NewHook {
         target: "lab".into(),
-        package: "bash".into(),
-        modifies,
-        commit: id(commit),
+        repository: String::new(),
+        hints: vec![Hint { package: "bash".into(), modifies, commit: id(commit) }],
         digest: digest.into(),
         delivery: String::new(),
         at_us: now_us(),

@@ -162,7 +162,7 @@ impl Scene {
     }
 }
 
-fn target(port: u16, track: &str) -> String {
+pub(crate) fn target(port: u16, track: &str) -> String {
     format!(
         r#"
         name = "lab"

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use message::magic;
 
-pub use macros::{SpecState, Uses, fill_in, uses};
+pub use macros::{SpecState, Uses, defines_autorelease, fill_in, names_any, uses};
 
 /// One commit of a history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +50,9 @@ pub struct Generated {
     pub release: u64,
     /// The entries of `%autochangelog`.
     pub changelog: String,
+    /// Whether a file that the spec includes uses them, so that both are defined for it.
+    #[serde(default)]
+    pub included: bool,
 }
 
 /// The release number and the changelog of the first commit of a history.
@@ -59,6 +62,7 @@ pub fn generate(history: &History) -> Generated {
     Generated {
         release: releases.first().copied().unwrap_or(1),
         changelog: changelog::entries(history, &releases).join("\n\n"),
+        included: false,
     }
 }
 

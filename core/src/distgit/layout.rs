@@ -39,6 +39,8 @@ pub struct Layout {
     pub sources: Vec<Committed>,
     /// The list of look-aside files: its path in the tree and its form.
     pub list: Option<(String, ListForm)>,
+    /// Other spec files that are there, which are not built.
+    pub other_specs: Vec<String>,
 }
 
 /// What a branch holds in place of a spec when the package was taken out of the distribution (dist-git of
@@ -46,35 +48,44 @@ pub struct Layout {
 const RETIRED: &str = "dead.package";
 
 impl Layout {
-    /// Tells the layout from the entries of a tree.
+    /// Tells the layout from the entries of a tree. Of several specs the one is built that has the
+    /// first of these names that any has. Only what is taken is judged: other folders may hold
+    /// what they like.
     ///
     /// # Errors
-    /// No spec or more than one, submodules, links that lead out of the tree, names that are not
-    /// plain.
-    pub fn detect(package: &str, entries: &[TreeEntry]) -> Result<Self, DistgitError> {
+    /// No spec, or several and none of these names; sources whose names are not plain, or that
+    /// are links out of the tree.
+    pub fn detect(
+        package: &str,
+        spec_names: &[String],
+        entries: &[TreeEntry],
+    ) -> Result<Self, DistgitError> {
         if entries.len() > MAX_FILES {
             return Err(DistgitError::ManyFiles(entries.len()));
         }
-        if let Some(module) = entries.iter().find(|e| e.kind == EntryKind::Submodule) {
-            return Err(DistgitError::Submodule(shown(&module.path)));
-        }
         let tree = Tree::of(entries);
-        let flat = specs(&tree, "");
-        let exploded = specs(&tree, "SPECS/");
-        let (kind, spec) = match (flat.as_slice(), exploded.as_slice()) {
-            ([], []) if tree.get(RETIRED).is_some() => return Err(DistgitError::Retired),
-            ([], []) => return Err(DistgitError::NoSpec),
-            ([spec], []) => (LayoutKind::Flat, *spec),
-            ([], [spec]) => (LayoutKind::Exploded, *spec),
-            _ => {
-                let all = flat.into_iter().chain(exploded).map(shown).collect();
-                return Err(DistgitError::ManySpecs(all));
-            }
-        };
+        let specs: Vec<&str> = specs(&tree, "").chain(specs(&tree, "SPECS/")).collect();
+        if specs.is_empty() {
+            let module = ["SPECS", "SOURCES"]
+                .into_iter()
+                .find(|dir| matches!(tree.get(dir), Some(EntryKind::Submodule)));
+            return Err(match module {
+                _ if tree.get(RETIRED).is_some() => DistgitError::Retired,
+                Some(module) => DistgitError::Submodule(module.to_owned()),
+                None => DistgitError::NoSpec,
+            });
+        }
+        let spec = choose_spec(&specs, spec_names).ok_or_else(|| DistgitError::ManySpecs {
+            specs: specs.iter().map(|path| shown(path)).collect(),
+            package: shown(package),
+            name: spec_names.first().map_or_else(String::new, |name| shown(name)),
+        })?;
+        let kind = if spec.contains('/') { LayoutKind::Exploded } else { LayoutKind::Flat };
+        let other_specs = specs.iter().filter(|other| **other != spec).map(|o| shown(o)).collect();
         let list = find_list(&tree, package, kind)?;
         let spec = tree.committed(spec)?.ok_or(DistgitError::NoSpec)?;
         let sources = find_sources(&tree, kind, &spec, list.as_ref())?;
-        Ok(Self { kind, spec, sources, list })
+        Ok(Self { kind, spec, sources, list, other_specs })
     }
 
     /// Checks the look-aside files against what is committed and what the target allows. Returns
@@ -118,8 +129,22 @@ impl Layout {
 }
 
 /// The spec files directly in a directory.
-fn specs<'a>(tree: &Tree<'a>, dir: &str) -> Vec<&'a str> {
-    tree.files_in(dir).filter(|path| path.ends_with(".spec")).collect()
+fn specs<'a>(tree: &Tree<'a>, dir: &str) -> impl Iterator<Item = &'a str> {
+    let is_file = move |path: &&str| !matches!(tree.get(path), Some(EntryKind::Submodule));
+    tree.files_in(dir).filter(|path| path.ends_with(".spec")).filter(is_file)
+}
+
+/// The spec that is meant: the only one, or that with the first of these names that any has.
+/// Nothing where that does not tell.
+#[must_use]
+pub fn choose_spec<'p>(specs: &[&'p str], names: &[String]) -> Option<&'p str> {
+    if let [one] = specs {
+        return Some(*one);
+    }
+    let name_of = |path: &'p str| path.rsplit('/').next().unwrap_or(path);
+    let name = names.iter().find(|name| specs.iter().any(|path| name_of(*path) == **name))?;
+    let mut named = specs.iter().copied().filter(|path| name_of(path) == *name);
+    named.next().filter(|_| named.next().is_none())
 }
 
 /// The list of look-aside files: `sources`, or else the one `.NAME.metadata`.
@@ -157,8 +182,12 @@ fn find_sources(
         LayoutKind::Flat => "",
         LayoutKind::Exploded => "SOURCES/",
     };
-    if let Some(EntryKind::Symlink(target)) = tree.get(dir.trim_end_matches('/')) {
-        return Err(DistgitError::LinkBroken { path: "SOURCES".into(), target: shown(target) });
+    match tree.get(dir.trim_end_matches('/')) {
+        Some(EntryKind::Symlink(target)) => {
+            return Err(DistgitError::LinkBroken { path: "SOURCES".into(), target: shown(target) });
+        }
+        Some(EntryKind::Submodule) => return Err(DistgitError::Submodule("SOURCES".into())),
+        _ => {}
     }
     let mut sources: Vec<Committed> = Vec::new();
     for path in tree.files_in(dir) {
@@ -186,7 +215,7 @@ fn find_sources(
 
 /// Sources in folders below `SOURCES/`. rpm knows sources by their names alone, so one counts
 /// whose name nothing else has. What cannot be one is left out, as whole trees of tests may lie
-/// there; but nothing may lead out of the commit.
+/// there.
 fn add_nested(
     tree: &Tree<'_>,
     dir: &str,
@@ -197,13 +226,8 @@ fn add_nested(
     for path in tree.paths().filter(|path| path.strip_prefix(dir).is_some_and(|p| p.contains('/')))
     {
         let name = path.rsplit('/').next().unwrap_or(path);
-        let file = match tree.committed(path) {
-            Ok(file) => file,
-            Err(error @ DistgitError::LinkOutside { .. }) => return Err(error),
-            // Its name is taken all the same.
-            Err(_) => None,
-        };
-        nested.entry(name).or_default().push(file);
+        // What cannot be one has taken its name all the same.
+        nested.entry(name).or_default().push(tree.committed(path).unwrap_or_default());
     }
     for (name, mut files) in nested {
         let taken = name == spec.name || sources.iter().any(|file| file.name == name);
@@ -227,7 +251,7 @@ mod tests {
     use crate::name::check_file;
 
     fn detect(entries: &[TreeEntry]) -> Result<Layout, DistgitError> {
-        Layout::detect("hello", entries)
+        Layout::detect("hello", &["hello.spec".to_owned()], entries)
     }
 
     fn names(layout: &Layout) -> Vec<&str> {
@@ -282,12 +306,73 @@ mod tests {
         assert_eq!(detect(&[file("deep/hello.spec")]), Err(DistgitError::NoSpec));
         assert_eq!(detect(&[file("dead.package")]), Err(DistgitError::Retired));
         assert!(detect(&["dead.package", "a.spec"].map(file)).is_ok());
-        for two in
-            [["a.spec", "b.spec"], ["SPECS/a.spec", "SPECS/b.spec"], ["SPECS/a.spec", "a.spec"]]
-        {
+        for two in [
+            ["a.spec", "b.spec"],
+            ["SPECS/a.spec", "SPECS/b.spec"],
+            ["SPECS/a.spec", "a.spec"],
+            ["SPECS/hello.spec", "hello.spec"],
+        ] {
             let error = detect(&two.map(file)).unwrap_err();
-            assert!(matches!(&error, DistgitError::ManySpecs(all) if all.len() == 2), "{error}");
+            let is_many = matches!(&error, DistgitError::ManySpecs { specs, .. } if specs.len() == 2);
+            assert!(is_many, "{error}");
+            let words = "say which one is built with `spec = \"FILE.spec\"` under [packages.hello]";
+            assert!(error.to_string().contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn of_several_specs_the_package_s_own() {
+        for (other, own) in [
+            ("old-hello.spec", "hello.spec"),
+            ("SPECS/a.spec", "SPECS/hello.spec"),
+            ("hello.spec", "SPECS/a.spec"),
+            ("a.spec", "SPECS/hello.spec"),
+        ] {
+            let names = [own.rsplit('/').next().unwrap(), "hello.spec"].map(str::to_owned);
+            let entries = [other, own, "a.patch", "SOURCES/b.patch"].map(file);
+            let layout = Layout::detect("hello", &names, &entries).unwrap();
+            assert_eq!((layout.spec.path.as_str(), &*layout.other_specs), (own, &[other.to_owned()][..]));
+            let patch = if own.contains('/') { "b.patch" } else { "a.patch" };
+            assert_eq!(super::tests::names(&layout), [patch]);
+        }
+        assert!(detect(&[file("a.spec")]).unwrap().other_specs.is_empty());
+    }
+
+    #[test]
+    fn what_no_build_reads_stops_nothing() {
+        let of = |path: &str, kind: EntryKind| TreeEntry { path: path.into(), kind };
+        let link = |to: &str| EntryKind::Symlink(to.to_owned());
+        for odd in [
+            of("tests/a\nb", EntryKind::File),
+            of("tests/\u{fffd}", EntryKind::NotUtf8),
+            of("tests/x", link("/etc/passwd")),
+            of("tests/x", link("nothing")),
+            of("ci", EntryKind::Submodule),
+            of("tests/dep", EntryKind::Submodule),
+            of(&format!("tests/{}", "x".repeat(5000)), EntryKind::File),
+            of(&"deep/".repeat(200), EntryKind::File),
+            of("SOURCES/tests/\u{fffd}", EntryKind::NotUtf8),
+            of("SOURCES/tests/dep", EntryKind::Submodule),
+            of("SOURCES/dep", EntryKind::Submodule),
+        ] {
+            for spec in ["hello.spec", "SPECS/hello.spec"] {
+                let entries = [file(spec), odd.clone()];
+                let layout = detect(&entries).unwrap_or_else(|error| panic!("{odd:?}: {error}"));
+                assert_eq!(names(&layout), [""; 0], "{odd:?}");
+            }
+        }
+        // What would be taken is judged, and named.
+        for (spec, odd) in [
+            ("hello.spec", of("caf\u{fffd}.patch", EntryKind::NotUtf8)),
+            ("SPECS/hello.spec", of("SOURCES/caf\u{fffd}.patch", EntryKind::NotUtf8)),
+            ("hello.spec", of("caf\u{fffd}.patch", link("/etc/passwd"))),
+            ("SPECS/hello.spec", of("SOURCES/caf\u{fffd}.patch", link("nothing"))),
+        ] {
+            let error = detect(&[file(spec), odd]).unwrap_err().to_string();
+            assert!(error.contains("caf\u{fffd}.patch"), "{error}");
+        }
+        let modules = ["SPECS", "SOURCES"].map(|path| of(path, EntryKind::Submodule));
+        assert_eq!(detect(&modules), Err(DistgitError::Submodule("SPECS".into())));
     }
 
     #[test]
@@ -296,9 +381,6 @@ mod tests {
             let error = detect(&[file("hello.spec"), file(bad)]).unwrap_err();
             assert!(matches!(error, DistgitError::Name { .. }), "{error}");
         }
-        let module = TreeEntry { path: "dep".into(), kind: EntryKind::Submodule };
-        let error = detect(&[file("hello.spec"), module]).unwrap_err();
-        assert!(error.to_string().starts_with("dep is a submodule"), "{error}");
     }
 
     #[test]

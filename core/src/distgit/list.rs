@@ -1,6 +1,7 @@
 //! The lists of look-aside files: `sources` of the flat layout, `.NAME.metadata` of the exploded
 //! one. Owns reading and printing them.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -28,17 +29,43 @@ pub struct LookasideFile {
 }
 
 impl LookasideFile {
-    /// Reads a list. `file` is its name, for messages. Empty lines are skipped.
+    /// Reads a list. `file` is its name, for messages. Empty lines and comments are skipped. A
+    /// file that is listed again with the same digest is listed once; of digests of several
+    /// kinds the longest counts.
     ///
     /// # Errors
-    /// With the line that is of no known form, or that has a digest or a name that cannot be.
+    /// With the line that is of no known form, or that has a digest or a name that cannot be; or
+    /// with the two lines that contradict each other.
     pub fn parse_list(file: &str, text: &str) -> Result<Vec<Self>, DistgitError> {
-        text.lines()
-            .enumerate()
-            .map(|(index, line)| (index + 1, line.trim()))
-            .filter(|(_, line)| !line.is_empty())
-            .map(|(number, line)| Self::parse_line(file, number, line))
-            .collect()
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut files: Vec<Self> = Vec::new();
+        // Where each is in `files`, and its line.
+        let mut known: HashMap<String, (usize, usize)> = HashMap::new();
+        for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let new = Self::parse_line(file, number, line)?;
+            let Some((at, first)) = known.get_mut(&new.name) else {
+                known.insert(new.name.clone(), (files.len(), number));
+                files.push(new);
+                continue;
+            };
+            let (old, checksum) = (&mut files[*at], new.checksum);
+            if old.checksum.kind == checksum.kind && old.checksum != checksum {
+                return Err(DistgitError::Contradiction {
+                    file: file.to_owned(),
+                    lines: (*first, number),
+                    name: new.name,
+                    digests: Box::new((old.checksum.clone(), checksum)),
+                });
+            }
+            if checksum.kind.digits() > old.checksum.kind.digits() {
+                old.checksum = checksum;
+                *first = number;
+            }
+        }
+        Ok(files)
     }
 
     /// Prints a list in one form.
@@ -144,6 +171,27 @@ mod tests {
         let nested = format!("{} SOURCES/tests/data.tar.xz\n", "a".repeat(64));
         assert_eq!(parse(&nested).unwrap()[0].name, "data.tar.xz");
         assert_eq!(parse("").unwrap(), []);
+    }
+
+    #[test]
+    fn lines_that_say_the_same_again() {
+        let (one, other, md5) = ("a".repeat(128), "b".repeat(128), "c".repeat(32));
+        let line = |hex: &str| format!("SHA512 (x.tar) = {hex}");
+        let text = format!(
+            "\u{feff}# comment\r\n  {} \t\r\n\r\n{}\n{md5}  x.tar\n{md5}  y.tar\n",
+            line(&one),
+            line(&one.to_uppercase())
+        );
+        let files = parse(&text).unwrap();
+        let names: Vec<_> = files.iter().map(|file| (&*file.name, &*file.checksum.hex)).collect();
+        assert_eq!(names, [("x.tar", &*one), ("y.tar", &*md5)]);
+        // The order of the kinds does not matter.
+        assert_eq!(parse(&format!("{md5}  x.tar\n{}\n", line(&one))).unwrap(), files[..1]);
+        let error = parse(&format!("{}\n\n{}\n", line(&one), line(&other))).unwrap_err();
+        let words = format!("sources, lines 1 and 3: two digests of x.tar, sha512:{one} and sha512:{other}");
+        assert!(error.to_string().contains(&words), "{error}");
+        let twice = format!("{0} SOURCES/x/d.zip\n{0} SOURCES/d.zip\n", "a".repeat(64));
+        assert_eq!(LookasideFile::parse_list(".x.metadata", &twice).unwrap().len(), 1);
     }
 
     #[test]

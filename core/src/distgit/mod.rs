@@ -8,7 +8,7 @@ mod list;
 mod tag;
 mod tree;
 
-pub use layout::{Committed, Layout, LayoutKind};
+pub use layout::{Committed, Layout, LayoutKind, choose_spec};
 pub use list::{ListForm, LookasideFile};
 pub use tag::tag_agrees;
 pub use tree::{EntryKind, MAX_FILES, TreeEntry, check_part, followed};
@@ -28,14 +28,27 @@ pub enum DistgitError {
     )]
     Retired,
     /// It is not clear what to build.
-    #[error("{} spec files ({}): a package has exactly one; remove the others", .0.len(), .0.join(", "))]
-    ManySpecs(Vec<String>),
+    #[error(
+        "{} spec files ({}), and none is the package's {name}: say which one is built with `spec = \"FILE.spec\"` \
+         under [packages.{package}] in the target, or remove the others", specs.len(), specs.join(", ")
+    )]
+    ManySpecs {
+        /// Their paths.
+        specs: Vec<String>,
+        /// The package.
+        package: String,
+        /// What the one that is built would be called.
+        name: String,
+    },
     /// Two lists of look-aside files.
     #[error("{} metadata files ({}): a package has at most one; remove the others", .0.len(), .0.join(", "))]
     ManyLists(Vec<String>),
     /// The tree has more entries than any package has.
     #[error("{0} files in the tree, at most {MAX_FILES} are allowed")]
     ManyFiles(usize),
+    /// A file whose name cannot be told to anybody.
+    #[error("the name of {0} in the repository is not UTF-8; rename the file, as it is a source of the package")]
+    NotUtf8(String),
     /// A name that cannot be a file of a source package.
     #[error("{place}: {error}")]
     Name {
@@ -44,7 +57,7 @@ pub enum DistgitError {
         /// What is wrong with it.
         error: NameError,
     },
-    /// Part of the sources is another repository.
+    /// The sources are in another repository.
     #[error("{0} is a submodule; dist-git sources must be files of the repository itself")]
     Submodule(String),
     /// A symlink that would read what is not in the commit.
@@ -96,6 +109,21 @@ pub enum DistgitError {
         digits: usize,
         /// How many are there.
         found: usize,
+    },
+    /// Two digests of one file.
+    #[error(
+        "{file}, lines {} and {}: two digests of {name}, {} and {}; remove the line that is wrong",
+        lines.0, lines.1, digests.0, digests.1
+    )]
+    Contradiction {
+        /// `sources` or `.NAME.metadata`.
+        file: String,
+        /// Both lines, counted from 1.
+        lines: (usize, usize),
+        /// The file that they are of.
+        name: String,
+        /// What each says.
+        digests: Box<(Checksum, Checksum)>,
     },
     /// The same file twice, so that it is not clear which one is meant.
     #[error("{name} is there twice: {first} and {second}; remove one")]

@@ -22,6 +22,9 @@ pub struct Context {
     pub macros: Vec<(String, String)>,
     /// `VERSION-RELEASE` of what was built of this package before, for `auto_increment`.
     pub built: Vec<String>,
+    /// What the spec may be called where there are several.
+    #[serde(default)]
+    pub spec_names: Vec<String>,
 }
 
 impl Context {
@@ -45,6 +48,7 @@ impl Context {
             time: 1_795_478_400, // 2026-11-24
             macros: vec![("dist".to_owned(), ".el9".to_owned())],
             built: Vec::new(),
+            spec_names: Vec::new(),
         }
     }
 }

@@ -70,7 +70,7 @@ fn defines_autorelease(lines: &[String]) -> bool {
     lines.iter().any(|line| {
         let mut words = line.split_whitespace();
         matches!(words.next(), Some("%define" | "%global"))
-            && words.next().is_some_and(|name| name.starts_with("autorelease"))
+            && words.next().is_some_and(|name| name.split('(').next() == Some("autorelease"))
     })
 }
 

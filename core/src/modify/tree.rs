@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Misfit;
 use super::glob;
 use super::nearest;
-use crate::distgit::{EntryKind, TreeEntry, followed};
+use crate::distgit::{EntryKind, TreeEntry, choose_spec, followed};
 
 /// How many symlinks may lead to one file.
 const MAX_LINKS: usize = 8;
@@ -62,13 +62,22 @@ pub struct FileChange {
 pub struct Tree<'a> {
     nodes: BTreeMap<String, Node>,
     removed: BTreeSet<String>,
+    /// What the spec may be called where there are several; the first that any has counts.
+    spec_names: Vec<String>,
     original: &'a dyn Read,
 }
 
 impl<'a> Tree<'a> {
     /// A tree of these entries.
     pub fn new(nodes: impl IntoIterator<Item = (String, Node)>, original: &'a dyn Read) -> Self {
-        Self { nodes: nodes.into_iter().collect(), removed: BTreeSet::new(), original }
+        let nodes = nodes.into_iter().collect();
+        Self { nodes, removed: BTreeSet::new(), spec_names: Vec::new(), original }
+    }
+
+    /// The same tree, in which the spec is known by its name where there are several.
+    #[must_use]
+    pub fn with_spec(self, names: &[String]) -> Self {
+        Self { spec_names: names.to_vec(), ..self }
     }
 
     /// A tree of these entries of git, or of a directory, as they were. Links are followed within
@@ -80,7 +89,7 @@ impl<'a> Tree<'a> {
             let node = match &entry.kind {
                 EntryKind::File => Node::Original,
                 EntryKind::Symlink(target) => Node::Link(resolved(&kinds, &entry.path, target)),
-                EntryKind::Submodule => return None,
+                EntryKind::Submodule | EntryKind::NotUtf8 => return None,
             };
             Some((entry.path.clone(), node))
         });
@@ -147,15 +156,23 @@ impl<'a> Tree<'a> {
         Ok(files)
     }
 
-    /// The one spec file.
+    /// The spec file that is built: of those at the root and in `SPECS/`, where there is any.
     ///
     /// # Errors
-    /// When there is none, or more than one.
+    /// When there is none, or it is not clear which one is meant.
     pub fn spec(&self) -> Result<String, Misfit> {
         let mut specs = self.matching("*.spec");
+        let is_in_place =
+            |path: &String| !path.strip_prefix("SPECS/").unwrap_or(path).contains('/');
+        if specs.iter().any(is_in_place) {
+            specs.retain(is_in_place);
+        }
+        let all: Vec<&str> = specs.iter().map(String::as_str).collect();
+        if let Some(spec) = choose_spec(&all, &self.spec_names) {
+            return Ok(self.followed(spec));
+        }
         match specs.len() {
             0 => Err(Misfit::NoFile { target: "*.spec".to_owned(), nearest: Vec::new() }),
-            1 => Ok(self.followed(&specs.remove(0))),
             _ => Err(Misfit::ManySpecs(specs)),
         }
     }

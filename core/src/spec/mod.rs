@@ -9,11 +9,13 @@ mod expand;
 mod fixed;
 mod preamble;
 mod section;
+mod unexpanded;
 
 pub use expand::{Macros, Unknown};
 pub use fixed::is_version_fixed;
 pub use preamble::{Preamble, VersionTags, version_tags};
 pub use section::{Header, header, is_header};
+pub use unexpanded::{undefined, unexpanded};
 
 /// The lines of a text without their ends, `\r\n` as well as `\n`.
 #[must_use]

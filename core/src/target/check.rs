@@ -259,6 +259,13 @@ impl Check<'_> {
             if let Err(error) = name::check_package(package) {
                 self.refuse(&key, package, error.to_string());
             }
+            if let Some(spec) = &overrides.spec {
+                let named = spec.strip_suffix(".spec").filter(|name| !name.is_empty());
+                if named.is_none() || name::check_file(spec).is_err() {
+                    let why = "is not the name of a spec file: NAME.spec, without a folder";
+                    self.refuse(&format!("{key}.spec"), spec, why.to_owned());
+                }
+            }
             if let Some(repository) = &overrides.repository {
                 if let Err(error) = name::check_package(repository) {
                     self.refuse(&format!("{key}.repository"), repository, error.to_string());

@@ -227,6 +227,18 @@ impl Target {
         self.upstream.url.expand(&[("name", named.unwrap_or(package))])
     }
 
+    /// The file names that the package's spec may have where there are several, the one that is
+    /// taken first: what the target says, or else as the package and its repository are named.
+    #[must_use]
+    pub fn spec_names(&self, package: &str) -> Vec<String> {
+        let overrides = self.packages.get(package);
+        if let Some(spec) = overrides.and_then(|package| package.spec.clone()) {
+            return vec![spec];
+        }
+        let repository = overrides.and_then(|package| package.repository.as_deref());
+        [Some(package), repository].into_iter().flatten().map(|name| format!("{name}.spec")).collect()
+    }
+
     /// The package whose dist-git repository has this name.
     #[must_use]
     pub fn package_of<'a>(&'a self, repository: &'a str) -> &'a str {

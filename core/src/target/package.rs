@@ -16,6 +16,10 @@ pub struct PackageOverrides {
     /// character that a package's name can have (GitLab has no `+`).
     pub repository: Option<String>,
 
+    /// The file name of the spec that is built, where the repository has several and none is
+    /// named as the package or its repository: `x.spec`.
+    pub spec: Option<String>,
+
     /// The branch or tag that is built when none is asked for, in place of the upstream's.
     #[serde(rename = "ref")]
     pub git_ref: Option<String>,

@@ -131,7 +131,7 @@ impl Work<'_> {
     /// Takes a step that is no script.
     fn step(&mut self, step: &Step) -> Result<(), Early> {
         let (rpms, autopatch) = (self.rpms.clone(), self.autopatch.clone());
-        let mut tree = Tree::of(&rpms.entries(), &rpms);
+        let mut tree = Tree::of(&rpms.entries(), &rpms).with_spec(&self.spec_names());
         let modifications = Tree::of(&autopatch.entries(), &autopatch);
         let Plan { parameters, context, .. } = self.plan;
         modify::take(step, parameters, &mut tree, &modifications, context, &mut self.notes)
@@ -306,11 +306,20 @@ impl Work<'_> {
         Ok(folder)
     }
 
+    /// What the spec may be called where there are several.
+    fn spec_names(&self) -> Vec<String> {
+        match self.plan.context.spec_names.as_slice() {
+            // A coordinator that is older than this.
+            [] => vec![format!("{}.spec", self.round.assignment.package)],
+            names => names.to_vec(),
+        }
+    }
+
     /// Puts the spec and the sources of the final tree into the input directory.
     fn finish(&self, input: &Path, blobs: &Path) -> Result<Ready, Early> {
         let package = &self.round.assignment.package;
         let failed = |error: String| of_package(format!("after the modifications: {error}"));
-        let layout = Layout::detect(package, &self.rpms.entries())
+        let layout = Layout::detect(package, &self.spec_names(), &self.rpms.entries())
             .map_err(|error| failed(error.to_string()))?;
         let lookaside = match &layout.list {
             Some((path, _)) => {

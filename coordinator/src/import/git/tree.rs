@@ -1,16 +1,16 @@
 //! Reading a commit: its entries, and the content of single files, within limits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use git2::{ObjectType, Oid};
 use rpmfarm_core::distgit::{DistgitError, EntryKind, MAX_FILES};
-use rpmfarm_core::name::{NameError, shown};
+use rpmfarm_core::name::shown;
 use rpmfarm_core::track::security::cve_ids;
 
 use super::Checkout;
 use crate::import::failure::ImportError;
 
-/// How deep directories may lie in each other.
+/// How deep directories are looked into.
 const MAX_DEPTH: usize = 64;
 
 /// What a symlink may hold, as Linux has it.
@@ -38,36 +38,70 @@ pub(in crate::import) struct Said {
 pub(in crate::import) type Files = std::collections::BTreeMap<String, (EntryKind, Oid)>;
 
 impl Checkout {
-    /// All files of the commit.
+    /// The files of the commit. What can be a source is there, or it is an error; of other folders
+    /// as many entries as a package may have.
     ///
     /// # Errors
-    /// When there are too many, a name is not UTF-8, or the repository cannot be read.
+    /// When more lies at the root, in `SPECS` and `SOURCES` than any package has, or the repository
+    /// cannot be read.
     pub(in crate::import) fn files(&self) -> Result<Files, ImportError> {
         let root = self.git(self.repository.find_commit(self.commit))?.tree_id();
         let mut files = Files::new();
         let mut entries = 0;
-        let mut pending = vec![(String::new(), root, 0)];
-        while let Some((dir, id, depth)) = pending.pop() {
-            let tree = self.git(self.repository.find_tree(id))?;
-            entries += tree.len();
-            if entries > MAX_FILES || depth > MAX_DEPTH {
-                return Err(DistgitError::ManyFiles(entries).into());
+        let mut taken = vec![Folder { path: String::new(), id: root, depth: 0 }];
+        let mut others = VecDeque::new();
+        // The folders of sources first, then the others level by level.
+        while let Some(folder) = taken.pop().or_else(|| others.pop_front()) {
+            if folder.depth > MAX_DEPTH {
+                continue;
             }
+            let tree = self.git(self.repository.find_tree(folder.id))?;
+            if entries + tree.len() > MAX_FILES {
+                if is_taken(&folder.path) {
+                    return Err(DistgitError::ManyFiles(entries + tree.len()).into());
+                }
+                continue;
+            }
+            entries += tree.len();
             for entry in &tree {
-                let path = format!("{dir}{}", name_of(entry.name_bytes())?);
+                let Ok(name) = std::str::from_utf8(entry.name_bytes()) else {
+                    if entry.kind() != Some(ObjectType::Tree) {
+                        let name = String::from_utf8_lossy(entry.name_bytes());
+                        let path = format!("{}{name}", folder.path);
+                        files.insert(path, (EntryKind::NotUtf8, entry.id()));
+                    }
+                    continue;
+                };
+                let path = format!("{}{name}", folder.path);
                 let kind = match (entry.kind(), entry.filemode() & TYPE_MASK) {
                     (Some(ObjectType::Tree), _) => {
-                        pending.push((format!("{path}/"), entry.id(), depth + 1));
+                        let (path, depth) = (format!("{path}/"), folder.depth + 1);
+                        let next = Folder { path, id: entry.id(), depth };
+                        if is_taken(&next.path) {
+                            taken.push(next);
+                        } else {
+                            others.push_back(next);
+                        }
                         continue;
                     }
                     (_, SUBMODULE) => EntryKind::Submodule,
-                    (_, SYMLINK) => EntryKind::Symlink(self.text(&path, entry.id(), MAX_LINK)?),
+                    (_, SYMLINK) => EntryKind::Symlink(self.link(entry.id())?),
                     _ => EntryKind::File,
                 };
                 files.insert(path, (kind, entry.id()));
             }
         }
         Ok(files)
+    }
+
+    /// What a symlink says. One that cannot be followed says so in words.
+    fn link(&self, id: Oid) -> Result<String, ImportError> {
+        let (size, _) = self.git(self.repository.odb().and_then(|odb| odb.read_header(id)))?;
+        if size as u64 > MAX_LINK {
+            return Ok(format!("a path of {size} bytes"));
+        }
+        let blob = self.git(self.repository.find_blob(id))?;
+        Ok(String::from_utf8_lossy(blob.content()).into_owned())
     }
 
     /// The content of a file of at most `limit` bytes.
@@ -124,9 +158,15 @@ impl Checkout {
     }
 }
 
-fn name_of(bytes: &[u8]) -> Result<&str, ImportError> {
-    std::str::from_utf8(bytes).map_err(|_| {
-        let error = NameError::File(shown(&String::from_utf8_lossy(bytes)));
-        DistgitError::Name { place: "the repository".to_owned(), error }.into()
-    })
+/// A folder that is still to be read.
+struct Folder {
+    /// Its path with a slash at its end; empty for the root.
+    path: String,
+    id: Oid,
+    depth: usize,
+}
+
+/// Whether sources of a package may lie in a folder.
+fn is_taken(path: &str) -> bool {
+    path.is_empty() || path == "SPECS/" || path.starts_with("SOURCES/")
 }

@@ -1,0 +1,95 @@
+//! Bodies as HTML forms send them: `payload=` and the JSON, escaped.
+
+/// The field that holds the JSON.
+const FIELD: &[u8] = b"payload";
+
+/// What is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// A name: how much of it is that of the field; none when it is another one.
+    Name(Option<usize>),
+    /// The value of the field.
+    Wanted,
+    /// One digit of an escape has to come, or the second after this one.
+    Escaped(Option<u8>),
+    /// Another value, or whatever follows the first field of this name.
+    Other,
+    Done,
+}
+
+/// Takes the JSON out of a form, piece by piece.
+#[derive(Debug)]
+pub(super) struct Form(State);
+
+impl Form {
+    pub(super) fn new() -> Self {
+        Self(State::Name(Some(0)))
+    }
+
+    /// Appends what the next bytes hold of the JSON.
+    pub(super) fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        for byte in bytes {
+            self.0 = self.step(*byte, out);
+        }
+    }
+
+    fn step(&self, byte: u8, out: &mut Vec<u8>) -> State {
+        match (self.0, byte) {
+            (State::Done, _) => State::Done,
+            (State::Name(Some(length)), b'=') if length == FIELD.len() => State::Wanted,
+            (State::Name(_), b'=') => State::Other,
+            (State::Name(_) | State::Other, b'&') => State::Name(Some(0)),
+            (State::Other, _) => State::Other,
+            (State::Name(length), byte) => {
+                let next = length.filter(|length| FIELD.get(*length) == Some(&byte));
+                State::Name(next.map(|length| length + 1))
+            }
+            (State::Wanted | State::Escaped(_), b'&') => State::Done,
+            (State::Wanted, b'%') => State::Escaped(None),
+            (State::Wanted, b'+') => push(out, b' '),
+            (State::Wanted, byte) => push(out, byte),
+            (State::Escaped(None), byte) => State::Escaped(Some(byte)),
+            (State::Escaped(Some(first)), second) => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                let value = digit(first).zip(digit(second)).map(|(high, low)| high * 16 + low);
+                match value.and_then(|value| u8::try_from(value).ok()) {
+                    Some(value) => push(out, value),
+                    None => {
+                        out.extend([b'%', first]);
+                        push(out, second)
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn push(out: &mut Vec<u8>, byte: u8) -> State {
+    out.push(byte);
+    State::Wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_field() {
+        for (form, json) in [
+            ("payload=%7B%22a%22%3A+%22b%2Bc%22%7d", "{\"a\": \"b+c\"}"),
+            ("x=1&payload={}&payload=2", "{}"),
+            ("payloads=1&xpayload=2&payload=3&y", "3"),
+            ("payload=%zz%4", "%zz"),
+            ("payload", ""),
+            ("", ""),
+        ] {
+            let mut out = Vec::new();
+            let mut whole = Form::new();
+            whole.feed(form.as_bytes(), &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), json, "{form}");
+            let (mut out, mut pieces) = (Vec::new(), Form::new());
+            form.bytes().for_each(|byte| pieces.feed(&[byte], &mut out));
+            assert_eq!(String::from_utf8_lossy(&out), json, "{form}");
+        }
+    }
+}

@@ -1,0 +1,564 @@
+//! Webhooks: what a forge sends when somebody has pushed, and when anything else has happened.
+//!
+//! Owns the forms of the bodies and the names of the headers. A webhook is a hint: it says which
+//! branch of which repository to look at, and nothing in it is built or fetched. What a forge has
+//! signed is right, whatever it tells of: forges count refusals, and give up a webhook that has
+//! several in a row. It must not know how signatures are checked.
+
+mod form;
+mod repository;
+mod scan;
+
+use std::collections::BTreeSet;
+
+pub use repository::{Address, Followed};
+use scan::{Kept, Path, Scanner};
+
+use super::forge::Forge;
+use super::refs::is_commit_id;
+use crate::name::{check_git_ref, shown};
+use form::Form;
+
+/// The largest body that is read, in bytes. GitHub and GitLab send up to 25 MB.
+pub const MAX_BODY: usize = 32 << 20;
+
+/// The largest body that is read when it is sent as a form, in which a byte may take three.
+pub const MAX_FORM: usize = 3 * MAX_BODY;
+
+/// How a forge proves that a webhook is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The HMAC-SHA256 of the body under the secret, in hex, after this prefix.
+    Hmac {
+        /// Headers that may carry it, the first that is there counts.
+        headers: &'static [&'static str],
+        /// What comes before the digits.
+        prefix: &'static str,
+    },
+    /// The secret itself.
+    Token {
+        /// The header that carries it.
+        header: &'static str,
+    },
+}
+
+impl Forge {
+    /// How it proves a webhook.
+    #[must_use]
+    pub const fn proof(self) -> Proof {
+        match self {
+            Self::Github => Proof::Hmac { headers: &["x-hub-signature-256"], prefix: "sha256=" },
+            Self::Gitlab => Proof::Token { header: "x-gitlab-token" },
+            Self::Gitea => Proof::Hmac {
+                headers: &["x-forgejo-signature", "x-gitea-signature", "x-gogs-signature"],
+                prefix: "",
+            },
+            Self::Pagure => Proof::Hmac { headers: &["x-pagure-signature-256"], prefix: "" },
+        }
+    }
+
+    /// Headers that name the event, the first that is there counts.
+    #[must_use]
+    pub const fn event_headers(self) -> &'static [&'static str] {
+        match self {
+            Self::Github => &["x-github-event"],
+            Self::Gitlab => &["x-gitlab-event"],
+            Self::Gitea => &["x-forgejo-event", "x-gitea-event", "x-gogs-event"],
+            Self::Pagure => &["x-pagure-topic"],
+        }
+    }
+
+    /// Headers that name the delivery, the first that is there counts.
+    #[must_use]
+    pub const fn delivery_headers(self) -> &'static [&'static str] {
+        match self {
+            Self::Github => &["x-github-delivery"],
+            Self::Gitlab => &["idempotency-key", "x-gitlab-event-uuid"],
+            Self::Gitea => &["x-forgejo-delivery", "x-gitea-delivery", "x-gogs-delivery"],
+            // It names the delivery in the body.
+            Self::Pagure => &[],
+        }
+    }
+}
+
+/// A branch or tag that is said to point to another commit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moved {
+    /// The branch or tag.
+    pub branch: String,
+    /// The commit that it is said to point to.
+    pub commit: String,
+}
+
+/// Somebody has pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The repository's path on its forge, as `rpms/bash`, and its addresses.
+    pub repository: Vec<String>,
+    /// The number that the forge gives the repository, which stays when that is renamed; empty
+    /// where it tells none.
+    pub id: String,
+    /// What was pushed.
+    pub moved: Vec<Moved>,
+    /// More was pushed than is listed.
+    pub more: bool,
+}
+
+/// What a webhook says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// A push.
+    Push(Notice),
+    /// Something that leads to no build, in words.
+    Other(String),
+}
+
+/// A body that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    /// What it says.
+    pub said: Said,
+    /// The delivery's id, where the body has it.
+    pub delivery: Option<String>,
+}
+
+/// Why a webhook cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HookError {
+    /// It is no JSON, or not that of a push.
+    #[error("the body is not what {forge} sends for `{event}`: {why}")]
+    Body {
+        /// The forge.
+        forge: Forge,
+        /// The event.
+        event: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A value that cannot be.
+    #[error("the body's {field} cannot be `{value}`")]
+    Value {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Neither a header nor the body says what has happened.
+    #[error("neither a header nor the body names the event")]
+    NoEvent,
+}
+
+/// What is read of a body.
+const PATHS: &[Path] = &[
+    &["ref"],
+    &["after"],
+    // What has happened: GitLab's words for it, and Pagure's.
+    &["object_kind"],
+    &["event_name"],
+    &["topic"],
+    &["msg_id"],
+    &["repository", "id"],
+    &["project", "id"],
+    &["msg", "repo", "id"],
+    &["repository", "full_name"],
+    &["repository", "clone_url"],
+    &["repository", "ssh_url"],
+    &["repository", "html_url"],
+    &["project", "path_with_namespace"],
+    &["project", "git_http_url"],
+    &["project", "git_ssh_url"],
+    &["project", "web_url"],
+    &["msg", "branch"],
+    &["msg", "tag"],
+    &["msg", "end_commit"],
+    &["msg", "rev"],
+    &["msg", "repo", "fullname"],
+    &["msg", "repo", "full_url"],
+];
+
+/// Reads a body piece by piece. It holds a few values, never the body.
+#[derive(Debug)]
+pub struct Reader {
+    form: Sent,
+    scanner: Scanner,
+    /// The piece of the JSON that was sent last as a form.
+    payload: Vec<u8>,
+}
+
+/// How the JSON is sent.
+#[derive(Debug)]
+enum Sent {
+    /// These first bytes do not tell yet.
+    Unknown(Vec<u8>),
+    Plain,
+    Form(Form),
+}
+
+/// What a form begins with, where its content type says that it is JSON: so does Pagure.
+const FORM: &[u8] = b"payload=";
+
+impl Reader {
+    /// Reads a body whose content type says whether it is a form.
+    #[must_use]
+    pub fn new(is_form: bool) -> Self {
+        let form = if is_form { Sent::Form(Form::new()) } else { Sent::Unknown(Vec::new()) };
+        Self { form, scanner: Scanner::new(PATHS), payload: Vec::new() }
+    }
+
+    /// Takes the next bytes. Of a form, returns what they hold of the JSON: some forges sign that.
+    pub fn feed(&mut self, bytes: &[u8]) -> Option<&[u8]> {
+        match &mut self.form {
+            Sent::Plain => {
+                self.scanner.feed(bytes);
+                None
+            }
+            Sent::Form(form) => {
+                self.payload.clear();
+                form.feed(bytes, &mut self.payload);
+                self.scanner.feed(&self.payload);
+                Some(&self.payload)
+            }
+            Sent::Unknown(head) => {
+                let length = bytes.len().min(FORM.len() - head.len());
+                head.extend_from_slice(&bytes[..length]);
+                let head = std::mem::take(head);
+                if head == FORM {
+                    self.form = Sent::Form(Form::new());
+                } else if FORM.starts_with(&head) {
+                    self.form = Sent::Unknown(head);
+                    return None;
+                } else {
+                    self.form = Sent::Plain;
+                }
+                let bytes = [&head, &bytes[length..]].concat();
+                self.feed(&bytes)
+            }
+        }
+    }
+
+    /// How many bytes may come at most.
+    #[must_use]
+    pub const fn most(&self) -> usize {
+        match self.form {
+            Sent::Form(_) => MAX_FORM,
+            Sent::Plain | Sent::Unknown(_) => MAX_BODY,
+        }
+    }
+
+    /// What the body says. `event` is what a header says of it.
+    ///
+    /// # Errors
+    /// When the body is not the forge's.
+    pub fn end(self, forge: Forge, event: Option<&str>) -> Result<Body, HookError> {
+        let wrong = |why: String| HookError::Body {
+            forge,
+            event: shown(event.unwrap_or_default()),
+            why: shown(&why),
+        };
+        let kept = self.scanner.end().map_err(wrong)?;
+        said(forge, event, &kept)
+    }
+}
+
+/// Reads a body that is all there, and no form. `event` is what its header says.
+///
+/// # Errors
+/// When the body is not the forge's.
+pub fn read(forge: Forge, event: &str, body: &[u8]) -> Result<Body, HookError> {
+    let mut reader = Reader::new(false);
+    reader.feed(body);
+    reader.end(forge, Some(event))
+}
+
+fn said(forge: Forge, event: Option<&str>, kept: &Kept) -> Result<Body, HookError> {
+    let get = |path: &[&str]| kept.get(path).filter(|value| !value.is_empty());
+    let told = get(&["event_name"]).or_else(|| get(&["object_kind"])).or_else(|| get(&["topic"]));
+    let event = event.or(told).ok_or(HookError::NoEvent)?;
+    let other = |what: String| Said::Other(what);
+    let said = match forge {
+        Forge::Github | Forge::Gitea if event == "push" => {
+            push(kept, ["repository", "full_name"], &["repository"], &["ref"], &["after"])?
+        }
+        Forge::Pagure if PAGURE.contains(&event) => {
+            let name = if get(&["msg", "branch"]).is_some() { "branch" } else { "tag" };
+            let commit = if get(&["msg", "end_commit"]).is_some() { "end_commit" } else { "rev" };
+            push(kept, ["repo", "fullname"], &["msg", "repo"], &["msg", name], &["msg", commit])?
+        }
+        // Its header says `System Hook` for whatever an administrator is told of.
+        Forge::Gitlab => match told.unwrap_or(event) {
+            "push" | "tag_push" | "Push Hook" | "Tag Push Hook" => {
+                push(kept, ["project", "path_with_namespace"], &["project"], &["ref"], &["after"])?
+            }
+            "repository_update" => changes(kept)?,
+            told => other(format!("event `{}`", shown(told))),
+        },
+        _ => other(format!("event `{}`", shown(event))),
+    };
+    Ok(Body { said, delivery: get(&["msg_id"]).map(str::to_owned) })
+}
+
+/// Pagure's topics that tell of a branch or tag at a commit.
+const PAGURE: [&str; 3] = ["git.receive", "git.branch.creation", "git.tag.creation"];
+
+/// The names of the repository, of which this one must be there.
+fn repository(
+    kept: &Kept,
+    named: [&'static str; 2],
+    object: &[&str],
+) -> Result<Vec<String>, HookError> {
+    let get = |key: &str| kept.get(&[object, &[key]].concat()).filter(|value| !value.is_empty());
+    let [field, key] = named;
+    let missing = || HookError::Value { field, value: String::new() };
+    let mut names = vec![get(key).ok_or_else(missing)?.to_owned()];
+    let addresses = ["clone_url", "ssh_url", "html_url", "git_http_url", "git_ssh_url", "web_url"];
+    names.extend(addresses.into_iter().chain(["full_url"]).filter_map(get).map(str::to_owned));
+    Ok(names)
+}
+
+/// The number of the repository; none that nobody would give.
+fn id(kept: &Kept, object: &[&str]) -> String {
+    let id = kept.get(&[object, &["id"]].concat()).unwrap_or_default();
+    let is_number = id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { id.to_owned() } else { String::new() }
+}
+
+fn push(
+    kept: &Kept,
+    named: [&'static str; 2],
+    object: &[&str],
+    git_ref: &[&str],
+    commit: &[&str],
+) -> Result<Said, HookError> {
+    let repository = repository(kept, named, object)?;
+    let missing = |field| HookError::Value { field, value: String::new() };
+    let git_ref = kept.get(git_ref).ok_or_else(|| missing("ref"))?;
+    let commit = kept.get(commit).ok_or_else(|| missing("commit"))?;
+    Ok(match moved(git_ref, commit)? {
+        Ok(moved) => {
+            let (id, moved) = (id(kept, object), vec![moved]);
+            Said::Push(Notice { repository, id, moved, more: false })
+        }
+        Err(what) => Said::Other(what),
+    })
+}
+
+/// GitLab tells once of all that was pushed together.
+fn changes(kept: &Kept) -> Result<Said, HookError> {
+    let repository = repository(kept, ["project", "path_with_namespace"], &["project"])?;
+    let mut all = BTreeSet::new();
+    for (git_ref, commit) in &kept.changes {
+        if let Ok(moved) = moved(git_ref, commit)? {
+            all.insert(moved);
+        }
+    }
+    let more = kept.more_changes > 0;
+    if all.is_empty() && !more {
+        return Ok(Said::Other("nothing that could be followed was pushed".to_owned()));
+    }
+    let (id, moved) = (id(kept, &["project"]), all.into_iter().collect());
+    Ok(Said::Push(Notice { repository, id, moved, more }))
+}
+
+/// A branch or tag that was pushed, or why it is none to be looked at.
+fn moved(git_ref: &str, commit: &str) -> Result<Result<Moved, String>, HookError> {
+    if !is_commit_id(commit) {
+        return Err(HookError::Value { field: "commit", value: shown(commit) });
+    }
+    let branch = ["refs/heads/", "refs/tags/"]
+        .iter()
+        .find_map(|prefix| git_ref.strip_prefix(prefix))
+        .unwrap_or(git_ref);
+    if branch.is_empty() {
+        return Err(HookError::Value { field: "ref", value: shown(git_ref) });
+    }
+    if commit.bytes().all(|byte| byte == b'0') {
+        return Ok(Err(format!("`{}` was deleted", shown(branch))));
+    }
+    // Git allows names that no target can name.
+    if check_git_ref(branch).is_err() {
+        return Ok(Err(format!("`{}` cannot be followed", shown(branch))));
+    }
+    Ok(Ok(Moved { branch: branch.to_owned(), commit: commit.to_owned() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    fn moved_to(branch: &str) -> Vec<Moved> {
+        vec![Moved { branch: branch.into(), commit: A.into() }]
+    }
+
+    fn pushed(said: Said) -> Notice {
+        match said {
+            Said::Push(notice) => notice,
+            Said::Other(what) => panic!("{what}"),
+        }
+    }
+
+    fn bodies() -> Vec<(Forge, &'static str, String)> {
+        let github = format!(
+            r#"{{"ref":"refs/heads/c9s","before":"{A}","after":"{A}","deleted":false,
+            "repository":{{"id":1,"name":"bash","full_name":"rpms/bash",
+            "clone_url":"http://169.254.169.254/x","owner":{{"html_url":"no"}}}},"commits":[],"pusher":{{"name":"x"}}}}"#
+        );
+        let gitlab = format!(
+            r#"{{"object_kind":"push","ref":"refs/heads/c9s","after":"{A}","checkout_sha":"{A}",
+            "project":{{"name":"Bash","path_with_namespace":"rpms/bash"}},
+            "repository":{{"name":"Bash","url":"x"}}}}"#
+        );
+        let pagure = format!(
+            r#"{{"i":1,"msg_id":"2026-x","topic":"git.receive","timestamp":1,"msg":{{
+            "branch":"c9s","start_commit":"{A}","end_commit":"{A}","forced":false,
+            "repo":{{"name":"bash","fullname":"rpms/bash","namespace":"rpms"}}}}}}"#
+        );
+        vec![
+            (Forge::Github, "push", github.clone()),
+            (Forge::Gitea, "push", github),
+            (Forge::Gitlab, "Push Hook", gitlab.clone()),
+            (Forge::Gitlab, "System Hook", gitlab),
+            (Forge::Pagure, "git.receive", pagure),
+        ]
+    }
+
+    #[test]
+    fn pushes() {
+        for (forge, event, body) in bodies() {
+            let read = read(forge, event, body.as_bytes()).unwrap();
+            let notice = pushed(read.said);
+            assert_eq!((notice.moved, notice.more), (moved_to("c9s"), false), "{forge}");
+            assert_eq!(notice.repository[0], "rpms/bash");
+            let is_github = matches!(forge, Forge::Github | Forge::Gitea);
+            assert_eq!(notice.id, if is_github { "1" } else { "" });
+            let addresses = usize::from(is_github);
+            assert_eq!(notice.repository.len(), 1 + addresses);
+            assert_eq!(read.delivery.is_some(), forge == Forge::Pagure);
+        }
+    }
+
+    #[test]
+    fn the_body_names_the_event_where_no_header_does() {
+        for (forge, _, body) in bodies() {
+            let mut reader = Reader::new(false);
+            reader.feed(body.as_bytes());
+            let body = reader.end(forge, None);
+            match forge {
+                Forge::Gitlab | Forge::Pagure => drop(pushed(body.unwrap().said)),
+                Forge::Github | Forge::Gitea => assert_eq!(body, Err(HookError::NoEvent)),
+            }
+        }
+    }
+
+    #[test]
+    fn as_a_form_in_pieces() {
+        for (forge, event, body) in bodies() {
+            let escaped: String = body.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            for (is_form, form) in
+                [(false, format!("payload={escaped}")), (true, format!("x=y&payload={escaped}"))]
+            {
+                for size in [1, 7, 8, 9, 4096] {
+                    let (mut reader, mut payload) = (Reader::new(is_form), Vec::new());
+                    for piece in form.as_bytes().chunks(size) {
+                        payload.extend_from_slice(reader.feed(piece).unwrap_or_default());
+                    }
+                    assert_eq!(reader.most(), MAX_FORM);
+                    assert_eq!(String::from_utf8(payload).unwrap(), body);
+                    drop(pushed(reader.end(forge, Some(event)).unwrap().said));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_that_gitlab_tells_of_at_once() {
+        let zero = "0".repeat(40);
+        let change = |git_ref: &str, after: &str| {
+            format!(r#"{{"before":"{A}","after":"{after}","ref":"{git_ref}"}}"#)
+        };
+        let body = |changes: &str| {
+            format!(
+                r#"{{"event_name":"repository_update","user_id":1,"project_id":3,"project":{{
+                "path_with_namespace":"rpms/bash","git_ssh_url":"git@h:rpms/bash.git"}},
+                "changes":[{changes}],"refs":["refs/heads/c9s"]}}"#
+            )
+        };
+        let said = |changes: &str| {
+            read(Forge::Gitlab, "System Hook", body(changes).as_bytes()).map(|body| body.said)
+        };
+        let two = [change("refs/heads/c9s", A), change("refs/heads/x", &zero)].join(",");
+        let notice = pushed(said(&two).unwrap());
+        assert_eq!((notice.moved, notice.more), (moved_to("c9s"), false));
+        assert_eq!(notice.repository, ["rpms/bash", "git@h:rpms/bash.git"]);
+        let many = vec![change("refs/heads/c9s", &zero); scan::MAX_CHANGES + 1].join(",");
+        let notice = pushed(said(&many).unwrap());
+        assert_eq!((notice.moved, notice.more), (vec![], true));
+        assert!(matches!(said(""), Ok(Said::Other(_))));
+        assert!(said(&change("refs/heads/c9s", "x")).is_err());
+    }
+
+    #[test]
+    fn what_leads_to_no_build() {
+        let zero = "0".repeat(40);
+        for (forge, event, body) in bodies() {
+            let deleted = body.replace(A, &zero);
+            let said = read(forge, event, deleted.as_bytes()).unwrap().said;
+            assert_eq!(said, Said::Other("`c9s` was deleted".into()), "{forge}");
+            let said = read(forge, "ping", b"{}").unwrap().said;
+            assert_eq!(said, Said::Other("event `ping`".into()));
+            assert!(read(forge, "ping", b"zen").is_err());
+            // Git allows them; no target can name them.
+            for odd in ["-c9s", "a b", "refs/merge-requests/1/head~", r"caf\u00e9\u0007"] {
+                let odd = body.replace("refs/heads/c9s", "c9s").replace("c9s", odd);
+                let said = read(forge, event, odd.as_bytes()).unwrap().said;
+                let Said::Other(what) = said else { panic!("{odd}") };
+                assert!(what.ends_with("cannot be followed"), "{what}");
+            }
+        }
+        for (forge, event, body) in [
+            (Forge::Gitlab, "System Hook", r#"{"event_name":"project_create","path":"x"}"#),
+            (Forge::Gitlab, "System Hook", r#"{"event_name":"user_create","user_id":9}"#),
+            (Forge::Gitlab, "Push Hook", r#"{"object_kind":"merge_request","project":{}}"#),
+            (Forge::Gitlab, "Note Hook", r#"{"object_kind":"note"}"#),
+            (Forge::Gitlab, "Emoji Hook", "{}"),
+            (Forge::Github, "create", r#"{"ref":"v1","ref_type":"tag","repository":{}}"#),
+            (Forge::Github, "pull_request", r#"{"action":"opened","repository":null}"#),
+            (Forge::Gitea, "release", r#"{"action":"published"}"#),
+            (Forge::Pagure, "pull-request.flag.added", r#"{"msg":{"flag":{}},"topic":"x"}"#),
+            (Forge::Pagure, "git.branch.deletion", r#"{"msg":{"branch":"x"}}"#),
+        ] {
+            let said = read(forge, event, body.as_bytes()).unwrap().said;
+            assert!(matches!(said, Said::Other(_)), "{forge} {event}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        for (forge, event, body) in bodies() {
+            for (from, to) in [
+                ("c9s", ""),
+                (A, "aaaa"),
+                (A, "--upload-pack"),
+                ("{", "["),
+                ("}", ""),
+                ("rpms/bash", ""),
+                ("\"ref\"", "\"fer\""),
+                ("\"repository\"", "1"),
+            ] {
+                let bad = body.replace(from, to);
+                if bad != body {
+                    assert!(read(forge, event, bad.as_bytes()).is_err(), "{forge}: {bad}");
+                }
+            }
+            if event != "System Hook" {
+                assert!(read(forge, event, b"{}").is_err());
+            }
+            assert!(read(forge, event, b"").is_err());
+        }
+        // Nested without end.
+        assert!(read(Forge::Github, "push", "[".repeat(100_000).as_bytes()).is_err());
+        let deep = "{\"a\":".repeat(100_000);
+        assert!(read(Forge::Github, "push", deep.as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,509 @@
+//! Reads JSON piece by piece and keeps a few named values of it.
+//!
+//! A webhook of a large push has tens of megabytes of commits, of which nothing is of interest. So
+//! the body is never held: a string that nobody asked for is passed over, whatever its length, and
+//! what is kept is bounded in number and in length. It must not know what the values mean.
+
+use std::collections::BTreeMap;
+
+/// The longest value that is kept, in bytes. Longer ones count as absent.
+const MAX_VALUE: usize = 4096;
+
+/// The longest key that is told from others, in bytes.
+const MAX_KEY: usize = 64;
+
+/// How deep objects and lists may lie in each other.
+const MAX_DEPTH: usize = 256;
+
+/// Values are looked for so deep.
+const PATH_DEPTH: usize = 4;
+
+/// Changes of a list that are kept; more are counted.
+pub const MAX_CHANGES: usize = 64;
+
+/// Which values are kept: the keys that lead to each.
+pub type Path = &'static [&'static str];
+
+/// What was kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept {
+    values: BTreeMap<Path, String>,
+    /// `ref` and `after` of each object in the list `changes`.
+    pub changes: Vec<(String, String)>,
+    /// How many more objects the list has.
+    pub more_changes: usize,
+}
+
+impl Kept {
+    /// The value at these keys.
+    #[must_use]
+    pub fn get(&self, path: &[&str]) -> Option<&str> {
+        self.values.iter().find(|(known, _)| **known == path).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What an object or list that is open is.
+#[derive(Debug)]
+enum Level {
+    /// An object, and the key whose value comes next; none where it is of no interest.
+    Object(Option<String>),
+    List,
+}
+
+/// What may come next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// A value.
+    Value,
+    /// A value, or the end of the list.
+    FirstOfList,
+    /// A key, or the end of the object.
+    FirstKey,
+    /// A key.
+    Key,
+    /// The colon after a key.
+    Colon,
+    /// A comma, or the end of what is open.
+    After,
+    /// The rest of a string.
+    Text { is_key: bool },
+    /// The character after a backslash.
+    Escape { is_key: bool },
+    /// The rest of four hexadecimal digits.
+    Unicode { is_key: bool, value: u32, left: u8 },
+    /// The rest of a number.
+    Number,
+    /// The rest of `true`, `false` or `null`.
+    Word(&'static [u8]),
+}
+
+/// Reads JSON piece by piece.
+#[derive(Debug)]
+pub struct Scanner {
+    paths: &'static [Path],
+    kept: Kept,
+    open: Vec<Level>,
+    state: State,
+    /// The string or number that is being read, when it is kept.
+    text: Vec<u8>,
+    keeps: bool,
+    /// It is longer than what is kept.
+    overflows: bool,
+    /// The first half of a pair of surrogates.
+    high: Option<u32>,
+    /// `ref` and `after` of the object in `changes` that is open.
+    change: (String, String),
+    at: usize,
+    problem: Option<String>,
+}
+
+impl Scanner {
+    /// Looks for the values at these paths.
+    #[must_use]
+    pub fn new(paths: &'static [Path]) -> Self {
+        Self {
+            paths,
+            kept: Kept::default(),
+            open: Vec::new(),
+            state: State::Value,
+            text: Vec::new(),
+            keeps: false,
+            overflows: false,
+            high: None,
+            change: Default::default(),
+            at: 0,
+            problem: None,
+        }
+    }
+
+    /// Takes the next bytes. After the first that cannot be JSON, nothing is read any more.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while self.problem.is_none() && !rest.is_empty() {
+            let passed = self.pass_over(rest);
+            self.at += passed;
+            rest = &rest[passed..];
+            let Some((byte, after)) = rest.split_first() else { break };
+            // A byte that ends a number is also what comes after it.
+            if self.step(*byte) {
+                rest = after;
+                self.at += 1;
+            }
+        }
+    }
+
+    /// What was kept.
+    ///
+    /// # Errors
+    /// What is wrong and where, when it was no object in JSON.
+    pub fn end(mut self) -> Result<Kept, String> {
+        if self.problem.is_none() && (self.at == 0 || !self.open.is_empty()) {
+            self.fail("it broke off");
+        }
+        if self.problem.is_none() && self.state != State::After {
+            self.fail("it broke off");
+        }
+        self.problem.map_or(Ok(self.kept), Err)
+    }
+
+    /// Bytes of a string that need no look of their own.
+    fn pass_over(&mut self, bytes: &[u8]) -> usize {
+        let State::Text { .. } = self.state else { return 0 };
+        let plain = |byte: &u8| *byte != b'"' && *byte != b'\\' && *byte >= b' ';
+        let length = bytes.iter().position(|byte| !plain(byte)).unwrap_or(bytes.len());
+        self.keep(&bytes[..length]);
+        length
+    }
+
+    fn fail(&mut self, why: &str) {
+        let at = self.at + 1;
+        self.problem.get_or_insert_with(|| format!("{why} at byte {at}"));
+    }
+
+    /// Takes a byte. False when it has to be taken once more.
+    fn step(&mut self, byte: u8) -> bool {
+        let is_space = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+        match self.state {
+            State::Value | State::FirstOfList | State::FirstKey | State::Key | State::Colon
+            | State::After
+                // Some programs put a byte order mark first.
+                if is_space || (self.at < 3 && self.open.is_empty() && byte == BOM[self.at]) => {}
+            State::FirstOfList if byte == b']' => self.close(),
+            State::Value | State::FirstOfList => self.begin_value(byte),
+            State::FirstKey if byte == b'}' => self.close(),
+            State::FirstKey | State::Key if byte == b'"' => {
+                let keeps = self.open.len() <= PATH_DEPTH;
+                self.begin_text(State::Text { is_key: true }, keeps);
+            }
+            State::FirstKey | State::Key => self.fail("no key"),
+            State::Colon if byte == b':' => self.state = State::Value,
+            State::Colon => self.fail("no colon after a key"),
+            State::After => match (byte, self.open.last()) {
+                (b',', Some(Level::Object(_))) => self.state = State::Key,
+                (b',', Some(Level::List)) => self.state = State::Value,
+                (b'}', Some(Level::Object(_))) | (b']', Some(Level::List)) => self.close(),
+                _ => self.fail("something unexpected after a value"),
+            },
+            State::Text { is_key } => match byte {
+                b'"' => self.end_text(is_key),
+                b'\\' => self.state = State::Escape { is_key },
+                _ => self.fail("a control character in a string"),
+            },
+            State::Escape { is_key } => self.escape(byte, is_key),
+            State::Unicode { is_key, value, left } => {
+                let Some(digit) = char::from(byte).to_digit(16) else {
+                    self.fail("no hexadecimal digit");
+                    return true;
+                };
+                let value = value * 16 + digit;
+                if left > 1 {
+                    self.state = State::Unicode { is_key, value, left: left - 1 };
+                } else {
+                    self.keep_unit(value);
+                    self.state = State::Text { is_key };
+                }
+            }
+            State::Number => {
+                if byte.is_ascii_digit() || b"+-.eE".contains(&byte) {
+                    self.keep(&[byte]);
+                } else {
+                    self.end_value();
+                    return false;
+                }
+            }
+            State::Word([next, rest @ ..]) if *next == byte => {
+                self.state = if rest.is_empty() { State::After } else { State::Word(rest) };
+            }
+            State::Word(_) => self.fail("no value"),
+        }
+        true
+    }
+
+    fn begin_value(&mut self, byte: u8) {
+        if self.open.is_empty() && byte != b'{' {
+            // What forges send is always an object.
+            return self.fail("no object");
+        }
+        match byte {
+            b'{' | b'[' if self.open.len() >= MAX_DEPTH => {
+                self.fail(&format!("more than {MAX_DEPTH} values in each other"));
+            }
+            b'{' => {
+                self.open.push(Level::Object(None));
+                self.state = State::FirstKey;
+                if self.is_change() {
+                    self.change = Default::default();
+                }
+            }
+            b'[' => {
+                self.open.push(Level::List);
+                self.state = State::FirstOfList;
+            }
+            b'"' => {
+                let keeps = self.is_wanted();
+                self.begin_text(State::Text { is_key: false }, keeps);
+            }
+            b'-' | b'0'..=b'9' => {
+                let keeps = self.is_wanted();
+                self.begin_text(State::Number, keeps);
+                self.keep(&[byte]);
+            }
+            b't' => self.state = State::Word(b"rue"),
+            b'f' => self.state = State::Word(b"alse"),
+            b'n' => self.state = State::Word(b"ull"),
+            _ => self.fail("no value"),
+        }
+    }
+
+    fn close(&mut self) {
+        if self.is_change() {
+            if self.kept.changes.len() < MAX_CHANGES {
+                self.kept.changes.push(std::mem::take(&mut self.change));
+            } else {
+                self.kept.more_changes += 1;
+            }
+        }
+        self.open.pop();
+        self.state = State::After;
+    }
+
+    fn begin_text(&mut self, state: State, keeps: bool) {
+        self.state = state;
+        self.text.clear();
+        self.keeps = keeps;
+        self.overflows = false;
+        self.high = None;
+    }
+
+    fn escape(&mut self, byte: u8, is_key: bool) {
+        let plain = match byte {
+            b'"' | b'\\' | b'/' => byte,
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                self.state = State::Unicode { is_key, value: 0, left: 4 };
+                return;
+            }
+            _ => return self.fail("an unknown escape"),
+        };
+        self.keep(&[plain]);
+        self.state = State::Text { is_key };
+    }
+
+    /// Keeps what `\uXXXX` stands for: a character, or a half of one.
+    fn keep_unit(&mut self, unit: u32) {
+        let whole = match (self.high.take(), unit) {
+            (_, 0xd800..=0xdbff) => {
+                self.high = Some(unit);
+                return;
+            }
+            (Some(high), 0xdc00..=0xdfff) => 0x10000 + ((high - 0xd800) << 10) + (unit - 0xdc00),
+            (_, unit) => unit,
+        };
+        let whole = char::from_u32(whole).unwrap_or(char::REPLACEMENT_CHARACTER);
+        self.keep(whole.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        if !self.keeps || self.overflows {
+            return;
+        }
+        let most =
+            if matches!(self.state, State::Text { is_key: true }) { MAX_KEY } else { MAX_VALUE };
+        if self.text.len() + bytes.len() > most {
+            self.overflows = true;
+        } else {
+            self.text.extend_from_slice(bytes);
+        }
+    }
+
+    fn end_text(&mut self, is_key: bool) {
+        if !is_key {
+            return self.end_value();
+        }
+        let key = (self.keeps && !self.overflows)
+            .then(|| String::from_utf8_lossy(&self.text).into_owned());
+        if let Some(level) = self.open.last_mut() {
+            *level = Level::Object(key);
+        }
+        self.state = State::Colon;
+    }
+
+    fn end_value(&mut self) {
+        self.state = State::After;
+        if !self.keeps || self.overflows {
+            return;
+        }
+        let value = String::from_utf8_lossy(&self.text).into_owned();
+        if self.is_at(&["changes", LIST, "ref"]) {
+            self.change.0 = value;
+        } else if self.is_at(&["changes", LIST, "after"]) {
+            self.change.1 = value;
+        } else if let Some(path) = self.paths.iter().find(|path| self.is_at(path)) {
+            self.kept.values.insert(path, value);
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.paths.iter().chain(&CHANGES).any(|path| self.is_at(path))
+    }
+
+    /// Whether what is open is an object of the list `changes`.
+    fn is_change(&self) -> bool {
+        let [Level::Object(Some(key)), Level::List, Level::Object(_)] = self.open.as_slice() else {
+            return false;
+        };
+        key == "changes"
+    }
+
+    /// Whether the value that is read is at these keys.
+    fn is_at(&self, path: &[&str]) -> bool {
+        self.open.len() == path.len()
+            && self.open.iter().zip(path).all(|(level, name)| match level {
+                Level::Object(key) => key.as_deref() == Some(*name),
+                Level::List => *name == LIST,
+            })
+    }
+}
+
+/// Stands in a path for a list.
+const LIST: &str = "[]";
+
+/// The paths within the list of changes.
+const CHANGES: [Path; 2] = [&["changes", LIST, "ref"], &["changes", LIST, "after"]];
+
+/// What some programs begin a text with.
+const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PATHS: &[Path] =
+        &[&["ref"], &["repository", "name"], &["repository", "id"], &["a", "b", "c", "d"]];
+
+    fn scan(text: &[u8]) -> Result<Kept, String> {
+        let mut scanner = Scanner::new(PATHS);
+        scanner.feed(text);
+        scanner.end()
+    }
+
+    #[test]
+    fn values() {
+        let kept = scan(
+            br#" {"x": {"ref": 1, "repository": [{"name": "no"}]}, "ref" : "refs\/heads\/\u0061\ud83d\ude00\n",
+            "repository": {"owner": {"name": "no"}, "name": "b\"c", "id": 17, "name2": -1.5e+3},
+            "a": {"b": {"c": {"d": "deep", "e": [true, false, null, [], {}]}}},
+            "changes": [{"ref": "r", "after": "1", "x": {"ref": "no"}}, {"after": "2"}]} "#,
+        )
+        .unwrap();
+        assert_eq!(kept.get(&["ref"]), Some("refs/heads/a\u{1f600}\n"));
+        assert_eq!(kept.get(&["repository", "name"]), Some("b\"c"));
+        assert_eq!(kept.get(&["repository", "id"]), Some("17"));
+        assert_eq!(kept.get(&["a", "b", "c", "d"]), Some("deep"));
+        assert_eq!(kept.changes, [("r".into(), "1".into()), (String::new(), "2".into())]);
+        assert_eq!(kept.values.len(), 4);
+        assert_eq!(scan(b"\xef\xbb\xbf{}"), Ok(Kept::default()));
+        // The last of several counts, as in most parsers.
+        assert_eq!(scan(br#"{"ref":"a","ref":"b"}"#).unwrap().get(&["ref"]), Some("b"));
+        let halves = br#"{"ref":"\ud83d \ude00"}"#;
+        assert_eq!(scan(halves).unwrap().get(&["ref"]), Some(" \u{fffd}"));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let long = "x".repeat(MAX_VALUE + 1);
+        let kept =
+            scan(format!(r#"{{"{long}":1,"ref":"{long}","y":"{long}"}}"#).as_bytes()).unwrap();
+        assert_eq!(kept, Kept::default());
+        let changes = r#"{"ref":"r"},"#.repeat(MAX_CHANGES + 8);
+        let kept = scan(format!(r#"{{"changes":[{changes}{{}}]}}"#).as_bytes()).unwrap();
+        assert_eq!((kept.changes.len(), kept.more_changes), (MAX_CHANGES, 9));
+        let deep = |depth: usize| {
+            scan(format!(r#"{{"x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth)).as_bytes())
+        };
+        assert!(deep(MAX_DEPTH - 1).is_ok());
+        assert!(deep(MAX_DEPTH).unwrap_err().contains("in each other"));
+    }
+
+    #[test]
+    fn what_is_no_object() {
+        for (text, words) in [
+            ("", "broke off"),
+            (" ", "broke off"),
+            ("{", "broke off"),
+            (r#"{"a"#, "broke off"),
+            (r#"{"a":1"#, "broke off"),
+            ("[]", "no object"),
+            ("null", "no object"),
+            ("zen", "no object"),
+            ("\0", "no object"),
+            ("\u{feff}", "broke off"),
+            ("{}{}", "unexpected after a value at byte 3"),
+            ("{]", "no key"),
+            (r#"{"a" 1}"#, "no colon"),
+            (r#"{"a":}"#, "no value"),
+            (r#"{"a":nil}"#, "no value"),
+            (r#"{"a":[1 2]}"#, "unexpected after a value"),
+            (r#"{"a":[1}"#, "unexpected after a value"),
+            (r#"{"a":1,}"#, "no key"),
+            ("{\"a\":\"\n\"}", "a control character"),
+            (r#"{"a":"\x"}"#, "an unknown escape"),
+            (r#"{"a":"\u00g0"}"#, "no hexadecimal digit"),
+        ] {
+            let why = scan(text.as_bytes()).unwrap_err();
+            assert!(why.contains(words), "{text}: {why}");
+        }
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let key = prop_oneof!["ref|repository|name|a|b|c|d|changes", ".{0,4}"];
+        let leaf = prop_oneof![
+            ".{0,8}".prop_map(serde_json::Value::from),
+            any::<i64>().prop_map(serde_json::Value::from),
+            any::<bool>().prop_map(serde_json::Value::from),
+            Just(serde_json::Value::Null),
+        ];
+        let value = leaf.prop_recursive(5, 40, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+                prop::collection::btree_map(key.clone(), inner, 0..6)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        });
+        value.prop_map(|value| serde_json::json!({ "repository": value.clone(), "ref": value }))
+    }
+
+    proptest! {
+        /// The judge is serde_json.
+        #[test]
+        fn as_a_parser_that_holds_everything(value in json(), cut in any::<prop::sample::Index>()) {
+            let text = value.to_string();
+            let mut scanner = Scanner::new(PATHS);
+            let (one, other) = text.as_bytes().split_at(cut.index(text.len()));
+            scanner.feed(one);
+            scanner.feed(other);
+            let kept = scanner.end().unwrap();
+            for path in PATHS {
+                let value = path.iter().try_fold(&value, |value, key| value.as_object()?.get(*key));
+                let text = match value {
+                    Some(serde_json::Value::String(text)) => Some(text.clone()),
+                    Some(serde_json::Value::Number(number)) => Some(number.to_string()),
+                    _ => None,
+                };
+                prop_assert_eq!(kept.get(path), text.as_deref());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let is_json = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes).is_ok();
+            prop_assert!(!is_json || scan(&bytes).is_ok());
+        }
+    }
+}
