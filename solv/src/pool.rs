@@ -24,6 +24,8 @@ pub struct Repository {
     /// Packages that must not be seen: shell patterns on the name, `name.arch`,
     /// `name-version-release`, or the full name.
     pub excludes: Vec<String>,
+    /// Its packages are seen whatever modules are active, as dnf's `module_hotfixes`.
+    pub module_hotfixes: bool,
 }
 
 /// The metadata of one package as `createrepo_c` writes them: its `<package>` elements.
@@ -67,19 +69,21 @@ pub enum PoolError {
 /// All packages that one architecture can be built with.
 pub struct Pool {
     pub(crate) raw: RawPool,
-    arch: Arch,
-    repositories: Vec<Loaded>,
+    pub(crate) arch: Arch,
+    pub(crate) repositories: Vec<Loaded>,
     /// Unique to this content of this pool; ids of packages carry it.
     stamp: u64,
     /// Whether the index fits the content.
     indexed: bool,
     /// Paths of requests that have been looked up since the index was made.
     pub(crate) known_paths: HashSet<Id>,
+    /// The packages of active module streams, and which stream each belongs to.
+    pub(crate) modular: HashMap<Nevra, String>,
 }
 
-struct Loaded {
-    about: Repository,
-    index: RepoIndex,
+pub(crate) struct Loaded {
+    pub(crate) about: Repository,
+    pub(crate) index: RepoIndex,
     /// File lists that have not been read yet.
     filelists: Option<PathBuf>,
     /// Packages that were added one by one, by their full name.
@@ -106,6 +110,7 @@ impl Pool {
             stamp: next_stamp(),
             indexed: false,
             known_paths: HashSet::new(),
+            modular: HashMap::new(),
         }
     }
 
@@ -296,6 +301,22 @@ impl Pool {
         let index = self.raw.repo_of(id)?;
         let found = self.repositories.iter().find(|repository| repository.index == index);
         found.map(|repository| repository.about.id.as_str())
+    }
+
+    /// The module stream that a package belongs to; empty if to none.
+    pub(crate) fn module_of(&self, id: Id, nevra: &Nevra) -> String {
+        let masked = |loaded: &&Loaded| !loaded.about.module_hotfixes;
+        let repository = self.raw.repo_of(id).and_then(|index| {
+            self.repositories.iter().find(|loaded| loaded.index == index).filter(masked)
+        });
+        repository.and_then(|_| self.modular.get(nevra).cloned()).unwrap_or_default()
+    }
+
+    /// Takes a package out; what was known of the pool's state is of no use any more.
+    pub(crate) fn hide(&mut self, id: Id) {
+        self.raw.remove(id);
+        self.indexed = false;
+        self.stamp = next_stamp();
     }
 
     /// What ids of packages must carry to be of use.

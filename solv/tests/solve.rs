@@ -197,7 +197,8 @@ fn pinned_packages_stay_and_pins_do_not_outlive_the_pool() {
 #[test]
 fn own_packages_come_go_and_are_replaced() {
     let mut pool = pool(&[(&REPOSITORIES.farm, 99)]);
-    pool.add_repository(Repository { id: "own".into(), priority: 1, excludes: vec![] }).unwrap();
+    pool.add_repository(Repository { id: "own".into(), priority: 1, ..Repository::default() })
+        .unwrap();
     assert!(solve(&mut pool, &["/usr/share/table/other"]).is_err());
     let fragments = fragments(&REPOSITORIES.upstream);
     let count = pool.len();

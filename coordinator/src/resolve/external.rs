@@ -26,6 +26,8 @@ pub struct ExternalRepo {
     pub priority: u32,
     /// Packages that are treated as if they were not there.
     pub excludes: Vec<String>,
+    /// Its packages are seen whatever modules are active.
+    pub module_hotfixes: bool,
     /// Servers that may have a private address.
     pub private_hosts: PrivateHosts,
 }
@@ -86,6 +88,7 @@ impl ExternalRepo {
             certs,
             priority: repository.priority,
             excludes: repository.excludes.clone(),
+            module_hotfixes: repository.module_hotfixes,
             private_hosts: target.private_hosts.clone(),
         })
     }

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use rpmfarm_core::lock::LockedPackage;
+use rpmfarm_core::target::check_base;
 use rpmfarm_core::{Lock, Sha256};
 use rpmfarm_rpmfile::{inspect, verify_signature};
 
@@ -156,7 +157,13 @@ impl Fetcher {
             .iter()
             .find(|repo| repo.id == package.origin)
             .ok_or(FetchProblem::UnknownRepository)?;
-        let url = href::join(&repo.url, &package.location).map_err(FetchProblem::Location)?;
+        let url = if package.base.is_empty() {
+            href::join(&repo.url, &package.location)
+        } else {
+            check_base(&package.base, &repo.private_hosts)
+                .and_then(|base| href::join(&base, &package.location))
+        };
+        let url = url.map_err(FetchProblem::Location)?;
         let sink = || {
             let writer = self.blobs.writer(package.size).map_err(|error| error.to_string())?;
             Ok(BlobSink { writer, length: 0 })

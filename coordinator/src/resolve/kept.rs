@@ -35,13 +35,15 @@ pub(super) fn located(dir: &Path, digest: Sha256, repomd: &Repomd) -> RepoMetada
         digest,
         primary: dir.join(file_name(&repomd.primary)),
         filelists: repomd.filelists.as_ref().map(|file| dir.join(file_name(file))),
+        modules: repomd.modules.as_ref().map(|file| dir.join(file_name(file))),
     }
 }
 
 /// A name of our own making, with the suffix that tells the compression.
 pub(super) fn file_name(file: &MetadataFile) -> String {
     let suffix = suffix(file).map(|suffix| format!(".{suffix}")).unwrap_or_default();
-    format!("{}-{}.xml{suffix}", &file.checksum.hex[..64], file.kind)
+    let form = if file.kind == "modules" { "yaml" } else { "xml" };
+    format!("{}-{}.{form}{suffix}", &file.checksum.hex[..64], file.kind)
 }
 
 /// Takes over a file that did not change from a state that is kept.

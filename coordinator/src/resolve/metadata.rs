@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rpmfarm_core::Sha256;
+use rpmfarm_core::target::check_base;
 use rpmfarm_rpmfile::verify_detached;
 use url::Url;
 
@@ -36,6 +37,8 @@ pub struct RepoMetadata {
     pub primary: PathBuf,
     /// `filelists.xml`, if the repository has one.
     pub filelists: Option<PathBuf>,
+    /// `modules.yaml`, if the repository has one.
+    pub modules: Option<PathBuf>,
 }
 
 /// Whether metadata may be older than those that are known.
@@ -179,7 +182,7 @@ impl MetadataCache {
         let digest = Sha256::of(xml);
         let dir = home.join(digest.hex());
         let new = tempfile::Builder::new().prefix("new-").tempdir_in(home).map_err(io_at(home))?;
-        for file in [Some(&repomd.primary), repomd.filelists.as_ref()].into_iter().flatten() {
+        for file in repomd.files() {
             self.take_file(repo, home, file, &new.path().join(file_name(file))).await?;
         }
         let write = |name: &str, bytes: &[u8]| {
@@ -207,8 +210,13 @@ impl MetadataCache {
         if blocking(move || Ok(link_known(&from, &of, &to))).await? {
             return Ok(());
         }
-        let url = href::join(&repo.url, &file.href)
-            .map_err(|reason| Rejection::Repomd { url: repo.url.to_string(), reason })?;
+        let url = match &file.base {
+            Some(base) => {
+                check_base(base, &repo.private_hosts).and_then(|base| href::join(&base, &file.href))
+            }
+            None => href::join(&repo.url, &file.href),
+        };
+        let url = url.map_err(|reason| Rejection::Repomd { url: repo.url.to_string(), reason })?;
         let limit = file.size.unwrap_or(MAX_FILE);
         let sink = || FileSink::new(home, file.checksum.kind);
         let (sink, _) =
@@ -293,7 +301,7 @@ fn read_known(home: &Path, repo: &ExternalRepo, now: SystemTime) -> Option<RepoM
             check_signature(repo, &xml, &signature, now)?;
         }
         let repomd = parse(&repo.url, &xml)?;
-        for file in [Some(&repomd.primary), repomd.filelists.as_ref()].into_iter().flatten() {
+        for file in repomd.files() {
             check_file(&dir.join(file_name(file)), file)?;
         }
         Ok(located(&dir, Sha256::of(&xml), &repomd))

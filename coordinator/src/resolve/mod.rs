@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use rpmfarm_core::modules::ModuleChoice;
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Fault, Lock};
 
@@ -106,6 +107,8 @@ pub struct Resolver {
     universes: Arc<Mutex<HashMap<UniverseKey, Arc<Universe>>>>,
 }
 
+type SharedPool = Arc<tokio::sync::Mutex<TargetPool>>;
+
 /// A target's name and an architecture.
 type UniverseKey = (String, Arch);
 
@@ -115,9 +118,17 @@ struct Universe {
     /// The definition that it was made from.
     target: Target,
     external: Vec<ExternalRepo>,
-    pool: Arc<tokio::sync::Mutex<TargetPool>>,
+    /// One pool for each choice of module streams; most targets have only the one without.
+    pools: Mutex<HashMap<ModuleChoice, SharedPool>>,
     /// One refresh at a time.
     refreshing: tokio::sync::Mutex<()>,
+}
+
+impl Universe {
+    fn pool(&self, modules: &ModuleChoice) -> SharedPool {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(pools.entry(modules.clone()).or_default())
+    }
 }
 
 impl Resolver {
@@ -158,7 +169,7 @@ impl Resolver {
         let universe = self.universe(target, arch)?;
         let external = self.external_metadata(&universe, now).await?;
         // Listed under the pool's lock, so that no one puts an older list over a newer one.
-        let mut pool = Arc::clone(&universe.pool).lock_owned().await;
+        let mut pool = universe.pool(&wanted.modules).lock_owned().await;
         let generation = farm.generation(&target.name).await?;
         let packages = if pool.has(&external, generation) {
             None
@@ -242,7 +253,7 @@ impl Resolver {
         let universe = Arc::new(Universe {
             target: target.clone(),
             external: external::load(target, arch, &self.targets)?,
-            pool: Arc::default(),
+            pools: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
         });
         universes.insert(key, Arc::clone(&universe));

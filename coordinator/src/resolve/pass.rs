@@ -286,7 +286,11 @@ async fn lock_round(farm: &Farm, task: &Task, build: &Build, round: u32) -> anyh
 }
 
 fn requirements(srpm: &Srpm) -> Requirements {
-    Requirements { layers: vec![srpm.requires.clone()], conflicts: srpm.conflicts.clone() }
+    Requirements {
+        layers: vec![srpm.requires.clone()],
+        conflicts: srpm.conflicts.clone(),
+        ..Requirements::default()
+    }
 }
 
 /// Fetches what a lock names and records it: from then on its task can be given to a worker.
@@ -333,12 +337,13 @@ async fn solve(
     farm: &Farm,
     build: &Build,
     arch: Arch,
-    wanted: Requirements,
+    mut wanted: Requirements,
 ) -> Result<Lock, Failure> {
     let target = farm
         .targets
         .get(&build.target)
         .map_err(|error| Failure::new(Fault::Farm, "resolve", error.to_string()))?;
+    wanted.modules = target.modules_of(&build.package);
     let solved = farm.resolver.resolve(&target, arch, &farm.store, wanted, SystemTime::now()).await;
     solved.map_err(|error| failure(&error))
 }

@@ -1,15 +1,18 @@
 //! One solver pool for each target and architecture: made when first needed, brought up to date
 //! when repository metadata or the farm's own packages change.
 
+use rpmfarm_core::modules::{ModuleChoice, Modules};
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Lock};
 use rpmfarm_solv::{Pool, Repository};
 
+use super::checks::text_of;
 use super::external::ExternalRepo;
 use super::farm::{FARM, FarmError, FarmPackage, Loaded};
 use super::lock::{self, LockError, Requirements, SharedLayers};
 use super::metadata::RepoMetadata;
 use crate::blobs::Blobs;
+use std::path::Path;
 
 /// The farm's own packages win over all others, whatever the versions: what was just rebuilt is
 /// what the next build must be built with.
@@ -29,6 +32,9 @@ pub(super) struct Content {
     /// The farm's packages; `None` when the generation is the one that the pool has.
     pub(super) packages: Option<Vec<FarmPackage>>,
 }
+
+/// More than any repository has; Enterprise Linux 8 has about 10 MB.
+const MAX_MODULES: u64 = 128 << 20;
 
 /// A pool, or none yet.
 #[derive(Debug, Default)]
@@ -83,14 +89,16 @@ impl TargetPool {
         wanted: &Requirements,
         blobs: &Blobs,
     ) -> Result<Lock, PoolsError> {
-        let made = self.up_to_date(arch, content, blobs)?;
+        let made = self.up_to_date(target, arch, content, &wanted.modules, blobs)?;
         Ok(lock::make(&mut made.pool, &mut made.shared, target, arch, wanted)?)
     }
 
     fn up_to_date(
         &mut self,
+        target: &Target,
         arch: Arch,
         content: &Content,
+        modules: &ModuleChoice,
         blobs: &Blobs,
     ) -> Result<&mut Made, PoolsError> {
         // Taken out first: what fails half way must not be used again.
@@ -100,7 +108,7 @@ impl TargetPool {
             .filter(|made| made.is_of(&content.external) && made.farm.additions <= MAX_ADDITIONS);
         let mut made = match kept {
             Some(made) => made,
-            None => Made::new(arch, &content.external)?,
+            None => Made::new(target, arch, &content.external, modules)?,
         };
         if let Some(packages) = &content.packages {
             if made.farm.update(&mut made.pool, arch, packages, blobs)? {
@@ -114,20 +122,38 @@ impl TargetPool {
 }
 
 impl Made {
-    fn new(arch: Arch, external: &[(ExternalRepo, RepoMetadata)]) -> Result<Self, PoolsError> {
+    fn new(
+        target: &Target,
+        arch: Arch,
+        external: &[(ExternalRepo, RepoMetadata)],
+        choice: &ModuleChoice,
+    ) -> Result<Self, PoolsError> {
         let mut pool = Pool::new(arch);
+        let mut modules = Vec::new();
         for (repo, metadata) in external {
             let about = Repository {
                 id: repo.id.clone(),
                 priority: i32::try_from(repo.priority).unwrap_or(i32::MAX),
                 excludes: repo.excludes.clone(),
+                module_hotfixes: repo.module_hotfixes,
             };
             pool.load_repository(about, &metadata.primary, metadata.filelists.as_deref())?;
+            if let Some(path) = &metadata.modules {
+                modules.push((repo.id.clone(), read_modules(&repo.id, path)?));
+            }
         }
+        let platform = target.module_platform_id.as_ref();
+        pool.choose_modules(&modules, choice, platform).map_err(|source| LockError::Modules {
+            target: target.name.clone(),
+            arch,
+            source,
+        })?;
         pool.add_repository(Repository {
             id: FARM.to_owned(),
             priority: FARM_PRIORITY,
-            excludes: Vec::new(),
+            // What the farm has built is to be built with, whatever module it belongs to.
+            module_hotfixes: true,
+            ..Repository::default()
         })?;
         tracing::info!(%arch, packages = pool.len(), "made a solver pool");
         Ok(Self {
@@ -142,4 +168,13 @@ impl Made {
     fn is_of(&self, external: &[(ExternalRepo, RepoMetadata)]) -> bool {
         self.external.iter().eq(external.iter().map(|(_, metadata)| metadata))
     }
+}
+
+/// The modules of a repository.
+fn read_modules(repository: &str, path: &Path) -> Result<Modules, LockError> {
+    let failed = |why: String| {
+        LockError::Metadata(format!("repository `{repository}`: modules.yaml: {why}"))
+    };
+    let text = text_of(path, MAX_MODULES).map_err(|error| failed(error.to_string()))?;
+    Modules::parse(&text).map_err(|error| failed(error.to_string()))
 }

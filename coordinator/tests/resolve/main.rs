@@ -5,4 +5,5 @@
 mod fetch;
 mod locks;
 mod metadata;
+mod modular;
 mod world;

@@ -290,7 +290,7 @@ impl World {
     ) -> Result<Lock, ResolveError> {
         let list = |list: &&[&str]| list.iter().map(|&r| r.to_owned()).collect();
         let wanted =
-            Requirements { layers: layers.iter().map(list).collect(), conflicts: Vec::new() };
+            Requirements { layers: layers.iter().map(list).collect(), ..Requirements::default() };
         resolver.resolve(target, Arch::X86_64, &self.farm, wanted, SystemTime::now()).await
     }
 

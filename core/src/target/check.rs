@@ -7,6 +7,7 @@ use url::Url;
 use super::problem::{Problem, TargetError};
 use super::{KeySource, Repository, Target, Template, address, macros};
 use crate::limits::Limits;
+use crate::modules::{ModuleName, StreamName};
 use crate::{modify, name};
 
 /// Checks what the types alone do not.
@@ -14,6 +15,7 @@ pub(super) fn check(file: &str, target: &Target) -> Result<(), TargetError> {
     let mut check = Check { target, problems: Vec::new() };
     check.identity();
     check.lists();
+    check.modules("", &target.modules, &target.disabled_modules);
     check.upstream();
     check.modifications();
     check.repositories();
@@ -90,6 +92,26 @@ impl Check<'_> {
                 if let Err(error) = name::check_package(package) {
                     self.refuse(key, package, error.to_string());
                 }
+            }
+        }
+    }
+
+    fn modules(&mut self, table: &str, enabled: &[StreamName], disabled: &[ModuleName]) {
+        let mut seen = BTreeSet::new();
+        for stream in enabled {
+            if !seen.insert(stream.module()) {
+                let text = stream.to_string();
+                self.refuse(
+                    &format!("{table}modules"),
+                    &text,
+                    "another stream of the same module is there too; a root can have one",
+                );
+            }
+        }
+        for module in disabled {
+            if !seen.insert(module.as_str()) {
+                let key = format!("{table}disabled_modules");
+                self.refuse(&key, module.as_str(), "is there twice, or in `modules` too");
             }
         }
     }
@@ -277,6 +299,7 @@ impl Check<'_> {
             {
                 self.refuse(&format!("{key}.ref"), git_ref, error.to_string());
             }
+            self.modules(&format!("{key}."), &overrides.modules, &overrides.disabled_modules);
             self.macros(&format!("{key}.macros"), &overrides.macros);
             // A target's own 0 has been reported already.
             let fine = Limits::default();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Template;
 use crate::Arch;
 
-/// One RPM repository, `[[repositories]]`. Modular metadata are not read.
+/// One RPM repository, `[[repositories]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Repository {
@@ -39,6 +39,10 @@ pub struct Repository {
     /// Names of packages that are treated as if they were not there; `*` and `?` as in a shell.
     #[serde(default)]
     pub excludes: Vec<String>,
+
+    /// Shows its packages whatever module streams are active, as dnf's key of this name.
+    #[serde(default)]
+    pub module_hotfixes: bool,
 
     /// Accepts a repository that is reached by plain `http` and checks no signature at all:
     /// whoever sits in between can then change what goes into the build roots.
