@@ -362,7 +362,7 @@ fn provided(name: &StreamName) -> [String; 2] {
 /// The conflicts and requirements of a stream, as elements: dnf's `createDependencies`.
 fn required(stream: &Stream) -> String {
     let (mut requires, mut conflicts) = (String::new(), String::new());
-    let mut push = |to: &mut String, what: &str| {
+    let push = |to: &mut String, what: &str| {
         let _ = write!(to, "<rpm:entry name=\"{what}\"/>");
     };
     for (module, streams) in &stream.requires {
@@ -413,7 +413,7 @@ fn document<V: std::fmt::Display>(
 }
 
 fn add(raw: &mut RawPool, xml: &str, count: usize) -> Result<std::ops::Range<Id>, ModuleProblem> {
-    let repo = raw.add_repo("modules", 0);
+    let repo = raw.add_repo("modules", 0, 0);
     let first = raw.end();
     raw.read_bytes(repo, xml.as_bytes(), false).map_err(ModuleProblem::Metadata)?;
     let ids = first..raw.end();

@@ -21,9 +21,14 @@ pub struct Repository {
     /// As in dnf: of two packages that would do, the one from the repository with the lower
     /// number wins, whatever the versions.
     pub priority: i32,
-    /// Packages that must not be seen: shell patterns on the name, `name.arch`,
+    /// As in dnf: of the same package in two repositories of one priority, that of the lower cost
+    /// is taken.
+    pub cost: i32,
+    /// Packages that must not be seen: shell patterns on the name, `name.arch`, `name-version`,
     /// `name-version-release`, or the full name.
     pub excludes: Vec<String>,
+    /// If there are any, only the packages that one of these patterns names are seen.
+    pub includes: Vec<String>,
     /// Its packages are seen whatever modules are active, as dnf's `module_hotfixes`.
     pub module_hotfixes: bool,
 }
@@ -135,7 +140,8 @@ impl Pool {
             return Err(PoolError::DuplicateRepository(about.id));
         }
         // libsolv prefers high numbers, dnf and its configuration low ones.
-        let index = self.raw.add_repo(&about.id, about.priority.saturating_neg());
+        let (priority, cost) = (about.priority.saturating_neg(), about.cost.saturating_neg());
+        let index = self.raw.add_repo(&about.id, priority, cost);
         self.repositories.push(Loaded { about, index, filelists: None, fragments: HashMap::new() });
         Ok(())
     }
@@ -164,10 +170,15 @@ impl Pool {
             return Err(PoolError::Metadata { repository: id, path: primary.into(), reason });
         }
         repository.filelists = filelists.map(Path::to_owned);
-        if !repository.about.excludes.is_empty() {
-            let excludes = repository.about.excludes.clone();
+        let Repository { excludes, includes, .. } = &repository.about;
+        if !excludes.is_empty() || !includes.is_empty() {
+            let (excludes, includes) = (excludes.clone(), includes.clone());
             for id in first..self.raw.end() {
-                if self.nevra(id).is_some_and(|nevra| excludes::matches(&excludes, &nevra)) {
+                let is_hidden = |nevra: &Nevra| {
+                    excludes::matches(&excludes, nevra)
+                        || (!includes.is_empty() && !excludes::matches(&includes, nevra))
+                };
+                if self.nevra(id).is_some_and(|nevra| is_hidden(&nevra)) {
                     self.raw.remove(id);
                 }
             }

@@ -63,9 +63,10 @@ const char *farm_location(Pool *pool, Id id)
 	return solvable_lookup_location(pool_id2solvable(pool, id), NULL);
 }
 
-void farm_set_priority(Repo *repo, int priority)
+void farm_set_priority(Repo *repo, int priority, int subpriority)
 {
 	repo->priority = priority;
+	repo->subpriority = subpriority;
 }
 
 int farm_count(const Repo *repo)

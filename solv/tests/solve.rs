@@ -257,7 +257,8 @@ fn excluded_packages_are_not_there() {
     let dir = &REPOSITORIES.upstream;
     let mut pool = Pool::new(Arch::X86_64);
     let excludes = vec!["plugin-*".to_owned(), "one.noarch".to_owned()];
-    let about = Repository { id: "upstream".into(), priority: 99, excludes };
+    let about =
+        Repository { id: "upstream".into(), priority: 99, excludes, ..Repository::default() };
     pool.load_repository(about, &metadata(dir, "primary"), Some(&metadata(dir, "filelists")))
         .unwrap();
     assert!(solve(&mut pool, &["plugin-x"]).is_err());

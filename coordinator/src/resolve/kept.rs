@@ -25,6 +25,9 @@ pub(super) struct Current {
     #[serde(default)]
     pub(super) revision: Option<u64>,
     pub(super) timestamp: u64,
+    /// Where the page came from, which is whom `validator` means something to.
+    #[serde(default)]
+    pub(super) url: String,
     #[serde(default)]
     pub(super) validator: Validator,
 }

@@ -8,6 +8,7 @@
 //! resolved, and again only by [`Resolver::refresh`], which a pass calls from time to time.
 
 mod checks;
+mod clashes;
 mod download;
 mod external;
 mod farm;
@@ -16,6 +17,8 @@ mod href;
 mod kept;
 mod lock;
 mod metadata;
+mod mirrors;
+mod moved;
 pub mod pass;
 mod pools;
 mod rejection;
@@ -30,8 +33,9 @@ use rpmfarm_core::modules::ModuleChoice;
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Fault, Lock};
 
+pub use clashes::RootProblem;
 pub use download::{DownloadError, Patience};
-pub use external::{ExternalRepo, ExternalRepoError};
+pub use external::{ExternalRepo, ExternalRepoError, Place};
 pub use farm::{FARM, FarmError, FarmPackage, FarmPackages};
 pub use fetch::{FetchError, FetchProblem};
 pub use lock::{LockError, Requirements};
@@ -40,9 +44,11 @@ pub use rejection::{MetadataError, Rejection};
 
 use crate::blobs::Blobs;
 use crate::store::StoreError;
+use clashes::Clashes;
 use download::Downloader;
 use fetch::Fetcher;
 use metadata::MetadataCache;
+use mirrors::MirrorLists;
 use pools::{Content, PoolsError, TargetPool};
 
 /// Why there is no lock.
@@ -104,6 +110,7 @@ pub struct Resolver {
     blobs: Blobs,
     metadata: MetadataCache,
     fetcher: Fetcher,
+    clashes: Arc<Clashes>,
     universes: Arc<Mutex<HashMap<UniverseKey, Arc<Universe>>>>,
 }
 
@@ -144,11 +151,13 @@ impl Resolver {
         patience: Patience,
     ) -> Result<Self, reqwest::Error> {
         let downloader = Downloader::new(patience)?;
+        let mirrors = MirrorLists::new(downloader.clone());
         Ok(Self {
             targets: targets.into(),
-            metadata: MetadataCache::new(cache.into(), downloader.clone()),
-            fetcher: Fetcher::new(blobs.clone(), downloader),
+            metadata: MetadataCache::new(cache.into(), downloader.clone(), mirrors.clone()),
+            fetcher: Fetcher::new(blobs.clone(), downloader, mirrors),
             blobs,
+            clashes: Arc::default(),
             universes: Arc::default(),
         })
     }
@@ -195,6 +204,23 @@ impl Resolver {
     ) -> Result<(), FetchLockError> {
         let universe = self.universe(target, lock.arch)?;
         Ok(self.fetcher.lock(&universe.external, lock, now).await?)
+    }
+
+    /// Looks for what rpm would refuse in a root whose packages are all here.
+    ///
+    /// # Errors
+    /// The first problem that is found; [`RootProblem::fault`] says whose fault it is.
+    pub async fn check_root(&self, target: &Target, lock: &Lock) -> Result<(), RootProblem> {
+        let hotfixes: Vec<String> = target
+            .repositories
+            .iter()
+            .filter(|repository| repository.module_hotfixes)
+            .map(|repository| repository.id.clone())
+            .collect();
+        let (clashes, blobs, lock) = (Arc::clone(&self.clashes), self.blobs.clone(), lock.clone());
+        let is_masked = move |origin: &str| !hotfixes.iter().any(|id| id == origin);
+        let check = move || clashes.check(&lock, &blobs, is_masked);
+        tokio::task::spawn_blocking(check).await.expect("reading headers does not panic")
     }
 
     /// Asks all repositories of a target for new metadata, and takes what is new. Returns
@@ -258,6 +284,21 @@ impl Resolver {
         });
         universes.insert(key, Arc::clone(&universe));
         Ok(universe)
+    }
+}
+
+impl FetchLockError {
+    /// Whether the server says that there is no such file (any more): its repository may have moved
+    /// on to newer packages.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::Package(FetchError {
+                source: FetchProblem::Download(DownloadError::Status { status: 404 | 410, .. }),
+                ..
+            })
+        )
     }
 }
 

@@ -13,7 +13,7 @@ use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, Target, TaskId};
 
 use tracing::Instrument as _;
 
-use super::{Older, Requirements, ResolveError};
+use super::{Older, Requirements, ResolveError, moved};
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::retry;
@@ -285,7 +285,7 @@ async fn lock_round(farm: &Farm, task: &Task, build: &Build, round: u32) -> anyh
     Ok(())
 }
 
-fn requirements(srpm: &Srpm) -> Requirements {
+pub(super) fn requirements(srpm: &Srpm) -> Requirements {
     Requirements {
         layers: vec![srpm.requires.clone()],
         conflicts: srpm.conflicts.clone(),
@@ -302,10 +302,12 @@ async fn record(
     lock: &Lock,
 ) -> anyhow::Result<()> {
     let target = farm.targets.get(&build.target)?;
-    if let Err(error) = farm.resolver.fetch(&target, lock, SystemTime::now()).await {
-        let failure = Failure::new(Fault::Farm, "resolve", error.to_string());
-        return Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?);
-    }
+    let lock = match moved::fetch(farm, &target, task, build, round, lock).await? {
+        Ok(lock) => lock,
+        Err(failure) => {
+            return Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?);
+        }
+    };
     let digest = farm.blobs.put(&lock.to_bytes())?;
     if round == 0 && task.kind == TaskKind::Build {
         record_needs(farm, &target, task, build).await?;
@@ -333,7 +335,7 @@ async fn record_needs(
     Ok(())
 }
 
-async fn solve(
+pub(super) async fn solve(
     farm: &Farm,
     build: &Build,
     arch: Arch,

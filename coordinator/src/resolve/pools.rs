@@ -134,7 +134,9 @@ impl Made {
             let about = Repository {
                 id: repo.id.clone(),
                 priority: i32::try_from(repo.priority).unwrap_or(i32::MAX),
+                cost: i32::try_from(repo.cost).unwrap_or(i32::MAX),
                 excludes: repo.excludes.clone(),
+                includes: repo.includes.clone(),
                 module_hotfixes: repo.module_hotfixes,
             };
             pool.load_repository(about, &metadata.primary, metadata.filelists.as_deref())?;

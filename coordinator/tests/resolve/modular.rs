@@ -173,7 +173,7 @@ async fn packages_come_from_the_base_that_metadata_name() {
             .arg(world.www("files")));
     };
     let target = target(&world, "");
-    let url = format!("{}", target.repositories[0].url(Arch::X86_64)).replace("repo/", "files/");
+    let url = target.repositories[0].urls(Arch::X86_64)[0].replace("repo/", "files/");
     index(&url);
     let resolver = world.resolver();
     let lock = world.resolve(&resolver, &target, &["lib"]).await.unwrap();
@@ -202,7 +202,7 @@ async fn metadata_come_from_the_base_that_the_page_names() {
     fs::create_dir_all(world.www("repo/repodata")).unwrap();
     fs::copy(world.page("files"), world.page("repo")).unwrap();
     let target = target(&world, "");
-    let base = target.repositories[0].url(Arch::X86_64).replace("repo/", "files/");
+    let base = target.repositories[0].urls(Arch::X86_64)[0].replace("repo/", "files/");
     world.edit_page("repo", |text| {
         text.replace("<location href", &format!("<location xml:base=\"{base}\" href"))
     });

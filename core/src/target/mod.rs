@@ -60,7 +60,7 @@ pub use modifications::Modifications;
 pub use needs::{Label, NeedsSetting, Size};
 pub use package::{LimitOverrides, PackageOverrides};
 pub use problem::{Problem, TargetError};
-pub use repository::{KeySource, Repository};
+pub use repository::{BaseUrls, KeySource, Repository};
 pub use template::Template;
 pub use track::Tracking;
 

@@ -87,12 +87,13 @@ impl RawPool {
     }
 
     /// Adds an empty repository; of two packages that would do, that of the higher priority wins.
-    pub(crate) fn add_repo(&mut self, name: &str, priority: i32) -> RepoIndex {
+    /// Of two that are otherwise equal, that of the higher `subpriority` is taken.
+    pub(crate) fn add_repo(&mut self, name: &str, priority: i32, subpriority: i32) -> RepoIndex {
         let name = c_text(name);
         // SAFETY: the pool is live and copies the name; the repository lives as long as the pool.
         let repo = unsafe {
             let repo = repo_create(self.pool.as_ptr(), name.as_ptr());
-            farm_set_priority(repo, priority);
+            farm_set_priority(repo, priority, subpriority);
             NonNull::new(repo).expect("libsolv aborts when out of memory")
         };
         self.repos.push(repo);

@@ -67,7 +67,7 @@ unsafe extern "C" {
     pub(super) fn farm_repo_of(pool: *const CPool, id: Id) -> *mut CRepo;
     pub(super) fn farm_end(pool: *const CPool) -> Id;
     pub(super) fn farm_location(pool: *mut CPool, id: Id) -> *const c_char;
-    pub(super) fn farm_set_priority(repo: *mut CRepo, priority: c_int);
+    pub(super) fn farm_set_priority(repo: *mut CRepo, priority: c_int, subpriority: c_int);
     pub(super) fn farm_count(repo: *const CRepo) -> c_int;
 
     // libsolv
