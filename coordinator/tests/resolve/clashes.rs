@@ -57,7 +57,7 @@ fn rpm_refuses(world: &World, pair: [&str; 2]) -> bool {
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    let conflict = errors.contains("conflicts with");
+    let conflict = errors.contains("conflicts between attempted installs");
     assert!(conflict || output.status.success(), "{pair:?}: {errors}");
     conflict
 }

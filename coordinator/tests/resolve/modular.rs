@@ -155,7 +155,7 @@ async fn malformed_modules_refuse_the_repository() {
 #[tokio::test]
 async fn what_the_farm_has_built_is_hidden_by_no_module() {
     let world = world(&stream("2", ""), &[]).await;
-    world.build("own", &[("streamed", "2.0", "Summary: s")]);
+    world.build("own", &[("streamed", "2.0", "")]);
     world.accept("own");
     let plain = target(&world, "");
     assert_eq!(streamed(&world, &plain, ModuleChoice::default()).await, Ok("2.0 ".into()));

@@ -127,12 +127,12 @@ pub struct Target {
 
     /// The module streams that build roots use besides the default ones, as `NAME:STREAM`: what
     /// `dnf module enable` does. Only Enterprise Linux 8 and 9 have modules.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<StreamName>,
 
     /// The modules of which no stream is used, not even a default one: what `dnf module disable`
     /// does.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disabled_modules: Vec<ModuleName>,
 
     /// The platform that module streams require, `platform:el9`. Left out, it is the one that the
