@@ -22,6 +22,7 @@ pub mod limits;
 pub mod lock;
 pub mod matching;
 pub mod modify;
+pub mod modules;
 pub mod name;
 pub mod needs;
 pub mod nevra;

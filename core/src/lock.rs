@@ -22,9 +22,16 @@ pub struct LockedPackage {
     pub source: String,
     /// Id of the repository that it comes from; `farm` for the farm's own builds.
     pub origin: String,
-    /// Where it lies in that repository (relative to its root); empty for the farm's own.
+    /// Where it lies, relative to `base` or else to that repository's root; empty for the farm's
+    /// own.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub location: String,
+    /// The URL that `location` is relative to, where the metadata name one (`xml:base`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub base: String,
+    /// The module stream that it belongs to, `NAME:STREAM`; empty for packages of no module.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub module: String,
 }
 
 /// Packages that are installed in one rpm transaction. Sorted by name.
@@ -137,6 +144,8 @@ mod tests {
             source: String::new(),
             origin: "base".into(),
             location: format!("{name}.rpm"),
+            base: String::new(),
+            module: String::new(),
         }
     }
 

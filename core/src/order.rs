@@ -226,6 +226,8 @@ mod tests {
             source: format!("{name}-source"),
             origin: "base".into(),
             location: String::new(),
+            base: String::new(),
+            module: String::new(),
         };
         Solved {
             build: BuildId(build),

@@ -353,7 +353,12 @@ mod tests {
         for (name, version, release, words) in [
             ("%{foo}", "1", "1", "Name is `%{foo}`: the macro %{foo} is not defined"),
             ("x", "%{foo}", "1", "Version is `%{foo}`: the macro %{foo} is not defined"),
-            ("x", "1", "1.lab9%{bar}", "Release is `1.lab9%{bar}`: the macro %{bar} is not defined"),
+            (
+                "x",
+                "1",
+                "1.lab9%{bar}",
+                "Release is `1.lab9%{bar}`: the macro %{bar} is not defined",
+            ),
         ] {
             let nevra = Nevra::new(name, crate::Evr::new(0, version, release), "src");
             let file = ResultFile {
@@ -368,7 +373,10 @@ mod tests {
             assert_eq!(refusal.fault(), Fault::Package);
         }
         let refusal = check_requires("x", &["a >= 1".into(), "b%{d}".into()]).unwrap_err();
-        assert!(refusal.to_string().starts_with("BuildRequires is `b%{d}`: the macro %{d}"), "{refusal}");
+        assert!(
+            refusal.to_string().starts_with("BuildRequires is `b%{d}`: the macro %{d}"),
+            "{refusal}"
+        );
         assert!(check_requires("x", &["perl(A)".into(), "a = 1.0%1".into()]).is_ok());
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use rpmfarm_core::autospec::{Generated, SpecState, fill_in, uses};
 use rpmfarm_core::distgit::{LookasideFile, check_part};
 use rpmfarm_core::modify::{self, Config, Context, Node, Step, Tree};
+use rpmfarm_core::modules::{Modules, StreamName};
 use rpmfarm_core::name::{check_file, check_git_ref, check_package};
 use rpmfarm_core::spec::{self, Macros, Preamble, is_version_fixed, version_tags};
 use rpmfarm_core::track::Forge;
@@ -30,6 +31,7 @@ pub const ALL: &[Fuzzed] = &[
     ("spec", fuzz_spec),
     ("rpm_header", fuzz_rpm_header),
     ("autopatch", fuzz_autopatch),
+    ("modules", fuzz_modules),
 ];
 
 /// A flat repository's list of look-aside files.
@@ -250,6 +252,20 @@ fn take(config: &Config, steps: &[Step]) {
     }
     for (path, _) in sources.nodes() {
         assert!(path.split('/').all(|part| check_part(part).is_ok()), "{path:?}");
+    }
+}
+
+/// A repository's `modules.yaml`.
+pub fn fuzz_modules(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Modules::parse(text) {
+        // Names become names of packages and dependencies for the solver.
+        Ok(modules) => {
+            for stream in modules.streams {
+                assert!(StreamName::try_from(stream.name_stream()).is_ok(), "{stream:?}");
+            }
+        }
+        Err(error) => one_line(&error),
     }
 }
 

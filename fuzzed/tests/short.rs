@@ -63,6 +63,12 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
             "actions:\n  - modify_release:\n    - {suffix: .farm.1, auto_increment: true}\n  - changelog_entry:\n    - {name: A, email: a@b, line: [x, y]}\n"
                 .to_owned(),
         ],
+        "modules" => vec![
+            "---\ndocument: modulemd\nversion: 2\ndata:\n  name: a\n  stream: 1.10\n  version: 3\n  context: c\n  dependencies:\n  - requires: {platform: [el8], b: [-1]}\n  artifacts:\n    rpms: [a-0:1-1.noarch]\n...\n---\ndocument: modulemd-defaults\nversion: 1\ndata: {module: a, stream: '1', profiles: {'1': [common]}}\n"
+                .to_owned(),
+            "document: modulemd\nversion: 1\ndata: &d {name: a, stream: b, dependencies: {requires: {platform: f27}}, xmd: [*d]}\n"
+                .to_owned(),
+        ],
         "rpm_header" => {
             // The lead, an empty signature header, and a main header with a name in it.
             let mut bytes = vec![0; 96];

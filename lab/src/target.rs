@@ -73,7 +73,7 @@ pub fn at(places: &Places<'_>) -> Result<Target, Error> {
     .map(|url| Template::from(url.as_str()))
     .collect();
     for repository in &mut target.repositories {
-        repository.baseurl = Template::from(format!("{distro}/{{arch}}/repo/").as_str());
+        repository.baseurl = format!("{distro}/{{arch}}/repo/").as_str().into();
         repository.keys = vec![KeySource::Armored(places.key.to_owned())];
     }
     Ok(target)
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(Target::parse("lab.toml", &text).unwrap(), target);
         assert_eq!(target.git_url("hello"), "http://127.0.0.1:4712/git/rpms/hello.git");
         assert_eq!(
-            target.repositories[0].url(Arch::Aarch64),
+            target.repositories[0].urls(Arch::Aarch64)[0],
             "http://127.0.0.1:4711/distro/aarch64/repo/"
         );
         assert!(target.private_hosts.allow("127.0.0.1", 4711));

@@ -7,6 +7,7 @@
 mod archive;
 mod blob;
 mod certs;
+mod claims;
 mod digests;
 mod error;
 mod facts;
@@ -20,6 +21,7 @@ mod unpack;
 mod verify;
 
 pub use certs::Certs;
+pub use claims::{Claim, Claims, claims, path_of_claim};
 pub use error::Error;
 pub use facts::{nevra, payload_digest};
 pub use headers::{Headers, MAX_HEADER};

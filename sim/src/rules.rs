@@ -176,6 +176,8 @@ pub(crate) fn locked(name: &str, source: &str, own: Option<Sha256>) -> LockedPac
         source: source.into(),
         origin: if own.is_some() { "farm" } else { "base" }.into(),
         location: String::new(),
+        base: String::new(),
+        module: String::new(),
     }
 }
 

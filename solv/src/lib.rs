@@ -8,11 +8,13 @@
 
 mod excludes;
 mod ffi;
+mod modular;
 mod pool;
 mod problem;
 mod requirement;
 mod solve;
 
+pub use modular::ModuleProblem;
 pub use pool::{Fragment, Pool, PoolError, Repository};
 pub use problem::{Missing, RequiredBy, Unsolvable};
 pub use requirement::MalformedRequirement;

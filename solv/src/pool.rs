@@ -21,9 +21,16 @@ pub struct Repository {
     /// As in dnf: of two packages that would do, the one from the repository with the lower
     /// number wins, whatever the versions.
     pub priority: i32,
-    /// Packages that must not be seen: shell patterns on the name, `name.arch`,
+    /// As in dnf: of the same package in two repositories of one priority, that of the lower cost
+    /// is taken.
+    pub cost: i32,
+    /// Packages that must not be seen: shell patterns on the name, `name.arch`, `name-version`,
     /// `name-version-release`, or the full name.
     pub excludes: Vec<String>,
+    /// If there are any, only the packages that one of these patterns names are seen.
+    pub includes: Vec<String>,
+    /// Its packages are seen whatever modules are active, as dnf's `module_hotfixes`.
+    pub module_hotfixes: bool,
 }
 
 /// The metadata of one package as `createrepo_c` writes them: its `<package>` elements.
@@ -67,19 +74,21 @@ pub enum PoolError {
 /// All packages that one architecture can be built with.
 pub struct Pool {
     pub(crate) raw: RawPool,
-    arch: Arch,
-    repositories: Vec<Loaded>,
+    pub(crate) arch: Arch,
+    pub(crate) repositories: Vec<Loaded>,
     /// Unique to this content of this pool; ids of packages carry it.
     stamp: u64,
     /// Whether the index fits the content.
     indexed: bool,
     /// Paths of requests that have been looked up since the index was made.
     pub(crate) known_paths: HashSet<Id>,
+    /// The packages of active module streams, and which stream each belongs to.
+    pub(crate) modular: HashMap<Nevra, String>,
 }
 
-struct Loaded {
-    about: Repository,
-    index: RepoIndex,
+pub(crate) struct Loaded {
+    pub(crate) about: Repository,
+    pub(crate) index: RepoIndex,
     /// File lists that have not been read yet.
     filelists: Option<PathBuf>,
     /// Packages that were added one by one, by their full name.
@@ -106,6 +115,7 @@ impl Pool {
             stamp: next_stamp(),
             indexed: false,
             known_paths: HashSet::new(),
+            modular: HashMap::new(),
         }
     }
 
@@ -130,7 +140,8 @@ impl Pool {
             return Err(PoolError::DuplicateRepository(about.id));
         }
         // libsolv prefers high numbers, dnf and its configuration low ones.
-        let index = self.raw.add_repo(&about.id, about.priority.saturating_neg());
+        let (priority, cost) = (about.priority.saturating_neg(), about.cost.saturating_neg());
+        let index = self.raw.add_repo(&about.id, priority, cost);
         self.repositories.push(Loaded { about, index, filelists: None, fragments: HashMap::new() });
         Ok(())
     }
@@ -159,10 +170,15 @@ impl Pool {
             return Err(PoolError::Metadata { repository: id, path: primary.into(), reason });
         }
         repository.filelists = filelists.map(Path::to_owned);
-        if !repository.about.excludes.is_empty() {
-            let excludes = repository.about.excludes.clone();
+        let Repository { excludes, includes, .. } = &repository.about;
+        if !excludes.is_empty() || !includes.is_empty() {
+            let (excludes, includes) = (excludes.clone(), includes.clone());
             for id in first..self.raw.end() {
-                if self.nevra(id).is_some_and(|nevra| excludes::matches(&excludes, &nevra)) {
+                let is_hidden = |nevra: &Nevra| {
+                    excludes::matches(&excludes, nevra)
+                        || (!includes.is_empty() && !excludes::matches(&includes, nevra))
+                };
+                if self.nevra(id).is_some_and(|nevra| is_hidden(&nevra)) {
                     self.raw.remove(id);
                 }
             }
@@ -308,6 +324,22 @@ impl Pool {
         let index = self.raw.repo_of(id)?;
         let found = self.repositories.iter().find(|repository| repository.index == index);
         found.map(|repository| repository.about.id.as_str())
+    }
+
+    /// The module stream that a package belongs to; empty if to none.
+    pub(crate) fn module_of(&self, id: Id, nevra: &Nevra) -> String {
+        let masked = |loaded: &&Loaded| !loaded.about.module_hotfixes;
+        let repository = self.raw.repo_of(id).and_then(|index| {
+            self.repositories.iter().find(|loaded| loaded.index == index).filter(masked)
+        });
+        repository.and_then(|_| self.modular.get(nevra).cloned()).unwrap_or_default()
+    }
+
+    /// Takes a package out; what was known of the pool's state is of no use any more.
+    pub(crate) fn hide(&mut self, id: Id) {
+        self.raw.remove(id);
+        self.indexed = false;
+        self.stamp = next_stamp();
     }
 
     /// What ids of packages must carry to be of use.

@@ -15,6 +15,8 @@ const Id farm_key_checksum = SOLVABLE_CHECKSUM;
 const Id farm_key_size = SOLVABLE_DOWNLOADSIZE;
 const Id farm_key_source_name = SOLVABLE_SOURCENAME;
 const Id farm_key_requires = SOLVABLE_REQUIRES;
+const Id farm_key_provides = SOLVABLE_PROVIDES;
+const Id farm_key_media_base = SOLVABLE_MEDIABASE;
 const Id farm_marker_prereq = SOLVABLE_PREREQMARKER;
 
 const int farm_disttype_rpm = DISTTYPE_RPM;
@@ -25,6 +27,8 @@ const int farm_job_install_package = SOLVER_INSTALL | SOLVER_SOLVABLE;
 const int farm_job_install_provider = SOLVER_INSTALL | SOLVER_SOLVABLE_PROVIDES;
 const int farm_job_forbid_provider = SOLVER_ERASE | SOLVER_SOLVABLE_PROVIDES;
 const int farm_select_provider = SOLVER_SOLVABLE_PROVIDES;
+const int farm_job_weak = SOLVER_WEAK;
+const int farm_job_best = SOLVER_FORCEBEST;
 
 const int farm_flag_ignore_recommended = SOLVER_FLAG_IGNORE_RECOMMENDED;
 const int farm_flag_best_obey_policy = SOLVER_FLAG_BEST_OBEY_POLICY;
@@ -33,6 +37,9 @@ const int farm_flag_urpm_reorder = SOLVER_FLAG_URPM_REORDER;
 
 const int farm_rule_nothing_provides = SOLVER_RULE_PKG_NOTHING_PROVIDES_DEP;
 const int farm_rule_requires = SOLVER_RULE_PKG_REQUIRES;
+const int farm_rule_conflicts = SOLVER_RULE_PKG_CONFLICTS;
+const int farm_rule_self_conflict = SOLVER_RULE_PKG_SELF_CONFLICT;
+const int farm_rule_same_name = SOLVER_RULE_PKG_SAME_NAME;
 const int farm_rule_job = SOLVER_RULE_JOB;
 const int farm_rule_job_nothing_provides = SOLVER_RULE_JOB_NOTHING_PROVIDES_DEP;
 const int farm_rule_job_unknown_package = SOLVER_RULE_JOB_UNKNOWN_PACKAGE;
@@ -56,9 +63,10 @@ const char *farm_location(Pool *pool, Id id)
 	return solvable_lookup_location(pool_id2solvable(pool, id), NULL);
 }
 
-void farm_set_priority(Repo *repo, int priority)
+void farm_set_priority(Repo *repo, int priority, int subpriority)
 {
 	repo->priority = priority;
+	repo->subpriority = subpriority;
 }
 
 int farm_count(const Repo *repo)

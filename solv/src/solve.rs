@@ -37,12 +37,17 @@ pub struct Package {
     pub digest: Sha256,
     /// Size of its file in bytes.
     pub size: u64,
-    /// Where its file lies, relative to the repository. As the metadata say: not checked.
+    /// Where its file lies, relative to `base`, or else to the repository. As the metadata say:
+    /// not checked.
     pub location: String,
+    /// The `xml:base` of the location, empty where there is none. Not checked either.
+    pub base: String,
     /// Id of its repository.
     pub repository: String,
     /// Name of the source package that it was built from; empty where the metadata do not say.
     pub source: String,
+    /// The module stream that it belongs to, `NAME:STREAM`; empty for packages of no module.
+    pub module: String,
 }
 
 /// The packages that fulfil a request, pinned ones included, sorted by name.
@@ -231,10 +236,12 @@ impl Pool {
         };
         Ok(Package {
             id: PackageId { stamp: self.stamp(), id },
-            nevra,
             digest,
             size,
             location: self.raw.location(id).unwrap_or_default(),
+            base: self.raw.string(id, Key::MediaBase).unwrap_or_default(),
+            module: self.module_of(id, &nevra),
+            nevra,
             repository,
             source: self.raw.string(id, Key::SourceName).unwrap_or_default(),
         })

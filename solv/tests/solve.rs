@@ -197,7 +197,8 @@ fn pinned_packages_stay_and_pins_do_not_outlive_the_pool() {
 #[test]
 fn own_packages_come_go_and_are_replaced() {
     let mut pool = pool(&[(&REPOSITORIES.farm, 99)]);
-    pool.add_repository(Repository { id: "own".into(), priority: 1, excludes: vec![] }).unwrap();
+    pool.add_repository(Repository { id: "own".into(), priority: 1, ..Repository::default() })
+        .unwrap();
     assert!(solve(&mut pool, &["/usr/share/table/other"]).is_err());
     let fragments = fragments(&REPOSITORIES.upstream);
     let count = pool.len();
@@ -256,7 +257,8 @@ fn excluded_packages_are_not_there() {
     let dir = &REPOSITORIES.upstream;
     let mut pool = Pool::new(Arch::X86_64);
     let excludes = vec!["plugin-*".to_owned(), "one.noarch".to_owned()];
-    let about = Repository { id: "upstream".into(), priority: 99, excludes };
+    let about =
+        Repository { id: "upstream".into(), priority: 99, excludes, ..Repository::default() };
     pool.load_repository(about, &metadata(dir, "primary"), Some(&metadata(dir, "filelists")))
         .unwrap();
     assert!(solve(&mut pool, &["plugin-x"]).is_err());

@@ -1,6 +1,7 @@
 //! `rpmfarm lock`: the exact packages of a build's root.
 
 use clap::Args;
+use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::{Lock, Sha256};
 use rpmfarm_proto::v1::{GetLockRequest, LockReply};
 
@@ -67,6 +68,15 @@ fn digest(lock: &Lock) -> String {
     Sha256::of(&lock.to_bytes()).hex()
 }
 
+/// The repository, and the module stream where there is one.
+fn from(package: &LockedPackage) -> String {
+    if package.module.is_empty() {
+        package.origin.clone()
+    } else {
+        format!("{}, module {}", package.origin, package.module)
+    }
+}
+
 fn print(lock: &Lock, out: &Out) -> Result<(), Error> {
     let layers = std::iter::once(("bootstrap".to_owned(), &lock.bootstrap)).chain(
         lock.layers.iter().enumerate().map(|(number, layer)| (format!("layer {number}"), layer)),
@@ -78,7 +88,7 @@ fn print(lock: &Lock, out: &Out) -> Result<(), Error> {
                     cell(&name),
                     cell(package.nevra.to_string()),
                     number(size::bytes(package.size)),
-                    cell(&package.origin),
+                    cell(from(package)),
                 ]
             })
         })

@@ -239,6 +239,8 @@ pub fn lock() -> (Vec<u8>, String) {
         source: "bash".into(),
         origin: "baseos".into(),
         location: "b/bash.rpm".into(),
+        base: String::new(),
+        module: String::new(),
     };
     let lock = Lock {
         target: "lab".into(),

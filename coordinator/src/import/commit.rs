@@ -284,7 +284,9 @@ impl Import<'_> {
         };
         let paths = tree.nodes().map(|(path, _)| path).filter(|path| is_source(path));
         // What cannot be read is told when it is taken.
-        paths.take(INCLUDED).any(|path| tree.text(path).is_ok_and(|text| autospec::names_any(&text)))
+        paths
+            .take(INCLUDED)
+            .any(|path| tree.text(path).is_ok_and(|text| autospec::names_any(&text)))
     }
 
     /// Stores what is left to do in the cage.
@@ -388,7 +390,9 @@ fn other_specs(layout: &Layout) -> Option<String> {
     let others = layout.other_specs.join(", ");
     let one = &layout.spec.path;
     (!others.is_empty()).then(|| {
-        format!("{one} is built; the repository has other spec files beside it, which are not: {others}")
+        format!(
+            "{one} is built; the repository has other spec files beside it, which are not: {others}"
+        )
     })
 }
 

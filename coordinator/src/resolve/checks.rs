@@ -22,7 +22,11 @@ const SUFFIXES: [&str; 4] = ["gz", "xz", "zst", "bz2"];
 
 /// The compression of a file by its name, as the solver tells it too.
 pub(super) fn suffix(file: &MetadataFile) -> Option<&'static str> {
-    let (_, found) = file.href.rsplit_once('.')?;
+    suffix_of(&file.href)
+}
+
+fn suffix_of(name: &str) -> Option<&'static str> {
+    let (_, found) = name.rsplit_once('.')?;
     SUFFIXES.into_iter().find(|suffix| *suffix == found)
 }
 
@@ -76,14 +80,7 @@ pub(super) fn check_open(url: &Url, path: &Path, file: &MetadataFile) -> Result<
         url: url.to_string(),
         reason: error.to_string(),
     };
-    let packed = BufReader::new(File::open(path).map_err(io_at(path))?);
-    let mut open: Box<dyn Read> = match suffix(file) {
-        Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
-        Some("xz") => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(packed)),
-        Some("zst") => Box::new(zstd::Decoder::with_buffer(packed).map_err(failed)?),
-        Some("bz2") => Box::new(bzip2::bufread::MultiBzDecoder::new(packed)),
-        _ => Box::new(packed),
-    };
+    let mut open = unpacked(path, suffix(file)).map_err(failed)?;
     let limit = file.open_size.unwrap_or(MAX_OPEN);
     let kind = file.open_checksum.as_ref().map_or(DigestKind::Sha256, |checksum| checksum.kind);
     let mut hasher = hasher(kind);
@@ -104,6 +101,32 @@ pub(super) fn check_open(url: &Url, path: &Path, file: &MetadataFile) -> Result<
         }
         None => Ok(()),
     }
+}
+
+/// Reads a file decompressed, as its suffix tells.
+fn unpacked(path: &Path, suffix: Option<&str>) -> io::Result<Box<dyn Read>> {
+    let packed = BufReader::new(File::open(path)?);
+    Ok(match suffix {
+        Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
+        Some("xz") => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(packed)),
+        Some("zst") => Box::new(zstd::Decoder::with_buffer(packed)?),
+        Some("bz2") => Box::new(bzip2::bufread::MultiBzDecoder::new(packed)),
+        _ => Box::new(packed),
+    })
+}
+
+/// The decompressed text of a file that is kept.
+///
+/// # Errors
+/// When it is longer than `limit` bytes, damaged, or no UTF-8.
+pub(super) fn text_of(path: &Path, limit: u64) -> io::Result<String> {
+    let mut text = String::new();
+    let open = unpacked(path, suffix_of(&path.to_string_lossy()))?;
+    open.take(limit + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > limit {
+        return Err(io::Error::other(format!("it has more than {limit} bytes")));
+    }
+    Ok(text)
 }
 
 /// Reads to the end, or until there is more than `limit`. Returns how much there was.

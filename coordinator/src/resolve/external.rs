@@ -14,8 +14,8 @@ use url::Url;
 pub struct ExternalRepo {
     /// Its name in locks and messages.
     pub id: String,
-    /// The directory that holds `repodata/`; ends in `/`.
-    pub url: Url,
+    /// Where it lies.
+    pub place: Place,
     /// Every package must be signed.
     pub gpgcheck: bool,
     /// `repomd.xml` must be signed.
@@ -24,10 +24,55 @@ pub struct ExternalRepo {
     pub certs: Certs,
     /// The lowest number wins, as in dnf.
     pub priority: u32,
+    /// Of two that have the same package the cheaper one is asked.
+    pub cost: u32,
     /// Packages that are treated as if they were not there.
     pub excludes: Vec<String>,
+    /// The only packages that are seen, if there are any.
+    pub includes: Vec<String>,
+    /// Its packages are seen whatever modules are active.
+    pub module_hotfixes: bool,
     /// Servers that may have a private address.
     pub private_hosts: PrivateHosts,
+}
+
+/// Where a repository lies, as its target says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In these directories, which hold `repodata/`; each ends in `/`.
+    Urls(Vec<Url>),
+    /// On the mirrors that this list names.
+    Mirrorlist(Url),
+    /// On the mirrors that this metalink names.
+    Metalink(Url),
+}
+
+impl Place {
+    fn of(repository: &Repository, arch: Arch) -> Result<Self, String> {
+        let parse = |key: &str, url: &str| -> Result<Url, String> {
+            url.parse().map_err(|error| format!("{key} `{url}`: {error}"))
+        };
+        let values = [("arch", arch.as_str())];
+        if let Some(list) = &repository.mirrorlist {
+            return Ok(Self::Mirrorlist(parse("mirrorlist", &list.expand(&values))?));
+        }
+        if let Some(list) = &repository.metalink {
+            return Ok(Self::Metalink(parse("metalink", &list.expand(&values))?));
+        }
+        let urls = repository.urls(arch);
+        if urls.is_empty() {
+            return Err("it has neither baseurl, mirrorlist nor metalink".to_owned());
+        }
+        Ok(Self::Urls(urls.iter().map(|url| parse("baseurl", url)).collect::<Result<_, _>>()?))
+    }
+
+    /// The URL that messages about the whole repository name.
+    pub(super) fn url(&self) -> &Url {
+        match self {
+            Self::Urls(urls) => &urls[0],
+            Self::Mirrorlist(url) | Self::Metalink(url) => url,
+        }
+    }
 }
 
 /// What is wrong with the definition of a repository.
@@ -69,8 +114,7 @@ impl ExternalRepo {
         arch: Arch,
         targets: &Path,
     ) -> Result<Self, String> {
-        let url = repository.url(arch);
-        let url: Url = url.parse().map_err(|error| format!("baseurl `{url}`: {error}"))?;
+        let place = Place::of(repository, arch)?;
         let mut certs = Certs::default();
         if repository.gpgcheck || repository.repo_gpgcheck {
             for key in &repository.keys {
@@ -80,19 +124,22 @@ impl ExternalRepo {
         }
         Ok(Self {
             id: repository.id.clone(),
-            url,
+            place,
             gpgcheck: repository.gpgcheck,
             repo_gpgcheck: repository.repo_gpgcheck,
             certs,
             priority: repository.priority,
+            cost: repository.cost,
             excludes: repository.excludes.clone(),
+            includes: repository.includepkgs.clone(),
+            module_hotfixes: repository.module_hotfixes,
             private_hosts: target.private_hosts.clone(),
         })
     }
 
     /// A name for what is kept of it: another one as soon as what makes it trusted changes.
     pub(super) fn cache_name(&self) -> String {
-        let mut text = format!("{}\n{}\n{}\n", self.id, self.url, self.repo_gpgcheck);
+        let mut text = format!("{}\n{}\n{}\n", self.id, self.place.url(), self.repo_gpgcheck);
         for fingerprint in self.certs.fingerprints() {
             text.push_str(&fingerprint);
             text.push('\n');

@@ -13,13 +13,17 @@ use std::time::SystemTime;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use rpmfarm_core::lock::LockedPackage;
+use rpmfarm_core::target::check_base;
 use rpmfarm_core::{Lock, Sha256};
 use rpmfarm_rpmfile::{inspect, verify_signature};
+use url::Url;
 
 use super::download::{DownloadError, Downloader, Sink, Validator};
 use super::external::ExternalRepo;
 use super::farm::FARM;
 use super::href;
+use super::mirrors::MirrorLists;
+use super::rejection::Rejection;
 use crate::blobs::{BlobError, BlobWriter, Blobs};
 
 /// Downloads at once.
@@ -49,6 +53,9 @@ pub enum FetchProblem {
     /// Where it should lie is refused.
     #[error("location {0}")]
     Location(String),
+    /// The mirrors of its repository are not known.
+    #[error(transparent)]
+    Mirrors(#[from] Box<Rejection>),
     /// It cannot be downloaded.
     #[error(transparent)]
     Download(#[from] DownloadError),
@@ -88,13 +95,14 @@ pub enum FetchProblem {
 pub(super) struct Fetcher {
     blobs: Blobs,
     downloader: Downloader,
+    mirrors: MirrorLists,
     /// What is being fetched, so that two builds do not fetch one package twice.
     busy: Arc<Mutex<HashMap<Sha256, Weak<tokio::sync::Mutex<()>>>>>,
 }
 
 impl Fetcher {
-    pub(super) fn new(blobs: Blobs, downloader: Downloader) -> Self {
-        Self { blobs, downloader, busy: Arc::default() }
+    pub(super) fn new(blobs: Blobs, downloader: Downloader, mirrors: MirrorLists) -> Self {
+        Self { blobs, downloader, mirrors, busy: Arc::default() }
     }
 
     /// Fetches every package of a lock that is not there yet.
@@ -156,7 +164,38 @@ impl Fetcher {
             .iter()
             .find(|repo| repo.id == package.origin)
             .ok_or(FetchProblem::UnknownRepository)?;
-        let url = href::join(&repo.url, &package.location).map_err(FetchProblem::Location)?;
+        let bases = if package.base.is_empty() {
+            self.mirrors.of(repo, false).await.map_err(Box::new)?.urls
+        } else {
+            let base = check_base(&package.base, &repo.private_hosts);
+            vec![base.map_err(FetchProblem::Location)?]
+        };
+        let mut first = None;
+        for base in &bases {
+            match self.download_from(repo, base, package, now).await {
+                Ok(()) => return Ok(()),
+                Err(error) if bases.len() == 1 => return Err(error),
+                Err(error) => {
+                    tracing::info!(repository = repo.id, %error, "asking the next mirror");
+                    // What says more than that one mirror does not have it is told.
+                    match &first {
+                        Some(FetchProblem::Download(_)) | None => first = Some(error),
+                        Some(_) => {}
+                    }
+                }
+            }
+        }
+        Err(first.unwrap_or(FetchProblem::UnknownRepository))
+    }
+
+    async fn download_from(
+        &self,
+        repo: &ExternalRepo,
+        base: &Url,
+        package: &LockedPackage,
+        now: SystemTime,
+    ) -> Result<(), FetchProblem> {
+        let url = href::join(base, &package.location).map_err(FetchProblem::Location)?;
         let sink = || {
             let writer = self.blobs.writer(package.size).map_err(|error| error.to_string())?;
             Ok(BlobSink { writer, length: 0 })

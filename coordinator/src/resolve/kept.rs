@@ -25,6 +25,9 @@ pub(super) struct Current {
     #[serde(default)]
     pub(super) revision: Option<u64>,
     pub(super) timestamp: u64,
+    /// Where the page came from, which is whom `validator` means something to.
+    #[serde(default)]
+    pub(super) url: String,
     #[serde(default)]
     pub(super) validator: Validator,
 }
@@ -35,13 +38,15 @@ pub(super) fn located(dir: &Path, digest: Sha256, repomd: &Repomd) -> RepoMetada
         digest,
         primary: dir.join(file_name(&repomd.primary)),
         filelists: repomd.filelists.as_ref().map(|file| dir.join(file_name(file))),
+        modules: repomd.modules.as_ref().map(|file| dir.join(file_name(file))),
     }
 }
 
 /// A name of our own making, with the suffix that tells the compression.
 pub(super) fn file_name(file: &MetadataFile) -> String {
     let suffix = suffix(file).map(|suffix| format!(".{suffix}")).unwrap_or_default();
-    format!("{}-{}.xml{suffix}", &file.checksum.hex[..64], file.kind)
+    let form = if file.kind == "modules" { "yaml" } else { "xml" };
+    format!("{}-{}.{form}{suffix}", &file.checksum.hex[..64], file.kind)
 }
 
 /// Takes over a file that did not change from a state that is kept.

@@ -6,9 +6,10 @@
 use std::collections::HashSet;
 
 use rpmfarm_core::lock::{Layer, LockedPackage};
-use rpmfarm_core::target::Target;
+use rpmfarm_core::modules::ModuleChoice;
+use rpmfarm_core::target::{Target, check_base};
 use rpmfarm_core::{Arch, Lock};
-use rpmfarm_solv::{Package, Pool, Request, Solution, SolveError, Unsolvable};
+use rpmfarm_solv::{ModuleProblem, Package, Pool, Request, Solution, SolveError, Unsolvable};
 
 use super::farm::FARM;
 use super::href;
@@ -21,6 +22,8 @@ pub struct Requirements {
     pub layers: Vec<Vec<String>>,
     /// `BuildConflicts`.
     pub conflicts: Vec<String>,
+    /// The module streams that differ from the default ones.
+    pub modules: ModuleChoice,
 }
 
 /// Why there is no lock.
@@ -44,6 +47,16 @@ pub enum LockError {
     /// A requirement is malformed.
     #[error(transparent)]
     Malformed(#[from] rpmfarm_solv::MalformedRequirement),
+    /// The module streams cannot be used as the target or the package chooses them.
+    #[error("target {target} on {arch}: {source}")]
+    Modules {
+        /// The target.
+        target: String,
+        /// The architecture.
+        arch: Arch,
+        /// What is wrong.
+        source: ModuleProblem,
+    },
     /// Repository metadata cannot be used.
     #[error("{0}")]
     Metadata(String),
@@ -101,11 +114,11 @@ pub(super) fn make(
     Ok(Lock {
         target: target.name.clone(),
         arch,
-        bootstrap: layer(bootstrap)?,
+        bootstrap: layer(target, bootstrap)?,
         layers: layers
             .iter()
             .filter(|packages| !packages.is_empty())
-            .map(|packages| layer(packages))
+            .map(|packages| layer(target, packages))
             .collect::<Result<_, _>>()?,
     })
 }
@@ -186,19 +199,25 @@ impl Failed {
     }
 }
 
-fn layer(packages: &[Package]) -> Result<Layer, LockError> {
-    Ok(Layer::new(packages.iter().map(locked).collect::<Result<_, _>>()?))
+fn layer(target: &Target, packages: &[Package]) -> Result<Layer, LockError> {
+    let packages = packages.iter().map(|package| locked(target, package));
+    Ok(Layer::new(packages.collect::<Result<_, _>>()?))
 }
 
-fn locked(package: &Package) -> Result<LockedPackage, LockError> {
+fn locked(target: &Target, package: &Package) -> Result<LockedPackage, LockError> {
     // The farm's own packages are blobs already; others are fetched from where they lie.
-    let location =
-        if package.repository == FARM { String::new() } else { package.location.clone() };
+    let (mut location, mut base) = (String::new(), String::new());
     if package.repository != FARM {
-        href::check(&location).map_err(|reason| {
+        let refused = |reason| {
             let (repository, nevra) = (&package.repository, &package.nevra);
             LockError::Metadata(format!("repository `{repository}`: location of {nevra}: {reason}"))
-        })?;
+        };
+        location.clone_from(&package.location);
+        href::check(&location).map_err(refused)?;
+        if !package.base.is_empty() {
+            let url = check_base(&package.base, &target.private_hosts).map_err(refused)?;
+            base = url.into();
+        }
     }
     Ok(LockedPackage {
         nevra: package.nevra.clone(),
@@ -207,5 +226,7 @@ fn locked(package: &Package) -> Result<LockedPackage, LockError> {
         source: package.source.clone(),
         origin: package.repository.clone(),
         location,
+        base,
+        module: package.module.clone(),
     })
 }

@@ -11,7 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rpmfarm_core::Sha256;
+use rpmfarm_core::digest::{Checksum, DigestKind};
+use rpmfarm_core::target::check_base;
 use rpmfarm_rpmfile::verify_detached;
+use sha2::Digest as _;
 use url::Url;
 
 use super::checks::{FileSink, check_file, check_open};
@@ -19,6 +22,7 @@ use super::download::{Answer, DownloadError, Downloader, Validator};
 use super::external::ExternalRepo;
 use super::href;
 use super::kept::{Current, file_name, link_known, located, prune, read_current, write_current};
+use super::mirrors::MirrorLists;
 use super::rejection::{MetadataError, Rejection, Result, io_at};
 use super::repomd::{MetadataFile, Repomd};
 
@@ -36,6 +40,8 @@ pub struct RepoMetadata {
     pub primary: PathBuf,
     /// `filelists.xml`, if the repository has one.
     pub filelists: Option<PathBuf>,
+    /// `modules.yaml`, if the repository has one.
+    pub modules: Option<PathBuf>,
 }
 
 /// Whether metadata may be older than those that are known.
@@ -52,13 +58,14 @@ pub enum Older {
 pub(super) struct MetadataCache {
     dir: PathBuf,
     downloader: Downloader,
+    mirrors: MirrorLists,
     /// What has been checked since the start, by the repository's name in the cache.
     checked: Arc<Mutex<HashMap<String, RepoMetadata>>>,
 }
 
 impl MetadataCache {
-    pub(super) fn new(dir: PathBuf, downloader: Downloader) -> Self {
-        Self { dir, downloader, checked: Arc::default() }
+    pub(super) fn new(dir: PathBuf, downloader: Downloader, mirrors: MirrorLists) -> Self {
+        Self { dir, downloader, mirrors, checked: Arc::default() }
     }
 
     /// What is known of a repository, without asking it; `None` when nothing is.
@@ -107,16 +114,48 @@ impl MetadataCache {
         older: Older,
         now: SystemTime,
     ) -> Result<RepoMetadata> {
+        let mirrors = self.mirrors.of(repo, true).await?;
+        let mut first = None;
+        for base in &mirrors.urls {
+            for again in [true, false] {
+                let pages = mirrors.pages.as_slice();
+                match self.update_from(repo, base, pages, known.clone(), older, now).await {
+                    Ok(metadata) => return Ok(metadata),
+                    // The repository moved on between its page and a file that the page names.
+                    Err(error) if again && error.is_gone() => {}
+                    Err(error) => {
+                        if mirrors.urls.len() > 1 {
+                            tracing::info!(repository = repo.id, %error, "asking the next mirror");
+                        }
+                        first.get_or_insert(error);
+                        break;
+                    }
+                }
+            }
+        }
+        let none = || DownloadError::Server(format!("{}: no mirror", repo.place.url()));
+        Err(first.unwrap_or_else(|| none().into()))
+    }
+
+    async fn update_from(
+        &self,
+        repo: &ExternalRepo,
+        base: &Url,
+        pages: &[Checksum],
+        known: Option<RepoMetadata>,
+        older: Older,
+        now: SystemTime,
+    ) -> Result<RepoMetadata> {
         let home = self.home(repo);
         fs::create_dir_all(&home).map_err(io_at(&home))?;
+        let url = at(base, "repodata/repomd.xml");
         // Without the files there is nothing that could be unchanged; but what was current
         // counts against a rollback even then.
         let current = read_current(&home);
         let validator = match (&known, &current) {
-            (Some(_), Some(current)) => current.validator.clone(),
+            (Some(_), Some(current)) if current.url == url.as_str() => current.validator.clone(),
             _ => Validator::default(),
         };
-        let url = at(&repo.url, "repodata/repomd.xml");
         let page =
             self.downloader.file(repo, &url, MAX_REPOMD, &validator, || Ok(Vec::new())).await?;
         let (xml, validator) = match (page, known) {
@@ -133,16 +172,18 @@ impl MetadataCache {
             }
             ((xml, Answer::Fetched(validator)), None) => (xml, validator),
         };
-        let signature = self.signature(repo, &xml, now).await?;
+        check_page(&url, &xml, pages)?;
+        let signature = self.signature(repo, base, &xml, now).await?;
         let repomd = parse(&url, &xml)?;
         if let (Some(current), Older::Refuse) = (&current, older) {
             check_forward(&url, &home, current, &repomd)?;
         }
-        let metadata = self.take(repo, &home, &xml, signature.as_deref(), &repomd).await?;
+        let metadata = self.take(repo, base, &home, &xml, signature.as_deref(), &repomd).await?;
         let current = Current {
             repomd: metadata.digest,
             revision: repomd.revision,
             timestamp: repomd.timestamp,
+            url: url.into(),
             validator,
         };
         write_current(&home, &current)?;
@@ -155,15 +196,16 @@ impl MetadataCache {
     async fn signature(
         &self,
         repo: &ExternalRepo,
+        base: &Url,
         xml: &[u8],
         now: SystemTime,
     ) -> Result<Option<Vec<u8>>> {
         if !repo.repo_gpgcheck {
             return Ok(None);
         }
-        let url = at(&repo.url, "repodata/repomd.xml.asc");
+        let url = at(base, "repodata/repomd.xml.asc");
         let signature = self.downloader.small(repo, &url, MAX_SIGNATURE).await?;
-        check_signature(repo, xml, &signature, now)?;
+        check_signature(repo, &url, xml, &signature, now)?;
         Ok(Some(signature))
     }
 
@@ -171,6 +213,7 @@ impl MetadataCache {
     async fn take(
         &self,
         repo: &ExternalRepo,
+        base: &Url,
         home: &Path,
         xml: &[u8],
         signature: Option<&[u8]>,
@@ -179,8 +222,8 @@ impl MetadataCache {
         let digest = Sha256::of(xml);
         let dir = home.join(digest.hex());
         let new = tempfile::Builder::new().prefix("new-").tempdir_in(home).map_err(io_at(home))?;
-        for file in [Some(&repomd.primary), repomd.filelists.as_ref()].into_iter().flatten() {
-            self.take_file(repo, home, file, &new.path().join(file_name(file))).await?;
+        for file in repomd.files() {
+            self.take_file(repo, base, home, file, &new.path().join(file_name(file))).await?;
         }
         let write = |name: &str, bytes: &[u8]| {
             let path = new.path().join(name);
@@ -199,6 +242,7 @@ impl MetadataCache {
     async fn take_file(
         &self,
         repo: &ExternalRepo,
+        base: &Url,
         home: &Path,
         file: &MetadataFile,
         path: &Path,
@@ -207,8 +251,13 @@ impl MetadataCache {
         if blocking(move || Ok(link_known(&from, &of, &to))).await? {
             return Ok(());
         }
-        let url = href::join(&repo.url, &file.href)
-            .map_err(|reason| Rejection::Repomd { url: repo.url.to_string(), reason })?;
+        let url = match &file.base {
+            Some(base) => {
+                check_base(base, &repo.private_hosts).and_then(|base| href::join(&base, &file.href))
+            }
+            None => href::join(base, &file.href),
+        };
+        let url = url.map_err(|reason| Rejection::Repomd { url: base.to_string(), reason })?;
         let limit = file.size.unwrap_or(MAX_FILE);
         let sink = || FileSink::new(home, file.checksum.kind);
         let (sink, _) =
@@ -253,17 +302,38 @@ async fn blocking<T: Send + 'static>(
 
 fn check_signature(
     repo: &ExternalRepo,
+    url: &Url,
     xml: &[u8],
     signature: &[u8],
     now: SystemTime,
 ) -> Result<()> {
     verify_detached(xml, &String::from_utf8_lossy(signature), &repo.certs, now).map(|_| ()).map_err(
         |error| Rejection::Signature {
-            url: at(&repo.url, "repodata/repomd.xml.asc").to_string(),
+            url: url.to_string(),
             expected: repo.certs.fingerprints().join(", "),
             reason: error.to_string(),
         },
     )
+}
+
+/// Refuses a page that the metalink does not know, if there is a metalink.
+fn check_page(url: &Url, xml: &[u8], pages: &[Checksum]) -> Result<()> {
+    if pages.is_empty() {
+        return Ok(());
+    }
+    let found = [
+        Checksum { kind: DigestKind::Sha256, hex: Sha256::of(xml).hex() },
+        Checksum { kind: DigestKind::Sha512, hex: hex::encode(sha2::Sha512::digest(xml)) },
+    ];
+    if pages.iter().any(|page| found.contains(page)) {
+        return Ok(());
+    }
+    Err(Rejection::Mismatch {
+        url: url.to_string(),
+        what: "digest by the metalink",
+        expected: pages[0].to_string(),
+        found: found[0].to_string(),
+    })
 }
 
 /// Refuses what is older than what is current, by either of the two clocks that a page has.
@@ -290,10 +360,10 @@ fn read_known(home: &Path, repo: &ExternalRepo, now: SystemTime) -> Option<RepoM
         if repo.repo_gpgcheck {
             let path = dir.join("repomd.xml.asc");
             let signature = fs::read(&path).map_err(io_at(&path))?;
-            check_signature(repo, &xml, &signature, now)?;
+            check_signature(repo, repo.place.url(), &xml, &signature, now)?;
         }
-        let repomd = parse(&repo.url, &xml)?;
-        for file in [Some(&repomd.primary), repomd.filelists.as_ref()].into_iter().flatten() {
+        let repomd = parse(repo.place.url(), &xml)?;
+        for file in repomd.files() {
             check_file(&dir.join(file_name(file)), file)?;
         }
         Ok(located(&dir, Sha256::of(&xml), &repomd))

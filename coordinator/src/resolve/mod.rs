@@ -8,6 +8,7 @@
 //! resolved, and again only by [`Resolver::refresh`], which a pass calls from time to time.
 
 mod checks;
+mod clashes;
 mod download;
 mod external;
 mod farm;
@@ -16,6 +17,8 @@ mod href;
 mod kept;
 mod lock;
 mod metadata;
+mod mirrors;
+mod moved;
 pub mod pass;
 mod pools;
 mod rejection;
@@ -26,13 +29,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use rpmfarm_core::modules::ModuleChoice;
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Fault, Lock, Nevra};
 use rpmfarm_solv::RequiredBy;
 use tokio::sync::OwnedMutexGuard;
 
+pub use clashes::RootProblem;
 pub use download::{DownloadError, Patience};
-pub use external::{ExternalRepo, ExternalRepoError};
+pub use external::{ExternalRepo, ExternalRepoError, Place};
 pub use farm::{FARM, FarmError, FarmPackage, FarmPackages};
 pub use fetch::{FetchError, FetchProblem};
 pub use lock::{LockError, Requirements};
@@ -41,9 +46,11 @@ pub use rejection::{MetadataError, Rejection};
 
 use crate::blobs::Blobs;
 use crate::store::StoreError;
+use clashes::Clashes;
 use download::Downloader;
 use fetch::Fetcher;
 use metadata::MetadataCache;
+use mirrors::MirrorLists;
 use pools::{Content, PoolsError, TargetPool};
 
 /// Why there is no lock.
@@ -114,8 +121,11 @@ pub struct Resolver {
     blobs: Blobs,
     metadata: MetadataCache,
     fetcher: Fetcher,
+    clashes: Arc<Clashes>,
     universes: Arc<Mutex<HashMap<UniverseKey, Arc<Universe>>>>,
 }
+
+type SharedPool = Arc<tokio::sync::Mutex<TargetPool>>;
 
 /// A target's name and an architecture.
 type UniverseKey = (String, Arch);
@@ -126,9 +136,17 @@ struct Universe {
     /// The definition that it was made from.
     target: Target,
     external: Vec<ExternalRepo>,
-    pool: Arc<tokio::sync::Mutex<TargetPool>>,
+    /// One pool for each choice of module streams; most targets have only the one without.
+    pools: Mutex<HashMap<ModuleChoice, SharedPool>>,
     /// One refresh at a time.
     refreshing: tokio::sync::Mutex<()>,
+}
+
+impl Universe {
+    fn pool(&self, modules: &ModuleChoice) -> SharedPool {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(pools.entry(modules.clone()).or_default())
+    }
 }
 
 impl Resolver {
@@ -144,11 +162,13 @@ impl Resolver {
         patience: Patience,
     ) -> Result<Self, reqwest::Error> {
         let downloader = Downloader::new(patience)?;
+        let mirrors = MirrorLists::new(downloader.clone());
         Ok(Self {
             targets: targets.into(),
-            metadata: MetadataCache::new(cache.into(), downloader.clone()),
-            fetcher: Fetcher::new(blobs.clone(), downloader),
+            metadata: MetadataCache::new(cache.into(), downloader.clone(), mirrors.clone()),
+            fetcher: Fetcher::new(blobs.clone(), downloader, mirrors),
             blobs,
+            clashes: Arc::default(),
             universes: Arc::default(),
         })
     }
@@ -166,7 +186,8 @@ impl Resolver {
         wanted: Requirements,
         now: SystemTime,
     ) -> Result<Lock, ResolveError> {
-        let (universe, mut pool, content) = self.ready(target, arch, farm, now).await?;
+        let modules = wanted.modules.clone();
+        let (universe, mut pool, content) = self.ready(target, arch, &modules, farm, now).await?;
         let blobs = self.blobs.clone();
         let solve = move || pool.lock(&universe.target, arch, &content, &wanted, &blobs);
         let solved = tokio::task::spawn_blocking(solve).await;
@@ -186,9 +207,12 @@ impl Resolver {
         shown: HashSet<Nevra>,
         now: SystemTime,
     ) -> Result<Vec<(Nevra, String)>, ResolveError> {
-        let (_, mut pool, content) = self.ready(target, arch, farm, now).await?;
+        // Who uses the repositories has the target's modules, not those that a package chose.
+        let modules = target.modules_of("");
+        let (universe, mut pool, content) = self.ready(target, arch, &modules, farm, now).await?;
         let blobs = self.blobs.clone();
-        let look = move || pool.lacking(arch, &content, &shown, &blobs);
+        let look =
+            move || pool.lacking(&universe.target, arch, &content, (&modules, &shown), &blobs);
         Ok(tokio::task::spawn_blocking(look).await.expect("looking does not panic")?)
     }
 
@@ -204,6 +228,23 @@ impl Resolver {
     ) -> Result<(), FetchLockError> {
         let universe = self.universe(target, lock.arch)?;
         Ok(self.fetcher.lock(&universe.external, lock, now).await?)
+    }
+
+    /// Looks for what rpm would refuse in a root whose packages are all here.
+    ///
+    /// # Errors
+    /// The first problem that is found; [`RootProblem::fault`] says whose fault it is.
+    pub async fn check_root(&self, target: &Target, lock: &Lock) -> Result<(), RootProblem> {
+        let hotfixes: Vec<String> = target
+            .repositories
+            .iter()
+            .filter(|repository| repository.module_hotfixes)
+            .map(|repository| repository.id.clone())
+            .collect();
+        let (clashes, blobs, lock) = (Arc::clone(&self.clashes), self.blobs.clone(), lock.clone());
+        let is_masked = move |origin: &str| !hotfixes.iter().any(|id| id == origin);
+        let check = move || clashes.check(&lock, &blobs, is_masked);
+        tokio::task::spawn_blocking(check).await.expect("reading headers does not panic")
     }
 
     /// Asks all repositories of a target for new metadata, and takes what is new. Returns
@@ -237,13 +278,14 @@ impl Resolver {
         &self,
         target: &Target,
         arch: Arch,
+        modules: &ModuleChoice,
         farm: &impl FarmPackages,
         now: SystemTime,
     ) -> Result<(Arc<Universe>, OwnedMutexGuard<TargetPool>, Content), ResolveError> {
         let universe = self.universe(target, arch)?;
         let external = self.external_metadata(&universe, now).await?;
         // Listed under the pool's lock, so that no one puts an older list over a newer one.
-        let pool = Arc::clone(&universe.pool).lock_owned().await;
+        let pool = universe.pool(modules).lock_owned().await;
         let generation = farm.generation(&target.name).await?;
         let packages = if pool.has(&external, generation) {
             None
@@ -283,11 +325,26 @@ impl Resolver {
         let universe = Arc::new(Universe {
             target: target.clone(),
             external: external::load(target, arch, &self.targets)?,
-            pool: Arc::default(),
+            pools: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
         });
         universes.insert(key, Arc::clone(&universe));
         Ok(universe)
+    }
+}
+
+impl FetchLockError {
+    /// Whether the server says that there is no such file (any more): its repository may have moved
+    /// on to newer packages.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::Package(FetchError {
+                source: FetchProblem::Download(DownloadError::Status { status: 404 | 410, .. }),
+                ..
+            })
+        )
     }
 }
 

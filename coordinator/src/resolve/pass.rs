@@ -12,7 +12,7 @@ use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, Target, TaskId};
 
 use tracing::Instrument as _;
 
-use super::{Older, Requirements, ResolveError};
+use super::{Older, Requirements, ResolveError, moved};
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::retry;
@@ -63,16 +63,16 @@ struct Remembered {
 
 /// Why there is no lock, for the record and for the order of the batch.
 #[derive(Debug, Clone)]
-struct Unsolved {
-    failure: Failure,
+pub(super) struct Unsolved {
+    pub(super) failure: Failure,
     /// Requirements of the build that nobody provides.
     missing: Vec<String>,
 }
 
 /// What a task is to be locked with.
 #[derive(Debug)]
-struct Wanted {
-    requirements: Requirements,
+pub(super) struct Wanted {
+    pub(super) requirements: Requirements,
     /// The round of its lock: 0, or one more than the last that was found.
     round: u32,
 }
@@ -80,12 +80,13 @@ struct Wanted {
 impl Wanted {
     /// What a task's root is to hold on its own architecture's terms, and what was found while it
     /// was built.
-    fn new(task: &Task, srpm: &Srpm, found: Vec<Vec<String>>) -> Self {
+    pub(super) fn new(task: &Task, srpm: &Srpm, found: Vec<Vec<String>>) -> Self {
         let target = task.kind.rpm_target(task.arch);
         let round = u32::try_from(found.len()).unwrap_or(u32::MAX);
         let layers = std::iter::once(srpm.requires_with(target).to_vec()).chain(found).collect();
         let conflicts = srpm.conflicts_with(target).to_vec();
-        Self { requirements: Requirements { layers, conflicts }, round }
+        let requirements = Requirements { layers, conflicts, ..Requirements::default() };
+        Self { requirements, round }
     }
 
     fn requires(&self) -> Vec<String> {
@@ -366,10 +367,12 @@ async fn record(
     lock: &Lock,
 ) -> anyhow::Result<()> {
     let target = farm.targets.get(&build.target)?;
-    if let Err(error) = farm.resolver.fetch(&target, lock, SystemTime::now()).await {
-        let failure = Failure::new(Fault::Farm, "resolve", error.to_string());
-        return Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?);
-    }
+    let lock = match moved::fetch(farm, &target, task, build, round, lock).await? {
+        Ok(lock) => lock,
+        Err(failure) => {
+            return Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?);
+        }
+    };
     let digest = farm.blobs.put(&lock.to_bytes())?;
     if round == 0 && task.kind.is_build() {
         record_needs(farm, &target, task, build).await?;
@@ -397,16 +400,17 @@ async fn record_needs(
     Ok(())
 }
 
-async fn solve(
+pub(super) async fn solve(
     farm: &Farm,
     build: &Build,
     arch: Arch,
-    wanted: Requirements,
+    mut wanted: Requirements,
 ) -> Result<Lock, Unsolved> {
     let target = farm.targets.get(&build.target).map_err(|error| Unsolved {
         failure: Failure::new(Fault::Farm, "resolve", error.to_string()),
         missing: Vec::new(),
     })?;
+    wanted.modules = target.modules_of(&build.package);
     let solved = farm.resolver.resolve(&target, arch, &farm.store, wanted, SystemTime::now()).await;
     solved.map_err(|error| unsolved(&error, arch))
 }

@@ -3,15 +3,18 @@
 
 use std::collections::HashSet;
 
+use rpmfarm_core::modules::{ModuleChoice, Modules};
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Lock, Nevra};
 use rpmfarm_solv::{Pool, Repository};
 
+use super::checks::text_of;
 use super::external::ExternalRepo;
 use super::farm::{FARM, FarmError, FarmPackage, Loaded};
 use super::lock::{self, LockError, Requirements, SharedLayers};
 use super::metadata::RepoMetadata;
 use crate::blobs::Blobs;
+use std::path::Path;
 
 /// The farm's own packages win over all others, whatever the versions: what was just rebuilt is
 /// what the next build must be built with.
@@ -31,6 +34,9 @@ pub(super) struct Content {
     /// The farm's packages; `None` when the generation is the one that the pool has.
     pub(super) packages: Option<Vec<FarmPackage>>,
 }
+
+/// More than any repository has; Enterprise Linux 8 has about 10 MB.
+const MAX_MODULES: u64 = 128 << 20;
 
 /// A pool, or none yet.
 #[derive(Debug, Default)]
@@ -85,7 +91,7 @@ impl TargetPool {
         wanted: &Requirements,
         blobs: &Blobs,
     ) -> Result<Lock, PoolsError> {
-        let made = self.up_to_date(arch, content, blobs)?;
+        let made = self.up_to_date(target, arch, content, &wanted.modules, blobs)?;
         Ok(lock::make(&mut made.pool, &mut made.shared, target, arch, wanted)?)
     }
 
@@ -95,19 +101,22 @@ impl TargetPool {
     /// When metadata cannot be read.
     pub(super) fn lacking(
         &mut self,
+        target: &Target,
         arch: Arch,
         content: &Content,
-        shown: &HashSet<Nevra>,
+        (modules, shown): (&ModuleChoice, &HashSet<Nevra>),
         blobs: &Blobs,
     ) -> Result<Vec<(Nevra, String)>, PoolsError> {
-        let made = self.up_to_date(arch, content, blobs)?;
+        let made = self.up_to_date(target, arch, content, modules, blobs)?;
         Ok(made.pool.lacking(FARM, shown)?)
     }
 
     fn up_to_date(
         &mut self,
+        target: &Target,
         arch: Arch,
         content: &Content,
+        modules: &ModuleChoice,
         blobs: &Blobs,
     ) -> Result<&mut Made, PoolsError> {
         // Taken out first: what fails half way must not be used again.
@@ -117,7 +126,7 @@ impl TargetPool {
             .filter(|made| made.is_of(&content.external) && made.farm.additions <= MAX_ADDITIONS);
         let mut made = match kept {
             Some(made) => made,
-            None => Made::new(arch, &content.external)?,
+            None => Made::new(target, arch, &content.external, modules)?,
         };
         if let Some(packages) = &content.packages {
             if made.farm.update(&mut made.pool, arch, packages, blobs)? {
@@ -131,20 +140,40 @@ impl TargetPool {
 }
 
 impl Made {
-    fn new(arch: Arch, external: &[(ExternalRepo, RepoMetadata)]) -> Result<Self, PoolsError> {
+    fn new(
+        target: &Target,
+        arch: Arch,
+        external: &[(ExternalRepo, RepoMetadata)],
+        choice: &ModuleChoice,
+    ) -> Result<Self, PoolsError> {
         let mut pool = Pool::new(arch);
+        let mut modules = Vec::new();
         for (repo, metadata) in external {
             let about = Repository {
                 id: repo.id.clone(),
                 priority: i32::try_from(repo.priority).unwrap_or(i32::MAX),
+                cost: i32::try_from(repo.cost).unwrap_or(i32::MAX),
                 excludes: repo.excludes.clone(),
+                includes: repo.includes.clone(),
+                module_hotfixes: repo.module_hotfixes,
             };
             pool.load_repository(about, &metadata.primary, metadata.filelists.as_deref())?;
+            if let Some(path) = &metadata.modules {
+                modules.push((repo.id.clone(), read_modules(&repo.id, path)?));
+            }
         }
+        let platform = target.module_platform_id.as_ref();
+        pool.choose_modules(&modules, choice, platform).map_err(|source| LockError::Modules {
+            target: target.name.clone(),
+            arch,
+            source,
+        })?;
         pool.add_repository(Repository {
             id: FARM.to_owned(),
             priority: FARM_PRIORITY,
-            excludes: Vec::new(),
+            // What the farm has built is to be built with, whatever module it belongs to.
+            module_hotfixes: true,
+            ..Repository::default()
         })?;
         tracing::info!(%arch, packages = pool.len(), "made a solver pool");
         Ok(Self {
@@ -159,4 +188,13 @@ impl Made {
     fn is_of(&self, external: &[(ExternalRepo, RepoMetadata)]) -> bool {
         self.external.iter().eq(external.iter().map(|(_, metadata)| metadata))
     }
+}
+
+/// The modules of a repository.
+fn read_modules(repository: &str, path: &Path) -> Result<Modules, LockError> {
+    let failed = |why: String| {
+        LockError::Metadata(format!("repository `{repository}`: modules.yaml: {why}"))
+    };
+    let text = text_of(path, MAX_MODULES).map_err(|error| failed(error.to_string()))?;
+    Modules::parse(&text).map_err(|error| failed(error.to_string()))
 }

@@ -85,6 +85,13 @@ pub enum Rejection {
     },
 }
 
+impl Rejection {
+    /// Whether a file is not there (any more).
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self, Self::Download(DownloadError::Status { status: 404 | 410, .. }))
+    }
+}
+
 pub(super) type Result<T, E = Rejection> = std::result::Result<T, E>;
 
 pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Rejection + '_ {

@@ -23,15 +23,19 @@ pub(super) struct Repomd {
     pub(super) primary: MetadataFile,
     /// The list of files, if there is one.
     pub(super) filelists: Option<MetadataFile>,
+    /// The module streams, if there are any.
+    pub(super) modules: Option<MetadataFile>,
 }
 
 /// A metadata file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MetadataFile {
-    /// `primary` or `filelists`.
+    /// `primary`, `filelists` or `modules`.
     pub(super) kind: &'static str,
-    /// Where it lies, relative to the repository; it stays below it.
+    /// Where it lies, relative to `base` or else to the repository; it stays below it.
     pub(super) href: String,
+    /// The URL that it lies below, where that is not the repository's. Not checked.
+    pub(super) base: Option<String>,
     /// Digest of the file.
     pub(super) checksum: Checksum,
     /// Its size in bytes.
@@ -47,6 +51,7 @@ pub(super) struct MetadataFile {
 struct Data {
     kind: String,
     href: Option<String>,
+    base: Option<String>,
     checksum: Option<(String, String)>,
     open_checksum: Option<(String, String)>,
     size: Option<u64>,
@@ -64,15 +69,27 @@ impl Repomd {
         let timestamp = all.iter().map(|data| data.timestamp).max().unwrap_or(0);
         let mut primary = None;
         let mut filelists = None;
+        let mut modules = None;
         for data in all {
-            match data.kind.as_str() {
-                "primary" => primary = Some(data.check("primary")?),
-                "filelists" => filelists = Some(data.check("filelists")?),
-                _ => {}
+            // Everything else is for other programs, or says the same in another form (databases,
+            // zchunk, `filelists-ext`).
+            let (kind, place) = match data.kind.as_str() {
+                "primary" => ("primary", &mut primary),
+                "filelists" => ("filelists", &mut filelists),
+                "modules" => ("modules", &mut modules),
+                _ => continue,
+            };
+            if place.replace(data.check(kind)?).is_some() {
+                return Err(format!("it names two files of the kind `{kind}`"));
             }
         }
         let primary = primary.ok_or("it names no primary metadata")?;
-        Ok(Self { revision, timestamp, primary, filelists })
+        Ok(Self { revision, timestamp, primary, filelists, modules })
+    }
+
+    /// The files that are needed.
+    pub(super) fn files(&self) -> impl Iterator<Item = &MetadataFile> {
+        std::iter::once(&self.primary).chain(&self.filelists).chain(&self.modules)
     }
 }
 
@@ -86,6 +103,7 @@ impl Data {
         Ok(MetadataFile {
             kind,
             href,
+            base: self.base,
             checksum: checksum_of(checksum).map_err(in_kind)?,
             size: self.size,
             open_checksum: open_checksum.map_err(in_kind)?,
@@ -165,7 +183,10 @@ fn open(
         ("data", data) => {
             *data = Some(Data { kind: get("type")?.unwrap_or_default(), ..Data::default() });
         }
-        ("location", Some(data)) => data.href = get("href")?,
+        ("location", Some(data)) => {
+            data.href = get("href")?;
+            data.base = get("xml:base")?;
+        }
         ("checksum" | "open-checksum", Some(_)) => *attribute = get("type")?,
         _ => {}
     }

@@ -109,7 +109,10 @@ async fn what_no_build_reads_stops_nothing() {
     bench.upstream.push("lab1");
     let (fault, message) = bench.refusal(None).await;
     assert_eq!(fault, Fault::Package);
-    assert!(message.starts_with("the name of SOURCES/caf\u{fffd} in the repository is not UTF-8"), "{message}");
+    assert!(
+        message.starts_with("the name of SOURCES/caf\u{fffd} in the repository is not UTF-8"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

@@ -292,7 +292,12 @@ async fn both_macros_wherever_they_are() {
         ("%define rel %autorelease", "%{rel}", own, ""),
         ("%define rel %autorelease -e rc1 -n", "%{rel}%{?dist}", "%autochangelog", ""),
         ("%global baserelease %{autorelease -n}", "%{baserelease}%{?dist}", own, ""),
-        ("%{!?rel:%global rel %{?autorelease}}", "%{rel}", "%changelog\n# x\n%{?autochangelog}", ""),
+        (
+            "%{!?rel:%global rel %{?autorelease}}",
+            "%{rel}",
+            "%changelog\n# x\n%{?autochangelog}",
+            "",
+        ),
         ("%if 1\n%define rel %autorelease\n%else\n%define rel 1\n%endif", "%{?rel}", "", ""),
         ("%{lua:rpm.define('rel ' .. rpm.expand('%autorelease'))}", "%{rel}", own, ""),
         ("%define log %autochangelog", "%autorelease", "%changelog\n%{log}", ""),

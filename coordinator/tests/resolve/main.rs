@@ -2,7 +2,10 @@
 //! server that can misbehave serves them.
 #![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
 
+mod clashes;
 mod fetch;
 mod locks;
 mod metadata;
+mod mirrors;
+mod modular;
 mod world;

@@ -160,14 +160,19 @@ impl World {
 
     /// Builds packages into a served directory.
     pub(crate) fn build(&self, repository: &str, packages: Packages<'_>) {
-        let dir = self.www(repository);
-        fs::create_dir_all(&dir).unwrap();
         let mut spec = "Name: set\nVersion: 1\nRelease: 1\nSummary: s\nLicense: MIT\nBuildArch: noarch\n%description\nd\n".to_owned();
         for (name, version, more) in packages {
             spec.push_str(&format!(
                 "%package -n {name}\nVersion: {version}\nSummary: s\n{more}\n%description -n {name}\nd\n%files -n {name}\n"
             ));
         }
+        self.build_spec(repository, &spec);
+    }
+
+    /// Builds the packages of a spec into a served directory.
+    pub(crate) fn build_spec(&self, repository: &str, spec: &str) {
+        let dir = self.www(repository);
+        fs::create_dir_all(&dir).unwrap();
         let file = self.dir.path().join("set.spec");
         fs::write(&file, spec).unwrap();
         let topdir = self.dir.path().join("build");
@@ -290,7 +295,7 @@ impl World {
     ) -> Result<Lock, ResolveError> {
         let list = |list: &&[&str]| list.iter().map(|&r| r.to_owned()).collect();
         let wanted =
-            Requirements { layers: layers.iter().map(list).collect(), conflicts: Vec::new() };
+            Requirements { layers: layers.iter().map(list).collect(), ..Requirements::default() };
         resolver.resolve(target, Arch::X86_64, &self.farm, wanted, SystemTime::now()).await
     }
 

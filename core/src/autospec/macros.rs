@@ -130,7 +130,9 @@ fn autorelease_of(spec: &[String]) -> &str {
     }
     let definitions = || spec.iter().filter(|line| names_macro(line, "autorelease"));
     let named = |line: &&String| {
-        let mut words = line.split_whitespace().skip_while(|word| !word.ends_with("define") && !word.ends_with("global"));
+        let mut words = line
+            .split_whitespace()
+            .skip_while(|word| !word.ends_with("define") && !word.ends_with("global"));
         words.nth(1).is_some_and(|name| names_macro(release, name))
     };
     definitions().find(named).or_else(|| definitions().next()).map_or("", String::as_str)
@@ -275,7 +277,11 @@ mod tests {
             "%global baserelease %{autorelease -n -b 5 -p -e rc1 -s git}\nRelease: %{baserelease}%{?dist}",
         ] {
             let found = state(spec);
-            assert_eq!((found.prerelease, found.base, &*found.tags), (true, 4, ".rc1.git"), "{spec}");
+            assert_eq!(
+                (found.prerelease, found.base, &*found.tags),
+                (true, 4, ".rc1.git"),
+                "{spec}"
+            );
         }
         // Flags are looked for where a letter of two bytes may lie.
         assert_eq!(state("Version: 1\nRelease: %autorelease a\u{e9} -b 2").base, 1);
@@ -283,8 +289,7 @@ mod tests {
 
     #[test]
     fn both_macros_are_filled_in() {
-        let generated =
-            Generated { release: 4, changelog: "* entry\n- x".into(), included: false };
+        let generated = Generated { release: 4, changelog: "* entry\n- x".into(), included: false };
         let note = Note { name: "F".into(), email: "f@e".into(), lines: vec!["Debrand".into()] };
         let spec = "Release: %autorelease\n%changelog\n%autochangelog\n";
         let filled = fill_in(spec, &generated, &[note], 1_795_478_400);
@@ -349,6 +354,8 @@ mod tests {
         // Where a file that the spec includes uses them, both are there.
         let included = Generated { included: true, ..generated };
         let filled = fill_in("%include x\n%changelog\n", &included, &[], 0);
-        assert!(filled.contains("%define autorelease(") && filled.contains("%define autochangelog "));
+        assert!(
+            filled.contains("%define autorelease(") && filled.contains("%define autochangelog ")
+        );
     }
 }

@@ -313,7 +313,8 @@ mod tests {
             ["SPECS/hello.spec", "hello.spec"],
         ] {
             let error = detect(&two.map(file)).unwrap_err();
-            let is_many = matches!(&error, DistgitError::ManySpecs { specs, .. } if specs.len() == 2);
+            let is_many =
+                matches!(&error, DistgitError::ManySpecs { specs, .. } if specs.len() == 2);
             assert!(is_many, "{error}");
             let words = "say which one is built with `spec = \"FILE.spec\"` under [packages.hello]";
             assert!(error.to_string().contains(words), "{error}");
@@ -331,7 +332,10 @@ mod tests {
             let names = [own.rsplit('/').next().unwrap(), "hello.spec"].map(str::to_owned);
             let entries = [other, own, "a.patch", "SOURCES/b.patch"].map(file);
             let layout = Layout::detect("hello", &names, &entries).unwrap();
-            assert_eq!((layout.spec.path.as_str(), &*layout.other_specs), (own, &[other.to_owned()][..]));
+            assert_eq!(
+                (layout.spec.path.as_str(), &*layout.other_specs),
+                (own, &[other.to_owned()][..])
+            );
             let patch = if own.contains('/') { "b.patch" } else { "a.patch" };
             assert_eq!(super::tests::names(&layout), [patch]);
         }

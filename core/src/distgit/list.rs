@@ -188,7 +188,9 @@ mod tests {
         // The order of the kinds does not matter.
         assert_eq!(parse(&format!("{md5}  x.tar\n{}\n", line(&one))).unwrap(), files[..1]);
         let error = parse(&format!("{}\n\n{}\n", line(&one), line(&other))).unwrap_err();
-        let words = format!("sources, lines 1 and 3: two digests of x.tar, sha512:{one} and sha512:{other}");
+        let words = format!(
+            "sources, lines 1 and 3: two digests of x.tar, sha512:{one} and sha512:{other}"
+        );
         assert!(error.to_string().contains(&words), "{error}");
         let twice = format!("{0} SOURCES/x/d.zip\n{0} SOURCES/d.zip\n", "a".repeat(64));
         assert_eq!(LookasideFile::parse_list(".x.metadata", &twice).unwrap().len(), 1);

@@ -47,7 +47,9 @@ pub enum DistgitError {
     #[error("{0} files in the tree, at most {MAX_FILES} are allowed")]
     ManyFiles(usize),
     /// A file whose name cannot be told to anybody.
-    #[error("the name of {0} in the repository is not UTF-8; rename the file, as it is a source of the package")]
+    #[error(
+        "the name of {0} in the repository is not UTF-8; rename the file, as it is a source of the package"
+    )]
     NotUtf8(String),
     /// A name that cannot be a file of a source package.
     #[error("{place}: {error}")]

@@ -11,10 +11,8 @@ use crate::Nevra;
 #[must_use]
 pub fn tag_agrees(nvr: &str, made: &Nevra) -> bool {
     let (name, evr) = (&made.name, &made.evr);
-    let named = [
-        format!("{name}-{}", evr.version),
-        format!("{name}-{}:{}", evr.epoch, evr.version),
-    ];
+    let named =
+        [format!("{name}-{}", evr.version), format!("{name}-{}:{}", evr.epoch, evr.version)];
     // Hyphens may stand for something else, so each may be the one before the release.
     nvr.match_indices('-').any(|(at, _)| {
         let (rest, release) = (&nvr[..at], &nvr[at + 1..]);

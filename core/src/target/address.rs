@@ -50,6 +50,35 @@ pub(super) fn check(
     })
 }
 
+/// Reads the URL that a repository's metadata name as the place of some of its files
+/// (`xml:base`), and checks it like one that the target names.
+///
+/// # Errors
+/// Why it is refused, in words.
+pub fn check_base(text: &str, private_hosts: &PrivateHosts) -> Result<Url, String> {
+    let refused = |why: &str| Err(format!("the base `{}` {why}", name::shown(text)));
+    let url = match Url::parse(text.trim()) {
+        Ok(url) => url,
+        Err(error) => return refused(&format!("is not a URL: {error}")),
+    };
+    if !["https", "http"].contains(&url.scheme()) || !url.has_host() {
+        return refused("is not reached by http or https; only those are fetched");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return refused("holds a user name or password");
+    }
+    if url.fragment().is_some() || url.query().is_some() {
+        return refused("has a query or a fragment; a directory is expected");
+    }
+    if is_own_network(&url) && !may_be_private(&url, private_hosts) {
+        let host = url.host_str().unwrap_or_default();
+        return refused(&format!(
+            "is at the private address {host}; add it to private_hosts to allow it"
+        ));
+    }
+    Ok(url)
+}
+
 /// Whether the target allows the server of a URL to be private.
 pub(super) fn may_be_private(url: &Url, private_hosts: &PrivateHosts) -> bool {
     let port = url.port_or_known_default().unwrap_or_default();
@@ -68,5 +97,34 @@ fn is_own_network(url: &Url) -> bool {
         Some(Host::Ipv6(v6)) => is_private(v6.into()),
         Some(Host::Domain(domain)) => domain == "localhost" || domain.ends_with(".localhost"),
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_is_a_directory_on_a_server_that_may_be_asked() {
+        let hosts: PrivateHosts =
+            serde_json::from_str("[\"127.0.0.1:8170\"]").expect("a list of hosts");
+        for good in ["https://example.org/a/", "http://example.org/a", "http://127.0.0.1:8170/x/"] {
+            assert!(check_base(good, &hosts).is_ok(), "{good}");
+        }
+        for (bad, why) in [
+            ("../other/", "not a URL"),
+            ("", "not a URL"),
+            ("media://1700000000.1#2", "http or https"),
+            ("file:///srv/repo/", "http or https"),
+            ("http://127.0.0.1:8171/x/", "private_hosts"),
+            ("http://localhost/x/", "private_hosts"),
+            ("http://[::1]/x/", "private_hosts"),
+            ("https://user:word@example.org/", "password"),
+            ("https://example.org/?a=", "query"),
+            ("https://example.org/#2", "fragment"),
+        ] {
+            let error = check_base(bad, &hosts).expect_err(bad);
+            assert!(error.contains(why), "{bad}: {error}");
+        }
     }
 }

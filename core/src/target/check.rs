@@ -7,6 +7,7 @@ use url::Url;
 use super::problem::{Problem, TargetError};
 use super::{KeySource, Repository, Target, Template, address, macros};
 use crate::limits::Limits;
+use crate::modules::{ModuleName, StreamName};
 use crate::{modify, name};
 
 /// Checks what the types alone do not.
@@ -14,6 +15,7 @@ pub(super) fn check(file: &str, target: &Target) -> Result<(), TargetError> {
     let mut check = Check { target, problems: Vec::new() };
     check.identity();
     check.lists();
+    check.modules("", &target.modules, &target.disabled_modules);
     check.upstream();
     check.modifications();
     check.repositories();
@@ -90,6 +92,26 @@ impl Check<'_> {
                 if let Err(error) = name::check_package(package) {
                     self.refuse(key, package, error.to_string());
                 }
+            }
+        }
+    }
+
+    fn modules(&mut self, table: &str, enabled: &[StreamName], disabled: &[ModuleName]) {
+        let mut seen = BTreeSet::new();
+        for stream in enabled {
+            if !seen.insert(stream.module()) {
+                let text = stream.to_string();
+                self.refuse(
+                    &format!("{table}modules"),
+                    &text,
+                    "another stream of the same module is there too; a root can have one",
+                );
+            }
+        }
+        for module in disabled {
+            if !seen.insert(module.as_str()) {
+                let key = format!("{table}disabled_modules");
+                self.refuse(&key, module.as_str(), "is there twice, or in `modules` too");
             }
         }
     }
@@ -177,22 +199,50 @@ impl Check<'_> {
     }
 
     fn repository(&mut self, repository: &Repository) {
-        let Repository { id, baseurl, gpgcheck, repo_gpgcheck, keys, .. } = repository;
+        let Repository { id, gpgcheck, repo_gpgcheck, keys, .. } = repository;
         let key = |field: &str| format!("repositories.{}.{field}", name::shown(id));
         if id == "farm" {
             self.refuse(&key("id"), id, "is the name of the farm's own builds; choose another");
         } else if !is_plain(id) {
             self.refuse(&key("id"), id, "use letters, digits, `.`, `_` and `-` only");
         }
-        let url = self.url(&key("baseurl"), baseurl, &["arch"], "");
         let checked = *gpgcheck || *repo_gpgcheck;
-        if url.is_some_and(|url| url.scheme() == "http") && !checked && !repository.insecure {
+        let base = repository.baseurl.templates();
+        let places: Vec<(&str, &Template)> = base
+            .iter()
+            .map(|url| ("baseurl", url))
+            .chain(repository.mirrorlist.iter().map(|url| ("mirrorlist", url)))
+            .chain(repository.metalink.iter().map(|url| ("metalink", url)))
+            .collect();
+        let kinds: BTreeSet<&str> = places.iter().map(|(field, _)| *field).collect();
+        if kinds.len() != 1 {
+            let found: Vec<&str> = kinds.into_iter().collect();
             self.refuse(
                 &key("baseurl"),
-                baseurl.as_str(),
-                "plain http without any signature check lets anyone on the way change build \
-                 roots; set gpgcheck or repo_gpgcheck, or insecure = true",
+                &found.join(", "),
+                "say once where the repository lies: by baseurl, mirrorlist or metalink",
             );
+        }
+        for (field, template) in places {
+            if template.as_str().contains('$') {
+                self.refuse(
+                    &key(field),
+                    template.as_str(),
+                    "variables of dnf are not filled in; write {arch} for $basearch and $arch, \
+                     and the release itself for $releasever",
+                );
+                continue;
+            }
+            let url = self.url(&key(field), template, &["arch"], "");
+            let is_http = url.is_some_and(|url| url.scheme() == "http");
+            if is_http && !checked && !repository.insecure {
+                self.refuse(
+                    &key(field),
+                    template.as_str(),
+                    "plain http without any signature check lets anyone on the way change build \
+                     roots; set gpgcheck or repo_gpgcheck, or insecure = true",
+                );
+            }
         }
         if checked && keys.is_empty() {
             self.refuse(
@@ -208,9 +258,13 @@ impl Check<'_> {
                 self.refuse(&key("keys"), "", "write the path of a key file or an armored key");
             }
         }
-        for pattern in &repository.excludes {
-            if pattern.is_empty() || pattern.chars().any(|c| c.is_whitespace() || c.is_control()) {
-                self.refuse(&key("excludes"), pattern, "write one package name or pattern");
+        let lists = [("excludes", &repository.excludes), ("includepkgs", &repository.includepkgs)];
+        for (field, patterns) in lists {
+            for pattern in patterns {
+                let is_bad = |c: char| c.is_whitespace() || c.is_control() || c == ',';
+                if pattern.is_empty() || pattern.chars().any(is_bad) {
+                    self.refuse(&key(field), pattern, "write one package name or pattern");
+                }
             }
         }
     }
@@ -284,6 +338,7 @@ impl Check<'_> {
             {
                 self.refuse(&format!("{key}.ref"), git_ref, error.to_string());
             }
+            self.modules(&format!("{key}."), &overrides.modules, &overrides.disabled_modules);
             self.macros(&format!("{key}.macros"), &overrides.macros);
             // A target's own 0 has been reported already.
             let fine = Limits::default();

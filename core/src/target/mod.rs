@@ -54,17 +54,19 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use address::check_base;
 pub use hosts::{PrivateHosts, is_private};
 pub use modifications::Modifications;
 pub use needs::{Label, NeedsSetting, Size};
 pub use package::{LimitOverrides, PackageOverrides};
 pub use problem::{Problem, TargetError};
-pub use repository::{KeySource, Repository};
+pub use repository::{BaseUrls, KeySource, Repository};
 pub use template::Template;
 pub use track::Tracking;
 
 use crate::digest::Checksum;
 use crate::limits::Limits;
+use crate::modules::{ModuleChoice, ModuleName, StreamName};
 use crate::needs::Needs;
 use crate::track::Pattern;
 use crate::{Arch, name};
@@ -122,6 +124,21 @@ pub struct Target {
     /// Packages of the base root, in which the SRPM is made and on top of which build
     /// requirements are installed. Their requirements are added by the solver.
     pub base: Vec<String>,
+
+    /// The module streams that build roots use besides the default ones, as `NAME:STREAM`: what
+    /// `dnf module enable` does. Only Enterprise Linux 8 and 9 have modules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<StreamName>,
+
+    /// The modules of which no stream is used, not even a default one: what `dnf module disable`
+    /// does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disabled_modules: Vec<ModuleName>,
+
+    /// The platform that module streams require, `platform:el9`. Left out, it is the one that the
+    /// repositories' package of `system-release` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module_platform_id: Option<StreamName>,
 
     /// Servers that are allowed to have a loopback, private or link-local address, as `HOST`
     /// (every port) or `HOST:PORT`. All other hosts are refused when they resolve to one, at the
@@ -236,7 +253,11 @@ impl Target {
             return vec![spec];
         }
         let repository = overrides.and_then(|package| package.repository.as_deref());
-        [Some(package), repository].into_iter().flatten().map(|name| format!("{name}.spec")).collect()
+        [Some(package), repository]
+            .into_iter()
+            .flatten()
+            .map(|name| format!("{name}.spec"))
+            .collect()
     }
 
     /// The package whose dist-git repository has this name.
@@ -322,6 +343,18 @@ impl Target {
         self.packages
             .get(package)
             .map_or_else(|| self.limits.clone(), |p| p.limits.over(&self.limits))
+    }
+
+    /// The module streams that a package's build roots use, where they are not the default ones:
+    /// what the package says of a module replaces what the target says of it.
+    #[must_use]
+    pub fn modules_of(&self, package: &str) -> ModuleChoice {
+        let mut choice = ModuleChoice::default();
+        choice.apply(&self.modules, &self.disabled_modules);
+        if let Some(package) = self.packages.get(package) {
+            choice.apply(&package.modules, &package.disabled_modules);
+        }
+        choice
     }
 
     /// What the tasks that build a package need, as far as the target says it.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NeedsSetting;
 use crate::limits::Limits;
+use crate::modules::{ModuleName, StreamName};
 use crate::track::policy::Policy;
 
 /// What differs for one package: `[packages.NAME]`.
@@ -38,6 +39,12 @@ pub struct PackageOverrides {
     /// Accepts `noarch` packages that differ between architectures in what Koji compares. Of each
     /// the one of the first architecture that makes it is published.
     pub noarch_may_differ: bool,
+
+    /// Module streams of its build roots, as the target's `modules`.
+    pub modules: Vec<StreamName>,
+
+    /// Modules that its build roots use no stream of, as the target's `disabled_modules`.
+    pub disabled_modules: Vec<ModuleName>,
 
     /// Macros in addition to the target's; one of the same name replaces it.
     pub macros: BTreeMap<String, String>,

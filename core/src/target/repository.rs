@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Template;
 use crate::Arch;
 
-/// One RPM repository, `[[repositories]]`. Modular metadata are not read.
+/// One RPM repository, `[[repositories]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Repository {
@@ -15,8 +15,20 @@ pub struct Repository {
     /// farm's own builds.
     pub id: String,
 
-    /// URL of the directory that holds `repodata/`, with `{arch}` for the architecture.
-    pub baseurl: Template,
+    /// URL of the directory that holds `repodata/`, with `{arch}` for the architecture; or a list
+    /// of such URLs, of which the next is asked when one fails. Left out where `mirrorlist` or
+    /// `metalink` say where the repository lies.
+    #[serde(default)]
+    pub baseurl: BaseUrls,
+
+    /// URL of a list of mirrors, with `{arch}`: lines that are each what `baseurl` would be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrorlist: Option<Template>,
+
+    /// URL of a metalink of `repomd.xml`, with `{arch}`: mirrors by their preference, and the
+    /// digests that `repomd.xml` may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metalink: Option<Template>,
 
     /// Every package must be signed by one of `keys`; checked when it enters the farm's cache.
     #[serde(default = "yes")]
@@ -36,9 +48,23 @@ pub struct Repository {
     #[serde(default = "default_priority")]
     pub priority: u32,
 
-    /// Names of packages that are treated as if they were not there; `*` and `?` as in a shell.
-    #[serde(default)]
+    /// Of the same package in two repositories of one priority, that of the lower cost is taken.
+    #[serde(default = "default_cost")]
+    pub cost: u32,
+
+    /// Packages that are treated as if they were not there, by dnf's patterns: `name`, `name.arch`,
+    /// `name-version`, `name-version-release` with `*`, `?` and `[…]` as in a shell. dnf's own
+    /// names of the key, `exclude` and `excludepkgs`, mean the same.
+    #[serde(default, alias = "exclude", alias = "excludepkgs")]
     pub excludes: Vec<String>,
+
+    /// If there are any, the only packages that are seen, by the same patterns.
+    #[serde(default)]
+    pub includepkgs: Vec<String>,
+
+    /// Shows its packages whatever module streams are active, as dnf's key of this name.
+    #[serde(default)]
+    pub module_hotfixes: bool,
 
     /// Accepts a repository that is reached by plain `http` and checks no signature at all:
     /// whoever sits in between can then change what goes into the build roots.
@@ -47,19 +73,71 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// The URL for one architecture, ending in `/`.
+    /// The URLs of `baseurl` for one architecture, each ending in `/`.
     #[must_use]
-    pub fn url(&self, arch: Arch) -> String {
-        let mut url = self.baseurl.expand(&[("arch", arch.as_str())]);
-        if !url.ends_with('/') {
-            url.push('/');
-        }
-        url
+    pub fn urls(&self, arch: Arch) -> Vec<String> {
+        let expand = |template: &Template| {
+            let mut url = template.expand(&[("arch", arch.as_str())]);
+            if !url.ends_with('/') {
+                url.push('/');
+            }
+            url
+        };
+        self.baseurl.templates().iter().map(expand).collect()
     }
 }
 
 const fn yes() -> bool {
     true
+}
+
+/// As dnf has it when nothing is said.
+const fn default_cost() -> u32 {
+    1000
+}
+
+/// One URL or several, as a target file has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "OneOrMany", into = "OneOrMany")]
+pub struct BaseUrls(Vec<Template>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a URL, or a list of URLs")]
+enum OneOrMany {
+    One(Template),
+    Many(Vec<Template>),
+}
+
+impl BaseUrls {
+    /// The URLs, in the order in which they are tried.
+    #[must_use]
+    pub fn templates(&self) -> &[Template] {
+        &self.0
+    }
+}
+
+impl From<&str> for BaseUrls {
+    fn from(url: &str) -> Self {
+        Self(vec![Template::from(url)])
+    }
+}
+
+impl From<OneOrMany> for BaseUrls {
+    fn from(urls: OneOrMany) -> Self {
+        match urls {
+            OneOrMany::One(url) => Self(vec![url]),
+            OneOrMany::Many(urls) => Self(urls),
+        }
+    }
+}
+
+impl From<BaseUrls> for OneOrMany {
+    fn from(BaseUrls(urls): BaseUrls) -> Self {
+        match <[Template; 1]>::try_from(urls) {
+            Ok([url]) => Self::One(url),
+            Err(urls) => Self::Many(urls),
+        }
+    }
 }
 
 /// As dnf has it when nothing is said.

@@ -66,7 +66,7 @@ fn defaults_and_overrides() {
     assert_eq!(target.limits_of("other").seconds, 600);
     let repository = &target.repositories[0];
     assert!(repository.gpgcheck && repository.priority == 99);
-    assert_eq!(repository.url(Arch::X86_64), "http://127.0.0.1:8080/repo/x86_64/");
+    assert_eq!(repository.urls(Arch::X86_64), ["http://127.0.0.1:8080/repo/x86_64/"]);
     let key = repository.keys[0].file("/etc/farm".as_ref()).unwrap();
     assert_eq!(key.to_str(), Some("/etc/farm/lab.asc"));
 }
@@ -84,6 +84,55 @@ fn a_repository_may_be_named_unlike_its_package() {
     ] {
         let error = Target::parse("lab.toml", &format!("{LAB}\n{bad}")).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn a_repository_lies_at_several_urls_or_on_mirrors() {
+    let baseurl = "baseurl = \"http://127.0.0.1:8080/repo/{arch}\"";
+    let with = |place: &str| {
+        assert!(LAB.contains(baseurl));
+        Target::parse("lab.toml", &LAB.replace(baseurl, place))
+    };
+    let several = "baseurl = [\"https://a/{arch}\", \"https://b/\"]";
+    let urls = with(several).unwrap().repositories[0].urls(Arch::Aarch64);
+    assert_eq!(urls, ["https://a/aarch64/", "https://b/"]);
+    assert!(with("metalink = \"https://m/metalink?repo=x&arch={arch}\"").is_ok());
+    for (place, says) in [
+        ("mirrorlist = \"https://m/$basearch\"", "write {arch} for $basearch"),
+        ("baseurl = \"https://m/$releasever/os\"", "$releasever"),
+        ("", "say once where the repository lies"),
+        ("baseurl = []", "say once where"),
+        ("baseurl = \"https://a/\"\nmetalink = \"https://m/\"", "say once where"),
+        ("baseurl = [\"https://a/\", \"ftp://b/\"]", "`ftp:` is not allowed"),
+        ("baseurl = 7", "expected a URL"),
+        ("baseurl = \"https://a/\"\nincludepkgs = [\"a b\"]", "includepkgs"),
+    ] {
+        let error = with(place).unwrap_err().to_string();
+        assert!(error.contains(says), "{place}: {error}");
+    }
+    assert!(with("baseurl = \"https://a/\"\nexcludepkgs = [\"x*\"]").is_ok());
+}
+
+#[test]
+fn modules_are_chosen_by_the_target_and_by_packages() {
+    let more = "modules = [\"nodejs:20\", \"ruby:3.3\"]\ndisabled_modules = [\"perl\"]\n";
+    let own = "[packages.x]\nmodules = [\"perl:5.32\"]\ndisabled_modules = [\"ruby\"]\n";
+    let target = Target::parse("lab.toml", &format!("{more}{LAB}\n{own}")).unwrap();
+    let (of_x, of_y) = (target.modules_of("x"), target.modules_of("y"));
+    assert_eq!(of_y.enabled.keys().collect::<Vec<_>>(), ["nodejs", "ruby"]);
+    assert_eq!(of_y.disabled.iter().collect::<Vec<_>>(), ["perl"]);
+    assert_eq!(of_x.enabled.keys().collect::<Vec<_>>(), ["nodejs", "perl"]);
+    assert_eq!(of_x.disabled.iter().collect::<Vec<_>>(), ["ruby"]);
+    for (bad, says) in [
+        ("modules = [\"nodejs\"]", "write NAME:STREAM"),
+        ("modules = [\"a:1\", \"a:2\"]", "another stream of the same module"),
+        ("modules = [\"a:1\"]\ndisabled_modules = [\"a\"]", "in `modules` too"),
+        ("disabled_modules = [\"a:1\"]", "without a stream"),
+        ("module_platform_id = \"el9\"", "write NAME:STREAM"),
+    ] {
+        let error = Target::parse("lab.toml", &format!("{bad}\n{LAB}")).unwrap_err().to_string();
+        assert!(error.contains(says), "{bad}: {error}");
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) enum Key {
     Evr,
     Arch,
     SourceName,
+    /// `xml:base` of its location.
+    MediaBase,
 }
 
 /// What a solver is asked to do.
@@ -45,6 +47,9 @@ pub(crate) enum Job {
     Provider(Id),
     /// Install nothing that provides this dependency.
     Forbid(Id),
+    /// Install something that provides this dependency: `weak` if that can be, with `best` the
+    /// best of all or none.
+    Module { dep: Id, weak: bool, best: bool },
 }
 
 /// A pool of libsolv and its repositories.
@@ -82,12 +87,13 @@ impl RawPool {
     }
 
     /// Adds an empty repository; of two packages that would do, that of the higher priority wins.
-    pub(crate) fn add_repo(&mut self, name: &str, priority: i32) -> RepoIndex {
+    /// Of two that are otherwise equal, that of the higher `subpriority` is taken.
+    pub(crate) fn add_repo(&mut self, name: &str, priority: i32, subpriority: i32) -> RepoIndex {
         let name = c_text(name);
         // SAFETY: the pool is live and copies the name; the repository lives as long as the pool.
         let repo = unsafe {
             let repo = repo_create(self.pool.as_ptr(), name.as_ptr());
-            farm_set_priority(repo, priority);
+            farm_set_priority(repo, priority, subpriority);
             NonNull::new(repo).expect("libsolv aborts when out of memory")
         };
         self.repos.push(repo);
@@ -178,6 +184,7 @@ impl RawPool {
             Key::Name => farm_key_name,
             Key::Evr => farm_key_evr,
             Key::Arch => farm_key_arch,
+            Key::MediaBase => farm_key_media_base,
             // A flag instead of a text says that it is the package's own name.
             Key::SourceName => {
                 // SAFETY: the pool is live and has the package.
@@ -215,12 +222,21 @@ impl RawPool {
 
     /// The dependencies that a package requires.
     pub(crate) fn requires(&mut self, id: Id) -> Vec<Id> {
+        self.dependencies(id, farm_key_requires)
+    }
+
+    /// The dependencies that a package provides, files that others require included.
+    pub(crate) fn provides(&mut self, id: Id) -> Vec<Id> {
+        self.dependencies(id, farm_key_provides)
+    }
+
+    fn dependencies(&mut self, id: Id, key: Id) -> Vec<Id> {
         let Some(RepoIndex(repo)) = self.repo_of(id) else { return Vec::new() };
         let mut queue = Queue::new();
         // SAFETY: the repository is live and has the package; the queue is initialised.
         unsafe {
             let repo = self.repos[repo].as_ptr();
-            repo_lookup_deparray(repo, id, farm_key_requires, &mut queue.0, 0);
+            repo_lookup_deparray(repo, id, key, &mut queue.0, 0);
         }
         queue.to_vec().into_iter().filter(|dep| *dep != farm_marker_prereq).collect()
     }
@@ -309,6 +325,11 @@ impl RawPool {
                 Job::Package(id) => [farm_job_install_package, id],
                 Job::Provider(dep) => [farm_job_install_provider, dep],
                 Job::Forbid(dep) => [farm_job_forbid_provider, dep],
+                Job::Module { dep, weak, best } => {
+                    let weak = if weak { farm_job_weak } else { 0 };
+                    let best = if best { farm_job_best } else { 0 };
+                    [farm_job_install_provider | weak | best, dep]
+                }
             })
             .collect();
         Solver::new(self).solve(&jobs)

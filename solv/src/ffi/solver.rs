@@ -12,6 +12,8 @@ pub(crate) struct Rule {
     pub(crate) kind: RuleKind,
     /// The rule in libsolv's words.
     pub(crate) text: String,
+    /// The packages that cannot be there together, if that is what the rule says.
+    pub(crate) clash: Vec<Id>,
 }
 
 /// The kinds of rule that are told apart.
@@ -97,6 +99,13 @@ impl<'a> Solver<'a> {
             let kind = solver_ruleinfo(solver, rule, &mut source, &mut target, &mut dep);
             (kind, text(solver_problemruleinfo2str(solver, kind, source, target, dep)))
         };
+        let clash = if [farm_rule_conflicts, farm_rule_same_name].contains(&kind) {
+            vec![source, target]
+        } else if kind == farm_rule_self_conflict {
+            vec![source]
+        } else {
+            Vec::new()
+        };
         let kind = if kind == farm_rule_nothing_provides {
             RuleKind::NothingProvides { package: source, dep }
         } else if kind == farm_rule_requires {
@@ -108,6 +117,6 @@ impl<'a> Solver<'a> {
         } else {
             RuleKind::Conflict
         };
-        Rule { kind, text: text.unwrap_or_default() }
+        Rule { kind, text: text.unwrap_or_default(), clash }
     }
 }

@@ -40,6 +40,8 @@ unsafe extern "C" {
     pub(super) safe static farm_key_size: Id;
     pub(super) safe static farm_key_source_name: Id;
     pub(super) safe static farm_key_requires: Id;
+    pub(super) safe static farm_key_provides: Id;
+    pub(super) safe static farm_key_media_base: Id;
     pub(super) safe static farm_marker_prereq: Id;
     pub(super) safe static farm_disttype_rpm: c_int;
     pub(super) safe static farm_extend_solvables: c_int;
@@ -48,19 +50,24 @@ unsafe extern "C" {
     pub(super) safe static farm_job_install_package: c_int;
     pub(super) safe static farm_job_install_provider: c_int;
     pub(super) safe static farm_job_forbid_provider: c_int;
+    pub(super) safe static farm_job_weak: c_int;
+    pub(super) safe static farm_job_best: c_int;
     pub(super) safe static farm_flag_ignore_recommended: c_int;
     pub(super) safe static farm_flag_best_obey_policy: c_int;
     pub(super) safe static farm_flag_yum_obsoletes: c_int;
     pub(super) safe static farm_flag_urpm_reorder: c_int;
     pub(super) safe static farm_rule_nothing_provides: c_int;
     pub(super) safe static farm_rule_requires: c_int;
+    pub(super) safe static farm_rule_conflicts: c_int;
+    pub(super) safe static farm_rule_self_conflict: c_int;
+    pub(super) safe static farm_rule_same_name: c_int;
     pub(super) safe static farm_rule_job: c_int;
     pub(super) safe static farm_rule_job_nothing_provides: c_int;
     pub(super) safe static farm_rule_job_unknown_package: c_int;
     pub(super) fn farm_repo_of(pool: *const CPool, id: Id) -> *mut CRepo;
     pub(super) fn farm_end(pool: *const CPool) -> Id;
     pub(super) fn farm_location(pool: *mut CPool, id: Id) -> *const c_char;
-    pub(super) fn farm_set_priority(repo: *mut CRepo, priority: c_int);
+    pub(super) fn farm_set_priority(repo: *mut CRepo, priority: c_int, subpriority: c_int);
     pub(super) fn farm_count(repo: *const CRepo) -> c_int;
 
     // libsolv

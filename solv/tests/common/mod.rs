@@ -43,7 +43,7 @@ pub(crate) fn metadata(dir: &Path, kind: &str) -> PathBuf {
 pub(crate) fn pool(repositories: &[(&Path, i32)]) -> Pool {
     let mut pool = Pool::new(Arch::X86_64);
     for (dir, priority) in repositories {
-        let about = Repository { id: id(dir), priority: *priority, excludes: vec![] };
+        let about = Repository { id: id(dir), priority: *priority, ..Repository::default() };
         pool.load_repository(about, &metadata(dir, "primary"), Some(&metadata(dir, "filelists")))
             .unwrap();
     }

@@ -170,6 +170,8 @@ impl Bench {
             source: name.into(),
             origin: "lab".into(),
             location,
+            base: String::new(),
+            module: String::new(),
         };
         let mut lock = self.lock();
         lock.layers.push(Layer::new(vec![package]));
@@ -233,7 +235,7 @@ pub(crate) fn failure(report: &Value) -> (String, String, String) {
 
 fn solve(repo: &Path, layers: &[&[&str]]) -> Lock {
     let mut pool = Pool::new(Arch::X86_64);
-    let about = Repository { id: "lab".into(), priority: 99, excludes: vec![] };
+    let about = Repository { id: "lab".into(), priority: 99, ..Repository::default() };
     let metadata = |kind: &str| {
         let files = fs::read_dir(repo.join("repodata")).unwrap().map(|entry| entry.unwrap().path());
         let is = |path: &PathBuf| path.to_string_lossy().contains(&format!("-{kind}.xml"));
@@ -263,6 +265,8 @@ fn layer(packages: &[Package]) -> Layer {
         source: package.source.clone(),
         origin: "lab".into(),
         location: package.location.clone(),
+        base: String::new(),
+        module: String::new(),
     });
     Layer::new(locked.collect())
 }

@@ -1,0 +1,233 @@
+//! Where the files of a repository can be had: its own URLs, or the servers that a mirror list or a
+//! metalink names.
+//!
+//! Owns reading both forms, as librepo does, and how long they are believed. What a mirror then
+//! sends is checked by who asks it; a metalink also says which `repomd.xml` there may be.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quick_xml::events::Event;
+use quick_xml::{Reader, XmlVersion};
+use rpmfarm_core::digest::{Checksum, DigestKind};
+use rpmfarm_core::name::shown;
+use rpmfarm_core::target::check_base;
+use tokio::time::Instant;
+use url::Url;
+
+use super::download::Downloader;
+use super::external::{ExternalRepo, Place};
+use super::rejection::{Rejection, Result};
+
+/// A list of mirrors has some kilobytes.
+const MAX_LIST: u64 = 4 << 20;
+/// How many servers are asked for one file before it counts as not to be had.
+const MAX_MIRRORS: usize = 8;
+/// How long a list is believed. A refresh asks for a new one.
+const BELIEVED: Duration = Duration::from_secs(3600);
+
+/// Where a repository lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mirrors {
+    /// The directories that hold `repodata/`, the best first; at least one.
+    pub(super) urls: Vec<Url>,
+    /// What `repomd.xml` may be, one of these; empty when nobody says.
+    pub(super) pages: Vec<Checksum>,
+}
+
+/// The mirrors of all repositories. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct MirrorLists {
+    downloader: Downloader,
+    known: Arc<Mutex<HashMap<String, (Instant, Mirrors)>>>,
+}
+
+impl MirrorLists {
+    pub(super) fn new(downloader: Downloader) -> Self {
+        Self { downloader, known: Arc::default() }
+    }
+
+    /// Where a repository lies; with `anew`, its list is asked for even if one is known.
+    ///
+    /// # Errors
+    /// When the list cannot be had or names no server that may be asked.
+    pub(super) async fn of(&self, repo: &ExternalRepo, anew: bool) -> Result<Mirrors> {
+        let (url, read): (&Url, fn(&str) -> Result<(Vec<String>, Vec<Checksum>), String>) =
+            match &repo.place {
+                Place::Urls(urls) => {
+                    return Ok(Mirrors { urls: urls.clone(), pages: Vec::new() });
+                }
+                Place::Mirrorlist(url) => (url, |text| Ok((mirrorlist(text), Vec::new()))),
+                Place::Metalink(url) => (url, metalink),
+            };
+        let name = repo.cache_name();
+        if !anew
+            && let Some((since, mirrors)) = self.lock().get(&name)
+            && since.elapsed() < BELIEVED
+        {
+            return Ok(mirrors.clone());
+        }
+        let bytes = self.downloader.small(repo, url, MAX_LIST).await?;
+        let failed = |reason| Rejection::Repomd { url: url.to_string(), reason };
+        let text = String::from_utf8(bytes).map_err(|error| failed(error.to_string()))?;
+        let (named, pages) = read(&text).map_err(failed)?;
+        let mut urls = Vec::new();
+        let mut why = "it names none".to_owned();
+        for url in named {
+            match check_base(&url, &repo.private_hosts) {
+                Ok(url) => urls.push(url),
+                Err(reason) => why = reason,
+            }
+        }
+        urls.truncate(MAX_MIRRORS);
+        if urls.is_empty() {
+            return Err(failed(format!("it names no mirror that may be asked: {why}")));
+        }
+        let mirrors = Mirrors { urls, pages };
+        self.lock().insert(name, (Instant::now(), mirrors.clone()));
+        Ok(mirrors)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Mirrors)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A mirror list: a URL on each line; what else is there is passed over.
+fn mirrorlist(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim);
+    lines.filter(|line| is_http(line)).map(str::to_owned).collect()
+}
+
+fn is_http(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+/// A metalink of version 3, as mirror managers write it for `repomd.xml`: the mirrors by their
+/// preference, and the digests of the current page and of older ones that are still good.
+fn metalink(text: &str) -> Result<(Vec<String>, Vec<Checksum>), String> {
+    const PAGE: &str = "repodata/repomd.xml";
+    let mut reader = Reader::from_str(text);
+    let mut urls: Vec<(u32, String)> = Vec::new();
+    let mut pages = Vec::new();
+    let mut seen_file = false;
+    let (mut kind, mut preference, mut text) = (String::new(), 0, String::new());
+    // Whether what is read belongs to the file that is wanted.
+    let mut inside = false;
+    loop {
+        match reader.read_event().map_err(|error| error.to_string())? {
+            Event::Start(start) => {
+                let get = |name: &str| -> Result<String, String> {
+                    let found = start.try_get_attribute(name).map_err(|e| e.to_string())?;
+                    let value = found
+                        .map(|attribute| attribute.normalized_value(XmlVersion::Implicit1_0))
+                        .transpose()
+                        .map_err(|error| error.to_string())?;
+                    Ok(value.map(std::borrow::Cow::into_owned).unwrap_or_default())
+                };
+                match start.local_name().as_ref() {
+                    "file" => inside = get("name")? == "repomd.xml",
+                    "hash" => kind = get("type")?,
+                    "url" => preference = get("preference")?.parse().unwrap_or(0),
+                    _ => {}
+                }
+                seen_file |= inside;
+                text.clear();
+            }
+            Event::Text(part) => text.push_str(&part),
+            Event::GeneralRef(reference) if &*reference == "amp" => text.push('&'),
+            Event::End(end) => match end.local_name().as_ref() {
+                "file" => inside = false,
+                "hash" if inside => {
+                    if let Ok(checksum) = Checksum::from_hex(text.trim())
+                        && [DigestKind::Sha256, DigestKind::Sha512].contains(&checksum.kind)
+                        && checksum.kind.as_str() == kind
+                    {
+                        pages.push(checksum);
+                    }
+                }
+                "url" if inside => {
+                    if let Some(base) = text.trim().strip_suffix(PAGE)
+                        && is_http(base)
+                    {
+                        urls.push((preference, base.to_owned()));
+                    }
+                }
+                _ => {}
+            },
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    if !seen_file {
+        return Err(format!(
+            "it is no metalink of repomd.xml: `{}`",
+            shown(first_line(text.trim()))
+        ));
+    }
+    if pages.is_empty() {
+        return Err(
+            "it has no SHA-256 or SHA-512 of repomd.xml; others are not accepted".to_owned()
+        );
+    }
+    urls.sort_by_key(|(preference, _)| std::cmp::Reverse(*preference));
+    Ok((urls.into_iter().map(|(_, url)| url).collect(), pages))
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_list_is_lines_of_urls() {
+        let text = "# repo = x\n\nhttp://a/x/\n  https://b/x\nftp://c/x\nrsync://d/x\nnonsense\n";
+        assert_eq!(mirrorlist(text), ["http://a/x/", "https://b/x"]);
+    }
+
+    fn page(hashes: &str) -> String {
+        format!(
+            r#"<?xml version="1.0"?><metalink version="3.0" xmlns="http://www.metalinker.org/" xmlns:mm0="x"><files>
+<file name="other"><resources><url protocol="http" preference="100">http://evil/repodata/repomd.xml</url></resources></file>
+<file name="repomd.xml"><mm0:timestamp>1</mm0:timestamp><size>3</size><verification>{hashes}</verification>
+<mm0:alternates><mm0:alternate><verification><hash type="sha256">{}</hash></verification></mm0:alternate></mm0:alternates>
+<resources maxconnections="1">
+<url protocol="rsync" type="rsync" preference="100">rsync://a/x/repodata/repomd.xml</url>
+<url protocol="http" type="http" preference="90">http://a/x/repodata/repomd.xml</url>
+<url protocol="https" type="https" preference="95">https://b/x&amp;y/repodata/repomd.xml</url>
+</resources></file></files></metalink>"#,
+            "b".repeat(64)
+        )
+    }
+
+    #[test]
+    fn a_metalink_has_mirrors_and_digests() {
+        let hashes = format!(
+            "<hash type=\"md5\">{}</hash><hash type=\"sha256\">{}</hash>",
+            "a".repeat(32),
+            "a".repeat(64)
+        );
+        let (urls, pages) = metalink(&page(&hashes)).expect("a metalink");
+        assert_eq!(urls, ["https://b/x&y/", "http://a/x/"]);
+        let hex: Vec<_> = pages.iter().map(|page| page.hex[..2].to_owned()).collect();
+        assert_eq!(hex, ["aa", "bb"]);
+    }
+
+    #[test]
+    fn what_is_no_metalink_is_refused() {
+        let weak = page("").replace("sha256", "sha1");
+        for (text, why) in [
+            (weak.as_str(), "no SHA-256"),
+            ("not found", "no metalink"),
+            ("<metalink></metalink>", "no metalink"),
+            ("<metalink><files>", "no metalink"),
+        ] {
+            let error = metalink(text).expect_err(text);
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}
