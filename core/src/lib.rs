@@ -41,6 +41,7 @@ pub mod target;
 pub mod task;
 pub mod tenure;
 pub mod track;
+pub mod transaction;
 pub mod why;
 
 pub use arch::Arch;
