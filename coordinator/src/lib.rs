@@ -6,7 +6,7 @@ pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod dispatch;
-mod doctor;
+pub mod doctor;
 pub mod farm;
 mod http;
 pub mod identity;

@@ -1,6 +1,7 @@
 //! When something that failed is tried again: `core`'s rule over the failures of the store.
 
-use rpmfarm_core::status::{Next, after_failure};
+use rpmfarm_core::fault::TRANSACTION;
+use rpmfarm_core::status::{self, Next, after_failure};
 use rpmfarm_core::{BuildId, Failure, TaskId};
 
 use crate::farm::Farm;
@@ -30,6 +31,25 @@ pub async fn at(
         Next::TryAfter(pause_us) => Some(now_us + pause_us),
         Next::GiveUp => None,
     })
+}
+
+/// A failure of an attempt, as `core` sees it beside the earlier ones of its task.
+///
+/// # Errors
+/// Database errors.
+pub async fn confirmed(
+    farm: &Farm,
+    build: BuildId,
+    task: TaskId,
+    failure: &Failure,
+) -> store::Result<Failure> {
+    if failure.stage != TRANSACTION {
+        return Ok(failure.clone());
+    }
+    let since = farm.store.retried_us(build).await?;
+    let failures = farm.store.failures(build, since).await?;
+    let earlier = failures.iter().filter(|row| row.task == Some(task)).map(|row| &row.failure);
+    Ok(status::confirmed(failure, earlier).unwrap_or_else(|| failure.clone()))
 }
 
 /// Records a failure of a stage, to be tried again or for good.

@@ -271,6 +271,7 @@ async fn needs_have_a_queue_of_their_own_and_are_learned() {
         assert!(store.running().await.unwrap().is_empty());
         let ends = store.ends_of("w", 0, 9).await.unwrap();
         assert_eq!((ends.len(), ends[0].package.as_str()), (1, "p0"));
+        assert!(!ends[0].built_elsewhere, "it is the one that built it");
         assert!(store.ends_of("w", NOW + 8_000_000, 9).await.unwrap().is_empty());
     })
     .await;

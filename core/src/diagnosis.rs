@@ -1,6 +1,7 @@
 //! Why an rpmbuild that ended badly ended, and whose fault that is.
 
 use crate::excerpt::{LogReader, Part};
+use crate::fault::TRANSACTION;
 use crate::limits::Limits;
 use crate::spec::{undefined, unexpanded};
 use crate::{Failure, Fault};
@@ -25,20 +26,25 @@ pub enum Ending {
 pub struct Evidence {
     /// How it ended.
     pub ending: Ending,
-    /// Processes that were killed because the build reached its memory limit.
+    /// Processes that the kernel killed because memory ran out.
     pub oom_kills: u64,
+    /// Whether the build had reached its own memory limit when that happened. If it had not, memory
+    /// ran out outside of it: on the host, or in the worker's service.
+    pub memory_at_limit: bool,
+    /// Names of the processes that the kernel killed for memory, as far as its log tells.
+    pub oom_victims: Vec<String>,
     /// New processes that were refused because the build reached its limit of them.
     pub forks_refused: u64,
     /// Whether the build's own disk space was (nearly) used up at some time.
     pub disk_filled: bool,
+    /// Whether the file system of that disk space had no inode left at some time.
+    pub inodes_filled: bool,
     /// The limits that held.
     pub limits: Limits,
 }
 
 /// What rpmbuild exits with when requirements are not installed.
 const UNMET_REQUIREMENTS: u8 = 11;
-/// 128 and SIGKILL.
-const KILLED: u8 = 137;
 
 /// Says why a run failed. Limits come first: they are the cause of what the log shows.
 #[must_use]
@@ -49,7 +55,7 @@ pub fn diagnose(evidence: &Evidence, log: &LogReader) -> Failure {
 
 fn stage(evidence: &Evidence, log: &LogReader) -> &'static str {
     match evidence.ending {
-        Ending::Status(UNMET_REQUIREMENTS) if log.part() == Part::Start => "resolve",
+        Ending::Status(UNMET_REQUIREMENTS) if log.part() == Part::Start => TRANSACTION,
         _ => log.part().as_str(),
     }
 }
@@ -60,34 +66,106 @@ fn verdict(evidence: &Evidence, log: &LogReader) -> (Fault, String) {
     let package = |message: String| (Fault::Package, message);
     match evidence.ending {
         Ending::Time => package(format!(
-            "{part} did not end: the build was killed after its {}",
+            "{part} did not end: the build was killed after its {} (limit `seconds`)",
             duration(limits.seconds)
         )),
         Ending::Silence => package(format!(
-            "{part} wrote nothing for {}: the build was killed",
+            "{part} wrote nothing for {}: the build was killed (limit `silence_seconds`)",
             duration(limits.silence_seconds)
         )),
-        Ending::Log => package(format!("{part} wrote a log of more than {} MiB", limits.log_mib)),
+        Ending::Log => package(format!(
+            "{part} wrote a log of more than {} MiB (limit `log_mib`)",
+            limits.log_mib
+        )),
         Ending::HostDisk => {
             (Fault::Worker, "the worker's disk is full: free space or lower --cache-size".into())
         }
-        Ending::Status(_) if evidence.oom_kills > 0 => {
-            package(format!("{part} needed more than its {} MiB of memory", limits.memory_mib))
-        }
-        Ending::Status(_) if evidence.disk_filled && log.saw_no_space() => {
-            package(format!("{part} filled its {} MiB of disk space", limits.disk_mib))
-        }
-        Ending::Status(_) if evidence.forks_refused > 0 => {
-            package(format!("{part} reached its limit of {} processes", limits.processes))
-        }
-        Ending::Status(KILLED) => {
-            (Fault::Worker, format!("{part} was killed from outside, without reaching a limit"))
-        }
+        Ending::Status(_) if evidence.oom_kills > 0 => out_of_memory(evidence, part),
+        Ending::Status(_) if evidence.inodes_filled && log.saw_no_space() => package(format!(
+            "{part} made more files than fit: its {} MiB of disk space had no inode left (a larger \
+             limit `disk_mib` brings more)",
+            limits.disk_mib
+        )),
+        Ending::Status(_) if evidence.disk_filled && log.saw_no_space() => package(format!(
+            "{part} filled its {} MiB of disk space (limit `disk_mib`)",
+            limits.disk_mib
+        )),
+        Ending::Status(_) if evidence.forks_refused > 0 => package(format!(
+            "{part} reached its limit of {} processes (limit `processes`)",
+            limits.processes
+        )),
+        // The worker says so when it kills, the kernel counts when it kills for memory, and nobody
+        // else outside can reach into a cage unless the runtime dies with it, which is an error of
+        // the runtime. So it was something of the build: a test that kills what it can, for one.
+        Ending::Status(status) if let Some(signal) = signal(status) => package(format!(
+            "rpmbuild was killed by the build itself ({signal} in {part}, and no limit was reached): \
+             look for a test or script that sends signals to its parents or to every process"
+        )),
         Ending::Status(UNMET_REQUIREMENTS) if log.part() == Part::Start => {
-            (Fault::Farm, "the build root lacks packages that the spec requires".into())
+            (Fault::Worker, format!("the build root lacks what the spec requires{}", unmet(log)))
         }
         Ending::Status(status) => package(failed(part, status, log)),
     }
+}
+
+fn out_of_memory(evidence: &Evidence, part: &str) -> (Fault, String) {
+    let killed = match evidence.oom_victims.as_slice() {
+        [] => String::new(),
+        names => format!(": the kernel killed {}", names.join(", ")),
+    };
+    if evidence.memory_at_limit {
+        let mib = evidence.limits.memory_mib;
+        let message =
+            format!("{part} needed more than its {mib} MiB of memory{killed} (limit `memory_mib`)");
+        return (Fault::Package, message);
+    }
+    let message = format!(
+        "the worker's host ran out of memory while {part} was within its limit{killed}: give the \
+         worker fewer slots or more memory"
+    );
+    (Fault::Worker, message)
+}
+
+/// The signal that an exit status of a shell stands for, where rpmbuild does not exit with that
+/// status by itself.
+fn signal(status: u8) -> Option<String> {
+    let number = status.checked_sub(128).filter(|number| (1..=64).contains(number))?;
+    let name = SIGNALS.iter().find(|(signal, _)| *signal == number).map(|(_, name)| *name);
+    Some(name.map_or_else(|| format!("signal {number}"), str::to_owned))
+}
+
+/// Signals by their numbers on x86, Arm and POWER (signal(7)).
+const SIGNALS: &[(u8, &str)] = &[
+    (1, "SIGHUP"),
+    (2, "SIGINT"),
+    (3, "SIGQUIT"),
+    (4, "SIGILL"),
+    (5, "SIGTRAP"),
+    (6, "SIGABRT"),
+    (7, "SIGBUS"),
+    (8, "SIGFPE"),
+    (9, "SIGKILL"),
+    (10, "SIGUSR1"),
+    (11, "SIGSEGV"),
+    (12, "SIGUSR2"),
+    (13, "SIGPIPE"),
+    (14, "SIGALRM"),
+    (15, "SIGTERM"),
+    (24, "SIGXCPU"),
+    (25, "SIGXFSZ"),
+    (26, "SIGVTALRM"),
+    (31, "SIGSYS"),
+];
+
+/// What rpmbuild lists as missing.
+fn unmet(log: &LogReader) -> String {
+    let excerpt = log.excerpt();
+    let missing: Vec<&str> = excerpt
+        .iter()
+        .filter_map(|line| line.split_once(" is needed by "))
+        .map(|(requirement, _)| requirement.trim())
+        .collect();
+    if missing.is_empty() { String::new() } else { format!(": {}", missing.join(", ")) }
 }
 
 fn failed(part: &str, status: u8, log: &LogReader) -> String {
@@ -128,7 +206,16 @@ mod tests {
 
     fn evidence(ending: Ending) -> Evidence {
         let limits = Limits { seconds: 90, disk_mib: 64, ..Limits::default() };
-        Evidence { ending, oom_kills: 0, forks_refused: 0, disk_filled: false, limits }
+        Evidence {
+            ending,
+            oom_kills: 0,
+            memory_at_limit: true,
+            oom_victims: Vec::new(),
+            forks_refused: 0,
+            disk_filled: false,
+            inodes_filled: false,
+            limits,
+        }
     }
 
     fn told(evidence: &Evidence, log: &str) -> (Fault, String, String) {
@@ -154,7 +241,7 @@ mod tests {
 
     #[test]
     fn whose_fault_it_is() {
-        use Fault::{Farm, Package, Worker};
+        use Fault::{Package, Worker};
         let build = "Executing(%build): x\n";
         let error = "Executing(%check): x\nFAIL: t1\n";
         let full = "Executing(%install): x\ncp: error writing 'a': No space left on device\n";
@@ -167,21 +254,21 @@ mod tests {
                 build,
                 Package,
                 "build",
-                "%build did not end: the build was killed after its 90 seconds",
+                "%build did not end: the build was killed after its 90 seconds (limit `seconds`)",
             ),
             (
                 evidence(Ending::Silence),
                 build,
                 Package,
                 "build",
-                "%build wrote nothing for 3 hours: the build was killed",
+                "%build wrote nothing for 3 hours: the build was killed (limit `silence_seconds`)",
             ),
             (
                 evidence(Ending::Log),
                 build,
                 Package,
                 "build",
-                "%build wrote a log of more than 256 MiB",
+                "%build wrote a log of more than 256 MiB (limit `log_mib`)",
             ),
             (
                 evidence(Ending::HostDisk),
@@ -195,14 +282,37 @@ mod tests {
                 build,
                 Package,
                 "build",
-                "%build needed more than its 8192 MiB of memory",
+                "%build needed more than its 8192 MiB of memory (limit `memory_mib`)",
+            ),
+            (
+                Evidence { oom_kills: 2, oom_victims: vec!["cc1plus".into()], ..status.clone() },
+                build,
+                Package,
+                "build",
+                "%build needed more than its 8192 MiB of memory: the kernel killed cc1plus (limit `memory_mib`)",
+            ),
+            (
+                Evidence { oom_kills: 2, memory_at_limit: false, ..status.clone() },
+                build,
+                Worker,
+                "build",
+                "the worker's host ran out of memory while %build was within its limit: give the \
+                 worker fewer slots or more memory",
+            ),
+            (
+                Evidence { inodes_filled: true, ..status.clone() },
+                full,
+                Package,
+                "install",
+                "%install made more files than fit: its 64 MiB of disk space had no inode left (a \
+                 larger limit `disk_mib` brings more)",
             ),
             (
                 Evidence { disk_filled: true, ..status.clone() },
                 full,
                 Package,
                 "install",
-                "%install filled its 64 MiB of disk space",
+                "%install filled its 64 MiB of disk space (limit `disk_mib`)",
             ),
             (
                 status.clone(),
@@ -216,21 +326,39 @@ mod tests {
                 build,
                 Package,
                 "build",
-                "%build reached its limit of 8192 processes",
+                "%build reached its limit of 8192 processes (limit `processes`)",
             ),
             (
                 evidence(Ending::Status(137)),
                 build,
-                Worker,
+                Package,
                 "build",
-                "%build was killed from outside, without reaching a limit",
+                "rpmbuild was killed by the build itself (SIGKILL in %build, and no limit was \
+                 reached): look for a test or script that sends signals to its parents or to every \
+                 process",
+            ),
+            (
+                evidence(Ending::Status(143)),
+                error,
+                Package,
+                "check",
+                "rpmbuild was killed by the build itself (SIGTERM in %check, and no limit was \
+                 reached): look for a test or script that sends signals to its parents or to every \
+                 process",
+            ),
+            (
+                evidence(Ending::Status(255)),
+                build,
+                Package,
+                "build",
+                "%build failed with exit status 255",
             ),
             (
                 evidence(Ending::Status(11)),
                 "error: Failed build dependencies:\n\tfoo is needed by a\n",
-                Farm,
-                "resolve",
-                "the build root lacks packages that the spec requires",
+                Worker,
+                "transaction",
+                "the build root lacks what the spec requires: foo",
             ),
         ];
         for (evidence, log, fault, stage, message) in table {

@@ -70,13 +70,20 @@ pub const CUT_OFF: &str = "connection";
 /// the worker.
 pub const SHUTDOWN: &str = "shutdown";
 
+/// The stage of an attempt whose root cannot be what its lock says: rpm refuses the packages of the
+/// lock, a scriptlet fails, or a requirement is not met by what was installed. One worker's word is
+/// no proof, since its copy of the root may be damaged; when a second attempt ends the same way, it
+/// is the lock, and so the package or what it requires: see [`crate::status::confirmed`].
+pub const TRANSACTION: &str = "transaction";
+
 /// A failure as it is recorded and shown: whose, where, what, and the lines that matter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Whose fault.
     pub fault: Fault,
     /// Where: `import`, `srpm`, `resolve`, `root`, `prep`, `build`, `install`, `check`,
-    /// `files`, `accept`, `sign`, `publish`, …; [`LOST`], [`CUT_OFF`], [`SHUTDOWN`].
+    /// `files`, `accept`, `sign`, `publish`, …; [`LOST`], [`CUT_OFF`], [`SHUTDOWN`],
+    /// [`TRANSACTION`].
     pub stage: String,
     /// One line that says what, with the thing, the value and, where there is one, the remedy.
     pub message: String,

@@ -44,6 +44,7 @@ pub mod task;
 pub mod tenure;
 pub mod terms;
 pub mod track;
+pub mod transaction;
 pub mod why;
 
 pub use arch::Arch;

@@ -1,5 +1,8 @@
 //! When a worker gets no more work because it fails what others could build.
+//!
+//! Owns the rule. It must not know where attempts and workers are recorded.
 
+use crate::Arch;
 use crate::fault::{CUT_OFF, Failure, Fault, LOST, SHUTDOWN};
 
 /// So many different packages in a row.
@@ -18,6 +21,9 @@ pub struct End {
     pub package: String,
     /// Its failure; `None` for a success.
     pub failure: Option<Failure>,
+    /// Whether the results of another worker were accepted for the same task. Only that proves that
+    /// the package was not at fault.
+    pub built_elsewhere: bool,
     /// When, in microseconds since 1970.
     pub at_us: i64,
 }
@@ -26,8 +32,9 @@ pub struct End {
 /// its attempts since it was last let work, the newest first.
 ///
 /// Three different packages that it failed for its own reasons within an hour, with no success in
-/// between, are enough. Failures of packages say nothing of a worker, nor does that somebody
-/// stopped it; and a worker that was away, as in a restart, or that was cut off from the
+/// between, are enough, if other workers have built these same tasks: what nobody has built may
+/// be a package that breaks every worker, and such a package must not take workers from the farm.
+/// Failures of packages say nothing of a worker, nor does that somebody stopped it; and a worker that was away, as in a restart, or that was cut off from the
 /// coordinator, has lost all that it had for one reason.
 #[must_use]
 pub fn verdict(ends: &[End], now_us: i64) -> Option<String> {
@@ -36,7 +43,7 @@ pub fn verdict(ends: &[End], now_us: i64) -> Option<String> {
     let mut away_us = None;
     for end in ends.iter().take_while(|end| now_us.saturating_sub(end.at_us) <= WITHIN_US) {
         let Some(failure) = &end.failure else { break };
-        if failure.fault != Fault::Worker || failure.stage == SHUTDOWN {
+        if failure.fault != Fault::Worker || failure.stage == SHUTDOWN || !end.built_elsewhere {
             continue;
         }
         if failure.stage == LOST || failure.stage == CUT_OFF {
@@ -52,13 +59,55 @@ pub fn verdict(ends: &[End], now_us: i64) -> Option<String> {
         }
         if packages.len() == PACKAGES {
             return Some(format!(
-                "it failed {} one after the other for reasons of its own; the last: {}",
+                "it failed {} one after the other for reasons of its own, and other workers built \
+                 them; the last: {}",
                 packages.join(", "),
                 last?.message
             ));
         }
     }
     None
+}
+
+/// A worker, as far as it matters who could do another's work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Colleague {
+    /// Its name.
+    pub name: String,
+    /// What it builds for.
+    pub arches: Vec<Arch>,
+    /// Those of them that it emulates.
+    pub emulated: Vec<Arch>,
+}
+
+impl Colleague {
+    fn is_native(&self, arch: Arch) -> bool {
+        self.arches.contains(&arch) && !self.emulated.contains(&arch)
+    }
+
+    /// Whether it can stand in for another worker on an architecture. An emulating worker cannot
+    /// for a native one: targets may refuse emulation.
+    fn stands_in(&self, other: &Self, arch: Arch) -> bool {
+        self.name != other.name
+            && if other.is_native(arch) {
+                self.is_native(arch)
+            } else {
+                self.arches.contains(&arch)
+            }
+    }
+}
+
+/// The architectures for which nobody would be left without a worker. `others` are the workers
+/// that take work. Where the answer is not empty, the worker must not be quarantined: a worker that
+/// fails now and then is better than none, and an administrator can drain it.
+#[must_use]
+pub fn last_for<'a>(
+    worker: &Colleague,
+    others: impl IntoIterator<Item = &'a Colleague> + Clone,
+) -> Vec<Arch> {
+    let alone =
+        |arch: &&Arch| !others.clone().into_iter().any(|other| other.stands_in(worker, **arch));
+    worker.arches.iter().filter(alone).copied().collect()
 }
 
 /// The message of a failure that is the last of its task, when workers failed it for their own
@@ -88,7 +137,7 @@ mod tests {
 
     fn end(package: &str, fault: Option<(Fault, &str)>, minute: i64) -> End {
         let failure = fault.map(|(fault, stage)| Failure::new(fault, stage, "no space left"));
-        End { package: package.into(), failure, at_us: minute * MINUTE }
+        End { package: package.into(), failure, built_elsewhere: true, at_us: minute * MINUTE }
     }
 
     fn bad(package: &str, minute: i64) -> End {
@@ -101,12 +150,43 @@ mod tests {
         let reason = verdict(&ends, 31 * MINUTE).expect("quarantined");
         assert_eq!(
             reason,
-            "it failed c, a, b one after the other for reasons of its own; the last: no space left"
+            "it failed c, a, b one after the other for reasons of its own, and other workers built \
+             them; the last: no space left"
         );
         assert_eq!(verdict(&ends[..2], 31 * MINUTE), None);
         assert_eq!(verdict(&ends, 71 * MINUTE), None, "too long ago");
         let same = [bad("a", 30), bad("a", 20), bad("a", 10), bad("b", 5)];
         assert_eq!(verdict(&same, 31 * MINUTE), None, "two packages");
+    }
+
+    #[test]
+    fn what_nobody_has_built_proves_nothing() {
+        let unproved = |package, minute| End { built_elsewhere: false, ..bad(package, minute) };
+        let ends: Vec<End> = ["d", "c", "b", "a"].map(|package| unproved(package, 10)).into();
+        assert_eq!(verdict(&ends, 11 * MINUTE), None);
+        let ends = [bad("c", 30), bad("a", 20), unproved("b", 10)];
+        assert_eq!(verdict(&ends, 31 * MINUTE), None, "two are proved");
+        let ends = [bad("c", 30), unproved("x", 25), bad("a", 20), bad("b", 10)];
+        assert!(verdict(&ends, 31 * MINUTE).is_some(), "one that is not proved is no excuse");
+    }
+
+    #[test]
+    fn the_last_of_an_architecture_stays() {
+        use Arch::{Aarch64, X86_64};
+        let worker = |name: &str, arches: &[Arch], emulated: &[Arch]| Colleague {
+            name: name.into(),
+            arches: arches.to_vec(),
+            emulated: emulated.to_vec(),
+        };
+        let plain = worker("a", &[X86_64], &[]);
+        let emulating = worker("b", &[X86_64, Aarch64], &[Aarch64]);
+        let native = worker("c", &[Aarch64], &[]);
+        assert_eq!(last_for(&plain, [&plain]), [X86_64], "it does not stand in for itself");
+        assert_eq!(last_for(&plain, [&plain, &native]), [X86_64]);
+        assert_eq!(last_for(&plain, [&emulating]), []);
+        assert_eq!(last_for(&emulating, [&plain]), [Aarch64]);
+        assert_eq!(last_for(&emulating, [&plain, &native]), []);
+        assert_eq!(last_for(&native, [&plain, &emulating]), [Aarch64], "who emulates is no equal");
     }
 
     #[test]

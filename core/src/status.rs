@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::fault::{Failure, Fault};
+use crate::fault::{Failure, Fault, TRANSACTION};
 
 /// Where a build is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -196,9 +196,39 @@ pub fn after_failure(failure: &Failure, earlier: impl IntoIterator<Item = Fault>
     }
 }
 
+/// A failure of an attempt, and what the earlier ones of its task since it was last (re)started make
+/// of it. A root that two attempts could not make from the same lock is not a worker's fault any
+/// more: the package asks for it, so it is the package's.
+#[must_use]
+pub fn confirmed<'a>(
+    failure: &Failure,
+    earlier: impl IntoIterator<Item = &'a Failure>,
+) -> Option<Failure> {
+    let is_refusal =
+        |failure: &Failure| failure.fault == Fault::Worker && failure.stage == TRANSACTION;
+    (is_refusal(failure) && earlier.into_iter().any(is_refusal)).then(|| Failure {
+        fault: Fault::Package,
+        message: format!("{} (tried twice)", failure.message),
+        ..failure.clone()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_root_that_two_could_not_make_is_the_packages() {
+        let refused = Failure::new(Fault::Worker, TRANSACTION, "%pre of a-1-1.noarch failed");
+        let crash = Failure::new(Fault::Worker, "root", "no space left");
+        assert_eq!(confirmed(&refused, []), None);
+        assert_eq!(confirmed(&refused, [&crash]), None);
+        assert_eq!(confirmed(&crash, [&refused]), None);
+        let told = confirmed(&refused, [&crash, &refused]).expect("is the package's");
+        assert_eq!((told.fault, told.stage.as_str()), (Fault::Package, TRANSACTION));
+        assert_eq!(told.message, "%pre of a-1-1.noarch failed (tried twice)");
+        assert_eq!(after_failure(&told, [Fault::Worker]), Next::GiveUp);
+    }
 
     #[test]
     fn a_build_walks_through_its_states_as_facts_arrive() {

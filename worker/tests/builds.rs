@@ -259,16 +259,25 @@ fn failures_say_whose_and_what() {
 }
 
 #[test]
-fn scriptlets_of_requirements_fill_neither_log_nor_disk() {
+fn scriptlets_of_requirements_fill_neither_log_nor_disk_and_are_named() {
     for (name, post, says) in [
         ("says-much", "yes", "wrote more than 64 MiB of log"),
         ("takes-much", "fallocate -l 2G /var/much; sleep 60", "took more than 1024 MiB of disk"),
+        (
+            "refuses",
+            "true\n%pre\nexit 3",
+            "the scriptlet %pre of refuses-1-1.noarch failed, exit status 3",
+        ),
     ] {
         let bench = Bench::new(&[]);
         let srpm = bench.srpm("hi", HELLO, &[("hi.c", HELLO_C)]);
         bench.add_scriptlet(name, post);
         let (fault, stage, message) = failure(&bench.build(&srpm, &[]));
-        assert_eq!((fault.as_str(), stage.as_str()), ("farm", "root"), "{name}: {message}");
+        assert_eq!(
+            (fault.as_str(), stage.as_str()),
+            ("worker", "transaction"),
+            "{name}: {message}"
+        );
         assert!(message.contains(says), "{name}: {message}");
         let roots = fs::read_dir(bench.data.join("roots")).unwrap();
         let left: Vec<_> = roots.map(|entry| entry.unwrap().file_name()).collect();

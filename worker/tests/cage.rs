@@ -180,6 +180,55 @@ fn limits_hold() {
     }
 }
 
+/// Whatever a build does to the processes, files and descriptors of its own cage is its own fault,
+/// and said in a line.
+#[test]
+fn what_a_build_does_to_its_cage_is_its_own_fault() {
+    let bench = Bench::new(&[]);
+    let itself =
+        |signal: &str| format!("rpmbuild was killed by the build itself ({signal} in %build");
+    let table = [
+        ("kill -9 -1; sleep 5".to_owned(), "{}", itself("SIGKILL")),
+        ("kill -9 $PPID; sleep 5".into(), "{}", itself("SIGKILL")),
+        ("kill -TERM $PPID; sleep 5".into(), "{}", itself("SIGTERM")),
+        ("kill -SEGV $PPID; sleep 5".into(), "{}", itself("SIGSEGV")),
+        ("kill -ABRT $PPID; sleep 5".into(), "{}", itself("SIGABRT")),
+        ("kill -9 $$".into(), "{}", "%build failed".into()),
+        (
+            "kill -STOP $PPID".into(),
+            r#"{"silence_seconds": 2}"#,
+            "wrote nothing for 2 seconds".into(),
+        ),
+        ("kill -STOP -1".into(), r#"{"seconds": 3}"#, "killed after its 3 seconds".into()),
+        // The init of the cage takes no signal from inside.
+        ("kill -9 1; kill -STOP 1; exit 3".into(), "{}", "%build failed".into()),
+        ("exec > /dev/null 2>&1 < /dev/null; exit 3".into(), "{}", "%build failed".into()),
+        ("rm -rf /builddir/build; exit 3".into(), "{}", "%build failed".into()),
+        ("rm -rf /builddir/build".into(), "{}", String::new()),
+        ("chmod 0 /builddir/build /builddir; exit 3".into(), "{}", "%build failed".into()),
+        (
+            "cat /dev/zero > /tmp/big".into(),
+            r#"{"disk_mib": 96}"#,
+            "filled its 96 MiB of disk space (limit `disk_mib`)".into(),
+        ),
+        ("cat /dev/zero > /dev/shm/big".into(), r#"{"memory_mib": 128}"#, String::new()),
+        (
+            "mkdir d; seq -f 'd/%%06.0f' 60000 | xargs touch".into(),
+            r#"{"disk_mib": 64}"#,
+            "had no inode left (a larger limit `disk_mib` brings more)".into(),
+        ),
+        ("ulimit -n 3; cat /etc/passwd".into(), "{}", String::new()),
+    ];
+    for (script, limits, message) in table {
+        let srpm = bench.srpm("itself", &spec("itself", &script), &[]);
+        let report = bench.build(&srpm, &["--limits", limits]);
+        let (fault, _, said) = failure(&report);
+        assert_eq!(fault, "package", "{script}\n{report:#}\n{}", bench.log());
+        assert!(said.contains(&message), "{script}: {said}\n{}", bench.log());
+        assert_nothing_left(&bench);
+    }
+}
+
 #[test]
 fn a_full_disk_is_the_workers_fault() {
     let bench = Bench::new(&[]);

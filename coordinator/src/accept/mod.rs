@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 pub use check::{CheckError, Checked};
 
 use crate::clock::now_us;
+use crate::dispatch::quarantine;
 use crate::farm::Farm;
 use crate::plan;
 use crate::retry;
@@ -51,7 +52,7 @@ pub async fn accept(farm: &Farm, ended: &EndedAttempt) -> anyhow::Result<()> {
                 files = success.files.len(),
                 "results accepted"
             );
-            Ok(())
+            quarantine::after_acceptance(farm, task.id, &ended.attempt.worker, now_us()).await
         }
         Err(Refused::Failure(failure)) => {
             let now = now_us();

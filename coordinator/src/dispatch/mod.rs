@@ -13,6 +13,7 @@ pub mod held;
 pub mod late;
 pub mod leases;
 pub mod pass;
+pub mod quarantine;
 pub mod report;
 
 pub use fleet::Fleet;

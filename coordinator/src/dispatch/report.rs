@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use rpmfarm_core::fault::LOST;
-use rpmfarm_core::fleet::Standing;
-use rpmfarm_core::quarantine::{last_message, verdict};
+use rpmfarm_core::quarantine::last_message;
 use rpmfarm_core::report::{self, Said};
 use rpmfarm_core::results::check_requires;
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
@@ -12,7 +11,7 @@ use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 
 use tonic::Status;
 
-use super::late;
+use super::{late, quarantine};
 use crate::farm::Farm;
 use crate::logs::LogName;
 use crate::retry;
@@ -109,8 +108,8 @@ pub async fn end(
     // What follows is decided before, so that a crash in between leaves an attempt that is live
     // and is reported again.
     if let Outcome::Failed(failure) = outcome {
-        let next = retry::at(farm, build, Some(task), failure, now_us).await?;
-        let mut failure = failure.clone();
+        let mut failure = retry::confirmed(farm, build, task, failure).await?;
+        let next = retry::at(farm, build, Some(task), &failure, now_us).await?;
         if next.is_none() && failure.fault == Fault::Worker {
             let mut workers = farm.store.workers_that_failed(task).await?;
             workers.push(attempt.worker.clone());
@@ -130,7 +129,7 @@ pub async fn end(
             failure.message
         );
         if failure.fault == Fault::Worker {
-            quarantine(farm, &attempt.worker, now_us).await?;
+            quarantine::look(farm, &attempt.worker, now_us).await?;
             // It may be that it lost the emulator that it built with.
             farm.fleet.ask_for_probe(&attempt.worker);
         }
@@ -155,24 +154,4 @@ pub fn finish_logs(farm: &Farm, attempt: AttemptId) {
             }
         }
     });
-}
-
-/// Attempts of a worker that are looked at.
-const LAST: i64 = 64;
-
-/// Gives a worker no more work when its last attempts say that it should not get any.
-///
-/// # Errors
-/// Database errors.
-pub async fn quarantine(farm: &Farm, worker: &str, now_us: i64) -> anyhow::Result<()> {
-    // Whoever lets it work again is right until it fails anew.
-    let since_us = farm.store.standing(worker).await?.map_or(0, |row| row.at_us);
-    let ends = farm.store.ends_of(worker, since_us, LAST).await?;
-    let Some(reason) = verdict(&ends, now_us) else { return Ok(()) };
-    let set = farm.store.set_standing(worker, Standing::Quarantined, &reason, now_us).await?;
-    if set == Ok(true) {
-        tracing::warn!(worker, reason, "worker quarantined; rpmfarm worker resume lets it work");
-        farm.fleet.poke(worker);
-    }
-    Ok(())
 }

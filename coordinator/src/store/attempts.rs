@@ -179,27 +179,31 @@ impl Store {
         Ok(sqlx::query_scalar(query).bind(task.0).fetch_all(self.read()).await?)
     }
 
-    /// How the last attempts of a worker ended since a time, the newest first, at most `limit`.
-    /// What was cancelled is not among them.
+    /// How the last attempts of a worker ended since a time, the newest first, at most `limit`,
+    /// and whether another worker's results were accepted for the same task. What was cancelled is
+    /// not among them.
     ///
     /// # Errors
     /// Database errors.
     pub async fn ends_of(&self, worker: &str, since_us: i64, limit: i64) -> Result<Vec<End>> {
-        let query = "SELECT b.package, e.report, e.at_us
+        let query = "SELECT b.package, e.report, e.at_us,
+                     CASE WHEN o.worker IS NULL OR o.worker = a.worker THEN 0 ELSE 1 END
                      FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
                      JOIN tasks t ON t.id = a.task JOIN builds b ON b.id = t.build
+                     LEFT JOIN acceptances c ON c.task = a.task
+                     LEFT JOIN attempts o ON o.id = c.attempt
                      WHERE a.worker = $1 AND e.outcome <> 'cancelled'
                      ORDER BY a.id DESC LIMIT $2";
-        let rows: Vec<(String, String, i64)> =
+        let rows: Vec<(String, String, i64, i64)> =
             sqlx::query_as(query).bind(worker).bind(limit).fetch_all(self.read()).await?;
         let mut ends = Vec::with_capacity(rows.len());
-        for (package, report, at_us) in rows {
+        for (package, report, at_us, elsewhere) in rows {
             let failure = match unjson("attempt_ends", "a report", &report)? {
                 Some(Outcome::Failed(failure)) => Some(failure),
                 Some(Outcome::Succeeded(_)) | None => None,
             };
             if at_us > since_us {
-                ends.push(End { package, failure, at_us });
+                ends.push(End { package, failure, built_elsewhere: elsewhere != 0, at_us });
             }
         }
         ends.sort_by_key(|end| std::cmp::Reverse(end.at_us));

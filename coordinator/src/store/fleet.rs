@@ -159,6 +159,37 @@ impl Store {
         tx.commit().await?;
         Ok(Ok(changed))
     }
+
+    /// Quarantines a worker if `core`'s rule allows it and others can do its work: of each list at
+    /// least one is active, as of the same transaction, so that two decisions that are made at once
+    /// do not take the last two workers. Answers whether that changed anything.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn quarantine(
+        &self,
+        worker: &str,
+        stand_ins: &[Vec<String>],
+        reason: &str,
+        now_us: i64,
+    ) -> Result<bool> {
+        let mut tx = self.write().await?;
+        let id = tx.next_id("fleet").await?;
+        let now = tx.standing(worker).await?;
+        let Ok(Some(standing)) = now.change(Standing::Quarantined) else { return Ok(false) };
+        for group in stand_ins {
+            let mut left = false;
+            for name in group {
+                left = left || tx.standing(name).await?.takes_work();
+            }
+            if !left {
+                return Ok(false);
+            }
+        }
+        tx.add_standing(id, worker, standing, reason, now_us).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
 }
 
 impl Tx {

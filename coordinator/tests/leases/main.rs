@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod placing;
+mod quarantine;
 mod why;
 
 use std::time::{Duration, Instant};

@@ -20,18 +20,18 @@ use tempfile::TempDir;
 use crate::common::builds::{import, new_build, planned};
 use crate::common::on_both;
 
-const NOW: i64 = 1_000_000_000_000;
+pub(crate) const NOW: i64 = 1_000_000_000_000;
 
 /// A farm whose passes the test runs, with a target that lets emulating workers build (`lenient`)
 /// and one that does not (`strict`).
-struct Scene {
-    farm: Farm,
+pub(crate) struct Scene {
+    pub(crate) farm: Farm,
     sessions: Vec<Session>,
     _dir: TempDir,
 }
 
 impl Scene {
-    async fn new(store: Store) -> Self {
+    pub(crate) async fn new(store: Store) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let targets = dir.path().join("targets");
         std::fs::create_dir(&targets).unwrap();
@@ -58,7 +58,7 @@ impl Scene {
     }
 
     /// A worker with free slots; a second word of it replaces the first.
-    fn connect(&mut self, name: &str, change: impl FnOnce(&mut WorkerState)) {
+    pub(crate) fn connect(&mut self, name: &str, change: impl FnOnce(&mut WorkerState)) {
         let mut state = WorkerState {
             name: name.into(),
             version: "1".into(),
@@ -81,7 +81,7 @@ impl Scene {
     }
 
     /// Tasks that wait, in this order.
-    async fn tasks(
+    pub(crate) async fn tasks(
         &self,
         target: &str,
         arch: Arch,
@@ -105,7 +105,7 @@ impl Scene {
     }
 
     /// A worker takes tasks and fails them for its own reasons; they wait again.
-    async fn fail(&self, worker: &str, tasks: &[(BuildId, TaskId)]) {
+    pub(crate) async fn fail(&self, worker: &str, tasks: &[(BuildId, TaskId)]) {
         let store = &self.farm.store;
         let grant = |(build, task): &(BuildId, TaskId)| Grant {
             task: *task,

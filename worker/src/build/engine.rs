@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::diagnosis::{Ending, Evidence, diagnose};
+use rpmfarm_core::diagnosis::{Ending, diagnose};
 use rpmfarm_core::excerpt::LogReader;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::SourceFile;
@@ -145,9 +145,8 @@ impl Engine {
             Input::Sources { .. } => Phase::Srpm,
             Input::Srpm { .. } => Phase::Prep,
         });
-        let (ended, reader, disk_filled) =
-            self.rpmbuild(round, &lease, &scratch, (&input, &sources))?;
-        self.conclude(round, &scratch, &ended, &reader, disk_filled)
+        let (ended, watch) = self.rpmbuild(round, &lease, &scratch, (&input, &sources))?;
+        self.conclude(round, &scratch, &ended, &watch)
     }
 
     /// Puts the spec and sources, or the SRPM, into the attempt's `input/`.
@@ -210,13 +209,13 @@ impl Engine {
         Ok(self.roots.lend(round.lock, round.files, &mut log, round.cancel)?)
     }
 
-    fn rpmbuild(
-        &self,
-        round: &Round<'_>,
+    fn rpmbuild<'a>(
+        &'a self,
+        round: &Round<'a>,
         lease: &Lease,
-        scratch: &Scratch,
+        scratch: &'a Scratch,
         input: (&Path, &Option<Ready>),
-    ) -> Result<(Ended, LogReader, bool), Early> {
+    ) -> Result<(Ended, Watch<'a>), Early> {
         let Round { assignment, observer, cancel, .. } = *round;
         let log = LogFile::open(round.directory, LogKind::Build)
             .map_err(worker("build", "write the build log"))?;
@@ -229,13 +228,14 @@ impl Engine {
             cancel,
             observer,
             disk_filled: false,
+            inodes_filled: false,
         };
         let cage = self.cage(assignment, lease, scratch.path(), input);
         let ended = self
             .sandbox
             .run(&cage, &mut watch)
             .map_err(|error| Failure::new(Fault::Worker, "build", error.to_string()))?;
-        Ok((ended, watch.reader, watch.disk_filled))
+        Ok((ended, watch))
     }
 
     fn cage(
@@ -289,8 +289,7 @@ impl Engine {
         round: &Round<'_>,
         scratch: &Scratch,
         ended: &Ended,
-        reader: &LogReader,
-        disk_filled: bool,
+        watch: &Watch<'_>,
     ) -> Result<Done, Early> {
         let ending = match &ended.exit {
             Exit::Code(0) => {
@@ -313,14 +312,8 @@ impl Engine {
             Exit::Stopped(Stop::Log) => Ending::Log,
             Exit::Stopped(Stop::HostDisk) => Ending::HostDisk,
         };
-        let evidence = Evidence {
-            ending,
-            oom_kills: ended.events.oom_kills,
-            forks_refused: ended.events.forks_refused,
-            disk_filled,
-            limits: round.assignment.limits.clone(),
-        };
-        Ok(Done::Failed(diagnose(&evidence, reader)))
+        let evidence = watch.evidence(ending, ended);
+        Ok(Done::Failed(diagnose(&evidence, &watch.reader)))
     }
 
     fn collect(&self, round: &Round<'_>, scratch: &Scratch) -> Result<Made, Failure> {

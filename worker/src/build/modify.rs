@@ -11,7 +11,7 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::diagnosis::{Ending, Evidence, diagnose};
+use rpmfarm_core::diagnosis::{Ending, diagnose};
 use rpmfarm_core::distgit::{Committed, Layout, LookasideFile, MAX_FILES};
 use rpmfarm_core::excerpt::LogReader;
 use rpmfarm_core::modify::{
@@ -181,6 +181,7 @@ impl Work<'_> {
             cancel: self.round.cancel,
             observer: self.round.observer,
             disk_filled: false,
+            inodes_filled: false,
         };
         let cage = self.cage(script, &scratch, package);
         let ended = self
@@ -201,16 +202,11 @@ impl Work<'_> {
             Exit::Stopped(Stop::HostDisk) => Some(Ending::HostDisk),
         };
         if let Some(ending) = ending {
-            let evidence = Evidence {
-                ending,
-                oom_kills: ended.events.oom_kills,
-                forks_refused: ended.events.forks_refused,
-                disk_filled: watch.disk_filled,
-                limits: assignment.limits.clone(),
-            };
+            let evidence = watch.evidence(ending, &ended);
             let mut failure = diagnose(&evidence, &watch.reader);
-            let ended_itself =
-                evidence.oom_kills + evidence.forks_refused == 0 && !evidence.disk_filled;
+            let ended_itself = evidence.oom_kills + evidence.forks_refused == 0
+                && !evidence.disk_filled
+                && !evidence.inodes_filled;
             failure.message = match evidence.ending {
                 Ending::Status(code) if ended_itself => {
                     format!("the modifications' script {name} ended with exit status {code}")

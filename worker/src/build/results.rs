@@ -59,10 +59,16 @@ fn check(entries: &[Entry], limit_mib: u64) -> Result<(), Failure> {
         if !entry.name.ends_with(".rpm") {
             return Err(refused(&format!("{} is not a package", name::shown(&entry.name))));
         }
+        if entry.size == 0 {
+            return Err(refused(&format!("{} is empty", name::shown(&entry.name))));
+        }
     }
     let bytes = entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.size));
     if bytes > limit_mib << 20 {
-        return Err(refused(&format!("{} MiB of packages, at most {limit_mib}", bytes >> 20)));
+        return Err(refused(&format!(
+            "{} MiB of packages, at most {limit_mib} (limit `results_mib`)",
+            bytes >> 20
+        )));
     }
     Ok(())
 }
@@ -138,7 +144,9 @@ mod tests {
         let other = refusal(&|dir| fs::write(dir.join("core"), "x").expect("writes"));
         assert!(other.contains("core is not a package"), "{other}");
         let large = refusal(&|dir| fs::write(dir.join("a.rpm"), vec![0; 2 << 20]).expect("writes"));
-        assert!(large.contains("2 MiB of packages, at most 1"), "{large}");
+        assert!(large.contains("2 MiB of packages, at most 1 (limit `results_mib`)"), "{large}");
+        let empty = refusal(&|dir| fs::write(dir.join("a.rpm"), "").expect("writes"));
+        assert!(empty.contains("a.rpm is empty"), "{empty}");
         let name = refusal(&|dir| fs::write(dir.join("-rf\n.rpm"), "x").expect("writes"));
         assert!(name.contains("plain file name"), "{name}");
     }

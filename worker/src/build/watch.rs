@@ -4,13 +4,14 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use rpmfarm_core::diagnosis::{Ending, Evidence};
 use rpmfarm_core::excerpt::{LogReader, Part};
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::task::Phase;
 
 use super::log::{LogFile, Observer};
 use crate::disk::free_mib;
-use crate::sandbox::run::Watcher;
+use crate::sandbox::run::{Ended, Watcher};
 use crate::sandbox::scratch::Scratch;
 use crate::sandbox::{Cancel, Stop};
 
@@ -26,15 +27,34 @@ pub(super) struct Watch<'a> {
     pub(super) observer: &'a dyn Observer,
     /// Whether the scratch space was (nearly) used up at some time.
     pub(super) disk_filled: bool,
+    /// Whether it had (nearly) no inode left at some time.
+    pub(super) inodes_filled: bool,
 }
 
 /// Of a scratch space, what is left when it counts as used up, in MiB: a file system keeps some
 /// for itself.
 const FULL_MIB: u64 = 2;
+/// Of its inodes, so many: a script that failed for want of one may have removed a few files since.
+const FULL_INODES: u64 = 16;
 
 impl Watch<'_> {
+    /// What is known of the run, now that it has ended.
+    pub(super) fn evidence(&self, ending: Ending, ended: &Ended) -> Evidence {
+        Evidence {
+            ending,
+            oom_kills: ended.events.oom_kills,
+            memory_at_limit: ended.events.memory_at_limit,
+            oom_victims: ended.oom_victims.clone(),
+            forks_refused: ended.events.forks_refused,
+            disk_filled: self.disk_filled,
+            inodes_filled: self.inodes_filled,
+            limits: self.limits.clone(),
+        }
+    }
+
     fn look_at_disk(&mut self) {
         self.disk_filled |= self.scratch.free_mib().is_some_and(|mib| mib < FULL_MIB);
+        self.inodes_filled |= self.scratch.free_inodes().is_some_and(|n| n < FULL_INODES);
     }
 
     fn limit_hit(&self, running: Duration, silent: Duration) -> Option<Stop> {
@@ -57,7 +77,7 @@ impl Watcher for Watch<'_> {
     fn wrote(&mut self, bytes: &[u8]) -> io::Result<()> {
         let before = self.reader.part();
         self.reader.feed(bytes);
-        if self.reader.saw_no_space() && !self.disk_filled {
+        if self.reader.saw_no_space() && !self.disk_filled && !self.inodes_filled {
             self.look_at_disk();
         }
         let part = self.reader.part();

@@ -1,5 +1,7 @@
 //! Why a root could not be made, and whose fault that is.
 
+use rpmfarm_core::fault::TRANSACTION;
+use rpmfarm_core::transaction::refusal;
 use rpmfarm_core::{Failure, Fault};
 
 use crate::files::FilesError;
@@ -23,13 +25,13 @@ pub enum RootError {
         reason: String,
     },
     /// rpm refused to install the packages.
-    #[error("rpm could not install the packages of the {layer} (exit status {code})")]
+    #[error("rpm could not install the packages of the {layer}: {}", refusal(said, *code))]
     Transaction {
         /// `base root` or `build requirements`.
         layer: &'static str,
         /// rpm's exit status.
         code: u8,
-        /// What it said last.
+        /// What it said last, and its errors.
         said: Vec<String>,
     },
     /// rpm did not end in time.
@@ -66,6 +68,12 @@ pub enum RootError {
         /// The limit.
         mib: u64,
     },
+    /// rpm was killed because memory ran out outside of its cage.
+    #[error("the host ran out of memory while the packages of the {layer} were installed")]
+    HostMemory {
+        /// `base root` or `build requirements`.
+        layer: &'static str,
+    },
     /// The sandbox failed.
     #[error(transparent)]
     Cage(#[from] CageError),
@@ -96,21 +104,27 @@ impl RootError {
         move |source| Self::Local { what, source }
     }
 
-    /// How it is recorded. A root that rpm refuses is the farm's fault: the lock came from its
-    /// solver and its target.
+    /// How it is recorded. A root that rpm refuses depends on the lock, which came from the solver
+    /// for what the package asks for; or on a damaged copy of what this worker keeps. So it gets the
+    /// stage in which one other worker's word is asked for.
     #[must_use]
     pub fn failure(&self) -> Failure {
-        let fault = match self {
-            Self::Files(FilesError::Fetch { fault, .. }) => *fault,
+        let (fault, stage) = match self {
+            Self::Files(FilesError::Fetch { fault, .. }) => (*fault, "root"),
+            Self::Empty => (Fault::Farm, "root"),
             Self::Unpack { .. }
             | Self::Transaction { .. }
             | Self::Time { .. }
             | Self::Log { .. }
             | Self::Grown { .. }
-            | Self::Empty => Fault::Farm,
-            _ => Fault::Worker,
+            | Self::Memory { .. } => (Fault::Worker, TRANSACTION),
+            Self::Cancelled(_)
+            | Self::Files(_)
+            | Self::HostMemory { .. }
+            | Self::Cage(_)
+            | Self::Local { .. } => (Fault::Worker, "root"),
         };
-        let failure = Failure::new(fault, "root", self.to_string());
+        let failure = Failure::new(fault, stage, self.to_string());
         match self {
             Self::Transaction { said, .. } => failure.with_excerpt(said.clone()),
             _ => failure,

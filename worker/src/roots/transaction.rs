@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rpmfarm_core::transaction::is_error;
+
 use super::bootstrap::{PACKAGES, TARGET};
 use super::bounds::{Bounds, LOG_MIB, MINUTES};
 use super::error::RootError;
@@ -54,6 +56,9 @@ impl Transaction<'_> {
             Exit::Stopped(Stop::HostDisk) => Err(RootError::Grown { layer, mib: room >> 20 }),
             Exit::Stopped(_) => {
                 Err(RootError::Cancelled(cancel.raised().unwrap_or(crate::sandbox::Why::Unwanted)))
+            }
+            Exit::Code(_) if ended.events.oom_kills > 0 && !ended.events.memory_at_limit => {
+                Err(RootError::HostMemory { layer })
             }
             Exit::Code(_) if ended.events.oom_kills > 0 => {
                 Err(RootError::Memory { layer, mib: CAPS.memory_mib })
@@ -125,9 +130,10 @@ impl Write for Tee<'_> {
     }
 }
 
-/// The last lines that are not about a package's name or progress.
+/// What rpm says beside its progress: the first lines that are errors, and the last of all.
 #[derive(Default)]
 struct Tail {
+    errors: Vec<String>,
     lines: VecDeque<String>,
     partial: Vec<u8>,
 }
@@ -144,23 +150,27 @@ impl Tail {
     }
 
     fn line(&mut self) {
-        let line = String::from_utf8_lossy(&self.partial).into_owned();
+        let line = rpmfarm_core::name::shown(&String::from_utf8_lossy(&self.partial));
         self.partial.clear();
         // A line of progress is a NEVRA alone.
         if !line.trim().contains(' ') {
             return;
         }
-        if self.lines.len() == SAID {
+        if is_error(&line) && self.errors.len() < SAID / 2 {
+            self.errors.push(line);
+            return;
+        }
+        if self.lines.len() == SAID / 2 {
             self.lines.pop_front();
         }
         self.lines.push_back(line);
     }
 
     fn has(&self, text: &str) -> bool {
-        self.lines.iter().any(|line| line.contains(text))
+        self.errors.iter().chain(&self.lines).any(|line| line.contains(text))
     }
 
     fn lines(&self) -> Vec<String> {
-        self.lines.iter().cloned().collect()
+        self.errors.iter().chain(&self.lines).cloned().collect()
     }
 }

@@ -56,6 +56,8 @@ pub struct Cgroup {
 pub struct Events {
     /// Processes that the kernel killed because the group was out of memory.
     pub oom_kills: u64,
+    /// Whether the group itself had reached its memory limit: if it had not, memory ran out above.
+    pub memory_at_limit: bool,
     /// Times that a new process was refused.
     pub forks_refused: u64,
     /// The most memory used at once, in bytes, where the kernel says.
@@ -135,6 +137,13 @@ impl Cgroup {
         self.places.iter().map(|place| place.directory.join("cgroup.procs")).collect()
     }
 
+    /// The last part of its path; `None` where the host has no groups.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        let last = self.places.first()?.directory.file_name()?;
+        Some(last.to_string_lossy().into_owned())
+    }
+
     /// What it went through so far.
     #[must_use]
     pub fn events(&self) -> Events {
@@ -150,6 +159,11 @@ impl Cgroup {
                             ("memory.oom_control", "memory.max_usage_in_bytes")
                         };
                         events.oom_kills = field(read(file), "oom_kill");
+                        events.memory_at_limit = if v2 {
+                            field(read(file), "oom") > 0
+                        } else {
+                            read("memory.failcnt").is_some_and(|text| text.trim() != "0")
+                        };
                         events.memory_peak = read(peak).and_then(|text| text.trim().parse().ok());
                     }
                     (Controller::Pids, _) => {

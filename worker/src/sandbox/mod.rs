@@ -7,6 +7,7 @@ pub mod beneath;
 pub mod cage;
 pub mod cancel;
 pub mod cgroup;
+mod kernel_log;
 mod oci;
 pub mod run;
 pub mod scratch;

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use nix::unistd::Pid;
 
 use super::cage::{Cage, Overlay, Root, Source};
 use super::cgroup::{Cgroup, Cgroups, Events};
-use super::{oci, stage};
+use super::{kernel_log, oci, stage};
 
 /// What all cages of a worker share.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct Ended {
     pub exit: Exit,
     /// What its control group saw.
     pub events: Events,
+    /// Names of the processes that the kernel killed for memory, as far as its log tells.
+    pub oom_victims: Vec<String>,
     /// The most memory that its processes were seen to have at once, in bytes; 0 when it was too
     /// short to be looked at, or nothing tells.
     pub memory_used: u64,
@@ -47,7 +50,7 @@ pub struct Ended {
 /// Why a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
-    /// The command ended by itself; signals are 128 and their number.
+    /// The command in the cage ended, not by the worker; signals are 128 and their number.
     Code(u8),
     /// It was killed by whoever watched it.
     Stopped(Stop),
@@ -177,8 +180,15 @@ impl Sandbox {
         let setup = |what| move |source| CageError::Setup { what, source };
         let started = Instant::now();
         let (log, child) = self.start(directory).map_err(setup("start the cage"))?;
-        let mut running =
-            Running { child, log, started, heard: started, memory_used: 0, said: Vec::new() };
+        let mut running = Running {
+            child,
+            log,
+            started,
+            heard: started,
+            memory_used: 0,
+            said: Vec::new(),
+            signal: None,
+        };
         let pumped = running.pump(group, watcher);
         let ended = match pumped {
             Ok(None) => running.finish(watcher),
@@ -190,14 +200,24 @@ impl Sandbox {
         };
         let exit = ended.map_err(setup("wait for the cage"))?;
         let events = group.events();
+        // The stages and crun are in the cage's groups: what takes memory or processes from them is
+        // the limit that the build has reached, and no error of theirs.
+        let limited = events.oom_kills > 0 || events.forks_refused > 0;
         if let Exit::Code(code) = exit
             && code != 0
-            && let Some(error) =
-                runtime_error(directory).or_else(|| never_began(directory, code, &running.said))
+            && !limited
+            && let Some(error) = runtime_error(directory)
+                .or_else(|| never_began(directory, code, &running.said))
+                .or_else(|| running.killed_outside())
         {
             return Err(CageError::Runtime(error));
         }
-        Ok(Ended { exit, events, memory_used: running.memory_used, took: started.elapsed() })
+        let oom_victims = match (events.oom_kills, group.name()) {
+            (1.., Some(name)) => kernel_log::oom_victims(&name),
+            _ => Vec::new(),
+        };
+        let memory_used = running.memory_used;
+        Ok(Ended { exit, events, oom_victims, memory_used, took: started.elapsed() })
     }
 
     /// Starts the outer stage with one pipe for all output. Its standard input is a pipe that is
@@ -227,6 +247,8 @@ struct Running {
     memory_used: u64,
     /// The first that came out of the cage: crun's own words, when it never began.
     said: Vec<u8>,
+    /// What the outer stage died of. Nothing in the cage can reach it.
+    signal: Option<i32>,
 }
 
 impl Running {
@@ -265,6 +287,7 @@ impl Running {
         let mut pause = Duration::from_millis(1);
         loop {
             if let Some(status) = self.child.try_wait()? {
+                self.signal = status.signal();
                 return Ok(Exit::Code(code(status)));
             }
             if let Some(stop) = watcher.check(self.started.elapsed(), self.heard.elapsed()) {
@@ -274,6 +297,12 @@ impl Running {
             std::thread::sleep(pause);
             pause = (pause * 2).min(TICK);
         }
+    }
+
+    /// What is said of a cage whose outer stage somebody on the host has killed.
+    fn killed_outside(&self) -> Option<String> {
+        let signal = self.signal?;
+        Some(format!("somebody on the host killed its outer process (signal {signal})"))
     }
 
     /// Kills everything in the cage and waits until it is gone.

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::disk::free_mib;
+use crate::disk::{free_inodes, free_mib};
 
 /// How scratch space is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -139,6 +139,15 @@ impl Scratch {
             return None;
         }
         free_mib(&self.directory)
+    }
+
+    /// How many files can still be made, where a limit holds.
+    #[must_use]
+    pub fn free_inodes(&self) -> Option<u64> {
+        if self.kind == Kind::Plain {
+            return None;
+        }
+        free_inodes(&self.directory)
     }
 }
 

@@ -104,8 +104,12 @@ fn signals() -> io::Result<SignalFd> {
 fn wait(mut init: Child, signals: &SignalFd) -> Result<u8> {
     loop {
         if let Some(status) = init.try_wait()? {
-            let code = status.code().or(status.signal().map(|signal| 128 + signal));
-            return Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+            // crun exits with what the command ended with. That it dies itself is nothing that the
+            // command could do: it is outside of the cage's PID namespace.
+            if let Some(signal) = status.signal() {
+                bail!("crun was killed by signal {signal}");
+            }
+            return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
         }
         let signal = signals.read_signal()?;
         if signal.is_some_and(|info| info.ssi_signo == Signal::SIGTERM as u32) {

@@ -1,0 +1,92 @@
+//! Quarantine: gathers what `core`'s rule asks for, and records its verdict.
+//!
+//! It is looked at when a worker has failed for reasons of its own, and when another worker's
+//! results were accepted for what it failed: only that proves that the package was not at fault.
+
+use std::time::Instant;
+
+use rpmfarm_core::TaskId;
+use rpmfarm_core::fleet::{Standing, takes_work};
+use rpmfarm_core::quarantine::{Colleague, last_for, verdict};
+
+use super::fleet::WorkerView;
+use crate::farm::Farm;
+
+/// Attempts of a worker that are looked at.
+const LAST: i64 = 64;
+
+/// Looks at the workers that failed a task which another one has built.
+///
+/// # Errors
+/// Database errors.
+pub async fn after_acceptance(
+    farm: &Farm,
+    task: TaskId,
+    builder: &str,
+    now_us: i64,
+) -> anyhow::Result<()> {
+    let mut failed = farm.store.workers_that_failed(task).await?;
+    failed.sort_unstable();
+    failed.dedup();
+    for worker in failed.iter().filter(|worker| *worker != builder) {
+        look(farm, worker, now_us).await?;
+    }
+    Ok(())
+}
+
+/// Gives a worker no more work when its last attempts say that it should not get any, and others
+/// are left that can do its work.
+///
+/// # Errors
+/// Database errors.
+pub async fn look(farm: &Farm, worker: &str, now_us: i64) -> anyhow::Result<()> {
+    // Whoever lets it work again is right until it fails anew.
+    let decided = farm.store.standing(worker).await?;
+    if decided.as_ref().is_some_and(|row| !row.standing.takes_work()) {
+        return Ok(());
+    }
+    let since_us = decided.map_or(0, |row| row.at_us);
+    let ends = farm.store.ends_of(worker, since_us, LAST).await?;
+    let Some(reason) = verdict(&ends, now_us) else { return Ok(()) };
+    let seen = farm.fleet.workers(Instant::now());
+    // One that was not heard since this coordinator started: nobody knows what it builds for.
+    let Some(view) = seen.get(worker) else { return Ok(()) };
+    let standings = farm.store.standings().await?;
+    let standing = |name: &str| standings.get(name).map_or(Standing::Active, |row| row.standing);
+    let others: Vec<Colleague> = seen
+        .iter()
+        .filter(|(name, view)| takes_work(&view.state, view.liveness, standing(name)))
+        .map(|(name, view)| colleague(name, view))
+        .collect();
+    let it = colleague(worker, view);
+    let last = last_for(&it, &others);
+    if !last.is_empty() {
+        let arches: Vec<&str> = last.iter().map(|arch| arch.as_str()).collect();
+        let arches = arches.join(", ");
+        tracing::warn!(worker, reason, "not quarantined: it is the last worker for {arches}");
+        return Ok(());
+    }
+    let stand_ins = it.arches.iter().map(|arch| {
+        let others = others.iter().filter(|other| last_for(&only(&it, *arch), [*other]).is_empty());
+        others.map(|other| other.name.clone()).collect()
+    });
+    let stand_ins: Vec<Vec<String>> = stand_ins.collect();
+    if farm.store.quarantine(worker, &stand_ins, &reason, now_us).await? {
+        tracing::warn!(worker, reason, "worker quarantined; rpmfarm worker resume lets it work");
+        farm.fleet.poke(worker);
+    }
+    Ok(())
+}
+
+fn colleague(name: &str, view: &WorkerView) -> Colleague {
+    Colleague {
+        name: name.to_owned(),
+        arches: view.state.arches.clone(),
+        emulated: view.state.emulated.clone(),
+    }
+}
+
+/// The same worker with one of its architectures.
+fn only(worker: &Colleague, arch: rpmfarm_core::Arch) -> Colleague {
+    Colleague { arches: vec![arch], ..worker.clone() }
+}

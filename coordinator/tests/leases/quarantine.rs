@@ -1,0 +1,131 @@
+//! When a worker is quarantined: over a real store, with workers that are connected to a real
+//! fleet.
+
+use rpmfarm_coordinator::dispatch::quarantine::after_acceptance;
+use rpmfarm_coordinator::dispatch::{quarantine, report};
+use rpmfarm_coordinator::doctor;
+use rpmfarm_coordinator::store::Grant;
+use rpmfarm_core::fault::TRANSACTION;
+use rpmfarm_core::fleet::Standing;
+use rpmfarm_core::learned::Had;
+use rpmfarm_core::task::{Outcome, Success};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Needs, TaskId};
+
+use super::placing::{NOW, Scene};
+use crate::common::on_both;
+
+impl Scene {
+    /// A worker builds a task, and its results are accepted.
+    async fn build(&self, worker: &str, (build, task): (BuildId, TaskId)) {
+        let store = &self.farm.store;
+        let grant = Grant { task, build, worker: worker.into(), had: Had::default() };
+        let attempt = store.grant_all(&[grant], NOW).await.unwrap().remove(0);
+        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+        let outcome = Outcome::Succeeded(Success::default());
+        assert!(store.end_succeeded(id, epoch, &outcome, NOW).await.unwrap());
+        let mut tx = store.write().await.unwrap();
+        assert!(tx.accept(task, id, 1, NOW).await.unwrap());
+        tx.commit().await.unwrap();
+        after_acceptance(&self.farm, task, worker, NOW).await.unwrap();
+    }
+
+    async fn standing(&self, worker: &str) -> Standing {
+        let row = self.farm.store.standing(worker).await.unwrap();
+        row.map_or(Standing::Active, |row| row.standing)
+    }
+
+    async fn workers_check(&self) -> (String, String) {
+        let checks = doctor::checks(&self.farm).await;
+        let check = checks.into_iter().find(|check| check.name == "workers").unwrap();
+        (check.level, check.message)
+    }
+}
+
+/// Packages that break whoever tries them take no worker from the farm; what others build shows
+/// whose fault it was; and the last worker of an architecture is never taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_another_worker_built_is_held_against_one_and_the_last_one_stays() {
+    on_both(|store| async move {
+        let mut scene = Scene::new(store).await;
+        scene.connect("w1", |_| {});
+        scene.connect("w2", |_| {});
+        let tasks = scene.tasks("lenient", Arch::X86_64, &Needs::default(), 8).await;
+        // Four packages that break workers, and who requested them retries.
+        for worker in ["w1", "w2"] {
+            scene.fail(worker, &tasks[..4]).await;
+            quarantine::look(&scene.farm, worker, NOW).await.unwrap();
+            assert_eq!(scene.standing(worker).await, Standing::Active, "nobody built them");
+        }
+        scene.build("w1", tasks[4]).await;
+
+        scene.fail("w1", &tasks[5..]).await;
+        for (task, expected) in
+            tasks[5..].iter().zip([Standing::Active, Standing::Active, Standing::Quarantined])
+        {
+            scene.build("w2", *task).await;
+            assert_eq!(scene.standing("w1").await, expected);
+        }
+        assert_eq!(scene.standing("w2").await, Standing::Active);
+        let (level, message) = scene.workers_check().await;
+        assert_eq!(level, "warning", "no worker for the targets' other architectures: {message}");
+        assert!(message.starts_with("1 of 2 known workers take work"), "{message}");
+        assert!(message.contains("w1 is quarantined: it failed"), "{message}");
+
+        // Now w2 fails what a worker built that has left since: it is the last one, and stays.
+        let tasks = scene.tasks("lenient", Arch::X86_64, &Needs::default(), 4).await;
+        scene.fail("w2", &tasks).await;
+        for task in &tasks[..3] {
+            scene.build("w0", *task).await;
+        }
+        assert_eq!(scene.standing("w2").await, Standing::Active);
+        // With another one beside it, the next proof counts.
+        scene.connect("w3", |_| {});
+        scene.build("w3", tasks[3]).await;
+        assert_eq!(scene.standing("w2").await, Standing::Quarantined);
+        scene.farm.store.set_standing("w3", Standing::Drained, "", NOW).await.unwrap().unwrap();
+        let (level, message) = scene.workers_check().await;
+        assert_eq!(level, "error", "{message}");
+        assert!(message.starts_with("0 of 3 known workers take work"), "{message}");
+    })
+    .await;
+}
+
+/// The last two are not taken by two decisions that are made at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_decisions_at_once_leave_a_worker() {
+    on_both(|store| async move {
+        let others = |name: &str| [vec![name.to_owned()]];
+        assert!(store.quarantine("a", &others("b"), "it failed", NOW).await.unwrap());
+        assert!(!store.quarantine("b", &others("a"), "it failed", NOW).await.unwrap());
+        assert!(store.quarantine("b", &others("c"), "it failed", NOW).await.unwrap());
+        assert!(!store.quarantine("b", &others("c"), "again", NOW).await.unwrap());
+    })
+    .await;
+}
+
+/// What rpm refuses in a root is tried by a second worker, and then it is the package's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_that_cannot_be_made_is_tried_twice() {
+    on_both(|store| async move {
+        let mut scene = Scene::new(store).await;
+        for name in ["w1", "w2", "w3"] {
+            scene.connect(name, |_| {});
+        }
+        let (build, task) = scene.tasks("lenient", Arch::X86_64, &Needs::default(), 1).await[0];
+        let said = "the scriptlet %pre of a-1-1.noarch failed, exit status 1";
+        let outcome = Outcome::Failed(Failure::new(Fault::Worker, TRANSACTION, said));
+        let store = &scene.farm.store;
+        for (worker, tries) in [("w1", true), ("w2", false)] {
+            let grant = Grant { task, build, worker: worker.into(), had: Had::default() };
+            assert_eq!(store.grant_all(&[grant], NOW).await.unwrap().len(), 1);
+            let live = store.live_attempts(Some(worker)).await.unwrap().remove(0);
+            report::end(&scene.farm, &live, &outcome, NOW).await.unwrap();
+            let last = store.failures(build, 0).await.unwrap().pop().unwrap();
+            assert_eq!(last.retry_us.is_some(), tries, "{:?}", last.failure);
+            let fault = if tries { Fault::Worker } else { Fault::Package };
+            assert_eq!(last.failure.fault, fault);
+            assert!(last.failure.message.starts_with(said), "{}", last.failure.message);
+        }
+    })
+    .await;
+}
