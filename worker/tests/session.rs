@@ -282,7 +282,10 @@ fn assignment(bench: &Bench, srpm: &Path, attempt: i64) -> Assignment {
         task: TaskId(1),
         build: BuildId(1),
         epoch: Epoch(7),
-        input: Input::Srpm { file: SourceFile { name, digest, size }, dynamic_requires: false },
+        input: Input::Srpm {
+            file: SourceFile { name, digest, size, executable: false },
+            dynamic_requires: false,
+        },
         package: "p".into(),
         target: "lab".into(),
         arch: Arch::X86_64,

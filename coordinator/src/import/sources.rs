@@ -39,7 +39,9 @@ impl Sources<'_> {
                 let kind = self.files.get(path).map(|(kind, _)| kind.clone());
                 entry(path, kind.unwrap_or(EntryKind::File))
             }
-            Node::Original | Node::Changed(_) => entry(path, EntryKind::File),
+            Node::Original | Node::Changed(_) => {
+                entry(path, EntryKind::file(tree.is_executable(path)))
+            }
         });
         let submodules = self.files.iter().filter(|(_, (kind, _))| *kind == EntryKind::Submodule);
         of_tree.chain(submodules.map(|(path, _)| entry(path, EntryKind::Submodule))).collect()

@@ -2,6 +2,8 @@
 
 use rpmfarm_core::Arch;
 
+use super::python;
+
 /// Time marks around rpmbuild, in the build directory: seconds since the machine's start.
 pub(super) const TIMES: &str = "rpmbuild.times";
 /// Names of the packages that the spec makes, in the build directory.
@@ -14,10 +16,23 @@ pub(super) const REQUIRES: &str = "requires";
 const MARK: &str = "mark() { read -r up rest < /proc/uptime && echo \"$up\" >> rpmbuild.times; }\n";
 
 /// `$1` architecture, `$2` spec file.
+///
+/// What is known of the worker must not get into the source package (rpm 4.18 and later put the whole
+/// spec with its macros expanded into the header). So rpm and whatever a macro runs are told of one
+/// processor: by [`srpm_environment`], and for those who ask the kernel by the affinity. And a spec
+/// without a changelog, which has no time of its own, gets that of its sources.
 const SRPM: &str = "\
 cd /builddir/build || exit 1
+while read -r key value; do
+  [ \"$key\" = Cpus_allowed_list: ] || continue
+  taskset -cp \"${value%%[-,]*}\" $$
+done < /proc/self/status > /dev/null 2>&1
 mark
 rpmbuild -bs --nodeps --target \"$1\" \"SPECS/$2\" || exit
+if [ \"$(rpm -qp --nosignature --qf '%{CHANGELOGTIME}' SRPMS/*.rpm)\" = '(none)' ]; then
+  rm SRPMS/*.rpm
+  SOURCE_DATE_EPOCH=315532800 rpmbuild -bs --nodeps --target \"$1\" \"SPECS/$2\" || exit
+fi
 mark
 rpmspec -q --target \"$1\" --qf '%{name}\\n' \"SPECS/$2\" > predicts
 ";
@@ -29,15 +44,24 @@ const BUILD: &str = "\
 cd /builddir/build || exit 1
 mark
 rpm -i --nodeps --nosignature --nodigest \"/builddir/input/$2\" || exit
-set -- \"$1\" SPECS/*.spec
-rpmbuild -bb --noclean --target \"$1\" \"$2\"
+arch=$1
+shift 2
+spec=$(echo SPECS/*.spec)
+options
+rpmbuild -bb --noclean --target \"$arch\" \"$@\" \"$spec\"
 status=$?
 mark
 if [ $status = 11 ]; then
-  rpmspec -q --buildrequires --target \"$1\" \"$2\" > requires
+  rpmspec -q --buildrequires --target \"$arch\" \"$spec\" > requires
 fi
 exit $status
 ";
+
+/// What a cage in which a source package is made is told of processors, beside its architecture
+/// nothing of which may depend on the worker. `nproc` reads the second.
+pub(super) fn srpm_environment() -> Vec<(String, String)> {
+    ["RPM_BUILD_NCPUS", "OMP_NUM_THREADS"].map(|name| (name.to_owned(), "1".to_owned())).to_vec()
+}
 
 /// The command that makes an SRPM.
 pub(super) fn srpm(arch: Arch, spec: &str) -> Vec<String> {
@@ -46,7 +70,7 @@ pub(super) fn srpm(arch: Arch, spec: &str) -> Vec<String> {
 
 /// The command that builds one.
 pub(super) fn build(arch: Arch, srpm: &str) -> Vec<String> {
-    shell(BUILD, arch, srpm)
+    shell(&BUILD.replacen("options\n", python::OPTIONS, 1), arch, srpm)
 }
 
 fn shell(script: &str, arch: Arch, file: &str) -> Vec<String> {
