@@ -58,7 +58,12 @@ mod tests {
     use crate::{Arch, BuildId, Sha256, TaskId};
 
     fn wanted(attempt: i64, epoch: i64, round: u32) -> Assignment {
-        let file = SourceFile { name: "a.src.rpm".into(), digest: Sha256::of(b"a"), size: 1 };
+        let file = SourceFile {
+            name: "a.src.rpm".into(),
+            digest: Sha256::of(b"a"),
+            size: 1,
+            executable: false,
+        };
         Assignment {
             attempt: AttemptId(attempt),
             task: TaskId(1),

@@ -16,6 +16,10 @@ pub struct SourceFile {
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
+    /// Whether git has it as a program (mode 100755). rpm keeps the mode in the source package, and
+    /// specs run such sources by their name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub executable: bool,
 }
 
 /// The sources of one commit.
@@ -125,7 +129,12 @@ mod tests {
 
     #[test]
     fn a_bundle_without_modifications_has_the_bytes_that_it_had_before_there_were_any() {
-        let file = SourceFile { name: "x.spec".into(), digest: Sha256::of(b"x"), size: 1 };
+        let file = SourceFile {
+            name: "x.spec".into(),
+            digest: Sha256::of(b"x"),
+            size: 1,
+            executable: false,
+        };
         let bundle = SourceBundle {
             package: "x".into(),
             url: "u".into(),
@@ -136,8 +145,18 @@ mod tests {
             plan: None,
         };
         let text = String::from_utf8(bundle.to_bytes()).unwrap();
-        assert!(!text.contains("modification") && !text.contains("plan"), "{text}");
+        for absent in ["modification", "plan", "executable"] {
+            assert!(!text.contains(absent), "{text}");
+        }
         assert_eq!(SourceBundle::from_bytes(text.as_bytes()).unwrap(), bundle);
+    }
+
+    #[test]
+    fn a_file_keeps_whether_it_is_a_program() {
+        let file =
+            SourceFile { name: "x".into(), digest: Sha256::of(b"x"), size: 1, executable: true };
+        let text = serde_json::to_string(&file).unwrap();
+        assert_eq!(serde_json::from_str::<SourceFile>(&text).unwrap(), file, "{text}");
     }
 
     #[test]

@@ -205,7 +205,7 @@ fn assignment(store: &Store, live: &LiveAttempt) -> Option<Assignment> {
     let task = store.task(TaskId(live.task))?;
     let lock = store.lock(task.id)?;
     let build = store.build(task.build)?;
-    let file = |name: String, digest| SourceFile { name, digest, size: 1 };
+    let file = |name: String, digest| SourceFile { name, digest, size: 1, executable: false };
     let input = match task.kind {
         TaskKind::Srpm => {
             let import = store.import(task.build)?;

@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use common::{Bench, failure, spec};
@@ -96,6 +97,122 @@ fn the_same_lock_gives_the_same_bytes() {
     assert_eq!(query(&bench, hi, "%{buildhost} %{buildtime}"), "rpmfarm 1704067200");
     let owners = query(&bench, hi, "[%{fileusername}:%{filegroupname} ]");
     assert!(owners.split_whitespace().all(|owner| owner == "root:root"), "{owners}");
+}
+
+/// What rpm says of the files of a source package: mode and name.
+fn modes(srpm: &std::path::Path) -> Vec<String> {
+    let format = "[%{FILEMODES:perms} %{FILENAMES}\n]";
+    let output = Command::new("rpm").args(["-qp", "--qf", format]).arg(srpm).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_source_keeps_its_mode_and_is_run_by_its_name() {
+    let bench = Bench::new(&[]);
+    let spec = spec("execsrc", "%{SOURCE0} > words\ngrep -x one words\ntest ! -x %{SOURCE1}\n")
+        .replace("BuildArch: noarch\n", "BuildArch: noarch\nSource0: run\nSource1: text\n");
+    let beside = bench.dir.path().join("execsrc.sources");
+    fs::create_dir(&beside).unwrap();
+    fs::write(beside.join("run"), "").unwrap();
+    fs::set_permissions(beside.join("run"), fs::Permissions::from_mode(0o700)).unwrap();
+    let sources = [("run", "#!/bin/sh\necho one\n"), ("text", "echo\n")];
+    let srpm = bench.srpm("execsrc", &spec, &sources);
+    let expected = ["-rw-r--r-- execsrc.spec", "-rwxr-xr-x run", "-rw-r--r-- text"];
+    assert_eq!(modes(&srpm), expected);
+    let report = bench.build(&srpm, &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+}
+
+#[test]
+fn a_source_package_does_not_depend_on_who_makes_it_or_when() {
+    let bench = Bench::new(&[]);
+    let asking = spec("asks", "make %{?_smp_mflags}; echo %{_smp_build_ncpus} %{getncpus}")
+        .replace("A test.\n", "On %(nproc) processors of %(hostname): %{_smp_mflags}\n");
+    let undated = asking.split("%changelog").next().unwrap().to_owned();
+    for (name, spec) in [("dated", asking.as_str()), ("undated", &undated)] {
+        let made =
+            |options: &[&str]| fs::read(bench.srpm_with("asks", spec, &[], options)).unwrap();
+        let first = made(&["--cpus", "1"]);
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        assert!(made(&["--cpus", "3", "--scratch", "plain"]) == first, "{name}");
+    }
+}
+
+/// A module that is written and compiled during the build, and one that is compiled only.
+const MODULE: &str = r#"Name: module
+Version: 1
+Release: 1%{?dist}
+Summary: Compiled modules
+License: MIT
+BuildArch: noarch
+BuildRequires: python3
+%description
+Compiled modules.
+%install
+d=%{buildroot}/usr/lib/python3/module
+mkdir -p $d
+echo 'x = 1' > $d/new.py
+echo 'x = 1' > $d/old.py
+touch -d 2020-01-01 $d/old.py
+python3 -m compileall --invalidation-mode timestamp -s %{buildroot} -p / $d
+%files
+/usr/lib/python3/module
+%changelog
+* Mon Jan 01 2024 Lab <lab@example.org> - 1-1
+- First
+"#;
+
+#[test]
+fn times_in_packages_are_what_the_target_or_its_distribution_says() {
+    let mut bench = Bench::new(&[&["python3"]]);
+    let dated = 1_704_067_200;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let built = |bench: &Bench| {
+        let report = bench.build_spec("module", MODULE, &[]);
+        assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+        let package = "module-1-1.lab9.noarch.rpm";
+        let format = "%{buildhost} %{buildtime}\n[%{FILENAMES} %{FILEMTIMES}\n]";
+        let text = query(bench, package, format);
+        let (first, files) = text.split_once('\n').unwrap();
+        let times: std::collections::BTreeMap<String, u64> = files
+            .lines()
+            .map(|line| line.rsplit_once(' ').unwrap())
+            .map(|(name, time)| (name.to_owned(), time.parse().unwrap()))
+            .collect();
+        // What Python compares when it imports: the time of the source and what is recorded of it.
+        let out = tempfile::tempdir().unwrap();
+        let unpack =
+            format!("rpm2cpio {} | cpio -idm --quiet", bench.results().join(package).display());
+        let unpacked = Command::new("sh").args(["-c", &unpack]).current_dir(out.path()).status();
+        assert!(unpacked.unwrap().success());
+        let modules = out.path().join("usr/lib/python3/module");
+        for name in ["new", "old"] {
+            let compiled = fs::read_dir(modules.join("__pycache__"))
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(name))
+                .unwrap();
+            let bytes = fs::read(compiled).unwrap();
+            let recorded = u32::from_le_bytes(bytes[8..12].try_into().unwrap());
+            let source = times[&format!("/usr/lib/python3/module/{name}.py")];
+            assert_eq!(u64::from(recorded), source, "{name}.py is newer than what was compiled");
+        }
+        let (host, time) = first.split_once(' ').unwrap();
+        let new = times["/usr/lib/python3/module/new.py"];
+        (host.to_owned(), time.parse::<u64>().unwrap(), new)
+    };
+
+    let (host, time, new) = built(&bench);
+    assert_eq!((host.as_str(), time, new), ("rpmfarm", dated, dated), "the target clamps");
+    bench.macros = "%dist .lab9\n%_buildhost elsewhere\n".to_owned();
+    let (host, time, new) = built(&bench);
+    assert_eq!(host, "elsewhere");
+    assert!(time >= now && new >= now, "nobody asks for other times: {time} {new}");
+    bench.macros = "%dist .lab9\n%build_mtime_policy clamp_to_source_date_epoch\n\
+                    %clamp_mtime_to_source_date_epoch 0\n%source_date_epoch_from_changelog 0\n"
+        .to_owned();
+    let (_, time, new) = built(&bench);
+    assert!(time >= now && new >= now, "there is no date to clamp to: {time} {new}");
 }
 
 #[test]

@@ -283,7 +283,7 @@ fn assignment(bench: &Bench, srpm: &Path, attempt: i64) -> Assignment {
         build: BuildId(1),
         epoch: Epoch(7),
         input: Input::Srpm {
-            file: SourceFile { name, digest, size },
+            file: SourceFile { name, digest, size, executable: false },
             dynamic_requires: false,
             noarch: false,
         },

@@ -293,7 +293,8 @@ impl Import<'_> {
     fn plan(&self, plan: Plan) -> Result<SourceFile, ImportError> {
         let bytes = plan.to_bytes();
         let digest = self.shared.blobs.put(&bytes)?;
-        Ok(SourceFile { name: "plan.json".to_owned(), digest, size: bytes.len() as u64 })
+        let (name, size) = ("plan.json".to_owned(), bytes.len() as u64);
+        Ok(SourceFile { name, digest, size, executable: false })
     }
 
     fn list(
@@ -321,7 +322,8 @@ impl Import<'_> {
         self.watch.check()?;
         let stored = |content: &[u8]| -> Result<SourceFile, ImportError> {
             let digest = self.shared.blobs.put(content)?;
-            Ok(SourceFile { name: file.name.clone(), digest, size: content.len() as u64 })
+            let (name, size) = (file.name.clone(), content.len() as u64);
+            Ok(SourceFile { name, digest, size, executable: file.executable })
         };
         match changed(tree, &file.path) {
             Some(content) => Ok((stored(content)?, "modifications")),
@@ -358,7 +360,8 @@ impl Import<'_> {
                 (digest, size, url)
             }
         };
-        Ok((SourceFile { name: file.name.clone(), digest, size }, url))
+        // As a download has it: the look-aside cache knows no modes.
+        Ok((SourceFile { name: file.name.clone(), digest, size, executable: false }, url))
     }
 
     /// What `{branch}` stands for: a commit id is on some branch, most likely the usual one.

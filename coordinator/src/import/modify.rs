@@ -72,7 +72,8 @@ impl Changes {
             None => modify::CONFIG.to_owned(),
         };
         let files = checkout.files()?;
-        let Some((EntryKind::File, id)) = files.get(&name) else {
+        let found = files.get(&name).filter(|(kind, _)| kind.is_file());
+        let Some((_, id)) = found else {
             let known = files.keys().filter(|path| modify::is_config(path)).cloned().collect();
             let url = checkout.url.clone();
             return Err(ImportError::NoConfig { url, config: name, known });
@@ -161,9 +162,10 @@ pub(super) fn planned(
             (Node::Link(_), Some((EntryKind::Symlink(target), _))) => {
                 PlannedNode::Link(target.clone())
             }
-            (Node::Changed(bytes), _) => stored(shared, bytes)?,
+            (Node::Changed(bytes), _) => stored(shared, bytes, tree.is_executable(path))?,
             (_, Some((_, id))) => {
-                stored(shared, &sources.checkout.content(path, *id, sources.limit)?)?
+                let content = sources.checkout.content(path, *id, sources.limit)?;
+                stored(shared, &content, tree.is_executable(path))?
             }
             (_, None) => continue,
         };
@@ -172,6 +174,7 @@ pub(super) fn planned(
     Ok(files)
 }
 
-fn stored(shared: &Shared, bytes: &[u8]) -> Result<PlannedNode, ImportError> {
-    Ok(PlannedNode::File { digest: shared.blobs.put(bytes)?, size: bytes.len() as u64 })
+fn stored(shared: &Shared, bytes: &[u8], executable: bool) -> Result<PlannedNode, ImportError> {
+    let (digest, size) = (shared.blobs.put(bytes)?, bytes.len() as u64);
+    Ok(PlannedNode::File { digest, size, executable })
 }

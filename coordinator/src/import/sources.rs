@@ -39,7 +39,9 @@ impl Sources<'_> {
                 let kind = self.files.get(path).map(|(kind, _)| kind.clone());
                 entry(path, kind.unwrap_or(EntryKind::File))
             }
-            Node::Original | Node::Changed(_) => entry(path, EntryKind::File),
+            Node::Original | Node::Changed(_) => {
+                entry(path, EntryKind::file(tree.is_executable(path)))
+            }
         });
         // No part of the tree, but in the way of what is taken.
         let others = self.files.iter().filter_map(|(path, (kind, _))| {

@@ -53,7 +53,8 @@ fn assigned(row: Row) -> Result<Assigned> {
     } else {
         let nevra: Nevra = parsed("srpms", "a NEVRA", &nevra)?;
         let digest = parsed("srpms", "a digest", &srpm)?;
-        Some(SourceFile { name: nevra.file_name(), digest, size: size.unsigned_abs() })
+        let (name, size) = (nevra.file_name(), size.unsigned_abs());
+        Some(SourceFile { name, digest, size, executable: false })
     };
     Ok(Assigned {
         kind: parsed("tasks", "a kind", &kind)?,

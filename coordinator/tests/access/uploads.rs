@@ -14,7 +14,7 @@ use crate::coordinator::{Coordinator, Keys};
 
 fn query(attempt: i64, epoch: i64, data: &[u8], size: u64) -> v1::UploadQuery {
     let digest = Sha256::of(data).hex();
-    let file = v1::FileRef { name: "hello-1-1.src.rpm".into(), digest, size };
+    let file = v1::FileRef { name: "hello-1-1.src.rpm".into(), digest, size, executable: false };
     v1::UploadQuery { attempt, epoch, file: Some(file) }
 }
 

@@ -38,7 +38,7 @@ pub fn bundle(package: &str) -> SourceBundle {
         package: package.into(),
         url: "http://git/hello.git".into(),
         commit: "c0ffee".into(),
-        spec: SourceFile { name, digest: Sha256::of(b"spec"), size: 4 },
+        spec: SourceFile { name, digest: Sha256::of(b"spec"), size: 4, executable: false },
         sources: Vec::new(),
         modification: None,
         plan: None,

@@ -49,6 +49,38 @@ async fn an_exploded_srpm() {
 }
 
 #[tokio::test]
+async fn modes_are_those_of_git() {
+    let mut bench = Bench::new().await;
+    let commit = bench.upstream.commit(&[
+        ("hello.spec", "Name: hello\n"),
+        ("run", "#!/bin/sh\n"),
+        ("text", "text"),
+        ("link", "-> tools/deep"),
+        ("tools/deep", "#!/bin/sh\n"),
+    ]);
+    let programs = |imported: &rpmfarm_coordinator::import::Imported| -> Vec<(String, bool)> {
+        let files = imported.bundle.sources.iter();
+        files.map(|file| (file.name.clone(), file.executable)).collect()
+    };
+    let expected = [("link", true), ("run", true), ("text", false)];
+    let expected = expected.map(|(name, executable)| (name.to_owned(), executable));
+    let imported = bench.import(Some(&commit)).await.unwrap();
+    assert_eq!(programs(&imported), expected);
+    assert!(!imported.bundle.spec.executable);
+
+    // Modifications keep the modes of what they change, and bring their own.
+    let target = bench.upstream.modified_target();
+    bench.target = rpmfarm_core::Target::parse("lab.toml", &target).unwrap();
+    let config = "actions:\n  - replace:\n    - {target: run, find: sh, replace: bash}\n  \
+                  - add_files:\n    - {type: source, name: new, number: 9}\n";
+    bench.upstream.modify("a1", &[("config.yaml", config), ("files/new", "#!/bin/sh\n")]);
+    let imported = bench.import(None).await.unwrap();
+    let mut expected = expected.to_vec();
+    expected.insert(1, ("new".to_owned(), true));
+    assert_eq!(programs(&imported), expected);
+}
+
+#[tokio::test]
 async fn tags_and_commits() {
     let bench = Bench::new().await;
     let first = bench.upstream.commit(&[("hello.spec", "1")]);

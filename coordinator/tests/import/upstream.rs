@@ -214,10 +214,14 @@ pub(crate) fn sha512(bytes: &[u8]) -> String {
 
 fn write(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    // `-> TARGET` makes a symlink.
+    // `-> TARGET` makes a symlink, and what begins as a script is one.
     match text.strip_prefix("-> ") {
         Some(target) => std::os::unix::fs::symlink(target, path).unwrap(),
         None => std::fs::write(path, text).unwrap(),
+    }
+    if text.starts_with("#!") {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(path, mode).unwrap();
     }
 }
 

@@ -203,6 +203,7 @@ async fn what_comes_twice_counts_once() {
         name: "hello-1-1.src.rpm".into(),
         digest: Sha256::of(b"content").hex(),
         size: 7,
+        ..Default::default()
     };
     let query =
         v1::UploadQuery { attempt: assignment.attempt, epoch: assignment.epoch, file: Some(file) };
@@ -232,6 +233,7 @@ async fn an_upload_that_is_whole_but_unchecked_is_checked() {
             name: "hello-1-1.src.rpm".into(),
             digest: Sha256::of(content).hex(),
             size: content.len() as u64,
+            ..Default::default()
         }),
     };
     let offset = async |query| {
@@ -258,7 +260,12 @@ async fn a_late_result_is_recorded_and_never_applied() {
     let store = &bench.farm.store;
     assert_eq!(store.live_attempts(None).await.unwrap(), [], "the lease is over");
 
-    let file = v1::FileRef { name: "a.rpm".into(), digest: Sha256::of(b"a").hex(), size: 1 };
+    let file = v1::FileRef {
+        name: "a.rpm".into(),
+        digest: Sha256::of(b"a").hex(),
+        size: 1,
+        ..Default::default()
+    };
     let query =
         v1::UploadQuery { attempt: assignment.attempt, epoch: assignment.epoch, file: Some(file) };
     let refused = bench.upload(&query, b"a").await.unwrap_err();

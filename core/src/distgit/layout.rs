@@ -26,6 +26,8 @@ pub struct Committed {
     pub name: String,
     /// Where its content lies in the tree; a symlink has been followed.
     pub path: String,
+    /// Whether git has that content as a program (mode 100755).
+    pub executable: bool,
 }
 
 /// What of a commit is the source package.
@@ -288,7 +290,11 @@ mod tests {
         assert_eq!(layout.kind, LayoutKind::Exploded);
         assert_eq!(
             layout.spec,
-            Committed { name: "hello.spec".into(), path: "SPECS/hello.spec".into() }
+            Committed {
+                name: "hello.spec".into(),
+                path: "SPECS/hello.spec".into(),
+                executable: false
+            }
         );
         assert_eq!(names(&layout), ["a.patch", "x"]);
         assert_eq!(layout.list, Some((".hello.metadata".into(), ListForm::Metadata)));
@@ -418,7 +424,7 @@ mod tests {
         ];
         let path = prop::collection::vec(part, 1..4).prop_map(|parts| parts.join("/"));
         let kind = prop_oneof![
-            4 => Just(EntryKind::File),
+            4 => any::<bool>().prop_map(EntryKind::file),
             2 => path.clone().prop_map(EntryKind::Symlink),
             1 => Just(EntryKind::Submodule),
         ];
@@ -431,7 +437,8 @@ mod tests {
             if let Ok(layout) = detect(&entries) {
                 for file in std::iter::once(&layout.spec).chain(&layout.sources) {
                     prop_assert!(check_file(&file.name).is_ok());
-                    prop_assert!(entries.iter().any(|e| e.path == file.path && e.kind == EntryKind::File));
+                    let kind = EntryKind::file(file.executable);
+                    prop_assert!(entries.iter().any(|e| e.path == file.path && e.kind == kind));
                 }
             }
         }

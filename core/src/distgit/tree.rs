@@ -27,14 +27,30 @@ pub struct TreeEntry {
 /// What an entry of a tree is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A regular file, executable or not.
+    /// A regular file (mode 100644).
     File,
+    /// A regular file that is a program (mode 100755).
+    Executable,
     /// A symlink and what it says.
     Symlink(String),
     /// A commit of another repository.
     Submodule,
     /// A file whose name is not UTF-8. The path is for messages only.
     NotUtf8,
+}
+
+impl EntryKind {
+    /// A regular file, executable or not.
+    #[must_use]
+    pub const fn file(executable: bool) -> Self {
+        if executable { Self::Executable } else { Self::File }
+    }
+
+    /// Whether it is a regular file.
+    #[must_use]
+    pub const fn is_file(&self) -> bool {
+        matches!(self, Self::File | Self::Executable)
+    }
 }
 
 /// The entries of a commit by path.
@@ -75,8 +91,9 @@ impl<'a> Tree<'a> {
         let mut at = path.to_owned();
         for _ in 0..=MAX_LINKS {
             match self.get(&at) {
-                Some(EntryKind::File) => {
-                    return Ok(Some(Committed { name: name.to_owned(), path: at }));
+                Some(kind @ (EntryKind::File | EntryKind::Executable)) => {
+                    let executable = *kind == EntryKind::Executable;
+                    return Ok(Some(Committed { name: name.to_owned(), path: at, executable }));
                 }
                 Some(EntryKind::Symlink(target)) => {
                     let outside =
@@ -172,6 +189,23 @@ pub(super) mod tests {
         }
         assert!(detect(&[link("hello.spec", "/etc/passwd")]).is_err());
         assert!(detect(&[spec, link("SOURCES", "/etc")]).is_err());
+    }
+
+    #[test]
+    fn a_link_has_the_mode_of_the_file_that_it_leads_to() {
+        let program = TreeEntry { path: "common/run".into(), kind: EntryKind::Executable };
+        let entries = [
+            file("hello.spec"),
+            file("common/text"),
+            program,
+            link("a", "common/run"),
+            link("b", "a"),
+        ];
+        let layout = detect(&[&entries[..], &[link("c", "common/text")]].concat()).unwrap();
+        let found: Vec<_> =
+            layout.sources.iter().map(|file| (file.name.as_str(), file.executable)).collect();
+        assert_eq!(found, [("a", true), ("b", true), ("c", false)]);
+        assert!(!layout.spec.executable);
     }
 
     #[test]

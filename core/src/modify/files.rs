@@ -49,7 +49,7 @@ pub(super) fn add(
         file.write(tree, &path);
     }
     let content = modifications.read(&from)?;
-    tree.write(&to, content);
+    tree.add(&to, content, modifications.is_executable(&from));
     Ok(())
 }
 
@@ -91,6 +91,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::distgit::{EntryKind, TreeEntry};
     use crate::modify::tree::Node;
 
     fn contents(files: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
@@ -141,6 +142,36 @@ mod tests {
         let error = add_to(&file(FileType::Patch, "b.patch"), &mut flat).unwrap_err();
         assert_eq!(error, Misfit::NotThere("files/b.patch".to_owned()));
         assert!(add_to(&file(FileType::Patch, "../a"), &mut flat).is_err());
+    }
+
+    #[test]
+    fn what_is_added_or_changed_keeps_its_mode() {
+        let of = |files: &[(&str, bool)]| -> Vec<TreeEntry> {
+            let entry = |(path, executable): &(&str, bool)| TreeEntry {
+                path: (*path).to_owned(),
+                kind: EntryKind::file(*executable),
+            };
+            files.iter().map(entry).collect()
+        };
+        let contents = contents(&[("files/run", "#!"), ("files/text", "t"), ("files/link", "l")]);
+        let mut entries = of(&[("files/run", true), ("files/text", false)]);
+        let link = EntryKind::Symlink("run".to_owned());
+        entries.push(TreeEntry { path: "files/link".to_owned(), kind: link });
+        let modifications = Tree::of(&entries, &contents);
+        let original = super::tests::contents(&[("x.spec", "Source0: s\n"), ("s", "old")]);
+        let mut tree = Tree::of(&of(&[("x.spec", false), ("s", true)]), &original);
+        for name in ["run", "text", "link"] {
+            let edit = AddFile { modify_spec: false, ..file(FileType::Source, name) };
+            add(&edit, &Parameters::default(), &mut tree, &modifications, &Context::for_tests())
+                .unwrap();
+        }
+        tree.write("s", b"new".to_vec());
+        let found = ["run", "text", "link", "s", "x.spec"].map(|path| tree.is_executable(path));
+        assert_eq!(found, [true, false, true, true, false]);
+        // A file of the same name that comes later is another one.
+        tree.remove("s");
+        tree.write("s", b"text".to_vec());
+        assert!(!tree.is_executable("s"));
     }
 
     #[test]

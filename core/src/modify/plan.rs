@@ -50,6 +50,9 @@ pub enum PlannedNode {
         digest: Sha256,
         /// Its size in bytes.
         size: u64,
+        /// Whether git has it as a program (mode 100755).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        executable: bool,
     },
     /// A symlink and what it says.
     Link(String),

@@ -64,14 +64,17 @@ pub struct Tree<'a> {
     removed: BTreeSet<String>,
     /// What the spec may be called where there are several; the first that any has counts.
     spec_names: Vec<String>,
+    /// Paths of the files that are programs (git's mode 100755).
+    executable: BTreeSet<String>,
     original: &'a dyn Read,
 }
 
 impl<'a> Tree<'a> {
     /// A tree of these entries.
     pub fn new(nodes: impl IntoIterator<Item = (String, Node)>, original: &'a dyn Read) -> Self {
-        let nodes = nodes.into_iter().collect();
-        Self { nodes, removed: BTreeSet::new(), spec_names: Vec::new(), original }
+        let (removed, executable) = (BTreeSet::new(), BTreeSet::new());
+        let (nodes, spec_names) = (nodes.into_iter().collect(), Vec::new());
+        Self { nodes, removed, spec_names, executable, original }
     }
 
     /// The same tree, in which the spec is known by its name where there are several.
@@ -87,13 +90,15 @@ impl<'a> Tree<'a> {
             entries.iter().map(|entry| (entry.path.as_str(), &entry.kind)).collect();
         let nodes = entries.iter().filter_map(|entry| {
             let node = match &entry.kind {
-                EntryKind::File => Node::Original,
+                EntryKind::File | EntryKind::Executable => Node::Original,
                 EntryKind::Symlink(target) => Node::Link(resolved(&kinds, &entry.path, target)),
                 EntryKind::Submodule | EntryKind::NotUtf8 => return None,
             };
             Some((entry.path.clone(), node))
         });
-        Self::new(nodes, original)
+        let programs = entries.iter().filter(|entry| entry.kind == EntryKind::Executable);
+        let executable = programs.map(|entry| entry.path.clone()).collect();
+        Self { executable, ..Self::new(nodes, original) }
     }
 
     /// All entries, sorted by path.
@@ -111,6 +116,12 @@ impl<'a> Tree<'a> {
     #[must_use]
     pub fn has(&self, path: &str) -> bool {
         self.nodes.contains_key(path)
+    }
+
+    /// Whether the file at a path, or the one that a link there leads to, is a program.
+    #[must_use]
+    pub fn is_executable(&self, path: &str) -> bool {
+        self.executable.contains(&self.followed(path))
     }
 
     /// Whether anything lies below a directory.
@@ -205,7 +216,15 @@ impl<'a> Tree<'a> {
         String::from_utf8(self.read(path)?).map_err(|_| Misfit::NotText(path.to_owned()))
     }
 
-    /// Writes a file.
+    /// Writes a new file.
+    pub fn add(&mut self, path: &str, bytes: Vec<u8>, executable: bool) {
+        self.write(path, bytes);
+        if executable {
+            self.executable.insert(path.to_owned());
+        }
+    }
+
+    /// Writes a file. One that is there keeps its mode.
     pub fn write(&mut self, path: &str, bytes: Vec<u8>) {
         self.nodes.insert(path.to_owned(), Node::Changed(bytes));
     }
@@ -213,6 +232,7 @@ impl<'a> Tree<'a> {
     /// Removes a file.
     pub fn remove(&mut self, path: &str) {
         if self.nodes.remove(path).is_some() {
+            self.executable.remove(path);
             self.removed.insert(path.to_owned());
         }
     }
@@ -248,7 +268,7 @@ fn resolved(kinds: &BTreeMap<&str, &EntryKind>, link: &str, target: &str) -> Str
         let Some(next) = followed(&at, target) else { break };
         match kinds.get(next.as_str()) {
             Some(EntryKind::Symlink(further)) => (at, target) = (next, further.as_str()),
-            Some(EntryKind::File) => return next,
+            Some(kind) if kind.is_file() => return next,
             _ => break,
         }
     }

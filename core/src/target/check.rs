@@ -275,6 +275,8 @@ impl Check<'_> {
             let field = macros::OF_FIELDS.iter().find(|(m, _)| *m == macros::name_of(name));
             if let Some((_, field)) = field {
                 self.refuse(&key, body, format!("is set by the target's field `{field}`"));
+            } else if macros::OF_WORKERS.contains(&macros::name_of(name)) {
+                self.refuse(&key, body, "is set by the worker, which runs rpmbuild; leave it out");
             } else if !macros::is_name(name) {
                 self.refuse(
                     &key,

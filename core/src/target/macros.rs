@@ -13,21 +13,14 @@ pub(super) const OF_FIELDS: [(&str, &str); 4] = [
     ("_buildhost", "build_host"),
 ];
 
-/// What makes two builds of the same lock byte-identical: times come from the changelog. The last
-/// one is what rpm 4.20 calls the third.
-const REPRODUCIBLE: [(&str, &str); 4] = [
-    ("source_date_epoch_from_changelog", "1"),
-    ("use_source_date_epoch_as_buildtime", "1"),
-    ("clamp_mtime_to_source_date_epoch", "1"),
-    ("build_mtime_policy", "clamp_to_source_date_epoch"),
-];
+/// Macros that say where rpmbuild works. Workers set them, and a target's would not count.
+pub(super) const OF_WORKERS: [&str; 2] = ["_topdir", "_rpmfilename"];
 
-/// The macro file of a package's builds. Later lines win in rpm, so each name comes once.
+/// The macro file of a package's builds. Later lines win in rpm, so each name comes once. Where
+/// times in packages come from is not in it: unless the target says so, that is for the macros of
+/// its distribution (`redhat-rpm-config`), which differ from one to the next.
 pub(super) fn render(target: &Target, package: &str) -> String {
     let mut macros: BTreeMap<&str, String> = BTreeMap::new();
-    for (name, body) in REPRODUCIBLE {
-        macros.insert(name, body.to_owned());
-    }
     let of_package = target.packages.get(package).map(|p| &p.macros);
     for (name, body) in target.macros.iter().chain(of_package.into_iter().flatten()) {
         macros.retain(|known, _| name_of(known) != name_of(name));

@@ -105,7 +105,8 @@ pub struct Target {
     pub packager: String,
 
     /// `Build Host` of every package built. It is the same on every worker, so that builds can
-    /// be reproduced.
+    /// be reproduced. (Times in packages are for the macros of the root to decide, unless `macros`
+    /// here do.)
     #[serde(default = "default_build_host")]
     pub build_host: String,
 

@@ -117,6 +117,8 @@ fn stream(branch: &str, commits: &[Commit<'_>], parent: Option<&str>, from: u64)
         stream.extend(b"deleteall\n");
         for (path, entry) in &commit.tree {
             let (mode, data) = match entry {
+                // As people commit scripts.
+                Entry::File(content) if content.starts_with(b"#!") => ("100755", *content),
                 Entry::File(content) => ("100644", *content),
                 Entry::Symlink(target) => ("120000", target.as_bytes()),
             };

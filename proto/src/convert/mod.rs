@@ -69,7 +69,12 @@ fn bounded(field: &'static str, list: Vec<String>) -> Result<Vec<String>, WireEr
 
 impl From<&SourceFile> for v1::FileRef {
     fn from(file: &SourceFile) -> Self {
-        Self { name: file.name.clone(), digest: file.digest.hex(), size: file.size }
+        Self {
+            name: file.name.clone(),
+            digest: file.digest.hex(),
+            size: file.size,
+            executable: file.executable,
+        }
     }
 }
 
@@ -79,7 +84,12 @@ impl TryFrom<v1::FileRef> for SourceFile {
     fn try_from(file: v1::FileRef) -> Result<Self, WireError> {
         name::check_file(&file.name)
             .map_err(|error| WireError::Bad { field: "file name", reason: error.to_string() })?;
-        Ok(Self { digest: parse("file digest", &file.digest)?, name: file.name, size: file.size })
+        Ok(Self {
+            digest: parse("file digest", &file.digest)?,
+            name: file.name,
+            size: file.size,
+            executable: file.executable,
+        })
     }
 }
 
@@ -99,7 +109,21 @@ mod tests {
 
     /// A file that exists in name only.
     pub(super) fn file(name: &str) -> SourceFile {
-        SourceFile { name: name.into(), digest: Sha256::of(name.as_bytes()), size: 3 }
+        SourceFile {
+            name: name.into(),
+            digest: Sha256::of(name.as_bytes()),
+            size: 3,
+            executable: false,
+        }
+    }
+
+    #[test]
+    fn a_file_keeps_whether_it_is_a_program() {
+        for executable in [false, true] {
+            let file = SourceFile { executable, ..file("x") };
+            let wire = v1::FileRef::from(&file);
+            assert_eq!(SourceFile::try_from(wire).ok(), Some(file));
+        }
     }
 
     #[test]

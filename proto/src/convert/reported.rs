@@ -178,8 +178,8 @@ impl TryFrom<v1::Success> for Success {
 impl From<&ResultFile> for v1::ResultFile {
     fn from(file: &ResultFile) -> Self {
         let kind = file.kind.as_str().into();
-        let file =
-            v1::FileRef { name: file.name.clone(), digest: file.digest.hex(), size: file.size };
+        let (name, digest, size) = (file.name.clone(), file.digest.hex(), file.size);
+        let file = v1::FileRef { name, digest, size, executable: false };
         Self { file: Some(file), kind }
     }
 }
@@ -188,7 +188,8 @@ impl TryFrom<v1::ResultFile> for ResultFile {
     type Error = WireError;
 
     fn try_from(wire: v1::ResultFile) -> Result<Self, WireError> {
-        let SourceFile { name, digest, size } = present("result", "file", wire.file)?.try_into()?;
+        let SourceFile { name, digest, size, .. } =
+            present("result", "file", wire.file)?.try_into()?;
         let kind = match wire.kind.as_str() {
             "rpm" => ResultKind::Rpm,
             "srpm" => ResultKind::Srpm,

@@ -9,13 +9,13 @@ use rpmfarm_core::diagnosis::{Ending, diagnose};
 use rpmfarm_core::excerpt::LogReader;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::SourceFile;
-use rpmfarm_core::task::{Assignment, Input, Phase};
-use rpmfarm_core::terms::{self, AllTerms};
+use rpmfarm_core::task::{Assignment, Input, Phase, TaskKind};
+use rpmfarm_core::terms;
 use rpmfarm_core::{Failure, Fault, Lock};
 
 use super::home::{build_directory, tampered};
 use super::log::{LogFile, LogKind, Observer};
-use super::modify::Ready;
+use super::modify::{Ready, ReadyFile};
 use super::watch::Watch;
 use super::{home, requires, results, script};
 use crate::files::{Files, FilesError, Wanted};
@@ -155,7 +155,7 @@ impl Engine {
         fs::create_dir_all(&into).map_err(worker("fetch", "make a directory"))?;
         let files = round.assignment.input.files();
         let wanted: Vec<Wanted> = files
-            .map(|SourceFile { name, digest, size }| Wanted {
+            .map(|SourceFile { name, digest, size, .. }| Wanted {
                 digest: *digest,
                 size: *size,
                 name: name.clone(),
@@ -197,8 +197,11 @@ impl Engine {
                 self.carry_out(round, lease, input, &plan.name).map(Some)
             }
             Input::Sources { spec, sources, plan: None, .. } => {
-                let sources = sources.iter().map(|source| source.name.clone()).collect();
-                Ok(Some(Ready { spec: spec.name.clone(), sources }))
+                let ready = |file: &SourceFile| ReadyFile {
+                    name: file.name.clone(),
+                    executable: file.executable,
+                };
+                Ok(Some(Ready { spec: ready(spec), sources: sources.iter().map(ready).collect() }))
             }
         }
     }
@@ -251,7 +254,7 @@ impl Engine {
                 script::build(assignment.kind().rpm_target(assignment.arch), &file.name)
             }
             (Input::Sources { arches, .. }, Some(Ready { spec, .. })) => {
-                script::srpm(assignment.arch, spec, arches)
+                script::srpm(assignment.arch, &spec.name, arches)
             }
             (Input::Sources { spec, arches, .. }, None) => {
                 script::srpm(assignment.arch, &spec.name, arches)
@@ -274,7 +277,10 @@ impl Engine {
             user: User::Builder,
             command,
             directory: PathBuf::from("/builddir"),
-            environment: vec![("RPM_BUILD_NCPUS".into(), self.cpus.to_string())],
+            environment: match assignment.kind() {
+                TaskKind::Srpm => script::srpm_environment(),
+                _ => vec![("RPM_BUILD_NCPUS".into(), self.cpus.to_string())],
+            },
             caps: Caps {
                 memory_mib: limits.memory_mib,
                 processes: limits.processes,

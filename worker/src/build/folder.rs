@@ -21,8 +21,8 @@ pub(super) struct Folder(pub(super) BTreeMap<String, Item>);
 
 #[derive(Debug, Clone)]
 pub(super) enum Item {
-    /// A file of the worker's own with the content.
-    File(PathBuf),
+    /// A file of the worker's own with the content, and whether it is a program.
+    File(PathBuf, bool),
     /// A symlink and what it says.
     Link(String),
 }
@@ -30,7 +30,7 @@ pub(super) enum Item {
 impl Read for Folder {
     fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
         let failed = |why: String| TreeError { path: path.to_owned(), why };
-        let Some(Item::File(file)) = self.0.get(path) else {
+        let Some(Item::File(file, _)) = self.0.get(path) else {
             return Err(failed("is not there".to_owned()));
         };
         let open = || -> io::Result<Vec<u8>> {
@@ -49,7 +49,9 @@ impl Read for Folder {
 impl Folder {
     pub(super) fn planned(files: &[PlannedFile], blobs: &Path) -> Self {
         let item = |node: &PlannedNode| match node {
-            PlannedNode::File { digest, .. } => Item::File(blobs.join(digest.hex())),
+            PlannedNode::File { digest, executable, .. } => {
+                Item::File(blobs.join(digest.hex()), *executable)
+            }
             PlannedNode::Link(target) => Item::Link(target.clone()),
         };
         Self(files.iter().map(|file| (file.path.clone(), item(&file.node))).collect())
@@ -57,7 +59,7 @@ impl Folder {
 
     pub(super) fn entries(&self) -> Vec<TreeEntry> {
         let kind = |item: &Item| match item {
-            Item::File(_) => EntryKind::File,
+            Item::File(_, executable) => EntryKind::file(*executable),
             Item::Link(target) => EntryKind::Symlink(target.clone()),
         };
         self.0
@@ -68,7 +70,7 @@ impl Folder {
 
     pub(super) fn file(&self, path: &str) -> Option<&Path> {
         match self.0.get(path) {
-            Some(Item::File(file)) => Some(file),
+            Some(Item::File(file, _)) => Some(file),
             _ => None,
         }
     }
@@ -78,12 +80,12 @@ impl Folder {
 /// nothing is written through one.
 pub(super) fn copy_out(folder: &Folder, top: &Path, owner: u32) -> io::Result<()> {
     for (path, item) in &folder.0 {
-        let Item::File(from) = item else { continue };
+        let Item::File(from, executable) = item else { continue };
         make_parents(top, path, owner)?;
         let to = top.join(path);
         fs::copy(from, &to)?;
-        let is_script = path.starts_with("scripts/");
-        let mode = if is_script { 0o755 } else { 0o644 };
+        let may_run = *executable || path.starts_with("scripts/");
+        let mode = if may_run { 0o755 } else { 0o644 };
         fs::set_permissions(&to, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
         std::os::unix::fs::chown(&to, Some(owner), Some(owner))?;
     }
@@ -125,18 +127,20 @@ mod tests {
         let folder = |items: &[(&str, Item)]| {
             Folder(items.iter().map(|(path, item)| ((*path).to_owned(), item.clone())).collect())
         };
-        let file = Item::File(content);
+        let file = Item::File(content.clone(), false);
         let top = dir.path().join("top");
         fs::create_dir(&top).expect("a directory");
         let link = Item::Link("../x.spec".into());
         let good = folder(&[("x.spec", file.clone()), ("a/b", link), ("scripts/s", file.clone())]);
+        let program = ("files/run", Item::File(content, true));
+        let good = Folder(good.0.into_iter().chain(folder(&[program]).0).collect());
         copy_out(&good, &top, owner).expect("copies");
         assert_eq!(fs::read_to_string(top.join("a/b")).expect("reads"), "text");
         let mode = |path: &str| {
             let metadata = fs::metadata(top.join(path)).expect("it is there");
             std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
         };
-        assert_eq!((mode("x.spec"), mode("scripts/s")), (0o644, 0o755));
+        assert_eq!((mode("x.spec"), mode("scripts/s"), mode("files/run")), (0o644, 0o755, 0o755));
 
         let link = Item::Link(outside.display().to_string());
         let bad = folder(&[("evil", link.clone())]);

@@ -11,12 +11,12 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rpmfarm_core::task::Assignment;
+use rpmfarm_core::task::{Assignment, TaskKind};
 use rpmfarm_core::{Failure, Fault};
 
 use super::engine::worker;
-use super::macros;
-use super::modify::Ready;
+use super::modify::{Ready, ReadyFile};
+use super::{macros, python};
 use crate::sandbox::beneath::Beneath;
 use crate::sandbox::cage::BUILDER_ID;
 
@@ -44,12 +44,14 @@ pub(super) fn fill(
     for name in ["BUILD", "BUILDROOT", "RPMS", "SOURCES", "SPECS", "SRPMS"] {
         owned_directory(&build.join(name), id)?;
     }
-    owned_file(&home.join(".rpmmacros"), &macros::text(&assignment.macros), id)?;
+    let macros = macros::text(&assignment.macros, assignment.kind());
+    owned_file(&home.join(".rpmmacros"), &macros, id)?;
+    if assignment.kind() != TaskKind::Srpm {
+        owned_file(&home.join(python::FILE), python::SCRIPT, id)?;
+    }
     let Some(Ready { spec, sources }) = sources else { return Ok(()) };
-    copy_source(&input.join(spec), &build.join("SPECS").join(spec), id)?;
-    sources.iter().try_for_each(|source| {
-        copy_source(&input.join(source), &build.join("SOURCES").join(source), id)
-    })
+    copy_source(input, spec, &build.join("SPECS"), id)?;
+    sources.iter().try_for_each(|source| copy_source(input, source, &build.join("SOURCES"), id))
 }
 
 /// The build directory as the build left it.
@@ -84,10 +86,14 @@ fn owned_file(path: &Path, text: &str, id: u32) -> io::Result<()> {
 /// The time that source files get: when a worker fetched them says nothing, and an SRPM keeps it.
 const SOURCE_TIME: Duration = Duration::from_secs(315_532_800); // 1980-01-01
 
-fn copy_source(from: &Path, to: &Path, id: u32) -> io::Result<()> {
+/// Copies a source as `git checkout` gives it to a user with the usual mask of 022: rpm keeps the
+/// mode in the source package.
+fn copy_source(from: &Path, file: &ReadyFile, to: &Path, id: u32) -> io::Result<()> {
+    let to = &to.join(&file.name);
     let mut target = fs::File::create(to)?;
-    io::copy(&mut fs::File::open(from)?, &mut target)?;
-    target.set_permissions(fs::Permissions::from_mode(0o644))?;
+    io::copy(&mut fs::File::open(from.join(&file.name))?, &mut target)?;
+    let mode = if file.executable { 0o755 } else { 0o644 };
+    target.set_permissions(fs::Permissions::from_mode(mode))?;
     chown(to, Some(id), Some(id))?;
     target.set_modified(SystemTime::UNIX_EPOCH + SOURCE_TIME)
 }

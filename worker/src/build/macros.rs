@@ -1,38 +1,71 @@
-//! The rpm macros of a build: the target's, and those that make builds reproducible.
+//! The rpm macros of a build: defaults of the worker, the target's, and where rpmbuild works.
+//!
+//! Owns which of them can be overridden by whom. It must not know what a target file says: the text
+//! of its macros comes with the assignment.
+
+use rpmfarm_core::task::TaskKind;
 
 /// Where rpmbuild works, in the cage.
 pub(super) const TOPDIR: &str = "/builddir/build";
 
-/// Host name in the packages: the same everywhere, so that where a package was built does not
-/// change it.
+/// Host name in packages where neither the target nor its distribution says one: the same
+/// everywhere, so that where a package was built does not change it.
 const BUILD_HOST: &str = "rpmfarm";
 
-/// The text of the build user's `.rpmmacros`, which has the last word over the root's own files.
-///
-/// The reproducibility macros come last: a target does not take them back by accident.
-/// `clamp_mtime_to_source_date_epoch` is the name up to rpm 4.19, `build_mtime_policy` from 4.20.
+/// What a source package gets for its times unless the target says otherwise: the same sources
+/// give the same bytes, whenever and wherever it is made. Binary packages have no such defaults:
+/// for them the macros of the distribution count.
+const OF_SRPMS: &str =
+    "%source_date_epoch_from_changelog 1\n%use_source_date_epoch_as_buildtime 1\n";
+
+/// The text of the build user's `.rpmmacros`, which comes after the root's own files. Within it the
+/// last line of a name counts: the target's macros override the defaults, and where rpmbuild works
+/// is the worker's alone (a target file that defines it is refused).
 #[must_use]
-pub(super) fn text(target: &str) -> String {
+pub(super) fn text(target: &str, kind: TaskKind) -> String {
+    let defaults = if kind == TaskKind::Srpm { OF_SRPMS } else { "" };
     format!(
-        "{}\n\
+        "%_buildhost {BUILD_HOST}\n\
+         {defaults}\
+         {}\n\
          %_topdir {TOPDIR}\n\
-         %_rpmfilename %%{{NAME}}-%%{{VERSION}}-%%{{RELEASE}}.%%{{ARCH}}.rpm\n\
-         %_buildhost {BUILD_HOST}\n\
-         %source_date_epoch_from_changelog 1\n\
-         %use_source_date_epoch_as_buildtime 1\n\
-         %clamp_mtime_to_source_date_epoch 1\n\
-         %build_mtime_policy clamp_to_source_date_epoch\n",
+         %_rpmfilename %%{{NAME}}-%%{{VERSION}}-%%{{RELEASE}}.%%{{ARCH}}.rpm\n",
         target.trim_end()
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    /// The body that rpm takes: the last one.
+    fn body<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+        text.lines().rev().find_map(|line| {
+            let (found, body) = line.strip_prefix('%')?.split_once(' ')?;
+            (found == name).then_some(body)
+        })
+    }
+
     #[test]
-    fn the_farms_macros_have_the_last_word() {
-        let text = super::text("%dist .el9\n%_buildhost elsewhere\n");
-        assert!(text.starts_with("%dist .el9\n"));
-        let last = text.lines().rfind(|line| line.starts_with("%_buildhost"));
-        assert_eq!(last, Some("%_buildhost rpmfarm"));
+    fn the_targets_word_counts_but_for_where_rpmbuild_works() {
+        let target = "%_buildhost elsewhere\n%use_source_date_epoch_as_buildtime 0\n%_topdir /x\n";
+        for kind in [TaskKind::Srpm, TaskKind::Build] {
+            let text = text(target, kind);
+            assert_eq!(body(&text, "_buildhost"), Some("elsewhere"));
+            assert_eq!(body(&text, "use_source_date_epoch_as_buildtime"), Some("0"));
+            assert_eq!(body(&text, "_topdir"), Some(TOPDIR));
+        }
+    }
+
+    #[test]
+    fn without_a_word_of_the_target_times_of_binary_packages_are_the_distributions() {
+        for (kind, expected) in [(TaskKind::Srpm, Some("1")), (TaskKind::Build, None)] {
+            let text = text("%dist .el9\n", kind);
+            assert_eq!(body(&text, "_buildhost"), Some(BUILD_HOST));
+            assert_eq!(body(&text, "use_source_date_epoch_as_buildtime"), expected);
+            assert_eq!(body(&text, "source_date_epoch_from_changelog"), expected);
+            assert_eq!(body(&text, "clamp_mtime_to_source_date_epoch"), None);
+            assert_eq!(body(&text, "build_mtime_policy"), None);
+        }
     }
 }

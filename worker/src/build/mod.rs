@@ -9,6 +9,7 @@ mod home;
 mod log;
 mod macros;
 mod modify;
+mod python;
 mod requires;
 pub mod results;
 mod script;

@@ -40,8 +40,16 @@ const AUTOPATCH: &str = "autopatch-namespace";
 /// The spec and the sources that came out, by their names in the input directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ready {
-    pub(super) spec: String,
-    pub(super) sources: Vec<String>,
+    pub(super) spec: ReadyFile,
+    pub(super) sources: Vec<ReadyFile>,
+}
+
+/// A file of the input directory that goes into the source package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ReadyFile {
+    pub(super) name: String,
+    /// Whether it is a program (git's mode 100755).
+    pub(super) executable: bool,
 }
 
 /// A plan that is being carried out.
@@ -108,7 +116,7 @@ impl Engine {
 /// Every file of a plan once, by its digest.
 fn wanted(plan: &Plan) -> Vec<Wanted> {
     let trees = plan.tree.iter().chain(&plan.modifications).filter_map(|file| match file.node {
-        PlannedNode::File { digest, size } => Some((digest, size)),
+        PlannedNode::File { digest, size, .. } => Some((digest, size)),
         PlannedNode::Link(_) => None,
     });
     let lookaside = plan.lookaside.iter().map(|(_, file)| (file.digest, file.size));
@@ -142,7 +150,7 @@ impl Work<'_> {
                 (Node::Changed(bytes), _) => {
                     let file = self.fresh();
                     fs::write(&file, bytes).map_err(worker("modify", "write a changed file"))?;
-                    Item::File(file)
+                    Item::File(file, tree.is_executable(path))
                 }
                 (_, Some(item)) => item.clone(),
                 (_, None) => continue,
@@ -286,7 +294,7 @@ impl Work<'_> {
         for (path, found) in top.tree(MAX_FILES).map_err(refused)? {
             let item = match found {
                 Found::Link(target) => Item::Link(target),
-                Found::File(size) => {
+                Found::File { size, executable } => {
                     let (dir, name) = path.rsplit_once('/').unwrap_or(("", &path));
                     let from =
                         top.directory(dir).and_then(|dir| dir.file(name)).map_err(refused)?;
@@ -294,7 +302,7 @@ impl Work<'_> {
                     let copied = fs::File::create(&to)
                         .and_then(|mut to| io::copy(&mut from.take(size), &mut to));
                     copied.map_err(worker("modify", "copy what a script left"))?;
-                    Item::File(to)
+                    Item::File(to, executable)
                 }
             };
             folder.0.insert(path, item);
@@ -333,11 +341,11 @@ impl Work<'_> {
         let put = |from: &Path, name: &str| {
             fs::copy(from, input.join(name)).map_err(worker("modify", "put a source in its place"))
         };
-        let committed = |file: &Committed| -> Result<String, Early> {
+        let committed = |file: &Committed| -> Result<ReadyFile, Early> {
             let from = self.rpms.file(&file.path);
             let from = from.ok_or_else(|| failed(format!("{} is no file", file.path)))?;
             put(from, &file.name)?;
-            Ok(file.name.clone())
+            Ok(ReadyFile { name: file.name.clone(), executable: file.executable })
         };
         for file in &layout.sources {
             sources.push(committed(file)?);
@@ -366,7 +374,7 @@ impl Work<'_> {
                 continue;
             }
             put(&blobs.join(source.digest.hex()), &file.name)?;
-            sources.push(file.name);
+            sources.push(ReadyFile { name: file.name, executable: false });
         }
         Ok(Ready { spec: committed(&layout.spec)?, sources })
     }

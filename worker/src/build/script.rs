@@ -2,6 +2,8 @@
 
 use rpmfarm_core::Arch;
 
+use super::python;
+
 /// Time marks around rpmbuild, in the build directory: seconds since the machine's start.
 pub(super) const TIMES: &str = "rpmbuild.times";
 /// Names of the packages that the spec makes, in the build directory.
@@ -20,6 +22,11 @@ const MARK: &str = "mark() { read -r up rest < /proc/uptime && echo \"$up\" >> r
 
 /// `$1` architecture, `$2` spec file, after them the other architectures that are asked for.
 ///
+/// What is known of the worker must not get into the source package (rpm 4.18 and later put the whole
+/// spec with its macros expanded into the header). So rpm and whatever a macro runs are told of one
+/// processor: by [`srpm_environment`], and for those who ask the kernel by the affinity. And a spec
+/// without a changelog, which has no time of its own, gets that of its sources.
+///
 /// An SRPM lists what its spec says on the architecture on which it was made. What it says on others
 /// is rpm's answer with `--target`: that changes `%ifarch`, `%{_isa}` and `%{_arch}`, by the macros
 /// of the platform that rpm has for every architecture. Packages without `%files` are not made; an
@@ -27,8 +34,16 @@ const MARK: &str = "mark() { read -r up rest < /proc/uptime && echo \"$up\" >> r
 /// is read again is shown only when rpm cannot read it.
 const SRPM: &str = "\
 cd /builddir/build || exit 1
+while read -r key value; do
+  [ \"$key\" = Cpus_allowed_list: ] || continue
+  taskset -cp \"${value%%[-,]*}\" $$
+done < /proc/self/status > /dev/null 2>&1
 mark
 rpmbuild -bs --nodeps --target \"$1\" \"SPECS/$2\" || exit
+if [ \"$(rpm -qp --nosignature --qf '%{CHANGELOGTIME}' SRPMS/*.rpm)\" = '(none)' ]; then
+  rm SRPMS/*.rpm
+  SOURCE_DATE_EPOCH=315532800 rpmbuild -bs --nodeps --target \"$1\" \"SPECS/$2\" || exit
+fi
 mark
 own=$1
 spec=SPECS/$2
@@ -68,15 +83,24 @@ const BUILD: &str = "\
 cd /builddir/build || exit 1
 mark
 rpm -i --nodeps --nosignature --nodigest \"/builddir/input/$2\" || exit
-set -- \"$1\" SPECS/*.spec
-rpmbuild -bb --noclean --target \"$1\" \"$2\"
+arch=$1
+shift 2
+spec=$(echo SPECS/*.spec)
+options
+rpmbuild -bb --noclean --target \"$arch\" \"$@\" \"$spec\"
 status=$?
 mark
 if [ $status = 11 ]; then
-  rpmspec -q --buildrequires --target \"$1\" \"$2\" > requires
+  rpmspec -q --buildrequires --target \"$arch\" \"$spec\" > requires
 fi
 exit $status
 ";
+
+/// What a cage in which a source package is made is told of processors, beside its architecture
+/// nothing of which may depend on the worker. `nproc` reads the second.
+pub(super) fn srpm_environment() -> Vec<(String, String)> {
+    ["RPM_BUILD_NCPUS", "OMP_NUM_THREADS"].map(|name| (name.to_owned(), "1".to_owned())).to_vec()
+}
 
 /// The command that makes an SRPM, and asks what its spec says on other architectures.
 pub(super) fn srpm(arch: Arch, spec: &str, others: &[Arch]) -> Vec<String> {
@@ -87,7 +111,7 @@ pub(super) fn srpm(arch: Arch, spec: &str, others: &[Arch]) -> Vec<String> {
 
 /// The command that builds one with a target of rpm.
 pub(super) fn build(target: &str, srpm: &str) -> Vec<String> {
-    shell(BUILD, target, srpm)
+    shell(&BUILD.replacen("options\n", python::OPTIONS, 1), target, srpm)
 }
 
 fn shell(script: &str, target: &str, file: &str) -> Vec<String> {

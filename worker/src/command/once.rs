@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -228,7 +229,8 @@ impl LocalFiles {
         let name = path.file_name().and_then(|name| name.to_str()).context("a file name")?;
         let (digest, size) = digest(path).with_context(|| path.display().to_string())?;
         self.0.insert(digest, path.to_path_buf());
-        Ok(SourceFile { name: name.into(), digest, size })
+        let executable = fs::metadata(path)?.permissions().mode() & 0o100 != 0;
+        Ok(SourceFile { name: name.into(), digest, size, executable })
     }
 }
 

@@ -31,8 +31,13 @@ pub struct Entry {
 /// What lies in a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// A plain file and its size in bytes.
-    File(u64),
+    /// A plain file.
+    File {
+        /// Its size in bytes.
+        size: u64,
+        /// Whether its owner may run it: the one bit of a mode that git keeps.
+        executable: bool,
+    },
     /// A symbolic link and what it says.
     Link(String),
 }
@@ -178,7 +183,9 @@ impl Beneath {
                     let target = target.map_err(|_| odd("the link is not UTF-8"))?;
                     found.push((path, Found::Link(target)));
                 } else if is_plain(&stat) {
-                    found.push((path, Found::File(u64::try_from(stat.st_size).unwrap_or(0))));
+                    let size = u64::try_from(stat.st_size).unwrap_or(0);
+                    let executable = stat.st_mode & Mode::S_IXUSR.bits() != 0;
+                    found.push((path, Found::File { size, executable }));
                 } else {
                     return Err(odd("neither a file of its own nor a link nor a directory"));
                 }
@@ -270,7 +277,7 @@ mod tests {
         let mut found = root.tree(10).expect("lists");
         found.sort_by(|a, b| a.0.cmp(&b.0));
         let expected = [
-            ("a/b/f".to_owned(), Found::File(4)),
+            ("a/b/f".to_owned(), Found::File { size: 4, executable: false }),
             ("a/etc".to_owned(), Found::Link("/etc".into())),
         ];
         assert_eq!(found, expected);

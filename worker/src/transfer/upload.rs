@@ -25,7 +25,12 @@ pub async fn upload(
     file: &ResultFile,
     path: &Path,
 ) -> Result<(), Failure> {
-    let wire = FileRef { name: file.name.clone(), digest: file.digest.hex(), size: file.size };
+    let wire = FileRef {
+        name: file.name.clone(),
+        digest: file.digest.hex(),
+        size: file.size,
+        executable: false,
+    };
     let query = UploadQuery { attempt: attempt.0, epoch: epoch.0, file: Some(wire) };
     let mut tries = 0;
     loop {

@@ -42,6 +42,10 @@ const BASE: &[&str] = &[
 ];
 const BOOTSTRAP: &[&str] = &["bash", "base-files", "rpm", "rpmfarm-lab-release"];
 
+/// Macros of a target that asks for the same bytes each time, as `deploy/targets/lab.toml` does.
+pub(crate) const REPRODUCIBLE: &str = "%dist .lab9\n%use_source_date_epoch_as_buildtime 1\n\
+     %clamp_mtime_to_source_date_epoch 1\n";
+
 /// The worker's program.
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_rpmfarm-worker");
 
@@ -52,7 +56,7 @@ pub(crate) struct Bench {
     pub(crate) dir: tempfile::TempDir,
     repo: PathBuf,
     lock: PathBuf,
-    macros: String,
+    pub(crate) macros: String,
     last: std::cell::RefCell<Value>,
     _turn: Flock<fs::File>,
 }
@@ -76,7 +80,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let lock = dir.path().join("lock.json");
         fs::write(&lock, solve(&repo, layers).to_bytes()).unwrap();
-        let (data, macros) = (shared.join("data"), "%dist .lab9\n".into());
+        let (data, macros) = (shared.join("data"), REPRODUCIBLE.into());
         let last = Value::Null.into();
         Self { data, dir, repo, lock, macros, last, _turn: turn }
     }
@@ -88,6 +92,17 @@ impl Bench {
 
     /// Makes a source package of a spec and its sources.
     pub(crate) fn srpm(&self, name: &str, spec: &str, sources: &[(&str, &str)]) -> PathBuf {
+        self.srpm_with(name, spec, sources, &[])
+    }
+
+    /// The same by a worker with these options.
+    pub(crate) fn srpm_with(
+        &self,
+        name: &str,
+        spec: &str,
+        sources: &[(&str, &str)],
+        options: &[&str],
+    ) -> PathBuf {
         let beside = self.dir.path().join(format!("{name}.sources"));
         fs::create_dir_all(&beside).unwrap();
         let file = beside.join(format!("{name}.spec"));
@@ -95,7 +110,7 @@ impl Bench {
         for (source, text) in sources {
             fs::write(beside.join(source), text).unwrap();
         }
-        let report = self.run(&["--spec", file.to_str().unwrap()]);
+        let report = self.run(&[&["--spec", file.to_str().unwrap()], options].concat());
         assert!(report["failure"].is_null(), "{report:#}\n{}", self.log());
         let made = report["files"][0].as_str().unwrap();
         // The next run clears its results away.

@@ -20,6 +20,8 @@ const MAX_LINK: u64 = 4096;
 const TYPE_MASK: i32 = 0o170_000;
 const SYMLINK: i32 = 0o120_000;
 const SUBMODULE: i32 = 0o160_000;
+/// Of the permissions, git knows this bit alone.
+const OWNER_MAY_RUN: i32 = 0o100;
 
 /// What is read of a commit's message, in bytes.
 const MAX_MESSAGE: usize = 256 * 1024;
@@ -73,7 +75,7 @@ impl Checkout {
                     continue;
                 };
                 let path = format!("{}{name}", folder.path);
-                let kind = match (entry.kind(), entry.filemode() & TYPE_MASK) {
+                let kind = match (entry.kind(), entry.filemode()) {
                     (Some(ObjectType::Tree), _) => {
                         let (path, depth) = (format!("{path}/"), folder.depth + 1);
                         let next = Folder { path, id: entry.id(), depth };
@@ -84,9 +86,11 @@ impl Checkout {
                         }
                         continue;
                     }
-                    (_, SUBMODULE) => EntryKind::Submodule,
-                    (_, SYMLINK) => EntryKind::Symlink(self.link(entry.id())?),
-                    _ => EntryKind::File,
+                    (_, mode) if mode & TYPE_MASK == SUBMODULE => EntryKind::Submodule,
+                    (_, mode) if mode & TYPE_MASK == SYMLINK => {
+                        EntryKind::Symlink(self.link(entry.id())?)
+                    }
+                    (_, mode) => EntryKind::file(mode & OWNER_MAY_RUN != 0),
                 };
                 files.insert(path, (kind, entry.id()));
             }
