@@ -51,6 +51,11 @@ bench: setup ## Measure against peers; writes target/bench.json
 	cargo build --workspace --release --bins --examples
 	RPMFARM_BIN="$(TARGET_DIR)/release" "$(TARGET_DIR)/release/rpmfarm-lab" bench --out "$(TARGET_DIR)/bench.json"
 
+.PHONY: real
+real: build ## Rebuild real packages beside plain rpmbuild: DIR=clones of dist-git (LOOKASIDE=tarballs, ONLY='bc@el*', AGAIN=1)
+	"$(TARGET_DIR)/debug/rpmfarm-lab" real $(if $(DIR),--repositories "$(DIR)") $(if $(LOOKASIDE),--lookaside "$(LOOKASIDE)") \
+	  --state "$(TARGET_DIR)/real" $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again)
+
 .PHONY: docs
 docs: ## Write the man pages and completions to target/
 	cargo run -q -p rpmfarm-cli -- man "$(TARGET_DIR)/man"

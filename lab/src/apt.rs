@@ -62,6 +62,14 @@ pub enum AptError {
     /// apt printed something else than expected.
     #[error("apt-get printed a line that is no `'URI' NAME SIZE SHA256:DIGEST`: {0}")]
     Line(String),
+    /// A source package has no file of a name.
+    #[error("the source package {package} has no file {file}")]
+    NotThere {
+        /// The package with its version.
+        package: String,
+        /// The file.
+        file: String,
+    },
     /// A download is not what the index says.
     #[error("{name} has the digest {found}, and the index says {expected}")]
     Digest {
@@ -112,6 +120,71 @@ impl Apt {
         }
         let stamp = fs::read_to_string(&stamp_file)?;
         Ok(Self { config, stamp, downloads: cache.directory("pool")?, _lock: lock })
+    }
+
+    /// Opens a state of its own for source packages of several releases, on the mirror that the host
+    /// names for the recipes' release. A release that the mirror has no more is left out. What is
+    /// fetched from there proves nothing by itself: the caller knows the digest that it wants.
+    ///
+    /// # Errors
+    /// When the host has no sources of the recipes' release, or the mirror has none of them all.
+    pub fn open_sources(cache: &Cache, suites: &[&str]) -> Result<Self, AptError> {
+        let state = cache.directory("apt/sources")?;
+        let lock = cache.lock("apt/sources")?;
+        let host = sources::of_host(SUITE)?.ok_or(AptError::NoSuite(SUITE))?;
+        let stanzas = sources::of_suites(&host, SUITE, suites);
+        let stamp = cache::key([stanzas.as_str()]);
+        let (stamp_file, config) = (state.join("stamp"), state.join("apt.conf"));
+        if fs::read_to_string(&stamp_file).unwrap_or_default() != stamp {
+            write_state(&state, "amd64", &stanzas)?;
+            let updated = tool::output(apt_get(&config).arg("update"));
+            let opened = Self {
+                config,
+                stamp: stamp.clone(),
+                downloads: cache.directory("pool")?,
+                _lock: lock,
+            };
+            match (updated, opened.source_indexes()?.is_empty()) {
+                (Err(error), true) => return Err(error.into()),
+                (Err(error), false) => tracing::warn!(%error, "some releases are left out"),
+                (Ok(_), _) => fs::write(stamp_file, stamp)?,
+            }
+            return Ok(opened);
+        }
+        Ok(Self { config, stamp, downloads: cache.directory("pool")?, _lock: lock })
+    }
+
+    /// The lists of source packages, each in the form of Debian's `Sources`.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn source_indexes(&self) -> Result<Vec<PathBuf>, AptError> {
+        let lists = self.config.with_file_name("lists");
+        let mut found: Vec<PathBuf> = fs::read_dir(lists)?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<_, _>>()?;
+        found.retain(|path| path.to_string_lossy().ends_with("_Sources"));
+        found.sort();
+        Ok(found)
+    }
+
+    /// Downloads the tarballs of one version of a source package, and returns the path of one of
+    /// them.
+    ///
+    /// # Errors
+    /// When the download fails, or brings no such file.
+    pub fn fetch_from(
+        &self,
+        package: &str,
+        version: &str,
+        file: &str,
+    ) -> Result<PathBuf, AptError> {
+        let wanted = format!("{package}={version}");
+        let mut files = self.source(&wanted)?;
+        files.retain(|one| one.name == file);
+        let paths = self.fetch_source(&wanted, &files)?;
+        let none = || AptError::NotThere { package: wanted, file: file.to_owned() };
+        paths.into_iter().next().ok_or_else(none)
     }
 
     /// Changes whenever the index is fetched again: what is solved stays true as long as it does.

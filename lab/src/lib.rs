@@ -14,6 +14,7 @@ pub mod distro;
 pub mod farm;
 pub mod net;
 pub mod parallel;
+pub mod real;
 pub mod serve;
 pub mod target;
 pub mod tool;

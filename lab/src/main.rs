@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use rpmfarm_core::Arch;
 use rpmfarm_lab::serve::Server;
-use rpmfarm_lab::{bench, demo, distgit, distro, target};
+use rpmfarm_lab::{bench, demo, distgit, distro, real, target};
 
 /// Makes the lab (a small RPM distribution, upstream repositories, a server for both) and farms in it.
 ///
@@ -75,6 +75,31 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Rebuilds real packages of other distributions, beside plain rpmbuild, and says what differs.
+    ///
+    /// Needs root. DIR holds clones of dist-git repositories, bare or not, in folders of any name; of
+    /// each, the branches of Enterprise Linux (`el9`, `c9`, `c9s`, `epel9`) and Fedora (`f34` and later)
+    /// are taken. Each is built on a farm of its own making, and by plain rpmbuild in a chroot with the
+    /// same packages; then the packages are compared, header by header. A second run with the same
+    /// --state goes on where the first one stopped. Exit code 1: there is a difference without an
+    /// explanation.
+    Real {
+        /// The clones.
+        #[arg(long, value_name = "DIR", env = "RPMFARM_REAL_DIR")]
+        repositories: PathBuf,
+        /// Tarballs, by name or by digest; those that are not there are looked for in Debian's pool.
+        #[arg(long, value_name = "DIR", env = "RPMFARM_REAL_LOOKASIDE")]
+        lookaside: Option<PathBuf>,
+        /// Where roots, results and packages are kept.
+        #[arg(long, value_name = "DIR", default_value = "target/real")]
+        state: PathBuf,
+        /// Rebuild only these, by a pattern of PACKAGE@BRANCH with `*` and `?`.
+        #[arg(long, value_name = "PATTERN", default_value = "*")]
+        only: String,
+        /// Forget what is kept of the branches that are rebuilt.
+        #[arg(long)]
+        again: bool,
+    },
     /// Measures what rpmfarm is held to, each figure beside its peer in the same run.
     ///
     /// Needs root, and the programs and examples of the workspace (make bench). A missed budget is
@@ -114,13 +139,20 @@ fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
     match Cli::parse().command {
         Command::Distro { arch, out, cache, refresh } => {
-            make_distro(distro::Options { arch, out, cache, refresh })
+            let size = distro::Size::Lab;
+            make_distro(distro::Options { arch, out, cache, size, refresh })
         }
         Command::Distgit { out, cache } => make_distgit(&out, cache.as_deref()),
         Command::Serve { dir, listen, port_file } => serve(dir, listen, port_file.as_deref()),
         Command::Demo { keep } => {
             let directory = tempfile::Builder::new().prefix("rpmfarm-demo-").tempdir()?;
             demo::run(directory.path(), keep)
+        }
+        Command::Real { repositories, lookaside, state, only, again } => {
+            let options = real::Options { repositories, lookaside, state, only, again };
+            let explained = real::run(&options)?;
+            anyhow::ensure!(explained, "there are differences without an explanation");
+            Ok(())
         }
         Command::Bench { out, chart, only } => {
             let directory = tempfile::Builder::new().prefix("rpmfarm-figures-").tempdir()?;

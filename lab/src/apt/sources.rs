@@ -53,6 +53,26 @@ pub(super) fn release_alone(stanzas: &str, suite: &str) -> String {
     kept.map(|stanza| stanza.lines().map(alone).collect::<String>() + "\n").collect()
 }
 
+/// The stanzas that [`of_host`] gave, made to name the source packages of other releases. Whoever signs
+/// these need not be who signs the host's.
+pub(super) fn of_suites(stanzas: &str, suite: &str, suites: &[&str]) -> String {
+    let mut result = String::new();
+    for stanza in release_alone(stanzas, suite).split("\n\n").filter(|text| !text.trim().is_empty())
+    {
+        for wanted in suites {
+            let of_wanted = |line: &str| match line.split_once(':').map_or("", |(name, _)| name) {
+                "Suites" => format!("Suites: {wanted}\n"),
+                "Types" => "Types: deb-src\nTrusted: yes\n".to_owned(),
+                "Trusted" => String::new(),
+                _ => format!("{line}\n"),
+            };
+            result.extend(stanza.lines().map(of_wanted));
+            result.push('\n');
+        }
+    }
+    result
+}
+
 /// Whether a suite is the release itself, its updates or its security updates.
 fn wanted(name: &str, suite: &str) -> bool {
     name.strip_prefix(suite).is_some_and(|rest| matches!(rest, "" | "-updates" | "-security"))
@@ -151,6 +171,17 @@ mod tests {
         assert_eq!(release_alone(text, "bookworm"), alone);
         assert_eq!(release_alone(alone, "bookworm"), alone);
         assert_eq!(release_alone("", "bookworm"), "");
+    }
+
+    #[test]
+    fn other_releases_are_of_the_same_mirror() {
+        let text = "Types: deb deb-src\nSuites: bookworm bookworm-updates\nURIs: scheme://one\n\n\
+                    Types: deb deb-src\nSuites: bookworm-security\nURIs: scheme://two\n\n";
+        assert_eq!(
+            of_suites(text, "bookworm", &["sid", "old"]),
+            "Types: deb-src\nTrusted: yes\nSuites: sid\nURIs: scheme://one\n\n\
+             Types: deb-src\nTrusted: yes\nSuites: old\nURIs: scheme://one\n\n"
+        );
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::tool::{self, ToolError};
 use convert::{Converter, Deb};
 use key::Key;
 use recipe::Recipe;
+pub use recipe::{Size, real_macros};
 pub use tree::TreeError;
 
 /// The code that makes a package: what it made is kept as long as it stays the same.
@@ -85,6 +86,8 @@ pub struct Options {
     pub out: PathBuf,
     /// The cache; the default one when absent.
     pub cache: Option<PathBuf>,
+    /// Which packages are in it.
+    pub size: Size,
     /// Asks Debian's pool for newer packages. Without it the first index is kept, so that the
     /// lab does not change from day to day.
     pub refresh: bool,
@@ -109,13 +112,14 @@ pub struct Distro {
 /// When a tool is missing, the pool cannot be reached, or a package cannot be made.
 pub fn make(options: &Options) -> Result<Distro, Error> {
     let arch = options.arch;
-    let recipe = Recipe::load()?;
+    let recipe = Recipe::load(options.size)?;
     let cache = Cache::open(options.cache.as_deref())?;
     let _lock = cache.lock(&format!("distro-{arch}"))?;
     let key = open_key(&cache)?;
     let apt = Apt::open(&cache, arch::debian(arch), options.refresh)?;
-    let plan = plan(&cache, &apt, &recipe, arch)?;
-    let distro_key = distro_key(&plan, key.fingerprint());
+    let texts = options.size.texts();
+    let plan = plan(&cache, &apt, &recipe, texts, arch)?;
+    let distro_key = distro_key(&plan, texts, key.fingerprint());
     let finished = cache.directory("distros")?.join(&distro_key);
     let cached = finished.exists();
     if !cached {
@@ -141,8 +145,14 @@ fn open_key(cache: &Cache) -> Result<Key, Error> {
 }
 
 /// The files to be converted; apt is asked once for each index.
-fn plan(cache: &Cache, apt: &Apt, recipe: &Recipe, arch: Arch) -> Result<Vec<PoolFile>, Error> {
-    let key = cache::key([apt.stamp(), arch.as_str(), recipe::TEXT]);
+fn plan(
+    cache: &Cache,
+    apt: &Apt,
+    recipe: &Recipe,
+    texts: &[&str],
+    arch: Arch,
+) -> Result<Vec<PoolFile>, Error> {
+    let key = cache::key([apt.stamp(), arch.as_str()].into_iter().chain(texts.iter().copied()));
     let path = cache.directory("plans")?.join(key);
     if let Ok(text) = fs::read_to_string(&path) {
         let lines = text.lines().filter_map(|line| line.split_once(' '));
@@ -157,10 +167,11 @@ fn plan(cache: &Cache, apt: &Apt, recipe: &Recipe, arch: Arch) -> Result<Vec<Poo
     Ok(files)
 }
 
-fn distro_key(plan: &[PoolFile], fingerprint: &str) -> String {
+fn distro_key(plan: &[PoolFile], texts: &[&str], fingerprint: &str) -> String {
     let own: Vec<String> = own::PACKAGES.iter().map(own::OwnPackage::key).collect();
     let digests = plan.iter().map(|file| file.sha256.as_str());
-    let fixed = [include_str!("mod.rs"), include_str!("spec.rs"), recipe::TEXT, fingerprint];
+    let fixed = [include_str!("mod.rs"), include_str!("spec.rs")].into_iter();
+    let fixed = fixed.chain(texts.iter().copied()).chain([fingerprint]);
     cache::key(CODE.into_iter().chain(fixed).chain(own.iter().map(String::as_str)).chain(digests))
 }
 

@@ -10,6 +10,50 @@ use serde::Deserialize;
 /// The text of the recipe; part of the key under which finished work is cached.
 pub const TEXT: &str = include_str!("../../recipe/recipe.toml");
 
+/// The text of what real packages want beside it.
+const MORE: &str = include_str!("../../recipe/real.toml");
+
+/// Which recipe: the lab's own, or one with more packages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Size {
+    /// What the lab's packages need.
+    #[default]
+    Lab,
+    /// With what real packages of other distributions want to build (`rpmfarm-lab real`).
+    Real,
+}
+
+impl Size {
+    /// The texts that it is made of; part of the key under which finished work is cached.
+    #[must_use]
+    pub const fn texts(self) -> &'static [&'static str] {
+        match self {
+            Self::Lab => &[TEXT],
+            Self::Real => &[TEXT, MORE],
+        }
+    }
+}
+
+/// What a larger recipe adds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct More {
+    roots: Vec<String>,
+    drop: Vec<String>,
+    el_names: BTreeMap<String, String>,
+    packages: BTreeMap<String, Changes>,
+    macros: BTreeMap<String, String>,
+}
+
+/// Macros for the targets of real packages: what specs expect, fitted to where Debian's tools have
+/// things.
+///
+/// # Errors
+/// When the recipe is broken, which a test rules out.
+pub fn real_macros() -> Result<BTreeMap<String, String>, toml::de::Error> {
+    Ok(toml::from_str::<More>(MORE)?.macros)
+}
+
 /// What becomes the distribution.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,12 +115,20 @@ impl Recipe {
         if arch == Arch::X86_64 { &self.roots } else { &self.small_roots }
     }
 
-    /// Reads the recipe that is compiled in.
+    /// Reads a recipe that is compiled in.
     ///
     /// # Errors
     /// When it is not one, which a test rules out.
-    pub fn load() -> Result<Self, toml::de::Error> {
-        toml::from_str(TEXT)
+    pub fn load(size: Size) -> Result<Self, toml::de::Error> {
+        let mut recipe: Self = toml::from_str(TEXT)?;
+        if size == Size::Real {
+            let more: More = toml::from_str(MORE)?;
+            recipe.roots.extend(more.roots);
+            recipe.drop.extend(more.drop);
+            recipe.el_names.extend(more.el_names);
+            recipe.packages.extend(more.packages);
+        }
+        Ok(recipe)
     }
 }
 
@@ -85,13 +137,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recipe_is_sound() {
-        let recipe = Recipe::load().unwrap();
-        for name in recipe.drop {
-            assert!(!recipe.roots.contains(&name), "{name} is a root and dropped");
-            assert!(!recipe.small_roots.contains(&name), "{name} is a root and dropped");
-            assert!(!recipe.packages.contains_key(&name), "{name} is changed and dropped");
+    fn recipes_are_sound() {
+        for size in [Size::Lab, Size::Real] {
+            let recipe = Recipe::load(size).unwrap();
+            for name in recipe.drop {
+                assert!(!recipe.roots.contains(&name), "{name} is a root and dropped");
+                assert!(!recipe.small_roots.contains(&name), "{name} is a root and dropped");
+                assert!(!recipe.packages.contains_key(&name), "{name} is changed and dropped");
+            }
+            assert!(recipe.prune.iter().all(|path| !path.starts_with('/')));
         }
-        assert!(recipe.prune.iter().all(|path| !path.starts_with('/')));
+    }
+
+    #[test]
+    fn the_larger_recipe_takes_nothing_away() {
+        let (lab, real) = (Recipe::load(Size::Lab).unwrap(), Recipe::load(Size::Real).unwrap());
+        assert!(lab.roots.iter().all(|root| real.roots.contains(root)));
+        for (el, debian) in &lab.el_names {
+            assert_eq!(real.el_names.get(el), Some(debian), "{el}");
+        }
+        assert!(real.roots.len() > lab.roots.len() && !real_macros().unwrap().is_empty());
     }
 }

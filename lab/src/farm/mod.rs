@@ -59,7 +59,10 @@ impl Farm {
             let path = directory.join(part);
             std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
         }
-        std::fs::write(directory.join("targets").join(format!("{TARGET}.toml")), target)?;
+        let lab = (TARGET.to_owned(), target.to_owned());
+        for (name, text) in settings.more_targets.iter().chain([&lab]) {
+            std::fs::write(directory.join("targets").join(format!("{name}.toml")), text)?;
+        }
         let signer = start_signer(&directory)?;
         let mut servers = if settings.coordinators > 1 {
             // Each is told of the first's address.

@@ -13,6 +13,8 @@ pub struct Settings {
     pub directory: PathBuf,
     /// The database's URL; none for SQLite in the data directory.
     pub database: Option<String>,
+    /// Targets beside the lab's own: name and text of each file.
+    pub more_targets: Vec<(String, String)>,
     /// How many coordinators share the database and the data directory. More than one need
     /// PostgreSQL.
     pub coordinators: usize,
@@ -48,6 +50,7 @@ impl Settings {
         Self {
             directory: directory.into(),
             database: None,
+            more_targets: Vec::new(),
             coordinators: 1,
             workers: 1,
             coordinator_arguments: Vec::new(),

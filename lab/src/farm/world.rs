@@ -39,11 +39,22 @@ impl World {
         std::fs::create_dir_all(directory.join("distro"))?;
         for arch in arches.iter().copied() {
             let out = directory.join("distro").join(arch.as_str());
-            distro::make(&distro::Options { arch, out, cache: None, refresh: false })
+            let size = distro::Size::Lab;
+            distro::make(&distro::Options { arch, out, cache: None, size, refresh: false })
                 .with_context(|| format!("cannot make the {arch} distribution"))?;
         }
         distgit::make(directory, None).context("cannot make the dist-git")?;
+        Self::serve(directory, arches)
+    }
+
+    /// Serves a world that was made by somebody else: `distro/ARCH`, `rpms`, `lookaside`.
+    ///
+    /// # Errors
+    /// When the server does not come up.
+    pub fn serve(directory: &Path, arches: &[Arch]) -> anyhow::Result<Self> {
         let port_file = directory.join("port");
+        // One of an earlier run would be read in place of this server's.
+        let _ = std::fs::remove_file(&port_file);
         let mut command = program("rpmfarm-lab");
         command.arg("serve").arg("--dir").arg(directory).arg("--port-file").arg(&port_file);
         let mut server = Process::start("world", &mut command, directory)?;

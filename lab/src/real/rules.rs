@@ -1,0 +1,104 @@
+//! Why packages of a farm may differ from those of plain rpmbuild: a rule for each reason.
+//!
+//! Owns the reasons. A difference that no rule explains makes the run fail.
+
+use std::collections::BTreeSet;
+
+use super::compare::Difference;
+use super::release::matches;
+
+/// A reason, and the differences that it explains.
+struct Rule {
+    /// The tag.
+    tag: &'static str,
+    /// A pattern of the file's path; `*` where the tag has no files.
+    path: &'static str,
+    /// A pattern of the package's file name.
+    package: &'static str,
+    reason: &'static str,
+}
+
+/// In words, what two builds by plain rpmbuild prove.
+pub const NOT_REPEATABLE: &str =
+    "two builds by plain rpmbuild differ here as well: the package's own build is not repeatable";
+
+/// What differs because a file does, whose own difference has its reason.
+pub const FOLLOWS: &str = "follows from a file whose difference is explained";
+
+/// The rules that need no second build.
+const RULES: &[Rule] = &[];
+
+/// Tags whose value is made of the files: the installed size, the debug packages' build ids.
+const OF_FILES: [&str; 4] = ["Size", "Longsize", "Filesizes", "Filedigests"];
+
+/// Gives each difference its reason, where there is one. `repeated` are the differences between two
+/// builds by plain rpmbuild of the same sources in the same root.
+pub fn explain(found: &mut [Difference], repeated: &[Difference]) {
+    let varying: BTreeSet<_> = repeated.iter().map(Difference::place).collect();
+    for one in found.iter_mut() {
+        one.reason = if varying.contains(&one.place()) {
+            Some(NOT_REPEATABLE.to_owned())
+        } else {
+            by_rule(one).map(str::to_owned)
+        };
+    }
+    let explained: BTreeSet<String> = found
+        .iter()
+        .filter(|one| one.reason.is_some() && !one.path.is_empty())
+        .map(|one| one.package.clone())
+        .collect();
+    for one in found.iter_mut() {
+        let of_files = one.path.is_empty() && OF_FILES.contains(&one.tag.as_str());
+        if one.reason.is_none() && of_files && explained.contains(&one.package) {
+            one.reason = Some(FOLLOWS.to_owned());
+        }
+    }
+}
+
+fn by_rule(one: &Difference) -> Option<&'static str> {
+    let applies = |rule: &&Rule| {
+        rule.tag == one.tag && matches(rule.path, &one.path) && matches(rule.package, &one.package)
+    };
+    RULES.iter().find(applies).map(|rule| rule.reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn difference(tag: &str, path: &str) -> Difference {
+        Difference {
+            package: "a-1-1.x86_64.rpm".into(),
+            tag: tag.into(),
+            path: path.into(),
+            farm: "1".into(),
+            plain: "2".into(),
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn what_plain_rpmbuild_does_not_repeat_is_explained() {
+        let mut found = [difference("Filedigests", "/usr/x"), difference("Filedigests", "/usr/y")];
+        explain(&mut found, &[difference("Filedigests", "/usr/x")]);
+        assert_eq!(found[0].reason.as_deref(), Some(NOT_REPEATABLE));
+        assert_eq!(found[1].reason, None);
+    }
+
+    #[test]
+    fn sizes_follow_from_files_that_are_explained() {
+        let mut found = [difference("Size", ""), difference("Filesizes", "/usr/x")];
+        explain(&mut found, &[difference("Filesizes", "/usr/x")]);
+        assert_eq!(found[0].reason.as_deref(), Some(FOLLOWS));
+        let mut alone = [difference("Size", "")];
+        explain(&mut alone, &[]);
+        assert_eq!(alone[0].reason, None);
+    }
+
+    #[test]
+    fn rules_name_their_reason() {
+        for rule in RULES {
+            assert!(!rule.reason.is_empty() && rule.reason.len() > 20, "{}", rule.tag);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What is known of each branch, kept between runs.
+//!
+//! Owns the records and what they come to. Must not know how anything is built.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use super::compare::Difference;
+
+/// What is known of a branch.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Record {
+    /// The package.
+    pub package: String,
+    /// The branch.
+    pub branch: String,
+    /// The commit.
+    pub commit: String,
+    /// Files that dist-git names and no place has.
+    pub lost: Vec<String>,
+    /// What the farm made of it, once it did.
+    pub farm: Option<Farmed>,
+    /// What plain rpmbuild made of it, once it did.
+    pub plain: Option<Plain>,
+    /// How many packages were compared, the source package among them.
+    pub compared: usize,
+    /// What differs.
+    pub differences: Vec<Difference>,
+}
+
+/// What the farm made of a branch.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Farmed {
+    /// The state in which the build ended.
+    pub state: String,
+    /// The source package, once made: NAME-EPOCH:VERSION-RELEASE.src.
+    pub srpm: Option<String>,
+    /// Whose fault it was when it failed: package, worker, farm.
+    pub fault: String,
+    /// In which stage it failed.
+    pub stage: String,
+    /// Why.
+    pub message: String,
+    /// Seconds of rpmbuild in all tasks.
+    pub rpmbuild: f64,
+    /// Seconds that the worker took around it: sources, root, results.
+    pub around: f64,
+    /// Whether there was a root to build in.
+    pub locked: bool,
+}
+
+/// What plain rpmbuild made of a branch.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Plain {
+    /// Whether there are packages.
+    pub built: bool,
+    /// The end of what it said, when there are not.
+    pub message: String,
+    /// Seconds of rpmbuild, for source package and packages.
+    pub rpmbuild: f64,
+    /// Seconds that rpm took to make the root.
+    pub root: f64,
+}
+
+/// What a record comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Tarballs are missing.
+    Lost,
+    /// The farm could not read it.
+    NotImported,
+    /// No root could be made: the lab lacks something.
+    NoRoot,
+    /// Both fail.
+    BothFail,
+    /// The packages are the same.
+    Same,
+    /// All that differs has its reason.
+    Explained,
+    /// Something differs, or only one of the two builds it, and no rule says why.
+    Unexplained,
+    /// The run was stopped before it was looked at.
+    Open,
+}
+
+impl Record {
+    /// What it comes to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        if !self.lost.is_empty() {
+            return Verdict::Lost;
+        }
+        let Some(farm) = &self.farm else { return Verdict::Open };
+        let published = farm.state == "published";
+        if !published && !farm.locked {
+            return match (farm.fault.as_str(), &farm.srpm) {
+                // The worker's and the farm's own faults are nobody else's.
+                ("worker" | "farm", _) => Verdict::Unexplained,
+                (_, None) => Verdict::NotImported,
+                _ => Verdict::NoRoot,
+            };
+        }
+        let Some(plain) = &self.plain else { return Verdict::Open };
+        match (published, plain.built) {
+            (false, false) if farm.fault == "package" => Verdict::BothFail,
+            (true, true) if self.differences.is_empty() => Verdict::Same,
+            (true, true) if self.differences.iter().all(|one| one.reason.is_some()) => {
+                Verdict::Explained
+            }
+            _ => Verdict::Unexplained,
+        }
+    }
+}
+
+/// The directory in which records and packages are kept.
+#[derive(Debug, Clone)]
+pub struct State {
+    root: PathBuf,
+}
+
+impl State {
+    /// In a directory, which is made.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn open(root: &Path) -> anyhow::Result<Self> {
+        let root = std::path::absolute(root)?;
+        fs::create_dir_all(root.join("branches"))
+            .with_context(|| format!("cannot keep results in {}", root.display()))?;
+        Ok(Self { root })
+    }
+
+    /// A directory beside the branches', made when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn directory(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let path = self.root.join(name);
+        fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+        Ok(path)
+    }
+
+    /// The directory of a branch.
+    #[must_use]
+    pub fn of(&self, name: &str) -> PathBuf {
+        self.root.join("branches").join(name)
+    }
+
+    /// The record of a branch of this name and commit, or an empty one.
+    #[must_use]
+    pub fn load(&self, package: &str, branch: &str, commit: &str) -> Record {
+        let path = self.of(&format!("{package}@{branch}")).join("record.json");
+        let kept =
+            fs::read(path).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok());
+        kept.filter(|record| record.commit == commit).unwrap_or_else(|| Record {
+            package: package.into(),
+            branch: branch.into(),
+            commit: commit.into(),
+            ..Record::default()
+        })
+    }
+
+    /// Keeps a record.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, record: &Record) -> anyhow::Result<()> {
+        let directory = self.of(&format!("{}@{}", record.package, record.branch));
+        fs::create_dir_all(&directory)?;
+        let half = directory.join("record.part");
+        fs::write(&half, serde_json::to_vec_pretty(record)?)?;
+        fs::rename(half, directory.join("record.json"))?;
+        Ok(())
+    }
+
+    /// Forgets a branch.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget(&self, name: &str) -> anyhow::Result<()> {
+        let directory = self.of(name);
+        if directory.exists() {
+            fs::remove_dir_all(directory)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(state: &str, locked: bool, built: Option<bool>) -> Record {
+        let fault = if state == "failed" { "package" } else { "" };
+        Record {
+            farm: Some(Farmed {
+                state: state.into(),
+                srpm: Some("a-1-1.src".into()),
+                fault: fault.into(),
+                locked,
+                ..Farmed::default()
+            }),
+            plain: built.map(|built| Plain { built, ..Plain::default() }),
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn who_builds_it_decides() {
+        assert_eq!(Record::default().verdict(), Verdict::Open);
+        assert_eq!(record("published", true, None).verdict(), Verdict::Open);
+        assert_eq!(record("published", true, Some(true)).verdict(), Verdict::Same);
+        assert_eq!(record("published", true, Some(false)).verdict(), Verdict::Unexplained);
+        assert_eq!(record("failed", true, Some(true)).verdict(), Verdict::Unexplained);
+        assert_eq!(record("failed", true, Some(false)).verdict(), Verdict::BothFail);
+        assert_eq!(record("failed", false, None).verdict(), Verdict::NoRoot);
+        let lost = Record { lost: vec!["a.tar.gz".into()], ..Record::default() };
+        assert_eq!(lost.verdict(), Verdict::Lost);
+    }
+
+    #[test]
+    fn one_difference_without_reason_is_enough() {
+        let mut found = record("published", true, Some(true));
+        let one = |reason: Option<&str>| Difference {
+            package: "a".into(),
+            tag: "Size".into(),
+            path: String::new(),
+            farm: "1".into(),
+            plain: "2".into(),
+            reason: reason.map(str::to_owned),
+        };
+        found.differences = vec![one(Some("because"))];
+        assert_eq!(found.verdict(), Verdict::Explained);
+        found.differences.push(one(None));
+        assert_eq!(found.verdict(), Verdict::Unexplained);
+    }
+
+    #[test]
+    fn faults_of_the_farm_are_no_excuse() {
+        let mut found = record("failed", false, None);
+        found.farm.as_mut().unwrap().fault = "worker".into();
+        assert_eq!(found.verdict(), Verdict::Unexplained);
+        let mut found = record("failed", true, Some(false));
+        found.farm.as_mut().unwrap().fault = "farm".into();
+        assert_eq!(found.verdict(), Verdict::Unexplained);
+    }
+
+    #[test]
+    fn records_are_kept_for_their_commit() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::open(directory.path()).unwrap();
+        let mut record = state.load("a", "el9", "c1");
+        record.compared = 3;
+        state.save(&record).unwrap();
+        assert_eq!(state.load("a", "el9", "c1").compared, 3);
+        assert_eq!(state.load("a", "el9", "c2").compared, 0);
+        state.forget("a@el9").unwrap();
+        assert_eq!(state.load("a", "el9", "c1").compared, 0);
+    }
+}
