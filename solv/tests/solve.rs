@@ -305,14 +305,15 @@ fn what_nobody_provides_is_found_with_those_that_rest_on_it() {
     ];
     repository(dir.path(), &spec(&packages, &[]));
     let mut pool = pool(&[(&REPOSITORIES.upstream, 99)]);
-    pool.add_repository(Repository { id: "own".into(), priority: 1, excludes: vec![] }).unwrap();
+    let own = Repository { id: "own".into(), priority: 1, ..Repository::default() };
+    pool.add_repository(own).unwrap();
     pool.add_packages("own", &fragments(dir.path())).unwrap();
     let mut lacking = |without: &[&str]| {
         let names = ["jit", "script", "suite", "rich", "path", "typo", "weak"];
         let shown = names.into_iter().filter(|name| !without.contains(name));
         let shown = shown.map(|name| format!("{name}-1-1.noarch").parse().unwrap()).collect();
         let mut found = pool.lacking("own", &shown).unwrap();
-        found.sort();
+        found.sort_by_key(|(nevra, _)| nevra.to_string());
         found.into_iter().map(|(nevra, what)| format!("{} {what}", nevra.name)).collect::<Vec<_>>()
     };
     assert_eq!(lacking(&[]), ["typo no-such-package"]);

@@ -133,7 +133,7 @@ impl<'a> Facts<'a> {
             warnings.push(why.to_string());
         }
         let packages = farm.store.packages_of(id, &key).await?;
-        let mut notes = farm.store.notes(id).await?;
+        let mut notes = farm.store.build_notes(id).await?;
         if let (Ok(target), Some(srpm)) = (&target, &srpm) {
             notes.extend(kept_away(target, srpm, &packages));
         }

@@ -22,7 +22,7 @@ impl Store {
     ///
     /// # Errors
     /// Database errors.
-    pub async fn notes(&self, build: BuildId) -> Result<Vec<String>> {
+    pub async fn build_notes(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT note FROM build_notes WHERE build = $1 ORDER BY position";
         Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?)
     }

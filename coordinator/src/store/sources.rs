@@ -81,11 +81,8 @@ impl Srpm {
     /// provide and obsolete.
     #[must_use]
     pub fn predicts_anywhere(&self) -> Vec<String> {
-        let of = |terms| {
-            let Terms { predicts, provides, .. } = terms;
-            predicts.iter().chain(provides)
-        };
-        let others = self.terms.values().flat_map(of);
+        let terms = self.terms.values();
+        let others = terms.flat_map(|terms| terms.predicts.iter().chain(&terms.provides));
         let all: BTreeSet<&String> = self.predicts.iter().chain(others).collect();
         all.into_iter().cloned().collect()
     }

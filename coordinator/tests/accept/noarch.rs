@@ -54,7 +54,7 @@ async fn what_koji_takes_is_taken_with_a_note() {
     let (build, accepted) = both(&scene, &of("monday"), &of("tuesday")).await;
     accepted.unwrap();
     assert_eq!(scene.packages(build).await, ["parts-1-1.src", "parts-data-1-1.noarch"]);
-    let notes = scene.farm.store.notes(build).await.unwrap();
+    let notes = scene.farm.store.build_notes(build).await.unwrap();
     let note = "/usr/share/parts/doc of parts-data-1-1.noarch: content differs (x86_64, aarch64)";
     assert_eq!(notes, [note]);
 }
@@ -67,7 +67,7 @@ async fn what_one_architecture_alone_makes_is_taken() {
     accepted.unwrap();
     let all = ["parts-1-1.src", "parts-aa64-1-1.noarch", "parts-x64-1-1.noarch"];
     assert_eq!(scene.packages(build).await, all);
-    assert_eq!(scene.farm.store.notes(build).await.unwrap(), [""; 0]);
+    assert_eq!(scene.farm.store.build_notes(build).await.unwrap(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +103,7 @@ async fn what_koji_refuses_is_refused_with_the_remedy() {
     let (build, accepted) = both(&scene, &plain(), &made("", more, "data", "")).await;
     accepted.unwrap();
     assert_eq!(scene.packages(build).await.len(), 2);
-    assert!(!scene.farm.store.notes(build).await.unwrap().is_empty());
+    assert!(!scene.farm.store.build_notes(build).await.unwrap().is_empty());
 }
 
 /// The source package says `ExclusiveArch: noarch x86_64`, and the worker what rpm answers for

@@ -133,7 +133,7 @@ async fn what_packages_lack_is_that_of_the_newest_publication() {
         tx.add_packages("el9", build, task, Arch::X86_64, &[package.clone()]).await.unwrap();
         tx.add_notes(build, &["one".into(), "two".into()]).await.unwrap();
         tx.commit().await.unwrap();
-        assert_eq!(store.notes(build).await.unwrap(), ["one", "two"]);
+        assert_eq!(store.build_notes(build).await.unwrap(), ["one", "two"]);
         let lacking = |arch, requirement: &str| Lacking {
             nevra: package.nevra.clone(),
             arch,

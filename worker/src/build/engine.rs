@@ -10,7 +10,7 @@ use rpmfarm_core::excerpt::LogReader;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::{Assignment, Input, Phase, TaskKind};
-use rpmfarm_core::terms;
+use rpmfarm_core::terms::{self, AllTerms};
 use rpmfarm_core::{Failure, Fault, Lock};
 
 use super::home::{build_directory, tampered};

@@ -73,6 +73,7 @@ impl Bench {
             arch: Arch::X86_64,
             out: out.clone(),
             cache: None,
+            size: Default::default(),
             refresh: false,
         };
         rpmfarm_lab::distro::make(&options).unwrap();
