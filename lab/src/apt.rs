@@ -182,7 +182,12 @@ impl Apt {
         let wanted = format!("{package}={version}");
         let mut files = self.source(&wanted)?;
         files.retain(|one| one.name == file);
-        let paths = self.fetch_source(&wanted, &files)?;
+        let paths = if file.ends_with(".asc") {
+            // apt counts signatures among the other files.
+            self.fetch_whole_source(&wanted, &files)?
+        } else {
+            self.fetch_source(&wanted, &files)?
+        };
         let none = || AptError::NotThere { package: wanted, file: file.to_owned() };
         paths.into_iter().next().ok_or_else(none)
     }
@@ -240,6 +245,19 @@ impl Apt {
             command.current_dir(directory);
             // Mirrors lose files of older versions: what is not wanted must not be missed.
             command.args(["source", "--download-only", "--tar-only", "--quiet=2", package]);
+            command
+        })
+    }
+
+    fn fetch_whole_source(
+        &self,
+        package: &str,
+        files: &[PoolFile],
+    ) -> Result<Vec<PathBuf>, AptError> {
+        self.fetch_missing(files, |directory| {
+            let mut command = apt_get(&self.config);
+            command.current_dir(directory);
+            command.args(["source", "--download-only", "--quiet=2", package]);
             command
         })
     }

@@ -13,7 +13,7 @@ use super::header::Header;
 const OF_THE_BUILD: [&str; 4] = ["Buildtime", "Buildhost", "Cookie", "Headeri18ntable"];
 
 /// Tags that are computed from others or from the files: what differs shows in those.
-const COMPUTED: [&str; 19] = [
+const COMPUTED: [&str; 20] = [
     "Archivesize",
     "Dsaheader",
     "Filetriggerindex",
@@ -33,6 +33,8 @@ const COMPUTED: [&str; 19] = [
     "Sigmd5",
     "Sigpgp",
     "Sigsize",
+    // The digest of the source package, which has its build's time in it.
+    "Sourcepkgid",
 ];
 
 /// Tags with one value for each file, which are compared file by file.

@@ -55,7 +55,9 @@ pub fn run(state: &State, world: &World, wanted: &[&Branch]) -> anyhow::Result<(
     let directory = tempfile::Builder::new().prefix("rpmfarm-real-").tempdir()?;
     let mut settings = Settings::new(directory.path().join("farm"));
     settings.worker_data = Some(state.directory("worker")?);
-    settings.worker_arguments = vec!["--slots".into(), "2".into()];
+    // A build sees as many processors as plain rpmbuild will.
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from).to_string();
+    settings.worker_arguments = ["--slots", "2", "--cpus", &cpus].map(str::to_owned).to_vec();
     for branches in by_release.values() {
         let target = target(world, &branches[0].release)?;
         settings.more_targets.push((target.name.clone(), toml::to_string_pretty(&target)?));

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail, ensure};
 use rpmfarm_core::lock::{Layer, LockedPackage};
@@ -24,8 +25,12 @@ use crate::tool;
 
 const SCRIPT: &str = include_str!("plain.sh");
 
-/// The build user's ids in the lab's root.
+/// The ids of mock's build user and its group.
 const BUILDER: u32 = 1000;
+const BUILDERS: u32 = 135;
+
+/// The most seconds that one build may take.
+const LONGEST: &str = "1800";
 
 /// The namespaces of a chroot, all of which end with it.
 const UNSHARE: [&str; 9] = [
@@ -93,7 +98,8 @@ impl<'a> Chroot<'a> {
         self.list(branch, above.iter().flat_map(Layer::packages), &list)?;
         let log = out.with_extension("log");
         let file = fs::File::create(&log)?;
-        let status = Command::new("unshare")
+        let status = Command::new("timeout")
+            .args(["--kill-after=10", LONGEST, "unshare"])
             .args(UNSHARE)
             .args(["bash", "-c", SCRIPT, "plain"])
             .arg(&lower)
@@ -104,7 +110,7 @@ impl<'a> Chroot<'a> {
             .stdout(file.try_clone()?)
             .stderr(file)
             .status()
-            .context("cannot run unshare")?;
+            .context("cannot run timeout")?;
         let times = fs::read_to_string(scratch.path().join("times")).unwrap_or_default();
         let mut plain = Plain { built: status.success(), ..Plain::default() };
         let times: Vec<f64> =
@@ -204,11 +210,18 @@ impl<'a> Chroot<'a> {
     }
 }
 
+/// The time that the farm gives to source files. A check-out has the time at which it was made, which
+/// says nothing of the package.
+const SOURCE_TIME: Duration = Duration::from_secs(315_532_800); // 1980-01-01
+
 /// Gives a tree to the build user; links are not followed.
 fn own(path: &Path) -> anyhow::Result<()> {
-    std::os::unix::fs::lchown(path, Some(BUILDER), Some(BUILDER))?;
-    if fs::symlink_metadata(path)?.is_dir() {
-        chown(path, Some(BUILDER), Some(BUILDER))?;
+    lchown(path, Some(BUILDER), Some(BUILDERS))?;
+    let kind = fs::symlink_metadata(path)?;
+    if kind.is_file() {
+        fs::File::options().write(true).open(path)?.set_modified(UNIX_EPOCH + SOURCE_TIME)?;
+    }
+    if kind.is_dir() {
         for entry in fs::read_dir(path)? {
             own(&entry?.path())?;
         }

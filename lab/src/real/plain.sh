@@ -28,8 +28,15 @@ if [ -s "$packages" ]; then
     xargs -0 rpm --root "$root" --define '_dbpath /var/lib/rpm' -U --nosignature --nodigest
 fi
 installed=$EPOCHREALTIME
+# The build user under mock's name, in place of the root's own.
+account() {
+  grep -v -e '^mockbuild:' -e '^mock:' -e ':x:1000:' "$root/etc/$1" > "$scratch/account" || true
+  { cat "$scratch/account"; echo "$2"; } > "$root/etc/$1"
+}
+account passwd 'mockbuild:x:1000:135::/builddir:/bin/bash'
+account group 'mock:x:135:'
 build() {
-  chroot --userspec=1000:1000 --groups= "$root" /usr/bin/env -i \
+  chroot --userspec=1000:135 --groups= "$root" /usr/bin/env -i \
     TERM=vt100 SHELL=/bin/bash HOME=/builddir HOSTNAME=mock LANG=C.UTF-8 \
     PATH=/usr/bin:/bin:/usr/sbin:/sbin 'PROMPT_COMMAND=printf "\033]0;<mock-chroot>\007"' \
     'PS1=<mock-chroot> \s-\v\$ ' /bin/bash --login -c "$@" < /dev/null

@@ -25,8 +25,15 @@ pub const NOT_REPEATABLE: &str =
 /// What differs because a file does, whose own difference has its reason.
 pub const FOLLOWS: &str = "follows from a file whose difference is explained";
 
+/// Who owns the files of a source package.
+const OWNER: &str = "a source package names who ran rpmbuild; the group is `mock` under mock and the user's own on \
+     the farm, and whoever installs the source package gets the files";
+
 /// The rules that need no second build.
-const RULES: &[Rule] = &[];
+const RULES: &[Rule] = &[
+    Rule { tag: "Filegroupname", path: "*", package: "*.src.rpm", reason: OWNER },
+    Rule { tag: "Fileusername", path: "*", package: "*.src.rpm", reason: OWNER },
+];
 
 /// Tags whose value is made of the files: the installed size, the debug packages' build ids.
 const OF_FILES: [&str; 4] = ["Size", "Longsize", "Filesizes", "Filedigests"];
@@ -96,9 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn rules_name_their_reason() {
-        for rule in RULES {
-            assert!(!rule.reason.is_empty() && rule.reason.len() > 20, "{}", rule.tag);
-        }
+    fn rules_are_for_their_packages_alone() {
+        let of = |package: &str| Difference {
+            package: package.into(),
+            ..difference("Filegroupname", "/a.spec")
+        };
+        let mut found = [of("a-1-1.src.rpm"), of("a-1-1.x86_64.rpm")];
+        explain(&mut found, &[]);
+        assert_eq!(found[0].reason.as_deref(), Some(OWNER));
+        assert_eq!(found[1].reason, None);
     }
 }

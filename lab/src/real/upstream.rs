@@ -210,6 +210,8 @@ impl Git {
         let has_sources = !exploded || tree.lines().any(|name| name == "SOURCES");
         if has_sources {
             let archive = tool::output(self.command(&branch.repository).args([
+                "-c",
+                "tar.umask=0022",
                 "archive",
                 "--format=tar",
                 &from,
