@@ -1,11 +1,15 @@
 //! Names that come from outside and become paths or words of a command: which are allowed.
 
+/// The longest name of a file on Linux (`NAME_MAX`), in bytes. rpm has no limit of its own for the
+/// parts of a package's name, but writes a file named after it.
+pub const MAX_NAME: usize = 255;
+
 /// Why a name is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The package name has a character or a length that no RPM name has.
     #[error(
-        "`{0}` is not a package name (letters, digits, and `+ - . _`; starting with a letter, digit or `_`; at most 128 characters)"
+        "`{0}` is not a package name (letters, digits, and `+ - . _`; starting with a letter, digit or `_`; at most 255 characters, as a file name)"
     )]
     Package(String),
     /// The file name would lead elsewhere.
@@ -53,7 +57,7 @@ pub fn percent_decoded(text: &str) -> String {
 /// When it is empty, too long or holds a character that RPM names do not.
 pub fn check_package(name: &str) -> Result<(), NameError> {
     let first = name.chars().next();
-    let good = name.len() <= 128
+    let good = name.len() <= MAX_NAME
         && first.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "+-._".contains(c))
         && !name.contains("..");
@@ -67,7 +71,7 @@ pub fn check_package(name: &str) -> Result<(), NameError> {
 /// an option.
 pub fn check_file(name: &str) -> Result<(), NameError> {
     let good = !name.is_empty()
-        && name.len() <= 255
+        && name.len() <= MAX_NAME
         && name != "."
         && name != ".."
         && !name.starts_with('-')

@@ -20,7 +20,7 @@ pub enum RepodataError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: Box<rpm::Error>,
+        source: Box<rpmfarm_rpmfile::Error>,
     },
     /// A header says something that XML cannot carry.
     #[error("{path}: cannot be described in repodata: {source}")]

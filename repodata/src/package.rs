@@ -6,8 +6,8 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use quick_xml::Writer;
-use rpm::PackageMetadata;
 use rpmfarm_core::Sha256;
+use rpmfarm_rpmfile::Headers;
 use rpmrepo_metadata::{
     Checksum, FilelistsXml, OtherXml, Package, PackageOptions, PackageSource, PrimaryXml,
 };
@@ -45,14 +45,15 @@ impl Fragments {
     /// Describes the RPM at `path`. Only its headers are read.
     ///
     /// The file's modification time is told as the build time: the same package always gives
-    /// the same bytes, wherever and whenever it was stored.
+    /// the same bytes, wherever and whenever it was stored. Texts and paths that are not UTF-8 are
+    /// told as createrepo_c tells them.
     ///
     /// # Errors
     /// When the headers cannot be read, or say what XML cannot carry (control characters in
     /// names, dependencies or paths).
     pub fn of_rpm(path: &Path, file: &PackageFile) -> Result<Self> {
         let mut reader = BufReader::new(File::open(path).map_err(io_at(path))?);
-        let headers = PackageMetadata::parse(&mut reader).map_err(|source| RepodataError::Rpm {
+        let headers = Headers::read(&mut reader).map_err(|source| RepodataError::Rpm {
             path: path.to_owned(),
             source: source.into(),
         })?;
@@ -63,18 +64,20 @@ impl Fragments {
     }
 
     fn of_headers(
-        headers: &PackageMetadata,
+        headers: &Headers,
         file: &PackageFile,
     ) -> std::result::Result<Self, rpmrepo_metadata::MetadataError> {
         let source = PackageSource {
             checksum: Some(Checksum::Sha256(file.digest.hex())),
             size_package: Some(file.size),
-            time_file: headers.get_build_time().unwrap_or_default(),
+            time_file: headers.metadata.get_build_time().unwrap_or_default(),
             location_href: file.href.clone(),
             location_base: None,
         };
         let options = PackageOptions { changelog_limit: CHANGELOGS, ..PackageOptions::default() };
-        let package = Package::from_package_metadata(headers, source, options)?;
+        let mut package = Package::from_package_metadata(&headers.metadata, source, options)?;
+        // Where it lies in the file, not how long it is when its texts are UTF-8.
+        package.set_rpm_header_range(headers.header.start, headers.header.end);
 
         // The writers are used for single packages only: no header, so no count to be right.
         let mut primary = PrimaryXml::new_writer(Writer::new(Vec::new()));

@@ -132,12 +132,33 @@ fn document(dir: &Path, document: Document) -> PathBuf {
         .unwrap_or_else(|| panic!("no {suffix}"))
 }
 
+/// A package whose texts and file names are in Latin-1, below directories in both encodings.
+fn latin_spec() -> Vec<u8> {
+    let text = "%global _invalid_encoding_terminates_build 0\n\
+        Name: latin\nVersion: 1\nRelease: 1\nSummary: R\u{e9}sum\u{e9}\nLicense: MIT\nVendor: Caf\u{e9}\n\
+        BuildArch: noarch\n%description\nna\u{ef}ve\n%install\ncd %{buildroot}\nmkdir -p usr/UTF8 usr/d\u{ed}r\n\
+        touch usr/caf\u{e9} usr/UTF8/caf\u{e9} usr/UTF8/plain usr/d\u{ed}r/x\n%files\n/usr/*\n%changelog\n\
+        * Mon Jan 01 2024 J\u{e9}r\u{f4}me <a@example.org> - 1-1\n- caf\u{e9}\n";
+    let latin: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    let mut spec = Vec::new();
+    let mut rest = latin.as_slice();
+    while let Some(at) = rest.windows(4).position(|window| window == b"UTF8") {
+        spec.extend_from_slice(&rest[..at]);
+        spec.extend_from_slice("gr\u{fc}n".as_bytes());
+        rest = &rest[at + 4..];
+    }
+    spec.extend_from_slice(rest);
+    spec
+}
+
 #[test]
 fn says_what_createrepo_c_says() {
     let dir = tempfile::tempdir().unwrap();
     let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
-    let rpms = rpmbuild(dir.path(), ODD_SPEC);
+    let mut rpms = rpmbuild(dir.path(), ODD_SPEC);
     assert_eq!(rpms.len(), 4);
+    fs::create_dir(dir.path().join("latin")).unwrap();
+    rpms.extend(rpmbuild(&dir.path().join("latin"), &latin_spec()));
     make_repodata(&ours, &rpms, Compression::Gzip);
     fs::create_dir(&theirs).unwrap();
     for rpm in &rpms {

@@ -13,6 +13,16 @@ use crate::payload::{Payload, damaged};
 use crate::{Error, Result};
 
 const STRIPPED: &[u8; 6] = b"07070X";
+/// Without and with checksums, which rpm leaves at zero.
+const NEWC: [&[u8; 6]; 2] = [b"070701", b"070702"];
+/// Numbers of eight hex digits after the magic: inode, mode, owner, group, links, time, size, two
+/// devices of two numbers each, the length of the name, a checksum.
+const NEWC_FIELDS: usize = 13;
+const NEWC_SIZE: usize = 6;
+const NEWC_NAME_SIZE: usize = 11;
+/// The longest path of Linux (`PATH_MAX`), with the dot that rpm puts before it.
+const MAX_NAME: usize = 4096 + 2;
+const TRAILER: &[u8] = b"TRAILER!!!";
 const BUFFER: usize = 64 << 10;
 
 /// A reader of one payload's archive. Between two entries it can be read for the content of the
@@ -101,19 +111,37 @@ impl<'a, R: BufRead> Archive<'a, R> {
     }
 
     fn named(&mut self, magic: [u8; 6]) -> Result<Option<Member>> {
-        let header = cpio::newc::Reader::new(magic.as_slice().chain(&mut self.input));
-        let header = header.map_err(damaged)?;
-        let entry = header.entry();
-        if entry.is_trailer() {
+        if !NEWC.contains(&&magic) {
+            return Err(Error::Payload("an entry does not begin as one of a cpio archive".into()));
+        }
+        let mut fields = [0; NEWC_FIELDS * 8];
+        self.input.read_exact(&mut fields).map_err(damaged)?;
+        let field = |number: usize| {
+            let digits = std::str::from_utf8(&fields[number * 8..][..8]).ok();
+            let value = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            value.ok_or_else(|| Error::Payload("an entry has a number that is not hex".into()))
+        };
+        let (size, name_size) = (field(NEWC_SIZE)?, field(NEWC_NAME_SIZE)? as usize);
+        if name_size == 0 || name_size > MAX_NAME {
+            return Err(Error::Payload(format!("an entry has a name of {name_size} bytes")));
+        }
+        // The name with its end, and padding: magic, fields and name fill a multiple of four.
+        let head = magic.len() + fields.len();
+        let mut name = vec![0; (head + name_size).next_multiple_of(4) - head];
+        self.input.read_exact(&mut name).map_err(damaged)?;
+        name.truncate(name_size);
+        if name.pop() != Some(0) || name.contains(&0) {
+            return Err(Error::entry(&name, "has a name that does not end where it says"));
+        }
+        if name == TRAILER {
             return Ok(None);
         }
-        let name = entry.name();
-        if name.split('/').any(|part| part == "..") {
-            return Err(Error::entry(name, "leads out of the package with `..`"));
+        if name.split(|byte| *byte == b'/').any(|part| part == b"..") {
+            return Err(Error::entry(&name, "leads out of the package with `..`"));
         }
-        let index = self.files.by_name(name);
-        let index = index.ok_or_else(|| Error::entry(name, "is not in the header"))?;
-        Ok(Some(Member { index, size: u64::from(entry.file_size()) }))
+        let index = self.files.by_name(&name);
+        let index = index.ok_or_else(|| Error::entry(&name, "is not in the header"))?;
+        Ok(Some(Member { index, size: u64::from(size) }))
     }
 
     fn check_complete(&self) -> Result<()> {

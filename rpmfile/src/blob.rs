@@ -9,10 +9,14 @@ use crate::{Error, Result};
 
 /// Bytes of the intro: magic, version, reserved, two counts.
 pub(crate) const INTRO: usize = 16;
-const ENTRY: usize = 16;
+/// Bytes of one entry of the index.
+pub(crate) const ENTRY: usize = 16;
 const MAGIC: [u8; 8] = [0x8e, 0xad, 0xe8, 0x01, 0, 0, 0, 0];
 /// rpm's own limit (`HEADER_TAGS_MAX`).
 const MAX_ENTRIES: u32 = 0xffff;
+/// Strings in lists of one header. A limit of the farm's own, since each costs memory: a package
+/// with a million files has about seven million.
+const MAX_TEXTS: u64 = 16_000_000;
 /// `RPMTAG_HEADERIMMUTABLE`: what a header's digest and signature cover.
 const REGION: u32 = 63;
 const BIN: u32 = 7;
@@ -47,6 +51,7 @@ pub(crate) fn body_len(intro: &[u8; INTRO], kind: Kind) -> Result<usize> {
 pub(crate) fn check_entries(blob: &[u8], kind: Kind) -> Result<()> {
     let (index, data) = split(blob);
     let mut end = 0;
+    let mut texts = 0_u64;
     for (number, entry) in index.chunks_exact(ENTRY).enumerate() {
         let malformed = |reason: &str| Error::Malformed {
             place: kind.place,
@@ -54,6 +59,12 @@ pub(crate) fn check_entries(blob: &[u8], kind: Kind) -> Result<()> {
         };
         let offset = word(entry, 8) as usize;
         let content = data.get(offset..).ok_or_else(|| malformed("offset beyond the data"))?;
+        if matches!(word(entry, 4), 8 | 9) {
+            texts += u64::from(word(entry, 12));
+        }
+        if texts > MAX_TEXTS {
+            return Err(malformed("with it there are more strings than any package has"));
+        }
         let len = content_len(word(entry, 4), word(entry, 12) as usize, content)
             .ok_or_else(|| malformed("content of an unknown type, or beyond the data"))?;
         // The region tag comes first and points to the last of the data.
@@ -95,13 +106,41 @@ pub(crate) fn check_region(blob: &[u8], kind: Kind) -> Result<()> {
     Err(Error::Malformed { place: kind.place, reason })
 }
 
+/// The strings of a tag as they stand in a blob whose frame was checked; none when it has no such
+/// tag, or one of another type.
+pub(crate) fn texts(blob: &[u8], tag: u32) -> Vec<&[u8]> {
+    match content(blob, tag) {
+        Some((6 | 8 | 9, count, content)) => {
+            content.split(|byte| *byte == 0).take(count as usize).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The numbers of 32 bits of a tag, likewise.
+pub(crate) fn words(blob: &[u8], tag: u32) -> Vec<u32> {
+    match content(blob, tag) {
+        Some((4, _, content)) => content.chunks_exact(4).map(|bytes| word(bytes, 0)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Type, count and content of a tag's first entry.
+fn content(blob: &[u8], tag: u32) -> Option<(u32, u32, &[u8])> {
+    let (index, data) = split(blob);
+    let entry = index.chunks_exact(ENTRY).find(|entry| word(entry, 0) == tag)?;
+    let (kind, count) = (word(entry, 4), word(entry, 12));
+    let content = data.get(word(entry, 8) as usize..)?;
+    Some((kind, count, content.get(..content_len(kind, count as usize, content)?)?))
+}
+
 /// Index and data of a blob whose length is what its intro claims.
-fn split(blob: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split(blob: &[u8]) -> (&[u8], &[u8]) {
     blob[INTRO..].split_at(word(blob, 8) as usize * ENTRY)
 }
 
 /// Bytes that `count` items of a type take at the start of `content`, when they are all there.
-fn content_len(kind: u32, count: usize, content: &[u8]) -> Option<usize> {
+pub(crate) fn content_len(kind: u32, count: usize, content: &[u8]) -> Option<usize> {
     let fixed = |size: usize| count.checked_mul(size).filter(|len| *len <= content.len());
     match kind {
         0 => Some(0),
@@ -123,6 +162,6 @@ fn strings_len(count: usize, content: &[u8]) -> Option<usize> {
     Some(len)
 }
 
-fn word(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

@@ -116,8 +116,9 @@ impl Error {
     }
 
     /// A payload entry that is refused.
-    pub(crate) fn entry(name: &str, reason: impl Into<String>) -> Self {
-        Self::Entry { name: rpmfarm_core::name::shown(name), reason: reason.into() }
+    pub(crate) fn entry(name: &[u8], reason: impl Into<String>) -> Self {
+        let name = String::from_utf8_lossy(name);
+        Self::Entry { name: rpmfarm_core::name::shown(&name), reason: reason.into() }
     }
 
     /// A tag that is refused.

@@ -83,8 +83,18 @@ fn digest(
 
 fn checked<'a>(text: &'a str, tag: &'static str, extra: &str) -> Result<&'a str> {
     let known = |c: char| c.is_ascii_alphanumeric() || extra.contains(c);
-    if text.is_empty() || text.len() > 128 || text.contains("..") || !text.chars().all(known) {
-        let reason = format!("`{text}` (allowed: letters, digits and `{extra}`)");
+    // As long as a file name can be; rpm has no other limit.
+    if text.is_empty()
+        || text.len() > name::MAX_NAME
+        || text.contains("..")
+        || !text.chars().all(known)
+    {
+        let reason = if text.contains("%{") {
+            format!("`{text}` has a macro that is not defined (targets define theirs in `macros`)")
+        } else {
+            let most = name::MAX_NAME;
+            format!("`{text}` (allowed: at most {most} letters, digits and `{extra}`)")
+        };
         return Err(Error::tag(tag, reason));
     }
     Ok(text)

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use rpm::{IndexTag, PackageMetadata};
 
-use crate::{Error, Result};
+use crate::headers::Headers;
+use crate::{Error, Result, blob};
 
 /// `RPMFILE_GHOST`: listed, and not in the payload.
 const GHOST: u32 = 1 << 6;
@@ -24,7 +25,7 @@ pub(crate) enum Kind {
     /// A directory.
     Directory,
     /// A symbolic link to this.
-    Symlink(String),
+    Symlink(Vec<u8>),
     /// A device, a pipe or a socket.
     Special,
 }
@@ -32,8 +33,9 @@ pub(crate) enum Kind {
 /// One file of the header.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    /// Relative to the root, without `.` and `..`; empty for the root itself.
-    pub(crate) path: String,
+    /// Relative to the root, without `.` and `..`; empty for the root itself. The bytes of the
+    /// header: rpm knows no encoding of names.
+    pub(crate) path: Vec<u8>,
     pub(crate) kind: Kind,
     /// Permissions with setuid, setgid and sticky.
     pub(crate) permissions: u16,
@@ -53,14 +55,14 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) struct Files {
     pub(crate) entries: Vec<Entry>,
-    by_path: HashMap<String, usize>,
+    by_path: HashMap<Vec<u8>, usize>,
 }
 
 impl Files {
     /// Reads and checks the file tags.
-    pub(crate) fn of(metadata: &PackageMetadata) -> Result<Self> {
-        let mut entries = read_entries(metadata)?;
-        mark_hardlinks(metadata, &mut entries)?;
+    pub(crate) fn of(headers: &Headers) -> Result<Self> {
+        let mut entries = read_entries(headers)?;
+        mark_hardlinks(&headers.metadata, &mut entries)?;
         let mut by_path = HashMap::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
             if by_path.insert(entry.path.clone(), index).is_some() {
@@ -71,9 +73,9 @@ impl Files {
     }
 
     /// The file that a cpio entry means by its name.
-    pub(crate) fn by_name(&self, name: &str) -> Option<usize> {
-        let relative = name.strip_prefix('.').unwrap_or(name);
-        let relative = relative.strip_prefix('/').unwrap_or(relative);
+    pub(crate) fn by_name(&self, name: &[u8]) -> Option<usize> {
+        let relative = name.strip_prefix(b".").unwrap_or(name);
+        let relative = relative.strip_prefix(b"/").unwrap_or(relative);
         // A source package may hold `.name`, which has no prefix to strip.
         self.by_path.get(relative).or_else(|| self.by_path.get(name)).copied()
     }
@@ -85,24 +87,24 @@ impl Files {
     }
 }
 
-fn read_entries(metadata: &PackageMetadata) -> Result<Vec<Entry>> {
+fn read_entries(headers: &Headers) -> Result<Vec<Entry>> {
+    let metadata = &headers.metadata;
     let header = &metadata.header;
     if !header.entry_is_present(IndexTag::RPMTAG_BASENAMES) {
         return Ok(Vec::new());
     }
-    let strings =
-        |tag, label| header.get_entry_data_as_string_array(tag).map_err(|e| Error::tag(label, e));
+    let strings = |tag: IndexTag| blob::texts(headers.main(), tag.into());
     let words =
         |tag, label| header.get_entry_data_as_u32_array(tag).map_err(|e| Error::tag(label, e));
-    let names = strings(IndexTag::RPMTAG_BASENAMES, "BASENAMES")?;
-    let dirs = strings(IndexTag::RPMTAG_DIRNAMES, "DIRNAMES")?;
-    let dir_indexes = words(IndexTag::RPMTAG_DIRINDEXES, "DIRINDEXES")?;
+    let names = strings(IndexTag::RPMTAG_BASENAMES);
+    let dirs = strings(IndexTag::RPMTAG_DIRNAMES);
+    let dir_indexes = blob::words(headers.main(), IndexTag::RPMTAG_DIRINDEXES.into());
     let modes = header
         .get_entry_data_as_u16_array(IndexTag::RPMTAG_FILEMODES)
         .map_err(|error| Error::tag("FILEMODES", error))?;
     let mtimes = words(IndexTag::RPMTAG_FILEMTIMES, "FILEMTIMES")?;
     let flags = words(IndexTag::RPMTAG_FILEFLAGS, "FILEFLAGS")?;
-    let targets = strings(IndexTag::RPMTAG_FILELINKTOS, "FILELINKTOS")?;
+    let targets = strings(IndexTag::RPMTAG_FILELINKTOS);
     let sizes = sizes(metadata)?;
 
     let counts =
@@ -117,7 +119,7 @@ fn read_entries(metadata: &PackageMetadata) -> Result<Vec<Entry>> {
         let dir = dirs.get(dir_indexes[index] as usize);
         let dir = dir.ok_or_else(|| Error::tag("DIRINDEXES", "leads beyond DIRNAMES"))?;
         Ok(Entry {
-            path: relative_path(&format!("{dir}{}", names[index]))?,
+            path: relative_path(&[*dir, names[index]].concat())?,
             kind: kind(modes[index], targets[index]),
             permissions: modes[index] & 0o7777,
             mtime: mtimes[index],
@@ -167,7 +169,7 @@ fn mark_hardlinks(metadata: &PackageMetadata, entries: &mut [Entry]) -> Result<(
     Ok(())
 }
 
-fn kind(mode: u16, target: &str) -> Kind {
+fn kind(mode: u16, target: &[u8]) -> Kind {
     match mode & 0o170_000 {
         0o100_000 => Kind::Regular,
         0o040_000 => Kind::Directory,
@@ -177,10 +179,10 @@ fn kind(mode: u16, target: &str) -> Kind {
 }
 
 /// A path of the header without its leading slash; nothing that leads elsewhere.
-fn relative_path(path: &str) -> Result<String> {
-    let relative = path.strip_prefix('/').unwrap_or(path);
-    let bad = |part: &str| part.is_empty() || part == "." || part == "..";
-    if !relative.is_empty() && relative.split('/').any(bad) {
+fn relative_path(path: &[u8]) -> Result<Vec<u8>> {
+    let relative = path.strip_prefix(b"/").unwrap_or(path);
+    let bad = |part: &[u8]| matches!(part, b"" | b"." | b"..");
+    if !relative.is_empty() && relative.split(|byte| *byte == b'/').any(bad) {
         return Err(Error::entry(path, "is a path with `..`, `.` or an empty part"));
     }
     Ok(relative.to_owned())
@@ -192,13 +194,13 @@ mod tests {
 
     #[test]
     fn paths_stay_below_the_root() {
-        assert_eq!(relative_path("/usr/bin/x").unwrap(), "usr/bin/x");
-        assert_eq!(relative_path("x.spec").unwrap(), "x.spec");
-        assert_eq!(relative_path("/").unwrap(), "");
+        assert_eq!(relative_path(b"/usr/bin/x").unwrap(), b"usr/bin/x");
+        assert_eq!(relative_path(b"x.spec").unwrap(), b"x.spec");
+        assert_eq!(relative_path(b"/").unwrap(), b"");
         for bad in
             ["/../etc/passwd", "..", "/usr/../../x", "/usr//x", "//etc/passwd", "/a/./b", "/a/"]
         {
-            assert!(relative_path(bad).is_err(), "{bad}");
+            assert!(relative_path(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 }

@@ -7,20 +7,59 @@ use std::ops::Range;
 use rpm::PackageMetadata;
 
 use crate::blob::{self, INTRO, Kind};
-use crate::{Error, Result};
+use crate::{Error, Result, view};
 
-/// Largest main header that is accepted, in bytes. A package with 100,000 files has about 13 MiB.
-pub const MAX_HEADER: u64 = 32 << 20;
-/// Signatures, digests, and one IMA signature for each file.
-const SIGNATURE: Kind = Kind { place: "signature header", limit: 16 << 20 };
+/// Largest header that is accepted, in bytes: rpm reads none that is larger (`HEADER_DATA_MAX` in
+/// lib/header.c). A package with 100,000 files has about 13 MiB.
+pub const MAX_HEADER: u64 = (256 << 20) - 1;
+const SIGNATURE: Kind = Kind { place: "signature header", limit: MAX_HEADER };
 const MAIN: Kind = Kind { place: "main header", limit: MAX_HEADER };
+/// A header whose strings were made UTF-8; each byte may have become two.
+pub(crate) const VIEW: Kind = Kind { place: "main header in UTF-8", limit: 3 * MAX_HEADER };
 const LEAD: usize = 96;
 const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
+
+/// The bytes of all that stands before the payload of an RPM. The frames of both headers are sound;
+/// what is in them was not looked at.
+pub(crate) struct Raw {
+    bytes: Vec<u8>,
+    /// Where the padding after the signature header begins.
+    signature_end: usize,
+    /// Where the main header begins.
+    start: usize,
+}
+
+impl Raw {
+    /// Reads it; the reader is left at the first byte of the payload.
+    pub(crate) fn read(reader: &mut impl Read) -> Result<Self> {
+        let mut bytes = Vec::with_capacity(16 << 10);
+        take(reader, &mut bytes, LEAD, "lead")?;
+        if bytes[..4] != LEAD_MAGIC {
+            return Err(Error::NotRpm);
+        }
+        read_blob(reader, &mut bytes, SIGNATURE)?;
+        let signature_end = bytes.len();
+        let padding = bytes.len().next_multiple_of(8) - bytes.len();
+        take(reader, &mut bytes, padding, SIGNATURE.place)?;
+        let start = bytes.len();
+        read_blob(reader, &mut bytes, MAIN)?;
+        Ok(Self { bytes, signature_end, start })
+    }
+
+    pub(crate) fn signature(&self) -> &[u8] {
+        &self.bytes[LEAD..self.signature_end]
+    }
+
+    pub(crate) fn main(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
 
 /// All that stands before the payload of an RPM.
 #[derive(Debug)]
 pub struct Headers {
-    /// The parsed tags.
+    /// The parsed tags. Strings that are not UTF-8 are read as Latin-1, as createrepo_c does: for what
+    /// is shown and told. What the file itself has is in [`main`](Self::main).
     pub metadata: PackageMetadata,
     /// Where the main header lies in the file: first byte, and the first after it.
     pub header: Range<u64>,
@@ -33,17 +72,8 @@ impl Headers {
     /// # Errors
     /// When the file is no RPM, or ends early, or its headers are malformed or too large.
     pub fn read(reader: &mut impl Read) -> Result<Self> {
-        let mut bytes = Vec::with_capacity(16 << 10);
-        take(reader, &mut bytes, LEAD, "lead")?;
-        if bytes[..4] != LEAD_MAGIC {
-            return Err(Error::NotRpm);
-        }
-        read_blob(reader, &mut bytes, SIGNATURE)?;
-        let padding = bytes.len().next_multiple_of(8) - bytes.len();
-        take(reader, &mut bytes, padding, SIGNATURE.place)?;
-        let start = bytes.len();
-        read_blob(reader, &mut bytes, MAIN)?;
-        Self::parse(bytes, start)
+        let raw = Raw::read(reader)?;
+        Self::parse(raw.bytes, raw.start)
     }
 
     /// Reads a main header that stands alone, as the signer gets it.
@@ -72,11 +102,13 @@ impl Headers {
 
     fn parse(bytes: Vec<u8>, start: usize) -> Result<Self> {
         blob::check_region(&bytes[start..], MAIN)?;
-        let metadata =
-            PackageMetadata::parse(&mut bytes.as_slice()).map_err(|error| Error::Malformed {
-                place: "headers",
-                reason: rpmfarm_core::name::shown(&error.to_string()),
-            })?;
+        let view = view::utf8(&bytes[start..]);
+        let parsed = PackageMetadata::parse(&mut bytes[..start].chain(view.as_ref()));
+        let metadata = parsed.map_err(|error| Error::Malformed {
+            place: "headers",
+            reason: rpmfarm_core::name::shown(&error.to_string()),
+        })?;
+        drop(view);
         Ok(Self { metadata, header: start as u64..bytes.len() as u64, bytes })
     }
 }

@@ -78,7 +78,7 @@ pub fn check_contents(path: &Path) -> Result<()> {
     let file = File::open(path).map_err(Error::io("opening the package"))?;
     let mut reader = BufReader::new(file);
     let headers = Headers::read(&mut reader)?;
-    let files = Files::of(&headers.metadata)?;
+    let files = Files::of(&headers)?;
     let payload = Payload::open(reader, &headers.metadata, files.archive_limit())?;
     let mut archive = Archive::new(payload.hashing(), &files);
     while archive.next()?.is_some() {

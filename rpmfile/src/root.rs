@@ -22,7 +22,7 @@ pub(crate) struct Root {
     dir: OwnedFd,
     ownership: Ownership,
     /// The directory that was used last: entries come sorted.
-    last: Option<(String, OwnedFd)>,
+    last: Option<(Vec<u8>, OwnedFd)>,
 }
 
 impl Root {
@@ -32,7 +32,7 @@ impl Root {
     }
 
     /// A new, empty file, in place of a file or link of that name. Of a directory it is an error.
-    pub(crate) fn create(&mut self, path: &str) -> io::Result<File> {
+    pub(crate) fn create(&mut self, path: &[u8]) -> io::Result<File> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         self.replacing(path, |parent, name| {
@@ -42,14 +42,14 @@ impl Root {
     }
 
     /// A file that was made before, to be written again.
-    pub(crate) fn reopen(&mut self, path: &str) -> io::Result<File> {
+    pub(crate) fn reopen(&mut self, path: &[u8]) -> io::Result<File> {
         let (parent, name) = self.parent(path)?;
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(File::from(fs::openat(parent, name, flags, Mode::empty())?))
     }
 
     /// One more name for the file at `existing`.
-    pub(crate) fn link(&mut self, existing: &str, path: &str) -> io::Result<()> {
+    pub(crate) fn link(&mut self, existing: &[u8], path: &[u8]) -> io::Result<()> {
         let (parent, name) = self.parent(existing)?;
         let parent = parent.try_clone()?;
         self.replacing(path, |new_parent, new_name| {
@@ -58,7 +58,7 @@ impl Root {
     }
 
     /// A symbolic link. Its target is only text here.
-    pub(crate) fn symlink(&mut self, entry: &Entry, target: &str) -> io::Result<()> {
+    pub(crate) fn symlink(&mut self, entry: &Entry, target: &[u8]) -> io::Result<()> {
         let ownership = self.ownership;
         self.replacing(&entry.path, |parent, name| fs::symlinkat(target, parent, name))?;
         let (parent, name) = self.parent(&entry.path)?;
@@ -71,7 +71,7 @@ impl Root {
     }
 
     /// A directory, unless one is there or a link to one. Says whether it, and not a link, is.
-    pub(crate) fn directory(&mut self, path: &str) -> io::Result<bool> {
+    pub(crate) fn directory(&mut self, path: &[u8]) -> io::Result<bool> {
         if path.is_empty() {
             return Ok(true);
         }
@@ -91,7 +91,7 @@ impl Root {
 
     /// Owner, permissions and time of a directory that is there.
     pub(crate) fn finish_directory(&self, entry: &Entry) -> io::Result<()> {
-        let path = if entry.path.is_empty() { "." } else { &entry.path };
+        let path = if entry.path.is_empty() { b".".as_slice() } else { &entry.path };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = fs::openat2(&self.dir, path, flags, Mode::empty(), RESOLVE)?;
         self.finish(&dir, entry)
@@ -116,8 +116,8 @@ impl Root {
     /// Makes something at a path; when a file or link is there, takes that away and tries again.
     fn replacing<T>(
         &mut self,
-        path: &str,
-        make: impl Fn(&OwnedFd, &str) -> rustix::io::Result<T>,
+        path: &[u8],
+        make: impl Fn(&OwnedFd, &[u8]) -> rustix::io::Result<T>,
     ) -> io::Result<T> {
         let (parent, name) = self.parent(path)?;
         match make(parent, name) {
@@ -130,8 +130,8 @@ impl Root {
     }
 
     /// The directory that a path's last part is in, made where it is missing.
-    fn parent<'a>(&mut self, path: &'a str) -> io::Result<(&OwnedFd, &'a str)> {
-        let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    fn parent<'a>(&mut self, path: &'a [u8]) -> io::Result<(&OwnedFd, &'a [u8])> {
+        let (dir, name) = split_last(path);
         if name.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the root itself"));
         }
@@ -142,10 +142,11 @@ impl Root {
         Ok((&self.last.insert((dir.to_owned(), fresh)).1, name))
     }
 
-    fn open_or_make(&self, path: &str, links: u32) -> io::Result<OwnedFd> {
-        let open = |path| fs::openat2(&self.dir, path, directory_flags(), Mode::empty(), RESOLVE);
+    fn open_or_make(&self, path: &[u8], links: u32) -> io::Result<OwnedFd> {
+        let open =
+            |path: &[u8]| fs::openat2(&self.dir, path, directory_flags(), Mode::empty(), RESOLVE);
         if path.is_empty() {
-            return Ok(open(".")?);
+            return Ok(open(b".")?);
         }
         match open(path) {
             Err(Errno::NOENT) => self.make(path, links)?,
@@ -155,8 +156,8 @@ impl Root {
     }
 
     /// Makes a missing directory, or the one that a dangling link points to.
-    fn make(&self, path: &str, links: u32) -> io::Result<()> {
-        let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    fn make(&self, path: &[u8], links: u32) -> io::Result<()> {
+        let (dir, name) = split_last(path);
         let parent = self.open_or_make(dir, links)?;
         match fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
             Ok(()) => {
@@ -169,27 +170,39 @@ impl Root {
                     Err(Errno::INVAL) => return Ok(()),
                     target => target?,
                 };
-                let target = target.to_str().map_err(|_| io::ErrorKind::InvalidFilename)?;
-                self.open_or_make(&link_path(dir, target)?, links + 1).map(drop)
+                self.open_or_make(&link_path(dir, target.to_bytes())?, links + 1).map(drop)
             }
             Err(error) => Err(error.into()),
         }
     }
 }
 
+/// A path's directory, empty where it has none, and its last part.
+fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
 /// Where a link in a directory leads, below the root. Ways up are not worked out by text.
-fn link_path(dir: &str, target: &str) -> io::Result<String> {
-    let joined = match target.strip_prefix('/') {
+fn link_path(dir: &[u8], target: &[u8]) -> io::Result<Vec<u8>> {
+    let joined = match target.strip_prefix(b"/") {
         Some(absolute) => absolute.to_owned(),
         None if dir.is_empty() => target.to_owned(),
-        None => format!("{dir}/{target}"),
+        None => [dir, b"/", target].concat(),
     };
-    let joined = joined.trim_matches('/').to_owned();
-    if joined.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
+    let mut joined = joined.as_slice();
+    while let Some(rest) = joined.strip_prefix(b"/").or_else(|| joined.strip_suffix(b"/")) {
+        joined = rest;
+    }
+    let bad = |part: &[u8]| matches!(part, b"" | b"." | b"..");
+    if joined.split(|byte| *byte == b'/').any(bad) {
+        let target = rpmfarm_core::name::shown(&String::from_utf8_lossy(target));
         let reason = format!("a link to `{target}`, which is not there");
         return Err(io::Error::new(io::ErrorKind::NotFound, reason));
     }
-    Ok(joined)
+    Ok(joined.to_owned())
 }
 
 fn directory_flags() -> OFlags {

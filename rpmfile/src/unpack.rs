@@ -35,7 +35,7 @@ pub struct Unpacked {
     pub entries: u64,
     /// Bytes of content written.
     pub bytes: u64,
-    /// Devices, pipes and sockets, which are not made.
+    /// Devices, pipes and sockets, which are not made; as they can be shown.
     pub skipped: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ pub fn unpack(package: &Path, dest: &Path, ownership: Ownership) -> Result<Unpac
     let file = File::open(package).map_err(Error::io("opening the package"))?;
     let mut reader = BufReader::new(file);
     let headers = Headers::read(&mut reader)?;
-    let files = Files::of(&headers.metadata)?;
+    let files = Files::of(&headers)?;
     let payload = Payload::open(reader, &headers.metadata, files.archive_limit())?;
     let root = Root::open(dest, ownership).map_err(Error::io("opening the directory"))?;
     Unpacking { files: &files, root, first_links: HashMap::new(), done: Unpacked::default() }
@@ -84,7 +84,7 @@ impl Unpacking<'_> {
                 }
                 Kind::Directory => {}
                 Kind::Special => {
-                    self.done.skipped.push(entry.path.clone());
+                    self.done.skipped.push(String::from_utf8_lossy(&entry.path).into_owned());
                     continue;
                 }
             }

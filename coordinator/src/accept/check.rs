@@ -7,7 +7,7 @@ use rpmfarm_core::results::{self, Refusal, ResultFile};
 use rpmfarm_core::task::{Success, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, Fault, Nevra, Sha256};
 use rpmfarm_repodata::{Fragments, PackageFile, RepodataError};
-use rpmfarm_rpmfile::{Inspected, check_contents, inspect};
+use rpmfarm_rpmfile::{Inspected, check_contents, inspect, is_intact};
 
 use super::noarch;
 use crate::blobs::{BlobError, Blobs};
@@ -37,13 +37,15 @@ pub enum CheckError {
     /// They are not what was asked for.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// A file is no whole RPM.
-    #[error("{file}: {source}")]
+    /// A file is no RPM that is accepted.
+    #[error("{file}: {source}{}", if *intact { "" } else { " (it is damaged: its own digests do not match)" })]
     Rpm {
         /// Its name.
         file: String,
         /// What is wrong with it.
         source: rpmfarm_rpmfile::Error,
+        /// Whether its own digests match: then rpmbuild made it as it is.
+        intact: bool,
     },
     /// A package cannot be described.
     #[error("{file}: {source}")]
@@ -84,7 +86,9 @@ impl CheckError {
         match self {
             Self::Refused(refusal) => Some(refusal.fault()),
             Self::Repodata { .. } => Some(Fault::Package),
-            // A file that is not whole came from a worker that broke it.
+            // What cannot be read, and is what rpmbuild wrote, is the package's to mend.
+            Self::Rpm { intact: true, .. } => Some(Fault::Package),
+            // One that is not whole most likely came from a worker that broke it.
             Self::Rpm { .. }
             | Self::Foreign { .. }
             | Self::Blob { source: BlobError::Missing(_), .. } => Some(Fault::Worker),
@@ -152,7 +156,8 @@ fn check(blobs: &Blobs, file: &ResultFile, expected: &Expected) -> Result<Checke
     if !blobs.contains(file.digest) {
         return Err(blob(BlobError::Missing(file.digest)));
     }
-    let inspected = inspect(&path).map_err(|source| CheckError::Rpm { file: name(), source })?;
+    let rpm = |source| CheckError::Rpm { file: name(), source, intact: is_intact(&path) };
+    let inspected = inspect(&path).map_err(rpm)?;
     let nevra = inspected.nevra.clone();
     match expected {
         Expected::Srpm { package } => results::check_srpm(file, &nevra, package)?,
@@ -162,17 +167,16 @@ fn check(blobs: &Blobs, file: &ResultFile, expected: &Expected) -> Result<Checke
         }
     }
     // Nothing is written: what an archive holds beside what its header lists is seen while it is read.
-    check_contents(&path).map_err(|source| CheckError::Rpm { file: name(), source })?;
+    check_contents(&path).map_err(rpm)?;
     let described = describe(&path, file.digest, inspected.size, &file.name)
         .map_err(|source| CheckError::Repodata { file: name(), source })?;
     let repodata = blobs.put(&described.to_bytes()).map_err(blob)?;
     let content = if nevra.arch == NOARCH {
-        let content = noarch::content(&inspected.metadata).map_err(|error| CheckError::Rpm {
-            file: name(),
-            source: rpmfarm_rpmfile::Error::Malformed {
+        let content = noarch::content(&inspected.metadata).map_err(|error| {
+            rpm(rpmfarm_rpmfile::Error::Malformed {
                 place: "main header",
                 reason: rpmfarm_core::name::shown(&error.to_string()),
-            },
+            })
         })?;
         let bytes = serde_json::to_vec(&content).expect("its maps have texts as keys");
         Some(blobs.put(&bytes).map_err(blob)?)

@@ -90,3 +90,41 @@ async fn packages_that_are_not_what_the_source_makes() {
     scene.binary(build, &made).await.unwrap();
     assert_eq!(scene.packages(build).await, ["hello-1-1.src", "hello-1-1.x86_64"]);
 }
+
+/// Digests that match prove that rpmbuild made a file as it is: what is refused then is the package's
+/// to mend, after one try.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rpmbuild_wrote_is_the_packages() {
+    let scene = Scene::new().await;
+    let odd = built("hello", "Release: 1%{nowhere}", "hi");
+    let build = scene.build("hello").await;
+    let refused = scene.report(build, TaskKind::Srpm, &[file(&odd.source)]).await.unwrap_err();
+    assert_eq!(refused.fault, Fault::Package, "{refused}");
+    for says in ["hello-1-1%{nowhere}.src.rpm: tag RELEASE", "has a macro that is not defined"] {
+        assert!(refused.message.contains(says), "{refused}");
+    }
+
+    // A file that is not whole is a worker's.
+    let made = built("hello", "Release: 1", "hi");
+    let cut = changed(&file(&made.source), |all| all.truncate(all.len() - 7));
+    let build = scene.build("hello").await;
+    let refused = scene.report(build, TaskKind::Srpm, &cut).await.unwrap_err();
+    assert_eq!(refused.fault, Fault::Worker, "{refused}");
+    let says = "(it is damaged: its own digests do not match)";
+    assert!(refused.message.ends_with(says), "{refused}");
+}
+
+/// Names and texts in another encoding are taken as they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn file_names_that_are_not_utf8_are_taken() {
+    let scene = Scene::new().await;
+    let tags = "Release: 1\nBuildArch: noarch\n%global _invalid_encoding_terminates_build 0";
+    let spec = crate::scene::spec("hello", tags, "hi");
+    let spec = spec
+        .replace("%files", "touch \"$(printf '%%{buildroot}/usr/share/hello/caf\\351')\"\n%files");
+    let made = crate::support::build_spec(&spec.replace("%%{", "%{"), &[]);
+    let build = scene.build("hello").await;
+    scene.srpm(build, &made).await.unwrap();
+    scene.binary(build, &made).await.unwrap();
+    assert_eq!(scene.packages(build).await, ["hello-1-1.noarch", "hello-1-1.src"]);
+}
