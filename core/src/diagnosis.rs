@@ -28,8 +28,8 @@ pub struct Evidence {
     pub ending: Ending,
     /// Processes that the kernel killed because memory ran out.
     pub oom_kills: u64,
-    /// Whether the build had reached its own memory limit when that happened. If it had not, memory
-    /// ran out outside of it: on the host, or in the worker's service.
+    /// Whether it was the build's own limit that was reached. Where the kernel's log says otherwise,
+    /// memory ran out outside of it: on the host, or in the worker's service.
     pub memory_at_limit: bool,
     /// Names of the processes that the kernel killed for memory, as far as its log tells.
     pub oom_victims: Vec<String>,
@@ -97,9 +97,10 @@ fn verdict(evidence: &Evidence, log: &LogReader) -> (Fault, String) {
         // The worker says so when it kills, the kernel counts when it kills for memory, and nobody
         // else outside can reach into a cage unless the runtime dies with it, which is an error of
         // the runtime. So it was something of the build: a test that kills what it can, for one.
-        Ending::Status(status) if let Some(signal) = signal(status) => package(format!(
-            "rpmbuild was killed by the build itself ({signal} in {part}, and no limit was reached): \
-             look for a test or script that sends signals to its parents or to every process"
+        Ending::Status(status) if signal(status).is_some() => package(format!(
+            "rpmbuild was killed by the build itself ({} in {part}, and no limit was reached): look for \
+             a test or script that sends signals to its parents or to every process",
+            signal(status).unwrap_or_default()
         )),
         Ending::Status(UNMET_REQUIREMENTS) if log.part() == Part::Start => {
             (Fault::Worker, format!("the build root lacks what the spec requires{}", unmet(log)))
@@ -168,16 +169,63 @@ fn unmet(log: &LogReader) -> String {
     if missing.is_empty() { String::new() } else { format!(": {}", missing.join(", ")) }
 }
 
+/// Of a list, so many entries stand in the message.
+const LISTED: usize = 3;
+/// Of a command, so many characters.
+const COMMAND: usize = 100;
+
 fn failed(part: &str, status: u8, log: &LogReader) -> String {
-    match log.cause() {
-        Some(cause) => {
-            // Before any script, rpm's own words are shown, with the macro as the spec has it.
-            let name = unexpanded(cause).filter(|_| log.part() == Part::Start);
-            let remedy = name.map_or_else(String::new, |name| format!("; {}", undefined(name)));
-            format!("{part} failed: {}{remedy}", cause.trim())
-        }
-        None => format!("{part} failed with exit status {status}"),
+    let Some(cause) = log.cause() else {
+        return format!("{part} failed with exit status {status}");
+    };
+    let command = log.command().map(|command| {
+        let cut = if command.chars().count() > COMMAND { "…" } else { "" };
+        format!("`{}{cut}`", command.chars().take(COMMAND).collect::<String>())
+    });
+    // What says the status itself needs it no second time.
+    let status = log.status().filter(|_| !cause.contains("] Error "));
+    let status = status.map(|status| format!("exit status {status}"));
+    // Where nothing else was said, the command is all that is known.
+    if let Some(command) = command.as_ref().filter(|_| cause.starts_with("+ ")) {
+        let status = status.unwrap_or_else(|| "which said nothing".to_owned());
+        return format!("{part} failed at {command} ({status})");
     }
+    let ran: Vec<String> = command.into_iter().chain(status).collect();
+    let ran = if ran.is_empty() { String::new() } else { format!(" (at {})", ran.join(", ")) };
+    // Before any script, rpm's own words are shown, with the macro as the spec has it.
+    let name = unexpanded(cause).filter(|_| log.part() == Part::Start);
+    let remedy = name.map_or_else(|| hint(cause).to_owned(), |name| format!("; {}", undefined(name)));
+    format!("{part} failed: {}{ran}{}{remedy}", cause.trim(), list(&log.listed()))
+}
+
+fn list(listed: &[&str]) -> String {
+    let more = listed.len().saturating_sub(LISTED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    match listed.get(..listed.len().min(LISTED)) {
+        Some(first) if !first.is_empty() => format!(" {}{more}", first.join(", ")),
+        _ => String::new(),
+    }
+}
+
+/// What to do about a cause whose words do not say it.
+fn hint(cause: &str) -> &'static str {
+    const HINTS: &[(&str, &str)] = &[
+        (
+            "Installed (but unpackaged) file(s) found",
+            "; list them in %files, or remove them in %install",
+        ),
+        (
+            "Arch dependent binaries in noarch package",
+            "; a package with programs for one architecture must not say BuildArch: noarch",
+        ),
+        ("Bad system call", "; the cage does not allow a system call of this program (SIGSYS)"),
+        ("File size limit exceeded", "; a file grew beyond `ulimit -f` (SIGXFSZ)"),
+        ("Too many open files", "; the soft limit may be raised by the build itself (`ulimit -n`)"),
+        ("Could not resolve host", "; builds have no network"),
+        ("Temporary failure in name resolution", "; builds have no network"),
+        ("Network is unreachable", "; builds have no network"),
+    ];
+    HINTS.iter().find(|(words, _)| cause.contains(words)).map_or("", |(_, hint)| hint)
 }
 
 const fn part_name(part: Part) -> &'static str {
@@ -322,7 +370,7 @@ mod tests {
                 "%install failed: cp: error writing 'a': No space left on device",
             ),
             (
-                Evidence { forks_refused: 1, ..status },
+                Evidence { forks_refused: 1, ..status.clone() },
                 build,
                 Package,
                 "build",
@@ -336,6 +384,37 @@ mod tests {
                 "rpmbuild was killed by the build itself (SIGKILL in %build, and no limit was \
                  reached): look for a test or script that sends signals to its parents or to every \
                  process",
+            ),
+            (
+                status.clone(),
+                "Executing(%build): x\n+ test -e /nowhere\nerror: Bad exit status from x (%build)\n",
+                Package,
+                "build",
+                "%build failed at `test -e /nowhere` (which said nothing)",
+            ),
+            (
+                status.clone(),
+                "Executing(%build): x\n+ test 2 = 1\n+ exit 7\nerror: Bad exit status from x (%build)\n",
+                Package,
+                "build",
+                "%build failed at `test 2 = 1` (exit status 7)",
+            ),
+            (
+                status.clone(),
+                "Executing(%check): x\n+ make check\nFAIL: t1\nmake: *** [Makefile:4: check] Error 1\n\
+                 error: Bad exit status from x (%check)\n",
+                Package,
+                "check",
+                "%check failed: FAIL: t1 (at `make check`, exit status 1)",
+            ),
+            (
+                status.clone(),
+                "Processing files: a-1-1.noarch\nerror: Installed (but unpackaged) file(s) found:\n   \
+                 /usr/a\n   /usr/b\n",
+                Package,
+                "files",
+                "packaging failed: error: Installed (but unpackaged) file(s) found: /usr/a, /usr/b; list \
+                 them in %files, or remove them in %install",
             ),
             (
                 evidence(Ending::Status(143)),

@@ -7,7 +7,7 @@ mod words;
 
 use std::collections::VecDeque;
 
-use words::{is_cause, is_consequence, is_end_of_script, is_heading, is_suspect};
+use words::{Traced, is_cause, is_consequence, is_end_of_script, is_heading, is_suspect};
 
 /// A part of rpmbuild, as it announces them in its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,8 +81,14 @@ pub struct LogReader {
     suspects: VecDeque<Line>,
     /// Lines in which others report that something went wrong, the last of this part.
     consequences: VecDeque<Line>,
+    /// The first of them.
+    first: Option<Line>,
     /// The last line of this part before the first consequence.
     said: Option<Line>,
+    /// The last commands of this part that its shell traced, without what only ended the script.
+    command: Option<String>,
+    /// The status with which the script ended itself, as its shell traced it.
+    exit: Option<u8>,
     /// The last lines, whatever they say.
     last: VecDeque<Line>,
     /// Lines after a heading whose list belongs to it.
@@ -132,13 +138,45 @@ impl LogReader {
     pub fn cause(&self) -> Option<&str> {
         let line = self.causes.first().or_else(|| self.suspects.back());
         let line = line.or_else(|| self.said_before_the_end());
-        let line = line.or_else(|| self.consequences.front());
+        let line = line.or(self.first.as_ref());
         line.map(|line| line.text.as_str())
+    }
+
+    /// The command of the script that failed: the last one that its shell traced before the script
+    /// ended. It is longer than a line or made of several where the shell traces it so; of a pipeline
+    /// it is one of its commands.
+    #[must_use]
+    pub fn command(&self) -> Option<&str> {
+        self.ended_badly().then_some(self.command.as_deref()).flatten()
+    }
+
+    /// The exit status of what failed, as far as the log tells: what the script ended itself with, or
+    /// what `make` says of its recipe.
+    #[must_use]
+    pub fn status(&self) -> Option<u8> {
+        let of_make = || words::status_of_make(&self.first.as_ref()?.text);
+        self.exit.filter(|_| self.ended_badly()).or_else(of_make)
+    }
+
+    /// Whether rpmbuild says that a script failed.
+    fn ended_badly(&self) -> bool {
+        self.consequences.iter().any(|line| is_end_of_script(&line.text))
+    }
+
+    /// The lines of a list that belong to the cause.
+    #[must_use]
+    pub fn listed(&self) -> Vec<&str> {
+        let Some(first) = self.causes.first().filter(|line| is_heading(&line.text)) else {
+            return Vec::new();
+        };
+        let listed =
+            |line: &&Line| line.text.starts_with([' ', '\t']) && line.number > first.number;
+        self.causes.iter().skip(1).take_while(listed).map(|line| line.text.trim()).collect()
     }
 
     /// Of a script that ended badly, what it said last, or the command that failed without a word.
     fn said_before_the_end(&self) -> Option<&Line> {
-        let end = self.consequences.front()?;
+        let end = self.first.as_ref()?;
         self.said.as_ref().filter(|_| is_end_of_script(&end.text))
     }
 
@@ -181,6 +219,7 @@ impl LogReader {
             self.suspects.clear();
             self.consequences.clear();
             self.said = None;
+            (self.first, self.command, self.exit) = (None, None, None);
             self.last.clear();
             self.no_space = false;
         }
@@ -201,18 +240,37 @@ impl LogReader {
                 self.causes.push(line.clone());
             }
         } else if is_consequence(text) {
+            self.first.get_or_insert_with(|| line.clone());
             push(&mut self.consequences, line.clone(), LINES - CAUSES);
         } else if is_suspect(text) {
             push(&mut self.suspects, line.clone(), SUSPECTS);
         }
-        // That a script ends by itself is known without it.
-        if self.consequences.is_empty() && !line.text.starts_with("+ exit ") {
-            self.said = Some(line.clone());
+        if self.consequences.is_empty() {
+            self.follow(&line);
         }
         self.summing_up |= line.text.starts_with("RPM build warnings:");
         if !self.summing_up {
             push(&mut self.last, line, LINES);
         }
+    }
+}
+
+impl LogReader {
+    /// Follows what a script runs and says, until something else says that it failed.
+    fn follow(&mut self, line: &Line) {
+        // That a script ends by itself is known without it.
+        match words::traced(&line.text) {
+            Some(Traced::End(status)) => {
+                self.exit = status;
+                return;
+            }
+            Some(Traced::Command(command)) => {
+                self.command = Some(command.to_owned());
+                self.exit = None;
+            }
+            None => {}
+        }
+        self.said = Some(line.clone());
     }
 }
 

@@ -168,3 +168,40 @@ fn what_is_kept_is_bounded() {
     assert!(excerpt[0].starts_with("a.c:0: error: "), "the first error is the cause");
     assert!(log.partial.len() <= WIDTH * 4);
 }
+
+/// Scripts of a spec that failed, as rpmbuild 4.18 with dash wrote their logs, and which command and
+/// status is told.
+#[test]
+fn the_command_that_failed_is_known() {
+    let table = [
+        ("+ cd /\n+ echo in subshell\nin subshell\n+ false", Some("false"), None),
+        ("+ f\n+ echo in f\nin f\n+ return 3", Some("echo in f"), Some(3)),
+        ("+ test 1 = 1\n+ test 2 = 1\n+ exit 7", Some("test 2 = 1"), Some(7)),
+        ("+ make -s all\nhi\nmake: *** [Makefile:3: all] Error 5", Some("make -s all"), Some(5)),
+        (
+            "+ make check\nmake[1]: *** [Makefile:9: test] Error 1\nmake: *** [Makefile:4: check] Error 2",
+            Some("make check"),
+            Some(1),
+        ),
+        ("+ exit 1\n+ true\n+ ./run", Some("./run"), None),
+        ("nothing is traced", None, None),
+    ];
+    for (text, command, status) in table {
+        let end = "error: Bad exit status from /var/tmp/rpm-tmp.x (%build)";
+        let log = read(&format!("Executing(%build): /bin/sh -e x\n{text}\n{end}\n"));
+        assert_eq!((log.command(), log.status()), (command, status), "{text}");
+        // What was not said to have failed is not told as if it had.
+        let killed = read(&format!("Executing(%build): /bin/sh -e x\n{text}\n"));
+        assert_eq!(killed.command(), None, "{text}");
+    }
+}
+
+#[test]
+fn a_list_belongs_to_its_heading() {
+    let log = read(
+        "Processing files: a-1-1.noarch\nerror: Installed (but unpackaged) file(s) found:\n   \
+         /usr/share/a\n   /usr/share/b\n\n\nRPM build errors:\n",
+    );
+    assert_eq!(log.listed(), ["/usr/share/a", "/usr/share/b"]);
+    assert_eq!(read("error: File not found: /x\n").listed(), Vec::<&str>::new());
+}

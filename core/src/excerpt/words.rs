@@ -32,7 +32,13 @@ const CAUSE: &[&str] = &[
     "Directory not found: ",
     "Arch dependent binaries in noarch package",
     "error: line ",
-    " --- FAIL: ",
+    "--- FAIL: ",
+    "Bad system call",
+    "File size limit exceeded",
+    "Too many open files",
+    "[  FAILED  ] ",
+    " ... FAILED",
+    "Failed test ",
 ];
 
 /// Words that say so often, but also of what did not matter.
@@ -58,8 +64,22 @@ const SUSPECT: &[&str] = &[
 
 /// Beginnings of lines with which a tool says what is wrong.
 const CAUSE_AT_START: &[&str] = &[
-    "error: ", "error[", "Error: ", "ERROR: ", "FAIL: ", "FAIL:\t", "FAILED ", "not ok ", "E   ",
-    "fatal: ", "tar: ",
+    "error: ",
+    "error[",
+    "Error: ",
+    "ERROR: ",
+    "FAIL: ",
+    "FAIL:\t",
+    "FAILED ",
+    "not ok ",
+    "E   ",
+    "fatal: ",
+    "tar: ",
+    "ERROR collecting ",
+    "npm ERR! ",
+    "npm error ",
+    "[ERROR] ",
+    "FAIL ",
 ];
 
 /// What rpmbuild says of a script that failed.
@@ -75,6 +95,13 @@ const CONSEQUENCE: &[&str] = &[
     "recipe for target ",
     "# FAIL:",
     "# ERROR:",
+    "test result: FAILED",
+    "The following tests FAILED:",
+    "Errors while running CTest",
+    "FAILED (failures=",
+    "FAILED (errors=",
+    "Result: FAIL",
+    "tests failed out of ",
 ];
 
 /// Whether a line says what went wrong.
@@ -83,8 +110,61 @@ pub(super) fn is_cause(line: &str) -> bool {
         return false;
     }
     let trimmed = line.trim_start();
-    CAUSE_AT_START.iter().any(|words| trimmed.starts_with(words))
+    is_failed_test(line)
+        || CAUSE_AT_START.iter().any(|words| trimmed.starts_with(words))
         || CAUSE.iter().any(|words| line.contains(words))
+}
+
+/// Whether a line is one of meson's, ctest's or prove's for a test that failed.
+fn is_failed_test(line: &str) -> bool {
+    // ` 2/10 suite / name   FAIL   0.05s   exit status 1`
+    let meson = || {
+        let number = line.trim_start().split_once('/').map(|(first, _)| first);
+        let numbered = number.is_some_and(|word| !word.is_empty() && all_digits(word));
+        numbered && [" FAIL ", " ERROR ", " TIMEOUT "].iter().any(|word| line.contains(word))
+    };
+    // ` 2/10 Test  #2: name ............***Failed    0.00 sec`
+    let ctest = || {
+        line.contains("***Failed") || line.contains("***Timeout") || line.contains("***Exception")
+    };
+    // `t/a.t  (Wstat: 256 (exited 1) Tests: 3 Failed: 1)`
+    let prove = || {
+        let good = line.contains("(Wstat: 0 ") && line.contains("Failed: 0)");
+        line.contains(" (Wstat: ") && !good
+    };
+    meson() || ctest() || prove()
+}
+
+fn all_digits(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What a shell traces.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Traced<'a> {
+    /// A command.
+    Command(&'a str),
+    /// What only ends a script, a function or a test, with its status if it is told.
+    End(Option<u8>),
+}
+
+/// A line of a shell's trace (`set -x`). Commands of command substitutions, which bash traces with
+/// further plus signs, are not the script's own.
+pub(super) fn traced(line: &str) -> Option<Traced<'_>> {
+    let command = line.strip_prefix("+ ")?;
+    let end = ["exit", "return"].into_iter().find_map(|word| command.strip_prefix(word));
+    match end {
+        Some("") => Some(Traced::End(None)),
+        Some(rest) if rest.starts_with(' ') => Some(Traced::End(rest.trim().parse().ok())),
+        _ => Some(Traced::Command(command)),
+    }
+}
+
+/// The status of a recipe in `make: *** [Makefile:3: all] Error 5`.
+pub(super) fn status_of_make(line: &str) -> Option<u8> {
+    let (_, after) = line.split_once("*** [")?;
+    let (_, status) = after.rsplit_once("] Error ")?;
+    status.split_whitespace().next()?.parse().ok()
 }
 
 /// Whether a line may say what went wrong.
@@ -112,7 +192,10 @@ pub(super) fn is_end_of_script(line: &str) -> bool {
 
 /// What configure scripts try, shells trace and test suites count.
 fn is_harmless(line: &str) -> bool {
-    ["checking ", "+ ", "warning: ", "libtool: ", "# FAIL:", "# XFAIL:", "# ERROR:"]
+    // A test that is known to fail, or was left out, in the Test Anything Protocol.
+    let tap = line.trim_start().starts_with("not ok ")
+        && (line.contains("# TODO") || line.contains("# SKIP"));
+    tap || ["checking ", "+ ", "warning: ", "libtool: ", "# FAIL:", "# XFAIL:", "# ERROR:"]
         .iter()
         .any(|start| line.starts_with(start))
 }
@@ -120,6 +203,56 @@ fn is_harmless(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_shell_traces() {
+        use Traced::{Command, End};
+        let table = [
+            ("+ make check", Some(Command("make check"))),
+            ("+ exit 7", Some(End(Some(7)))),
+            ("+ return 3", Some(End(Some(3)))),
+            ("+ exit", Some(End(None))),
+            ("+ exit-tests --all", Some(Command("exit-tests --all"))),
+            ("++ uname -m", None),
+            ("hello", None),
+        ];
+        for (line, expected) in table {
+            assert_eq!(traced(line), expected, "{line}");
+        }
+        assert_eq!(status_of_make("make[2]: *** [Makefile:3: all] Error 5"), Some(5));
+        assert_eq!(status_of_make("make: *** [all] Error 2 (ignored)"), Some(2));
+        assert_eq!(status_of_make("make: *** No rule to make target 'x'.  Stop."), None);
+    }
+
+    #[test]
+    fn failed_tests_are_causes() {
+        for line in [
+            " 3/10 suite / parses                     FAIL            0.05s   exit status 1",
+            "10/10 slow                               TIMEOUT         30.01s   killed by signal 15",
+            " 2/3 Test #2: parses ...................***Failed    0.00 sec",
+            "t/parses.t (Wstat: 256 (exited 1) Tests: 3 Failed: 1)",
+            "test tests::parses ... FAILED",
+            "--- FAIL: TestParses (0.00s)",
+            "    --- FAIL: TestParses/empty (0.00s)",
+            "FAIL: test_parses (tests.TestParses.test_parses)",
+            "FAILED tests/test_a.py::test_parses - assert 1 == 2",
+            "[  FAILED  ] Parser.Parses (0 ms)",
+            "not ok 3 - parses",
+            "#   Failed test 'parses'",
+        ] {
+            assert!(is_cause(line), "{line}");
+        }
+        for line in [
+            "not ok 3 - parses # TODO later",
+            "1/3 suite / parses                      OK              0.05s",
+            "test result: FAILED. 1 passed; 1 failed; 0 ignored",
+            "# FAIL:  0",
+            "XFAIL: parses",
+            "t/parses.t (Wstat: 0 Tests: 3 Failed: 0)",
+        ] {
+            assert!(!is_cause(line), "{line}");
+        }
+    }
 
     #[test]
     fn the_end_of_a_traceback_is_suspect() {

@@ -43,8 +43,8 @@ impl Watch<'_> {
         Evidence {
             ending,
             oom_kills: ended.events.oom_kills,
-            memory_at_limit: ended.events.memory_at_limit,
-            oom_victims: ended.oom_victims.clone(),
+            memory_at_limit: !ended.victims.outside,
+            oom_victims: ended.victims.names.clone(),
             forks_refused: ended.events.forks_refused,
             disk_filled: self.disk_filled,
             inodes_filled: self.inodes_filled,

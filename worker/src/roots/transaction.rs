@@ -57,7 +57,7 @@ impl Transaction<'_> {
             Exit::Stopped(_) => {
                 Err(RootError::Cancelled(cancel.raised().unwrap_or(crate::sandbox::Why::Unwanted)))
             }
-            Exit::Code(_) if ended.events.oom_kills > 0 && !ended.events.memory_at_limit => {
+            Exit::Code(_) if ended.events.oom_kills > 0 && ended.victims.outside => {
                 Err(RootError::HostMemory { layer })
             }
             Exit::Code(_) if ended.events.oom_kills > 0 => {

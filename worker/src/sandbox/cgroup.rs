@@ -56,8 +56,6 @@ pub struct Cgroup {
 pub struct Events {
     /// Processes that the kernel killed because the group was out of memory.
     pub oom_kills: u64,
-    /// Whether the group itself had reached its memory limit: if it had not, memory ran out above.
-    pub memory_at_limit: bool,
     /// Times that a new process was refused.
     pub forks_refused: u64,
     /// The most memory used at once, in bytes, where the kernel says.
@@ -159,11 +157,6 @@ impl Cgroup {
                             ("memory.oom_control", "memory.max_usage_in_bytes")
                         };
                         events.oom_kills = field(read(file), "oom_kill");
-                        events.memory_at_limit = if v2 {
-                            field(read(file), "oom") > 0
-                        } else {
-                            read("memory.failcnt").is_some_and(|text| text.trim() != "0")
-                        };
                         events.memory_peak = read(peak).and_then(|text| text.trim().parse().ok());
                     }
                     (Controller::Pids, _) => {

@@ -14,7 +14,8 @@ use nix::unistd::Pid;
 
 use super::cage::{Cage, Overlay, Root, Source};
 use super::cgroup::{Cgroup, Cgroups, Events};
-use super::{kernel_log, oci, stage};
+use super::kernel_log::{KernelLog, Victims};
+use super::{oci, stage};
 
 /// What all cages of a worker share.
 #[derive(Debug, Clone)]
@@ -38,8 +39,8 @@ pub struct Ended {
     pub exit: Exit,
     /// What its control group saw.
     pub events: Events,
-    /// Names of the processes that the kernel killed for memory, as far as its log tells.
-    pub oom_victims: Vec<String>,
+    /// The processes that the kernel killed for memory, as far as its log tells.
+    pub victims: Victims,
     /// The most memory that its processes were seen to have at once, in bytes; 0 when it was too
     /// short to be looked at, or nothing tells.
     pub memory_used: u64,
@@ -178,6 +179,7 @@ impl Sandbox {
         watcher: &mut dyn Watcher,
     ) -> Result<Ended, CageError> {
         let setup = |what| move |source| CageError::Setup { what, source };
+        let kernel_log = KernelLog::from_now();
         let started = Instant::now();
         let (log, child) = self.start(directory).map_err(setup("start the cage"))?;
         let mut running = Running {
@@ -212,12 +214,12 @@ impl Sandbox {
         {
             return Err(CageError::Runtime(error));
         }
-        let oom_victims = match (events.oom_kills, group.name()) {
-            (1.., Some(name)) => kernel_log::oom_victims(&name),
-            _ => Vec::new(),
+        let victims = match (events.oom_kills, group.name()) {
+            (1.., Some(name)) => kernel_log.victims(&name),
+            _ => Victims::default(),
         };
         let memory_used = running.memory_used;
-        Ok(Ended { exit, events, oom_victims, memory_used, took: started.elapsed() })
+        Ok(Ended { exit, events, victims, memory_used, took: started.elapsed() })
     }
 
     /// Starts the outer stage with one pipe for all output. Its standard input is a pipe that is
