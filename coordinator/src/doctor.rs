@@ -199,12 +199,14 @@ mod tests {
     #[test]
     fn workers_that_take_work_are_counted() {
         use Arch::{Aarch64, X86_64};
-        let seen = |name, arches, emulated, idle: Option<&str>| Seen {
-            name,
-            arches,
-            emulated,
-            idle: idle.map(str::to_owned),
-        };
+        fn seen<'a>(
+            name: &'a str,
+            arches: &'a [Arch],
+            emulated: &'a [Arch],
+            idle: Option<&str>,
+        ) -> Seen<'a> {
+            Seen { name, arches, emulated, idle: idle.map(str::to_owned) }
+        }
         let both = BTreeSet::from([X86_64, Aarch64]);
         let plain = seen("a", &[X86_64], &[], None);
         let emulating = seen("b", &[X86_64, Aarch64], &[Aarch64], None);

@@ -1,6 +1,5 @@
 //! When something that failed is tried again: `core`'s rule over the failures of the store.
 
-use rpmfarm_core::fault::TRANSACTION;
 use rpmfarm_core::status::{self, Next, after_failure};
 use rpmfarm_core::{BuildId, Failure, TaskId};
 
@@ -43,7 +42,8 @@ pub async fn confirmed(
     task: TaskId,
     failure: &Failure,
 ) -> store::Result<Failure> {
-    if failure.stage != TRANSACTION {
+    if status::confirmed(failure, [failure]).is_none() {
+        // No failure that came before changes that.
         return Ok(failure.clone());
     }
     let since = farm.store.retried_us(build).await?;

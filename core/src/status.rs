@@ -224,6 +224,12 @@ mod tests {
         assert_eq!(confirmed(&refused, []), None);
         assert_eq!(confirmed(&refused, [&crash]), None);
         assert_eq!(confirmed(&crash, [&refused]), None);
+        let damaged = Failure::new(Fault::Worker, "accept", "a.rpm: truncated");
+        assert_eq!(
+            confirmed(&damaged, [&damaged, &refused]),
+            None,
+            "workers may break files again"
+        );
         let told = confirmed(&refused, [&crash, &refused]).expect("is the package's");
         assert_eq!((told.fault, told.stage.as_str()), (Fault::Package, TRANSACTION));
         assert_eq!(told.message, "%pre of a-1-1.noarch failed (tried twice)");

@@ -359,6 +359,19 @@ fn failures_say_whose_and_what() {
             "packaging failed: error: Installed (but unpackaged) file(s) found:",
         ),
         (build("exec 3<>/dev/tcp/192.0.2.1/80"), "build", "Network is unreachable"),
+        (build("(cd /; false)"), "build", "%build failed at `false` (which said nothing)"),
+        (build("test 2 = 1 || exit 7"), "build", "%build failed at `test 2 = 1` (exit status 7)"),
+        (
+            build("printf 'all:\\n\\tsh -c \"exit 5\"\\n' > Makefile\nmake -s all"),
+            "build",
+            "[Makefile:2: all] Error 5 (at `make -s all`)",
+        ),
+        (build("sh -c 'kill -SEGV $$'; true"), "build", "Segmentation fault"),
+        (
+            build("sh -c 'ulimit -f 1; head -c 9000 /dev/zero > big'"),
+            "build",
+            "a file grew beyond `ulimit -f` (SIGXFSZ)",
+        ),
     ];
     for (spec, stage, message) in table {
         let report = bench.build_spec("fails", &spec, &[]);

@@ -57,6 +57,11 @@ fn next_steps(build: &Build, failure: &Failure) -> Vec<String> {
             "build what is missing, or add a repository that has it to the target".into(),
             retry,
         ],
+        (Fault::Package, "transaction") => vec![
+            format!("see how the root was made: rpmfarm log {id} --root"),
+            "mend the package that is named, or do not require it".into(),
+            retry,
+        ],
         (Fault::Package, _) => vec![
             format!("read the whole log: {}", read_log(build)),
             format!("fix the package in dist-git, then rebuild: {}", rebuild(build)),
