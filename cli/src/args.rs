@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build, cancel, completions, doctor, list, lock, log, man, modify, priority, repo, retry, show,
-    source, target, track, version, watch, why, worker,
+    build, cancel, completions, doctor, files, list, lock, log, man, modify, priority, repo, retry,
+    show, source, target, track, version, watch, why, worker,
 };
 use crate::out::Color;
 
@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Cancel(cancel::Options),
     /// Try again what failed; what succeeded is kept
     Retry(retry::Options),
+    /// Show and fetch the files that a failed build left, as config.log
+    Files(files::Options),
     /// Print the exact packages of a build's root
     Lock(lock::Options),
     /// Show what a distribution's modifications change, before anything is built

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rpmfarm_core::Target;
+
 use crate::blobs::Blobs;
 use crate::bus::Bus;
 use crate::dispatch::Fleet;
@@ -20,7 +22,7 @@ use crate::peers::herald::Voice;
 use crate::publish::Publisher;
 use crate::resolve::Resolver;
 use crate::sign::SignerClient;
-use crate::store::Store;
+use crate::store::{Build, Store};
 use crate::targets::Targets;
 use crate::token::Token;
 use crate::track::Tracker;
@@ -80,6 +82,19 @@ pub struct Farm {
 }
 
 impl Farm {
+    /// The definition of a build's target, with the options that the build was asked for with.
+    ///
+    /// # Errors
+    /// When the target cannot be used; database errors.
+    pub async fn target_of(&self, build: &Build) -> anyhow::Result<Arc<Target>> {
+        let target = self.targets.get(&build.target)?;
+        let options = self.store.build_options(build.id()).await?;
+        if options.is_nothing() {
+            return Ok(target);
+        }
+        Ok(Arc::new(target.for_build(&build.package, &options)))
+    }
+
     /// The farm for work on a stage: whatever it writes stands behind the stage's lease. `None`
     /// when the stage is not this coordinator's to run now.
     #[must_use]

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::options::BuildOptions;
 use crate::{Arch, Nevra, Sha256};
 
 /// One package of a root.
@@ -76,6 +77,9 @@ pub struct Lock {
     pub bootstrap: Layer,
     /// The base root, then the layers of build requirements; empty layers are left out.
     pub layers: Vec<Layer>,
+    /// The options that the build was asked for with; they count beside the root.
+    #[serde(default, skip_serializing_if = "BuildOptions::is_nothing")]
+    pub options: BuildOptions,
 }
 
 /// The version of how roots are made from locks; raising it makes all cached roots stale.
@@ -156,6 +160,7 @@ mod tests {
             arch: Arch::X86_64,
             bootstrap: layer(names[0]),
             layers: names[1..].iter().map(|n| layer(n)).collect(),
+            options: BuildOptions::default(),
         }
     }
 
@@ -175,5 +180,11 @@ mod tests {
     fn survives_storage() {
         let a = lock(&[&["rpm"], &["bash"]]);
         assert_eq!(Lock::from_bytes(&a.to_bytes()).expect("parses"), a);
+        // What was locked before there were options has the bytes and the name that it had.
+        assert!(!String::from_utf8_lossy(&a.to_bytes()).contains("options"));
+        let options = BuildOptions { nocheck: true, ..BuildOptions::default() };
+        let b = Lock { options, ..a.clone() };
+        assert_eq!(Lock::from_bytes(&b.to_bytes()).expect("parses"), b);
+        assert_eq!(a.layer_ids(), b.layer_ids(), "the root is the same");
     }
 }

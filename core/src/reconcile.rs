@@ -76,6 +76,8 @@ mod tests {
             lock: Sha256::of(b"lock"),
             round,
             macros: String::new(),
+            nocheck: false,
+            keep: Vec::new(),
             limits: Limits::default(),
         }
     }

@@ -142,6 +142,12 @@ pub struct Assignment {
     pub round: u32,
     /// Text of the rpm macros file that the target puts into the root.
     pub macros: String,
+    /// Whether `%check` is left out.
+    #[serde(default)]
+    pub nocheck: bool,
+    /// Patterns of the files that are kept of a build that fails ([`crate::kept`]).
+    #[serde(default)]
+    pub keep: Vec<String>,
     /// What it may use.
     pub limits: Limits,
 }

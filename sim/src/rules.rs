@@ -234,6 +234,8 @@ fn assignment(store: &Store, live: &LiveAttempt) -> Option<Assignment> {
         lock: lock.digest,
         round: lock.round,
         macros: String::new(),
+        nocheck: false,
+        keep: Vec::new(),
         limits: Limits::default(),
     })
 }

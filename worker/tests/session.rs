@@ -138,6 +138,14 @@ impl Workers for Coordinator {
         Ok(Response::new(v1::LogOffset { next }))
     }
 
+    async fn keep_files(
+        &self,
+        request: Request<v1::KeepFilesRequest>,
+    ) -> Result<Response<v1::KeepFilesReply>, Status> {
+        authorized(&request);
+        Ok(Response::new(v1::KeepFilesReply {}))
+    }
+
     async fn upload_offset(
         &self,
         request: Request<v1::UploadQuery>,
@@ -293,6 +301,8 @@ fn assignment(bench: &Bench, srpm: &Path, attempt: i64) -> Assignment {
         lock: Sha256::of(&bench.lock().to_bytes()),
         round: 0,
         macros: "%dist .lab9\n".into(),
+        nocheck: false,
+        keep: Vec::new(),
         limits: Limits { disk_mib: 2048, ..Limits::default() },
     }
 }

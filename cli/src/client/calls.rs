@@ -123,6 +123,21 @@ impl Client {
         self.explained(reply)
     }
 
+    /// The files that were kept of a build.
+    pub(crate) async fn files(&mut self, build: i64) -> Result<Vec<v1::BuildFile>, Error> {
+        let reply = self.farm.list_files(v1::ListFilesRequest { build }).await;
+        Ok(self.explained(reply)?.files)
+    }
+
+    /// One of them, in pieces.
+    pub(crate) async fn read_file(
+        &mut self,
+        request: v1::ReadFileRequest,
+    ) -> Result<Streaming<v1::FileData>, Error> {
+        let reply = self.farm.read_file(request).await;
+        self.explained(reply)
+    }
+
     /// What modifications would change.
     pub(crate) async fn preview_modifications(
         &mut self,

@@ -1,9 +1,12 @@
 //! `rpmfarm build`: asks for rebuilds.
 
+use std::path::PathBuf;
+
 use clap::Args;
-use rpmfarm_core::Arch;
 use rpmfarm_core::name::{check_git_ref, check_package};
+use rpmfarm_core::options::AddedRepository;
 use rpmfarm_core::queue::Class;
+use rpmfarm_core::{Arch, BuildOptions};
 use rpmfarm_proto::v1::{Build, PackageRef, StartBuildsRequest};
 
 use super::{Session, watch};
@@ -24,7 +27,8 @@ Examples:
   rpmfarm build bash --target almalinux-9 --bump     the same sources, a higher release
   rpmfarm build libgreet greet --target lab --ref main --json
   rpmfarm build openssl --target almalinux-9 --priority security
-  rpmfarm build hello --target almalinux-9 --arch aarch64 --arch ppc64le")]
+  rpmfarm build hello --target almalinux-9 --arch aarch64 --arch ppc64le
+  rpmfarm build python3 --target lab --nocheck --without tests --define 'dist .lab9.test'")]
 pub(crate) struct Options {
     /// Packages; a branch, tag or commit may follow the name after an @
     #[arg(required = true, value_name = "PACKAGE[@REF]", value_parser = parse)]
@@ -44,12 +48,79 @@ pub(crate) struct Options {
     /// Build for this architecture only; may be given several times [default: all of the target's]
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     arch: Vec<Arch>,
+    #[command(flatten)]
+    as_mock: AsMock,
     /// Follow the builds until they end
     #[arg(long)]
     watch: bool,
     /// A second call with the same key makes no new builds and shows those of the first
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
+}
+
+/// What mock has under the same names, for this call's builds alone. It is recorded with them, and
+/// counts after a retry as well.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "As in mock, for these builds alone")]
+struct AsMock {
+    /// Switch a bcond of the spec on; may be given several times
+    #[arg(long, value_name = "BCOND")]
+    with: Vec<String>,
+    /// Switch a bcond of the spec off; may be given several times
+    #[arg(long, value_name = "BCOND")]
+    without: Vec<String>,
+    /// Define a macro, after the target's; may be given several times
+    #[arg(short = 'D', long, value_name = "'MACRO BODY'", value_parser = parse_macro)]
+    define: Vec<(String, String)>,
+    /// Leave %check out
+    #[arg(long)]
+    nocheck: bool,
+    /// Require this in the root, beside what the spec requires; may be given several times
+    #[arg(long, value_name = "PACKAGE", alias = "add-package")]
+    additional_package: Vec<String>,
+    /// Take packages for the root from this repository too; may be given several times
+    #[arg(long, value_name = "URL", alias = "add-repo")]
+    addrepo: Vec<String>,
+    /// Armored key that signs the packages of --addrepo [default: the target's own keys]
+    #[arg(long, value_name = "FILE", requires = "addrepo")]
+    addrepo_key: Vec<PathBuf>,
+    /// Take unsigned packages from --addrepo; the target must allow it (unsigned_addrepo)
+    #[arg(long, requires = "addrepo", conflicts_with = "addrepo_key")]
+    addrepo_nogpgcheck: bool,
+}
+
+impl AsMock {
+    /// Reads the keys.
+    fn options(self) -> Result<BuildOptions, Error> {
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path)
+                .map_err(|error| Error::Usage(format!("--addrepo-key {}: {error}", path.display())))
+        };
+        let keys = self.addrepo_key.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let added = |baseurl: String| AddedRepository {
+            baseurl,
+            keys: keys.clone(),
+            nogpgcheck: self.addrepo_nogpgcheck,
+        };
+        Ok(BuildOptions {
+            repositories: self.addrepo.into_iter().map(added).collect(),
+            with: self.with,
+            without: self.without,
+            define: self.define,
+            nocheck: self.nocheck,
+            additional_packages: self.additional_package,
+        })
+    }
+}
+
+/// `NAME BODY`, as rpmbuild and mock take it.
+fn parse_macro(text: &str) -> Result<(String, String), String> {
+    let text = text.trim();
+    // Options of a macro may hold no blank.
+    let (name, body) = text.split_once(char::is_whitespace).ok_or_else(|| {
+        format!("`{text}` is a name without a body; write 'NAME BODY', as 'dist .el9.test'")
+    })?;
+    Ok((name.trim_start_matches('%').to_owned(), body.trim().to_owned()))
 }
 
 fn parse(text: &str) -> Result<PackageRef, String> {
@@ -89,6 +160,8 @@ fn request(options: Options, default: Option<String>) -> Result<StartBuildsReque
     // One key for the whole call: when the answer gets lost, asking again makes no second build.
     let key = filled(options.key).unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     let arches = options.arch.iter().map(ToString::to_string).collect();
+    let asked = options.as_mock.options()?;
+    let options_of_builds = (!asked.is_nothing()).then(|| (&asked).into());
     Ok(StartBuildsRequest {
         target,
         packages,
@@ -97,6 +170,7 @@ fn request(options: Options, default: Option<String>) -> Result<StartBuildsReque
         bump: options.bump,
         priority: options.priority.to_string(),
         arches,
+        options: options_of_builds,
     })
 }
 
@@ -130,6 +204,14 @@ pub(crate) fn print(builds: &[Build], out: &Out) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_macro_is_a_name_and_a_body() {
+        let pair = |name: &str, body: &str| Ok((name.to_owned(), body.to_owned()));
+        assert_eq!(parse_macro("dist .el9"), pair("dist", ".el9"));
+        assert_eq!(parse_macro("%x(n:)  a  b "), pair("x(n:)", "a  b"));
+        assert!(parse_macro("dist").is_err());
+    }
 
     #[test]
     fn a_reference_follows_an_at() {

@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod doctor;
+pub(crate) mod files;
 pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod log;
@@ -64,6 +65,7 @@ async fn call(command: Command, session: Session) -> Result<Exit, Error> {
         Command::Log(options) => log::run(options, session).await,
         Command::Cancel(options) => cancel::run(options, session).await,
         Command::Retry(options) => retry::run(options, session).await,
+        Command::Files(options) => files::run(options, session).await,
         Command::Lock(options) => lock::run(options, session).await,
         Command::Modify(options) => modify::run(options, session).await,
         Command::Source(options) => source::run(options, session).await,

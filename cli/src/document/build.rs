@@ -21,6 +21,10 @@ pub(crate) struct BuildDocument {
     git_ref: Option<String>,
     /// The architectures that were asked for; empty for all of the target's.
     arches: Vec<String>,
+    /// Options that it was asked for with, as words of a command line; empty for a plain build.
+    options: Vec<String>,
+    /// How many files of failed attempts were kept (`rpmfarm files`).
+    kept_files: u32,
     /// The full commit id, once imported.
     commit: Option<String>,
     /// Builds of one request share it.
@@ -131,6 +135,8 @@ impl BuildDocument {
             package: build.package.clone(),
             git_ref: known(&build.git_ref),
             arches: build.arches.clone(),
+            options: build.option_words.clone(),
+            kept_files: build.kept_files,
             commit: known(&build.commit),
             batch: build.batch,
             submitter: known(&build.submitter),

@@ -62,9 +62,14 @@ fn facts(build: &Build, now: i64) -> Vec<(&'static str, String)> {
     add("priority", &build.priority);
     add("reference", &build.git_ref);
     add("only for", &build.arches.join(", "));
+    add("options", &build.option_words.join(" "));
     add("commit", &build.commit);
     add("srpm", &build.srpm);
     add("fixes", &build.cves.join(" "));
+    if build.kept_files > 0 {
+        let (count, id) = (build.kept_files, build.id);
+        add("files", &format!("{count} of failed attempts are kept: rpmfarm files {id}"));
+    }
     add("warning", &build.warnings.join("; "));
     for note in &build.notes {
         add("note", note);

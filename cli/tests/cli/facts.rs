@@ -247,6 +247,7 @@ pub fn lock() -> (Vec<u8>, String) {
         arch: Arch::X86_64,
         bootstrap: Layer::default(),
         layers: vec![Layer::new(vec![bash])],
+        options: Default::default(),
     };
     let bytes = lock.to_bytes();
     let digest = Sha256::of(&bytes).hex();

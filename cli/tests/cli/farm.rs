@@ -38,6 +38,9 @@ pub struct Facts {
     pub decided: Vec<SetWorkerStateRequest>,
 }
 
+/// What every kept file holds.
+pub const KEPT: &[u8] = b"configure: \x1b[31mnothing is missing\n";
+
 type Shared = Arc<Mutex<Facts>>;
 
 /// A farm that serves while it lives.
@@ -315,6 +318,34 @@ impl Farm for Answers {
         self.find(request.into_inner().build)?;
         let (lock, digest) = self.facts().lock.clone();
         Ok(Response::new(LockReply { digest, lock: lock.into() }))
+    }
+
+    async fn list_files(&self, request: Request<ListFilesRequest>) -> Reply<ListFilesReply> {
+        self.find(request.into_inner().build)?;
+        let file = |attempt: i64, path: &str, size: u64| BuildFile {
+            attempt,
+            kind: "build".into(),
+            arch: "x86_64".into(),
+            path: path.into(),
+            size,
+            digest: "ab".repeat(32),
+        };
+        let text = KEPT.len() as u64;
+        let files = vec![
+            file(9, "x-1/config.log", text),
+            file(8, "x-1/config.log", text),
+            file(8, "x-1/tests/test-suite.log", text),
+        ];
+        Ok(Response::new(ListFilesReply { files }))
+    }
+
+    type ReadFileStream = Pieces<FileData>;
+
+    async fn read_file(&self, request: Request<ReadFileRequest>) -> Reply<Self::ReadFileStream> {
+        self.find(request.into_inner().build)?;
+        let pieces: Vec<_> =
+            KEPT.chunks(5).map(|data| Ok(FileData { data: data.to_vec().into() })).collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(pieces))))
     }
 
     async fn list_channels(&self, _: Request<ListChannelsRequest>) -> Reply<ListChannelsReply> {

@@ -3,7 +3,7 @@
 use rpmfarm_proto::v1::{Build, Fault};
 use serde_json::{Value, json};
 
-use crate::farm::{Facts, FakeFarm};
+use crate::farm::{Facts, FakeFarm, KEPT};
 use crate::{Ran, facts, home, rpmfarm, run};
 
 fn ask(facts: Facts, args: &[&str]) -> Ran {
@@ -140,6 +140,7 @@ fn the_json_of_a_build_is_stable() {
         "id": 7, "target": "lab", "package": "hello", "ref": "c9s",
         "commit": "0123456789abcdef0123456789abcdef01234567",
         "batch": 3, "submitter": "alice@desk", "priority": "interactive", "arches": [],
+        "options": [], "kept_files": 0,
         "state": "published",
         "ended": true, "reason": null,
         "created_at": "2026-01-02T03:04:05Z", "ended_at": "2026-01-02T03:06:10Z", "took_ms": 125_000,
@@ -286,6 +287,31 @@ fn what_is_not_there_is_exit_3() {
 fn versions() {
     let json = document(Facts::default(), &["version", "--json"]);
     assert_eq!((&json["client"], &json["coordinator"]), (&json!("0.1.0"), &json!("0.1.0")));
+}
+
+#[test]
+fn files_of_a_failed_build_are_listed_and_fetched() {
+    let failed = || with(Build { kept_files: 3, ..facts::failed(Fault::Package) });
+    let id = facts::failed(Fault::Package).id.to_string();
+    let shown = ask(failed(), &["show", &id]);
+    assert!(shown.stdout.contains(&format!("rpmfarm files {id}")), "{}", shown.stdout);
+    let listed = ask(failed(), &["files", &id]);
+    assert_eq!(listed.code, 0, "{}", listed.stderr);
+    assert_eq!(listed.stdout.lines().count(), 4, "{}", listed.stdout);
+    let json = document(failed(), &["files", &id, "--json"]);
+    assert_eq!(json["files"][2]["path"], "x-1/tests/test-suite.log");
+    // Into a pipe it goes byte by byte; of two the newer one.
+    let got = ask(failed(), &["files", &id, "--get", "config.log"]);
+    assert_eq!(got.stdout, String::from_utf8_lossy(KEPT), "{}", got.stderr);
+    assert_eq!(ask(failed(), &["files", &id, "--get", "nothing"]).code, 3);
+    let directory = home(None);
+    let out = directory.path().join("out");
+    let out = out.to_str().expect("UTF-8");
+    let written = ask(failed(), &["files", &id, "--out", out]);
+    assert_eq!(written.code, 0, "{}", written.stderr);
+    for path in ["x86_64-9/x-1/config.log", "x86_64-8/x-1/tests/test-suite.log"] {
+        assert_eq!(std::fs::read(format!("{out}/{path}")).expect("is there"), KEPT, "{path}");
+    }
 }
 
 #[test]

@@ -44,6 +44,49 @@ fn a_build_for_some_architectures_says_which() {
 }
 
 #[test]
+fn a_build_has_the_options_that_mock_has() {
+    let farm = farm();
+    let home = home(Some(TOKEN));
+    let key = home.path().join("key.asc");
+    std::fs::write(&key, "a key").expect("writes");
+    let build = ["build", "hello", "--target", "lab"];
+    let ran = run(rpmfarm(&farm.url(), home.path()).args(build).args([
+        "--with",
+        "gui",
+        "--without",
+        "tests",
+        "--define",
+        "dist .x",
+        "-D",
+        "%abc 1 2",
+        "--nocheck",
+        "--additional-package",
+        "bc >= 1",
+        "--addrepo",
+        "https://example.org/$basearch",
+        "--addrepo-key",
+        key.to_str().expect("UTF-8"),
+    ]));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let asked = farm.facts.lock().expect("lock").started[0].options.clone().expect("options");
+    assert_eq!((asked.with, asked.without), (vec!["gui".to_owned()], vec!["tests".to_owned()]));
+    let define: Vec<_> =
+        asked.define.iter().map(|define| (define.name.as_str(), define.body.as_str())).collect();
+    assert_eq!(define, [("dist", ".x"), ("abc", "1 2")]);
+    assert!(asked.nocheck);
+    assert_eq!(asked.additional_packages, ["bc >= 1"]);
+    assert_eq!(asked.repositories[0].baseurl, "https://example.org/$basearch");
+    assert_eq!(asked.repositories[0].keys, ["a key"]);
+
+    assert_eq!(run(rpmfarm(&farm.url(), home.path()).args(build)).code, 0);
+    assert_eq!(farm.facts.lock().expect("lock").started[1].options, None, "a plain build");
+    for wrong in [["--define", "dist"], ["--addrepo-key", "/nonexistent"]] {
+        let ran = run(rpmfarm(&farm.url(), home.path()).args(build).args(wrong));
+        assert_eq!(ran.code, 2, "{wrong:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_build_is_as_urgent_as_it_is_said_to_be() {
     let farm = farm();
     let home = home(Some(TOKEN));

@@ -74,7 +74,9 @@ impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         match error {
             // A release that was built before with other content is the package's to mend.
-            StoreError::SameNevra { .. } | StoreError::SameFile { .. } => {
+            StoreError::SameNevra { .. }
+            | StoreError::SameFile { .. }
+            | StoreError::OtherOptions { .. } => {
                 Self::Failure(Failure::new(Fault::Package, "accept", error.to_string()))
             }
             error => Self::Error(error.into()),
@@ -111,7 +113,7 @@ async fn check_and_record(
         .build(ended.build)
         .await?
         .ok_or_else(|| anyhow::anyhow!("attempt {} belongs to no build", ended.attempt.id))?;
-    let target = farm.targets.get(&build.target).map_err(anyhow::Error::from)?;
+    let target = farm.target_of(&build).await?;
     keep_known(farm, &build.target, &mut made).await?;
     let arches = plan::arches(farm, &build, &target).await?;
     let siblings = farm.store.tasks(ended.build).await?;

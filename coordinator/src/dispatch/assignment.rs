@@ -93,7 +93,9 @@ async fn assignment(
     }
     let Assigned { kind, arch, target: name, package, lock, srpm, dynamic } =
         farm.store.assigned(task).await?.context("a granted task has a lock")?;
-    let (build, target) = (BuildId(attempt.build), farm.targets.get(&name)?);
+    let build = BuildId(attempt.build);
+    let options = farm.store.build_options(build).await?;
+    let target = farm.targets.get(&name)?.for_build(&package, &options);
     let input = match kind {
         TaskKind::Srpm => {
             let import = farm.store.import(build).await?.context("a task has an import")?;
@@ -116,6 +118,8 @@ async fn assignment(
         input,
         limits: target.limits_of(&package),
         macros: target.macro_file(&package),
+        nocheck: target.nocheck(&package),
+        keep: target.keep_on_failure.clone(),
         package,
         target: name,
         arch,

@@ -34,6 +34,8 @@ pub const POLICY: &[(&str, Access)] = &[
     ("/rpmfarm.v1.Farm/SetPriority", Token),
     ("/rpmfarm.v1.Farm/WhyBuild", Open),
     ("/rpmfarm.v1.Farm/GetLock", Open),
+    ("/rpmfarm.v1.Farm/ListFiles", Open),
+    ("/rpmfarm.v1.Farm/ReadFile", Open),
     ("/rpmfarm.v1.Farm/ListChannels", Open),
     ("/rpmfarm.v1.Farm/ListWorkers", Open),
     ("/rpmfarm.v1.Tracking/Track", Token),
@@ -56,6 +58,7 @@ pub const POLICY: &[(&str, Access)] = &[
     ("/rpmfarm.v1.Workers/AppendLog", Worker),
     ("/rpmfarm.v1.Workers/UploadOffset", Worker),
     ("/rpmfarm.v1.Workers/Upload", Worker),
+    ("/rpmfarm.v1.Workers/KeepFiles", Worker),
     ("/rpmfarm.v1.Blobs/Fetch", WorkerOrToken),
 ];
 

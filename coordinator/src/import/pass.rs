@@ -38,7 +38,7 @@ pub async fn pass(farm: &Farm, crew: &Crew<BuildId>, now_us: i64) -> anyhow::Res
 /// # Errors
 /// Database errors; a failed import is no error but a failure that is recorded.
 pub async fn import(farm: &Farm, build: &Build) -> anyhow::Result<()> {
-    let target = farm.targets.get(&build.target)?;
+    let target = farm.target_of(build).await?;
     let git_ref = Some(build.git_ref.as_str()).filter(|text| !text.is_empty());
     let modification_ref = farm.store.modification_ref(build.id()).await?;
     let order = Order {

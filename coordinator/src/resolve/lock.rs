@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::modules::ModuleChoice;
 use rpmfarm_core::target::{Target, check_base};
-use rpmfarm_core::{Arch, Lock};
+use rpmfarm_core::{Arch, BuildOptions, Lock};
 use rpmfarm_solv::{ModuleProblem, Package, Pool, Request, Solution, SolveError, Unsolvable};
 
 use super::farm::FARM;
@@ -120,6 +120,7 @@ pub(super) fn make(
             .filter(|packages| !packages.is_empty())
             .map(|packages| layer(target, packages))
             .collect::<Result<_, _>>()?,
+        options: BuildOptions::default(),
     })
 }
 

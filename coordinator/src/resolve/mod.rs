@@ -173,6 +173,13 @@ impl Resolver {
         })
     }
 
+    /// The same with pools of its own, which go with it. For a target with repositories that only one
+    /// build has.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { universes: Arc::default(), ..self.clone() }
+    }
+
     /// Solves what a build requires. The lock is the same for the same requirements as long as
     /// neither repositories nor the farm's packages change.
     ///

@@ -12,7 +12,7 @@ use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Failure, Fault, Lock};
 
 use super::pass::{Unsolved, Wanted, solve};
-use super::{Older, Requirements};
+use super::{Older, Requirements, Resolver};
 use crate::farm::Farm;
 use crate::store::{Build, Task};
 
@@ -26,6 +26,7 @@ const AGAIN: u32 = 2;
 /// Outside, the database's; inside, why the packages cannot be had or make no root.
 pub(super) async fn fetch(
     farm: &Farm,
+    resolver: &Resolver,
     target: &Target,
     task: &Task,
     build: &Build,
@@ -35,8 +36,8 @@ pub(super) async fn fetch(
     let mut lock = lock.clone();
     for left in (0..=AGAIN).rev() {
         let now = SystemTime::now();
-        let Err(error) = farm.resolver.fetch(target, &lock, now).await else {
-            let checked = farm.resolver.check_root(target, &lock).await;
+        let Err(error) = resolver.fetch(target, &lock, now).await else {
+            let checked = resolver.check_root(target, &lock).await;
             return Ok(checked
                 .map(|()| lock)
                 .map_err(|problem| Failure::new(problem.fault(), "resolve", problem.to_string())));
@@ -46,7 +47,7 @@ pub(super) async fn fetch(
             return Ok(Err(failure));
         }
         tracing::info!(%error, "reading the metadata anew");
-        let refreshed = farm.resolver.refresh(target, lock.arch, Older::Refuse, now).await;
+        let refreshed = resolver.refresh(target, lock.arch, Older::Refuse, now).await;
         for error in refreshed.err().into_iter().flatten() {
             tracing::warn!(%error, "no news of a repository");
         }

@@ -8,11 +8,11 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use rpmfarm_core::learned::{self, Learned};
 use rpmfarm_core::order::{Mate, Root, Solved, Turn, required_of, turns, waits_for, wanted};
-use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, Target, TaskId};
+use rpmfarm_core::{Arch, BuildId, BuildOptions, Failure, Fault, Lock, Target, TaskId};
 
 use tracing::Instrument as _;
 
-use super::{Older, Requirements, ResolveError, moved};
+use super::{Older, Requirements, ResolveError, Resolver, moved};
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::retry;
@@ -367,7 +367,8 @@ async fn record(
     lock: &Lock,
 ) -> anyhow::Result<()> {
     let target = farm.targets.get(&build.target)?;
-    let lock = match moved::fetch(farm, &target, task, build, round, lock).await? {
+    let (resolver, with_added) = resolver(farm, &target, &lock.options);
+    let lock = match moved::fetch(farm, &resolver, &with_added, task, build, round, lock).await? {
         Ok(lock) => lock,
         Err(failure) => {
             return Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?);
@@ -404,15 +405,53 @@ pub(super) async fn solve(
     farm: &Farm,
     build: &Build,
     arch: Arch,
-    mut wanted: Requirements,
+    wanted: Requirements,
 ) -> Result<Lock, Unsolved> {
-    let target = farm.targets.get(&build.target).map_err(|error| Unsolved {
+    let of_farm = |error: &dyn std::fmt::Display| Unsolved {
         failure: Failure::new(Fault::Farm, "resolve", error.to_string()),
         missing: Vec::new(),
-    })?;
-    wanted.modules = target.modules_of(&build.package);
-    let solved = farm.resolver.resolve(&target, arch, &farm.store, wanted, SystemTime::now()).await;
-    solved.map_err(|error| unsolved(&error, arch))
+    };
+    let options = farm.store.build_options(build.id()).await.map_err(|error| of_farm(&error))?;
+    let plain = farm.targets.get(&build.target).map_err(|error| of_farm(&error))?;
+    let mut wanted = with_additional(wanted, &plain.for_build(&build.package, &options), build);
+    wanted.modules = plain.modules_of(&build.package);
+    let (resolver, target) = resolver(farm, &plain, &options);
+    let now = SystemTime::now();
+    if !options.repositories.is_empty() {
+        // Nobody asks them for news from time to time.
+        for error in
+            resolver.refresh(&target, arch, Older::Refuse, now).await.err().unwrap_or_default()
+        {
+            tracing::warn!(target = target.name, %arch, "no news: {error}");
+        }
+    }
+    let solved = resolver.resolve(&target, arch, &farm.store, wanted, now).await;
+    let mut lock = solved.map_err(|error| unsolved(&error, arch))?;
+    lock.options = options;
+    Ok(lock)
+}
+
+/// What a build requires, with what its options or its target add to that.
+fn with_additional(mut wanted: Requirements, target: &Target, build: &Build) -> Requirements {
+    let more = target.additional_packages(&build.package);
+    match wanted.layers.first_mut() {
+        _ if more.is_empty() => {}
+        Some(first) => first.extend(more.iter().cloned()),
+        None => wanted.layers.push(more.to_vec()),
+    }
+    wanted
+}
+
+/// Who solves a build and fetches its packages, and in which repositories. A build with repositories of
+/// its own gets pools of its own, which are dropped afterwards: nothing of them reaches other builds.
+fn resolver(farm: &Farm, target: &Target, options: &BuildOptions) -> (Resolver, Target) {
+    let mut target = target.clone();
+    if options.repositories.is_empty() {
+        return (farm.resolver.clone(), target);
+    }
+    let added = options.target_repositories(&target);
+    target.repositories.extend(added);
+    (farm.resolver.apart(), target)
 }
 
 fn unsolved(error: &ResolveError, arch: Arch) -> Unsolved {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use rpmfarm_core::arch::UnknownArch;
 use rpmfarm_core::queue::Class;
-use rpmfarm_core::{Arch, Target, name};
+use rpmfarm_core::{Arch, BuildOptions, Target, name};
 use rpmfarm_proto::v1;
 use tonic::Status;
 
@@ -19,7 +19,7 @@ const MAX_PACKAGES: usize = 20_000;
 ///
 /// # Errors
 /// No packages, too many, or one twice; a name that is none; an architecture or a priority that
-/// does not exist, or an architecture that the target does not have.
+/// does not exist, or an architecture that the target does not have; options that it does not allow.
 pub(super) fn builds(
     request: &v1::StartBuildsRequest,
     target: &Target,
@@ -31,6 +31,8 @@ pub(super) fn builds(
             request.packages.len()
         )));
     }
+    let options: BuildOptions = request.options.clone().unwrap_or_default().into();
+    options.check(target).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let class: Class = optional(&request.priority)?.unwrap_or_default();
     let mut builds = Vec::with_capacity(request.packages.len());
     let mut names = HashSet::new();
@@ -50,6 +52,7 @@ pub(super) fn builds(
             modification_ref: String::new(),
             class,
             arches: arches.clone(),
+            options: options.clone(),
         });
     }
     Ok(builds)

@@ -1,5 +1,6 @@
 //! What people and scripts call.
 
+use std::io::Read as _;
 use std::pin::Pin;
 use std::time::Instant;
 
@@ -8,8 +9,8 @@ use rpmfarm_core::lock::Lock;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, name};
-use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::farm_server::Farm as FarmApi;
+use rpmfarm_proto::{CHUNK, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -19,7 +20,7 @@ use super::{fleet, internal, to_the_end, view, watch, why};
 use crate::clock::now_us;
 use crate::dispatch::report;
 use crate::farm::Farm;
-use crate::store::{Build, BuildFilter, Task};
+use crate::store::{Build, BuildFilter, KeptRow, Task};
 use crate::targets::{Loaded, TargetError};
 use crate::{doctor, rpc};
 
@@ -317,6 +318,60 @@ impl FarmApi for FarmService {
         let lock = Lock::from_bytes(&bytes).map_err(internal)?;
         let lock = serde_json::to_vec_pretty(&lock).map_err(internal)?;
         Ok(Response::new(v1::LockReply { digest: row.digest.hex(), lock: lock.into() }))
+    }
+
+    async fn list_files(
+        &self,
+        request: Request<v1::ListFilesRequest>,
+    ) -> Result<Response<v1::ListFilesReply>, Status> {
+        let build = self.find(request.into_inner().build).await?;
+        let shown = |row: KeptRow| v1::BuildFile {
+            attempt: row.attempt.0,
+            kind: row.kind,
+            arch: row.arch,
+            path: row.file.path,
+            size: row.file.size,
+            digest: row.file.digest.hex(),
+        };
+        let rows = self.0.store.kept_files(build.id()).await?;
+        Ok(Response::new(v1::ListFilesReply { files: rows.into_iter().map(shown).collect() }))
+    }
+
+    type ReadFileStream = Answers<v1::FileData>;
+
+    async fn read_file(
+        &self,
+        request: Request<v1::ReadFileRequest>,
+    ) -> Result<Response<Self::ReadFileStream>, Status> {
+        let v1::ReadFileRequest { build, attempt, path } = request.into_inner();
+        let build = self.find(build).await?;
+        let rows = self.0.store.kept_files(build.id()).await?;
+        let wanted = |row: &&KeptRow| row.attempt.0 == attempt && row.file.path == path;
+        let digest = rows.iter().find(wanted).map(|row| row.file.digest).ok_or_else(|| {
+            Status::not_found(format!(
+                "attempt {attempt} of build {} left no file {}",
+                build.id,
+                name::shown(&path)
+            ))
+        })?;
+        let mut file = self.0.blobs.read(digest)?;
+        // Two chunks in flight: a slow reader holds back the disk, not the memory.
+        let (sender, receiver) = mpsc::channel(2);
+        tokio::task::spawn_blocking(move || {
+            loop {
+                let mut data = Vec::with_capacity(CHUNK);
+                let piece = match (&mut file).take(CHUNK as u64).read_to_end(&mut data) {
+                    Ok(0) => return,
+                    Ok(_) => Ok(v1::FileData { data: data.into() }),
+                    Err(error) => Err(internal(error)),
+                };
+                let failed = piece.is_err();
+                if sender.blocking_send(piece).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
     async fn list_channels(

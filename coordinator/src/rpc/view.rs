@@ -7,7 +7,7 @@ use rpmfarm_core::status::{BuildFacts, BuildState, TaskFacts, derive};
 use rpmfarm_core::task::{Outcome, Phase};
 use rpmfarm_core::terms::without_noarch;
 use rpmfarm_core::track::superseded;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Failure, Target};
+use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Failure, Target};
 use rpmfarm_proto::v1;
 
 use crate::farm::Farm;
@@ -44,6 +44,8 @@ struct Facts<'a> {
     signed_us: i64,
     open: bool,
     waits: String,
+    options: BuildOptions,
+    kept_files: u32,
     cves: Vec<String>,
     warnings: Vec<String>,
     notes: Vec<String>,
@@ -161,6 +163,8 @@ impl<'a> Facts<'a> {
             retried_us,
             open,
             cves: farm.store.cves(id).await?,
+            options: farm.store.build_options(id).await?,
+            kept_files: farm.store.kept_count(id).await?,
             waits: notes::wait_reason(farm, id).await?,
         })
     }
@@ -274,8 +278,18 @@ impl<'a> Facts<'a> {
             notes: self.notes.clone(),
             priority: self.build.priority.clone(),
             arches: self.arches.iter().map(ToString::to_string).collect(),
+            options: (!self.options.is_nothing()).then(|| shown_options(&self.options)),
+            option_words: self.options.words(),
+            kept_files: self.kept_files,
         }
     }
+}
+
+/// Options without the keys, which are long and say little.
+fn shown_options(options: &BuildOptions) -> v1::BuildOptions {
+    let mut shown = v1::BuildOptions::from(options);
+    shown.repositories.iter_mut().for_each(|added| added.keys.clear());
+    shown
 }
 
 impl TaskView {

@@ -3,8 +3,9 @@
 use std::pin::Pin;
 
 use futures_util::Stream;
+use rpmfarm_core::kept::{self, KeptError, KeptFile};
 use rpmfarm_core::source::SourceFile;
-use rpmfarm_core::{AttemptId, BuildId, Epoch};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Sha256};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::workers_server::Workers;
 use tokio::sync::mpsc;
@@ -112,9 +113,50 @@ impl Workers for WorkerService {
         }
         Ok(Response::new(v1::UploadReply { have }))
     }
+
+    async fn keep_files(
+        &self,
+        request: Request<v1::KeepFilesRequest>,
+    ) -> Result<Response<v1::KeepFilesReply>, Status> {
+        let caller = Caller::of(&request)?;
+        let v1::KeepFilesRequest { attempt, epoch, files } = request.into_inner();
+        let (attempt, epoch) = (AttemptId(attempt), Epoch(epoch));
+        held(&self.0, &caller, attempt, epoch).await?;
+        let files = self.kept(attempt, files).await?;
+        self.0.store.keep_files(attempt, &files).await?;
+        Ok(Response::new(v1::KeepFilesReply {}))
+    }
 }
 
 impl WorkerService {
+    /// The files that a worker tells of: within bounds, and uploaded by the same attempt.
+    async fn kept(
+        &self,
+        attempt: AttemptId,
+        files: Vec<v1::KeptUpload>,
+    ) -> Result<Vec<KeptFile>, Status> {
+        let bad = |error: String| Status::invalid_argument(error);
+        let file = |wire: v1::KeptUpload| {
+            let digest =
+                wire.digest.parse::<Sha256>().map_err(|error| bad(format!("digest: {error}")))?;
+            Ok::<_, Status>(KeptFile { path: wire.path, digest, size: wire.size })
+        };
+        if files.len() > kept::MAX_FILES {
+            return Err(bad(KeptError::Many(files.len()).to_string()));
+        }
+        let files = files.into_iter().map(file).collect::<Result<Vec<_>, _>>()?;
+        kept::check(&files).map_err(|error| bad(error.to_string()))?;
+        let announced = self.0.store.announced(attempt).await?;
+        for KeptFile { path, digest, size } in &files {
+            if !announced.contains(&(*digest, *size)) || !self.0.blobs.contains(*digest) {
+                return Err(Status::failed_precondition(format!(
+                    "kept file {path} was not uploaded by this attempt"
+                )));
+            }
+        }
+        Ok(files)
+    }
+
     /// Does something with the blobs for a build, beside the runtime. That the disk is full is
     /// shown as what the build waits for: its worker will try again.
     async fn of_build<T: Send + 'static>(

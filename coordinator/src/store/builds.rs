@@ -1,10 +1,10 @@
 //! Builds: what was asked for, and by whom.
 
 use rpmfarm_core::queue::Class;
-use rpmfarm_core::{Arch, BuildId};
+use rpmfarm_core::{Arch, BuildId, BuildOptions};
 
 use super::again::again;
-use super::{Result, Store, parsed};
+use super::{Result, Store, Tx, json, parsed, unjson};
 
 /// A request to rebuild one package.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct NewBuild {
     pub class: Class,
     /// The architectures to build for; none for all of the target's.
     pub arches: Vec<Arch>,
+    /// What else was asked for.
+    pub options: BuildOptions,
 }
 
 /// A build as it was asked for.
@@ -106,6 +108,24 @@ pub(super) const COLUMNS: &str =
     "b.id, b.batch, b.target, b.package, b.git_ref, b.submitter, b.created_us,
     COALESCE((SELECT c.priority FROM priority_changes c WHERE c.build = b.id
               ORDER BY c.at_us DESC LIMIT 1), b.priority) AS priority";
+
+const OPTIONS: &str = "SELECT options FROM build_options WHERE build = $1";
+
+fn options(text: &str) -> Result<BuildOptions> {
+    unjson("build_options", "options", text)
+}
+
+impl Tx {
+    /// The options that a build was asked for with.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn build_options(&mut self, id: BuildId) -> Result<BuildOptions> {
+        let text: Option<String> =
+            sqlx::query_scalar(OPTIONS).bind(id.0).fetch_optional(self.on()).await?;
+        text.map_or_else(|| Ok(BuildOptions::default()), |text| options(&text))
+    }
+}
 
 impl Store {
     /// Records a request. The same `request_key` again makes nothing new.
@@ -218,6 +238,13 @@ impl Store {
                     .execute(tx.on())
                     .await?;
                 }
+                if !build.options.is_nothing() {
+                    sqlx::query("INSERT INTO build_options (build, options) VALUES ($1, $2)")
+                        .bind(id)
+                        .bind(json(&build.options))
+                        .execute(tx.on())
+                        .await?;
+                }
                 tx.open_build(BuildId(id)).await?;
                 tx.index_new(BuildId(id), build.class, now_us).await?;
                 ids.push(BuildId(id));
@@ -254,6 +281,16 @@ impl Store {
     pub async fn modification_ref(&self, id: BuildId) -> Result<Option<String>> {
         let query = "SELECT git_ref FROM build_modifications WHERE build = $1";
         Ok(sqlx::query_scalar(query).bind(id.0).fetch_optional(self.read()).await?)
+    }
+
+    /// The options that a build was asked for with.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn build_options(&self, id: BuildId) -> Result<BuildOptions> {
+        let text: Option<String> =
+            sqlx::query_scalar(OPTIONS).bind(id.0).fetch_optional(self.read()).await?;
+        text.map_or_else(|| Ok(BuildOptions::default()), |text| options(&text))
     }
 
     /// Builds, newest first.

@@ -18,6 +18,7 @@ mod fleet;
 mod grants;
 mod heads;
 mod hooks;
+mod kept;
 mod late;
 mod learned;
 mod looks;
@@ -55,6 +56,7 @@ pub use failures::FailureRow;
 pub use fleet::{StandingRow, WorkerFault};
 pub use grants::{Grant, Ready};
 pub use hooks::{Hint, HookTaken, NewHook};
+pub use kept::KeptRow;
 pub use late::LateResult;
 pub use looks::{Looked, Saw};
 pub use notes::Lacking;
@@ -114,6 +116,22 @@ pub enum StoreError {
         /// Digest of the first one.
         existing: String,
         /// Digest of this one.
+        new: String,
+    },
+    /// A NEVRA that exists, and was built with other options.
+    #[error(
+        "{nevra} exists already in {target}, built by build {build} with {existing}; this one was asked for with {new}: two builds with different options cannot have one name (rebuild with --bump, or with a dist tag of its own, --define 'dist TAG')"
+    )]
+    OtherOptions {
+        /// The package.
+        nevra: String,
+        /// The target.
+        target: String,
+        /// The build that made the first one.
+        build: i64,
+        /// Options of the first one, in words.
+        existing: String,
+        /// Options of this one, in words.
         new: String,
     },
     /// A package whose file has the name of another one, as their epochs alone differ.

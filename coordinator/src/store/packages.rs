@@ -2,7 +2,7 @@
 
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{Arch, BuildId, Nevra, Sha256, TaskId};
+use rpmfarm_core::{Arch, BuildId, BuildOptions, Nevra, Sha256, TaskId};
 
 use super::again::again;
 use super::{Result, Store, StoreError, Tx, parsed, unjson};
@@ -282,11 +282,13 @@ impl Tx {
     }
 
     /// Refuses a source package whose name the target has already, before anything is built of it:
-    /// with another content, or as the name of another epoch's file, which would be published at the
+    /// with another content, built with other options (which change what is built of the same
+    /// sources), or as the name of another epoch's file, which would be published at the
     /// same place.
     ///
     /// # Errors
-    /// [`StoreError::SameNevra`], [`StoreError::SameFile`]; database errors.
+    /// [`StoreError::SameNevra`], [`StoreError::SameFile`], [`StoreError::OtherOptions`]; database
+    /// errors.
     pub async fn check_unused(&mut self, build: BuildId, package: &NewPackage) -> Result<()> {
         let query = "SELECT p.target, p.nevra, p.build, p.digest
                      FROM builds t JOIN builds b ON b.target = t.target AND b.package = t.package
@@ -302,6 +304,22 @@ impl Tx {
             let new = package.nevra.to_string();
             if nevra != package.nevra {
                 return Err(StoreError::SameFile { nevra: new, existing, target, build: by });
+            }
+            let (before, now) =
+                (self.build_options(BuildId(by)).await?, self.build_options(build).await?);
+            if before != now {
+                let words = |options: &BuildOptions| match options.to_string() {
+                    words if words.is_empty() => "no options".to_owned(),
+                    words => words,
+                };
+                let (existing, options) = (words(&before), words(&now));
+                return Err(StoreError::OtherOptions {
+                    nevra: new,
+                    target,
+                    build: by,
+                    existing,
+                    new: options,
+                });
             }
             if digest != package.digest.hex() {
                 let (existing, nevra) = (digest, new);

@@ -4,11 +4,11 @@
 //! request is then made under a key that is the pushes' identity, so that making it twice makes
 //! no second build.
 
-use rpmfarm_core::Target;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::track::Verdict;
 use rpmfarm_core::track::push::{Push, request_key};
 use rpmfarm_core::track::storm::{self, Admission, Recent};
+use rpmfarm_core::{BuildOptions, Target};
 
 use super::SUBMITTER;
 use super::plan::{self, Planned};
@@ -105,7 +105,16 @@ async fn make_request(farm: &Farm, key: &str, now_us: i64) -> anyhow::Result<()>
         if builds.iter().all(|build| build.package != package) {
             let PushPair { git_ref, modification: modification_ref } = pair;
             let (class, arches) = (Class::Tracking, Vec::new());
-            builds.push(NewBuild { target, package, git_ref, modification_ref, class, arches });
+            let options = BuildOptions::default();
+            builds.push(NewBuild {
+                target,
+                package,
+                git_ref,
+                modification_ref,
+                class,
+                arches,
+                options,
+            });
         }
     }
     if !builds.is_empty() {

@@ -3,7 +3,7 @@
 
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Failure, Fault};
+use rpmfarm_core::{BuildOptions, Failure, Fault};
 
 use crate::scene::{Scene, built};
 
@@ -44,6 +44,40 @@ async fn a_build_that_failed_can_be_mended_without_another_release() {
     scene.srpm(again, &mended).await.unwrap();
     scene.binary(again, &mended).await.unwrap();
     assert_eq!(scene.packages(again).await, ["hello-1-1.src", "hello-1-1.x86_64"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn builds_with_different_options_cannot_have_one_name() {
+    let scene = Scene::new().await;
+    let without = |name: &str| BuildOptions { without: vec![name.into()], ..Default::default() };
+    let made = built("hello", "Release: 1", "one");
+    let first = scene.build("hello").await;
+    scene.srpm(first, &made).await.unwrap();
+    scene.binary(first, &made).await.unwrap();
+
+    // The very same sources: what is built of them would differ.
+    let second = scene.build_with("hello", "", without("tests")).await;
+    let refused = scene.srpm(second, &made).await.unwrap_err();
+    assert_eq!(refused.fault, Fault::Package);
+    let says = format!(
+        "built by build {first} with no options; this one was asked for with --without tests"
+    );
+    assert!(refused.message.contains(&says), "{refused}");
+    assert!(refused.message.contains("--bump"), "{refused}");
+
+    // With a name of its own it is a build like others, and that name is taken for plain ones.
+    let other = built("hello", "Release: 1.test", "one");
+    let third = scene.build_with("hello", "", without("tests")).await;
+    scene.srpm(third, &other).await.unwrap();
+    scene.binary(third, &other).await.unwrap();
+    let fourth = scene.build("hello").await;
+    let refused = scene.srpm(fourth, &other).await.unwrap_err();
+    let says = format!(
+        "built by build {third} with --without tests; this one was asked for with no options"
+    );
+    assert!(refused.message.contains(&says), "{refused}");
+    let fifth = scene.build_with("hello", "", without("tests")).await;
+    scene.srpm(fifth, &other).await.expect("the same again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::{NewBuild, NewTask, Task};
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Sha256};
+use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Sha256};
 
 use crate::builds::{import, new_build, planned};
 use crate::support::{Built, build_spec};
@@ -75,9 +75,20 @@ impl Scene {
 
     /// The same of a branch, tag or commit.
     pub(crate) async fn build_of(&self, package: &str, git_ref: &str) -> BuildId {
+        self.build_with(package, git_ref, BuildOptions::default()).await
+    }
+
+    /// The same with options.
+    pub(crate) async fn build_with(
+        &self,
+        package: &str,
+        git_ref: &str,
+        options: BuildOptions,
+    ) -> BuildId {
         let new = NewBuild {
             git_ref: git_ref.into(),
             arches: vec![Arch::X86_64],
+            options,
             ..new_build("lab", package)
         };
         self.start(new).await

@@ -47,6 +47,8 @@ const TABLE: &[(&str, Row)] = &[
     ("Farm/SetPriority", Token),
     ("Farm/WhyBuild", Reading),
     ("Farm/GetLock", Reading),
+    ("Farm/ListFiles", Reading),
+    ("Farm/ReadFile", Reading),
     ("Farm/ListChannels", Reading),
     ("Farm/ListWorkers", Reading),
     ("Tracking/Track", Token),
@@ -69,6 +71,7 @@ const TABLE: &[(&str, Row)] = &[
     ("Workers/AppendLog", Worker),
     ("Workers/UploadOffset", Worker),
     ("Workers/Upload", Worker),
+    ("Workers/KeepFiles", Worker),
     ("Blobs/Fetch", Either),
 ];
 

@@ -6,7 +6,7 @@
 use rpmfarm_coordinator::store::{Import, NewBuild, NewTask, Store};
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::source::{SourceBundle, SourceFile};
-use rpmfarm_core::{BuildId, Sha256, TaskId};
+use rpmfarm_core::{BuildId, BuildOptions, Sha256, TaskId};
 
 /// A build as anybody may ask for it.
 pub fn new_build(target: &str, package: &str) -> NewBuild {
@@ -17,6 +17,7 @@ pub fn new_build(target: &str, package: &str) -> NewBuild {
         modification_ref: String::new(),
         class: Class::default(),
         arches: Vec::new(),
+        options: BuildOptions::default(),
     }
 }
 

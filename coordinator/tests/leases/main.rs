@@ -219,6 +219,52 @@ async fn what_comes_twice_counts_once() {
     assert_eq!(store.late_results(task).await.unwrap(), [], "it was no late result");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_files_are_what_a_live_attempt_uploaded_and_nothing_else() {
+    let bench = Bench::start().await;
+    let (build, _) = bench.task().await;
+    let mut worker = bench.worker("w1").await;
+    let assignment = worker.assignment().await;
+    let request = |path: &str, content: &[u8], epoch: i64| v1::KeepFilesRequest {
+        attempt: assignment.attempt,
+        epoch,
+        files: vec![v1::KeptUpload {
+            path: path.into(),
+            digest: Sha256::of(content).hex(),
+            size: content.len() as u64,
+        }],
+    };
+    let keep = async |request: v1::KeepFilesRequest| {
+        bench.client.clone().keep_files(bench.request(request)).await.map(drop)
+    };
+    let code = |answer: Result<(), tonic::Status>| answer.unwrap_err().code();
+    let epoch = assignment.epoch;
+    let refused = keep(request("x-1/config.log", b"content", epoch)).await;
+    assert_eq!(code(refused), tonic::Code::FailedPrecondition, "it was not uploaded");
+
+    let file = v1::FileRef {
+        name: "kept-0".into(),
+        digest: Sha256::of(b"content").hex(),
+        size: 7,
+        ..Default::default()
+    };
+    let query = v1::UploadQuery { attempt: assignment.attempt, epoch, file: Some(file) };
+    assert_eq!(bench.upload(&query, b"content").await.unwrap(), 7);
+    for path in ["../x", "/etc/passwd", "a//b", ""] {
+        let refused = keep(request(path, b"content", epoch)).await;
+        assert_eq!(code(refused), tonic::Code::InvalidArgument, "{path:?}");
+    }
+    assert!(keep(request("x-1/config.log", b"content", epoch + 1)).await.is_err(), "another epoch");
+    let kept = || async { bench.farm.store.kept_files(build).await.unwrap() };
+    assert!(kept().await.is_empty());
+    keep(request("x-1/config.log", b"content", epoch)).await.unwrap();
+    // What comes later adds nothing: the first word counts.
+    keep(request("x-1/other.log", b"content", epoch)).await.unwrap();
+    let paths: Vec<_> = kept().await.into_iter().map(|row| row.file.path).collect();
+    assert_eq!(paths, ["x-1/config.log"]);
+    assert_eq!(bench.farm.store.kept_count(build).await.unwrap(), 1);
+}
+
 /// An upload that was whole when the coordinator died is checked before it counts; I5.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_whole_but_unchecked_is_checked() {

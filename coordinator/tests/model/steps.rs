@@ -5,7 +5,7 @@ use rpmfarm_coordinator::store as real;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Sha256, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Fault, Sha256, TaskId};
 use rpmfarm_sim::store as model;
 
 use super::{CHANNEL, KEY, TARGET, Twins};
@@ -107,8 +107,16 @@ impl Twins {
             .into_iter()
             .map(|model::NewBuild { target, package, git_ref }| {
                 let (class, arches) = (Class::default(), Vec::new());
-                let modification_ref = String::new();
-                real::NewBuild { target, package, git_ref, modification_ref, class, arches }
+                let (modification_ref, options) = (String::new(), BuildOptions::default());
+                real::NewBuild {
+                    target,
+                    package,
+                    git_ref,
+                    modification_ref,
+                    class,
+                    arches,
+                    options,
+                }
             })
             .collect();
         let found = self.real.start_builds(&builds, "u", key, now).await.unwrap();

@@ -2,7 +2,7 @@
 
 use rpmfarm_coordinator::store::{Build, BuildFilter, Ended, NewBuild, Revision};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault};
+use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Fault};
 
 use crate::common::builds::new_build;
 use crate::common::on_both;
@@ -37,6 +37,27 @@ async fn a_build_keeps_the_architectures_that_it_was_asked_for() {
         let ids = store.start_builds(&builds, "tester", "", NOW).await.unwrap().ids;
         assert_eq!(store.build_arches(ids[0]).await.unwrap(), [Arch::Aarch64, Arch::Ppc64le]);
         assert!(store.build_arches(ids[1]).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_keeps_its_options_through_failures_and_retries() {
+    on_both(|store| async move {
+        let options = BuildOptions {
+            without: vec!["tests".into()],
+            define: vec![("dist".into(), ".test".into())],
+            nocheck: true,
+            ..BuildOptions::default()
+        };
+        let builds = [NewBuild { options: options.clone(), ..new_build("lab", "a") }];
+        let with = store.start_builds(&builds, "tester", "", NOW).await.unwrap().ids[0];
+        let plain = start(&store, &["b"], "").await[0];
+        let failure = Failure::new(Fault::Package, "import", "no spec");
+        assert!(store.add_failure(with, None, &failure, None, NOW).await.unwrap());
+        assert!(store.retry_build(with, NOW + 1).await.unwrap());
+        assert_eq!(store.build_options(with).await.unwrap(), options);
+        assert!(store.build_options(plain).await.unwrap().is_nothing());
     })
     .await;
 }

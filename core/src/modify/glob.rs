@@ -2,7 +2,7 @@
 //! matches the end of a path, so `x.conf` is found in every directory.
 
 /// Whether the last names of a path match the names of a pattern.
-pub(super) fn matches(pattern: &str, path: &str) -> bool {
+pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     let wanted: Vec<_> =
         pattern.split('/').filter(|name| !name.is_empty() && *name != ".").collect();
     let names: Vec<_> = path.split('/').collect();

@@ -31,6 +31,7 @@ pub use edit::{
     AddFile, AddLine, ChangelogEntry, DeleteFile, DeleteLine, Edit, FileType, Location,
     ModifyRelease, Replace, RunScript, WorkingDirectory,
 };
+pub(crate) use glob::matches as matches_end;
 pub use number::Number;
 pub use plan::{MAX_PLAN, Plan, PlannedFile, PlannedNode};
 pub use tree::{FileChange, Node, Read, Tree, TreeError};

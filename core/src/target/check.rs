@@ -8,10 +8,19 @@ use super::problem::{Problem, TargetError};
 use super::{KeySource, Repository, Target, Template, address, macros};
 use crate::limits::Limits;
 use crate::modules::{ModuleName, StreamName};
-use crate::{modify, name};
+use crate::options::BuildOptions;
+use crate::{kept, modify, name};
 
 /// Checks what the types alone do not.
 pub(super) fn check(file: &str, target: &Target) -> Result<(), TargetError> {
+    match problems(target) {
+        problems if problems.is_empty() => Ok(()),
+        problems => Err(TargetError::Values { file: file.to_owned(), problems }),
+    }
+}
+
+/// All that is wrong with a target beyond its types.
+pub(crate) fn problems(target: &Target) -> Vec<Problem> {
     let mut check = Check { target, problems: Vec::new() };
     check.identity();
     check.lists();
@@ -23,10 +32,7 @@ pub(super) fn check(file: &str, target: &Target) -> Result<(), TargetError> {
     check.limits("limits", &target.limits);
     check.packages();
     check.track();
-    match check.problems {
-        problems if problems.is_empty() => Ok(()),
-        problems => Err(TargetError::Values { file: file.to_owned(), problems }),
-    }
+    check.problems
 }
 
 struct Check<'a> {
@@ -80,6 +86,9 @@ impl Check<'_> {
 
     fn lists(&mut self) {
         let target = self.target;
+        if let Some((pattern, what)) = kept::pattern_problem(&target.keep_on_failure) {
+            self.refuse("keep_on_failure", pattern, what);
+        }
         let arches: Vec<_> = target.arches.iter().map(|arch| arch.as_str().to_owned()).collect();
         self.filled_and_unique("arches", &arches);
         self.filled_and_unique("channels", &target.channels);
@@ -275,19 +284,8 @@ impl Check<'_> {
             let field = macros::OF_FIELDS.iter().find(|(m, _)| *m == macros::name_of(name));
             if let Some((_, field)) = field {
                 self.refuse(&key, body, format!("is set by the target's field `{field}`"));
-            } else if macros::OF_WORKERS.contains(&macros::name_of(name)) {
-                self.refuse(&key, body, "is set by the worker, which runs rpmbuild; leave it out");
-            } else if !macros::is_name(name) {
-                self.refuse(
-                    &key,
-                    body,
-                    "rpm has no such macro name (at least three letters, digits or `_`, not \
-                     starting with a digit; options in parentheses)",
-                );
-            } else if body.contains(|c: char| c.is_control() && !"\n\r\t".contains(c)) {
-                self.refuse(&key, body, "holds a control character");
-            } else if !macros::is_closed(body) {
-                self.refuse(&key, body, "has a `%{`, `%(` or `%[` that is not closed");
+            } else if let Some(what) = macros::problem(name, body) {
+                self.refuse(&key, body, what);
             }
         }
     }
@@ -342,6 +340,17 @@ impl Check<'_> {
             }
             self.modules(&format!("{key}."), &overrides.modules, &overrides.disabled_modules);
             self.macros(&format!("{key}.macros"), &overrides.macros);
+            let options = BuildOptions {
+                with: overrides.with.clone(),
+                without: overrides.without.clone(),
+                additional_packages: overrides.additional_packages.clone(),
+                ..BuildOptions::default()
+            };
+            if let Err(error) = options.check_words() {
+                let field = error.option.trim_start_matches("--").replace('-', "_");
+                let field = field.replace("additional_package", "additional_packages");
+                self.refuse(&format!("{key}.{field}"), &error.value, error.what);
+            }
             // A target's own 0 has been reported already.
             let fine = Limits::default();
             self.limits(&format!("{key}.limits"), &overrides.limits.over(&fine));

@@ -26,6 +26,10 @@ pub(super) fn render(target: &Target, package: &str) -> String {
         macros.retain(|known, _| name_of(known) != name_of(name));
         macros.insert(name, escaped(body));
     }
+    let bconds = bconds(target, package);
+    for (name, body) in &bconds {
+        macros.insert(name, body.clone());
+    }
     let fields = [&target.dist, &target.vendor, &target.packager, &target.build_host];
     for ((name, _), text) in OF_FIELDS.into_iter().zip(fields) {
         if !text.is_empty() {
@@ -37,6 +41,39 @@ pub(super) fn render(target: &Target, package: &str) -> String {
         file.push_str(&format!("%{name} {body}\n"));
     }
     file
+}
+
+/// The macros by which a spec's `%bcond` knows what is switched on and off, as rpmbuild's `--with` and
+/// `--without` define them.
+pub(super) fn bconds(target: &Target, package: &str) -> Vec<(String, String)> {
+    let Some(of_package) = target.packages.get(package) else { return Vec::new() };
+    let of = |word: &str, names: &[String]| -> Vec<(String, String)> {
+        names.iter().map(|name| (format!("_{word}_{name}"), format!("--{word}-{name}"))).collect()
+    };
+    [of("with", &of_package.with), of("without", &of_package.without)].concat()
+}
+
+/// A line of a macro file.
+pub(crate) fn line(name: &str, body: &str) -> String {
+    format!("%{name} {}\n", escaped(body))
+}
+
+/// What is wrong with a macro of the target, of a package or of one build.
+pub(crate) fn problem(name: &str, body: &str) -> Option<&'static str> {
+    if OF_WORKERS.contains(&name_of(name)) {
+        Some("is set by the worker, which runs rpmbuild; leave it out")
+    } else if !is_name(name) {
+        Some(
+            "rpm has no such macro name (at least three letters, digits or `_`, not \
+             starting with a digit; options in parentheses)",
+        )
+    } else if body.contains(|c: char| c.is_control() && !"\n\r\t".contains(c)) {
+        Some("holds a control character")
+    } else if !is_closed(body) {
+        Some("has a `%{`, `%(` or `%[` that is not closed")
+    } else {
+        None
+    }
 }
 
 /// A macro's name without its options.

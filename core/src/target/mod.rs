@@ -55,7 +55,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use address::check_base;
+pub(crate) use check::problems;
 pub use hosts::{PrivateHosts, is_private};
+pub(crate) use macros::{line as macro_line, problem as macro_problem};
 pub use modifications::Modifications;
 pub use needs::{Label, NeedsSetting, Size};
 pub use package::{LimitOverrides, PackageOverrides};
@@ -68,8 +70,9 @@ use crate::digest::Checksum;
 use crate::limits::Limits;
 use crate::modules::{ModuleChoice, ModuleName, StreamName};
 use crate::needs::Needs;
+use crate::options::BuildOptions;
 use crate::track::Pattern;
-use crate::{Arch, name};
+use crate::{Arch, kept, name};
 
 /// One distribution that the farm rebuilds: the content of one file `NAME.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +161,16 @@ pub struct Target {
     /// itself comes before all of them.
     pub repositories: Vec<Repository>,
 
+    /// Accepts `--addrepo-nogpgcheck`: repositories of a single build whose packages nobody signed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsigned_addrepo: bool,
+
+    /// Files of a failed build that are kept and fetched by `rpmfarm files`: patterns of the end of a
+    /// path below rpm's build directory, with `*`, `?` and `[…]`. Of one attempt at most 200 files,
+    /// 32 MiB each and 64 MiB together.
+    #[serde(default = "default_keep_on_failure")]
+    pub keep_on_failure: Vec<String>,
+
     /// RPM macros of all builds, name → body. A name may carry options as in a macro file,
     /// `"ldconfig_scriptlets(n:)"`. The body is what the macro stands for; no escapes are needed
     /// beyond TOML's own, and it may have several lines. Blanks at both ends are dropped.
@@ -220,6 +233,10 @@ pub struct Upstream {
 
 fn default_build_host() -> String {
     "rpmfarm".to_owned()
+}
+
+fn default_keep_on_failure() -> Vec<String> {
+    kept::DEFAULT.iter().map(|pattern| (*pattern).to_owned()).collect()
 }
 
 const fn default_max_file_mib() -> u64 {
@@ -289,6 +306,7 @@ impl Target {
         let of_package = self.packages.get(package).map(|package| &package.macros);
         let mut macros: BTreeMap<String, String> = self.macros.clone();
         macros.extend(of_package.into_iter().flatten().map(|(n, b)| (n.clone(), b.clone())));
+        macros.extend(macros::bconds(self, package));
         macros.insert("dist".to_owned(), self.dist.clone());
         macros.into_iter().collect()
     }
@@ -368,6 +386,56 @@ impl Target {
     #[must_use]
     pub fn macro_file(&self, package: &str) -> String {
         macros::render(self, package)
+    }
+
+    /// Whether a package's builds leave `%check` out.
+    #[must_use]
+    pub fn nocheck(&self, package: &str) -> bool {
+        self.packages.get(package).is_some_and(|package| package.nocheck)
+    }
+
+    /// What a package's builds require beside what its spec says.
+    #[must_use]
+    pub fn additional_packages(&self, package: &str) -> &[String] {
+        self.packages.get(package).map_or(&[], |package| &package.additional_packages)
+    }
+
+    /// The definition as it counts for one build of a package that was asked for with options. What
+    /// they say comes after what the target says. Repositories stay the target's: those of the
+    /// options are [`BuildOptions::target_repositories`].
+    #[must_use]
+    pub fn for_build(&self, package: &str, options: &BuildOptions) -> Self {
+        let mut target = self.clone();
+        if options.is_nothing() {
+            return target;
+        }
+        let BuildOptions { with, without, define, nocheck, additional_packages, .. } = options;
+        let of_package = target.packages.entry(package.to_owned()).or_default();
+        of_package.with.retain(|name| !without.contains(name));
+        of_package.without.retain(|name| !with.contains(name));
+        for (list, more) in [(&mut of_package.with, with), (&mut of_package.without, without)] {
+            list.extend(
+                more.iter().filter(|name| !list.contains(name)).cloned().collect::<Vec<_>>(),
+            );
+        }
+        of_package.nocheck |= nocheck;
+        of_package.additional_packages.extend(additional_packages.iter().cloned());
+        for (name, body) in define {
+            let field = macros::OF_FIELDS.into_iter().find(|(of_field, _)| of_field == name);
+            match field.map(|(_, field)| field) {
+                Some("dist") => target.dist.clone_from(body),
+                Some("vendor") => target.vendor.clone_from(body),
+                Some("packager") => target.packager.clone_from(body),
+                Some(_) => target.build_host.clone_from(body),
+                None => {
+                    of_package
+                        .macros
+                        .retain(|known, _| macros::name_of(known) != macros::name_of(name));
+                    of_package.macros.insert(name.clone(), body.clone());
+                }
+            }
+        }
+        target
     }
 
     /// Whether the `noarch` packages of a package may differ between architectures.

@@ -48,6 +48,19 @@ pub struct PackageOverrides {
 
     /// Macros in addition to the target's; one of the same name replaces it.
     pub macros: BTreeMap<String, String>,
+
+    /// bconds that are switched on, as by `rpmbuild --with`.
+    pub with: Vec<String>,
+
+    /// bconds that are switched off, as by `rpmbuild --without`.
+    pub without: Vec<String>,
+
+    /// Leaves `%check` out.
+    pub nocheck: bool,
+
+    /// Requirements of its builds beside those of the spec. They are there when the SRPM is made as
+    /// well.
+    pub additional_packages: Vec<String>,
 }
 
 /// Single limits in place of the target's. The fields are those of [`Limits`].

@@ -72,6 +72,22 @@ pub struct Repository {
     pub insecure: bool,
 }
 
+impl Default for Repository {
+    /// What a file that says nothing means; without an id and a URL.
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            baseurl: Template::from(""),
+            gpgcheck: yes(),
+            repo_gpgcheck: false,
+            keys: Vec::new(),
+            priority: default_priority(),
+            excludes: Vec::new(),
+            insecure: false,
+        }
+    }
+}
+
 impl Repository {
     /// The URLs of `baseurl` for one architecture, each ending in `/`.
     #[must_use]

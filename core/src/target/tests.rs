@@ -207,6 +207,7 @@ fn refusals() {
         ("keys = [\"lab.asc\"]", "keys = [\"a\"]\nprioritty = 1", "prioritty"),
         ("optflags = \"-O2 -g\"", "dist = \".x\"", "field `dist`"),
         ("optflags = \"-O2 -g\"", "ab = \"1\"", "no such macro name"),
+        ("dist = \".lab1\"", "dist = \".lab1\"\nkeep_on_failure = [\"/etc/*\"]", "end of a path"),
         ("optflags = \"-O2 -g\"", "_topdir = \"/x\"", "set by the worker"),
         ("optflags = \"-O2 -g\"", "\"a b c\" = \"1\"", "no such macro name"),
         ("optflags = \"-O2 -g\"", "optflags = \"%{expand:{\"", "not closed"),

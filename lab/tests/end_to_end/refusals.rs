@@ -69,8 +69,64 @@ fn what_is_bad_is_refused_with_its_reason_and_the_farm_goes_on() {
     let message = build["failure"]["message"].as_str().unwrap();
     let nothing = "no build root for x86_64: nothing provides";
     assert!(message.starts_with(nothing) && message.contains(&says), "{message}");
+    what_matters_is_kept(&scene, ids[1]);
     // Nothing of all that reaches the next build.
     client.publish(&["tiny"], PATIENCE).unwrap();
+    options_count_for_one_build(&scene);
+}
+
+/// The files of a failed build that its maintainer asks for.
+fn what_matters_is_kept(scene: &Scene, build: i64) {
+    let client = scene.farm.client();
+    client.wait(build, &["failed"], PATIENCE).unwrap();
+    let id = build.to_string();
+    let listed = client.json(&["files", &id]).unwrap();
+    let files = listed["files"].as_array().unwrap();
+    let paths: Vec<_> = files.iter().map(|file| file["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["fails-build-1.0/config.log"], "{listed:#}");
+    let got = client.run(&["files", &id, "--get", "config.log"]).unwrap();
+    assert_eq!(got.out, "configure: nothing is missing\n", "{}", got.err);
+    let out = scene.path("kept");
+    let fetched = client.run(&["files", &id, "--out", out.to_str().unwrap()]).unwrap();
+    assert_eq!(fetched.code, 0, "{}", fetched.err);
+    let attempt = files[0]["attempt"].as_i64().unwrap();
+    let path = out.join(format!("x86_64-{attempt}/fails-build-1.0/config.log"));
+    assert_eq!(std::fs::read_to_string(path).unwrap(), got.out);
+    assert_eq!(client.run(&["files", &id, "--get", "nothing"]).unwrap().code, 3);
+}
+
+/// What fails its tests is built without them, under a name of its own.
+fn options_count_for_one_build(scene: &Scene) {
+    let client = scene.farm.client();
+    let repository = scene.world.repository();
+    let asked = [
+        "build",
+        "fails-check",
+        "--target",
+        "lab",
+        "--nocheck",
+        "--define",
+        "dist .lab9.test",
+        "--additional-package",
+        "xz-utils",
+        "--addrepo",
+        &repository,
+    ];
+    let answer = client.json(&asked).unwrap();
+    let id = answer["builds"][0]["id"].as_i64().or_else(|| answer[0]["id"].as_i64()).unwrap();
+    let build = client.wait(id, &["published"], PATIENCE).unwrap();
+    assert!(build["srpm"].as_str().unwrap().contains("-1.lab9.test."), "{build:#}");
+    let words = build["options"].to_string();
+    for part in ["--nocheck", "--define 'dist .lab9.test'", "--additional-package", "--addrepo"] {
+        assert!(words.contains(part), "{words}");
+    }
+    for kind in ["srpm", "build"] {
+        let lock = client.json(&["lock", &id.to_string(), "--kind", kind]).unwrap().to_string();
+        assert!(lock.contains("\"nocheck\":true"), "{kind}: {lock}");
+    }
+    let refused = client.run(&["build", "tiny", "--target", "lab", "--with", "a b"]).unwrap();
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert!(refused.err.contains("--with `a b`"), "{}", refused.err);
 }
 
 fn check(refused: &Refused, build: &Value) -> Result<(), String> {

@@ -35,6 +35,8 @@ impl From<&Assignment> for v1::Assignment {
             lock: assignment.lock.hex(),
             round: assignment.round,
             macros: assignment.macros.clone(),
+            nocheck: assignment.nocheck,
+            keep: assignment.keep.clone(),
             limits: Some((&assignment.limits).into()),
         }
     }
@@ -74,6 +76,8 @@ impl TryFrom<v1::Assignment> for Assignment {
             lock: parse::<Sha256>("lock", &wire.lock)?,
             round: wire.round,
             macros: wire.macros,
+            nocheck: wire.nocheck,
+            keep: wire.keep,
             limits: present("assignment", "limits", wire.limits)?.into(),
         })
     }
@@ -157,6 +161,8 @@ mod tests {
             lock: Sha256::of(b"lock"),
             round: 1,
             macros: "%dist .lab9\n".into(),
+            nocheck: true,
+            keep: vec!["*.log".into()],
             limits: Limits::default(),
         }
     }

@@ -17,7 +17,7 @@ use super::home::{build_directory, tampered};
 use super::log::{LogFile, LogKind, Observer};
 use super::modify::{Ready, ReadyFile};
 use super::watch::Watch;
-use super::{home, requires, results, script};
+use super::{home, kept, requires, results, script};
 use crate::files::{Files, FilesError, Wanted};
 use crate::roots::{Lease, RootError, Roots};
 use crate::sandbox::cage::{Bind, Overlay, Source};
@@ -251,7 +251,8 @@ impl Engine {
         let limits = &assignment.limits;
         let command = match (&assignment.input, sources) {
             (Input::Srpm { file, .. }, _) => {
-                script::build(assignment.kind().rpm_target(assignment.arch), &file.name)
+                let target = assignment.kind().rpm_target(assignment.arch);
+                script::build(target, &file.name, assignment.nocheck)
             }
             (Input::Sources { arches, .. }, Some(Ready { spec, .. })) => {
                 script::srpm(assignment.arch, &spec.name, arches)
@@ -319,6 +320,10 @@ impl Engine {
             Exit::Stopped(Stop::HostDisk) => Ending::HostDisk,
         };
         let evidence = watch.evidence(ending, ended);
+        // That a disk fails here takes nothing from what is known of the failure.
+        if let Err(error) = kept::collect(scratch.path(), &round.assignment.keep, round.directory) {
+            tracing::warn!(%error, "files of the failed build are not kept");
+        }
         Ok(Done::Failed(diagnose(&evidence, &watch.reader)))
     }
 

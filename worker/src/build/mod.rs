@@ -6,6 +6,7 @@
 mod engine;
 mod folder;
 mod home;
+pub mod kept;
 mod log;
 mod macros;
 mod modify;

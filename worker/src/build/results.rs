@@ -74,7 +74,7 @@ fn check(entries: &[Entry], limit_mib: u64) -> Result<(), Failure> {
 }
 
 /// Copies and computes the digest on the way.
-fn copy(mut from: impl Read, to: &Path) -> io::Result<(Sha256, u64)> {
+pub(super) fn copy(mut from: impl Read, to: &Path) -> io::Result<(Sha256, u64)> {
     let mut file = File::create(to)?;
     let mut hasher = sha2::Sha256::new();
     let mut buffer = vec![0; 256 * 1024];

@@ -76,7 +76,8 @@ done > terms
 exit 0
 ";
 
-/// `$1` rpm's target, `$2` SRPM. Cleaning up is left to the worker, which throws everything away.
+/// `$1` rpm's target, `$2` SRPM, then options of rpmbuild. Cleaning up is left to the worker, which
+/// throws everything away.
 /// An SRPM lists what its spec requires on the architecture on which it was made; rpmbuild ends
 /// with status 11 when it requires more on this one.
 const BUILD: &str = "\
@@ -109,9 +110,11 @@ pub(super) fn srpm(arch: Arch, spec: &str, others: &[Arch]) -> Vec<String> {
     command
 }
 
-/// The command that builds one with a target of rpm.
-pub(super) fn build(target: &str, srpm: &str) -> Vec<String> {
-    shell(&BUILD.replacen("options\n", python::OPTIONS, 1), target, srpm)
+/// The command that builds one with a target of rpm, with or without its tests.
+pub(super) fn build(target: &str, srpm: &str, nocheck: bool) -> Vec<String> {
+    let mut command = shell(&BUILD.replacen("options\n", python::OPTIONS, 1), target, srpm);
+    command.extend(nocheck.then(|| "--nocheck".to_owned()));
+    command
 }
 
 fn shell(script: &str, target: &str, file: &str) -> Vec<String> {

@@ -11,16 +11,17 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use rpmfarm_core::kept;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::{Assignment, Input, Phase};
 use rpmfarm_core::terms::AllTerms;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Fault, Lock, Sha256, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Fault, Lock, Sha256, TaskId};
 use serde::Serialize;
 use sha2::Digest as _;
 
 use super::options::HostOptions;
-use crate::build::{Done, Made, Observer, Round};
+use crate::build::{self, Done, Made, Observer, Round};
 use crate::files::{Files, FilesError, Wanted};
 use crate::sandbox::Cancel;
 
@@ -45,6 +46,18 @@ pub(super) struct Once {
     /// File with the target's rpm macros.
     #[arg(long, value_name = "FILE")]
     macros: Option<PathBuf>,
+    /// Switch a bcond of the spec on; may be given several times.
+    #[arg(long, value_name = "BCOND")]
+    with: Vec<String>,
+    /// Switch a bcond of the spec off; may be given several times.
+    #[arg(long, value_name = "BCOND")]
+    without: Vec<String>,
+    /// Define a macro, after those of the file; may be given several times.
+    #[arg(long, value_name = "'MACRO BODY'")]
+    define: Vec<String>,
+    /// Leave %check out.
+    #[arg(long)]
+    nocheck: bool,
     /// Limits, as JSON; what is left out has its default.
     #[arg(long, value_name = "JSON", default_value = "{}")]
     limits: String,
@@ -75,6 +88,8 @@ struct Report {
     predicts: Vec<String>,
     /// For a source package: what its spec says with other targets of rpm.
     terms: AllTerms,
+    /// Of a build that failed, the files that were kept; they lie in `kept/`, numbered from 0.
+    kept: Vec<String>,
     /// What went wrong.
     failure: Option<rpmfarm_core::Failure>,
     /// What `%generate_buildrequires` asks for.
@@ -137,7 +152,11 @@ impl Once {
                 report.rpmbuild = rpmbuild_ms as f64 / 1000.0;
             }
             Done::NeedsRequires(requires) => report.requires = requires,
-            Done::Failed(failure) => report.failure = Some(failure),
+            Done::Failed(failure) => {
+                report.failure = Some(failure);
+                let kept = build::kept::list(directory).unwrap_or_default();
+                report.kept = kept.into_iter().map(|file| file.path).collect();
+            }
             Done::Cancelled(_) => {}
         }
         report
@@ -171,6 +190,19 @@ impl Once {
             Some(path) => fs::read_to_string(path).with_context(|| path.display().to_string())?,
             None => String::new(),
         };
+        let define = |text: &String| {
+            let (name, body) = text
+                .split_once(char::is_whitespace)
+                .with_context(|| format!("--define `{text}`: write 'NAME BODY'"))?;
+            anyhow::Ok((name.to_owned(), body.trim().to_owned()))
+        };
+        let options = BuildOptions {
+            with: self.with.clone(),
+            without: self.without.clone(),
+            define: self.define.iter().map(define).collect::<Result<_>>()?,
+            ..BuildOptions::default()
+        };
+        let macros = format!("{}\n{}", macros.trim_end(), options.macro_lines());
         Ok(Assignment {
             attempt: AttemptId(number),
             task: TaskId(number),
@@ -183,6 +215,8 @@ impl Once {
             lock: Sha256::of(&lock.to_bytes()),
             round: 0,
             macros,
+            nocheck: self.nocheck,
+            keep: kept::DEFAULT.iter().map(|pattern| (*pattern).to_owned()).collect(),
             limits: limits.clone(),
         })
     }

@@ -193,6 +193,53 @@ impl Beneath {
         }
         Ok(found)
     }
+
+    /// Plain files of the tree that are wanted, by their paths from here and with their sizes, those
+    /// of the uppermost directories first. At most `files` of them, of the first `entries` entries.
+    /// What cannot be read, or is anything else, is passed over.
+    pub fn find(
+        &self,
+        entries: usize,
+        files: usize,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Vec<(String, u64)> {
+        let (mut found, mut seen) = (Vec::new(), 0);
+        let mut level = vec![String::new()];
+        for _ in 0..MAX_DEPTH {
+            let mut below = Vec::new();
+            for at in &level {
+                let Ok(here) = self.directory(at) else { continue };
+                let Ok(descriptor) = here.0.try_clone() else { continue };
+                let Ok(mut names) = Dir::from_fd(descriptor) else { continue };
+                for entry in names.iter().flatten() {
+                    let Ok(name) = entry.file_name().to_str() else { continue };
+                    if [".", ".."].contains(&name) {
+                        continue;
+                    }
+                    seen += 1;
+                    if seen > entries || found.len() == files {
+                        found.sort_by_key(|(path, _): &(String, u64)| {
+                            (path.matches('/').count(), path.clone())
+                        });
+                        return found;
+                    }
+                    let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+                    let Ok(stat) = fstatat(&here.0, entry.file_name(), flags) else { continue };
+                    let path = if at.is_empty() { name.to_owned() } else { format!("{at}/{name}") };
+                    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+                    if kind == SFlag::S_IFDIR {
+                        below.push(path);
+                    } else if is_plain(&stat) && wanted(&path) {
+                        found.push((path, u64::try_from(stat.st_size).unwrap_or(0)));
+                    }
+                }
+            }
+            below.sort();
+            level = below;
+        }
+        found.sort_by_key(|(path, _)| (path.matches('/').count(), path.clone()));
+        found
+    }
 }
 
 fn is_plain(stat: &FileStat) -> bool {

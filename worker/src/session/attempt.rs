@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rpmfarm_core::fault::{CUT_OFF, SHUTDOWN};
+use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::task::{Assignment, Outcome, Phase, Progress, Success};
 use rpmfarm_core::{Arch, Failure, Fault, Lock};
 use tokio::sync::{Semaphore, watch};
@@ -17,11 +18,11 @@ use super::attempts::{Attempts, Key, Started};
 use super::files::{RemoteFiles, raised};
 use super::room::Room;
 use crate::arches::Arches;
-use crate::build::{Done, Engine, LogKind, Made, Observer, Round};
+use crate::build::{Done, Engine, LogKind, Made, Observer, Round, kept};
 use crate::files::FilesError;
 use crate::sandbox::{Cancel, Why};
 use crate::transfer::ship::Shipment;
-use crate::transfer::upload::upload;
+use crate::transfer::upload::{keep_files, upload};
 use crate::transfer::{Cache, Connection};
 
 /// What all attempts share.
@@ -46,6 +47,9 @@ pub struct Shared {
 
 /// More rounds than this do not settle.
 const MAX_ROUNDS: u32 = 20;
+
+/// How long the files of a failed build may take on their way. Its end waits for them.
+const KEEPING: Duration = Duration::from_secs(60);
 
 /// How an attempt ended, where anybody wants to know.
 type Ended = Option<Outcome>;
@@ -157,7 +161,10 @@ impl Life<'_> {
             let round = current.round;
             match self.round(current).await {
                 Done::Made(made) => return self.upload(made).await,
-                Done::Failed(failure) => return Some(failed(failure)),
+                Done::Failed(failure) => {
+                    self.keep_files().await;
+                    return Some(failed(failure));
+                }
                 Done::Cancelled(why) => return self.cancelled(why),
                 Done::NeedsRequires(_) if round >= MAX_ROUNDS => {
                     let message = format!(
@@ -176,6 +183,42 @@ impl Life<'_> {
                 why = raised(self.cancel) => return self.cancelled(why),
             }
         }
+    }
+
+    /// Uploads the files that were kept of a failed build. What goes wrong here changes nothing of
+    /// the failure, and does not keep it back for long.
+    async fn keep_files(&self) {
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(KEEPING, self.upload_kept()) => ended,
+            _ = raised(self.cancel) => return,
+        };
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(error, "files of the failed build are not kept"),
+            Err(_) => tracing::warn!("files of the failed build took too long to be kept"),
+        }
+    }
+
+    /// The same, with what went wrong.
+    async fn upload_kept(&self) -> std::result::Result<(), String> {
+        let files = kept::list(self.directory).map_err(|error| error.to_string())?;
+        if files.is_empty() {
+            return Ok(());
+        }
+        let connection = &self.shared.connection;
+        for (number, file) in files.iter().enumerate() {
+            let named = ResultFile {
+                name: format!("kept-{number}"),
+                kind: ResultKind::Rpm,
+                digest: file.digest,
+                size: file.size,
+            };
+            let path = kept::copy_of(self.directory, number);
+            let uploaded = upload(connection, self.key.0, self.key.1, &named, &path).await;
+            uploaded.map_err(|failure| failure.to_string())?;
+        }
+        let told = keep_files(connection, self.key.0, self.key.1, &files).await;
+        told.map_err(|status| status.message().to_owned())
     }
 
     fn cancelled(&self, why: Why) -> Ended {

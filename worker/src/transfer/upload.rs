@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
+use rpmfarm_core::kept::KeptFile;
 use rpmfarm_core::results::ResultFile;
 use rpmfarm_core::{AttemptId, Epoch, Failure, Fault};
 use rpmfarm_proto::CHUNK;
-use rpmfarm_proto::v1::{FileRef, UploadChunk, UploadQuery};
+use rpmfarm_proto::v1::{FileRef, KeepFilesRequest, KeptUpload, UploadChunk, UploadQuery};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -49,6 +50,26 @@ pub async fn upload(
         tokio::time::sleep(pause(tries)).await;
         tries += 1;
     }
+}
+
+/// Tells the coordinator of the files that were kept of a failed attempt; all are uploaded.
+///
+/// # Errors
+/// What the coordinator answers. One that is older than this knows no such call.
+pub async fn keep_files(
+    connection: &Connection,
+    attempt: AttemptId,
+    epoch: Epoch,
+    files: &[KeptFile],
+) -> Result<(), tonic::Status> {
+    let file = |file: &KeptFile| KeptUpload {
+        path: file.path.clone(),
+        digest: file.digest.hex(),
+        size: file.size,
+    };
+    let files = files.iter().map(file).collect();
+    let request = KeepFilesRequest { attempt: attempt.0, epoch: epoch.0, files };
+    connection.bulk().keep_files(request).await.map(drop)
 }
 
 async fn once(

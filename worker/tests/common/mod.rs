@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{Flock, FlockArg};
 use rpmfarm_core::lock::{Layer, LockedPackage};
-use rpmfarm_core::{Arch, Lock, Sha256};
+use rpmfarm_core::{Arch, BuildOptions, Lock, Sha256};
 use rpmfarm_solv::{Package, Pool, Repository, Request};
 use serde_json::Value;
 
@@ -270,7 +270,8 @@ fn solve(repo: &Path, layers: &[&[&str]]) -> Lock {
     }
     let request = Request { install: BOOTSTRAP.to_vec(), ..Request::default() };
     let bootstrap = layer(&pool.solve(&request).unwrap().packages);
-    Lock { target: "lab".into(), arch: Arch::X86_64, bootstrap, layers: made }
+    let options = BuildOptions::default();
+    Lock { target: "lab".into(), arch: Arch::X86_64, bootstrap, layers: made, options }
 }
 
 fn layer(packages: &[Package]) -> Layer {

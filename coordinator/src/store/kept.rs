@@ -1,0 +1,91 @@
+//! The files that failed attempts left and that were kept.
+
+use rpmfarm_core::kept::KeptFile;
+use rpmfarm_core::{AttemptId, BuildId};
+
+use super::again::again;
+use super::{Result, Store, parsed};
+
+/// A file that was kept, and what left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRow {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The kind of its task.
+    pub kind: String,
+    /// The architecture of its task.
+    pub arch: String,
+    /// The file.
+    pub file: KeptFile,
+}
+
+type Row = (i64, String, String, String, String, i64);
+
+impl Store {
+    /// Records the files that were kept of a live attempt. What was recorded of it first stays, so that
+    /// their number is bounded.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn keep_files(&self, attempt: AttemptId, files: &[KeptFile]) -> Result<()> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            // Two calls of one attempt follow each other; of one that has ended nothing is taken.
+            let live = sqlx::query("UPDATE live_attempts SET attempt = attempt WHERE attempt = $1")
+                .bind(attempt.0)
+                .execute(tx.on())
+                .await?;
+            let known: i64 =
+                sqlx::query_scalar("SELECT COUNT(*) FROM kept_files WHERE attempt = $1")
+                    .bind(attempt.0)
+                    .fetch_one(tx.on())
+                    .await?;
+            if live.rows_affected() == 0 || known > 0 {
+                return Ok(());
+            }
+            for KeptFile { path, digest, size } in files {
+                sqlx::query(
+                    "INSERT INTO kept_files (attempt, path, digest, size) VALUES ($1, $2, $3, $4)",
+                )
+                .bind(attempt.0)
+                .bind(path)
+                .bind(digest.hex())
+                .bind(size.cast_signed())
+                .execute(tx.on())
+                .await?;
+            }
+            tx.commit().await
+        })
+        .await
+    }
+
+    /// The files that were kept of a build, those of the newest attempt first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn kept_files(&self, build: BuildId) -> Result<Vec<KeptRow>> {
+        let query = "SELECT a.id, t.kind, t.arch, k.path, k.digest, k.size
+                     FROM tasks t JOIN attempts a ON a.task = t.id
+                     JOIN kept_files k ON k.attempt = a.id
+                     WHERE t.build = $1 ORDER BY a.id DESC, k.path";
+        let rows: Vec<Row> = sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?;
+        rows.into_iter()
+            .map(|(attempt, kind, arch, path, digest, size)| {
+                let digest = parsed("kept_files", "a digest", &digest)?;
+                let file = KeptFile { path, digest, size: size.unsigned_abs() };
+                Ok(KeptRow { attempt: AttemptId(attempt), kind, arch, file })
+            })
+            .collect()
+    }
+
+    /// How many files were kept of a build.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn kept_count(&self, build: BuildId) -> Result<u32> {
+        let query = "SELECT COUNT(*) FROM tasks t JOIN attempts a ON a.task = t.id
+                     JOIN kept_files k ON k.attempt = a.id WHERE t.build = $1";
+        let count: i64 = sqlx::query_scalar(query).bind(build.0).fetch_one(self.read()).await?;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+}

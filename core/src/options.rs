@@ -1,0 +1,432 @@
+//! What is asked for of one build beside its package and target: bconds, macros, no tests, more
+//! packages and repositories, under the names that mock's options have.
+//!
+//! Owns what may be asked for, and what it makes of the target's definition for that build. It must
+//! not know how options arrive nor where they are recorded.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::name::shown;
+use crate::target::{KeySource, Repository, Target, Template, macro_line, macro_problem, problems};
+
+/// The most words of one kind that a build may be asked with. No mock command line comes near.
+const MAX_WORDS: usize = 200;
+/// The longest body of a macro, and the longest requirement, in bytes.
+const MAX_TEXT: usize = 16 * 1024;
+/// The most repositories that a build may be asked with.
+const MAX_REPOSITORIES: usize = 8;
+/// The longest armored keys of one repository together, in bytes.
+const MAX_KEYS: usize = 256 * 1024;
+
+/// The options of one build. They are recorded with it and count for all its attempts, also after a
+/// retry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BuildOptions {
+    /// bconds that are switched on, `--with`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<String>,
+    /// bconds that are switched off, `--without`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
+    /// Macros, name and body, `--define`. They come after the target's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub define: Vec<(String, String)>,
+    /// `%check` is left out, `--nocheck`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub nocheck: bool,
+    /// Requirements beside those of the spec, `--additional-package`. They are there when the SRPM
+    /// is made as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub additional_packages: Vec<String>,
+    /// Repositories beside the target's, `--addrepo`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<AddedRepository>,
+}
+
+/// A repository of one build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedRepository {
+    /// URL of the directory that holds `repodata/`. `{arch}`, and `$basearch` or `$arch` as dnf has
+    /// them, stand for the architecture.
+    pub baseurl: String,
+    /// Armored keys that sign its packages; empty for those of the target's own repositories.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// Its packages need not be signed. Only where the target has `unsigned_addrepo`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nogpgcheck: bool,
+}
+
+/// An option that is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{option} `{value}`: {what}")]
+pub struct OptionError {
+    /// As it is written on the command line, `--with`.
+    pub option: &'static str,
+    /// Its value, fit for a message.
+    pub value: String,
+    /// What is wrong, and what to write.
+    pub what: String,
+}
+
+impl BuildOptions {
+    /// Whether nothing is asked for.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Checks them against what a target allows.
+    ///
+    /// # Errors
+    /// The first that is refused.
+    pub fn check(&self, target: &Target) -> Result<(), OptionError> {
+        self.check_words()?;
+        let mut names = BTreeSet::new();
+        for (name, body) in &self.define {
+            if !names.insert(name) {
+                return Err(refused("--define", name, "is defined twice; leave one out"));
+            }
+            if body.len() > MAX_TEXT {
+                let what = format!("is longer than {MAX_TEXT} bytes; put it into the spec");
+                return Err(refused("--define", name, what));
+            }
+            if let Some(what) = macro_problem(name, body) {
+                return Err(refused("--define", &format!("{name} {body}"), what));
+            }
+        }
+        self.repositories.iter().try_for_each(|added| added.check(target))?;
+        // What the target's file would be refused for, is refused here.
+        let mut made = target.for_build("package", self);
+        made.repositories.extend(self.target_repositories(target));
+        match problems(&made).into_iter().next() {
+            Some(problem) if problem.key.starts_with("repositories") => {
+                Err(refused("--addrepo", &problem.value, problem.what))
+            }
+            Some(problem) => Err(refused(
+                "--define",
+                &format!("{} {}", problem.key, problem.value),
+                problem.what,
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks what needs no target: bconds and requirements.
+    ///
+    /// # Errors
+    /// The first that is refused.
+    pub(crate) fn check_words(&self) -> Result<(), OptionError> {
+        self.check_counts()?;
+        for (option, names) in [("--with", &self.with), ("--without", &self.without)] {
+            for name in names {
+                let good = !name.is_empty()
+                    && name.len() <= 100
+                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+                if !good {
+                    let what = "write the name of a bcond: letters, digits and `_`";
+                    return Err(refused(option, name, what));
+                }
+            }
+        }
+        if let Some(both) = self.with.iter().find(|name| self.without.contains(name)) {
+            return Err(refused("--with", both, "--without names it as well; leave one out"));
+        }
+        for requirement in &self.additional_packages {
+            let good = !requirement.trim().is_empty()
+                && requirement.len() <= MAX_TEXT
+                && !requirement.starts_with(['-', '@'])
+                && !requirement.chars().any(char::is_control);
+            if !good {
+                let what = "write what a spec could have in BuildRequires: a package, a file, \
+                            `name >= version`";
+                return Err(refused("--additional-package", requirement, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_counts(&self) -> Result<(), OptionError> {
+        for (option, count, most) in [
+            ("--with", self.with.len(), MAX_WORDS),
+            ("--without", self.without.len(), MAX_WORDS),
+            ("--define", self.define.len(), MAX_WORDS),
+            ("--additional-package", self.additional_packages.len(), MAX_WORDS),
+            ("--addrepo", self.repositories.len(), MAX_REPOSITORIES),
+        ] {
+            if count > most {
+                let what = format!("at most {most} are taken; put them into the target's file");
+                return Err(refused(option, &format!("{count} times"), what));
+            }
+        }
+        Ok(())
+    }
+
+    /// The repositories as a target's file would have them, `addrepo-1` and so on.
+    #[must_use]
+    pub fn target_repositories(&self, target: &Target) -> Vec<Repository> {
+        let number = 1..;
+        let named = self.repositories.iter().zip(number);
+        named.map(|(added, number)| added.of_target(target, number)).collect()
+    }
+
+    /// The lines of a macro file for bconds and macros, for a build without a target's file.
+    #[must_use]
+    pub fn macro_lines(&self) -> String {
+        let bconds = |word: &str, names: &[String]| -> String {
+            names.iter().map(|name| format!("%_{word}_{name} --{word}-{name}\n")).collect()
+        };
+        let define: String =
+            self.define.iter().map(|(name, body)| macro_line(name, body)).collect();
+        bconds("with", &self.with) + &bconds("without", &self.without) + &define
+    }
+
+    /// The options as words of a command line, one for each. Keys are left out.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        words.extend(self.with.iter().map(|name| format!("--with {name}")));
+        words.extend(self.without.iter().map(|name| format!("--without {name}")));
+        let define = |(name, body): &(String, String)| format!("--define '{name} {body}'");
+        words.extend(self.define.iter().map(define));
+        words.extend(self.nocheck.then(|| "--nocheck".to_owned()));
+        let package = |text: &String| format!("--additional-package '{text}'");
+        words.extend(self.additional_packages.iter().map(package));
+        words.extend(self.repositories.iter().map(|added| {
+            let unsigned = if added.nogpgcheck { " --addrepo-nogpgcheck" } else { "" };
+            format!("--addrepo {}{unsigned}", added.baseurl)
+        }));
+        words
+    }
+}
+
+impl fmt::Display for BuildOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words().join(" "))
+    }
+}
+
+impl AddedRepository {
+    fn check(&self, target: &Target) -> Result<(), OptionError> {
+        let refused = |what: &str| Err(refused("--addrepo", &self.baseurl, what));
+        let url = self.template().expand(&[("arch", "x86_64")]);
+        let Ok(parsed) = Url::parse(&url) else {
+            return refused("is no URL; write https://HOST/DIRECTORY/");
+        };
+        if url.contains('$') || url.contains('{') {
+            return refused("has an unknown variable; known are $basearch, $arch and {arch}");
+        }
+        if !["http", "https"].contains(&parsed.scheme()) || parsed.host_str().is_none() {
+            return refused("write the URL of a directory on a web server, https://…");
+        }
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return refused("holds a password, which would be recorded with the build");
+        }
+        if self.nogpgcheck && !target.unsigned_addrepo {
+            return refused(
+                "this target takes signed packages only: name the key with --addrepo-key, or set \
+                 unsigned_addrepo = true in the target's file",
+            );
+        }
+        if self.nogpgcheck && !self.keys.is_empty() {
+            return refused("--addrepo-key and --addrepo-nogpgcheck exclude each other");
+        }
+        if !self.nogpgcheck && self.of_target(target, 1).keys.is_empty() {
+            return refused(
+                "there is no key to check its packages with, as the target's own repositories \
+                 have none; name one with --addrepo-key",
+            );
+        }
+        if self.keys.iter().map(String::len).sum::<usize>() > MAX_KEYS {
+            return refused("its keys are too long; export the one that signs its packages");
+        }
+        if self
+            .keys
+            .iter()
+            .any(|key| !matches!(KeySource::from(key.clone()), KeySource::Armored(_)))
+        {
+            return refused("a key is not armored (gpg --armor --export)");
+        }
+        Ok(())
+    }
+
+    fn template(&self) -> Template {
+        let text = self.baseurl.replace("$basearch", "{arch}").replace("$arch", "{arch}");
+        Template::from(text.as_str())
+    }
+
+    fn of_target(&self, target: &Target, number: usize) -> Repository {
+        let of_target = || {
+            let checked = target.repositories.iter().filter(|repository| repository.gpgcheck);
+            checked.flat_map(|repository| repository.keys.iter().cloned()).collect()
+        };
+        let keys = match (self.nogpgcheck, self.keys.is_empty()) {
+            (true, _) => Vec::new(),
+            (false, true) => of_target(),
+            (false, false) => self.keys.iter().cloned().map(KeySource::from).collect(),
+        };
+        Repository {
+            id: format!("addrepo-{number}"),
+            baseurl: self.template(),
+            gpgcheck: !self.nogpgcheck,
+            keys,
+            insecure: self.nogpgcheck,
+            ..Repository::default()
+        }
+    }
+}
+
+fn refused(option: &'static str, value: &str, what: impl Into<String>) -> OptionError {
+    OptionError { option, value: shown(value), what: what.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: &str = r#"
+        name = "lab"
+        arches = ["x86_64"]
+        dist = ".lab1"
+        channels = ["testing"]
+        signing_key = "lab"
+        bootstrap = ["rpm"]
+        base = ["bash"]
+        [upstream]
+        url = "https://git.example.org/{name}.git"
+        ref = "lab1"
+        [[repositories]]
+        id = "lab"
+        baseurl = "https://example.org/{arch}/"
+        keys = ["lab.asc"]
+        [macros]
+        rhel = "9"
+        [packages.hello]
+        with = ["docs", "tests"]
+        nocheck = true
+        additional_packages = ["bc"]
+    "#;
+
+    fn target() -> Target {
+        Target::parse("lab.toml", TARGET).expect("is one")
+    }
+
+    fn repository(baseurl: &str) -> AddedRepository {
+        AddedRepository { baseurl: baseurl.into(), keys: Vec::new(), nogpgcheck: false }
+    }
+
+    fn pair(name: &str, body: &str) -> (String, String) {
+        (name.to_owned(), body.to_owned())
+    }
+
+    #[test]
+    fn what_is_asked_for_comes_after_the_targets_own() {
+        let options = BuildOptions {
+            with: vec!["gui".into()],
+            without: vec!["tests".into()],
+            define: vec![pair("rhel", "10"), pair("dist", ".lab1.test"), pair("body", "a%{?b}")],
+            nocheck: false,
+            additional_packages: vec!["zlib-devel".into()],
+            repositories: vec![repository("https://example.org/$basearch/extra")],
+        };
+        options.check(&target()).expect("is good");
+        let plain = target();
+        let made = plain.for_build("hello", &options);
+        let macros = made.macro_file("hello");
+        for line in [
+            "%_with_docs --with-docs",
+            "%_with_gui --with-gui",
+            "%_without_tests --without-tests",
+            "%rhel 10",
+            "%dist .lab1.test",
+            "%body a%{?b}",
+        ] {
+            assert!(macros.lines().any(|found| found == line), "{line}: {macros}");
+        }
+        assert!(!macros.contains("_with_tests") && !macros.contains("%rhel 9"), "{macros}");
+        assert!(made.nocheck("hello") && !made.nocheck("other"));
+        assert_eq!(made.additional_packages("hello"), ["bc", "zlib-devel"]);
+        let added = options.target_repositories(&plain);
+        assert_eq!(added[0].id, "addrepo-1");
+        assert_eq!(added[0].url(crate::Arch::Ppc64le), "https://example.org/ppc64le/extra/");
+        assert_eq!(added[0].keys, plain.repositories[0].keys);
+        assert!(added[0].gpgcheck);
+        // Others of the target are as before.
+        assert!(made.macro_file("other").contains("%rhel 9\n"));
+        assert!(plain.macro_file("hello").contains("%_with_tests --with-tests\n"));
+        assert_eq!(plain.for_build("hello", &BuildOptions::default()), plain);
+    }
+
+    #[test]
+    fn refusals_name_option_value_and_remedy() {
+        let with = |name: &str| BuildOptions { with: vec![name.into()], ..Default::default() };
+        let define = |name: &str, body: &str| BuildOptions {
+            define: vec![pair(name, body)],
+            ..Default::default()
+        };
+        let package = |text: &str| BuildOptions {
+            additional_packages: vec![text.into()],
+            ..Default::default()
+        };
+        let added =
+            |url: &str| BuildOptions { repositories: vec![repository(url)], ..Default::default() };
+        let unsigned = AddedRepository { nogpgcheck: true, ..repository("https://example.org/") };
+        let table = [
+            (with("a b"), "--with `a b`: write the name of a bcond"),
+            (BuildOptions { without: vec!["x".into()], ..with("x") }, "--without names it as well"),
+            (define("_topdir", "/x"), "--define `_topdir /x`: is set by the worker"),
+            (define("x y", "1"), "no such macro name"),
+            (define("good", "%{"), "is not closed"),
+            (define("dist", "el9"), "write the dist tag with its dot"),
+            (
+                BuildOptions { define: vec![pair("abc", "1"), pair("abc", "2")], ..with("x") },
+                "defined twice",
+            ),
+            (package("--x"), "--additional-package `--x`: write what a spec"),
+            (package("@buildsys"), "--additional-package"),
+            (added("file:///srv"), "on a web server"),
+            (added("nonsense"), "is no URL"),
+            (added("https://example.org/$releasever/"), "unknown variable"),
+            (added("https://me:secret@example.org/"), "holds a password"),
+            (
+                BuildOptions { repositories: vec![unsigned], ..Default::default() },
+                "signed packages only",
+            ),
+            (
+                BuildOptions { with: vec!["x".into(); MAX_WORDS + 1], ..Default::default() },
+                "at most 200",
+            ),
+        ];
+        for (options, expected) in table {
+            let error = options.check(&target()).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let open = Target::parse("lab.toml", &format!("unsigned_addrepo = true\n{TARGET}"));
+        let unsigned = AddedRepository { nogpgcheck: true, ..repository("https://example.org/") };
+        let options = BuildOptions { repositories: vec![unsigned], ..Default::default() };
+        let open = open.expect("is one");
+        assert_eq!(options.check(&open), Ok(()));
+        assert!(!options.target_repositories(&open)[0].gpgcheck);
+    }
+
+    #[test]
+    fn options_are_shown_as_they_are_typed_and_survive_storage() {
+        let options = BuildOptions {
+            with: vec!["gui".into()],
+            define: vec![pair("dist", ".x")],
+            nocheck: true,
+            ..Default::default()
+        };
+        assert_eq!(options.macro_lines(), "%_with_gui --with-gui\n%dist .x\n");
+        assert_eq!(options.to_string(), "--with gui --define 'dist .x' --nocheck");
+        let text = serde_json::to_string(&options).expect("is JSON");
+        assert_eq!(serde_json::from_str::<BuildOptions>(&text).expect("reads"), options);
+        assert!(BuildOptions::default().is_nothing() && !options.is_nothing());
+        assert_eq!(serde_json::to_string(&BuildOptions::default()).expect("is JSON"), "{}");
+    }
+}
