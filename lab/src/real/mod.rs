@@ -73,8 +73,11 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     let directory = state.directory("world")?;
     let world = make_world(&state, &directory, &git, &branches, options.lookaside.as_deref())?;
 
-    let known =
-        |branch: &Branch| state.load(&branch.package, &branch.release.branch, &branch.commit);
+    let known = |branch: &Branch| {
+        let mut record = state.load(&branch.package, &branch.release.branch, &branch.commit);
+        rules::explain_again(&mut record.differences);
+        record
+    };
     let to_farm: Vec<&Branch> = branches
         .iter()
         .filter(|branch| {

@@ -62,6 +62,13 @@ pub fn explain(found: &mut [Difference], repeated: &[Difference]) {
     }
 }
 
+/// Looks again at differences that were kept by an earlier run: there may be more rules by now.
+pub fn explain_again(kept: &mut [Difference]) {
+    for one in kept.iter_mut().filter(|one| one.reason.is_none()) {
+        one.reason = by_rule(one).map(str::to_owned);
+    }
+}
+
 fn by_rule(one: &Difference) -> Option<&'static str> {
     let applies = |rule: &&Rule| {
         rule.tag == one.tag && matches(rule.path, &one.path) && matches(rule.package, &one.package)
@@ -110,6 +117,10 @@ mod tests {
         };
         let mut found = [of("a-1-1.src.rpm"), of("a-1-1.x86_64.rpm")];
         explain(&mut found, &[]);
+        assert_eq!(found[0].reason.as_deref(), Some(OWNER));
+        assert_eq!(found[1].reason, None);
+        found[0].reason = None;
+        explain_again(&mut found);
         assert_eq!(found[0].reason.as_deref(), Some(OWNER));
         assert_eq!(found[1].reason, None);
     }
