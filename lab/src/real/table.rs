@@ -197,9 +197,9 @@ mod tests {
             one("Filedigests", "/x", Some("why|so")),
             one("Filedigests", "/y", Some("why|so")),
         ];
-        let text = page(&[record.clone()]);
+        let text = page(std::slice::from_ref(&record));
         assert!(text.contains("3 packages; Filedigests of /x and 1 more: why\\|so"), "{text}");
         record.differences.push(one("Postin", "", None));
-        assert!(page(&[record]).contains("**unexplained**: Postin |"));
+        assert!(page(std::slice::from_ref(&record)).contains("**unexplained**: Postin |"));
     }
 }
