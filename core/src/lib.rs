@@ -4,6 +4,7 @@
 //! tokio, SQL, gRPC, git, files, sockets, processes or clocks: time is an argument, and
 //! whoever calls does the IO.
 
+pub mod allowance;
 pub mod announce;
 pub mod arch;
 pub mod autospec;
@@ -49,6 +50,7 @@ pub mod track;
 pub mod transaction;
 pub mod why;
 
+pub use allowance::{Allowance, Allowed};
 pub use arch::Arch;
 pub use digest::Sha256;
 pub use fault::{Failure, Fault};

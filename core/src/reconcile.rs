@@ -79,6 +79,7 @@ mod tests {
             nocheck: false,
             keep: Vec::new(),
             limits: Limits::default(),
+            allow: crate::Allowed::new(),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::noarch::NOARCH;
 use crate::results::ResultFile;
 use crate::source::SourceFile;
 use crate::terms::AllTerms;
-use crate::{Arch, AttemptId, BuildId, Epoch, Failure, Sha256, TaskId};
+use crate::{Allowed, Arch, AttemptId, BuildId, Epoch, Failure, Sha256, TaskId};
 
 /// The kinds of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -150,6 +150,8 @@ pub struct Assignment {
     pub keep: Vec<String>,
     /// What it may use.
     pub limits: Limits,
+    /// What it may do beyond what every build may.
+    pub allow: Allowed,
 }
 
 impl Assignment {

@@ -237,6 +237,7 @@ fn assignment(store: &Store, live: &LiveAttempt) -> Option<Assignment> {
         nocheck: false,
         keep: Vec::new(),
         limits: Limits::default(),
+        allow: rpmfarm_core::Allowed::new(),
     })
 }
 

@@ -66,11 +66,16 @@ fn a_build_has_no_power() {
         if grep -l 'of the host' /proc/[0-9]*/environ; then exit 1; fi\n\
         test $(ls /dev/{null,zero,full,random,urandom,tty} | wc -l) = 6\n\
         for f in /dev/*; do if test -c $f && ! test -L $f; then echo $f; fi; done > nodes; cat nodes\n\
-        test $(grep -v /dev/pts nodes | wc -l) = 6\n\
+        test $(grep -v -e /dev/pts -e /dev/console nodes | wc -l) = 6\n\
+        if cat /dev/console; then exit 1; fi\n\
         echo x > /dev/shm/x; ls -l /dev/fd/ /dev/ptmx\n\
         test $(awk '$2 ~ /^0+$/ {n++} END {print n+0}' /proc/net/route) = 0\n\
         grep -q '127.0.0.1' /proc/net/fib_trie\ngrep localhost /etc/hosts\n\
-        test ! -e /sys/class\nsync\necho ALL GOOD";
+        for f in class/dmi class/net/eth0 firmware/dmi block/* devices/pci*/* devices/virtual/dmi/* \
+            fs/ext4/* kernel/debug/* class/block/*; do\n\
+        if test -e /sys/$f; then echo \"SHOWN: $f\"; exit 1; fi; done\n\
+        test \"$(echo /sys/class/net/* /sys/devices/virtual/net/*)\" = \"/sys/class/net/lo /sys/devices/virtual/net/lo\"\n\
+        test ! -w /sys/class/net/lo/mtu\nsync\necho ALL GOOD";
     let report = bench.build_spec("power", &spec("power", &script), &[]);
     assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
     assert!(bench.log().contains("ALL GOOD"));
@@ -135,6 +140,111 @@ fn nothing_of_a_build_reaches_the_next() {
         let report = bench.build_spec("traces", &spec("traces", script), &[]);
         assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
     }
+}
+
+/// What a configure script asks of calls that flush files, what a sparse file takes, that programs
+/// of 32 bits run, and what a machine always has: right as a kernel and mock's chroot have it.
+#[test]
+fn a_build_sees_a_machine() {
+    let bench = Bench::new(&[]);
+    let script = "cat > flush.c <<'EOF'\n\
+        #define _GNU_SOURCE\n#include <errno.h>\n#include <fcntl.h>\n#include <stdio.h>\n\
+        #include <unistd.h>\n\
+        static int bad;\n\
+        static void is(const char *what, int result, int expected) {\n\
+          int found = result ? errno : 0;\n\
+          printf(\"%%s %%d\\n\", what, found);\n  bad |= found != expected;\n}\n\
+        int main(void) {\n  int p[2];\n  if (pipe(p)) return 2;\n\
+          is(\"fsync\", fsync(-1), EBADF); is(\"fdatasync\", fdatasync(999), EBADF);\n\
+          is(\"syncfs\", syncfs(-1), EBADF);\n\
+          is(\"range\", sync_file_range(-1, 0, 0, 0), EBADF);\n\
+          is(\"a pipe\", fsync(p[1]), EINVAL); is(\"data of a pipe\", fdatasync(p[1]), EINVAL);\n\
+          is(\"range of a pipe\", sync_file_range(p[1], 0, 0, 0), ESPIPE);\n\
+          is(\"a file\", fsync(open(\"f\", O_CREAT | O_RDWR, 0600)), 0);\n  return bad;\n}\nEOF\n\
+        gcc -o flush flush.c\n./flush\n\
+        truncate -s 5G sample\ntest $(stat -c %%s sample) = 5368709120\n\
+        dd if=/dev/zero of=sample bs=1 count=1 seek=8T conv=notrunc status=none\n\
+        test $(stat -c %%b sample) -lt 1000\ntest $(ulimit -f) = unlimited\n\
+        printf '.globl _start\\n_start: movl $1, %%%%eax; movl $42, %%%%ebx; int $0x80\\n' > e.s\n\
+        as --32 -o e.o e.s && ld -m elf_i386 -o e e.o\nstatus=0\n./e || status=$?\ntest $status = 42\n\
+        grep -Eqx '[0-9a-f]{32}' /etc/machine-id\ntest -e /etc/localtime\ntest -e /etc/mtab\n\
+        test -f /etc/resolv.conf\ntest -r /sys/devices/system/cpu/online\nlscpu | head -5\n\
+        test -d /sys/fs/cgroup\ntest -f /sys/fs/cgroup/cgroup.controllers\n\
+        test \"$(readlink /proc/self/fd/0)\" = /dev/null\ntest \"$(id -un):$(id -gn)\" = mockbuild:mock\n\
+        test $TERM = vt100\ntest $SHELL = /bin/bash\ntest -z \"$TZ\"\ndate +%%Z | grep UTC\n\
+        test $(ulimit -Hc) = unlimited\nmkdir many\n\
+        seq -f 'many/%%06.0f' 300000 | xargs touch\necho ALL RIGHT";
+    // Of a size in which one file for 16 KiB would be too few.
+    let limits = ["--limits", r#"{"disk_mib": 4096}"#];
+    let report = bench.build_spec("machine", &spec("machine", script), &limits);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+    assert!(bench.log().contains("ALL RIGHT"), "{}", bench.log());
+}
+
+/// Each word of a target's `allow` opens what it names, and nothing of it is open without.
+#[test]
+fn what_is_closed_opens_by_its_word() {
+    let bench = Bench::new(&[]);
+    let text = spec("allowed", "gcc -Wall -o allowed %{SOURCE0}\n./allowed")
+        .replace("BuildArch:", "Source0: allowed.c\nBuildArch:");
+    let srpm = bench.srpm("allowed", &text, &[("allowed.c", include_str!("allowed.c"))]);
+    let told = |options: &[&str]| {
+        let report = bench.build(&srpm, options);
+        assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+        let log = bench.log();
+        let lines = log.lines().filter_map(|line| line.strip_prefix("ALLOWED "));
+        lines.map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(told(&[]), std::collections::BTreeSet::new());
+    let all = rpmfarm_core::Allowance::ALL;
+    let words: Vec<&str> = all.iter().map(|one| one.as_str()).collect();
+    let open = told(&["--allow", &words.join(",")]);
+    // Of these a kernel may have none, or refuse them itself.
+    let kernels = ["crypto_sockets", "kernel_log", "vsock"];
+    for word in &words {
+        assert!(open.contains(*word) || kernels.contains(word), "{word} is not open: {open:?}");
+    }
+    // One at a time, for those whose neighbours are nearest.
+    for word in ["loop", "user_namespaces", "sockets_of_32_bits"] {
+        assert_eq!(told(&["--allow", word]), [word.to_owned()].into(), "{word}");
+    }
+    // The loop devices went with the build, with what it attached to them.
+    let left = fs::read_dir("/sys/block").unwrap().flatten().filter(|entry| {
+        let name = entry.file_name().into_string().unwrap();
+        name.strip_prefix("loop").and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| n >= 1 << 16)
+    });
+    assert_eq!(left.count(), 0, "loop devices are left");
+    assert_nothing_left(&bench);
+}
+
+/// Scriptlets have the descriptors of `/dev`; ids above those of most containers work; and one that
+/// fails is told in the log of each build that stands on its root.
+#[test]
+fn scriptlets_see_a_machine_and_their_failures_are_told() {
+    let bench = Bench::new(&[]);
+    bench.add_scriptlet(
+        "furnished",
+        "bash -c 'cat <(echo one)' >> /var/lib/marks\necho two | cat /dev/stdin >> /var/lib/marks\n\
+         echo three > /dev/stderr && echo three >> /var/lib/marks\n\
+         test -c /dev/ptmx && test -w /dev/shm && test -r /sys/devices/system/cpu/online\n\
+         test -r /proc/self/stat && test -e /etc/machine-id && echo four >> /var/lib/marks\n\
+         if grep -q rpmfarm-worker /proc/[0-9]*/cmdline /proc/mounts; then exit 9; fi\n\
+         touch /var/lib/owned && chown 100000:65534 /var/lib/owned && echo five >> /var/lib/marks",
+    );
+    bench.add_scriptlet("broken", "mknod /var/lib/node b 7 0\nexit 3");
+    let script = "test \"$(echo $(cat /var/lib/marks))\" = 'one two three four five'\n\
+        test $(stat -c %%u:%%g /var/lib/owned) = 100000:65534";
+    for turn in ["made", "there"] {
+        let report = bench.build_spec("stands", &spec("stands", script), &[]);
+        assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+        let said = "%post(broken-1-1.noarch) scriptlet failed, exit status 3";
+        assert!(bench.log().contains(said), "{turn}: {}", bench.log());
+        let root = fs::read_to_string(bench.dir.path().join("out/0/root.log")).unwrap();
+        assert!(root.contains(said), "{turn}: {root}");
+    }
+    let report = bench.build_spec("fails", &spec("fails", "exit 1"), &[]);
+    let (_, _, message) = failure(&report);
+    assert!(message.contains("%post(broken-1-1.noarch) scriptlet failed"), "{message}");
 }
 
 #[test]

@@ -78,8 +78,7 @@ static void namespaces(void)
 		long child = syscall(SYS_clone, kinds[i].flag | SIGCHLD, 0, 0, 0, 0);
 		if (child == 0)
 			_exit(0);
-		/* What no rule allows is a call that this kernel does not have. */
-		refused(what, child, ENOSYS);
+		refused(what, child, EPERM);
 	}
 	char clone_args[64] = { 0 };
 	refused("clone3", syscall(SYS_clone3, clone_args, sizeof clone_args), ENOSYS);
@@ -113,7 +112,7 @@ static void sockets(const char *name)
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	holds("its own abstract socket", !bind(fd, (struct sockaddr *)&address, length)
 		&& !listen(fd, 1) && !call(own));
-	refused("a packet socket", socket(AF_PACKET, SOCK_RAW, 0), EAFNOSUPPORT);
+	refused("a packet socket", socket(AF_PACKET, SOCK_RAW, 0), EPERM);
 	refused("a socket to the hypervisor", socket(AF_VSOCK, SOCK_STREAM, 0), EAFNOSUPPORT);
 }
 

@@ -304,6 +304,7 @@ fn assignment(bench: &Bench, srpm: &Path, attempt: i64) -> Assignment {
         nocheck: false,
         keep: Vec::new(),
         limits: Limits { disk_mib: 2048, ..Limits::default() },
+        allow: rpmfarm_core::Allowed::new(),
     }
 }
 

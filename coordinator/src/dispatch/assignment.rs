@@ -117,6 +117,7 @@ async fn assignment(
         epoch: Epoch(attempt.epoch),
         input,
         limits: target.limits_of(&package),
+        allow: target.allowed(&package),
         macros: target.macro_file(&package),
         nocheck: target.nocheck(&package),
         keep: target.keep_on_failure.clone(),

@@ -72,7 +72,7 @@ use crate::modules::{ModuleChoice, ModuleName, StreamName};
 use crate::needs::Needs;
 use crate::options::BuildOptions;
 use crate::track::Pattern;
-use crate::{Arch, kept, name};
+use crate::{Allowed, Arch, kept, name};
 
 /// One distribution that the farm rebuilds: the content of one file `NAME.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +180,11 @@ pub struct Target {
     /// What one build may use, unless its package says otherwise.
     #[serde(default)]
     pub limits: Limits,
+
+    /// What all builds may do that is closed by default, see [`Allowance`](crate::Allowance):
+    /// `allow = ["fuse", "keyring"]`. Better said of the packages that need it.
+    #[serde(default, skip_serializing_if = "Allowed::is_empty")]
+    pub allow: Allowed,
 
     /// How upstream is followed.
     #[serde(default)]
@@ -374,6 +379,14 @@ impl Target {
             choice.apply(&package.modules, &package.disabled_modules);
         }
         choice
+    }
+
+    /// What builds of a package may do that is closed by default: what the target allows all
+    /// packages, and what it allows this one.
+    #[must_use]
+    pub fn allowed(&self, package: &str) -> Allowed {
+        let of_package = self.packages.get(package).map(|package| &package.allow);
+        self.allow.iter().chain(of_package.into_iter().flatten()).copied().collect()
     }
 
     /// What the tasks that build a package need, as far as the target says it.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::NeedsSetting;
+use crate::Allowed;
 use crate::limits::Limits;
 use crate::modules::{ModuleName, StreamName};
 use crate::track::policy::Policy;
@@ -33,6 +34,9 @@ pub struct PackageOverrides {
 
     /// Limits that differ; those not named are the target's.
     pub limits: LimitOverrides,
+
+    /// What its builds may do that is closed by default, beside what the target allows all.
+    pub allow: Allowed,
 
     /// What its builds need of a worker.
     pub needs: NeedsSetting,

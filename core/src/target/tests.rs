@@ -9,6 +9,7 @@ dist = ".lab1"
 vendor = "100% lab"
 channels = ["testing", "stable"]
 signing_key = "lab"
+allow = ["keyring"]
 bootstrap = ["rpm"]
 base = ["bash", "rpm-build"]
 private_hosts = ["127.0.0.1:8080"]
@@ -36,12 +37,25 @@ memory_mib = 1024
 
 [packages.hello]
 ref = "hello-1"
+allow = ["fuse", "loop"]
 limits = { seconds = 60 }
 macros = { optflags = "-O0" }
 "#;
 
 fn lab() -> Target {
     Target::parse("lab.toml", LAB).expect("the lab's target is good")
+}
+
+#[test]
+fn what_is_closed_is_opened_by_word() {
+    use crate::Allowance::{Fuse, Keyring, Loop};
+    assert_eq!(lab().allowed("hello"), [Fuse, Loop, Keyring].into());
+    assert_eq!(lab().allowed("other"), [Keyring].into());
+    let said = refusal("allow = [\"fuse\", \"loop\"]", "allow = [\"mount\"]");
+    assert!(
+        said.contains("`mount` cannot be allowed") && said.contains("user_namespaces"),
+        "{said}"
+    );
 }
 
 /// The message for the lab's target with one line replaced.

@@ -38,6 +38,7 @@ impl From<&Assignment> for v1::Assignment {
             nocheck: assignment.nocheck,
             keep: assignment.keep.clone(),
             limits: Some((&assignment.limits).into()),
+            allow: assignment.allow.iter().map(|one| one.as_str().to_owned()).collect(),
         }
     }
 }
@@ -79,6 +80,8 @@ impl TryFrom<v1::Assignment> for Assignment {
             nocheck: wire.nocheck,
             keep: wire.keep,
             limits: present("assignment", "limits", wire.limits)?.into(),
+            // A newer coordinator's word is one that this worker cannot open: it stays closed.
+            allow: wire.allow.iter().filter_map(|word| word.parse().ok()).collect(),
         })
     }
 }
@@ -145,6 +148,8 @@ impl From<v1::Limits> for Limits {
 
 #[cfg(test)]
 mod tests {
+    use rpmfarm_core::Allowance;
+
     use super::super::tests::file;
     use super::*;
 
@@ -164,6 +169,7 @@ mod tests {
             nocheck: true,
             keep: vec!["*.log".into()],
             limits: Limits::default(),
+            allow: Allowance::ALL.into(),
         }
     }
 

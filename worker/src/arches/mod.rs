@@ -49,7 +49,7 @@ pub struct Unrunnable {
 
 /// How long the program may take; it needs milliseconds.
 const TIME: Duration = Duration::from_secs(30);
-const CAPS: Caps = Caps { memory_mib: 512, processes: 64, cpus: None, file_mib: 16 };
+const CAPS: Caps = Caps { memory_mib: 512, processes: 64, cpus: None, file_mib: Some(16) };
 /// The program's place in its root.
 const PROGRAM: &str = "program";
 
@@ -178,6 +178,7 @@ fn cage(name: String, root: &Path) -> Cage {
         directory: PathBuf::from("/"),
         environment: Vec::new(),
         caps: CAPS,
+        allow: rpmfarm_core::Allowed::new(),
     }
 }
 

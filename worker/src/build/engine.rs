@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use rpmfarm_core::diagnosis::{Ending, diagnose};
@@ -146,7 +146,14 @@ impl Engine {
             Input::Srpm { .. } => Phase::Prep,
         });
         let (ended, watch) = self.rpmbuild(round, &lease, &scratch, (&input, &sources))?;
-        self.conclude(round, &scratch, &ended, &watch)
+        let mut done = self.conclude(round, &scratch, &ended, &watch)?;
+        if let Done::Failed(failure) = &mut done
+            && let Some(warning) = lease.warnings.first()
+        {
+            // It may well be the cause, which the build log does not say.
+            failure.message.push_str(&format!("; when its root was made: {warning}"));
+        }
+        Ok(done)
     }
 
     /// Puts the spec and sources, or the SRPM, into the attempt's `input/`.
@@ -220,8 +227,12 @@ impl Engine {
         input: (&Path, &Option<Ready>),
     ) -> Result<(Ended, Watch<'a>), Early> {
         let Round { assignment, observer, cancel, .. } = *round;
-        let log = LogFile::open(round.directory, LogKind::Build)
+        let mut log = LogFile::open(round.directory, LogKind::Build)
             .map_err(worker("build", "write the build log"))?;
+        for warning in &lease.warnings {
+            writeln!(log, "rpmfarm: when the root was made: {warning}")
+                .map_err(worker("build", "write the build log"))?;
+        }
         let mut watch = Watch {
             log,
             reader: LogReader::new(),
@@ -233,7 +244,7 @@ impl Engine {
             disk_filled: false,
             inodes_filled: false,
         };
-        let cage = self.cage(assignment, lease, scratch.path(), input);
+        let cage = self.cage(assignment, lease, scratch, input);
         let ended = self
             .sandbox
             .run(&cage, &mut watch)
@@ -245,7 +256,7 @@ impl Engine {
         &self,
         assignment: &Assignment,
         lease: &Lease,
-        scratch: &Path,
+        scratch: &Scratch,
         (input, sources): (&Path, &Option<Ready>),
     ) -> Cage {
         let limits = &assignment.limits;
@@ -265,8 +276,8 @@ impl Engine {
             name: format!("build-{}-{}", assignment.attempt, assignment.epoch),
             root: Root::Overlay(Overlay {
                 layers: lease.layers.clone(),
-                upper: scratch.join("upper"),
-                work: scratch.join("work"),
+                upper: scratch.path().join("upper"),
+                work: scratch.path().join("work"),
             }),
             binds: vec![Bind {
                 source: Source::Path(input.to_path_buf()),
@@ -286,8 +297,9 @@ impl Engine {
                 memory_mib: limits.memory_mib,
                 processes: limits.processes,
                 cpus: self.cap_cpus.then_some(self.cpus),
-                file_mib: limits.disk_mib,
+                file_mib: scratch.largest_file_mib(),
             },
+            allow: assignment.allow.clone(),
         }
     }
 

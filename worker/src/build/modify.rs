@@ -279,8 +279,9 @@ impl Work<'_> {
                 memory_mib: limits.memory_mib,
                 processes: limits.processes,
                 cpus: self.engine.cap_cpus.then_some(self.engine.cpus),
-                file_mib: limits.disk_mib,
+                file_mib: scratch.largest_file_mib(),
             },
+            allow: rpmfarm_core::Allowed::new(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What runs in the cage. Values reach the scripts as arguments, never as text of the script.
+//! What runs in the cage, in a login shell as mock has it: `/etc/profile` counts. Values reach the scripts as arguments, never as text of the script.
 
 use rpmfarm_core::Arch;
 
@@ -17,8 +17,9 @@ pub(super) const TERMS: &str = "terms";
 /// that found something missing.
 pub(super) const REQUIRES: &str = "requires";
 
+/// Builds read from /dev/null, as mock's do, and this shell does not count: mock's becomes rpmbuild.
 /// Reading `/proc/uptime` with a builtin is a clock that costs no process.
-const MARK: &str = "mark() { read -r up rest < /proc/uptime && echo \"$up\" >> rpmbuild.times; }\n";
+const MARK: &str = "exec < /dev/null\nSHLVL=0\nmark() { read -r up rest < /proc/uptime && echo \"$up\" >> rpmbuild.times; }\n";
 
 /// `$1` architecture, `$2` spec file, after them the other architectures that are asked for.
 ///
@@ -119,7 +120,8 @@ pub(super) fn build(target: &str, srpm: &str, nocheck: bool) -> Vec<String> {
 
 fn shell(script: &str, target: &str, file: &str) -> Vec<String> {
     let script = format!("{MARK}{script}");
-    ["/bin/sh", "-c", &script, "rpmfarm", target, file].map(str::to_owned).to_vec()
+    let login = ["/bin/bash", "--login", "-c", &script, "rpmfarm", target, file];
+    login.map(str::to_owned).to_vec()
 }
 
 /// Milliseconds between the first and the last mark. What the build made of the file is its own

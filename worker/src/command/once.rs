@@ -16,7 +16,9 @@ use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::{Assignment, Input, Phase};
 use rpmfarm_core::terms::AllTerms;
-use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Fault, Lock, Sha256, TaskId};
+use rpmfarm_core::{
+    Allowance, Arch, AttemptId, BuildId, BuildOptions, Epoch, Fault, Lock, Sha256, TaskId,
+};
 use serde::Serialize;
 use sha2::Digest as _;
 
@@ -61,6 +63,10 @@ pub(super) struct Once {
     /// Limits, as JSON; what is left out has its default.
     #[arg(long, value_name = "JSON", default_value = "{}")]
     limits: String,
+    /// What the build may do beyond what every build may, as in a target's `allow`; separated by
+    /// commas.
+    #[arg(long, value_name = "WORDS", value_delimiter = ',')]
+    allow: Vec<Allowance>,
     /// Where results and logs go.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -218,6 +224,7 @@ impl Once {
             nocheck: self.nocheck,
             keep: kept::DEFAULT.iter().map(|pattern| (*pattern).to_owned()).collect(),
             limits: limits.clone(),
+            allow: self.allow.iter().copied().collect(),
         })
     }
 }

@@ -32,7 +32,7 @@ pub struct HostOptions {
     /// The crun program.
     #[arg(long, value_name = "FILE", default_value = "crun")]
     pub crun: PathBuf,
-    /// First of the 65536 host user and group ids that builds get. They must belong to nobody
+    /// First of the 16,777,216 host user and group ids that builds get. They must belong to nobody
     /// else; the default lies above those of container managers and below those of systemd.
     #[arg(long, value_name = "ID", default_value_t = UID_BASE)]
     pub uid_base: u32,
@@ -148,7 +148,10 @@ impl HostOptions {
         let sandbox = Sandbox {
             crun: find(&self.crun)?,
             program: PathBuf::from("/proc/self/exe"),
-            directory: self.emptied("cages")?,
+            directory: {
+                Sandbox::clear_left(&self.data_dir.join("cages"));
+                self.emptied("cages")?
+            },
             uid_base: self.uid_base,
             cgroups,
         };
@@ -185,7 +188,9 @@ impl HostOptions {
     fn engine(&self, sandbox: Sandbox) -> Result<Engine> {
         let kind = self.scratch.unwrap_or_else(Kind::best);
         if kind == Kind::Plain {
-            tracing::warn!("what a build writes is limited by single files only (--scratch)");
+            tracing::warn!(
+                "what a build writes is limited by single files only, and sparse ones count as if they were full (--scratch)"
+            );
         }
         let scratch = ScratchPool::new(kind, self.data_dir.join("scratch"))
             .context("cannot empty the scratch directory")?;

@@ -1,5 +1,5 @@
-//! What the farm itself puts into a base root: the build user, its home, and names that test
-//! suites expect to resolve.
+//! What the farm itself puts into a base root, as mock does: the build user and its home, and the
+//! files that a machine always has although no package brings them.
 
 use std::io;
 use std::path::Path;
@@ -7,18 +7,59 @@ use std::path::Path;
 use crate::sandbox::beneath::Beneath;
 use crate::sandbox::cage::BUILDER_ID;
 
-/// Name of the build user and its group.
-pub(super) const BUILDER: &str = "builder";
+/// Name of the build user, and that of its group, as under mock.
+pub(super) const BUILDER: &str = "mockbuild";
+const GROUP: &str = "mock";
 /// Home of the build user.
 pub(super) const HOME: &str = "builddir";
 
 /// No account file of a root is longer.
 const MAX_ACCOUNTS: u64 = 1 << 20;
 
-const HOSTS: &str = "127.0.0.1 localhost localhost.localdomain rpmfarm\n::1 localhost rpmfarm\n";
+/// The names that mock's has, and the cage's own.
+const HOSTS: &str = "127.0.0.1 localhost localhost.localdomain rpmfarm\n\
+    ::1       localhost localhost.localdomain localhost6 localhost6.localdomain6 rpmfarm\n";
 
-/// Adds them to a tree whose root is `uid_base`. Nothing in the tree is trusted: scriptlets of
-/// packages have run in it.
+/// The same in all roots, so that a package that has it in does not depend on where it was built.
+const MACHINE_ID: &str = "72706d6661724d008000000000000001\n";
+
+/// What a zone without transitions looks like (RFC 8536, version 2): the content of
+/// /usr/share/zoneinfo/UTC, for roots that do not have that.
+const UTC: &str = concat!(
+    "TZif2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x04\0\0\0\0\0\0UTC\0",
+    "TZif2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x04\0\0\0\0\0\0UTC\0\nUTC0\n",
+);
+const ZONES: &str = "usr/share/zoneinfo";
+
+/// Puts what scriptlets may look for into the empty tree of a base root. What packages bring takes
+/// its place.
+///
+/// # Errors
+/// What the disk says.
+pub(super) fn prepare(tree: &Path, uid_base: u32) -> io::Result<()> {
+    let root = Beneath::open(tree)?;
+    for (name, mode) in [("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o1777)] {
+        root.make_directory(name, mode, uid_base)?;
+    }
+    let etc = root.make_directory("etc", 0o755, uid_base)?;
+    etc.write("fstab", "", 0o644, uid_base)?;
+    etc.write("hosts", HOSTS, 0o644, uid_base)?;
+    etc.write("localtime", UTC, 0o644, uid_base)?;
+    etc.write("machine-id", MACHINE_ID, 0o644, uid_base)?;
+    etc.link("mtab", "../proc/self/mounts", uid_base)?;
+    etc.write("resolv.conf", "", 0o644, uid_base)?;
+    let mut var = root.make_directory("var", 0o755, uid_base)?;
+    var.make_directory("tmp", 0o1777, uid_base)?;
+    for name in ["lib", "dbus"] {
+        var = var.make_directory(name, 0o755, uid_base)?;
+    }
+    var.link("machine-id", "../../../etc/machine-id", uid_base)
+}
+
+/// Adds what a build needs to a tree whose root is `uid_base`, and mends what packages have taken
+/// away. Nothing in the tree is trusted: scriptlets of packages have run in it.
 ///
 /// # Errors
 /// When the tree is not what a base root looks like.
@@ -26,10 +67,23 @@ pub(super) fn add(tree: &Path, uid_base: u32) -> io::Result<()> {
     let root = Beneath::open(tree)?;
     let etc = root.make_directory("etc", 0o755, uid_base)?;
     let id = BUILDER_ID;
-    add_line(&etc, "passwd", &format!("{BUILDER}:x:{id}:{id}::/{HOME}:/bin/sh"), uid_base)?;
-    add_line(&etc, "group", &format!("{BUILDER}:x:{id}:"), uid_base)?;
-    if etc.file("hosts").is_err() {
-        etc.write("hosts", HOSTS, 0o644, uid_base)?;
+    add_line(&etc, "passwd", &format!("{BUILDER}:x:{id}:{id}::/{HOME}:/bin/bash"), uid_base)?;
+    add_line(&etc, "group", &format!("{GROUP}:x:{id}:"), uid_base)?;
+    // Those of a package lack the name of the cage.
+    etc.write("hosts", HOSTS, 0o644, uid_base)?;
+    for (name, text) in [("fstab", ""), ("localtime", UTC)] {
+        if !etc.has(name) {
+            etc.write(name, text, 0o644, uid_base)?;
+        }
+    }
+    // A link to what a service would write, or nothing, makes every look-up of a name wait.
+    etc.write("resolv.conf", "", 0o644, uid_base)?;
+    etc.link("mtab", "../proc/self/mounts", uid_base)?;
+    if !etc.text("machine-id", 64).is_ok_and(|text| is_machine_id(&text)) {
+        etc.write("machine-id", MACHINE_ID, 0o644, uid_base)?;
+    }
+    if root.directory(ZONES).and_then(|zones| zones.file("UTC")).is_ok() {
+        etc.link("localtime", &format!("../{ZONES}/UTC"), uid_base)?;
     }
     root.make_directory(HOME, 0o755, uid_base + BUILDER_ID)?;
     for name in ["tmp", "var"] {
@@ -37,6 +91,12 @@ pub(super) fn add(tree: &Path, uid_base: u32) -> io::Result<()> {
     }
     root.directory("var")?.make_directory("tmp", 0o1777, uid_base)?;
     Ok(())
+}
+
+/// systemd writes `uninitialized`, or nothing, for a machine that is yet to start.
+fn is_machine_id(text: &str) -> bool {
+    let id = text.trim_end();
+    id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Adds a line to an account file, in place of one with the same name or id.
@@ -76,10 +136,36 @@ mod tests {
 
     #[test]
     fn an_account_replaces_those_with_its_name_or_id() {
-        let old = "root:x:0:0:root:/root:/bin/sh\nbuilder:x:7:7::/:/bin/sh\nme:x:1000:1::/:/b";
+        let old = "root:x:0:0:root:/root:/bin/sh\nmockbuild:x:7:7::/:/bin/sh\nme:x:1000:1::/:/b";
         assert_eq!(
-            with_account(old, "builder:x:1000:1000::/builddir:/bin/sh"),
-            "root:x:0:0:root:/root:/bin/sh\nbuilder:x:1000:1000::/builddir:/bin/sh\n"
+            with_account(old, "mockbuild:x:1000:1000::/builddir:/bin/bash"),
+            "root:x:0:0:root:/root:/bin/sh\nmockbuild:x:1000:1000::/builddir:/bin/bash\n"
         );
+    }
+
+    #[test]
+    fn a_root_gets_what_a_machine_has() {
+        let dir = tempfile::tempdir().expect("a directory");
+        prepare(dir.path(), 7).expect("prepares it");
+        let etc = dir.path().join("etc");
+        // As packages leave them: systemd's machine-id, a resolver of a service.
+        std::fs::remove_file(etc.join("machine-id")).expect("removes");
+        std::fs::write(etc.join("machine-id"), "uninitialized\n").expect("writes");
+        std::fs::remove_file(etc.join("resolv.conf")).expect("removes");
+        std::os::unix::fs::symlink("/run/resolve/stub", etc.join("resolv.conf")).expect("links");
+        std::fs::create_dir_all(dir.path().join(ZONES)).expect("a directory");
+        std::fs::write(dir.path().join(ZONES).join("UTC"), UTC).expect("writes");
+        add(dir.path(), 7).expect("adds");
+        let text = |name: &str| std::fs::read_to_string(etc.join(name)).expect(name);
+        assert_eq!(text("machine-id"), MACHINE_ID);
+        assert!(is_machine_id(MACHINE_ID) && !is_machine_id("uninitialized\n"));
+        assert_eq!(text("resolv.conf"), "");
+        assert!(std::fs::symlink_metadata(etc.join("resolv.conf")).expect("is there").is_file());
+        assert_eq!(text("localtime"), UTC);
+        assert_eq!(UTC.len(), 114);
+        let link = |name: &str| std::fs::read_link(etc.join(name)).expect(name);
+        assert_eq!(link("mtab"), Path::new("../proc/self/mounts"));
+        assert_eq!(link("localtime"), Path::new("../usr/share/zoneinfo/UTC"));
+        assert!(text("passwd").contains("mockbuild:x:1000:1000::/builddir:/bin/bash\n"));
     }
 }

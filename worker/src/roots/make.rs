@@ -29,10 +29,13 @@ pub struct Roots {
 }
 
 /// The layers of a root. They stay as long as this lives.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Lease {
     /// Trees to stack, the lowest first.
     pub layers: Vec<PathBuf>,
+    /// What went wrong while they were made, without keeping rpm from going on: failed scriptlets,
+    /// missing owners.
+    pub warnings: Vec<String>,
     _users: Vec<User>,
 }
 
@@ -76,6 +79,9 @@ impl Roots {
         if let Some(lease) = self.stored(&ids, cancel)? {
             self.hits.fetch_add(1, Ordering::Relaxed);
             say(log, format_args!("root {} is there\n", ids[ids.len() - 1]))?;
+            for warning in &lease.warnings {
+                say(log, format_args!("when it was made: {warning}\n"))?;
+            }
             return Ok(lease);
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
@@ -91,12 +97,13 @@ impl Roots {
 
     /// All layers, if all are stored. The top one is touched first, so that it is evicted first.
     fn stored(&self, ids: &[Sha256], cancel: &Cancel) -> Result<Option<Lease>, RootError> {
-        let mut lease = Lease { layers: Vec::new(), _users: Vec::new() };
+        let mut lease = Lease::default();
         for id in ids.iter().rev() {
             let user = self.in_use.hold(*id, cancel).map_err(RootError::Cancelled)?;
             let Some(tree) = self.store.tree(id) else { return Ok(None) };
             lease._users.push(user);
             lease.layers.insert(0, tree);
+            lease.warnings.splice(0..0, self.store.warnings(id));
         }
         Ok(Some(lease))
     }
@@ -109,13 +116,14 @@ impl Roots {
                     making.directory("tree").map_err(RootError::local("make a directory"))?;
                 bootstrap::make(&tree, &packages, self.sandbox.uid_base, request.cancel)
             })?;
-        let mut lease = Lease { layers: Vec::new(), _users: Vec::new() };
+        let mut lease = Lease::default();
         for (id, layer) in ids.iter().zip(&request.lock.layers) {
             let below = &lease.layers;
             let (user, layer) = self.ensure(*id, request, |making, request| {
                 self.install(making, &tree, below, layer, request)
             })?;
             lease.layers.push(layer);
+            lease.warnings.extend(self.store.warnings(id));
             lease._users.push(user);
         }
         Ok(lease)
@@ -140,7 +148,7 @@ impl Roots {
         let started = Instant::now();
         let making = self.store.begin().map_err(RootError::local("begin a root"))?;
         make(&making, request)?;
-        for spent in ["packages", "work"] {
+        for spent in ["packages", "work", "empty"] {
             match making.discard(spent) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(RootError::local("clear up after making a root")(error));
@@ -167,12 +175,16 @@ impl Roots {
         let packages = self.place(making, layer, request)?;
         let tree = making.directory("tree").map_err(local)?;
         own_root(&tree, self.sandbox.uid_base).map_err(local)?;
-        let target = if below.is_empty() {
-            Source::Path(tree.clone())
-        } else {
-            let work = making.directory("work").map_err(local)?;
-            Source::Overlay(Overlay { layers: below.to_vec(), upper: tree.clone(), work })
-        };
+        let mut layers = below.to_vec();
+        if below.is_empty() {
+            accounts::prepare(&tree, self.sandbox.uid_base)
+                .map_err(RootError::local("prepare the root"))?;
+            // overlayfs wants a layer. It also keeps rpm from waiting for the disk: a mount of ours
+            // syncs nothing.
+            layers.push(making.directory("empty").map_err(local)?);
+        }
+        let work = making.directory("work").map_err(local)?;
+        let target = Source::Overlay(Overlay { layers, upper: tree.clone(), work });
         let transaction = Transaction {
             name: format!("root-{}", self.next.fetch_add(1, Ordering::Relaxed)),
             layer: if below.is_empty() { "base root" } else { "build requirements" },
@@ -185,7 +197,15 @@ impl Roots {
                 .collect(),
             fills: (&tree, bounds::room(layer)),
         };
-        transaction.run(&self.sandbox, request.log, request.cancel)?;
+        let warnings = transaction.run(&self.sandbox, request.log, request.cancel)?;
+        for warning in &warnings {
+            tracing::warn!(
+                warning,
+                layer = transaction.layer,
+                "a root is not configured as it should be"
+            );
+        }
+        making.warn(&warnings).map_err(RootError::local("write a root's warnings"))?;
         if below.is_empty() {
             accounts::add(&tree, self.sandbox.uid_base)
                 .map_err(RootError::local("add the build user to the root"))?;

@@ -39,6 +39,14 @@ pub struct Stored {
 const MARK: &str = "kept";
 const MAKING: &str = "making-";
 
+/// What went wrong in a root without spoiling it, a line each.
+const WARNINGS: &str = "warnings";
+
+/// Says how the roots of a store were made. What the farm puts into them changes with its versions,
+/// and no lock names that: roots of another form are made again.
+const FORM: &str = "form";
+const THIS_FORM: &str = "2\n";
+
 impl Store {
     /// Opens the directory, and removes what an earlier life left half done.
     ///
@@ -46,12 +54,15 @@ impl Store {
     /// When it cannot be made or read.
     pub fn open(directory: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&directory)?;
+        let form = directory.join(FORM);
+        let same = fs::read_to_string(&form).is_ok_and(|text| text == THIS_FORM);
         for entry in fs::read_dir(&directory)? {
             let path = entry?.path();
-            if !path.join(MARK).exists() {
+            if path != form && !(same && path.join(MARK).exists()) {
                 fs::remove_dir_all(&path)?;
             }
         }
+        fs::write(&form, THIS_FORM)?;
         Ok(Self { directory, next: AtomicU64::new(0), syncing: Mutex::default() })
     }
 
@@ -67,6 +78,13 @@ impl Store {
             let _ = mark.set_modified(SystemTime::now());
         }
         Some(tree)
+    }
+
+    /// What went wrong while a root was made, without spoiling it.
+    #[must_use]
+    pub fn warnings(&self, id: &Sha256) -> Vec<String> {
+        let text = fs::read_to_string(self.directory.join(id.hex()).join(WARNINGS));
+        text.unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
     /// A fresh directory to make a root in; its `tree` becomes the root.
@@ -150,6 +168,17 @@ impl Making {
         let path = self.0.join(name);
         fs::create_dir_all(&path)?;
         Ok(path)
+    }
+
+    /// Keeps with the root what went wrong while it was made.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn warn(&self, warnings: &[String]) -> io::Result<()> {
+        if warnings.is_empty() {
+            return Ok(());
+        }
+        fs::write(self.0.join(WARNINGS), warnings.join("\n"))
     }
 
     /// Removes a directory that the finished root does not need.
@@ -248,6 +277,7 @@ mod tests {
         let making = store.begin().expect("begins");
         fs::write(making.directory("tree").expect("a tree").join("f"), vec![1; 5000])
             .expect("writes");
+        making.warn(&["one".into(), "two".into()]).expect("writes");
         store.finish(making, &id("whole")).expect("finishes");
         let half = store.begin().expect("begins");
         half.directory("tree").expect("a tree");
@@ -257,9 +287,21 @@ mod tests {
         let store = Store::open(path.clone()).expect("opens again");
         assert!(store.tree(&id("whole")).is_some());
         assert!(store.list()[0].bytes >= 5000);
-        assert_eq!(fs::read_dir(&path).expect("reads").count(), 1);
+        assert_eq!(store.warnings(&id("whole")), ["one", "two"]);
+        assert_eq!(fs::read_dir(&path).expect("reads").count(), 2);
         store.remove(&id("whole")).expect("removes");
         assert!(store.tree(&id("whole")).is_none());
-        assert_eq!(fs::read_dir(&path).expect("reads").count(), 0);
+        assert_eq!(fs::read_dir(&path).expect("reads").count(), 1);
+    }
+
+    #[test]
+    fn roots_of_another_version_are_made_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("roots");
+        let old = path.join(id("old").hex());
+        fs::create_dir_all(old.join("tree")).expect("a directory");
+        fs::write(old.join(MARK), "1").expect("writes");
+        assert!(Store::open(path.clone()).expect("opens").list().is_empty());
+        assert!(!old.exists());
     }
 }

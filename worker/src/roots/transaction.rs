@@ -31,26 +31,27 @@ pub(super) struct Transaction<'a> {
     pub(super) fills: (&'a Path, u64),
 }
 
-const CAPS: Caps = Caps { memory_mib: 4096, processes: 4096, cpus: None, file_mib: 64 * 1024 };
+const CAPS: Caps = Caps { memory_mib: 4096, processes: 4096, cpus: None, file_mib: None };
 
 /// Lines of rpm's output that are kept for the report.
 const SAID: usize = 10;
 
 impl Transaction<'_> {
-    /// Runs it; rpm's output goes to `log`.
+    /// Runs it; rpm's output goes to `log`. Answers what went wrong without stopping rpm, as a
+    /// failed `%post` does: rpm, dnf and mock go on then, and so does the farm, but it is told.
     pub(super) fn run(
         &self,
         sandbox: &Sandbox,
         log: &mut dyn Write,
         cancel: &Cancel,
-    ) -> Result<(), RootError> {
+    ) -> Result<Vec<String>, RootError> {
         let mut tee = Tee { log, said: Tail::default() };
         let (tree, room) = self.fills;
         let mut watcher = Bounds::new(&mut tee, tree, room, cancel);
         let ended = sandbox.run(&self.cage(), &mut watcher)?;
         let layer = self.layer;
         match ended.exit {
-            Exit::Code(0) => Ok(()),
+            Exit::Code(0) => Ok(tee.said.warnings()),
             Exit::Stopped(Stop::Time) => Err(RootError::Time { layer, minutes: MINUTES }),
             Exit::Stopped(Stop::Log) => Err(RootError::Log { layer, mib: LOG_MIB }),
             Exit::Stopped(Stop::HostDisk) => Err(RootError::Grown { layer, mib: room >> 20 }),
@@ -86,6 +87,7 @@ impl Transaction<'_> {
             directory: PathBuf::from(PACKAGES),
             environment: Vec::new(),
             caps: CAPS,
+            allow: rpmfarm_core::Allowed::new(),
         }
     }
 
@@ -135,7 +137,18 @@ impl Write for Tee<'_> {
 struct Tail {
     errors: Vec<String>,
     lines: VecDeque<String>,
+    warnings: Vec<String>,
     partial: Vec<u8>,
+}
+
+/// No more warnings of one transaction are kept.
+const MOST_WARNINGS: usize = 20;
+
+/// Whether rpm says that it went on with a package that is not configured as it should be.
+fn is_warning(line: &str) -> bool {
+    let by_rpm = line.starts_with("warning: ") || line.starts_with("error: ");
+    let what = ["scriptlet failed", "does not exist - using root", "lua script failed"];
+    by_rpm && what.iter().any(|what| line.contains(what))
 }
 
 impl Tail {
@@ -156,6 +169,9 @@ impl Tail {
         if !line.trim().contains(' ') {
             return;
         }
+        if is_warning(&line) && self.warnings.len() < MOST_WARNINGS {
+            self.warnings.push(line.clone());
+        }
         if is_error(&line) && self.errors.len() < SAID / 2 {
             self.errors.push(line);
             return;
@@ -170,7 +186,28 @@ impl Tail {
         self.errors.iter().chain(&self.lines).any(|line| line.contains(text))
     }
 
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
+    }
+
     fn lines(&self) -> Vec<String> {
         self.errors.iter().chain(&self.lines).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rpm_goes_on_after_is_kept() {
+        let mut tail = Tail::default();
+        tail.take(b"hello-1-1.x86_64\nPreparing packages...\n");
+        tail.take(b"warning: %post(bad-1-1.noarch) scriptlet failed, exit status 3\n");
+        tail.take(b"warning: user nagios does not exist - using root\n");
+        tail.take(b"a scriptlet's own words: scriptlet failed\n");
+        let said = tail.warnings();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].starts_with("warning: %post(bad-1-1.noarch)"));
     }
 }

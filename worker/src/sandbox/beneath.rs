@@ -11,7 +11,7 @@ use std::path::{Component, Path};
 use nix::dir::Dir;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat};
 
 /// A directory; everything is reached from it, and nothing outside of it.
 #[derive(Debug)]
@@ -96,6 +96,12 @@ impl Beneath {
         Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is not a plain file")))
     }
 
+    /// Whether something has this name, if only a link.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+    }
+
     /// Reads a small text file.
     ///
     /// # Errors
@@ -123,6 +129,21 @@ impl Beneath {
         let mut file = File::from(openat(&self.0, name, flags, Mode::from_bits_truncate(mode))?);
         io::Write::write_all(&mut file, text.as_bytes())?;
         own(&file, mode, id)
+    }
+
+    /// Makes a symbolic link in place of whatever has its name.
+    ///
+    /// # Errors
+    /// When a directory has its name, or it cannot be made.
+    pub fn link(&self, name: &str, to: &str, id: u32) -> io::Result<()> {
+        match unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(nix::Error::ENOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        symlinkat(to, &self.0, name)?;
+        let (uid, gid) = (Some(Uid::from_raw(id)), Some(Gid::from_raw(id)));
+        fchownat(&self.0, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        Ok(())
     }
 
     /// What is in the directory, sorted by name; at most `limit` entries.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rpmfarm_core::Allowed;
 use serde::{Deserialize, Serialize};
 
 /// Everything about one run in a cage.
@@ -28,6 +29,8 @@ pub struct Cage {
     pub environment: Vec<(String, String)>,
     /// How much it may use.
     pub caps: Caps,
+    /// What it may do that is closed by default.
+    pub allow: Allowed,
 }
 
 /// What is `/` in a cage.
@@ -88,12 +91,14 @@ pub struct Caps {
     pub processes: u64,
     /// Processors' worth of time; none for as much as there is.
     pub cpus: Option<u32>,
-    /// The largest file, in MiB.
-    pub file_mib: u64,
+    /// The largest file, in MiB; none where something else limits what is written. It counts the
+    /// holes of a sparse file, which take no room.
+    pub file_mib: Option<u64>,
 }
 
 /// User and group id of the build user in a cage.
 pub const BUILDER_ID: u32 = 1000;
 
-/// How many ids a cage maps, from 0 on.
-pub const ID_COUNT: u32 = 65536;
+/// How many ids a cage maps, from 0 on. More than the 65536 that a container mostly has: packages
+/// own files with ids like 100000, and a root in which that fails is not the distribution's.
+pub const ID_COUNT: u32 = 1 << 24;

@@ -7,12 +7,16 @@ pub mod beneath;
 pub mod cage;
 pub mod cancel;
 pub mod cgroup;
+mod devices;
 mod kernel_log;
+mod loops;
 mod oci;
 pub mod run;
 pub mod scratch;
 mod seccomp;
+mod sockets;
 pub mod stage;
+mod sysfs;
 
 pub use cage::{Bind, Cage, Caps, Overlay, Root, User};
 pub use cancel::{Cancel, Why};

@@ -3,14 +3,15 @@
 
 use std::path::Path;
 
-use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use serde_json::{Value, json};
 
 use super::cage::{BUILDER_ID, Cage, ID_COUNT, Root, User};
-use super::seccomp;
+use super::devices::Devices;
+use super::{seccomp, sysfs};
 
 /// Host name in every cage.
-const HOSTNAME: &str = "rpmfarm";
+pub(super) const HOSTNAME: &str = "rpmfarm";
 
 /// What an rpm transaction needs, and nothing that reaches out of the user namespace.
 const RPM_CAPABILITIES: &[&str] = &[
@@ -26,20 +27,25 @@ const RPM_CAPABILITIES: &[&str] = &[
     "CAP_SYS_CHROOT",
 ];
 
-/// The configuration. `root` and the sources of `binds` are where things are mounted by the time
-/// crun runs.
+/// The configuration. `root`, the sources of `binds` and `devices` (one for each root of
+/// `system_at`) are where things are mounted by the time crun runs.
 pub(super) fn config(
     cage: &Cage,
     root: &Path,
     binds: &[(&Path, &Path, bool)],
+    devices: &[Devices],
     uid_base: u32,
 ) -> Value {
+    let hidden: Vec<sysfs::Paths> =
+        cage.system_at.iter().map(|root| sysfs::paths(root, Path::new("/sys"))).collect();
+    let masked: Vec<_> = hidden.iter().flat_map(|paths| &paths.masked).collect();
+    let read_only: Vec<_> = hidden.iter().flat_map(|paths| &paths.read_only).collect();
     json!({
         "ociVersion": "1.0.0",
         "hostname": HOSTNAME,
         "root": { "path": root, "readonly": matches!(cage.root, Root::ReadOnly(_)) },
         "process": process(cage),
-        "mounts": mounts(cage, binds),
+        "mounts": mounts(cage, binds, devices),
         "linux": {
             "uidMappings": [{ "containerID": 0, "hostID": uid_base, "size": ID_COUNT }],
             "gidMappings": [{ "containerID": 0, "hostID": uid_base, "size": ID_COUNT }],
@@ -47,14 +53,9 @@ pub(super) fn config(
                 { "type": "user" }, { "type": "mount" }, { "type": "pid" }, { "type": "network" },
                 { "type": "ipc" }, { "type": "uts" }, { "type": "cgroup" },
             ],
-            "maskedPaths": [
-                "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-                "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
-            ],
-            "readonlyPaths": [
-                "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
-            ],
-            "seccomp": seccomp::filter(),
+            "maskedPaths": masked,
+            "readonlyPaths": read_only,
+            "seccomp": seccomp::filter(&cage.allow),
         },
     })
 }
@@ -75,13 +76,34 @@ fn process(cage: &Cage) -> Value {
         "capabilities": {
             "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
         },
-        "rlimits": [
-            limit("RLIMIT_CORE", Resource::RLIMIT_CORE, 0, 0),
-            limit("RLIMIT_NOFILE", Resource::RLIMIT_NOFILE, 1024, 262_144),
-            limit("RLIMIT_FSIZE", Resource::RLIMIT_FSIZE, cage.caps.file_mib << 20,
-                  cage.caps.file_mib << 20),
-        ],
+        "rlimits": limits(cage.caps.file_mib),
     })
+}
+
+/// The resource limits of a process, the same on every worker: what a service of a distribution
+/// has, where mock runs. Memory, processes and disk are limited for the cage as a whole.
+fn limits(file_mib: Option<u64>) -> Vec<Value> {
+    const MIB: u64 = 1 << 20;
+    const NONE: u64 = RLIM_INFINITY;
+    let file = file_mib.map_or(NONE, |mib| mib.saturating_mul(MIB));
+    [
+        ("RLIMIT_AS", Resource::RLIMIT_AS, NONE, NONE),
+        ("RLIMIT_CORE", Resource::RLIMIT_CORE, 0, NONE),
+        ("RLIMIT_CPU", Resource::RLIMIT_CPU, NONE, NONE),
+        ("RLIMIT_DATA", Resource::RLIMIT_DATA, NONE, NONE),
+        ("RLIMIT_FSIZE", Resource::RLIMIT_FSIZE, file, file),
+        ("RLIMIT_LOCKS", Resource::RLIMIT_LOCKS, NONE, NONE),
+        ("RLIMIT_MEMLOCK", Resource::RLIMIT_MEMLOCK, 8 * MIB, 8 * MIB),
+        ("RLIMIT_MSGQUEUE", Resource::RLIMIT_MSGQUEUE, 819_200, 819_200),
+        ("RLIMIT_NICE", Resource::RLIMIT_NICE, 0, 0),
+        ("RLIMIT_NOFILE", Resource::RLIMIT_NOFILE, 1024, 524_288),
+        ("RLIMIT_NPROC", Resource::RLIMIT_NPROC, NONE, NONE),
+        ("RLIMIT_RSS", Resource::RLIMIT_RSS, NONE, NONE),
+        ("RLIMIT_RTPRIO", Resource::RLIMIT_RTPRIO, 0, 0),
+        ("RLIMIT_STACK", Resource::RLIMIT_STACK, 8 * MIB, NONE),
+    ]
+    .map(|(name, resource, soft, hard)| limit(name, resource, soft, hard))
+    .to_vec()
 }
 
 /// A resource limit that is not above the worker's own: raising it would need a privilege.
@@ -90,21 +112,23 @@ fn limit(name: &str, resource: Resource, soft: u64, hard: u64) -> Value {
     json!({ "type": name, "soft": soft.min(own), "hard": hard.min(own) })
 }
 
+/// The variables that mock sets, to which a login adds those of `/etc/profile`.
 fn environment(cage: &Cage, home: &str) -> Vec<String> {
     let fixed = [
-        ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"),
+        ("TERM", "vt100"),
+        ("SHELL", "/bin/bash"),
         ("HOME", home),
-        ("LANG", "C.UTF-8"),
-        ("TZ", "UTC"),
-        ("TERM", "dumb"),
-        ("SHELL", "/bin/sh"),
         ("HOSTNAME", HOSTNAME),
+        ("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"),
+        ("PROMPT_COMMAND", "printf \"\\033]0;<mock-chroot>\\007\""),
+        ("PS1", "<mock-chroot> \\s-\\v\\$ "),
+        ("LANG", "C.UTF-8"),
     ];
     let fixed = fixed.into_iter().map(|(name, value)| format!("{name}={value}"));
     fixed.chain(cage.environment.iter().map(|(name, value)| format!("{name}={value}"))).collect()
 }
 
-fn mounts(cage: &Cage, binds: &[(&Path, &Path, bool)]) -> Vec<Value> {
+fn mounts(cage: &Cage, binds: &[(&Path, &Path, bool)], devices: &[Devices]) -> Vec<Value> {
     let mut mounts: Vec<Value> = binds
         .iter()
         .map(|(source, target, writable)| {
@@ -113,48 +137,37 @@ fn mounts(cage: &Cage, binds: &[(&Path, &Path, bool)]) -> Vec<Value> {
                     "options": ["bind", "nosuid", "nodev", mode] })
         })
         .collect();
-    for root in &cage.system_at {
-        mounts.extend(system(root));
+    for (root, devices) in cage.system_at.iter().zip(devices) {
+        mounts.extend(system(root, devices));
     }
     mounts.extend(cage.tmpfs.iter().map(|target| tmpfs(target, &["mode=1777"])));
     mounts
 }
 
-/// What a root needs of the kernel.
-fn system(root: &Path) -> Vec<Value> {
-    if root == Path::new("/") { first_system() } else { second_system(root) }
-}
-
-/// crun puts the six device nodes and the usual links into `/dev` by itself.
-fn first_system() -> Vec<Value> {
-    let proc = json!({ "destination": "/proc", "type": "proc", "source": "proc",
-                       "options": ["nosuid", "nodev", "noexec"] });
-    let pts = json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts",
-                      "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620",
-                                  "gid=5"] });
-    let shm = tmpfs(Path::new("/dev/shm"), &["nodev", "mode=1777"]);
-    vec![proc, sys(Path::new("/")), dev(Path::new("/")), pts, shm]
-}
-
-/// A root below the first one, for scriptlets. A `/proc` of its own is what crun makes only at
-/// the top: this one shows the stage that runs crun, which nothing in the cage may touch.
-fn second_system(root: &Path) -> Vec<Value> {
-    let proc = json!({ "destination": root.join("proc"), "type": "bind", "source": "/proc",
-                       "options": ["bind", "ro", "nosuid", "nodev", "noexec"] });
-    let nodes = ["null", "zero", "full", "random", "urandom", "tty"].map(|node| {
-        json!({ "destination": root.join("dev").join(node), "type": "bind",
-                "source": Path::new("/dev").join(node), "options": ["bind", "nosuid"] })
-    });
-    [proc, sys(root), dev(root)].into_iter().chain(nodes).collect()
-}
-
-fn sys(root: &Path) -> Value {
-    tmpfs(&root.join("sys"), &["ro", "mode=555", "size=4k"])
-}
-
-fn dev(root: &Path) -> Value {
-    json!({ "destination": root.join("dev"), "type": "tmpfs", "source": "tmpfs",
-            "options": ["nosuid", "noexec", "mode=755", "size=64k"] })
+/// What a root needs of the kernel. crun makes no `/dev` where one is bound.
+fn system(root: &Path, devices: &Devices) -> Vec<Value> {
+    let mount = |at: &str, kind: &str, options: &[&str]| json!({ "destination": root.join(at), "type": kind, "source": kind, "options": options });
+    let bind = |at: &str, name: &str, options: &[&str]| {
+        json!({ "destination": root.join(at), "type": "bind", "source": devices.at.join(name),
+                "options": options })
+    };
+    let closed = ["nosuid", "nodev", "noexec", "ro"];
+    let mut mounts = vec![
+        mount("proc", "proc", &["nosuid", "nodev", "noexec"]),
+        mount("sys", "sysfs", &closed),
+        mount("sys/fs/cgroup", "cgroup2", &closed),
+        bind("dev", "dev", &["rbind", "nosuid", "noexec"]),
+        mount(
+            "dev/pts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        tmpfs(&root.join("dev/shm"), &["nodev", "mode=1777"]),
+    ];
+    mounts.extend(sysfs::REPLACED.map(|name| {
+        bind(&format!("sys/{name}"), name, &["bind", "nosuid", "nodev", "noexec", "ro"])
+    }));
+    mounts
 }
 
 fn tmpfs(target: &Path, options: &[&str]) -> Value {

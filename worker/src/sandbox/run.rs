@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rpmfarm_core::Allowance;
 
 use super::cage::{Cage, Overlay, Root, Source};
 use super::cgroup::{Cgroup, Cgroups, Events};
+use super::devices::Devices;
 use super::kernel_log::{KernelLog, Victims};
+use super::loops::Loops;
 use super::{oci, stage};
 
 /// What all cages of a worker share.
@@ -128,14 +131,17 @@ impl Sandbox {
         let prepared = self.prepare(cage, &directory, &group);
         let ended = prepared
             .map_err(|source| CageError::Setup { what: "write the configuration", source })
-            .and_then(|()| self.run_prepared(&directory, &group, watcher));
+            // The loop devices go when the cage has ended.
+            .and_then(|_loops| self.run_prepared(&directory, &group, watcher));
         let _ = fs::remove_dir_all(&directory);
         ended
     }
 
-    fn prepare(&self, cage: &Cage, directory: &Path, group: &Cgroup) -> io::Result<()> {
+    fn prepare(&self, cage: &Cage, directory: &Path, group: &Cgroup) -> io::Result<Option<Loops>> {
         let _ = fs::remove_dir_all(directory);
         fs::create_dir_all(directory)?;
+        let loops = cage.allow.contains(&Allowance::Loop).then(|| Loops::make(directory));
+        let loops = loops.transpose()?;
         let mut overlays: Vec<(Overlay, PathBuf)> = Vec::new();
         let mut place = |overlay: &Overlay| {
             let at = directory.join(format!("layers-{}", overlays.len()));
@@ -160,16 +166,32 @@ impl Sandbox {
             .zip(&sources)
             .map(|(bind, source)| (source.as_path(), bind.target.as_path(), bind.writable))
             .collect();
-        let config = oci::config(cage, &root, &binds, self.uid_base);
+        let devices: Vec<Devices> = (0..cage.system_at.len())
+            .map(|number| Devices {
+                at: directory.join(format!("devices-{number}")),
+                owner: self.uid_base,
+                fuse: cage.allow.contains(&Allowance::Fuse),
+                loops: loops.as_ref().map(|loops| loops.numbers().to_vec()).unwrap_or_default(),
+            })
+            .collect();
+        let config = oci::config(cage, &root, &binds, &devices, self.uid_base);
         let plan = stage::Plan {
             name: cage.name.clone(),
             worker: std::process::id(),
             crun: self.crun.clone(),
             cgroups: group.join_files(),
             overlays,
+            devices,
+            allow: cage.allow.clone(),
         };
         fs::write(directory.join(stage::CONFIG), serde_json::to_vec(&config)?)?;
-        fs::write(directory.join(stage::PLAN), serde_json::to_vec(&plan)?)
+        fs::write(directory.join(stage::PLAN), serde_json::to_vec(&plan)?)?;
+        Ok(loops)
+    }
+
+    /// Clears away what cages of an earlier life left outside their namespaces.
+    pub fn clear_left(cages: &Path) {
+        super::loops::clear_left(cages);
     }
 
     fn run_prepared(

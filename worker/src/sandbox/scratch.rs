@@ -132,6 +132,12 @@ impl Scratch {
         &self.directory
     }
 
+    /// The largest file that may be written, in MiB, where nothing better limits what is written.
+    #[must_use]
+    pub fn largest_file_mib(&self) -> Option<u64> {
+        (self.kind == Kind::Plain).then_some(self.mib)
+    }
+
     /// How many MiB can still be written, where a limit holds.
     #[must_use]
     pub fn free_mib(&self) -> Option<u64> {
@@ -179,15 +185,20 @@ fn throw_away(kind: Kind, directory: &Path) {
 /// on that order are the same each time.
 const HASH_SEED: &str = "72706d66-6172-4d00-8000-000000000001";
 
+/// One inode for so many bytes. A file takes 4096 at least unless it is empty or a short link, so
+/// that blocks run out before inodes do for nearly every build; tables that are not used are not
+/// written.
+const INODE_RATIO: &str = "2048";
+
 fn mount_image(directory: &Path, mib: u64) -> io::Result<()> {
     let image = directory.with_extension("img");
     let file = fs::File::create(&image)?;
-    file.set_len(mib << 20)?;
-    let inode_ratio = if mib < 4096 { "4096" } else { "16384" };
+    // The tables of inodes take an eighth, which is not the build's.
+    file.set_len(((mib << 20) / 7).saturating_mul(8))?;
     let extended = format!("lazy_itable_init=1,nodiscard,hash_seed={HASH_SEED}");
     let made = tool(
         Command::new("mkfs.ext4")
-            .args(["-q", "-F", "-m", "0", "-O", "^has_journal", "-U", HASH_SEED, "-i", inode_ratio])
+            .args(["-q", "-F", "-m", "0", "-O", "^has_journal", "-U", HASH_SEED, "-i", INODE_RATIO])
             .args(["-E", &extended])
             .arg(&image),
     )

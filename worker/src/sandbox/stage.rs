@@ -18,9 +18,12 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rpmfarm_core::Allowed;
 use serde::{Deserialize, Serialize};
 
 use super::cage::Overlay;
+use super::devices::Devices;
+use super::sockets;
 
 /// What the stages need to know; a file in the cage's directory.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,6 +36,10 @@ pub(super) struct Plan {
     pub(super) cgroups: Vec<PathBuf>,
     /// What to mount, and where.
     pub(super) overlays: Vec<(Overlay, PathBuf)>,
+    /// The `/dev` of each root.
+    pub(super) devices: Vec<Devices>,
+    /// What is open in the cage.
+    pub(super) allow: Allowed,
 }
 
 pub(super) const PLAN: &str = "plan.json";
@@ -134,6 +141,10 @@ fn run_inner(directory: &Path) -> Result<u8> {
         mount_overlay(overlay, at)
             .with_context(|| format!("mounting the layers at {}", at.display()))?;
     }
+    for devices in &plan.devices {
+        devices.make().with_context(|| format!("making devices at {}", devices.at.display()))?;
+    }
+    sockets::install(&plan.allow).context("filtering sockets")?;
     let error = Command::new(&plan.crun)
         .args(["--cgroup-manager=disabled", "--log-format=json", "--root"])
         .arg(&state)

@@ -57,6 +57,7 @@ pub(crate) struct Bench {
     repo: PathBuf,
     lock: PathBuf,
     pub(crate) macros: String,
+    pub(crate) arch: Arch,
     last: std::cell::RefCell<Value>,
     _turn: Flock<fs::File>,
 }
@@ -64,13 +65,21 @@ pub(crate) struct Bench {
 impl Bench {
     /// A worker with the base root and these lists of requirements as layers.
     pub(crate) fn new(layers: &[&[&str]]) -> Self {
+        Self::of(Arch::X86_64, layers)
+    }
+
+    /// The same for another architecture, which this host runs.
+    pub(crate) fn of(arch: Arch, layers: &[&[&str]]) -> Self {
         let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("worker");
         fs::create_dir_all(&shared).unwrap();
         let turn = fs::File::create(shared.join("turn")).unwrap();
         let turn = Flock::lock(turn, FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap();
-        let out = shared.join("lab");
+        let out = shared.join(match arch {
+            Arch::X86_64 => "lab".to_owned(),
+            other => format!("lab-{other}"),
+        });
         let options = rpmfarm_lab::distro::Options {
-            arch: Arch::X86_64,
+            arch,
             out: out.clone(),
             cache: None,
             size: Default::default(),
@@ -80,10 +89,10 @@ impl Bench {
         let repo = out.join("repo");
         let dir = tempfile::tempdir().unwrap();
         let lock = dir.path().join("lock.json");
-        fs::write(&lock, solve(&repo, layers).to_bytes()).unwrap();
+        fs::write(&lock, solve(&repo, arch, layers).to_bytes()).unwrap();
         let (data, macros) = (shared.join("data"), REPRODUCIBLE.into());
         let last = Value::Null.into();
-        Self { data, dir, repo, lock, macros, last, _turn: turn }
+        Self { data, dir, repo, lock, macros, arch, last, _turn: turn }
     }
 
     /// The lock.
@@ -156,13 +165,13 @@ impl Bench {
 
     /// Another lock, for a coordinator to give out.
     pub(crate) fn add_lock(&self, layers: &[&[&str]]) -> Sha256 {
-        let bytes = solve(&self.repo, layers).to_bytes();
+        let bytes = solve(&self.repo, self.arch, layers).to_bytes();
         fs::write(self.dir.path().join("more.json"), &bytes).unwrap();
         Sha256::of(&bytes)
     }
 
-    /// Adds a layer of one package with a scriptlet to the lock.
-    pub(crate) fn add_scriptlet(&self, name: &str, post: &str) {
+    /// Adds a layer of one package with a scriptlet to the lock; answers the package.
+    pub(crate) fn add_scriptlet(&self, name: &str, post: &str) -> PathBuf {
         let top = self.dir.path().join(name);
         fs::create_dir(&top).unwrap();
         let spec = top.join("x.spec");
@@ -192,6 +201,7 @@ impl Bench {
         let mut lock = self.lock();
         lock.layers.push(Layer::new(vec![package]));
         fs::write(&self.lock, lock.to_bytes()).unwrap();
+        made
     }
 
     /// The files that a coordinator would give out: the lock, its packages, and this one.
@@ -249,8 +259,8 @@ pub(crate) fn failure(report: &Value) -> (String, String, String) {
     (text("fault"), text("stage"), text("message"))
 }
 
-fn solve(repo: &Path, layers: &[&[&str]]) -> Lock {
-    let mut pool = Pool::new(Arch::X86_64);
+fn solve(repo: &Path, arch: Arch, layers: &[&[&str]]) -> Lock {
+    let mut pool = Pool::new(arch);
     let about = Repository { id: "lab".into(), priority: 99, ..Repository::default() };
     let metadata = |kind: &str| {
         let files = fs::read_dir(repo.join("repodata")).unwrap().map(|entry| entry.unwrap().path());
@@ -271,7 +281,7 @@ fn solve(repo: &Path, layers: &[&[&str]]) -> Lock {
     let request = Request { install: BOOTSTRAP.to_vec(), ..Request::default() };
     let bootstrap = layer(&pool.solve(&request).unwrap().packages);
     let options = BuildOptions::default();
-    Lock { target: "lab".into(), arch: Arch::X86_64, bootstrap, layers: made, options }
+    Lock { target: "lab".into(), arch, bootstrap, layers: made, options }
 }
 
 fn layer(packages: &[Package]) -> Layer {

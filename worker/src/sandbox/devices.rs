@@ -1,0 +1,126 @@
+//! The `/dev` of a cage, as mock makes one: real nodes of the devices that harm nobody, the links
+//! to a process's own descriptors, and places for terminals and shared memory.
+//!
+//! Made by the cage's init, which has the privilege to make nodes, in a file system of its own that
+//! ends with the cage. It must not know who runs there.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use serde::{Deserialize, Serialize};
+
+use super::sysfs;
+
+/// What is made for one root of a cage: `dev`, `bus` and `class` in a directory.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Devices {
+    /// Where.
+    pub(super) at: PathBuf,
+    /// Whom all of it belongs to: root in the cage.
+    pub(super) owner: u32,
+    /// Whether `/dev/fuse` is there.
+    pub(super) fuse: bool,
+    /// Loop devices that are the cage's alone, by their numbers.
+    pub(super) loops: Vec<u32>,
+}
+
+/// Character devices: name, mode, major and minor number, as in the kernel's devices.txt.
+const NODES: &[(&str, u32, u64, u64)] = &[
+    ("null", 0o666, 1, 3),
+    ("zero", 0o666, 1, 5),
+    ("full", 0o666, 1, 7),
+    ("random", 0o666, 1, 8),
+    ("urandom", 0o444, 1, 9),
+    ("tty", 0o666, 5, 0),
+];
+
+/// Links: name and what it says. `pts/ptmx` is in the cage's own devpts.
+const LINKS: &[(&str, &str)] = &[
+    ("fd", "/proc/self/fd"),
+    ("ptmx", "pts/ptmx"),
+    ("stderr", "/proc/self/fd/2"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+];
+
+/// What the file system of a `/dev` may hold.
+const OPTIONS: &str = "mode=755,size=1m";
+
+/// The group that terminals belong to, in every distribution.
+const TTY: u32 = 5;
+
+/// Major number of loop devices.
+const LOOP: u64 = 7;
+
+impl Devices {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn make(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.at)?;
+        mount(Some("tmpfs"), &self.at, Some("tmpfs"), MsFlags::MS_NOSUID, Some(OPTIONS))?;
+        own(&self.at, 0o755, self.owner)?;
+        sysfs::furnish(&self.at)?;
+        let dev = self.at.join("dev");
+        for directory in [dev.clone(), dev.join("pts"), dev.join("shm")] {
+            fs::create_dir(&directory)?;
+            own(&directory, 0o755, self.owner)?;
+        }
+        for (name, mode, major, minor) in NODES {
+            self.node(&dev.join(name), SFlag::S_IFCHR, *mode, (*major, *minor), self.owner)?;
+        }
+        chown(dev.join("tty"), None, Some(self.owner + TTY))?;
+        // The host's console is there, as in mock's chroot, and nobody in the cage can open it.
+        self.node(&dev.join("console"), SFlag::S_IFCHR, 0o600, (5, 1), 0)?;
+        if self.fuse {
+            self.node(&dev.join("fuse"), SFlag::S_IFCHR, 0o666, (10, 229), self.owner)?;
+        }
+        for number in &self.loops {
+            let path = dev.join(format!("loop{number}"));
+            self.node(&path, SFlag::S_IFBLK, 0o666, (LOOP, u64::from(*number)), self.owner)?;
+        }
+        for (name, to) in LINKS {
+            symlink(to, dev.join(name))?;
+            lchown(dev.join(name), Some(self.owner), Some(self.owner))?;
+        }
+        Ok(())
+    }
+
+    fn node(
+        &self,
+        path: &Path,
+        kind: SFlag,
+        mode: u32,
+        (major, minor): (u64, u64),
+        owner: u32,
+    ) -> io::Result<()> {
+        match mknod(path, kind, Mode::empty(), makedev(major, minor)) {
+            Ok(()) => own(path, mode, owner),
+            Err(nix::Error::EPERM) => bind_node(path),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// In a container, whose root makes no nodes, that container's own is shown, as mock does it.
+fn bind_node(path: &Path) -> io::Result<()> {
+    let Some(source) = path.file_name().map(|name| Path::new("/dev").join(name)) else {
+        return Ok(());
+    };
+    if !source.exists() {
+        return Ok(());
+    }
+    fs::File::create(path)?;
+    mount(Some(&source), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    Ok(())
+}
+
+fn own(path: &Path, mode: u32, owner: u32) -> io::Result<()> {
+    chown(path, Some(owner), Some(owner))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
