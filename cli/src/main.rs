@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(error) => {
             if error.exit() != Exit::ClosedPipe {
-                out::note(&format!("rpmfarm: {}", show::escape::line(&error.to_string())));
+                out::note(show::wrap::hanging("rpmfarm: ", &error.to_string(), 2, None).trim_end());
             }
             error.exit()
         }

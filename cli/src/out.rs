@@ -42,8 +42,8 @@ impl Out {
     }
 
     /// Columns of the terminal; nothing when it is none, so that files and pipes get whole lines.
-    pub(crate) fn width(&self) -> Option<u16> {
-        self.tty.then(|| console::Term::stdout().size().1)
+    pub(crate) fn width(&self) -> Option<usize> {
+        self.tty.then(|| console::Term::stdout().size().1.into())
     }
 
     /// Writes text as it is.

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use rpmfarm_core::enrolment::CERTIFICATE_SECONDS;
 use rpmfarm_core::lease::LeaseTerms;
+use url::Url;
 
 use crate::observe::logging::LogFormat;
 
@@ -132,6 +133,79 @@ fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(scale).map(Duration::from_millis).ok_or_else(|| "too long".into())
 }
 
+/// It is written into `.repo` files, where dnf appends paths to it.
+fn check_base_url(text: &str) -> Result<(), String> {
+    let example = "expected http://HOST[:PORT][/PATH] or https://…, as https://farm.example.org";
+    let url = Url::parse(text).map_err(|error| format!("{error}; {example}"))?;
+    if !["http", "https"].contains(&url.scheme()) || !text.contains("://") {
+        return Err(format!("dnf must be able to fetch from it; {example}"));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(format!("it names no host; {example}"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it must hold no user and no password: everybody reads .repo files".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("paths are appended to it, so it must have no ? and no #; {example}"));
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control() || "$\"'\\".contains(c)) {
+        return Err(format!("it has characters that .repo files cannot hold; {example}"));
+    }
+    Ok(())
+}
+
+/// It goes into the coordinator's certificate, and the first one into the line that new workers
+/// run.
+fn check_tls_name(name: &str) -> Result<(), String> {
+    let example = "expected a host name or an address, as farm.example.org or 192.0.2.7";
+    if name.contains("://") || name.contains('/') {
+        return Err(format!("it must be no URL; {example}"));
+    }
+    if name.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(());
+    }
+    if name.contains(':') {
+        return Err(format!("it must have no port, which --listen-tls says; {example}"));
+    }
+    let good = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if name.len() > 253 || !name.split('.').all(good) {
+        return Err(format!("it can be no name of a host; {example}"));
+    }
+    // What looks like an address and is none, as 10.0.0 or 300.1.1.1, is no name either.
+    if name.rsplit('.').next().is_some_and(|last| last.chars().all(|c| c.is_ascii_digit())) {
+        return Err(format!("it is no address; {example}"));
+    }
+    Ok(())
+}
+
+/// The address of a database may hold a password, so it is not repeated.
+fn check_database(url: &str) -> Result<(), String> {
+    let expected = "expected sqlite:///PATH or postgres://USER[:PASSWORD]@HOST[:PORT]/NAME";
+    let Some((scheme, rest)) = url.split_once(':') else {
+        return Err(format!("it is no address of a database; {expected}"));
+    };
+    match scheme {
+        "sqlite" if rest.trim_start_matches('/').is_empty() => {
+            Err(format!("it names no file; {expected}"))
+        }
+        "sqlite" => Ok(()),
+        "postgres" | "postgresql" => Url::parse(url)
+            .map(drop)
+            .map_err(|error| format!("it cannot be read: {error}; {expected}")),
+        other => {
+            let other = rpmfarm_core::name::shown(other);
+            Err(format!("`{other}:` is no database that rpmfarm knows; {expected}"))
+        }
+    }
+}
+
 /// Reads the time of a takeover: not shorter than some beats.
 fn takeover(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
@@ -156,6 +230,34 @@ impl Config {
     pub fn database_url(&self) -> String {
         let default = || format!("sqlite://{}", self.data.join("farm.db").display());
         self.database.clone().unwrap_or_else(default)
+    }
+
+    /// Refuses values that would be found out only when somebody uses them.
+    ///
+    /// # Errors
+    /// Names the option, its value and what to write instead.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.check_plain()?;
+        if let Some(url) = self.base_url() {
+            check_base_url(url).map_err(|why| anyhow::anyhow!("--base-url {url}: {why}"))?;
+        }
+        for name in &self.tls_names {
+            check_tls_name(name).map_err(|why| anyhow::anyhow!("--tls-name {name:?}: {why}"))?;
+        }
+        if self.listen_tls.is_none() && !self.tls_names.is_empty() {
+            tracing::warn!("--tls-name is not used: there is no --listen-tls");
+        }
+        if let Some(url) = &self.database {
+            check_database(url).map_err(|why| anyhow::anyhow!("--database: {why}"))?;
+        }
+        self.lease_terms()?;
+        Ok(())
+    }
+
+    /// The address under which users reach this farm, if one was given.
+    #[must_use]
+    pub fn base_url(&self) -> Option<&str> {
+        self.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty())
     }
 
     /// Refuses to listen where tokens would be read by others.
@@ -210,6 +312,50 @@ mod tests {
         for bad in ["0.0.0.0:1", "10.0.0.1:1", "[::]:1"] {
             let error = config(&["--listen", bad]).check_plain().unwrap_err().to_string();
             assert!(error.contains(bad) && error.contains("--listen-tls"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_others_would_stumble_over_is_refused_at_start() {
+        let check = |arguments: &[&str]| {
+            Config::parse_from([&["rpmfarm-coordinator"], arguments].concat()).check()
+        };
+        for good in [
+            &[] as &[&str],
+            &["--base-url", "https://farm.example.org"],
+            &["--base-url", "http://[2001:db8::1]:8080/farm/"],
+            &["--base-url", ""],
+            &["--listen-tls", "0.0.0.0:1", "--tls-name", "farm.example.org,192.0.2.7,::1"],
+            &["--database", "postgres://u:p@db/farm"],
+            &["--database", "postgresql:///farm?host=/run/postgresql"],
+            &["--database", "sqlite:///var/lib/farm.db"],
+        ] {
+            assert!(check(good).is_ok(), "{good:?}: {:?}", check(good));
+        }
+        for (option, value, says) in [
+            ("--base-url", "farm.example.org", "expected http://HOST"),
+            ("--base-url", "farm:7878", "dnf must be able"),
+            ("--base-url", "ftp://farm/", "dnf must be able"),
+            ("--base-url", "http://", "expected http://HOST"),
+            ("--base-url", "https://me:secret@farm/", "no password"),
+            ("--base-url", "https://farm/?x=1", "no ?"),
+            ("--base-url", "https://farm/$basearch", "characters"),
+            ("--base-url", "https://farm/a b", "characters"),
+            ("--tls-name", "https://farm.example.org", "no URL"),
+            ("--tls-name", "farm:7879", "no port"),
+            ("--tls-name", "", "no name of a host"),
+            ("--tls-name", "farm..org", "no name of a host"),
+            ("--tls-name", "-farm", "no name of a host"),
+            ("--tls-name", "*.example.org", "no name of a host"),
+            ("--tls-name", "10.0.0", "no address"),
+            ("--database", "mysql://db/farm", "`mysql:`"),
+            ("--database", "/var/lib/farm.db", "no address of a database"),
+            ("--database", "sqlite://", "names no file"),
+            ("--database", "postgres://db:port/farm", "cannot be read"),
+        ] {
+            let error = check(&[&format!("{option}={value}")]).unwrap_err().to_string();
+            assert!(error.contains(option) && error.contains(says), "{option} {value}: {error}");
+            assert!(!error.contains("secret") || option != "--database", "{error}");
         }
     }
 

@@ -12,21 +12,33 @@ use rpmfarm_proto::v1::Check;
 
 use crate::dispatch::fleet::WorkerView;
 use crate::farm::Farm;
+use crate::publish;
 use crate::store::StandingRow;
 
-/// Space below which the coordinator warns, in MiB.
-const LOW_SPACE_MIB: u64 = 2048;
+/// Space below which the coordinator warns, in MiB: sources and packages of a few large builds.
+const LOW_SPACE_MIB: u64 = 4096;
+
+/// Space below which hardly anything can be imported, accepted or published any more, in MiB.
+const NO_SPACE_MIB: u64 = 512;
+
+/// Files that can still be made, below which the coordinator warns; each package is some files.
+const FEW_FILES: u64 = 10_000;
 
 /// Checks the store, the space, the signer, the targets and the workers.
 pub async fn checks(farm: &Farm) -> Vec<Check> {
-    let mut checks = vec![store(farm).await, space(farm), signer(farm).await, workers(farm).await];
+    let mut checks = vec![store(farm).await];
+    checks.extend(space(farm));
+    checks.extend([signer(farm).await, workers(farm).await]);
     checks.extend(coordinators(farm));
     for (name, target) in farm.targets.all() {
-        let problem = match target {
-            Err(problem) => Some(problem),
-            Ok(target) => missing_keys(&target, farm.targets.dir()),
+        let problem = match &target {
+            Err(problem) => Some(problem.clone()),
+            Ok(target) => missing_keys(target, farm.targets.dir()),
         };
         checks.extend(problem.map(|problem| check(&format!("target {name}"), "error", problem)));
+        if let Ok(target) = &target {
+            checks.extend(signatures(farm, target).await);
+        }
     }
     checks
 }
@@ -44,7 +56,13 @@ fn missing_keys(target: &Target, dir: &Path) -> Option<String> {
 }
 
 fn check(name: &str, level: &str, message: impl Into<String>) -> Check {
-    Check { name: name.into(), level: level.into(), message: message.into() }
+    let (name, level, message) = (name.into(), level.into(), message.into());
+    Check { name, level, message, remedy: String::new() }
+}
+
+/// The same with what to do about it.
+fn remedied(check: Check, remedy: impl Into<String>) -> Check {
+    Check { remedy: remedy.into(), ..check }
 }
 
 /// The other coordinators, where there are any: how many live, and whether they publish under the
@@ -72,38 +90,107 @@ async fn store(farm: &Farm) -> Check {
     }
 }
 
-fn space(farm: &Farm) -> Check {
-    match nix::sys::statvfs::statvfs(&farm.repos) {
-        Ok(stat) => {
-            let free = stat.blocks_available() * stat.fragment_size() / (1 << 20);
-            let level = if free < LOW_SPACE_MIB { "warning" } else { "ok" };
-            let message = format!("{free} MiB free below {}", farm.repos.display());
-            check("space", level, message)
+/// The space of each file system that the coordinator writes to.
+fn space(farm: &Farm) -> Vec<Check> {
+    let mut seen = BTreeSet::new();
+    let mut checks = Vec::new();
+    for dir in [farm.blobs.root(), farm.repos.as_path()] {
+        match nix::sys::statvfs::statvfs(dir) {
+            Ok(stat) => {
+                // Directories on one file system are one finding.
+                if seen.insert(stat.filesystem_id()) {
+                    let mib = stat.blocks_available() * stat.fragment_size() / (1 << 20);
+                    // Some file systems count no files: they have as many as fit.
+                    let counts = stat.files() > 0;
+                    let files = if counts { stat.files_available() } else { u64::MAX };
+                    checks.push(judged(dir, mib, files));
+                }
+            }
+            Err(error) => {
+                let check = check("space", "error", format!("{}: {error}", dir.display()));
+                checks.push(remedied(check, "the directory must be there and readable"));
+            }
         }
-        Err(error) => check("space", "error", format!("{}: {error}", farm.repos.display())),
+    }
+    checks
+}
+
+/// What is said of a file system with so much room, in MiB and in files that can be made.
+fn judged(dir: &Path, mib: u64, files: u64) -> Check {
+    let dir = dir.display();
+    if files < FEW_FILES && mib >= NO_SPACE_MIB {
+        let level = if files == 0 { "error" } else { "warning" };
+        let found = check("space", level, format!("{files} more files can be made below {dir}"));
+        return remedied(found, "remove files there, or use a file system with more inodes");
+    }
+    let found = |level| check("space", level, format!("{mib} MiB free below {dir}"));
+    let remedy =
+        |need| format!("make room there, or move it to a larger disk: {need} MiB at least");
+    match mib {
+        mib if mib < NO_SPACE_MIB => {
+            let mut full = found("error");
+            full.message.push_str(": imports, results and publications fail");
+            remedied(full, remedy(LOW_SPACE_MIB))
+        }
+        mib if mib < LOW_SPACE_MIB => remedied(found("warning"), remedy(LOW_SPACE_MIB)),
+        _ => found("ok"),
     }
 }
 
 async fn signer(farm: &Farm) -> Check {
-    let targets = farm.targets.all().into_values().flatten();
-    let keys: BTreeSet<String> = targets.map(|target| target.signing_key.clone()).collect();
+    let mut keys = BTreeMap::<String, Vec<String>>::new();
+    for target in farm.targets.all().into_values().flatten() {
+        keys.entry(target.signing_key.clone()).or_default().push(target.name.clone());
+    }
     // A signer that is not there is one problem, however many keys it should have.
-    let mut problems = BTreeMap::<String, Vec<&str>>::new();
-    for key in &keys {
+    let mut problems = BTreeMap::<String, Vec<String>>::new();
+    let mut remedy = "";
+    for (key, targets) in &keys {
         let asked = farm.signer.public_key(key);
         let problem = match tokio::time::timeout(Duration::from_secs(3), asked).await {
             Ok(Ok(_)) => continue,
             Ok(Err(error)) => format!("{error:#}"),
             Err(_) => "no answer".to_owned(),
         };
-        problems.entry(problem).or_default().push(key);
+        if remedy.is_empty() {
+            remedy = if problem.contains("no key") {
+                "make the key (rpmfarm-signer key new NAME --uid 'NAME <MAIL>') and start the \
+                 signer again, or name another one as signing_key of the target"
+            } else {
+                "start rpmfarm-signer serve; its --socket must be the coordinator's --signer"
+            };
+        }
+        let whose = format!("key `{key}` of {}", targets.join(", "));
+        problems.entry(problem).or_default().push(whose);
     }
     if problems.is_empty() {
         return check("signer", "ok", format!("{} keys", keys.len()));
     }
     let told =
-        problems.into_iter().map(|(problem, keys)| format!("{}: {problem}", keys.join(", ")));
-    check("signer", "error", told.collect::<Vec<_>>().join("; "))
+        problems.into_iter().map(|(problem, keys)| format!("{}: {problem}", keys.join("; ")));
+    remedied(check("signer", "error", told.collect::<Vec<_>>().join("\n")), remedy)
+}
+
+/// Whether what a channel holds is signed with the key that its target names now.
+async fn signatures(farm: &Farm, target: &Target) -> Option<Check> {
+    let channel = target.first_channel();
+    let name = format!("target {}", target.name);
+    match publish::pass::unsigned(farm, target, channel).await {
+        Ok(0) => None,
+        Ok(unsigned) => {
+            let key = &target.signing_key;
+            let message = format!(
+                "{unsigned} packages of {channel} are signed with another key than signing_key = \
+                 \"{key}\"; they are being signed anew, and nothing else is published before"
+            );
+            Some(remedied(
+                check(&name, "warning", message),
+                "nothing, if the signer has the key; users must import the new public key \
+                 (rpmfarm repo show)",
+            ))
+        }
+        Err(error) => Some(check(&name, "error", format!("{channel}: {error:#}"))),
+    }
 }
 
 /// How many workers take work, and for which architectures of the targets nobody does.
@@ -224,5 +311,25 @@ mod tests {
             ["a", "b", "c", "d", "e", "f"].map(|n| seen(n, &[], &[], Some("is gone"))).into();
         let (_, said) = told(&away, &both);
         assert!(said.ends_with("; d is gone; and 2 more (rpmfarm worker list)"), "{said}");
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_with_its_directory() {
+        let judge = |mib, files| judged(Path::new("/srv/farm"), mib, files);
+        for (mib, files, level) in [
+            (0, u64::MAX, "error"),
+            (511, u64::MAX, "error"),
+            (512, u64::MAX, "warning"),
+            (4095, 1 << 20, "warning"),
+            (4096, 1 << 20, "ok"),
+            (1 << 20, 0, "error"),
+            (1 << 20, 100, "warning"),
+        ] {
+            let check = judge(mib, files);
+            assert_eq!(check.level, level, "{mib} MiB, {files} files: {check:?}");
+            assert!(check.message.contains("/srv/farm"), "{check:?}");
+            assert_eq!(check.remedy.is_empty(), level == "ok", "{check:?}");
+        }
+        assert!(judge(0, 0).message.starts_with("0 MiB free"), "space comes first");
     }
 }

@@ -1,18 +1,33 @@
 //! The coordinator's entry point.
 
+use std::time::Duration;
+
+use anyhow::Context as _;
 use clap::Parser as _;
 use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::observe::logging;
 use rpmfarm_coordinator::start::start;
 use tokio::signal::unix::{SignalKind, signal};
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+/// How long what still runs on threads of its own may take when the program ends.
+const LEFT: Duration = Duration::from_secs(2);
+
+fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     logging::start(config.log_format);
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("the TLS provider was installed twice"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let ended = runtime.block_on(run(config));
+    runtime.shutdown_timeout(LEFT);
+    ended
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     start(config, async move {
         tokio::select! {

@@ -56,5 +56,5 @@ fn app(farm: &Farm) -> anyhow::Result<Router> {
     let http = Router::new().nest_service("/repo", publish::router(&farm.repos)?);
     let http = http.merge(observe::router(farm));
     let http = http.nest("/hooks", track::router(farm.clone()));
-    Ok(grpc.merge(http))
+    Ok(grpc.merge(http).layer(middleware::from_fn(observe::pages)))
 }

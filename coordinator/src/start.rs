@@ -29,7 +29,7 @@ use crate::peers::{self, Peers, Seat};
 use crate::publish::{self, Publisher};
 use crate::resolve::{self, Patience, Resolver};
 use crate::sign::{self, SignerClient};
-use crate::store::{CoordinatorRow, Dialect, Store};
+use crate::store::{CoordinatorRow, Dialect, Store, explain};
 use crate::targets::{self, Targets};
 use crate::token::Token;
 use crate::track::{self, LookLimits, Tracker};
@@ -70,7 +70,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
         .with_context(|| format!("cannot make the data directory {}", data.display()))?;
     let cache = config.cache_dir();
     let seat = Seat::take(cache)?;
-    let base_url = config.base_url.as_deref().unwrap_or(address).trim_end_matches('/').to_owned();
+    let base_url = config.base_url().unwrap_or(address).trim_end_matches('/').to_owned();
     let (voice, words) = Voice::new();
     let bus = Bus::with_voice(voice.clone());
     let blobs = Blobs::open(data.join("blobs"))?;
@@ -137,10 +137,14 @@ async fn open_store(url: &str, bus: &Bus) -> anyhow::Result<Store> {
     loop {
         match Store::open(url, bus.clone()).await {
             Err(error) if error.is_outage() && begun.elapsed() < DATABASE_PATIENCE => {
-                tracing::warn!(%error, "the database does not answer yet");
+                tracing::warn!(why = explain(&error, url), "the database does not answer yet");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            opened => return opened.context("cannot open the database"),
+            Err(error) => {
+                let why = explain(&error, url);
+                return Err(anyhow::Error::new(error).context(why));
+            }
+            Ok(store) => return Ok(store),
         }
     }
 }
@@ -153,10 +157,16 @@ pub async fn start(
     config: Config,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    config.check_plain()?;
+    config.check()?;
+    let mut stop = std::pin::pin!(stop);
     let plain = bind(config.listen).await?;
     let address = plain.local_addr()?;
-    let (mut farm, words) = open(&config, &format!("http://{address}")).await?;
+    let base = format!("http://{address}");
+    // A database that is away is waited for, but not against whoever wants this program to end.
+    let (mut farm, words) = tokio::select! {
+        opened = open(&config, &base) => opened?,
+        () = &mut stop => return Ok(()),
+    };
     let mut listeners = Listeners { plain, tls: None };
     let mut renewing = JoinSet::new();
     if let Some(listen) = config.listen_tls {

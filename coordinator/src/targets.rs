@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use rpmfarm_core::near::did_you_mean;
 use rpmfarm_core::target::Target;
 
 /// A file that is there, with its target or with what is wrong with it.
@@ -47,21 +48,29 @@ pub async fn run(targets: Targets) {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// No file of that name.
-    #[error("unknown target `{name}` (known: {known})")]
+    #[error("unknown target `{name}` (known: {known}){meant}")]
     Unknown {
         /// The name.
         name: String,
         /// Those that are there.
         known: String,
+        /// The one that was meant, perhaps, as the end of the message.
+        meant: String,
     },
     /// Its file has a fault.
-    #[error("target `{name}` cannot be used: {problem}")]
+    #[error("target `{name}` cannot be used: {}", one_line(.problem))]
     Bad {
         /// The name.
         name: String,
-        /// What is wrong.
+        /// What is wrong, a line for each problem.
         problem: String,
     },
+}
+
+/// What is wrong with a target, as one line of a log or of a reason.
+#[must_use]
+pub fn one_line(problem: &str) -> String {
+    problem.lines().collect::<Vec<_>>().join("; ")
 }
 
 impl Targets {
@@ -92,6 +101,7 @@ impl Targets {
         for path in stamps.keys() {
             let (name, target) = load(path);
             if let Err(problem) = &target {
+                let problem = one_line(problem);
                 tracing::warn!(target = name, problem, "target cannot be used");
             }
             loaded.insert(name, target);
@@ -128,7 +138,11 @@ impl Targets {
             }
             None => Err(TargetError::Unknown {
                 name: rpmfarm_core::name::shown(name),
-                known: loaded.keys().cloned().collect::<Vec<_>>().join(", "),
+                known: match loaded.len() {
+                    0 => format!("none; put NAME.toml into {}", self.dir.display()),
+                    _ => loaded.keys().cloned().collect::<Vec<_>>().join(", "),
+                },
+                meant: did_you_mean(name, loaded.keys().map(String::as_str)),
             }),
         }
     }

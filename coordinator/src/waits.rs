@@ -21,6 +21,15 @@ impl Waits {
         self.lock().remove(&build);
     }
 
+    /// A build does not wait for what begins with these words any more; what another pass said of
+    /// it stays.
+    pub fn clear_said(&self, build: BuildId, beginning: &str) {
+        let mut reasons = self.lock();
+        if reasons.get(&build).is_some_and(|reason| reason.starts_with(beginning)) {
+            reasons.remove(&build);
+        }
+    }
+
     /// What a build waits for; empty when nothing is known.
     #[must_use]
     pub fn reason(&self, build: BuildId) -> String {
@@ -40,5 +49,20 @@ impl Waits {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<BuildId, String>> {
         self.0.lock().expect("no one panics while holding it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_takes_back_only_what_it_said() {
+        let waits = Waits::default();
+        waits.set(BuildId(1), "not signed yet: the signer does not answer");
+        waits.clear_said(BuildId(1), "not published yet");
+        assert_ne!(waits.reason(BuildId(1)), "");
+        waits.clear_said(BuildId(1), "not signed yet");
+        assert_eq!(waits.reason(BuildId(1)), "");
     }
 }

@@ -194,7 +194,8 @@ fn failed(part: &str, status: u8, log: &LogReader) -> String {
     let ran = if ran.is_empty() { String::new() } else { format!(" (at {})", ran.join(", ")) };
     // Before any script, rpm's own words are shown, with the macro as the spec has it.
     let name = unexpanded(cause).filter(|_| log.part() == Part::Start);
-    let remedy = name.map_or_else(|| hint(cause).to_owned(), |name| format!("; {}", undefined(name)));
+    let remedy =
+        name.map_or_else(|| hint(cause).to_owned(), |name| format!("; {}", undefined(name)));
     format!("{part} failed: {}{ran}{}{remedy}", cause.trim(), list(&log.listed()))
 }
 

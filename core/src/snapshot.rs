@@ -173,6 +173,15 @@ impl Snapshot {
         Ok(Self { packages })
     }
 
+    /// The same packages, of which those that were signed anew have other digests.
+    #[must_use]
+    pub fn signed_anew(mut self, digest: impl Fn(&Nevra) -> Option<Sha256>) -> Self {
+        for package in &mut self.packages {
+            package.digest = digest(&package.nevra).unwrap_or(package.digest);
+        }
+        self
+    }
+
     /// Its packages, sorted by name.
     #[must_use]
     pub fn packages(&self) -> &[SnapshotPackage] {
@@ -387,7 +396,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<SnapshotPackage>(&text).unwrap(), kept);
 
         let snapshot = Snapshot::of(vec![plain.clone()]).unwrap();
-        let again = snapshot.with_build(&[kept.clone()], ONE).unwrap();
+        let again = snapshot.with_build(std::slice::from_ref(&kept), ONE).unwrap();
         assert_eq!(again.packages(), [kept], "a later build has the word");
         let held = HashMap::from([(plain.nevra.clone(), vec![Arch::Ppc64le])]);
         let again = again.with_held(&held);

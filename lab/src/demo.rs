@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use rpmfarm_core::Arch;
 
-use crate::farm::{Farm, InstallRoot, Settings, TARGET, World};
+use crate::farm::{Farm, InstallRoot, Settings, TARGET, World, programs};
 
 /// The longest that one rebuild may take.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -128,8 +128,9 @@ fn build(story: &Story, farm: &Farm, what: &str, packages: &[&str]) -> anyhow::R
 fn linger(farm: &Farm) -> anyhow::Result<()> {
     let token = farm.directory().join("coordinator/token");
     println!(
-        "\nThe farm runs until Ctrl-C. To look around:\n\
-         \n  export RPMFARM_SERVER={} RPMFARM_TOKEN_FILE={}\n  \
+        "\nThe farm runs until Ctrl-C. To look around, paste this first; it is for one shell:\n\
+         \n  export PATH={}:$PATH\n  \
+         export RPMFARM_SERVER={} RPMFARM_TOKEN_FILE={}\n\n  \
          rpmfarm list                 what was built\n  \
          rpmfarm show 1               everything about a build\n  \
          rpmfarm log 1                its log\n  \
@@ -138,13 +139,21 @@ fn linger(farm: &Farm) -> anyhow::Result<()> {
          rpmfarm build tiny --target {TARGET} --arch aarch64 --watch\n  \
          rpmfarm build fails-build --target {TARGET} --watch\n  \
          curl {}/repo/{TARGET}/{TARGET}-testing.repo\n",
+        quoted(&programs()),
         farm.server(),
-        token.display(),
+        quoted(&token),
         farm.server()
     );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(tokio::signal::ctrl_c())?;
     Ok(())
+}
+
+/// A path as one word of a shell.
+fn quoted(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', "'\\''")) }
 }
 
 /// Tells what happens, with the time since the beginning.
@@ -155,5 +164,23 @@ struct Story {
 impl Story {
     fn tell(&self, what: &str) {
         println!("\n{:>7.1} s  {what}", self.begun.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_can_be_pasted() {
+        for path in ["/usr/bin", "/tmp/it's here/$HOME"] {
+            let shown = quoted(Path::new(path));
+            let said = std::process::Command::new("sh")
+                .args(["-c", &format!("printf %s {shown}")])
+                .output()
+                .expect("sh");
+            let expected = Path::new(path).canonicalize().unwrap_or_else(|_| path.into());
+            assert_eq!(String::from_utf8_lossy(&said.stdout), expected.display().to_string());
+        }
     }
 }

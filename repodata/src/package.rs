@@ -42,6 +42,13 @@ const CHANGELOGS: usize = 10;
 const MAGIC: &[u8] = b"rpmfarm fragments 1\n";
 
 impl Fragments {
+    /// Whether they say that the package lies at a place with this part in its path, slashes
+    /// included.
+    #[must_use]
+    pub fn lies_below(&self, part: &str) -> bool {
+        self.primary.windows(part.len().max(1)).any(|window| window == part.as_bytes())
+    }
+
     /// Describes the RPM at `path`. Only its headers are read.
     ///
     /// The file's modification time is told as the build time: the same package always gives

@@ -59,7 +59,11 @@ impl std::str::FromStr for NewKey {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, uid) = text.split_once('=').ok_or("expected NAME=UID")?;
+        let expected = "expected NAME=UID, as `lab=Example Linux <security@example.com>`";
+        let (name, uid) = text.split_once('=').ok_or(expected)?;
+        if name.is_empty() || uid.trim().is_empty() {
+            return Err(expected.to_owned());
+        }
         Ok(Self { name: name.to_owned(), uid: uid.to_owned() })
     }
 }
@@ -76,5 +80,8 @@ mod tests {
         assert_eq!(config.create, ["lab=Lab <l@x>".parse::<NewKey>().unwrap()]);
         assert_eq!(config.socket, Config::default().socket);
         assert!(toml::from_str::<Config>("kyes = '/k'").is_err());
+        for bad in ["lab", "=Lab <l@x>", "lab=", "lab= "] {
+            assert!(bad.parse::<NewKey>().is_err(), "{bad}");
+        }
     }
 }

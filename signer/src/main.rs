@@ -1,5 +1,6 @@
 //! `rpmfarm-signer`: the command line of the signer.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -102,7 +103,13 @@ async fn main() -> anyhow::Result<()> {
     harden::shut()?;
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,pgp=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // In a file or a journal the codes of colours are noise.
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal() && !plain)
+        .with_writer(std::io::stderr)
+        .init();
     match cli.command {
         Command::Serve(options) => serve::serve(&options.config()?, stopped()?).await,
         Command::Key(command) => key(command),

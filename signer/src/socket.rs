@@ -13,11 +13,17 @@ use tokio::net::UnixListener;
 /// Owner and group may connect; who of them may ask is decided at each connection.
 const MODE: u32 = 0o660;
 
+/// The longest path of a Unix socket, in bytes (`unix(7)`).
+const LONGEST: usize = 107;
+
 /// Listens at a path.
 ///
 /// # Errors
 /// When another signer listens there, something else is there, or the system refuses.
 pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    if path.as_os_str().len() > LONGEST {
+        bail!("--socket {}: a socket's path has at most {LONGEST} bytes", path.display());
+    }
     remove_stale(path)?;
     let before = umask(Mode::from_bits_truncate(0o177));
     let bound = UnixListener::bind(path);

@@ -40,7 +40,7 @@ impl Client {
     pub(crate) async fn start_builds(
         &mut self,
         request: &v1::StartBuildsRequest,
-    ) -> Result<Vec<Build>, Error> {
+    ) -> Result<v1::StartBuildsReply, Error> {
         let mut pauses = PAUSES.into_iter();
         loop {
             let authorized = self.authorized(request.clone())?;
@@ -51,7 +51,7 @@ impl Client {
                     // When nobody answers, the next try says so.
                     let _ = self.reconnect().await;
                 }
-                (result, _) => return Ok(result?.builds),
+                (result, _) => return result,
             }
         }
     }
@@ -60,9 +60,9 @@ impl Client {
     pub(crate) async fn builds(
         &mut self,
         request: v1::ListBuildsRequest,
-    ) -> Result<Vec<Build>, Error> {
+    ) -> Result<v1::ListBuildsReply, Error> {
         let reply = self.farm.list_builds(request).await;
-        Ok(self.explained(reply)?.builds)
+        self.explained(reply)
     }
 
     /// One build.

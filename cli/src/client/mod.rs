@@ -6,9 +6,12 @@
 mod calls;
 
 use std::error::Error as _;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rpmfarm_core::reach;
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 use rpmfarm_proto::v1::fleet_client::FleetClient;
@@ -102,11 +105,14 @@ impl Client {
             [] => Error::Usage("no address of a coordinator is given (--server URL)".into()),
             [(server, why)] => unreachable(server, why),
             several => {
-                let list: Vec<_> =
-                    several.iter().map(|(server, why)| format!("{server}: {why}")).collect();
+                let told = |(server, why): &(&str, String)| {
+                    let remedy = reach::remedy(server, why).map(|text| format!(" ({text})"));
+                    format!("{server}: {why}{}", remedy.unwrap_or_default())
+                };
+                let list: Vec<_> = several.iter().map(told).collect();
                 Error::Unreachable(format!(
-                    "cannot reach any coordinator ({}); is one running? (rpmfarm-coordinator --help)",
-                    list.join("; ")
+                    "cannot reach any coordinator; is one running? (rpmfarm-coordinator --help)\n{}",
+                    list.join("\n")
                 ))
             }
         })
@@ -143,6 +149,11 @@ impl Client {
         }
         match status.code() {
             Code::NotFound => Error::NotFound(message),
+            // It answered, and says itself what is not there.
+            Code::Unavailable if !message.is_empty() => Error::Unreachable(format!(
+                "the coordinator at {} cannot do it now: {message}",
+                self.server
+            )),
             Code::Unavailable | Code::DeadlineExceeded => unreachable(&self.server, &message),
             Code::Unauthenticated | Code::PermissionDenied => Error::Token(self.refused(&message)),
             Code::InvalidArgument
@@ -207,9 +218,33 @@ fn endpoint(server: &str, ca_file: Option<&Path>) -> Result<Endpoint, Error> {
 }
 
 fn unreachable(server: &str, why: &str) -> Error {
-    Error::Unreachable(format!(
-        "cannot reach the coordinator at {server}: {why}; is it running? (rpmfarm-coordinator --help)"
-    ))
+    let remedy = reach::remedy(server, why)
+        .or_else(|| reach::remedy_of_plain(server, &greeting(server)))
+        .unwrap_or_else(|| "is it running? (rpmfarm-coordinator --help)".into());
+    Error::Unreachable(format!("cannot reach the coordinator at {server}: {why}; {remedy}"))
+}
+
+/// How long whatever answered instead of a coordinator is given to say what it is.
+const GREETING: Duration = Duration::from_millis(500);
+
+/// The first bytes that something sends that was called without TLS and did not understand; none
+/// when it sends none, or is called with TLS.
+fn greeting(server: &str) -> Vec<u8> {
+    let asked = || -> Option<Vec<u8>> {
+        let authority = server.strip_prefix("http://")?.split('/').next()?;
+        let has_port =
+            authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let place = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+        let address = place.to_socket_addrs().ok()?.next()?;
+        let mut stream = TcpStream::connect_timeout(&address, GREETING).ok()?;
+        stream.set_read_timeout(Some(GREETING)).ok()?;
+        stream.set_write_timeout(Some(GREETING)).ok()?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+        let mut sent = [0; 16];
+        let length = stream.read(&mut sent).ok()?;
+        Some(sent[..length].to_vec())
+    };
+    asked().unwrap_or_default()
 }
 
 /// The last reason in a chain of errors: the operating system's own, where there is one.

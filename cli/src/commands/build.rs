@@ -7,14 +7,14 @@ use rpmfarm_core::name::{check_git_ref, check_package};
 use rpmfarm_core::options::AddedRepository;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::{Arch, BuildOptions};
-use rpmfarm_proto::v1::{Build, PackageRef, StartBuildsRequest};
+use rpmfarm_proto::v1::{Build, PackageRef, StartBuildsReply, StartBuildsRequest};
 
 use super::{Session, watch};
 use crate::config::filled;
 use crate::document::Builds;
 use crate::exit::{Error, Exit};
-use crate::out::Out;
-use crate::show::{escape, time};
+use crate::out::{self, Out};
+use crate::show::{escape, time, wrap};
 
 /// Packages, and what to rebuild them for.
 #[derive(Debug, Args)]
@@ -140,7 +140,10 @@ fn parse_ref(text: &str) -> Result<String, String> {
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let watch = options.watch;
     let request = request(options, session.settings.target.take())?;
-    let builds = session.client.start_builds(&request).await?;
+    let StartBuildsReply { builds, warnings } = session.client.start_builds(&request).await?;
+    for warning in warnings {
+        out::note(wrap::hanging("rpmfarm: ", &warning, 2, None).trim_end());
+    }
     if watch {
         return watch::follow_all(session, &builds).await;
     }

@@ -9,8 +9,11 @@ use crate::doctor::{Finding, Level, coordinator, worker_host};
 use crate::document::{CheckDocument, DoctorDocument};
 use crate::exit::{Error, Exit};
 use crate::out::Out;
-use crate::show::escape;
-use crate::show::table::{cell, lines, state, table};
+use crate::show::table::{Column, cell, column, lines, state, table};
+
+/// The columns: what was found is told whole, however narrow the terminal is.
+const COLUMNS: [Column; 4] =
+    [column("LEVEL"), column("WHERE").rank(1), column("CHECK").cut(12), column("FOUND").told()];
 
 /// What to check.
 #[derive(Debug, Args)]
@@ -53,11 +56,11 @@ fn print(findings: &[Finding], out: &Out) -> Result<(), Error> {
             state(finding.level.word()),
             cell(finding.place),
             cell(&finding.name),
-            lines(format!("{}{remedy}", escape::line(&finding.message))),
+            lines(format!("{}{remedy}", finding.message)),
         ]
     };
-    let rows = findings.iter().map(row).collect();
-    out.text(&table(out, &["LEVEL", "WHERE", "CHECK", "FOUND"], rows))
+    let rows: Vec<_> = findings.iter().map(row).collect();
+    out.text(&table(out, &COLUMNS, &rows))
 }
 
 fn document(findings: &[Finding]) -> DoctorDocument {

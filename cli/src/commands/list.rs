@@ -1,14 +1,28 @@
 //! `rpmfarm list`: builds, newest first.
 
 use clap::{Args, ValueEnum};
-use rpmfarm_proto::v1::{Build, ListBuildsRequest};
+use rpmfarm_proto::v1::{self, Build, ListBuildsRequest};
 
 use super::Session;
 use crate::client::Client;
 use crate::document::Builds;
 use crate::exit::{Error, Exit};
-use crate::show::table::{cell, number, state, table};
-use crate::show::{progress, time};
+use crate::out;
+use crate::show::table::{Column, cell, column, number, state, table};
+use crate::show::{progress, time, wrap};
+
+/// The columns; on a narrow terminal those of the highest ranks go first.
+const COLUMNS: [Column; 9] = [
+    column("BUILD"),
+    column("PACKAGE").cut(10),
+    column("VERSION").rank(1).cut(8),
+    column("TARGET").rank(5).cut(8),
+    column("PRIORITY").rank(6),
+    column("STATE"),
+    column("ASKED").rank(4),
+    column("TOOK").rank(3),
+    column("WHAT").rank(2).cut(20),
+];
 
 /// Builds that are asked for at once.
 const PAGE: u32 = 200;
@@ -65,9 +79,8 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     } else if builds.is_empty() {
         out.line("no builds")?;
     } else {
-        let headers = ["BUILD", "PACKAGE", "TARGET", "PRIORITY", "STATE", "ASKED", "TOOK", "WHAT"];
-        let rows = builds.iter().map(|build| row(build, now)).collect();
-        out.text(&table(&out, &headers, rows))?;
+        let rows: Vec<_> = builds.iter().map(|build| row(build, now)).collect();
+        out.text(&table(&out, &COLUMNS, &rows))?;
     }
     Ok(Exit::Done)
 }
@@ -85,7 +98,10 @@ async fn all(client: &mut Client, options: &Options) -> Result<Vec<Build>, Error
     let mut builds: Vec<Build> = Vec::new();
     while builds.len() < limit {
         request.limit = PAGE.min(u32::try_from(limit - builds.len()).unwrap_or(PAGE));
-        let page = client.builds(request.clone()).await?;
+        let v1::ListBuildsReply { builds: page, note } = client.builds(request.clone()).await?;
+        if !note.is_empty() {
+            out::note(wrap::hanging("rpmfarm: ", &note, 2, None).trim_end());
+        }
         // A page that does not lead further down would be asked for without end.
         let Some(last) = page.last().map(|build| build.id) else { break };
         if request.before != 0 && last >= request.before {
@@ -104,11 +120,12 @@ fn row(build: &Build, now: i64) -> Vec<crate::show::table::Cell> {
     vec![
         number(build.id),
         cell(&build.package),
+        cell(progress::version(build)),
         cell(&build.target),
         cell(&build.priority),
         state(&build.state),
         cell(time::ago(build.created_us, now)),
-        number(time::duration(progress::build_took(build, now))),
+        number(time::duration(progress::last_try_took(build, now))),
         cell(what.trim_start_matches(':').trim()),
     ]
 }

@@ -10,7 +10,15 @@ use super::log::Kind;
 use crate::exit::{Error, Exit};
 use crate::out::Out;
 use crate::show::size;
-use crate::show::table::{cell, number, table};
+use crate::show::table::{Column, cell, column, number, table};
+
+/// The columns of a lock.
+const COLUMNS: [Column; 4] = [
+    column("LAYER").rank(2),
+    column("PACKAGE").cut(24),
+    column("SIZE").rank(1),
+    column("FROM").rank(3).cut(10),
+];
 
 /// Which lock.
 #[derive(Debug, Args)]
@@ -95,7 +103,7 @@ fn print(lock: &Lock, out: &Out) -> Result<(), Error> {
         .collect();
     let total: u64 = lock.packages().map(|package| package.size).sum();
     let count = rows.len();
-    out.text(&table(out, &["LAYER", "PACKAGE", "SIZE", "FROM"], rows))?;
+    out.text(&table(out, &COLUMNS, &rows))?;
     out.line(&format!(
         "{count} package{}, {}, for {} on {}; lock {}",
         if count == 1 { "" } else { "s" },

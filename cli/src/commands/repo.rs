@@ -7,8 +7,18 @@ use super::Session;
 use crate::document::Channels;
 use crate::exit::{Error, Exit};
 use crate::out::Out;
-use crate::show::table::{cell, number, table};
+use crate::show::table::{Column, cell, column, number, table};
 use crate::show::{escape, time};
+
+/// The columns of the list.
+const COLUMNS: [Column; 6] = [
+    column("TARGET").cut(10),
+    column("CHANNEL"),
+    column("REVISION").rank(2),
+    column("PACKAGES").rank(3),
+    column("PUBLISHED").rank(1),
+    column("ADDRESS").told(),
+];
 
 /// What to show.
 #[derive(Debug, Args)]
@@ -99,8 +109,7 @@ fn list(channels: &[Channel], out: &Out) -> Result<(), Error> {
             cell(&channel.repo_url),
         ]
     };
-    let headers = ["TARGET", "CHANNEL", "REVISION", "PACKAGES", "PUBLISHED", "ADDRESS"];
-    out.text(&table(out, &headers, channels.iter().map(row).collect()))
+    out.text(&table(out, &COLUMNS, &channels.iter().map(row).collect::<Vec<_>>()))
 }
 
 fn published(channel: &Channel, now: i64) -> String {

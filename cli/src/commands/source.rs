@@ -7,8 +7,16 @@ use super::Session;
 use crate::document::source::{Difference, Record};
 use crate::exit::{Error, Exit};
 use crate::out::Out;
-use crate::show::table::{cell, number, table};
-use crate::show::{escape, size};
+use crate::show::table::{Column, cell, column, number, table};
+use crate::show::{escape, size, wrap};
+
+/// The columns of the files of a build.
+const COLUMNS: [Column; 4] = [
+    column("FILE").cut(20),
+    column("SIZE").rank(1),
+    column("FROM").rank(2).cut(16),
+    column("DIGEST").rank(3).cut(16),
+];
 
 /// What to show.
 #[derive(Debug, Args)]
@@ -71,7 +79,9 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
 }
 
 fn show(source: &Source, out: &Out) -> Result<(), Error> {
-    let line = |name: &str, text: &str| out.line(&format!("{name:<13} {}", escape::line(text)));
+    let width = out.width();
+    let line =
+        |name: &str, text: &str| out.text(&wrap::hanging(&format!("{name:<13} "), text, 14, width));
     line("build", &format!("{} of {} for {}", source.build, source.package, source.target))?;
     line("asked by", &source.submitter)?;
     line("dist-git", &source.url)?;
@@ -98,7 +108,7 @@ fn show(source: &Source, out: &Out) -> Result<(), Error> {
         let digest = if file.checksum.is_empty() { &file.digest } else { &file.checksum };
         vec![cell(&file.name), number(size::bytes(file.size)), cell(&file.from), cell(digest)]
     });
-    out.text(&table(out, &["FILE", "SIZE", "FROM", "DIGEST"], rows.collect()))
+    out.text(&table(out, &COLUMNS, &rows.collect::<Vec<_>>()))
 }
 
 fn print(diff: &SourceDiff, out: &Out) -> Result<(), Error> {

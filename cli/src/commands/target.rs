@@ -7,8 +7,17 @@ use super::Session;
 use crate::document::{TargetDocument, Targets};
 use crate::exit::{Error, Exit};
 use crate::out::Out;
-use crate::show::escape;
-use crate::show::table::{cell, table};
+use crate::show::table::{Column, cell, column, lines, table};
+use crate::show::{escape, wrap};
+
+/// The columns of the list.
+const COLUMNS: [Column; 5] = [
+    column("TARGET"),
+    column("ARCHES").rank(2).cut(8),
+    column("CHANNELS").rank(1).cut(8),
+    column("DIST").rank(3),
+    column("ABOUT").told(),
+];
 
 /// What to show.
 #[derive(Debug, Args)]
@@ -54,18 +63,18 @@ fn list(targets: &[Target], out: &Out) -> Result<(), Error> {
     let row = |target: &Target| {
         let about = match target.problems.as_slice() {
             [] => target.description.clone(),
-            [first, ..] => format!("takes no builds: {first}"),
+            problems => format!("takes no builds: {}", problems.join("\n")),
         };
         vec![
             cell(&target.name),
             cell(target.arches.join(" ")),
             cell(target.channels.join(" ")),
             cell(&target.dist),
-            cell(about),
+            lines(about),
         ]
     };
-    let rows = targets.iter().map(row).collect();
-    out.text(&table(out, &["TARGET", "ARCHES", "CHANNELS", "DIST", "ABOUT"], rows))
+    let rows: Vec<_> = targets.iter().map(row).collect();
+    out.text(&table(out, &COLUMNS, &rows))
 }
 
 fn show(target: &Target, out: &Out) -> Result<(), Error> {
@@ -82,7 +91,8 @@ fn show(target: &Target, out: &Out) -> Result<(), Error> {
     );
     for problem in &target.problems {
         let label = console::style("problem").red();
-        text.push_str(&format!("  {label}    {}\n", escape::line(problem)));
+        let width = out.width();
+        text.push_str(&wrap::hanging(&format!("  {label}    "), problem, 13, width));
     }
     if !target.definition.is_empty() {
         text.push_str(&format!("\n{}\n", definition(&target.definition)));

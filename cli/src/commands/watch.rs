@@ -44,7 +44,7 @@ pub(crate) async fn follow_all(session: Session, builds: &[Build]) -> Result<Exi
 }
 
 async fn follow_ids(session: Session, ids: &[i64]) -> Result<Exit, Error> {
-    let mut view = view(session.out);
+    let mut view = view(session.out, ids.len());
     let exit = follow(&session.settings, session.client, ids, view.as_mut()).await?;
     if exit == Exit::Interrupted {
         let ids = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
@@ -54,11 +54,11 @@ async fn follow_ids(session: Session, ids: &[i64]) -> Result<Exit, Error> {
     Ok(exit)
 }
 
-fn view(out: Out) -> Box<dyn View> {
+fn view(out: Out, total: usize) -> Box<dyn View> {
     match out {
         Out { json: true, .. } => Box::new(Objects { out }),
         Out { tty: true, .. } => Box::new(Live::new(out)),
-        _ => Box::new(Plain::new(out)),
+        _ => Box::new(Plain::new(out, total)),
     }
 }
 

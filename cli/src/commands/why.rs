@@ -28,7 +28,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     if session.out.json {
         session.out.document(&WhyDocument::from(&reply))?;
     } else {
-        session.out.text(&why::text(&reply, time::now()))?;
+        session.out.text(&why::text(&reply, session.out.width(), time::now()))?;
     }
     Ok(Exit::Done)
 }

@@ -51,7 +51,8 @@ fn reached(settings: &Settings, info: &Info, took: i64) -> Finding {
 }
 
 fn unreached(error: &Error) -> Finding {
-    let remedy = "start it, or name another one with --server or RPMFARM_SERVER";
+    // The error has the remedy where it is known.
+    let remedy = "when it is elsewhere, name it with --server or RPMFARM_SERVER";
     bad(Level::Error, "coordinator", error.to_string(), remedy)
 }
 
@@ -120,7 +121,8 @@ fn own(check: &v1::Check) -> Finding {
         _ => Level::Warning,
     };
     let (name, message) = (check.name.clone(), check.message.clone());
-    Finding { place: "coordinator", name, level, message, remedy: None }
+    let remedy = (!check.remedy.is_empty()).then(|| check.remedy.clone());
+    Finding { place: "coordinator", name, level, message, remedy }
 }
 
 /// The coordinator that is tried first.

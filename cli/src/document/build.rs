@@ -42,8 +42,13 @@ pub(crate) struct BuildDocument {
     reason: Option<String>,
     created_at: Option<String>,
     ended_at: Option<String>,
-    /// From being asked for to its end, or to now.
+    /// From being asked for to its end, or to now; tries that failed and the time until a retry
+    /// included.
     took_ms: i64,
+    /// When the last try began, if there was more than one.
+    retried_at: Option<String>,
+    /// How long the last try took so far.
+    last_try_ms: i64,
     /// NEVRA of the SRPM, once made.
     srpm: Option<String>,
     /// The CVE ids that its sources fix.
@@ -147,6 +152,8 @@ impl BuildDocument {
             created_at: time::rfc3339(build.created_us),
             ended_at: time::rfc3339(build.ended_us),
             took_ms: progress::build_took(build, now) / 1000,
+            retried_at: time::rfc3339(build.retried_us),
+            last_try_ms: progress::last_try_took(build, now) / 1000,
             srpm: known(&build.srpm),
             cves: build.cves.clone(),
             warnings: build.warnings.clone(),

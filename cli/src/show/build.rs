@@ -2,18 +2,33 @@
 
 use rpmfarm_proto::v1::{Build, Task};
 
-use super::table::{cell, number, state, table};
-use super::{escape, failure, progress, size, stages, time};
+use super::table::{Column, cell, column, number, state, table};
+use super::{escape, failure, progress, size, stages, time, wrap};
 use crate::out::Out;
+
+/// The columns of the stages, the tasks and the packages.
+const STAGES: [Column; 3] = [column("STAGE"), column("TOOK"), column("DONE")];
+const TASKS: [Column; 8] = [
+    column("TASK").rank(2),
+    column("KIND"),
+    column("ARCH"),
+    column("STATE"),
+    column("TOOK").rank(3),
+    column("RPMBUILD").rank(4),
+    column("TRIES").rank(1),
+    column("WHAT").told(),
+];
+const PACKAGES: [Column; 3] =
+    [column("PACKAGE").cut(24), column("SIZE").rank(1), column("SIGNED").rank(2)];
 
 /// All facts of a build, in sections; ends with a line break.
 pub(crate) fn text(build: &Build, out: &Out, now: i64) -> String {
     let sections = [
-        Some(summary(build, now)),
-        failure::text(build),
+        Some(summary(build, out.width(), now)),
+        failure::text(build, out.width()),
         section("Stages", stage_table(build, out, now)),
         section("Tasks", task_table(build, out, now)),
-        section("Notes", notes(build)),
+        section("Notes", notes(build, out.width())),
         section("Packages", artifact_table(build, out)),
     ];
     sections.into_iter().flatten().collect::<Vec<_>>().join("\n")
@@ -23,7 +38,7 @@ fn section(title: &str, table: Option<String>) -> Option<String> {
     table.map(|table| format!("{}\n{table}", console::style(title).bold()))
 }
 
-fn summary(build: &Build, now: i64) -> String {
+fn summary(build: &Build, width: Option<usize>, now: i64) -> String {
     let mut text = format!(
         "build {}: {} for {}, {}\n",
         build.id,
@@ -32,31 +47,36 @@ fn summary(build: &Build, now: i64) -> String {
         escape::line(&build.state),
     );
     for (name, value) in facts(build, now) {
-        text.push_str(&format!("  {name:<10} {value}\n"));
+        text.push_str(&wrap::hanging(&format!("  {name:<10} "), &value, 13, width));
     }
     text
 }
 
 fn facts(build: &Build, now: i64) -> Vec<(&'static str, String)> {
     let took = time::duration(progress::build_took(build, now));
+    let last = time::duration(progress::last_try_took(build, now));
     let by = if build.submitter.is_empty() { "nobody named" } else { &build.submitter };
     let over = if build.ended_us == 0 { "so far" } else { "in all" };
-    let mut facts = vec![
-        (
-            "asked",
-            format!(
-                "{} by {} ({}), batch {}",
-                time::ago(build.created_us, now),
-                escape::line(by),
-                time::point(build.created_us),
-                build.batch
-            ),
+    let mut facts = vec![(
+        "asked",
+        format!(
+            "{} by {} ({}), batch {}",
+            time::ago(build.created_us, now),
+            escape::line(by),
+            time::point(build.created_us),
+            build.batch
         ),
-        ("took", format!("{took} {over}")),
-    ];
+    )];
+    if build.retried_us == 0 {
+        facts.push(("took", format!("{took} {over}")));
+    } else {
+        let (ago, point) = (time::ago(build.retried_us, now), time::point(build.retried_us));
+        facts.push(("retried", format!("{ago} ({point})")));
+        facts.push(("took", format!("{last} in the last try, {took} {over}")));
+    }
     let mut add = |name, value: &str| {
         if !value.is_empty() {
-            facts.push((name, escape::line(value)));
+            facts.push((name, value.to_owned()));
         }
     };
     add("priority", &build.priority);
@@ -70,7 +90,7 @@ fn facts(build: &Build, now: i64) -> Vec<(&'static str, String)> {
         let (count, id) = (build.kept_files, build.id);
         add("files", &format!("{count} of failed attempts are kept: rpmfarm files {id}"));
     }
-    add("warning", &build.warnings.join("; "));
+    add("warning", &build.warnings.join("\n"));
     for note in &build.notes {
         add("note", note);
     }
@@ -89,11 +109,13 @@ fn stage_table(build: &Build, out: &Out, now: i64) -> Option<String> {
     let rows: Vec<_> = stages
         .into_iter()
         .map(|stage| {
-            let done = stage.done_us.map_or("goes on".into(), time::point);
-            vec![cell(stage.name), number(time::duration(stage.took_us)), cell(done)]
+            let done = stage
+                .done_us
+                .map_or(cell("goes on"), |at| cell(time::point(at)).or(time::clock(at)));
+            vec![cell(stage.name), number(time::duration(stage.took_us)), done]
         })
         .collect();
-    (!rows.is_empty()).then(|| table(out, &["STAGE", "TOOK", "DONE"], rows))
+    (!rows.is_empty()).then(|| table(out, &STAGES, &rows))
 }
 
 fn task_table(build: &Build, out: &Out, now: i64) -> Option<String> {
@@ -116,13 +138,13 @@ fn task_table(build: &Build, out: &Out, now: i64) -> Option<String> {
         ]
     };
     let rows: Vec<_> = build.tasks.iter().map(row).collect();
-    let headers = ["TASK", "KIND", "ARCH", "STATE", "TOOK", "RPMBUILD", "TRIES", "WHAT"];
-    (!rows.is_empty()).then(|| table(out, &headers, rows))
+    (!rows.is_empty()).then(|| table(out, &TASKS, &rows))
 }
 
 /// What else is known of the tasks' attempts, a line each.
-fn notes(build: &Build) -> Option<String> {
-    let line = |task: &Task, note: &str| format!("  task {}: {}\n", task.id, escape::line(note));
+fn notes(build: &Build, width: Option<usize>) -> Option<String> {
+    let line =
+        |task: &Task, note: &str| wrap::hanging(&format!("  task {}: ", task.id), note, 4, width);
     let lines = |task: &Task| task.notes.iter().map(|note| line(task, note)).collect::<String>();
     let text: String = build.tasks.iter().map(lines).collect();
     (!text.is_empty()).then_some(text)
@@ -146,5 +168,5 @@ fn artifact_table(build: &Build, out: &Out) -> Option<String> {
         vec![cell(&artifact.nevra), number(size::bytes(artifact.size)), cell(signed)]
     };
     let rows: Vec<_> = build.artifacts.iter().map(row).collect();
-    (!rows.is_empty()).then(|| table(out, &["PACKAGE", "SIZE", "SIGNED"], rows))
+    (!rows.is_empty()).then(|| table(out, &PACKAGES, &rows))
 }

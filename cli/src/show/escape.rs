@@ -6,6 +6,11 @@ pub(crate) fn line(text: &str) -> String {
     escaped(text, |c| c == '\t')
 }
 
+/// The same for a text that may have several lines and is told in one: its line breaks are blanks.
+pub(crate) fn flat(text: &str) -> String {
+    line(&text.lines().map(str::trim_end).collect::<Vec<_>>().join(" "))
+}
+
 /// Several lines: the same, but line breaks stay.
 pub(crate) fn lines(text: &str) -> String {
     escaped(text, |c| c == '\t' || c == '\n')
@@ -88,6 +93,7 @@ mod tests {
         assert_eq!(line("a\u{1b}[31mred\nb\tc"), "a\\x1b[31mred\\x0ab\tc");
         assert_eq!(line("x\u{202e}y\u{9b}"), "x\\u{202e}y\\x9b");
         assert_eq!(lines("a\nb\u{7}"), "a\nb\\x07");
+        assert_eq!(flat("TOML parse error\r\n  | x\u{7}\n"), "TOML parse error   | x\\x07");
     }
 
     #[test]

@@ -3,17 +3,18 @@
 
 use rpmfarm_proto::v1::{Build, Failure, Fault, Task};
 
-use super::{escape, verdict};
+use super::{escape, verdict, wrap};
 
 /// Everything about the failure of a build; nothing when it has none. Ends with a line break.
-pub(crate) fn text(build: &Build) -> Option<String> {
+pub(crate) fn text(build: &Build, width: Option<usize>) -> Option<String> {
     let failure = verdict::failure(build)?;
-    let mut text = format!("{}\n", headline(build, failure));
+    let mut text = headline(build, failure, width);
     for line in failure.excerpt.iter().take(10) {
         text.push_str(&format!("  {} {}\n", console::style("|").dim(), escape::line(line)));
     }
     for step in next_steps(build, failure) {
-        text.push_str(&format!("  {} {step}\n", console::style("→").cyan()));
+        let label = format!("  {} ", console::style("→").cyan());
+        text.push_str(&wrap::hanging(&label, &step, 4, width));
     }
     Some(text)
 }
@@ -27,16 +28,16 @@ pub(crate) fn fault(failure: &Failure) -> &'static str {
     }
 }
 
-fn headline(build: &Build, failure: &Failure) -> String {
+fn headline(build: &Build, failure: &Failure, width: Option<usize>) -> String {
     let on = failed_task(build).map(|task| format!(" on {}", escape::line(&task.arch)));
-    format!(
-        "{} {} ({}'s fault, at {}{})",
-        console::style("failed:").red().bold(),
-        escape::line(&failure.message),
+    let said = format!(
+        "{} ({}'s fault, at {}{})",
+        failure.message.trim_end(),
         fault(failure),
-        escape::line(&failure.stage),
+        failure.stage,
         on.unwrap_or_default(),
-    )
+    );
+    wrap::hanging(&format!("{} ", console::style("failed:").red().bold()), &said, 4, width)
 }
 
 fn failed_task(build: &Build) -> Option<&Task> {
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_whose_and_what_next() {
-        let text = text(&failed(Fault::Package, "build")).expect("it failed");
+        let text = text(&failed(Fault::Package, "build"), None).expect("it failed");
         assert!(
             text.starts_with("failed: no space\\x1b[2J (package's fault, at build)\n"),
             "{text}"
@@ -127,7 +128,7 @@ mod tests {
             (Fault::Farm, "rpmfarm doctor"),
             (Fault::Unspecified, "rpmfarm doctor"),
         ] {
-            let text = text(&failed(fault, "root")).expect("it failed");
+            let text = text(&failed(fault, "root"), None).expect("it failed");
             assert!(text.contains(way) && text.contains("rpmfarm retry 7"), "{text}");
         }
     }

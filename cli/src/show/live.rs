@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rpmfarm_proto::v1::{Build, Task};
 
-use super::{escape, failure, progress, time, verdict};
+use super::{escape, failure, progress, summary, time, verdict};
 use crate::exit::Error;
 use crate::follow::View;
 use crate::out::{self, Out};
@@ -70,10 +70,12 @@ impl View for Live {
         let (_, width) = console::Term::stdout().size();
         let lines = fitted(&self.builds, time::now(), usize::MAX);
         self.draw(&lines, width.into())?;
-        for text in self.builds.values().filter_map(failure::text) {
+        let width = self.out.width();
+        for text in self.builds.values().filter_map(|build| failure::text(build, width)) {
             self.out.text(&format!("\n{text}"))?;
         }
-        Ok(())
+        let summary = summary::text(self.builds.values(), width);
+        self.out.text(&summary.map(|text| format!("\n{text}")).unwrap_or_default())
     }
 }
 
@@ -123,13 +125,13 @@ fn head(build: &Build, widths: Widths, now: i64) -> String {
     } else if build.reason.is_empty() {
         progress::stages(build, now)
     } else {
-        escape::line(&build.reason)
+        escape::flat(&build.reason)
     };
     format!(
         "{:>id$}  {package:<name$}  {}  {:>10}  {tail}",
         build.id,
         state(build),
-        time::duration(progress::build_took(build, now)),
+        time::duration(progress::last_try_took(build, now)),
         id = widths.id,
         name = widths.package,
     )

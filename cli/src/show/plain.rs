@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rpmfarm_proto::v1::Build;
 
-use super::{escape, failure, progress, time};
+use super::{escape, failure, progress, summary, time, verdict};
 use crate::exit::Error;
 use crate::follow::View;
 use crate::out::{self, Out};
@@ -15,25 +15,39 @@ pub(crate) struct Plain {
     out: Out,
     /// What was said last of each build.
     said: BTreeMap<i64, String>,
+    builds: BTreeMap<i64, Build>,
+    /// How many builds are followed.
+    total: usize,
 }
 
 impl Plain {
-    /// A view that has said nothing yet.
-    pub(crate) fn new(out: Out) -> Self {
-        Self { out, said: BTreeMap::new() }
+    /// A view that has said nothing yet, of so many builds.
+    pub(crate) fn new(out: Out, total: usize) -> Self {
+        Self { out, said: BTreeMap::new(), builds: BTreeMap::new(), total }
+    }
+
+    /// How far all of them are, behind the line of one that has ended.
+    fn done(&self, build: &Build) -> String {
+        if self.total < 2 || !verdict::has_ended(build) {
+            return String::new();
+        }
+        let done = self.builds.values().filter(|build| verdict::has_ended(build)).count();
+        format!(" ({done} of {} done)", self.total)
     }
 }
 
 impl View for Plain {
     fn update(&mut self, build: &Build) -> Result<(), Error> {
         let news = progress::build(build);
+        self.builds.insert(build.id, build.clone());
         if self.said.get(&build.id) == Some(&news) {
             return Ok(());
         }
-        let took = time::duration(progress::build_took(build, time::now()));
+        let took = time::duration(progress::last_try_took(build, time::now()));
         let package = escape::line(&build.package);
-        self.out.line(&format!("{took:>10}  build {} {package} {news}", build.id))?;
-        self.out.text(&failure::text(build).unwrap_or_default())?;
+        let done = self.done(build);
+        self.out.line(&format!("{took:>10}  build {} {package} {news}{done}", build.id))?;
+        self.out.text(&failure::text(build, self.out.width()).unwrap_or_default())?;
         self.said.insert(build.id, news);
         Ok(())
     }
@@ -48,6 +62,6 @@ impl View for Plain {
     }
 
     fn close(&mut self) -> Result<(), Error> {
-        Ok(())
+        self.out.text(&summary::text(self.builds.values(), self.out.width()).unwrap_or_default())
     }
 }

@@ -1,5 +1,6 @@
 //! Where builds and tasks are, in words.
 
+use rpmfarm_core::Nevra;
 use rpmfarm_core::status::BuildState;
 use rpmfarm_core::task::Phase;
 use rpmfarm_proto::v1::{Build, Task};
@@ -45,10 +46,24 @@ pub(crate) fn task_took(task: &Task, now: i64) -> Option<i64> {
     (task.started_us != 0).then(|| (end - task.started_us).max(0))
 }
 
-/// How long a build has been going on, or took.
+/// How long a build has been going on since it was asked for, or took.
 pub(crate) fn build_took(build: &Build, now: i64) -> i64 {
-    let end = if build.ended_us == 0 { now } else { build.ended_us };
-    (end - build.created_us).max(0)
+    (end(build, now) - build.created_us).max(0)
+}
+
+/// The same of its last try alone: what lies before a retry, as a night until somebody looked,
+/// says nothing of how long it takes.
+pub(crate) fn last_try_took(build: &Build, now: i64) -> i64 {
+    (end(build, now) - build.created_us.max(build.retried_us)).max(0)
+}
+
+fn end(build: &Build, now: i64) -> i64 {
+    if build.ended_us == 0 { now } else { build.ended_us }
+}
+
+/// The version and release that it makes, once its SRPM is there.
+pub(crate) fn version(build: &Build) -> String {
+    build.srpm.parse::<Nevra>().map_or_else(|_| String::new(), |nevra| nevra.evr.to_string())
 }
 
 /// Where a build is, in one line without a clock, so that a new line means a change.
@@ -74,7 +89,7 @@ pub(crate) fn why(build: &Build) -> String {
         Some(failure) => format!("{} ({}'s fault)", failure.message, fault(failure)),
         None => build.reason.clone(),
     };
-    if text.is_empty() { text } else { format!(": {}", escape::line(&text)) }
+    if text.is_empty() { text } else { format!(": {}", escape::flat(&text)) }
 }
 
 /// Where a build is published.

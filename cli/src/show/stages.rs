@@ -12,7 +12,8 @@ pub(crate) struct Stage {
     pub(crate) name: String,
     /// When it was done; nothing while it goes on.
     pub(crate) done_us: Option<i64>,
-    /// From the end of the stage before, to its own end or to now.
+    /// From the end of the stage before, or the beginning of the last try, to its own end or to
+    /// now.
     pub(crate) took_us: i64,
 }
 
@@ -23,6 +24,10 @@ pub(crate) fn stages(build: &Build, now: i64) -> Vec<Stage> {
     let mut before = build.created_us;
     let mut stages = Vec::new();
     for stone in done {
+        // What was done before a retry did not wait for it, what was done since did.
+        if stone.at_us >= build.retried_us {
+            before = before.max(build.retried_us);
+        }
         stages.push(Stage {
             name: stone.stage.clone(),
             done_us: Some(stone.at_us),
@@ -33,7 +38,7 @@ pub(crate) fn stages(build: &Build, now: i64) -> Vec<Stage> {
     stages.extend(current(build).map(|name| Stage {
         name: name.into(),
         done_us: None,
-        took_us: (now - before).max(0),
+        took_us: (now - before.max(build.retried_us)).max(0),
     }));
     stages
 }
@@ -75,5 +80,26 @@ mod tests {
             stage("build", None, 600),
         ];
         assert_eq!(stages(&build, 1000), expected);
+    }
+
+    #[test]
+    fn the_time_until_a_retry_belongs_to_no_stage() {
+        let stone = |stage: &str, at_us| Milestone { stage: stage.into(), at_us };
+        let build = Build {
+            state: "published".into(),
+            created_us: 100,
+            retried_us: 10_000,
+            milestones: vec![
+                stone("import", 150),
+                stone("srpm", 400),
+                stone("build", 10_070),
+                stone("publish", 10_100),
+            ],
+            ..Build::default()
+        };
+        let took: Vec<_> = stages(&build, 20_000).into_iter().map(|stage| stage.took_us).collect();
+        assert_eq!(took, [50, 250, 70, 30]);
+        let open = Build { state: "building".into(), milestones: Vec::new(), ..build };
+        assert_eq!(stages(&open, 10_500)[0].took_us, 500);
     }
 }

@@ -1,36 +1,50 @@
-//! Tables without borders, as wide as the terminal at most.
+//! Tables without borders, no wider than the terminal.
+//!
+//! Owns how a table gives way where it is too wide for the terminal: columns that matter less are
+//! left out, long texts are cut with an ellipsis or go on below their row. Into a file or a pipe
+//! every value goes whole. It must not know what a table is about.
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table as Comfy, presets};
+use console::{Alignment, Color, Style, measure_text_width, pad_str, truncate_str};
 
-use super::escape;
+use super::{escape, wrap};
 use crate::out::Out;
+
+/// Between two columns.
+const GAP: usize = 2;
+/// A text that may go on below its row stays beside it, if it has so much room there.
+const BESIDE: usize = 24;
+/// How far what goes on below a row is indented.
+const BELOW: usize = 4;
 
 /// A cell: text, and how it is to look.
 #[derive(Debug, Clone)]
 pub(crate) struct Cell {
+    /// Harmless for a terminal; more than one line only in the last column.
     text: String,
-    color: Option<comfy_table::Color>,
-    align: CellAlignment,
+    /// What is shown where the column is too narrow for the text.
+    short: Option<String>,
+    color: Option<Color>,
+    align: Alignment,
 }
 
-/// A cell of plain text.
+/// A cell of plain text; line breaks become blanks.
 pub(crate) fn cell(text: impl AsRef<str>) -> Cell {
-    Cell { text: escape::line(text.as_ref()), color: None, align: CellAlignment::Left }
+    let text = escape::flat(text.as_ref());
+    Cell { text, short: None, color: None, align: Alignment::Left }
 }
 
-/// A cell of several lines.
+/// A cell of several lines, for the last column.
 pub(crate) fn lines(text: impl AsRef<str>) -> Cell {
     Cell { text: escape::lines(text.as_ref()), ..cell("") }
 }
 
 /// A cell of a number or size.
 pub(crate) fn number(text: impl ToString) -> Cell {
-    Cell { align: CellAlignment::Right, ..cell(text.to_string()) }
+    Cell { align: Alignment::Right, ..cell(text.to_string()) }
 }
 
 /// A cell with one of the words that say how something is.
 pub(crate) fn state(word: &str) -> Cell {
-    use comfy_table::Color;
     let color = match word {
         "published" | "succeeded" | "alive" | "ok" | "automatic" => Color::Green,
         "failed" | "gone" | "error" => Color::Red,
@@ -41,48 +55,317 @@ pub(crate) fn state(word: &str) -> Cell {
     Cell { color: Some(color), ..cell(word) }
 }
 
+impl Cell {
+    /// Another text for where the column is too narrow for the first one.
+    pub(crate) fn or(self, short: impl AsRef<str>) -> Self {
+        Self { short: Some(cell(short).text), ..self }
+    }
+
+    fn width(&self) -> usize {
+        self.text.lines().map(measure_text_width).max().unwrap_or(0)
+    }
+
+    fn short_width(&self) -> usize {
+        self.short.as_ref().map_or_else(|| self.width(), |short| measure_text_width(short))
+    }
+
+    fn styled(&self, text: &str, color: bool) -> String {
+        match self.color.filter(|_| color) {
+            Some(color) => Style::new().force_styling(true).fg(color).apply_to(text).to_string(),
+            None => text.to_owned(),
+        }
+    }
+}
+
+/// A column, and what becomes of it where the terminal is narrow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Column {
+    header: &'static str,
+    /// Columns of the highest rank are left out first, those of rank 0 never.
+    rank: u8,
+    /// The least width that its text may be cut to; 0 when it is not to be cut.
+    least: usize,
+    /// Its texts are broken into lines, below their row where there is too little room beside it.
+    told: bool,
+}
+
+/// A column that is always there, and whole.
+pub(crate) const fn column(header: &'static str) -> Column {
+    Column { header, rank: 0, least: 0, told: false }
+}
+
+impl Column {
+    /// It is left out before those of lower ranks.
+    pub(crate) const fn rank(self, rank: u8) -> Self {
+        Self { rank, ..self }
+    }
+
+    /// Its texts may be cut to so much.
+    pub(crate) const fn cut(self, least: usize) -> Self {
+        Self { least, ..self }
+    }
+
+    /// The last column, whose texts are never cut: they are broken into lines.
+    pub(crate) const fn told(self) -> Self {
+        Self { told: true, ..self }
+    }
+}
+
 /// Lays out rows under their headers; a line break ends the last one.
-pub(crate) fn table(out: &Out, headers: &[&str], rows: Vec<Vec<Cell>>) -> String {
-    let mut table = Comfy::new();
-    table.load_style(presets::NOTHING).set_header(headers.iter().copied());
-    match out.width() {
-        Some(width) => {
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-        }
-        None => {
-            table.set_content_arrangement(ContentArrangement::Disabled);
-        }
-    }
-    if out.color {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
+pub(crate) fn table(out: &Out, columns: &[Column], rows: &[Vec<Cell>]) -> String {
+    lay_out(out.width(), out.color, columns, rows)
+}
+
+/// The same for a terminal of so many columns, or for none.
+fn lay_out(width: Option<usize>, color: bool, columns: &[Column], rows: &[Vec<Cell>]) -> String {
+    let natural: Vec<usize> = (0..columns.len()).map(|at| natural(columns, rows, at)).collect();
+    let plan = match width {
+        Some(width) => Plan::within(width, columns, rows, &natural),
+        None => Plan { shown: natural.iter().copied().enumerate().collect(), below: None },
+    };
+    let mut text = String::new();
+    let headers: Vec<Cell> = columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| {
+            let align = rows.first().map_or(Alignment::Left, |row| row[at].align);
+            Cell { align, ..cell(column.header) }
+        })
+        .collect();
+    plan.row(&mut text, &headers, columns, &natural, false);
     for row in rows {
-        table.add_row(row.into_iter().map(|cell| comfy(cell, out.color)));
+        plan.row(&mut text, row, columns, &natural, color);
+        if let (Some(at), Some(width)) = (plan.below, width) {
+            let told = row[at].text.trim_end();
+            if !told.is_empty() {
+                text.push_str(&wrap::hanging(&" ".repeat(BELOW), told, BELOW, Some(width)));
+            }
+        }
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    keep_whole(&mut table, headers.len());
-    trimmed(&table.to_string())
+    text
 }
 
-/// Only the last column, which tells, is broken into lines where the terminal is narrow.
-fn keep_whole(table: &mut Comfy, columns: usize) {
-    for column in table.column_iter_mut().take(columns.saturating_sub(1)) {
-        column.set_constraint(ColumnConstraint::ContentWidth);
+fn natural(columns: &[Column], rows: &[Vec<Cell>], at: usize) -> usize {
+    let header = measure_text_width(columns[at].header);
+    rows.iter().map(|row| row[at].width()).max().unwrap_or(0).max(header)
+}
+
+/// Which columns are shown, and how wide.
+struct Plan {
+    /// Index and width, in their order.
+    shown: Vec<(usize, usize)>,
+    /// The column whose texts go on below their rows.
+    below: Option<usize>,
+}
+
+impl Plan {
+    fn within(width: usize, columns: &[Column], rows: &[Vec<Cell>], natural: &[usize]) -> Self {
+        // The least that each column needs, without being left out.
+        let least = |at: usize| {
+            let column = columns[at];
+            let shortened = rows.iter().map(|row| row[at].short_width()).max().unwrap_or(0);
+            let shortened = shortened.max(measure_text_width(column.header));
+            let least = match column {
+                Column { told: true, .. } => BESIDE,
+                Column { least: 0, .. } => shortened,
+                Column { least, .. } => least.max(measure_text_width(column.header)),
+            };
+            least.min(natural[at])
+        };
+        let mut shown: Vec<(usize, usize)> = (0..columns.len()).map(|at| (at, least(at))).collect();
+        let needs = |shown: &[(usize, usize)]| {
+            shown.iter().map(|(_, wide)| wide + GAP).sum::<usize>().saturating_sub(GAP)
+        };
+        if natural.iter().map(|wide| wide + GAP).sum::<usize>() <= width + GAP {
+            return Self { shown: natural.iter().copied().enumerate().collect(), below: None };
+        }
+        let mut below = None;
+        if needs(&shown) > width
+            && let Some(at) = shown.iter().position(|(at, _)| columns[*at].told)
+        {
+            below = Some(shown.remove(at).0);
+        }
+        while needs(&shown) > width {
+            // What is empty in every row says the least.
+            let empty = |at: usize| rows.iter().all(|row| row[at].text.is_empty());
+            let rank = |at: usize| if empty(at) { u8::MAX } else { columns[at].rank };
+            let last = shown.iter().enumerate().max_by_key(|(_, (at, _))| rank(*at));
+            match last.map(|(place, (at, _))| (place, rank(*at))) {
+                Some((place, rank)) if rank > 0 => drop(shown.remove(place)),
+                _ => break,
+            }
+        }
+        // A terminal too narrow for what must be there: the widest give way.
+        while needs(&shown) > width {
+            match shown.iter_mut().max_by_key(|(_, wide)| *wide) {
+                Some((_, wide)) if *wide > 1 => *wide -= 1,
+                _ => break,
+            }
+        }
+        let mut spare = width.saturating_sub(needs(&shown));
+        let mut order: Vec<usize> = (0..shown.len()).collect();
+        order.sort_by_key(|place| columns[shown[*place].0].rank);
+        for place in order {
+            let (at, wide) = &mut shown[place];
+            let more = spare.min(natural[*at].saturating_sub(*wide));
+            // A text that has a short form needs all of its room or none.
+            let all_or_none = columns[*at].least == 0 && !columns[*at].told;
+            if !all_or_none || *wide + more == natural[*at] {
+                *wide += more;
+                spare -= more;
+            }
+        }
+        Self { shown, below }
+    }
+
+    fn row(
+        &self,
+        text: &mut String,
+        row: &[Cell],
+        columns: &[Column],
+        natural: &[usize],
+        color: bool,
+    ) {
+        let fields: Vec<Vec<String>> = self
+            .shown
+            .iter()
+            .map(|(at, wide)| fitted(&row[*at], *wide, natural[*at], columns[*at].told))
+            .collect();
+        let height = fields.iter().map(Vec::len).max().unwrap_or(0);
+        for line in 0..height {
+            let mut written = String::new();
+            for ((at, wide), field) in self.shown.iter().zip(&fields) {
+                let cell = &row[*at];
+                let field = field.get(line).map_or("", String::as_str);
+                let padding = pad_str(field, *wide, cell.align, None);
+                let (before, after) = padding.split_once(field).unwrap_or(("", ""));
+                let field = cell.styled(field, color && !field.is_empty());
+                written.push_str(&format!("{before}{field}{after}{:GAP$}", ""));
+            }
+            text.push_str(written.trim_end());
+            text.push('\n');
+        }
     }
 }
 
-fn comfy(cell: Cell, color: bool) -> comfy_table::Cell {
-    let shown = comfy_table::Cell::new(cell.text).set_alignment(cell.align);
-    match cell.color.filter(|_| color) {
-        Some(color) => shown.fg(color),
-        None => shown,
+/// The lines of a cell in a column of this width.
+fn fitted(cell: &Cell, wide: usize, natural: usize, told: bool) -> Vec<String> {
+    if told {
+        let broken = wrap::lines(&cell.text, wide);
+        return if broken.is_empty() { vec![String::new()] } else { broken };
     }
+    let narrow = wide < natural;
+    let text = cell.short.as_ref().filter(|_| narrow).unwrap_or(&cell.text);
+    vec![truncate_str(text, wide, "…").into_owned()]
 }
 
-fn trimmed(text: &str) -> String {
-    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [Column; 5] = [
+        column("BUILD"),
+        column("PACKAGE").cut(8),
+        column("PRIORITY").rank(3),
+        column("STATE"),
+        column("WHAT").rank(1).cut(14),
+    ];
+
+    fn rows() -> Vec<Vec<Cell>> {
+        let row = |id: i64, package: &str, what: &str| {
+            vec![number(id), cell(package), cell("interactive"), state("failed"), cell(what)]
+        };
+        vec![
+            row(9, "python-cryptography-vectors", "configure: error: no acceptable C compiler"),
+            row(1009, "bash", "in testing, revision 4"),
+        ]
+    }
+
+    #[test]
+    fn a_pipe_gets_whole_values() {
+        let text = lay_out(None, false, &COLUMNS, &rows());
+        assert_eq!(
+            text,
+            "\
+BUILD  PACKAGE                      PRIORITY     STATE   WHAT
+    9  python-cryptography-vectors  interactive  failed  configure: error: no acceptable C compiler
+ 1009  bash                         interactive  failed  in testing, revision 4
+"
+        );
+    }
+
+    #[test]
+    fn a_narrow_terminal_loses_what_matters_least() {
+        let text = lay_out(Some(80), false, &COLUMNS, &rows());
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>().len(), 5, "{text}");
+        assert!(lines[1].ends_with('…'), "{text}");
+        let text = lay_out(Some(40), false, &COLUMNS, &rows());
+        assert_eq!(
+            text,
+            "\
+BUILD  PACKAGE    STATE   WHAT
+    9  python-c…  failed  configure: er…
+ 1009  bash       failed  in testing, r…
+",
+        );
+    }
+
+    #[test]
+    fn a_table_is_never_wider_than_its_terminal_nor_longer_than_its_rows() {
+        for width in 1..=130 {
+            let text = lay_out(Some(width), true, &COLUMNS, &rows());
+            assert_eq!(text.lines().count(), 3, "{width}: {text}");
+            for line in text.lines().filter(|_| width >= 9) {
+                assert!(measure_text_width(line) <= width, "{width}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_told_goes_on_below_its_row() {
+        let columns = [column("LEVEL"), column("CHECK"), column("FOUND").told()];
+        let told = lines("the disk below /srv/rpmfarm is nearly full\n→ make room");
+        let rows = [vec![state("error"), cell("space"), told]];
+        let wide = lay_out(Some(80), false, &columns, &rows);
+        assert_eq!(
+            wide,
+            "\
+LEVEL  CHECK  FOUND
+error  space  the disk below /srv/rpmfarm is nearly full
+              → make room
+"
+        );
+        let narrow = lay_out(Some(30), false, &columns, &rows);
+        assert_eq!(
+            narrow,
+            "\
+LEVEL  CHECK
+error  space
+    the disk below
+    /srv/rpmfarm is nearly
+    full
+    → make room
+"
+        );
+    }
+
+    #[test]
+    fn a_short_form_stands_for_what_does_not_fit() {
+        let columns = [column("STAGE"), column("DONE")];
+        let rows = [vec![cell("import"), cell("2026-01-02 03:04:05 +00:00").or("03:04:05")]];
+        let text = lay_out(Some(30), false, &columns, &rows);
+        assert_eq!(text, "STAGE   DONE\nimport  03:04:05\n");
+    }
+
+    #[test]
+    fn colours_are_around_words_only() {
+        let text = lay_out(
+            None,
+            true,
+            &[column("STATE"), column("X")],
+            &[vec![state("failed"), cell("y")]],
+        );
+        assert_eq!(text, "STATE   X\n\u{1b}[31mfailed\u{1b}[0m  y\n");
+    }
 }

@@ -55,6 +55,14 @@ pub(crate) fn point(us: i64) -> String {
     timestamp.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
+/// The time of day of a point in time in the zone of this host, to the second.
+pub(crate) fn clock(us: i64) -> String {
+    let Ok(timestamp) = Timestamp::from_microsecond(us) else {
+        return "at no time".into();
+    };
+    timestamp.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string()
+}
+
 /// A point in time for scripts: RFC 3339 in UTC. Nothing for 0, which is "not yet".
 pub(crate) fn rfc3339(us: i64) -> Option<String> {
     if us == 0 {

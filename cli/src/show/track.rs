@@ -2,9 +2,33 @@
 
 use rpmfarm_proto::v1;
 
-use super::table::{Cell, cell, state, table};
-use super::{escape, time};
+use super::table::{Cell, Column, cell, column, state, table};
+use super::{escape, time, wrap};
 use crate::out::Out;
+
+/// The columns of what is followed.
+const FOLLOWED: [Column; 8] = [
+    column("TARGET").rank(4).cut(8),
+    column("PACKAGE").cut(10),
+    column("BRANCH").rank(3).cut(8),
+    column("COMMIT").rank(6),
+    column("POLICY"),
+    column("LOOKED").rank(5),
+    column("PUSH").rank(1),
+    column("PROBLEM").rank(2).cut(20),
+];
+
+/// The columns of pushes: why something is not built is told whole.
+const PUSHES: [Column; 8] = [
+    column("PACKAGE").cut(10),
+    column("BRANCH").rank(3).cut(8),
+    column("COMMIT").rank(4),
+    column("SEEN").rank(5),
+    column("BY").rank(6),
+    column("VERDICT"),
+    column("BUILD").rank(1),
+    column("WHY").told(),
+];
 
 /// The first digits of a commit; a dash when there is none.
 pub(crate) fn short(commit: &str) -> String {
@@ -13,7 +37,6 @@ pub(crate) fn short(commit: &str) -> String {
 
 /// A table of what is followed.
 pub(crate) fn list(out: &Out, packages: &[v1::Tracked], now: i64) -> String {
-    let headers = ["TARGET", "PACKAGE", "BRANCH", "COMMIT", "POLICY", "LOOKED", "PUSH", "PROBLEM"];
     let row = |row: &v1::Tracked| -> Vec<Cell> {
         let looked =
             if row.looked_us == 0 { "never".into() } else { time::ago(row.looked_us, now) };
@@ -28,19 +51,23 @@ pub(crate) fn list(out: &Out, packages: &[v1::Tracked], now: i64) -> String {
             cell(&row.problem),
         ]
     };
-    table(out, &headers, packages.iter().map(row).collect())
+    table(out, &FOLLOWED, &packages.iter().map(row).collect::<Vec<_>>())
 }
 
 /// Open pushes, and the storms that hold some of them.
 pub(crate) fn plan(out: &Out, plan: &v1::PlanPushesReply, now: i64) -> String {
+    let width = out.width();
     let mut text = pushes(out, &plan.pushes, now);
     for storm in &plan.storms {
         text.push_str(&format!(
-            "\nstorm {}: {}\n  it would rebuild {} packages: {}\n  build them all with: rpmfarm track approve --storm {}\n",
-            storm.id,
-            escape::line(&storm.reason),
-            storm.packages.len(),
-            escape::line(&storm.packages.join(" ")),
+            "\n{}{}  build them all with: rpmfarm track approve --storm {}\n",
+            wrap::hanging(&format!("storm {}: ", storm.id), &storm.reason, 2, width),
+            wrap::hanging(
+                &format!("  it would rebuild {} packages: ", storm.packages.len()),
+                &storm.packages.join(" "),
+                4,
+                width
+            ),
             storm.id,
         ));
     }
@@ -48,7 +75,6 @@ pub(crate) fn plan(out: &Out, plan: &v1::PlanPushesReply, now: i64) -> String {
 }
 
 fn pushes(out: &Out, pushes: &[v1::Push], now: i64) -> String {
-    let headers = ["PACKAGE", "BRANCH", "COMMIT", "SEEN", "BY", "VERDICT", "BUILD", "WHY"];
     let row = |push: &v1::Push| -> Vec<Cell> {
         let until = match push.until_us {
             0 => String::new(),
@@ -70,16 +96,17 @@ fn pushes(out: &Out, pushes: &[v1::Push], now: i64) -> String {
             cell(format!("{}{until}", push.reason)),
         ]
     };
-    table(out, &headers, pushes.iter().map(row).collect())
+    table(out, &PUSHES, &pushes.iter().map(row).collect::<Vec<_>>())
 }
 
 /// A package with its pushes and what was said of it.
 pub(crate) fn details(out: &Out, details: &v1::TrackedDetails, now: i64) -> String {
     let Some(row) = &details.tracked else { return String::new() };
     let mut text = format!("{} for {}\n", escape::line(&row.package), escape::line(&row.target));
+    let width = out.width();
     let mut line = |name: &str, value: String| {
         if !value.is_empty() {
-            text.push_str(&format!("  {name:<11}{}\n", escape::line(&value)));
+            text.push_str(&wrap::hanging(&format!("  {name:<11}"), &value, 13, width));
         }
     };
     line("repository", row.repository.clone());
@@ -112,7 +139,7 @@ pub(crate) fn details(out: &Out, details: &v1::TrackedDetails, now: i64) -> Stri
         let reason =
             if order.reason.is_empty() { String::new() } else { format!(": {}", order.reason) };
         let said = format!("{} by {}{reason}", order.word, order.who);
-        text.push_str(&format!("{}  {}\n", time::point(order.at_us), escape::line(&said)));
+        text.push_str(&wrap::hanging(&format!("{}  ", time::point(order.at_us)), &said, 4, width));
     }
     text
 }

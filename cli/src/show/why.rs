@@ -2,10 +2,10 @@
 
 use rpmfarm_proto::v1::WhyReply;
 
-use super::{escape, time};
+use super::{escape, time, wrap};
 
 /// A line for the build and one for each reason; ends with a line break.
-pub(crate) fn text(reply: &WhyReply, now: i64) -> String {
+pub(crate) fn text(reply: &WhyReply, width: Option<usize>, now: i64) -> String {
     let mut text = format!(
         "build {}: {} for {}, {}\n",
         reply.build,
@@ -16,12 +16,11 @@ pub(crate) fn text(reply: &WhyReply, now: i64) -> String {
     for reason in &reply.reasons {
         let task =
             if reason.task.is_empty() { String::new() } else { format!("{}: ", reason.task) };
-        let line = format!("{task}{}", reason.text);
-        text.push_str(&format!("  {}", escape::line(&line)));
+        let mut line = format!("{task}{}", reason.text);
         if reason.starts_us > now {
-            text.push_str(&format!(" (at {})", time::point(reason.starts_us)));
+            line.push_str(&format!(" (at {})", time::point(reason.starts_us)));
         }
-        text.push('\n');
+        text.push_str(&wrap::hanging("  ", &line, 4, width));
     }
     text
 }

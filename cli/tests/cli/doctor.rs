@@ -54,7 +54,12 @@ fn without_a_token_one_can_still_read() {
 #[test]
 fn an_ill_farm_is_exit_5() {
     let mut info = facts::info();
-    info.checks.push(Check { name: "blobs".into(), level: "error".into(), message: "full".into() });
+    info.checks.push(Check {
+        name: "blobs".into(),
+        level: "error".into(),
+        message: "full".into(),
+        remedy: String::new(),
+    });
     let (code, found) = doctor(info, Some(TOKEN));
     assert_eq!((code, &found["ok"]), (5, &Value::Bool(false)));
 }

@@ -221,6 +221,7 @@ pub fn info() -> Info {
         name: name.into(),
         level: level.into(),
         message: message.into(),
+        remedy: String::new(),
     };
     Info {
         version: env!("CARGO_PKG_VERSION").into(),

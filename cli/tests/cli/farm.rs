@@ -229,7 +229,7 @@ impl Farm for Answers {
             facts.lose_answers -= 1;
             return Err(Status::unavailable("going away"));
         }
-        Ok(Response::new(StartBuildsReply { builds: facts.builds.clone() }))
+        Ok(Response::new(StartBuildsReply { builds: facts.builds.clone(), warnings: Vec::new() }))
     }
 
     async fn list_builds(&self, request: Request<ListBuildsRequest>) -> Reply<ListBuildsReply> {
@@ -240,7 +240,7 @@ impl Farm for Answers {
         builds.retain(|build| build.id < before);
         builds.truncate(request.limit as usize);
         facts.lists.push(request);
-        Ok(Response::new(ListBuildsReply { builds }))
+        Ok(Response::new(ListBuildsReply { builds, note: String::new() }))
     }
 
     async fn get_build(&self, request: Request<GetBuildRequest>) -> Reply<Build> {

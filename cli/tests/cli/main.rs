@@ -7,6 +7,7 @@ mod facts;
 mod farm;
 mod generated;
 mod logs;
+mod narrow;
 mod reading;
 mod unreachable;
 mod watching;

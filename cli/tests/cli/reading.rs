@@ -32,7 +32,10 @@ fn a_list_is_a_table_without_borders() {
     let lines: Vec<_> = ran.stdout.lines().collect();
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let words: Vec<_> = lines[0].split_whitespace().collect();
-    assert_eq!(words, ["BUILD", "PACKAGE", "TARGET", "PRIORITY", "STATE", "ASKED", "TOOK", "WHAT"]);
+    assert_eq!(
+        words,
+        ["BUILD", "PACKAGE", "VERSION", "TARGET", "PRIORITY", "STATE", "ASKED", "TOOK", "WHAT"]
+    );
     assert!(
         lines[1].contains("building") && lines[1].ends_with("x86_64 %check on w1"),
         "{}",
@@ -116,6 +119,23 @@ hello-2.12-1.lab9.x86_64  70 KiB  yes
 }
 
 #[test]
+fn what_lies_before_a_retry_is_told_apart() {
+    let mut build = facts::published();
+    // Asked for a day before somebody tried it again.
+    build.retried_us = build.created_us + 24 * 3600 * 1_000_000;
+    build.ended_us = build.retried_us + 65 * 1_000_000;
+    let shown = ask(with(build.clone()), &["show", "7"]).stdout;
+    assert!(shown.contains("took       1 min 5 s in the last try, 1 d in all\n"), "{shown}");
+    assert!(shown.contains("  retried    "), "{shown}");
+    let listed = ask(with(build.clone()), &["list"]).stdout;
+    assert!(listed.contains("  1 min 5 s  in testing"), "{listed}");
+    let found = document(with(build), &["show", "7", "--json"]);
+    assert_eq!(found["took_ms"], 86_465_000);
+    assert_eq!(found["last_try_ms"], 65_000);
+    assert_eq!(found["retried_at"], "2026-01-03T03:04:05Z");
+}
+
+#[test]
 fn a_failed_build_says_what_whose_and_what_next() {
     let ran = ask(with(facts::failed(Fault::Package)), &["show", "7"]);
     assert_eq!(ran.code, 0, "showing it is no failure");
@@ -143,7 +163,8 @@ fn the_json_of_a_build_is_stable() {
         "options": [], "kept_files": 0,
         "state": "published",
         "ended": true, "reason": null,
-        "created_at": "2026-01-02T03:04:05Z", "ended_at": "2026-01-02T03:06:10Z", "took_ms": 125_000,
+        "created_at": "2026-01-02T03:04:05Z", "ended_at": "2026-01-02T03:06:10Z", "took_ms": 125_000, "retried_at": null,
+        "last_try_ms": 125_000,
         "srpm": "hello-2.12-1.lab9.src", "cves": [], "warnings": [], "notes": [], "failure": null,
         "published": {"channel": "testing", "revision": 4},
         "stages": [

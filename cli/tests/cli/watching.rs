@@ -50,6 +50,31 @@ fn the_end_decides_on_the_exit_code() {
 }
 
 #[test]
+fn several_builds_end_with_a_summary() {
+    let other = |build: Build| Build { id: 8, package: "greet".into(), ..build };
+    let farm = FakeFarm::start(Facts {
+        builds: vec![facts::building(), other(facts::building())],
+        changes: vec![
+            facts::building(),
+            other(facts::building()),
+            facts::published(),
+            other(facts::failed(Fault::Package)),
+        ],
+        ..Facts::default()
+    });
+    let ran = run(rpmfarm(&farm.url(), home(None).path()).args(["watch", "7", "8"]));
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    for says in [
+        "build 7 hello published in testing, revision 4 (1 of 2 done)\n",
+        "(package's fault) (2 of 2 done)\n",
+        "2 builds: 1 published, 1 failed\n  build 8 greet failed: hello.c:3: error:",
+    ] {
+        assert!(ran.stdout.contains(says), "no `{says}`:\n{}", ran.stdout);
+    }
+    assert!(ran.stdout.ends_with("    → rpmfarm show 8\n"), "{}", ran.stdout);
+}
+
+#[test]
 fn each_change_is_an_object_for_scripts() {
     let ran = watch(vec![facts::building(), facts::published()], &["--json"]);
     let states: Vec<Value> = ran

@@ -101,6 +101,12 @@ impl Blobs {
         [self.root.join("incoming"), self.root.join("partial")]
     }
 
+    /// The directory that all of them lie below.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where a blob lies, whether or not it is there.
     #[must_use]
     pub fn path(&self, digest: Sha256) -> PathBuf {

@@ -1,5 +1,7 @@
 //! The log of the process: on standard error, as text for people or JSON for machines.
 
+use std::io::IsTerminal as _;
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -13,10 +15,15 @@ pub enum LogFormat {
     Json,
 }
 
-/// Begins to log. RPMFARM_LOG sets the level.
+/// Begins to log. RPMFARM_LOG sets the level. Colours are for terminals alone, and for nobody who
+/// has set NO_COLOR: in a file or a journal their codes are noise.
 pub fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_env("RPMFARM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal() && !plain)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),

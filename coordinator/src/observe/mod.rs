@@ -5,6 +5,7 @@
 mod health;
 pub mod logging;
 mod metrics;
+mod pages;
 mod scrape;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use axum::routing::get;
 use tokio::sync::Mutex;
 
 pub use metrics::Metrics;
+pub use pages::pages;
 
 use crate::farm::Farm;
 

@@ -3,7 +3,7 @@
 //! Written while others live, when it changes, and at most once in a while; read by them to be
 //! shown, never to decide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ pub async fn pass(farm: &Farm, written: &Written, now: Instant) -> anyhow::Resul
         return Ok(());
     }
     let stages = farm.peers.stages(now);
-    if !stages.contains(&"resolve") && !stages.contains(&"publish") {
+    if !["resolve", "sign", "publish"].iter().any(|stage| stages.contains(stage)) {
         // Only their passes know why builds wait.
         farm.waits.clear_all();
     }
@@ -100,7 +100,33 @@ impl Written {
     }
 }
 
-/// Why a build waits: as this coordinator knows, or another one that lives.
+/// Why builds wait, of which anything is known: as this coordinator knows, or another one that
+/// lives. However many they are, the database is asked once.
+///
+/// # Errors
+/// Database errors.
+pub async fn wait_reasons(
+    farm: &Farm,
+    builds: &[BuildId],
+) -> store::Result<HashMap<BuildId, String>> {
+    let here = builds.iter().map(|build| (*build, farm.waits.reason(*build)));
+    let mut known: HashMap<_, _> = here.filter(|(_, reason)| !reason.is_empty()).collect();
+    let now = Instant::now();
+    if known.len() == builds.len() || !farm.peers.has_others(now) {
+        return Ok(known);
+    }
+    let others = farm.peers.others(now);
+    let lives = |id: &str| others.iter().any(|(row, alive)| *alive && row.id == id);
+    for note in farm.store.notes(WAIT, farm.peers.me()).await? {
+        let of = note.subject.parse().map(BuildId);
+        if let (Ok(build), true) = (of, lives(&note.coordinator)) {
+            known.entry(build).or_insert(note.text);
+        }
+    }
+    Ok(known)
+}
+
+/// The same of one build.
 ///
 /// # Errors
 /// Database errors.

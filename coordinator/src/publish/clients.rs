@@ -1,6 +1,8 @@
 //! What a client needs to use a channel: the `.repo` file and the public key, at places that
 //! never change.
 
+use std::path::Path;
+
 use rpmfarm_core::snapshot::Kind;
 
 use super::disk;
@@ -12,6 +14,13 @@ pub(super) fn write(layout: &Layout, base_url: &str, public_key: &str) -> Result
     disk::replace(&layout.key(), public_key.as_bytes())?;
     let file = repo_file(&layout.target, &layout.channel, base_url);
     disk::replace(&layout.repo_file(), file.as_bytes())
+}
+
+/// Whether both files are there and as they should be.
+pub(super) fn are_right(layout: &Layout, base_url: &str, public_key: &str) -> bool {
+    let file = repo_file(&layout.target, &layout.channel, base_url);
+    let has = |path: &Path, text: &str| std::fs::read(path).is_ok_and(|is| is == text.as_bytes());
+    has(&layout.repo_file(), &file) && has(&layout.key(), public_key)
 }
 
 /// For `/etc/yum.repos.d`. Debug and source repositories are there and off.

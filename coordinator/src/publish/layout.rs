@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rpmfarm_core::snapshot::Kind;
-use rpmfarm_core::{Arch, Nevra, name};
+use rpmfarm_core::{Arch, Nevra, Sha256, name};
 
 use super::error::{PublishError, Result};
 
@@ -53,6 +53,11 @@ impl Layout {
         self.pool().join(in_pool(nevra))
     }
 
+    /// The same of a package that was there before under another signature.
+    pub(super) fn pooled_anew(&self, nevra: &Nevra, digest: Sha256) -> PathBuf {
+        self.pool().join(anew_in_pool(nevra, digest))
+    }
+
     pub(super) fn channel(&self) -> PathBuf {
         self.root.join(&self.channel)
     }
@@ -84,6 +89,19 @@ pub(super) fn key_name(target: &str) -> String {
 #[must_use]
 pub fn href(nevra: &Nevra) -> String {
     format!("{PACKAGES}/{}", in_pool(nevra))
+}
+
+/// The same of a package that is signed with another key than the first time, by the digest of the
+/// signed file: the pool is append-only, and who reads older repodata finds the older file.
+#[must_use]
+pub fn href_of_signed(nevra: &Nevra, digest: Sha256) -> String {
+    format!("{PACKAGES}/{}", anew_in_pool(nevra, digest))
+}
+
+/// `ARCH/x/DIGEST/FILE`, with enough of the digest that no two files of a name meet.
+fn anew_in_pool(nevra: &Nevra, digest: Sha256) -> String {
+    let first = nevra.name.chars().next().unwrap_or('_').to_ascii_lowercase();
+    format!("{}/{first}/{}/{}", nevra.arch, &digest.hex()[..16], nevra.file_name())
 }
 
 /// `ARCH/x/FILE`: packages of a thousand names make no directory too long to be listed.

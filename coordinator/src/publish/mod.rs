@@ -8,6 +8,7 @@
 //! repos/TARGET/
 //!   RPM-GPG-KEY-TARGET  TARGET-CHANNEL.repo
 //!   pool/ARCH/x/NEVRA.rpm                  append-only; hard links to the signed blobs
+//!   pool/ARCH/x/DIGEST/NEVRA.rpm           the same, signed anew after the target's key changed
 //!   CHANNEL/
 //!     ARCH → current/ARCH                  what `.repo` files name
 //!     current → .generations/7             the one link that is renamed
@@ -41,6 +42,6 @@ mod written;
 
 pub use error::{ProofError, PublishError, Result};
 pub use http::router;
-pub use layout::href;
+pub use layout::{href, href_of_signed};
 pub use manifest::PublishedPackage;
 pub use publisher::{PublishRequest, Published, Publisher, SignError, SignRepomd, Step, describe};

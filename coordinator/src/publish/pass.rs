@@ -1,6 +1,6 @@
 //! Publishes what is signed to the first channel of its target.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -10,20 +10,27 @@ use rpmfarm_core::lacking::{Held, Lacks, held};
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage, Without, belongs_to};
 use rpmfarm_core::terms::without_noarch;
-use rpmfarm_core::{Arch, BuildId, Failure, Fault, Nevra, Target};
+use rpmfarm_core::{Arch, BuildId, Failure, Fault, Nevra, Sha256, Target};
 
 use super::{PublishError, PublishRequest, PublishedPackage, SignError, SignRepomd};
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::retry;
-use crate::sign::SignerClient;
+use crate::sign::{self, SignerClient};
 use crate::store::{Build, Lacking, Revision, SignedPackage};
+use crate::targets::one_line;
 
 /// Versions of a source package that a channel shows.
 const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
 
 /// Largest snapshot that is read into memory, in bytes.
 const MAX_SNAPSHOT: u64 = 256 << 20;
+
+/// Packages of a channel that are signed anew in one look, so that other targets wait for no more.
+const ANEW: usize = 256;
+
+/// What is said of a build that cannot be published begins so.
+const WAITS: &str = "not published yet";
 
 /// A build that is signed, with its packages.
 type Signed = (BuildId, Vec<SignedPackage>);
@@ -43,11 +50,14 @@ pub async fn pass(farm: &Farm) -> anyhow::Result<()> {
         let published = match target {
             Ok(target) => publish_signed(farm, &target, &builds).await,
             Err(_) if builds.is_empty() => Ok(()),
-            Err(problem) => Err(anyhow::anyhow!("target `{name}` cannot be used: {problem}")),
+            Err(problem) => {
+                let problem = one_line(&problem);
+                Err(anyhow::anyhow!("target `{name}` cannot be used: {problem}"))
+            }
         };
         if let Err(error) = published {
             for build in &builds {
-                farm.waits.set(build.id(), format!("not published yet: {error:#}"));
+                farm.waits.set(build.id(), format!("{WAITS}: {error:#}"));
             }
             result = Err(error.context(format!("publishing {name}")));
         }
@@ -67,11 +77,35 @@ async fn publish_signed(farm: &Farm, target: &Arc<Target>, builds: &[Build]) -> 
         }
     }
     let channel = target.first_channel();
+    if signed.is_empty() && !is_due(farm, target, channel).await? {
+        return Ok(());
+    }
+    let shown = Shown::load(farm, target, channel).await?;
+    let left = sign_anew(farm, target, channel, &shown).await?;
+    if left > 0 {
+        let key = &target.signing_key;
+        for build in builds {
+            let reason = format!(
+                "{WAITS}: {left} packages of {channel} are signed anew with the key `{key}` of {} \
+                 first",
+                target.name
+            );
+            farm.waits.set(build.id(), reason);
+        }
+        return Ok(());
+    }
+    let mut first = true;
     loop {
-        if signed.is_empty() && !is_ahead(farm, target, channel).await? {
+        // What is left when builds were kept back.
+        if signed.is_empty()
+            && !std::mem::take(&mut first)
+            && !is_due(farm, target, channel).await?
+        {
             return Ok(());
         }
-        let Err(error) = publish(farm, target, channel, &signed).await else { return Ok(()) };
+        let Err(error) = publish(farm, target, channel, &signed, &shown).await else {
+            return Ok(());
+        };
         // A build that cannot be shown keeps itself back, not the others of its target.
         let Some(place) = signed.iter().position(|build| is_of(build, &error)) else {
             return Err(error);
@@ -109,7 +143,7 @@ async fn keep_back(farm: &Farm, build: BuildId, error: &anyhow::Error) -> anyhow
         return Ok(retry::record(farm, build, None, &failure, now_us()).await?);
     }
     tracing::error!(build = build.0, error = format!("{error:#}"), "not published");
-    farm.waits.set(build, format!("not published yet: {error:#}"));
+    farm.waits.set(build, format!("{WAITS}: {error:#}"));
     Ok(())
 }
 
@@ -121,15 +155,101 @@ async fn is_ahead(farm: &Farm, target: &Target, channel: &str) -> anyhow::Result
     Ok(shown.cast_signed() > recorded)
 }
 
+/// Whether a channel has to be published although no build is to be added: clients see what was
+/// never recorded, or are given another address or another key than the farm has now. A signer that
+/// is away changes nothing about that: it is asked again at the next look.
+async fn is_due(farm: &Farm, target: &Target, channel: &str) -> anyhow::Result<bool> {
+    if is_ahead(farm, target, channel).await? {
+        return Ok(true);
+    }
+    if farm.publisher.shown(&target.name, channel)?.is_none() {
+        return Ok(false);
+    }
+    let key = farm.signer.known_key(&target.signing_key).await;
+    let Some(key) = key else { return Ok(false) };
+    Ok(farm.publisher.is_outdated(&target.name, channel, &base_url(farm), &key.armored)?)
+}
+
+/// Where clients reach the tree of all targets.
+fn base_url(farm: &Farm) -> String {
+    format!("{}/repo", farm.base_url)
+}
+
+/// What a channel holds and shows, and what is signed with its target's key.
+struct Shown {
+    /// The generation that is shown. Read first: what changes later is seen when it is shown.
+    generation: Option<u64>,
+    snapshot: Snapshot,
+    signed: Vec<SignedPackage>,
+}
+
+impl Shown {
+    async fn load(farm: &Farm, target: &Target, channel: &str) -> anyhow::Result<Self> {
+        let generation = farm.publisher.shown(&target.name, channel)?;
+        let snapshot = snapshot(farm, target, channel).await?;
+        let signed = farm.store.signed_packages(&target.name, &target.signing_key).await?;
+        Ok(Self { generation, snapshot, signed })
+    }
+
+    /// The packages of the channel that the key has not signed.
+    fn unsigned(&self) -> Vec<&Nevra> {
+        let signed: HashSet<&Nevra> = self.signed.iter().map(|row| &row.package.nevra).collect();
+        let all = self.snapshot.packages().iter().map(|package| &package.nevra);
+        all.filter(|nevra| !signed.contains(nevra)).collect()
+    }
+}
+
+/// How many packages of a channel the key of its target has not signed, because the target's
+/// `signing_key` is another one than when they were published.
+///
+/// # Errors
+/// Database errors; a snapshot that cannot be read.
+pub async fn unsigned(farm: &Farm, target: &Target, channel: &str) -> anyhow::Result<usize> {
+    Ok(Shown::load(farm, target, channel).await?.unsigned().len())
+}
+
+/// Has some of what a channel holds signed with the target's key, where another one signed it.
+/// Answers how many are left: the next look goes on.
+async fn sign_anew(
+    farm: &Farm,
+    target: &Target,
+    channel: &str,
+    shown: &Shown,
+) -> anyhow::Result<usize> {
+    let unsigned = shown.unsigned();
+    if unsigned.is_empty() {
+        return Ok(0);
+    }
+    let mut packages = Vec::new();
+    for nevra in unsigned.iter().take(ANEW) {
+        let package = farm.store.package(&target.name, nevra).await?;
+        packages.push(package.with_context(|| format!("{nevra} is no package of the farm"))?);
+    }
+    let key = &target.signing_key;
+    let signed = sign::sign_all(farm, target, packages).await.with_context(|| {
+        format!(
+            "the {} packages of {channel} have to be signed anew, since signing_key of {} is \
+             `{key}` now",
+            unsigned.len(),
+            target.name
+        )
+    })?;
+    let left = unsigned.len() - signed;
+    tracing::info!(target = target.name, channel, key, signed, left, "packages signed anew");
+    // What is signed now is read at the next look, which is at once: this one wrote something.
+    Ok(unsigned.len())
+}
+
 /// Adds signed builds to a channel.
 async fn publish(
     farm: &Farm,
     target: &Target,
     channel: &str,
     signed: &[Signed],
+    shown: &Shown,
 ) -> anyhow::Result<()> {
-    let based_on = farm.publisher.shown(&target.name, channel)?;
-    let snapshot = next_snapshot(farm, target, channel, signed).await?;
+    let based_on = shown.generation;
+    let snapshot = next_snapshot(farm, shown, signed).await?;
     let lacking = lacking(farm, target, &snapshot).await;
     let snapshot = match &lacking {
         Some((held, _)) => snapshot.with_held(&held.from),
@@ -139,11 +259,11 @@ async fn publish(
     let request = PublishRequest {
         target: target.name.clone(),
         channel: channel.into(),
-        base_url: format!("{}/repo", farm.base_url),
+        base_url: base_url(farm),
         public_key: key.armored,
         arches: target.arches.clone(),
         compression: Default::default(),
-        packages: published_packages(farm, target, &snapshot).await?,
+        packages: published_packages(shown, &snapshot)?,
         based_on,
         now: SystemTime::now(),
         prove_all: false,
@@ -203,20 +323,24 @@ async fn may_show(
     Ok(())
 }
 
-/// What the channel holds now, with these packages added build by build.
-async fn next_snapshot(
-    farm: &Farm,
-    target: &Target,
-    channel: &str,
-    signed: &[Signed],
-) -> anyhow::Result<Snapshot> {
-    let mut snapshot = match farm.store.channel(&target.name, channel).await? {
-        Some(revision) => {
-            let bytes = farm.blobs.read_small(revision.snapshot, MAX_SNAPSHOT)?;
-            serde_json::from_slice(&bytes).context("the snapshot's blob is none")?
-        }
-        None => Snapshot::default(),
+/// What the channel holds now.
+async fn snapshot(farm: &Farm, target: &Target, channel: &str) -> anyhow::Result<Snapshot> {
+    let Some(revision) = farm.store.channel(&target.name, channel).await? else {
+        return Ok(Snapshot::default());
     };
+    let bytes = farm.blobs.read_small(revision.snapshot, MAX_SNAPSHOT)?;
+    serde_json::from_slice(&bytes).context("the snapshot's blob is none")
+}
+
+/// What the channel holds now, with these packages added build by build.
+async fn next_snapshot(farm: &Farm, shown: &Shown, signed: &[Signed]) -> anyhow::Result<Snapshot> {
+    let digests: HashMap<&Nevra, Sha256> = shown
+        .signed
+        .iter()
+        .filter_map(|row| Some((&row.package.nevra, row.signature?.signed_digest)))
+        .collect();
+    // What was signed anew has another digest than when the channel got it.
+    let mut snapshot = shown.snapshot.clone().signed_anew(|nevra| digests.get(nevra).copied());
     for (build, rows) in signed {
         let source = rows
             .iter()
@@ -297,14 +421,9 @@ async fn lacking(
     Some((held, all))
 }
 
-async fn published_packages(
-    farm: &Farm,
-    target: &Target,
-    snapshot: &Snapshot,
-) -> anyhow::Result<Vec<PublishedPackage>> {
-    let signed = farm.store.signed_packages(&target.name, &target.signing_key).await?;
+fn published_packages(shown: &Shown, snapshot: &Snapshot) -> anyhow::Result<Vec<PublishedPackage>> {
     let by_nevra: HashMap<&Nevra, &SignedPackage> =
-        signed.iter().map(|row| (&row.package.nevra, row)).collect();
+        shown.signed.iter().map(|row| (&row.package.nevra, row)).collect();
     snapshot
         .packages()
         .iter()

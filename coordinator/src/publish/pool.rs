@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rpmfarm_core::snapshot::belongs_to;
@@ -15,7 +15,7 @@ use sha2::Digest as _;
 
 use super::disk;
 use super::error::{ProofError, Result, io_at};
-use super::layout::{Layout, href};
+use super::layout::{Layout, href, href_of_signed};
 use super::manifest::PublishedPackage;
 use crate::blobs::Blobs;
 
@@ -35,19 +35,19 @@ impl Proof<'_> {
     /// Proves a package that the channel does not show yet, and puts it into the pool. What is
     /// in the pool was proved when it came there, but perhaps not against this request.
     pub(super) fn admit(&self, package: &PublishedPackage) -> Result<()> {
-        let path = self.layout.pooled(&package.nevra);
+        let (path, href) = self.place(package)?;
         if path.exists() {
-            return self.whole(package, &path);
+            return self.whole_at(package, &path, href);
         }
         let blob = self.blobs.path(package.digest);
-        self.whole(package, &blob)?;
+        self.whole_at(package, &blob, href.clone())?;
         let dir = path.parent().expect("a package of the pool lies in a directory");
         disk::make_dir(dir)?;
         match fs::hard_link(&blob, &path) {
             Ok(()) => {}
             // Another publisher was faster; what came meanwhile is looked at anew.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return self.whole(package, &path);
+                return self.whole_at(package, &path, href);
             }
             Err(_) => copy(package, &blob, &path)?,
         }
@@ -58,12 +58,29 @@ impl Proof<'_> {
 
     /// A package that the channel shows already: its file is still there.
     pub(super) fn still_there(&self, package: &PublishedPackage) -> Result<()> {
-        size(package, &self.layout.pooled(&package.nevra))
+        let anew = self.layout.pooled_anew(&package.nevra, package.digest);
+        let path = if anew.exists() { anew } else { self.layout.pooled(&package.nevra) };
+        size(package, &path)
     }
 
-    /// Proves all of a package: its place, digests, signature and header, and that its repodata
+    /// Where a package lies in the pool, and how its repodata name that place: they say whether it
+    /// was signed anew.
+    fn place(&self, package: &PublishedPackage) -> Result<(PathBuf, String)> {
+        let PublishedPackage { nevra, digest, repodata, .. } = package;
+        let anew = href_of_signed(nevra, *digest);
+        let stored = self.blobs.read_small(*repodata, MAX_FRAGMENTS);
+        let stored = stored.map_err(|error| ProofError::Described(error).of(nevra))?;
+        let part = format!("/{}/", &digest.hex()[..16]);
+        Ok(if Fragments::from_bytes(&stored)?.lies_below(&part) {
+            (self.layout.pooled_anew(nevra, *digest), anew)
+        } else {
+            (self.layout.pooled(nevra), href(nevra))
+        })
+    }
+
+    /// Proves all of a package at its place: its architecture, digests, signature and header, and that its repodata
     /// are those of this very file.
-    pub(super) fn whole(&self, package: &PublishedPackage, path: &Path) -> Result<()> {
+    fn whole_at(&self, package: &PublishedPackage, path: &Path, href: String) -> Result<()> {
         let PublishedPackage { nevra, digest, repodata, .. } = package;
         let target = || self.layout.target.clone();
         if !self.arches.iter().any(|arch| belongs_to(nevra, *arch)) {
@@ -83,7 +100,7 @@ impl Proof<'_> {
         }
         rpmfarm_rpmfile::verify_signature(path, self.certs, self.now)
             .map_err(|source| ProofError::Signature { target: target(), source }.of(nevra))?;
-        let file = PackageFile { digest: *digest, size: package.size, href: href(nevra) };
+        let file = PackageFile { digest: *digest, size: package.size, href };
         let stored = self.blobs.read_small(*repodata, MAX_FRAGMENTS);
         let stored = stored.map_err(|error| ProofError::Described(error).of(nevra))?;
         let stored = Fragments::from_bytes(&stored)?;

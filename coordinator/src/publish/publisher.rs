@@ -140,6 +140,23 @@ impl Publisher {
         shown::generation(&Layout::new(&self.repos, target, channel)?)
     }
 
+    /// Whether clients are given another address or another key than they should be: then the
+    /// channel has to be published again. Not before it shows anything.
+    ///
+    /// # Errors
+    /// When a name is none, or what the disk says.
+    pub fn is_outdated(
+        &self,
+        target: &str,
+        channel: &str,
+        base_url: &str,
+        public_key: &str,
+    ) -> Result<bool> {
+        let layout = Layout::new(&self.repos, target, channel)?;
+        let shown = shown::generation(&layout)?.is_some();
+        Ok(shown && !clients::are_right(&layout, base_url, public_key))
+    }
+
     /// Makes a channel show the packages of the request, all of them and nothing else, or fails
     /// and changes nothing that clients see. Asking again for what is shown changes nothing.
     ///
@@ -208,6 +225,7 @@ impl Publisher {
             && previous.content == content
         {
             self.prove(&layout, &request, &certs, &listing, Some(previous))?;
+            clients::write(&layout, &request.base_url, &request.public_key)?;
             return Ok(Outcome::Shown(shown));
         }
         if shown != request.based_on {

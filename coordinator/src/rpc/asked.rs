@@ -2,15 +2,22 @@
 //!
 //! Owns what is refused of one. It must not know what becomes of the builds.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use rpmfarm_core::arch::UnknownArch;
+use rpmfarm_core::near::did_you_mean;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::{Arch, BuildOptions, Target, name};
 use rpmfarm_proto::v1;
 use tonic::Status;
 
+use crate::farm::Farm;
 use crate::store::NewBuild;
+use crate::targets::TargetError;
+use crate::track::Existence;
+
+/// Packages that are named one by one in an error at most.
+const SHOWN: usize = 10;
 
 /// Packages of one request at most.
 const MAX_PACKAGES: usize = 20_000;
@@ -56,6 +63,82 @@ pub(super) fn builds(
         });
     }
     Ok(builds)
+}
+
+/// Asks upstream for packages of which nothing was ever imported: a name that it does not have is
+/// refused here, with what may have been meant, and not recorded as a build that must fail. When
+/// upstream cannot be asked, the builds are taken, and the answer warns.
+///
+/// # Errors
+/// A package that upstream does not have; database errors.
+pub(super) async fn check_upstream(
+    farm: &Farm,
+    target: &Target,
+    builds: &[NewBuild],
+) -> Result<Vec<String>, Status> {
+    let asked: Vec<&str> = builds.iter().map(|build| build.package.as_str()).collect();
+    let known = farm.store.imported_packages(&target.name, &asked).await?;
+    let new = builds.iter().map(|build| &build.package).filter(|name| !known.contains(*name));
+    let new: Vec<String> = new.cloned().collect();
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Existence { absent, unasked } = farm.tracker.existence(target, &new).await;
+    let unasked = unasked.map(|(count, why)| {
+        format!(
+            "whether upstream has {} is not known yet ({why}); the import will show it",
+            if new.len() == 1 { new[0].clone() } else { format!("{count} of the packages") }
+        )
+    });
+    if absent.is_empty() {
+        return Ok(unasked.into_iter().collect());
+    }
+    let known = farm.store.imported_packages(&target.name, &[]).await?;
+    let followed = farm.store.all_tracked(&target.name).await?;
+    let names: BTreeSet<&str> = known
+        .iter()
+        .map(String::as_str)
+        .chain(followed.iter().map(|row| row.package.as_str()))
+        .filter(|name| absent.iter().all(|(missing, _)| missing != name))
+        .collect();
+    let lines = absent.iter().take(SHOWN).map(|(package, why)| {
+        let meant = did_you_mean(package, names.iter().copied());
+        format!("upstream of {} has no package `{package}` ({why}){meant}", target.name)
+    });
+    let mut lines: Vec<String> = lines.collect();
+    if absent.len() > SHOWN {
+        lines.push(format!("and {} more packages that it does not have", absent.len() - SHOWN));
+    }
+    if builds.len() > 1 {
+        lines.push("none of the builds was started".to_owned());
+    }
+    Err(Status::not_found(lines.join("\n")))
+}
+
+/// Why a list of builds is empty, where a name in its question may be a slip; nothing when both
+/// names are known.
+///
+/// # Errors
+/// A target that neither is there nor has builds; database errors.
+pub(super) async fn nothing_listed(
+    farm: &Farm,
+    target: &str,
+    package: &str,
+) -> Result<String, Status> {
+    let packages = farm.store.built_packages(target).await?;
+    if !target.is_empty() && packages.is_empty() {
+        // One whose file has a fault is there.
+        match farm.targets.get(target) {
+            Err(unknown @ TargetError::Unknown { .. }) => return Err(unknown.into()),
+            Err(TargetError::Bad { .. }) | Ok(_) => {}
+        }
+    }
+    if package.is_empty() || packages.contains(package) {
+        return Ok(String::new());
+    }
+    let meant = did_you_mean(package, packages.iter().map(String::as_str));
+    let of = if target.is_empty() { String::new() } else { format!(" for {target}") };
+    Ok(format!("no build of a package `{}`{of} was ever asked for{meant}", name::shown(package)))
 }
 
 /// A word of a request that may be empty.

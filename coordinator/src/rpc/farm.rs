@@ -1,5 +1,6 @@
 //! What people and scripts call.
 
+use std::collections::HashMap;
 use std::io::Read as _;
 use std::pin::Pin;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use rpmfarm_proto::v1::farm_server::Farm as FarmApi;
 use rpmfarm_proto::{CHUNK, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::asked::{self, optional};
 use super::{fleet, internal, to_the_end, view, watch, why};
@@ -29,6 +30,9 @@ use crate::{doctor, rpc};
 pub struct FarmService(pub Farm);
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Builds that are read at once for a list.
+const PAGE: usize = 200;
 
 /// Locks are read into memory; none is larger, in bytes.
 const MAX_LOCK: u64 = 64 << 20;
@@ -53,6 +57,51 @@ impl FarmService {
 
     async fn show(&self, id: i64) -> Result<v1::Build, Status> {
         Ok(view::build(&self.0, &self.find(id).await?).await?)
+    }
+
+    /// The task whose log is followed, waited for while the build goes on.
+    async fn task_to_come(&self, request: &v1::ReadLogRequest) -> Result<Task, Status> {
+        let mut facts = self.0.bus.listen();
+        loop {
+            let picked = self.pick_task(request.build, &request.kind, &request.arch).await;
+            match picked {
+                Err(status) if status.code() == Code::NotFound => {
+                    if !self.0.store.is_open(BuildId(request.build)).await? {
+                        return Err(status);
+                    }
+                    facts.rung().await;
+                }
+                picked => return picked,
+            }
+        }
+    }
+
+    /// Says of a build without the log that was asked for why there is none: what failed before
+    /// anything was built has its reason in its failure alone.
+    async fn or_no_log<T>(&self, build: i64, found: Result<T, Status>) -> Result<T, Status> {
+        let status = match found {
+            Err(status) if status.code() == Code::NotFound => status,
+            found => return found,
+        };
+        // One that is not there says so itself.
+        let Ok(shown) = self.show(build).await else { return Err(status) };
+        let Some(failure) = &shown.failure else {
+            let state = &shown.state;
+            return Err(Status::not_found(format!("{}: it is {state}", status.message())));
+        };
+        let mut lines = vec![format!(
+            "build {build} failed at {} and has no such log: {} ({}'s fault)",
+            failure.stage,
+            failure.message,
+            match failure.fault() {
+                v1::Fault::Package => "package",
+                v1::Fault::Worker => "worker",
+                v1::Fault::Farm | v1::Fault::Unspecified => "farm",
+            }
+        )];
+        lines.extend(failure.excerpt.iter().map(|line| format!("| {line}")));
+        lines.push(format!("what to do about it: rpmfarm show {build}"));
+        Err(Status::not_found(lines.join("\n")))
     }
 
     /// The task of a build of a kind and architecture; empty words take the first, the newest
@@ -86,7 +135,8 @@ fn shown_target(name: &str, loaded: &Loaded) -> v1::Target {
             problems: Vec::new(),
         },
         Err(problem) => {
-            v1::Target { name: name.into(), problems: vec![problem.clone()], ..Default::default() }
+            let problems = problem.lines().map(str::to_owned).collect();
+            v1::Target { name: name.into(), problems, ..Default::default() }
         }
     }
 }
@@ -134,6 +184,7 @@ impl FarmApi for FarmService {
         let request = request.into_inner();
         let target = self.0.targets.get(&request.target)?;
         let builds = asked::builds(&request, &target)?;
+        let warnings = asked::check_upstream(&self.0, &target, &builds).await?;
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);
         let (store, bump) = (self.0.store.clone(), request.bump);
@@ -145,11 +196,13 @@ impl FarmApi for FarmService {
             }
         })
         .await??;
-        let mut reply = v1::StartBuildsReply::default();
-        for id in started.ids {
-            reply.builds.push(self.show(id.0).await?);
-        }
-        Ok(Response::new(reply))
+        let mut rows = self.0.store.builds_by_id(&started.ids).await?;
+        // In the order of the request.
+        let place: HashMap<BuildId, usize> =
+            started.ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+        rows.sort_by_key(|build| place.get(&build.id()).copied());
+        let builds = view::builds(&self.0, &rows).await?;
+        Ok(Response::new(v1::StartBuildsReply { builds, warnings }))
     }
 
     async fn list_builds(
@@ -163,24 +216,29 @@ impl FarmApi for FarmService {
             package: request.package,
             ended: view::ended_of_filter(&request.state),
             before: request.before,
-            limit: 200,
+            limit: i64::try_from(PAGE).unwrap_or(0),
         };
         let mut reply = v1::ListBuildsReply::default();
+        let (target, package) = (filter.target.clone(), filter.package.clone());
         // The state is derived, so it is filtered here, page by page; the store leaves out what
         // cannot have it.
         loop {
+            let missing = wanted - reply.builds.len();
+            if request.state.is_empty() {
+                filter.limit = i64::try_from(missing.min(PAGE)).unwrap_or(0);
+            }
             let page = self.0.store.builds(&filter).await?;
             let Some(last) = page.last() else { break };
             filter.before = last.id;
-            for build in &page {
-                let shown = view::build(&self.0, build).await?;
-                if view::matches_filter(&request.state, &shown) {
-                    reply.builds.push(shown);
-                }
-                if reply.builds.len() == wanted {
-                    return Ok(Response::new(reply));
-                }
+            let shown = view::builds(&self.0, &page).await?.into_iter();
+            let fits = shown.filter(|shown| view::matches_filter(&request.state, shown));
+            reply.builds.extend(fits.take(missing));
+            if reply.builds.len() == wanted {
+                break;
             }
+        }
+        if reply.builds.is_empty() && request.before == 0 {
+            reply.note = asked::nothing_listed(&self.0, &target, &package).await?;
         }
         Ok(Response::new(reply))
     }
@@ -221,12 +279,19 @@ impl FarmApi for FarmService {
     ) -> Result<Response<Self::ReadLogStream>, Status> {
         let request = request.into_inner();
         let log = request.log.parse().map_err(Status::invalid_argument)?;
-        let task = self.pick_task(request.build, &request.kind, &request.arch).await?;
+        let picked = if request.follow {
+            self.task_to_come(&request).await
+        } else {
+            self.pick_task(request.build, &request.kind, &request.arch).await
+        };
+        let task = self.or_no_log(request.build, picked).await?;
         let (sender, receiver) = mpsc::channel(2);
         let reader =
             rpc::logs::Reader { farm: self.0.clone(), task: task.id, log, follow: request.follow };
+        let service = self.clone();
         tokio::spawn(async move {
-            if let Err(status) = reader.send(request.offset, &sender).await {
+            let sent = reader.send(request.offset, &sender).await;
+            if let Err(status) = service.or_no_log(request.build, sent).await {
                 let _ = sender.send(Err(status)).await;
             }
         });

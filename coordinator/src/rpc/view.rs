@@ -1,22 +1,22 @@
 //! Builds as the API shows them, put together from facts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::status::{BuildFacts, BuildState, TaskFacts, derive};
-use rpmfarm_core::task::{Outcome, Phase};
+use rpmfarm_core::task::{Outcome, Phase, TaskKind};
 use rpmfarm_core::terms::without_noarch;
-use rpmfarm_core::track::superseded;
-use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Failure, Target};
+use rpmfarm_core::track::{check_above, superseded};
+use rpmfarm_core::{AttemptId, BuildId, BuildOptions, Evr, Failure, Target};
 use rpmfarm_proto::v1;
 
+use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::peers::notes;
 use crate::store::{
-    Attempt, AttemptEnd, Build, Ended, FailureRow, Lacking, LateResult, SignedPackage, Srpm,
-    StoreError, Task,
+    Build, Ended, FailureRow, Lacking, LateResult, PublishedEvr, ShownBuild, ShownSrpm, ShownTask,
+    SignedPackage, StoreError,
 };
-use crate::track;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -25,56 +25,60 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// # Errors
 /// Database errors.
 pub async fn build(farm: &Farm, build: &Build) -> Result<v1::Build> {
-    let facts = Facts::load(farm, build).await?;
-    Ok(facts.show())
+    let mut shown = builds(farm, std::slice::from_ref(build)).await?;
+    Ok(shown.pop().expect("each build is shown"))
+}
+
+/// Builds with everything that is known of them, in their order. However many they are, each kind
+/// of fact is asked for once.
+///
+/// # Errors
+/// Database errors.
+pub async fn builds(farm: &Farm, builds: &[Build]) -> Result<Vec<v1::Build>> {
+    let facts = Facts::load(farm, builds).await?;
+    Ok(facts.iter().map(Facts::show).collect())
 }
 
 /// What the store says of a build.
 struct Facts<'a> {
     build: &'a Build,
-    arches: Vec<Arch>,
-    import: Option<crate::store::Import>,
-    srpm: Option<crate::store::Srpm>,
+    stored: ShownBuild,
     tasks: Vec<TaskView>,
     packages: Vec<SignedPackage>,
-    publication: Option<crate::store::Publication>,
-    failures: Vec<FailureRow>,
-    cancelled_us: i64,
-    retried_us: i64,
     signed_us: i64,
-    open: bool,
     waits: String,
-    options: BuildOptions,
-    kept_files: u32,
-    cves: Vec<String>,
     warnings: Vec<String>,
     notes: Vec<String>,
+    now_us: i64,
 }
 
 struct TaskView {
-    task: Task,
-    lock: Option<crate::store::LockRow>,
-    attempts: Vec<(Attempt, Option<AttemptEnd>)>,
-    acceptance: Option<(AttemptId, u64, i64)>,
+    stored: ShownTask,
     phase: Option<Phase>,
-    late: Vec<LateResult>,
 }
 
 impl TaskView {
+    fn new(stored: ShownTask, phases: &HashMap<AttemptId, Phase>) -> Self {
+        let last = stored.attempts.last();
+        let phase = last.and_then(|(attempt, _)| phases.get(&AttemptId(attempt.id)).copied());
+        Self { stored, phase }
+    }
+
     fn facts(&self) -> TaskFacts {
-        let last = self.attempts.last();
+        let ShownTask { lock, attempts, acceptance, .. } = &self.stored;
+        let last = attempts.last();
         TaskFacts {
-            locked: self.lock.is_some(),
+            locked: lock.is_some(),
             running: last.is_some_and(|(_, end)| end.is_none()),
             reported: last.is_some_and(|(_, end)| {
                 end.as_ref().is_some_and(|end| matches!(end.outcome, Some(Outcome::Succeeded(_))))
             }),
-            accepted: self.acceptance.is_some(),
+            accepted: acceptance.is_some(),
         }
     }
 
     fn failure(&self) -> Option<&Failure> {
-        match &self.attempts.last()?.1.as_ref()?.outcome {
+        match &self.stored.attempts.last()?.1.as_ref()?.outcome {
             Some(Outcome::Failed(failure)) => Some(failure),
             _ => None,
         }
@@ -95,109 +99,111 @@ impl TaskView {
         } else {
             "waiting"
         };
-        let last = self.attempts.last();
+        let ShownTask { task, lock, attempts, acceptance, late } = &self.stored;
+        let last = attempts.last();
         let ended_us = last.and_then(|(_, end)| end.as_ref()).map_or(0, |end| end.at_us);
         v1::Task {
-            id: self.task.id.0,
-            kind: self.task.kind.to_string(),
-            arch: self.task.arch.to_string(),
+            id: task.id.0,
+            kind: task.kind.to_string(),
+            arch: task.arch.to_string(),
             state: state.into(),
             phase: self.phase.filter(|_| facts.running).map_or_else(String::new, |p| p.to_string()),
             worker: last.map_or_else(String::new, |(attempt, _)| attempt.worker.clone()),
             started_us: last.map_or(0, |(attempt, _)| attempt.started_us),
             ended_us,
-            attempts: u32::try_from(self.attempts.len()).unwrap_or(u32::MAX),
+            attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
             failure: self.failure().filter(|_| !facts.accepted).map(Into::into),
-            rpmbuild_ms: self.acceptance.map_or(0, |(_, ms, _)| ms),
-            lock: self.lock.map_or_else(String::new, |lock| lock.digest.hex()),
-            notes: self.late.iter().map(note).collect(),
+            rpmbuild_ms: acceptance.map_or(0, |(_, ms, _)| ms),
+            lock: lock.map_or_else(String::new, |lock| lock.digest.hex()),
+            notes: late.iter().map(note).collect(),
         }
     }
 }
 
 impl<'a> Facts<'a> {
-    async fn load(farm: &Farm, build: &'a Build) -> Result<Self> {
-        let id = build.id();
+    async fn load(farm: &Farm, builds: &'a [Build]) -> Result<Vec<Self>> {
+        let ids: Vec<BuildId> = builds.iter().map(Build::id).collect();
+        let mut stored = farm.store.shown(&ids).await?;
+        let published = farm.store.published_beside(&ids).await?;
         let phases = farm.fleet.phases();
-        let mut tasks = Vec::new();
-        for task in farm.store.tasks(id).await? {
-            tasks.push(task_view(farm, task, &phases).await?);
+        let (mut packages, mut signed_us) = (HashMap::new(), HashMap::new());
+        let mut by_target = BTreeMap::<&str, Vec<BuildId>>::new();
+        for build in builds {
+            by_target.entry(&build.target).or_default().push(build.id());
         }
-        let target = farm.targets.get(&build.target);
-        let key = target.as_ref().map(|target| target.signing_key.clone()).unwrap_or_default();
-        let retried_us = farm.store.retried_us(id).await?;
-        let srpm = farm.store.srpm(id).await?;
-        let open = farm.store.is_open(id).await?;
-        let mut warnings = farm.store.source_notes(id).await?;
-        if let (true, Ok(target), Some(srpm)) = (open, &target, &srpm)
-            && let Err(why) = track::check_above(farm, target, build, &srpm.nevra.evr).await?
-        {
-            warnings.push(why.to_string());
+        let mut targets = HashMap::new();
+        for (name, ids) in by_target {
+            let target = farm.targets.get(name);
+            if let Ok(target) = &target {
+                targets.insert(name, target.clone());
+            }
+            let key = target.map(|target| target.signing_key.clone()).unwrap_or_default();
+            packages.extend(farm.store.packages_of_each(name, &ids, &key).await?);
+            signed_us.extend(farm.store.signed_each_us(&ids, &key).await?);
         }
-        let packages = farm.store.packages_of(id, &key).await?;
-        let mut notes = farm.store.build_notes(id).await?;
-        if let (Ok(target), Some(srpm)) = (&target, &srpm) {
-            notes.extend(kept_away(target, srpm, &packages));
-        }
-        notes.extend(farm.store.lacking(id).await?.iter().map(lacks));
-        let publication = farm.store.publication(id).await?;
-        if let (Some(shown), Some(srpm)) = (&publication, &srpm) {
-            // Whoever asked for an older one must not look for it in the repository.
-            let all = farm.store.published_evrs(&build.target, &shown.channel, &build.package);
-            let (made, all) = (&srpm.nevra.evr, all.await?);
-            warnings.extend(superseded(&build.package, made, all, &shown.channel));
-        }
-        Ok(Self {
-            build,
-            warnings,
-            arches: farm.store.build_arches(id).await?,
-            import: farm.store.import(id).await?,
-            srpm,
-            tasks,
-            packages,
-            notes,
-            signed_us: farm.store.signed_us(id, &key).await?,
-            publication,
-            failures: farm.store.failures(id, retried_us).await?,
-            cancelled_us: farm.store.cancelled_us(id).await?,
-            retried_us,
-            open,
-            cves: farm.store.cves(id).await?,
-            options: farm.store.build_options(id).await?,
-            kept_files: farm.store.kept_count(id).await?,
-            waits: notes::wait_reason(farm, id).await?,
-        })
+        let open = ids.iter().filter(|id| stored.get(*id).is_some_and(|build| build.open));
+        let mut waits = notes::wait_reasons(farm, &open.copied().collect::<Vec<_>>()).await?;
+        let now_us = now_us();
+        let facts = builds.iter().map(|build| {
+            let mut stored = stored.remove(&build.id()).unwrap_or_default();
+            let tasks = std::mem::take(&mut stored.tasks);
+            let packages = packages.remove(&build.id()).unwrap_or_default();
+            let target = targets.get(build.target.as_str());
+            let channel = target.map(|target| target.first_channel());
+            let mut warned = std::mem::take(&mut stored.source_notes);
+            warned.extend(warnings(build, &stored, &published, channel));
+            let mut notes = std::mem::take(&mut stored.notes);
+            if let (Some(target), Some(srpm)) = (target, &stored.srpm) {
+                notes.extend(kept_away(target, srpm, &packages));
+            }
+            notes.extend(stored.lacking.iter().map(lacks));
+            Self {
+                build,
+                warnings: warned,
+                notes,
+                tasks: tasks.into_iter().map(|task| TaskView::new(task, &phases)).collect(),
+                packages,
+                signed_us: signed_us.remove(&build.id()).unwrap_or_default(),
+                waits: waits.remove(&build.id()).unwrap_or_default(),
+                stored,
+                now_us,
+            }
+        });
+        Ok(facts.collect())
     }
 
     fn state(&self) -> BuildState {
-        let facts: Vec<TaskFacts> = self
-            .tasks
-            .iter()
-            .filter(|view| view.task.kind.is_build())
-            .map(TaskView::facts)
-            .collect();
+        let facts: Vec<TaskFacts> =
+            self.tasks.iter().filter(|view| view.kind().is_build()).map(TaskView::facts).collect();
         derive(&BuildFacts {
-            cancelled: self.cancelled_us > self.retried_us,
+            cancelled: self.stored.cancelled_us > self.stored.retried_us,
             failed: self.final_failure().is_some(),
-            imported: self.import.is_some(),
-            srpm: self.srpm.is_some(),
+            imported: self.stored.import.is_some(),
+            srpm: self.stored.srpm.is_some(),
             tasks: &facts,
             signed: self.packages.iter().all(|package| package.signature.is_some()),
-            published: self.publication.is_some(),
+            published: self.stored.publication.is_some(),
         })
     }
 
     fn final_failure(&self) -> Option<&FailureRow> {
-        self.failures.iter().rev().find(|row| row.retry_us.is_none() && !self.open)
+        self.stored.failures.iter().rev().find(|row| row.retry_us.is_none() && !self.stored.open)
     }
 
     fn ended_us(&self, state: BuildState) -> i64 {
         match state {
-            BuildState::Published => self.publication.as_ref().map_or(0, |row| row.at_us),
+            BuildState::Published => self.stored.publication.as_ref().map_or(0, |row| row.at_us),
             BuildState::Failed => self.final_failure().map_or(0, |row| row.at_us),
-            BuildState::Cancelled => self.cancelled_us,
+            BuildState::Cancelled => self.stored.cancelled_us,
             _ => 0,
         }
+    }
+
+    /// When the last try began: by a call, or by itself after a failure. 0 when there was one try.
+    fn retried_us(&self) -> i64 {
+        let by_itself = self.stored.failures.iter().filter_map(|row| row.retry_us);
+        let begun = by_itself.filter(|at_us| *at_us <= self.now_us);
+        begun.max().unwrap_or(0).max(self.stored.retried_us)
     }
 
     /// Why it waits, or why it failed.
@@ -205,11 +211,11 @@ impl<'a> Facts<'a> {
         if state == BuildState::Published || state == BuildState::Cancelled {
             return String::new();
         }
-        match self.failures.last() {
-            Some(row) if row.retry_us.is_some() && self.open => {
+        match self.stored.failures.last() {
+            Some(row) if row.retry_us.is_some() && self.stored.open => {
                 format!("will be tried again after: {}", row.failure)
             }
-            Some(row) if !self.open => row.failure.to_string(),
+            Some(row) if !self.stored.open => row.failure.to_string(),
             _ => self.waits.clone(),
         }
     }
@@ -222,29 +228,29 @@ impl<'a> Facts<'a> {
             }
         };
         let accepted = |builds: bool| {
-            let mut of_kind = self
-                .tasks
-                .iter()
-                .filter(move |view| view.task.kind.is_build() == builds)
-                .peekable();
+            let mut of_kind =
+                self.tasks.iter().filter(move |view| view.kind().is_build() == builds).peekable();
             of_kind.peek()?;
             of_kind
-                .map(|view| view.acceptance.map(|(_, _, at_us)| at_us))
+                .map(|view| view.stored.acceptance.map(|(_, _, at_us)| at_us))
                 .collect::<Option<Vec<_>>>()?
                 .into_iter()
                 .max()
         };
-        let builds = || self.tasks.iter().filter(|view| view.task.kind.is_build());
-        add("import", self.import.as_ref().map(|import| import.at_us));
+        let builds = || self.tasks.iter().filter(|view| view.kind().is_build());
+        add("import", self.stored.import.as_ref().map(|import| import.at_us));
         add("srpm", accepted(false));
-        add("resolve", builds().filter_map(|view| view.lock.map(|lock| lock.at_us)).max());
-        add("dispatch", builds().filter_map(|view| Some(view.attempts.last()?.0.started_us)).max());
+        add("resolve", builds().filter_map(|view| view.stored.lock.map(|lock| lock.at_us)).max());
+        add(
+            "dispatch",
+            builds().filter_map(|view| Some(view.stored.attempts.last()?.0.started_us)).max(),
+        );
         add("build", accepted(true).and(builds().filter_map(TaskView::ended_us).max()));
         add("accept", accepted(true));
         let signed = !self.packages.is_empty()
             && self.packages.iter().all(|package| package.signature.is_some());
         add("sign", (signed && accepted(true).is_some()).then_some(self.signed_us));
-        add("publish", self.publication.as_ref().map(|row| row.at_us));
+        add("publish", self.stored.publication.as_ref().map(|row| row.at_us));
         all
     }
 
@@ -266,21 +272,27 @@ impl<'a> Facts<'a> {
             ended_us: self.ended_us(state),
             reason: self.reason(state),
             failure,
-            commit: self.import.as_ref().map_or_else(String::new, |row| row.commit.clone()),
-            srpm: self.srpm.as_ref().map_or_else(String::new, |row| row.nevra.to_string()),
-            tasks: self.tasks.iter().map(|view| view.show(self.open)).collect(),
+            commit: self.stored.import.as_ref().map_or_else(String::new, |row| row.commit.clone()),
+            srpm: self.stored.srpm.as_ref().map_or_else(String::new, |row| row.nevra.to_string()),
+            tasks: self.tasks.iter().map(|view| view.show(self.stored.open)).collect(),
             artifacts: self.packages.iter().map(artifact).collect(),
-            channel: self.publication.as_ref().map_or_else(String::new, |row| row.channel.clone()),
-            revision: self.publication.as_ref().map_or(0, |row| row.revision),
+            channel: self
+                .stored
+                .publication
+                .as_ref()
+                .map_or_else(String::new, |row| row.channel.clone()),
+            revision: self.stored.publication.as_ref().map_or(0, |row| row.revision),
             milestones: self.milestones(),
-            cves: self.cves.clone(),
+            cves: self.stored.cves.clone(),
             warnings: self.warnings.clone(),
             notes: self.notes.clone(),
             priority: self.build.priority.clone(),
-            arches: self.arches.iter().map(ToString::to_string).collect(),
-            options: (!self.options.is_nothing()).then(|| shown_options(&self.options)),
-            option_words: self.options.words(),
-            kept_files: self.kept_files,
+            arches: self.stored.arches.iter().map(ToString::to_string).collect(),
+            options: (!self.stored.options.is_nothing())
+                .then(|| shown_options(&self.stored.options)),
+            option_words: self.stored.options.words(),
+            kept_files: self.stored.kept_files,
+            retried_us: self.retried_us(),
         }
     }
 }
@@ -293,31 +305,52 @@ fn shown_options(options: &BuildOptions) -> v1::BuildOptions {
 }
 
 impl TaskView {
+    const fn kind(&self) -> TaskKind {
+        self.stored.task.kind
+    }
+
     fn ended_us(&self) -> Option<i64> {
-        Some(self.attempts.last()?.1.as_ref()?.at_us)
+        Some(self.stored.attempts.last()?.1.as_ref()?.at_us)
     }
 }
 
-async fn task_view(
-    farm: &Farm,
-    task: Task,
-    phases: &HashMap<AttemptId, Phase>,
-) -> Result<TaskView> {
-    let attempts = farm.store.attempts(task.id).await?;
-    let phase =
-        attempts.last().and_then(|(attempt, _)| phases.get(&AttemptId(attempt.id)).copied());
-    Ok(TaskView {
-        lock: farm.store.lock(task.id).await?,
-        acceptance: farm.store.acceptance(task.id).await?,
-        late: farm.store.late_results(task.id).await?,
-        attempts,
-        phase,
-        task,
-    })
+/// What whoever asked for a build should know: that no update would take it, or that a newer one
+/// is shown in its place.
+fn warnings(
+    build: &Build,
+    stored: &ShownBuild,
+    published: &[PublishedEvr],
+    channel: Option<&str>,
+) -> Vec<String> {
+    let Some(srpm) = &stored.srpm else { return Vec::new() };
+    // Of its own publication nobody has to be warned: facts that are read one after the other may
+    // show a build that is both open and published.
+    let beside = |in_channel: &str| -> Vec<Evr> {
+        let is_beside = |(target, channel, package, other, _): &&PublishedEvr| {
+            *target == build.target
+                && channel == in_channel
+                && *package == build.package
+                && *other != build.id()
+        };
+        published.iter().filter(is_beside).map(|(.., evr)| evr.clone()).collect()
+    };
+    if let Some(shown) = &stored.publication {
+        let all = beside(&shown.channel);
+        return superseded(&build.package, &srpm.nevra.evr, all, &shown.channel)
+            .into_iter()
+            .collect();
+    }
+    match channel {
+        Some(channel) if stored.open => {
+            let checked = check_above(&build.package, &srpm.nevra.evr, beside(channel), channel);
+            checked.err().map(|why| why.to_string()).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The repositories that are without the `noarch` packages of a build, by its SRPM's word.
-fn kept_away(target: &Target, srpm: &Srpm, packages: &[SignedPackage]) -> Option<String> {
+fn kept_away(target: &Target, srpm: &ShownSrpm, packages: &[SignedPackage]) -> Option<String> {
     let without = without_noarch(&srpm.terms);
     let without: Vec<&str> = target
         .arches
@@ -392,4 +425,42 @@ pub fn ended_of_filter(filter: &str) -> Ended {
 #[must_use]
 pub const fn id(shown: &v1::Build) -> BuildId {
     BuildId(shown.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(id: i64) -> Build {
+        Build {
+            id,
+            batch: 1,
+            target: "lab".into(),
+            package: "hello".into(),
+            git_ref: String::new(),
+            submitter: "ann".into(),
+            created_us: 1,
+            priority: "interactive".into(),
+        }
+    }
+
+    fn brought(build: i64, channel: &str, evr: &str) -> PublishedEvr {
+        let evr = evr.parse::<rpmfarm_core::Nevra>().unwrap().evr;
+        ("lab".into(), channel.into(), "hello".into(), BuildId(build), evr)
+    }
+
+    #[test]
+    fn nobody_is_warned_of_a_builds_own_publication() {
+        let nevra = "hello-2-1.src".parse().unwrap();
+        let srpm = Some(ShownSrpm { nevra, terms: Default::default() });
+        // Facts that were read while it was published: still open, and in the channel already.
+        let open = ShownBuild { srpm, open: true, ..ShownBuild::default() };
+        let told =
+            |published: &[PublishedEvr]| warnings(&build(7), &open, published, Some("testing"));
+        assert_eq!(told(&[brought(7, "testing", "hello-2-1.src")]), [""; 0]);
+        let other = [brought(6, "testing", "hello-2-1.src")];
+        assert!(told(&other)[0].contains("the same as"), "{:?}", told(&other));
+        // What is in another channel is no hindrance.
+        assert_eq!(told(&[brought(6, "stable", "hello-3-1.src")]), [""; 0]);
+    }
 }

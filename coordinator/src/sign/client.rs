@@ -1,6 +1,9 @@
 //! The connection to the signer, over its Unix socket.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
 use rpmfarm_proto::v1;
@@ -16,7 +19,18 @@ const MAX_MESSAGE: usize = 40 << 20;
 pub struct SignerClient {
     channel: Channel,
     socket: PathBuf,
+    /// What was answered lately of each key.
+    lately: Arc<Mutex<HashMap<String, Lately>>>,
 }
+
+/// When a key was asked for, and the key; none when the signer did not give it.
+type Lately = (Instant, Option<v1::PublicKey>);
+
+/// How long an answer of before is good enough for those who only look whether a key has changed.
+const LATELY: Duration = Duration::from_secs(2);
+
+/// How long they wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 impl SignerClient {
     /// A client of the signer that listens on this socket.
@@ -32,7 +46,8 @@ impl SignerClient {
         });
         // The address is not used: the connector knows the socket.
         let endpoint = Endpoint::from_static("http://signer");
-        Self { channel: endpoint.connect_with_connector_lazy(connect), socket: socket.to_owned() }
+        let channel = endpoint.connect_with_connector_lazy(connect);
+        Self { channel, socket: socket.to_owned(), lately: Arc::default() }
     }
 
     fn client(&self) -> Client<Channel> {
@@ -76,6 +91,22 @@ impl SignerClient {
             v1::SignFileRequest { key: key.into(), purpose: purpose.into(), data: data.into() };
         let answer = self.client().sign_file(request).await;
         Ok(answer.map_err(|status| self.explain(status))?.into_inner())
+    }
+
+    /// The public part of a key as the signer gave it now or shortly before; `None` when it did
+    /// not. Cheap to ask often.
+    pub async fn known_key(&self, key: &str) -> Option<v1::PublicKey> {
+        let lately = |known: &HashMap<String, Lately>| {
+            known.get(key).filter(|(at, _)| at.elapsed() < LATELY).map(|(_, key)| key.clone())
+        };
+        if let Some(known) = lately(&self.lately.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return known;
+        }
+        let asked = tokio::time::timeout(PATIENCE, self.public_key(key)).await;
+        let found = asked.ok().and_then(Result::ok);
+        let mut known = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(key.to_owned(), (Instant::now(), found.clone()));
+        found
     }
 
     /// The public part of a key.

@@ -6,7 +6,7 @@ mod client;
 use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
-use rpmfarm_core::{BuildId, Sha256};
+use rpmfarm_core::{BuildId, Sha256, Target};
 use rpmfarm_proto::v1::SignHeaderRequest;
 use rpmfarm_repodata::{Fragments, PackageFile};
 use rpmfarm_rpmfile::{Certs, header_to_sign, inspect, splice_signature, verify_signature};
@@ -20,6 +20,9 @@ use crate::farm::Farm;
 use crate::store::{Build, Package, Signature};
 use crate::work::Crew;
 
+/// What is said of a build that cannot be signed begins so.
+const WAITS: &str = "not signed yet";
+
 /// Packages of one build that are signed at once: enough that the signer's cores have work while
 /// copies wait for the disk.
 const AT_ONCE: usize = 24;
@@ -31,8 +34,18 @@ const AT_ONCE: usize = 24;
 pub async fn pass(farm: &Farm, crew: &Crew<BuildId>) -> anyhow::Result<()> {
     for build in farm.store.builds_accepted().await? {
         let farm = farm.clone();
+        let id = build.id();
         let span = tracing::info_span!("sign", build = build.id);
-        crew.start(build.id(), async move { sign_build(&farm, &build).await }.instrument(span));
+        let signing = async move {
+            let signed = sign_build(&farm, &build).await;
+            match &signed {
+                Ok(()) => farm.waits.clear_said(id, WAITS),
+                // Whoever asks why it waits is told; the log has it too.
+                Err(error) => farm.waits.set(id, format!("{WAITS}: {error:#}")),
+            }
+            signed
+        };
+        crew.start(id, signing.instrument(span));
     }
     Ok(())
 }
@@ -43,7 +56,6 @@ pub async fn pass(farm: &Farm, crew: &Crew<BuildId>) -> anyhow::Result<()> {
 /// # Errors
 /// When the signer refuses or does not answer; nothing is published then.
 pub async fn sign_build(farm: &Farm, build: &Build) -> anyhow::Result<()> {
-    use futures_util::{StreamExt as _, TryStreamExt as _};
     let begun = Instant::now();
     let target = farm.targets.get(&build.target)?;
     let key = &target.signing_key;
@@ -53,16 +65,41 @@ pub async fn sign_build(farm: &Farm, build: &Build) -> anyhow::Result<()> {
     if unsigned.is_empty() {
         return Ok(());
     }
-    let certs = Certs::from_armored(&farm.signer.public_key(key).await?.armored)?;
-    let signed: Vec<(Sha256, Signature)> = futures_util::stream::iter(unsigned)
-        .map(|package| sign(farm, key, &certs, package))
+    let signed = sign_all(farm, &target, unsigned).await?;
+    farm.metrics.worked("sign", begun.elapsed());
+    tracing::info!(build = build.id, packages = signed, "packages signed");
+    Ok(())
+}
+
+/// Signs packages with the key of their target and records it; answers how many they were. One
+/// that is signed with another key already gets a place of its own among what is published: the
+/// file under the other signature stays where readers of older repodata find it.
+///
+/// # Errors
+/// When the signer refuses or does not answer, or has no such key.
+pub async fn sign_all(
+    farm: &Farm,
+    target: &Target,
+    packages: Vec<Package>,
+) -> anyhow::Result<usize> {
+    use futures_util::{StreamExt as _, TryStreamExt as _};
+    let key = &target.signing_key;
+    let public = farm.signer.public_key(key).await;
+    let public =
+        public.with_context(|| format!("signing_key `{key}` of target {}", target.name))?;
+    let certs = Certs::from_armored(&public.armored)?;
+    let digests: Vec<Sha256> = packages.iter().map(|package| package.digest).collect();
+    let known = farm.store.signed_otherwise(&digests, key).await?;
+    let signed: Vec<(Sha256, Signature)> = futures_util::stream::iter(packages)
+        .map(|package| {
+            let anew = known.contains(&package.digest);
+            sign(farm, key, &certs, package, anew)
+        })
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
     farm.store.add_signatures(key, &signed, now_us()).await?;
-    farm.metrics.worked("sign", begun.elapsed());
-    tracing::info!(build = build.id, packages = signed.len(), "packages signed");
-    Ok(())
+    Ok(signed.len())
 }
 
 async fn sign(
@@ -70,6 +107,7 @@ async fn sign(
     key: &str,
     certs: &Certs,
     package: Package,
+    anew: bool,
 ) -> anyhow::Result<(Sha256, Signature)> {
     let path = farm.blobs.path(package.digest);
     let header = tokio::task::spawn_blocking(move || header_to_sign(&path)).await??;
@@ -85,7 +123,7 @@ async fn sign(
     let answer =
         farm.signer.sign_header(request).await.with_context(|| format!("signing {name}"))?;
     let (blobs, certs) = (farm.blobs.clone(), certs.clone());
-    tokio::task::spawn_blocking(move || splice(&blobs, &certs, &package, &answer.signature))
+    tokio::task::spawn_blocking(move || splice(&blobs, &certs, &package, &answer.signature, anew))
         .await?
         .with_context(|| format!("signing {name}"))
 }
@@ -96,6 +134,7 @@ fn splice(
     certs: &Certs,
     package: &Package,
     signature: &[u8],
+    anew: bool,
 ) -> anyhow::Result<(Sha256, Signature)> {
     let scratch = blobs.scratch()?;
     let copy = scratch.path().join(package.nevra.file_name());
@@ -108,7 +147,11 @@ fn splice(
         inspected.nevra
     );
     let (signed_digest, signed_size) = blobs.adopt(&copy)?;
-    let href = crate::publish::href(&package.nevra);
+    let href = if anew {
+        crate::publish::href_of_signed(&package.nevra, signed_digest)
+    } else {
+        crate::publish::href(&package.nevra)
+    };
     let file = PackageFile { digest: signed_digest, size: signed_size, href };
     let fragments = Fragments::of_rpm(&blobs.path(signed_digest), &file)?;
     let repodata = blobs.put(&fragments.to_bytes())?;

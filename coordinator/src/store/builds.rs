@@ -111,7 +111,7 @@ pub(super) const COLUMNS: &str =
 
 const OPTIONS: &str = "SELECT options FROM build_options WHERE build = $1";
 
-fn options(text: &str) -> Result<BuildOptions> {
+pub(super) fn options(text: &str) -> Result<BuildOptions> {
     unjson("build_options", "options", text)
 }
 

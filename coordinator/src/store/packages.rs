@@ -1,10 +1,13 @@
 //! Accepted packages and their signed forms.
 
+use std::collections::{BTreeSet, HashMap};
+
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{Arch, BuildId, BuildOptions, Nevra, Sha256, TaskId};
 
 use super::again::again;
+use super::shown::{Announced, digests, numbers, rows};
 use super::{Result, Store, StoreError, Tx, parsed, unjson};
 
 /// A package of an accepted attempt.
@@ -93,6 +96,13 @@ fn signed_package(row: SignedRow) -> Result<SignedPackage> {
     Ok(SignedPackage { package, signature })
 }
 
+/// Whether a package is a file that an attempt announced. One without architecture may have stayed
+/// from another architecture or build: it is the same by its name.
+fn is_it(package: &Package, (digest, name): &(Sha256, String)) -> bool {
+    package.digest == *digest
+        || (package.nevra.arch == NOARCH && *name == package.nevra.file_name())
+}
+
 impl Store {
     /// All accepted packages of a target.
     ///
@@ -137,49 +147,92 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn packages_of(&self, build: BuildId, key: &str) -> Result<Vec<SignedPackage>> {
-        let query = sqlx::AssertSqlSafe(format!("{SIGNED} WHERE p.build = $1 ORDER BY p.nevra"));
-        let rows: Vec<SignedRow> =
-            sqlx::query_as(query).bind(build.0).bind(key).fetch_all(self.read()).await?;
-        let mut packages: Vec<SignedPackage> =
-            rows.into_iter().map(signed_package).collect::<Result<_>>()?;
-        let mut others = self.announced_by(build).await?;
-        others.retain(|(digest, _)| packages.iter().all(|row| row.package.digest != *digest));
-        if others.is_empty() {
-            return Ok(packages);
-        }
-        let query = sqlx::AssertSqlSafe(format!(
-            "{SIGNED} WHERE p.target = (SELECT target FROM builds WHERE id = $1)
-             AND p.build <> $1 ORDER BY p.nevra"
-        ));
-        let rows: Vec<SignedRow> =
-            sqlx::query_as(query).bind(build.0).bind(key).fetch_all(self.read()).await?;
-        for row in rows {
-            let row = signed_package(row)?;
-            let Package { nevra, digest, .. } = &row.package;
-            // Of a package without architecture an earlier one with the same content may have
-            // stayed, whose header has other bytes.
-            let is_it = |(of, name): &(Sha256, String)| {
-                of == digest || (nevra.arch == NOARCH && *name == nevra.file_name())
-            };
-            if others.iter().any(is_it) {
-                packages.push(row);
-            }
-        }
-        packages.sort_by_cached_key(|row| row.package.nevra.to_string());
-        Ok(packages)
+        let query = "SELECT target FROM builds WHERE id = $1";
+        let target: Option<String> =
+            sqlx::query_scalar(query).bind(build.0).fetch_optional(self.read()).await?;
+        let Some(target) = target else { return Ok(Vec::new()) };
+        let mut packages = self.packages_of_each(&target, &[build], key).await?;
+        Ok(packages.remove(&build).unwrap_or_default())
     }
 
-    /// Digests and names of all files that the accepted attempts of a build announced.
-    async fn announced_by(&self, build: BuildId) -> Result<Vec<(Sha256, String)>> {
-        let query = "SELECT e.report FROM tasks t JOIN acceptances c ON c.task = t.id
-                     JOIN attempt_ends e ON e.attempt = c.attempt WHERE t.build = $1";
-        let reports: Vec<String> =
-            sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?;
-        let mut files = Vec::new();
-        for report in reports {
+    /// The same for several builds of a target, by as many queries as for one.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn packages_of_each(
+        &self,
+        target: &str,
+        builds: &[BuildId],
+        key: &str,
+    ) -> Result<HashMap<BuildId, Vec<SignedPackage>>> {
+        let ids = numbers(builds.iter().copied());
+        let mut all = HashMap::<BuildId, Vec<SignedPackage>>::new();
+        let own = self.signed(target, key, &format!("p.build IN ({ids})")).await?;
+        for row in own {
+            all.entry(row.package.build).or_default().push(row);
+        }
+        let mut others = self.announced_by(&ids).await?;
+        for (build, files) in &mut others {
+            let own = all.get(build).map(Vec::as_slice).unwrap_or_default();
+            files.retain(|file| !own.iter().any(|row| is_it(&row.package, file)));
+        }
+        others.retain(|_, files| !files.is_empty());
+        if others.is_empty() {
+            return Ok(all);
+        }
+        let wanted: BTreeSet<Sha256> =
+            others.values().flatten().map(|(digest, _)| *digest).collect();
+        let mut found =
+            self.signed(target, key, &format!("p.digest IN ({})", digests(&wanted))).await?;
+        // Of a package without architecture an earlier one with the same content may have stayed,
+        // whose header has other bytes: then an earlier build of the same package made it.
+        let ids = numbers(others.keys().copied());
+        let among = format!(
+            "p.nevra LIKE '%.{NOARCH}' AND p.build IN (SELECT e.id FROM builds e JOIN builds b
+             ON b.target = e.target AND b.package = e.package WHERE b.id IN ({ids}))"
+        );
+        let known: BTreeSet<String> =
+            found.iter().map(|row| row.package.nevra.to_string()).collect();
+        let earlier = self.signed(target, key, &among).await?;
+        found.extend(
+            earlier.into_iter().filter(|row| !known.contains(&row.package.nevra.to_string())),
+        );
+        for (build, files) in others {
+            let packages = all.entry(build).or_default();
+            let is_other = |row: &&SignedPackage| row.package.build != build;
+            let made = found
+                .iter()
+                .filter(is_other)
+                .filter(|row| files.iter().any(|file| is_it(&row.package, file)));
+            packages.extend(made.cloned());
+            packages.sort_by_cached_key(|row| row.package.nevra.to_string());
+        }
+        Ok(all)
+    }
+
+    /// The packages of a target, with their signed forms, for which a condition on `packages p`
+    /// holds.
+    async fn signed(&self, target: &str, key: &str, which: &str) -> Result<Vec<SignedPackage>> {
+        let query = sqlx::AssertSqlSafe(format!(
+            "{SIGNED} WHERE p.target = $1 AND {which} ORDER BY p.nevra"
+        ));
+        let query = sqlx::query_as(query).persistent(false).bind(target).bind(key);
+        let rows: Vec<SignedRow> = query.fetch_all(self.read()).await?;
+        rows.into_iter().map(signed_package).collect()
+    }
+
+    /// Digests and names of all files that the accepted attempts of builds announced.
+    async fn announced_by(&self, builds: &str) -> Result<HashMap<BuildId, Announced>> {
+        let query = format!(
+            "SELECT t.build, e.report FROM tasks t JOIN acceptances c ON c.task = t.id
+             JOIN attempt_ends e ON e.attempt = c.attempt WHERE t.build IN ({builds})"
+        );
+        let mut files = HashMap::<BuildId, Announced>::new();
+        for (build, report) in rows!(self, (i64, String), query) {
             if let Some(Outcome::Succeeded(success)) = unjson("attempt_ends", "a report", &report)?
             {
-                files.extend(success.files.into_iter().map(|file| (file.digest, file.name)));
+                let announced = success.files.into_iter().map(|file| (file.digest, file.name));
+                files.entry(BuildId(build)).or_default().extend(announced);
             }
         }
         Ok(files)
@@ -198,6 +251,24 @@ impl Store {
         let rows: Vec<SignedRow> =
             sqlx::query_as(query).bind(target).bind(key).fetch_all(self.read()).await?;
         rows.into_iter().map(signed_package).collect()
+    }
+
+    /// Those of these packages that are signed with another key than this one.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn signed_otherwise(
+        &self,
+        packages: &[Sha256],
+        key: &str,
+    ) -> Result<BTreeSet<Sha256>> {
+        let list = digests(&packages.iter().copied().collect());
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT DISTINCT digest FROM signatures WHERE key_name <> $1 AND digest IN ({list})"
+        ));
+        let rows: Vec<String> =
+            sqlx::query_scalar(query).persistent(false).bind(key).fetch_all(self.read()).await?;
+        rows.iter().map(|digest| parsed("signatures", "a digest", digest)).collect()
     }
 
     /// When the last package of a build was signed with a key; 0 when none is.

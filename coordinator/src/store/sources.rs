@@ -9,6 +9,9 @@ use rpmfarm_core::{Arch, BuildId, Nevra, Sha256};
 use super::again::again;
 use super::{Build, Result, Store, Tx, json, parsed, unjson};
 
+/// Names that are bound to one query at most.
+const NAMES: usize = 500;
+
 /// An imported commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
@@ -196,6 +199,45 @@ impl Store {
             .fetch_one(self.read())
             .await?;
         Ok(found)
+    }
+
+    /// The packages whose sources were imported for a target; only those among the names, if there
+    /// are any.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn imported_packages(
+        &self,
+        target: &str,
+        among: &[&str],
+    ) -> Result<BTreeSet<String>> {
+        let mut found = BTreeSet::new();
+        let all: &[&str] = &[""];
+        for names in (if among.is_empty() { all } else { among }).chunks(NAMES) {
+            let places: Vec<String> = (0..names.len()).map(|at| format!("${}", at + 2)).collect();
+            let query = sqlx::AssertSqlSafe(format!(
+                "SELECT DISTINCT b.package FROM builds b JOIN imports i ON i.build = b.id
+                 WHERE b.target = $1 AND ($2 = '' OR b.package IN ({}))",
+                places.join(", ")
+            ));
+            let mut query = sqlx::query_scalar::<_, String>(query).persistent(false).bind(target);
+            for name in names {
+                query = query.bind(*name);
+            }
+            found.extend(query.fetch_all(self.read()).await?);
+        }
+        Ok(found)
+    }
+
+    /// The packages that builds were asked for of; of all targets with an empty name.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn built_packages(&self, target: &str) -> Result<BTreeSet<String>> {
+        let query = "SELECT DISTINCT package FROM builds WHERE $1 = '' OR target = $1";
+        let rows: Vec<String> =
+            sqlx::query_scalar(query).bind(target).fetch_all(self.read()).await?;
+        Ok(rows.into_iter().collect())
     }
 
     /// `VERSION-RELEASE` of every SRPM that was made of a package for a target.

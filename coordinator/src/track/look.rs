@@ -56,6 +56,10 @@ pub(super) enum LookError {
     /// There is no such repository, or it is hidden as if there were none.
     #[error("{0}")]
     Missing(String),
+    /// It is not for us: whoever may read it must say who it is. Some forges say so of what is
+    /// not there at all.
+    #[error("{0}")]
+    Hidden(String),
     /// This repository cannot be read.
     #[error("{0}")]
     Repository(String),
@@ -69,7 +73,7 @@ impl LookError {
     pub(super) const fn answer(&self) -> Answer {
         match self {
             Self::Host { after, .. } => Answer::Ill(*after),
-            Self::Missing(_) | Self::Repository(_) | Self::Old(_) => Answer::Well,
+            Self::Missing(_) | Self::Hidden(_) | Self::Repository(_) | Self::Old(_) => Answer::Well,
         }
     }
 }
@@ -199,11 +203,7 @@ impl Looker {
         if [401, 403, 404, 410].contains(&status.as_u16()) {
             let why = format!("there is no repository for us: {url} answered {status}");
             let is_missing = [404, 410].contains(&status.as_u16());
-            return Err(if is_missing {
-                LookError::Missing(why)
-            } else {
-                LookError::Repository(why)
-            });
+            return Err(if is_missing { LookError::Missing(why) } else { LookError::Hidden(why) });
         }
         if [429, 502, 503, 504].contains(&status.as_u16()) {
             let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());

@@ -8,6 +8,7 @@
 mod above;
 mod bodies;
 pub mod decide;
+mod exists;
 mod followed;
 mod forges;
 mod hooks;
@@ -26,7 +27,8 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use above::{check as check_above, of_spec as check_spec};
+pub(crate) use above::of_spec as check_spec;
+pub(crate) use exists::Existence;
 pub use forges::{ForgeFailure, Listed};
 pub use hooks::router;
 pub use look::LookLimits;

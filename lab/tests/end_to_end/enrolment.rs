@@ -52,11 +52,49 @@ fn builder(build: &Value) -> &str {
     task["worker"].as_str().unwrap_or_default()
 }
 
+/// Whoever calls the wrong port, or does not trust the farm's CA, reads what to do about that.
+fn wrong_connections_name_their_remedies(scene: &Scene) {
+    let secure = scene.farm.tls_address().unwrap();
+    let plain = scene.farm.server().to_owned();
+    let authority = scene.farm.authority();
+    let other = scene.path("other-ca.pem");
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=x"])
+        .args(["-keyout", "/dev/null", "-out"])
+        .arg(&other)
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let ask = |server: &str, ca: &Path| {
+        let output = program("rpmfarm")
+            .args(["--server", server, "list", "--ca-file"])
+            .arg(ca)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(4), "{server}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for (server, ca, says) in [
+        (secure.replace("https://", "http://"), &authority, format!("call {secure}")),
+        (plain.replace("http://", "https://"), &authority, plain.clone()),
+        (secure.clone(), &other, "tls/ca.pem".to_owned()),
+    ] {
+        let told = ask(&server, ca);
+        assert!(told.contains(&says), "{server}: no `{says}`: {told}");
+    }
+}
+
 #[test]
 fn tokens_count_once_and_a_revoked_worker_is_cut_off_in_the_middle_of_a_build() {
-    let mut scene = Scene::with(|settings| settings.tls = true);
+    let mut scene = Scene::with(|settings| {
+        settings.tls = true;
+        // Set for people on the host; a worker that is enrolled has no use for it.
+        settings.environment.push(("RPMFARM_TOKEN_FILE".into(), "/nonexistent/token".into()));
+    });
     // Everything that the command asks goes over TLS here, as does what the worker does.
     scene.farm.client().publish(&["tiny"], PATIENCE).unwrap();
+    wrong_connections_name_their_remedies(&scene);
     let identity = scene.farm.identity("worker1").join("worker.json");
     assert_eq!(std::fs::metadata(&identity).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(worker(&scene, "worker1")["enrolled"], true);

@@ -1,8 +1,9 @@
 //! What the farm is for: from a commit to a signed package that dnf installs.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use rpmfarm_lab::farm::{Farm, InstallRoot, Settings};
+use rpmfarm_lab::farm::{Farm, InstallRoot, Settings, program};
 use serde_json::Value;
 
 use crate::{PATIENCE, Scene};
@@ -16,7 +17,7 @@ fn digests(build: &Value) -> Vec<(String, String)> {
 
 #[test]
 fn a_commit_becomes_a_signed_package_that_dnf_installs() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     let client = scene.farm.client();
     let builds = client.publish(&["hello"], PATIENCE).unwrap();
     let hello = &builds[0];
@@ -43,6 +44,83 @@ fn a_commit_becomes_a_signed_package_that_dnf_installs() {
     assert!(lock.to_string().contains("bash"), "{lock}");
     let again = client.run(&["build", "hello", "--target", "lab", "--watch"]).unwrap();
     assert_eq!(again.code, 0, "the same commit again is the same package: {}", again.err);
+    another_key_signs_what_is_there(&mut scene);
+    another_address_is_told(&mut scene);
+    for log in std::fs::read_dir(scene.farm.directory().join("logs")).unwrap().flatten() {
+        let text = std::fs::read(log.path()).unwrap();
+        assert!(!text.contains(&0x1b), "{} has codes of colours", log.path().display());
+    }
+}
+
+/// Until something is so, with what the farm says of itself when it does not become so.
+fn until(scene: &Scene, what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        let doctor = || scene.farm.client().run(&["doctor"]).unwrap().out;
+        assert!(begun.elapsed() < PATIENCE, "{what} does not come:\n{}", doctor());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A target gets another signing key: what says so while the signer lacks it, and that all of the
+/// channel is signed with it once the signer has it.
+fn another_key_signs_what_is_there(scene: &mut Scene) {
+    let directory = scene.farm.directory().to_owned();
+    let file = directory.join("targets/lab.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let other = text.replace("signing_key = \"lab\"", "signing_key = \"next\"");
+    assert_ne!(text, other);
+    std::fs::write(&file, other).unwrap();
+    let client = scene.farm.client();
+    until(scene, "the target's new key", || {
+        let doctor = client.run(&["doctor"]).unwrap();
+        doctor.code == 5 && doctor.out.contains("key `next` of lab")
+    });
+    let doctor = client.run(&["doctor"]).unwrap().out;
+    assert!(doctor.contains("rpmfarm-signer key new"), "{doctor}");
+
+    // Whoever asks for a build meanwhile hears everywhere what it waits for.
+    let id = client.build(&["tiny"]).unwrap()[0];
+    client.wait(id, &["signing"], PATIENCE).unwrap();
+    let id = id.to_string();
+    for asked in [&["why", &id] as &[&str], &["show", &id], &["list"]] {
+        until(scene, "the reason", || {
+            let said = client.run(asked).unwrap().out;
+            said.contains("not signed yet") && said.contains("signing_key `next`")
+        });
+    }
+    let made = program("rpmfarm-signer")
+        .args(["key", "new", "next", "--uid", "The next key <next@example.org>", "--keys"])
+        .arg(directory.join("keys"))
+        .status();
+    assert!(made.unwrap().success());
+    let before = client.json(&["repo", "list"]).unwrap();
+    scene.farm.restart_signer().unwrap();
+    let client = scene.farm.client();
+    client.wait(id.parse().unwrap(), &["published"], PATIENCE).unwrap();
+    assert_ne!(client.json(&["repo", "list"]).unwrap(), before);
+    let mut root = InstallRoot::new(scene.path("next"), "x86_64").unwrap();
+    root.repository("lab", &scene.world.repository(), &scene.world.key_url()).unwrap();
+    root.repository("farm", &scene.farm.repository("testing", "x86_64"), &scene.farm.key_url())
+        .unwrap();
+    // One from before and one from after, with the new key alone.
+    root.install(&["hello", "tiny", "bash"]).unwrap();
+    assert!(root.run(&["hello"]).unwrap().contains("Hello, world!"));
+    let doctor = client.run(&["doctor"]).unwrap();
+    assert!(!doctor.out.contains("another key"), "{}", doctor.out);
+}
+
+/// The coordinator is started with another address: `.repo` files have it before anything else is
+/// published.
+fn another_address_is_told(scene: &mut Scene) {
+    let other = scene.farm.server().replace("127.0.0.1", "localhost");
+    let mut settings = scene.settings.clone();
+    settings.coordinator_arguments = vec!["--base-url".into(), other.clone()];
+    scene.farm.restart_coordinator(&settings).unwrap();
+    let expected = format!("baseurl={other}/repo/lab/testing/");
+    until(scene, "the new address", || {
+        scene.farm.repo_file("testing").is_ok_and(|file| file.contains(&expected))
+    });
 }
 
 /// Fetches the published file and has rpmkeys check it, with `_pkgverify_level all`.

@@ -24,7 +24,6 @@ const fn refused(
 }
 
 const REFUSED: &[Refused] = &[
-    refused("nowhere", &["import"], &["package `nowhere` is not there", "404"]),
     refused("no-spec", &["import"], &["no spec file"]),
     refused("two-specs", &["import"], &["2 spec files", "remove the others"]),
     refused("wrong-digest", &["import"], &["does not match: expected sha512:", "found sha512:"]),
@@ -188,6 +187,24 @@ fn what_cannot_be_asked_for_is_refused_at_once() {
         let answer = run(&["build", "--target", "lab", "--", package]);
         assert_eq!(answer.code, 2, "{package}: {}", answer.err);
     }
+    assert!(run(&["build", "hello", "--target", "lba"]).err.contains("did you mean lab?"));
+    // A package that upstream does not have is refused, with those that the farm knows and that
+    // are named much like it; of one that is there the others are not started either.
+    let known = client.build(&["tiny"]).unwrap()[0];
+    client.wait(known, &["queued", "waiting", "srpm"], PATIENCE).unwrap();
+    let before = client.json(&["list"]).unwrap()["builds"].as_array().unwrap().len();
+    let answer = run(&["build", "tinny", "hello", "nowhere", "--target", "lab"]);
+    assert_eq!(answer.code, 3, "{}", answer.err);
+    for says in ["no package `tinny`", "404", "did you mean tiny?", "no package `nowhere`"] {
+        assert!(answer.err.contains(says), "no {says}: {}", answer.err);
+    }
+    assert!(!answer.err.contains("`hello`") && !answer.err.contains("\\x0a"), "{}", answer.err);
+    let after = client.json(&["list"]).unwrap()["builds"].as_array().unwrap().len();
+    assert_eq!(before, after, "nothing was started");
+    let answer = run(&["list", "--package", "tinny"]);
+    assert_eq!((answer.code, answer.out.as_str()), (0, "no builds\n"));
+    assert!(answer.err.contains("did you mean tiny?"), "{}", answer.err);
+    assert_eq!(run(&["list", "--target", "lba"]).code, 3);
     let answer = run(&["build", "hello", "--arch", "ppc64le", "--target", "lab"]);
     assert_eq!(answer.code, 2, "{}", answer.err);
     assert!(

@@ -58,6 +58,12 @@ pub struct HostOptions {
     pub reserve: u64,
 }
 
+/// More builds at once than any host runs.
+const MOST_SLOTS: u32 = 4096;
+
+/// A larger cache than any host has, in GiB: 1 PiB.
+const MOST_CACHE: u64 = 1 << 20;
+
 /// Of the cache, roots get three quarters and fetched files the rest.
 const ROOTS_SHARE: (u64, u64) = (3, 4);
 
@@ -118,6 +124,19 @@ impl HostOptions {
     /// program has one thread: namespaces belong to threads.
     pub(super) fn prepare(&mut self) -> Result<Prepared> {
         ensure!(self.slots > 0, "--slots 0: a worker without slots does nothing");
+        ensure!(self.slots <= MOST_SLOTS, "--slots {}: at most {MOST_SLOTS}", self.slots);
+        ensure!(self.cpus != Some(0), "--cpus 0: a build needs a processor");
+        ensure!(
+            (1..=MOST_CACHE).contains(&self.cache_size),
+            "--cache-size {}: between 1 and {MOST_CACHE} GiB; roots are kept there",
+            self.cache_size
+        );
+        ensure!(
+            self.reserve <= MOST_CACHE << 10,
+            "--reserve {}: at most {} MiB",
+            self.reserve,
+            MOST_CACHE << 10
+        );
         let (sandbox, lock) = self.sandbox()?;
         for limit in sandbox.cgroups.missing() {
             tracing::warn!(limit, "builds are not limited: the host has no control group for it");

@@ -1,5 +1,6 @@
 //! `rpmfarm-worker run`: works for a coordinator.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicU64;
@@ -10,7 +11,7 @@ use std::{fs, io};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use rpmfarm_core::{Arch, name};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::enrol::IDENTITY;
@@ -34,8 +35,9 @@ pub(super) struct Serve {
     #[arg(long, value_name = "URL", env = "RPMFARM_COORDINATOR", value_delimiter = ',')]
     coordinator: Vec<String>,
     /// File with the farm's token, for a coordinator on this host without TLS [default: the
-    /// certificate that this host got when it was enrolled]. Waited for when it is not there yet.
-    #[arg(long, value_name = "FILE", env = "RPMFARM_TOKEN_FILE")]
+    /// certificate that this host got when it was enrolled, else the file that RPMFARM_TOKEN_FILE
+    /// names]. Waited for when it is not there yet.
+    #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Where the key and the certificate are kept [default: identity in the data directory].
     #[arg(long, value_name = "DIR")]
@@ -76,8 +78,11 @@ enum LogFormat {
 impl LogFormat {
     fn start(self) {
         let filter = tracing_subscriber::EnvFilter::try_from_env("RPMFARM_LOG");
+        // In a file or a journal the codes of colours are noise.
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter.unwrap_or_else(|_| "info".into()))
+            .with_ansi(io::stderr().is_terminal() && !plain)
             .with_writer(std::io::stderr);
         match self {
             Self::Text => log.init(),
@@ -103,7 +108,15 @@ impl Serve {
     }
 
     async fn serve(self, prepared: Prepared) -> Result<()> {
-        let access = self.access().await?;
+        // From here on no signal is lost, whatever is waited for.
+        let mut signals = Signals::watched()?;
+        let access = tokio::select! {
+            access = self.access() => access?,
+            () = signals.asked() => {
+                tracing::info!("the worker ends");
+                return Ok(());
+            }
+        };
         let arches = Arc::new(self.arches(&prepared)?);
         let identity = Identity {
             name: access.name.clone(),
@@ -135,7 +148,7 @@ impl Serve {
         tokio::spawn(room::keep(Arc::clone(&shared)));
         prepared.engine.scratch.prepare(rpmfarm_core::limits::Limits::default().disk_mib);
         let (shutdown, watched) = watch::channel(Shutdown::No);
-        tokio::spawn(shut_down(shutdown, Duration::from_secs(self.stop_deadline)));
+        tokio::spawn(shut_down(signals, shutdown, Duration::from_secs(self.stop_deadline)));
         tracing::info!(
             name = %identity.name, slots = identity.slots,
             coordinators = access.coordinators.join(", "),
@@ -153,12 +166,31 @@ impl Serve {
         Ok(())
     }
 
+    /// The file of the token, where that is how this worker is let in: one that was named here, or,
+    /// on a host that is not enrolled, one that the environment names for every program.
+    fn token_file(&self, enrolled: &IdentityFile) -> Option<PathBuf> {
+        if self.token_file.is_some() {
+            return self.token_file.clone();
+        }
+        let named = std::env::var_os("RPMFARM_TOKEN_FILE").filter(|value| !value.is_empty())?;
+        if enrolled.path().exists() {
+            tracing::info!(
+                "RPMFARM_TOKEN_FILE is not used: this host has a certificate ({})",
+                enrolled.path().display()
+            );
+            return None;
+        }
+        Some(named.into())
+    }
+
     /// How the coordinator is reached, and who this worker is there.
     async fn access(&self) -> Result<Access> {
-        if let Some(path) = &self.token_file {
+        let directory = self.identity.clone().unwrap_or_else(|| self.host.data_dir.join(IDENTITY));
+        let file = IdentityFile::in_directory(&directory);
+        if let Some(path) = &self.token_file(&file) {
             anyhow::ensure!(
                 !self.coordinator.is_empty(),
-                "--token-file needs the address of the coordinator too: --coordinator"
+                "--token-file (or RPMFARM_TOKEN_FILE) needs the address of the coordinator too: --coordinator"
             );
             let coordinators = self.coordinator.clone();
             let name = match &self.name {
@@ -170,8 +202,6 @@ impl Serve {
             let connection = Connection::with_token(&coordinators, &token, &name)?;
             return Ok(Access { name, coordinators, connection, certificate: None });
         }
-        let directory = self.identity.clone().unwrap_or_else(|| self.host.data_dir.join(IDENTITY));
-        let file = IdentityFile::in_directory(&directory);
         let credentials = file.read()?.with_context(|| {
             format!(
                 "this host is no worker yet ({} is not there): enrol it with `rpmfarm-worker \
@@ -255,25 +285,37 @@ pub(super) fn host_arch() -> Result<Arch> {
     machine.parse().with_context(|| "this host's architecture is not one of the farm's")
 }
 
-/// First SIGTERM or SIGINT: drain, for some time. Second: now.
-async fn shut_down(shutdown: watch::Sender<Shutdown>, drain_time: Duration) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("cannot watch for signals: the worker ends without draining");
-        return;
-    };
-    let mut asked = async || {
+/// What asks the worker to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watched() -> Result<Self> {
+        let watched = |kind| signal(kind).context("cannot watch for signals");
+        Ok(Self {
+            terminate: watched(SignalKind::terminate())?,
+            interrupt: watched(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Until the next one.
+    async fn asked(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    };
-    asked().await;
+    }
+}
+
+/// First SIGTERM or SIGINT: drain, for some time. Second: now.
+async fn shut_down(mut signals: Signals, shutdown: watch::Sender<Shutdown>, drain_time: Duration) {
+    signals.asked().await;
     tracing::info!(seconds = drain_time.as_secs(), "draining");
     shutdown.send_replace(Shutdown::Drain);
     tokio::select! {
-        () = asked() => {}
+        () = signals.asked() => {}
         () = tokio::time::sleep(drain_time) => {}
     }
     shutdown.send_replace(Shutdown::Now);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rpmfarm_core::fault::SHUTDOWN;
 use rpmfarm_core::lease::next_heartbeat;
+use rpmfarm_core::reach;
 use rpmfarm_core::reconcile::{Action, reconcile};
 use rpmfarm_core::task::DesiredState;
 use rpmfarm_core::{Failure, Fault};
@@ -115,7 +116,12 @@ impl Session {
             self.shared.attempts.forget_all(Why::Unwanted);
         } else {
             let coordinator = self.shared.connection.address();
-            tracing::warn!(coordinator, reason, "no connection to the coordinator");
+            match reach::remedy(&coordinator, &reason) {
+                Some(remedy) => {
+                    tracing::warn!(coordinator, reason, remedy, "no connection to the coordinator");
+                }
+                None => tracing::warn!(coordinator, reason, "no connection to the coordinator"),
+            }
         }
         self.shared.connection.turn();
     }

@@ -60,6 +60,11 @@ struct Place {
 /// # Errors
 /// When the address is none.
 pub fn endpoint(server: &str) -> anyhow::Result<Endpoint> {
+    anyhow::ensure!(
+        server.starts_with("https://") || server.starts_with("http://"),
+        "--coordinator {server}: expected https://HOST:PORT, or http://HOST:PORT on the \
+         coordinator's own host"
+    );
     let endpoint = Endpoint::from_shared(server.to_owned()).with_context(|| {
         format!("`{server}` is no address of a coordinator (https://HOST:PORT)")
     })?;

@@ -7,8 +7,22 @@ use crate::document::Workers;
 use crate::exit::{Error, Exit};
 use crate::out::note;
 use crate::show::escape;
-use crate::show::table::{Cell, cell, number, state, table};
+use crate::show::table::{Cell, Column, cell, column, number, state, table};
 use crate::show::{size, time};
+
+/// The columns; on a narrow terminal those of the highest ranks go first.
+const COLUMNS: [Column; 10] = [
+    column("WORKER").cut(8),
+    column("STATE"),
+    column("ARCHES").rank(3),
+    column("BUSY"),
+    column("CPUS").rank(8),
+    column("MEMORY").rank(7),
+    column("DISK FREE").rank(5),
+    column("HEARD").rank(4),
+    column("VERSION").rank(6),
+    column("RUNS").rank(2).cut(14),
+];
 
 /// Prints the workers.
 pub(super) async fn run(mut session: Session) -> Result<Exit, Error> {
@@ -20,20 +34,8 @@ pub(super) async fn run(mut session: Session) -> Result<Exit, Error> {
         out.line("no workers: make one with rpmfarm worker enrol NAME")?;
     } else {
         let now = time::now();
-        let headers = [
-            "WORKER",
-            "STATE",
-            "ARCHES",
-            "BUSY",
-            "CPUS",
-            "MEMORY",
-            "DISK FREE",
-            "HEARD",
-            "VERSION",
-            "RUNS",
-        ];
-        let rows = workers.iter().map(|worker| row(worker, now)).collect();
-        out.text(&table(&out, &headers, rows))?;
+        let rows: Vec<_> = workers.iter().map(|worker| row(worker, now)).collect();
+        out.text(&table(&out, &COLUMNS, &rows))?;
         for worker in workers.iter().filter(|worker| !worker.outdated.is_empty()) {
             let (name, outdated) = (escape::line(&worker.name), escape::line(&worker.outdated));
             note(&format!("{name}: {outdated}"));
@@ -62,6 +64,15 @@ fn arches(worker: &Worker) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
+/// The same in few characters: those that run under emulation are in brackets.
+fn few(worker: &Worker) -> String {
+    let short = |arch: &String| {
+        let shown = arch.chars().take(7).collect::<String>();
+        if worker.emulated.contains(arch) { format!("({shown})") } else { shown }
+    };
+    worker.arches.iter().map(short).collect::<Vec<_>>().join(" ")
+}
+
 fn row(worker: &Worker, now: i64) -> Vec<Cell> {
     // Why it takes nothing comes before what it has.
     let runs = worker.running.join(", ");
@@ -70,7 +81,7 @@ fn row(worker: &Worker, now: i64) -> Vec<Cell> {
     vec![
         cell(&worker.name),
         state(word(worker)),
-        cell(arches(worker)),
+        cell(arches(worker)).or(few(worker)),
         number(format!("{}/{}", worker.busy, worker.slots)),
         number(worker.cpus),
         mib(worker.memory_mib),

@@ -8,7 +8,7 @@ use crate::commands::Session;
 use crate::document::WorkerDetailsDocument;
 use crate::exit::{Error, Exit};
 use crate::out::Out;
-use crate::show::{escape, size, time};
+use crate::show::{escape, size, time, wrap};
 
 /// Which worker.
 #[derive(Debug, Args)]
@@ -34,16 +34,16 @@ pub(super) fn print(details: &WorkerDetails, out: &Out) -> Result<(), Error> {
     if out.json {
         return out.document(&WorkerDetailsDocument::from(details));
     }
-    out.text(&text(details, time::now()))
+    out.text(&text(details, out.width(), time::now()))
 }
 
-fn text(details: &WorkerDetails, now: i64) -> String {
+fn text(details: &WorkerDetails, width: Option<usize>, now: i64) -> String {
     let nobody = Worker::default();
     let worker = details.worker.as_ref().unwrap_or(&nobody);
-    let mut lines = vec![format!("{}: {}", escape::line(&worker.name), word(worker))];
+    let mut text = format!("{}: {}\n", escape::line(&worker.name), word(worker));
     let mut add = |label: &str, value: String| {
         if !value.is_empty() {
-            lines.push(format!("  {label:<12} {}", escape::line(&value)));
+            text.push_str(&wrap::hanging(&format!("  {label:<12} "), &value, 15, width));
         }
     };
     if !worker.state_reason.is_empty() {
@@ -83,8 +83,7 @@ fn text(details: &WorkerDetails, now: i64) -> String {
         let when = time::ago(decision.at_us, now);
         add("before", format!("{when}: {} {}", decision.state, decision.reason));
     }
-    lines.push(String::new());
-    lines.join("\n")
+    text
 }
 
 /// The certificate in a few words.

@@ -1,0 +1,86 @@
+//! How several builds ended, told at the end of following them: how many of each, and which of them
+//! somebody has to look at.
+
+use std::collections::BTreeMap;
+
+use rpmfarm_proto::v1::Build;
+
+use super::{escape, progress, verdict, wrap};
+
+/// A line with the numbers and one for each build that was not published; nothing for a single
+/// build, of which all is said already. Ends with a line break.
+pub(crate) fn text<'a>(
+    builds: impl IntoIterator<Item = &'a Build>,
+    width: Option<usize>,
+) -> Option<String> {
+    let builds: Vec<&Build> = builds.into_iter().collect();
+    if builds.len() < 2 {
+        return None;
+    }
+    let mut counts = BTreeMap::<(u8, &str), usize>::new();
+    for build in &builds {
+        *counts.entry(kind(build)).or_default() += 1;
+    }
+    let counts: Vec<String> =
+        counts.iter().map(|((_, word), count)| format!("{count} {word}")).collect();
+    let mut text = format!("{} builds: {}\n", builds.len(), counts.join(", "));
+    for build in builds.into_iter().filter(|build| kind(build).1 != PUBLISHED) {
+        let said = format!("{} {}", escape::line(&build.package), progress::build(build));
+        text.push_str(&wrap::hanging(&format!("  build {} ", build.id), &said, 4, width));
+        if kind(build).1 == FAILED {
+            let arrow = console::style("→").cyan().to_string();
+            text.push_str(&format!("    {arrow} rpmfarm show {}\n", build.id));
+        }
+    }
+    Some(text)
+}
+
+const PUBLISHED: &str = "published";
+const FAILED: &str = "failed";
+
+/// The word for how a build ended, and its place among the others.
+fn kind(build: &Build) -> (u8, &'static str) {
+    match build.state.as_str() {
+        PUBLISHED => (0, PUBLISHED),
+        FAILED => (1, FAILED),
+        "cancelled" => (2, "cancelled"),
+        _ if verdict::has_ended(build) => (3, "ended"),
+        _ => (4, "not done yet"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rpmfarm_proto::v1::{Failure, Fault};
+
+    use super::*;
+
+    #[test]
+    fn a_summary_counts_and_names_what_needs_somebody() {
+        let build = |id: i64, state: &str| Build {
+            id,
+            package: format!("p{id}"),
+            state: state.into(),
+            failure: (state == "failed").then(|| Failure {
+                fault: Fault::Package.into(),
+                message: "no compiler".into(),
+                ..Failure::default()
+            }),
+            ..Build::default()
+        };
+        let builds =
+            [build(1, "published"), build(2, "failed"), build(3, "building"), build(4, "failed")];
+        assert_eq!(
+            text(&builds, None).expect("there are several"),
+            "\
+4 builds: 1 published, 2 failed, 1 not done yet
+  build 2 p2 failed: no compiler (package's fault)
+    → rpmfarm show 2
+  build 3 p3 building
+  build 4 p4 failed: no compiler (package's fault)
+    → rpmfarm show 4
+"
+        );
+        assert_eq!(text(&builds[..1], None), None);
+    }
+}

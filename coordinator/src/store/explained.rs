@@ -1,0 +1,102 @@
+//! What an error of opening the database means for whoever starts the coordinator, and what to do.
+//!
+//! Owns the words; an address is told without its password.
+
+use sqlx::migrate::MigrateError;
+use url::Url;
+
+use super::{Dialect, StoreError};
+
+/// Why the database at an address cannot be opened, with the remedy.
+#[must_use]
+pub fn explain(error: &StoreError, url: &str) -> String {
+    let place = shown(url);
+    match error {
+        StoreError::Database(sqlx::Error::Database(told)) => {
+            let code = told.code().unwrap_or_default();
+            let name = Url::parse(url).map(|url| url.path().trim_start_matches('/').to_owned());
+            let name = name.unwrap_or_default();
+            match &*code {
+                "28P01" | "28000" => format!(
+                    "the database at {place} refuses the user or the password; correct \
+                     --database (RPMFARM_DATABASE) postgres://USER:PASSWORD@HOST/NAME, or what \
+                     pg_hba.conf of the server lets in"
+                ),
+                "3D000" => format!(
+                    "there is no database {name} at {place}; make it on the server: createdb \
+                     --owner USER {name}"
+                ),
+                "42501" => format!(
+                    "the user of {place} may not make tables; give it the database: ALTER \
+                     DATABASE {name} OWNER TO USER"
+                ),
+                "53300" => format!(
+                    "the server of {place} has no connection left; raise its max_connections (a \
+                     coordinator uses about 12)"
+                ),
+                "14" => format!(
+                    "the file of {place} cannot be opened; its directory must be there and \
+                     belong to the coordinator's user"
+                ),
+                "26" => format!("{place} is no SQLite database; name another file"),
+                "8" => {
+                    format!("{place} can only be read; it must belong to the coordinator's user")
+                }
+                _ => format!("cannot open the database {place}"),
+            }
+        }
+        StoreError::Schema(MigrateError::VersionMissing(version)) => format!(
+            "the database {place} was made by a newer rpmfarm: this one does not know its schema \
+             {version}; install the version that made it, or a later one"
+        ),
+        StoreError::Schema(MigrateError::VersionMismatch(version)) => format!(
+            "the database {place} was made by another build of rpmfarm, whose schema {version} \
+             differs; install the one that made it"
+        ),
+        StoreError::Database(sqlx::Error::Configuration(_)) => format!(
+            "the address of the database cannot be used ({place}); expected sqlite:///PATH or \
+             postgres://USER[:PASSWORD]@HOST[:PORT]/NAME"
+        ),
+        StoreError::Database(sqlx::Error::Tls(_)) => format!(
+            "no TLS connection to the database {place}; the server must have TLS, or the address \
+             ends with ?sslmode=disable"
+        ),
+        error if error.is_outage() && dialect(url) == Dialect::Postgres => format!(
+            "the database at {place} does not answer; is PostgreSQL running there, and does it \
+             listen on this address (listen_addresses, port, firewall)?"
+        ),
+        _ => format!("cannot open the database {place}"),
+    }
+}
+
+fn dialect(url: &str) -> Dialect {
+    if url.starts_with("postgres") { Dialect::Postgres } else { Dialect::Sqlite }
+}
+
+/// An address without its password.
+fn shown(url: &str) -> String {
+    let Ok(mut parsed) = Url::parse(url) else {
+        return url.split_once(':').map_or("?", |(scheme, _)| scheme).to_owned() + ":…";
+    };
+    if dialect(url) == Dialect::Sqlite {
+        return url.to_owned();
+    }
+    let _ = parsed.set_password(None);
+    parsed.set_query(None);
+    parsed.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_told() {
+        assert_eq!(
+            shown("postgres://u:geheim@db:5/farm?password=geheim"),
+            "postgres://u@db:5/farm"
+        );
+        assert_eq!(shown("sqlite:///var/lib/farm.db"), "sqlite:///var/lib/farm.db");
+        assert_eq!(shown("postgres://u:geheim@db:port/farm"), "postgres:…");
+    }
+}

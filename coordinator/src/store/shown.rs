@@ -1,0 +1,348 @@
+//! Everything that the store holds of some builds, read at once to be shown.
+//!
+//! Owns that a page of a list costs as many queries as a single build: each kind of fact is read
+//! by one query for all of them. What the facts mean is the API's to say.
+
+use std::collections::{BTreeSet, HashMap};
+
+use rpmfarm_core::terms::AllTerms;
+use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Evr, Nevra, Sha256, TaskId};
+
+use super::builds::COLUMNS;
+use super::{
+    Attempt, AttemptEnd, Build, FailureRow, Import, Lacking, LateResult, LockRow, Publication,
+    Result, Store, Task, parsed, unjson,
+};
+
+/// The facts of a build, but for its packages ([`Store::packages_of_each`]).
+#[derive(Debug, Clone, Default)]
+pub struct ShownBuild {
+    /// The architectures that were asked for; none for all of the target's.
+    pub arches: Vec<Arch>,
+    /// Its sources.
+    pub import: Option<Import>,
+    /// Its SRPM.
+    pub srpm: Option<ShownSrpm>,
+    /// Its tasks, in the order in which they were made.
+    pub tasks: Vec<ShownTask>,
+    /// Where it was published first.
+    pub publication: Option<Publication>,
+    /// What failed since it was last retried, oldest first.
+    pub failures: Vec<FailureRow>,
+    /// When it was last cancelled; 0 when never.
+    pub cancelled_us: i64,
+    /// When it was last retried by a call; 0 when never.
+    pub retried_us: i64,
+    /// Whether it has not ended.
+    pub open: bool,
+    /// The CVE ids that its sources fix.
+    pub cves: Vec<String>,
+    /// What was noted of its sources.
+    pub source_notes: Vec<String>,
+    /// What was noted of the build.
+    pub notes: Vec<String>,
+    /// What its packages lack in their channels.
+    pub lacking: Vec<Lacking>,
+    /// What else was asked for.
+    pub options: BuildOptions,
+    /// How many files of failed attempts were kept.
+    pub kept_files: u32,
+}
+
+/// What is shown of an SRPM.
+#[derive(Debug, Clone)]
+pub struct ShownSrpm {
+    /// Its name.
+    pub nevra: Nevra,
+    /// What it says of architectures.
+    pub terms: AllTerms,
+}
+
+/// The facts of a task.
+#[derive(Debug, Clone)]
+pub struct ShownTask {
+    /// The task.
+    pub task: Task,
+    /// Its newest lock.
+    pub lock: Option<LockRow>,
+    /// Its attempts with their ends, oldest first.
+    pub attempts: Vec<(Attempt, Option<AttemptEnd>)>,
+    /// The attempt that was accepted, how many milliseconds rpmbuild ran in it, and when.
+    pub acceptance: Option<(AttemptId, u64, i64)>,
+    /// Results that came too late.
+    pub late: Vec<LateResult>,
+}
+
+/// A version that a channel got: target, channel, package, the build that brought it, and what it
+/// is.
+pub type PublishedEvr = (String, String, String, BuildId, Evr);
+
+/// Numbers as a list of SQL. They are inlined, since the databases bind no lists.
+fn list(ids: impl IntoIterator<Item = i64>) -> String {
+    let ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
+    if ids.is_empty() { "NULL".to_owned() } else { ids.join(",") }
+}
+
+/// A query whose text is made for this once.
+macro_rules! rows {
+    ($store:expr, $row:ty, $query:expr) => {{
+        let query = sqlx::AssertSqlSafe($query);
+        let rows: Vec<$row> =
+            sqlx::query_as(query).persistent(false).fetch_all($store.read()).await?;
+        rows
+    }};
+}
+pub(super) use rows;
+
+impl Store {
+    /// Builds by their numbers, newest first; those that are not there are left out.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn builds_by_id(&self, ids: &[BuildId]) -> Result<Vec<Build>> {
+        let ids = list(ids.iter().map(|id| id.0));
+        let query =
+            format!("SELECT {COLUMNS} FROM builds b WHERE b.id IN ({ids}) ORDER BY b.id DESC");
+        Ok(rows!(self, Build, query))
+    }
+
+    /// The facts of builds, each that was asked for.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn shown(&self, builds: &[BuildId]) -> Result<HashMap<BuildId, ShownBuild>> {
+        let ids = list(builds.iter().map(|id| id.0));
+        let mut all: HashMap<BuildId, ShownBuild> =
+            builds.iter().map(|id| (*id, ShownBuild::default())).collect();
+        macro_rules! of {
+            ($build:expr) => {
+                all.entry(BuildId($build)).or_default()
+            };
+        }
+
+        let query = format!("SELECT build FROM open_builds WHERE build IN ({ids})");
+        for (build,) in rows!(self, (i64,), query) {
+            of!(build).open = true;
+        }
+        let query =
+            format!("SELECT build, arch FROM build_arches WHERE build IN ({ids}) ORDER BY arch");
+        for (build, arch) in rows!(self, (i64, String), query) {
+            of!(build).arches.push(parsed("build_arches", "an architecture", &arch)?);
+        }
+        let query = format!(
+            "SELECT build, url, commit_id, subject, bundle, at_us FROM imports
+             WHERE build IN ({ids})"
+        );
+        for (build, url, commit, subject, bundle, at_us) in
+            rows!(self, (i64, String, String, String, String, i64), query)
+        {
+            let bundle = parsed("imports", "a digest", &bundle)?;
+            of!(build).import = Some(Import { url, commit, subject, bundle, at_us });
+        }
+        let query = format!("SELECT build, nevra, terms FROM srpms WHERE build IN ({ids})");
+        for (build, nevra, terms) in rows!(self, (i64, String, String), query) {
+            let nevra = parsed("srpms", "a NEVRA", &nevra)?;
+            let terms = unjson("srpms", "terms", &terms)?;
+            of!(build).srpm = Some(ShownSrpm { nevra, terms });
+        }
+        let query =
+            format!("SELECT build, note FROM source_notes WHERE build IN ({ids}) ORDER BY n");
+        for (build, note) in rows!(self, (i64, String), query) {
+            of!(build).source_notes.push(note);
+        }
+        let query =
+            format!("SELECT build, note FROM build_notes WHERE build IN ({ids}) ORDER BY position");
+        for (build, note) in rows!(self, (i64, String), query) {
+            of!(build).notes.push(note);
+        }
+        let query = format!(
+            "SELECT p.build, l.nevra, l.arch, l.requirement FROM packages p
+             JOIN lacking_packages l ON l.target = p.target AND l.nevra = p.nevra
+             WHERE p.build IN ({ids}) ORDER BY l.nevra, l.arch, l.requirement"
+        );
+        for (build, nevra, arch, requirement) in rows!(self, (i64, String, String, String), query) {
+            let arch = match arch.as_str() {
+                "" => None,
+                word => Some(parsed("lacking_packages", "an architecture", word)?),
+            };
+            let nevra = parsed("lacking_packages", "a NEVRA", &nevra)?;
+            of!(build).lacking.push(Lacking { nevra, arch, requirement });
+        }
+        let query = format!("SELECT build, options FROM build_options WHERE build IN ({ids})");
+        for (build, text) in rows!(self, (i64, String), query) {
+            of!(build).options = super::builds::options(&text)?;
+        }
+        let query = format!(
+            "SELECT t.build, COUNT(*) FROM tasks t JOIN attempts a ON a.task = t.id
+             JOIN kept_files k ON k.attempt = a.id WHERE t.build IN ({ids}) GROUP BY t.build"
+        );
+        for (build, count) in rows!(self, (i64, i64), query) {
+            of!(build).kept_files = u32::try_from(count).unwrap_or(u32::MAX);
+        }
+        let query = format!(
+            "SELECT build, channel, revision, at_us FROM publications WHERE build IN ({ids})
+             ORDER BY at_us DESC"
+        );
+        // The oldest comes last and stays.
+        for row in rows!(self, Publication, query) {
+            let build = row.build;
+            of!(build).publication = Some(row);
+        }
+        for (table, which) in [("cancellations", 0), ("retries", 1)] {
+            let query = format!(
+                "SELECT build, MAX(at_us) FROM {table} WHERE build IN ({ids}) GROUP BY build"
+            );
+            for (build, at_us) in rows!(self, (i64, i64), query) {
+                let build = of!(build);
+                if which == 0 { build.cancelled_us = at_us } else { build.retried_us = at_us }
+            }
+        }
+        let query = format!(
+            "SELECT build, task, failure, at_us, retry_us FROM failures WHERE build IN ({ids})
+             ORDER BY at_us"
+        );
+        for (build, task, failure, at_us, retry_us) in
+            rows!(self, (i64, i64, String, i64, i64), query)
+        {
+            let build = of!(build);
+            if at_us > build.retried_us {
+                build.failures.push(FailureRow {
+                    task: (task != 0).then_some(TaskId(task)),
+                    failure: unjson("failures", "a failure", &failure)?,
+                    at_us,
+                    retry_us: (retry_us != 0).then_some(retry_us),
+                });
+            }
+        }
+        let query = format!("SELECT build, ids FROM build_cves WHERE build IN ({ids})");
+        for (build, cves) in rows!(self, (i64, String), query) {
+            of!(build).cves = unjson("build_cves", "a list", &cves)?;
+        }
+        for (build, task) in self.shown_tasks(&ids).await? {
+            of!(build).tasks.push(task);
+        }
+        Ok(all)
+    }
+
+    async fn shown_tasks(&self, builds: &str) -> Result<Vec<(i64, ShownTask)>> {
+        let tasks = format!("SELECT id FROM tasks WHERE build IN ({builds})");
+        let query = format!(
+            "SELECT l.task, l.round, l.digest, l.at_us FROM locks l WHERE l.task IN ({tasks})
+             AND NOT EXISTS (SELECT 1 FROM postponements p
+                             WHERE p.task = l.task AND p.round >= l.round) ORDER BY l.round"
+        );
+        let mut locks = HashMap::new();
+        for (task, round, digest, at_us) in rows!(self, (i64, i64, String, i64), query) {
+            let digest = parsed("locks", "a digest", &digest)?;
+            locks.insert(task, LockRow { round: u32::try_from(round).unwrap_or(0), digest, at_us });
+        }
+        let query = format!(
+            "SELECT task, attempt, rpmbuild_ms, at_us FROM acceptances WHERE task IN ({tasks})"
+        );
+        let mut acceptances = HashMap::new();
+        for (task, attempt, ms, at_us) in rows!(self, (i64, i64, i64, i64), query) {
+            acceptances.insert(task, (AttemptId(attempt), ms.unsigned_abs(), at_us));
+        }
+        let query = format!(
+            "SELECT a.id, a.task, a.epoch, a.worker, a.started_us, COALESCE(e.report, ''),
+             COALESCE(e.at_us, 0) FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
+             WHERE a.task IN ({tasks}) ORDER BY a.epoch"
+        );
+        let mut attempts = HashMap::<i64, Vec<(Attempt, Option<AttemptEnd>)>>::new();
+        for (id, task, epoch, worker, started_us, report, at_us) in
+            rows!(self, (i64, i64, i64, String, i64, String, i64), query)
+        {
+            let end = if report.is_empty() {
+                None
+            } else {
+                let outcome = unjson("attempt_ends", "a report", &report)?;
+                Some(AttemptEnd { outcome, at_us })
+            };
+            let attempt = Attempt { id, task, epoch, worker, started_us };
+            attempts.entry(task).or_default().push((attempt, end));
+        }
+        let query = format!(
+            "SELECT a.task, l.attempt, a.worker, l.said, l.at_us
+             FROM attempts a JOIN late_results l ON l.attempt = a.id
+             WHERE a.task IN ({tasks}) ORDER BY l.attempt"
+        );
+        let mut late = HashMap::<i64, Vec<LateResult>>::new();
+        for (task, attempt, worker, said, at_us) in
+            rows!(self, (i64, i64, String, String, i64), query)
+        {
+            late.entry(task).or_default().push(LateResult { attempt, worker, said, at_us });
+        }
+        let query = format!(
+            "SELECT id, build, kind, arch, created_us FROM tasks WHERE build IN ({builds})
+             ORDER BY id"
+        );
+        let mut shown = Vec::new();
+        for row in rows!(self, super::tasks::TaskRow, query) {
+            let task = super::tasks::task(row)?;
+            let id = task.id.0;
+            let shown_task = ShownTask {
+                lock: locks.remove(&id),
+                attempts: attempts.remove(&id).unwrap_or_default(),
+                acceptance: acceptances.remove(&id),
+                late: late.remove(&id).unwrap_or_default(),
+                task,
+            };
+            shown.push((shown_task.task.build.0, shown_task));
+        }
+        Ok(shown)
+    }
+
+    /// Every version that was published of the packages of these builds, in their targets.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn published_beside(&self, builds: &[BuildId]) -> Result<Vec<PublishedEvr>> {
+        let ids = list(builds.iter().map(|id| id.0));
+        let query = format!(
+            "SELECT b.target, p.channel, b.package, b.id, s.nevra
+             FROM (SELECT DISTINCT target, package FROM builds WHERE id IN ({ids})) a
+             JOIN builds b ON b.target = a.target AND b.package = a.package
+             JOIN publications p ON p.build = b.id JOIN srpms s ON s.build = b.id"
+        );
+        let row =
+            |(target, channel, package, build, nevra): (String, String, String, i64, String)| {
+                let nevra: Nevra = parsed("srpms", "a NEVRA", &nevra)?;
+                Ok((target, channel, package, BuildId(build), nevra.evr))
+            };
+        let rows = rows!(self, (String, String, String, i64, String), query);
+        rows.into_iter().map(row).collect()
+    }
+
+    /// When the last package of each build was signed with a key; those without are left out.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn signed_each_us(
+        &self,
+        builds: &[BuildId],
+        key: &str,
+    ) -> Result<HashMap<BuildId, i64>> {
+        let ids = list(builds.iter().map(|id| id.0));
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT p.build, MAX(s.at_us) FROM packages p JOIN signatures s
+             ON s.digest = p.digest AND s.key_name = $1 WHERE p.build IN ({ids}) GROUP BY p.build"
+        ));
+        let rows: Vec<(i64, i64)> =
+            sqlx::query_as(query).persistent(false).bind(key).fetch_all(self.read()).await?;
+        Ok(rows.into_iter().map(|(build, at_us)| (BuildId(build), at_us)).collect())
+    }
+}
+
+/// What an accepted attempt announced: the digest and the name of each file.
+pub(super) type Announced = Vec<(Sha256, String)>;
+
+/// The texts of digests as a list of SQL.
+pub(super) fn digests(of: &BTreeSet<Sha256>) -> String {
+    let texts: Vec<String> = of.iter().map(|digest| format!("'{}'", digest.hex())).collect();
+    if texts.is_empty() { "NULL".to_owned() } else { texts.join(",") }
+}
+
+/// The numbers of builds as a list of SQL.
+pub(super) fn numbers(builds: impl IntoIterator<Item = BuildId>) -> String {
+    list(builds.into_iter().map(|id| id.0))
+}

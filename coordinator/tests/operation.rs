@@ -1,0 +1,343 @@
+//! A coordinator as an operator meets it: what lists cost, what is said of builds without a log,
+//! how it starts beside a database that is not there, and how it ends.
+
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser as _;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rpmfarm_coordinator::bus::Bus;
+use rpmfarm_coordinator::config::Config;
+use rpmfarm_coordinator::farm::Farm;
+use rpmfarm_coordinator::rpc::view;
+use rpmfarm_coordinator::store::{Build, BuildFilter, NewTask, Revision, Srpm, Store, explain};
+use rpmfarm_coordinator::{server, start};
+use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::terms::AllTerms;
+use rpmfarm_core::{Arch, BuildId, Failure, Fault, Sha256};
+use rpmfarm_lab::farm::Postgres;
+use rpmfarm_proto::AUTHORIZATION;
+use rpmfarm_proto::v1;
+use rpmfarm_proto::v1::farm_client::FarmClient;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tonic::transport::Channel;
+use tonic::{Code, Request};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+use self::common::builds::{import, new_build, planned};
+
+const NOW: i64 = 1_000_000;
+
+/// A farm for the lab's target, whose upstream is at a port where nobody listens.
+async fn farm(dir: &Path) -> Farm {
+    let targets = dir.join("targets");
+    std::fs::create_dir_all(&targets).unwrap();
+    let text = std::fs::read_to_string("../deploy/targets/lab.toml").unwrap();
+    std::fs::write(targets.join("lab.toml"), text.replace("127.0.0.1:8170", "127.0.0.1:1"))
+        .unwrap();
+    let config = Config::parse_from([
+        "rpmfarm-coordinator",
+        "--data",
+        dir.join("data").to_str().unwrap(),
+        "--targets",
+        targets.to_str().unwrap(),
+    ]);
+    start::open(&config, "http://127.0.0.1:1").await.unwrap().0
+}
+
+/// Builds of one package, each published in a version of its own.
+async fn published(store: &Store, count: usize) -> Vec<Build> {
+    for number in 1..=count {
+        let new = [new_build("lab", "hello")];
+        let build = store.start_builds(&new, "ann", "", NOW).await.unwrap().ids[0];
+        let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
+        planned(store, build, &import(NOW), task).await;
+        let mut tx = store.write().await.unwrap();
+        tx.add_srpm(build, &srpm(number)).await.unwrap();
+        tx.commit().await.unwrap();
+        let newest = store.channel("lab", "testing").await.unwrap().map_or(0, |row| row.revision);
+        let revision = Revision {
+            target: "lab".into(),
+            channel: "testing".into(),
+            revision: newest + 1,
+            snapshot: Sha256::of(b"snapshot"),
+            packages: 1,
+            at_us: NOW,
+        };
+        assert!(store.add_revision(&revision, &[build]).await.unwrap());
+    }
+    let filter = BuildFilter { limit: 1000, ..BuildFilter::default() };
+    store.builds(&filter).await.unwrap()
+}
+
+fn srpm(number: usize) -> Srpm {
+    Srpm {
+        digest: Sha256::of(number.to_string().as_bytes()),
+        size: 1,
+        nevra: format!("hello-{number}-1.lab9.src").parse().unwrap(),
+        requires: Vec::new(),
+        conflicts: Vec::new(),
+        predicts: Vec::new(),
+        dynamic: false,
+        terms: AllTerms::default(),
+    }
+}
+
+/// Counts the statements that the database is given.
+#[derive(Clone, Default)]
+struct Statements(Arc<AtomicUsize>);
+
+impl<S: tracing::Subscriber> Layer<S> for Statements {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "sqlx::query" {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Statements {
+    fn taken(&self) -> usize {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn a_list_costs_as_many_statements_as_one_build() {
+    let statements = Statements::default();
+    let subscriber = tracing_subscriber::registry().with(statements.clone());
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let farm = farm(dir.path()).await;
+    let builds = published(&farm.store, 60).await;
+    assert_eq!(builds.len(), 60);
+    statements.taken();
+    let one = view::builds(&farm, &builds[..1]).await.unwrap();
+    let for_one = statements.taken();
+    let all = view::builds(&farm, &builds).await.unwrap();
+    let for_all = statements.taken();
+    assert!((1..=25).contains(&for_one), "{for_one} statements for one build");
+    assert_eq!(for_one, for_all, "statements for one build and for 60");
+    assert_eq!(all[0], one[0]);
+    assert_eq!((all[0].state.as_str(), all[0].revision), ("published", 60));
+    // The newest is shown and warns of nothing; each older one says what is in its place.
+    assert_eq!(all[0].warnings, [""; 0]);
+    assert_eq!(
+        all[59].warnings,
+        ["hello 1-1.lab9 is not in testing: 60-1.lab9 is there, which is newer"]
+    );
+}
+
+/// A farm that serves, and a client with its token.
+struct Served {
+    farm: Farm,
+    client: FarmClient<Channel>,
+    token: String,
+    _dir: TempDir,
+}
+
+impl Served {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let farm = farm(dir.path()).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(server::serve(farm.clone(), listener, std::future::pending()));
+        let token = std::fs::read_to_string(dir.path().join("data/token")).unwrap();
+        let client = FarmClient::connect(address).await.unwrap();
+        Self { farm, client, token: token.trim().into(), _dir: dir }
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let bearer = format!("Bearer {}", self.token).parse().unwrap();
+        request.metadata_mut().insert(AUTHORIZATION, bearer);
+        request
+    }
+
+    async fn failed_at_import(&self) -> BuildId {
+        let store = &self.farm.store;
+        let new = [new_build("lab", "hello")];
+        let build = store.start_builds(&new, "ann", "", NOW).await.unwrap().ids[0];
+        let mut failure = Failure::new(Fault::Package, "import", "no spec file".to_owned());
+        failure.excerpt = vec!["found: README".to_owned()];
+        assert!(store.add_failure(build, None, &failure, None, NOW + 5).await.unwrap());
+        build
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_what_failed_at_import_is_its_failure() {
+    let mut served = Served::start().await;
+    let build = served.failed_at_import().await;
+    for follow in [false, true] {
+        let asked = v1::ReadLogRequest {
+            build: build.0,
+            log: "build".into(),
+            follow,
+            ..v1::ReadLogRequest::default()
+        };
+        let status = served.client.read_log(asked).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound);
+        let told = status.message();
+        for says in ["failed at import", "no spec file (package's fault)", "| found: README"] {
+            assert!(told.contains(says), "no `{says}`: {told}");
+        }
+    }
+    let none = v1::ReadLogRequest { build: 4711, log: "build".into(), ..Default::default() };
+    let status = served.client.read_log(none).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::NotFound, "no build 4711"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_begins_a_time_of_its_own() {
+    let mut served = Served::start().await;
+    let build = served.failed_at_import().await;
+    assert!(served.farm.store.retry_build(build, NOW + 100).await.unwrap());
+    let shown = served.client.get_build(v1::GetBuildRequest { id: build.0 }).await.unwrap();
+    let shown = shown.into_inner();
+    assert_eq!((shown.created_us, shown.retried_us), (NOW, NOW + 100));
+    // One that is tried again by itself counts from then.
+    let failure = Failure::new(Fault::Farm, "import", "the host is away".to_owned());
+    let at_us = NOW + 200;
+    let store = &served.farm.store;
+    assert!(store.add_failure(build, None, &failure, Some(NOW + 300), at_us).await.unwrap());
+    let shown = served.client.get_build(v1::GetBuildRequest { id: build.0 }).await.unwrap();
+    assert_eq!(shown.into_inner().retried_us, NOW + 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn builds_are_taken_with_a_warning_while_upstream_is_away() {
+    let mut served = Served::start().await;
+    let asked = v1::StartBuildsRequest {
+        target: "lab".into(),
+        packages: vec![v1::PackageRef { package: "hello".into(), git_ref: String::new() }],
+        ..v1::StartBuildsRequest::default()
+    };
+    let begun = Instant::now();
+    let request = served.request(asked);
+    let reply = served.client.start_builds(request).await.unwrap().into_inner();
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(reply.builds.len(), 1);
+    let warning = &reply.warnings[0];
+    assert!(warning.contains("whether upstream has hello is not known yet"), "{warning}");
+}
+
+/// The coordinator's program, with a database.
+fn program(dir: &Path, database: &str) -> Child {
+    let targets = dir.join("targets");
+    std::fs::create_dir_all(&targets).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_rpmfarm-coordinator"))
+        .arg("--data")
+        .arg(dir.join("data"))
+        .arg("--targets")
+        .arg(&targets)
+        .args(["--listen", "127.0.0.1:0", "--database", database])
+        .stderr(Stdio::from(std::fs::File::create(dir.join("log")).unwrap()))
+        .spawn()
+        .unwrap()
+}
+
+/// Waits for the end of a program; `None` when it does not come.
+fn ended(child: &mut Child, patience: Duration) -> Option<std::process::ExitStatus> {
+    let begun = Instant::now();
+    while begun.elapsed() < patience {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    None
+}
+
+#[test]
+fn a_coordinator_that_waits_for_its_database_ends_when_it_is_told_to() {
+    // One where nobody listens, and one that never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap();
+    for place in ["127.0.0.1:1".to_owned(), silent.to_string()] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = program(dir.path(), &format!("postgres://rpmfarm:geheim@{place}/farm"));
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(child.try_wait().unwrap(), None, "it waits");
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+        let status = ended(&mut child, Duration::from_secs(5));
+        let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+        assert!(status.is_some_and(|status| status.success()), "{place}: {status:?}\n{log}");
+        assert!(!log.contains('\u{1b}'), "no colours in a file: {log}");
+        assert!(!log.contains("geheim"), "{log}");
+    }
+}
+
+#[test]
+fn a_coordinator_whose_database_went_away_ends_when_it_is_told_to() {
+    let mut postgres = Postgres::start().unwrap();
+    let url = postgres.database("farm").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = program(dir.path(), &url);
+    let log = || std::fs::read_to_string(dir.path().join("log")).unwrap();
+    let begun = Instant::now();
+    while !log().contains("coordinator started") {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{}", log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    postgres.stop().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let status = ended(&mut child, Duration::from_secs(12));
+    assert!(status.is_some_and(|status| status.success()), "{status:?}\n{}", log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_error_of_a_database_names_its_remedy() {
+    let postgres = Postgres::start().unwrap();
+    let url = postgres.database("farm").unwrap();
+    let told = async |url: &str| {
+        let error = Store::open(url, Bus::default()).await.unwrap_err();
+        let told = explain(&error, url);
+        assert!(!told.contains("geheim"), "{told}");
+        told
+    };
+    let missing = told(&url.replace("/farm?", "/fram?")).await;
+    assert!(missing.contains("no database fram") && missing.contains("createdb"), "{missing}");
+
+    // Passwords count for this one user alone.
+    postgres.sql("farm", "CREATE ROLE nobody LOGIN PASSWORD 'right'").unwrap();
+    let file = postgres.sql("farm", "SHOW hba_file").unwrap();
+    let rules = std::fs::read_to_string(file.trim()).unwrap();
+    std::fs::write(file.trim(), format!("local all nobody scram-sha-256\n{rules}")).unwrap();
+    postgres.sql("farm", "SELECT pg_reload_conf()").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let password = told(&url.replace("//rpmfarm@", "//nobody:geheim@")).await;
+    assert!(password.contains("refuses the user or the password"), "{password}");
+    let right = told(&url.replace("//rpmfarm@", "//nobody:right@")).await;
+    assert!(right.contains("may not make tables") && right.contains("OWNER"), "{right}");
+
+    let store = Store::open(&url, Bus::default()).await.unwrap();
+    store.close().await;
+    let newer = "INSERT INTO _sqlx_migrations (version, description, installed_on, success,
+                 checksum, execution_time) VALUES (9999, 'later', now(), true, '\\x00', 1)";
+    postgres.sql("farm", newer).unwrap();
+    let newer = told(&url).await;
+    assert!(newer.contains("newer rpmfarm") && newer.contains("9999"), "{newer}");
+
+    let away = told("postgres://rpmfarm:geheim@127.0.0.1:1/farm").await;
+    assert!(away.contains("does not answer") && away.contains("127.0.0.1:1"), "{away}");
+    let file = told("sqlite:///nowhere/at/all/farm.db").await;
+    assert!(file.contains("cannot be opened") && file.contains("/nowhere/at/all"), "{file}");
+    let dir = tempfile::tempdir().unwrap();
+    let other = dir.path().join("farm.db");
+    std::fs::write(&other, "this is no database, whatever its name is".repeat(100)).unwrap();
+    let other = told(&format!("sqlite://{}", other.display())).await;
+    assert!(other.contains("is no SQLite database"), "{other}");
+}
