@@ -272,7 +272,7 @@ impl AddedRepository {
         };
         Repository {
             id: format!("addrepo-{number}"),
-            baseurl: self.template(),
+            baseurl: self.template().as_str().into(),
             gpgcheck: !self.nogpgcheck,
             keys,
             insecure: self.nogpgcheck,
@@ -353,7 +353,7 @@ mod tests {
         assert_eq!(made.additional_packages("hello"), ["bc", "zlib-devel"]);
         let added = options.target_repositories(&plain);
         assert_eq!(added[0].id, "addrepo-1");
-        assert_eq!(added[0].url(crate::Arch::Ppc64le), "https://example.org/ppc64le/extra/");
+        assert_eq!(added[0].urls(crate::Arch::Ppc64le), ["https://example.org/ppc64le/extra/"]);
         assert_eq!(added[0].keys, plain.repositories[0].keys);
         assert!(added[0].gpgcheck);
         // Others of the target are as before.

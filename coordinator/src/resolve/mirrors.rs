@@ -43,6 +43,9 @@ pub(super) struct MirrorLists {
     known: Arc<Mutex<HashMap<String, (Instant, Mirrors)>>>,
 }
 
+/// Reads a list of mirrors: their URLs, and the digests that `repomd.xml` may have.
+type ReadMirrors = fn(&str) -> Result<(Vec<String>, Vec<Checksum>), String>;
+
 impl MirrorLists {
     pub(super) fn new(downloader: Downloader) -> Self {
         Self { downloader, known: Arc::default() }
@@ -53,14 +56,13 @@ impl MirrorLists {
     /// # Errors
     /// When the list cannot be had or names no server that may be asked.
     pub(super) async fn of(&self, repo: &ExternalRepo, anew: bool) -> Result<Mirrors> {
-        let (url, read): (&Url, fn(&str) -> Result<(Vec<String>, Vec<Checksum>), String>) =
-            match &repo.place {
-                Place::Urls(urls) => {
-                    return Ok(Mirrors { urls: urls.clone(), pages: Vec::new() });
-                }
-                Place::Mirrorlist(url) => (url, |text| Ok((mirrorlist(text), Vec::new()))),
-                Place::Metalink(url) => (url, metalink),
-            };
+        let (url, read): (&Url, ReadMirrors) = match &repo.place {
+            Place::Urls(urls) => {
+                return Ok(Mirrors { urls: urls.clone(), pages: Vec::new() });
+            }
+            Place::Mirrorlist(url) => (url, |text| Ok((mirrorlist(text), Vec::new()))),
+            Place::Metalink(url) => (url, metalink),
+        };
         let name = repo.cache_name();
         if !anew
             && let Some((since, mirrors)) = self.lock().get(&name)

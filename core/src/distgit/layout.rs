@@ -144,7 +144,7 @@ pub fn choose_spec<'p>(specs: &[&'p str], names: &[String]) -> Option<&'p str> {
         return Some(*one);
     }
     let name_of = |path: &'p str| path.rsplit('/').next().unwrap_or(path);
-    let name = names.iter().find(|name| specs.iter().any(|path| name_of(*path) == **name))?;
+    let name = names.iter().find(|name| specs.iter().any(|path| name_of(path) == **name))?;
     let mut named = specs.iter().copied().filter(|path| name_of(path) == *name);
     named.next().filter(|_| named.next().is_none())
 }

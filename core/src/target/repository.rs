@@ -77,12 +77,17 @@ impl Default for Repository {
     fn default() -> Self {
         Self {
             id: String::new(),
-            baseurl: Template::from(""),
+            baseurl: BaseUrls::default(),
+            mirrorlist: None,
+            metalink: None,
             gpgcheck: yes(),
             repo_gpgcheck: false,
             keys: Vec::new(),
             priority: default_priority(),
+            cost: default_cost(),
             excludes: Vec::new(),
+            includepkgs: Vec::new(),
+            module_hotfixes: false,
             insecure: false,
         }
     }
