@@ -70,6 +70,6 @@ mod tests {
         check(&command(), &mut files);
         files.sort();
         files.dedup();
-        assert_eq!(files, ["ca_file", "directory", "file", "token_file", "worker_dir"]);
+        assert_eq!(files, ["ca_file", "directory", "file", "out", "token_file", "worker_dir"]);
     }
 }

@@ -10,8 +10,16 @@ use serde::Serialize;
 
 use super::Session;
 use crate::exit::{Error, Exit};
-use crate::show::table::{cell, number, table};
+use crate::show::table::{Column, cell, column, number, table};
 use crate::show::{escape, size};
+
+/// The columns of the list; a path is never cut, so that it can be copied.
+const COLUMNS: [Column; 4] = [
+    column("ATTEMPT").rank(1),
+    column("ARCH").rank(2),
+    column("SIZE").rank(3),
+    column("PATH").told(),
+];
 
 /// Which files, and what to do with them.
 #[derive(Debug, Args)]
@@ -131,8 +139,8 @@ fn list(build: i64, files: &[BuildFile], session: &Session) -> Result<(), Error>
             cell(&file.path),
         ]
     };
-    let rows = files.iter().map(row).collect();
-    out.text(&table(out, &["ATTEMPT", "ARCH", "SIZE", "PATH"], rows))
+    let rows: Vec<_> = files.iter().map(row).collect();
+    out.text(&table(out, &COLUMNS, &rows))
 }
 
 /// Where a file goes: below the directory, whatever the farm says of its path.
