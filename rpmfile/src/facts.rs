@@ -1,6 +1,7 @@
 //! What a main header says of its package, checked before it becomes a name or a path.
 
 use rpm::{IndexTag, PackageMetadata};
+use rpmfarm_core::spec::{undefined, unexpanded};
 use rpmfarm_core::{Evr, Nevra, Sha256, name};
 
 use crate::{Error, Result};
@@ -89,11 +90,12 @@ fn checked<'a>(text: &'a str, tag: &'static str, extra: &str) -> Result<&'a str>
         || text.contains("..")
         || !text.chars().all(known)
     {
-        let reason = if text.contains("%{") {
-            format!("`{text}` has a macro that is not defined (targets define theirs in `macros`)")
-        } else {
-            let most = name::MAX_NAME;
-            format!("`{text}` (allowed: at most {most} letters, digits and `{extra}`)")
+        let reason = match unexpanded(text) {
+            Some(left) => format!("`{text}`: {}", undefined(left)),
+            None => {
+                let most = name::MAX_NAME;
+                format!("`{text}` (allowed: at most {most} letters, digits and `{extra}`)")
+            }
         };
         return Err(Error::tag(tag, reason));
     }

@@ -114,7 +114,7 @@ fn digests_prove_what_cannot_be_read() {
     let (_dir, package) = build(&spec.replace("%%{", "%{"));
     let error = inspect(&package).unwrap_err();
     assert!(matches!(error, Error::Tag { tag: "VERSION", .. }), "{error}");
-    assert!(error.to_string().contains("has a macro that is not defined"), "{error}");
+    assert!(error.to_string().contains("the macro %{nowhere} is not defined"), "{error}");
     assert!(is_intact(&package));
 
     let whole = fs::read(&package).unwrap();

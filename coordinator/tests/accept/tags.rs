@@ -52,7 +52,7 @@ async fn a_tag_may_write_in_its_own_way_what_git_cannot_name() {
 async fn macros_that_nothing_defines_are_the_package_s() {
     let scene = Scene::of(include_str!("../../../deploy/targets/lab.toml")).await;
     for (tags, words) in [
-        ("Release: 1%{rel}", "Release is `1%{rel}`: the macro %{rel} is not defined"),
+        ("Release: 1%{rel}", "tag RELEASE: `1%{rel}`: the macro %{rel} is not defined"),
         ("Release: 1%{?dist}%{bar}", "%{bar}`: the macro %{bar} is not defined"),
         ("Release: 1\nBuildRequires: a%{bar}", "BuildRequires is `a%{bar}`: the macro %{bar}"),
         ("Release: 1\nBuildRequires: a >= %{bar}", "BuildRequires is `a >= %{bar}`"),
