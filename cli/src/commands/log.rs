@@ -50,6 +50,8 @@ pub(crate) struct Options {
 pub(crate) enum Kind {
     Srpm,
     Build,
+    /// The pass with rpm's target `noarch`, of packages that have one.
+    Noarch,
 }
 
 impl Kind {
@@ -58,6 +60,7 @@ impl Kind {
         match self {
             Self::Srpm => "srpm",
             Self::Build => "build",
+            Self::Noarch => "noarch",
         }
     }
 }

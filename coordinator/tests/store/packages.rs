@@ -130,7 +130,9 @@ async fn what_packages_lack_is_that_of_the_newest_publication() {
             repodata: digest("xml"),
         };
         let mut tx = store.write().await.unwrap();
-        tx.add_packages("el9", build, task, Arch::X86_64, &[package.clone()]).await.unwrap();
+        tx.add_packages("el9", build, task, Arch::X86_64, std::slice::from_ref(&package))
+            .await
+            .unwrap();
         tx.add_notes(build, &["one".into(), "two".into()]).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(store.build_notes(build).await.unwrap(), ["one", "two"]);
