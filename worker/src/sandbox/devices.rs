@@ -26,6 +26,8 @@ pub(super) struct Devices {
     pub(super) fuse: bool,
     /// Loop devices that are the cage's alone, by their numbers.
     pub(super) loops: Vec<u32>,
+    /// Whether no nodes can be made here ([`can_make_nodes`]), so that the host's own are bound.
+    pub(super) bound: bool,
 }
 
 /// Character devices: name, mode, major and minor number, as in the kernel's devices.txt.
@@ -57,6 +59,13 @@ const TTY: u32 = 5;
 const LOOP: u64 = 7;
 
 impl Devices {
+    /// Names of the nodes that are bound from the host's `/dev`, where none can be made. crun does
+    /// it: what the cage's init binds is not seen in the cage.
+    pub(super) fn bound(&self) -> Vec<&'static str> {
+        let names = NODES.iter().map(|(name, ..)| *name);
+        names.filter(|name| self.bound && Path::new("/dev").join(name).exists()).collect()
+    }
+
     /// Makes it.
     ///
     /// # Errors
@@ -99,25 +108,22 @@ impl Devices {
         (major, minor): (u64, u64),
         owner: u32,
     ) -> io::Result<()> {
-        match mknod(path, kind, Mode::empty(), makedev(major, minor)) {
-            Ok(()) => own(path, mode, owner),
-            Err(nix::Error::EPERM) => bind_node(path),
-            Err(error) => Err(error.into()),
+        if self.bound {
+            // A file to bind over; what is not bound is not there.
+            let listed = NODES.iter().any(|(name, ..)| path.ends_with(*name));
+            return if listed { fs::File::create(path).map(drop) } else { Ok(()) };
         }
+        mknod(path, kind, Mode::empty(), makedev(major, minor))?;
+        own(path, mode, owner)
     }
 }
 
-/// In a container, whose root makes no nodes, that container's own is shown, as mock does it.
-fn bind_node(path: &Path) -> io::Result<()> {
-    let Some(source) = path.file_name().map(|name| Path::new("/dev").join(name)) else {
-        return Ok(());
-    };
-    if !source.exists() {
-        return Ok(());
-    }
-    fs::File::create(path)?;
-    mount(Some(&source), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-    Ok(())
+/// Whether device nodes can be made: root of a container cannot.
+pub(super) fn can_make_nodes(directory: &Path) -> bool {
+    let tried = directory.join("node");
+    let made = mknod(tried.as_path(), SFlag::S_IFCHR, Mode::empty(), makedev(1, 3));
+    let _ = fs::remove_file(&tried);
+    made != Err(nix::Error::EPERM)
 }
 
 fn own(path: &Path, mode: u32, owner: u32) -> io::Result<()> {

@@ -156,7 +156,7 @@ fn system(root: &Path, devices: &Devices) -> Vec<Value> {
         mount("proc", "proc", &["nosuid", "nodev", "noexec"]),
         mount("sys", "sysfs", &closed),
         mount("sys/fs/cgroup", "cgroup2", &closed),
-        bind("dev", "dev", &["rbind", "nosuid", "noexec"]),
+        bind("dev", "dev", &["bind", "nosuid", "noexec"]),
         mount(
             "dev/pts",
             "devpts",
@@ -164,6 +164,10 @@ fn system(root: &Path, devices: &Devices) -> Vec<Value> {
         ),
         tmpfs(&root.join("dev/shm"), &["nodev", "mode=1777"]),
     ];
+    mounts.extend(devices.bound().into_iter().map(|name| {
+        json!({ "destination": root.join("dev").join(name), "type": "bind",
+                "source": Path::new("/dev").join(name), "options": ["bind", "nosuid", "noexec"] })
+    }));
     mounts.extend(sysfs::REPLACED.map(|name| {
         bind(&format!("sys/{name}"), name, &["bind", "nosuid", "nodev", "noexec", "ro"])
     }));

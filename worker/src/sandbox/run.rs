@@ -15,7 +15,7 @@ use rpmfarm_core::Allowance;
 
 use super::cage::{Cage, Overlay, Root, Source};
 use super::cgroup::{Cgroup, Cgroups, Events};
-use super::devices::Devices;
+use super::devices::{self, Devices};
 use super::kernel_log::{KernelLog, Victims};
 use super::loops::Loops;
 use super::{oci, stage};
@@ -166,12 +166,14 @@ impl Sandbox {
             .zip(&sources)
             .map(|(bind, source)| (source.as_path(), bind.target.as_path(), bind.writable))
             .collect();
+        let bound = !devices::can_make_nodes(directory);
         let devices: Vec<Devices> = (0..cage.system_at.len())
             .map(|number| Devices {
                 at: directory.join(format!("devices-{number}")),
                 owner: self.uid_base,
                 fuse: cage.allow.contains(&Allowance::Fuse),
                 loops: loops.as_ref().map(|loops| loops.numbers().to_vec()).unwrap_or_default(),
+                bound,
             })
             .collect();
         let config = oci::config(cage, &root, &binds, &devices, self.uid_base);
