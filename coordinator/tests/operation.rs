@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 #[path = "common/mod.rs"]
+#[allow(dead_code, reason = "these tests start databases of their own")]
 mod common;
 
 use std::path::Path;

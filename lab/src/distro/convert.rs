@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn relations_follow_the_set() {
-        let recipe = Recipe::load(super::recipe::Size::Lab).unwrap();
+        let recipe = Recipe::load(crate::distro::Size::Lab).unwrap();
         let debs = [
             deb(
                 "Package: libpopt-dev\nVersion: 1.19-2\nDepends: gone | other:any, libpopt-dev, nowhere\n",
