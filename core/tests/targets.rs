@@ -72,7 +72,6 @@ fn rpm_reads_back_what_was_meant() {
         ("%dist", target.dist.as_str()),
         ("%vendor", "100% \\o/ Ltd."),
         ("%_buildhost", "rpmfarm"),
-        ("%clamp_mtime_to_source_date_epoch", "1"),
         ("%lab_lines", "first \\\n  second\n\nfourth"),
         ("%lab_braces", "{ a; } || { b; }"),
         ("%lab_nested", "y{z}"),

@@ -368,7 +368,7 @@ fn failures_say_whose_and_what() {
         ),
         (build("sh -c 'kill -SEGV $$'; true"), "build", "Segmentation fault"),
         (
-            build("sh -c 'ulimit -f 1; head -c 9000 /dev/zero > big'"),
+            build("sh -c '(ulimit -f 1; head -c 9000 /dev/zero > big); exit 1'"),
             "build",
             "a file grew beyond `ulimit -f` (SIGXFSZ)",
         ),

@@ -70,6 +70,7 @@ mod tests {
         check(&command(), &mut files);
         files.sort();
         files.dedup();
-        assert_eq!(files, ["ca_file", "directory", "file", "out", "token_file", "worker_dir"]);
+        let expected = ["addrepo_key", "ca_file", "dir", "file", "out", "token_file", "worker_dir"];
+        assert_eq!(files, expected);
     }
 }

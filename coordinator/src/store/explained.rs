@@ -42,7 +42,7 @@ pub fn explain(error: &StoreError, url: &str) -> String {
                 "8" => {
                     format!("{place} can only be read; it must belong to the coordinator's user")
                 }
-                _ => format!("cannot open the database {place}"),
+                _ => format!("cannot open the database {place}: {} ({code})", told.message()),
             }
         }
         StoreError::Schema(MigrateError::VersionMissing(version)) => format!(

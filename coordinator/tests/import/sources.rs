@@ -52,7 +52,7 @@ async fn an_exploded_srpm() {
 async fn modes_are_those_of_git() {
     let mut bench = Bench::new().await;
     let commit = bench.upstream.commit(&[
-        ("hello.spec", "Name: hello\n"),
+        ("hello.spec", "Name: hello\nSource0: run\n"),
         ("run", "#!/bin/sh\n"),
         ("text", "text"),
         ("link", "-> tools/deep"),

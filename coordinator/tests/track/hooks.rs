@@ -465,7 +465,7 @@ async fn bodies_that_are_none() {
         let pieces = (0..513).map(|_| Ok::<_, std::io::Error>("x".repeat(1 << 16)));
         Body::from_stream(futures_util::stream::iter(pieces))
     };
-    for length in [None, Some((32 << 20) + 1), Some(1 << 40)] {
+    for length in [None, Some((32_u64 << 20) + 1), Some(1_u64 << 40)] {
         let mut request = Request::post("/github/lab");
         for (name, value) in &good.headers {
             request = request.header(*name, value);

@@ -129,7 +129,7 @@ fn documents(text: &str) -> Vec<&str> {
     let empty = |part: &str| {
         part.lines().all(|line| {
             let line = line.trim();
-            line.is_empty() || line == "---" || line.starts_with(['#', '%'])
+            line.is_empty() || ["---", "..."].contains(&line) || line.starts_with(['#', '%'])
         })
     };
     starts.windows(2).map(|pair| &text[pair[0]..pair[1]]).filter(|part| !empty(part)).collect()

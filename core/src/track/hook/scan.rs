@@ -151,6 +151,9 @@ impl Scanner {
         let State::Text { .. } = self.state else { return 0 };
         let plain = |byte: &u8| *byte != b'"' && *byte != b'\\' && *byte >= b' ';
         let length = bytes.iter().position(|byte| !plain(byte)).unwrap_or(bytes.len());
+        if length > 0 {
+            self.keep_half();
+        }
         self.keep(&bytes[..length]);
         length
     }
@@ -289,22 +292,37 @@ impl Scanner {
             }
             _ => return self.fail("an unknown escape"),
         };
+        self.keep_half();
         self.keep(&[plain]);
         self.state = State::Text { is_key };
     }
 
     /// Keeps what `\uXXXX` stands for: a character, or a half of one.
     fn keep_unit(&mut self, unit: u32) {
-        let whole = match (self.high.take(), unit) {
+        let whole = match (self.high, unit) {
+            (Some(high), 0xdc00..=0xdfff) => {
+                self.high = None;
+                0x10000 + ((high - 0xd800) << 10) + (unit - 0xdc00)
+            }
             (_, 0xd800..=0xdbff) => {
+                self.keep_half();
                 self.high = Some(unit);
                 return;
             }
-            (Some(high), 0xdc00..=0xdfff) => 0x10000 + ((high - 0xd800) << 10) + (unit - 0xdc00),
-            (_, unit) => unit,
+            (_, unit) => {
+                self.keep_half();
+                unit
+            }
         };
         let whole = char::from_u32(whole).unwrap_or(char::REPLACEMENT_CHARACTER);
         self.keep(whole.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+
+    /// A first half whose second does not follow stands for no character.
+    fn keep_half(&mut self) {
+        if self.high.take().is_some() {
+            self.keep(char::REPLACEMENT_CHARACTER.encode_utf8(&mut [0; 4]).as_bytes());
+        }
     }
 
     fn keep(&mut self, bytes: &[u8]) {
@@ -321,6 +339,7 @@ impl Scanner {
     }
 
     fn end_text(&mut self, is_key: bool) {
+        self.keep_half();
         if !is_key {
             return self.end_value();
         }
@@ -412,7 +431,7 @@ mod tests {
         // The last of several counts, as in most parsers.
         assert_eq!(scan(br#"{"ref":"a","ref":"b"}"#).unwrap().get(&["ref"]), Some("b"));
         let halves = br#"{"ref":"\ud83d \ude00"}"#;
-        assert_eq!(scan(halves).unwrap().get(&["ref"]), Some(" \u{fffd}"));
+        assert_eq!(scan(halves).unwrap().get(&["ref"]), Some("\u{fffd} \u{fffd}"));
     }
 
     #[test]
