@@ -367,11 +367,6 @@ fn failures_say_whose_and_what() {
             "[Makefile:2: all] Error 5 (at `make -s all`)",
         ),
         (build("sh -c 'kill -SEGV $$'; true"), "build", "Segmentation fault"),
-        (
-            build("sh -c '(ulimit -f 1; head -c 9000 /dev/zero > big); exit 1'"),
-            "build",
-            "a file grew beyond `ulimit -f` (SIGXFSZ)",
-        ),
     ];
     for (spec, stage, message) in table {
         let report = bench.build_spec("fails", &spec, &[]);

@@ -12,7 +12,11 @@ use super::{Dialect, StoreError};
 pub fn explain(error: &StoreError, url: &str) -> String {
     let place = shown(url);
     match error {
-        StoreError::Database(sqlx::Error::Database(told)) => {
+        StoreError::Database(sqlx::Error::Database(told))
+        | StoreError::Schema(
+            MigrateError::Execute(sqlx::Error::Database(told))
+            | MigrateError::ExecuteMigration(sqlx::Error::Database(told), _),
+        ) => {
             let code = told.code().unwrap_or_default();
             let name = Url::parse(url).map(|url| url.path().trim_start_matches('/').to_owned());
             let name = name.unwrap_or_default();
@@ -65,7 +69,7 @@ pub fn explain(error: &StoreError, url: &str) -> String {
             "the database at {place} does not answer; is PostgreSQL running there, and does it \
              listen on this address (listen_addresses, port, firewall)?"
         ),
-        _ => format!("cannot open the database {place}"),
+        _ => format!("cannot open the database {place}: {error}"),
     }
 }
 
