@@ -2,6 +2,8 @@
 //!
 //! Owns the words; an address is told without its password.
 
+use std::io::Read as _;
+
 use sqlx::migrate::MigrateError;
 use url::Url;
 
@@ -69,8 +71,20 @@ pub fn explain(error: &StoreError, url: &str) -> String {
             "the database at {place} does not answer; is PostgreSQL running there, and does it \
              listen on this address (listen_addresses, port, firewall)?"
         ),
+        // The pool tells only that no connection was made in time.
+        _ if is_another_file(url) => format!("{place} is no SQLite database; name another file"),
         _ => format!("cannot open the database {place}: {error}"),
     }
+}
+
+/// Whether the file of an SQLite address holds something else. A database begins with this text:
+/// https://www.sqlite.org/fileformat.html, section 1.3.
+fn is_another_file(url: &str) -> bool {
+    let Some(path) = url.strip_prefix("sqlite://") else { return false };
+    let mut begin = [0; 16];
+    let read = std::fs::File::open(path.split('?').next().unwrap_or(path))
+        .and_then(|mut file| file.read_exact(&mut begin));
+    read.is_ok() && &begin != b"SQLite format 3\0"
 }
 
 fn dialect(url: &str) -> Dialect {
