@@ -164,9 +164,7 @@ impl Pool {
             }
         }
         hidden.retain(|id| self.raw.repo_of(*id).is_some_and(|index| masked.contains(&index)));
-        for id in hidden {
-            self.hide(id);
-        }
+        self.hide(hidden);
         self.modular = included;
         Ok(())
     }

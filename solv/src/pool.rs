@@ -335,10 +335,11 @@ impl Pool {
         repository.and_then(|_| self.modular.get(nevra).cloned()).unwrap_or_default()
     }
 
-    /// Takes a package out; what was known of the pool's state is of no use any more.
-    pub(crate) fn hide(&mut self, id: Id) {
-        self.raw.remove(id);
-        self.indexed = false;
+    /// Takes packages out of sight; what was known of the pool's state is of no use any more.
+    pub(crate) fn hide(&mut self, ids: impl IntoIterator<Item = Id>) {
+        ids.into_iter().for_each(|id| self.raw.hide(id));
+        self.raw.index();
+        self.known_paths.clear();
         self.stamp = next_stamp();
     }
 

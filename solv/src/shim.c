@@ -69,6 +69,39 @@ void farm_set_priority(Repo *repo, int priority, int subpriority)
 	repo->subpriority = subpriority;
 }
 
+/* Packages that were read since belong to what is seen. */
+void farm_see_new(Pool *pool)
+{
+	Map *seen = pool->considered;
+	int id, known;
+
+	if (!seen || (known = seen->size << 3) >= pool->nsolvables)
+		return;
+	map_grow(seen, pool->nsolvables);
+	for (id = known; id < seen->size << 3; id++)
+		MAPSET(seen, id);
+}
+
+/* Takes a package out of sight as libdnf does it: what was read of it stays. */
+void farm_hide(Pool *pool, Id id)
+{
+	if (!pool->considered) {
+		pool->considered = solv_calloc(1, sizeof(Map));
+		map_init(pool->considered, pool->nsolvables);
+		map_setall(pool->considered);
+	}
+	farm_see_new(pool);
+	MAPCLR(pool->considered, id);
+}
+
+/* libsolv leaves the map to whoever made it. */
+void farm_free_seen(Pool *pool)
+{
+	if (pool->considered)
+		map_free(pool->considered);
+	pool->considered = solv_free(pool->considered);
+}
+
 int farm_count(const Repo *repo)
 {
 	return repo->nsolvables;

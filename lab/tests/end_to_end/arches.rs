@@ -100,12 +100,13 @@ fn differs_is_refused(build: &Value) {
         (Some("package"), Some("accept"))
     );
     let message = failure["message"].as_str().unwrap();
-    let file = "/usr/share/differs/aarch64 of differs-data-1.0-1.lab9.noarch";
+    // x86_64 is done first; whichever of the emulated ones comes next differs from it.
+    let file = "/usr/share/differs/x86_64 of differs-data-1.0-1.lab9.noarch";
     assert!(message.contains(file), "{message}");
     assert!(message.contains("noarch_may_differ = true"), "{message}");
     assert!(!message.contains("constant"), "what is the same is not named: {message}");
     assert!(
-        failure["excerpt"].to_string().contains("is there on aarch64 and not on x86_64"),
+        failure["excerpt"].to_string().contains("is there on x86_64 and not on"),
         "{failure}"
     );
     assert!(nevras(build).is_empty(), "nothing of it is the farm's: {build:#}");

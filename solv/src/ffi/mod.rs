@@ -66,7 +66,10 @@ unsafe impl Send for RawPool {}
 impl Drop for RawPool {
     fn drop(&mut self) {
         // SAFETY: made by pool_create, freed once; it takes its repositories with it.
-        unsafe { pool_free(self.pool.as_ptr()) };
+        unsafe {
+            farm_free_seen(self.pool.as_ptr());
+            pool_free(self.pool.as_ptr());
+        }
     }
 }
 
@@ -177,6 +180,15 @@ impl RawPool {
         }
     }
 
+    /// Takes a package out of sight until the pool ends; it stays where it is. Seen from the next
+    /// [`Self::index`] on.
+    pub(crate) fn hide(&mut self, id: Id) {
+        if self.repo_of(id).is_some() {
+            // SAFETY: the pool is live and has the package.
+            unsafe { farm_hide(self.pool.as_ptr(), id) };
+        }
+    }
+
     /// A text attribute of a package.
     pub(crate) fn string(&mut self, id: Id, key: Key) -> Option<String> {
         self.repo_of(id)?;
@@ -281,8 +293,11 @@ impl RawPool {
 
     /// Makes the index of who provides what, which all below need.
     pub(crate) fn index(&mut self) {
-        // SAFETY: the pool is live.
-        unsafe { pool_createwhatprovides(self.pool.as_ptr()) };
+        // SAFETY: the pool is live; its map of what is seen has a bit for each package then.
+        unsafe {
+            farm_see_new(self.pool.as_ptr());
+            pool_createwhatprovides(self.pool.as_ptr());
+        }
     }
 
     /// The packages that provide a dependency.
@@ -298,13 +313,14 @@ impl RawPool {
     /// The packages whose file lists have this path.
     pub(crate) fn owners(&mut self, path: &str) -> Vec<Id> {
         let path = c_text(path);
-        let mut selection = Queue::new();
-        // SAFETY: the pool is live and indexed, the queue initialised, the text a C string.
+        let (mut selection, mut packages) = (Queue::new(), Queue::new());
+        // SAFETY: the pool is live and indexed, the queues initialised, the text a C string.
         unsafe {
             selection_make(self.pool.as_ptr(), &mut selection.0, path.as_ptr(), farm_select_files);
+            // Of several owners the selection has not their ids but the place of a list.
+            selection_solvables(self.pool.as_ptr(), &mut selection.0, &mut packages.0);
         }
-        // Pairs of "select this package" and its id.
-        selection.to_vec().chunks_exact(2).map(|pair| pair[1]).collect()
+        packages.to_vec()
     }
 
     /// Says who provides a path from now on, until the next [`Self::index`].

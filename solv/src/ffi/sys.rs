@@ -69,6 +69,9 @@ unsafe extern "C" {
     pub(super) fn farm_location(pool: *mut CPool, id: Id) -> *const c_char;
     pub(super) fn farm_set_priority(repo: *mut CRepo, priority: c_int, subpriority: c_int);
     pub(super) fn farm_count(repo: *const CRepo) -> c_int;
+    pub(super) fn farm_see_new(pool: *mut CPool);
+    pub(super) fn farm_hide(pool: *mut CPool, id: Id);
+    pub(super) fn farm_free_seen(pool: *mut CPool);
 
     // libsolv
     pub(super) fn pool_create() -> *mut CPool;
@@ -113,6 +116,11 @@ unsafe extern "C" {
         queue: *mut CQueue,
         marker: Id,
     ) -> c_int;
+    pub(super) fn selection_solvables(
+        pool: *mut CPool,
+        selection: *mut CQueue,
+        packages: *mut CQueue,
+    );
     pub(super) fn selection_make(
         pool: *mut CPool,
         selection: *mut CQueue,

@@ -21,18 +21,25 @@ conf = base.conf
 conf.installroot = root
 conf.cachedir = os.path.join(root, "cache")
 conf.persistdir = os.path.join(root, "persist")
-conf.reposdir = []
+conf.reposdir = [os.path.join(root, "etc/yum.repos.d")]
 conf.pluginpath = []
 conf.gpgcheck = False
 conf.install_weak_deps = False
 conf.best = False
 conf.module_platform_id = question["platform"]
 conf.substitutions["releasever"] = "1"
+# In files, as people have them: set by the API, lists of one repository count for others too.
+os.makedirs(conf.reposdir[0])
 for repo in question["repositories"]:
-    base.repos.add_new_repo(
-        repo["id"], conf, baseurl=["file://" + repo["path"]], priority=repo["priority"],
-        cost=repo["cost"], excludepkgs=repo["excludes"], includepkgs=repo["includes"],
-        module_hotfixes=repo["module_hotfixes"])
+    options = {
+        "name": repo["id"], "baseurl": "file://" + repo["path"], "priority": repo["priority"],
+        "cost": repo["cost"], "excludepkgs": " ".join(repo["excludes"]),
+        "includepkgs": " ".join(repo["includes"]), "module_hotfixes": int(repo["module_hotfixes"]),
+    }
+    with open(os.path.join(conf.reposdir[0], repo["id"] + ".repo"), "w") as file:
+        file.write(f"[{repo['id']}]\n")
+        file.writelines(f"{name}={value}\n" for name, value in options.items() if value != "")
+base.read_all_repos()
 base.fill_sack(load_system_repo=False)
 
 

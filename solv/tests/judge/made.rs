@@ -19,6 +19,13 @@ const CAPABILITIES: u64 = 10;
 const FILES: u64 = 8;
 const MODULES: u64 = 4;
 
+/// Whether worlds have a feature. `JUDGE_WITHOUT` names those that they are to lack, separated by
+/// commas, to find out which one makes a difference.
+fn with(feature: &str) -> bool {
+    let without = std::env::var("JUDGE_WITHOUT").unwrap_or_default();
+    !without.split(',').any(|name| name == feature)
+}
+
 /// One world.
 pub(crate) struct World {
     pub(crate) seed: u64,
@@ -80,7 +87,8 @@ impl World {
             let about = about(&mut chance, number);
             let dir = dir.join(&about.id);
             let mut packages = plain(&mut chance);
-            let modules = chance.percent(60).then(|| modules(&mut chance, number, &mut packages));
+            let wanted = chance.percent(60) && with("modules");
+            let modules = wanted.then(|| modules(&mut chance, number, &mut packages));
             write(&dir, &packages, modules.as_deref());
             repositories.push(Made { about, dir, modules });
         }
@@ -108,18 +116,30 @@ fn about(chance: &mut Chance, number: u64) -> Repository {
             })
             .collect()
     };
-    let excludes = patterns(40);
+    let mut excludes = patterns(40);
     let mut includes = patterns(10);
+    if !with("excludes") {
+        excludes.clear();
+    }
+    if !with("includes") {
+        includes.clear();
+    }
     if !includes.is_empty() {
         includes.push("p[0-2]*".to_owned());
     }
     Repository {
         id: format!("r{number}"),
-        priority: *[99, 99, 50, 10].get(usize::try_from(chance.below(4)).unwrap()).unwrap(),
-        cost: *[1000, 1000, 500].get(usize::try_from(chance.below(3)).unwrap()).unwrap(),
+        priority: {
+            let drawn = [99, 99, 50, 10][usize::try_from(chance.below(4)).unwrap()];
+            if with("priorities") { drawn } else { 99 }
+        },
+        cost: {
+            let drawn = [1000, 1000, 500][usize::try_from(chance.below(3)).unwrap()];
+            if with("costs") { drawn } else { 1000 }
+        },
         excludes,
         includes,
-        module_hotfixes: chance.percent(15),
+        module_hotfixes: chance.percent(15) && with("hotfixes"),
     }
 }
 
