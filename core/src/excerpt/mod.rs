@@ -258,6 +258,10 @@ impl LogReader {
 impl LogReader {
     /// Follows what a script runs and says, until something else says that it failed.
     fn follow(&mut self, line: &Line) {
+        // Of rpm's own end of a script.
+        if line.text == "++ jobs -p" {
+            return;
+        }
         // That a script ends by itself is known without it.
         match words::traced(&line.text) {
             Some(Traced::End(status)) => {

@@ -152,6 +152,10 @@ pub(super) enum Traced<'a> {
 /// further plus signs, are not the script's own.
 pub(super) fn traced(line: &str) -> Option<Traced<'_>> {
     let command = line.strip_prefix("+ ")?;
+    // How rpm ends each script: RPM_EC=$?; for pid in $(jobs -p); do kill -9 ${pid}; done; exit ${RPM_EC}
+    if let Some(status) = command.strip_prefix("RPM_EC=") {
+        return Some(Traced::End(status.parse().ok()));
+    }
     let end = ["exit", "return"].into_iter().find_map(|word| command.strip_prefix(word));
     match end {
         Some("") => Some(Traced::End(None)),
@@ -206,6 +210,7 @@ mod tests {
 
     #[test]
     fn what_a_shell_traces() {
+        assert_eq!(traced("+ RPM_EC=1"), Some(Traced::End(Some(1))));
         use Traced::{Command, End};
         let table = [
             ("+ make check", Some(Command("make check"))),
