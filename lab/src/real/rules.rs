@@ -29,9 +29,14 @@ pub const FOLLOWS: &str = "follows from a file whose difference is explained";
 const OWNER: &str = "a source package names who ran rpmbuild; the group is `mock` under mock and the user's own on \
      the farm, and whoever installs the source package gets the files";
 
+/// The text of the spec with its macros expanded.
+const SPEC: &str = "a source package holds its spec with the macros expanded; on the farm none of them knows the \
+     worker's processors (`make -j1`), so that every worker makes the same source package";
+
 /// The rules that need no second build.
 const RULES: &[Rule] = &[
     Rule { tag: "Filegroupname", path: "*", package: "*.src.rpm", reason: OWNER },
+    Rule { tag: "Spec", path: "*", package: "*.src.rpm", reason: SPEC },
     Rule { tag: "Fileusername", path: "*", package: "*.src.rpm", reason: OWNER },
 ];
 
