@@ -178,7 +178,7 @@ fn check_tls_name(name: &str) -> Result<(), String> {
     if name.len() > 253 || !name.split('.').all(good) {
         return Err(format!("it can be no name of a host; {example}"));
     }
-    // What looks like an address and is none, as 10.0.0 or 300.1.1.1, is no name either.
+    // A malformed address, like 10.0.0 or 300.1.1.1, is not a host name either.
     if name.rsplit('.').next().is_some_and(|last| last.chars().all(|c| c.is_ascii_digit())) {
         return Err(format!("it is no address; {example}"));
     }

@@ -6,7 +6,7 @@ use super::table::{Cell, Column, cell, column, state, table};
 use super::{escape, time, wrap};
 use crate::out::Out;
 
-/// The columns of what is followed.
+/// The columns of the list of followed packages.
 const FOLLOWED: [Column; 8] = [
     column("TARGET").rank(4).cut(8),
     column("PACKAGE").cut(10),

@@ -43,7 +43,7 @@ impl Sources<'_> {
                 entry(path, EntryKind::file(tree.is_executable(path)))
             }
         });
-        // No part of the tree, but in the way of what is taken.
+        // Not a file of the tree, but it stands where a source is expected.
         let others = self.files.iter().filter_map(|(path, (kind, _))| {
             let is_other = matches!(kind, EntryKind::Submodule | EntryKind::NotUtf8);
             is_other.then(|| entry(path, kind.clone()))

@@ -329,7 +329,7 @@ async fn snapshot(farm: &Farm, target: &Target, channel: &str) -> anyhow::Result
         return Ok(Snapshot::default());
     };
     let bytes = farm.blobs.read_small(revision.snapshot, MAX_SNAPSHOT)?;
-    serde_json::from_slice(&bytes).context("the snapshot's blob is none")
+    serde_json::from_slice(&bytes).context("the snapshot's blob is not a valid snapshot")
 }
 
 /// What the channel holds now, with these packages added build by build.

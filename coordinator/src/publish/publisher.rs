@@ -135,7 +135,7 @@ impl Publisher {
     /// The generation that a channel shows; none before the first.
     ///
     /// # Errors
-    /// When a name is none, or what the disk says.
+    /// When a name is not a plain file name, or when the disk fails.
     pub fn shown(&self, target: &str, channel: &str) -> Result<Option<u64>> {
         shown::generation(&Layout::new(&self.repos, target, channel)?)
     }
@@ -144,7 +144,7 @@ impl Publisher {
     /// channel has to be published again. Not before it shows anything.
     ///
     /// # Errors
-    /// When a name is none, or what the disk says.
+    /// When a name is not a plain file name, or when the disk fails.
     pub fn is_outdated(
         &self,
         target: &str,
