@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rpmfarm_core::fleet;
 use rpmfarm_core::lease::Liveness;
+use rpmfarm_core::name::counted;
 use rpmfarm_core::{Arch, Target};
 use rpmfarm_proto::v1::Check;
 
@@ -164,7 +165,7 @@ async fn signer(farm: &Farm) -> Check {
         problems.entry(problem).or_default().push(whose);
     }
     if problems.is_empty() {
-        return check("signer", "ok", format!("{} keys", keys.len()));
+        return check("signer", "ok", counted(keys.len(), "key"));
     }
     let told =
         problems.into_iter().map(|(problem, keys)| format!("{}: {problem}", keys.join("; ")));

@@ -3,7 +3,7 @@
 use crate::excerpt::{LogReader, Part};
 use crate::fault::TRANSACTION;
 use crate::limits::Limits;
-use crate::spec::{undefined, unexpanded};
+use crate::spec::{undefined, unexpanded_in_message};
 use crate::{Failure, Fault};
 
 /// How the run ended, as seen from outside.
@@ -193,7 +193,7 @@ fn failed(part: &str, status: u8, log: &LogReader) -> String {
     let ran: Vec<String> = command.into_iter().chain(status).collect();
     let ran = if ran.is_empty() { String::new() } else { format!(" (at {})", ran.join(", ")) };
     // Before any script, rpm's own words are shown, with the macro as the spec has it.
-    let name = unexpanded(cause).filter(|_| log.part() == Part::Start);
+    let name = unexpanded_in_message(cause).filter(|_| log.part() == Part::Start);
     let remedy =
         name.map_or_else(|| hint(cause).to_owned(), |name| format!("; {}", undefined(name)));
     format!("{part} failed: {}{ran}{}{remedy}", cause.trim(), list(&log.listed()))
@@ -208,6 +208,10 @@ fn list(listed: &[&str]) -> String {
     }
 }
 
+/// rpm does not find a file that a spec names as a source or patch.
+const NO_SUCH_SOURCE: &str =
+    "; it is neither in the commit nor listed in `sources` or .NAME.metadata: add it in dist-git";
+
 /// What to do about a cause whose words do not say it.
 fn hint(cause: &str) -> &'static str {
     const HINTS: &[(&str, &str)] = &[
@@ -219,7 +223,13 @@ fn hint(cause: &str) -> &'static str {
             "Arch dependent binaries in noarch package",
             "; a package with programs for one architecture must not say BuildArch: noarch",
         ),
-        ("Bad system call", "; the cage does not allow a system call of this program (SIGSYS)"),
+        // The cage answers each call that it refuses with an error.
+        (
+            "Bad system call",
+            "; the cage does not send SIGSYS: look for a seccomp filter that the program sets itself",
+        ),
+        ("Bad file: ", NO_SUCH_SOURCE),
+        ("Bad source: ", NO_SUCH_SOURCE),
         ("File size limit exceeded", "; a file grew beyond `ulimit -f` (SIGXFSZ)"),
         ("Too many open files", "; the soft limit may be raised by the build itself (`ulimit -n`)"),
         ("Could not resolve host", "; builds have no network"),
@@ -272,6 +282,15 @@ mod tests {
         reader.feed(log.as_bytes());
         let failure = diagnose(evidence, &reader);
         (failure.fault, failure.stage, failure.message)
+    }
+
+    #[test]
+    fn a_source_that_dist_git_lacks() {
+        let log =
+            "error: Bad file: /builddir/build/SOURCES/x-1.0.tar.gz: No such file or directory\n";
+        let (fault, stage, message) = told(&evidence(Ending::Status(1)), log);
+        assert_eq!((fault, stage.as_str()), (Fault::Package, "spec"));
+        assert!(message.ends_with(NO_SUCH_SOURCE), "{message}");
     }
 
     #[test]

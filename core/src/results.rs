@@ -1,5 +1,6 @@
 //! Result files of an attempt, and the checks that need no file: names, kinds, sets.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -207,13 +208,39 @@ pub fn check_expanded(place: &'static str, text: &str) -> Result<(), Refusal> {
     }
 }
 
+/// Of the dependencies of a package in which rpm has left a macro, so many are named.
+const MACROS_NAMED: usize = 5;
+
+/// Lines about dependencies of a package in which rpm has left a macro: rpm takes them as they are,
+/// and no package will ever match them. `dependencies` are names and versions by their tags
+/// (`Provides`).
+///
+/// A bare `%name` is not counted: names of fonts and of other languages' modules may contain it.
+#[must_use]
+pub fn macros_left<'a>(
+    nevra: &Nevra,
+    dependencies: impl Iterator<Item = (&'static str, &'a str)>,
+) -> Vec<String> {
+    let found: BTreeSet<_> = dependencies
+        .filter_map(|(tag, text)| Some((tag, text, crate::spec::unexpanded(text)?)))
+        .filter(|(.., name)| name.starts_with("%{"))
+        .collect();
+    let named = found.iter().take(MACROS_NAMED).map(|(tag, text, name)| {
+        let text = name::shown(text);
+        format!("{nevra}: {tag} is `{text}`: {}", crate::spec::undefined(name))
+    });
+    let more = found.len().saturating_sub(MACROS_NAMED);
+    let rest = (more > 0).then(|| format!("{nevra}: macros are left in {more} more dependencies"));
+    named.chain(rest).collect()
+}
+
 /// Checks the announced set before any byte is read: names, kinds, no doubles.
 ///
 /// # Errors
 /// A [`Refusal`] that names the file.
 pub fn check_set(kind: crate::task::TaskKind, files: &[ResultFile]) -> Result<(), Refusal> {
     use crate::task::TaskKind;
-    let mut names = std::collections::BTreeSet::new();
+    let mut names = BTreeSet::new();
     for file in files {
         name::check_file(&file.name)?;
         if !names.insert(&file.name) {
@@ -346,6 +373,30 @@ mod tests {
         let binary = file("a-1-1.x86_64.rpm", ResultKind::Srpm);
         let refused = check_srpm(&binary, &nevra("a-1:1-1.x86_64"), "a").unwrap_err();
         assert_eq!(refused.to_string(), "a-1:1-1.x86_64 is no source package");
+    }
+
+    #[test]
+    fn a_macro_in_a_dependency_is_named_once() {
+        let nevra: Nevra = "a-1-1.noarch".parse().unwrap();
+        let said = macros_left(
+            &nevra,
+            [
+                ("Provides", "a(%{x})"),
+                ("Provides", "a(%{x})"),
+                ("Requires", "font(%lang)"),
+                ("Requires", "b"),
+            ]
+            .into_iter(),
+        );
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0]
+                .starts_with("a-1-1.noarch: Provides is `a(%{x})`: the macro %{x} is not defined")
+        );
+        let many: Vec<String> = (0..100).map(|number| format!("b(%{{x{number:03}}})")).collect();
+        let said = macros_left(&nevra, many.iter().map(|text| ("Requires", text.as_str())));
+        assert_eq!(said.len(), MACROS_NAMED + 1);
+        assert_eq!(said[MACROS_NAMED], "a-1-1.noarch: macros are left in 95 more dependencies");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `rpmfarm-lab`: the command line of the lab.
 
 use std::fs;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -136,7 +137,13 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    // In a file the codes of colours are noise.
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && !plain)
+        .with_target(false)
+        .init();
     match Cli::parse().command {
         Command::Distro { arch, out, cache, refresh } => {
             let size = distro::Size::Lab;

@@ -33,7 +33,8 @@ pub(crate) struct Options {
     /// Packages; a branch, tag or commit may follow the name after an @
     #[arg(required = true, value_name = "PACKAGE[@REF]", value_parser = parse)]
     packages: Vec<PackageRef>,
-    /// What to rebuild for [default: `target` of the configuration file]
+    /// What to rebuild for [default: `target` of the configuration file, else the
+    /// only one of the farm]
     #[arg(long, env = "RPMFARM_TARGET", hide_env_values = true)]
     target: Option<String>,
     /// Branch, tag or commit of the packages that name none [default: the target's own]
@@ -137,9 +138,10 @@ fn parse_ref(text: &str) -> Result<String, String> {
 }
 
 /// Asks for the builds, and follows them where that is wanted.
-pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
+pub(crate) async fn run(mut options: Options, mut session: Session) -> Result<Exit, Error> {
     let watch = options.watch;
-    let request = request(options, session.settings.target.take())?;
+    let target = session.target(options.target.take()).await?;
+    let request = request(options, target)?;
     let StartBuildsReply { builds, warnings } = session.client.start_builds(&request).await?;
     for warning in warnings {
         out::note(wrap::hanging("rpmfarm: ", &warning, 2, None).trim_end());
@@ -151,10 +153,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-fn request(options: Options, default: Option<String>) -> Result<StartBuildsRequest, Error> {
-    let target = filled(options.target).or(default).ok_or_else(|| {
-        Error::Usage("no target: name one with --target, RPMFARM_TARGET or `target` in the configuration file (rpmfarm target list)".into())
-    })?;
+fn request(options: Options, target: String) -> Result<StartBuildsRequest, Error> {
     let git_ref = options.git_ref.unwrap_or_default();
     let mut packages = options.packages;
     for package in packages.iter_mut().filter(|package| package.git_ref.is_empty()) {

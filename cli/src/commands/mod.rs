@@ -24,7 +24,7 @@ pub(crate) mod worker;
 
 use crate::args::{Cli, Command};
 use crate::client::Client;
-use crate::config::Settings;
+use crate::config::{Settings, filled};
 use crate::exit::{Error, Exit};
 use crate::out::Out;
 
@@ -33,6 +33,27 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
     pub(crate) out: Out,
+}
+
+impl Session {
+    /// The target that a call is for: the one that the command line or the configuration names, or the
+    /// only one of the farm.
+    pub(crate) async fn target(&mut self, given: Option<String>) -> Result<String, Error> {
+        if let Some(target) = filled(given).or_else(|| self.settings.target.take()) {
+            return Ok(target);
+        }
+        let mut names: Vec<String> =
+            self.client.targets().await?.into_iter().map(|target| target.name).collect();
+        match names.len() {
+            0 => Err(Error::Usage("no target: the farm has none yet (docs/targets.md)".into())),
+            1 => Ok(names.remove(0)),
+            _ => Err(Error::Usage(format!(
+                "no target: name one of {} with --target, RPMFARM_TARGET or `target` in the \
+                 configuration file",
+                names.join(", ")
+            ))),
+        }
+    }
 }
 
 /// Does what the command line says.

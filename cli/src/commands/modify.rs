@@ -5,7 +5,6 @@ use rpmfarm_core::name::{check_git_ref, check_package};
 use rpmfarm_proto::v1::{ModificationsPreview, PreviewModificationsRequest};
 
 use super::Session;
-use crate::config::filled;
 use crate::document::source::Modifications;
 use crate::exit::{Error, Exit};
 use crate::out::Out;
@@ -45,7 +44,8 @@ struct Which {
     /// The package
     #[arg(value_parser = package)]
     package: String,
-    /// For which target [default: `target` of the configuration file]
+    /// For which target [default: `target` of the configuration file, else the
+    /// only one of the farm]
     #[arg(long, env = "RPMFARM_TARGET", hide_env_values = true)]
     target: Option<String>,
     /// Branch, tag or commit of the package [default: the target's own]
@@ -69,10 +69,7 @@ fn git_ref(text: &str) -> Result<String, String> {
 /// Asks, and shows the answer.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let (What::Show(which) | What::Check(which) | What::Diff(which)) = &options.what;
-    let default = session.settings.target.take();
-    let target = filled(which.target.clone()).or(default).ok_or_else(|| {
-        Error::Usage("no target: name one with --target (rpmfarm target list)".into())
-    })?;
+    let target = session.target(which.target.clone()).await?;
     let request = PreviewModificationsRequest {
         target,
         package: which.package.clone(),

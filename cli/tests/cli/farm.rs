@@ -31,6 +31,8 @@ pub struct Facts {
     pub info: Option<Info>,
     /// So many requests for builds are carried out without an answer.
     pub lose_answers: u32,
+    /// The farm has one target instead of two.
+    pub lone_target: bool,
     pub started: Vec<StartBuildsRequest>,
     pub log_requests: Vec<ReadLogRequest>,
     pub lists: Vec<ListBuildsRequest>,
@@ -209,7 +211,9 @@ impl Farm for Answers {
     async fn list_targets(&self, _: Request<ListTargetsRequest>) -> Reply<ListTargetsReply> {
         let broken =
             Target { name: "broken".into(), problems: vec!["no key".into()], ..Target::default() };
-        Ok(Response::new(ListTargetsReply { targets: vec![facts::target(), broken] }))
+        let mut targets = vec![facts::target(), broken];
+        targets.truncate(if self.facts().lone_target { 1 } else { 2 });
+        Ok(Response::new(ListTargetsReply { targets }))
     }
 
     async fn get_target(&self, request: Request<GetTargetRequest>) -> Reply<Target> {

@@ -154,16 +154,16 @@ fn two_calls_are_two_requests() {
 }
 
 #[test]
-fn the_target_comes_from_option_environment_or_file() {
+fn the_target_comes_from_option_environment_or_file_or_is_the_only_one() {
     let farm = farm();
     let home = home(Some(TOKEN));
     let none = run(rpmfarm(&farm.url(), home.path()).args(["build", "hello"]));
     assert_eq!(none.code, 2);
-    assert!(
-        none.stderr.starts_with("rpmfarm: no target: name one with --target"),
-        "{}",
-        none.stderr
-    );
+    let said =
+        "rpmfarm: no target: name one of lab, broken with --target, RPMFARM_TARGET or `target`";
+    assert!(none.stderr.starts_with(said), "{}", none.stderr);
+    farm.facts.lock().expect("lock").lone_target = true;
+    assert_eq!(run(rpmfarm(&farm.url(), home.path()).args(["build", "hello"])).code, 0);
     std::fs::write(home.path().join(".config/rpmfarm/config.toml"), "target = \"file\"\n")
         .expect("a file");
     assert_eq!(run(rpmfarm(&farm.url(), home.path()).args(["build", "hello"])).code, 0);
@@ -171,7 +171,7 @@ fn the_target_comes_from_option_environment_or_file() {
     assert_eq!(run(command.env("RPMFARM_TARGET", "env").args(["build", "hello"])).code, 0);
     let facts = farm.facts.lock().expect("lock");
     let targets: Vec<_> = facts.started.iter().map(|asked| asked.target.as_str()).collect();
-    assert_eq!(targets, ["file", "env"]);
+    assert_eq!(targets, ["lab", "file", "env"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod check;
 mod noarch;
 mod srpm;
 
+use rpmfarm_core::results;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{AttemptId, Failure, Fault, TaskId};
 use tracing::Instrument as _;
@@ -144,6 +145,8 @@ async fn check_and_record(
     if task.kind == TaskKind::Srpm {
         return Ok(tx.commit().await?);
     }
+    let left: Vec<String> = checked.iter().flat_map(macros_left).collect();
+    tx.add_notes(ended.build, &left).await?;
     let mut accepted = tx.accepted_tasks(ended.build, TaskKind::Build).await?;
     accepted.extend(tx.accepted_tasks(ended.build, TaskKind::Noarch).await?);
     let differences = if noarch::agree(&accepted) {
@@ -173,6 +176,24 @@ async fn check_and_record(
         }
     }
     Ok(tx.commit().await?)
+}
+
+/// What is to be noted of macros in a package's dependencies.
+fn macros_left(file: &Checked) -> Vec<String> {
+    let metadata = &file.inspected.metadata;
+    // A header without a tag has no such dependencies.
+    let all = [
+        ("Requires", metadata.get_requires().unwrap_or_default()),
+        ("Provides", metadata.get_provides().unwrap_or_default()),
+        ("Conflicts", metadata.get_conflicts().unwrap_or_default()),
+        ("Obsoletes", metadata.get_obsoletes().unwrap_or_default()),
+        ("Recommends", metadata.get_recommends().unwrap_or_default()),
+        ("Suggests", metadata.get_suggests().unwrap_or_default()),
+    ];
+    let texts = all.iter().flat_map(|(tag, list)| {
+        list.iter().flat_map(|one| [(*tag, one.name.as_str()), (*tag, one.version.as_str())])
+    });
+    results::macros_left(&file.nevra, texts)
 }
 
 fn made(file: &Checked) -> MadePackage {

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use rpmfarm_core::learned::{self, Learned};
+use rpmfarm_core::name::counted;
 use rpmfarm_core::order::{Mate, Root, Solved, Turn, required_of, turns, waits_for, wanted};
 use rpmfarm_core::{Arch, BuildId, BuildOptions, Failure, Fault, Lock, Target, TaskId};
 
@@ -277,7 +278,8 @@ fn waits_for_text(waits: &Solved, builds: &[BuildId], mates: &[Mate]) -> String 
     };
     let names: Vec<String> = builds.iter().take(5).map(name).collect();
     let more = builds.len().saturating_sub(names.len());
-    let more = if more > 0 { format!(" and {more} more builds") } else { String::new() };
+    let more =
+        if more > 0 { format!(" and {}", counted(more, "more build")) } else { String::new() };
     format!("waits for {}{more}", names.join(", "))
 }
 

@@ -87,18 +87,19 @@ impl Store {
 }
 
 impl Tx {
-    /// Notes lines about a build; those that are there stay.
+    /// Notes lines about a build, after those that are there; a line that is there is not noted again.
     ///
     /// # Errors
     /// Database errors.
     pub async fn add_notes(&mut self, build: BuildId, notes: &[String]) -> Result<()> {
-        for (position, note) in (0_i64..).zip(notes) {
+        for note in notes {
+            // Only who holds the build adds notes, so that two never take the same position.
             sqlx::query(
-                "INSERT INTO build_notes (build, position, note) VALUES ($1, $2, $3)
-                 ON CONFLICT DO NOTHING",
+                "INSERT INTO build_notes (build, position, note)
+                 SELECT $1, (SELECT COUNT(*) FROM build_notes WHERE build = $1), $2
+                 WHERE NOT EXISTS (SELECT 1 FROM build_notes WHERE build = $1 AND note = $2)",
             )
             .bind(build.0)
-            .bind(position)
             .bind(note)
             .execute(self.on())
             .await?;

@@ -134,8 +134,9 @@ async fn what_packages_lack_is_that_of_the_newest_publication() {
             .await
             .unwrap();
         tx.add_notes(build, &["one".into(), "two".into()]).await.unwrap();
+        tx.add_notes(build, &["two".into(), "three".into()]).await.unwrap();
         tx.commit().await.unwrap();
-        assert_eq!(store.build_notes(build).await.unwrap(), ["one", "two"]);
+        assert_eq!(store.build_notes(build).await.unwrap(), ["one", "two", "three"]);
         let lacking = |arch, requirement: &str| Lacking {
             nevra: package.nevra.clone(),
             arch,

@@ -15,7 +15,7 @@ pub use expand::{Macros, Unknown};
 pub use fixed::is_version_fixed;
 pub use preamble::{Preamble, VersionTags, version_tags};
 pub use section::{Header, header, is_header};
-pub use unexpanded::{undefined, unexpanded};
+pub use unexpanded::{undefined, unexpanded, unexpanded_in_message};
 
 /// The lines of a text without their ends, `\r\n` as well as `\n`.
 #[must_use]

@@ -22,6 +22,87 @@ pub fn unexpanded(text: &str) -> Option<&str> {
     })
 }
 
+/// Words of a spec file that begin with `%` and are no macros: conditions, sections and directives of
+/// `%files` (rpm's `build/parseSpec.c`, `build/files.c`). rpm quotes them where it cannot read a line.
+const SYNTAX: &[&str] = &[
+    "if",
+    "else",
+    "elif",
+    "endif",
+    "ifarch",
+    "ifnarch",
+    "elifarch",
+    "ifos",
+    "ifnos",
+    "elifos",
+    "include",
+    "package",
+    "description",
+    "prep",
+    "generate_buildrequires",
+    "conf",
+    "build",
+    "install",
+    "check",
+    "clean",
+    "files",
+    "changelog",
+    "pre",
+    "post",
+    "preun",
+    "postun",
+    "pretrans",
+    "posttrans",
+    "preuntrans",
+    "postuntrans",
+    "verifyscript",
+    "sourcelist",
+    "patchlist",
+    "sepolicy",
+    "trigger",
+    "triggerin",
+    "triggerun",
+    "triggerprein",
+    "triggerpostun",
+    "filetriggerin",
+    "filetriggerun",
+    "filetriggerpostun",
+    "transfiletriggerin",
+    "transfiletriggerun",
+    "transfiletriggerpostun",
+    "doc",
+    "license",
+    "config",
+    "dir",
+    "ghost",
+    "attr",
+    "defattr",
+    "verify",
+    "caps",
+    "lang",
+    "exclude",
+    "docdir",
+    "artifact",
+    "missingok",
+    "readme",
+    "pubkey",
+    "dev",
+];
+
+/// The first macro that nothing defines in what rpm says of a spec file, as [`unexpanded`] finds it,
+/// apart from the syntax of spec files that rpm quotes.
+#[must_use]
+pub fn unexpanded_in_message(message: &str) -> Option<&str> {
+    let mut rest = message;
+    while let Some(found) = unexpanded(rest) {
+        if !found.strip_prefix('%').is_some_and(|name| SYNTAX.contains(&name)) {
+            return Some(found);
+        }
+        rest = &rest[rest.find(found)? + found.len()..];
+    }
+    None
+}
+
 /// What is to be done about a macro that nothing defines.
 #[must_use]
 pub fn undefined(name: &str) -> String {
@@ -50,6 +131,19 @@ mod tests {
             ("1.0", None),
         ] {
             assert_eq!(unexpanded(text), found, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_syntax_of_a_spec_file_is_no_macro() {
+        for (text, found) in [
+            ("error: line 16: %files nosuchpackage: package foo does not exist", None),
+            ("error: line 7: Unknown tag: %if", None),
+            ("error: line 9: %package: bad %{x}", Some("%{x}")),
+            ("error: %{files} is left", Some("%{files}")),
+            ("error: line 2: %filesystem", Some("%filesystem")),
+        ] {
+            assert_eq!(unexpanded_in_message(text), found, "{text}");
         }
     }
 }

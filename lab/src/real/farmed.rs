@@ -66,18 +66,16 @@ pub fn run(state: &State, world: &World, wanted: &[&Branch]) -> anyhow::Result<(
     let client = farm.client();
     let mut pending = Vec::new();
     for (target, branches) in &by_release {
-        let names: Vec<&str> = branches.iter().map(|branch| branch.package.as_str()).collect();
-        let asked = client.json(&[&["build", "--target", target], names.as_slice()].concat())?;
-        let builds = asked["builds"].as_array().context("no builds in the answer")?;
-        for build in builds {
-            let id = build["id"].as_i64().context("a build without a number")?;
-            let package = build["package"].as_str().unwrap_or_default();
-            if let Some(branch) = branches.iter().find(|branch| branch.package == package) {
-                pending.push((id, *branch));
-            }
+        // Not as one batch: those that are named like packages of the base root would be built one
+        // after the other, and each root would wait for all of them.
+        for branch in branches {
+            let asked = client.json(&["build", "--target", target, &branch.package])?;
+            let id = asked["builds"][0]["id"].as_i64().context("a build without a number")?;
+            pending.push((id, *branch));
         }
     }
     let all = pending.len();
+    let mut done = 0;
     while !pending.is_empty() {
         let mut left = Vec::new();
         for (id, branch) in pending {
@@ -88,7 +86,8 @@ pub fn run(state: &State, world: &World, wanted: &[&Branch]) -> anyhow::Result<(
             }
             keep(state, &farm, &client, branch, id, &shown)?;
             let state = shown["state"].as_str().unwrap_or("?");
-            tracing::info!("{} {state}; {} of {all} to go", branch.name(), left.len());
+            done += 1;
+            tracing::info!("{} {state}; {} of {all} to go", branch.name(), all - done);
         }
         pending = left;
         std::thread::sleep(PACE);

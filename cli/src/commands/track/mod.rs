@@ -2,6 +2,7 @@
 
 mod options;
 
+use rpmfarm_core::name::counted;
 use rpmfarm_proto::v1;
 
 use self::options::{Add, What, Whom, listed};
@@ -32,9 +33,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
         }
         _ => {}
     }
-    let target = target.ok_or_else(|| {
-        Error::Usage("no target: name one with --target, RPMFARM_TARGET or `target` in the configuration file (rpmfarm target list)".into())
-    })?;
+    let target = session.target(target).await?;
     match what {
         What::Add(options) => add(target, options, session).await,
         What::Show { package } => one(target, package, session).await,
@@ -85,7 +84,7 @@ async fn add(target: String, options: Add, mut session: Session) -> Result<Exit,
         more.push(format!("{} repositories are archived, empty or no packages", reply.skipped));
     }
     let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join(", ")) };
-    out.line(&format!("{} packages are followed for {target}{more}", reply.added.len()))?;
+    out.line(&format!("following {} for {target}{more}", counted(reply.added.len(), "package")))?;
     Ok(Exit::Done)
 }
 
@@ -190,7 +189,10 @@ async fn look(target: String, whom: Whom, mut session: Session) -> Result<Exit, 
     if session.out.json {
         session.out.document(&tracking::Looks { packages })?;
     } else {
-        session.out.line(&format!("{packages} packages are looked at"))?;
+        session.out.line(&format!(
+            "polling {}",
+            counted(packages.try_into().unwrap_or(usize::MAX), "package")
+        ))?;
     }
     Ok(Exit::Done)
 }

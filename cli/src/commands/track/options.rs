@@ -39,7 +39,8 @@ pub(crate) struct Options {
 /// The target that is meant.
 #[derive(Debug, Args)]
 pub(super) struct TargetOption {
-    /// What is rebuilt [default: `target` of the configuration file]
+    /// What is rebuilt [default: `target` of the configuration file, else the
+    /// only one of the farm]
     #[arg(long, env = "RPMFARM_TARGET", hide_env_values = true, global = true)]
     pub(super) target: Option<String>,
 }
