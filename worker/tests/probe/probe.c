@@ -641,7 +641,9 @@ static void privileges(void)
 	ASK_APART("seccomp strict", syscall(SYS_seccomp, 1, 1, NULL));
 	ASK("seccomp actions", syscall(SYS_seccomp, 2, 0, &(uint32_t){ 0x7fff0000 }));
 	RAW("landlock version", SYS_landlock_create_ruleset, NULL, 0, 1);
+#ifdef SYS_memfd_secret /* not every architecture has it */
 	RAW("memfd_secret", SYS_memfd_secret, 0);
+#endif
 	ASK_APART("rlimit up", setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 1 << 22, 1 << 22 }));
 	ASK_APART("rlimit core up", setrlimit(RLIMIT_CORE, &(struct rlimit){ 1 << 22, 1 << 22 }));
 }
