@@ -94,6 +94,29 @@ void farm_hide(Pool *pool, Id id)
 	MAPCLR(pool->considered, id);
 }
 
+/*
+ * pool_addfileprovides_queue, safe for repositories of which packages were removed: libsolv (seen in
+ * 0.7.23, src/fileprovides.c) makes maps of a bit for each package that a repository has, and sets
+ * bits by the place of a package among all that it ever had. Beyond the end of the map that loses
+ * files, or writes into memory of others. While it runs, each repository counts all its places.
+ */
+void farm_add_file_provides(Pool *pool, Queue *paths)
+{
+	int *counts = solv_calloc(pool->nrepos, sizeof(int));
+	Repo *repo;
+	int id;
+
+	FOR_REPOS(id, repo) {
+		counts[id] = repo->nsolvables;
+		if (repo->nsolvables)
+			repo->nsolvables = repo->end - repo->start;
+	}
+	pool_addfileprovides_queue(pool, paths, NULL);
+	FOR_REPOS(id, repo)
+		repo->nsolvables = counts[id];
+	solv_free(counts);
+}
+
 /* libsolv leaves the map to whoever made it. */
 void farm_free_seen(Pool *pool)
 {

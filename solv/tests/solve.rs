@@ -266,6 +266,36 @@ fn excluded_packages_are_not_there() {
     assert!(solve(&mut pool, &["app", "feature-x"]).is_err());
 }
 
+/// libsolv makes a map of a bit for each package that is left, and sets bits by the places of packages
+/// among all that were read: without care it forgets the files of the last ones.
+#[test]
+fn files_are_found_behind_many_excluded_packages() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = |name: &str, more: &str| {
+        format!(
+            "%package -n {name}\nSummary: x\n{more}\n%description -n {name}\nx\n%files -n {name}\n"
+        )
+    };
+    let mut spec =
+        "Name: many\nVersion: 1\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n\
+                    %description\nx\n%install\nmkdir -p %{buildroot}/usr/share/owned\n"
+            .to_owned();
+    (0..80).for_each(|number| spec += &head(&format!("a{number:02}"), ""));
+    spec += &head("z-owner", "");
+    spec += "/usr/share/owned\n";
+    spec += &head("z-user", "Requires: /usr/share/owned");
+    let repository = dir.path().join("many");
+    common::repository(&repository, &spec);
+    let mut pool = Pool::new(Arch::X86_64);
+    let about =
+        Repository { id: "many".into(), excludes: vec!["a??".into()], ..Repository::default() };
+    let (primary, filelists) =
+        (metadata(&repository, "primary"), metadata(&repository, "filelists"));
+    pool.load_repository(about, &primary, Some(&filelists)).unwrap();
+    let found = solve(&mut pool, &["z-user"]).unwrap();
+    assert_eq!(found, ["z-owner-1-1.noarch", "z-user-1-1.noarch"].map(str::to_owned).into());
+}
+
 #[test]
 fn other_architectures_and_broken_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();

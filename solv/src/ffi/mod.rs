@@ -284,9 +284,9 @@ impl RawPool {
     /// Looks up the paths that packages depend on in the file lists, and returns these paths.
     pub(crate) fn resolve_file_dependencies(&mut self) -> Vec<String> {
         let mut paths = Queue::new();
-        // SAFETY: the pool is live, the queue initialised; null stands for "not wanted".
+        // SAFETY: the pool is live, the queue initialised.
         unsafe {
-            pool_addfileprovides_queue(self.pool.as_ptr(), &mut paths.0, ptr::null_mut());
+            farm_add_file_provides(self.pool.as_ptr(), &mut paths.0);
         }
         paths.to_vec().into_iter().map(|id| self.dependency_text(id)).collect()
     }

@@ -69,6 +69,7 @@ unsafe extern "C" {
     pub(super) fn farm_location(pool: *mut CPool, id: Id) -> *const c_char;
     pub(super) fn farm_set_priority(repo: *mut CRepo, priority: c_int, subpriority: c_int);
     pub(super) fn farm_count(repo: *const CRepo) -> c_int;
+    pub(super) fn farm_add_file_provides(pool: *mut CPool, paths: *mut CQueue);
     pub(super) fn farm_see_new(pool: *mut CPool);
     pub(super) fn farm_hide(pool: *mut CPool, id: Id);
     pub(super) fn farm_free_seen(pool: *mut CPool);
@@ -98,11 +99,6 @@ unsafe extern "C" {
         key: Id,
         kind: *mut Id,
     ) -> *const c_char;
-    pub(super) fn pool_addfileprovides_queue(
-        pool: *mut CPool,
-        found: *mut CQueue,
-        installed: *mut CQueue,
-    );
     pub(super) fn pool_createwhatprovides(pool: *mut CPool);
     pub(super) fn pool_job2solvables(pool: *mut CPool, packages: *mut CQueue, how: Id, what: Id);
     pub(super) fn pool_queuetowhatprovides(pool: *mut CPool, queue: *mut CQueue) -> Id;
