@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rpmfarm_core::fleet;
 use rpmfarm_core::lease::Liveness;
 use rpmfarm_core::name::counted;
-use rpmfarm_core::{Arch, Target};
+use rpmfarm_core::{Arch, Sha256, Target};
 use rpmfarm_proto::v1::Check;
 
 use crate::dispatch::fleet::WorkerView;
@@ -31,6 +31,7 @@ pub async fn checks(farm: &Farm) -> Vec<Check> {
     checks.extend(space(farm));
     checks.extend([signer(farm).await, workers(farm).await]);
     checks.extend(coordinators(farm));
+    checks.extend(damaged(&farm.damaged.all()));
     for (name, target) in farm.targets.all() {
         let problem = match &target {
             Err(problem) => Some(problem.clone()),
@@ -42,6 +43,15 @@ pub async fn checks(farm: &Farm) -> Vec<Check> {
         }
     }
     checks
+}
+
+/// The blobs that were found damaged; nothing when all that were read again are whole.
+fn damaged(all: &[(Sha256, String)]) -> Option<Check> {
+    let (_, first) = all.first()?;
+    let message = format!("{}: {first}", counted(all.len(), "damaged file"));
+    let remedy = "restore these files of DATA/blobs from a backup, and look at the disk; no build that \
+                  needs them is signed or published";
+    Some(remedied(check("blobs", "error", message), remedy))
 }
 
 /// The key files of a target's repositories that cannot be read; nothing when all can.

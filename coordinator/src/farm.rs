@@ -21,6 +21,7 @@ use crate::peers::Peers;
 use crate::peers::herald::Voice;
 use crate::publish::Publisher;
 use crate::resolve::Resolver;
+use crate::scrub::Damaged;
 use crate::sign::SignerClient;
 use crate::store::{Build, Store};
 use crate::targets::Targets;
@@ -35,6 +36,8 @@ pub struct Farm {
     pub store: Store,
     /// Files by digest.
     pub blobs: Blobs,
+    /// Those that were found damaged.
+    pub damaged: Damaged,
     /// Logs of attempts.
     pub logs: Logs,
     /// What is rebuilt.

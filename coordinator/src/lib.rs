@@ -21,6 +21,7 @@ pub mod publish;
 pub mod resolve;
 mod retry;
 pub mod rpc;
+pub mod scrub;
 pub mod server;
 pub mod sign;
 pub mod start;

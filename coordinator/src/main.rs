@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::observe::logging;
+use rpmfarm_coordinator::resolve::solver;
 use rpmfarm_coordinator::start::start;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -13,6 +14,10 @@ use tokio::signal::unix::{SignalKind, signal};
 const LEFT: Duration = Duration::from_secs(2);
 
 fn main() -> anyhow::Result<()> {
+    // Not a subcommand that anybody is to see: the coordinator starts itself so.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == solver::ARGUMENT) {
+        return solver::child::run();
+    }
     let config = Config::parse();
     logging::start(config.log_format);
     rustls::crypto::ring::default_provider()

@@ -27,7 +27,7 @@ use crate::observe::Metrics;
 use crate::peers::herald::{Voice, Word};
 use crate::peers::{self, Peers, Seat};
 use crate::publish::{self, Publisher};
-use crate::resolve::{self, Patience, Resolver};
+use crate::resolve::{self, Patience, Resolver, solver};
 use crate::sign::{self, SignerClient};
 use crate::store::{CoordinatorRow, Dialect, Store, explain};
 use crate::targets::{self, Targets};
@@ -35,7 +35,7 @@ use crate::token::Token;
 use crate::track::{self, LookLimits, Tracker};
 use crate::waits::Waits;
 use crate::work::{Coalesced, Crew, run, run_every};
-use crate::{accept, leftovers, plan, server};
+use crate::{accept, leftovers, plan, scrub, server};
 
 /// The largest result file that is taken, in bytes.
 const MAX_RESULT: u64 = 16 << 30;
@@ -115,6 +115,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
             targets.dir(),
             blobs.clone(),
             Patience::default(),
+            solver::program().context("cannot find the solver")?,
         )?,
         signer: SignerClient::new(&config.signer_socket()),
         publisher: Publisher::new(&repos, blobs.clone()),
@@ -123,6 +124,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
         repos,
         store,
         blobs,
+        damaged: scrub::Damaged::default(),
         targets,
         bus,
         peers,
@@ -310,6 +312,7 @@ fn passes(farm: &Farm) -> JoinSet<()> {
     });
     set.spawn(revoked::run(farm.clone()));
     set.spawn(leftovers::run(farm.blobs.clone()));
+    set.spawn(scrub::run(farm.blobs.clone(), farm.damaged.clone()));
     set.spawn(targets::run(farm.targets.clone()));
     set.spawn(refresh(farm.clone()));
     pass!("dispatch", |farm| dispatch::pass::pass(&farm, Instant::now(), now_us()));

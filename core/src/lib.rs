@@ -37,6 +37,7 @@ pub mod quarantine;
 pub mod queue;
 pub mod reach;
 pub mod reconcile;
+pub mod relation;
 pub mod report;
 pub mod results;
 pub mod snapshot;

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Whole time of the build, in seconds.
     pub seconds: u64,
+    /// Whole time of making the SRPM, in seconds: the other builds of a request wait for it.
+    pub srpm_seconds: u64,
     /// The longest time without a line in the build log, in seconds.
     pub silence_seconds: u64,
     /// Memory of all its processes together, in MiB.
@@ -27,6 +29,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             seconds: 24 * 3600,
+            srpm_seconds: 15 * 60,
             silence_seconds: 3 * 3600,
             memory_mib: 8 * 1024,
             processes: 8192,
@@ -34,5 +37,27 @@ impl Default for Limits {
             log_mib: 256,
             results_mib: 16 * 1024,
         }
+    }
+}
+
+impl Limits {
+    /// Those that hold while the SRPM is made.
+    #[must_use]
+    pub fn for_srpm(self) -> Self {
+        let seconds = self.seconds.min(self.srpm_seconds);
+        Self { seconds, silence_seconds: self.silence_seconds.min(seconds), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_srpm_has_minutes() {
+        let limits = Limits::default().for_srpm();
+        assert_eq!((limits.seconds, limits.silence_seconds), (900, 900));
+        let short = Limits { seconds: 60, ..Limits::default() }.for_srpm();
+        assert_eq!((short.seconds, short.memory_mib), (60, Limits::default().memory_mib));
     }
 }

@@ -1,11 +1,13 @@
 //! Result files of an attempt, and the checks that need no file: names, kinds, sets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::name::{self, NameError};
+use crate::relation;
+use crate::source::SourceBundle;
 use crate::track::NotAbove;
 use crate::{Arch, Fault, Nevra, Sha256};
 
@@ -135,6 +137,28 @@ pub enum Refusal {
         /// How many.
         count: usize,
     },
+    /// A dependency or path beyond what the solver could bear.
+    #[error("{package}: {source}")]
+    OutOfBounds {
+        /// Whose it is.
+        package: String,
+        /// Which one, and by how much.
+        source: relation::OutOfBounds,
+    },
+    /// A file of an SRPM that is not among the sources that the worker was given.
+    #[error(
+        "{nevra}: `{file}` is not the file that was imported from dist-git ({expected}, found {found}): the worker put another one in"
+    )]
+    SourceFile {
+        /// The source package.
+        nevra: Box<Nevra>,
+        /// The file.
+        file: String,
+        /// Its SHA-256 as it was imported, or that there is none.
+        expected: String,
+        /// That in the package.
+        found: Sha256,
+    },
     /// An SRPM that is not above what is published.
     #[error(transparent)]
     NotAbove(#[from] Box<NotAbove>),
@@ -164,7 +188,9 @@ impl Refusal {
     #[must_use]
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::Name(_) | Self::Twice(_) | Self::FileName { .. } => Fault::Worker,
+            Self::Name(_) | Self::Twice(_) | Self::FileName { .. } | Self::SourceFile { .. } => {
+                Fault::Worker
+            }
             Self::Set { .. }
             | Self::Arch { .. }
             | Self::Source { .. }
@@ -172,6 +198,7 @@ impl Refusal {
             | Self::Tag { .. }
             | Self::NotAbove(_)
             | Self::Requires { .. }
+            | Self::OutOfBounds { .. }
             | Self::Macro { .. }
             | Self::NotSource { .. }
             | Self::Package { .. } => Fault::Package,
@@ -183,16 +210,29 @@ impl Refusal {
 /// The largest packages of a distribution have some hundreds.
 pub const MAX_REQUIRES: usize = 10_000;
 
-/// Refuses more build requirements than [`MAX_REQUIRES`], and those of which rpm could not tell
-/// what they are.
+/// Refuses more build requirements than [`MAX_REQUIRES`], those beyond the bounds of [`relation`],
+/// and those of which rpm could not tell what they are.
 ///
 /// # Errors
-/// [`Refusal::Requires`] and [`Refusal::Macro`].
+/// [`Refusal::Requires`], [`Refusal::OutOfBounds`] and [`Refusal::Macro`].
 pub fn check_requires(package: &str, requires: &[String]) -> Result<(), Refusal> {
     if requires.len() > MAX_REQUIRES {
         return Err(Refusal::Requires { package: package.to_owned(), count: requires.len() });
     }
-    requires.iter().try_for_each(|requirement| check_expanded("BuildRequires", requirement))
+    for requirement in requires {
+        check_bounds(package, "BuildRequires", requirement)?;
+        check_expanded("BuildRequires", requirement)?;
+    }
+    Ok(())
+}
+
+/// Refuses a dependency beyond the bounds of [`relation`].
+///
+/// # Errors
+/// [`Refusal::OutOfBounds`].
+pub fn check_bounds(package: &str, place: &'static str, text: &str) -> Result<(), Refusal> {
+    relation::check(place, text)
+        .map_err(|source| Refusal::OutOfBounds { package: name::shown(package), source })
 }
 
 /// Refuses a tag in which rpm has left a macro.
@@ -232,6 +272,36 @@ pub fn macros_left<'a>(
     let more = found.len().saturating_sub(MACROS_NAMED);
     let rest = (more > 0).then(|| format!("{nevra}: macros are left in {more} more dependencies"));
     named.chain(rest).collect()
+}
+
+/// Compares the files of an SRPM with the sources that were imported for it: rpmbuild copies files, so
+/// that each is there byte for byte. A bundle with scripts that are still to run tells nothing of
+/// what comes out of them.
+///
+/// # Errors
+/// [`Refusal::SourceFile`] for the first that differs or was not imported.
+pub fn check_sources(
+    nevra: &Nevra,
+    files: &[(Vec<u8>, Sha256)],
+    bundle: &SourceBundle,
+) -> Result<(), Refusal> {
+    if bundle.plan.is_some() {
+        return Ok(());
+    }
+    let known: HashMap<&[u8], Sha256> = std::iter::once(&bundle.spec)
+        .chain(&bundle.sources)
+        .map(|file| (file.name.as_bytes(), file.digest))
+        .collect();
+    let other = files.iter().find(|(name, digest)| known.get(name.as_slice()) != Some(digest));
+    other.map_or(Ok(()), |(name, found)| {
+        let expected = known.get(name.as_slice());
+        Err(Refusal::SourceFile {
+            nevra: nevra.clone().into(),
+            file: name::shown(&String::from_utf8_lossy(name)),
+            expected: expected.map_or_else(|| "no such file".into(), |d| format!("SHA-256 {d}")),
+            found: *found,
+        })
+    })
 }
 
 /// Checks the announced set before any byte is read: names, kinds, no doubles.
@@ -313,6 +383,7 @@ fn check_file_name(file: &ResultFile, nevra: &Nevra) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::SourceFile;
     use crate::task::TaskKind;
 
     fn file(name: &str, kind: ResultKind) -> ResultFile {
@@ -373,6 +444,39 @@ mod tests {
         let binary = file("a-1-1.x86_64.rpm", ResultKind::Srpm);
         let refused = check_srpm(&binary, &nevra("a-1:1-1.x86_64"), "a").unwrap_err();
         assert_eq!(refused.to_string(), "a-1:1-1.x86_64 is no source package");
+    }
+
+    #[test]
+    fn an_srpm_has_the_files_that_were_imported() {
+        let file = |name: &str, text: &[u8]| SourceFile {
+            name: name.into(),
+            digest: Sha256::of(text),
+            size: 1,
+            executable: false,
+        };
+        let mut bundle = SourceBundle {
+            package: "a".into(),
+            url: String::new(),
+            commit: String::new(),
+            spec: file("a.spec", b"spec"),
+            sources: vec![file("a.tar", b"tar"), file("unused.patch", b"patch")],
+            modification: None,
+            plan: None,
+        };
+        let nevra: Nevra = "a-1-1.src".parse().unwrap();
+        let found = |name: &str, text: &[u8]| (name.as_bytes().to_vec(), Sha256::of(text));
+        let (spec, tar) = (found("a.spec", b"spec"), found("a.tar", b"tar"));
+        check_sources(&nevra, &[spec.clone(), tar], &bundle).unwrap();
+        for (foreign, words) in [
+            (found("a.tar", b"evil"), "`a.tar` is not the file that was imported"),
+            (found("b.tar", b"tar"), "(no such file, found "),
+        ] {
+            let refusal = check_sources(&nevra, &[spec.clone(), foreign], &bundle).unwrap_err();
+            assert_eq!(refusal.fault(), Fault::Worker);
+            assert!(refusal.to_string().contains(words), "{refusal}");
+        }
+        bundle.plan = Some(file("plan", b"plan"));
+        check_sources(&nevra, &[found("made-by-a-script", b"x")], &bundle).unwrap();
     }
 
     #[test]

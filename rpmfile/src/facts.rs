@@ -57,7 +57,7 @@ fn epoch(metadata: &PackageMetadata) -> Result<u32> {
     }
 }
 
-fn source_arch(metadata: &PackageMetadata) -> Option<&'static str> {
+pub(crate) fn source_arch(metadata: &PackageMetadata) -> Option<&'static str> {
     let has = |tag: IndexTag| metadata.header.entry_is_present(tag);
     if !metadata.is_source_package() {
         return None;

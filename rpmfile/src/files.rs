@@ -36,6 +36,8 @@ pub(crate) struct Entry {
     /// Relative to the root, without `.` and `..`; empty for the root itself. The bytes of the
     /// header: rpm knows no encoding of names.
     pub(crate) path: Vec<u8>,
+    /// Whether the header has it with a slash before it.
+    pub(crate) absolute: bool,
     pub(crate) kind: Kind,
     /// Permissions with setuid, setgid and sticky.
     pub(crate) permissions: u16,
@@ -70,6 +72,19 @@ impl Files {
             }
         }
         Ok(Self { entries, by_path })
+    }
+
+    /// Binary packages have absolute paths, source packages plain names: rpm would put anything else
+    /// below the directory in which it happens to run.
+    pub(crate) fn check_paths(&self, is_source: bool) -> Result<()> {
+        let is_right = |entry: &&Entry| entry.absolute != is_source;
+        match self.entries.iter().find(|entry| !is_right(entry)) {
+            None => Ok(()),
+            Some(entry) if is_source => {
+                Err(Error::entry(&entry.path, "is a path in a source package, not a name"))
+            }
+            Some(entry) => Err(Error::entry(&entry.path, "is not an absolute path")),
+        }
     }
 
     /// The file that a cpio entry means by its name.
@@ -118,8 +133,10 @@ fn read_entries(headers: &Headers) -> Result<Vec<Entry>> {
     let entry = |index: usize| {
         let dir = dirs.get(dir_indexes[index] as usize);
         let dir = dir.ok_or_else(|| Error::tag("DIRINDEXES", "leads beyond DIRNAMES"))?;
+        let path = [*dir, names[index]].concat();
         Ok(Entry {
-            path: relative_path(&[*dir, names[index]].concat())?,
+            path: relative_path(&path)?,
+            absolute: path.starts_with(b"/"),
             kind: kind(modes[index], targets[index]),
             permissions: modes[index] & 0o7777,
             mtime: mtimes[index],

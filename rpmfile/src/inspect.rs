@@ -9,6 +9,7 @@ use rpm::{IndexSignatureTag, IndexTag, PackageMetadata};
 use rpmfarm_core::{Nevra, Sha256};
 
 use crate::archive::Archive;
+use crate::filedigests::FileDigests;
 use crate::files::Files;
 use crate::headers::Headers;
 use crate::payload::Payload;
@@ -73,24 +74,35 @@ pub fn inspect(path: &Path) -> Result<Inspected> {
 ///
 /// # Errors
 /// When the stream is damaged, goes on after its end or is larger than the header says, when an
-/// entry is not in the header or the other way round, or the contents' digest does not match.
-pub fn check_contents(path: &Path) -> Result<()> {
+/// entry is not in the header or the other way round, when a path is not absolute, or when a digest of
+/// the contents or of one file does not match.
+pub fn check_contents(path: &Path) -> Result<Contents> {
     let file = File::open(path).map_err(Error::io("opening the package"))?;
     let mut reader = BufReader::new(file);
     let headers = Headers::read(&mut reader)?;
+    let is_source = facts::source_arch(&headers.metadata).is_some();
     let files = Files::of(&headers)?;
+    files.check_paths(is_source)?;
     let payload = Payload::open(reader, &headers.metadata, files.archive_limit())?;
     let mut archive = Archive::new(payload.hashing(), &files);
-    while archive.next()?.is_some() {
+    let mut digests = FileDigests::of(&headers, &files, is_source)?;
+    while let Some(member) = archive.next()? {
+        digests.check(member, &mut archive)?;
         archive.skip()?;
     }
+    let sources = digests.into_found();
     let found = archive.finish()?;
-    match (facts::contents_digest(&headers.metadata)?, found) {
-        (Some(expected), Some(found)) => {
-            digests::equal("SHA-256 of the decompressed payload", &expected.hex(), found.hex())
-        }
-        _ => Ok(()),
+    if let (Some(expected), Some(found)) = (facts::contents_digest(&headers.metadata)?, found) {
+        digests::equal("SHA-256 of the decompressed payload", &expected.hex(), found.hex())?;
     }
+    Ok(Contents { sources })
+}
+
+/// What a package holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Of a source package, the name of each file and the SHA-256 of its content.
+    pub sources: Vec<(Vec<u8>, Sha256)>,
 }
 
 /// Checks the file's length against what its headers say.

@@ -14,6 +14,7 @@ use std::process::Command;
 
 use forge::File;
 use proptest::prelude::*;
+use rpmfarm_core::Sha256;
 use rpmfarm_rpmfile::{Error, Ownership, Unpacked, check_contents, inspect, unpack};
 
 /// Type and mode, time, size, link target and link count of everything below a directory.
@@ -265,6 +266,33 @@ fn links_do_not_lead_out() {
     cage.unpack(&header, &forge::honest(&files)).unwrap();
     let below = cage.dir.path().join("root").join(target.trim_start_matches('/')).join("file");
     assert_eq!(fs::read_to_string(below).unwrap(), "evil");
+}
+
+#[test]
+fn the_archive_has_what_the_header_says_of_each_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |file: File, content: &[u8]| {
+        let payload = forge::honest(&[(file.clone(), content)]);
+        let package = forge::package(dir.path(), &[file], &payload, None);
+        inspect(&package).unwrap();
+        check_contents(&package).unwrap_err().to_string()
+    };
+    let other = refused(File::regular("/etc/file", b"hello"), b"HELLO");
+    assert!(other.contains("etc/file") && other.contains("in the archive, and"), "{other}");
+    let none = File { digest: String::new(), ..File::regular("/etc/file", b"hello") };
+    assert!(refused(none, b"hello").contains("and `` in the header"));
+    let relative = refused(File::regular("etc/file", b"hello"), b"hello");
+    assert!(relative.contains("is not an absolute path"), "{relative}");
+}
+
+#[test]
+fn the_files_of_a_source_package_are_told_with_their_digests() {
+    let built = support::build("w19.zstdio");
+    let mut sources = check_contents(&built.source).unwrap().sources;
+    sources.sort();
+    let file = |name: &str, text: &str| (name.as_bytes().to_vec(), Sha256::of(text.as_bytes()));
+    assert_eq!(sources, [file("sample.spec", support::SPEC), file("sample.txt", "source\n")]);
+    assert!(check_contents(&built.binary).unwrap().sources.is_empty());
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::ffi::{Id, Job, RawPool, Rule};
 use crate::{Pool, PoolError};
 
 /// Why modules cannot be used as they are chosen.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, thiserror::Error)]
 pub enum ModuleProblem {
     /// No repository has the chosen stream.
     #[error(

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rpmfarm_core::{Arch, Nevra};
+use serde::{Deserialize, Serialize};
 
 use crate::ffi::{Id, Key, RawPool, RepoIndex};
 use crate::{excludes, requirement};
 
 /// What is said about a repository when it is added.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Repository {
     /// Its id; solutions name it.
     pub id: String,
@@ -43,7 +44,7 @@ pub struct Fragment {
 }
 
 /// Why packages could not be loaded.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum PoolError {
     /// The file cannot be read, or is not repository metadata.
     #[error("repository `{repository}`: cannot read {path}: {reason}")]

@@ -4,12 +4,13 @@
 use std::fmt;
 
 use rpmfarm_core::Nevra;
+use serde::{Deserialize, Serialize};
 
 use crate::Pool;
 use crate::ffi::{Id, Rule, RuleKind};
 
 /// Who has a requirement.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RequiredBy {
     /// The request itself.
     Request,
@@ -27,7 +28,7 @@ impl fmt::Display for RequiredBy {
 }
 
 /// A requirement that nobody provides.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
     /// What is required.
     pub requirement: String,
@@ -42,7 +43,7 @@ impl fmt::Display for Missing {
 }
 
 /// A request that cannot be fulfilled. Its text is one line.
-#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}", self.line())]
 pub struct Unsolvable {
     /// Every requirement that nobody provides.

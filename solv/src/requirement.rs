@@ -1,11 +1,20 @@
 //! Requirements as RPM headers and specs write them, taken apart as far as the solver needs.
 
-/// A requirement that is not one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a requirement (expected NAME, NAME OP VERSION with one of < <= = >= >, a path, or a rich dependency in parentheses)"
-)]
-pub struct MalformedRequirement(pub String);
+use rpmfarm_core::relation::{self, OutOfBounds};
+use serde::{Deserialize, Serialize};
+
+/// A requirement that the solver does not get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum MalformedRequirement {
+    /// It is written as no requirement is.
+    #[error(
+        "`{0}` is not a requirement (expected NAME, NAME OP VERSION with one of < <= = >= >, a path, or a rich dependency in parentheses)"
+    )]
+    Syntax(String),
+    /// It is longer or nested deeper than the solver could bear.
+    #[error(transparent)]
+    OutOfBounds(#[from] OutOfBounds),
+}
 
 /// The kinds of requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +33,8 @@ pub(crate) struct Relation(pub(crate) i32);
 
 impl<'a> Requirement<'a> {
     pub(crate) fn parse(text: &'a str) -> Result<Self, MalformedRequirement> {
-        let error = || MalformedRequirement(rpmfarm_core::name::shown(text));
+        relation::check("requirement", text)?;
+        let error = || MalformedRequirement::Syntax(rpmfarm_core::name::shown(text));
         let trimmed = text.trim();
         if trimmed.chars().any(|c| c.is_control() && c != '\t') {
             return Err(error());
@@ -101,6 +111,9 @@ mod tests {
         for bad in ["", "foo >=", "foo 1", "foo => 1", "a b c d", "a\nb"] {
             assert!(Requirement::parse(bad).is_err(), "{bad}");
         }
+        let deep = format!("{}a{}", "(".repeat(20_000), " or b)".repeat(20_000));
+        let refused = Requirement::parse(&deep).expect_err("too deep");
+        assert!(matches!(refused, MalformedRequirement::OutOfBounds(_)), "{refused}");
     }
 
     #[test]

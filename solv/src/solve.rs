@@ -215,7 +215,7 @@ impl Pool {
             Requirement::Rich(rich) => self
                 .raw
                 .rich_dependency(rich)
-                .ok_or_else(|| MalformedRequirement(rpmfarm_core::name::shown(text))),
+                .ok_or_else(|| MalformedRequirement::Syntax(rpmfarm_core::name::shown(text))),
         }
     }
 

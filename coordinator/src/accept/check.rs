@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use rpmfarm_core::noarch::NOARCH;
+use rpmfarm_core::relation;
 use rpmfarm_core::results::{self, Refusal, ResultFile};
 use rpmfarm_core::task::{Success, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, Fault, Nevra, Sha256};
-use rpmfarm_repodata::{Fragments, PackageFile, RepodataError};
-use rpmfarm_rpmfile::{Inspected, check_contents, inspect, is_intact};
+use rpmfarm_repodata::{Document, Fragments, PackageFile, RepodataError};
+use rpmfarm_rpmfile::{Contents, Inspected, check_contents, inspect, is_intact};
 
 use super::noarch;
 use crate::blobs::{BlobError, Blobs};
@@ -27,6 +28,8 @@ pub struct Checked {
     pub repodata: Sha256,
     /// The blob that describes what it consists of; only of a package of no architecture.
     pub content: Option<Sha256>,
+    /// Of a source package, its files with the SHA-256 of each.
+    pub sources: Vec<(Vec<u8>, Sha256)>,
     /// Everything else of its header.
     pub inspected: Inspected,
 }
@@ -167,9 +170,10 @@ fn check(blobs: &Blobs, file: &ResultFile, expected: &Expected) -> Result<Checke
         }
     }
     // Nothing is written: what an archive holds beside what its header lists is seen while it is read.
-    check_contents(&path).map_err(rpm)?;
+    let Contents { sources } = check_contents(&path).map_err(rpm)?;
     let described = describe(&path, file.digest, inspected.size, &file.name)
         .map_err(|source| CheckError::Repodata { file: name(), source })?;
+    check_bounds(&nevra, &inspected, &described)?;
     let repodata = blobs.put(&described.to_bytes()).map_err(blob)?;
     let content = if nevra.arch == NOARCH {
         let content = noarch::content(&inspected.metadata).map_err(|error| {
@@ -183,7 +187,23 @@ fn check(blobs: &Blobs, file: &ResultFile, expected: &Expected) -> Result<Checke
     } else {
         None
     };
-    Ok(Checked { nevra, digest: file.digest, size: inspected.size, repodata, content, inspected })
+    let (digest, size) = (file.digest, inspected.size);
+    Ok(Checked { nevra, digest, size, repodata, content, sources, inspected })
+}
+
+/// What is said of a package reaches a solver that is written in C: the very text is looked through.
+fn check_bounds(
+    nevra: &Nevra,
+    inspected: &Inspected,
+    described: &Fragments,
+) -> Result<(), Refusal> {
+    let refused = |source| Refusal::OutOfBounds { package: nevra.to_string(), source };
+    let mut attributes = relation::Attributes::default();
+    attributes.feed(described.get(Document::Primary));
+    attributes.finish().map_err(refused)?;
+    // A header whose paths cannot be read was refused before.
+    let paths = inspected.metadata.get_file_paths_split().unwrap_or_default();
+    paths.into_iter().try_for_each(|(dir, name)| relation::check_path(dir, name)).map_err(refused)
 }
 
 fn describe(

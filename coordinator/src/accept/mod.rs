@@ -119,7 +119,10 @@ async fn check_and_record(
     let arches = plan::arches(farm, &build, &target).await?;
     let siblings = farm.store.tasks(ended.build).await?;
     let builders = siblings.iter().filter(|task| task.kind.is_build()).count();
-    let expected = srpm::Expected::of(farm, &build, &target).await?;
+    let expected = match task.kind {
+        TaskKind::Srpm => Some(srpm::Expected::of(farm, &build, &target).await?),
+        TaskKind::Build | TaskKind::Noarch => None,
+    };
     let now = now_us();
     let mut tx = farm.store.write().await?;
     if !tx.hold_open(ended.build).await? {
@@ -128,7 +131,7 @@ async fn check_and_record(
     if !tx.accept(task.id, attempt, success.rpmbuild_ms, now).await? {
         return Ok(());
     }
-    if task.kind == TaskKind::Srpm {
+    if let Some(expected) = expected {
         expected.check(&checked, &target)?;
         let native = farm.fleet.native_arches();
         let (srpm, tasks) = srpm::plan(&checked, success, task.arch, &arches, &native)?;

@@ -1,17 +1,20 @@
 //! What follows from an accepted SRPM: its facts for each architecture, and the tasks that build it.
 
+use anyhow::Context as _;
 use rpm::IndexTag;
 use rpmfarm_core::distgit::tag_agrees;
 use rpmfarm_core::noarch::NOARCH;
-use rpmfarm_core::results::{Refusal, check_expanded, check_requires};
+use rpmfarm_core::results::{Refusal, check_bounds, check_expanded, check_requires, check_sources};
+use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::task::Success;
 use rpmfarm_core::terms::{self, Terms};
 use rpmfarm_core::track::check_above;
 use rpmfarm_core::{Arch, Evr, Target};
 
 use super::{CheckError, Checked};
+use crate::dispatch::assignment::MAX_DOCUMENT;
 use crate::farm::Farm;
-use crate::store::{Build, NewTask, Srpm, StoreError};
+use crate::store::{Build, NewTask, Srpm};
 use crate::track;
 
 /// The requirement by which rpmbuild marks a spec with `%generate_buildrequires`.
@@ -24,6 +27,8 @@ pub struct Expected {
     package: String,
     /// What it must be above.
     published: Vec<Evr>,
+    /// What was imported for it.
+    bundle: SourceBundle,
 }
 
 impl Expected {
@@ -31,8 +36,8 @@ impl Expected {
     /// was published.
     ///
     /// # Errors
-    /// Database errors.
-    pub async fn of(farm: &Farm, build: &Build, target: &Target) -> Result<Self, StoreError> {
+    /// Database errors, and when the build's source bundle cannot be read.
+    pub async fn of(farm: &Farm, build: &Build, target: &Target) -> anyhow::Result<Self> {
         // Of a pattern of tags the record knows which one was built.
         let record = farm.store.source_record(build.id()).await?.unwrap_or_default();
         let git_ref =
@@ -43,15 +48,19 @@ impl Expected {
         } else {
             Vec::new()
         };
-        Ok(Self { git_ref, package, published })
+        let import = farm.store.import(build.id()).await?.context("a task has an import")?;
+        let bundle = farm.blobs.read_small(import.bundle, MAX_DOCUMENT)?;
+        Ok(Self { git_ref, package, published, bundle: SourceBundle::from_bytes(&bundle)? })
     }
 
     /// Compares an SRPM with it.
     ///
     /// # Errors
-    /// When the tag names another version or release, or when it is not above what was published.
+    /// When it holds other files than those that were imported, when the tag names another version or
+    /// release, or when it is not above what was published.
     pub fn check(self, checked: &[Checked], target: &Target) -> Result<(), CheckError> {
         let file = checked.first().expect("a checked set of an SRPM task has one file");
+        check_sources(&file.nevra, &file.sources, &self.bundle)?;
         if let Some(nvr) = target.tagged_nvr(&self.git_ref)
             && !tag_agrees(nvr, &file.nevra)
         {
@@ -82,7 +91,11 @@ pub fn plan(
     let Success { mut terms, .. } = success.clone();
     terms.insert(own.to_string(), header.clone());
     for terms in terms.values() {
-        check_requires(&file.nevra.to_string(), &terms.requires)?;
+        let package = file.nevra.to_string();
+        check_requires(&package, &terms.requires)?;
+        for conflict in &terms.conflicts {
+            check_bounds(&package, "BuildConflicts", conflict)?;
+        }
         for (place, words) in
             [("ExclusiveArch", &terms.exclusive), ("ExcludeArch", &terms.excluded)]
         {

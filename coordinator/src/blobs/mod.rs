@@ -95,6 +95,12 @@ impl Blobs {
         Ok(Self { root })
     }
 
+    /// A store that was opened before, by another process.
+    #[must_use]
+    pub fn existing(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
     /// The directories of what is not whole: files that are being made, and uploads.
     #[must_use]
     pub fn unfinished(&self) -> [PathBuf; 2] {

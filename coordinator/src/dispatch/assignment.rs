@@ -14,7 +14,7 @@ use crate::farm::Farm;
 use crate::store::{Assigned, LiveAttempt, StoreError};
 
 /// Largest source bundle or lock that is read into memory, in bytes.
-const MAX_DOCUMENT: u64 = 64 << 20;
+pub(crate) const MAX_DOCUMENT: u64 = 64 << 20;
 
 /// How long an answer is good when nothing is new of its worker, give or take a quarter, so that
 /// a fleet that connected in one moment does not ask in one moment. Then the store is read again,
@@ -110,13 +110,15 @@ async fn assignment(
             Input::Srpm { file, dynamic_requires: dynamic, noarch }
         }
     };
+    let limits = target.limits_of(&package);
+    let limits = if kind == TaskKind::Srpm { limits.for_srpm() } else { limits };
     let assignment = Assignment {
         attempt: AttemptId(attempt.id),
         task,
         build,
         epoch: Epoch(attempt.epoch),
         input,
-        limits: target.limits_of(&package),
+        limits,
         allow: target.allowed(&package),
         macros: target.macro_file(&package),
         nocheck: target.nocheck(&package),

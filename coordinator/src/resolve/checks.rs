@@ -6,6 +6,7 @@ use std::io::{self, BufReader, Read, Write as _};
 use std::path::Path;
 
 use rpmfarm_core::digest::{Checksum, DigestKind};
+use rpmfarm_core::relation::Attributes;
 use sha2::digest::DynDigest;
 use tempfile::NamedTempFile;
 use url::Url;
@@ -73,8 +74,8 @@ impl Sink for FileSink {
     }
 }
 
-/// Decompresses a file once, keeping nothing: what the solver will read is as long as announced
-/// and what was announced.
+/// Decompresses a file once, keeping nothing: what the solver will read is as long as announced,
+/// what was announced, and within the bounds of dependencies.
 pub(super) fn check_open(url: &Url, path: &Path, file: &MetadataFile) -> Result<()> {
     let failed = |error: io::Error| Rejection::Compression {
         url: url.to_string(),
@@ -84,7 +85,12 @@ pub(super) fn check_open(url: &Url, path: &Path, file: &MetadataFile) -> Result<
     let limit = file.open_size.unwrap_or(MAX_OPEN);
     let kind = file.open_checksum.as_ref().map_or(DigestKind::Sha256, |checksum| checksum.kind);
     let mut hasher = hasher(kind);
-    let length = pump(&mut open, limit, |bytes| hasher.update(bytes)).map_err(failed)?;
+    let mut attributes = Attributes::default();
+    let mut take = |bytes: &[u8]| {
+        hasher.update(bytes);
+        attributes.feed(bytes);
+    };
+    let length = pump(&mut open, limit, &mut take).map_err(failed)?;
     if length > limit || file.open_size.is_some_and(|size| size != length) {
         let found = if length > limit { "more".to_owned() } else { format!("{length} bytes") };
         let expected = format!("{limit} bytes");
@@ -94,6 +100,11 @@ pub(super) fn check_open(url: &Url, path: &Path, file: &MetadataFile) -> Result<
             expected,
             found,
         });
+    }
+    // Documents of other formats than XML do not reach the solver as they are.
+    if file.href.contains(".xml") {
+        let out = |source| Rejection::OutOfBounds { url: url.to_string(), source };
+        attributes.finish().map_err(out)?;
     }
     match &file.open_checksum {
         Some(expected) => {

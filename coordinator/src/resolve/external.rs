@@ -32,6 +32,8 @@ pub struct ExternalRepo {
     pub includes: Vec<String>,
     /// Its packages are seen whatever modules are active.
     pub module_hotfixes: bool,
+    /// How old its metadata may be, in days; any age, if it is 0.
+    pub max_age_days: u32,
     /// Servers that may have a private address.
     pub private_hosts: PrivateHosts,
 }
@@ -108,6 +110,18 @@ pub fn load(
 }
 
 impl ExternalRepo {
+    /// What the solver is told of it.
+    pub(super) fn for_solver(&self) -> rpmfarm_solv::Repository {
+        rpmfarm_solv::Repository {
+            id: self.id.clone(),
+            priority: i32::try_from(self.priority).unwrap_or(i32::MAX),
+            cost: i32::try_from(self.cost).unwrap_or(i32::MAX),
+            excludes: self.excludes.clone(),
+            includes: self.includes.clone(),
+            module_hotfixes: self.module_hotfixes,
+        }
+    }
+
     fn load(
         target: &Target,
         repository: &Repository,
@@ -133,6 +147,7 @@ impl ExternalRepo {
             excludes: repository.excludes.clone(),
             includes: repository.includepkgs.clone(),
             module_hotfixes: repository.module_hotfixes,
+            max_age_days: repository.max_age_days,
             private_hosts: target.private_hosts.clone(),
         })
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use rpmfarm_core::{Arch, Nevra, Sha256};
 use rpmfarm_repodata::{Document, Fragments};
 use rpmfarm_solv::{Fragment, Pool};
+use serde::{Deserialize, Serialize};
 
 use crate::blobs::Blobs;
 use crate::store::{Store, StoreError};
@@ -18,7 +19,7 @@ const MAX_FRAGMENTS: u64 = 256 << 20;
 const BATCH: usize = 256;
 
 /// One of the farm's own packages.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FarmPackage {
     /// Its full name.
     pub nevra: Nevra,
@@ -69,7 +70,7 @@ pub(super) struct Loaded {
 }
 
 /// Why the farm's packages cannot be given to the solver.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum FarmError {
     /// The metadata of a package cannot be read.
     #[error("metadata of {package}, blob {blob}: {reason}")]

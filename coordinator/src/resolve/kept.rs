@@ -36,6 +36,7 @@ pub(super) struct Current {
 pub(super) fn located(dir: &Path, digest: Sha256, repomd: &Repomd) -> RepoMetadata {
     RepoMetadata {
         digest,
+        timestamp: repomd.timestamp,
         primary: dir.join(file_name(&repomd.primary)),
         filelists: repomd.filelists.as_ref().map(|file| dir.join(file_name(file))),
         modules: repomd.modules.as_ref().map(|file| dir.join(file_name(file))),

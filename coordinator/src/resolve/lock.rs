@@ -7,15 +7,17 @@ use std::collections::HashSet;
 
 use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::modules::ModuleChoice;
+use rpmfarm_core::name::shown;
 use rpmfarm_core::target::{Target, check_base};
 use rpmfarm_core::{Arch, BuildOptions, Lock};
 use rpmfarm_solv::{ModuleProblem, Package, Pool, Request, Solution, SolveError, Unsolvable};
+use serde::{Deserialize, Serialize};
 
 use super::farm::FARM;
 use super::href;
 
 /// What a build requires.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Requirements {
     /// One list for each layer on top of the base root: the build requirements that the SRPM's
     /// header has, then those that each round of `%generate_buildrequires` found.
@@ -26,8 +28,17 @@ pub struct Requirements {
     pub modules: ModuleChoice,
 }
 
+impl Requirements {
+    /// The longest of them, cut to be shown.
+    pub(super) fn most_complex(&self) -> String {
+        let all = self.layers.iter().flatten().chain(&self.conflicts);
+        let longest = all.max_by_key(|requirement| requirement.len());
+        longest.map(|requirement| shown(requirement)).unwrap_or_default()
+    }
+}
+
 /// Why there is no lock.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum LockError {
     /// What the package requires cannot be had.
     #[error(transparent)]
@@ -40,7 +51,7 @@ pub enum LockError {
         /// The architecture.
         arch: Arch,
         /// `bootstrap` or `base`.
-        what: &'static str,
+        what: Box<str>,
         /// What is missing.
         source: Unsolvable,
     },
@@ -60,6 +71,16 @@ pub enum LockError {
     /// Repository metadata cannot be used.
     #[error("{0}")]
     Metadata(String),
+    /// The solver ended, twice, while it looked for what the build requires.
+    #[error(
+        "the solver ended twice while it looked for packages that fulfil the build requirements ({how}); the most complex of them is `{requirement}`: simplify it"
+    )]
+    Fatal {
+        /// How it ended.
+        how: String,
+        /// The longest requirement.
+        requirement: String,
+    },
 }
 
 /// The layers that all builds of a target share, for one state of its pool.
@@ -71,9 +92,22 @@ pub(super) struct SharedLayers {
 
 impl SharedLayers {
     /// Solves both lists, if that was not done yet.
-    fn solve(&mut self, pool: &mut Pool, target: &Target, arch: Arch) -> Result<(), LockError> {
-        let mut solve = |what, list: &[String]| {
-            let root = |source| LockError::Root { target: target.name.clone(), arch, what, source };
+    ///
+    /// # Errors
+    /// When something of them cannot be had.
+    pub(super) fn solve(
+        &mut self,
+        pool: &mut Pool,
+        target: &Target,
+        arch: Arch,
+    ) -> Result<(), LockError> {
+        let mut solve = |what: &str, list: &[String]| {
+            let root = |source| LockError::Root {
+                target: target.name.clone(),
+                arch,
+                what: what.into(),
+                source,
+            };
             solve(pool, &requirements([list]), &[], &[]).map_err(|error| error.for_root(root))
         };
         if self.bootstrap.is_none() {

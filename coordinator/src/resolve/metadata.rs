@@ -14,6 +14,7 @@ use rpmfarm_core::Sha256;
 use rpmfarm_core::digest::{Checksum, DigestKind};
 use rpmfarm_core::target::check_base;
 use rpmfarm_rpmfile::verify_detached;
+use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use url::Url;
 
@@ -32,10 +33,12 @@ const MAX_SIGNATURE: u64 = 1 << 20;
 const MAX_FILE: u64 = 1 << 30;
 
 /// The metadata of a repository, checked and on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepoMetadata {
     /// Digest of its `repomd.xml`: changes whenever anything does.
     pub digest: Sha256,
+    /// When its files were made, in seconds since 1970, as `repomd.xml` says: that of the newest.
+    pub timestamp: u64,
     /// `primary.xml`, compressed as its name says.
     pub primary: PathBuf,
     /// `filelists.xml`, if the repository has one.
@@ -103,6 +106,9 @@ impl MetadataCache {
         let known = self.known(repo, now).await?;
         let metadata =
             self.update(repo, known, older, now).await.map_err(|source| failed(repo, source))?;
+        if older == Older::Refuse {
+            check_age(repo, &metadata, now)?;
+        }
         self.checked().insert(repo.cache_name(), metadata.clone());
         Ok(metadata)
     }
@@ -348,6 +354,24 @@ fn check_forward(url: &Url, home: &Path, current: &Current, new: &Repomd) -> Res
         check("revision", known, found)?;
     }
     check("timestamp", current.timestamp, new.timestamp)
+}
+
+/// Refuses what is older than the target allows: an old state with valid signatures keeps updates back.
+///
+/// # Errors
+/// [`Rejection::TooOld`].
+pub(super) fn check_age(
+    repo: &ExternalRepo,
+    metadata: &RepoMetadata,
+    now: SystemTime,
+) -> Result<(), MetadataError> {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let days = now.saturating_sub(metadata.timestamp) / 86_400;
+    let limit = repo.max_age_days;
+    if limit == 0 || days <= limit.into() {
+        return Ok(());
+    }
+    Err(failed(repo, Rejection::TooOld { url: repo.place.url().to_string(), days, limit }))
 }
 
 /// What is current and still as it was; `None` when there is nothing, or it is damaged.

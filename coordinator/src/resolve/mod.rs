@@ -23,6 +23,7 @@ pub mod pass;
 mod pools;
 mod rejection;
 mod repomd;
+pub mod solver;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -49,9 +50,10 @@ use crate::store::StoreError;
 use clashes::Clashes;
 use download::Downloader;
 use fetch::Fetcher;
-use metadata::MetadataCache;
+use metadata::{MetadataCache, check_age};
 use mirrors::MirrorLists;
-use pools::{Content, PoolsError, TargetPool};
+use pools::{Content, PoolsError};
+use solver::{Solver, Start};
 
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,9 @@ pub enum ResolveError {
     /// There is no solution.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The solver ended while it did what no build has a part in.
+    #[error("{0}")]
+    Solver(String),
 }
 
 impl From<PoolsError> for ResolveError {
@@ -78,6 +83,34 @@ impl From<PoolsError> for ResolveError {
         match error {
             PoolsError::Farm(error) => Self::Farm(error),
             PoolsError::Lock(error) => Self::Lock(error),
+            PoolsError::Died { how, .. } => Self::Solver(how),
+        }
+    }
+}
+
+/// A try that failed.
+enum Failed {
+    Pools(PoolsError),
+    Other(ResolveError),
+}
+
+impl From<PoolsError> for Failed {
+    fn from(error: PoolsError) -> Self {
+        Self::Pools(error)
+    }
+}
+
+impl From<ResolveError> for Failed {
+    fn from(error: ResolveError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Failed> for ResolveError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Pools(error) => error.into(),
+            Failed::Other(error) => error,
         }
     }
 }
@@ -87,7 +120,9 @@ impl ResolveError {
     #[must_use]
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::Lock(LockError::Package(_) | LockError::Malformed(_)) => Fault::Package,
+            Self::Lock(
+                LockError::Package(_) | LockError::Malformed(_) | LockError::Fatal { .. },
+            ) => Fault::Package,
             _ => Fault::Farm,
         }
     }
@@ -122,10 +157,12 @@ pub struct Resolver {
     metadata: MetadataCache,
     fetcher: Fetcher,
     clashes: Arc<Clashes>,
+    /// The program that is started as solver.
+    program: PathBuf,
     universes: Arc<Mutex<HashMap<UniverseKey, Arc<Universe>>>>,
 }
 
-type SharedPool = Arc<tokio::sync::Mutex<TargetPool>>;
+type SharedSolver = Arc<tokio::sync::Mutex<Solver>>;
 
 /// A target's name and an architecture.
 type UniverseKey = (String, Arch);
@@ -136,22 +173,31 @@ struct Universe {
     /// The definition that it was made from.
     target: Target,
     external: Vec<ExternalRepo>,
-    /// One pool for each choice of module streams; most targets have only the one without.
-    pools: Mutex<HashMap<ModuleChoice, SharedPool>>,
+    /// One solver for each choice of module streams; most targets have only the one without.
+    solvers: Mutex<HashMap<ModuleChoice, SharedSolver>>,
     /// One refresh at a time.
     refreshing: tokio::sync::Mutex<()>,
 }
 
 impl Universe {
-    fn pool(&self, modules: &ModuleChoice) -> SharedPool {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(pools.entry(modules.clone()).or_default())
+    fn solver(&self, modules: &ModuleChoice, new: impl FnOnce() -> Solver) -> SharedSolver {
+        let mut solvers = self.solvers.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(tokio::sync::Mutex::new(new()));
+        Arc::clone(solvers.entry(modules.clone()).or_insert_with(new))
     }
+}
+
+/// A solver, locked, with what its pool is to be made of.
+struct Ready {
+    solver: OwnedMutexGuard<Solver>,
+    generation: i64,
+    content: Content,
 }
 
 impl Resolver {
     /// A resolver that keeps repository metadata in `cache` and packages in `blobs`. `targets`
-    /// is the directory of the target files.
+    /// is the directory of the target files, and `program` what is started as solver
+    /// ([`solver::program`]).
     ///
     /// # Errors
     /// When the system's certificates cannot be read.
@@ -160,6 +206,7 @@ impl Resolver {
         targets: impl Into<PathBuf>,
         blobs: Blobs,
         patience: Patience,
+        program: PathBuf,
     ) -> Result<Self, reqwest::Error> {
         let downloader = Downloader::new(patience)?;
         let mirrors = MirrorLists::new(downloader.clone());
@@ -169,6 +216,7 @@ impl Resolver {
             fetcher: Fetcher::new(blobs.clone(), downloader, mirrors),
             blobs,
             clashes: Arc::default(),
+            program,
             universes: Arc::default(),
         })
     }
@@ -193,12 +241,33 @@ impl Resolver {
         wanted: Requirements,
         now: SystemTime,
     ) -> Result<Lock, ResolveError> {
+        match self.lock(target, arch, farm, wanted.clone(), now).await {
+            // It may have been bad luck, as when the host had no memory left: once more.
+            Err(Failed::Pools(PoolsError::Died { ready: true, .. })) => {}
+            solved => return Ok(solved?),
+        }
+        match self.lock(target, arch, farm, wanted.clone(), now).await {
+            Err(Failed::Pools(PoolsError::Died { how, ready: true })) => {
+                let requirement = wanted.most_complex();
+                Err(LockError::Fatal { how, requirement }.into())
+            }
+            solved => Ok(solved?),
+        }
+    }
+
+    async fn lock(
+        &self,
+        target: &Target,
+        arch: Arch,
+        farm: &impl FarmPackages,
+        wanted: Requirements,
+        now: SystemTime,
+    ) -> Result<Lock, Failed> {
         let modules = wanted.modules.clone();
-        let (universe, mut pool, content) = self.ready(target, arch, &modules, farm, now).await?;
-        let blobs = self.blobs.clone();
-        let solve = move || pool.lock(&universe.target, arch, &content, &wanted, &blobs);
-        let solved = tokio::task::spawn_blocking(solve).await;
-        Ok(solved.expect("solving does not panic")?)
+        let ready = self.ready(target, arch, &modules, farm, now).await?;
+        let Ready { mut solver, generation, content } = ready;
+        let solve = move || solver.lock(generation, content, wanted);
+        Ok(tokio::task::spawn_blocking(solve).await.expect("asking the solver does not panic")?)
     }
 
     /// Of the farm's packages that an architecture of a target is to show, the `noarch` ones that
@@ -216,11 +285,10 @@ impl Resolver {
     ) -> Result<Vec<(Nevra, String)>, ResolveError> {
         // Who uses the repositories has the target's modules, not those that a package chose.
         let modules = target.modules_of("");
-        let (universe, mut pool, content) = self.ready(target, arch, &modules, farm, now).await?;
-        let blobs = self.blobs.clone();
-        let look =
-            move || pool.lacking(&universe.target, arch, &content, (&modules, &shown), &blobs);
-        Ok(tokio::task::spawn_blocking(look).await.expect("looking does not panic")?)
+        let ready = self.ready(target, arch, &modules, farm, now).await?;
+        let Ready { mut solver, generation, content } = ready;
+        let look = move || solver.lacking(generation, content, shown);
+        Ok(tokio::task::spawn_blocking(look).await.expect("asking the solver does not panic")?)
     }
 
     /// Fetches the packages of a lock into the blob store, those that are not there.
@@ -280,7 +348,6 @@ impl Resolver {
         if failed.is_empty() { Ok(changed) } else { Err(failed) }
     }
 
-    /// The pool of an architecture, locked, with what it is to be made of.
     async fn ready(
         &self,
         target: &Target,
@@ -288,18 +355,27 @@ impl Resolver {
         modules: &ModuleChoice,
         farm: &impl FarmPackages,
         now: SystemTime,
-    ) -> Result<(Arc<Universe>, OwnedMutexGuard<TargetPool>, Content), ResolveError> {
+    ) -> Result<Ready, ResolveError> {
         let universe = self.universe(target, arch)?;
         let external = self.external_metadata(&universe, now).await?;
-        // Listed under the pool's lock, so that no one puts an older list over a newer one.
-        let pool = universe.pool(modules).lock_owned().await;
+        let external: Vec<_> =
+            external.into_iter().map(|(repo, metadata)| (repo.for_solver(), metadata)).collect();
+        let start = || Start {
+            target: universe.target.clone(),
+            arch,
+            modules: modules.clone(),
+            blobs: self.blobs.root().to_owned(),
+        };
+        let solver = universe.solver(modules, || Solver::new(self.program.clone(), start()));
+        // Listed under the solver's lock, so that no one puts an older list over a newer one.
+        let solver = solver.lock_owned().await;
         let generation = farm.generation(&target.name).await?;
-        let packages = if pool.has(&external, generation) {
+        let packages = if solver.has(&external, generation) {
             None
         } else {
             Some(farm.packages(&target.name).await?)
         };
-        Ok((universe, pool, Content { external, generation, packages }))
+        Ok(Ready { solver, generation, content: Content { external, packages } })
     }
 
     /// The metadata of all external repositories; those that are not known are fetched.
@@ -318,7 +394,9 @@ impl Resolver {
                     metadata = Some(self.metadata.refresh(repo, Older::Refuse, now).await?);
                 }
             }
-            all.extend(metadata.map(|metadata| (repo.clone(), metadata)));
+            let Some(metadata) = metadata else { continue };
+            check_age(repo, &metadata, now)?;
+            all.push((repo.clone(), metadata));
         }
         Ok(all)
     }
@@ -332,7 +410,7 @@ impl Resolver {
         let universe = Arc::new(Universe {
             target: target.clone(),
             external: external::load(target, arch, &self.targets)?,
-            pools: Mutex::default(),
+            solvers: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
         });
         universes.insert(key, Arc::clone(&universe));

@@ -1,5 +1,7 @@
-//! One solver pool for each target and architecture: made when first needed, brought up to date
-//! when repository metadata or the farm's own packages change.
+//! A solver pool of one target and architecture: made when first needed, brought up to date when
+//! repository metadata or the farm's own packages change.
+//!
+//! It lives in a process of its own ([`super::solver`]), and must not know of that.
 
 use std::collections::HashSet;
 
@@ -7,9 +9,9 @@ use rpmfarm_core::modules::{ModuleChoice, Modules};
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Lock, Nevra};
 use rpmfarm_solv::{Pool, Repository};
+use serde::{Deserialize, Serialize};
 
 use super::checks::text_of;
-use super::external::ExternalRepo;
 use super::farm::{FARM, FarmError, FarmPackage, Loaded};
 use super::lock::{self, LockError, Requirements, SharedLayers};
 use super::metadata::RepoMetadata;
@@ -22,21 +24,32 @@ const FARM_PRIORITY: i32 = i32::MIN;
 
 /// The pool is made anew after so many additions of packages; each leaves a table of its own
 /// behind, which every look-up passes through.
-const MAX_ADDITIONS: usize = 256;
+pub(super) const MAX_ADDITIONS: usize = 256;
 
 /// What a pool is made of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Content {
     /// The external repositories with their metadata, in the target's order.
-    pub(super) external: Vec<(ExternalRepo, RepoMetadata)>,
-    /// Generation of the farm's packages.
-    pub(super) generation: i64,
-    /// The farm's packages; `None` when the generation is the one that the pool has.
+    pub(super) external: Vec<(Repository, RepoMetadata)>,
+    /// The farm's packages; `None` when they are those that the pool has.
     pub(super) packages: Option<Vec<FarmPackage>>,
 }
 
 /// More than any repository has; Enterprise Linux 8 has about 10 MB.
 const MAX_MODULES: u64 = 128 << 20;
+
+/// What a pool is once it is up to date.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Prepared {
+    /// How many packages it has.
+    pub(super) packages: usize,
+    /// How often packages of the farm were added.
+    pub(super) additions: usize,
+}
+
+fn unprepared() -> PoolsError {
+    LockError::Metadata("the solver was asked before its pool was prepared".into()).into()
+}
 
 /// A pool, or none yet.
 #[derive(Debug, Default)]
@@ -50,17 +63,24 @@ struct Made {
     /// The metadata that it was made of.
     external: Vec<RepoMetadata>,
     farm: Loaded,
-    generation: Option<i64>,
     shared: SharedLayers,
 }
 
 /// Why a pool cannot be made.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Serialize, Deserialize, thiserror::Error)]
 pub(super) enum PoolsError {
     #[error(transparent)]
     Farm(#[from] FarmError),
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The process that has the pool ended.
+    #[error("{how}")]
+    Died {
+        /// How, and in doing what.
+        how: String,
+        /// Whether it was done with all that the build itself has no part in.
+        ready: bool,
+    },
 }
 
 impl From<rpmfarm_solv::PoolError> for PoolsError {
@@ -70,44 +90,55 @@ impl From<rpmfarm_solv::PoolError> for PoolsError {
 }
 
 impl TargetPool {
-    /// Whether the pool is made of this, so that the farm's packages need not be listed.
-    pub(super) fn has(&self, external: &[(ExternalRepo, RepoMetadata)], generation: i64) -> bool {
-        self.made.as_ref().is_some_and(|made| {
-            made.is_of(external)
-                && made.generation == Some(generation)
-                && made.farm.additions <= MAX_ADDITIONS
-        })
-    }
-
-    /// Brings the pool up to date and solves. Takes time: not for a thread of the runtime.
+    /// Brings the pool up to date, and solves the roots that all builds share. What fails or dies
+    /// here is no build's.
     ///
     /// # Errors
     /// When metadata cannot be read, or there is no solution.
+    pub(super) fn prepare(
+        &mut self,
+        target: &Target,
+        arch: Arch,
+        content: &Content,
+        modules: &ModuleChoice,
+        blobs: &Blobs,
+    ) -> Result<Prepared, PoolsError> {
+        let made = self.up_to_date(target, arch, content, modules, blobs)?;
+        Ok(Prepared { packages: made.pool.len(), additions: made.farm.additions })
+    }
+
+    /// Solves, with a pool that was prepared.
+    ///
+    /// # Errors
+    /// When there is no solution.
     pub(super) fn lock(
         &mut self,
         target: &Target,
         arch: Arch,
-        content: &Content,
         wanted: &Requirements,
-        blobs: &Blobs,
     ) -> Result<Lock, PoolsError> {
-        let made = self.up_to_date(target, arch, content, &wanted.modules, blobs)?;
+        let made = self.made.as_mut().ok_or_else(unprepared)?;
         Ok(lock::make(&mut made.pool, &mut made.shared, target, arch, wanted)?)
     }
 
-    /// Brings the pool up to date and looks for packages of the farm that lack something.
+    /// Solves the roots that all builds share.
     ///
     /// # Errors
-    /// When metadata cannot be read.
+    /// When there is no solution.
+    pub(super) fn share(&mut self, target: &Target, arch: Arch) -> Result<(), PoolsError> {
+        let made = self.made.as_mut().ok_or_else(unprepared)?;
+        Ok(made.shared.solve(&mut made.pool, target, arch)?)
+    }
+
+    /// Looks for packages of the farm that lack something, with a pool that was prepared.
+    ///
+    /// # Errors
+    /// When file lists that are needed cannot be read.
     pub(super) fn lacking(
         &mut self,
-        target: &Target,
-        arch: Arch,
-        content: &Content,
-        (modules, shown): (&ModuleChoice, &HashSet<Nevra>),
-        blobs: &Blobs,
+        shown: &HashSet<Nevra>,
     ) -> Result<Vec<(Nevra, String)>, PoolsError> {
-        let made = self.up_to_date(target, arch, content, modules, blobs)?;
+        let made = self.made.as_mut().ok_or_else(unprepared)?;
         Ok(made.pool.lacking(FARM, shown)?)
     }
 
@@ -128,11 +159,10 @@ impl TargetPool {
             Some(made) => made,
             None => Made::new(target, arch, &content.external, modules)?,
         };
-        if let Some(packages) = &content.packages {
-            if made.farm.update(&mut made.pool, arch, packages, blobs)? {
-                made.shared = SharedLayers::default();
-            }
-            made.generation = Some(content.generation);
+        if let Some(packages) = &content.packages
+            && made.farm.update(&mut made.pool, arch, packages, blobs)?
+        {
+            made.shared = SharedLayers::default();
         }
         made.pool.prepare()?;
         Ok(self.made.insert(made))
@@ -143,21 +173,13 @@ impl Made {
     fn new(
         target: &Target,
         arch: Arch,
-        external: &[(ExternalRepo, RepoMetadata)],
+        external: &[(Repository, RepoMetadata)],
         choice: &ModuleChoice,
     ) -> Result<Self, PoolsError> {
         let mut pool = Pool::new(arch);
         let mut modules = Vec::new();
         for (repo, metadata) in external {
-            let about = Repository {
-                id: repo.id.clone(),
-                priority: i32::try_from(repo.priority).unwrap_or(i32::MAX),
-                cost: i32::try_from(repo.cost).unwrap_or(i32::MAX),
-                excludes: repo.excludes.clone(),
-                includes: repo.includes.clone(),
-                module_hotfixes: repo.module_hotfixes,
-            };
-            pool.load_repository(about, &metadata.primary, metadata.filelists.as_deref())?;
+            pool.load_repository(repo.clone(), &metadata.primary, metadata.filelists.as_deref())?;
             if let Some(path) = &metadata.modules {
                 modules.push((repo.id.clone(), read_modules(&repo.id, path)?));
             }
@@ -175,17 +197,15 @@ impl Made {
             module_hotfixes: true,
             ..Repository::default()
         })?;
-        tracing::info!(%arch, packages = pool.len(), "made a solver pool");
         Ok(Self {
             pool,
             external: external.iter().map(|(_, metadata)| metadata.clone()).collect(),
             farm: Loaded::default(),
-            generation: None,
             shared: SharedLayers::default(),
         })
     }
 
-    fn is_of(&self, external: &[(ExternalRepo, RepoMetadata)]) -> bool {
+    fn is_of(&self, external: &[(Repository, RepoMetadata)]) -> bool {
         self.external.iter().eq(external.iter().map(|(_, metadata)| metadata))
     }
 }

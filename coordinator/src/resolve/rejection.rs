@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rpmfarm_core::relation::OutOfBounds;
+
 use super::download::DownloadError;
 
 /// Why metadata are not taken.
@@ -59,6 +61,14 @@ pub enum Rejection {
         /// What is wrong.
         reason: String,
     },
+    /// A dependency in the metadata is beyond what the solver could bear.
+    #[error("{url}: {source}")]
+    OutOfBounds {
+        /// The file.
+        url: String,
+        /// Which one, and by how much.
+        source: OutOfBounds,
+    },
     /// The metadata are older than those that are known.
     #[error(
         "{url}: older than what is known: {what} {found} after {known}; a repository does not go back by itself (if that is meant, remove {cache})"
@@ -74,6 +84,18 @@ pub enum Rejection {
         found: u64,
         /// The directory to remove to accept it.
         cache: PathBuf,
+    },
+    /// The metadata are older than the target allows.
+    #[error(
+        "{url}: its metadata are {days} days old, more than max_age_days = {limit}: the server may be showing an old state; look at the repository, or raise max_age_days in the target"
+    )]
+    TooOld {
+        /// The repository.
+        url: String,
+        /// How old they are.
+        days: u64,
+        /// How old they may be.
+        limit: u32,
     },
     /// The disk said no.
     #[error("metadata cache {path}: {source}")]

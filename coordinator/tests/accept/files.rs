@@ -129,3 +129,43 @@ async fn file_names_that_are_not_utf8_are_taken() {
     scene.binary(build, &made).await.unwrap();
     assert_eq!(scene.packages(build).await, ["hello-1-1.noarch", "hello-1-1.src"]);
 }
+
+#[tokio::test]
+async fn a_source_package_with_another_file_is_the_workers_fault() {
+    let scene = Scene::new().await;
+    let (honest, other) =
+        (built("hello", "Release: 1", "ours"), built("hello", "Release: 1", "evil"));
+    scene.imports(&honest.source);
+    let build = scene.build("hello").await;
+    let failure = scene.srpm(build, &other).await.unwrap_err();
+    assert_eq!((failure.fault, failure.stage.as_str()), (Fault::Worker, "accept"));
+    let words = "`sample.spec` is not the file that was imported from dist-git";
+    assert!(failure.message.contains(words), "{failure:?}");
+    let again = scene.build("hello").await;
+    scene.srpm(again, &honest).await.unwrap();
+}
+
+#[tokio::test]
+async fn macros_left_in_dependencies_are_noted() {
+    let scene = Scene::new().await;
+    let tags = "Release: 1\nProvides: hello(%{nowhere})\nBuildArch: noarch";
+    let package = built("hello", tags, "x");
+    let build = scene.build("hello").await;
+    scene.srpm(build, &package).await.unwrap();
+    scene.binary(build, &package).await.unwrap();
+    let notes = scene.farm.store.build_notes(build).await.unwrap();
+    let words = "Provides is `hello(%{nowhere})`: the macro %{nowhere} is not defined";
+    assert!(notes.iter().any(|note| note.contains(words)), "{notes:?}");
+}
+
+#[tokio::test]
+async fn a_dependency_nested_too_deep_is_the_packages_fault() {
+    let scene = Scene::new().await;
+    let deep = format!("{}a{}", "(".repeat(100), " or b)".repeat(100));
+    let package = built("hello", &format!("Release: 1\nRequires: {deep}"), "x");
+    let build = scene.build("hello").await;
+    scene.srpm(build, &package).await.unwrap();
+    let failure = scene.binary(build, &package).await.unwrap_err();
+    assert_eq!(failure.fault, Fault::Package);
+    assert!(failure.message.contains("has 65 levels of parentheses"), "{failure:?}");
+}

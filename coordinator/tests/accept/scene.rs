@@ -1,6 +1,7 @@
 //! A farm whose attempts the test reports, and whose acceptance it drives by hand.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser as _;
 use rpmfarm_coordinator::accept;
@@ -10,10 +11,13 @@ use rpmfarm_coordinator::farm::Farm;
 use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::{NewBuild, NewTask, Task};
 use rpmfarm_core::results::{ResultFile, ResultKind};
+use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Sha256};
 
-use crate::builds::{import, new_build, planned};
+use rpmfarm_rpmfile::check_contents;
+
+use crate::builds::{bundle, import, new_build, planned};
 use crate::support::{Built, build_spec};
 
 /// What a worker uploads: a name and the bytes.
@@ -21,6 +25,8 @@ pub(crate) type File = (String, Vec<u8>);
 
 pub(crate) struct Scene {
     pub(crate) farm: Farm,
+    /// Whether the test has said what was imported.
+    imported: AtomicBool,
     _dir: tempfile::TempDir,
 }
 
@@ -65,7 +71,7 @@ impl Scene {
         let (farm, words) = open(&config, "http://127.0.0.1:1").await.unwrap();
         // Nobody listens.
         std::mem::forget(words);
-        Self { farm, _dir: dir }
+        Self { farm, imported: AtomicBool::new(false), _dir: dir }
     }
 
     /// A build whose sources are there and whose SRPM is to be made.
@@ -138,6 +144,9 @@ impl Scene {
         let mut results = Vec::new();
         for (name, bytes) in files {
             let digest = self.farm.blobs.put(bytes).unwrap();
+            if kind == TaskKind::Srpm && !self.imported.load(Ordering::Relaxed) {
+                self.import(&self.farm.blobs.path(digest));
+            }
             let size = bytes.len() as u64;
             store.announce(attempt, (digest, size), u64::MAX, now_us()).await.unwrap().unwrap();
             let kind = match kind {
@@ -156,6 +165,27 @@ impl Scene {
             return Ok(());
         }
         Err(store.failures(build, 0).await.unwrap().pop().expect("refused for a reason").failure)
+    }
+
+    /// Makes the files of a source package those that were imported for all builds, instead of those
+    /// that each brings itself.
+    pub(crate) fn imports(&self, srpm: &Path) {
+        self.import(srpm);
+        self.imported.store(true, Ordering::Relaxed);
+    }
+
+    fn import(&self, srpm: &Path) {
+        // One that cannot be read is refused before its files are compared.
+        let files = check_contents(srpm).unwrap_or_default().sources;
+        let file = |(name, digest): &(Vec<u8>, Sha256)| SourceFile {
+            name: String::from_utf8(name.clone()).unwrap(),
+            digest: *digest,
+            size: 1,
+            executable: false,
+        };
+        let bundle = SourceBundle { sources: files.iter().map(file).collect(), ..bundle("none") };
+        let path = self.farm.blobs.path(import(0).bundle);
+        std::fs::write(path, serde_json::to_vec(&bundle).unwrap()).unwrap();
     }
 
     /// Has a build's source package accepted.

@@ -8,4 +8,5 @@ mod locks;
 mod metadata;
 mod mirrors;
 mod modular;
+mod solver;
 mod world;

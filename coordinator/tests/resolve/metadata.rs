@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use rpmfarm_coordinator::resolve::{MetadataError, Older, Rejection, ResolveError};
 use rpmfarm_core::Fault as Whose;
@@ -223,4 +224,20 @@ async fn a_binary_key_does_as_well() {
     fs::rename(file.with_extension("asc.gpg"), &file).unwrap();
     let (resolver, target) = (world.resolver(), world.target());
     world.resolve(&resolver, &target, &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn metadata_that_are_too_old_are_refused_where_the_target_says_so() {
+    let world = World::new().await;
+    let target = world.target_with("max_age_days = 30");
+    let resolver = world.resolver();
+    world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    let in_days = |days: u64| SystemTime::now() + Duration::from_secs(days * 86_400);
+    world.resolve_at(&resolver, &target, &["compiler"], in_days(29)).await.unwrap();
+    let error = world.resolve_at(&resolver, &target, &["compiler"], in_days(32)).await.unwrap_err();
+    assert_eq!(error.fault(), Whose::Farm);
+    let message = error.to_string();
+    assert!(message.contains("more than max_age_days = 30"), "{message}");
+    let any_age = world.target();
+    world.resolve_at(&resolver, &any_age, &["compiler"], in_days(3000)).await.unwrap();
 }

@@ -255,6 +255,14 @@ impl World {
         self.target_of(&[("repo", "keys = [\"good.asc\"]\nrepo_gpgcheck = true")])
     }
 
+    /// The same with further lines about the repository.
+    pub(crate) fn target_with(&self, lines: &str) -> Target {
+        self.target_of(&[(
+            "repo",
+            &format!("keys = [\"good.asc\"]\nrepo_gpgcheck = true\n{lines}"),
+        )])
+    }
+
     /// A target that has another repository instead.
     pub(crate) fn other_target(&self) -> Target {
         self.target_of(&[("other", "gpgcheck = false\ninsecure = true")])
@@ -267,13 +275,18 @@ impl World {
 
     /// A resolver that has just started.
     pub(crate) fn resolver(&self) -> Resolver {
+        self.resolver_with(env!("CARGO_BIN_EXE_rpmfarm-coordinator").into())
+    }
+
+    /// The same with another program as solver.
+    pub(crate) fn resolver_with(&self, program: PathBuf) -> Resolver {
         let patience = Patience {
             silence: Duration::from_secs(2),
             tries: 3,
             pause: Duration::from_millis(1),
             ..Patience::default()
         };
-        Resolver::new(self.cache(), self.dir.path(), self.blobs.clone(), patience).unwrap()
+        Resolver::new(self.cache(), self.dir.path(), self.blobs.clone(), patience, program).unwrap()
     }
 
     /// Resolves a list of build requirements.
@@ -293,10 +306,31 @@ impl World {
         target: &Target,
         layers: &[&[&str]],
     ) -> Result<Lock, ResolveError> {
+        self.resolve_layers_at(resolver, target, layers, SystemTime::now()).await
+    }
+
+    /// Resolves a list of build requirements at another time.
+    pub(crate) async fn resolve_at(
+        &self,
+        resolver: &Resolver,
+        target: &Target,
+        requires: &[&str],
+        now: SystemTime,
+    ) -> Result<Lock, ResolveError> {
+        self.resolve_layers_at(resolver, target, &[requires], now).await
+    }
+
+    async fn resolve_layers_at(
+        &self,
+        resolver: &Resolver,
+        target: &Target,
+        layers: &[&[&str]],
+        now: SystemTime,
+    ) -> Result<Lock, ResolveError> {
         let list = |list: &&[&str]| list.iter().map(|&r| r.to_owned()).collect();
         let wanted =
             Requirements { layers: layers.iter().map(list).collect(), ..Requirements::default() };
-        resolver.resolve(target, Arch::X86_64, &self.farm, wanted, SystemTime::now()).await
+        resolver.resolve(target, Arch::X86_64, &self.farm, wanted, now).await
     }
 
     /// Refreshes; an error as text.

@@ -101,7 +101,7 @@ impl StreamName {
 }
 
 /// What is chosen for one build: for every other module its default stream counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ModuleChoice {
     /// The stream of each module that is enabled, as `dnf module enable` would.
     pub enabled: BTreeMap<String, String>,

@@ -19,7 +19,7 @@ pub struct Defaults {
 }
 
 /// Two repositories that contradict each other so that dnf would drop the defaults of all modules.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, thiserror::Error)]
 #[error(
     "the repositories name different default profiles for stream `{stream}` of module `{module}`, so that dnf would not use any default stream; exclude one of the repositories"
 )]

@@ -73,6 +73,7 @@ pub struct PackageOverrides {
 #[expect(missing_docs, reason = "the fields of `Limits`, described there")]
 pub struct LimitOverrides {
     pub seconds: Option<u64>,
+    pub srpm_seconds: Option<u64>,
     pub silence_seconds: Option<u64>,
     pub memory_mib: Option<u64>,
     pub processes: Option<u64>,
@@ -87,6 +88,7 @@ impl LimitOverrides {
     pub fn over(&self, base: &Limits) -> Limits {
         Limits {
             seconds: self.seconds.unwrap_or(base.seconds),
+            srpm_seconds: self.srpm_seconds.unwrap_or(base.srpm_seconds),
             silence_seconds: self.silence_seconds.unwrap_or(base.silence_seconds),
             memory_mib: self.memory_mib.unwrap_or(base.memory_mib),
             processes: self.processes.unwrap_or(base.processes),

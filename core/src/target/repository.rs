@@ -66,6 +66,12 @@ pub struct Repository {
     #[serde(default)]
     pub module_hotfixes: bool,
 
+    /// Refuses metadata that are older than so many days: somebody may be showing an old state of the
+    /// repository, with its valid signatures, to keep updates back. 0 means any age, for repositories
+    /// that rarely change.
+    #[serde(default)]
+    pub max_age_days: u32,
+
     /// Accepts a repository that is reached by plain `http` and checks no signature at all:
     /// whoever sits in between can then change what goes into the build roots.
     #[serde(default)]
@@ -88,6 +94,7 @@ impl Default for Repository {
             excludes: Vec::new(),
             includepkgs: Vec::new(),
             module_hotfixes: false,
+            max_age_days: 0,
             insecure: false,
         }
     }

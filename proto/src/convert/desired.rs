@@ -136,6 +136,8 @@ impl From<v1::Limits> for Limits {
     fn from(wire: v1::Limits) -> Self {
         Self {
             seconds: wire.seconds,
+            // A worker is told of the one time that holds for its task.
+            srpm_seconds: wire.seconds,
             silence_seconds: wire.silence_seconds,
             memory_mib: wire.memory_mib,
             processes: wire.processes,

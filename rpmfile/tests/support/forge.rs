@@ -17,20 +17,24 @@ pub struct File {
     pub size: u32,
     pub link: String,
     pub inode: u32,
+    /// SHA-256 in hex.
+    pub digest: String,
 }
 
 impl File {
     pub fn regular(path: &str, content: &[u8]) -> Self {
         let size = content.len() as u32;
-        Self { path: path.into(), mode: 0o100_644, size, link: String::new(), inode: 0 }
+        let digest = Sha256::of(content).hex();
+        Self { path: path.into(), mode: 0o100_644, size, link: String::new(), inode: 0, digest }
     }
 
     pub fn symlink(path: &str, link: &str) -> Self {
-        Self { mode: 0o120_777, link: link.into(), ..Self::regular(path, link.as_bytes()) }
+        let digest = String::new();
+        Self { mode: 0o120_777, link: link.into(), digest, ..Self::regular(path, link.as_bytes()) }
     }
 
     pub fn directory(path: &str) -> Self {
-        Self { mode: 0o040_755, ..Self::regular(path, b"") }
+        Self { mode: 0o040_755, digest: String::new(), ..Self::regular(path, b"") }
     }
 }
 
@@ -100,6 +104,8 @@ pub fn package(dir: &Path, files: &[File], payload: &[u8], compressor: Option<&s
                     .map(|n| if files[n as usize].inode == 0 { n + 1 } else { 0 })
                     .collect(),
             ),
+            strings(IndexTag::RPMTAG_FILEDIGESTS, files.iter().map(|f| f.digest.clone()).collect()),
+            words(IndexTag::RPMTAG_FILEDIGESTALGO, vec![8]),
             strings(IndexTag::RPMTAG_FILELINKTOS, files.iter().map(|f| f.link.clone()).collect()),
             HeaderEntry::new(
                 IndexTag::RPMTAG_FILEMODES.into(),

@@ -1,0 +1,84 @@
+//! The process that solves: it reads questions from its standard input and answers them, within limits
+//! that it sets for itself before anything of a package reaches it.
+
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::alarm;
+
+use super::super::pools::{PoolsError, TargetPool};
+use super::wire::{Answer, Question, Start, Task, read, write};
+use crate::blobs::Blobs;
+
+/// Bytes of stack: libsolv takes rich dependencies and long chains apart by recursion.
+const STACK: usize = 256 << 20;
+/// Bytes of address space. A pool of 60,000 packages with their file lists has less than one GiB.
+const MEMORY: u64 = 8 << 30;
+/// How long it may take to read repositories.
+const READING: Duration = Duration::from_secs(600);
+/// How long it may take to solve; the hardest that are known take some seconds.
+pub(super) const SOLVING: Duration = Duration::from_secs(30);
+
+/// Runs until the coordinator closes the standard input, or is gone.
+///
+/// # Errors
+/// When the limits cannot be set, or the coordinator says what is not understood.
+pub fn run() -> anyhow::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).context("cannot limit core files")?;
+    setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).context("cannot limit memory")?;
+    let work = || serve(&mut BufReader::new(io::stdin()), &mut BufWriter::new(io::stdout()));
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(work);
+    thread.context("cannot start a thread")?.join().expect("the solver does not panic")
+}
+
+fn serve(from: &mut impl Read, to: &mut impl Write) -> anyhow::Result<()> {
+    let Some(start) = read::<Start>(from)? else { return Ok(()) };
+    let blobs = Blobs::existing(&start.blobs);
+    let mut pool = TargetPool::default();
+    while let Some(question) = read::<Question>(from)? {
+        let answer = answer(&start, &mut pool, &blobs, &question, to);
+        write(to, &answer.unwrap_or_else(Answer::Failed))?;
+    }
+    Ok(())
+}
+
+fn answer(
+    start: &Start,
+    pool: &mut TargetPool,
+    blobs: &Blobs,
+    question: &Question,
+    to: &mut impl Write,
+) -> Result<Answer, PoolsError> {
+    let Start { target, arch, modules, .. } = start;
+    // The kernel ends the process when its time is over, whatever C code does.
+    let _within = Within::new(READING);
+    let prepared = pool.prepare(target, *arch, &question.content, modules, blobs)?;
+    if matches!(question.task, Task::Lock(_)) {
+        pool.share(target, *arch)?;
+    }
+    // A coordinator that is gone is found out by the next question.
+    let _ = write(to, &Answer::Prepared(prepared));
+    let _within = Within::new(SOLVING);
+    Ok(match &question.task {
+        Task::Lock(wanted) => Answer::Lock(Box::new(pool.lock(target, *arch, wanted)?)),
+        Task::Lacking(shown) => Answer::Lacking(pool.lacking(shown)?),
+    })
+}
+
+/// While it lives, a time after which the process is ended by SIGALRM.
+struct Within;
+
+impl Within {
+    fn new(time: Duration) -> Self {
+        alarm::set(u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
+        Self
+    }
+}
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        alarm::cancel();
+    }
+}

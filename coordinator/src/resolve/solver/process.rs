@@ -1,0 +1,212 @@
+//! The coordinator's side of a solver: starting it, asking it, and telling how it ended.
+
+use std::collections::HashSet;
+use std::io::{self, BufReader, BufWriter};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+
+use nix::sys::signal::Signal;
+use rpmfarm_core::{Lock, Nevra};
+use rpmfarm_solv::Repository;
+
+use super::super::lock::Requirements;
+use super::super::metadata::RepoMetadata;
+use super::super::pools::{Content, MAX_ADDITIONS, PoolsError, Prepared};
+use super::wire::{Answer, Question, Start, Task, read, write};
+use super::{ARGUMENT, child};
+
+/// A solver that is started when it is first asked, and again after it ended.
+#[derive(Debug)]
+pub(in super::super) struct Solver {
+    program: PathBuf,
+    start: Start,
+    running: Option<Running>,
+}
+
+/// A process, and what its pool is made of.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    to: BufWriter<ChildStdin>,
+    from: BufReader<ChildStdout>,
+    external: Vec<RepoMetadata>,
+    generation: Option<i64>,
+    prepared: Prepared,
+}
+
+impl Solver {
+    /// A solver that is not started yet.
+    pub(in super::super) const fn new(program: PathBuf, start: Start) -> Self {
+        Self { program, start, running: None }
+    }
+
+    /// Whether its pool is made of this, so that the farm's packages need not be listed.
+    pub(in super::super) fn has(
+        &self,
+        external: &[(Repository, RepoMetadata)],
+        generation: i64,
+    ) -> bool {
+        self.running.as_ref().is_some_and(|running| {
+            running.is_of(external)
+                && running.generation == Some(generation)
+                && running.prepared.additions <= MAX_ADDITIONS
+        })
+    }
+
+    /// Makes a lock. Takes time: not for a thread of the runtime.
+    ///
+    /// # Errors
+    /// When there is none, or the process ended; then it is started again by the next call.
+    pub(in super::super) fn lock(
+        &mut self,
+        generation: i64,
+        content: Content,
+        wanted: Requirements,
+    ) -> Result<Lock, PoolsError> {
+        match self.ask(generation, Question { content, task: Task::Lock(wanted) })? {
+            Answer::Lock(lock) => Ok(*lock),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Looks for packages that lack something. Takes time, too.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub(in super::super) fn lacking(
+        &mut self,
+        generation: i64,
+        content: Content,
+        shown: HashSet<Nevra>,
+    ) -> Result<Vec<(Nevra, String)>, PoolsError> {
+        match self.ask(generation, Question { content, task: Task::Lacking(shown) })? {
+            Answer::Lacking(found) => Ok(found),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn ask(&mut self, generation: i64, question: Question) -> Result<Answer, PoolsError> {
+        // Taken out first: a process that failed half way is not asked again.
+        let kept = self.running.take().filter(|running| {
+            running.is_of(&question.content.external) && running.prepared.additions <= MAX_ADDITIONS
+        });
+        let mut running = match kept {
+            Some(running) => running,
+            None => Running::start(&self.program, &self.start, &question.content)?,
+        };
+        match running.call(&question, generation) {
+            Ok(answer) => {
+                self.running = Some(running);
+                match answer {
+                    Answer::Failed(error) => Err(error),
+                    answer => Ok(answer),
+                }
+            }
+            Err(Ended { ready, error }) => Err(running.died(ready, &error, &self.start)),
+        }
+    }
+}
+
+/// A conversation that came to no end.
+struct Ended {
+    ready: bool,
+    error: io::Error,
+}
+
+impl Running {
+    fn start(program: &PathBuf, start: &Start, content: &Content) -> Result<Self, PoolsError> {
+        let failed = |error: io::Error| PoolsError::Died {
+            how: format!("the solver {} cannot be started: {error}", program.display()),
+            ready: false,
+        };
+        let mut child = Command::new(program)
+            .arg(ARGUMENT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // Of a group of its own: an interrupt at the terminal is for the coordinator, which ends it.
+            .process_group(0)
+            .spawn()
+            .map_err(failed)?;
+        let to = BufWriter::new(child.stdin.take().expect("it is a pipe"));
+        let from = BufReader::new(child.stdout.take().expect("it is a pipe"));
+        let external = content.external.iter().map(|(_, metadata)| metadata.clone()).collect();
+        let prepared = Prepared::default();
+        let mut running = Self { child, to, from, external, generation: None, prepared };
+        write(&mut running.to, start).map_err(failed)?;
+        Ok(running)
+    }
+
+    fn is_of(&self, external: &[(Repository, RepoMetadata)]) -> bool {
+        self.external.iter().eq(external.iter().map(|(_, metadata)| metadata))
+    }
+
+    fn call(&mut self, question: &Question, generation: i64) -> Result<Answer, Ended> {
+        write(&mut self.to, question).map_err(|error| Ended { ready: false, error })?;
+        match self.hear(false)? {
+            Answer::Prepared(prepared) => {
+                if self.prepared == Prepared::default() {
+                    tracing::info!(packages = prepared.packages, "made a solver pool");
+                }
+                self.prepared = prepared;
+                self.generation = Some(generation);
+                self.hear(true)
+            }
+            answer => Ok(answer),
+        }
+    }
+
+    fn hear(&mut self, ready: bool) -> Result<Answer, Ended> {
+        let gone = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        read(&mut self.from)
+            .and_then(|answer| answer.ok_or_else(gone))
+            .map_err(|error| Ended { ready, error })
+    }
+
+    /// Waits for the end and says what it was.
+    fn died(mut self, ready: bool, error: &io::Error, start: &Start) -> PoolsError {
+        let status = match self.child.try_wait() {
+            // It lives and makes no sense.
+            Ok(None) => None,
+            _ => self.child.wait().ok(),
+        };
+        let what = if ready { "solved" } else { "read packages" };
+        let Start { target, arch, .. } = start;
+        let ended = status.map_or_else(|| error.to_string(), ended);
+        let how = format!("the solver of {} on {arch} ended while it {what}: {ended}", target.name);
+        tracing::warn!("{how}");
+        PoolsError::Died { how, ready: ready && !status.is_some_and(was_asked_to_end) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has nothing that could be lost.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether somebody ended the process, as when the service is stopped: no package has a part in that.
+fn was_asked_to_end(status: ExitStatus) -> bool {
+    let asked = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    status.signal().is_some_and(|signal| asked.iter().any(|one| *one as i32 == signal))
+}
+
+/// How a process ended, in words.
+fn ended(status: ExitStatus) -> String {
+    let Some(signal) = status.signal() else { return status.to_string() };
+    match Signal::try_from(signal) {
+        Ok(Signal::SIGSEGV) => "it overran its stack or its memory (SIGSEGV)".into(),
+        Ok(Signal::SIGABRT) => "it ran out of stack or memory (SIGABRT)".into(),
+        Ok(Signal::SIGALRM) => {
+            format!("it needed more than {} seconds (SIGALRM)", child::SOLVING.as_secs())
+        }
+        Ok(other) => format!("it was killed ({other})"),
+        Err(_) => format!("it was killed (signal {signal})"),
+    }
+}
+
+fn unexpected(answer: &Answer) -> PoolsError {
+    PoolsError::Died { how: format!("the solver said {answer:?}"), ready: false }
+}

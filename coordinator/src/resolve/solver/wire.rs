@@ -1,0 +1,94 @@
+//! What the coordinator and a solver say to each other: JSON documents, each after its length in four
+//! bytes, the most significant first.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use rpmfarm_core::modules::ModuleChoice;
+use rpmfarm_core::target::Target;
+use rpmfarm_core::{Arch, Lock, Nevra};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::super::lock::Requirements;
+use super::super::pools::{Content, PoolsError, Prepared};
+
+/// A list of 100,000 packages has some 20 MB.
+const MAX_DOCUMENT: u32 = 1 << 30;
+
+/// What a solver is for; said once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in super::super) struct Start {
+    /// The target.
+    pub(in super::super) target: Target,
+    /// The architecture.
+    pub(in super::super) arch: Arch,
+    /// The module streams that differ from the default ones.
+    pub(in super::super) modules: ModuleChoice,
+    /// Where the blobs lie.
+    pub(in super::super) blobs: PathBuf,
+}
+
+/// What is to be done with a pool that is up to date.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in super::super) enum Task {
+    /// To make a lock.
+    Lock(Requirements),
+    /// To look for `noarch` packages of these that lack something.
+    Lacking(HashSet<Nevra>),
+}
+
+/// One question. There are two answers: [`Answer::Prepared`] or a failure, then that to the task.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Question {
+    /// What the pool is to be made of.
+    pub(super) content: Content,
+    /// What is to be done with it.
+    pub(super) task: Task,
+}
+
+/// An answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// The pool is up to date.
+    Prepared(Prepared),
+    /// The lock.
+    Lock(Box<Lock>),
+    /// What lacks something, and what.
+    Lacking(Vec<(Nevra, String)>),
+    /// Why there is no answer.
+    Failed(PoolsError),
+}
+
+/// Writes a document.
+///
+/// # Errors
+/// When the other side is gone.
+pub(super) fn write(to: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
+    let bytes = serde_json::to_vec(document)?;
+    let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= MAX_DOCUMENT);
+    let length = length.ok_or_else(|| io::Error::other("the document is too long"))?;
+    to.write_all(&length.to_be_bytes())?;
+    to.write_all(&bytes)?;
+    to.flush()
+}
+
+/// Reads a document; `None` when the other side has ended between two.
+///
+/// # Errors
+/// When the other side has ended within one, or it is no such document.
+pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    match from.read_exact(&mut length) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    }
+    let length = u32::from_be_bytes(length);
+    if length > MAX_DOCUMENT {
+        return Err(io::Error::other(format!("a document of {length} bytes")));
+    }
+    let mut bytes = Vec::new();
+    from.take(length.into()).read_to_end(&mut bytes)?;
+    Ok(Some(serde_json::from_slice(&bytes)?))
+}
