@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use rpm::{IndexSignatureTag, IndexTag, PackageMetadata};
+use rpmfarm_core::results::Contents;
 use rpmfarm_core::{Nevra, Sha256};
 
 use crate::archive::Archive;
@@ -75,22 +76,39 @@ pub fn inspect(path: &Path) -> Result<Inspected> {
 /// When the stream is damaged, goes on after its end or is larger than the header says, when an
 /// entry is not in the header or the other way round, or the contents' digest does not match.
 pub fn check_contents(path: &Path) -> Result<()> {
+    check_contents_within(path, |_| true).map(drop)
+}
+
+/// The same for a package that may not hold everything: `fits` is asked for what the header says, before
+/// anything is decompressed, and then for what was found, entry by entry. Answers what was found, or,
+/// where something did not fit, how much that was.
+///
+/// # Errors
+/// As of [`check_contents`].
+pub fn check_contents_within(path: &Path, fits: impl Fn(&Contents) -> bool) -> Result<Contents> {
     let file = File::open(path).map_err(Error::io("opening the package"))?;
     let mut reader = BufReader::new(file);
     let headers = Headers::read(&mut reader)?;
     let files = Files::of(&headers)?;
+    let claimed = files.contents();
+    if !fits(&claimed) {
+        return Ok(claimed);
+    }
+    let mut found = Contents::default();
     let payload = Payload::open(reader, &headers.metadata, files.archive_limit())?;
     let mut archive = Archive::new(payload.hashing(), &files);
-    while archive.next()?.is_some() {
+    while let Some(member) = archive.next()? {
+        found = found.and(Contents { files: 1, bytes: member.size });
+        if !fits(&found) {
+            return Ok(found);
+        }
         archive.skip()?;
     }
-    let found = archive.finish()?;
-    match (facts::contents_digest(&headers.metadata)?, found) {
-        (Some(expected), Some(found)) => {
-            digests::equal("SHA-256 of the decompressed payload", &expected.hex(), found.hex())
-        }
-        _ => Ok(()),
+    let digest = archive.finish()?;
+    if let (Some(expected), Some(digest)) = (facts::contents_digest(&headers.metadata)?, digest) {
+        digests::equal("SHA-256 of the decompressed payload", &expected.hex(), digest.hex())?;
     }
+    Ok(found)
 }
 
 /// Checks the file's length against what its headers say.

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use rpmfarm_core::limits::Limits;
 use rpmfarm_core::noarch::NOARCH;
-use rpmfarm_core::results::{self, Refusal, ResultFile};
+use rpmfarm_core::results::{self, Contents, Refusal, ResultFile};
 use rpmfarm_core::task::{Success, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, Fault, Nevra, Sha256};
 use rpmfarm_repodata::{Fragments, PackageFile, RepodataError};
-use rpmfarm_rpmfile::{Inspected, check_contents, inspect, is_intact};
+use rpmfarm_rpmfile::{Inspected, check_contents_within, inspect, is_intact};
 
 use super::noarch;
 use crate::blobs::{BlobError, Blobs};
@@ -97,7 +98,7 @@ impl CheckError {
     }
 }
 
-/// Checks all files of a success.
+/// Checks all files of a success, which may hold so much.
 ///
 /// # Errors
 /// For the first file that is not as it should be.
@@ -106,6 +107,7 @@ pub async fn files(
     (build, attempt): (BuildId, AttemptId),
     task: &Task,
     success: &Success,
+    limits: Limits,
 ) -> Result<Vec<Checked>, CheckError> {
     results::check_set(task.kind, &success.files)?;
     let announced = farm.store.announced(attempt).await?;
@@ -115,13 +117,25 @@ pub async fn files(
         return Err(CheckError::Foreign { file: foreign.name.clone(), digest: foreign.digest });
     }
     let expected = expectation(farm, build, task).await?;
+    let mut room = Room { before: Contents::default(), limits };
     let mut checked = Vec::with_capacity(success.files.len());
     for file in &success.files {
         let (blobs, file, expected) = (farm.blobs.clone(), file.clone(), expected.clone());
-        let one = tokio::task::spawn_blocking(move || check(&blobs, &file, &expected));
-        checked.push(one.await??);
+        let left = room.clone();
+        let one = tokio::task::spawn_blocking(move || check(&blobs, &file, &expected, &left));
+        let (one, holds) = one.await??;
+        room.before = room.before.and(holds);
+        checked.push(one);
     }
     Ok(checked)
+}
+
+/// What the results of a task may still hold.
+#[derive(Debug, Clone)]
+struct Room {
+    /// What the files before hold.
+    before: Contents,
+    limits: Limits,
 }
 
 /// What the header of each file must say.
@@ -149,7 +163,13 @@ async fn expectation(farm: &Farm, build: BuildId, task: &Task) -> Result<Expecte
     })
 }
 
-fn check(blobs: &Blobs, file: &ResultFile, expected: &Expected) -> Result<Checked, CheckError> {
+/// Checks one file, and answers what it holds too.
+fn check(
+    blobs: &Blobs,
+    file: &ResultFile,
+    expected: &Expected,
+    room: &Room,
+) -> Result<(Checked, Contents), CheckError> {
     let name = || file.name.clone();
     let blob = |source| CheckError::Blob { file: name(), source };
     let path = blobs.path(file.digest);
@@ -167,7 +187,9 @@ fn check(blobs: &Blobs, file: &ResultFile, expected: &Expected) -> Result<Checke
         }
     }
     // Nothing is written: what an archive holds beside what its header lists is seen while it is read.
-    check_contents(&path).map_err(rpm)?;
+    let fits = |held: &Contents| room.before.and(*held).check(&file.name, &room.limits);
+    let holds = check_contents_within(&path, |held| fits(held).is_ok()).map_err(rpm)?;
+    fits(&holds)?;
     let described = describe(&path, file.digest, inspected.size, &file.name)
         .map_err(|source| CheckError::Repodata { file: name(), source })?;
     let repodata = blobs.put(&described.to_bytes()).map_err(blob)?;
@@ -183,7 +205,8 @@ fn check(blobs: &Blobs, file: &ResultFile, expected: &Expected) -> Result<Checke
     } else {
         None
     };
-    Ok(Checked { nevra, digest: file.digest, size: inspected.size, repodata, content, inspected })
+    let (digest, size) = (file.digest, inspected.size);
+    Ok((Checked { nevra, digest, size, repodata, content, inspected }, holds))
 }
 
 fn describe(
