@@ -19,6 +19,8 @@ pub enum Ending {
     Log,
     /// It was killed: the worker's own disk was nearly full.
     HostDisk,
+    /// It was killed: it took more disk space than it may, or had more files.
+    Disk,
 }
 
 /// What is known about a run beside its log.
@@ -80,16 +82,15 @@ fn verdict(evidence: &Evidence, log: &LogReader) -> (Fault, String) {
         Ending::HostDisk => {
             (Fault::Worker, "the worker's disk is full: free space or lower --cache-size".into())
         }
+        Ending::Disk if evidence.inodes_filled => package(no_inode(part, limits)),
+        Ending::Disk => package(no_space(part, limits)),
         Ending::Status(_) if evidence.oom_kills > 0 => out_of_memory(evidence, part),
-        Ending::Status(_) if evidence.inodes_filled && log.saw_no_space() => package(format!(
-            "{part} made more files than fit: its {} MiB of disk space had no inode left (a larger \
-             limit `disk_mib` brings more)",
-            limits.disk_mib
-        )),
-        Ending::Status(_) if evidence.disk_filled && log.saw_no_space() => package(format!(
-            "{part} filled its {} MiB of disk space (limit `disk_mib`)",
-            limits.disk_mib
-        )),
+        Ending::Status(_) if evidence.inodes_filled && log.saw_no_space() => {
+            package(no_inode(part, limits))
+        }
+        Ending::Status(_) if evidence.disk_filled && log.saw_no_space() => {
+            package(no_space(part, limits))
+        }
         Ending::Status(_) if evidence.forks_refused > 0 => package(format!(
             "{part} reached its limit of {} processes (limit `processes`)",
             limits.processes
@@ -107,6 +108,18 @@ fn verdict(evidence: &Evidence, log: &LogReader) -> (Fault, String) {
         }
         Ending::Status(status) => package(failed(part, status, log)),
     }
+}
+
+fn no_inode(part: &str, limits: &Limits) -> String {
+    format!(
+        "{part} made more files than fit: its {} MiB of disk space had no inode left (a larger limit \
+         `disk_mib` brings more)",
+        limits.disk_mib
+    )
+}
+
+fn no_space(part: &str, limits: &Limits) -> String {
+    format!("{part} filled its {} MiB of disk space (limit `disk_mib`)", limits.disk_mib)
 }
 
 fn out_of_memory(evidence: &Evidence, part: &str) -> (Fault, String) {
@@ -344,6 +357,20 @@ mod tests {
                 Worker,
                 "build",
                 "the worker's disk is full: free space or lower --cache-size",
+            ),
+            (
+                Evidence { disk_filled: true, ..evidence(Ending::Disk) },
+                build,
+                Package,
+                "build",
+                "%build filled its 40960 MiB of disk space (limit `disk_mib`)",
+            ),
+            (
+                Evidence { inodes_filled: true, ..evidence(Ending::Disk) },
+                build,
+                Package,
+                "build",
+                "%build made more files than fit: its 40960 MiB of disk space had no inode left (a larger limit `disk_mib` brings more)",
             ),
             (
                 Evidence { oom_kills: 2, ..status.clone() },

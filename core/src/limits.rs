@@ -23,6 +23,10 @@ pub struct Limits {
     pub log_mib: u64,
     /// All result files together, in MiB.
     pub results_mib: u64,
+    /// What all result files take when they are unpacked, in MiB.
+    pub results_unpacked_mib: u64,
+    /// Files, directories and links in all result files together.
+    pub results_files: u64,
 }
 
 impl Default for Limits {
@@ -36,6 +40,10 @@ impl Default for Limits {
             disk_mib: 40 * 1024,
             log_mib: 256,
             results_mib: 16 * 1024,
+            // The largest packages of a distribution, debuginfo of browsers and kernels, have a
+            // tenth of either.
+            results_unpacked_mib: 64 * 1024,
+            results_files: 2_000_000,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::Limits;
 use crate::name::{self, NameError};
 use crate::relation;
 use crate::source::SourceBundle;
@@ -159,6 +160,22 @@ pub enum Refusal {
         /// That in the package.
         found: Sha256,
     },
+    /// Packages that are too much when they are unpacked.
+    #[error(
+        "the packages are too much when they are unpacked: with {package} they have {found} {unit}, at most {limit} are taken (limit `{key}`)"
+    )]
+    Unpacked {
+        /// The file with which it became too much.
+        package: String,
+        /// `MiB` or `files`.
+        unit: &'static str,
+        /// How many there are, so far.
+        found: u64,
+        /// How many may be.
+        limit: u64,
+        /// The key of a target's limits.
+        key: &'static str,
+    },
     /// An SRPM that is not above what is published.
     #[error(transparent)]
     NotAbove(#[from] Box<NotAbove>),
@@ -199,10 +216,46 @@ impl Refusal {
             | Self::NotAbove(_)
             | Self::Requires { .. }
             | Self::OutOfBounds { .. }
+            | Self::Unpacked { .. }
             | Self::Macro { .. }
             | Self::NotSource { .. }
             | Self::Package { .. } => Fault::Package,
         }
+    }
+}
+
+/// What packages hold: how many files, directories and links, and how many bytes unpacked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Files, directories and links.
+    pub files: u64,
+    /// Bytes of their contents; files with several names count once.
+    pub bytes: u64,
+}
+
+impl Contents {
+    /// The contents of both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        let files = self.files.saturating_add(other.files);
+        Self { files, bytes: self.bytes.saturating_add(other.bytes) }
+    }
+
+    /// Refuses what is more than the results of a task may hold. `file` is the last that was counted.
+    ///
+    /// # Errors
+    /// [`Refusal::Unpacked`].
+    pub fn check(&self, file: &str, limits: &Limits) -> Result<(), Refusal> {
+        let mib = self.bytes.div_ceil(1 << 20);
+        for (unit, found, limit, key) in [
+            ("files", self.files, limits.results_files, "results_files"),
+            ("MiB", mib, limits.results_unpacked_mib, "results_unpacked_mib"),
+        ] {
+            if found > limit {
+                return Err(Refusal::Unpacked { package: file.into(), unit, found, limit, key });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -392,6 +445,30 @@ mod tests {
 
     fn nevra(text: &str) -> Nevra {
         text.parse().expect("a NEVRA")
+    }
+
+    #[test]
+    fn what_is_unpacked_is_bounded_by_the_target() {
+        let limits = Limits { results_unpacked_mib: 3, results_files: 10, ..Limits::default() };
+        let fits = Contents { files: 10, bytes: 3 << 20 };
+        assert_eq!(fits.check("a.rpm", &limits), Ok(()));
+        let more = Contents { files: 1, bytes: 0 };
+        let many = fits.and(more).check("b.rpm", &limits).unwrap_err();
+        assert_eq!(many.fault(), Fault::Package);
+        let said = many.to_string();
+        assert!(
+            said.ends_with(
+                "with b.rpm they have 11 files, at most 10 are taken (limit `results_files`)"
+            ),
+            "{said}"
+        );
+        let large =
+            Contents { files: 1, bytes: (3 << 20) + 1 }.check("b.rpm", &limits).unwrap_err();
+        assert!(
+            large.to_string().contains("4 MiB, at most 3 are taken (limit `results_unpacked_mib`)")
+        );
+        let most = Contents { files: u64::MAX, bytes: u64::MAX };
+        assert!(most.and(most).check("b.rpm", &limits).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use rpm::{IndexTag, PackageMetadata};
+use rpmfarm_core::results::Contents;
 
 use crate::headers::Headers;
 use crate::{Error, Result, blob};
@@ -93,6 +94,16 @@ impl Files {
         let relative = relative.strip_prefix(b"/").unwrap_or(relative);
         // A source package may hold `.name`, which has no prefix to strip.
         self.by_path.get(relative).or_else(|| self.by_path.get(name)).copied()
+    }
+
+    /// What the payload holds when it is unpacked, as far as the header says the truth.
+    pub(crate) fn contents(&self) -> Contents {
+        let payload = self.entries.iter().filter(|entry| !entry.ghost);
+        payload.fold(Contents::default(), |sum, entry| {
+            // The other names of a file bring nothing.
+            let brings = entry.hardlinks.is_none() || entry.last_link;
+            sum.and(Contents { files: 1, bytes: if brings { entry.size } else { 0 } })
+        })
     }
 
     /// The most bytes that the decompressed payload can have.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use rpm::{IndexSignatureTag, IndexTag, PackageMetadata};
+use rpmfarm_core::results::Contents;
 use rpmfarm_core::{Nevra, Sha256};
 
 use crate::archive::Archive;
@@ -76,31 +77,53 @@ pub fn inspect(path: &Path) -> Result<Inspected> {
 /// When the stream is damaged, goes on after its end or is larger than the header says, when an
 /// entry is not in the header or the other way round, when a path is not absolute, or when a digest of
 /// the contents or of one file does not match.
-pub fn check_contents(path: &Path) -> Result<Contents> {
+pub fn check_contents(path: &Path) -> Result<Archived> {
+    check_contents_within(path, |_| true)
+}
+
+/// The same for a package that may not hold everything: `fits` is asked for what the header says, before
+/// anything is decompressed, and then for what was found, entry by entry. Answers what was found, or,
+/// where something did not fit, how much that was.
+///
+/// # Errors
+/// As of [`check_contents`].
+pub fn check_contents_within(path: &Path, fits: impl Fn(&Contents) -> bool) -> Result<Archived> {
     let file = File::open(path).map_err(Error::io("opening the package"))?;
     let mut reader = BufReader::new(file);
     let headers = Headers::read(&mut reader)?;
     let is_source = facts::source_arch(&headers.metadata).is_some();
     let files = Files::of(&headers)?;
     files.check_paths(is_source)?;
+    let too_much = |contents| Archived { contents, sources: Vec::new() };
+    let claimed = files.contents();
+    if !fits(&claimed) {
+        return Ok(too_much(claimed));
+    }
+    let mut contents = Contents::default();
     let payload = Payload::open(reader, &headers.metadata, files.archive_limit())?;
     let mut archive = Archive::new(payload.hashing(), &files);
     let mut digests = FileDigests::of(&headers, &files, is_source)?;
     while let Some(member) = archive.next()? {
+        contents = contents.and(Contents { files: 1, bytes: member.size });
+        if !fits(&contents) {
+            return Ok(too_much(contents));
+        }
         digests.check(member, &mut archive)?;
         archive.skip()?;
     }
     let sources = digests.into_found();
-    let found = archive.finish()?;
-    if let (Some(expected), Some(found)) = (facts::contents_digest(&headers.metadata)?, found) {
-        digests::equal("SHA-256 of the decompressed payload", &expected.hex(), found.hex())?;
+    let digest = archive.finish()?;
+    if let (Some(expected), Some(digest)) = (facts::contents_digest(&headers.metadata)?, digest) {
+        digests::equal("SHA-256 of the decompressed payload", &expected.hex(), digest.hex())?;
     }
-    Ok(Contents { sources })
+    Ok(Archived { contents, sources })
 }
 
-/// What a package holds.
+/// What the archive of a package holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Contents {
+pub struct Archived {
+    /// How much.
+    pub contents: Contents,
     /// Of a source package, the name of each file and the SHA-256 of its content.
     pub sources: Vec<(Vec<u8>, Sha256)>,
 }

@@ -28,7 +28,7 @@ pub use claims::{Claim, Claims, claims, path_of_claim};
 pub use error::Error;
 pub use facts::{nevra, payload_digest};
 pub use headers::{Headers, MAX_HEADER};
-pub use inspect::{Contents, Inspected, check_contents, inspect};
+pub use inspect::{Archived, Inspected, check_contents, check_contents_within, inspect};
 pub use proof::is_intact;
 pub use sign::{header_to_sign, splice_signature};
 pub use unpack::{Ownership, Unpacked, unpack};

@@ -8,7 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rpmfarm_rpmfile::{Error, check_contents, inspect};
+use rpmfarm_core::results::Contents;
+use rpmfarm_rpmfile::{Error, check_contents, check_contents_within, inspect};
 
 const ALL: [&str; 4] = ["w19.zstdio", "w6.xzdio", "w9.gzdio", "w9.bzdio"];
 
@@ -36,6 +37,19 @@ fn agrees_with_rpm() {
         assert_eq!(source.nevra.file_name(), built.source.file_name().unwrap().to_str().unwrap());
         assert_eq!(source.source_rpm, None);
         check_contents(&built.source).unwrap();
+
+        // The header tells before anything is decompressed, and the archive holds as much.
+        let asked = std::cell::RefCell::new(Vec::new());
+        let holds = |contents: &Contents| {
+            asked.borrow_mut().push(*contents);
+            true
+        };
+        let found = check_contents_within(&built.binary, holds).unwrap().contents;
+        let asked = asked.into_inner();
+        assert_eq!((asked[0], asked[asked.len() - 1]), (found, found));
+        assert!(found.files > 1 && found.bytes > 0, "{found:?}");
+        let little = check_contents_within(&built.binary, |contents| contents.files == 0).unwrap();
+        assert_eq!(little.contents, found, "refused by what the header says");
     }
 }
 

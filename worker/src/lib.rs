@@ -10,3 +10,4 @@ pub mod roots;
 pub mod sandbox;
 pub mod session;
 pub mod transfer;
+pub mod trees;

@@ -339,6 +339,32 @@ fn what_a_build_does_to_its_cage_is_its_own_fault() {
     }
 }
 
+/// Scratch space in a directory is measured: many files, or large ones together, end the build.
+#[test]
+fn a_plain_scratch_is_bounded_too() {
+    let bench = Bench::new(&[]);
+    let table = [
+        (
+            "for n in 1 2 3; do head -c 60M /dev/zero > f$n; done",
+            r#"{"disk_mib": 96}"#,
+            "filled its 96 MiB of disk space (limit `disk_mib`)",
+        ),
+        (
+            "mkdir d; seq -f 'd/%%06.0f' 20000 | xargs touch",
+            r#"{"disk_mib": 32}"#,
+            "had no inode left (a larger limit `disk_mib` brings more)",
+        ),
+    ];
+    for (script, limits, message) in table {
+        let srpm = bench.srpm("plain", &spec("plain", &format!("{script}\nsleep {SLEEP}")), &[]);
+        let report = bench.build(&srpm, &["--scratch", "plain", "--limits", limits]);
+        let (fault, _, said) = failure(&report);
+        assert_eq!(fault, "package", "{script}\n{report:#}\n{}", bench.log());
+        assert!(said.contains(message), "{script}: {said}");
+        assert_nothing_left(&bench);
+    }
+}
+
 #[test]
 fn a_full_disk_is_the_workers_fault() {
     let bench = Bench::new(&[]);
@@ -406,6 +432,118 @@ fn a_broken_crun_is_the_workers_fault() {
     assert!(said.contains("127") && said.contains("libyajl.so.2 is missing"), "{said}");
 }
 
+/// What the kernel counts for a user is never the host's: a build that has taken every inotify
+/// instance it can get leaves root's alone.
+#[test]
+fn a_build_takes_nothing_that_is_counted_for_root() {
+    let bench = Bench::new(&[]);
+    let hog = format!(
+        "#include <stdio.h>\n#include <sys/inotify.h>\n#include <sys/resource.h>\n#include <unistd.h>\n\
+         int main(void) {{\n  struct rlimit r;\n  getrlimit(RLIMIT_NOFILE, &r);\n\
+         r.rlim_cur = r.rlim_max;\n  setrlimit(RLIMIT_NOFILE, &r);\n  int n = 0;\n\
+         while (n < 100000 && inotify_init1(0) >= 0) n++;\n  printf(\"INSTANCES %d\\n\", n);\n\
+         fflush(stdout);\n  execlp(\"sleep\", \"sleep\", \"{SLEEP}\", NULL);\n  return 1;\n}}\n"
+    );
+    let script = "cat /proc/sys/user/max_*\ngcc -o hog %{SOURCE0}\n./hog";
+    let text = spec("hog", script).replace("BuildArch:", "Source0: hog.c\nBuildArch:");
+    let srpm = bench.srpm("hog", &text, &[("hog.c", &hog)]);
+    let mut worker = bench.start(&srpm);
+    let begin = Instant::now();
+    while processes_of(SLEEP).is_empty() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "nothing happens");
+        assert!(worker.try_wait().unwrap().is_none(), "the build ended: {}", bench.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // inotify_init1 on x86_64.
+    let ask = ["-e", "exit(syscall(294, 0) < 0 ? 1 : 0)"];
+    let root = Command::new("perl").args(ask).status().unwrap();
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    let log = bench.log();
+    let taken = log.lines().find_map(|line| line.strip_prefix("INSTANCES ")).unwrap();
+    assert!((1..=128).contains(&taken.parse::<u32>().unwrap()), "{taken}");
+    assert!(root.success(), "the host's root has no inotify instance left");
+}
+
+/// A scriptlet that makes a tree as no package has it: its layer is refused with the reason, and the
+/// worker lives on, starts again, and has removed what was left.
+#[test]
+fn a_layer_that_no_package_has_is_refused() {
+    let bench = Bench::new(&[]);
+    let srpm = bench.srpm("usesdeep", &spec("usesdeep", "true"), &[]);
+    let good = fs::read(bench.lock_file()).unwrap();
+    let deep = "cd /var/lib\nperl -e 'for (1..20000) { mkdir \"d\" or die; chdir \"d\" or die }'";
+    bench.add_scriptlet("deep", deep);
+    let report = bench.build(&srpm, &[]);
+    let (fault, stage, said) = failure(&report);
+    assert_eq!((fault.as_str(), stage.as_str()), ("worker", "transaction"), "{report:#}");
+    let expected = "installing the packages of the build requirements (deep-1-1.noarch) left a tree \
+                    that is refused: more than 2048 directories lie in each other, in /var/lib/d/d/…";
+    assert_eq!(said, expected);
+    fs::write(bench.lock_file(), good).unwrap();
+    let report = bench.build(&srpm, &[]);
+    assert!(report["failure"].is_null(), "{report:#}");
+    let roots = fs::read_dir(bench.data.join("roots")).unwrap().flatten();
+    let names: Vec<String> = roots.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.starts_with("making") || name == "aside"), "{names:?}");
+}
+
+/// What an earlier life left is removed at the start, however deep it is; and what cannot be removed
+/// is moved aside.
+#[test]
+fn a_worker_starts_over_whatever_was_left() {
+    let bench = Bench::new(&[]);
+    let srpm = bench.srpm("starts", &spec("starts", "true"), &[]);
+    for place in ["roots/making-3/tree", "scratch/0/upper", "attempts/1-1"] {
+        let place = bench.data.join(place);
+        fs::create_dir_all(&place).unwrap();
+        let script = "for (1..20000) { mkdir 'd' or die; chdir 'd' or die }";
+        assert!(
+            Command::new("perl")
+                .args(["-e", script])
+                .current_dir(&place)
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+    let busy = bench.data.join("attempts/2-2/busy");
+    fs::create_dir_all(&busy).unwrap();
+    let bind = Command::new("mount").arg("--bind").args([&busy, &busy]).status().unwrap();
+    assert!(bind.success());
+    let report = bench.build(&srpm, &[]);
+    let moved = bench.data.join("aside/2-2/busy");
+    let free =
+        |path: &std::path::Path| Command::new("umount").arg(path).status().unwrap().success();
+    assert!(free(&moved) || free(&busy));
+    assert!(report["failure"].is_null(), "{report:#}");
+    assert!(moved.is_dir());
+    for gone in ["roots/making-3", "scratch/0/upper/d", "attempts/1-1", "attempts/2-2"] {
+        assert!(!bench.data.join(gone).exists(), "{gone}");
+    }
+    fs::remove_dir_all(bench.data.join("aside")).unwrap();
+}
+
+/// Neither the host's mounts nor the runtime that made the cage are seen in `/proc`, in a scriptlet
+/// either.
+#[test]
+fn proc_shows_nothing_of_the_host() {
+    let bench = Bench::new(&[]);
+    let data = bench.data.display().to_string();
+    let shown = "for f in /proc/[0-9]*; do tr '\\0' ' ' < $f/cmdline; echo; cat $f/mountinfo $f/mounts \
+                 $f/environ; readlink $f/exe $f/cwd $f/root; done; cat /proc/mounts; echo DONE";
+    bench.add_scriptlet("curious", &format!("({shown}) > /var/lib/shown 2>&1"));
+    let script = format!("cat /var/lib/shown\necho ---\n({shown}) 2>&1").replace('%', "%%");
+    let report = bench.build_spec("looks", &spec("looks", &script), &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+    let log = bench.log();
+    assert_eq!(log.lines().filter(|line| line.trim() == "DONE").count(), 2, "{log}");
+    // The parts of overlays are named in the options of the mount by their whole paths.
+    let shown: Vec<&str> = log.lines().filter(|line| line.contains(&data)).collect();
+    assert!(shown.is_empty(), "{shown:#?}");
+    assert!(!log.contains("crun"), "{log}");
+}
+
 #[test]
 fn hostile_results_are_refused() {
     let bench = Bench::new(&[]);
@@ -413,6 +551,7 @@ fn hostile_results_are_refused() {
         ("ln -s /etc/shadow /builddir/build/RPMS/evil-1-1.noarch.rpm", "is not a plain file"),
         ("mkfifo /builddir/build/RPMS/evil-1-1.noarch.rpm", "is not a plain file"),
         ("echo x > /builddir/build/RPMS/evil", "is not a package"),
+        (": > /builddir/build/RPMS/evil-1-1.noarch.rpm", "evil-1-1.noarch.rpm is empty"),
         ("rmdir /builddir/build/RPMS; ln -s /etc /builddir/build/RPMS", ""),
         (
             "mv /builddir/build /builddir/b; ln -s /etc /builddir/build; ln -s /builddir/b /builddir/c",

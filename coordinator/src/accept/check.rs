@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use rpmfarm_core::limits::Limits;
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::relation;
-use rpmfarm_core::results::{self, Refusal, ResultFile};
+use rpmfarm_core::results::{self, Contents, Refusal, ResultFile};
 use rpmfarm_core::task::{Success, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, Fault, Nevra, Sha256};
 use rpmfarm_repodata::{Document, Fragments, PackageFile, RepodataError};
-use rpmfarm_rpmfile::{Contents, Inspected, check_contents, inspect, is_intact};
+use rpmfarm_rpmfile::{Archived, Inspected, check_contents_within, inspect, is_intact};
 
 use super::noarch;
 use crate::blobs::{BlobError, Blobs};
@@ -100,7 +101,7 @@ impl CheckError {
     }
 }
 
-/// Checks all files of a success.
+/// Checks all files of a success, which may hold so much.
 ///
 /// # Errors
 /// For the first file that is not as it should be.
@@ -109,6 +110,7 @@ pub async fn files(
     (build, attempt): (BuildId, AttemptId),
     task: &Task,
     success: &Success,
+    limits: Limits,
 ) -> Result<Vec<Checked>, CheckError> {
     results::check_set(task.kind, &success.files)?;
     let announced = farm.store.announced(attempt).await?;
@@ -118,13 +120,25 @@ pub async fn files(
         return Err(CheckError::Foreign { file: foreign.name.clone(), digest: foreign.digest });
     }
     let expected = expectation(farm, build, task).await?;
+    let mut room = Room { before: Contents::default(), limits };
     let mut checked = Vec::with_capacity(success.files.len());
     for file in &success.files {
         let (blobs, file, expected) = (farm.blobs.clone(), file.clone(), expected.clone());
-        let one = tokio::task::spawn_blocking(move || check(&blobs, &file, &expected));
-        checked.push(one.await??);
+        let left = room.clone();
+        let one = tokio::task::spawn_blocking(move || check(&blobs, &file, &expected, &left));
+        let (one, holds) = one.await??;
+        room.before = room.before.and(holds);
+        checked.push(one);
     }
     Ok(checked)
+}
+
+/// What the results of a task may still hold.
+#[derive(Debug, Clone)]
+struct Room {
+    /// What the files before hold.
+    before: Contents,
+    limits: Limits,
 }
 
 /// What the header of each file must say.
@@ -152,7 +166,13 @@ async fn expectation(farm: &Farm, build: BuildId, task: &Task) -> Result<Expecte
     })
 }
 
-fn check(blobs: &Blobs, file: &ResultFile, expected: &Expected) -> Result<Checked, CheckError> {
+/// Checks one file, and answers what it holds too.
+fn check(
+    blobs: &Blobs,
+    file: &ResultFile,
+    expected: &Expected,
+    room: &Room,
+) -> Result<(Checked, Contents), CheckError> {
     let name = || file.name.clone();
     let blob = |source| CheckError::Blob { file: name(), source };
     let path = blobs.path(file.digest);
@@ -170,7 +190,10 @@ fn check(blobs: &Blobs, file: &ResultFile, expected: &Expected) -> Result<Checke
         }
     }
     // Nothing is written: what an archive holds beside what its header lists is seen while it is read.
-    let Contents { sources } = check_contents(&path).map_err(rpm)?;
+    let fits = |held: &Contents| room.before.and(*held).check(&file.name, &room.limits);
+    let archived = check_contents_within(&path, |held| fits(held).is_ok()).map_err(rpm)?;
+    let Archived { contents: holds, sources } = archived;
+    fits(&holds)?;
     let described = describe(&path, file.digest, inspected.size, &file.name)
         .map_err(|source| CheckError::Repodata { file: name(), source })?;
     check_bounds(&nevra, &inspected, &described)?;
@@ -188,7 +211,7 @@ fn check(blobs: &Blobs, file: &ResultFile, expected: &Expected) -> Result<Checke
         None
     };
     let (digest, size) = (file.digest, inspected.size);
-    Ok(Checked { nevra, digest, size, repodata, content, sources, inspected })
+    Ok((Checked { nevra, digest, size, repodata, content, sources, inspected }, holds))
 }
 
 /// What is said of a package reaches a solver that is written in C: the very text is looked through.

@@ -107,14 +107,15 @@ async fn check_and_record(
     success: &Success,
 ) -> Result<(), Refused> {
     let attempt = AttemptId(ended.attempt.id);
-    let checked = check::files(farm, (ended.build, attempt), task, success).await?;
-    let mut made: Vec<MadePackage> = checked.iter().map(made).collect();
     let build = farm
         .store
         .build(ended.build)
         .await?
         .ok_or_else(|| anyhow::anyhow!("attempt {} belongs to no build", ended.attempt.id))?;
     let target = farm.target_of(&build).await?;
+    let limits = target.limits_of(&build.package);
+    let checked = check::files(farm, (ended.build, attempt), task, success, limits).await?;
+    let mut made: Vec<MadePackage> = checked.iter().map(made).collect();
     keep_known(farm, &build.target, &mut made).await?;
     let arches = plan::arches(farm, &build, &target).await?;
     let siblings = farm.store.tasks(ended.build).await?;

@@ -28,7 +28,7 @@ impl Blobs {
     }
 
     /// Appends a chunk to an announced blob. Bytes that are there already are skipped, so a
-    /// repeated chunk changes nothing.
+    /// repeated chunk changes nothing. A blob of no bytes begins and is complete with an empty chunk.
     ///
     /// # Errors
     /// [`BlobError::Offset`] for a gap, [`BlobError::TooLong`] beyond the announced size.
@@ -41,7 +41,8 @@ impl Blobs {
         if end > size {
             return Err(BlobError::TooLong { what: digest.hex(), limit: size });
         }
-        if end <= have {
+        let begins = size == 0 && !self.contains(digest);
+        if end <= have && !begins {
             return Ok(have);
         }
         let path = self.partial(digest);
@@ -118,6 +119,15 @@ mod tests {
         blobs.finish_upload(digest).unwrap();
         assert_eq!(blobs.uploaded(digest, 10).unwrap(), 10);
         assert_eq!(blobs.verify(digest).unwrap(), 10);
+
+        let empty = Sha256::of(b"");
+        for _ in 0..2 {
+            assert_eq!(blobs.uploaded(empty, 0).unwrap(), 0);
+            assert_eq!(blobs.upload_chunk(empty, 0, 0, b"").unwrap(), 0);
+            blobs.finish_upload(empty).unwrap();
+            assert_eq!(blobs.verify(empty).unwrap(), 0);
+            assert!(!blobs.partial(empty).exists());
+        }
 
         let wrong = Sha256::of(b"x");
         blobs.upload_chunk(wrong, 1, 0, b"y").unwrap();

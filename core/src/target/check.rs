@@ -299,6 +299,8 @@ impl Check<'_> {
             ("disk_mib", limits.disk_mib),
             ("log_mib", limits.log_mib),
             ("results_mib", limits.results_mib),
+            ("results_unpacked_mib", limits.results_unpacked_mib),
+            ("results_files", limits.results_files),
         ] {
             if value == 0 {
                 self.refuse(&format!("{table}.{field}"), "0", "must be more than 0");

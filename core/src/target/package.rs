@@ -80,6 +80,8 @@ pub struct LimitOverrides {
     pub disk_mib: Option<u64>,
     pub log_mib: Option<u64>,
     pub results_mib: Option<u64>,
+    pub results_unpacked_mib: Option<u64>,
+    pub results_files: Option<u64>,
 }
 
 impl LimitOverrides {
@@ -95,6 +97,8 @@ impl LimitOverrides {
             disk_mib: self.disk_mib.unwrap_or(base.disk_mib),
             log_mib: self.log_mib.unwrap_or(base.log_mib),
             results_mib: self.results_mib.unwrap_or(base.results_mib),
+            results_unpacked_mib: self.results_unpacked_mib.unwrap_or(base.results_unpacked_mib),
+            results_files: self.results_files.unwrap_or(base.results_files),
         }
     }
 }

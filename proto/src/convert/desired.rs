@@ -128,12 +128,16 @@ impl From<&Limits> for v1::Limits {
             disk_mib: limits.disk_mib,
             log_mib: limits.log_mib,
             results_mib: limits.results_mib,
+            results_unpacked_mib: limits.results_unpacked_mib,
+            results_files: limits.results_files,
         }
     }
 }
 
 impl From<v1::Limits> for Limits {
     fn from(wire: v1::Limits) -> Self {
+        let default = Self::default();
+        let or = |told: u64, default: u64| if told == 0 { default } else { told };
         Self {
             seconds: wire.seconds,
             // A worker is told of the one time that holds for its task.
@@ -144,6 +148,8 @@ impl From<v1::Limits> for Limits {
             disk_mib: wire.disk_mib,
             log_mib: wire.log_mib,
             results_mib: wire.results_mib,
+            results_unpacked_mib: or(wire.results_unpacked_mib, default.results_unpacked_mib),
+            results_files: or(wire.results_files, default.results_files),
         }
     }
 }

@@ -16,7 +16,7 @@ use rpmfarm_core::{Failure, Fault, Lock};
 use super::home::{build_directory, tampered};
 use super::log::{LogFile, LogKind, Observer};
 use super::modify::{Ready, ReadyFile};
-use super::watch::Watch;
+use super::watch::{LOOK, Watch};
 use super::{home, kept, requires, results, script};
 use crate::files::{Files, FilesError, Wanted};
 use crate::roots::{Lease, RootError, Roots};
@@ -243,6 +243,7 @@ impl Engine {
             observer,
             disk_filled: false,
             inodes_filled: false,
+            next_look: LOOK,
         };
         let cage = self.cage(assignment, lease, scratch, input);
         let ended = self
@@ -280,7 +281,7 @@ impl Engine {
                 work: scratch.path().join("work"),
             }),
             binds: vec![Bind {
-                source: Source::Path(input.to_path_buf()),
+                source: Source::Directory(input.to_path_buf()),
                 target: PathBuf::from("/builddir/input"),
                 writable: false,
             }],
@@ -330,6 +331,7 @@ impl Engine {
             Exit::Stopped(Stop::Silence) => Ending::Silence,
             Exit::Stopped(Stop::Log) => Ending::Log,
             Exit::Stopped(Stop::HostDisk) => Ending::HostDisk,
+            Exit::Stopped(Stop::Disk) => Ending::Disk,
         };
         let evidence = watch.evidence(ending, ended);
         // That a disk fails here takes nothing from what is known of the failure.

@@ -23,13 +23,14 @@ use super::engine::{Early, Engine, Round, worker};
 use super::folder::{Folder, Item, copy_out};
 use super::home::owned_directory;
 use super::log::{LogFile, LogKind};
-use super::watch::Watch;
+use super::watch::{LOOK, Watch};
 use crate::files::Wanted;
 use crate::roots::Lease;
 use crate::sandbox::beneath::{Beneath, Found};
 use crate::sandbox::cage::{BUILDER_ID, Overlay};
 use crate::sandbox::scratch::Scratch;
 use crate::sandbox::{Cage, Caps, Exit, Root, Stop, User, Why};
+use crate::trees;
 
 /// Where both trees lie in the cage. The names of the two directories are those of the autopatch
 /// tool, so that a script finds one tree from the other.
@@ -87,7 +88,7 @@ impl Engine {
             .map_err(|error| Failure::new(Fault::Farm, "modify", format!("the plan: {error}")))?;
         let directory = round.directory.join("modify");
         let blobs = directory.join("blobs");
-        let _ = fs::remove_dir_all(&directory);
+        let _ = trees::remove(&directory);
         fs::create_dir_all(&blobs).map_err(worker("modify", "make a directory"))?;
         self.place(round, &wanted(&plan), &blobs)?;
         let mut work = Work {
@@ -108,7 +109,7 @@ impl Engine {
             }
         }
         let ready = work.finish(input, &blobs)?;
-        let _ = fs::remove_dir_all(&work.directory);
+        let _ = trees::remove(&work.directory);
         Ok(ready)
     }
 }
@@ -190,6 +191,7 @@ impl Work<'_> {
             observer: self.round.observer,
             disk_filled: false,
             inodes_filled: false,
+            next_look: LOOK,
         };
         let cage = self.cage(script, &scratch, package);
         let ended = self
@@ -208,6 +210,7 @@ impl Work<'_> {
             Exit::Stopped(Stop::Silence) => Some(Ending::Silence),
             Exit::Stopped(Stop::Log) => Some(Ending::Log),
             Exit::Stopped(Stop::HostDisk) => Some(Ending::HostDisk),
+            Exit::Stopped(Stop::Disk) => Some(Ending::Disk),
         };
         if let Some(ending) = ending {
             let evidence = watch.evidence(ending, &ended);

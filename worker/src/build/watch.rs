@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rpmfarm_core::diagnosis::{Ending, Evidence};
 use rpmfarm_core::excerpt::{LogReader, Part};
@@ -14,6 +14,7 @@ use crate::disk::free_mib;
 use crate::sandbox::run::{Ended, Watcher};
 use crate::sandbox::scratch::Scratch;
 use crate::sandbox::{Cancel, Stop};
+use crate::trees::{self, TreeError};
 
 /// Watches one build.
 pub(super) struct Watch<'a> {
@@ -29,7 +30,14 @@ pub(super) struct Watch<'a> {
     pub(super) disk_filled: bool,
     /// Whether it had (nearly) no inode left at some time.
     pub(super) inodes_filled: bool,
+    /// When a scratch space without a file system of its own is measured next.
+    pub(super) next_look: Duration,
 }
+
+/// How often that is done, which reads all of its directories; and so many times as long as it took,
+/// the build is left alone afterwards.
+pub(super) const LOOK: Duration = Duration::from_secs(5);
+const REST: u32 = 10;
 
 /// Of a scratch space, what is left when it counts as used up, in MiB: a file system keeps some
 /// for itself.
@@ -55,6 +63,22 @@ impl Watch<'_> {
     fn look_at_disk(&mut self) {
         self.disk_filled |= self.scratch.free_mib().is_some_and(|mib| mib < FULL_MIB);
         self.inodes_filled |= self.scratch.free_inodes().is_some_and(|n| n < FULL_INODES);
+    }
+
+    /// Measures a scratch space that has no file system of its own to limit it.
+    fn measure(&mut self, running: Duration) -> Option<Stop> {
+        let bounds = self.scratch.bounds().filter(|_| running >= self.next_look)?;
+        let begun = Instant::now();
+        let measured = trees::measure(self.scratch.path(), &bounds);
+        self.next_look = running + LOOK.max(begun.elapsed() * REST);
+        match measured {
+            // A build may move its directories; the next look finds them elsewhere.
+            Ok(_) | Err(TreeError::Moved { .. }) => return None,
+            Err(TreeError::Io { .. }) => return Some(Stop::HostDisk),
+            Err(TreeError::Large { .. }) => self.disk_filled = true,
+            Err(_) => self.inodes_filled = true,
+        }
+        Some(Stop::Disk)
     }
 
     fn limit_hit(&self, running: Duration, silent: Duration) -> Option<Stop> {
@@ -94,7 +118,7 @@ impl Watcher for Watch<'_> {
             return Some(Stop::Cancelled);
         }
         self.look_at_disk();
-        self.limit_hit(running, silent)
+        self.limit_hit(running, silent).or_else(|| self.measure(running))
     }
 }
 

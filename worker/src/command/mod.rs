@@ -47,6 +47,12 @@ enum Command {
         /// The cage's directory.
         directory: PathBuf,
     },
+    /// The process that makes the user namespace of a cage.
+    #[command(hide = true)]
+    CageOwner {
+        /// The cage's directory.
+        directory: PathBuf,
+    },
 }
 
 impl Cli {
@@ -56,6 +62,7 @@ impl Cli {
         let done = match self.command {
             Command::CageOuter { directory } => return stage::outer(&directory).into(),
             Command::CageInner { directory } => return stage::inner(&directory).into(),
+            Command::CageOwner { directory } => return stage::owner(&directory).into(),
             Command::Run(serve) => serve.run(),
             Command::Enrol(enrol) => enrol.run(),
             Command::Check(check) => check.run(),

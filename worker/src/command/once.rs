@@ -119,7 +119,7 @@ impl Once {
         for number in 0..self.times.max(1) {
             let assignment = self.assignment(&lock, &limits, input.clone(), number.into())?;
             let directory = out.join(number.to_string());
-            let _ = fs::remove_dir_all(&directory);
+            let _ = crate::trees::remove(&directory);
             fs::create_dir_all(&directory)?;
             reports.push(self.build(&prepared.engine, &assignment, &lock, &directory, &files));
         }

@@ -19,6 +19,7 @@ use crate::sandbox::Sandbox;
 use crate::sandbox::cgroup::Cgroups;
 use crate::sandbox::scratch::{Kind, ScratchPool};
 use crate::session::facts;
+use crate::trees::{self, ASIDE};
 
 /// First of the host ids of builds, where nobody says otherwise.
 pub(super) const UID_BASE: u32 = 1_879_048_192;
@@ -141,6 +142,7 @@ impl HostOptions {
         for limit in sandbox.cgroups.missing() {
             tracing::warn!(limit, "builds are not limited: the host has no control group for it");
         }
+        trees::tell_aside(&self.data_dir.join(ASIDE));
         self.emptied("attempts")?;
         let engine = self.engine(sandbox)?;
         let cache_bytes = self.cache_size << 30;
@@ -208,11 +210,10 @@ impl HostOptions {
         let kind = self.scratch.unwrap_or_else(Kind::best);
         if kind == Kind::Plain {
             tracing::warn!(
-                "what a build writes is limited by single files only, and sparse ones count as if they were full (--scratch)"
+                "what a build writes is measured now and then, and between that limited by single files only; sparse ones count as if they were full (--scratch)"
             );
         }
-        let scratch = ScratchPool::new(kind, self.data_dir.join("scratch"))
-            .context("cannot empty the scratch directory")?;
+        let scratch = ScratchPool::new(kind, self.emptied("scratch")?);
         let store =
             Store::open(self.data_dir.join("roots")).context("cannot open the store of roots")?;
         Ok(Engine {
@@ -236,16 +237,12 @@ impl HostOptions {
         self.data_dir.join("files")
     }
 
-    /// A directory of the data directory, with nothing in it.
+    /// A directory of the data directory, with nothing in it but what can be neither removed nor
+    /// moved.
     pub(super) fn emptied(&self, name: &str) -> Result<PathBuf> {
         let path = self.data_dir.join(name);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot empty {}", path.display()));
-            }
-            _ => {}
-        }
-        fs::create_dir_all(&path)?;
+        trees::emptied(&path, &self.data_dir.join(ASIDE))
+            .with_context(|| format!("cannot empty {}", path.display()))?;
         Ok(path)
     }
 

@@ -1,15 +1,16 @@
-//! What a transaction may do while it runs: the scriptlets of packages are strangers' code too,
-//! whoever asked for the packages.
+//! What a transaction may do while it runs, and what it may leave: the scriptlets of packages are
+//! strangers' code too, whoever asked for the packages.
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rpmfarm_core::lock::Layer;
 
-use super::stored::tree_bytes;
+use crate::disk::{free_inodes, free_mib};
 use crate::sandbox::run::Watcher;
 use crate::sandbox::{Cancel, Stop};
+use crate::trees::{self, TreeError};
 
 /// How long a transaction may take, in minutes.
 pub(super) const MINUTES: u64 = 30;
@@ -22,30 +23,72 @@ pub(super) const LOG_MIB: u64 = 64;
 const TIMES: u64 = 20;
 const BESIDE: u64 = 1 << 30;
 
-/// How often the tree is measured, which reads all of its directories.
+/// Files and directories of a layer. The largest packages of a distribution have some hundred
+/// thousand, and a whole root of one has fewer than a million.
+const ENTRIES: u64 = 5_000_000;
+
+/// Directories of a layer in each other. A path has 4096 bytes at most, and real ones have about
+/// twenty steps.
+const DEPTH: usize = 2048;
+
+/// How often the tree is measured, which reads all of its directories; and so many times as long as
+/// that took, it is left alone afterwards.
 const LOOK: Duration = Duration::from_secs(2);
+const REST: u32 = 4;
+
+/// It is measured at once when so much went of what is free on the worker's disk.
+const FELL_MIB: u64 = 512;
+const FELL_INODES: u64 = 100_000;
 
 /// Keeps a transaction within its bounds.
 pub(super) struct Bounds<'a, W> {
     log: W,
     written: u64,
     tree: &'a Path,
-    room: u64,
+    bounds: trees::Bounds,
     cancel: &'a Cancel,
     next_look: Duration,
+    /// What was free on the disk at the last look: MiB and inodes.
+    free: (u64, u64),
+    /// What was wrong with the tree, which ended the transaction.
+    pub(super) wrong: Option<TreeError>,
 }
 
-/// What the files of a layer may take, in bytes.
-pub(super) fn room(layer: &Layer) -> u64 {
-    let packed: u64 = layer.packages().iter().map(|package| package.size).sum();
-    packed.saturating_mul(TIMES).saturating_add(BESIDE)
+/// What the tree of a layer may have.
+pub(super) fn of_layer(layer: &Layer) -> trees::Bounds {
+    let packed = layer.packages().iter().fold(0_u64, |sum, one| sum.saturating_add(one.size));
+    let bytes = packed.saturating_mul(TIMES).saturating_add(BESIDE);
+    trees::Bounds { entries: ENTRIES, depth: DEPTH, bytes }
 }
 
 impl<'a, W: Write> Bounds<'a, W> {
-    /// Of a transaction that fills `tree`, which may take `room` bytes.
-    pub(super) fn new(log: W, tree: &'a Path, room: u64, cancel: &'a Cancel) -> Self {
-        Self { log, written: 0, tree, room, cancel, next_look: LOOK }
+    /// Of a transaction that fills `tree`, which may have so much.
+    pub(super) fn new(log: W, tree: &'a Path, bounds: trees::Bounds, cancel: &'a Cancel) -> Self {
+        let (free, next_look) = (free(tree), LOOK);
+        Self { log, written: 0, tree, bounds, cancel, next_look, free, wrong: None }
     }
+
+    /// Whether the tree is to be measured now: its time has come, or the disk fills fast.
+    fn is_time(&self, running: Duration) -> bool {
+        let (mib, inodes) = free(self.tree);
+        running >= self.next_look
+            || mib.saturating_add(FELL_MIB) <= self.free.0
+            || inodes.saturating_add(FELL_INODES) <= self.free.1
+    }
+
+    /// Measures the tree. One that cannot be measured is never taken for an empty one.
+    fn look(&mut self, running: Duration) -> Option<Stop> {
+        let begun = Instant::now();
+        self.free = free(self.tree);
+        self.wrong = trees::measure(self.tree, &self.bounds).err();
+        self.next_look = running + LOOK.max(begun.elapsed() * REST);
+        self.wrong.is_some().then_some(Stop::HostDisk)
+    }
+}
+
+/// MiB and inodes that are free where a tree grows; one of which nothing is known does not fall.
+fn free(tree: &Path) -> (u64, u64) {
+    (free_mib(tree).unwrap_or(0), free_inodes(tree).unwrap_or(0))
 }
 
 impl<W: Write> Watcher for Bounds<'_, W> {
@@ -64,12 +107,6 @@ impl<W: Write> Watcher for Bounds<'_, W> {
         if self.written > LOG_MIB << 20 {
             return Some(Stop::Log);
         }
-        if running < self.next_look {
-            return None;
-        }
-        self.next_look = running + LOOK;
-        // A file that goes away meanwhile is looked for again at the next look.
-        let taken = tree_bytes(self.tree).unwrap_or(0);
-        (taken > self.room).then_some(Stop::HostDisk)
+        if self.is_time(running) { self.look(running) } else { None }
     }
 }

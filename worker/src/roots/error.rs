@@ -6,6 +6,7 @@ use rpmfarm_core::{Failure, Fault};
 
 use crate::files::FilesError;
 use crate::sandbox::{CageError, Why};
+use crate::trees::TreeError;
 
 /// Why a root could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -50,15 +51,18 @@ pub enum RootError {
         /// The limit.
         mib: u64,
     },
-    /// The packages or their scriptlets fill the disk.
+    /// The packages or their scriptlets fill the disk, or leave a tree that no package has.
     #[error(
-        "installing the packages of the {layer} took more than {mib} MiB of disk, many times their size"
+        "installing the packages of the {layer} ({packages}) left a tree that is refused: {source}{}",
+        if matches!(source, TreeError::Large { .. }) { ", many times their size" } else { "" }
     )]
     Grown {
-        /// `base root` or `build requirements`.
+        /// `bootstrap root`, `base root` or `build requirements`.
         layer: &'static str,
-        /// The limit.
-        mib: u64,
+        /// Its packages, or some of them.
+        packages: String,
+        /// Which bound was broken, and where.
+        source: TreeError,
     },
     /// rpm was killed because memory ran out.
     #[error("installing the packages of the {layer} needed more than {mib} MiB of memory")]
@@ -102,6 +106,17 @@ impl From<FilesError> for RootError {
 impl RootError {
     pub(super) fn local(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Local { what, source }
+    }
+
+    /// What is wrong with a layer's tree: the disk's fault, or that of what made it.
+    pub(super) fn tree(layer: &'static str, packages: String, source: TreeError) -> Self {
+        match source {
+            TreeError::Io { place, source } => {
+                let source = std::io::Error::new(source.kind(), format!("{place}: {source}"));
+                Self::Local { what: "measure a root", source }
+            }
+            source => Self::Grown { layer, packages, source },
+        }
     }
 
     /// How it is recorded. A root that rpm refuses depends on the lock, which came from the solver

@@ -11,11 +11,12 @@ use rpmfarm_core::{Lock, Sha256};
 use super::error::RootError;
 use super::inuse::{InUse, Maker, User};
 use super::stored::{self, Making, Store};
-use super::transaction::Transaction;
+use super::transaction::{Transaction, about};
 use super::{accounts, bootstrap, bounds};
 use crate::files::{Files, Wanted};
 use crate::sandbox::cage::{Overlay, Source};
 use crate::sandbox::{Cancel, Sandbox};
+use crate::trees;
 
 /// Makes roots and lends them to builds.
 #[derive(Debug)]
@@ -114,7 +115,9 @@ impl Roots {
                 let packages = self.place(making, &request.lock.bootstrap, request)?;
                 let tree =
                     making.directory("tree").map_err(RootError::local("make a directory"))?;
-                bootstrap::make(&tree, &packages, self.sandbox.uid_base, request.cancel)
+                bootstrap::make(&tree, &packages, self.sandbox.uid_base, request.cancel)?;
+                let layer = &request.lock.bootstrap;
+                measured(&tree, layer, "bootstrap root", &names(&packages))
             })?;
         let mut lease = Lease::default();
         for (id, layer) in ids.iter().zip(&request.lock.layers) {
@@ -129,12 +132,12 @@ impl Roots {
         Ok(lease)
     }
 
-    /// A root by its id, made if need be.
+    /// A root by its id, made if need be: `make` answers its size in bytes.
     fn ensure(
         &self,
         id: Sha256,
         request: &mut Request<'_>,
-        make: impl FnOnce(&Making, &mut Request<'_>) -> Result<(), RootError>,
+        make: impl FnOnce(&Making, &mut Request<'_>) -> Result<u64, RootError>,
     ) -> Result<(User, PathBuf), RootError> {
         let user = self.in_use.hold(id, request.cancel).map_err(RootError::Cancelled)?;
         if let Some(tree) = self.store.tree(&id) {
@@ -147,7 +150,7 @@ impl Roots {
         }
         let started = Instant::now();
         let making = self.store.begin().map_err(RootError::local("begin a root"))?;
-        make(&making, request)?;
+        let bytes = make(&making, request)?;
         for spent in ["packages", "work", "empty"] {
             match making.discard(spent) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -156,13 +159,14 @@ impl Roots {
                 _ => {}
             }
         }
-        let tree = self.store.finish(making, &id).map_err(RootError::local("store a root"))?;
+        let stored = self.store.finish(making, &id, bytes);
+        let tree = stored.map_err(RootError::local("store a root"))?;
         let took = started.elapsed();
         say(request.log, format_args!("made {id} in {:.2} s\n", took.as_secs_f64()))?;
         Ok((maker.made(), tree))
     }
 
-    /// Installs one layer on top of those below.
+    /// Installs one layer on top of those below. Answers its size in bytes.
     fn install(
         &self,
         making: &Making,
@@ -170,7 +174,7 @@ impl Roots {
         below: &[PathBuf],
         layer: &Layer,
         request: &mut Request<'_>,
-    ) -> Result<(), RootError> {
+    ) -> Result<u64, RootError> {
         let local = |error| RootError::local("make a directory")(error);
         let packages = self.place(making, layer, request)?;
         let tree = making.directory("tree").map_err(local)?;
@@ -191,11 +195,8 @@ impl Roots {
             bootstrap,
             target,
             packages: &making.directory("packages").map_err(local)?,
-            names: packages
-                .iter()
-                .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-                .collect(),
-            fills: (&tree, bounds::room(layer)),
+            names: names(&packages),
+            fills: (&tree, bounds::of_layer(layer)),
         };
         let warnings = transaction.run(&self.sandbox, request.log, request.cancel)?;
         for warning in &warnings {
@@ -210,7 +211,7 @@ impl Roots {
             accounts::add(&tree, self.sandbox.uid_base)
                 .map_err(RootError::local("add the build user to the root"))?;
         }
-        Ok(())
+        measured(&tree, layer, transaction.layer, &transaction.names)
     }
 
     /// Puts the packages of a layer into the directory of the root that is being made.
@@ -257,6 +258,21 @@ impl Roots {
     pub fn bytes(&self) -> u64 {
         self.store.list().iter().map(|root| root.bytes).sum()
     }
+}
+
+/// The size of a layer in bytes, within its bounds.
+fn measured(
+    tree: &Path,
+    layer: &Layer,
+    what: &'static str,
+    packages: &[String],
+) -> Result<u64, RootError> {
+    let size = trees::measure(tree, &bounds::of_layer(layer));
+    size.map(|size| size.bytes).map_err(|error| RootError::tree(what, about(packages), error))
+}
+
+fn names(packages: &[PathBuf]) -> Vec<String> {
+    packages.iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect()
 }
 
 /// The root directory of a root belongs to the root user in it.

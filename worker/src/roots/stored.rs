@@ -15,6 +15,8 @@ use std::time::SystemTime;
 
 use rpmfarm_core::Sha256;
 
+use crate::trees::{self, ASIDE, clear_or_leave, tell_aside};
+
 /// Stored roots, by id.
 #[derive(Debug)]
 pub struct Store {
@@ -48,7 +50,8 @@ const FORM: &str = "form";
 const THIS_FORM: &str = "2\n";
 
 impl Store {
-    /// Opens the directory, and removes what an earlier life left half done.
+    /// Opens the directory, and removes what an earlier life left half done. What cannot be removed
+    /// is moved aside, within the directory.
     ///
     /// # Errors
     /// When it cannot be made or read.
@@ -56,10 +59,12 @@ impl Store {
         fs::create_dir_all(&directory)?;
         let form = directory.join(FORM);
         let same = fs::read_to_string(&form).is_ok_and(|text| text == THIS_FORM);
+        let aside = directory.join(ASIDE);
+        tell_aside(&aside);
         for entry in fs::read_dir(&directory)? {
             let path = entry?.path();
-            if path != form && !(same && path.join(MARK).exists()) {
-                fs::remove_dir_all(&path)?;
+            if ![&form, &aside].contains(&&path) && !(same && path.join(MARK).exists()) {
+                clear_or_leave(&path, &aside);
             }
         }
         fs::write(&form, THIS_FORM)?;
@@ -92,23 +97,28 @@ impl Store {
     /// # Errors
     /// When it cannot be made.
     pub fn begin(&self) -> io::Result<Making> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let path = self.directory.join(format!("{MAKING}{number}"));
-        fs::create_dir(&path)?;
-        Ok(Making(path))
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let path = self.directory.join(format!("{MAKING}{number}"));
+            match fs::create_dir(&path) {
+                // What could be neither removed nor moved aside when the worker started.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| Making(path)),
+            }
+        }
     }
 
-    /// Gives what was made its name. Its size and durability are seen to in the background.
+    /// Gives what was made, of so many bytes, its name. Its durability is seen to in the background.
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub fn finish(&self, mut making: Making, id: &Sha256) -> io::Result<PathBuf> {
+    pub fn finish(&self, mut making: Making, id: &Sha256, bytes: u64) -> io::Result<PathBuf> {
         let root = self.directory.join(id.hex());
         fs::rename(&making.0, &root)?;
         making.0 = PathBuf::new();
         let kept = root.clone();
         let sync = std::thread::spawn(move || {
-            if let Err(error) = keep(&kept) {
+            if let Err(error) = keep(&kept, bytes) {
                 tracing::warn!(%error, root = %kept.display(), "a root may not survive a restart");
             }
         });
@@ -140,10 +150,11 @@ impl Store {
         stored.collect()
     }
 
-    /// Removes a root. Renamed first: half a root never has its id.
+    /// Removes a root. Renamed first: half a root never has its id. What cannot be removed is moved
+    /// aside.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// When it can be neither removed nor moved.
     pub fn remove(&self, id: &Sha256) -> io::Result<()> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let going = self.directory.join(format!("going-{number}"));
@@ -151,7 +162,7 @@ impl Store {
         // Without the mark, a crash in between leaves what the next start removes.
         fs::remove_file(root.join(MARK))?;
         fs::rename(&root, &going)?;
-        fs::remove_dir_all(&going)
+        trees::clear(&going, &self.directory.join(ASIDE))
     }
 }
 
@@ -186,39 +197,25 @@ impl Making {
     /// # Errors
     /// When it cannot be removed.
     pub fn discard(&self, name: &str) -> io::Result<()> {
-        fs::remove_dir_all(self.0.join(name))
+        trees::remove(&self.0.join(name))
     }
 }
 
 impl Drop for Making {
     fn drop(&mut self) {
-        if !self.0.as_os_str().is_empty() {
-            let _ = fs::remove_dir_all(&self.0);
+        if !self.0.as_os_str().is_empty()
+            && let Some(store) = self.0.parent()
+        {
+            clear_or_leave(&self.0, &store.join(ASIDE));
         }
     }
 }
 
-fn keep(root: &Path) -> io::Result<()> {
+fn keep(root: &Path, bytes: u64) -> io::Result<()> {
     nix::unistd::syncfs(fs::File::open(root)?)?;
-    let bytes = tree_bytes(root)?;
     let mark = root.join(MARK);
     fs::write(&mark, bytes.to_string())?;
     fs::File::open(&mark)?.sync_all()
-}
-
-/// Bytes that a tree takes on disk.
-pub(super) fn tree_bytes(directory: &Path) -> io::Result<u64> {
-    use std::os::unix::fs::MetadataExt;
-    let mut bytes = 0;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let metadata = entry.path().symlink_metadata()?;
-        bytes += metadata.blocks() * 512 / metadata.nlink().max(1);
-        if metadata.is_dir() {
-            bytes += tree_bytes(&entry.path())?;
-        }
-    }
-    Ok(bytes)
 }
 
 /// Which roots go so that the rest fits: those that were used longest ago.
@@ -278,7 +275,7 @@ mod tests {
         fs::write(making.directory("tree").expect("a tree").join("f"), vec![1; 5000])
             .expect("writes");
         making.warn(&["one".into(), "two".into()]).expect("writes");
-        store.finish(making, &id("whole")).expect("finishes");
+        store.finish(making, &id("whole"), 5000).expect("finishes");
         let half = store.begin().expect("begins");
         half.directory("tree").expect("a tree");
         std::mem::forget(half);
@@ -292,6 +289,31 @@ mod tests {
         store.remove(&id("whole")).expect("removes");
         assert!(store.tree(&id("whole")).is_none());
         assert_eq!(fs::read_dir(&path).expect("reads").count(), 1);
+    }
+
+    #[test]
+    fn a_store_opens_over_what_cannot_be_removed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("roots");
+        let half = path.join("making-7");
+        fs::create_dir_all(half.join("tree/kept")).expect("a directory");
+        let none = None::<&str>;
+        // Nothing that is mounted on can be removed, not by root either.
+        let stuck = half.join("tree/kept");
+        let flags = nix::mount::MsFlags::MS_BIND;
+        let private = nix::mount::MsFlags::MS_PRIVATE | nix::mount::MsFlags::MS_REC;
+        if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_err() {
+            return; // Without the privilege for it there is nothing to try.
+        }
+        nix::mount::mount(none, "/", none, private, none).expect("parts mounts");
+        nix::mount::mount(Some(&stuck), &stuck, none, flags, none).expect("mounts");
+        let opened = Store::open(path.clone());
+        // A directory below which something is mounted can still be renamed.
+        let moved = path.join("aside/making-7");
+        assert!(opened.expect("opens").list().is_empty());
+        assert!(moved.is_dir() && !half.exists());
+        assert!(Store::open(path).expect("opens again").begin().is_ok());
+        assert!(moved.is_dir(), "only a person removes it");
     }
 
     #[test]

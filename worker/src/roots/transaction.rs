@@ -12,6 +12,7 @@ use super::bounds::{Bounds, LOG_MIB, MINUTES};
 use super::error::RootError;
 use crate::sandbox::cage::{Bind, Source};
 use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Sandbox, Stop, User};
+use crate::trees;
 
 /// A transaction that is to run.
 pub(super) struct Transaction<'a> {
@@ -27,11 +28,14 @@ pub(super) struct Transaction<'a> {
     pub(super) packages: &'a Path,
     /// Their file names in it.
     pub(super) names: Vec<String>,
-    /// The directory that is filled, and how many bytes it may take.
-    pub(super) fills: (&'a Path, u64),
+    /// The directory that is filled, and what it may have.
+    pub(super) fills: (&'a Path, trees::Bounds),
 }
 
 const CAPS: Caps = Caps { memory_mib: 4096, processes: 4096, cpus: None, file_mib: None };
+
+/// So many packages of a layer are named in a message.
+const NAMED: usize = 5;
 
 /// Lines of rpm's output that are kept for the report.
 const SAID: usize = 10;
@@ -46,15 +50,17 @@ impl Transaction<'_> {
         cancel: &Cancel,
     ) -> Result<Vec<String>, RootError> {
         let mut tee = Tee { log, said: Tail::default() };
-        let (tree, room) = self.fills;
-        let mut watcher = Bounds::new(&mut tee, tree, room, cancel);
+        let (tree, bounds) = self.fills;
+        let mut watcher = Bounds::new(&mut tee, tree, bounds, cancel);
         let ended = sandbox.run(&self.cage(), &mut watcher)?;
         let layer = self.layer;
+        if let Some(wrong) = watcher.wrong.take() {
+            return Err(RootError::tree(layer, about(&self.names), wrong));
+        }
         match ended.exit {
             Exit::Code(0) => Ok(tee.said.warnings()),
             Exit::Stopped(Stop::Time) => Err(RootError::Time { layer, minutes: MINUTES }),
             Exit::Stopped(Stop::Log) => Err(RootError::Log { layer, mib: LOG_MIB }),
-            Exit::Stopped(Stop::HostDisk) => Err(RootError::Grown { layer, mib: room >> 20 }),
             Exit::Stopped(_) => {
                 Err(RootError::Cancelled(cancel.raised().unwrap_or(crate::sandbox::Why::Unwanted)))
             }
@@ -75,7 +81,7 @@ impl Transaction<'_> {
     fn cage(&self) -> Cage {
         let bind =
             |source, target: &str, writable| Bind { source, target: target.into(), writable };
-        let packages = Source::Path(self.packages.to_path_buf());
+        let packages = Source::Directory(self.packages.to_path_buf());
         Cage {
             name: self.name.clone(),
             root: Root::ReadOnly(self.bootstrap.to_path_buf()),
@@ -112,6 +118,16 @@ impl Transaction<'_> {
             "--",
         ];
         options.into_iter().map(str::to_owned).chain(self.names.iter().cloned()).collect()
+    }
+}
+
+/// Packages for a message, by their file names: all of a few, else the first of many.
+pub(super) fn about(names: &[String]) -> String {
+    let named = names.iter().take(NAMED).map(|name| name.trim_end_matches(".rpm"));
+    let named = named.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
 }
 

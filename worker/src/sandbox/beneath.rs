@@ -178,8 +178,10 @@ impl Beneath {
     pub fn tree(&self, limit: usize) -> io::Result<Vec<(String, Found)>> {
         let mut found = Vec::new();
         let mut seen = 0;
-        let mut pending = vec![(String::new(), Self(self.0.try_clone()?), 0)];
-        while let Some((at, here, depth)) = pending.pop() {
+        // Paths, and no descriptors: there may be more directories than a process has of those.
+        let mut pending = vec![(String::new(), 0)];
+        while let Some((at, depth)) = pending.pop() {
+            let here = self.directory(&at)?;
             for entry in Dir::from_fd(here.0.try_clone()?)?.iter() {
                 let entry = entry?;
                 let name = entry.file_name();
@@ -198,7 +200,7 @@ impl Beneath {
                 let stat = fstatat(&here.0, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
                 let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
                 if kind == SFlag::S_IFDIR {
-                    pending.push((format!("{path}/"), here.directory(text)?, depth + 1));
+                    pending.push((format!("{path}/"), depth + 1));
                 } else if kind == SFlag::S_IFLNK {
                     let target = readlinkat(&here.0, name)?.into_string();
                     let target = target.map_err(|_| odd("the link is not UTF-8"))?;

@@ -67,8 +67,8 @@ pub struct Bind {
 /// What a bind shows.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// A directory or file.
-    Path(PathBuf),
+    /// A directory, which nothing in the cage can write to.
+    Directory(PathBuf),
     /// Layers, mounted for this cage alone.
     Overlay(Overlay),
 }

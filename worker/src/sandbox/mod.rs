@@ -17,6 +17,7 @@ mod seccomp;
 mod sockets;
 pub mod stage;
 mod sysfs;
+mod users;
 
 pub use cage::{Bind, Cage, Caps, Overlay, Root, User};
 pub use cancel::{Cancel, Why};

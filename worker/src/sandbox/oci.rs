@@ -3,11 +3,12 @@
 
 use std::path::Path;
 
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource};
 use serde_json::{Value, json};
 
 use super::cage::{BUILDER_ID, Cage, ID_COUNT, Root, User};
 use super::devices::Devices;
+use super::users::{COUNTED, at_most};
 use super::{seccomp, sysfs};
 
 /// Host name in every cage.
@@ -27,14 +28,15 @@ const RPM_CAPABILITIES: &[&str] = &[
     "CAP_SYS_CHROOT",
 ];
 
-/// The configuration. `root`, the sources of `binds` and `devices` (one for each root of
-/// `system_at`) are where things are mounted by the time crun runs.
+/// The configuration. `root`, the sources of `binds`, `devices` (one for each root of `system_at`)
+/// and the user namespace of the ids from `uid_base` on are where things are mounted by the time crun
+/// runs.
 pub(super) fn config(
     cage: &Cage,
     root: &Path,
     binds: &[(&Path, &Path, bool)],
     devices: &[Devices],
-    uid_base: u32,
+    (uid_base, users): (u32, &Path),
 ) -> Value {
     let hidden: Vec<sysfs::Paths> =
         cage.system_at.iter().map(|root| sysfs::paths(root, Path::new("/sys"))).collect();
@@ -50,7 +52,7 @@ pub(super) fn config(
             "uidMappings": [{ "containerID": 0, "hostID": uid_base, "size": ID_COUNT }],
             "gidMappings": [{ "containerID": 0, "hostID": uid_base, "size": ID_COUNT }],
             "namespaces": [
-                { "type": "user" }, { "type": "mount" }, { "type": "pid" }, { "type": "network" },
+                { "type": "user", "path": users }, { "type": "mount" }, { "type": "pid" }, { "type": "network" },
                 { "type": "ipc" }, { "type": "uts" }, { "type": "cgroup" },
             ],
             "maskedPaths": masked,
@@ -86,30 +88,27 @@ fn limits(file_mib: Option<u64>) -> Vec<Value> {
     const MIB: u64 = 1 << 20;
     const NONE: u64 = RLIM_INFINITY;
     let file = file_mib.map_or(NONE, |mib| mib.saturating_mul(MIB));
-    [
+    let own = [
         ("RLIMIT_AS", Resource::RLIMIT_AS, NONE, NONE),
         ("RLIMIT_CORE", Resource::RLIMIT_CORE, 0, NONE),
         ("RLIMIT_CPU", Resource::RLIMIT_CPU, NONE, NONE),
         ("RLIMIT_DATA", Resource::RLIMIT_DATA, NONE, NONE),
         ("RLIMIT_FSIZE", Resource::RLIMIT_FSIZE, file, file),
         ("RLIMIT_LOCKS", Resource::RLIMIT_LOCKS, NONE, NONE),
-        ("RLIMIT_MEMLOCK", Resource::RLIMIT_MEMLOCK, 8 * MIB, 8 * MIB),
-        ("RLIMIT_MSGQUEUE", Resource::RLIMIT_MSGQUEUE, 819_200, 819_200),
         ("RLIMIT_NICE", Resource::RLIMIT_NICE, 0, 0),
         ("RLIMIT_NOFILE", Resource::RLIMIT_NOFILE, 1024, 524_288),
         ("RLIMIT_NPROC", Resource::RLIMIT_NPROC, NONE, NONE),
         ("RLIMIT_RSS", Resource::RLIMIT_RSS, NONE, NONE),
         ("RLIMIT_RTPRIO", Resource::RLIMIT_RTPRIO, 0, 0),
         ("RLIMIT_STACK", Resource::RLIMIT_STACK, 8 * MIB, NONE),
-    ]
-    .map(|(name, resource, soft, hard)| limit(name, resource, soft, hard))
-    .to_vec()
+    ];
+    let counted = COUNTED.iter().map(|(name, resource, most)| (*name, *resource, *most, *most));
+    let all = own.into_iter().chain(counted);
+    all.map(|(name, resource, soft, hard)| limit(name, resource, soft, hard)).collect()
 }
 
-/// A resource limit that is not above the worker's own: raising it would need a privilege.
 fn limit(name: &str, resource: Resource, soft: u64, hard: u64) -> Value {
-    let own = getrlimit(resource).map_or(u64::MAX, |(_, hard)| hard);
-    json!({ "type": name, "soft": soft.min(own), "hard": hard.min(own) })
+    json!({ "type": name, "soft": at_most(resource, soft), "hard": at_most(resource, hard) })
 }
 
 /// The variables that mock sets, to which a login adds those of `/etc/profile`.

@@ -13,11 +13,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rpmfarm_core::Allowance;
 
-use super::cage::{Cage, Overlay, Root, Source};
+use super::cage::{Cage, Root, Source};
 use super::cgroup::{Cgroup, Cgroups, Events};
 use super::devices::{self, Devices};
 use super::kernel_log::{KernelLog, Victims};
 use super::loops::Loops;
+use super::stage::Layers;
+use super::users::Users;
 use super::{oci, stage};
 
 /// What all cages of a worker share.
@@ -71,6 +73,8 @@ pub enum Stop {
     Log,
     /// The worker's own disk is nearly full, or it takes more of it than it may.
     HostDisk,
+    /// It takes more disk space than it may, or has more files.
+    Disk,
     /// It was cancelled from outside.
     Cancelled,
 }
@@ -142,22 +146,22 @@ impl Sandbox {
         fs::create_dir_all(directory)?;
         let loops = cage.allow.contains(&Allowance::Loop).then(|| Loops::make(directory));
         let loops = loops.transpose()?;
-        let mut overlays: Vec<(Overlay, PathBuf)> = Vec::new();
-        let mut place = |overlay: &Overlay| {
-            let at = directory.join(format!("layers-{}", overlays.len()));
-            overlays.push((overlay.clone(), at.clone()));
+        let mut all: Vec<(Layers, PathBuf)> = Vec::new();
+        let mut place = |layers: Layers| {
+            let at = directory.join(format!("layers-{}", all.len()));
+            all.push((layers, at.clone()));
             at
         };
-        let root = match &cage.root {
-            Root::ReadOnly(path) => path.clone(),
-            Root::Overlay(overlay) => place(overlay),
-        };
+        let root = place(match &cage.root {
+            Root::ReadOnly(path) => Layers::Shown(path.clone()),
+            Root::Overlay(overlay) => Layers::Overlay(overlay.clone()),
+        });
         let sources: Vec<PathBuf> = cage
             .binds
             .iter()
             .map(|bind| match &bind.source {
-                Source::Path(path) => path.clone(),
-                Source::Overlay(overlay) => place(overlay),
+                Source::Directory(path) => place(Layers::Shown(path.clone())),
+                Source::Overlay(overlay) => place(Layers::Overlay(overlay.clone())),
             })
             .collect();
         let binds: Vec<_> = cage
@@ -176,15 +180,18 @@ impl Sandbox {
                 bound,
             })
             .collect();
-        let config = oci::config(cage, &root, &binds, &devices, self.uid_base);
+        let users = Users::next(self.uid_base, &cage.allow);
+        let namespace = Users::place(directory);
+        let config = oci::config(cage, &root, &binds, &devices, (self.uid_base, &namespace));
         let plan = stage::Plan {
             name: cage.name.clone(),
             worker: std::process::id(),
             crun: self.crun.clone(),
             cgroups: group.join_files(),
-            overlays,
+            layers: all,
             devices,
             allow: cage.allow.clone(),
+            users,
         };
         fs::write(directory.join(stage::CONFIG), serde_json::to_vec(&config)?)?;
         fs::write(directory.join(stage::PLAN), serde_json::to_vec(&plan)?)?;

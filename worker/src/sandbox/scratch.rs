@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::disk::{free_inodes, free_mib};
+use crate::trees;
 
 /// How scratch space is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -22,7 +23,8 @@ pub enum Kind {
     Image,
     /// Memory. Fast, and counts against the memory of the host and of the build.
     Tmpfs,
-    /// A directory. The disk limit holds for single files only.
+    /// A directory. The disk limit holds for single files, and what all of them take is measured now
+    /// and then.
     Plain,
 }
 
@@ -57,17 +59,11 @@ pub struct Scratch {
 }
 
 impl ScratchPool {
-    /// A pool in an empty directory of its own; what an earlier life left there is removed.
-    ///
-    /// # Errors
-    /// When the directory cannot be made or emptied.
-    pub fn new(kind: Kind, directory: PathBuf) -> io::Result<Self> {
-        match fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => fs::create_dir_all(&directory)?,
-        }
+    /// A pool in a directory of its own, which was emptied as far as that was possible.
+    #[must_use]
+    pub fn new(kind: Kind, directory: PathBuf) -> Self {
         let (next, ready) = (AtomicU64::new(0), Mutex::new(None));
-        Ok(Self(Arc::new(Pool { kind, directory, next, ready })))
+        Self(Arc::new(Pool { kind, directory, next, ready }))
     }
 
     /// Which kind it makes.
@@ -111,9 +107,7 @@ impl Pool {
     }
 
     fn make(&self, mib: u64) -> io::Result<Scratch> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let directory = self.directory.join(number.to_string());
-        fs::create_dir(&directory)?;
+        let directory = self.directory()?;
         // From here on dropping it cleans up.
         let scratch = Scratch { kind: self.kind, directory, mib };
         match self.kind {
@@ -122,6 +116,18 @@ impl Pool {
             Kind::Plain => {}
         }
         Ok(scratch)
+    }
+
+    /// A new directory. What an earlier life left and nobody can remove keeps its name.
+    fn directory(&self) -> io::Result<PathBuf> {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let directory = self.directory.join(number.to_string());
+            match fs::create_dir(&directory) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| directory),
+            }
+        }
     }
 }
 
@@ -145,6 +151,14 @@ impl Scratch {
             return None;
         }
         free_mib(&self.directory)
+    }
+
+    /// What may be in it, where no file system of its own limits that.
+    #[must_use]
+    pub fn bounds(&self) -> Option<trees::Bounds> {
+        let (entries, bytes) = (inodes(self.mib), self.mib.saturating_mul(1 << 20));
+        let bounds = trees::Bounds { entries, depth: usize::MAX, bytes };
+        (self.kind == Kind::Plain).then_some(bounds)
     }
 
     /// How many files can still be made, where a limit holds.
@@ -176,7 +190,7 @@ fn throw_away(kind: Kind, directory: &Path) {
     {
         tracing::debug!(%error, directory = %directory.display(), "no scratch was mounted");
     }
-    if let Err(error) = fs::remove_dir_all(directory) {
+    if let Err(error) = trees::remove(directory) {
         tracing::warn!(%error, directory = %directory.display(), "scratch space stays behind");
     }
 }
@@ -188,7 +202,12 @@ const HASH_SEED: &str = "72706d66-6172-4d00-8000-000000000001";
 /// One inode for so many bytes. A file takes 4096 at least unless it is empty or a short link, so
 /// that blocks run out before inodes do for nearly every build; tables that are not used are not
 /// written.
-const INODE_RATIO: &str = "2048";
+const INODE_RATIO: u64 = 2048;
+
+/// Files and directories that fit into a scratch of that size.
+const fn inodes(mib: u64) -> u64 {
+    mib.saturating_mul((1 << 20) / INODE_RATIO)
+}
 
 fn mount_image(directory: &Path, mib: u64) -> io::Result<()> {
     let image = directory.with_extension("img");
@@ -198,7 +217,8 @@ fn mount_image(directory: &Path, mib: u64) -> io::Result<()> {
     let extended = format!("lazy_itable_init=1,nodiscard,hash_seed={HASH_SEED}");
     let made = tool(
         Command::new("mkfs.ext4")
-            .args(["-q", "-F", "-m", "0", "-O", "^has_journal", "-U", HASH_SEED, "-i", INODE_RATIO])
+            .args(["-q", "-F", "-m", "0", "-O", "^has_journal", "-U", HASH_SEED])
+            .args(["-i", &INODE_RATIO.to_string()])
             .args(["-E", &extended])
             .arg(&image),
     )
@@ -223,7 +243,7 @@ fn tool(command: &mut Command) -> io::Result<()> {
 }
 
 fn mount_tmpfs(directory: &Path, mib: u64) -> io::Result<()> {
-    let options = format!("size={mib}m,mode=755");
+    let options = format!("size={mib}m,nr_inodes={},mode=755", inodes(mib));
     mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::MS_NOATIME, Some(options.as_str()))?;
     Ok(())
 }

@@ -1,13 +1,14 @@
-//! The two processes between the worker and crun.
+//! The processes between the worker and crun.
 //!
 //! The outer one dies with the worker, joins the cage's control groups and makes a PID and a
-//! mount namespace; the inner one is the init of that PID namespace, mounts what the cage needs
-//! and becomes crun. So however the worker ends, SIGKILL included, the kernel kills everything in
+//! mount namespace; the inner one is the init of that PID namespace, has a third make the user
+//! namespace, mounts what the cage needs and becomes crun. So however the worker ends, SIGKILL included, the kernel kills everything in
 //! the cage and unmounts everything that was mounted for it. The worker ends a cage by SIGTERM
 //! to the outer process, and when that has exited, nothing of the cage is alive.
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::cage::Overlay;
 use super::devices::Devices;
 use super::sockets;
+use super::users::Users;
 
 /// What the stages need to know; a file in the cage's directory.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,11 +37,22 @@ pub(super) struct Plan {
     /// Files to join the control groups by.
     pub(super) cgroups: Vec<PathBuf>,
     /// What to mount, and where.
-    pub(super) overlays: Vec<(Overlay, PathBuf)>,
+    pub(super) layers: Vec<(Layers, PathBuf)>,
     /// The `/dev` of each root.
     pub(super) devices: Vec<Devices>,
     /// What is open in the cage.
     pub(super) allow: Allowed,
+    /// Its users.
+    pub(super) users: Users,
+}
+
+/// What is mounted for a cage.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Layers {
+    /// Layers with one on top that takes what is written.
+    Overlay(Overlay),
+    /// A directory, read-only.
+    Shown(PathBuf),
 }
 
 pub(super) const PLAN: &str = "plan.json";
@@ -69,6 +82,15 @@ pub fn outer(directory: &Path) -> u8 {
 #[must_use]
 pub fn inner(directory: &Path) -> u8 {
     noting(directory, || run_inner(directory))
+}
+
+/// The stage that owns the cage's user namespace.
+#[must_use]
+pub fn owner(directory: &Path) -> u8 {
+    noting(directory, || {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        Ok(Plan::read(directory)?.users.own())
+    })
 }
 
 /// Leaves the error where the worker looks for it.
@@ -130,6 +152,7 @@ fn run_inner(directory: &Path) -> Result<u8> {
     let plan = Plan::read(directory)?;
     let none = None::<&str>;
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none).context("mounting /proc")?;
+    plan.users.make(directory).context("making the user namespace")?;
     // crun refuses hybrid hierarchies even when told to leave cgroups alone; it sees none.
     mount(Some("tmpfs"), "/sys/fs/cgroup", Some("tmpfs"), MsFlags::empty(), none)
         .context("hiding /sys/fs/cgroup")?;
@@ -137,8 +160,8 @@ fn run_inner(directory: &Path) -> Result<u8> {
     fs::create_dir_all(&state)?;
     mount(Some("tmpfs"), &state, Some("tmpfs"), MsFlags::empty(), none)
         .context("mounting crun's state")?;
-    for (overlay, at) in &plan.overlays {
-        mount_overlay(overlay, at)
+    for (layers, at) in &plan.layers {
+        mount_layers(layers, at)
             .with_context(|| format!("mounting the layers at {}", at.display()))?;
     }
     for devices in &plan.devices {
@@ -159,29 +182,46 @@ fn run_inner(directory: &Path) -> Result<u8> {
     Err(error).with_context(|| format!("starting {}", plan.crun.display()))
 }
 
-fn mount_overlay(overlay: &Overlay, at: &Path) -> Result<()> {
+/// Mounts layers at a place, by short names: a cage sees in its `/proc` what was mounted, and where a
+/// worker keeps its files is nobody's business there. A directory that is only shown is mounted as a
+/// layer too: a bind mount tells its path.
+fn mount_layers(layers: &Layers, at: &Path) -> Result<()> {
     fs::create_dir_all(at)?;
-    let text = |path: &Path| {
-        let text = path.to_str().context("a path is not UTF-8")?;
-        // The option's own separators; no path of the worker has them unless its data directory
-        // does.
-        if text.contains([',', ':', '\\']) {
-            bail!("{text} has a comma, colon or backslash: choose another data directory");
+    let names = at.with_extension("names");
+    fs::create_dir_all(&names)?;
+    let options = match layers {
+        Layers::Shown(directory) => {
+            symlink(directory, names.join("0"))?;
+            // overlayfs wants two of them where there is nothing to write to.
+            fs::create_dir(names.join("empty"))?;
+            "lowerdir=0:empty".to_owned()
         }
-        Ok(text.to_owned())
+        Layers::Overlay(overlay) => {
+            for (number, layer) in overlay.layers.iter().enumerate() {
+                symlink(layer, names.join(number.to_string()))?;
+            }
+            symlink(&overlay.upper, names.join("upper"))?;
+            symlink(&overlay.work, names.join("work"))?;
+            let numbers = (0..overlay.layers.len()).rev().map(|number| number.to_string());
+            let lower = numbers.collect::<Vec<_>>().join(":");
+            format!("lowerdir={lower},upperdir=upper,workdir=work")
+        }
     };
-    let layers =
-        overlay.layers.iter().rev().map(|layer| text(layer)).collect::<Result<Vec<_>>>()?;
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        layers.join(":"),
-        text(&overlay.upper)?,
-        text(&overlay.work)?
-    );
-    let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
-    // `volatile` skips syncing on unmount; kernels before 5.10 do not know it.
-    let volatile = format!("{options},volatile");
+    let before = std::env::current_dir()?;
+    std::env::set_current_dir(&names)?;
+    let mounted = mount_overlay(at, &options, matches!(layers, Layers::Shown(_)));
+    std::env::set_current_dir(before)?;
+    mounted
+}
+
+fn mount_overlay(at: &Path, options: &str, read_only: bool) -> Result<()> {
+    let mut flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
+    flags.set(MsFlags::MS_RDONLY, read_only);
     let attempt = |options: &str| mount(Some("overlay"), at, Some("overlay"), flags, Some(options));
-    attempt(&volatile).or_else(|_| attempt(&options))?;
+    if read_only {
+        return Ok(attempt(options)?);
+    }
+    // `volatile` skips syncing on unmount; kernels before 5.10 do not know it.
+    attempt(&format!("{options},volatile")).or_else(|_| attempt(options))?;
     Ok(())
 }

@@ -24,6 +24,7 @@ use crate::sandbox::{Cancel, Why};
 use crate::transfer::ship::Shipment;
 use crate::transfer::upload::{keep_files, upload};
 use crate::transfer::{Cache, Connection};
+use crate::trees;
 
 /// What all attempts share.
 pub struct Shared {
@@ -71,7 +72,7 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut started: Started) {
     if let Some(outcome) = ended {
         shared.attempts.set(key, Progress::Ended(outcome));
     }
-    if let Err(error) = fs::remove_dir_all(&directory) {
+    if let Err(error) = trees::remove(&directory) {
         tracing::warn!(%error, directory = %directory.display(), "an attempt's files stay behind");
     }
     shared.attempts.done(key);
@@ -107,7 +108,7 @@ impl Observer for Telling {
 impl Life<'_> {
     async fn run(&self, assignment: &mut watch::Receiver<Assignment>) -> Ended {
         // A directory of the same attempt is what an earlier life of it left.
-        let _ = fs::remove_dir_all(self.directory);
+        let _ = trees::remove(self.directory);
         if let Err(error) = fs::create_dir_all(self.directory) {
             let message = format!("cannot make {}: {error}", self.directory.display());
             return Some(failed(Failure::new(Fault::Worker, "fetch", message)));

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rpmfarm_core::kept::KeptFile;
 use rpmfarm_core::results::ResultFile;
@@ -11,14 +12,61 @@ use rpmfarm_proto::CHUNK;
 use rpmfarm_proto::v1::{FileRef, KeepFilesRequest, KeptUpload, UploadChunk, UploadQuery};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 
-use super::channel::{Connection, passes, pause};
+use super::channel::{Connection, passes, pause, reason};
+
+/// A coordinator that answers and does not take a file is asked so many times, while nothing more of
+/// the file gets there.
+const ANSWERS: u32 = 20;
+
+/// A coordinator that is not reached, or whose disk is full, is waited for so long, while nothing
+/// more of the file gets there.
+const SILENCE: Duration = Duration::from_secs(6 * 3600);
+
+/// Decides when an upload is given up, so that none holds its slot for ever.
+struct Patience {
+    /// The most bytes that were there, since when, and how many tries were refused since.
+    have: u64,
+    since: Instant,
+    refused: u32,
+}
+
+impl Patience {
+    fn new(now: Instant) -> Self {
+        Self { have: 0, since: now, refused: 0 }
+    }
+
+    /// Takes note of a try that failed; the error says why there is no other.
+    fn after(&mut self, status: &tonic::Status, have: u64, now: Instant) -> Result<(), String> {
+        if have > self.have {
+            *self = Self { have, since: now, refused: 0 };
+        }
+        let waits = [
+            Code::Unavailable,
+            Code::ResourceExhausted,
+            Code::DeadlineExceeded,
+            Code::Cancelled,
+            Code::Unknown,
+        ];
+        self.refused += u32::from(!waits.contains(&status.code()));
+        if self.refused >= ANSWERS {
+            return Err(format!("the coordinator did not take it in {ANSWERS} tries"));
+        }
+        if now.duration_since(self.since) >= SILENCE {
+            let hours = SILENCE.as_secs() / 3600;
+            return Err(format!("nothing of it got to the coordinator for {hours} hours"));
+        }
+        Ok(())
+    }
+}
 
 /// Uploads one file to its end.
 ///
 /// # Errors
-/// When the coordinator does not take it. As long as the network is broken it is tried again;
-/// whoever calls stops that by dropping the future.
+/// When the coordinator does not take it, in [`ANSWERS`] tries or by what it says. As long as the
+/// network is broken it is tried again, for [`SILENCE`] at most; whoever calls stops that earlier by
+/// dropping the future.
 pub async fn upload(
     connection: &Connection,
     attempt: AttemptId,
@@ -33,9 +81,9 @@ pub async fn upload(
         executable: false,
     };
     let query = UploadQuery { attempt: attempt.0, epoch: epoch.0, file: Some(wire) };
-    let mut tries = 0;
+    let (mut tries, mut have, mut patience) = (0, 0, Patience::new(Instant::now()));
     loop {
-        let status = match once(connection, &query, path, file.size).await {
+        let status = match once(connection, &query, path, file.size, &mut have).await {
             Ok(true) => return Ok(()),
             // The digest was wrong and the coordinator has forgotten the bytes, or another try
             // overtook this one.
@@ -44,6 +92,15 @@ pub async fn upload(
         };
         if !passes(&status) {
             let message = format!("uploading {}: {}", file.name, status.message());
+            return Err(Failure::new(Fault::Farm, "upload", message));
+        }
+        if let Err(why) = patience.after(&status, have, Instant::now()) {
+            let message = format!(
+                "uploading {}: {why} (it has {have} of {} bytes): {}",
+                file.name,
+                file.size,
+                reason(&status)
+            );
             return Err(Failure::new(Fault::Farm, "upload", message));
         }
         tracing::warn!(file = file.name, %status, "upload interrupted");
@@ -77,9 +134,11 @@ async fn once(
     query: &UploadQuery,
     path: &Path,
     size: u64,
+    known: &mut u64,
 ) -> Result<bool, tonic::Status> {
     let mut client = connection.bulk();
     let have = client.upload_offset(query.clone()).await?.into_inner().have;
+    *known = have;
     if have >= size {
         // An empty file has no chunk that could be missing, but has to be named once.
         if size > 0 {
@@ -110,4 +169,41 @@ async fn once(
     let reply = client.upload(ReceiverStream::new(receiver)).await;
     read.await.map_err(|error| tonic::Status::internal(error.to_string()))?.map_err(local)?;
     Ok(reply?.into_inner().have == size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinator_that_never_takes_a_file_is_given_up() {
+        let (now, status) = (Instant::now(), tonic::Status::internal("no such file"));
+        let mut patience = Patience::new(now);
+        for _ in 1..ANSWERS {
+            patience.after(&status, 5, now).expect("goes on");
+        }
+        // More of it got there, so it counts anew.
+        for _ in 1..ANSWERS {
+            patience.after(&status, 6, now).expect("goes on");
+        }
+        let error = patience.after(&status, 6, now).expect_err("is given up");
+        assert_eq!(error, "the coordinator did not take it in 20 tries");
+    }
+
+    #[test]
+    fn one_that_is_not_reached_is_waited_for() {
+        let now = Instant::now();
+        for status in
+            [tonic::Status::unavailable("gone"), tonic::Status::resource_exhausted("full")]
+        {
+            let mut patience = Patience::new(now);
+            for minute in 0..300 {
+                let then = now + Duration::from_secs(60 * minute);
+                patience.after(&status, 0, then).expect("goes on");
+            }
+            let error = patience.after(&status, 0, now + SILENCE).expect_err("is given up");
+            assert!(error.contains("for 6 hours"), "{error}");
+            patience.after(&status, 1, now + SILENCE).expect("something got there");
+        }
+    }
 }

@@ -100,6 +100,11 @@ impl Bench {
         Lock::from_bytes(&fs::read(&self.lock).unwrap()).unwrap()
     }
 
+    /// Where it lies.
+    pub(crate) fn lock_file(&self) -> &Path {
+        &self.lock
+    }
+
     /// Makes a source package of a spec and its sources.
     pub(crate) fn srpm(&self, name: &str, spec: &str, sources: &[(&str, &str)]) -> PathBuf {
         self.srpm_with(name, spec, sources, &[])
