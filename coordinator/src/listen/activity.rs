@@ -113,24 +113,24 @@ impl HttpBody for Answer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn silence_is_counted_when_nothing_is_under_way() {
-        let limits = Limits::default();
-        let (first, idle) = (limits.first_request, limits.idle);
-        let begun = tokio::time::Instant::now();
+        let (first, idle) = (Duration::from_millis(40), Duration::from_millis(20));
+        let limits = Limits { first_request: first, idle, ..Limits::default() };
+        let begun = Instant::now();
         assert_eq!(Activity::new().silence(limits).await, Silence::NoRequest);
-        assert_eq!(begun.elapsed(), first);
+        assert!(begun.elapsed() >= first);
 
         let activity = Activity::new();
         let (long, short) = (activity.request(), activity.request());
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         let later = async {
             drop(short);
-            tokio::time::sleep(idle * 3).await;
+            tokio::time::sleep(idle * 5).await;
             drop(long);
             std::future::pending::<()>().await;
         };
@@ -138,7 +138,6 @@ mod tests {
             silence = activity.silence(limits) => assert_eq!(silence, Silence::Idle),
             () = later => {}
         }
-        assert_eq!(begun.elapsed(), idle * 4);
-        assert!(begun.elapsed() > Duration::from_secs(60));
+        assert!(begun.elapsed() >= idle * 6, "while one is under way nothing is counted");
     }
 }

@@ -41,6 +41,8 @@ open them to everybody: --public-metrics.\n";
 struct Observed {
     farm: Farm,
     last: Arc<Mutex<Option<(Instant, String)>>>,
+    /// Held by whoever looks at readiness: that writes a file and asks the signer, and anybody may.
+    looking: Arc<Mutex<()>>,
 }
 
 /// Serves `/metrics`, `/healthz` and `/readyz`.
@@ -49,11 +51,11 @@ pub fn router(farm: &Farm) -> Router {
         .route("/metrics", get(metrics_page))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready_page))
-        .with_state(Observed { farm: farm.clone(), last: Arc::default() })
+        .with_state(Observed { farm: farm.clone(), last: Arc::default(), looking: Arc::default() })
 }
 
 async fn metrics_page(
-    State(Observed { farm, last }): State<Observed>,
+    State(Observed { farm, last, .. }): State<Observed>,
     openness: Option<Extension<Openness>>,
     headers: HeaderMap,
 ) -> Response {
@@ -85,7 +87,8 @@ fn has_token(farm: &Farm, headers: &HeaderMap) -> bool {
     given.is_some_and(|given| farm.token.admits(given))
 }
 
-async fn ready_page(State(Observed { farm, .. }): State<Observed>) -> Response {
+async fn ready_page(State(Observed { farm, looking, .. }): State<Observed>) -> Response {
+    let _one = looking.lock().await;
     let reasons = health::reasons(&farm).await;
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
