@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use rpmfarm_proto::v1::Build;
 use tokio::time::{Interval, interval, sleep};
-use tonic::Streaming;
 
-use crate::client::Client;
+use crate::client::{Changes, Client};
 use crate::config::Settings;
 use crate::exit::{Error, Exit};
 use crate::show::{escape, verdict};
@@ -108,7 +107,7 @@ impl Watch<'_> {
     async fn next(
         &mut self,
         client: &Client,
-        changes: &mut Streaming<Build>,
+        changes: &mut Changes,
     ) -> Result<Option<Build>, Error> {
         loop {
             tokio::select! {

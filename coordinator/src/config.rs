@@ -10,6 +10,8 @@ use rpmfarm_core::enrolment::CERTIFICATE_SECONDS;
 use rpmfarm_core::lease::LeaseTerms;
 use url::Url;
 
+use crate::identity::openness::Opened;
+use crate::listen::Limits;
 use crate::observe::logging::LogFormat;
 
 /// The coordinator of rpmfarm: pulls sources, orders builds, accepts, signs and publishes.
@@ -61,6 +63,33 @@ pub struct Config {
     /// workers. May be repeated. Default: the host's name.
     #[arg(long = "tls-name", env = "RPMFARM_TLS_NAME", value_name = "NAME", value_delimiter = ',')]
     pub tls_names: Vec<String>,
+
+    /// Let anybody read at every address that is listened on: builds, logs, locks, sources, workers.
+    /// Without it that needs the farm's token or a worker's certificate at all addresses but this
+    /// host's own. Published repositories are open to everybody anyway.
+    #[arg(long, env = "RPMFARM_PUBLIC_READ")]
+    pub public_read: bool,
+
+    /// Let anybody see /metrics at every address that is listened on. Without it that needs the
+    /// farm's token at all addresses but this host's own.
+    #[arg(long, env = "RPMFARM_PUBLIC_METRICS")]
+    pub public_metrics: bool,
+
+    /// Ask for a credential at this host's own addresses, too: for a proxy that passes on more than
+    /// /repo.
+    #[arg(long, env = "RPMFARM_PRIVATE_READ", conflicts_with = "public_read")]
+    pub private_read: bool,
+
+    /// Connections at once, over both addresses. Fewer, when the system allows fewer open files.
+    #[arg(long, env = "RPMFARM_MAX_CONNECTIONS", value_name = "N", default_value_t = 4096,
+          value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    pub max_connections: u32,
+
+    /// Of these, from one address (of IPv6, from one /64); four times as many from this host's own
+    /// addresses.
+    #[arg(long, env = "RPMFARM_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N",
+          default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections_per_address: u32,
 
     /// Directory of the farm's certificate authority, made at first start. Coordinators of one
     /// farm share it. Default: DATA/tls.
@@ -274,6 +303,27 @@ impl Config {
         Ok(())
     }
 
+    /// What connections may take.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        Limits {
+            connections: count(self.max_connections),
+            of_one: count(self.max_connections_per_address),
+            ..Limits::default()
+        }
+    }
+
+    /// What is open to callers without a credential.
+    #[must_use]
+    pub const fn opened(&self) -> Opened {
+        Opened {
+            reads: self.public_read,
+            metrics: self.public_metrics,
+            none_for_this_host: self.private_read,
+        }
+    }
+
     /// The directory of the CA.
     #[must_use]
     pub fn tls_directory(&self) -> PathBuf {
@@ -356,6 +406,27 @@ mod tests {
             let error = check(&[&format!("{option}={value}")]).unwrap_err().to_string();
             assert!(error.contains(option) && error.contains(says), "{option} {value}: {error}");
             assert!(!error.contains("secret") || option != "--database", "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_open_and_how_much_may_connect() {
+        let parse = |arguments: &[&str]| {
+            Config::try_parse_from([&["rpmfarm-coordinator"], arguments].concat())
+        };
+        let default = parse(&[]).unwrap();
+        assert_eq!(default.opened(), Opened::default());
+        assert_eq!((default.limits().connections, default.limits().of_one), (4096, 256));
+        let other = parse(&["--public-metrics", "--private-read", "--max-connections", "100"]);
+        let other = other.unwrap();
+        assert!(other.opened().metrics && other.opened().none_for_this_host);
+        assert_eq!(other.limits().connections, 100);
+        for bad in [
+            &["--public-read", "--private-read"][..],
+            &["--max-connections", "0"],
+            &["--max-connections-per-address", "0"],
+        ] {
+            assert!(parse(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -24,6 +24,7 @@ use crate::resolve::Resolver;
 use crate::scrub::Damaged;
 use crate::sign::SignerClient;
 use crate::store::{Build, Store};
+use crate::streams::Streams;
 use crate::targets::Targets;
 use crate::token::Token;
 use crate::track::Tracker;
@@ -62,6 +63,8 @@ pub struct Farm {
     pub enrolment: Option<Arc<Enrolment>>,
     /// The connections of workers with certificates.
     pub connections: Connections,
+    /// The streams that callers have.
+    pub streams: Streams,
     /// Why builds wait, as the passes last saw it.
     pub waits: Waits,
     /// What operators see.

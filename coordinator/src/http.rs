@@ -30,6 +30,18 @@ pub(crate) fn host_of(url: &str) -> String {
     )
 }
 
+/// An address as messages may have it: without a user and a password, which a redirect of a
+/// stranger may hold.
+pub(crate) fn shown(url: &Url) -> String {
+    if url.username().is_empty() && url.password().is_none() {
+        return url.to_string();
+    }
+    let mut url = url.clone();
+    // Refused only where there is no host, and so nobody to name.
+    let _ = (url.set_username(""), url.set_password(None));
+    url.to_string()
+}
+
 /// Two clients: one that connects to public addresses alone, one for the hosts that are allowed
 /// to be private. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -91,7 +103,7 @@ impl Http {
         url: &Url,
         allowed: &PrivateHosts,
     ) -> Result<RequestBuilder, HttpError> {
-        let refused = |why: String| HttpError::Refused { url: url.to_string(), why };
+        let refused = |why: String| HttpError::Refused { url: shown(url), why };
         if !["http", "https"].contains(&url.scheme()) {
             return Err(refused(format!(
                 "`{}:` is not allowed, only https and http",
@@ -139,7 +151,7 @@ impl Http {
             }
             url = redirected(&url, &response)?;
         }
-        Err(HttpError::Server { url: url.to_string(), why: "too many redirects".to_owned() })
+        Err(HttpError::Server { url: shown(&url), why: "too many redirects".to_owned() })
     }
 }
 
@@ -151,11 +163,11 @@ pub(crate) fn redirected(from: &Url, response: &Response) -> Result<Url, HttpErr
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let to = location.and_then(|location| from.join(location).ok()).ok_or_else(|| {
         let why = format!("{} without a usable place", response.status());
-        HttpError::Server { url: from.to_string(), why }
+        HttpError::Server { url: shown(from), why }
     })?;
     if from.scheme() == "https" && to.scheme() != "https" {
-        let why = format!("it is where {from} redirects to, out of https");
-        return Err(HttpError::Refused { url: to.to_string(), why });
+        let why = format!("it is where {} redirects to, out of https", shown(from));
+        return Err(HttpError::Refused { url: shown(&to), why });
     }
     Ok(to)
 }
@@ -167,12 +179,12 @@ pub(crate) fn explain(url: &Url, error: reqwest::Error) -> HttpError {
     let mut cause = error.source();
     while let Some(source) = cause {
         if let Some(PrivateAddress(host)) = source.downcast_ref() {
-            return HttpError::Refused { url: url.to_string(), why: remedy(host) };
+            return HttpError::Refused { url: shown(url), why: remedy(host) };
         }
         why = source.to_string();
         cause = source.source();
     }
-    HttpError::Server { url: url.to_string(), why }
+    HttpError::Server { url: shown(url), why }
 }
 
 fn remedy(host: &str) -> String {
@@ -202,5 +214,38 @@ impl Resolve for PublicOnly {
             }
             Ok(Box::new(public.into_iter()) as Addrs)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_have_no_passwords() {
+        let http = Http::new().unwrap();
+        for (url, told) in [
+            ("http://a:b@farm.example/x", "http://farm.example/x"),
+            ("https://token@farm.example/x?y", "https://farm.example/x?y"),
+            ("ftp://a:b@farm.example/", "ftp://farm.example/"),
+        ] {
+            let url = Url::parse(url).unwrap();
+            let refused = http.request(Method::GET, &url, &PrivateHosts::default());
+            let message = refused.err().unwrap().to_string();
+            assert!(message.starts_with(&format!("{told}: refused")), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_with_a_password_is_told_without_it() {
+        let answer = axum::http::Response::builder()
+            .status(302)
+            .header(LOCATION, "http://user:secret@farm.example/b")
+            .body("")
+            .unwrap();
+        let from = Url::parse("https://farm.example/a").unwrap();
+        let error = redirected(&from, &Response::from(answer)).unwrap_err().to_string();
+        assert!(!error.contains("secret") && !error.contains("user"), "{error}");
+        assert!(error.contains("http://farm.example/b"), "{error}");
     }
 }

@@ -4,7 +4,7 @@
 //! what the lines say.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek as _, SeekFrom};
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -42,14 +42,47 @@ impl std::str::FromStr for LogName {
     }
 }
 
+/// A piece of a log as it comes.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunk<'a> {
+    /// Where it belongs, in bytes.
+    pub offset: u64,
+    /// Its bytes.
+    pub data: &'a [u8],
+    /// Whether the log ends with it.
+    pub last: bool,
+}
+
+/// Reads one log piece by piece, each after the other. What is kept of an ended log is how far it
+/// was unpacked: from the beginning for each piece, a long one would be unpacked hundreds of times.
+pub struct LogReader {
+    logs: Logs,
+    attempt: AttemptId,
+    name: LogName,
+    /// Where the next piece begins, in bytes.
+    offset: u64,
+    ended: Option<zstd::Decoder<'static, BufReader<File>>>,
+}
+
 /// The directory of all logs. All calls block on the disk.
 #[derive(Debug, Clone)]
 pub struct Logs {
     dir: PathBuf,
 }
 
-/// No log grows beyond this many bytes, whatever a worker says.
-const MAX_LOG: u64 = 1 << 30;
+/// Why a chunk of a log is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The log would be longer than it may be.
+    #[error("a log of at most {limit} bytes is taken")]
+    TooLong {
+        /// How long it may be, in bytes.
+        limit: u64,
+    },
+    /// What the disk says.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
 
 impl Logs {
     /// Opens the directory.
@@ -63,37 +96,42 @@ impl Logs {
     }
 
     /// Appends what is new of a chunk, and says where the next one goes. A chunk that leaves a
-    /// gap changes nothing; `last` ends the log.
+    /// gap changes nothing; the last one ends the log.
     ///
     /// # Errors
-    /// What the disk says.
+    /// [`LogError::TooLong`] beyond the limit, with the log filled up to it; what the disk says.
     pub fn append(
         &self,
         attempt: AttemptId,
         name: LogName,
-        offset: u64,
-        data: &[u8],
-        last: bool,
-    ) -> io::Result<u64> {
+        chunk: &Chunk<'_>,
+        limit: u64,
+    ) -> Result<u64, LogError> {
+        let Chunk { offset, data, last } = *chunk;
+        let too_long = || LogError::TooLong { limit };
+        let end = offset.checked_add(data.len() as u64).ok_or_else(too_long)?;
         let ended = self.ended(attempt, name);
         if ended.exists() {
-            return Ok(offset + data.len() as u64);
+            return Ok(end);
         }
         let path = self.growing(attempt, name);
         let file = File::options().create(true).truncate(false).write(true).open(&path)?;
         let have = file.metadata()?.len();
-        let end = offset + data.len() as u64;
-        if offset > have || end > MAX_LOG {
-            return Ok(have);
+        if offset > have {
+            return if offset > limit { Err(too_long()) } else { Ok(have) };
         }
-        if end > have {
-            let known = usize::try_from(have - offset).expect("less than a chunk in memory");
+        let fits = end.min(limit);
+        if fits > have {
+            let within = |at: u64| usize::try_from(at - offset).expect("within a chunk in memory");
             // At its place: the same bytes may come to another coordinator at the same time.
-            if let Err(error) = file.write_all_at(&data[known..], have) {
+            if let Err(error) = file.write_all_at(&data[within(have)..within(fits)], have) {
                 // A torn tail would be taken for progress.
                 let _ = file.set_len(have);
-                return Err(error);
+                return Err(error.into());
             }
+        }
+        if end > limit {
+            return Err(too_long());
         }
         let have = have.max(end);
         if last && have == end {
@@ -111,40 +149,12 @@ impl Logs {
         if path.exists() { compress(&path, &self.ended(attempt, name)) } else { Ok(()) }
     }
 
-    /// Reads up to `limit` bytes from an offset, and whether the log has ended. `None` when there
-    /// is no such log.
-    ///
-    /// # Errors
-    /// What the disk says.
-    pub fn read(
-        &self,
-        attempt: AttemptId,
-        name: LogName,
-        offset: u64,
-        limit: usize,
-    ) -> io::Result<Option<(Vec<u8>, bool)>> {
-        let take = |reader: &mut dyn Read| {
-            let mut data = Vec::new();
-            reader.take(limit as u64).read_to_end(&mut data).map(|_| data)
-        };
-        // The growing file first: when it is compressed between the two looks, the second finds it.
-        match File::open(self.growing(attempt, name)) {
-            Ok(mut file) => {
-                file.seek(SeekFrom::Start(offset))?;
-                return Ok(Some((take(&mut file)?, false)));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        match File::open(self.ended(attempt, name)) {
-            Ok(file) => {
-                let mut decoder = zstd::Decoder::new(file)?;
-                io::copy(&mut (&mut decoder).take(offset), &mut io::sink())?;
-                Ok(Some((take(&mut decoder)?, true)))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// Reads a log from an offset on.
+    #[must_use]
+    pub fn reader(&self, attempt: AttemptId, name: LogName, offset: u64) -> LogReader {
+        // No file is longer, and no system seeks further.
+        let offset = offset.min(i64::MAX.unsigned_abs());
+        LogReader { logs: self.clone(), attempt, name, offset, ended: None }
     }
 
     fn growing(&self, attempt: AttemptId, name: LogName) -> PathBuf {
@@ -153,6 +163,59 @@ impl Logs {
 
     fn ended(&self, attempt: AttemptId, name: LogName) -> PathBuf {
         self.dir.join(format!("{attempt}-{}.log.zst", name.as_str()))
+    }
+}
+
+impl LogReader {
+    /// Where the next piece begins, in bytes.
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next piece of up to `limit` bytes, and whether the log has ended; shorter ones are at
+    /// its end for now. `None` when there is no such log.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn next(&mut self, limit: usize) -> io::Result<Option<(Vec<u8>, bool)>> {
+        if self.ended.is_none() {
+            // The growing file first: when it is compressed between the two looks, the second
+            // finds it.
+            if let Some(mut file) = found(&self.logs.growing(self.attempt, self.name))? {
+                file.seek(SeekFrom::Start(self.offset))?;
+                return Ok(Some((self.take(&mut file, limit)?, false)));
+            }
+            self.ended = self.unpacked()?;
+        }
+        let Some(mut decoder) = self.ended.take() else { return Ok(None) };
+        let data = self.take(&mut decoder, limit)?;
+        self.ended = Some(decoder);
+        Ok(Some((data, true)))
+    }
+
+    /// The ended log, unpacked up to where the next piece begins; none when it is not there.
+    fn unpacked(&self) -> io::Result<Option<zstd::Decoder<'static, BufReader<File>>>> {
+        let Some(file) = found(&self.logs.ended(self.attempt, self.name))? else {
+            return Ok(None);
+        };
+        let mut decoder = zstd::Decoder::new(file)?;
+        io::copy(&mut (&mut decoder).take(self.offset), &mut io::sink())?;
+        Ok(Some(decoder))
+    }
+
+    fn take(&mut self, reader: &mut dyn Read, limit: usize) -> io::Result<Vec<u8>> {
+        let mut data = Vec::new();
+        reader.take(limit as u64).read_to_end(&mut data)?;
+        self.offset += data.len() as u64;
+        Ok(data)
+    }
+}
+
+fn found(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file.map(Some),
     }
 }
 
@@ -174,23 +237,70 @@ fn compress(from: &Path, to: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    const LIMIT: u64 = 20;
+
+    fn append(logs: &Logs, offset: u64, data: &str, last: bool) -> Result<u64, LogError> {
+        let chunk = Chunk { offset, data: data.as_bytes(), last };
+        logs.append(AttemptId(7), LogName::Build, &chunk, LIMIT)
+    }
+
+    fn read(logs: &Logs, offset: u64, limit: usize) -> Option<(Vec<u8>, bool)> {
+        logs.reader(AttemptId(7), LogName::Build, offset).next(limit).unwrap()
+    }
+
     #[test]
     fn chunks_resume_repeat_and_never_leave_gaps() {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::open(dir.path()).unwrap();
-        let (id, name) = (AttemptId(7), LogName::Build);
-        let append = |offset, data: &str, last| {
-            logs.append(id, name, offset, data.as_bytes(), last).unwrap()
-        };
-        assert!(logs.read(id, name, 0, 10).unwrap().is_none());
+        let append = |offset, data, last| append(&logs, offset, data, last).unwrap();
+        assert!(read(&logs, 0, 10).is_none());
         assert_eq!(append(0, "hello ", false), 6);
         assert_eq!(append(3, "lo wor", false), 9);
         assert_eq!(append(12, "!", false), 9, "a gap changes nothing");
-        assert_eq!(logs.read(id, name, 6, 100).unwrap(), Some((b"wor".to_vec(), false)));
+        assert_eq!(read(&logs, 6, 100), Some((b"wor".to_vec(), false)));
         assert_eq!(append(9, "ld", true), 11);
-        assert_eq!(logs.read(id, name, 6, 100).unwrap(), Some((b"world".to_vec(), true)));
-        assert_eq!(logs.read(id, name, 0, 5).unwrap(), Some((b"hello".to_vec(), true)));
+        assert_eq!(read(&logs, 6, 100), Some((b"world".to_vec(), true)));
+        assert_eq!(read(&logs, 0, 5), Some((b"hello".to_vec(), true)));
         assert_eq!(append(9, "ld", true), 11, "a repeated end is the same end");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_log_is_filled_up_to_its_limit_and_no_further() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::open(dir.path()).unwrap();
+        assert_eq!(append(&logs, 0, "0123456789abcdef", false).unwrap(), 16);
+        for (offset, data) in
+            [(16, "ghijk"), (16, "ghijk"), (21, "far"), (u64::MAX - 2, "overflow"), (u64::MAX, "x")]
+        {
+            let error = append(&logs, offset, data, true).unwrap_err();
+            assert!(matches!(error, LogError::TooLong { limit: LIMIT }), "{offset}: {error}");
+        }
+        assert_eq!(read(&logs, 14, 100), Some((b"efghij".to_vec(), false)));
+        logs.finish(AttemptId(7), LogName::Build).unwrap();
+        assert_eq!(read(&logs, 14, 100), Some((b"efghij".to_vec(), true)));
+        assert!(append(&logs, u64::MAX, "xx", true).is_err(), "no overflow when it has ended");
+    }
+
+    #[test]
+    fn an_ended_log_is_unpacked_once_while_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::open(dir.path()).unwrap();
+        let (id, name) = (AttemptId(1), LogName::Root);
+        let data: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_be_bytes).collect();
+        let chunk = Chunk { offset: 0, data: &data, last: false };
+        logs.append(id, name, &chunk, u64::MAX).unwrap();
+        let mut reader = logs.reader(id, name, 4);
+        let mut all = reader.next(1000).unwrap().unwrap().0;
+        // It ends in the middle of being read.
+        logs.finish(id, name).unwrap();
+        all.extend(reader.next(1000).unwrap().unwrap().0);
+        // What is unpacked now is what the one reader has open: no piece begins anew.
+        fs::remove_file(logs.ended(id, name)).unwrap();
+        while let Some((piece, true)) = reader.next(100_000).unwrap().filter(|p| !p.0.is_empty()) {
+            all.extend(piece);
+        }
+        assert_eq!(reader.offset(), data.len() as u64);
+        assert!(all == data[4..], "{} bytes", all.len());
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::observe::logging;
+use rpmfarm_coordinator::process;
 use rpmfarm_coordinator::resolve::solver;
 use rpmfarm_coordinator::start::start;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +21,7 @@ fn main() -> anyhow::Result<()> {
     }
     let config = Config::parse();
     logging::start(config.log_format);
+    process::prepare();
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("the TLS provider was installed twice"))?;

@@ -1,7 +1,9 @@
 //! Starting the coordinator: everything is opened, then the passes run beside the server.
 
+use std::fs::Permissions;
 use std::future::Future;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,12 +32,13 @@ use crate::publish::{self, Publisher};
 use crate::resolve::{self, Patience, Resolver, solver};
 use crate::sign::{self, SignerClient};
 use crate::store::{CoordinatorRow, Dialect, Store, explain};
+use crate::streams::Streams;
 use crate::targets::{self, Targets};
 use crate::token::Token;
 use crate::track::{self, LookLimits, Tracker};
 use crate::waits::Waits;
 use crate::work::{Coalesced, Crew, run, run_every};
-use crate::{accept, leftovers, plan, scrub, server};
+use crate::{accept, leftovers, plan, process, scrub, server};
 
 /// The largest result file that is taken, in bytes.
 const MAX_RESULT: u64 = 16 << 30;
@@ -66,7 +69,7 @@ const GOOD_BYE: Duration = Duration::from_secs(2);
 /// When something cannot be opened; the error names it.
 pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc::Receiver<Word>)> {
     let data = &config.data;
-    std::fs::create_dir_all(data)
+    process::make_data(data)
         .with_context(|| format!("cannot make the data directory {}", data.display()))?;
     let cache = config.cache_dir();
     let seat = Seat::take(cache)?;
@@ -75,6 +78,10 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
     let bus = Bus::with_voice(voice.clone());
     let blobs = Blobs::open(data.join("blobs"))?;
     let store = open_store(&config.database_url(), &bus).await?;
+    for dir in [data.as_path(), cache] {
+        process::keep_private(dir)
+            .with_context(|| format!("cannot keep others from {}", dir.display()))?;
+    }
     let targets = Targets::open(&config.targets)?;
     let terms = config.lease_terms()?;
     let repos = data.join("repos");
@@ -100,6 +107,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
         token: Token::load_or_make(&data.join("token"))?,
         enrolment: None,
         connections: Connections::default(),
+        streams: Streams::default(),
         waits: Waits::default(),
         metrics: Metrics::new(database),
         importer: Importer::new(cache, blobs.clone(), ImportLimits::default())?,
@@ -169,7 +177,16 @@ pub async fn start(
         opened = open(&config, &base) => opened?,
         () = &mut stop => return Ok(()),
     };
-    let mut listeners = Listeners { plain, tls: None };
+    let limits = config.limits().within(process::files());
+    if limits.connections < config.limits().connections {
+        tracing::warn!(
+            connections = limits.connections,
+            files = process::files(),
+            "fewer connections than --max-connections says: the system allows too few open files \
+             (LimitNOFILE= of systemd, ulimit -Hn)"
+        );
+    }
+    let mut listeners = Listeners { plain, tls: None, limits, opened: config.opened() };
     let mut renewing = JoinSet::new();
     if let Some(listen) = config.listen_tls {
         let listener = bind(listen).await?;
@@ -249,7 +266,9 @@ async fn renew(certificate: Arc<ServerCertificate>) {
 /// Writes an address to a file, for whoever started this coordinator.
 fn tell(file: Option<&Path>, scheme: &str, address: SocketAddr) -> anyhow::Result<()> {
     let Some(file) = file else { return Ok(()) };
+    // Whoever started this may be another user.
     std::fs::write(file, format!("{scheme}://{address}\n"))
+        .and_then(|()| std::fs::set_permissions(file, Permissions::from_mode(0o644)))
         .with_context(|| format!("cannot write {}", file.display()))
 }
 

@@ -111,7 +111,14 @@ pub fn check_worker(name: &str) -> Result<(), NameError> {
 /// A stranger's text, fit for one line of a message.
 #[must_use]
 pub fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(160).collect()
+    let harmless = |c: char| if c.is_control() || turns(c) { '\u{fffd}' } else { c };
+    text.chars().map(harmless).take(160).collect()
+}
+
+/// Whether a character changes the direction of what stands beside it, so that a line reads as
+/// something that it is not.
+const fn turns(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A count with its noun: `1 package`, `3 packages`. For nouns whose plural takes an `s`.
@@ -147,9 +154,14 @@ mod tests {
         for good in ["w1", "builder-3.example.org", "a_b"] {
             assert_eq!(check_worker(good), Ok(()), "{good}");
         }
-        for bad in ["", "-x", ".x", "a b", "a/b", "é", "a\n", &"a".repeat(64)] {
+        for bad in ["", "-x", ".x", "a b", "a/b", "é", "a\n", "a\u{202e}b", &"a".repeat(64)] {
             assert!(check_worker(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_shown_reads_as_it_is() {
+        assert_eq!(shown("a\u{202e}b\u{1b}[2Jc é"), "a\u{fffd}b\u{fffd}[2Jc é");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::name::shown;
+
 /// What a task needs. The default is nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Needs {
@@ -51,6 +53,7 @@ impl Needs {
 pub fn check_label(label: &str) -> Result<(), String> {
     let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if label.is_empty() || label.len() > 60 || !label.chars().all(good) {
+        let label = shown(label);
         return Err(format!("`{label}` is no label (1 to 60 letters, digits, `.`, `_`, `-`)"));
     }
     Ok(())

@@ -7,6 +7,7 @@
 mod convert;
 
 pub use convert::WireError;
+pub use prost::Message;
 
 /// Version 1 of the protocol.
 #[allow(missing_docs, clippy::all, unreachable_pub, rust_2018_idioms)]

@@ -10,6 +10,7 @@ use rpmfarm_proto::v1::{self, Build};
 use tonic::Streaming;
 
 use super::Client;
+use super::changes::{BUILDS_OF_WATCH, Changes};
 use crate::exit::Error;
 
 /// Pauses before a request for builds is sent again, when its answer got lost.
@@ -19,19 +20,22 @@ const PAUSES: [Duration; 3] =
 impl Client {
     /// Version, clock and health of the coordinator.
     pub(crate) async fn info(&mut self) -> Result<v1::Info, Error> {
-        let reply = self.farm.get_info(v1::GetInfoRequest {}).await;
+        let request = self.reading(v1::GetInfoRequest {});
+        let reply = self.farm.get_info(request).await;
         self.explained(reply)
     }
 
     /// All targets.
     pub(crate) async fn targets(&mut self) -> Result<Vec<v1::Target>, Error> {
-        let reply = self.farm.list_targets(v1::ListTargetsRequest {}).await;
+        let request = self.reading(v1::ListTargetsRequest {});
+        let reply = self.farm.list_targets(request).await;
         Ok(self.explained(reply)?.targets)
     }
 
     /// One target.
     pub(crate) async fn target(&mut self, name: &str) -> Result<v1::Target, Error> {
-        let reply = self.farm.get_target(v1::GetTargetRequest { name: name.into() }).await;
+        let request = self.reading(v1::GetTargetRequest { name: name.into() });
+        let reply = self.farm.get_target(request).await;
         self.explained(reply)
     }
 
@@ -61,20 +65,27 @@ impl Client {
         &mut self,
         request: v1::ListBuildsRequest,
     ) -> Result<v1::ListBuildsReply, Error> {
+        let request = self.reading(request);
         let reply = self.farm.list_builds(request).await;
         self.explained(reply)
     }
 
     /// One build.
     pub(crate) async fn build(&mut self, id: i64) -> Result<Build, Error> {
-        let reply = self.farm.get_build(v1::GetBuildRequest { id }).await;
+        let request = self.reading(v1::GetBuildRequest { id });
+        let reply = self.farm.get_build(request).await;
         self.explained(reply)
     }
 
     /// Each build at once, and again whenever it changes.
-    pub(crate) async fn watch(&mut self, ids: &[i64]) -> Result<Streaming<Build>, Error> {
-        let reply = self.farm.watch_builds(v1::WatchBuildsRequest { ids: ids.into() }).await;
-        self.explained(reply)
+    pub(crate) async fn watch(&mut self, ids: &[i64]) -> Result<Changes, Error> {
+        let mut changes = Changes::new();
+        for ids in ids.chunks(BUILDS_OF_WATCH) {
+            let request = self.reading(v1::WatchBuildsRequest { ids: ids.into() });
+            let reply = self.farm.watch_builds(request).await;
+            changes.join(self.explained(reply)?);
+        }
+        Ok(changes.begun())
     }
 
     /// A log, in pieces.
@@ -82,6 +93,7 @@ impl Client {
         &mut self,
         request: v1::ReadLogRequest,
     ) -> Result<Streaming<v1::LogData>, Error> {
+        let request = self.reading(request);
         let reply = self.farm.read_log(request).await;
         self.explained(reply)
     }
@@ -110,7 +122,8 @@ impl Client {
 
     /// Why a build is where it is.
     pub(crate) async fn why(&mut self, id: i64) -> Result<v1::WhyReply, Error> {
-        let reply = self.farm.why_build(v1::WhyBuildRequest { id }).await;
+        let request = self.reading(v1::WhyBuildRequest { id });
+        let reply = self.farm.why_build(request).await;
         self.explained(reply)
     }
 
@@ -119,13 +132,15 @@ impl Client {
         &mut self,
         request: v1::GetLockRequest,
     ) -> Result<v1::LockReply, Error> {
+        let request = self.reading(request);
         let reply = self.farm.get_lock(request).await;
         self.explained(reply)
     }
 
     /// The files that were kept of a build.
     pub(crate) async fn files(&mut self, build: i64) -> Result<Vec<v1::BuildFile>, Error> {
-        let reply = self.farm.list_files(v1::ListFilesRequest { build }).await;
+        let request = self.reading(v1::ListFilesRequest { build });
+        let reply = self.farm.list_files(request).await;
         Ok(self.explained(reply)?.files)
     }
 
@@ -134,6 +149,7 @@ impl Client {
         &mut self,
         request: v1::ReadFileRequest,
     ) -> Result<Streaming<v1::FileData>, Error> {
+        let request = self.reading(request);
         let reply = self.farm.read_file(request).await;
         self.explained(reply)
     }
@@ -153,6 +169,7 @@ impl Client {
         &mut self,
         request: v1::GetSourceRequest,
     ) -> Result<v1::Source, Error> {
+        let request = self.reading(request);
         let reply = self.sources.get_source(request).await;
         self.explained(reply)
     }
@@ -162,6 +179,7 @@ impl Client {
         &mut self,
         request: v1::DiffSourcesRequest,
     ) -> Result<v1::SourceDiff, Error> {
+        let request = self.reading(request);
         let reply = self.sources.diff_sources(request).await;
         self.explained(reply)
     }
@@ -169,13 +187,15 @@ impl Client {
     /// Channels; an empty target stands for all.
     pub(crate) async fn channels(&mut self, target: &str) -> Result<Vec<v1::Channel>, Error> {
         let request = v1::ListChannelsRequest { target: target.into() };
+        let request = self.reading(request);
         let reply = self.farm.list_channels(request).await;
         Ok(self.explained(reply)?.channels)
     }
 
     /// All workers.
     pub(crate) async fn workers(&mut self) -> Result<Vec<v1::Worker>, Error> {
-        let reply = self.farm.list_workers(v1::ListWorkersRequest {}).await;
+        let request = self.reading(v1::ListWorkersRequest {});
+        let reply = self.farm.list_workers(request).await;
         Ok(self.explained(reply)?.workers)
     }
 
@@ -202,6 +222,7 @@ impl Client {
     /// What is followed; an empty target stands for all.
     pub(crate) async fn tracked(&mut self, target: &str) -> Result<Vec<v1::Tracked>, Error> {
         let request = v1::ListTrackedRequest { target: target.into() };
+        let request = self.reading(request);
         let reply = self.tracking.list_tracked(request).await;
         Ok(self.explained(reply)?.packages)
     }
@@ -212,7 +233,8 @@ impl Client {
         target: String,
         package: String,
     ) -> Result<v1::TrackedDetails, Error> {
-        let reply = self.tracking.get_tracked(v1::GetTrackedRequest { target, package }).await;
+        let request = self.reading(v1::GetTrackedRequest { target, package });
+        let reply = self.tracking.get_tracked(request).await;
         self.explained(reply)
     }
 
@@ -246,13 +268,15 @@ impl Client {
     /// What would become of open pushes; an empty target stands for all.
     pub(crate) async fn plan_pushes(&mut self, target: &str) -> Result<v1::PlanPushesReply, Error> {
         let request = v1::PlanPushesRequest { target: target.into() };
+        let request = self.reading(request);
         let reply = self.tracking.plan_pushes(request).await;
         self.explained(reply)
     }
 
     /// Everything about one worker.
     pub(crate) async fn worker(&mut self, name: &str) -> Result<v1::WorkerDetails, Error> {
-        let reply = self.fleet.get_worker(v1::GetWorkerRequest { name: name.into() }).await;
+        let request = self.reading(v1::GetWorkerRequest { name: name.into() });
+        let reply = self.fleet.get_worker(request).await;
         self.explained(reply)
     }
 

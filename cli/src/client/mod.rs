@@ -4,6 +4,7 @@
 //! caller; `calls` has a method for each call. It must not know how an answer is shown.
 
 mod calls;
+mod changes;
 
 use std::error::Error as _;
 use std::io::{Read as _, Write as _};
@@ -21,6 +22,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
+pub(crate) use self::changes::Changes;
 use crate::config::Settings;
 use crate::exit::{Error, reason};
 use crate::token::TokenSource;
@@ -125,16 +127,31 @@ impl Client {
         Ok(())
     }
 
+    /// A request that only reads: it carries the token where there is one. A coordinator that other
+    /// hosts reach wants it, one on this host does not.
+    fn reading<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Ok(value) = self.credential() {
+            request.metadata_mut().insert(AUTHORIZATION, value);
+        }
+        request
+    }
+
     /// A request that carries the token.
     fn authorized<T>(&self, message: T) -> Result<Request<T>, Error> {
+        let value = self.credential()?;
+        let mut request = Request::new(message);
+        request.metadata_mut().insert(AUTHORIZATION, value);
+        Ok(request)
+    }
+
+    fn credential(&self) -> Result<MetadataValue<Ascii>, Error> {
         let token = self.token.read(&self.server)?;
         let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.secret)
             .parse()
             .map_err(|_| Error::Token(format!("{} holds no token", token.origin)))?;
         value.set_sensitive(true);
-        let mut request = Request::new(message);
-        request.metadata_mut().insert(AUTHORIZATION, value);
-        Ok(request)
+        Ok(value)
     }
 
     fn explained<T>(&self, reply: Result<Response<T>, Status>) -> Result<T, Error> {
@@ -151,6 +168,10 @@ impl Client {
             Code::NotFound => Error::NotFound(message),
             // It answered, and says itself what is not there.
             Code::Unavailable if !message.is_empty() => Error::Unreachable(format!(
+                "the coordinator at {} cannot do it now: {message}",
+                self.server
+            )),
+            Code::ResourceExhausted => Error::Unreachable(format!(
                 "the coordinator at {} cannot do it now: {message}",
                 self.server
             )),
@@ -172,12 +193,14 @@ impl Client {
     }
 
     fn refused(&self, message: &str) -> String {
-        let origin = self.token.read(&self.server).map(|token| token.origin);
-        format!(
-            "the coordinator at {} refused the token from {}: {message}; name the right one with --token-file or RPMFARM_TOKEN",
-            self.server,
-            origin.unwrap_or_else(|_| "nowhere".into()),
-        )
+        match self.token.read(&self.server) {
+            Ok(token) => format!(
+                "the coordinator at {} refused the token from {}: {message}; name the right one with --token-file or RPMFARM_TOKEN",
+                self.server, token.origin,
+            ),
+            // It was asked without one.
+            Err(error) => format!("the coordinator at {}: {message}; {error}", self.server),
+        }
     }
 }
 

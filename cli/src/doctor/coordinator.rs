@@ -52,7 +52,10 @@ fn reached(settings: &Settings, info: &Info, took: i64) -> Finding {
 
 fn unreached(error: &Error) -> Finding {
     // The error has the remedy where it is known.
-    let remedy = "when it is elsewhere, name it with --server or RPMFARM_SERVER";
+    let remedy = match error {
+        Error::Token(_) => "it answers, and shows nothing without its token",
+        _ => "when it is elsewhere, name it with --server or RPMFARM_SERVER",
+    };
     bad(Level::Error, "coordinator", error.to_string(), remedy)
 }
 
@@ -103,13 +106,13 @@ fn token_file(settings: &Settings) -> Option<Finding> {
     settings.token.read(&first(settings)).err().map(|error| no_token(&error))
 }
 
-/// Reading needs no token: without one, half of the command works.
+/// On the coordinator's own host reading needs no token: without one, half of the command works.
 fn no_token(error: &Error) -> Finding {
     bad(
         Level::Warning,
         "token",
         error.to_string(),
-        "without it one can look at everything, but not build, cancel or retry",
+        "without it one can look at everything on the coordinator's own host, but not build, cancel or retry",
     )
 }
 

@@ -38,6 +38,10 @@ pub struct Facts {
     pub lists: Vec<ListBuildsRequest>,
     pub invited: Vec<InviteWorkerRequest>,
     pub decided: Vec<SetWorkerStateRequest>,
+    /// Reading needs the token, too.
+    pub private: bool,
+    /// How many builds each watch was for.
+    pub watched: Vec<usize>,
 }
 
 /// What every kept file holds.
@@ -188,6 +192,10 @@ impl Answers {
         self.0.lock().expect("no test panics with it")
     }
 
+    fn may_read<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        if self.facts().private { authorize(request) } else { Ok(()) }
+    }
+
     fn find(&self, id: i64) -> Result<Build, Status> {
         let found = self.facts().builds.iter().find(|build| build.id == id).cloned();
         found.ok_or_else(|| Status::not_found(format!("there is no build {id} (rpmfarm list)")))
@@ -204,7 +212,8 @@ fn authorize<T>(request: &Request<T>) -> Result<(), Status> {
 
 #[tonic::async_trait]
 impl Farm for Answers {
-    async fn get_info(&self, _: Request<GetInfoRequest>) -> Reply<Info> {
+    async fn get_info(&self, request: Request<GetInfoRequest>) -> Reply<Info> {
+        self.may_read(&request)?;
         Ok(Response::new(self.facts().info.clone().unwrap_or_else(facts::info)))
     }
 
@@ -237,6 +246,7 @@ impl Farm for Answers {
     }
 
     async fn list_builds(&self, request: Request<ListBuildsRequest>) -> Reply<ListBuildsReply> {
+        self.may_read(&request)?;
         let request = request.into_inner();
         let mut facts = self.facts();
         let before = if request.before == 0 { i64::MAX } else { request.before };
@@ -248,6 +258,7 @@ impl Farm for Answers {
     }
 
     async fn get_build(&self, request: Request<GetBuildRequest>) -> Reply<Build> {
+        self.may_read(&request)?;
         self.find(request.into_inner().id).map(Response::new)
     }
 
@@ -257,14 +268,20 @@ impl Farm for Answers {
         &self,
         request: Request<WatchBuildsRequest>,
     ) -> Reply<Self::WatchBuildsStream> {
-        for id in request.into_inner().ids {
-            self.find(id)?;
+        self.may_read(&request)?;
+        let ids = request.into_inner().ids;
+        for id in &ids {
+            self.find(*id)?;
         }
         let (changes, open_end) = {
-            let facts = self.facts();
-            (facts.changes.clone(), facts.open_end)
+            let mut facts = self.facts();
+            facts.watched.push(ids.len());
+            let mut changes = facts.changes.clone();
+            changes.retain(|build| ids.contains(&build.id));
+            (changes, facts.open_end)
         };
-        let changes = tokio_stream::iter(changes).map(Ok).throttle(Duration::from_millis(20));
+        let pause = Duration::from_millis(if changes.len() > 100 { 0 } else { 20 });
+        let changes = tokio_stream::iter(changes).map(Ok).throttle(pause);
         if open_end {
             return Ok(Response::new(Box::pin(changes.chain(tokio_stream::pending()))));
         }
@@ -274,6 +291,7 @@ impl Farm for Answers {
     type ReadLogStream = Pieces<LogData>;
 
     async fn read_log(&self, request: Request<ReadLogRequest>) -> Reply<Self::ReadLogStream> {
+        self.may_read(&request)?;
         let request = request.into_inner();
         self.find(request.build)?;
         let mut facts = self.facts();
@@ -372,6 +390,7 @@ impl Fleet for Answers {
     }
 
     async fn get_worker(&self, request: Request<GetWorkerRequest>) -> Reply<WorkerDetails> {
+        self.may_read(&request)?;
         match request.into_inner().name.as_str() {
             "w1" => Ok(Response::new(facts::worker_details())),
             name => Err(Status::not_found(format!("no worker {name}"))),

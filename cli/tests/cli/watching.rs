@@ -200,3 +200,15 @@ fn a_published_build_that_nobody_gets_says_so() {
         assert!(ran.stderr.contains(&format!("build 7: {warning}")), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn more_builds_than_one_call_may_watch_take_several() {
+    let builds: Vec<Build> = (1..=2001).map(|id| Build { id, ..facts::published() }).collect();
+    let changes = builds.clone();
+    let farm = FakeFarm::start(Facts { builds, changes, ..Facts::default() });
+    let ids: Vec<String> = (1..=2001).map(|id: i64| id.to_string()).collect();
+    let home = home(Some(TOKEN));
+    let ran = run(rpmfarm(&farm.url(), home.path()).arg("watch").args(&ids));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(farm.facts.lock().expect("no test panics with it").watched, [1000, 1000, 1]);
+}

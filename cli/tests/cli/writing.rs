@@ -266,3 +266,26 @@ fn wrong_usage_is_exit_2_before_anybody_is_called() {
         assert_eq!(ran.code, 2, "{args:?}: {}", ran.stderr);
     }
 }
+
+#[test]
+fn where_reading_needs_the_token_it_is_sent_and_its_lack_explained() {
+    let private = Facts { private: true, builds: vec![facts::published()], ..Facts::default() };
+    let farm = FakeFarm::start(private);
+    let with = home(Some(TOKEN));
+    let id = facts::published().id.to_string();
+    for args in [&["list"][..], &["show", &id], &["worker", "show", "w1"], &["doctor"]] {
+        let ran = run(rpmfarm(&farm.url(), with.path()).args(args));
+        assert_eq!(ran.code, 0, "{args:?}: {}", ran.stderr);
+        let without = home(None);
+        let mut command = rpmfarm(&farm.url(), without.path());
+        // This host's own token must not help.
+        let ran = run(command.args(["--token-file", "/nonexistent/token"]).args(args));
+        assert_eq!(ran.code, 4, "{args:?}: {}", ran.stderr);
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(said.contains("there is no token file /nonexistent/token"), "{args:?}: {said}");
+    }
+    let wrong = home(Some("bad-token"));
+    let ran = run(rpmfarm(&farm.url(), wrong.path()).arg("list"));
+    assert_eq!(ran.code, 4);
+    assert!(ran.stderr.contains("refused the token from ") && ran.stderr.contains("--token-file"));
+}

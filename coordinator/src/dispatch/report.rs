@@ -80,15 +80,14 @@ async fn refuse_foreign(
     live: &[LiveAttempt],
 ) -> anyhow::Result<()> {
     // Old ones of its own are no lie: they are recorded as late, and change nothing.
-    let unknown = reports.iter().map(|report| report.attempt);
-    for attempt in unknown.filter(|id| !live.iter().any(|attempt| attempt.id == id.0)) {
-        if let Some(owner) = farm.store.attempt_worker(attempt).await?
-            && owner != worker
-        {
-            tracing::warn!(worker, attempt = attempt.0, owner, "a report on another's attempt");
-            let message = format!("attempt {attempt} is worker {owner}'s, not {worker}'s");
-            return Err(Status::permission_denied(message).into());
-        }
+    let is_live = |id: &AttemptId| live.iter().any(|attempt| attempt.id == id.0);
+    let named = reports.iter().map(|report| report.attempt);
+    let unknown: Vec<AttemptId> = named.filter(|id| !is_live(id)).collect();
+    let owners = farm.store.attempt_workers(&unknown).await?;
+    if let Some((attempt, owner)) = owners.into_iter().find(|(_, owner)| owner != worker) {
+        tracing::warn!(worker, attempt = attempt.0, owner, "a report on another's attempt");
+        let message = format!("attempt {attempt} is worker {owner}'s, not {worker}'s");
+        return Err(Status::permission_denied(message).into());
     }
     Ok(())
 }

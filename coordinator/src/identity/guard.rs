@@ -9,6 +9,7 @@ use rpmfarm_core::{Sha256, name};
 use rpmfarm_proto::{AUTHORIZATION, WORKER};
 use tonic::Status;
 
+use super::openness::Openness;
 use super::policy::{self, Access};
 use super::{Caller, Peer};
 use crate::clock::now_us;
@@ -19,7 +20,9 @@ use crate::store::Certificate;
 pub async fn guard(State(farm): State<Farm>, mut request: Request, next: Next) -> Response {
     // Without a listener of ours before it, nothing is known of the other side.
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Tls(None));
-    let admitted = admit(&farm, request.uri().path(), request.headers(), peer, now_us()).await;
+    let openness = request.extensions().get::<Openness>().copied().unwrap_or(Openness::CLOSED);
+    let (path, headers) = (request.uri().path(), request.headers());
+    let admitted = admit(&farm, path, headers, peer, openness, now_us()).await;
     match admitted {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -38,6 +41,7 @@ pub async fn admit(
     path: &str,
     headers: &HeaderMap,
     peer: Peer,
+    openness: Openness,
     now_us: i64,
 ) -> Result<Caller, Status> {
     let Some(access) = policy::access(path) else {
@@ -51,13 +55,17 @@ pub async fn admit(
                 token(farm, headers)?;
                 Ok(Caller::Token { worker: None })
             }
-            Access::Open | Access::Invited => Ok(Caller::Anyone),
+            Access::Read | Access::Invited => Ok(Caller::Anyone),
             Access::Worker | Access::WorkerOrToken | Access::Certificate => Ok(caller),
         };
     }
     let plain = peer == Peer::Plain;
     match access {
-        Access::Open => Ok(Caller::Anyone),
+        Access::Read if openness.reads => Ok(Caller::Anyone),
+        Access::Read => {
+            reader(farm, headers)?;
+            Ok(Caller::Token { worker: None })
+        }
         Access::Invited | Access::Certificate if plain => {
             Err(Status::failed_precondition("certificates are given over TLS only (--listen-tls)"))
         }
@@ -66,6 +74,8 @@ pub async fn admit(
             token(farm, headers)?;
             let worker = headers.get(WORKER).map(|name| name.to_str().unwrap_or("?").to_owned());
             if let Some(worker) = &worker {
+                name::check_worker(worker)
+                    .map_err(|error| Status::invalid_argument(format!("{WORKER}: {error}")))?;
                 not_revoked(farm, worker).await?;
             }
             Ok(Caller::Token { worker })
@@ -87,6 +97,17 @@ fn token(farm: &Farm, headers: &HeaderMap) -> Result<(), Status> {
         Some(_) => Err(Status::unauthenticated("the token is not this farm's")),
         None => Err(Status::unauthenticated("this call needs the farm's token")),
     }
+}
+
+/// Admits whoever may read where reads are not open.
+fn reader(farm: &Farm, headers: &HeaderMap) -> Result<(), Status> {
+    token(farm, headers).map_err(|refusal| {
+        Status::unauthenticated(format!(
+            "{}; at this address reading needs it, too (the operator may open reads to everybody: \
+             --public-read)",
+            refusal.message()
+        ))
+    })
 }
 
 /// The worker of a certificate that still counts.

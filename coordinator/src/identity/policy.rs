@@ -3,8 +3,9 @@
 /// Who may make a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody: it only reads.
-    Open,
+    /// It only reads: anybody where the listener is open to reads, else whoever has the farm's token
+    /// or a worker's certificate.
+    Read,
     /// Whoever has the farm's token.
     Token,
     /// A worker: with its certificate over TLS, with the farm's token without.
@@ -17,40 +18,40 @@ pub enum Access {
     Invited,
 }
 
-use Access::{Certificate, Invited, Open, Token, Worker, WorkerOrToken};
+use Access::{Certificate, Invited, Read, Token, Worker, WorkerOrToken};
 
 /// Every call of every service that the coordinator serves.
 pub const POLICY: &[(&str, Access)] = &[
-    ("/rpmfarm.v1.Farm/GetInfo", Open),
-    ("/rpmfarm.v1.Farm/ListTargets", Open),
-    ("/rpmfarm.v1.Farm/GetTarget", Open),
+    ("/rpmfarm.v1.Farm/GetInfo", Read),
+    ("/rpmfarm.v1.Farm/ListTargets", Read),
+    ("/rpmfarm.v1.Farm/GetTarget", Read),
     ("/rpmfarm.v1.Farm/StartBuilds", Token),
-    ("/rpmfarm.v1.Farm/ListBuilds", Open),
-    ("/rpmfarm.v1.Farm/GetBuild", Open),
-    ("/rpmfarm.v1.Farm/WatchBuilds", Open),
-    ("/rpmfarm.v1.Farm/ReadLog", Open),
+    ("/rpmfarm.v1.Farm/ListBuilds", Read),
+    ("/rpmfarm.v1.Farm/GetBuild", Read),
+    ("/rpmfarm.v1.Farm/WatchBuilds", Read),
+    ("/rpmfarm.v1.Farm/ReadLog", Read),
     ("/rpmfarm.v1.Farm/CancelBuild", Token),
     ("/rpmfarm.v1.Farm/RetryBuild", Token),
     ("/rpmfarm.v1.Farm/SetPriority", Token),
-    ("/rpmfarm.v1.Farm/WhyBuild", Open),
-    ("/rpmfarm.v1.Farm/GetLock", Open),
-    ("/rpmfarm.v1.Farm/ListFiles", Open),
-    ("/rpmfarm.v1.Farm/ReadFile", Open),
-    ("/rpmfarm.v1.Farm/ListChannels", Open),
-    ("/rpmfarm.v1.Farm/ListWorkers", Open),
+    ("/rpmfarm.v1.Farm/WhyBuild", Read),
+    ("/rpmfarm.v1.Farm/GetLock", Read),
+    ("/rpmfarm.v1.Farm/ListFiles", Read),
+    ("/rpmfarm.v1.Farm/ReadFile", Read),
+    ("/rpmfarm.v1.Farm/ListChannels", Read),
+    ("/rpmfarm.v1.Farm/ListWorkers", Read),
     ("/rpmfarm.v1.Tracking/Track", Token),
     ("/rpmfarm.v1.Tracking/Untrack", Token),
-    ("/rpmfarm.v1.Tracking/ListTracked", Open),
-    ("/rpmfarm.v1.Tracking/GetTracked", Open),
+    ("/rpmfarm.v1.Tracking/ListTracked", Read),
+    ("/rpmfarm.v1.Tracking/GetTracked", Read),
     ("/rpmfarm.v1.Tracking/OrderPolicy", Token),
     ("/rpmfarm.v1.Tracking/ApprovePushes", Token),
     ("/rpmfarm.v1.Tracking/LookNow", Token),
-    ("/rpmfarm.v1.Tracking/PlanPushes", Open),
+    ("/rpmfarm.v1.Tracking/PlanPushes", Read),
     ("/rpmfarm.v1.Sources/PreviewModifications", Token),
-    ("/rpmfarm.v1.Sources/GetSource", Open),
-    ("/rpmfarm.v1.Sources/DiffSources", Open),
+    ("/rpmfarm.v1.Sources/GetSource", Read),
+    ("/rpmfarm.v1.Sources/DiffSources", Read),
     ("/rpmfarm.v1.Fleet/InviteWorker", Token),
-    ("/rpmfarm.v1.Fleet/GetWorker", Open),
+    ("/rpmfarm.v1.Fleet/GetWorker", Read),
     ("/rpmfarm.v1.Fleet/SetWorkerState", Token),
     ("/rpmfarm.v1.Enrolment/Enrol", Invited),
     ("/rpmfarm.v1.Enrolment/Renew", Certificate),

@@ -15,7 +15,7 @@ use url::Url;
 use super::failure::ImportError;
 use super::watch::{Pace, Watch};
 use crate::blobs::{BlobError, BlobWriter, Blobs};
-use crate::http::{Http, explain, redirected};
+use crate::http::{Http, explain, redirected, shown};
 
 /// What a download needs.
 pub(super) struct Lookaside<'a> {
@@ -159,7 +159,7 @@ impl Lookaside<'_> {
 }
 
 fn server(url: &Url, why: String) -> ImportError {
-    ImportError::Server { url: url.to_string(), why }
+    ImportError::Server { url: shown(url), why }
 }
 
 /// Whether a partial answer begins where the last one broke off.

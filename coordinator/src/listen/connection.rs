@@ -1,7 +1,7 @@
 //! One connection, from its handshake to its end.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,11 +19,13 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
+use super::activity::{Activity, Answer};
+use super::stall::Unstalled;
+use super::{Limits, Origin};
 use crate::identity::Peer;
+use crate::identity::openness::Openness;
 use crate::identity::revoked::Connections;
-
-/// How long a handshake, and the headers of an HTTP/1 request, may take.
-const HELLO: Duration = Duration::from_secs(10);
+use crate::tally::Place;
 
 /// A connection that was silent for so long is asked whether it is there…
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -31,13 +33,31 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 /// …and is over when it does not answer in this time: a dead one is known after 20 seconds.
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
 
+/// Calls of one connection at once.
+const STREAMS: u32 = 128;
+
+/// The headers of one request, in bytes. A token and a user agent have some hundreds.
+const HEADERS: u32 = 16 << 10;
+
+/// Requests that the other side took back before they were looked at, and streams that this side
+/// had to reset: beyond so many the connection ends.
+const RESETS: usize = 64;
+
+/// What is kept of one answer until the other side takes it, in bytes.
+const SEND_BUFFER: usize = 128 << 10;
+
 /// A connection that was accepted.
 pub(super) struct Connection {
     pub(super) address: SocketAddr,
+    pub(super) origin: Origin,
+    pub(super) openness: Openness,
+    pub(super) limits: Limits,
     pub(super) app: Router,
     pub(super) connections: Connections,
     pub(super) watcher: Watcher,
     pub(super) stopping: watch::Receiver<()>,
+    /// Among all connections, and those of its address.
+    pub(super) _place: Place<IpAddr>,
 }
 
 impl Connection {
@@ -47,7 +67,7 @@ impl Connection {
         let Some(acceptor) = acceptor else {
             return self.serve(stream, Peer::Plain).await;
         };
-        let handshake = tokio::time::timeout(HELLO, acceptor.accept(stream));
+        let handshake = tokio::time::timeout(self.limits.first_request, acceptor.accept(stream));
         let shaken = tokio::select! {
             shaken = handshake => shaken,
             _ = self.stopping.changed() => return,
@@ -67,39 +87,85 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (app, address) = (self.app, self.address);
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(peer);
-            request.extensions_mut().insert(ConnectInfo(address));
-            let app = app.clone();
-            async move { Ok::<_, Infallible>(app.oneshot(request).await.unwrap_or_else(never)) }
-        });
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HELLO);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE_ANSWER);
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let serving = self.watcher.watch(connection);
-        let ended = match peer {
-            Peer::Tls(Some(certificate)) => {
-                let place = self.connections.add(certificate);
-                tokio::select! {
-                    ended = serving => ended,
-                    () = place.cut.cancelled() => {
-                        tracing::info!(from = %self.address, "connection cut");
-                        return;
-                    }
+        let (activity, limits) = (Activity::new(), self.limits);
+        let requests = Requests {
+            app: self.app,
+            peer,
+            address: self.address,
+            origin: self.origin,
+            openness: self.openness,
+            activity: activity.clone(),
+        };
+        let service = service_fn(move |request| requests.clone().answer(request));
+        let io = TokioIo::new(Unstalled::new(stream, limits.stalled));
+        let connection = builder(limits).serve_connection(io, service).into_owned();
+        let cut = async {
+            match peer {
+                Peer::Tls(Some(certificate)) => {
+                    self.connections.add(certificate).cut.cancelled().await;
                 }
+                _ => std::future::pending().await,
             }
-            _ => serving.await,
+        };
+        let ended = tokio::select! {
+            ended = self.watcher.watch(connection) => ended,
+            () = cut => {
+                tracing::info!(from = %self.address, "connection cut");
+                return;
+            }
+            silence = activity.silence(limits) => {
+                tracing::debug!(from = %self.address, why = silence.as_str(), "connection ended");
+                return;
+            }
         };
         if let Err(error) = ended {
             tracing::debug!(from = %self.address, %error, "connection broken");
         }
+    }
+}
+
+/// How HTTP is spoken. What ends a connection that is there and does nothing is not HTTP's.
+fn builder(limits: Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.first_request);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_ANSWER)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADERS)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
+        .max_send_buf_size(SEND_BUFFER);
+    builder
+}
+
+/// What the requests of a connection have in common.
+#[derive(Clone)]
+struct Requests {
+    app: Router,
+    peer: Peer,
+    address: SocketAddr,
+    origin: Origin,
+    openness: Openness,
+    activity: Activity,
+}
+
+impl Requests {
+    async fn answer(
+        self,
+        request: hyper::Request<Incoming>,
+    ) -> Result<hyper::Response<Answer>, Infallible> {
+        let under_way = self.activity.request();
+        let mut request = request.map(Body::new);
+        let extensions = request.extensions_mut();
+        extensions.insert(self.peer);
+        extensions.insert(self.openness);
+        extensions.insert(self.origin);
+        extensions.insert(ConnectInfo(self.address));
+        let response = self.app.oneshot(request).await.unwrap_or_else(never);
+        Ok(response.map(|body| Answer { body, _under_way: under_way }))
     }
 }
 

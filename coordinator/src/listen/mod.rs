@@ -2,23 +2,32 @@
 //!
 //! Two ports, not one that tells the two apart by the first byte: so a firewall, an administrator
 //! and a packet capture all see which is which, and nothing that was meant for TLS can be spoken
-//! to in the clear. `connection` serves one connection; what is served is the caller's.
+//! to in the clear. `connection` serves one connection; what is served is the caller's. How many
+//! connections there may be, and how long one may do nothing, is in `limits`.
 
+mod activity;
 mod connection;
+mod limits;
+mod stall;
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::identity::openness::{Opened, Openness};
 use crate::identity::revoked::Connections;
+use crate::tally::{Tally, network};
 use connection::Connection;
+pub use limits::Limits;
 
 /// How long calls that are under way may take to end when the coordinator stops. Sessions of
 /// workers and watchers have no end of their own; they connect again.
@@ -27,26 +36,43 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// A pause after the system refused to accept, as for want of file descriptors.
 const REST: Duration = Duration::from_millis(100);
 
+/// What goes wrong again and again is told so often at most.
+const TOLD: Duration = Duration::from_secs(10);
+
 /// The ports.
 pub struct Listeners {
     /// Without TLS.
     pub plain: TcpListener,
     /// With TLS, and how.
     pub tls: Option<(TcpListener, Arc<rustls::ServerConfig>)>,
+    /// What connections may take.
+    pub limits: Limits,
+    /// What the operator has opened to callers without a credential.
+    pub opened: Opened,
 }
 
 /// One port, without TLS.
 impl From<TcpListener> for Listeners {
     fn from(plain: TcpListener) -> Self {
-        Self { plain, tls: None }
+        Self { plain, tls: None, limits: Limits::default(), opened: Opened::default() }
     }
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The connection, by a number of its own.
+    pub connection: u64,
+    /// What counts as the other side's address.
+    pub network: IpAddr,
 }
 
 impl Listeners {
     /// Serves until `stop` is done, and then until calls have ended or a deadline is over.
     ///
     /// # Errors
-    /// None as yet: what goes wrong with one connection is its own.
+    /// When the system does not tell where it listens. What goes wrong with one connection is its
+    /// own.
     pub async fn serve(
         self,
         app: Router,
@@ -55,18 +81,33 @@ impl Listeners {
     ) -> anyhow::Result<()> {
         let graceful = GracefulShutdown::new();
         let (stopping, stopped) = watch::channel(());
-        let door = |acceptor| Door {
+        let (places, numbers) = (Tally::default(), Arc::new(AtomicU64::new(1)));
+        let door = |acceptor, openness| Door {
             acceptor,
+            openness,
+            limits: self.limits,
             app: app.clone(),
             connections: connections.clone(),
             stopping: stopped.clone(),
+            places: places.clone(),
+            numbers: numbers.clone(),
+            refusals: Told::default(),
+            troubles: Told::default(),
         };
-        let plain = door(None).accept(self.plain, &graceful);
+        let opened = |listener: &TcpListener| {
+            Ok::<_, io::Error>(self.opened.at(listener.local_addr()?.ip()))
+        };
+        let plain = door(None, opened(&self.plain)?).accept(self.plain, &graceful);
+        let tls = match self.tls {
+            Some((listener, config)) => {
+                let door = door(Some(TlsAcceptor::from(config)), opened(&listener)?);
+                Some((door, listener))
+            }
+            None => None,
+        };
         let tls = async {
-            match self.tls {
-                Some((listener, config)) => {
-                    door(Some(TlsAcceptor::from(config))).accept(listener, &graceful).await;
-                }
+            match tls {
+                Some((door, listener)) => door.accept(listener, &graceful).await,
                 None => std::future::pending().await,
             }
         };
@@ -85,31 +126,93 @@ impl Listeners {
 /// What each connection of a listener gets.
 struct Door {
     acceptor: Option<TlsAcceptor>,
+    openness: Openness,
+    limits: Limits,
     app: Router,
     connections: Connections,
     stopping: watch::Receiver<()>,
+    /// Of all listeners together.
+    places: Tally<IpAddr>,
+    /// The numbers of connections.
+    numbers: Arc<AtomicU64>,
+    refusals: Told,
+    troubles: Told,
 }
 
 impl Door {
-    async fn accept(self, listener: TcpListener, graceful: &GracefulShutdown) {
+    async fn accept(mut self, listener: TcpListener, graceful: &GracefulShutdown) {
         loop {
-            let (stream, address) = match listener.accept().await {
-                Ok(accepted) => accepted,
+            match listener.accept().await {
+                Ok((stream, address)) => self.admit(stream, address, graceful),
+                // The other side has gone before it was let in.
+                Err(error) if is_of_one(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    if let Some(before) = self.troubles.due() {
+                        tracing::warn!(
+                            %error, before, "cannot accept connections; they wait until it can"
+                        );
+                    }
                     tokio::time::sleep(REST).await;
-                    continue;
                 }
-            };
-            let connection = Connection {
-                address,
-                app: self.app.clone(),
-                connections: self.connections.clone(),
-                watcher: graceful.watcher(),
-                stopping: self.stopping.clone(),
-            };
-            tokio::spawn(connection.run(stream, self.acceptor.clone()));
+            }
         }
+    }
+
+    /// Serves a connection, or closes it when there are too many.
+    fn admit(&mut self, stream: TcpStream, address: SocketAddr, graceful: &GracefulShutdown) {
+        let network = network(address.ip());
+        let place = match self.places.take(network, self.limits.bounds(network)) {
+            Ok(place) => place,
+            Err(full) => {
+                if let Some(before) = self.refusals.due() {
+                    tracing::warn!(
+                        from = %address, limit = ?full, before,
+                        "connection refused: too many (--max-connections, \
+                         --max-connections-per-address)"
+                    );
+                }
+                return;
+            }
+        };
+        let connection = Connection {
+            address,
+            origin: Origin { connection: self.numbers.fetch_add(1, Ordering::Relaxed), network },
+            openness: self.openness,
+            limits: self.limits,
+            app: self.app.clone(),
+            connections: self.connections.clone(),
+            watcher: graceful.watcher(),
+            stopping: self.stopping.clone(),
+            _place: place,
+        };
+        tokio::spawn(connection.run(stream, self.acceptor.clone()));
+    }
+}
+
+/// Whether an error of `accept` is about the connection that was to come, and not about this
+/// host: then the next one can be accepted at once.
+fn is_of_one(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+/// What happens again and again, and is told now and then.
+#[derive(Debug, Default)]
+struct Told {
+    last: Option<Instant>,
+    /// How often it happened since.
+    untold: u64,
+}
+
+impl Told {
+    /// It has happened. When it is to be told, answers how often it was not.
+    fn due(&mut self) -> Option<u64> {
+        if self.last.is_some_and(|last| last.elapsed() < TOLD) {
+            self.untold += 1;
+            return None;
+        }
+        self.last = Some(Instant::now());
+        Some(std::mem::take(&mut self.untold))
     }
 }
 
@@ -119,4 +222,29 @@ impl Door {
 /// When that is not possible; the error names it.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_often_is_told_once() {
+        let mut told = Told::default();
+        assert_eq!(told.due(), Some(0));
+        assert_eq!((told.due(), told.due()), (None, None));
+        told.last = told.last.and_then(|last| last.checked_sub(TOLD));
+        assert_eq!(told.due(), Some(2));
+    }
+
+    #[test]
+    fn want_of_files_makes_accept_rest() {
+        for (errno, is_one) in [
+            (nix::libc::EMFILE, false),
+            (nix::libc::ENFILE, false),
+            (nix::libc::ECONNABORTED, true),
+        ] {
+            assert_eq!(is_of_one(&io::Error::from_raw_os_error(errno)), is_one, "{errno}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What operators see: metrics for Prometheus, health, readiness, and the form of the log.
 //!
-//! Reading is open, as it is everywhere in the API; nothing secret is shown.
+//! Health and readiness are open. Metrics are where the listener says so, and need the farm's token
+//! elsewhere: they name workers and tell how busy a farm is. Nothing secret is shown.
 
 mod health;
 pub mod logging;
@@ -12,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tokio::sync::Mutex;
@@ -22,6 +23,7 @@ pub use metrics::Metrics;
 pub use pages::pages;
 
 use crate::farm::Farm;
+use crate::identity::openness::Openness;
 
 /// Answers are kept for so long, so that several scrapers cost what one does.
 const KEPT: Duration = Duration::from_secs(2);
@@ -29,11 +31,18 @@ const KEPT: Duration = Duration::from_secs(2);
 /// What the OpenMetrics text is called.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// What is answered where metrics are not open.
+const CLOSED: &str = "At this address the metrics need the farm's token, as `Authorization: Bearer TOKEN` \
+(it is in DATA/token; Prometheus has `authorization: credentials_file:` for it). The operator may \
+open them to everybody: --public-metrics.\n";
+
 /// The routes, with the last scrape.
 #[derive(Clone)]
 struct Observed {
     farm: Farm,
     last: Arc<Mutex<Option<(Instant, String)>>>,
+    /// Held by whoever looks at readiness: that writes a file and asks the signer, and anybody may.
+    looking: Arc<Mutex<()>>,
 }
 
 /// Serves `/metrics`, `/healthz` and `/readyz`.
@@ -42,10 +51,19 @@ pub fn router(farm: &Farm) -> Router {
         .route("/metrics", get(metrics_page))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready_page))
-        .with_state(Observed { farm: farm.clone(), last: Arc::default() })
+        .with_state(Observed { farm: farm.clone(), last: Arc::default(), looking: Arc::default() })
 }
 
-async fn metrics_page(State(Observed { farm, last }): State<Observed>) -> Response {
+async fn metrics_page(
+    State(Observed { farm, last, .. }): State<Observed>,
+    openness: Option<Extension<Openness>>,
+    headers: HeaderMap,
+) -> Response {
+    let openness = openness.map_or(Openness::CLOSED, |Extension(openness)| openness);
+    if !openness.metrics && !has_token(&farm, &headers) {
+        let asks = [(header::WWW_AUTHENTICATE, "Bearer")];
+        return (StatusCode::UNAUTHORIZED, asks, CLOSED).into_response();
+    }
     let mut last = last.lock().await;
     let now = Instant::now();
     let fresh = last.as_ref().filter(|(at, _)| now.duration_since(*at) < KEPT);
@@ -64,7 +82,13 @@ async fn metrics_page(State(Observed { farm, last }): State<Observed>) -> Respon
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 
-async fn ready_page(State(Observed { farm, .. }): State<Observed>) -> Response {
+fn has_token(farm: &Farm, headers: &HeaderMap) -> bool {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    given.is_some_and(|given| farm.token.admits(given))
+}
+
+async fn ready_page(State(Observed { farm, looking, .. }): State<Observed>) -> Response {
+    let _one = looking.lock().await;
     let reasons = health::reasons(&farm).await;
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });

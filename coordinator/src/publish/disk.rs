@@ -1,11 +1,19 @@
 //! The few ways in which publishing writes to the disk. An error of a sync is an error of the
 //! whole: it is never tried again, as the kernel forgets what it could not write.
+//!
+//! What is published is for everyone, web servers and mirrors of other users among them, whatever
+//! the process keeps from others (its umask).
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::error::{Result, io_at};
+
+/// The modes of what is published.
+const FILE: u32 = 0o644;
+const DIRECTORY: u32 = 0o755;
 
 /// Syncs a file or the entries of a directory.
 pub(super) fn sync(path: &Path) -> Result<()> {
@@ -16,6 +24,7 @@ pub(super) fn sync(path: &Path) -> Result<()> {
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = || -> io::Result<()> {
         let mut file = File::create(path)?;
+        file.set_permissions(fs::Permissions::from_mode(FILE))?;
         file.write_all(bytes)?;
         file.sync_all()
     };
@@ -72,12 +81,75 @@ pub(super) fn names(dir: &Path) -> Result<Vec<String>> {
         .map_err(io_at(dir))
 }
 
+/// Makes a directory and those above it that are not there.
 pub(super) fn make_dir(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(io_at(path))
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        make_dir(above)?;
+    }
+    match fs::create_dir(path) {
+        // Another publisher was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map_err(io_at(path)),
+    }?;
+    set_mode(path, DIRECTORY)
+}
+
+/// Lets everyone read a file or a directory with all in it. Links are left alone: what they lead
+/// to is published by itself.
+pub(super) fn readable_by_all(path: &Path) -> Result<()> {
+    let metadata = fs::symlink_metadata(path).map_err(io_at(path))?;
+    if metadata.is_dir() {
+        for name in names(path)? {
+            readable_by_all(&path.join(name))?;
+        }
+        return set_mode(path, DIRECTORY);
+    }
+    if metadata.is_file() { set_mode(path, FILE) } else { Ok(()) }
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    let metadata = fs::symlink_metadata(path).map_err(io_at(path))?;
+    if metadata.permissions().mode() & 0o777 == mode {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(io_at(path))
 }
 
 fn split(path: &Path) -> (&Path, std::borrow::Cow<'_, str>) {
     let dir = path.parent().expect("a file of the tree lies in a directory");
     let name = path.file_name().expect("a file of the tree has a name");
     (dir, name.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::stat::{Mode, umask};
+
+    use super::*;
+
+    #[test]
+    fn what_is_published_is_readable_whatever_the_umask() {
+        let dir = tempfile::tempdir().unwrap();
+        // Each test has a process of its own.
+        umask(Mode::from_bits_truncate(0o077));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (above, below) = (dir.path().join("a"), dir.path().join("a/b"));
+        make_dir(&below).unwrap();
+        make_dir(&below).unwrap();
+        assert_eq!((mode(&above), mode(&below)), (0o755, 0o755));
+        write(&below.join("new"), b"x").unwrap();
+        replace(&below.join("key"), b"x").unwrap();
+        assert_eq!((mode(&below.join("new")), mode(&below.join("key"))), (0o644, 0o644));
+
+        let draft = tempfile::tempdir_in(&below).unwrap();
+        fs::create_dir(draft.path().join("repodata")).unwrap();
+        fs::write(draft.path().join("repodata/x"), b"x").unwrap();
+        std::os::unix::fs::symlink("nowhere", draft.path().join("Packages")).unwrap();
+        readable_by_all(draft.path()).unwrap();
+        assert_eq!(mode(draft.path()), 0o755);
+        assert_eq!(mode(&draft.path().join("repodata/x")), 0o644);
+    }
 }

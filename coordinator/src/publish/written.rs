@@ -4,7 +4,6 @@
 //! draft came about, nor how it is shown.
 
 use std::fs::File;
-use std::path::Path;
 
 use rpmfarm_core::Arch;
 use rpmfarm_core::snapshot::Kind;
@@ -42,7 +41,9 @@ impl Written {
             disk::sync(&dir.join(arch.as_str()))?;
         }
         disk::sync(dir)?;
-        readable_by_all(dir)?;
+        // Temporary directories are private, and so may be all that is written; a generation is for
+        // everyone.
+        disk::readable_by_all(dir)?;
         let lock = lock::take(&self.layout)?;
         let shown = shown::generation(&self.layout)?;
         if shown != self.request.based_on {
@@ -79,10 +80,4 @@ impl Written {
     fn name(&self, arch: Arch, kind: Kind) -> String {
         format!("{}/{}/{arch}/{}", self.layout.target, self.layout.channel, kind.dir())
     }
-}
-
-/// Temporary directories are private; a generation is for everyone.
-fn readable_by_all(dir: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).map_err(io_at(dir))
 }

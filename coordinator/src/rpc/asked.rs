@@ -3,6 +3,8 @@
 //! Owns what is refused of one. It must not know what becomes of the builds.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt::Display;
+use std::hash::Hash;
 
 use rpmfarm_core::arch::UnknownArch;
 use rpmfarm_core::near::did_you_mean;
@@ -19,8 +21,42 @@ use crate::track::Existence;
 /// Packages that are named one by one in an error at most.
 const SHOWN: usize = 10;
 
+/// Builds or names of one call at most, where each costs questions to the store.
+pub(super) const MAX_NAMED: usize = 1000;
+
 /// Packages of one request at most.
 const MAX_PACKAGES: usize = 20_000;
+
+/// Checks a list of things that a call names: not too long, and nothing in it twice. `thing` is a
+/// noun whose plural takes an `s`.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` with how many there are, or with what is named twice.
+pub(super) fn named<T: Eq + Hash + Display>(list: &[T], thing: &str) -> Result<(), Status> {
+    few(list, thing)?;
+    let mut seen = HashSet::new();
+    match list.iter().find(|item| !seen.insert(*item)) {
+        Some(twice) => {
+            let twice = name::shown(&twice.to_string());
+            Err(Status::invalid_argument(format!("{thing} {twice} is named twice")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Checks that a list of things that a call names is not too long.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` with how many there are.
+pub(super) fn few<T>(list: &[T], thing: &str) -> Result<(), Status> {
+    if list.len() <= MAX_NAMED {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!(
+        "{} {thing}s in one call, at most {MAX_NAMED} are taken; name the others in further calls",
+        list.len()
+    )))
+}
 
 /// The builds that are asked for of a target, one for each package.
 ///
@@ -156,6 +192,7 @@ pub(super) fn optional<T: std::str::FromStr<Err: ToString>>(
 
 /// The architectures that a request names, each one of the target's.
 fn arches(words: &[String], target: &Target) -> Result<Vec<Arch>, Status> {
+    few(words, "architecture")?;
     let mut arches = Vec::new();
     for word in words {
         let arch: Arch = word
@@ -174,4 +211,19 @@ fn arches(words: &[String], target: &Target) -> Result<Vec<Arch>, Status> {
         }
     }
     Ok(arches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_names_some_things_and_each_once() {
+        assert!(named(&[0; 0], "build").is_ok());
+        let most: Vec<i64> = (0..1000).collect();
+        assert!(named(&most, "build").is_ok());
+        let told = |list: &[i64]| named(list, "build").unwrap_err().message().to_owned();
+        assert!(told(&[7; 3_900_000]).starts_with("3900000 builds in one call, at most 1000"));
+        assert_eq!(told(&[1, 7, 3, 7]), "build 7 is named twice");
+    }
 }

@@ -1,16 +1,15 @@
 //! Serves blobs to workers.
 
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Seek as _, SeekFrom};
 use std::pin::Pin;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _, stream};
 use rpmfarm_core::Sha256;
+use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::blobs_server::Blobs;
-use rpmfarm_proto::{CHUNK, v1};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::{internal, pieces};
 use crate::farm::Farm;
 
 /// The service.
@@ -31,30 +30,14 @@ impl Blobs for BlobService {
             .parse()
             .map_err(|error| Status::invalid_argument(format!("digest: {error}")))?;
         let mut file = self.0.blobs.read(digest)?;
-        // Two chunks in flight: a slow worker holds back the disk, not the memory.
-        let (sender, receiver) = mpsc::channel(2);
-        tokio::task::spawn_blocking(move || {
-            let mut send = || -> std::io::Result<()> {
-                let mut size = file.metadata()?.len();
-                file.seek(SeekFrom::Start(request.offset))?;
-                loop {
-                    let mut data = Vec::with_capacity(CHUNK);
-                    (&mut file).take(CHUNK as u64).read_to_end(&mut data)?;
-                    let end = data.is_empty();
-                    if end && size == 0 {
-                        return Ok(());
-                    }
-                    let chunk =
-                        v1::BlobChunk { data: data.into(), size: std::mem::take(&mut size) };
-                    if sender.blocking_send(Ok(chunk)).is_err() || end {
-                        return Ok(());
-                    }
-                }
-            };
-            if let Err(error) = send() {
-                let _ = sender.blocking_send(Err(super::internal(error)));
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        let size = file.metadata().map_err(internal)?.len();
+        let offset = request.offset.min(size);
+        file.seek(SeekFrom::Start(offset)).map_err(internal)?;
+        // The first says how large the whole is, be there more to come or not.
+        let first = (size > 0).then(|| Ok(v1::BlobChunk { size, ..Default::default() }));
+        let chunk = |data| v1::BlobChunk { data, size: 0 };
+        let chunks = pieces(file).map(move |piece| piece.map(chunk));
+        let chunks = stream::iter(first).chain(chunks);
+        Ok(Response::new(Box::pin(chunks)))
     }
 }

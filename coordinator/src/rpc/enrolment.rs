@@ -5,6 +5,7 @@ use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::enrolment_server::Enrolment as EnrolmentApi;
 use tonic::{Request, Response, Status};
 
+use super::asked::few;
 use super::internal;
 use crate::clock::now_us;
 use crate::farm::Farm;
@@ -48,6 +49,7 @@ pub fn enrolment(farm: &Farm) -> Result<&Enrolment, Status> {
 /// # Errors
 /// `INVALID_ARGUMENT` for one that is none of the farm's.
 pub fn arches(names: &[String]) -> Result<Vec<Arch>, Status> {
+    few(names, "architecture")?;
     let parse = |name: &String| {
         name.parse().map_err(|error| Status::invalid_argument(format!("architecture: {error}")))
     };

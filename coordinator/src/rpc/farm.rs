@@ -1,29 +1,28 @@
 //! What people and scripts call.
 
 use std::collections::HashMap;
-use std::io::Read as _;
 use std::pin::Pin;
 use std::time::Instant;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use rpmfarm_core::lock::Lock;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, name};
+use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::farm_server::Farm as FarmApi;
-use rpmfarm_proto::{CHUNK, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
 use super::asked::{self, optional};
-use super::{fleet, internal, to_the_end, view, watch, why};
+use super::{fleet, internal, logs, pieces, to_the_end, view, watch, why};
 use crate::clock::now_us;
 use crate::dispatch::report;
+use crate::doctor;
 use crate::farm::Farm;
 use crate::store::{Build, BuildFilter, KeptRow, Task};
 use crate::targets::{Loaded, TargetError};
-use crate::{doctor, rpc};
 
 /// The service.
 #[derive(Clone)]
@@ -33,6 +32,9 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Builds that are read at once for a list.
 const PAGE: usize = 200;
+
+/// Builds that a call reads at most to find those in a state.
+const MAX_READ: usize = 10_000;
 
 /// Locks are read into memory; none is larger, in bytes.
 const MAX_LOCK: u64 = 64 << 20;
@@ -63,6 +65,7 @@ impl FarmService {
     async fn task_to_come(&self, request: &v1::ReadLogRequest) -> Result<Task, Status> {
         let mut facts = self.0.bus.listen();
         loop {
+            let looked = Instant::now();
             let picked = self.pick_task(request.build, &request.kind, &request.arch).await;
             match picked {
                 Err(status) if status.code() == Code::NotFound => {
@@ -70,6 +73,7 @@ impl FarmService {
                         return Err(status);
                     }
                     facts.rung().await;
+                    logs::rest(looked).await;
                 }
                 picked => return picked,
             }
@@ -222,6 +226,7 @@ impl FarmApi for FarmService {
         let (target, package) = (filter.target.clone(), filter.package.clone());
         // The state is derived, so it is filtered here, page by page; the store leaves out what
         // cannot have it.
+        let mut read = 0;
         loop {
             let missing = wanted - reply.builds.len();
             if request.state.is_empty() {
@@ -230,11 +235,19 @@ impl FarmApi for FarmService {
             let page = self.0.store.builds(&filter).await?;
             let Some(last) = page.last() else { break };
             filter.before = last.id;
+            read += page.len();
             let shown = view::builds(&self.0, &page).await?.into_iter();
             let fits = shown.filter(|shown| view::matches_filter(&request.state, shown));
             reply.builds.extend(fits.take(missing));
             if reply.builds.len() == wanted {
                 break;
+            }
+            if read >= MAX_READ {
+                reply.note = format!(
+                    "{read} builds were looked at, down to build {}; older ones were not",
+                    filter.before
+                );
+                return Ok(Response::new(reply));
             }
         }
         if reply.builds.is_empty() && request.before == 0 {
@@ -256,14 +269,18 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::WatchBuildsRequest>,
     ) -> Result<Response<Self::WatchBuildsStream>, Status> {
+        let place = self.0.streams.take(&request)?;
         let ids = request.into_inner().ids;
-        let mut builds = Vec::with_capacity(ids.len());
-        for id in ids {
-            builds.push((self.find(id).await?, None));
+        asked::named(&ids, "build")?;
+        let ids: Vec<BuildId> = ids.into_iter().map(BuildId).collect();
+        let builds = self.0.store.builds_by_id(&ids).await?;
+        if let Some(missing) = ids.iter().find(|id| builds.iter().all(|build| build.id() != **id)) {
+            return Err(Status::not_found(format!("no build {missing}")));
         }
         let (sender, receiver) = mpsc::channel(4);
         let farm = self.0.clone();
         tokio::spawn(async move {
+            let _place = place;
             if let Err(status) = watch::builds(&farm, builds, &sender).await {
                 let _ = sender.send(Err(status)).await;
             }
@@ -277,6 +294,7 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::ReadLogRequest>,
     ) -> Result<Response<Self::ReadLogStream>, Status> {
+        let place = self.0.streams.take(&request)?;
         let request = request.into_inner();
         let log = request.log.parse().map_err(Status::invalid_argument)?;
         let picked = if request.follow {
@@ -286,8 +304,8 @@ impl FarmApi for FarmService {
         };
         let task = self.or_no_log(request.build, picked).await?;
         let (sender, receiver) = mpsc::channel(2);
-        let reader =
-            rpc::logs::Reader { farm: self.0.clone(), task: task.id, log, follow: request.follow };
+        let (farm, follow) = (self.0.clone(), request.follow);
+        let reader = logs::Reader { farm, task: task.id, log, follow, place };
         let service = self.clone();
         tokio::spawn(async move {
             let sent = reader.send(request.offset, &sender).await;
@@ -408,6 +426,7 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::ReadFileRequest>,
     ) -> Result<Response<Self::ReadFileStream>, Status> {
+        let place = self.0.streams.take(&request)?;
         let v1::ReadFileRequest { build, attempt, path } = request.into_inner();
         let build = self.find(build).await?;
         let rows = self.0.store.kept_files(build.id()).await?;
@@ -419,24 +438,12 @@ impl FarmApi for FarmService {
                 name::shown(&path)
             ))
         })?;
-        let mut file = self.0.blobs.read(digest)?;
-        // Two chunks in flight: a slow reader holds back the disk, not the memory.
-        let (sender, receiver) = mpsc::channel(2);
-        tokio::task::spawn_blocking(move || {
-            loop {
-                let mut data = Vec::with_capacity(CHUNK);
-                let piece = match (&mut file).take(CHUNK as u64).read_to_end(&mut data) {
-                    Ok(0) => return,
-                    Ok(_) => Ok(v1::FileData { data: data.into() }),
-                    Err(error) => Err(internal(error)),
-                };
-                let failed = piece.is_err();
-                if sender.blocking_send(piece).is_err() || failed {
-                    return;
-                }
-            }
+        let file = self.0.blobs.read(digest)?;
+        let pieces = pieces(file).map(move |piece| {
+            let _place = &place;
+            piece.map(|data| v1::FileData { data })
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        Ok(Response::new(Box::pin(pieces)))
     }
 
     async fn list_channels(

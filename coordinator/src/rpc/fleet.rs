@@ -1,20 +1,21 @@
 //! The workers as people see them, and what administrators decide about them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use rpmfarm_core::fleet::{Standing, outdated};
-use rpmfarm_core::name;
+use rpmfarm_core::{BuildId, name};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::fleet_server::Fleet as FleetApi;
 use tonic::{Request, Response, Status};
 
+use super::asked::MAX_NAMED;
 use super::enrolment::{arches, enrolment};
 use crate::clock::now_us;
 use crate::dispatch::fleet::WorkerView;
 use crate::farm::Farm;
 use crate::identity::revoked;
-use crate::store::StandingRow;
+use crate::store::{LiveAttempt, StandingRow};
 
 /// The service.
 #[derive(Clone)]
@@ -34,9 +35,10 @@ pub async fn all(farm: &Farm, now: Instant) -> Result<BTreeMap<String, v1::Worke
     let standings = farm.store.standings().await?;
     let enrolled = farm.store.enrolled().await?;
     let mut running = BTreeMap::<String, Vec<String>>::new();
-    for attempt in farm.store.live_attempts(None).await? {
-        let build = farm.store.build(rpmfarm_core::BuildId(attempt.build)).await?;
-        let package = build.map_or_else(String::new, |build| build.package);
+    let live = farm.store.live_attempts(None).await?;
+    let packages = packages(farm, &live).await?;
+    for attempt in live {
+        let package = packages.get(&attempt.build).map_or("", String::as_str);
         let line = format!("{}/{} {package}", attempt.build, attempt.task);
         running.entry(attempt.worker).or_default().push(line);
     }
@@ -52,6 +54,17 @@ pub async fn all(farm: &Farm, now: Instant) -> Result<BTreeMap<String, v1::Worke
         (name.clone(), worker)
     };
     Ok(names.into_iter().map(show).collect())
+}
+
+/// The packages of the builds of attempts, by the numbers of the builds.
+async fn packages(farm: &Farm, live: &[LiveAttempt]) -> Result<HashMap<i64, String>, Status> {
+    let mut packages = HashMap::new();
+    for page in live.chunks(MAX_NAMED) {
+        let ids: Vec<BuildId> = page.iter().map(|attempt| BuildId(attempt.build)).collect();
+        let builds = farm.store.builds_by_id(&ids).await?;
+        packages.extend(builds.into_iter().map(|build| (build.id, build.package)));
+    }
+    Ok(packages)
 }
 
 fn shown(heard: Option<&WorkerView>, decided: Option<&StandingRow>) -> v1::Worker {

@@ -1,6 +1,6 @@
 //! Reads the log of a task's newest attempt to its end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rpmfarm_core::{AttemptId, TaskId};
 use rpmfarm_proto::{CHUNK, v1};
@@ -9,7 +9,11 @@ use tonic::Status;
 
 use super::internal;
 use crate::farm::Farm;
-use crate::logs::LogName;
+use crate::logs::{LogName, LogReader};
+use crate::streams::Place;
+
+/// The shortest time between two looks of one follower: bells ring for each chunk of any log.
+const PACE: Duration = Duration::from_millis(100);
 
 /// A reading of one log of the newest attempt of a task.
 pub struct Reader {
@@ -21,6 +25,8 @@ pub struct Reader {
     pub log: LogName,
     /// Whether to wait for more until it has ended.
     pub follow: bool,
+    /// The stream's place.
+    pub place: Place,
 }
 
 impl Reader {
@@ -30,13 +36,14 @@ impl Reader {
     /// `NOT_FOUND` when there is no log yet and none is waited for.
     pub async fn send(
         &self,
-        mut offset: u64,
+        offset: u64,
         answers: &mpsc::Sender<Result<v1::LogData, Status>>,
     ) -> Result<(), Status> {
         let (mut grown, mut facts) = (self.farm.log_bell.listen(), self.farm.bus.listen());
         // One attempt to its end: another one's log begins anew.
-        let mut chosen = None;
+        let (mut chosen, mut reader) = (None, None);
         loop {
+            let looked = Instant::now();
             let attempts = self.farm.store.attempts(self.task).await?;
             let newest = || attempts.last().map(|(attempt, _)| attempt.id);
             chosen = chosen.or_else(newest);
@@ -46,51 +53,82 @@ impl Reader {
                     return Err(Status::not_found("no worker has begun it yet"));
                 }
                 tokio::select! {
-                    () = facts.rung() => continue,
+                    () = facts.rung() => rest(looked).await,
                     () = answers.closed() => return Ok(()),
                 }
+                continue;
             };
             let (attempt, running) = (AttemptId(attempt.id), end.is_none());
-            let found = self.read(attempt, offset).await?;
-            if found.is_none() && !running && !self.follow {
-                return Err(Status::not_found("there is no such log"));
-            }
-            let (data, complete) = found.unwrap_or_default();
-            // Nothing is added to the log of an attempt that has ended, however that came.
-            let complete = complete || !running;
-            let end_of_data = data.len() < CHUNK;
-            if !data.is_empty() {
-                let length = data.len() as u64;
-                let chunk = v1::LogData { data: data.into(), offset };
-                if answers.send(Ok(chunk)).await.is_err() {
-                    return Ok(());
+            let log = reader.take();
+            let log = log.unwrap_or_else(|| self.farm.logs.reader(attempt, self.log, offset));
+            let (log, state) = pass_on(log, answers).await?;
+            reader = Some(log);
+            match state {
+                State::Unwanted => return Ok(()),
+                State::Absent if !running && !self.follow => {
+                    return Err(Status::not_found("there is no such log"));
                 }
-                offset += length;
-            }
-            if !end_of_data {
-                continue;
-            }
-            if complete || !self.follow {
-                return Ok(());
+                // Nothing is added to the log of an attempt that has ended, however that came.
+                State::Ended => return Ok(()),
+                State::Absent | State::Growing if !running || !self.follow => return Ok(()),
+                State::Absent | State::Growing => {}
             }
             tokio::select! {
-                () = grown.rung() => {}
-                () = facts.rung() => {}
+                () = grown.rung() => rest(looked).await,
+                () = facts.rung() => rest(looked).await,
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 () = answers.closed() => return Ok(()),
             }
         }
     }
+}
 
-    async fn read(
-        &self,
-        attempt: AttemptId,
-        offset: u64,
-    ) -> Result<Option<(Vec<u8>, bool)>, Status> {
-        let (logs, log) = (self.farm.logs.clone(), self.log);
-        tokio::task::spawn_blocking(move || logs.read(attempt, log, offset, CHUNK))
-            .await
-            .map_err(internal)?
-            .map_err(internal)
+/// What a look at a log found, beyond the pieces that were sent.
+enum State {
+    /// There is no such log yet.
+    Absent,
+    /// All that there is was sent, and there may come more.
+    Growing,
+    /// All was sent.
+    Ended,
+    /// Nobody takes it any more.
+    Unwanted,
+}
+
+/// Sends what there is of a log.
+async fn pass_on(
+    mut log: LogReader,
+    answers: &mpsc::Sender<Result<v1::LogData, Status>>,
+) -> Result<(LogReader, State), Status> {
+    loop {
+        let offset = log.offset();
+        let (after, piece) = read(log).await?;
+        log = after;
+        let Some((data, ended)) = piece else { return Ok((log, State::Absent)) };
+        let is_end = data.len() < CHUNK;
+        if !data.is_empty() {
+            let chunk = v1::LogData { data: data.into(), offset };
+            if answers.send(Ok(chunk)).await.is_err() {
+                return Ok((log, State::Unwanted));
+            }
+        }
+        if is_end {
+            return Ok((log, if ended { State::Ended } else { State::Growing }));
+        }
     }
+}
+
+/// Waits until the next look may be.
+pub(super) async fn rest(looked: Instant) {
+    tokio::time::sleep(PACE.saturating_sub(looked.elapsed())).await;
+}
+
+/// The next piece of a log, read beside the runtime.
+async fn read(mut log: LogReader) -> Result<(LogReader, Option<(Vec<u8>, bool)>), Status> {
+    let read = move || {
+        let piece = log.next(CHUNK);
+        (log, piece)
+    };
+    let (log, piece) = tokio::task::spawn_blocking(read).await.map_err(internal)?;
+    Ok((log, piece.map_err(internal)?))
 }

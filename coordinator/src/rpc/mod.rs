@@ -17,6 +17,12 @@ mod watch;
 pub mod why;
 pub mod workers;
 
+use std::fs::File;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use rpmfarm_proto::CHUNK;
+use tokio_util::io::ReaderStream;
 use tonic::Status;
 
 use crate::blobs::BlobError;
@@ -36,6 +42,13 @@ pub(crate) fn internal(error: impl Into<anyhow::Error>) -> Status {
     }
     tracing::error!(error = format!("{error:#}"), "call failed");
     Status::internal(format!("the farm failed: {error:#}"))
+}
+
+/// A file from where it is read on, piece by piece. Each is read when the caller takes it: a slow one
+/// holds back neither memory nor a thread.
+pub(crate) fn pieces(file: File) -> impl Stream<Item = Result<Bytes, Status>> + Send {
+    let file = tokio::fs::File::from_std(file);
+    ReaderStream::with_capacity(file, CHUNK).map(|piece| piece.map_err(internal))
 }
 
 /// Runs work to its end, whether or not the caller still waits for it: a transaction that is

@@ -2,9 +2,10 @@
 //!
 //! Owns when a build is told again. It must not know how one is shown.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rpmfarm_proto::v1;
+use rpmfarm_core::Sha256;
+use rpmfarm_proto::{Message as _, v1};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -12,32 +13,38 @@ use super::view;
 use crate::farm::Farm;
 use crate::store::Build;
 
+/// Builds that are looked at together.
+const PAGE: usize = 100;
+
+/// The shortest time between two looks, for each build that is watched: bells ring for every fact
+/// of the farm.
+const PACE: Duration = Duration::from_millis(1);
+
+/// A build, and a digest of what was told of it last: that alone is kept of thousands.
+struct Watched {
+    build: Build,
+    told: Option<Sha256>,
+    ended: bool,
+}
+
 /// Sends builds whenever they change, until all have ended.
 pub(super) async fn builds(
     farm: &Farm,
-    mut builds: Vec<(Build, Option<v1::Build>)>,
+    builds: Vec<Build>,
     answers: &mpsc::Sender<Result<v1::Build, Status>>,
 ) -> Result<(), Status> {
     let (mut facts, mut progress) = (farm.bus.listen(), farm.progress.listen());
+    let watched = |build| Watched { build, told: None, ended: false };
+    let mut builds: Vec<Watched> = builds.into_iter().map(watched).collect();
     loop {
-        let mut all_ended = true;
-        for (build, last) in &mut builds {
-            let ended = |shown: &v1::Build| shown.ended_us != 0;
-            if last.as_ref().is_some_and(ended) {
-                continue;
-            }
-            let shown = view::build(farm, build).await?;
-            all_ended &= ended(&shown);
-            if last.as_ref() != Some(&shown) {
-                if answers.send(Ok(shown.clone())).await.is_err() {
-                    return Ok(());
-                }
-                *last = Some(shown);
+        let looked = Instant::now();
+        for page in builds.chunks_mut(PAGE) {
+            if !tell(farm, page, answers).await? {
+                return Ok(());
             }
         }
-        if all_ended {
-            return Ok(());
-        }
+        builds.retain(|watched| !watched.ended);
+        let Ok(count @ 1..) = u32::try_from(builds.len()) else { return Ok(()) };
         tokio::select! {
             () = facts.rung() => {}
             () = progress.rung() => {}
@@ -45,5 +52,25 @@ pub(super) async fn builds(
             () = tokio::time::sleep(Duration::from_secs(5)) => {}
             () = answers.closed() => return Ok(()),
         }
+        tokio::time::sleep((PACE * count).saturating_sub(looked.elapsed())).await;
     }
+}
+
+/// Sends what has changed of some builds. False when nobody takes it any more.
+async fn tell(
+    farm: &Farm,
+    page: &mut [Watched],
+    answers: &mpsc::Sender<Result<v1::Build, Status>>,
+) -> Result<bool, Status> {
+    let rows: Vec<Build> = page.iter().map(|watched| watched.build.clone()).collect();
+    for (watched, shown) in page.iter_mut().zip(view::builds(farm, &rows).await?) {
+        watched.ended = shown.ended_us != 0;
+        let digest = Some(Sha256::of(&shown.encode_to_vec()));
+        if std::mem::replace(&mut watched.told, digest) != digest
+            && answers.send(Ok(shown)).await.is_err()
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -4,20 +4,26 @@ use std::pin::Pin;
 
 use futures_util::Stream;
 use rpmfarm_core::kept::{self, KeptError, KeptFile};
+use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Sha256};
+use rpmfarm_core::task::Outcome;
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, Sha256};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::workers_server::Workers;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{internal, session};
+use super::{internal, session, to_the_end};
 use crate::blobs::{self, Blobs};
 use crate::clock::now_us;
-use crate::dispatch::late;
+use crate::dispatch::{late, report};
 use crate::farm::Farm;
 use crate::identity::Caller;
+use crate::logs::{Chunk, LogError, LogName};
+
+/// A log may be longer than `log_mib` by so many bytes: a worker says at its end why it stopped.
+const LOG_MARGIN: u64 = 4 << 20;
 
 /// The service.
 #[derive(Clone)]
@@ -53,17 +59,22 @@ impl Workers for WorkerService {
         let caller = Caller::of(&request)?;
         let chunk = request.into_inner();
         let attempt = AttemptId(chunk.attempt);
-        held(&self.0, &caller, attempt, Epoch(chunk.epoch)).await?;
-        let name = chunk.log.parse().map_err(Status::invalid_argument)?;
+        let build = held(&self.0, &caller, attempt, Epoch(chunk.epoch)).await?;
+        let name: LogName = chunk.log.parse().map_err(Status::invalid_argument)?;
+        let log_mib = limits(&self.0, build).await?.log_mib;
+        let limit = log_mib.saturating_mul(1 << 20).saturating_add(LOG_MARGIN);
         let logs = self.0.logs.clone();
-        let next = tokio::task::spawn_blocking(move || {
-            logs.append(attempt, name, chunk.offset, &chunk.data, chunk.last)
-        })
-        .await
-        .map_err(internal)?
-        .map_err(internal)?;
+        let appended = tokio::task::spawn_blocking(move || {
+            let v1::LogChunk { offset, data, last, .. } = chunk;
+            logs.append(attempt, name, &Chunk { offset, data: &data, last }, limit)
+        });
+        let appended = appended.await.map_err(internal)?;
         self.0.log_bell.ring();
-        Ok(Response::new(v1::LogOffset { next }))
+        match appended {
+            Ok(next) => Ok(Response::new(v1::LogOffset { next })),
+            Err(LogError::Io(error)) => Err(internal(error)),
+            Err(LogError::TooLong { .. }) => Err(self.too_much_log(attempt, name, log_mib).await?),
+        }
     }
 
     async fn upload_offset(
@@ -157,6 +168,31 @@ impl WorkerService {
         Ok(files)
     }
 
+    /// Ends an attempt whose build log is beyond its limit, as its worker should have; the log of a
+    /// root is cut, for that limit is the build log's. Answers what the worker is told.
+    async fn too_much_log(
+        &self,
+        attempt: AttemptId,
+        name: LogName,
+        log_mib: u64,
+    ) -> Result<Status, Status> {
+        let what = match name {
+            LogName::Build => "the build",
+            LogName::Root => "the making of its root",
+        };
+        let message = format!("{what} wrote a log of more than {log_mib} MiB (limit `log_mib`)");
+        if name == LogName::Build
+            && let Some(live) = self.0.store.live_attempt(attempt).await?
+        {
+            let failure = Failure::new(Fault::Package, "build", message.clone());
+            let (farm, outcome) = (self.0.clone(), Outcome::Failed(failure));
+            to_the_end(async move { report::end(&farm, &live, &outcome, now_us()).await })
+                .await?
+                .map_err(internal)?;
+        }
+        Ok(Status::out_of_range(format!("attempt {attempt}: {message}; no more of it is taken")))
+    }
+
     /// Does something with the blobs for a build, beside the runtime. That the disk is full is
     /// shown as what the build waits for: its worker will try again.
     async fn of_build<T: Send + 'static>(
@@ -212,7 +248,7 @@ impl Upload {
                 file.name, file.size
             )));
         }
-        let limit = results_limit(farm, build).await?;
+        let limit = limits(farm, build).await?.results_mib.saturating_mul(1 << 20);
         let announced = farm.store.announce(attempt, (file.digest, file.size), limit, now_us());
         announced
             .await?
@@ -221,12 +257,11 @@ impl Upload {
     }
 }
 
-/// How many bytes all results of an attempt of a build may have together.
-async fn results_limit(farm: &Farm, build: BuildId) -> Result<u64, Status> {
+/// The limits of a build.
+async fn limits(farm: &Farm, build: BuildId) -> Result<Limits, Status> {
     let row = farm.store.build(build).await?;
     let row = row.ok_or_else(|| Status::internal(format!("there is no build {build}")))?;
-    let limits = farm.targets.get(&row.target)?.limits_of(&row.package);
-    Ok(limits.results_mib.saturating_mul(1 << 20))
+    Ok(farm.targets.get(&row.target)?.limits_of(&row.package))
 }
 
 /// The build of a live attempt of the caller. Refuses what no live lease covers, and what is

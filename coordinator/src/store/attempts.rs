@@ -8,7 +8,11 @@ use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Needs, TaskId};
 
 use super::again::again;
+use super::shown::{list, rows};
 use super::{Result, Store, Tx, json, parsed, unjson};
+
+/// Numbers in one query at most.
+const IDS_OF_QUERY: usize = 500;
 
 /// A try of a task.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -131,6 +135,17 @@ impl Store {
         Ok(sqlx::query_as(query).bind(worker).fetch_all(self.read()).await?)
     }
 
+    /// An attempt that a worker holds; none when it is not live.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn live_attempt(&self, attempt: AttemptId) -> Result<Option<LiveAttempt>> {
+        let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
+                     FROM live_attempts v JOIN attempts a ON a.id = v.attempt
+                     JOIN tasks t ON t.id = a.task WHERE a.id = $1";
+        Ok(sqlx::query_as(query).bind(attempt.0).fetch_optional(self.read()).await?)
+    }
+
     /// Who holds which attempt, and what it needs: the leases, for counting.
     ///
     /// # Errors
@@ -234,6 +249,22 @@ impl Store {
     pub async fn attempt_worker(&self, attempt: AttemptId) -> Result<Option<String>> {
         let query = "SELECT worker FROM attempts WHERE id = $1";
         Ok(sqlx::query_scalar(query).bind(attempt.0).fetch_optional(self.read()).await?)
+    }
+
+    /// The workers that attempts were given to, whether or not they have ended; those that are not
+    /// there are left out.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn attempt_workers(&self, ids: &[AttemptId]) -> Result<Vec<(AttemptId, String)>> {
+        let mut workers = Vec::new();
+        for page in ids.chunks(IDS_OF_QUERY) {
+            let ids = list(page.iter().map(|id| id.0));
+            let query = format!("SELECT id, worker FROM attempts WHERE id IN ({ids})");
+            let found: Vec<(i64, String)> = rows!(self, (i64, String), query);
+            workers.extend(found.into_iter().map(|(id, worker)| (AttemptId(id), worker)));
+        }
+        Ok(workers)
     }
 
     /// All attempts of a task with their ends, oldest first.

@@ -78,7 +78,7 @@ pub struct ShownTask {
 pub type PublishedEvr = (String, String, String, BuildId, Evr);
 
 /// Numbers as a list of SQL. They are inlined, since the databases bind no lists.
-fn list(ids: impl IntoIterator<Item = i64>) -> String {
+pub(super) fn list(ids: impl IntoIterator<Item = i64>) -> String {
     let ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
     if ids.is_empty() { "NULL".to_owned() } else { ids.join(",") }
 }

@@ -2,12 +2,14 @@
 //! take them all; and some are kept for those whose webhooks were genuine of late.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+
+use crate::tally::network;
 
 /// Bodies that are read at once.
 const ALL: usize = 32;
@@ -97,19 +99,8 @@ impl Bodies {
 
 /// Whose places are limited: not this host's, where a proxy may speak for everybody.
 fn stranger(peer: IpAddr) -> Option<IpAddr> {
-    let peer = network(peer.to_canonical());
+    let peer = network(peer);
     (!peer.is_loopback()).then_some(peer)
-}
-
-/// What counts as one address: of IPv6 the network, in which a host has as many as it likes.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer {
-        IpAddr::V6(v6) if !v6.is_loopback() => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        peer => peer,
-    }
 }
 
 #[cfg(test)]

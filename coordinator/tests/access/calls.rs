@@ -17,7 +17,7 @@ use crate::coordinator::{Coordinator, Keys, with_token};
 /// Who is let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Row {
-    /// Everybody: it only reads.
+    /// Everybody where reads are open, else the token or a certificate: it only reads.
     Reading,
     /// The farm's token.
     Token,
@@ -116,6 +116,21 @@ fn was_let_in(answer: &Result<(), Status>) -> bool {
     }
 }
 
+/// Makes every call as everybody.
+async fn check(all: &[Who]) {
+    let mut wrong = Vec::new();
+    for who in all {
+        for (path, row) in TABLE {
+            let answer = call(who, path).await;
+            let expected = who.let_in.contains(row);
+            if was_let_in(&answer) != expected {
+                wrong.push(format!("{} {path}: expected {expected}: {answer:?}", who.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// A certificate for a name from another CA.
 fn foreign() -> Keys {
     let authority = KeyPair::generate().unwrap();
@@ -185,18 +200,101 @@ async fn every_call_lets_in_whom_it_should_and_nobody_else() {
             &[],
         ),
     ];
-    let mut wrong = Vec::new();
-    for who in &all {
-        for (path, row) in TABLE {
-            let answer = call(who, path).await;
-            let expected = who.let_in.contains(row);
-            if was_let_in(&answer) != expected {
-                wrong.push(format!("{} {path}: expected {expected}: {answer:?}", who.name));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    check(&all).await;
     let status = call(&all[0], "Farm/NoSuchCall").await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_others_reach_it_reading_needs_a_credential() {
+    // This host may call what is listened on at all addresses, and is nobody special there.
+    let coordinator = Coordinator::with(&["--listen", "0.0.0.0:0", "--allow-plain"]).await;
+    let good = coordinator.enrol("good").await;
+    let token = || Some(coordinator.token.clone());
+    let who = |name, channel, token, let_in| Who { name, channel, token, let_in };
+    let plain = || coordinator.plain();
+    check(&[
+        who("nobody", plain(), None, &[]),
+        who("a foreign token", plain(), Some("0".repeat(64)), &[]),
+        who("the token", plain(), token(), &[Reading, Token, Worker, Either]),
+        // TLS is on an address of this host alone here.
+        who("nobody over TLS", coordinator.tls(None), None, &[Reading]),
+        who(
+            "a worker",
+            coordinator.tls(Some(&good)),
+            None,
+            &[Reading, Worker, Either, Certificate],
+        ),
+    ])
+    .await;
+    let status = call(&who("nobody", plain(), None, &[]), "Farm/ListBuilds").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    for says in ["needs the farm's token", "--public-read"] {
+        assert!(status.message().contains(says), "{}", status.message());
+    }
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_are_closed_and_opened_by_the_operator() {
+    let coordinator = Coordinator::with(&["--private-read"]).await;
+    let good = coordinator.enrol("good").await;
+    let token = || Some(coordinator.token.clone());
+    let who = |name, channel, token, let_in| Who { name, channel, token, let_in };
+    check(&[
+        who("nobody", coordinator.plain(), None, &[]),
+        who("nobody over TLS", coordinator.tls(None), None, &[]),
+        who("the token over TLS", coordinator.tls(None), token(), &[Reading, Token, Either]),
+        who(
+            "a worker",
+            coordinator.tls(Some(&good)),
+            None,
+            &[Reading, Worker, Either, Certificate],
+        ),
+    ])
+    .await;
+    coordinator.stop().await;
+
+    let open = ["--listen", "0.0.0.0:0", "--allow-plain", "--public-read"];
+    let coordinator = Coordinator::with(&open).await;
+    check(&[who("nobody", coordinator.plain(), None, &[Reading])]).await;
+    coordinator.stop().await;
+}
+
+/// The status of a page.
+async fn page(address: &str, path: &str, token: Option<&str>) -> (u16, String) {
+    let client = reqwest::Client::new();
+    let mut request = client.get(format!("{address}{path}"));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_have_a_switch_of_their_own() {
+    let wide = ["--listen", "0.0.0.0:0", "--allow-plain"];
+    let coordinator = Coordinator::with(&wide).await;
+    let address = &coordinator.plain;
+    let (status, text) = page(address, "/metrics", None).await;
+    assert_eq!(status, 401);
+    assert!(text.contains("--public-metrics") && text.contains("Bearer TOKEN"), "{text}");
+    assert_eq!(page(address, "/metrics", Some("wrong")).await.0, 401);
+    assert_eq!(page(address, "/metrics", Some(&coordinator.token)).await.0, 200);
+    // dnf and whoever looks whether it lives need nothing.
+    for path in ["/", "/healthz", "/repo/"] {
+        assert_eq!(page(address, path, None).await.0, 200, "{path}");
+    }
+    assert_ne!(page(address, "/readyz", None).await.0, 401);
+    coordinator.stop().await;
+
+    let coordinator = Coordinator::with(&[&wide[..], &["--public-metrics"]].concat()).await;
+    assert_eq!(page(&coordinator.plain, "/metrics", None).await.0, 200);
+    coordinator.stop().await;
+
+    let coordinator = Coordinator::with(&[&wide[..], &["--public-read"]].concat()).await;
+    assert_eq!(page(&coordinator.plain, "/metrics", None).await.0, 401, "reads are not metrics");
     coordinator.stop().await;
 }

@@ -68,8 +68,6 @@ impl Coordinator {
             &data,
             "--targets",
             &targets,
-            "--listen",
-            "127.0.0.1:0",
             "--address-file",
             &plain,
             "--listen-tls",
@@ -77,6 +75,9 @@ impl Coordinator {
             "--tls-address-file",
             &tls,
         ];
+        if !further.contains(&"--listen") {
+            arguments.extend(["--listen", "127.0.0.1:0"]);
+        }
         arguments.extend(further);
         let config = Config::parse_from(arguments);
         let database = config.database_url();
@@ -97,7 +98,8 @@ impl Coordinator {
             token: std::fs::read_to_string(at("data/token")).unwrap().trim().to_owned(),
             ca: std::fs::read_to_string(at("data/tls/ca.pem")).unwrap(),
             store: Store::open(&database, Bus::default()).await.unwrap(),
-            plain,
+            // What listens at all addresses is called at one of this host.
+            plain: plain.replace("0.0.0.0", "127.0.0.1"),
             tls,
             dir,
             stop: Some(stop),

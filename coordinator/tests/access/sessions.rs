@@ -232,3 +232,43 @@ async fn a_revoked_worker_is_cut_off_within_a_second_and_loses_what_it_has() {
     }
     coordinator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_names_and_long_lists_are_refused_at_both_ports() {
+    let coordinator = Coordinator::start().await;
+    let keys = coordinator.enrol("w").await;
+    let report =
+        v1::AttemptReport { attempt: 1, epoch: 1, progress: Some(Progress::Phase("build".into())) };
+    let many = v1::WorkerState { attempts: vec![report; 200_000], ..state("w") };
+    let long = "a".repeat(64);
+    for (state, says) in [
+        (state("w\u{202e}1"), "is not a worker's name"),
+        (state(&long), "is not a worker's name"),
+        (state("w/../x"), "is not a worker's name"),
+        (v1::WorkerState { labels: vec!["a\u{202e}".into()], ..state("w") }, "is no label"),
+        (many, "200000 attempts, at most 16"),
+    ] {
+        let plain = |said| coordinator.of_worker("w", said);
+        let by_token = Speaker::as_said(coordinator.plain(), state.clone(), plain).await;
+        let by_certificate = Speaker::new(coordinator.tls(Some(&keys)), state).await;
+        for speaker in [by_token, by_certificate] {
+            let status = speaker.unwrap().hear().await.unwrap_err();
+            assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+            assert!(status.message().contains(says), "{}", status.message());
+            assert!(!status.message().contains('\u{202e}'), "{:?}", status.message());
+        }
+    }
+    let odd = |said| {
+        let mut request = coordinator.authorized(said);
+        request.metadata_mut().insert(rpmfarm_proto::WORKER, "a b".parse().unwrap());
+        request
+    };
+    let status = Speaker::as_said(coordinator.plain(), state("w"), odd).await.err().unwrap();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    // Nothing of it is a worker now.
+    let mut client = FarmClient::new(coordinator.plain());
+    let workers = client.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner();
+    let names: Vec<&str> = workers.workers.iter().map(|worker| worker.name.as_str()).collect();
+    assert_eq!(names, ["w"]);
+    coordinator.stop().await;
+}

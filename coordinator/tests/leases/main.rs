@@ -351,7 +351,8 @@ async fn a_reordered_log_is_in_order() {
     assert_eq!(bench.append(&assignment, 4, "two ").await, 8);
     assert_eq!(bench.append(&assignment, 0, "one ").await, 8, "what is repeated is known");
     assert_eq!(bench.append(&assignment, 6, "o three").await, 13);
-    let read = bench.farm.logs.read(AttemptId(assignment.attempt), LogName::Build, 0, 100);
+    let attempt = AttemptId(assignment.attempt);
+    let read = bench.farm.logs.reader(attempt, LogName::Build, 0).next(100);
     assert_eq!(read.unwrap().unwrap().0, b"one two three");
 }
 

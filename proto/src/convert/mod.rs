@@ -58,15 +58,26 @@ fn present<T>(
     value.ok_or(WireError::Missing { message, field })
 }
 
+/// Architectures that a list names at most: far more than there are.
+const MAX_ARCHES: usize = 64;
+
 fn arches(words: &[String]) -> Result<Vec<Arch>, WireError> {
+    if words.len() > MAX_ARCHES {
+        let reason = format!("{} architectures, at most {MAX_ARCHES}", words.len());
+        return Err(WireError::Bad { field: "arch", reason });
+    }
     words.iter().map(|word| parse("arch", word)).collect()
 }
 
 fn bounded(field: &'static str, list: Vec<String>) -> Result<Vec<String>, WireError> {
-    if list.len() <= MAX_NAMES {
+    at_most(MAX_NAMES, field, list)
+}
+
+fn at_most<T>(most: usize, field: &'static str, list: Vec<T>) -> Result<Vec<T>, WireError> {
+    if list.len() <= most {
         return Ok(list);
     }
-    Err(WireError::Bad { field, reason: format!("{} entries, at most {MAX_NAMES}", list.len()) })
+    Err(WireError::Bad { field, reason: format!("{} entries, at most {most}", list.len()) })
 }
 
 impl From<&SourceFile> for v1::FileRef {

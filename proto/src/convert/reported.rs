@@ -11,11 +11,24 @@ use rpmfarm_core::task::{AttemptReport, Outcome, Phase, Progress, Success, Worke
 use rpmfarm_core::terms::{AllTerms, Terms};
 use rpmfarm_core::{Arch, AttemptId, Epoch, name};
 
-use super::{WireError, arches, bounded, clip, parse, present};
+use super::{WireError, arches, at_most, bounded, clip, parse, present};
 use crate::v1;
 
 /// Labels of one worker at most.
 const MAX_LABELS: usize = 64;
+
+/// Files that one task makes at most.
+const MAX_FILES: usize = 20_000;
+
+/// Slots of one worker at most.
+const MAX_SLOTS: u32 = 1024;
+
+/// A worker tells of what it runs, and of what has ended until the coordinator has heard it: some
+/// attempts for each of its slots.
+const REPORTS_OF_SLOT: usize = 4;
+
+/// A worker with fewer slots may have had more before it was started anew.
+const LEAST_SLOTS: u32 = 4;
 
 /// Targets of rpm whose terms one SRPM task reports, at most.
 const MAX_TARGETS: usize = 64;
@@ -48,11 +61,20 @@ impl TryFrom<v1::WorkerState> for WorkerState {
     type Error = WireError;
 
     fn try_from(wire: v1::WorkerState) -> Result<Self, WireError> {
-        name::check_file(&wire.name)
+        name::check_worker(&wire.name)
             .map_err(|error| WireError::Bad { field: "worker name", reason: error.to_string() })?;
         if wire.labels.len() > MAX_LABELS {
             let reason = format!("{} labels, at most {MAX_LABELS}", wire.labels.len());
             return Err(WireError::Bad { field: "labels", reason });
+        }
+        let most = REPORTS_OF_SLOT * wire.slots.clamp(LEAST_SLOTS, MAX_SLOTS) as usize;
+        if wire.attempts.len() > most {
+            let reason = format!(
+                "{} attempts, at most {most} from a worker with {} slots",
+                wire.attempts.len(),
+                wire.slots
+            );
+            return Err(WireError::Bad { field: "reports", reason });
         }
         for label in &wire.labels {
             check_label(label).map_err(|reason| WireError::Bad { field: "labels", reason })?;
@@ -63,7 +85,7 @@ impl TryFrom<v1::WorkerState> for WorkerState {
             protocol: wire.protocol,
             arches: arches(&wire.arches)?,
             emulated: arches(&wire.emulated)?,
-            slots: wire.slots.min(1024),
+            slots: wire.slots.min(MAX_SLOTS),
             cpus: wire.cpus,
             memory_mib: wire.memory_mib,
             disk_free_mib: wire.disk_free_mib,
@@ -165,7 +187,10 @@ impl TryFrom<v1::Success> for Success {
     fn try_from(wire: v1::Success) -> Result<Self, WireError> {
         Ok(Self {
             terms: terms(wire.terms)?,
-            files: wire.files.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            files: at_most(MAX_FILES, "result files", wire.files)?
+                .into_iter()
+                .map(TryInto::try_into)
+                .collect::<Result<_, _>>()?,
             predicts: bounded("predicted packages", wire.predicts)?,
             provides: bounded("provides of the spec", wire.provides)?,
             rpmbuild_ms: wire.rpmbuild_ms,
@@ -311,6 +336,31 @@ mod tests {
             ],
         };
         assert_eq!(WorkerState::try_from(v1::WorkerState::from(&state)), Ok(state));
+    }
+
+    #[test]
+    fn a_worker_has_a_plain_name_and_some_reports() {
+        let state = |name: &str, slots, reports| {
+            let report = v1::AttemptReport {
+                attempt: 1,
+                epoch: 1,
+                progress: Some(v1::attempt_report::Progress::Phase("build".into())),
+            };
+            let attempts = vec![report; reports];
+            let name = name.to_owned();
+            WorkerState::try_from(v1::WorkerState { name, slots, attempts, ..Default::default() })
+        };
+        assert!(state("w1.example.org", 0, 16).is_ok());
+        assert!(state("w1", 8, 32).is_ok());
+        for (slots, reports) in [(0, 17), (8, 33), (u32::MAX, 4097)] {
+            let error = state("w1", slots, reports).unwrap_err().to_string();
+            assert!(error.contains(&format!("reports: {reports} attempts, at most")), "{error}");
+        }
+        for bad in ["w\u{202e}1", "", "a b", "é", &"a".repeat(64)] {
+            let error = state(bad, 1, 0).unwrap_err().to_string();
+            assert!(error.contains("is not a worker's name"), "{error}");
+            assert!(!error.contains('\u{202e}'), "{error:?}");
+        }
     }
 
     #[test]

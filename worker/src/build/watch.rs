@@ -89,7 +89,7 @@ impl Watch<'_> {
         if silent.as_secs() >= silence_seconds {
             return Some(Stop::Silence);
         }
-        if self.log.bytes() > log_mib << 20 {
+        if self.log.bytes() > log_mib.saturating_mul(1 << 20) {
             return Some(Stop::Log);
         }
         let (directory, reserve) = self.host;
@@ -110,7 +110,11 @@ impl Watcher for Watch<'_> {
         {
             self.observer.phase(phase);
         }
-        self.log.write_all(bytes)
+        // What comes until the build is stopped for it belongs to no log.
+        if self.log.bytes() <= self.limits.log_mib.saturating_mul(1 << 20) {
+            self.log.write_all(bytes)?;
+        }
+        Ok(())
     }
 
     fn check(&mut self, running: Duration, silent: Duration) -> Option<Stop> {

@@ -197,7 +197,7 @@ impl Serve {
                 Some(name) => name.clone(),
                 None => nix::unistd::gethostname()?.to_string_lossy().into_owned(),
             };
-            name::check_file(&name).context("--name")?;
+            name::check_worker(&name).context("--name")?;
             let token = token(path).await?;
             let connection = Connection::with_token(&coordinators, &token, &name)?;
             return Ok(Access { name, coordinators, connection, certificate: None });

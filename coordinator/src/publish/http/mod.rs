@@ -33,7 +33,7 @@ const CHUNK: usize = 64 * 1024;
 /// # Errors
 /// When the directory can neither be found nor made.
 pub fn router(repos: &Path) -> io::Result<Router> {
-    std::fs::create_dir_all(repos)?;
+    super::disk::make_dir(repos).map_err(io::Error::other)?;
     let root: Arc<Path> = repos.canonicalize()?.into();
     Ok(Router::new()
         .route("/", get(|state, method, uri, headers| serve(state, None, method, uri, headers)))

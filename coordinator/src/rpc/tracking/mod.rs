@@ -15,6 +15,7 @@ use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking;
 use tonic::{Request, Response, Status};
 
+use super::asked::named;
 use super::internal;
 use crate::clock::now_us;
 use crate::farm::Farm;
@@ -157,6 +158,7 @@ impl Tracking for TrackingService {
 
     async fn untrack(&self, request: Request<v1::UntrackRequest>) -> Reply<v1::UntrackReply> {
         let request = request.into_inner();
+        named(&request.packages, "package")?;
         for package in &request.packages {
             self.followed(&request.target, package).await?;
         }
@@ -280,6 +282,7 @@ impl Tracking for TrackingService {
         request: Request<v1::ApprovePushesRequest>,
     ) -> Reply<v1::ApprovePushesReply> {
         let request = request.into_inner();
+        named(&request.packages, "package")?;
         let mut name = request.target.clone();
         if request.storm != 0 {
             let storm = self.0.store.storm(request.storm).await?;
@@ -319,6 +322,7 @@ impl Tracking for TrackingService {
 
     async fn look_now(&self, request: Request<v1::LookNowRequest>) -> Reply<v1::LookNowReply> {
         let v1::LookNowRequest { target, mut packages } = request.into_inner();
+        named(&packages, "package")?;
         self.0.targets.get(&target)?;
         if packages.is_empty() {
             let all = self.0.store.all_tracked(&target).await?;

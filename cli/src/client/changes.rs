@@ -1,0 +1,53 @@
+//! What is told of builds that are watched, however many calls that takes.
+
+use rpmfarm_proto::v1::Build;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tonic::{Status, Streaming};
+
+/// Builds that a coordinator lets one call watch.
+pub(super) const BUILDS_OF_WATCH: usize = 1000;
+
+/// The changes of several streams as one, which ends when all have ended.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    /// Cloned for each stream; none once all are there.
+    sender: Option<mpsc::Sender<Result<Build, Status>>>,
+    receiver: mpsc::Receiver<Result<Build, Status>>,
+    /// Dropped, the streams end.
+    tasks: JoinSet<()>,
+}
+
+impl Changes {
+    pub(super) fn new() -> Self {
+        let (sender, receiver) = mpsc::channel(4);
+        Self { sender: Some(sender), receiver, tasks: JoinSet::new() }
+    }
+
+    /// One more stream.
+    pub(super) fn join(&mut self, mut stream: Streaming<Build>) {
+        let Some(sender) = self.sender.clone() else { return };
+        self.tasks.spawn(async move {
+            while let Some(change) = stream.message().await.transpose() {
+                let failed = change.is_err();
+                if sender.send(change).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// All streams are there.
+    pub(super) fn begun(mut self) -> Self {
+        self.sender = None;
+        self
+    }
+
+    /// The next change; none when all builds have ended.
+    ///
+    /// # Errors
+    /// When a stream broke.
+    pub(crate) async fn message(&mut self) -> Result<Option<Build>, Status> {
+        self.receiver.recv().await.transpose()
+    }
+}

@@ -1,0 +1,143 @@
+//! Whether a connection does anything: which of its requests are under way, and for how long
+//! there has been none.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::watch;
+
+use super::Limits;
+
+/// The requests of one connection. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Activity(watch::Sender<Requests>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Requests {
+    /// Whether there was one.
+    begun: bool,
+    /// Those whose answers are not out.
+    under_way: usize,
+}
+
+/// Why a connection is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// No request came.
+    NoRequest,
+    /// None came for long.
+    Idle,
+}
+
+impl Silence {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRequest => "no request came",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::default())
+    }
+
+    /// A request has come; it is under way until the answer is dropped.
+    pub(super) fn request(&self) -> UnderWay {
+        self.0.send_modify(|requests| {
+            requests.begun = true;
+            requests.under_way += 1;
+        });
+        UnderWay(self.clone())
+    }
+
+    /// Returns when the connection has done nothing for too long.
+    pub(super) async fn silence(&self, limits: Limits) -> Silence {
+        let mut requests = self.0.subscribe();
+        loop {
+            let now = *requests.borrow_and_update();
+            let (patience, silence) = match now {
+                Requests { begun: false, .. } => (limits.first_request, Silence::NoRequest),
+                Requests { under_way: 0, .. } => (limits.idle, Silence::Idle),
+                // `self` holds the sender, so there is a change to come.
+                _ => match requests.changed().await {
+                    Ok(()) => continue,
+                    Err(_) => return Silence::Idle,
+                },
+            };
+            if tokio::time::timeout(patience, requests.changed()).await.is_err() {
+                return silence;
+            }
+        }
+    }
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+pub(super) struct UnderWay(Activity);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|requests| requests.under_way -= 1);
+    }
+}
+
+/// The body of an answer, whose request is under way as long as it is there.
+pub(super) struct Answer {
+    pub(super) body: Body,
+    pub(super) _under_way: UnderWay,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn silence_is_counted_when_nothing_is_under_way() {
+        let (first, idle) = (Duration::from_millis(40), Duration::from_millis(20));
+        let limits = Limits { first_request: first, idle, ..Limits::default() };
+        let begun = Instant::now();
+        assert_eq!(Activity::new().silence(limits).await, Silence::NoRequest);
+        assert!(begun.elapsed() >= first);
+
+        let activity = Activity::new();
+        let (long, short) = (activity.request(), activity.request());
+        let begun = Instant::now();
+        let later = async {
+            drop(short);
+            tokio::time::sleep(idle * 5).await;
+            drop(long);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            silence = activity.silence(limits) => assert_eq!(silence, Silence::Idle),
+            () = later => {}
+        }
+        assert!(begun.elapsed() >= idle * 6, "while one is under way nothing is counted");
+    }
+}

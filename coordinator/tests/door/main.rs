@@ -1,0 +1,114 @@
+//! A coordinator before whoever reaches its port: how many connections and streams there are and
+//! for how long, and how much one call and one worker may bring.
+
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+#[path = "../common/builds.rs"]
+mod builds;
+mod calls;
+mod connections;
+mod logs;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use rpmfarm_coordinator::config::Config;
+use rpmfarm_coordinator::farm::Farm;
+use rpmfarm_coordinator::identity::Authority;
+use rpmfarm_coordinator::identity::openness::Opened;
+use rpmfarm_coordinator::identity::tls::{self, ServerCertificate};
+use rpmfarm_coordinator::listen::{Limits, Listeners};
+use rpmfarm_coordinator::{server, start};
+use rpmfarm_core::{BuildId, TaskId};
+use rpmfarm_proto::AUTHORIZATION;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tonic::Request;
+use tonic::transport::{Channel, Endpoint};
+
+use self::builds::new_build;
+
+const NOW: i64 = 1_000_000;
+
+/// A farm for the lab's target, whose logs have 1 MiB. None of its passes run.
+async fn farm(dir: &Path) -> Farm {
+    let targets = dir.join("targets");
+    std::fs::create_dir_all(&targets).unwrap();
+    let text = std::fs::read_to_string("../deploy/targets/lab.toml").unwrap();
+    let text = text.replace("[limits]\n", "[limits]\nlog_mib = 1\n");
+    std::fs::write(targets.join("lab.toml"), text).unwrap();
+    let config = Config::parse_from([
+        "rpmfarm-coordinator",
+        "--data",
+        dir.join("data").to_str().unwrap(),
+        "--targets",
+        targets.to_str().unwrap(),
+    ]);
+    start::open(&config, "http://127.0.0.1:1").await.unwrap().0
+}
+
+/// A farm that serves, with TLS and without.
+struct Served {
+    farm: Farm,
+    plain: SocketAddr,
+    tls: SocketAddr,
+    authority: Arc<Authority>,
+    token: String,
+    _dir: TempDir,
+}
+
+impl Served {
+    async fn start(limits: Limits) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let farm = farm(dir.path()).await;
+        let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (plain, tls) = (bind().await, bind().await);
+        let now_us = rpmfarm_coordinator::clock::now_us();
+        let authority = Arc::new(Authority::open(&dir.path().join("tls"), now_us).unwrap());
+        let names = vec!["localhost".to_owned()];
+        let certificate = ServerCertificate::new(authority.clone(), names, 3600, now_us).unwrap();
+        let config = Arc::new(tls::config(Arc::new(certificate)).unwrap());
+        let served = Self {
+            plain: plain.local_addr().unwrap(),
+            tls: tls.local_addr().unwrap(),
+            token: std::fs::read_to_string(dir.path().join("data/token")).unwrap().trim().into(),
+            authority,
+            farm: farm.clone(),
+            _dir: dir,
+        };
+        let opened = Opened::default();
+        let listeners = Listeners { plain, tls: Some((tls, config)), limits, opened };
+        tokio::spawn(server::serve(farm, listeners, std::future::pending()));
+        served
+    }
+
+    /// A connection of its own.
+    async fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.plain)).unwrap();
+        endpoint.connect().await.unwrap()
+    }
+
+    fn authorized<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let bearer = format!("Bearer {}", self.token).parse().unwrap();
+        request.metadata_mut().insert(AUTHORIZATION, bearer);
+        request
+    }
+
+    async fn build(&self) -> BuildId {
+        let new = [new_build("lab", "hello")];
+        self.farm.store.start_builds(&new, "ann", "", NOW).await.unwrap().ids[0]
+    }
+
+    /// The one task of a build, waiting for a worker.
+    async fn ready(&self, build: BuildId) -> TaskId {
+        use rpmfarm_coordinator::store::{Import, NewTask};
+        use rpmfarm_core::{Arch, task::TaskKind};
+        let bundle = self.farm.blobs.put(&builds::bundle("hello").to_bytes()).unwrap();
+        let import = Import { bundle, ..builds::import(NOW) };
+        let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
+        builds::ready(&self.farm.store, build, &import, task).await
+    }
+}
