@@ -138,7 +138,9 @@ async fn there_is_an_end_to_all_connections_together() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_files_connections_wait_and_are_served_later() {
     let served = Served::start(Limits::default()).await;
-    assert!(is_served(&mut connect("127.0.0.1", served.plain).await).await);
+    // It stays, so that no file of it becomes free.
+    let mut first = connect("127.0.0.1", served.plain).await;
+    assert!(is_served(&mut first).await);
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     // A test has a process of its own.
     setrlimit(Resource::RLIMIT_NOFILE, 256, hard).unwrap();
@@ -155,4 +157,5 @@ async fn without_files_connections_wait_and_are_served_later() {
     let mut answer = [0; 15];
     timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    drop(first);
 }

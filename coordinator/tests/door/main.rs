@@ -37,7 +37,8 @@ async fn farm(dir: &Path) -> Farm {
     let targets = dir.join("targets");
     std::fs::create_dir_all(&targets).unwrap();
     let text = std::fs::read_to_string("../deploy/targets/lab.toml").unwrap();
-    let text = text.replace("[limits]\n", "[limits]\nlog_mib = 1\n");
+    assert!(text.contains("log_mib = 64\n"));
+    let text = text.replace("log_mib = 64\n", "log_mib = 1\n");
     std::fs::write(targets.join("lab.toml"), text).unwrap();
     let config = Config::parse_from([
         "rpmfarm-coordinator",
