@@ -363,14 +363,14 @@ mod tests {
                 build,
                 Package,
                 "build",
-                "%build filled its 40960 MiB of disk space (limit `disk_mib`)",
+                "%build filled its 64 MiB of disk space (limit `disk_mib`)",
             ),
             (
                 Evidence { inodes_filled: true, ..evidence(Ending::Disk) },
                 build,
                 Package,
                 "build",
-                "%build made more files than fit: its 40960 MiB of disk space had no inode left (a larger limit `disk_mib` brings more)",
+                "%build made more files than fit: its 64 MiB of disk space had no inode left (a larger limit `disk_mib` brings more)",
             ),
             (
                 Evidence { oom_kills: 2, ..status.clone() },

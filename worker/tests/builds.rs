@@ -387,7 +387,7 @@ fn failures_say_whose_and_what() {
 fn scriptlets_of_requirements_fill_neither_log_nor_disk_and_are_named() {
     for (name, post, says) in [
         ("says-much", "yes", "wrote more than 64 MiB of log"),
-        ("takes-much", "fallocate -l 2G /var/much; sleep 60", "took more than 1024 MiB of disk"),
+        ("takes-much", "fallocate -l 2G /var/much; sleep 60", "more than 1024 MiB of disk"),
         (
             "refuses",
             "true\n%pre\nexit 3",

@@ -45,7 +45,8 @@ async fn start_due(
 ) -> Result<(), StoreError> {
     let tracker = &farm.tracker.0;
     let asked = Asked::of(target, tracker);
-    let busy = tracker.writer.busy();
+    let under_way = tracker.writer.under_way();
+    let busy = under_way.len();
     let room = asked.room(tracker).min(LOOKS.saturating_sub(busy));
     if room == 0 {
         return Ok(());
@@ -54,7 +55,9 @@ async fn start_due(
     let due = farm.store.tracked_due(name, now_us, room + busy).await?;
     let mut started = 0;
     for row in due {
-        if started == room || !tracker.writer.begin(&row.target, &row.package) {
+        // One that ended while the list was read is on it as it was before: it is due no more.
+        let ended = under_way.contains(&(row.target.clone(), row.package.clone()));
+        if started == room || ended || !tracker.writer.begin(&row.target, &row.package) {
             continue;
         }
         started += 1;

@@ -44,9 +44,9 @@ impl Writer {
         let _ = self.sender.send(looked).await;
     }
 
-    /// How many looks are under way.
-    pub(super) fn busy(&self) -> usize {
-        self.busy.lock().expect("no one panics while holding it").len()
+    /// The looks that are under way: target and package.
+    pub(super) fn under_way(&self) -> HashSet<(String, String)> {
+        self.busy.lock().expect("no one panics while holding it").clone()
     }
 }
 

@@ -141,7 +141,7 @@ impl From<v1::Limits> for Limits {
         Self {
             seconds: wire.seconds,
             // A worker is told of the one time that holds for its task.
-            srpm_seconds: wire.seconds,
+            srpm_seconds: Self::default().srpm_seconds,
             silence_seconds: wire.silence_seconds,
             memory_mib: wire.memory_mib,
             processes: wire.processes,

@@ -63,7 +63,8 @@ impl Store {
         tell_aside(&aside);
         for entry in fs::read_dir(&directory)? {
             let path = entry?.path();
-            if ![&form, &aside].contains(&&path) && !(same && path.join(MARK).exists()) {
+            let stays = [&form, &aside].contains(&&path) || same && path.join(MARK).exists();
+            if !stays {
                 clear_or_leave(&path, &aside);
             }
         }

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, BufWriter};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rpmfarm_core::{Lock, Nevra};
@@ -15,6 +16,11 @@ use super::super::metadata::RepoMetadata;
 use super::super::pools::{Content, MAX_ADDITIONS, PoolsError, Prepared};
 use super::wire::{Answer, Question, Start, Task, read, write};
 use super::{ARGUMENT, child};
+
+/// How long a process whose pipes are closed may take to end: the kernel writes no core file, but has
+/// some GiB to free.
+const ENDING: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A solver that is started when it is first asked, and again after it ended.
 #[derive(Debug)]
@@ -165,17 +171,28 @@ impl Running {
 
     /// Waits for the end and says what it was.
     fn died(mut self, ready: bool, error: &io::Error, start: &Start) -> PoolsError {
-        let status = match self.child.try_wait() {
-            // It lives and makes no sense.
-            Ok(None) => None,
-            _ => self.child.wait().ok(),
-        };
+        let status = self.end();
         let what = if ready { "solved" } else { "read packages" };
         let Start { target, arch, .. } = start;
         let ended = status.map_or_else(|| error.to_string(), ended);
         let how = format!("the solver of {} on {arch} ended while it {what}: {ended}", target.name);
         tracing::warn!("{how}");
         PoolsError::Died { how, ready: ready && !status.is_some_and(was_asked_to_end) }
+    }
+}
+
+impl Running {
+    /// How the process ended; nothing when it lives and makes no sense. Its pipes close a moment before
+    /// it has ended.
+    fn end(&mut self) -> Option<ExitStatus> {
+        let begun = Instant::now();
+        while begun.elapsed() < ENDING {
+            match self.child.try_wait() {
+                Ok(None) => std::thread::sleep(PAUSE),
+                ended => return ended.ok().flatten(),
+            }
+        }
+        None
     }
 }
 
