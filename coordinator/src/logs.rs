@@ -152,8 +152,6 @@ impl Logs {
     /// Reads a log from an offset on.
     #[must_use]
     pub fn reader(&self, attempt: AttemptId, name: LogName, offset: u64) -> LogReader {
-        // No file is longer, and no system seeks further.
-        let offset = offset.min(i64::MAX.unsigned_abs());
         LogReader { logs: self.clone(), attempt, name, offset, ended: None }
     }
 
@@ -183,6 +181,10 @@ impl LogReader {
             // The growing file first: when it is compressed between the two looks, the second
             // finds it.
             if let Some(mut file) = found(&self.logs.growing(self.attempt, self.name))? {
+                // File systems refuse to seek to where no file of theirs can be.
+                if self.offset > file.metadata()?.len() {
+                    return Ok(Some((Vec::new(), false)));
+                }
                 file.seek(SeekFrom::Start(self.offset))?;
                 return Ok(Some((self.take(&mut file, limit)?, false)));
             }
@@ -277,8 +279,10 @@ mod tests {
             assert!(matches!(error, LogError::TooLong { limit: LIMIT }), "{offset}: {error}");
         }
         assert_eq!(read(&logs, 14, 100), Some((b"efghij".to_vec(), false)));
+        assert_eq!(read(&logs, u64::MAX, 100), Some((Vec::new(), false)));
         logs.finish(AttemptId(7), LogName::Build).unwrap();
         assert_eq!(read(&logs, 14, 100), Some((b"efghij".to_vec(), true)));
+        assert_eq!(read(&logs, u64::MAX, 100), Some((Vec::new(), true)));
         assert!(append(&logs, u64::MAX, "xx", true).is_err(), "no overflow when it has ended");
     }
 
