@@ -64,8 +64,8 @@ impl Patience {
 /// Uploads one file to its end.
 ///
 /// # Errors
-/// When the coordinator does not take it, in [`ANSWERS`] tries or by what it says. As long as the
-/// network is broken it is tried again, for [`SILENCE`] at most; whoever calls stops that earlier by
+/// When the coordinator does not take it, in `ANSWERS` tries or by what it says. As long as the
+/// network is broken it is tried again, for `SILENCE` at most; whoever calls stops that earlier by
 /// dropping the future.
 pub async fn upload(
     connection: &Connection,

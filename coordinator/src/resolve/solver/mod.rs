@@ -1,8 +1,8 @@
 //! The solver in a process of its own, one for each pool.
 //!
 //! libsolv is written in C and works on what packages say of themselves: what overruns its stack, its
-//! memory or its time ends that process, and not the coordinator. [`process`] is the coordinator's
-//! side, [`child`] the other, and [`wire`] what they say to each other. Which packages there are, and
+//! memory or its time ends that process, and not the coordinator. `process` is the coordinator's
+//! side, [`child`] the other, and `wire` what they say to each other. Which packages there are, and
 //! what is to be solved, they must not know.
 
 pub mod child;
