@@ -46,6 +46,14 @@ pub enum Error {
         /// What is accepted.
         limit: u64,
     },
+    /// It is not the file that was meant.
+    #[error("another file: its SHA-256 is {found}, not {expected}")]
+    OtherFile {
+        /// Of the file that was meant.
+        expected: rpmfarm_core::Sha256,
+        /// Of this one.
+        found: rpmfarm_core::Sha256,
+    },
     /// A digest is not what it should be.
     #[error("{what} does not match: the file says {expected}, its content has {found}")]
     Digest {

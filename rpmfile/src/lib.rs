@@ -30,7 +30,7 @@ pub use facts::{nevra, payload_digest};
 pub use headers::{Headers, MAX_HEADER};
 pub use inspect::{Archived, Inspected, check_contents, check_contents_within, inspect};
 pub use proof::is_intact;
-pub use sign::{header_to_sign, splice_signature};
+pub use sign::{Unsigned, header_to_sign, splice_signature};
 pub use unpack::{Ownership, Unpacked, unpack};
 pub use verify::{Verified, verify_detached, verify_signature};
 

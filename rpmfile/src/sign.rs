@@ -2,11 +2,13 @@
 //! the main header, which holds the payload's digest; the key is somewhere else.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rpm::{Header, HeaderEntry, IndexData, IndexSignatureTag as Tag, IndexTag, PackageMetadata};
+use rpmfarm_core::Sha256;
+use sha2::Digest as _;
 
 use crate::headers::Headers;
 use crate::{Error, Result, digests};
@@ -16,47 +18,122 @@ const REGION: u32 = 62;
 /// Bytes that one more tag takes in a header's index.
 const INDEX_ENTRY: usize = 16;
 
-/// The bytes that a header signature covers: the main header as it stands in the file. Its
-/// digest is checked.
-///
-/// # Errors
-/// When the headers are malformed or do not match their digest.
-pub fn header_to_sign(path: &Path) -> Result<Vec<u8>> {
-    let headers = read(path)?.1;
-    digests::check_header(&headers.metadata, headers.main())?;
-    Ok(headers.main().to_vec())
+/// An RPM that is to be signed: its file is held open from the look at its header to the copy, so
+/// that both are of one file whatever is put in its place meanwhile.
+#[derive(Debug)]
+pub struct Unsigned {
+    file: File,
+    headers: Headers,
 }
 
-/// Writes a copy of an RPM that has this signature (an OpenPGP packet, RSA, v4) in place of those
-/// that it had. Main header and payload stay as they are, and so do digests and sizes. The copy
-/// must not be there before; it is synced to disk.
-///
-/// # Errors
-/// When the headers are malformed or the system refuses; what was written of the copy is left.
-pub fn splice_signature(src: &Path, dst: &Path, signature: &[u8]) -> Result<()> {
-    let (mut file, headers) = read(src)?;
-    let start = headers.header.start;
-    let prefix = signed_prefix(&headers, signature)?;
-    let failed = || Error::io("writing the signed package");
-
-    let mut copy = OpenOptions::new().write(true).create_new(true).open(dst).map_err(failed())?;
-    if prefix.len() as u64 == start {
-        // Nothing moves, so a file system that can share blocks shares them all but the first.
-        file.rewind().map_err(failed())?;
-        io::copy(&mut file, &mut copy).map_err(failed())?;
-        copy.write_all_at(&prefix, 0).map_err(failed())?;
-    } else {
-        copy.write_all(&prefix).map_err(failed())?;
-        file.seek(SeekFrom::Start(start)).map_err(failed())?;
-        io::copy(&mut file, &mut copy).map_err(failed())?;
+impl Unsigned {
+    /// Opens a file. The digest of its header is checked.
+    ///
+    /// # Errors
+    /// When the headers are malformed or do not match their digest.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut file = File::open(path).map_err(Error::io("opening the package"))?;
+        let headers = Headers::read(&mut BufReader::new(&mut file))?;
+        Self::checked(file, headers)
     }
-    copy.sync_all().map_err(failed())
+
+    /// Opens a file that must have this digest. It is computed over the very bytes that the header
+    /// is read from.
+    ///
+    /// # Errors
+    /// [`Error::OtherFile`] when it has another one; and as [`Self::open`].
+    pub fn open_proved(path: &Path, expected: Sha256) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io("opening the package"))?;
+        Self::of_proved(file, expected)
+    }
+
+    /// The same of a file that is open, at its beginning.
+    ///
+    /// # Errors
+    /// As [`Self::open_proved`].
+    pub fn of_proved(mut file: File, expected: Sha256) -> Result<Self> {
+        let mut reader = Hashing { reader: &mut file, hasher: sha2::Sha256::new() };
+        let headers = Headers::read(&mut BufReader::with_capacity(CHUNK, &mut reader));
+        // To the end even where the headers are not readable: that it is another file says more.
+        let read = io::copy(&mut BufReader::with_capacity(CHUNK, &mut reader), &mut io::sink());
+        read.map_err(Error::io("reading the package"))?;
+        let found = Sha256::from_bytes(reader.hasher.finalize().into());
+        if found != expected {
+            return Err(Error::OtherFile { expected, found });
+        }
+        Self::checked(file, headers?)
+    }
+
+    /// The bytes that a header signature covers: the main header as it stands in the file.
+    #[must_use]
+    pub fn header(&self) -> &[u8] {
+        self.headers.main()
+    }
+
+    /// Writes a copy that has this signature (an OpenPGP packet, RSA, v4) in place of those that it
+    /// had. Main header and payload stay as they are, and so do digests and sizes. The copy must not
+    /// be there before; it is synced to disk.
+    ///
+    /// # Errors
+    /// When the headers are malformed or the system refuses; what was written of the copy is left.
+    pub fn splice(self, dst: &Path, signature: &[u8]) -> Result<()> {
+        let Self { mut file, headers } = self;
+        let start = headers.header.start;
+        let prefix = signed_prefix(&headers, signature)?;
+        let failed = || Error::io("writing the signed package");
+
+        let mut copy =
+            OpenOptions::new().write(true).create_new(true).open(dst).map_err(failed())?;
+        if prefix.len() as u64 == start {
+            // Nothing moves, so a file system that can share blocks shares them all but the first.
+            file.rewind().map_err(failed())?;
+            io::copy(&mut file, &mut copy).map_err(failed())?;
+            copy.write_all_at(&prefix, 0).map_err(failed())?;
+        } else {
+            copy.write_all(&prefix).map_err(failed())?;
+            file.seek(SeekFrom::Start(start)).map_err(failed())?;
+            io::copy(&mut file, &mut copy).map_err(failed())?;
+        }
+        copy.sync_all().map_err(failed())
+    }
+
+    fn checked(file: File, headers: Headers) -> Result<Self> {
+        digests::check_header(&headers.metadata, headers.main())?;
+        Ok(Self { file, headers })
+    }
 }
 
-fn read(path: &Path) -> Result<(File, Headers)> {
-    let mut file = File::open(path).map_err(Error::io("opening the package"))?;
-    let headers = Headers::read(&mut BufReader::new(&mut file))?;
-    Ok((file, headers))
+/// Bytes that are read at once where a whole file is.
+const CHUNK: usize = 256 << 10;
+
+/// A reader that hashes all that is read through it.
+struct Hashing<R> {
+    reader: R,
+    hasher: sha2::Sha256,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// The bytes that a header signature covers ([`Unsigned::header`]).
+///
+/// # Errors
+/// As [`Unsigned::open`].
+pub fn header_to_sign(path: &Path) -> Result<Vec<u8>> {
+    Ok(Unsigned::open(path)?.header().to_vec())
+}
+
+/// Writes a signed copy of an RPM ([`Unsigned::splice`]).
+///
+/// # Errors
+/// As [`Unsigned::open`] and [`Unsigned::splice`].
+pub fn splice_signature(src: &Path, dst: &Path, signature: &[u8]) -> Result<()> {
+    Unsigned::open(src)?.splice(dst, signature)
 }
 
 /// Lead and signature header with the signature in it: of the length that they had, where the

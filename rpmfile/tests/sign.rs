@@ -8,8 +8,10 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use rpmfarm_core::Sha256;
 use rpmfarm_rpmfile::{
-    Certs, Error, header_to_sign, inspect, splice_signature, verify_detached, verify_signature,
+    Certs, Error, Unsigned, header_to_sign, inspect, splice_signature, verify_detached,
+    verify_signature,
 };
 use support::Gpg;
 
@@ -44,6 +46,37 @@ fn rpm_accepts_what_is_spliced_in() {
         assert!(verified.fingerprint.ends_with(&verified.key_id));
         fs::remove_file(&signed).unwrap();
     }
+}
+
+/// What is signed is of the file that was meant, and so is the copy.
+#[test]
+fn a_file_that_was_swapped_is_not_the_one_that_is_signed() {
+    let gpg = Gpg::new("rsa3072", "never");
+    let built = support::build("w9.gzdio");
+    let (path, good) = (&built.binary, fs::read(&built.binary).unwrap());
+    let digest = Sha256::of(&good);
+    let mut flipped = good.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let other = fs::read(&built.source).unwrap();
+    for bad in [&flipped[..], &other, &good[..50], &[&good[..], b"x"].concat(), b""] {
+        fs::write(path, bad).unwrap();
+        let error = Unsigned::open_proved(path, digest).unwrap_err();
+        let Error::OtherFile { expected, found } = error else { panic!("{error}") };
+        assert_eq!((expected, found), (digest, Sha256::of(bad)));
+    }
+    fs::write(path, &good).unwrap();
+    let unsigned = Unsigned::open_proved(path, digest).unwrap();
+    assert_eq!(unsigned.header(), header_to_sign(path).unwrap());
+    // Another file takes its place between the look and the copy.
+    let packet = gpg.sign(unsigned.header(), &[]);
+    let aside = built.dir.path().join("other.rpm");
+    fs::write(&aside, other).unwrap();
+    fs::rename(&aside, path).unwrap();
+    let signed = built.dir.path().join("signed.rpm");
+    unsigned.splice(&signed, &packet).unwrap();
+    let certs = Certs::from_armored(&gpg.public).unwrap();
+    verify_signature(&signed, &certs, SystemTime::now()).unwrap();
+    assert_eq!(inspect(&signed).unwrap().size, good.len() as u64);
 }
 
 #[test]
