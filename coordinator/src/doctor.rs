@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::fleet;
 use rpmfarm_core::lease::Liveness;
 use rpmfarm_core::name::counted;
 use rpmfarm_core::{Arch, Sha256, Target};
-use rpmfarm_proto::v1::Check;
+use rpmfarm_proto::v1::log_check::Finding;
+use rpmfarm_proto::v1::{Check, SignerStatus};
 
 use crate::dispatch::fleet::WorkerView;
 use crate::farm::Farm;
@@ -25,11 +27,18 @@ const NO_SPACE_MIB: u64 = 512;
 /// Files that can still be made, below which the coordinator warns; each package is some files.
 const FEW_FILES: u64 = 10_000;
 
+/// How long the signer may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The same where it reads all of its log.
+const LOOK_PATIENCE: Duration = Duration::from_secs(20);
+
 /// Checks the store, the space, the signer, the targets and the workers.
 pub async fn checks(farm: &Farm) -> Vec<Check> {
     let mut checks = vec![store(farm).await];
     checks.extend(space(farm));
     checks.extend([signer(farm).await, workers(farm).await]);
+    checks.extend(signer_state(farm).await);
     checks.extend(coordinators(farm));
     checks.extend(damaged(&farm.damaged.all()));
     for (name, target) in farm.targets.all() {
@@ -158,7 +167,7 @@ async fn signer(farm: &Farm) -> Check {
     let mut remedy = "";
     for (key, targets) in &keys {
         let asked = farm.signer.public_key(key);
-        let problem = match tokio::time::timeout(Duration::from_secs(3), asked).await {
+        let problem = match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(_)) => continue,
             Ok(Err(error)) => format!("{error:#}"),
             Err(_) => "no answer".to_owned(),
@@ -180,6 +189,86 @@ async fn signer(farm: &Farm) -> Check {
     let told =
         problems.into_iter().map(|(problem, keys)| format!("{}: {problem}", keys.join("; ")));
     remedied(check("signer", "error", told.collect::<Vec<_>>().join("\n")), remedy)
+}
+
+/// What else the signer says of itself; nothing where it does not answer, which is said already.
+async fn signer_state(farm: &Farm) -> Vec<Check> {
+    let asked = farm.signer.status();
+    let status = match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(status)) => status,
+        Ok(Err(error)) if format!("{error:#}").contains("is older than") => {
+            return vec![check("signer", "error", format!("{error:#}"))];
+        }
+        _ => return Vec::new(),
+    };
+    let targets: Vec<Arc<Target>> = farm.targets.all().into_values().flatten().collect();
+    let mut checks = signs(&status);
+    checks.extend(targets.iter().filter_map(|target| bound(&status, target)));
+    for target in &targets {
+        for channel in &target.channels {
+            checks.extend(signer_log(farm, &target.name, channel).await);
+        }
+    }
+    checks
+}
+
+/// Whether the signer signs at all.
+fn signs(status: &SignerStatus) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if !status.stopped.is_empty() {
+        checks.push(check("signer", "error", format!("it signs nothing: {}", status.stopped)));
+    }
+    if !status.paused.is_empty() {
+        let message = format!("it is paused {}; builds wait for it", status.paused);
+        checks.push(remedied(check("signer", "warning", message), "rpmfarm-signer resume"));
+    }
+    checks
+}
+
+/// Whether the key of a target signs for this target, and for others only where that is meant.
+fn bound(status: &SignerStatus, target: &Target) -> Option<Check> {
+    let (name, key) = (&target.name, &target.signing_key);
+    let found = status.keys.iter().find(|known| known.name == *key)?;
+    let remedy = format!("start rpmfarm-signer serve with --bind {key}={name}");
+    if !found.bound {
+        let message = format!("the key `{key}` of {name} is bound to no target and signs for any");
+        return Some(remedied(check("signer", "warning", message), remedy));
+    }
+    let message = || {
+        let bound = found.targets.join(", ");
+        format!("the key `{key}` of {name} does not sign for it: it is bound to {bound}")
+    };
+    (!found.targets.contains(name)).then(|| remedied(check("signer", "error", message()), remedy))
+}
+
+/// Whether the signer's log goes on from where it stood when a channel was signed.
+async fn signer_log(farm: &Farm, target: &str, channel: &str) -> Option<Check> {
+    let name = "signer log";
+    let logged = match farm.publisher.logged(target, channel) {
+        Ok(logged) => logged?,
+        Err(error) => return Some(check(name, "warning", error.to_string())),
+    };
+    let whose = format!("{target}/{channel}, line {}", logged.line);
+    let asked = tokio::time::timeout(LOOK_PATIENCE, farm.signer.check_log(&logged)).await;
+    let found = match asked {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => return Some(check(name, "warning", format!("{whose}: {error:#}"))),
+        Err(_) => return Some(check(name, "warning", format!("{whose}: no answer"))),
+    };
+    let message = format!("{whose}: {}", found.message);
+    match found.finding() {
+        Finding::Continues => None,
+        Finding::Elsewhere => Some(remedied(
+            check(name, "warning", message),
+            "nothing, if that log was put aside by its operator, or the channel was signed by the \
+             signer of another coordinator; rpmfarm-signer audit verify checks a file",
+        )),
+        Finding::Broken | Finding::Unspecified => Some(remedied(
+            check(name, "error", message),
+            "something was signed that the log does not tell: look who can write it, compare it \
+             with a copy, and think of the key as in other hands until that is known",
+        )),
+    }
 }
 
 /// Whether what a channel holds is signed with the key that its target names now.
@@ -322,6 +411,32 @@ mod tests {
             ["a", "b", "c", "d", "e", "f"].map(|n| seen(n, &[], &[], Some("is gone"))).into();
         let (_, said) = told(&away, &both);
         assert!(said.ends_with("; d is gone; and 2 more (rpmfarm worker list)"), "{said}");
+    }
+
+    #[test]
+    fn a_signer_that_does_not_sign_says_why_and_keys_belong_to_targets() {
+        use rpmfarm_proto::v1::SignerKey;
+        let mut status = SignerStatus::default();
+        assert!(signs(&status).is_empty());
+        status.paused = "since today: a key moves".into();
+        let found = signs(&status);
+        assert_eq!((found.len(), found[0].level.as_str()), (1, "warning"));
+        assert!(found[0].message.contains("a key moves"), "{found:?}");
+        status.stopped = "the audit log was moved".into();
+        assert!(signs(&status).iter().any(|check| check.level == "error"));
+
+        let text = include_str!("../../deploy/targets/lab.toml");
+        let target = Target::parse("lab.toml", text).unwrap();
+        assert!(bound(&status, &target).is_none(), "a key that is not there is told elsewhere");
+        for (is_bound, targets, level) in
+            [(false, &[][..], "warning"), (true, &["lab"], ""), (true, &["a", "b"], "error")]
+        {
+            let targets = targets.iter().map(|name| (*name).to_owned()).collect();
+            let (name, fingerprint) = (target.signing_key.clone(), String::new());
+            status.keys = vec![SignerKey { name, fingerprint, bound: is_bound, targets }];
+            let found = bound(&status, &target);
+            assert_eq!(found.map_or(String::new(), |check| check.level), level);
+        }
     }
 
     #[test]

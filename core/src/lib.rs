@@ -40,6 +40,7 @@ pub mod reconcile;
 pub mod relation;
 pub mod report;
 pub mod results;
+pub mod signing;
 pub mod snapshot;
 pub mod source;
 pub mod spec;

@@ -25,7 +25,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use process::{Signer, put_key, request};
-use rpmfarm_rpmfile::{header_to_sign, inspect, splice_signature};
+use rpmfarm_core::Sha256;
+use rpmfarm_rpmfile::{Unsigned, inspect};
 use support::Gpg;
 use tokio::sync::Semaphore;
 
@@ -145,23 +146,24 @@ async fn sign(gpg: &Gpg, binary: &Path, files: &[PathBuf], dir: &Path) -> (Durat
         .iter()
         .map(|file| {
             let nevra = inspect(file).unwrap().nevra.to_string();
-            (file.clone(), out.join(file.file_name().unwrap()), nevra)
+            let digest = Sha256::of(&fs::read(file).unwrap());
+            (file.clone(), out.join(file.file_name().unwrap()), nevra, digest)
         })
         .collect();
-    let signed = jobs.iter().map(|(_, to, _)| to.clone()).collect();
+    let signed = jobs.iter().map(|(_, to, ..)| to.clone()).collect();
 
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
     let start = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
-    for (from, to, nevra) in jobs {
+    for (from, to, nevra, digest) in jobs {
         let (mut client, at_once) = (client.clone(), at_once.clone());
         tasks.spawn(async move {
             let _place = at_once.acquire().await.unwrap();
-            let source = from.clone();
-            let header = tokio::task::spawn_blocking(move || header_to_sign(&source).unwrap());
-            let request = request("bench", &nevra, header.await.unwrap());
+            let open = move || Unsigned::open_proved(&from, digest).unwrap();
+            let unsigned = tokio::task::spawn_blocking(open).await.unwrap();
+            let request = request("bench", &nevra, unsigned.header().to_vec());
             let answer = client.sign_header(request).await.unwrap().into_inner();
-            let splice = move || splice_signature(&from, &to, &answer.signature).unwrap();
+            let splice = move || unsigned.splice(&to, &answer.signature).unwrap();
             tokio::task::spawn_blocking(splice).await.unwrap();
         });
     }

@@ -1,203 +1,532 @@
-//! The log of everything that was signed: JSON lines, only ever appended to, on disk before the
-//! signature leaves the process. Lines that wait at the same time share one sync.
+//! The log of everything that was signed, and what is remembered of it: a chain of JSON lines
+//! ([`crate::chain`]), only ever appended to, and beside the keys a journal of what is in it. Both
+//! are on disk before a signature leaves the process. Lines that wait at the same time share syncs.
+//!
+//! The log is written first. A crash in between leaves lines that the journal does not know: they
+//! follow its head, and are taken from the log at the next start.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::sync::mpsc;
+use std::io::{self, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
+use std::time::SystemTime;
 
-use serde::Serialize;
+use rpmfarm_core::Sha256;
+use rpmfarm_core::signing::Logged;
 use tokio::sync::{oneshot, watch};
+
+use crate::chain::{self, Broken, Head, Walked};
+use crate::event::{Entry, Event, Fact};
+use crate::journal::{End, Journal};
+use crate::memory::Memory;
 
 /// Lines that wait; whoever comes then waits for a place.
 const QUEUE: usize = 1024;
 
-/// One signature.
-#[derive(Debug, Clone, Serialize)]
-pub struct Record {
-    /// When, as RFC 3339 in UTC; the signature has the same time, in seconds.
-    pub time: String,
-    /// Name of the key.
-    pub key: String,
-    /// Fingerprint of the key, hex.
-    pub fingerprint: String,
-    /// What was signed.
-    #[serde(flatten)]
-    pub signed: Signed,
-}
+/// What an operator does about a log that is not what it was.
+const GO_ON: &str = "nothing is signed until then: look what happened to it (rpmfarm-signer audit \
+                     verify FILE) and put it back, or stop the signer, run `rpmfarm-signer audit \
+                     restart --reason TEXT` and start it again";
 
-/// What was signed.
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Signed {
-    /// The header of a package.
-    Header {
-        /// The package.
-        nevra: String,
-        /// SHA-256 of the header.
-        header: String,
-        /// SHA-256 of the unsigned file.
-        artifact: String,
-        /// The acceptance that let it be signed.
-        verdict: String,
-    },
-    /// A file.
-    File {
-        /// What the file is.
-        purpose: String,
-        /// SHA-256 of the file.
-        sha256: String,
+/// Why nothing is signed any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogFailed {
+    /// The disk said no.
+    #[error("the audit log could not be written; nothing is signed without it")]
+    Disk,
+    /// Somebody else touched the log.
+    #[error("the audit log {path}: {reason}; {GO_ON}", path = .path.display())]
+    Touched {
+        /// The log.
+        path: PathBuf,
+        /// What happened to it.
+        reason: String,
     },
 }
 
-/// The log could not be written: nothing more may be signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the audit log could not be written; nothing is signed without it")]
-pub struct LogFailed;
-
-struct Line {
-    bytes: Vec<u8>,
-    done: oneshot::Sender<()>,
+/// Why log and journal cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The log is not as it was left.
+    #[error(transparent)]
+    Touched(#[from] LogFailed),
+    /// The system said no, or the journal is damaged.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// Of what.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("{}: a signer runs on it; stop it first", .0.display())]
+    Held(PathBuf),
 }
 
-/// A handle to the log. After an error of the disk it is shut for good: what a failed sync has
-/// left on disk is not known, so it is never tried again.
+pub(crate) fn io_at<T>(path: &Path, result: io::Result<T>) -> Result<T, OpenError> {
+    result.map_err(|source| OpenError::Io { path: path.to_owned(), source })
+}
+
+struct Item {
+    entry: Entry,
+    done: oneshot::Sender<Logged>,
+}
+
+/// A handle to log and memory. After an error of the disk it is shut for good: what a failed sync
+/// has left on disk is not known, so it is never tried again.
 #[derive(Debug, Clone)]
 pub struct Audit {
-    queue: mpsc::SyncSender<Line>,
-    failed: watch::Receiver<bool>,
+    queue: mpsc::SyncSender<Item>,
+    failed: watch::Receiver<Option<LogFailed>>,
+    memory: Arc<Mutex<Memory>>,
+    head: Arc<Mutex<Head>>,
+    log: Arc<str>,
+    path: Arc<Path>,
 }
 
 impl Audit {
-    /// Opens the log, making it when it is not there.
+    /// Opens log and journal, making them when they are not there.
     ///
     /// # Errors
-    /// When the system refuses.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let mut file = options.read(true).append(true).create(true).mode(0o640).open(path)?;
-        end_torn_line(&mut file)?;
-        file.sync_all()?;
-        if let Some(parent) = path.canonicalize()?.parent() {
-            File::open(parent)?.sync_all()?;
+    /// When the log is not as it was left, another process has it, or the system refuses.
+    pub fn open(path: &Path, state: &Path) -> Result<Self, OpenError> {
+        let mut books = Books::open(path, state)?;
+        if books.name.is_empty() {
+            let log = format!("{:032x}", rand::random::<u128>());
+            books.name.clone_from(&log);
+            io_at(path, books.write(vec![Entry::now(Event::Began { log })]))?;
         }
-        Self::start(file)
+        io_at(path, Self::start(books))
     }
 
-    fn start(mut file: File) -> io::Result<Self> {
-        let (queue, lines) = mpsc::sync_channel(QUEUE);
-        let (failure, failed) = watch::channel(false);
+    fn start(mut books: Books) -> io::Result<Self> {
+        let (queue, items) = mpsc::sync_channel(QUEUE);
+        let (failure, failed) = watch::channel(None);
+        let memory = Arc::new(Mutex::new(std::mem::take(&mut books.memory)));
+        let head = Arc::new(Mutex::new(books.head));
+        let (log, path) = (books.name.as_str().into(), books.path.as_path().into());
+        let shown = head.clone();
         thread::Builder::new().name("audit".into()).spawn(move || {
-            if let Err(error) = write_lines(&mut file, &lines) {
-                tracing::error!(%error, "the audit log could not be written");
-                failure.send_replace(true);
+            if let Err(error) = books.write_items(&items, &shown) {
+                tracing::error!(%error, "nothing is signed any more");
+                failure.send_replace(Some(error));
+                // Whoever waits or comes is told.
+                items.try_iter().for_each(drop);
             }
         })?;
-        Ok(Self { queue, failed })
+        Ok(Self { queue, failed, memory, head, log, path })
     }
 
-    /// Appends a record; it is on disk when this returns.
+    /// Appends an entry; it is on disk when this returns.
     ///
     /// # Errors
     /// When the log could not be written, now or before.
-    pub async fn append(&self, record: &Record) -> Result<(), LogFailed> {
-        let mut bytes = serde_json::to_vec(record).map_err(|_| LogFailed)?;
-        bytes.push(b'\n');
+    pub async fn append(&self, entry: Entry) -> Result<Logged, LogFailed> {
         let (done, written) = oneshot::channel();
         let queue = self.queue.clone();
         // The queue is only full when the disk is far behind.
-        let sent = match queue.try_send(Line { bytes, done }) {
-            Err(mpsc::TrySendError::Full(line)) => {
-                tokio::task::spawn_blocking(move || queue.send(line)).await.is_ok_and(|r| r.is_ok())
+        let sent = match queue.try_send(Item { entry, done }) {
+            Err(mpsc::TrySendError::Full(item)) => {
+                tokio::task::spawn_blocking(move || queue.send(item)).await.is_ok_and(|r| r.is_ok())
             }
             sent => sent.is_ok(),
         };
-        if !sent {
-            return Err(LogFailed);
+        match written.await {
+            Ok(logged) if sent => Ok(logged),
+            _ => Err(self.failure().await),
         }
-        written.await.map_err(|_| LogFailed)
     }
 
-    /// Returns when the log has failed.
+    /// Why nothing is signed any more; `None` while it is.
+    #[must_use]
+    pub fn stopped(&self) -> Option<LogFailed> {
+        self.failed.borrow().clone()
+    }
+
+    /// Returns when the disk has failed.
     pub async fn failed(&self) {
         let mut failed = self.failed.clone();
-        if failed.wait_for(|failed| *failed).await.is_err() {
-            // The writer ended without an error: nobody holds the log any more.
+        let of_disk = |failed: &Option<LogFailed>| *failed == Some(LogFailed::Disk);
+        if failed.wait_for(of_disk).await.is_err() {
+            // The writer ended otherwise: the process goes on, to say why.
             std::future::pending::<()>().await;
         }
     }
+
+    /// What is remembered, to be asked and told.
+    pub fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the log stands.
+    #[must_use]
+    pub fn head(&self) -> Logged {
+        let head = *self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        Logged { log: self.log.to_string(), line: head.line, digest: head.digest }
+    }
+
+    /// Whether the log goes on from a line to where it stands now. Reads the whole file.
+    #[must_use]
+    pub fn goes_on_from(&self, then: &Logged) -> Check {
+        let now = self.head();
+        if then.log != now.log {
+            return Check::Elsewhere(format!(
+                "it is of the log {}, and this signer writes {}",
+                rpmfarm_core::name::shown(&then.log),
+                now.log
+            ));
+        }
+        if let Some(error) = self.stopped() {
+            return Check::Broken(error.to_string());
+        }
+        if then.line > now.line {
+            return Check::Broken(format!(
+                "line {} was published, and the log ends with line {}: what was signed since is \
+                 not in it",
+                then.line, now.line
+            ));
+        }
+        compare(&self.path, then, &now)
+    }
+
+    async fn failure(&self) -> LogFailed {
+        let mut failed = self.failed.clone();
+        let said = failed.wait_for(Option::is_some).await;
+        said.ok().and_then(|said| said.clone()).unwrap_or(LogFailed::Disk)
+    }
 }
 
-fn write_lines(file: &mut File, lines: &mpsc::Receiver<Line>) -> io::Result<()> {
-    while let Ok(first) = lines.recv() {
-        let batch: Vec<Line> = std::iter::once(first).chain(lines.try_iter()).collect();
-        let bytes: Vec<u8> = batch.iter().flat_map(|line| line.bytes.iter().copied()).collect();
-        file.write_all(&bytes)?;
-        file.sync_data()?;
-        for line in batch {
-            // Whoever waited may be gone; the record stays.
-            let _ = line.done.send(());
+/// Whether a log goes on from where it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// The line is there, and all after it follow.
+    Continues(String),
+    /// The line is in another file or of another log.
+    Elsewhere(String),
+    /// It does not.
+    Broken(String),
+}
+
+/// Compares a line of a file with what it was, and what follows it with the head.
+fn compare(path: &Path, then: &Logged, now: &Logged) -> Check {
+    let (mut line_then, mut line_now) = (None, None);
+    let walked = File::open(path).map_err(Broken::from).and_then(|file| {
+        chain::walk(BufReader::new(file), None, |head, _| {
+            if head.line == then.line {
+                line_then = Some(head.digest);
+            }
+            if head.line == now.line {
+                line_now = Some(head.digest);
+            }
+        })
+    });
+    let walked = match walked {
+        Ok(walked) => walked,
+        Err(error) => return Check::Broken(format!("{}: {error}", path.display())),
+    };
+    if then.line <= walked.from.line {
+        return Check::Elsewhere(format!(
+            "line {} is in an older file: {} begins with line {}",
+            then.line,
+            path.display(),
+            walked.from.line + 1
+        ));
+    }
+    if line_then != Some(then.digest) {
+        return Check::Broken(format!(
+            "{}: line {} is not what it was when it was published ({})",
+            path.display(),
+            then.line,
+            then.digest
+        ));
+    }
+    if line_now != Some(now.digest) {
+        return Check::Broken(format!(
+            "{}: line {} is not what was written ({})",
+            path.display(),
+            now.line,
+            now.digest
+        ));
+    }
+    Check::Continues(format!("{} lines since line {}", now.line - then.line, then.line))
+}
+
+impl Entry {
+    /// An entry of this moment.
+    #[must_use]
+    pub fn now(event: Event) -> Self {
+        Self::at(SystemTime::now(), event)
+    }
+
+    /// An entry of a moment.
+    #[must_use]
+    pub fn at(time: SystemTime, event: Event) -> Self {
+        let time = jiff::Timestamp::try_from(time).unwrap_or_default().to_string();
+        Self { time, event }
+    }
+}
+
+/// Log and journal as they are written. Whoever has it is alone with them.
+#[derive(Debug)]
+pub struct Books {
+    path: PathBuf,
+    file: File,
+    /// Where the last line begins and ends.
+    last: (u64, u64),
+    head: Head,
+    journal: Journal,
+    /// The name of the log; empty before its first line.
+    name: String,
+    pub(crate) memory: Memory,
+}
+
+impl Books {
+    /// Opens both, and compares the log with what the journal has of it.
+    ///
+    /// # Errors
+    /// As [`Audit::open`].
+    pub fn open(path: &Path, state: &Path) -> Result<Self, OpenError> {
+        let (journal, kept) = Journal::open(state)?;
+        let is_new = kept.end.is_none();
+        let file = open_log(path, is_new)?;
+        let mut books = Self {
+            path: path.to_owned(),
+            file,
+            last: (0, 0),
+            head: Head::START,
+            journal,
+            name: kept.name,
+            memory: kept.memory,
+        };
+        if let Some(end) = kept.end {
+            books.find(&end)?;
+        }
+        books.take_rest()?;
+        Ok(books)
+    }
+
+    /// Begins a new file after what is in the journal, whatever the old file is; that is put aside,
+    /// where it is there. Answers where to.
+    ///
+    /// # Errors
+    /// When another process has it, nothing was written yet, or the system refuses.
+    pub fn restart(path: &Path, state: &Path, reason: &str) -> Result<Option<PathBuf>, OpenError> {
+        let (journal, kept) = Journal::open(state)?;
+        let missing = || {
+            io::Error::other(
+                "the state beside the keys knows of no log to go on from: move this file away and \
+                 start the signer, which begins a new one",
+            )
+        };
+        let end = io_at(path, kept.end.ok_or_else(missing))?;
+        let aside = io_at(path, put_aside(path))?;
+        let found = match &aside {
+            Some(aside) => format!("the file before is {}", aside.display()),
+            None => "the file before was not there".to_owned(),
+        };
+        let file = open_log(path, true)?;
+        let (log, reason) = (kept.name.clone(), reason.to_owned());
+        let mut books = Self {
+            path: path.to_owned(),
+            file,
+            last: (0, 0),
+            head: end.head,
+            journal,
+            name: kept.name,
+            memory: kept.memory,
+        };
+        io_at(path, books.write(vec![Entry::now(Event::Restarted { log, reason, found })]))?;
+        Ok(aside)
+    }
+
+    /// Writes what an operator did, and remembers it.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn record(&mut self, event: Event) -> io::Result<()> {
+        if let Some(fact) = event.fact() {
+            self.memory.apply(&fact);
+        }
+        self.write(vec![Entry::now(event)]).map(drop)
+    }
+
+    /// Looks for the last line that the journal has.
+    fn find(&mut self, end: &End) -> Result<(), OpenError> {
+        let (from, to) = end.last;
+        let length = io_at(&self.path, self.file.metadata())?.len();
+        if length < to {
+            let reason = format!("it has {length} bytes, and had {to}: it was cut off or replaced");
+            return Err(self.touched(reason).into());
+        }
+        let size = usize::try_from(to.saturating_sub(from)).unwrap_or(0);
+        let mut line = vec![0; size];
+        io_at(&self.path, self.file.read_exact_at(&mut line, from))?;
+        let whole = line.strip_suffix(b"\n");
+        if whole.map(Sha256::of) != Some(end.head.digest) {
+            let reason = format!("its line {} is not the one that was written", end.head.line);
+            return Err(self.touched(reason).into());
+        }
+        (self.head, self.last) = (end.head, end.last);
+        Ok(())
+    }
+
+    /// Takes the lines that the journal does not have: all of them, where there is no journal.
+    fn take_rest(&mut self) -> Result<(), OpenError> {
+        let from = (self.last.1 > 0).then_some(self.head);
+        let begin = self.last.1;
+        let mut entries = Vec::new();
+        let mut file = io_at(&self.path, File::open(&self.path))?;
+        io_at(&self.path, file.seek(SeekFrom::Start(begin)))?;
+        let walked = chain::walk(BufReader::new(file), from, |_, line| {
+            entries.extend(serde_json::from_slice::<Entry>(line).ok());
+        });
+        let walked = match walked {
+            Ok(walked) => walked,
+            Err(Broken::Io(error)) => return io_at(&self.path, Err(error)),
+            Err(error) => return Err(self.touched(error.to_string()).into()),
+        };
+        // A crash cuts the very last line, which then has no end.
+        if walked.cut > u64::from(walked.is_torn) && from.is_some() {
+            let reason = "lines were added that are none of the signer's".to_owned();
+            return Err(self.touched(reason).into());
+        }
+        self.go_on(begin, &walked, &entries)
+    }
+
+    fn go_on(&mut self, begin: u64, walked: &Walked, new: &[Entry]) -> Result<(), OpenError> {
+        for entry in new {
+            if let Some(log) = entry.event.log() {
+                log.clone_into(&mut self.name);
+            }
+            if let Some(fact) = entry.event.fact() {
+                self.memory.apply(&fact);
+            }
+        }
+        if walked.last.1 > 0 {
+            self.last = (begin + walked.last.0, begin + walked.last.1);
+            self.head = walked.head;
+        }
+        if walked.is_torn {
+            io_at(&self.path, self.file.write_all(b"\n"))?;
+            self.last.1 += 1;
+        }
+        io_at(&self.path, self.file.sync_all())?;
+        let end = (self.last.1 > 0).then_some(End { head: self.head, last: self.last });
+        self.journal.begin(&self.memory, &self.name, end)
+    }
+
+    fn touched(&self, reason: String) -> LogFailed {
+        LogFailed::Touched { path: self.path.clone(), reason }
+    }
+
+    fn write_items(
+        &mut self,
+        items: &mpsc::Receiver<Item>,
+        shown: &Mutex<Head>,
+    ) -> Result<(), LogFailed> {
+        while let Ok(first) = items.recv() {
+            let batch: Vec<Item> = std::iter::once(first).chain(items.try_iter()).collect();
+            if let Err(reason) = self.is_untouched() {
+                return Err(self.touched(reason));
+            }
+            let (entries, waiting): (Vec<_>, Vec<_>) =
+                batch.into_iter().map(|item| (item.entry, item.done)).unzip();
+            let heads = self.write(entries).map_err(|error| {
+                tracing::error!(%error, "the audit log could not be written");
+                LogFailed::Disk
+            })?;
+            *shown.lock().unwrap_or_else(PoisonError::into_inner) = self.head;
+            for (head, done) in heads.into_iter().zip(waiting) {
+                let log = self.name.clone();
+                // Whoever waited may be gone; the record stays.
+                let _ = done.send(Logged { log, line: head.line, digest: head.digest });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the file is still the one at its path, and as long as it was left.
+    fn is_untouched(&self) -> Result<(), String> {
+        let there = match std::fs::metadata(&self.path) {
+            Ok(there) => there,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err("it is not there any more: it was moved or removed".to_owned());
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        let own = self.file.metadata().map_err(|error| error.to_string())?;
+        if (there.dev(), there.ino()) != (own.dev(), own.ino()) {
+            return Err("another file is in its place: it was moved or replaced".to_owned());
+        }
+        match own.len() {
+            length if length < self.last.1 => {
+                Err(format!("it has {length} bytes instead of {}: it was cut off", self.last.1))
+            }
+            length if length > self.last.1 => Err(format!(
+                "it has {length} bytes instead of {}: somebody else wrote to it",
+                self.last.1
+            )),
+            _ => Ok(()),
         }
     }
-    Ok(())
+
+    /// Appends entries to log and journal, and syncs both. Answers the head of each.
+    fn write(&mut self, entries: Vec<Entry>) -> io::Result<Vec<Head>> {
+        let (mut bytes, mut heads) = (Vec::new(), Vec::new());
+        let mut last = self.last;
+        let mut head = self.head;
+        for entry in &entries {
+            let (line, next) = head.next(entry)?;
+            last = (last.1, last.1 + line.len() as u64);
+            head = next;
+            heads.push(head);
+            bytes.extend(line);
+        }
+        self.file.write_all(&bytes)?;
+        self.file.sync_data()?;
+        (self.head, self.last) = (head, last);
+        let facts: Vec<Fact> = entries.iter().filter_map(|entry| entry.event.fact()).collect();
+        self.journal.append(&facts, &self.name, &End { head, last })?;
+        Ok(heads)
+    }
 }
 
-/// A crash can leave half a line, which must not spoil the next one.
-fn end_torn_line(file: &mut File) -> io::Result<()> {
-    if file.metadata()?.len() == 0 {
-        return Ok(());
+fn open_log(path: &Path, may_make: bool) -> Result<File, OpenError> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(may_make).mode(0o640);
+    let file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !may_make => {
+            let reason = "it is not there, and was written to before: it was moved or removed";
+            let (path, reason) = (path.to_owned(), reason.to_owned());
+            return Err(LogFailed::Touched { path, reason }.into());
+        }
+        opened => io_at(path, opened)?,
+    };
+    io_at(path, file.sync_all())?;
+    let whole = io_at(path, path.canonicalize())?;
+    if let Some(parent) = whole.parent() {
+        io_at(parent, File::open(parent).and_then(|dir| dir.sync_all()))?;
     }
-    file.seek(SeekFrom::End(-1))?;
-    let mut last = [0];
-    file.read_exact(&mut last)?;
-    if last != *b"\n" {
-        file.write_all(b"\n")?;
+    Ok(file)
+}
+
+/// Gives a file another name beside it: the time.
+fn put_aside(path: &Path) -> io::Result<Option<PathBuf>> {
+    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S").to_string();
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{now}"));
+    let aside = path.with_file_name(name);
+    if aside.exists() {
+        return Err(io::Error::other(format!("{} is there already", aside.display())));
     }
-    Ok(())
+    match std::fs::rename(path, &aside) {
+        Ok(()) => Ok(Some(aside)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(purpose: &str) -> Record {
-        let signed = Signed::File { purpose: purpose.into(), sha256: "00".into() };
-        Record { time: "t".into(), key: "k".into(), fingerprint: "f".into(), signed }
-    }
-
-    #[tokio::test]
-    async fn keeps_every_line_and_mends_a_torn_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        let audit = Audit::open(&path).unwrap();
-        audit.append(&record("one")).await.unwrap();
-        drop(audit);
-        let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
-        torn.write_all(b"{\"half").unwrap();
-
-        let audit = Audit::open(&path).unwrap();
-        let appends = (0..50).map(|n| {
-            let audit = audit.clone();
-            tokio::spawn(async move { audit.append(&record(&format!("many {n}"))).await })
-        });
-        for append in appends.collect::<Vec<_>>() {
-            append.await.unwrap().unwrap();
-        }
-        let text = std::fs::read_to_string(&path).unwrap();
-        let lines: Vec<_> = text.lines().map(serde_json::from_str::<serde_json::Value>).collect();
-        assert_eq!(lines.len(), 52);
-        assert_eq!(lines.iter().filter(|line| line.is_err()).count(), 1);
-        assert_eq!(lines[0].as_ref().unwrap()["purpose"], "one");
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_shuts_it_for_good() {
-        let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
-        let audit = Audit::start(full).unwrap();
-        assert_eq!(audit.append(&record("x")).await, Err(LogFailed));
-        audit.failed().await;
-        assert_eq!(audit.append(&record("y")).await, Err(LogFailed));
-    }
-}
+mod tests;

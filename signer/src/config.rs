@@ -3,7 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use rpmfarm_core::signing::Bindings;
 use serde::Deserialize;
+
+/// Signatures in a minute: a farm that signs a whole distribution anew makes some thousand.
+const PER_MINUTE: u32 = 6000;
 
 /// The configuration of `serve`.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,6 +23,24 @@ pub struct Config {
     pub allow_uids: Vec<u32>,
     /// Keys that are made at start when they are not there.
     pub create: Vec<NewKey>,
+    /// The targets that each key signs for; one that is not here signs for any.
+    pub bind: Bindings,
+    /// Signatures in a minute, at most, and at once.
+    pub per_minute: u32,
+    /// The coordinator's blob store, where the signer is to read each package itself.
+    pub blobs: Option<PathBuf>,
+    /// Directory of what is remembered of the log, and of the operator's switch; by default that of
+    /// the keys.
+    pub state: Option<PathBuf>,
+}
+
+/// A key and its targets, as `--bind` has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// Name of the key.
+    pub key: String,
+    /// Names of the targets.
+    pub targets: Vec<String>,
 }
 
 /// A key to be made.
@@ -39,6 +61,10 @@ impl Default for Config {
             audit_log: "/var/lib/rpmfarm/signer/audit.jsonl".into(),
             allow_uids: Vec::new(),
             create: Vec::new(),
+            bind: Bindings::default(),
+            per_minute: PER_MINUTE,
+            blobs: None,
+            state: None,
         }
     }
 }
@@ -52,6 +78,27 @@ impl Config {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("reading the configuration {}", path.display()))?;
         toml::from_str(&text).with_context(|| format!("the configuration {}", path.display()))
+    }
+
+    /// Where journal and switch are.
+    #[must_use]
+    pub fn state_dir(&self) -> &Path {
+        self.state.as_deref().unwrap_or(&self.keys)
+    }
+}
+
+impl std::str::FromStr for Bind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = "expected KEY=TARGET,TARGET…, as `lab=lab,lab-next`";
+        let (key, targets) = text.split_once('=').ok_or(expected)?;
+        let targets: Vec<String> = targets.split(',').map(|name| name.trim().to_owned()).collect();
+        let plain = |word: &str| rpmfarm_core::name::check_package(word).is_ok();
+        if !plain(key) || !targets.iter().all(|target| plain(target)) {
+            return Err(expected.to_owned());
+        }
+        Ok(Self { key: key.to_owned(), targets })
     }
 }
 
@@ -76,10 +123,20 @@ mod tests {
     fn reads_what_it_documents() {
         let text = "keys = '/k'\nallow_uids = [990]\n[[create]]\nname = 'lab'\nuid = 'Lab <l@x>'\n";
         let config: Config = toml::from_str(text).unwrap();
-        assert_eq!((config.keys, config.allow_uids), ("/k".into(), vec![990]));
+        assert_eq!((&config.keys, &config.allow_uids), (&"/k".into(), &vec![990]));
         assert_eq!(config.create, ["lab=Lab <l@x>".parse::<NewKey>().unwrap()]);
         assert_eq!(config.socket, Config::default().socket);
+        assert_eq!((config.state_dir(), config.per_minute), (Path::new("/k"), PER_MINUTE));
         assert!(toml::from_str::<Config>("kyes = '/k'").is_err());
+        let text = "state = '/s'\nblobs = '/b'\nper_minute = 5\n[bind]\nlab = ['lab', 'next']\n";
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!((config.state_dir(), config.per_minute), (Path::new("/s"), 5));
+        assert!(config.bind.allow("lab", "next") && !config.bind.allow("lab", "prod"));
+        let bind: Bind = "lab=lab,next".parse().unwrap();
+        assert_eq!((bind.key.as_str(), bind.targets.len()), ("lab", 2));
+        for bad in ["lab", "=lab", "lab=", "lab=a,,b", "lab=a/b"] {
+            assert!(bad.parse::<Bind>().is_err(), "{bad}");
+        }
         for bad in ["lab", "=Lab <l@x>", "lab=", "lab= "] {
             assert!(bad.parse::<NewKey>().is_err(), "{bad}");
         }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
-use rpmfarm_signer::config::{Config, NewKey};
+use rpmfarm_signer::config::{Bind, Config, NewKey};
 use rpmfarm_signer::keys::{self, Keys};
-use rpmfarm_signer::{generate, harden, serve};
+use rpmfarm_signer::{generate, harden, operate, serve};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Holds the keys of the farm and signs what was accepted.
@@ -25,28 +25,142 @@ enum Command {
     /// Make and show keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Sign nothing until `resume`; builds wait and say why. At once, and over restarts.
+    Pause {
+        /// Why, for those who wait.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Sign again.
+    Resume {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show which revisions of repositories were signed last, or let older ones be signed.
+    #[command(subcommand)]
+    Revision(RevisionCommand),
+    /// Show what a target has under a NEVRA, or let another package take its place.
+    #[command(subcommand)]
+    Package(PackageCommand),
+    /// Check the log of what was signed, or go on with a new one.
+    #[command(subcommand)]
+    Audit(AuditCommand),
 }
 
+/// Where a signer keeps what it remembers.
 #[derive(Debug, Args)]
-struct Serve {
-    /// A TOML file with `keys`, `socket`, `audit_log`, `allow_uids` and `[[create]]`.
+struct Place {
+    /// A TOML file with `keys`, `state`, `socket`, `audit_log`, `allow_uids`, `per_minute`, `blobs`,
+    /// `[bind]` and `[[create]]`.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Directory of the keys.
     #[arg(long, value_name = "DIR", env = "RPMFARM_SIGNER_KEYS")]
     keys: Option<PathBuf>,
-    /// Where to listen.
-    #[arg(long, value_name = "PATH", env = "RPMFARM_SIGNER_SOCKET")]
-    socket: Option<PathBuf>,
+    /// Directory of what is remembered; by default that of the keys.
+    #[arg(long, value_name = "DIR", env = "RPMFARM_SIGNER_STATE")]
+    state: Option<PathBuf>,
     /// The log of everything signed.
     #[arg(long, value_name = "FILE", env = "RPMFARM_SIGNER_AUDIT_LOG")]
     audit_log: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum RevisionCommand {
+    /// The newest revision that was signed of each repository.
+    Show {
+        /// TARGET or TARGET/CHANNEL; all without.
+        #[arg(default_value = "")]
+        of: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Let revisions above a number be signed, as after a backup was put back. The signer must be
+    /// stopped.
+    Reset {
+        /// TARGET/CHANNEL.
+        channel: String,
+        /// What is above this is signed.
+        #[arg(long, value_name = "REVISION")]
+        to: u64,
+        /// Why, for the log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PackageCommand {
+    /// The digest of the header that was signed.
+    Show {
+        /// NAME-[EPOCH:]VERSION-RELEASE.ARCH.
+        nevra: String,
+        /// Name of the target.
+        #[arg(long)]
+        target: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Let another package of the name be signed. The signer must be stopped.
+    Forget {
+        /// NAME-[EPOCH:]VERSION-RELEASE.ARCH.
+        nevra: String,
+        /// Name of the target.
+        #[arg(long)]
+        target: String,
+        /// Why, for the log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Check that each line of a log follows the one before.
+    Verify {
+        /// The log.
+        file: PathBuf,
+    },
+    /// Go on with a new file, after the log was moved or cut off. What is left of the old one is put
+    /// aside. The signer must be stopped.
+    Restart {
+        /// Why, for the log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    place: Place,
+    /// Where to listen.
+    #[arg(long, value_name = "PATH", env = "RPMFARM_SIGNER_SOCKET")]
+    socket: Option<PathBuf>,
     /// A user that may ask, beside root and the signer's own.
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
     /// Make this key at start when it is not there.
     #[arg(long, value_name = "NAME=UID")]
     create: Vec<NewKey>,
+    /// The targets that a key signs for, and no others. A key without this signs for any.
+    #[arg(long, value_name = "KEY=TARGET,…")]
+    bind: Vec<Bind>,
+    /// Signatures in a minute at most, and at once [default: 6000].
+    #[arg(long, value_name = "COUNT")]
+    per_minute: Option<u32>,
+    /// The coordinator's blob store (DATA/blobs): the signer reads each package there, and signs only
+    /// what is its header.
+    #[arg(long, value_name = "DIR", env = "RPMFARM_SIGNER_BLOBS")]
+    blobs: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -82,17 +196,30 @@ enum KeyCommand {
     },
 }
 
-impl Serve {
+impl Place {
     fn config(self) -> anyhow::Result<Config> {
         let mut config = match &self.config {
             Some(path) => Config::load(path)?,
             None => Config::default(),
         };
         config.keys = self.keys.unwrap_or(config.keys);
-        config.socket = self.socket.unwrap_or(config.socket);
+        config.state = self.state.or(config.state);
         config.audit_log = self.audit_log.unwrap_or(config.audit_log);
+        Ok(config)
+    }
+}
+
+impl Serve {
+    fn config(self) -> anyhow::Result<Config> {
+        let mut config = self.place.config()?;
+        config.socket = self.socket.unwrap_or(config.socket);
         config.allow_uids.extend(self.allow_uid);
         config.create.extend(self.create);
+        for Bind { key, targets } in self.bind {
+            config.bind.add(&key, targets);
+        }
+        config.per_minute = self.per_minute.unwrap_or(config.per_minute);
+        config.blobs = self.blobs.or(config.blobs);
         Ok(config)
     }
 }
@@ -113,6 +240,59 @@ async fn main() -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(options) => serve::serve(&options.config()?, stopped()?).await,
         Command::Key(command) => key(command),
+        Command::Pause { reason, place } => {
+            say(&format!("paused {}", operate::pause(&place.config()?, &reason)?))
+        }
+        Command::Resume { place } => {
+            let was = operate::resume(&place.config()?)?;
+            say(if was { "resumed" } else { "it was not paused" })
+        }
+        Command::Revision(command) => revision(command),
+        Command::Package(command) => package(command),
+        Command::Audit(command) => audit(command),
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the output of the command")]
+fn say(text: &str) -> anyhow::Result<()> {
+    println!("{text}");
+    Ok(())
+}
+
+fn revision(command: RevisionCommand) -> anyhow::Result<()> {
+    match command {
+        RevisionCommand::Show { of, place } => {
+            operate::revisions(&place.config()?, &of)?.iter().try_for_each(|line| say(line))
+        }
+        RevisionCommand::Reset { channel, to, reason, place } => {
+            let before = operate::reset(&place.config()?, &channel, to, &reason)?;
+            say(&format!("{channel}: was {before}; revisions above {to} are signed"))
+        }
+    }
+}
+
+fn package(command: PackageCommand) -> anyhow::Result<()> {
+    match command {
+        PackageCommand::Show { nevra, target, place } => {
+            let found = operate::package(&place.config()?, &target, &nevra)?;
+            say(found.as_deref().unwrap_or("not signed"))
+        }
+        PackageCommand::Forget { nevra, target, reason, place } => {
+            operate::forget(&place.config()?, &target, &nevra, &reason)?;
+            say(&format!("{nevra} of {target} may be signed anew"))
+        }
+    }
+}
+
+fn audit(command: AuditCommand) -> anyhow::Result<()> {
+    match command {
+        AuditCommand::Verify { file } => say(&operate::verify(&file)?),
+        AuditCommand::Restart { reason, place } => {
+            match operate::restart(&place.config()?, &reason)? {
+                Some(aside) => say(&format!("a new log; the old one is {}", aside.display())),
+                None => say("a new log; the old one was not there"),
+            }
+        }
     }
 }
 

@@ -1,18 +1,24 @@
 //! What may be signed: the rules, without keys or sockets.
 
+use std::path::PathBuf;
+
+use rpmfarm_core::signing::{Page, Place};
 use rpmfarm_core::{Nevra, Sha256, name};
 use rpmfarm_rpmfile::{Headers, nevra, payload_digest};
 
+use crate::memory::Known;
+use crate::repomd;
+
 /// Largest file that is signed, in bytes.
 pub const MAX_FILE: usize = 1 << 20;
-/// Longest verdict or purpose.
-const MAX_TEXT: usize = 256;
 
 /// Asks for a signature over a header.
 #[derive(Debug, Clone)]
 pub struct HeaderRequest<'a> {
     /// Name of the key.
     pub key: &'a str,
+    /// The target that it is for.
+    pub target: &'a str,
     /// The package that was accepted.
     pub nevra: Nevra,
     /// The main header's bytes.
@@ -21,17 +27,17 @@ pub struct HeaderRequest<'a> {
     pub header_digest: Sha256,
     /// Digest of the whole unsigned file.
     pub artifact_digest: Sha256,
-    /// The acceptance that lets it be signed.
-    pub verdict: &'a str,
+    /// The build whose acceptance lets it be signed.
+    pub build: u64,
 }
 
-/// Asks for a detached signature over a file.
+/// Asks for a detached signature over a `repomd.xml`.
 #[derive(Debug, Clone)]
-pub struct FileRequest<'a> {
+pub struct RepomdRequest<'a> {
     /// Name of the key.
     pub key: &'a str,
-    /// What the file is, for the log.
-    pub purpose: &'a str,
+    /// The repository.
+    pub place: Place,
     /// Its bytes.
     pub data: &'a [u8],
 }
@@ -40,14 +46,32 @@ pub struct FileRequest<'a> {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Nobody has accepted it.
-    #[error("no verdict: only what was accepted is signed")]
-    NoVerdict,
-    /// It is not said what the file is.
-    #[error("no purpose: it must say which repository the file belongs to")]
-    NoPurpose,
-    /// Text for the log that is not fit for it.
-    #[error("the {0} is longer than {MAX_TEXT} characters or has control characters")]
-    Text(&'static str),
+    #[error("no build: only what was accepted as the result of a build is signed")]
+    NoBuild,
+    /// The target's name is not one.
+    #[error("`{}` is not the name of a target", name::shown(.0))]
+    Target(String),
+    /// The key is for other targets.
+    #[error("the key `{key}` does not sign for the target `{target}`: it is bound to {bound}")]
+    Bound {
+        /// Name of the key.
+        key: String,
+        /// The target that was asked for.
+        target: String,
+        /// The targets that it signs for.
+        bound: String,
+    },
+    /// Something else was signed before.
+    #[error(transparent)]
+    Known(#[from] Known),
+    /// The package's file is not what was said of it.
+    #[error("the accepted file {path}: {reason}", path = .path.display())]
+    File {
+        /// Where it should be.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The header is not the one that was meant.
     #[error("the header has SHA-256 {found}, the request says {said}")]
     HeaderDigest {
@@ -73,8 +97,8 @@ pub enum Refusal {
         said: String,
     },
     /// The file is not of a kind that is signed.
-    #[error("not a repomd.xml: this is the only kind of file that is signed")]
-    NotRepomd,
+    #[error("not a repomd.xml, the only kind of file that is signed: {0}")]
+    NotRepomd(String),
     /// The file is too large.
     #[error("{0} bytes are more than the {MAX_FILE} that are signed")]
     TooLarge(usize),
@@ -87,7 +111,10 @@ impl HeaderRequest<'_> {
     /// # Errors
     /// With the first rule that is not kept.
     pub fn check(&self) -> Result<(), Refusal> {
-        check_text("verdict", self.verdict, Refusal::NoVerdict)?;
+        check_target(self.target)?;
+        if self.build == 0 {
+            return Err(Refusal::NoBuild);
+        }
         let found = Sha256::of(self.header);
         if found != self.header_digest {
             return Err(Refusal::HeaderDigest { found, said: self.header_digest });
@@ -107,54 +134,53 @@ impl HeaderRequest<'_> {
     }
 }
 
-impl FileRequest<'_> {
-    /// Checks that the file is repository metadata. A detached signature over a header would be
-    /// a package's signature, so nothing else is signed in this way.
+impl RepomdRequest<'_> {
+    /// Checks that the file is the page of a repository, and reads which one. A detached signature
+    /// over a header would be a package's signature, so nothing else is signed in this way.
     ///
     /// # Errors
     /// With the first rule that is not kept.
-    pub fn check(&self) -> Result<(), Refusal> {
-        check_text("purpose", self.purpose, Refusal::NoPurpose)?;
+    pub fn check(&self) -> Result<Page, Refusal> {
         if self.data.len() > MAX_FILE {
             return Err(Refusal::TooLarge(self.data.len()));
         }
-        let text = std::str::from_utf8(self.data).map_err(|_| Refusal::NotRepomd)?;
-        let body = text.trim_start_matches('\u{feff}').trim_start();
-        let is_repomd = body.starts_with("<?xml")
-            && body.contains("<repomd")
-            && body.trim_end().ends_with("</repomd>");
-        if is_repomd { Ok(()) } else { Err(Refusal::NotRepomd) }
+        let revision = repomd::revision(self.data).map_err(Refusal::NotRepomd)?;
+        Ok(Page { revision, digest: Sha256::of(self.data) })
     }
 }
 
-fn check_text(what: &'static str, text: &str, absent: Refusal) -> Result<(), Refusal> {
-    if text.trim().is_empty() {
-        return Err(absent);
+impl Refusal {
+    /// Whether it is logged: whoever asks for this does so on purpose, or the farm's files are not
+    /// what they were.
+    #[must_use]
+    pub fn is_telling(&self) -> bool {
+        matches!(self, Self::Bound { .. } | Self::Known(_) | Self::File { .. })
     }
-    if text.len() > MAX_TEXT || name::shown(text) != text {
-        return Err(Refusal::Text(what));
-    }
-    Ok(())
+}
+
+/// A target's name, as it stands in the log.
+fn check_target(target: &str) -> Result<(), Refusal> {
+    name::check_package(target).map_err(|_| Refusal::Target(target.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn file<'a>(purpose: &'a str, data: &'a [u8]) -> FileRequest<'a> {
-        FileRequest { key: "k", purpose, data }
+    fn page(data: &[u8]) -> Result<Page, Refusal> {
+        let place = Place::new("lab", "testing", "x86_64/os").unwrap();
+        RepomdRequest { key: "k", place, data }.check()
     }
 
     #[test]
     fn signs_repomd_and_nothing_else() {
-        let repomd = br#"<?xml version="1.0"?><repomd xmlns="x"></repomd>"#;
-        assert_eq!(file("t/stable/1/x86_64", repomd).check(), Ok(()));
-        assert_eq!(file(" ", repomd).check(), Err(Refusal::NoPurpose));
-        assert_eq!(file("a\nb", repomd).check(), Err(Refusal::Text("purpose")));
+        let repomd = br#"<?xml version="1.0"?>
+<repomd xmlns="http://linux.duke.edu/metadata/repo"><revision>3</revision></repomd>"#;
+        assert_eq!(page(repomd), Ok(Page { revision: 3, digest: Sha256::of(repomd) }));
         for other in [b"".as_slice(), b"hello", &[0x8e, 0xad, 0xe8, 1], b"<?xml?><metadata/>"] {
-            assert_eq!(file("p", other).check(), Err(Refusal::NotRepomd));
+            assert!(matches!(page(other), Err(Refusal::NotRepomd(_))));
         }
         let large = vec![b' '; MAX_FILE + 1];
-        assert_eq!(file("p", &large).check(), Err(Refusal::TooLarge(MAX_FILE + 1)));
+        assert_eq!(page(&large), Err(Refusal::TooLarge(MAX_FILE + 1)));
     }
 }

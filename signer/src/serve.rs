@@ -29,15 +29,28 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
     create_missing(config)?;
     let keys = Keys::load(&config.keys, SystemTime::now())?;
     for (name, key) in keys.iter() {
-        tracing::info!(name, fingerprint = key.fingerprint(), "key");
+        match config.bind.of(name) {
+            Some(targets) => {
+                tracing::info!(name, fingerprint = key.fingerprint(), ?targets, "key");
+            }
+            None => tracing::warn!(
+                name,
+                fingerprint = key.fingerprint(),
+                "this key signs for any target (--bind {name}=TARGET)"
+            ),
+        }
     }
-    let audit = Audit::open(&config.audit_log)
-        .with_context(|| format!("opening the audit log {}", config.audit_log.display()))?;
+    for bound in config.bind.keys() {
+        keys.get(bound).context("--bind names a key that is not there")?;
+    }
+    anyhow::ensure!(config.per_minute > 0, "--per-minute is 0; to sign nothing, use `pause`");
+    let audit = Audit::open(&config.audit_log, config.state_dir()).context("opening the log")?;
+    let service = SignerService::new(keys, audit.clone(), config);
+    service.look_at_switch().await?;
     let listener = socket::listen(&config.socket)?;
     tracing::info!(socket = %config.socket.display(), "ready");
 
-    let service = SignerServer::new(SignerService::new(keys, audit.clone()))
-        .max_decoding_message_size(MAX_MESSAGE);
+    let service = SignerServer::new(service).max_decoding_message_size(MAX_MESSAGE);
     let connections = admitted(listener, Allowed::with(&config.allow_uids));
     let server = Server::builder().add_service(service);
     let (stopping, drained) = tokio::sync::oneshot::channel();

@@ -1,23 +1,32 @@
 //! The gRPC service: wire to request, request to signature, signature to log, and only then the
 //! answer.
 
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
-use rpmfarm_core::Sha256;
+use rpmfarm_core::signing::{self, Allowance, Bindings, Logged, Page, Place};
+use rpmfarm_core::{Sha256, name};
 use rpmfarm_proto::v1;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use crate::audit::{Audit, LogFailed, Record, Signed};
+use crate::audit::{Audit, Check, LogFailed};
+use crate::config::Config;
+use crate::event::{Entry, Event};
+use crate::files::Files;
 use crate::key::Key;
 use crate::keys::{Keys, KeysError};
 use crate::packet::PacketError;
-use crate::request::{FileRequest, HeaderRequest, Refusal};
+use crate::pause::{Paused, Switch};
+use crate::request::{HeaderRequest, Refusal, RepomdRequest};
 
 /// Signatures in work for each core. RSA fills a core, but between one and the next lie a wake-up
 /// of the task and one of its thread; with only one for each core that core would idle meanwhile.
 const PER_CORE: usize = 4;
+
+/// Refusals that are known to be logged; asked for again, they are not logged again.
+const REFUSALS: usize = 1024;
 
 /// The service over a set of keys.
 #[derive(Debug, Clone)]
@@ -26,17 +35,40 @@ pub struct SignerService {
     audit: Audit,
     /// More than [`PER_CORE`] at once would only take threads and memory.
     places: Arc<Semaphore>,
+    rules: Arc<Rules>,
+}
+
+/// What the operator has said.
+#[derive(Debug)]
+struct Rules {
+    bindings: Bindings,
+    files: Option<Files>,
+    per_minute: u32,
+    allowance: Mutex<Allowance>,
+    switch: Switch,
+    /// The refusals that were logged.
+    told: Mutex<BTreeSet<String>>,
+    /// One look at the whole log at a time.
+    looks: tokio::sync::Mutex<()>,
 }
 
 /// Why a call got no signature.
 #[derive(Debug, thiserror::Error)]
 enum CallError {
+    #[error("{0}")]
+    Outdated(String),
     #[error(transparent)]
     Keys(#[from] KeysError),
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error("{field}: {reason}")]
     Field { field: &'static str, reason: String },
+    #[error("it is paused {0} (to go on: rpmfarm-signer resume)")]
+    Paused(Paused),
+    #[error(
+        "more than {per_minute} signatures a minute (--per-minute); the next can be made in {wait} s"
+    )]
+    TooMany { per_minute: u32, wait: u64 },
     #[error(transparent)]
     Packet(#[from] PacketError),
     #[error(transparent)]
@@ -50,53 +82,108 @@ impl From<CallError> for Status {
         let text = error.to_string();
         match error {
             CallError::Keys(_) => Self::not_found(text),
-            CallError::Refused(_) => Self::failed_precondition(text),
+            CallError::Outdated(_)
+            | CallError::Refused(_)
+            | CallError::Paused(_)
+            | CallError::Log(LogFailed::Touched { .. }) => Self::failed_precondition(text),
+            CallError::TooMany { .. } => Self::resource_exhausted(text),
             CallError::Field { .. } => Self::invalid_argument(text),
             CallError::Packet(_) => Self::internal(text),
-            CallError::Log(_) | CallError::Cut => Self::unavailable(text),
+            CallError::Log(LogFailed::Disk) | CallError::Cut => Self::unavailable(text),
         }
     }
 }
 
+/// What is asked for, as it is told.
+struct Asked {
+    key: String,
+    target: String,
+    what: String,
+}
+
 impl SignerService {
-    /// Signs with these keys, and logs there.
+    /// Signs with these keys as the configuration says, and logs there.
     #[must_use]
-    pub fn new(keys: Keys, audit: Audit) -> Self {
+    pub fn new(keys: Keys, audit: Audit, config: &Config) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let places = Arc::new(Semaphore::new(cores * PER_CORE));
-        Self { keys: Arc::new(keys), audit, places }
+        let rules = Rules {
+            bindings: config.bind.clone(),
+            files: config.blobs.as_deref().map(Files::new),
+            per_minute: config.per_minute,
+            allowance: Mutex::new(Allowance::new(config.per_minute, Instant::now())),
+            switch: Switch::new(config.state_dir()),
+            told: Mutex::default(),
+            looks: tokio::sync::Mutex::default(),
+        };
+        Self { keys: Arc::new(keys), audit, places, rules: Arc::new(rules) }
+    }
+
+    /// Looks at the operator's switch, and logs when it was turned.
+    ///
+    /// # Errors
+    /// When the log could not be written.
+    pub async fn look_at_switch(&self) -> Result<Option<Paused>, LogFailed> {
+        let (paused, event) = self.rules.switch.look_again();
+        if let Some(event) = event {
+            tracing::warn!(?event, "the operator's switch was turned");
+            self.audit.append(Entry::now(event)).await?;
+        }
+        Ok(paused)
     }
 
     async fn header(&self, message: v1::SignHeaderRequest) -> Result<v1::Signature, CallError> {
-        self.run(message.key.clone(), move |key, now| {
-            let request = HeaderRequest {
-                key: &message.key,
-                nevra: parse("nevra", &message.nevra)?,
-                header: &message.header,
-                header_digest: parse("header_digest", &message.header_digest)?,
-                artifact_digest: parse("artifact_digest", &message.artifact_digest)?,
-                verdict: &message.verdict,
-            };
+        let asked = Asked {
+            key: message.key.clone(),
+            target: message.target.clone(),
+            what: message.nevra.clone(),
+        };
+        let (rules, audit) = (self.rules.clone(), self.audit.clone());
+        self.run(asked, message.protocol, move |key, now| {
+            let request = header_request(&message)?;
             request.check()?;
-            let signed = Signed::Header {
-                nevra: request.nevra.to_string(),
-                header: request.header_digest.hex(),
-                artifact: request.artifact_digest.hex(),
-                verdict: request.verdict.to_owned(),
+            if let Some(files) = &rules.files {
+                files.prove(request.artifact_digest, request.header)?;
+            }
+            let nevra = request.nevra.to_string();
+            let taken = audit.memory().take_package(request.target, &nevra, request.header_digest);
+            taken.map_err(Refusal::from)?;
+            let event = Event::Header {
+                key: request.key.to_owned(),
+                fingerprint: key.fingerprint(),
+                target: request.target.to_owned(),
+                nevra,
+                header: request.header_digest,
+                artifact: request.artifact_digest,
+                file_read: rules.files.is_some(),
+                build: request.build,
             };
-            Ok((key.sign(request.header, now)?, signed))
+            Ok((key.sign(request.header, now)?, event))
         })
         .await
     }
 
-    async fn file(&self, message: v1::SignFileRequest) -> Result<v1::Signature, CallError> {
-        self.run(message.key.clone(), move |key, now| {
-            let request =
-                FileRequest { key: &message.key, purpose: &message.purpose, data: &message.data };
-            request.check()?;
-            let sha256 = Sha256::of(request.data).hex();
-            let signed = Signed::File { purpose: request.purpose.to_owned(), sha256 };
-            Ok((key.sign_detached(request.data, now)?, signed))
+    async fn repomd(&self, message: v1::SignRepomdRequest) -> Result<v1::Signature, CallError> {
+        let (key, target) = (message.key.clone(), message.target.clone());
+        let what = format!("repomd.xml of {target}/{}/{}", message.channel, message.path);
+        let asked = Asked { key, target, what };
+        let audit = self.audit.clone();
+        self.run(asked, message.protocol, move |key, now| {
+            let place = Place::new(&message.target, &message.channel, &message.path);
+            let place = place.map_err(|reason| CallError::Field { field: "repository", reason })?;
+            let request = RepomdRequest { key: &message.key, place, data: &message.data };
+            let page = request.check()?;
+            let taken = audit.memory().take_page(request.key, &request.place, page);
+            taken.map_err(Refusal::from)?;
+            let Page { revision, digest: sha256 } = page;
+            let event = Event::Repomd {
+                key: request.key.to_owned(),
+                fingerprint: key.fingerprint(),
+                place: request.place.clone(),
+                revision,
+                sha256,
+            };
+            Ok((key.sign_detached(request.data, now)?, event))
         })
         .await
     }
@@ -108,22 +195,127 @@ impl SignerService {
     /// when a key was used. A package is signed once; RSA itself adds no randomness.
     async fn run(
         &self,
-        name: String,
-        sign: impl FnOnce(&Key, SystemTime) -> Result<(Vec<u8>, Signed), CallError> + Send + 'static,
+        asked: Asked,
+        protocol: u32,
+        sign: impl FnOnce(&Key, SystemTime) -> Result<(Vec<u8>, Event), CallError> + Send + 'static,
     ) -> Result<v1::Signature, CallError> {
-        let fingerprint = self.keys.get(&name)?.fingerprint();
+        if let Some(text) = signing::outdated(protocol) {
+            return Err(CallError::Outdated(text));
+        }
+        let fingerprint = self.keys.get(&asked.key)?.fingerprint();
+        self.may_sign().await?;
+        let signed = match self.rules.bound(&asked) {
+            Ok(()) => self.sign(asked.key.clone(), sign).await,
+            Err(refusal) => Err(refusal.into()),
+        };
+        if let Err(CallError::Refused(refusal)) = &signed {
+            self.tell(&asked, refusal).await?;
+        }
+        let (signature, entry) = signed?;
+        let logged = self.audit.append(entry).await?;
+        let logged = Some(position(&logged));
+        Ok(v1::Signature { signature: signature.into(), fingerprint, logged })
+    }
+
+    async fn sign(
+        &self,
+        key: String,
+        sign: impl FnOnce(&Key, SystemTime) -> Result<(Vec<u8>, Event), CallError> + Send + 'static,
+    ) -> Result<(Vec<u8>, Entry), CallError> {
         let place = self.places.clone().acquire_owned().await.map_err(|_| CallError::Cut)?;
-        let (keys, asked, now) = (self.keys.clone(), name.clone(), SystemTime::now());
+        let (keys, now) = (self.keys.clone(), SystemTime::now());
         let work = tokio::task::spawn_blocking(move || {
-            let result = sign(keys.get(&asked)?, now);
+            let result = sign(keys.get(&key)?, now);
             drop(place);
             result
         });
-        let (signature, signed) = work.await.map_err(|_| CallError::Cut)??;
-        let time = jiff::Timestamp::try_from(now).map_err(|_| CallError::Cut)?.to_string();
-        let record = Record { time, key: name, fingerprint: fingerprint.clone(), signed };
-        self.audit.append(&record).await?;
-        Ok(v1::Signature { signature: signature.into(), fingerprint })
+        let (signature, event) = work.await.map_err(|_| CallError::Cut)??;
+        Ok((signature, Entry::at(now, event)))
+    }
+
+    /// Whether anything may be signed now.
+    async fn may_sign(&self) -> Result<(), CallError> {
+        if let Some(error) = self.audit.stopped() {
+            return Err(error.into());
+        }
+        if let Some(paused) = self.look_at_switch().await? {
+            return Err(CallError::Paused(paused));
+        }
+        self.rules.take()
+    }
+
+    /// Logs a refusal that says something of whoever asks, once.
+    async fn tell(&self, asked: &Asked, refusal: &Refusal) -> Result<(), LogFailed> {
+        let reason = refusal.to_string();
+        if !refusal.is_telling() || !self.rules.is_new(format!("{} {}", asked.what, reason)) {
+            return Ok(());
+        }
+        let (key, what) = (asked.key.clone(), name::shown(&asked.what));
+        self.audit.append(Entry::now(Event::Refused { key, what, reason })).await.map(drop)
+    }
+
+    fn status(&self, paused: Option<&Paused>) -> v1::SignerStatus {
+        let keys = self.keys.iter().map(|(name, key)| {
+            let bound = self.rules.bindings.of(name);
+            v1::SignerKey {
+                name: name.to_owned(),
+                fingerprint: key.fingerprint(),
+                bound: bound.is_some(),
+                targets: bound.into_iter().flatten().cloned().collect(),
+            }
+        });
+        v1::SignerStatus {
+            protocol: signing::PROTOCOL,
+            keys: keys.collect(),
+            paused: paused.map(Paused::to_string).unwrap_or_default(),
+            stopped: self.audit.stopped().map(|error| error.to_string()).unwrap_or_default(),
+            head: Some(position(&self.audit.head())),
+            reads_files: self.rules.files.is_some(),
+            per_minute: self.rules.per_minute,
+        }
+    }
+
+    async fn check(&self, message: v1::LogPosition) -> Result<v1::LogCheck, Status> {
+        let bad = |error: CallError| Status::from(error);
+        let digest: Sha256 = parse("digest", &message.digest).map_err(bad)?;
+        let then = Logged { log: message.log, line: message.line, digest };
+        let _only = self.rules.looks.lock().await;
+        let audit = self.audit.clone();
+        let looked = tokio::task::spawn_blocking(move || audit.goes_on_from(&then)).await;
+        use v1::log_check::Finding;
+        let (finding, message) = match looked.map_err(|_| bad(CallError::Cut))? {
+            Check::Continues(message) => (Finding::Continues, message),
+            Check::Elsewhere(message) => (Finding::Elsewhere, message),
+            Check::Broken(message) => (Finding::Broken, message),
+        };
+        Ok(v1::LogCheck { finding: finding.into(), message })
+    }
+}
+
+impl Rules {
+    fn bound(&self, Asked { key, target, .. }: &Asked) -> Result<(), Refusal> {
+        if self.bindings.allow(key, target) {
+            return Ok(());
+        }
+        let bound = self.bindings.of(key).into_iter().flatten().cloned().collect::<Vec<_>>();
+        let bound = if bound.is_empty() { "none".to_owned() } else { bound.join(", ") };
+        Err(Refusal::Bound { key: key.clone(), target: name::shown(target), bound })
+    }
+
+    fn take(&self) -> Result<(), CallError> {
+        let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        allowance.take(Instant::now()).map_err(|wait| {
+            let wait = wait.as_secs() + 1;
+            CallError::TooMany { per_minute: self.per_minute, wait }
+        })
+    }
+
+    fn is_new(&self, refusal: String) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= REFUSALS {
+            told.clear();
+        }
+        told.insert(refusal)
     }
 }
 
@@ -139,14 +331,15 @@ impl v1::signer_server::Signer for SignerService {
         result.map(Response::new).map_err(|error| refused(error, &key, &nevra))
     }
 
-    async fn sign_file(
+    async fn sign_repomd(
         &self,
-        request: Request<v1::SignFileRequest>,
+        request: Request<v1::SignRepomdRequest>,
     ) -> Result<Response<v1::Signature>, Status> {
         let message = request.into_inner();
-        let (key, purpose) = (message.key.clone(), message.purpose.clone());
-        let result = self.file(message).await;
-        result.map(Response::new).map_err(|error| refused(error, &key, &purpose))
+        let key = message.key.clone();
+        let what = format!("{}/{}/{}", message.target, message.channel, message.path);
+        let result = self.repomd(message).await;
+        result.map(Response::new).map_err(|error| refused(error, &key, &what))
     }
 
     async fn get_key(
@@ -158,6 +351,46 @@ impl v1::signer_server::Signer for SignerService {
         let (armored, fingerprint) = (key.public().to_owned(), key.fingerprint());
         Ok(Response::new(v1::PublicKey { armored, fingerprint }))
     }
+
+    async fn get_status(
+        &self,
+        _: Request<v1::GetSignerStatusRequest>,
+    ) -> Result<Response<v1::SignerStatus>, Status> {
+        Ok(Response::new(self.status(self.rules.switch.look().as_ref())))
+    }
+
+    async fn get_revision(
+        &self,
+        request: Request<v1::GetRevisionRequest>,
+    ) -> Result<Response<v1::SignedRevision>, Status> {
+        let v1::GetRevisionRequest { target, channel } = request.into_inner();
+        let revision = self.audit.memory().revision(&target, &channel);
+        Ok(Response::new(v1::SignedRevision { revision }))
+    }
+
+    async fn check_log(
+        &self,
+        request: Request<v1::LogPosition>,
+    ) -> Result<Response<v1::LogCheck>, Status> {
+        self.check(request.into_inner()).await.map(Response::new)
+    }
+}
+
+fn header_request(message: &v1::SignHeaderRequest) -> Result<HeaderRequest<'_>, CallError> {
+    Ok(HeaderRequest {
+        key: &message.key,
+        target: &message.target,
+        nevra: parse("nevra", &message.nevra)?,
+        header: &message.header,
+        header_digest: parse("header_digest", &message.header_digest)?,
+        artifact_digest: parse("artifact_digest", &message.artifact_digest)?,
+        build: message.build,
+    })
+}
+
+fn position(logged: &Logged) -> v1::LogPosition {
+    let Logged { log, line, digest } = logged;
+    v1::LogPosition { log: log.clone(), line: *line, digest: digest.hex() }
 }
 
 fn parse<T: std::str::FromStr<Err: ToString>>(
@@ -168,7 +401,7 @@ fn parse<T: std::str::FromStr<Err: ToString>>(
 }
 
 fn refused(error: CallError, key: &str, what: &str) -> Status {
-    let shown = rpmfarm_core::name::shown;
+    let shown = name::shown;
     tracing::warn!(key = shown(key), what = shown(what), %error, "not signed");
     error.into()
 }

@@ -15,7 +15,8 @@ use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use process::{Signer, put_key, request};
-use rpmfarm_proto::v1::{GetKeyRequest, SignFileRequest, SignHeaderRequest};
+use rpmfarm_core::signing::PROTOCOL;
+use rpmfarm_proto::v1::{GetKeyRequest, SignHeaderRequest, SignRepomdRequest};
 use rpmfarm_rpmfile::{Certs, header_to_sign, inspect, splice_signature, verify_signature};
 use rpmfarm_signer::keys::Keys;
 use support::Gpg;
@@ -50,9 +51,24 @@ fn gpg_verify(public: &str, data: &[u8], signature: &[u8]) -> Output {
     gpg().arg("--verify").arg(path("data.asc")).arg(path("data")).output().unwrap()
 }
 
+/// What was signed: the log without its first line.
 fn log_lines(signer: &Signer) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(&signer.log).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let mut lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let first: serde_json::Value = lines.next().unwrap();
+    assert_eq!(first["kind"], "began");
+    lines.collect()
+}
+
+fn repomd(data: &[u8]) -> SignRepomdRequest {
+    SignRepomdRequest {
+        key: "lab".into(),
+        target: "lab".into(),
+        channel: "testing".into(),
+        path: "x86_64/os".into(),
+        data: data.to_vec().into(),
+        protocol: PROTOCOL,
+    }
 }
 
 #[tokio::test]
@@ -87,21 +103,19 @@ async fn rpm_and_gpg_accept_what_it_signs() {
         assert_eq!(line["nevra"], found.nevra.to_string());
         assert_eq!(line["header"], found.header_sha256.hex());
         assert_eq!((&line["key"], &line["kind"]), (&"lab".into(), &"header".into()));
-        assert_eq!(line["verdict"], "attempt-1 of build-1");
+        assert_eq!((&line["target"], &line["build"]), (&"lab".into(), &1.into()));
         assert_eq!(line["fingerprint"], key.fingerprint);
         assert!(line["time"].as_str().unwrap().ends_with('Z'));
     }
 
-    let file = SignFileRequest {
-        key: "lab".into(),
-        purpose: "lab/testing/1/x86_64".into(),
-        data: REPOMD.into(),
-    };
-    let answer = client.sign_file(file).await.unwrap().into_inner();
+    let answer = client.sign_repomd(repomd(REPOMD)).await.unwrap().into_inner();
     let output = gpg_verify(&key.armored, REPOMD, &answer.signature);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!gpg_verify(&key.armored, b"other", &answer.signature).status.success());
-    assert_eq!(log_lines(&signer).pop().unwrap()["purpose"], "lab/testing/1/x86_64");
+    let line = log_lines(&signer).pop().unwrap();
+    assert_eq!((&line["target"], &line["path"]), (&"lab".into(), &"x86_64/os".into()));
+    assert_eq!((&line["channel"], &line["revision"]), (&"testing".into(), &1.into()));
+    assert_eq!(line["line"], answer.logged.unwrap().line);
 }
 
 #[tokio::test]
@@ -159,8 +173,10 @@ async fn refuses_and_says_why() {
     let other_release = nevra.replace("-3.el9", "-4.el9");
     let other_epoch = nevra.replace("-2:", "-1:");
     let cases = [
-        (with(|r| r.verdict = " ".into()), Code::FailedPrecondition, "no verdict"),
-        (with(|r| r.verdict = "a\nb".into()), Code::FailedPrecondition, "verdict is longer"),
+        (with(|r| r.build = 0), Code::FailedPrecondition, "no build"),
+        (with(|r| r.target = String::new()), Code::FailedPrecondition, "is not the name of"),
+        (with(|r| r.target = "a\nb".into()), Code::FailedPrecondition, "is not the name of"),
+        (with(|r| r.protocol = 0), Code::FailedPrecondition, "speaks protocol 0"),
         (with(|r| r.key = "prod".into()), Code::NotFound, "no key `prod` (there are: lab, other)"),
         (with(|r| r.key = "../lab".into()), Code::NotFound, "no key"),
         (with(|r| r.nevra = "x".into()), Code::InvalidArgument, "`x` is not a NEVRA"),
@@ -201,9 +217,13 @@ async fn refuses_and_says_why() {
         assert!(status.message().contains(text), "{text}: {status}");
     }
     // A package's header as a "file" would be a package's signature.
-    let file = SignFileRequest { key: "lab".into(), purpose: "p".into(), data: header.into() };
-    let status = client.sign_file(file).await.unwrap_err();
-    assert!(status.message().contains("not a repomd.xml"), "{status}");
+    for data in [&header, &b"<?xml version=\"1.0\"?> <repomd </repomd>"[..]] {
+        let status = client.sign_repomd(repomd(data)).await.unwrap_err();
+        assert!(status.message().contains("not a repomd.xml"), "{status}");
+    }
+    let elsewhere = SignRepomdRequest { path: "../x".into(), ..repomd(REPOMD) };
+    let status = client.sign_repomd(elsewhere).await.unwrap_err();
+    assert!(status.message().contains("not a plain name"), "{status}");
 
     assert!(log_lines(&signer).is_empty(), "nothing was signed");
     client.sign_header(good).await.unwrap();

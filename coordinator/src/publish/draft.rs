@@ -116,12 +116,10 @@ impl Draft<'_> {
         from: &Path,
         to: &Path,
     ) -> Result<BTreeMap<u64, Vec<String>>> {
-        let kept: BTreeMap<_, _> = before
-            .files
-            .iter()
-            .filter(|(generation, _)| *generation + self.keep > self.generation)
-            .map(|(generation, names)| (*generation, names.clone()))
-            .collect();
+        let others = usize::try_from(self.keep).unwrap_or(usize::MAX).saturating_sub(1);
+        let newest = before.files.iter().rev().take(others);
+        let kept: BTreeMap<_, _> =
+            newest.map(|(generation, names)| (*generation, names.clone())).collect();
         for name in kept.values().flatten() {
             let (from, to) = (from.join(name), to.join(name));
             // A document that did not change has one name and is there.

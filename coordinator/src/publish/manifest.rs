@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use rpmfarm_core::signing::Logged;
 use rpmfarm_core::snapshot::{Kind, belongs_to};
 use rpmfarm_core::{Arch, Nevra, Sha256};
 use rpmfarm_repodata::{Assembled, Compression};
@@ -45,6 +46,9 @@ pub(super) struct Manifest {
     /// Names everything that clients see; equal contents need no new generation.
     pub(super) content: Sha256,
     pub(super) repositories: Vec<RepositoryState>,
+    /// Where the signer's log stood when the last of its pages was signed.
+    #[serde(default)]
+    pub(super) logged: Option<Logged>,
     /// Kept in a file of its own.
     #[serde(skip)]
     pub(super) packages: Listing,

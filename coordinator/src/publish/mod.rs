@@ -16,9 +16,13 @@
 //!       generation.json packages           what it is made of
 //!       ARCH/{os,debug,source}/
 //!         Packages → the pool
-//!         repodata/                        repomd.xml, repomd.xml.asc, and the documents of this
-//!                                          generation and of those shortly before it
+//!         repodata/                        repomd.xml, repomd.xml.asc, signer-log.json, and the
+//!                                          documents of this generation and of those shortly
+//!                                          before it
 //! ```
+//!
+//! Generations are numbered as they are signed: one that was signed and never shown leaves its number
+//! out, because the signer signs no other content under it.
 //!
 //! A client that read `repomd.xml` of one generation finds the documents that it names also
 //! after the next ones were shown, at the same place, for as many generations as are kept.
@@ -44,4 +48,6 @@ pub use error::{ProofError, PublishError, Result};
 pub use http::router;
 pub use layout::{href, href_of_signed};
 pub use manifest::PublishedPackage;
-pub use publisher::{PublishRequest, Published, Publisher, SignError, SignRepomd, Step, describe};
+pub use publisher::{
+    PublishRequest, Published, Publisher, SignError, SignRepomd, SignedRepomd, Step, describe,
+};

@@ -8,11 +8,12 @@ use std::time::{Instant, SystemTime};
 use anyhow::Context as _;
 use rpmfarm_core::lacking::{Held, Lacks, held};
 use rpmfarm_core::noarch::NOARCH;
+use rpmfarm_core::signing::Place;
 use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage, Without, belongs_to};
 use rpmfarm_core::terms::without_noarch;
 use rpmfarm_core::{Arch, BuildId, Failure, Fault, Nevra, Sha256, Target};
 
-use super::{PublishError, PublishRequest, PublishedPackage, SignError, SignRepomd};
+use super::{PublishError, PublishRequest, PublishedPackage, SignError, SignRepomd, SignedRepomd};
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::retry;
@@ -265,10 +266,11 @@ async fn publish(
         compression: Default::default(),
         packages: published_packages(shown, &snapshot)?,
         based_on,
+        signed: farm.signer.revision(&target.name, channel).await?,
         now: SystemTime::now(),
         prove_all: false,
     };
-    let signer = TargetSigner { client: &farm.signer, key: &target.signing_key, channel };
+    let signer = TargetSigner { client: &farm.signer, key: &target.signing_key };
     // Asked when no other publisher can show anything: the stage must still be this
     // coordinator's, and the channel where the files say that it is.
     let begun = Instant::now();
@@ -446,13 +448,12 @@ fn published_packages(shown: &Shown, snapshot: &Snapshot) -> anyhow::Result<Vec<
 struct TargetSigner<'a> {
     client: &'a SignerClient,
     key: &'a str,
-    channel: &'a str,
 }
 
 impl SignRepomd for TargetSigner<'_> {
-    async fn sign(&self, target: &str, repomd: &[u8]) -> Result<String, SignError> {
-        let purpose = format!("repomd.xml of {target}/{}", self.channel);
-        let signature = self.client.sign_file(self.key, &purpose, repomd.to_vec()).await?;
-        Ok(String::from_utf8(signature.signature.to_vec())?)
+    async fn sign(&self, place: &Place, repomd: &[u8]) -> Result<SignedRepomd, SignError> {
+        let signature = self.client.sign_repomd(self.key, place, repomd.to_vec()).await?;
+        let logged = Some(sign::logged(&signature)?);
+        Ok(SignedRepomd { armored: String::from_utf8(signature.signature.to_vec())?, logged })
     }
 }

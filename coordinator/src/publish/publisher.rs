@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rpmfarm_core::signing::{Logged, Place};
 use rpmfarm_core::{Arch, Nevra, Sha256};
 use rpmfarm_repodata::{Compression, Fragments, PackageFile};
 use rpmfarm_rpmfile::Certs;
@@ -42,6 +43,9 @@ pub struct PublishRequest {
     /// The generation that was shown when the packages were chosen ([`Publisher::shown`]): if
     /// another is shown by now, nothing is published.
     pub based_on: Option<u64>,
+    /// The highest revision of the channel that was ever signed, be it one that was never shown:
+    /// the next one is above it, since the signer signs no other content under the same.
+    pub signed: u64,
     /// The time that the repodata tell, and at which signatures must hold.
     pub now: SystemTime,
     /// Read and prove all packages again, not only those that are new in the channel.
@@ -62,9 +66,18 @@ pub trait SignRepomd: Sync {
     /// A detached, ASCII-armored signature of the target over these bytes.
     fn sign(
         &self,
-        target: &str,
+        place: &Place,
         repomd: &[u8],
-    ) -> impl Future<Output = std::result::Result<String, SignError>> + Send;
+    ) -> impl Future<Output = std::result::Result<SignedRepomd, SignError>> + Send;
+}
+
+/// A signature of `repomd.xml`.
+#[derive(Debug, Clone)]
+pub struct SignedRepomd {
+    /// It, ASCII-armored.
+    pub armored: String,
+    /// Where it stands in the signer's log, of a signer that has one.
+    pub logged: Option<Logged>,
 }
 
 /// What a signer says when it does not sign.
@@ -140,6 +153,17 @@ impl Publisher {
         shown::generation(&Layout::new(&self.repos, target, channel)?)
     }
 
+    /// Where the signer's log stood when what a channel shows was signed; none before the first
+    /// generation, or of one from before signers said so.
+    ///
+    /// # Errors
+    /// When a name is not a plain file name, or when the disk fails.
+    pub fn logged(&self, target: &str, channel: &str) -> Result<Option<Logged>> {
+        let layout = Layout::new(&self.repos, target, channel)?;
+        let Some(shown) = shown::generation(&layout)? else { return Ok(None) };
+        Ok(Manifest::read(&layout.generation(shown))?.logged)
+    }
+
     /// Whether clients are given another address or another key than they should be: then the
     /// channel has to be published again. Not before it shows anything.
     ///
@@ -188,6 +212,7 @@ impl Publisher {
             Outcome::Shown(generation) => return Ok(Published { generation, is_new: false }),
             Outcome::Written(written) => written,
         };
+        let mut written = written;
         written.sign(signer).await?;
         (self.on_step)(Step::Signed);
         let ready = blocking(move || written.settle()).await?;
@@ -238,7 +263,7 @@ impl Publisher {
         self.prove(&layout, &request, &certs, &listing, previous.as_ref())?;
         (self.on_step)(Step::Pooled);
 
-        let generation = shown.map_or(1, |shown| shown + 1);
+        let generation = shown.unwrap_or(0).max(request.signed) + 1;
         let draft = Draft {
             dir: dir.path(),
             generation,
@@ -251,7 +276,8 @@ impl Publisher {
         };
         let repositories = draft.write(&request.arches)?;
         (self.on_step)(Step::Written);
-        let manifest = Manifest { generation, content, repositories, packages: listing };
+        let manifest =
+            Manifest { generation, content, repositories, packages: listing, logged: None };
         Ok(Outcome::Written(Box::new(Written { layout, request, certs, dir, manifest })))
     }
 

@@ -85,12 +85,14 @@ pub(super) fn show(layout: &Layout, generation: u64) -> Result<()> {
     disk::relink(&layout.current(), Path::new(&format!(".generations/{generation}")))
 }
 
-/// Removes the generations before the last `keep`.
+/// Removes the generations before the last `keep`; not all numbers have one.
 pub(super) fn forget(layout: &Layout, shown: u64, keep: u64) -> Result<()> {
-    for name in disk::names(&layout.generations())? {
-        if name.parse().is_ok_and(|number: u64| number + keep <= shown) {
-            disk::remove(&layout.generations().join(name))?;
-        }
+    let names = disk::names(&layout.generations())?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    numbers.retain(|number| *number <= shown);
+    numbers.sort_unstable_by(|one, other| other.cmp(one));
+    for number in numbers.into_iter().skip(usize::try_from(keep).unwrap_or(usize::MAX)) {
+        disk::remove(&layout.generation(number))?;
     }
     Ok(())
 }

@@ -6,14 +6,18 @@
 use std::fs::File;
 
 use rpmfarm_core::Arch;
+use rpmfarm_core::signing::{Logged, Place};
 use rpmfarm_core::snapshot::Kind;
 use rpmfarm_rpmfile::Certs;
 
 use super::error::{PublishError, Result, io_at};
 use super::layout::{self, Layout};
 use super::manifest::Manifest;
-use super::publisher::{PublishRequest, SignRepomd};
+use super::publisher::{PublishRequest, SignRepomd, SignedRepomd};
 use super::{disk, lock, shown};
+
+/// Beside each `repomd.xml`: where its signature stands in the signer's log.
+const LOGGED: &str = "signer-log.json";
 
 /// A draft that waits for its signatures. Dropped, it leaves nothing.
 pub(super) struct Written {
@@ -55,25 +59,41 @@ impl Written {
         Ok(Ready { written: self, lock })
     }
 
-    /// Has each `repomd.xml` signed, and checks each signature as a client would.
-    pub(super) async fn sign(&self, signer: &impl SignRepomd) -> Result<()> {
+    /// Has each `repomd.xml` signed, and checks each signature as a client would. Where the signer's
+    /// log stood is put beside it: whoever has a copy of the repository can tell later whether the
+    /// log still goes on from there.
+    pub(super) async fn sign(&mut self, signer: &impl SignRepomd) -> Result<()> {
+        let mut last: Option<Logged> = None;
         for state in &self.manifest.repositories {
-            let root = layout::repository(self.dir.path(), state.arch, state.kind);
-            let page = root.join("repodata/repomd.xml");
+            let repodata =
+                layout::repository(self.dir.path(), state.arch, state.kind).join("repodata");
+            let page = repodata.join("repomd.xml");
             let repomd = std::fs::read(&page).map_err(io_at(&page))?;
             let refused = |reason: String| PublishError::Signer {
                 repository: self.name(state.arch, state.kind),
                 reason,
             };
-            let signature = signer
-                .sign(&self.layout.target, &repomd)
-                .await
+            let place = Place {
+                target: self.layout.target.clone(),
+                channel: self.layout.channel.clone(),
+                path: format!("{}/{}", state.arch, state.kind.dir()),
+            };
+            let signed = signer.sign(&place, &repomd).await;
+            let signed = signed.map_err(|error| refused(error.to_string()))?;
+            let SignedRepomd { armored, logged } = signed;
+            rpmfarm_rpmfile::verify_detached(&repomd, &armored, &self.certs, self.request.now)
                 .map_err(|error| refused(error.to_string()))?;
-            rpmfarm_rpmfile::verify_detached(&repomd, &signature, &self.certs, self.request.now)
-                .map_err(|error| refused(error.to_string()))?;
-            disk::write(&page.with_extension("xml.asc"), signature.as_bytes())?;
-            disk::sync(&root.join("repodata"))?;
+            disk::write(&page.with_extension("xml.asc"), armored.as_bytes())?;
+            if let Some(logged) = &logged {
+                let text =
+                    serde_json::to_vec(logged).expect("a position has no key that JSON lacks");
+                disk::write(&repodata.join(LOGGED), &text)?;
+            }
+            disk::sync(&repodata)?;
+            // Of a signer the later line covers the earlier ones.
+            last = logged.or(last);
         }
+        self.manifest.logged = last;
         Ok(())
     }
 

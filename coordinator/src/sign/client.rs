@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use hyper_util::rt::TokioIo;
+use rpmfarm_core::signing::{Logged, PROTOCOL, Place};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::signer_client::SignerClient as Client;
 use tonic::Status;
@@ -61,6 +63,11 @@ impl SignerClient {
                 self.socket.display(),
                 status.message()
             ),
+            tonic::Code::Unimplemented => anyhow::anyhow!(
+                "the signer at {} is older than this coordinator, which speaks protocol {PROTOCOL} \
+                 to it: update rpmfarm-signer",
+                self.socket.display()
+            ),
             _ => anyhow::anyhow!("the signer refused: {}", status.message()),
         }
     }
@@ -77,19 +84,51 @@ impl SignerClient {
         Ok(answer.map_err(|status| self.explain(status))?.into_inner())
     }
 
-    /// Signs a small file.
+    /// Signs the page of a repository.
     ///
     /// # Errors
     /// When the signer refuses or does not answer.
-    pub async fn sign_file(
+    pub async fn sign_repomd(
         &self,
         key: &str,
-        purpose: &str,
+        place: &Place,
         data: Vec<u8>,
     ) -> anyhow::Result<v1::Signature> {
+        let Place { target, channel, path } = place.clone();
+        let (key, data) = (key.into(), data.into());
         let request =
-            v1::SignFileRequest { key: key.into(), purpose: purpose.into(), data: data.into() };
-        let answer = self.client().sign_file(request).await;
+            v1::SignRepomdRequest { key, target, channel, path, data, protocol: PROTOCOL };
+        let answer = self.client().sign_repomd(request).await;
+        Ok(answer.map_err(|status| self.explain(status))?.into_inner())
+    }
+
+    /// The newest revision that the signer has signed of a channel; 0 when none.
+    ///
+    /// # Errors
+    /// When the signer does not answer.
+    pub async fn revision(&self, target: &str, channel: &str) -> anyhow::Result<u64> {
+        let request = v1::GetRevisionRequest { target: target.into(), channel: channel.into() };
+        let answer = self.client().get_revision(request).await;
+        Ok(answer.map_err(|status| self.explain(status))?.into_inner().revision)
+    }
+
+    /// How the signer is.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn status(&self) -> anyhow::Result<v1::SignerStatus> {
+        let answer = self.client().get_status(v1::GetSignerStatusRequest {}).await;
+        Ok(answer.map_err(|status| self.explain(status))?.into_inner())
+    }
+
+    /// Whether the signer's log goes on from where it was.
+    ///
+    /// # Errors
+    /// When the signer does not answer.
+    pub async fn check_log(&self, logged: &Logged) -> anyhow::Result<v1::LogCheck> {
+        let Logged { log, line, digest } = logged.clone();
+        let request = v1::LogPosition { log, line, digest: digest.hex() };
+        let answer = self.client().check_log(request).await;
         Ok(answer.map_err(|status| self.explain(status))?.into_inner())
     }
 
@@ -117,4 +156,15 @@ impl SignerClient {
         let answer = self.client().get_key(v1::GetKeyRequest { key: key.into() }).await;
         Ok(answer.map_err(|status| self.explain(status))?.into_inner())
     }
+}
+
+/// Where a signature is in the signer's log.
+///
+/// # Errors
+/// When the signer did not say so.
+pub fn logged(signature: &v1::Signature) -> anyhow::Result<Logged> {
+    let position = signature.logged.clone().context("the signer does not say where it logged")?;
+    let v1::LogPosition { log, line, digest } = position;
+    let digest = digest.parse().context("the digest of the signer's log")?;
+    Ok(Logged { log, line, digest })
 }

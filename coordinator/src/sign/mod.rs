@@ -1,18 +1,22 @@
 //! The stage that has accepted packages signed: headers go to the signer, signatures come back
 //! and are spliced into copies. The coordinator holds no key.
+//!
+//! A header is read from a file whose digest is computed in the same pass: what was accepted is what
+//! is signed, whatever became of the blob since. A damaged one keeps its build back.
 
 mod client;
 
 use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
+use rpmfarm_core::signing::PROTOCOL;
 use rpmfarm_core::{BuildId, Sha256, Target};
 use rpmfarm_proto::v1::SignHeaderRequest;
 use rpmfarm_repodata::{Fragments, PackageFile};
-use rpmfarm_rpmfile::{Certs, header_to_sign, inspect, splice_signature, verify_signature};
+use rpmfarm_rpmfile::{Certs, Unsigned, inspect, verify_signature};
 use tracing::Instrument as _;
 
-pub use client::SignerClient;
+pub use client::{SignerClient, logged};
 
 use crate::blobs::Blobs;
 use crate::clock::now_us;
@@ -76,13 +80,14 @@ pub async fn sign_build(farm: &Farm, build: &Build) -> anyhow::Result<()> {
 /// file under the other signature stays where readers of older repodata find it.
 ///
 /// # Errors
-/// When the signer refuses or does not answer, or has no such key.
+/// When the signer refuses or does not answer, or has no such key, or a blob is damaged. What was
+/// signed before is recorded.
 pub async fn sign_all(
     farm: &Farm,
     target: &Target,
     packages: Vec<Package>,
 ) -> anyhow::Result<usize> {
-    use futures_util::{StreamExt as _, TryStreamExt as _};
+    use futures_util::StreamExt as _;
     let key = &target.signing_key;
     let public = farm.signer.public_key(key).await;
     let public =
@@ -90,42 +95,65 @@ pub async fn sign_all(
     let certs = Certs::from_armored(&public.armored)?;
     let digests: Vec<Sha256> = packages.iter().map(|package| package.digest).collect();
     let known = farm.store.signed_otherwise(&digests, key).await?;
-    let signed: Vec<(Sha256, Signature)> = futures_util::stream::iter(packages)
+    let all: Vec<anyhow::Result<(Sha256, Signature)>> = futures_util::stream::iter(packages)
         .map(|package| {
             let anew = known.contains(&package.digest);
-            sign(farm, key, &certs, package, anew)
+            sign(farm, target, &certs, package, anew)
         })
         .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await?;
+        .collect()
+        .await;
+    let mut signed = Vec::new();
+    let mut result = Ok(());
+    for one in all {
+        match one {
+            Ok(one) => signed.push(one),
+            Err(error) => result = result.and(Err(error)),
+        }
+    }
     farm.store.add_signatures(key, &signed, now_us()).await?;
-    Ok(signed.len())
+    result.map(|()| signed.len())
 }
 
 async fn sign(
     farm: &Farm,
-    key: &str,
+    target: &Target,
     certs: &Certs,
     package: Package,
     anew: bool,
 ) -> anyhow::Result<(Sha256, Signature)> {
-    let path = farm.blobs.path(package.digest);
-    let header = tokio::task::spawn_blocking(move || header_to_sign(&path)).await??;
+    let name = package.nevra.to_string();
+    let signing = || format!("signing {name}");
+    let (blobs, digest) = (farm.blobs.clone(), package.digest);
+    let unsigned = tokio::task::spawn_blocking(move || open(&blobs, digest)).await?;
+    let unsigned = unsigned.with_context(signing)?;
+    let header = unsigned.header().to_vec();
     let request = SignHeaderRequest {
-        key: key.into(),
-        nevra: package.nevra.to_string(),
+        key: target.signing_key.clone(),
+        nevra: name.clone(),
         header_digest: Sha256::of(&header).hex(),
         header: header.into(),
-        artifact_digest: package.digest.hex(),
-        verdict: format!("acceptance of build {}", package.build),
+        artifact_digest: digest.hex(),
+        target: target.name.clone(),
+        build: package.build.0.unsigned_abs(),
+        protocol: PROTOCOL,
     };
-    let name = package.nevra.to_string();
-    let answer =
-        farm.signer.sign_header(request).await.with_context(|| format!("signing {name}"))?;
+    let answer = farm.signer.sign_header(request).await.with_context(signing)?;
     let (blobs, certs) = (farm.blobs.clone(), certs.clone());
-    tokio::task::spawn_blocking(move || splice(&blobs, &certs, &package, &answer.signature, anew))
-        .await?
-        .with_context(|| format!("signing {name}"))
+    let splice = move || splice(&blobs, &certs, &package, unsigned, &answer.signature, anew);
+    tokio::task::spawn_blocking(splice).await?.with_context(signing)
+}
+
+/// Opens the file that was accepted, and proves that it is still the one.
+fn open(blobs: &Blobs, digest: Sha256) -> anyhow::Result<Unsigned> {
+    let path = blobs.path(digest);
+    Unsigned::open_proved(&path, digest).with_context(|| {
+        format!(
+            "the store is damaged: {} is not the file that was accepted; put it back from a \
+             backup, or build a new release",
+            path.display()
+        )
+    })
 }
 
 /// Makes the signed copy, proves it, and stores it with its repodata.
@@ -133,13 +161,16 @@ fn splice(
     blobs: &Blobs,
     certs: &Certs,
     package: &Package,
+    unsigned: Unsigned,
     signature: &[u8],
     anew: bool,
 ) -> anyhow::Result<(Sha256, Signature)> {
     let scratch = blobs.scratch()?;
     let copy = scratch.path().join(package.nevra.file_name());
-    splice_signature(&blobs.path(package.digest), &copy, signature)?;
+    unsigned.splice(&copy, signature)?;
     verify_signature(&copy, certs, SystemTime::now())?;
+    // With the signature over the header, and that with the payload's digest in it, the copy is what
+    // was opened.
     let inspected = inspect(&copy)?;
     anyhow::ensure!(
         inspected.nevra == package.nevra,

@@ -8,7 +8,8 @@ use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rpmfarm_coordinator::publish::{PublishedPackage, SignError, SignRepomd, Step};
+use rpmfarm_coordinator::publish::{PublishedPackage, SignError, SignRepomd, SignedRepomd, Step};
+use rpmfarm_core::signing::Place;
 
 use crate::farm::{Farm, names_in};
 
@@ -66,7 +67,7 @@ async fn killed_at_any_step_readers_see_old_or_new() {
 struct Refuses;
 
 impl SignRepomd for Refuses {
-    async fn sign(&self, _: &str, _: &[u8]) -> Result<String, SignError> {
+    async fn sign(&self, _: &Place, _: &[u8]) -> Result<SignedRepomd, SignError> {
         Err("the signer is gone".into())
     }
 }

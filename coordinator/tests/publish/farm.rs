@@ -10,8 +10,9 @@ use std::time::SystemTime;
 
 use rpmfarm_coordinator::blobs::Blobs;
 use rpmfarm_coordinator::publish::{
-    PublishRequest, PublishedPackage, Publisher, SignError, SignRepomd, describe,
+    PublishRequest, PublishedPackage, Publisher, SignError, SignRepomd, SignedRepomd, describe,
 };
+use rpmfarm_core::signing::Place;
 use rpmfarm_core::{Arch, Sha256};
 use rpmfarm_repodata::Compression;
 use rpmfarm_rpmfile::Certs;
@@ -83,13 +84,14 @@ fn gpg(home: &Path) -> Command {
 }
 
 impl SignRepomd for Gpg {
-    async fn sign(&self, target: &str, repomd: &[u8]) -> Result<String, SignError> {
-        assert_eq!(target, TARGET);
+    async fn sign(&self, place: &Place, repomd: &[u8]) -> Result<SignedRepomd, SignError> {
+        assert_eq!(place.target, TARGET);
         let data = tempfile::NamedTempFile::new()?;
         fs::write(&data, repomd)?;
-        Ok(run(gpg(&self.home)
+        let armored = run(gpg(&self.home)
             .args(["--armor", "--output", "-", "--detach-sign"])
-            .arg(data.path())))
+            .arg(data.path()));
+        Ok(SignedRepomd { armored, logged: None })
     }
 }
 
@@ -124,6 +126,7 @@ impl Farm {
             compression: Compression::Gzip,
             packages: packages.to_vec(),
             based_on: self.publisher().shown(TARGET, CHANNEL).unwrap(),
+            signed: 0,
             now: SystemTime::now(),
             prove_all: false,
         }

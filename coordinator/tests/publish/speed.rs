@@ -7,7 +7,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rpm::signature::pgp::Signer;
-use rpmfarm_coordinator::publish::{SignError, SignRepomd};
+use rpmfarm_coordinator::publish::{SignError, SignRepomd, SignedRepomd};
+use rpmfarm_core::signing::Place;
 
 use crate::farm::{Farm, Gpg, names_in, rpmbuild, run};
 
@@ -80,9 +81,9 @@ struct Timed<'a> {
 }
 
 impl SignRepomd for Timed<'_> {
-    async fn sign(&self, target: &str, repomd: &[u8]) -> Result<String, SignError> {
+    async fn sign(&self, place: &Place, repomd: &[u8]) -> Result<SignedRepomd, SignError> {
         let begin = Instant::now();
-        let signature = self.signer.sign(target, repomd).await;
+        let signature = self.signer.sign(place, repomd).await;
         *self.spent.lock().unwrap() += begin.elapsed();
         signature
     }

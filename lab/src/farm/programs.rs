@@ -26,10 +26,25 @@ pub(super) fn start_signer(directory: &Path) -> anyhow::Result<Process> {
         .arg(&socket)
         .arg("--audit-log")
         .arg(directory.join("signer-audit.jsonl"))
-        .args(["--create", &format!("{TARGET}=rpmfarm lab <lab@example.org>")]);
+        .arg("--blobs")
+        .arg(directory.join("coordinator/blobs"))
+        .args(["--create", &format!("{TARGET}=rpmfarm lab <lab@example.org>")])
+        .args(["--bind", &format!("{TARGET}={}", targets(directory)?.join(","))]);
     let mut signer = Process::start("signer", &mut command, &directory.join("logs"))?;
     wait_for(&mut signer, || socket.exists())?;
     Ok(signer)
+}
+
+/// The names of a farm's targets, which have one key.
+fn targets(directory: &Path) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory.join("targets"))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(names)
 }
 
 /// Starts one of the coordinators, and says where it listens.

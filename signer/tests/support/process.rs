@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
 use rpmfarm_core::Sha256;
+use rpmfarm_core::signing::PROTOCOL;
 use rpmfarm_proto::v1::SignHeaderRequest;
 use rpmfarm_proto::v1::signer_client::SignerClient;
 use tokio::net::UnixStream;
@@ -75,7 +76,7 @@ pub fn put_key(dir: &Path, name: &str, armored: &str) -> PathBuf {
     path
 }
 
-/// A request that is in order.
+/// A request of the build 1 of the target `lab` that is in order.
 pub fn request(key: &str, nevra: &str, header: Vec<u8>) -> SignHeaderRequest {
     SignHeaderRequest {
         key: key.into(),
@@ -83,6 +84,8 @@ pub fn request(key: &str, nevra: &str, header: Vec<u8>) -> SignHeaderRequest {
         header_digest: Sha256::of(&header).hex(),
         header: header.into(),
         artifact_digest: Sha256::of(b"artifact").hex(),
-        verdict: "attempt-1 of build-1".into(),
+        target: "lab".into(),
+        build: 1,
+        protocol: PROTOCOL,
     }
 }

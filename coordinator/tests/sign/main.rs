@@ -1,0 +1,235 @@
+//! Signing and publishing with the real signer: what it gets of a store that was tampered with, what
+//! is said while it does not sign, and that revisions and its log go on.
+
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+#[path = "../common/builds.rs"]
+mod builds;
+#[path = "../accept/scene.rs"]
+#[allow(dead_code, reason = "the tests of acceptance use all of it")]
+mod scene;
+mod signer;
+#[path = "../../../rpmfile/tests/support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+
+use rpmfarm_coordinator::doctor;
+use rpmfarm_coordinator::farm::Farm;
+use rpmfarm_coordinator::publish;
+use rpmfarm_coordinator::sign;
+use rpmfarm_coordinator::store::Build;
+use rpmfarm_coordinator::work::Crew;
+use rpmfarm_core::BuildId;
+use rpmfarm_core::signing::Place;
+use rpmfarm_proto::v1::Check;
+
+use self::scene::{Scene, built};
+use self::signer::Signer;
+use self::support::Built;
+
+const TAGS: &str = "Release: 1\nBuildArch: noarch";
+
+fn data(farm: &Farm) -> PathBuf {
+    farm.blobs.root().parent().unwrap().to_owned()
+}
+
+/// A build of that package that is accepted.
+async fn accepted(scene: &Scene, of: &Built, name: &str) -> Build {
+    let build = scene.build(name).await;
+    scene.srpm(build, of).await.unwrap();
+    scene.binary(build, of).await.unwrap();
+    let waiting = scene.farm.store.builds_accepted().await.unwrap();
+    waiting.into_iter().find(|waiting| waiting.id() == build).expect("it is to be signed")
+}
+
+/// Where the blob of a build's package lies whose name ends so.
+async fn blob(farm: &Farm, build: BuildId, end: &str) -> PathBuf {
+    let rows = farm.store.packages_of(build, "lab").await.unwrap();
+    let row = rows.iter().find(|row| row.package.nevra.to_string().ends_with(end)).unwrap();
+    farm.blobs.path(row.package.digest)
+}
+
+async fn signed(farm: &Farm, build: BuildId) -> usize {
+    let rows = farm.store.packages_of(build, "lab").await.unwrap();
+    rows.iter().filter(|row| row.signature.is_some()).count()
+}
+
+/// Signs and publishes all that waits.
+async fn publish_all(farm: &Farm) {
+    for build in farm.store.builds_accepted().await.unwrap() {
+        sign::sign_build(farm, &build).await.unwrap();
+    }
+    publish::pass::pass(farm).await.unwrap();
+}
+
+fn repodata(farm: &Farm) -> PathBuf {
+    farm.repos.join("lab/testing/x86_64/os/repodata")
+}
+
+fn revision(farm: &Farm) -> u64 {
+    farm.publisher.shown("lab", "testing").unwrap().unwrap()
+}
+
+async fn checks(farm: &Farm, name: &str) -> Vec<Check> {
+    let all = doctor::checks(farm).await;
+    all.into_iter().filter(|check| check.name == name && check.level != "ok").collect()
+}
+
+/// What an operator does to the signer of a farm.
+fn operate(farm: &Farm, words: &[&str]) {
+    signer::operate(&data(farm), words);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_was_swapped_is_never_signed() {
+    let scene = Scene::new().await;
+    let farm = &scene.farm;
+    let _signer = Signer::start(&data(farm), &[]);
+    let (honest, foreign) = (built("swapme", TAGS, "honest"), built("swapme", TAGS, "backdoor"));
+    let build = accepted(&scene, &honest, "swapme").await;
+    let path = blob(farm, build.id(), ".noarch").await;
+    let good = fs::read(&path).unwrap();
+    let mut flipped = good.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for bad in [fs::read(&foreign.binary).unwrap(), flipped, good[..200].to_vec()] {
+        fs::write(&path, bad).unwrap();
+        let error = sign::sign_build(farm, &build).await.unwrap_err();
+        let said = format!("{error:#}");
+        for part in ["signing swapme-1-1.noarch", "the store is damaged", path.to_str().unwrap()] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        // The source package is whole.
+        assert_eq!(signed(farm, build.id()).await, 1);
+    }
+    let log = fs::read_to_string(signer::log(&data(farm))).unwrap();
+    assert!(!log.contains("swapme-1-1.noarch"), "the signer was asked: {log}");
+    publish::pass::pass(farm).await.unwrap();
+    assert!(!repodata(farm).exists(), "it is kept back");
+
+    fs::write(&path, good).unwrap();
+    publish_all(farm).await;
+    assert_eq!(signed(farm, build.id()).await, 2);
+    assert!(repodata(farm).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn builds_say_why_the_signer_does_not_sign() {
+    let scene = Scene::new().await;
+    let farm = &scene.farm;
+    let _signer = Signer::start(&data(farm), &[]);
+    operate(farm, &["pause", "--reason", "the key moves to a token"]);
+    let build = accepted(&scene, &built("waits", TAGS, "x"), "waits").await;
+    let crew = Crew::new("sign", 1, farm.bus.clone());
+    sign::pass(farm, &crew).await.unwrap();
+    while farm.waits.reason(build.id()).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let reason = farm.waits.reason(build.id());
+    assert!(reason.starts_with("not signed yet: ") && reason.contains("it is paused"), "{reason}");
+    assert!(reason.contains("the key moves to a token"), "{reason}");
+    let found = checks(farm, "signer").await;
+    assert!(found.iter().any(|check| check.message.contains("the key moves")), "{found:?}");
+    operate(farm, &["resume"]);
+    publish_all(farm).await;
+    assert!(checks(farm, "signer").await.is_empty());
+}
+
+/// Another process has had a page signed that nobody was shown, as one that died before its rename.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_is_above_all_that_were_signed() {
+    let scene = Scene::new().await;
+    let farm = &scene.farm;
+    let signer = Signer::start(&data(farm), &[]);
+    accepted(&scene, &built("one", TAGS, "x"), "one").await;
+    publish_all(farm).await;
+    assert_eq!(revision(farm), 1);
+    let page = fs::read_to_string(repodata(farm).join("repomd.xml")).unwrap();
+    let place = Place::new("lab", "testing", "x86_64/os").unwrap();
+    let of = |revision: u64| {
+        let found = format!("<revision>{revision}</revision>");
+        page.replace("<revision>1</revision>", &found).into_bytes()
+    };
+    farm.signer.sign_repomd("lab", &place, of(5)).await.unwrap();
+    // Neither what is older nor, under the same number, what is another.
+    for stale in [of(1), of(4), [of(5), b"\n".to_vec()].concat()] {
+        let error = farm.signer.sign_repomd("lab", &place, stale).await.unwrap_err().to_string();
+        assert!(error.contains("signed already"), "{error}");
+    }
+    drop(signer);
+    let _signer = Signer::start(&data(farm), &[]);
+    accepted(&scene, &built("two", TAGS, "x"), "two").await;
+    publish_all(farm).await;
+    assert_eq!(revision(farm), 6);
+    let shown = farm.store.channel("lab", "testing").await.unwrap().unwrap();
+    assert_eq!(shown.revision, 6);
+    // Who has read revision 1 still finds its documents.
+    let document = page.split("href=\"repodata/").nth(1).unwrap().split('"').next().unwrap();
+    assert!(repodata(farm).join(document).exists(), "{document}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_published_and_compared() {
+    let scene = Scene::new().await;
+    let farm = &scene.farm;
+    let signer = Signer::start(&data(farm), &[]);
+    accepted(&scene, &built("one", TAGS, "x"), "one").await;
+    publish_all(farm).await;
+    let text = fs::read_to_string(repodata(farm).join("signer-log.json")).unwrap();
+    let logged = farm.publisher.logged("lab", "testing").unwrap().unwrap();
+    assert!(text.contains(&logged.log), "{text}");
+    assert!(checks(farm, "signer log").await.is_empty());
+
+    // Whoever has the signer's directories takes back what was signed.
+    drop(signer);
+    let log = signer::log(&data(farm));
+    let good = fs::read_to_string(&log).unwrap();
+    let kept: String = good.split_inclusive('\n').take(2).collect();
+    fs::write(&log, kept).unwrap();
+    let state = data(farm).join("keys/state.jsonl");
+    let good_state = fs::read(&state).unwrap();
+    fs::remove_file(&state).unwrap();
+    let signer = Signer::start(&data(farm), &[]);
+    let found = checks(farm, "signer log").await;
+    assert_eq!((found.len(), found[0].level.as_str()), (1, "error"), "{found:?}");
+    assert!(found[0].message.contains("was published, and the log ends with"), "{found:?}");
+    drop(signer);
+    // One line is changed.
+    fs::write(&state, good_state).unwrap();
+    fs::write(&log, good.replace("\"build\":1", "\"build\":2")).unwrap();
+    let signer = Signer::start(&data(farm), &[]);
+    let found = checks(farm, "signer log").await;
+    assert!(found[0].level == "error" && found[0].message.contains("follow"), "{found:?}");
+    drop(signer);
+    fs::write(&log, good).unwrap();
+    // An operator begins a new file: what was published is told to be in the other one.
+    operate(farm, &["audit", "restart", "--reason", "rotated"]);
+    let _signer = Signer::start(&data(farm), &[]);
+    let found = checks(farm, "signer log").await;
+    assert_eq!((found.len(), found[0].level.as_str()), (1, "warning"), "{found:?}");
+    accepted(&scene, &built("two", TAGS, "x"), "two").await;
+    publish_all(farm).await;
+    assert!(checks(farm, "signer log").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_tells_whose_a_key_is() {
+    let scene = Scene::new().await;
+    let farm = &scene.farm;
+    for (bind, level, said) in [
+        (None, "warning", "signs for any"),
+        (Some("lab=other"), "error", "it is bound to other"),
+        (Some("lab=lab,other"), "", ""),
+    ] {
+        let options = bind.map_or(vec![], |bind| vec!["--bind", bind]);
+        let _signer = Signer::start_as(&data(farm), &options);
+        let found = checks(farm, "signer").await;
+        let is_it = |check: &Check| check.level == level && check.message.contains(said);
+        assert!(found.iter().all(is_it) && found.is_empty() == level.is_empty(), "{found:?}");
+    }
+    let _signer = Signer::start_as(&data(farm), &["--bind", "lab=other"]);
+    let build = accepted(&scene, &built("one", TAGS, "x"), "one").await;
+    let error = format!("{:#}", sign::sign_build(farm, &build).await.unwrap_err());
+    assert!(error.contains("the key `lab` does not sign for the target `lab`"), "{error}");
+}

@@ -1,0 +1,234 @@
+//! The chain of the log: each line has its number and the SHA-256 of the line before, so that no
+//! line can be taken out, put in or changed without all after it being others.
+//!
+//! A line that is none of the chain (one that a crash has cut, or of a log from before there was a
+//! chain) is covered by the digest in the next one all the same.
+
+use std::io::{self, BufRead};
+
+use rpmfarm_core::Sha256;
+use serde::{Deserialize, Serialize};
+
+use crate::event::Entry;
+
+/// No line is longer, in bytes.
+const MAX_LINE: u64 = 64 << 10;
+
+/// The last line of a log: what the next one follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Its number, from 1; 0 before the first.
+    pub line: u64,
+    /// SHA-256 of its bytes, without the end of the line.
+    pub digest: Sha256,
+}
+
+impl Head {
+    /// Before the first line.
+    pub const START: Self = Self { line: 0, digest: Sha256::from_bytes([0; 32]) };
+
+    /// The line after this one: its bytes with the end of the line, and the head that it is.
+    ///
+    /// # Errors
+    /// When the entry is no JSON, which none is.
+    pub fn next(&self, entry: &Entry) -> Result<(Vec<u8>, Self), serde_json::Error> {
+        let link = Link { line: self.line + 1, prev: self.digest };
+        let mut bytes = serde_json::to_vec(&Line { link, entry })?;
+        let head = self.over(&bytes);
+        bytes.push(b'\n');
+        Ok((bytes, head))
+    }
+
+    /// The head that a line after this one is, whatever it says.
+    #[must_use]
+    pub fn over(&self, line: &[u8]) -> Self {
+        Self { line: self.line + 1, digest: Sha256::of(line) }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Link {
+    line: u64,
+    prev: Sha256,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    link: Link,
+    #[serde(flatten)]
+    entry: &'a Entry,
+}
+
+/// What a log is, from its beginning or a head on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walked {
+    /// What the first line follows. In a file that goes on from another one that is not its start.
+    pub from: Head,
+    /// The last line.
+    pub head: Head,
+    /// Where the last line begins and ends, in bytes after where the walk began.
+    pub last: (u64, u64),
+    /// Lines from before there was a chain.
+    pub before: u64,
+    /// Other lines that are none of the chain.
+    pub cut: u64,
+    /// Whether the last line has no end.
+    pub is_torn: bool,
+}
+
+/// Why a log is not a chain.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// A line does not follow the one before.
+    #[error("line {line} does not follow the line before it: {reason}")]
+    Line {
+        /// Its number in the file.
+        line: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The file cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Reads lines to the end and checks that each follows the one before. `from` is the head before the
+/// first, when it is known; `each` gets every line of the chain.
+///
+/// # Errors
+/// With the first line that does not follow.
+pub fn walk(
+    mut reader: impl BufRead,
+    from: Option<Head>,
+    mut each: impl FnMut(Head, &[u8]),
+) -> Result<Walked, Broken> {
+    let start = from.unwrap_or(Head::START);
+    let mut walked =
+        Walked { from: start, head: start, last: (0, 0), before: 0, cut: 0, is_torn: false };
+    let mut chained = from.is_some();
+    let mut count = 0;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = io::Read::take(&mut reader, MAX_LINE).read_until(b'\n', &mut line)?;
+        if read == 0 {
+            return Ok(walked);
+        }
+        count += 1;
+        walked.last = (walked.last.1, walked.last.1 + read as u64);
+        let whole = line.strip_suffix(b"\n");
+        walked.is_torn = whole.is_none();
+        let bytes = whole.unwrap_or(&line);
+        match serde_json::from_slice::<Link>(bytes) {
+            Ok(link) => {
+                // A file that was begun anew goes on from a head that is in another file.
+                if !chained && count == 1 {
+                    let head = Head { line: link.line.saturating_sub(1), digest: link.prev };
+                    (walked.from, walked.head) = (head, head);
+                }
+                follows(&walked.head, &link)
+                    .map_err(|reason| Broken::Line { line: count, reason })?;
+                chained = true;
+                walked.head = walked.head.over(bytes);
+                each(walked.head, bytes);
+            }
+            Err(_) => {
+                walked.cut += u64::from(chained);
+                walked.before += u64::from(!chained);
+                walked.head = walked.head.over(bytes);
+            }
+        }
+    }
+}
+
+fn follows(head: &Head, link: &Link) -> Result<(), String> {
+    if link.prev != head.digest {
+        return Err(format!("it names the digest {}, not {}", link.prev, head.digest));
+    }
+    if link.line != head.line + 1 {
+        return Err(format!("it is number {} after {}", link.line, head.line));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+
+    fn entry(reason: &str) -> Entry {
+        let event = Event::Paused { reason: reason.into(), uid: 0 };
+        Entry { time: "2026-01-01T00:00:00Z".into(), event }
+    }
+
+    fn log(count: usize) -> Vec<Vec<u8>> {
+        let mut head = Head::START;
+        let line = |n| {
+            let (bytes, next) = head.next(&entry(&format!("line {n}"))).unwrap();
+            head = next;
+            bytes
+        };
+        (0..count).map(line).collect()
+    }
+
+    fn walk_all(lines: &[Vec<u8>]) -> Result<Walked, Broken> {
+        walk(lines.concat().as_slice(), None, |_, _| ())
+    }
+
+    #[test]
+    fn every_change_of_a_line_is_found() {
+        let lines = log(5);
+        let walked = walk_all(&lines).unwrap();
+        assert_eq!((walked.head.line, walked.from, walked.cut), (5, Head::START, 0));
+        assert_eq!(walked.head.digest, Sha256::of(lines[4].strip_suffix(b"\n").unwrap()));
+        let end = lines.concat().len() as u64;
+        assert_eq!(walked.last, (end - lines[4].len() as u64, end));
+        for place in 1..4 {
+            let mut without = lines.clone();
+            without.remove(place);
+            assert!(walk_all(&without).is_err(), "without {place}");
+            let mut changed = lines.clone();
+            changed[place][40] ^= 1;
+            assert!(walk_all(&changed).is_err(), "{place} changed");
+            let mut twice = lines.clone();
+            twice.insert(place, lines[place].clone());
+            assert!(walk_all(&twice).is_err(), "{place} twice");
+            let mut swapped = lines.clone();
+            swapped.swap(place, place + 1);
+            assert!(walk_all(&swapped).is_err(), "{place} swapped");
+            let mut more = lines.clone();
+            more.insert(place, b"{\"half\n".to_vec());
+            assert!(walk_all(&more).is_err(), "something before {place}");
+        }
+    }
+
+    #[test]
+    fn cut_lines_and_older_logs_are_part_of_the_chain() {
+        let old: Vec<Vec<u8>> = vec![b"{\"kind\":\"file\"}\n".to_vec(), b"{\"ki\n".to_vec()];
+        let begun = walk_all(&old).unwrap();
+        assert_eq!((begun.before, begun.head.line, begun.cut), (2, 2, 0));
+        let (next, head) = begun.head.next(&entry("first")).unwrap();
+        let torn = b"{\"line\":4,\"pre".to_vec();
+        let mut all = [old, vec![next, torn]].concat();
+        let walked = walk_all(&all).unwrap();
+        assert_eq!((walked.cut, walked.is_torn), (1, true));
+        all[3].push(b'\n');
+        all.push(head.over(&all[3][..all[3].len() - 1]).next(&entry("after")).unwrap().0);
+        let walked = walk_all(&all).unwrap();
+        assert_eq!((walked.before, walked.cut, walked.is_torn, walked.head.line), (2, 1, false, 5));
+        all[0][3] ^= 1;
+        all[1][1] ^= 1;
+        assert!(walk_all(&all).is_err(), "what is before the chain is covered by it");
+    }
+
+    #[test]
+    fn a_file_may_go_on_from_another_one() {
+        let lines = log(5);
+        let walked = walk_all(&lines[2..]).unwrap();
+        assert_eq!((walked.from.line, walked.head.line), (2, 5));
+        let from = walk_all(&lines[..2]).unwrap().head;
+        assert_eq!(from, walked.from);
+        assert!(walk(lines[3..].concat().as_slice(), Some(from), |_, _| ()).is_err());
+    }
+}

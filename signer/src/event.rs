@@ -1,0 +1,194 @@
+//! What the log has of each thing that was done, as JSON.
+
+use rpmfarm_core::Sha256;
+use rpmfarm_core::signing::Place;
+use serde::{Deserialize, Serialize};
+
+/// A line of the log, but for its place in the chain.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Entry {
+    /// When, as RFC 3339 in UTC; a signature has the same time, in seconds.
+    pub time: String,
+    /// What was done.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Event {
+    /// The log was begun.
+    Began {
+        /// The name of the log: a random number. It stays when a new file is begun.
+        log: String,
+    },
+    /// A new file was begun by an operator.
+    Restarted {
+        /// The name of the log.
+        log: String,
+        /// Why.
+        reason: String,
+        /// What was wrong with the file before, or where it was put.
+        found: String,
+    },
+    /// The header of a package was signed.
+    Header {
+        /// Name of the key.
+        key: String,
+        /// Fingerprint of the key, hex.
+        fingerprint: String,
+        /// The target that it was signed for.
+        target: String,
+        /// The package.
+        nevra: String,
+        /// SHA-256 of the header.
+        header: Sha256,
+        /// SHA-256 of the unsigned file, as whoever asked has it.
+        artifact: Sha256,
+        /// Whether the signer has read the header from that file itself.
+        file_read: bool,
+        /// The build whose acceptance lets it be signed, as whoever asked has it.
+        build: u64,
+    },
+    /// A `repomd.xml` was signed.
+    Repomd {
+        /// Name of the key.
+        key: String,
+        /// Fingerprint of the key, hex.
+        fingerprint: String,
+        /// Its repository.
+        #[serde(flatten)]
+        place: Place,
+        /// Its revision.
+        revision: u64,
+        /// SHA-256 of the page.
+        sha256: Sha256,
+    },
+    /// Something was not signed that nobody should have asked for.
+    Refused {
+        /// Name of the key.
+        key: String,
+        /// What it was.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// An operator paused the signer.
+    Paused {
+        /// Why.
+        reason: String,
+        /// User id of the operator.
+        uid: u32,
+    },
+    /// An operator let it sign again.
+    Resumed,
+    /// An operator let older revisions be signed.
+    Reset {
+        /// Name of the target.
+        target: String,
+        /// Name of the channel.
+        channel: String,
+        /// What is above this is signed.
+        to: u64,
+        /// Why.
+        reason: String,
+        /// User id of the operator.
+        uid: u32,
+    },
+    /// An operator let another package of a NEVRA be signed.
+    Forgot {
+        /// Name of the target.
+        target: String,
+        /// The package.
+        nevra: String,
+        /// Why.
+        reason: String,
+        /// User id of the operator.
+        uid: u32,
+    },
+}
+
+/// What the signer remembers of what was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fact {
+    /// A target has this header under this NEVRA.
+    Package {
+        /// Name of the target.
+        target: String,
+        /// The package.
+        nevra: String,
+        /// SHA-256 of the header.
+        header: Sha256,
+    },
+    /// A key has signed this page.
+    Page {
+        /// Name of the key.
+        key: String,
+        /// Its repository.
+        #[serde(flatten)]
+        place: Place,
+        /// Its revision.
+        revision: u64,
+        /// SHA-256 of the page.
+        digest: Sha256,
+    },
+    /// The newest page of a repository.
+    Newest {
+        /// Its repository.
+        #[serde(flatten)]
+        place: Place,
+        /// Its revision.
+        revision: u64,
+        /// SHA-256 of the page.
+        digest: Sha256,
+    },
+    /// Of a channel all above this may be signed.
+    Floor {
+        /// Name of the target.
+        target: String,
+        /// Name of the channel.
+        channel: String,
+        /// The revision.
+        to: u64,
+    },
+    /// A target has nothing under this NEVRA any more.
+    Forgotten {
+        /// Name of the target.
+        target: String,
+        /// The package.
+        nevra: String,
+    },
+}
+
+impl Event {
+    /// What is remembered of it.
+    #[must_use]
+    pub fn fact(&self) -> Option<Fact> {
+        match self.clone() {
+            Self::Header { target, nevra, header, .. } => {
+                Some(Fact::Package { target, nevra, header })
+            }
+            Self::Repomd { key, place, revision, sha256, .. } => {
+                Some(Fact::Page { key, place, revision, digest: sha256 })
+            }
+            Self::Reset { target, channel, to, .. } => Some(Fact::Floor { target, channel, to }),
+            Self::Forgot { target, nevra, .. } => Some(Fact::Forgotten { target, nevra }),
+            Self::Began { .. }
+            | Self::Restarted { .. }
+            | Self::Refused { .. }
+            | Self::Paused { .. }
+            | Self::Resumed => None,
+        }
+    }
+
+    /// The name of the log, where it says so.
+    #[must_use]
+    pub fn log(&self) -> Option<&str> {
+        match self {
+            Self::Began { log } | Self::Restarted { log, .. } => Some(log),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The journal of what is remembered, beside the keys: JSON lines, each batch of facts ended by a
+//! line that says where the log stood. What comes after the last such line was never finished and
+//! is dropped. It is written anew, shorter, at each start.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit::{OpenError, io_at};
+use crate::chain::Head;
+use crate::event::Fact;
+use crate::memory::Memory;
+
+const NAME: &str = "state.jsonl";
+const LOCK: &str = "state.lock";
+
+/// Where the log ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct End {
+    /// Its last line.
+    pub(crate) head: Head,
+    /// Where that begins and ends in the file, in bytes.
+    pub(crate) last: (u64, u64),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    Fact(Fact),
+    End { log: String, end: Option<End> },
+}
+
+/// What a journal has.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) memory: Memory,
+    pub(crate) name: String,
+    /// `None` where nothing was logged yet.
+    pub(crate) end: Option<End>,
+}
+
+/// The journal, and the right to write it and the log.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+    _lock: File,
+}
+
+impl Journal {
+    /// Takes and reads it.
+    pub(crate) fn open(dir: &Path) -> Result<(Self, Kept), OpenError> {
+        io_at(dir, fs::DirBuilder::new().recursive(true).mode(0o700).create(dir))?;
+        let lock = take(&dir.join(LOCK))?;
+        let path = dir.join(NAME);
+        let file = io_at(&path, private().append(true).read(true).open(&path))?;
+        let kept = io_at(&path, read(&path))?;
+        Ok((Self { path, file, _lock: lock }, kept))
+    }
+
+    /// Reads it beside whoever writes it.
+    pub(crate) fn peek(dir: &Path) -> Result<Kept, OpenError> {
+        let path = dir.join(NAME);
+        io_at(&path, read(&path))
+    }
+
+    /// Writes it anew: whole or not at all.
+    pub(crate) fn begin(
+        &mut self,
+        memory: &Memory,
+        log: &str,
+        end: Option<End>,
+    ) -> Result<(), OpenError> {
+        let new = self.path.with_extension("new");
+        let written = || -> io::Result<File> {
+            let mut file = io::BufWriter::new(private().write(true).truncate(true).open(&new)?);
+            for fact in memory.facts() {
+                line(&mut file, &Line::Fact(fact))?;
+            }
+            line(&mut file, &Line::End { log: log.to_owned(), end })?;
+            file.into_inner()?.sync_all()?;
+            fs::rename(&new, &self.path)?;
+            let dir = self.path.parent().unwrap_or(Path::new("."));
+            File::open(dir)?.sync_all()?;
+            OpenOptions::new().append(true).open(&self.path)
+        };
+        self.file = io_at(&self.path, written())?;
+        Ok(())
+    }
+
+    /// Appends facts and where the log stands with them, and syncs.
+    pub(crate) fn append(&mut self, facts: &[Fact], log: &str, end: &End) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for fact in facts {
+            line(&mut bytes, &Line::Fact(fact.clone()))?;
+        }
+        line(&mut bytes, &Line::End { log: log.to_owned(), end: Some(*end) })?;
+        self.file.write_all(&bytes)?;
+        self.file.sync_data()
+    }
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).mode(0o600);
+    options
+}
+
+fn line(file: &mut impl Write, line: &Line) -> io::Result<()> {
+    serde_json::to_writer(&mut *file, line)?;
+    file.write_all(b"\n")
+}
+
+fn take(path: &Path) -> Result<File, OpenError> {
+    let lock = io_at(path, private().write(true).open(path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::Held(path.to_owned())),
+        Err(fs::TryLockError::Error(error)) => io_at(path, Err(error)),
+    }
+}
+
+fn read(path: &Path) -> io::Result<Kept> {
+    let mut kept = Kept::default();
+    let mut batch = Vec::new();
+    let bytes = fs::read(path)?;
+    for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let Some(whole) = line.strip_suffix(b"\n") else { break };
+        match serde_json::from_slice(whole) {
+            Ok(Line::Fact(fact)) => batch.push(fact),
+            Ok(Line::End { log, end }) => {
+                batch.drain(..).for_each(|fact| kept.memory.apply(&fact));
+                (kept.name, kept.end) = (log, end);
+            }
+            Err(error) => {
+                let number = number + 1;
+                return Err(io::Error::other(format!(
+                    "line {number} is damaged ({error}); move the file away to have it made anew \
+                     from the audit log"
+                )));
+            }
+        }
+    }
+    Ok(kept)
+}

@@ -1,0 +1,175 @@
+//! Reading a `repomd.xml` as the farm writes it: as much as has to be known before it is signed.
+
+use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader, XmlVersion};
+
+/// The namespace of repository metadata (createrepo_c).
+const NAMESPACE: &str = "http://linux.duke.edu/metadata/repo";
+
+/// The highest revision: the coordinator counts in a signed number.
+const HIGHEST: u64 = i64::MAX as u64;
+
+/// The revision of a page.
+///
+/// # Errors
+/// In words: why it is no page, or not one as the farm writes it.
+pub fn revision(data: &[u8]) -> Result<u64, String> {
+    let text = std::str::from_utf8(data).map_err(|_| "it is not UTF-8".to_owned())?;
+    let mut reader = Reader::from_str(text);
+    let mut page = Page::default();
+    loop {
+        match reader.read_event().map_err(|error| format!("it is not well-formed XML: {error}"))? {
+            Event::Eof => return page.end(),
+            event => page.read(event)?,
+        }
+    }
+}
+
+/// A page, as far as it is read.
+#[derive(Default)]
+struct Page {
+    /// How many elements are open.
+    depth: usize,
+    /// Whether the root was there.
+    is_repomd: bool,
+    /// What is read of the text of `<revision>`, while that is open.
+    open: Option<String>,
+    revision: Option<u64>,
+}
+
+impl Page {
+    fn read(&mut self, event: Event<'_>) -> Result<(), String> {
+        match event {
+            Event::Start(start) => self.start(&start, true),
+            Event::Empty(start) => self.start(&start, false),
+            Event::End(_) => self.finish(),
+            Event::Text(text) => self.text(&text),
+            Event::Decl(_) if self.depth == 0 && !self.is_repomd => Ok(()),
+            Event::Comment(_) if self.open.is_none() => Ok(()),
+            // Document types and references to entities say something else to each reader.
+            _ => Err("it has more than elements and text".to_owned()),
+        }
+    }
+
+    fn start(&mut self, start: &BytesStart<'_>, opens: bool) -> Result<(), String> {
+        let name = start.name();
+        let name: &str = name.as_ref();
+        match self.depth {
+            0 if self.is_repomd => return Err("it goes on after its end".to_owned()),
+            0 => {
+                if name != "repomd" || namespace(start)?.as_deref() != Some(NAMESPACE) {
+                    return Err(format!("its root is not <repomd xmlns=\"{NAMESPACE}\">"));
+                }
+                self.is_repomd = true;
+            }
+            _ if self.open.is_some() => return Err("its <revision> is not a number".to_owned()),
+            1 if name == "revision" => {
+                if self.revision.is_some() || !opens {
+                    return Err("it does not have one <revision> with a number".to_owned());
+                }
+                self.open = Some(String::new());
+            }
+            _ => {}
+        }
+        self.depth += usize::from(opens);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        self.depth = self.depth.saturating_sub(1);
+        if let Some(text) = self.open.take() {
+            let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = text.parse().ok().filter(|number| plain && *number <= HIGHEST);
+            self.revision = Some(number.ok_or("its <revision> is not a number")?);
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), String> {
+        match &mut self.open {
+            Some(open) => open.push_str(text),
+            None if self.depth == 0 && !text.trim_start_matches('\u{feff}').trim().is_empty() => {
+                return Err("it has text outside of its root".to_owned());
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<u64, String> {
+        if !self.is_repomd || self.depth > 0 {
+            return Err("it ends before </repomd>".to_owned());
+        }
+        self.revision.ok_or_else(|| "it has no <revision>".to_owned())
+    }
+}
+
+/// The namespace that an element without a prefix is in.
+fn namespace(start: &BytesStart<'_>) -> Result<Option<String>, String> {
+    let found = start.try_get_attribute("xmlns").map_err(|error| error.to_string())?;
+    found
+        .map(|attribute| attribute.normalized_value(XmlVersion::Implicit1_0))
+        .transpose()
+        .map(|value| value.map(std::borrow::Cow::into_owned))
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(body: &str) -> String {
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<repomd xmlns=\"{NAMESPACE}\">{body}</repomd>\n"
+        )
+    }
+
+    #[test]
+    fn reads_the_revision_of_what_the_farm_writes() {
+        let of = |body: &str| revision(page(body).as_bytes());
+        assert_eq!(of("\n  <revision>12</revision>\n"), Ok(12));
+        let data = "<data type=\"primary\"><size>3</size><revision>9</revision></data>";
+        assert_eq!(of(&format!("<revision>1</revision>{data}")), Ok(1));
+        assert_eq!(of(&format!("<!-- x --><revision>{HIGHEST}</revision>")), Ok(HIGHEST));
+    }
+
+    #[test]
+    fn anything_else_is_no_page() {
+        let revision_of = |text: &str| revision(text.as_bytes());
+        for body in [
+            "",
+            "<revision/>",
+            "<revision></revision>",
+            "<revision>-1</revision>",
+            "<revision>+1</revision>",
+            "<revision> 1</revision>",
+            "<revision>1.5</revision>",
+            "<revision>9223372036854775808</revision>",
+            "<revision>1</revision><revision>2</revision>",
+            "<revision>1<!-- 2 --></revision>",
+            "<revision>1<b/></revision>",
+            "<revision>&#49;</revision>",
+            "<revision><![CDATA[1]]></revision>",
+            "<data><revision>1</revision></data>",
+        ] {
+            assert!(revision_of(&page(body)).is_err(), "{body}");
+        }
+        let good = page("<revision>1</revision>");
+        for text in [
+            "",
+            "hello",
+            "<?xml version=\"1.0\"?> <repomd </repomd>",
+            "<?xml version=\"1.0\"?><repomd><revision>1</revision></repomd>",
+            "<!DOCTYPE repomd [<!ENTITY a \"1\">]><repomd/>",
+            &good.replace("repomd", "metadata"),
+            &good.replace("</repomd>", ""),
+            &format!("{good}{good}"),
+            &format!("{good}x"),
+            &format!("x{good}"),
+            &good.replace("<repomd", "<!DOCTYPE x><repomd"),
+        ] {
+            assert!(revision_of(text).is_err(), "{text}");
+        }
+        assert!(revision(&[0x8e, 0xad, 0xe8, 1]).is_err());
+    }
+}
