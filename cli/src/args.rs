@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build, cancel, completions, doctor, files, list, lock, log, man, modify, priority, repo, retry,
-    show, source, target, track, version, watch, why, worker,
+    build, cancel, claim, completions, doctor, files, list, lock, log, man, modify, package,
+    priority, repo, retry, show, source, target, track, version, watch, why, worker,
 };
 use crate::out::Color;
 
@@ -110,6 +110,10 @@ pub(crate) enum Command {
     Repo(repo::Options),
     /// Follow upstream: rebuild what is pushed
     Track(track::Options),
+    /// Decide on builds that make what packages of other sources own
+    Claim(claim::Options),
+    /// Take packages back, and find what was made with them
+    Package(package::Options),
     /// Show, enrol, drain and revoke workers
     Worker(worker::Options),
     /// Check this host and the farm, and say what to do

@@ -10,6 +10,7 @@ use rpmfarm_core::Target;
 
 use crate::blobs::Blobs;
 use crate::bus::Bus;
+use crate::claims::Bases;
 use crate::dispatch::Fleet;
 use crate::dispatch::heads::Further;
 use crate::identity::Enrolment;
@@ -75,6 +76,8 @@ pub struct Farm {
     pub tracker: Tracker,
     /// Solves roots.
     pub resolver: Resolver,
+    /// Who has the files of base roots.
+    pub bases: Bases,
     /// Asks for signatures.
     pub signer: SignerClient,
     /// Makes repositories.

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod blobs;
 pub mod bus;
+pub mod claims;
 pub mod clock;
 pub mod config;
 pub mod dispatch;

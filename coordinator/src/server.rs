@@ -5,6 +5,7 @@ use rpmfarm_proto::v1::blobs_server::BlobsServer;
 use rpmfarm_proto::v1::enrolment_server::EnrolmentServer;
 use rpmfarm_proto::v1::farm_server::FarmServer;
 use rpmfarm_proto::v1::fleet_server::FleetServer;
+use rpmfarm_proto::v1::packages_server::PackagesServer;
 use rpmfarm_proto::v1::sources_server::SourcesServer;
 use rpmfarm_proto::v1::tracking_server::TrackingServer;
 use rpmfarm_proto::v1::workers_server::WorkersServer;
@@ -17,6 +18,7 @@ use crate::rpc::blobs::BlobService;
 use crate::rpc::enrolment::EnrolmentService;
 use crate::rpc::farm::FarmService;
 use crate::rpc::fleet::FleetService;
+use crate::rpc::packages::PackageService;
 use crate::rpc::sources::SourceService;
 use crate::rpc::tracking::TrackingService;
 use crate::rpc::workers::WorkerService;
@@ -43,6 +45,7 @@ fn app(farm: &Farm) -> anyhow::Result<Router> {
     let grpc = tonic::service::Routes::new(FarmServer::new(FarmService(farm.clone())))
         .add_service(SourcesServer::new(SourceService(farm.clone())))
         .add_service(TrackingServer::new(TrackingService(farm.clone())))
+        .add_service(PackagesServer::new(PackageService(farm.clone())))
         .add_service(FleetServer::new(FleetService(farm.clone())))
         .add_service(EnrolmentServer::new(EnrolmentService(farm.clone())))
         .add_service(BlobsServer::new(BlobService(farm.clone())))

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::blobs::Blobs;
 use crate::bus::Bus;
+use crate::claims::Bases;
 use crate::clock::now_us;
 use crate::config::Config;
 use crate::dispatch::heads::Further;
@@ -109,6 +110,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
         connections: Connections::default(),
         streams: Streams::default(),
         waits: Waits::default(),
+        bases: Bases::default(),
         metrics: Metrics::new(database),
         importer: Importer::new(cache, blobs.clone(), ImportLimits::default())?,
         tracker: Tracker::new(

@@ -32,6 +32,7 @@ pub mod nevra;
 pub mod noarch;
 pub mod options;
 pub mod order;
+pub mod owners;
 pub mod placement;
 pub mod quarantine;
 pub mod queue;

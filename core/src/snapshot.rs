@@ -182,6 +182,18 @@ impl Snapshot {
         self
     }
 
+    /// The snapshot without packages that were taken back: full names, each with that of its source
+    /// package, since another source may have made a package of that name.
+    #[must_use]
+    pub fn without(mut self, withdrawn: &HashSet<(Nevra, Nevra)>) -> Self {
+        if !withdrawn.is_empty() {
+            self.packages.retain(|package| {
+                !withdrawn.contains(&(package.nevra.clone(), package.source.clone()))
+            });
+        }
+        self
+    }
+
     /// Its packages, sorted by name.
     #[must_use]
     pub fn packages(&self) -> &[SnapshotPackage] {
@@ -326,6 +338,22 @@ mod tests {
 
     fn names(snapshot: &Snapshot) -> Vec<String> {
         snapshot.packages().iter().map(|p| p.nevra.to_string()).collect()
+    }
+
+    #[test]
+    fn what_was_taken_back_is_gone_and_an_older_version_is_taken_again() {
+        let old = build("1", &["lib.x86_64"]);
+        let newer = build("2", &["lib.x86_64", "lib-devel.x86_64"]);
+        let shown = Snapshot::default().with_build(&newer, ONE).expect("fits");
+        let withdrawn = newer.iter().map(|p| (p.nevra.clone(), p.source.clone())).collect();
+        let without = shown.clone().without(&withdrawn);
+        assert_eq!(without, Snapshot::default());
+        let again = without.with_build(&old, ONE).expect("fits");
+        assert_eq!(names(&again), ["lib-1-1.src", "lib-1-1.x86_64"]);
+        // Another source's package of the same name stays.
+        let stranger = package("lib-2-1.x86_64", "other-1-1.src");
+        let theirs = Snapshot::of(vec![stranger]).expect("one package");
+        assert_eq!(theirs.clone().without(&withdrawn), theirs);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum Stage {
     Round,
     /// A success waits to be accepted.
     Accept,
+    /// A build makes what others own: a person decides.
+    Claim,
     /// A build is accepted, to be signed and published.
     Finish,
 }
@@ -39,6 +41,7 @@ impl Stage {
             Self::Dispatch => "dispatch",
             Self::Round => "round",
             Self::Accept => "accept",
+            Self::Claim => "claim",
             Self::Finish => "finish",
         }
     }
@@ -50,9 +53,10 @@ impl fmt::Display for Stage {
     }
 }
 
-/// What an open build as a whole waits for. `None` when its tasks have the word.
+/// What an open build as a whole waits for. `claims` is whether it makes what others own, and nobody
+/// has approved that. `None` when its tasks have the word.
 #[must_use]
-pub fn of_build(imported: bool, tasks: &[(TaskKind, TaskFacts)]) -> Option<Stage> {
+pub fn of_build(imported: bool, claims: bool, tasks: &[(TaskKind, TaskFacts)]) -> Option<Stage> {
     if !imported {
         return Some(Stage::Import);
     }
@@ -60,7 +64,8 @@ pub fn of_build(imported: bool, tasks: &[(TaskKind, TaskFacts)]) -> Option<Stage
         return Some(Stage::Plan);
     }
     let builds = tasks.iter().any(|(kind, _)| kind.is_build());
-    (builds && tasks.iter().all(|(_, task)| task.accepted)).then_some(Stage::Finish)
+    let accepted = builds && tasks.iter().all(|(_, task)| task.accepted);
+    accepted.then_some(if claims { Stage::Claim } else { Stage::Finish })
 }
 
 /// What a task of an open build waits for. `asks` is whether its running attempt has found
@@ -89,18 +94,24 @@ mod tests {
 
     #[test]
     fn a_build_goes_from_stage_to_stage() {
-        assert_eq!(of_build(false, &[]), Some(Stage::Import));
-        assert_eq!(of_build(true, &[]), Some(Stage::Plan));
+        assert_eq!(of_build(false, false, &[]), Some(Stage::Import));
+        assert_eq!(of_build(true, false, &[]), Some(Stage::Plan));
         let open = TaskFacts { locked: true, ..TaskFacts::default() };
         let done = TaskFacts { accepted: true, ..open };
         let (srpm, build) = (TaskKind::Srpm, TaskKind::Build);
-        assert_eq!(of_build(true, &[(srpm, open)]), None);
-        assert_eq!(of_build(true, &[(srpm, done)]), None, "its build tasks come in the same step");
-        assert_eq!(of_build(true, &[(srpm, done), (build, done), (build, open)]), None);
-        assert_eq!(of_build(true, &[(srpm, done), (build, done)]), Some(Stage::Finish));
+        assert_eq!(of_build(true, false, &[(srpm, open)]), None);
+        assert_eq!(
+            of_build(true, false, &[(srpm, done)]),
+            None,
+            "its build tasks come in the same step"
+        );
+        assert_eq!(of_build(true, false, &[(srpm, done), (build, done), (build, open)]), None);
+        assert_eq!(of_build(true, false, &[(srpm, done), (build, done)]), Some(Stage::Finish));
+        assert_eq!(of_build(true, true, &[(srpm, done), (build, done)]), Some(Stage::Claim));
+        assert_eq!(of_build(true, true, &[(srpm, done), (build, open)]), None);
         let noarch = TaskKind::Noarch;
-        assert_eq!(of_build(true, &[(srpm, done), (build, done), (noarch, open)]), None);
-        assert_eq!(of_build(true, &[(srpm, done), (noarch, done)]), Some(Stage::Finish));
+        assert_eq!(of_build(true, false, &[(srpm, done), (build, done), (noarch, open)]), None);
+        assert_eq!(of_build(true, false, &[(srpm, done), (noarch, done)]), Some(Stage::Finish));
     }
 
     #[test]

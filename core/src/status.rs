@@ -23,6 +23,8 @@ pub enum BuildState {
     Building,
     /// Its results are being read and checked.
     Accepting,
+    /// It makes what packages of other sources own, and waits for a person.
+    Claimed,
     /// Its packages are being signed.
     Signing,
     /// They are being published.
@@ -37,13 +39,14 @@ pub enum BuildState {
 
 impl BuildState {
     /// All states, in the order of the pipeline.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Importing,
         Self::Srpm,
         Self::Waiting,
         Self::Queued,
         Self::Building,
         Self::Accepting,
+        Self::Claimed,
         Self::Signing,
         Self::Publishing,
         Self::Published,
@@ -61,6 +64,7 @@ impl BuildState {
             Self::Queued => "queued",
             Self::Building => "building",
             Self::Accepting => "accepting",
+            Self::Claimed => "claimed",
             Self::Signing => "signing",
             Self::Publishing => "publishing",
             Self::Published => "published",
@@ -108,6 +112,8 @@ pub struct BuildFacts<'a> {
     pub srpm: bool,
     /// The tasks that build it, one for each architecture.
     pub tasks: &'a [TaskFacts],
+    /// It makes what others own, and nobody has approved that.
+    pub claimed: bool,
     /// All its packages are signed.
     pub signed: bool,
     /// A published revision of its channel holds them.
@@ -132,7 +138,11 @@ pub fn derive(facts: &BuildFacts<'_>) -> BuildState {
     } else if facts.tasks.is_empty() {
         BuildState::Waiting
     } else if all(|task| task.accepted) {
-        if facts.signed { BuildState::Publishing } else { BuildState::Signing }
+        match facts {
+            BuildFacts { claimed: true, .. } => BuildState::Claimed,
+            BuildFacts { signed: true, .. } => BuildState::Publishing,
+            _ => BuildState::Signing,
+        }
     } else if any(|task| task.running) {
         BuildState::Building
     } else if all(|task| task.reported || task.accepted) {
@@ -252,6 +262,7 @@ mod tests {
         assert_eq!(with(TaskFacts { reported: true, ..locked }), BuildState::Accepting);
         let accepted = [TaskFacts { accepted: true, ..locked }];
         facts.tasks = &accepted;
+        assert_eq!(derive(&BuildFacts { claimed: true, ..facts }), BuildState::Claimed);
         assert_eq!(derive(&facts), BuildState::Signing);
         facts.signed = true;
         assert_eq!(derive(&facts), BuildState::Publishing);

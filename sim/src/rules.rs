@@ -283,6 +283,8 @@ pub fn state(store: &Store, id: BuildId, key: &str) -> BuildState {
     let retried_us = store.retried_us(id);
     let failures = store.failures(id, retried_us);
     derive(&BuildFacts {
+        // Every package of the simulation has names of its own.
+        claimed: false,
         cancelled: store.cancelled_us(id) > retried_us,
         failed: failures.iter().any(|row| row.retry_us.is_none()) && !store.is_open(id),
         imported: store.import(id).is_some(),

@@ -9,12 +9,14 @@
 mod excludes;
 mod ffi;
 mod modular;
+mod owners;
 mod pool;
 mod problem;
 mod requirement;
 mod solve;
 
 pub use modular::ModuleProblem;
+pub use owners::Held;
 pub use pool::{Fragment, Pool, PoolError, Repository};
 pub use problem::{Missing, RequiredBy, Unsolvable};
 pub use requirement::MalformedRequirement;

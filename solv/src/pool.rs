@@ -85,6 +85,9 @@ pub struct Pool {
     pub(crate) known_paths: HashSet<Id>,
     /// The packages of active module streams, and which stream each belongs to.
     pub(crate) modular: HashMap<Nevra, String>,
+    /// Which packages have each file of primary metadata, of all packages below `scanned`.
+    pub(crate) files: HashMap<String, Vec<Id>>,
+    pub(crate) scanned: Id,
 }
 
 pub(crate) struct Loaded {
@@ -117,6 +120,8 @@ impl Pool {
             indexed: false,
             known_paths: HashSet::new(),
             modular: HashMap::new(),
+            files: HashMap::new(),
+            scanned: 0,
         }
     }
 
@@ -342,6 +347,23 @@ impl Pool {
         self.raw.index();
         self.known_paths.clear();
         self.stamp = next_stamp();
+    }
+
+    /// Hides packages, or shows those that were hidden so, for the time of one solve: the content is the
+    /// same, so ids of packages stay of use.
+    pub(crate) fn hide_for_now(&mut self, ids: &[Id], hidden: bool) {
+        for id in ids {
+            if hidden { self.raw.hide(*id) } else { self.raw.show(*id) }
+        }
+        self.raw.index();
+        self.known_paths.clear();
+    }
+
+    /// What is said of the repository that a package belongs to.
+    pub(crate) fn about(&self, id: Id) -> Option<&Repository> {
+        let index = self.raw.repo_of(id)?;
+        let found = self.repositories.iter().find(|repository| repository.index == index);
+        found.map(|repository| &repository.about)
     }
 
     /// What ids of packages must carry to be of use.

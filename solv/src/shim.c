@@ -2,11 +2,16 @@
  * What libsolv's headers have only as struct fields, macros and inline functions, as functions
  * and constants that can be linked to. With this the Rust side mirrors no struct but Queue.
  */
+#include <string.h>
+
+#include <solv/dataiterator.h>
 #include <solv/pool.h>
 #include <solv/repo.h>
+#include <solv/repodata.h>
 #include <solv/selection.h>
 #include <solv/solvable.h>
 #include <solv/solver.h>
+#include <solv/util.h>
 
 const Id farm_key_name = SOLVABLE_NAME;
 const Id farm_key_evr = SOLVABLE_EVR;
@@ -94,6 +99,13 @@ void farm_hide(Pool *pool, Id id)
 	MAPCLR(pool->considered, id);
 }
 
+/* The other way. */
+void farm_show(Pool *pool, Id id)
+{
+	if (pool->considered && id >> 3 < pool->considered->size)
+		MAPSET(pool->considered, id);
+}
+
 /*
  * pool_addfileprovides_queue, safe for repositories of which packages were removed: libsolv (seen in
  * 0.7.23, src/fileprovides.c) makes maps of a bit for each package that a repository has, and sets
@@ -115,6 +127,33 @@ void farm_add_file_provides(Pool *pool, Queue *paths)
 	FOR_REPOS(id, repo)
 		repo->nsolvables = counts[id];
 	solv_free(counts);
+}
+
+/*
+ * The paths of a package's files that primary metadata have (those in directories named ...bin, and
+ * those below /etc), each with its NUL; solv_free frees them.
+ */
+char *farm_primary_files(Pool *pool, Id id, int *length)
+{
+	Dataiterator di;
+	char *all = NULL;
+	int used = 0;
+
+	dataiterator_init(&di, pool, NULL, id, SOLVABLE_FILELIST, NULL, SEARCH_FILES);
+	while (dataiterator_step(&di)) {
+		const char *path = repodata_stringify(pool, di.data, di.key, &di.kv, SEARCH_FILES);
+		int size;
+
+		if (!path || (!strstr(path, "bin/") && strncmp(path, "/etc/", 5)))
+			continue;
+		size = strlen(path) + 1;
+		all = solv_realloc(all, used + size);
+		memcpy(all + used, path, size);
+		used += size;
+	}
+	dataiterator_free(&di);
+	*length = used;
+	return all;
 }
 
 /* libsolv leaves the map to whoever made it. */

@@ -12,7 +12,7 @@ use crate::{MalformedRequirement, Pool, PoolError, Unsolvable};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PackageId {
     stamp: u64,
-    id: Id,
+    pub(crate) id: Id,
 }
 
 /// What is wanted.
@@ -153,6 +153,47 @@ impl Pool {
         }
     }
 
+    /// The same as [`Self::solve`], without those packages of `repository` that were added one by one
+    /// and are not `wanted`, by their full name and their source package. Packages of the solution can be
+    /// pinned in later ones.
+    ///
+    /// # Errors
+    /// As [`Self::solve`]; when there is no such repository.
+    pub fn solve_apart(
+        &mut self,
+        request: &Request<'_>,
+        repository: &str,
+        wanted: impl Fn(&Nevra, &str) -> bool,
+    ) -> Result<Solution, SolveError> {
+        self.prepare()?;
+        let mut hidden = Vec::new();
+        for (nevra, id) in self.added(repository)? {
+            let source = self.source_of(id, &nevra);
+            if !wanted(&nevra, &source) {
+                hidden.push(id);
+            }
+        }
+        if hidden.is_empty() {
+            return self.solve(request);
+        }
+        self.hide_for_now(&hidden, true);
+        let solved = self.solve(request);
+        self.hide_for_now(&hidden, false);
+        solved
+    }
+
+    /// Packages of an earlier solution as this state of the pool has them, for pinning. `None` when
+    /// one of them may be another one by now: what was added one by one may have been replaced.
+    #[must_use]
+    pub fn renewed(&self, packages: &[Package], added: &str) -> Option<Vec<Package>> {
+        let renew = |package: &Package| {
+            let known = self.repository_of(package.id.id)? == package.repository;
+            let id = PackageId { stamp: self.stamp(), id: package.id.id };
+            (known && package.repository != added).then(|| Package { id, ..package.clone() })
+        };
+        packages.iter().map(renew).collect()
+    }
+
     fn is_missing_without(&mut self, dep: Id, hidden: &HashSet<Id>) -> bool {
         let text = self.raw.dependency_text(dep);
         if text.starts_with('(') || text.starts_with("rpmlib(") {
@@ -170,7 +211,7 @@ impl Pool {
 
     /// libsolv looks up only those paths in file lists that some package requires; those of a
     /// request are looked up here.
-    fn find_owners(&mut self, path: &str) {
+    pub(crate) fn find_owners(&mut self, path: &str) {
         let dep = self.raw.dependency(path);
         if !self.known_paths.insert(dep) {
             return;
@@ -206,7 +247,7 @@ impl Pool {
         Ok(jobs)
     }
 
-    fn dependency(&mut self, text: &str) -> Result<Id, MalformedRequirement> {
+    pub(crate) fn dependency(&mut self, text: &str) -> Result<Id, MalformedRequirement> {
         match Requirement::parse(text)? {
             Requirement::Plain(name) => Ok(self.raw.dependency(name)),
             Requirement::Versioned { name, relation, evr } => {

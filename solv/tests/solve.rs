@@ -353,3 +353,70 @@ fn what_nobody_provides_is_found_with_those_that_rest_on_it() {
     assert_eq!(lacking(&["jit", "script", "suite", "typo"]), [""; 0]);
     assert!(pool.lacking("none", &Default::default()).is_err());
 }
+
+#[test]
+fn a_solve_apart_leaves_packages_out_and_the_pool_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = [package("lib", "9", &["Provides: pkgconfig(lib) = 9"]), package("extra", "1", &[])];
+    repository(dir.path(), &spec(&own, &[]));
+    let mut pool = pool(&[(&REPOSITORIES.upstream, 99)]);
+    let about = Repository { id: "own".into(), priority: 1, ..Repository::default() };
+    pool.add_repository(about).unwrap();
+    pool.add_packages("own", &fragments(dir.path())).unwrap();
+    let request = |name| Request { install: vec![name], ..Request::default() };
+    let names = |packages: &[rpmfarm_solv::Package]| {
+        packages.iter().map(|package| package.nevra.to_string()).collect::<Vec<_>>()
+    };
+    let apart = pool.solve_apart(&request("lib"), "own", |_, _| false).unwrap().packages;
+    assert_eq!(names(&apart), ["lib-3.0-1.noarch"]);
+    assert!(pool.solve_apart(&request("extra"), "own", |_, _| false).is_err());
+    let some = pool.solve_apart(&request("extra"), "own", |nevra, _| nevra.name == "extra");
+    assert_eq!(names(&some.unwrap().packages), ["extra-1-1.noarch"]);
+    // By the source package too.
+    let all = pool.solve_apart(&request("lib"), "own", |_, source| source == "set").unwrap();
+    assert_eq!(names(&all.packages), ["lib-9-1.noarch"]);
+    // The pool is as it was, and what was solved apart can be pinned.
+    assert_eq!(names(&pool.solve(&request("lib")).unwrap().packages), ["lib-9-1.noarch"]);
+    let pinned = apart.iter().map(|package| package.id).collect();
+    let on_top = Request { install: vec!["one"], pinned, ..Request::default() };
+    assert_eq!(
+        names(&pool.solve(&on_top).unwrap().packages),
+        ["lib-3.0-1.noarch", "one-1-1.noarch"]
+    );
+    // Also when others have come since; what comes and goes itself cannot.
+    assert!(pool.renewed(&all.packages, "own").is_none());
+    pool.remove_packages("own", &["extra-1-1.noarch".parse().unwrap()]).unwrap();
+    let pinned = pool.renewed(&apart, "own").unwrap().iter().map(|package| package.id).collect();
+    let on_top = Request { install: vec!["one"], pinned, ..Request::default() };
+    assert_eq!(pool.solve(&on_top).unwrap().packages.len(), 2);
+}
+
+#[test]
+fn a_pool_tells_who_has_what() {
+    let mut pool = pool(&both());
+    let asked = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let told = |found: &std::collections::BTreeMap<String, Vec<rpmfarm_solv::Held>>| {
+        let all = found.iter().flat_map(|(what, held)| held.iter().map(move |one| (what, one)));
+        all.map(|(what, one)| format!("{what}: {} of {}", one.nevra.name, one.source))
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(&pool.named(&asked(&["lib", "nobody"]))), ["lib: lib of set"]);
+    let capabilities = ["pkgconfig(lib)", "predecessor", "/usr/bin/tool", "nobody"];
+    let found = pool.providing(&asked(&capabilities), &asked(&[])).unwrap();
+    let expected = [
+        "/usr/bin/tool: tool of set",
+        "pkgconfig(lib): lib of set",
+        "predecessor: predecessor of set",
+        "predecessor: successor of set",
+    ];
+    assert_eq!(told(&found), expected);
+    // A path that no package requires is looked up where a build has required it.
+    let path = "/usr/share/table/other";
+    assert!(pool.providing(&asked(&[path]), &asked(&[])).unwrap().is_empty());
+    let found = pool.providing(&asked(&[path]), &asked(&[path])).unwrap();
+    assert_eq!(told(&found), ["/usr/share/table/other: table of set"]);
+    let found = pool.having(&asked(&["/usr/bin/tool", path]));
+    assert_eq!(told(&found), ["/usr/bin/tool: tool of set"], "programs are always known");
+}

@@ -154,6 +154,62 @@ impl Client {
         self.explained(reply)
     }
 
+    /// Builds that make what others own.
+    pub(crate) async fn claims(
+        &mut self,
+        request: v1::ListClaimsRequest,
+    ) -> Result<Vec<v1::ClaimedBuild>, Error> {
+        let reply = self.packages.list_claims(request).await;
+        Ok(self.explained(reply)?.builds)
+    }
+
+    /// What a build claims, and whose roots would change.
+    pub(crate) async fn claim(&mut self, build: i64) -> Result<v1::ClaimDetails, Error> {
+        let request = self.authorized(v1::GetClaimRequest { build })?;
+        let reply = self.packages.get_claim(request).await;
+        self.explained(reply)
+    }
+
+    /// Says whether a build may make what it claims.
+    pub(crate) async fn decide_claim(
+        &mut self,
+        request: v1::DecideClaimRequest,
+    ) -> Result<Build, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.packages.decide_claim(request).await;
+        self.explained(reply)
+    }
+
+    /// Takes packages back.
+    pub(crate) async fn withdraw(
+        &mut self,
+        request: v1::WithdrawRequest,
+    ) -> Result<v1::WithdrawReply, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.packages.withdraw(request).await;
+        self.explained(reply)
+    }
+
+    /// Gives them back.
+    pub(crate) async fn restore(
+        &mut self,
+        request: v1::WithdrawRequest,
+    ) -> Result<v1::RestoreReply, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.packages.restore(request).await;
+        self.explained(reply)
+    }
+
+    /// What was made with packages.
+    pub(crate) async fn impact(
+        &mut self,
+        request: v1::GetImpactRequest,
+    ) -> Result<v1::Impact, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.packages.get_impact(request).await;
+        self.explained(reply)
+    }
+
     /// What modifications would change.
     pub(crate) async fn preview_modifications(
         &mut self,

@@ -16,6 +16,7 @@ use rpmfarm_core::reach;
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 use rpmfarm_proto::v1::fleet_client::FleetClient;
+use rpmfarm_proto::v1::packages_client::PackagesClient;
 use rpmfarm_proto::v1::sources_client::SourcesClient;
 use rpmfarm_proto::v1::tracking_client::TrackingClient;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -48,6 +49,7 @@ pub(crate) struct Client {
     sources: SourcesClient<Channel>,
     tracking: TrackingClient<Channel>,
     fleet: FleetClient<Channel>,
+    packages: PackagesClient<Channel>,
     /// The one that is used.
     server: String,
     /// All of the farm.
@@ -85,6 +87,10 @@ impl Client {
                         TrackingClient::new(endpoint.clone().timeout(LISTING).connect_lazy())
                             .max_decoding_message_size(LARGEST_MESSAGE);
                     let fleet = FleetClient::new(channel.clone());
+                    // All roots of a target are read for an effect.
+                    let packages =
+                        PackagesClient::new(endpoint.clone().timeout(PREVIEW).connect_lazy())
+                            .max_decoding_message_size(LARGEST_MESSAGE);
                     let sources = SourcesClient::new(endpoint.timeout(PREVIEW).connect_lazy())
                         .max_decoding_message_size(LARGEST_MESSAGE);
                     let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
@@ -94,6 +100,7 @@ impl Client {
                         sources,
                         tracking,
                         fleet,
+                        packages,
                         server,
                         servers,
                         token,

@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod cancel;
+pub(crate) mod claim;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod files;
@@ -10,6 +11,7 @@ pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod modify;
+pub(crate) mod package;
 pub(crate) mod priority;
 pub(crate) mod repo;
 pub(crate) mod retry;
@@ -92,6 +94,8 @@ async fn call(command: Command, session: Session) -> Result<Exit, Error> {
         Command::Source(options) => source::run(options, session).await,
         Command::Repo(options) => repo::run(options, session).await,
         Command::Track(options) => track::run(options, session).await,
+        Command::Claim(options) => claim::run(options, session).await,
+        Command::Package(options) => package::run(options, session).await,
         Command::Worker(options) => worker::run(options, session).await,
         Command::Doctor(_) | Command::Completions(_) | Command::Man(_) | Command::Version(_) => {
             unreachable!("done without the coordinator")

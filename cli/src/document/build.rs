@@ -33,8 +33,8 @@ pub(crate) struct BuildDocument {
     submitter: Option<String>,
     /// security, interactive, tracking, mass.
     priority: Option<String>,
-    /// importing, srpm, waiting, queued, building, accepting, signing, publishing, published,
-    /// failed, cancelled.
+    /// importing, srpm, waiting, queued, building, accepting, claimed, signing, publishing,
+    /// published, failed, cancelled.
     state: String,
     /// Whether nothing more happens by itself.
     ended: bool,
@@ -57,6 +57,8 @@ pub(crate) struct BuildDocument {
     warnings: Vec<String>,
     /// Differences between architectures that were taken, and repositories without a package.
     notes: Vec<String>,
+    /// What its roots took from the farm instead of the distribution, a line each.
+    from_farm: Vec<String>,
     failure: Option<FailureDocument>,
     /// Where it is published.
     published: Option<Place>,
@@ -129,6 +131,8 @@ struct ArtifactDocument {
     size: u64,
     /// SHA-256 of the signed file, once signed.
     signed_digest: Option<String>,
+    /// By whom and why it was taken back.
+    withdrawn: Option<String>,
 }
 
 impl BuildDocument {
@@ -158,6 +162,7 @@ impl BuildDocument {
             cves: build.cves.clone(),
             warnings: build.warnings.clone(),
             notes: build.notes.clone(),
+            from_farm: build.from_farm.clone(),
             failure: verdict::failure(build).map(Into::into),
             published: known(&build.channel)
                 .map(|channel| Place { channel, revision: build.revision }),
@@ -217,6 +222,7 @@ impl From<&Artifact> for ArtifactDocument {
             digest: artifact.digest.clone(),
             size: artifact.size,
             signed_digest: known(&artifact.signed_digest),
+            withdrawn: known(&artifact.withdrawn),
         }
     }
 }

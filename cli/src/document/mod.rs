@@ -7,6 +7,7 @@ mod build;
 mod channel;
 mod doctor;
 mod lists;
+pub(crate) mod packages;
 pub(crate) mod source;
 mod target;
 pub(crate) mod tracking;

@@ -23,7 +23,7 @@ pub(crate) struct WhyDocument {
 #[derive(Debug, Serialize)]
 struct ReasonDocument {
     /// ended, import, retry, packages, lock, no-worker, no-worker-takes-work, needs-too-much,
-    /// queue, runs, accept, sign, publish.
+    /// queue, runs, accept, claim, sign, publish.
     code: String,
     /// srpm, or build with the architecture; null for the whole build.
     task: Option<String>,

@@ -1,5 +1,6 @@
 //! Everything about one build.
 
+use rpmfarm_core::name::counted;
 use rpmfarm_proto::v1::{Build, Task};
 
 use super::table::{Column, cell, column, number, state, table};
@@ -20,6 +21,9 @@ const TASKS: [Column; 8] = [
 ];
 const PACKAGES: [Column; 3] =
     [column("PACKAGE").cut(24), column("SIZE").rank(1), column("SIGNED").rank(2)];
+
+/// Packages that a root took from the farm are shown one by one up to so many.
+const FROM_FARM: usize = 20;
 
 /// All facts of a build, in sections; ends with a line break.
 pub(crate) fn text(build: &Build, out: &Out, now: i64) -> String {
@@ -89,6 +93,15 @@ fn facts(build: &Build, now: i64) -> Vec<(&'static str, String)> {
     if build.kept_files > 0 {
         let (count, id) = (build.kept_files, build.id);
         add("files", &format!("{count} of failed attempts are kept: rpmfarm files {id}"));
+    }
+    let shown = build.from_farm.len().min(FROM_FARM);
+    for line in &build.from_farm[..shown] {
+        add("from the farm", line);
+    }
+    let more = build.from_farm.len() - shown;
+    if more > 0 {
+        let count = counted(more, "more package");
+        add("from the farm", &format!("{count}: rpmfarm lock {}", build.id));
     }
     add("warning", &build.warnings.join("\n"));
     for note in &build.notes {
@@ -164,7 +177,11 @@ fn doing(task: &Task) -> String {
 
 fn artifact_table(build: &Build, out: &Out) -> Option<String> {
     let row = |artifact: &rpmfarm_proto::v1::Artifact| {
-        let signed = if artifact.signed_digest.is_empty() { "no" } else { "yes" };
+        let signed = match artifact {
+            artifact if !artifact.withdrawn.is_empty() => "withdrawn",
+            artifact if artifact.signed_digest.is_empty() => "no",
+            _ => "yes",
+        };
         vec![cell(&artifact.nevra), number(size::bytes(artifact.size)), cell(signed)]
     };
     let rows: Vec<_> = build.artifacts.iter().map(row).collect();

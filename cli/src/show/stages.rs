@@ -52,6 +52,7 @@ fn current(build: &Build) -> Option<&'static str> {
         BuildState::Queued => "dispatch",
         BuildState::Building => "build",
         BuildState::Accepting => "accept",
+        BuildState::Claimed => "claim",
         BuildState::Signing => "sign",
         BuildState::Publishing => "publish",
         BuildState::Published | BuildState::Failed | BuildState::Cancelled => return None,

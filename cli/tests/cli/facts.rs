@@ -64,6 +64,7 @@ pub fn published() -> Build {
         digest: "a".repeat(64),
         size: 71_680,
         signed_digest: "b".repeat(64),
+        withdrawn: String::new(),
     }];
     build.channel = "testing".into();
     build.revision = 4;

@@ -136,6 +136,18 @@ fn what_lies_before_a_retry_is_told_apart() {
 }
 
 #[test]
+fn what_came_from_the_farm_and_what_was_taken_back_is_shown() {
+    let mut build = facts::published();
+    let line = "gcc-14-1.x86_64 (build 12) instead of gcc-13-1.x86_64 of appstream";
+    build.from_farm = vec![line.into(); 21];
+    build.artifacts[0].withdrawn = "by ann: backdoor".into();
+    let shown = ask(with(build), &["show", "7"]).stdout;
+    assert_eq!(shown.matches(&format!("  from the farm {line}\n")).count(), 20, "{shown}");
+    assert!(shown.contains("  from the farm 1 more package: rpmfarm lock 7\n"), "{shown}");
+    assert!(shown.contains("withdrawn"), "{shown}");
+}
+
+#[test]
 fn a_failed_build_says_what_whose_and_what_next() {
     let ran = ask(with(facts::failed(Fault::Package)), &["show", "7"]);
     assert_eq!(ran.code, 0, "showing it is no failure");
@@ -165,7 +177,8 @@ fn the_json_of_a_build_is_stable() {
         "ended": true, "reason": null,
         "created_at": "2026-01-02T03:04:05Z", "ended_at": "2026-01-02T03:06:10Z", "took_ms": 125_000, "retried_at": null,
         "last_try_ms": 125_000,
-        "srpm": "hello-2.12-1.lab9.src", "cves": [], "warnings": [], "notes": [], "failure": null,
+        "srpm": "hello-2.12-1.lab9.src", "cves": [], "warnings": [], "notes": [], "from_farm": [],
+        "failure": null,
         "published": {"channel": "testing", "revision": 4},
         "stages": [
             stage("import", "2026-01-02T03:04:05.5Z", 500),
@@ -179,7 +192,7 @@ fn the_json_of_a_build_is_stable() {
         "tasks": null,
         "artifacts": [{
             "nevra": "hello-2.12-1.lab9.x86_64", "digest": "a".repeat(64), "size": 71_680,
-            "signed_digest": "b".repeat(64),
+            "signed_digest": "b".repeat(64), "withdrawn": null,
         }],
     });
     assert_eq!(found, expected);

@@ -1,25 +1,29 @@
 //! The stage that reads what a worker has uploaded, and accepts it whole or not at all.
 //!
-//! From the moment of acceptance the packages are in the solver's pool. Nothing that the worker
+//! From the moment of acceptance the packages are in the solver's pool, unless they take what packages of
+//! other sources own: then they wait for a person ([`crate::claims`]). Nothing that the worker
 //! said is believed: names, architectures and digests are read from the files.
 
 mod check;
-mod noarch;
+pub(crate) mod noarch;
 mod srpm;
+
+use std::sync::Arc;
 
 use rpmfarm_core::results;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{AttemptId, Failure, Fault, TaskId};
+use rpmfarm_core::{Arch, AttemptId, Failure, Fault, Target, TaskId};
 use tracing::Instrument as _;
 
 pub use check::{CheckError, Checked};
 
+use crate::claims::{self, Verdict};
 use crate::clock::now_us;
 use crate::dispatch::quarantine;
 use crate::farm::Farm;
 use crate::plan;
 use crate::retry;
-use crate::store::{AcceptedTask, EndedAttempt, MadePackage, NewPackage, StoreError, Task};
+use crate::store::{Build, EndedAttempt, MadePackage, NewPackage, StoreError, Task};
 use crate::work::Crew;
 
 /// One look: every success that is not accepted is checked.
@@ -77,7 +81,8 @@ impl From<StoreError> for Refused {
             // A release that was built before with other content is the package's to mend.
             StoreError::SameNevra { .. }
             | StoreError::SameFile { .. }
-            | StoreError::OtherOptions { .. } => {
+            | StoreError::OtherOptions { .. }
+            | StoreError::Withdrawn { .. } => {
                 Self::Failure(Failure::new(Fault::Package, "accept", error.to_string()))
             }
             error => Self::Error(error.into()),
@@ -116,71 +121,143 @@ async fn check_and_record(
     let limits = target.limits_of(&build.package);
     let checked = check::files(farm, (ended.build, attempt), task, success, limits).await?;
     let mut made: Vec<MadePackage> = checked.iter().map(made).collect();
-    keep_known(farm, &build.target, &mut made).await?;
+    keep_known(farm, &build, &mut made).await?;
     let arches = plan::arches(farm, &build, &target).await?;
     let siblings = farm.store.tasks(ended.build).await?;
     let builders = siblings.iter().filter(|task| task.kind.is_build()).count();
-    let expected = match task.kind {
-        TaskKind::Srpm => Some(srpm::Expected::of(farm, &build, &target).await?),
-        TaskKind::Build | TaskKind::Noarch => None,
-    };
-    let now = now_us();
-    let mut tx = farm.store.write().await?;
-    if !tx.hold_open(ended.build).await? {
-        return Ok(());
-    }
-    if !tx.accept(task.id, attempt, success.rpmbuild_ms, now).await? {
-        return Ok(());
-    }
-    if let Some(expected) = expected {
-        expected.check(&checked, &target)?;
-        let native = farm.fleet.native_arches();
-        let (srpm, tasks) = srpm::plan(&checked, success, task.arch, &arches, &native)?;
-        for made in &made {
-            tx.check_unused(ended.build, &made.package).await?;
-        }
-        tx.add_srpm(ended.build, &srpm).await?;
-        tx.add_tasks(ended.build, &tasks, now).await?;
-    }
-    // What a task made is the build's only together with what the others make: so no other build
-    // meets packages of one that fails elsewhere, and what it fails at can be mended without
-    // raising the release.
-    tx.add_results(ended.build, task.id, task.arch, &made).await?;
-    if task.kind == TaskKind::Srpm {
-        return Ok(tx.commit().await?);
-    }
-    let left: Vec<String> = checked.iter().flat_map(macros_left).collect();
-    tx.add_notes(ended.build, &left).await?;
-    let mut accepted = tx.accepted_tasks(ended.build, TaskKind::Build).await?;
-    accepted.extend(tx.accepted_tasks(ended.build, TaskKind::Noarch).await?);
-    let differences = if noarch::agree(&accepted) {
-        Vec::new()
-    } else {
-        // Read within the transaction, so that nobody accepts another task meanwhile: descriptions
-        // are some kilobytes for most packages, and agree in most builds.
-        let (blobs, accepted) = (farm.blobs.clone(), accepted.clone());
-        let found = tokio::task::spawn_blocking(move || noarch::differences(&blobs, &accepted));
-        found.await.map_err(anyhow::Error::from)??
-    };
-    if !target.noarch_may_differ(&build.package)
-        && let Some(failure) = rpmfarm_core::noarch::verdict(&build.package, &differences)
-    {
-        return Err(Refused::Failure(failure));
-    }
-    if accepted.len() == builders {
-        tx.add_notes(ended.build, &rpmfarm_core::noarch::notes(&differences)).await?;
-        for (index, made) in noarch::taken(&arches, &accepted) {
-            let AcceptedTask { task, arch, .. } = accepted[index];
-            tx.add_packages(&build.target, ended.build, task, arch, &[made.package]).await?;
-        }
-        for source in tx.accepted_tasks(ended.build, TaskKind::Srpm).await? {
-            let AcceptedTask { task, arch, packages, .. } = source;
-            let srpm: Vec<NewPackage> = packages.into_iter().map(|made| made.package).collect();
-            tx.add_packages(&build.target, ended.build, task, arch, &srpm).await?;
+    let work = Work { ended, task, success, build, target, arches, builders, checked, made };
+    for _ in 0..TRIES {
+        // Looked up before the transaction: a pool may have to be made for it.
+        let verdict = work.verdict(farm).await?;
+        if work.record(farm, verdict).await? {
+            return Ok(());
         }
     }
-    Ok(tx.commit().await?)
+    Err(Refused::Error(anyhow::anyhow!(
+        "the packages of {} change all the time while attempt {} is accepted",
+        work.build.target,
+        ended.attempt.id
+    )))
 }
+
+/// How often what a build makes is compared with what others own, while the target's packages change.
+const TRIES: usize = 16;
+
+/// A success whose files are what they should be, with what it belongs to.
+struct Work<'a> {
+    ended: &'a EndedAttempt,
+    task: &'a Task,
+    success: &'a Success,
+    build: Build,
+    target: Arc<Target>,
+    /// The architectures of the build.
+    arches: Vec<Arch>,
+    /// How many tasks make binary packages.
+    builders: usize,
+    checked: Vec<Checked>,
+    made: Vec<MadePackage>,
+}
+
+impl Work<'_> {
+    /// What the build claims, when this is the last of its tasks.
+    async fn verdict(&self, farm: &Farm) -> anyhow::Result<Option<Verdict>> {
+        if self.task.kind == TaskKind::Srpm {
+            return Ok(None);
+        }
+        let mut accepted = 0;
+        let tasks = farm.store.tasks(self.ended.build).await?;
+        for task in tasks.iter().filter(|task| task.kind.is_build() && task.id != self.task.id) {
+            accepted += usize::from(farm.store.acceptance(task.id).await?.is_some());
+        }
+        if accepted + 1 < self.builders {
+            return Ok(None);
+        }
+        let mut packages = farm.store.made_packages(self.ended.build).await?;
+        packages.extend(self.made.iter().map(|made| made.package.clone()));
+        let found = claims::verdict(farm, &self.build, &packages).await;
+        match &found {
+            Ok(_) => farm.waits.clear_said(self.ended.build, WAITS),
+            Err(error) => farm.waits.set(self.ended.build, format!("{WAITS}: {error:#}")),
+        }
+        Ok(Some(found?))
+    }
+
+    /// Accepts it in one transaction. False when the verdict is not of the packages that there are
+    /// now: then nothing was recorded.
+    async fn record(&self, farm: &Farm, verdict: Option<Verdict>) -> Result<bool, Refused> {
+        let Work { ended, task, success, build, target, arches, builders, checked, made } = self;
+        let attempt = AttemptId(ended.attempt.id);
+        let expected = match task.kind {
+            TaskKind::Srpm => Some(srpm::Expected::of(farm, build, target).await?),
+            TaskKind::Build | TaskKind::Noarch => None,
+        };
+        let now = now_us();
+        let mut tx = farm.store.write().await?;
+        if !tx.hold_open(ended.build).await? {
+            return Ok(true);
+        }
+        if !tx.accept(task.id, attempt, success.rpmbuild_ms, now).await? {
+            return Ok(true);
+        }
+        if let Some(expected) = expected {
+            expected.check(checked, target)?;
+            let native = farm.fleet.native_arches();
+            let (srpm, tasks) = srpm::plan(checked, success, task.arch, arches, &native)?;
+            for made in made {
+                tx.check_unused(ended.build, &made.package).await?;
+            }
+            tx.add_srpm(ended.build, &srpm).await?;
+            tx.add_tasks(ended.build, &tasks, now).await?;
+        }
+        // What a task made is the build's only together with what the others make: so no other build
+        // meets packages of one that fails elsewhere, and what it fails at can be mended without
+        // raising the release.
+        tx.add_results(ended.build, task.id, task.arch, made).await?;
+        if task.kind == TaskKind::Srpm {
+            tx.commit().await?;
+            return Ok(true);
+        }
+        let left: Vec<String> = checked.iter().flat_map(macros_left).collect();
+        tx.add_notes(ended.build, &left).await?;
+        let accepted = claims::accepted(&mut tx, ended.build).await?;
+        let differences = if noarch::agree(&accepted) {
+            Vec::new()
+        } else {
+            // Read within the transaction, so that nobody accepts another task meanwhile: descriptions
+            // are some kilobytes for most packages, and agree in most builds.
+            let (blobs, accepted) = (farm.blobs.clone(), accepted.clone());
+            let found = tokio::task::spawn_blocking(move || noarch::differences(&blobs, &accepted));
+            found.await.map_err(anyhow::Error::from)??
+        };
+        if !target.noarch_may_differ(&build.package)
+            && let Some(failure) = rpmfarm_core::noarch::verdict(&build.package, &differences)
+        {
+            return Err(Refused::Failure(failure));
+        }
+        if accepted.len() == *builders {
+            let generation = tx.hold_pool(&build.target).await?;
+            let Some(verdict) = verdict.filter(|verdict| verdict.generation == generation) else {
+                return Ok(false);
+            };
+            if let Some(failure) = claims::too_many(&verdict.claims) {
+                return Err(Refused::Failure(failure));
+            }
+            tx.add_notes(ended.build, &rpmfarm_core::noarch::notes(&differences)).await?;
+            if verdict.claims.is_empty() {
+                claims::enter(&mut tx, build, arches, &accepted).await?;
+            } else {
+                let claims = verdict.claims.len();
+                tracing::warn!(package = build.package, claims, "makes what others own");
+                tx.set_claims(ended.build, &verdict.claims, now).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+/// What is said of a build of which it is not known who owns what it makes begins so.
+const WAITS: &str = "not accepted yet";
 
 /// What is to be noted of macros in a package's dependencies.
 fn macros_left(file: &Checked) -> Vec<String> {
@@ -212,11 +289,16 @@ fn made(file: &Checked) -> MadePackage {
 
 /// Packages of no architecture that an earlier build made with the same content: the bytes of their
 /// headers say where they were built, so the earlier ones stay and count as this build's.
-async fn keep_known(farm: &Farm, target: &str, made: &mut [MadePackage]) -> anyhow::Result<()> {
+async fn keep_known(farm: &Farm, of: &Build, made: &mut [MadePackage]) -> anyhow::Result<()> {
     for MadePackage { package, content } in made {
         let Some(content) = *content else { continue };
-        let Some(known) = farm.store.package(target, &package.nevra).await? else { continue };
+        let Some(known) = farm.store.package(&of.target, &package.nevra).await? else { continue };
         if known.digest == package.digest {
+            continue;
+        }
+        // One of another source says so in its header.
+        let maker = farm.store.build(known.build).await?;
+        if maker.is_none_or(|maker| maker.package != of.package) {
             continue;
         }
         let (blobs, digest) = (farm.blobs.clone(), known.digest);

@@ -1,6 +1,6 @@
 //! Publishes what is signed to the first channel of its target.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -73,12 +73,23 @@ async fn publish_signed(farm: &Farm, target: &Arc<Target>, builds: &[Build]) -> 
     let mut signed = Vec::new();
     for build in builds {
         let rows = farm.store.packages_of(build.id(), &target.signing_key).await?;
+        anyhow::ensure!(!rows.is_empty(), "build {} has no packages", build.id);
         if rows.iter().all(|row| row.signature.is_some()) {
             signed.push((build.id(), rows));
         }
     }
     let channel = target.first_channel();
-    if signed.is_empty() && !is_due(farm, target, channel).await? {
+    let state = farm.store.pool_state(&target.name).await?;
+    let mut withdrawn = state.withdrawn > state.shown;
+    if withdrawn && farm.publisher.shown(&target.name, channel)?.is_none() {
+        // Nobody has seen anything of it.
+        farm.store.set_pool_shown(&target.name, state.withdrawn).await?;
+        withdrawn = false;
+    }
+    if withdrawn {
+        sign_returning(farm, target).await?;
+    }
+    if signed.is_empty() && !withdrawn && !is_due(farm, target, channel).await? {
         return Ok(());
     }
     let shown = Shown::load(farm, target, channel).await?;
@@ -105,6 +116,9 @@ async fn publish_signed(farm: &Farm, target: &Arc<Target>, builds: &[Build]) -> 
             return Ok(());
         }
         let Err(error) = publish(farm, target, channel, &signed, &shown).await else {
+            if withdrawn {
+                farm.store.set_pool_shown(&target.name, state.withdrawn).await?;
+            }
             return Ok(());
         };
         // A build that cannot be shown keeps itself back, not the others of its target.
@@ -113,6 +127,21 @@ async fn publish_signed(farm: &Farm, target: &Arc<Target>, builds: &[Build]) -> 
         };
         keep_back(farm, signed.remove(place).0, &error).await?;
     }
+}
+
+/// Has what was given back signed where it is not: the target's key may be another one by now.
+async fn sign_returning(farm: &Farm, target: &Target) -> anyhow::Result<()> {
+    let builds: BTreeSet<BuildId> =
+        farm.store.returning(&target.name).await?.into_iter().map(|row| row.build).collect();
+    for build in builds {
+        let rows = farm.store.packages_of(build, &target.signing_key).await?;
+        let unsigned = rows.into_iter().filter(|row| row.signature.is_none());
+        let unsigned: Vec<_> = unsigned.map(|row| row.package).collect();
+        if !unsigned.is_empty() {
+            sign::sign_all(farm, target, unsigned).await?;
+        }
+    }
+    Ok(())
 }
 
 /// A build that cannot be in the channel together with what is there.
@@ -182,14 +211,34 @@ struct Shown {
     generation: Option<u64>,
     snapshot: Snapshot,
     signed: Vec<SignedPackage>,
+    /// What was given back and is to be in the channel again.
+    returning: Vec<Signed>,
+}
+
+/// The packages that were given back, by their builds.
+async fn returning(farm: &Farm, target: &Target) -> anyhow::Result<Vec<Signed>> {
+    let mut by_build = BTreeMap::<BuildId, HashSet<Nevra>>::new();
+    for row in farm.store.returning(&target.name).await? {
+        by_build.entry(row.build).or_default().insert(row.nevra);
+    }
+    let mut all = Vec::new();
+    for (build, names) in by_build {
+        let rows = farm.store.packages_of(build, &target.signing_key).await?;
+        let back =
+            |row: &SignedPackage| names.contains(&row.package.nevra) && row.signature.is_some();
+        all.push((build, rows.into_iter().filter(back).collect()));
+    }
+    Ok(all)
 }
 
 impl Shown {
     async fn load(farm: &Farm, target: &Target, channel: &str) -> anyhow::Result<Self> {
         let generation = farm.publisher.shown(&target.name, channel)?;
-        let snapshot = snapshot(farm, target, channel).await?;
+        let withdrawn = farm.store.all_withdrawn(&target.name).await?;
+        let snapshot = snapshot(farm, target, channel).await?.without(&withdrawn);
+        let returning = returning(farm, target).await?;
         let signed = farm.store.signed_packages(&target.name, &target.signing_key).await?;
-        Ok(Self { generation, snapshot, signed })
+        Ok(Self { generation, snapshot, signed, returning })
     }
 
     /// The packages of the channel that the key has not signed.
@@ -343,15 +392,14 @@ async fn next_snapshot(farm: &Farm, shown: &Shown, signed: &[Signed]) -> anyhow:
         .collect();
     // What was signed anew has another digest than when the channel got it.
     let mut snapshot = shown.snapshot.clone().signed_anew(|nevra| digests.get(nevra).copied());
-    for (build, rows) in signed {
-        let source = rows
-            .iter()
-            .find(|row| row.package.nevra.is_source())
+    // What was given back comes first: a newer version takes its place again.
+    for (build, rows) in shown.returning.iter().chain(signed) {
+        let srpm = farm.store.srpm(*build).await?;
+        let source = srpm
+            .as_ref()
             .with_context(|| format!("build {build} has no source package"))?
-            .package
             .nevra
             .clone();
-        let srpm = farm.store.srpm(*build).await?;
         let by_source = srpm.map(|srpm| without_noarch(&srpm.terms)).unwrap_or_default();
         let added = rows
             .iter()

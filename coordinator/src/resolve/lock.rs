@@ -9,7 +9,7 @@ use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::modules::ModuleChoice;
 use rpmfarm_core::name::shown;
 use rpmfarm_core::target::{Target, check_base};
-use rpmfarm_core::{Arch, BuildOptions, Lock};
+use rpmfarm_core::{Arch, BuildOptions, Lock, Nevra};
 use rpmfarm_solv::{ModuleProblem, Package, Pool, Request, Solution, SolveError, Unsolvable};
 use serde::{Deserialize, Serialize};
 
@@ -108,7 +108,7 @@ impl SharedLayers {
                 what: what.into(),
                 source,
             };
-            solve(pool, &requirements([list]), &[], &[]).map_err(|error| error.for_root(root))
+            base_root(pool, target, list).map_err(|error| error.for_root(root))
         };
         if self.bootstrap.is_none() {
             self.bootstrap = Some(solve("bootstrap", &target.bootstrap)?);
@@ -118,6 +118,53 @@ impl SharedLayers {
         }
         Ok(())
     }
+}
+
+impl SharedLayers {
+    /// What is left of them when the farm's packages in the pool have changed: those that nothing of
+    /// the farm is in, nor could be, stay as they are.
+    pub(super) fn renewed(self, pool: &Pool, target: &Target) -> Self {
+        if !target.base_from_farm.is_empty() {
+            return Self::default();
+        }
+        let renew = |layer: Option<Vec<Package>>| pool.renewed(&layer?, FARM);
+        Self { bootstrap: renew(self.bootstrap), base: renew(self.base) }
+    }
+}
+
+/// Times that a root of the target is solved at most, each with more of the farm's packages.
+const BASE_TRIES: usize = 32;
+
+/// A root that every build of the target has: of the external repositories, with those packages of
+/// the farm that the target lists. Others of the farm are in it where nothing else has what is
+/// required.
+fn base_root(pool: &mut Pool, target: &Target, list: &[String]) -> Result<Vec<Package>, Failed> {
+    let mut allowed: HashSet<Nevra> = HashSet::new();
+    let install = requirements([list]);
+    for _ in 1..BASE_TRIES {
+        let solved = solve_base(pool, target, &install, &allowed);
+        let Err(Failed::Unsolvable(found)) = &solved else { return solved };
+        let known = allowed.len();
+        for missing in &found.missing {
+            allowed.extend(pool.fulfilling(FARM, &missing.requirement));
+        }
+        if allowed.len() == known {
+            return solved;
+        }
+    }
+    solve_base(pool, target, &install, &allowed)
+}
+
+fn solve_base(
+    pool: &mut Pool,
+    target: &Target,
+    install: &[&str],
+    allowed: &HashSet<Nevra>,
+) -> Result<Vec<Package>, Failed> {
+    let request = Request { install: install.to_vec(), ..Request::default() };
+    let wanted =
+        |nevra: &Nevra, source: &str| target.is_base_from_farm(source) || allowed.contains(nevra);
+    packages(pool.solve_apart(&request, FARM, wanted))
 }
 
 /// Makes the lock of a build.
@@ -131,20 +178,8 @@ pub(super) fn make(
     arch: Arch,
     wanted: &Requirements,
 ) -> Result<Lock, LockError> {
-    shared.solve(pool, target, arch)?;
+    let layers = root(pool, shared, target, arch, wanted)?;
     let bootstrap = shared.bootstrap.as_deref().unwrap_or_default();
-    let base = shared.base.as_deref().unwrap_or_default();
-    let layers = match stacked(pool, base, wanted) {
-        Err(Failed::Unsolvable(_)) => {
-            // Something that is required does not go with what the base list alone led to: a
-            // package conflicts with it or replaces it (coreutils and coreutils-single), or
-            // wants another version. Solved together, the base may be made differently; then
-            // nothing of it is shared, so all goes into one layer. If that fails as well, its
-            // error is the true one: it does not speak of the base's choices.
-            vec![joint(pool, target, wanted).map_err(|error| error.for_package())?]
-        }
-        layers => layers.map_err(|error| error.for_package())?,
-    };
     Ok(Lock {
         target: target.name.clone(),
         arch,
@@ -156,6 +191,63 @@ pub(super) fn make(
             .collect::<Result<_, _>>()?,
         options: BuildOptions::default(),
     })
+}
+
+/// The base root and the layers on top of it.
+fn root(
+    pool: &mut Pool,
+    shared: &mut SharedLayers,
+    target: &Target,
+    arch: Arch,
+    wanted: &Requirements,
+) -> Result<Vec<Vec<Package>>, LockError> {
+    shared.solve(pool, target, arch)?;
+    let base = shared.base.as_deref().unwrap_or_default();
+    match stacked(pool, base, wanted) {
+        Err(Failed::Unsolvable(_)) => {
+            // Something that is required does not go with what the base list alone led to: a
+            // package conflicts with it or replaces it (coreutils and coreutils-single), or
+            // wants another version. Solved together, the base may be made differently; then
+            // nothing of it is shared, so all goes into one layer. If that fails as well, its
+            // error is the true one: it does not speak of the base's choices.
+            Ok(vec![joint(pool, target, wanted).map_err(|error| error.for_package())?])
+        }
+        layers => layers.map_err(|error| error.for_package()),
+    }
+}
+
+/// A package of the farm in a root, and what would be there without it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// The package.
+    pub package: Nevra,
+    /// The package of an external repository, and that repository's id; none where no other has what
+    /// it is for.
+    pub instead: Option<(Nevra, String)>,
+}
+
+/// What a root takes from the farm, in the order of its layers.
+pub(super) fn taken(
+    pool: &mut Pool,
+    shared: &mut SharedLayers,
+    target: &Target,
+    arch: Arch,
+    wanted: &Requirements,
+) -> Result<Vec<Taken>, LockError> {
+    let layers = root(pool, shared, target, arch, wanted)?;
+    let lists = [&target.bootstrap, &target.base].into_iter().chain(&wanted.layers);
+    let requests = requirements(lists.map(Vec::as_slice));
+    let bootstrap = shared.bootstrap.iter().flatten();
+    let all = bootstrap.chain(layers.iter().flatten()).filter(|package| package.repository == FARM);
+    let mut seen = HashSet::new();
+    let all = all.filter(|package| seen.insert(package.id));
+    Ok(all
+        .map(|package| {
+            let instead = pool.instead(package, &requests);
+            let instead = instead.map(|held| (held.nevra, held.repository));
+            Taken { package: package.nevra.clone(), instead }
+        })
+        .collect())
 }
 
 /// The base, and each list of requirements as a layer on top of all before it.
@@ -207,7 +299,11 @@ fn solve(
         forbid: forbid.iter().map(String::as_str).collect(),
         pinned: pinned.iter().map(|package| package.id).collect(),
     };
-    match pool.solve(&request) {
+    packages(pool.solve(&request))
+}
+
+fn packages(solved: Result<Solution, SolveError>) -> Result<Vec<Package>, Failed> {
+    match solved {
         Ok(Solution { packages }) => Ok(packages),
         Err(SolveError::Unsolvable(found)) => Err(Failed::Unsolvable(found)),
         Err(SolveError::Malformed(error)) => Err(Failed::Other(error.into())),

@@ -25,12 +25,13 @@ mod rejection;
 mod repomd;
 pub mod solver;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rpmfarm_core::modules::ModuleChoice;
+use rpmfarm_core::owners::{Known, Questions};
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Fault, Lock, Nevra};
 use rpmfarm_solv::RequiredBy;
@@ -41,7 +42,7 @@ pub use download::{DownloadError, Patience};
 pub use external::{ExternalRepo, ExternalRepoError, Place};
 pub use farm::{FARM, FarmError, FarmPackage, FarmPackages};
 pub use fetch::{FetchError, FetchProblem};
-pub use lock::{LockError, Requirements};
+pub use lock::{LockError, Requirements, Taken};
 pub use metadata::{Older, RepoMetadata};
 pub use rejection::{MetadataError, Rejection};
 
@@ -288,6 +289,47 @@ impl Resolver {
         let ready = self.ready(target, arch, &modules, farm, now).await?;
         let Ready { mut solver, generation, content } = ready;
         let look = move || solver.lacking(generation, content, shown);
+        Ok(tokio::task::spawn_blocking(look).await.expect("asking the solver does not panic")?)
+    }
+
+    /// Looks up who has what is asked about: external repositories and the farm's own packages. Answers
+    /// the generation of these too. `paths` are those that builds of the target have required.
+    ///
+    /// # Errors
+    /// When the metadata of the repositories are not there and cannot be had.
+    pub async fn owners(
+        &self,
+        target: &Target,
+        arch: Arch,
+        farm: &impl FarmPackages,
+        (questions, paths): (&Questions, &BTreeSet<String>),
+        now: SystemTime,
+    ) -> Result<(Known, i64), ResolveError> {
+        let modules = target.modules_of("");
+        let ready = self.ready(target, arch, &modules, farm, now).await?;
+        let Ready { mut solver, generation, content } = ready;
+        let (questions, paths) = (questions.clone(), paths.clone());
+        let look = move || solver.owners(generation, content, questions, paths);
+        let asked = tokio::task::spawn_blocking(look).await;
+        Ok((asked.expect("asking the solver does not panic")?, generation))
+    }
+
+    /// Says of the packages that a root takes from the farm what it would have without them.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub async fn taken(
+        &self,
+        target: &Target,
+        arch: Arch,
+        farm: &impl FarmPackages,
+        wanted: Requirements,
+        now: SystemTime,
+    ) -> Result<Vec<Taken>, ResolveError> {
+        let modules = wanted.modules.clone();
+        let ready = self.ready(target, arch, &modules, farm, now).await?;
+        let Ready { mut solver, generation, content } = ready;
+        let look = move || solver.taken(generation, content, wanted);
         Ok(tokio::task::spawn_blocking(look).await.expect("asking the solver does not panic")?)
     }
 

@@ -9,11 +9,13 @@ use anyhow::Context as _;
 use rpmfarm_core::learned::{self, Learned};
 use rpmfarm_core::name::counted;
 use rpmfarm_core::order::{Mate, Root, Solved, Turn, required_of, turns, waits_for, wanted};
-use rpmfarm_core::{Arch, BuildId, BuildOptions, Failure, Fault, Lock, Target, TaskId};
+use rpmfarm_core::{
+    Arch, BuildId, BuildOptions, Failure, Fault, Lock, Nevra, Sha256, Target, TaskId,
+};
 
 use tracing::Instrument as _;
 
-use super::{Older, Requirements, ResolveError, Resolver, moved};
+use super::{FARM, Older, Requirements, ResolveError, Resolver, moved};
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::retry;
@@ -170,7 +172,10 @@ async fn refresh_target(farm: &Farm, target: &Target) {
 /// The SRPM is made in the base root, which needs nothing of any other build.
 async fn lock_srpm(farm: &Farm, task: &Task, build: &Build) -> anyhow::Result<()> {
     match solve(farm, build, task.arch, Requirements::default()).await {
-        Ok(lock) => record(farm, task, build, 0, &lock).await,
+        Ok(lock) => {
+            let wanted = Wanted { requirements: Requirements::default(), round: 0 };
+            record(farm, task, build, &wanted, &lock).await
+        }
         Err(Unsolved { failure, .. }) => {
             Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?)
         }
@@ -258,9 +263,13 @@ async fn mates(
     let mut mates = Vec::new();
     for build in farm.store.open_mates(batch).await? {
         let srpm = farm.store.srpm(build.id()).await?;
-        let predicts = srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default();
-        let (id, package) = (build.id(), build.package);
-        mates.push(Mate { build: id, package, predicts, moves: moves(id) });
+        let mut predicts = srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default();
+        // What it claims is others' until a person has decided, so nobody waits for that.
+        let claims = farm.store.open_claims(build.id()).await?;
+        predicts.retain(|name| claims.iter().all(|claim| claim.what != *name));
+        let (id, moves) = (build.id(), !claims.is_empty() || moves(build.id()));
+        let package = build.package;
+        mates.push(Mate { build: id, package, predicts, moves });
     }
     Ok(mates)
 }
@@ -291,7 +300,7 @@ async fn conclude(
     result: Result<Lock, Unsolved>,
 ) -> anyhow::Result<()> {
     match result {
-        Ok(lock) => record(farm, task, build, wanted.round, &lock).await,
+        Ok(lock) => record(farm, task, build, wanted, &lock).await,
         Err(Unsolved { failure, .. }) => {
             let failure = with_lost_mate(farm, build, wanted, failure).await?;
             Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?)
@@ -365,9 +374,10 @@ async fn record(
     farm: &Farm,
     task: &Task,
     build: &Build,
-    round: u32,
+    wanted: &Wanted,
     lock: &Lock,
 ) -> anyhow::Result<()> {
+    let round = wanted.round;
     let target = farm.targets.get(&build.target)?;
     let (resolver, with_added) = resolver(farm, &target, &lock.options);
     let lock = match moved::fetch(farm, &resolver, &with_added, task, build, round, lock).await? {
@@ -380,9 +390,33 @@ async fn record(
     if round == 0 && task.kind.is_build() {
         record_needs(farm, &target, task, build).await?;
     }
-    farm.store.add_lock(task.id, round, digest, now_us()).await?;
+    let own = own_packages(&lock);
+    if !own.is_empty() {
+        let own_target = target.for_build(&build.package, &lock.options);
+        let mut requirements = with_additional(wanted.requirements.clone(), &own_target, build);
+        requirements.modules = target.modules_of(&build.package);
+        let (arch, now) = (task.arch, SystemTime::now());
+        let taken = resolver.taken(&with_added, arch, &farm.store, requirements, now).await;
+        // What changed since says nothing of this lock.
+        let taken =
+            taken.unwrap_or_default().into_iter().filter(|one| own.contains_key(&one.package));
+        farm.store.set_taken(task.id, &taken.collect::<Vec<_>>()).await?;
+    }
+    let own: Vec<Sha256> = own.into_values().collect();
+    if !farm.store.add_lock_with(task.id, round, digest, (&build.target, &own), now_us()).await? {
+        // Something of it was withdrawn meanwhile: it is solved anew.
+        tracing::info!("the root holds what was withdrawn since it was solved");
+        farm.bus.ring();
+        return Ok(());
+    }
     farm.waits.clear(task.build);
     Ok(())
+}
+
+/// The farm's own packages of a root.
+fn own_packages(lock: &Lock) -> HashMap<Nevra, Sha256> {
+    let own = lock.packages().filter(|package| package.origin == FARM);
+    own.map(|package| (package.nevra.clone(), package.digest)).collect()
 }
 
 /// Records what a task needs of a worker, before it gets into its queue.

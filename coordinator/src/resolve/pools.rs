@@ -3,23 +3,24 @@
 //!
 //! It lives in a process of its own ([`super::solver`]), and must not know of that.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rpmfarm_core::modules::{ModuleChoice, Modules};
+use rpmfarm_core::owners::{Known, Owner, Questions};
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Lock, Nevra};
-use rpmfarm_solv::{Pool, Repository};
+use rpmfarm_solv::{Held, Pool, Repository};
 use serde::{Deserialize, Serialize};
 
 use super::checks::text_of;
 use super::farm::{FARM, FarmError, FarmPackage, Loaded};
-use super::lock::{self, LockError, Requirements, SharedLayers};
+use super::lock::{self, LockError, Requirements, SharedLayers, Taken};
 use super::metadata::RepoMetadata;
 use crate::blobs::Blobs;
 use std::path::Path;
 
 /// The farm's own packages win over all others, whatever the versions: what was just rebuilt is
-/// what the next build must be built with.
+/// what the next build must be built with. Bootstrap and base roots are solved without them.
 const FARM_PRIORITY: i32 = i32::MIN;
 
 /// The pool is made anew after so many additions of packages; each leaves a table of its own
@@ -142,6 +143,44 @@ impl TargetPool {
         Ok(made.pool.lacking(FARM, shown)?)
     }
 
+    /// Looks up who has what is asked about, with a pool that was prepared. `paths` are those that
+    /// builds of the target have required.
+    ///
+    /// # Errors
+    /// When file lists that are needed cannot be read.
+    pub(super) fn owners(
+        &mut self,
+        questions: &Questions,
+        paths: &BTreeSet<String>,
+    ) -> Result<Known, PoolsError> {
+        let made = self.made.as_mut().ok_or_else(unprepared)?;
+        let asked = questions.capabilities.intersection(paths).cloned().collect();
+        let capabilities = made.pool.providing(&questions.capabilities, &asked)?;
+        let names = made.pool.named(&questions.names);
+        let paths = made.pool.having(&questions.paths);
+        Ok(Known {
+            names: owners(names),
+            capabilities: owners(capabilities),
+            paths: owners(paths),
+            ..Known::default()
+        })
+    }
+
+    /// Says of the packages that a lock has from the farm what would have been taken without it, with
+    /// a pool that was prepared.
+    ///
+    /// # Errors
+    /// When the root cannot be solved any more.
+    pub(super) fn taken(
+        &mut self,
+        target: &Target,
+        arch: Arch,
+        wanted: &Requirements,
+    ) -> Result<Vec<Taken>, PoolsError> {
+        let made = self.made.as_mut().ok_or_else(unprepared)?;
+        Ok(lock::taken(&mut made.pool, &mut made.shared, target, arch, wanted)?)
+    }
+
     fn up_to_date(
         &mut self,
         target: &Target,
@@ -162,7 +201,7 @@ impl TargetPool {
         if let Some(packages) = &content.packages
             && made.farm.update(&mut made.pool, arch, packages, blobs)?
         {
-            made.shared = SharedLayers::default();
+            made.shared = std::mem::take(&mut made.shared).renewed(&made.pool, target);
         }
         made.pool.prepare()?;
         Ok(self.made.insert(made))
@@ -208,6 +247,11 @@ impl Made {
     fn is_of(&self, external: &[(Repository, RepoMetadata)]) -> bool {
         self.external.iter().eq(external.iter().map(|(_, metadata)| metadata))
     }
+}
+
+fn owners(held: BTreeMap<String, Vec<Held>>) -> BTreeMap<String, BTreeSet<Owner>> {
+    let owner = |Held { nevra, repository, source }| Owner { source, package: nevra, repository };
+    held.into_iter().map(|(what, all)| (what, all.into_iter().map(owner).collect())).collect()
 }
 
 /// The modules of a repository.

@@ -9,6 +9,7 @@ pub mod enrolment;
 pub mod farm;
 pub mod fleet;
 pub mod logs;
+pub mod packages;
 pub mod session;
 pub mod sources;
 pub mod tracking;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use rpmfarm_core::name::counted;
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::status::{BuildFacts, BuildState, TaskFacts, derive};
 use rpmfarm_core::task::{Outcome, Phase, TaskKind};
@@ -10,12 +11,13 @@ use rpmfarm_core::track::{check_above, superseded};
 use rpmfarm_core::{AttemptId, BuildId, BuildOptions, Evr, Failure, Target};
 use rpmfarm_proto::v1;
 
+use crate::claims;
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::peers::notes;
 use crate::store::{
-    Build, Ended, FailureRow, Lacking, LateResult, PublishedEvr, ShownBuild, ShownSrpm, ShownTask,
-    SignedPackage, StoreError,
+    Build, Decision, Ended, FailureRow, Lacking, LateResult, PublishedEvr, ShownBuild, ShownSrpm,
+    ShownTask, SignedPackage, StoreError, TakenPackage, TakenRow,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -153,6 +155,7 @@ impl<'a> Facts<'a> {
             let mut warned = std::mem::take(&mut stored.source_notes);
             warned.extend(warnings(build, &stored, &published, channel));
             let mut notes = std::mem::take(&mut stored.notes);
+            notes.extend(names(build, &stored));
             if let (Some(target), Some(srpm)) = (target, &stored.srpm) {
                 notes.extend(kept_away(target, srpm, &packages));
             }
@@ -181,6 +184,7 @@ impl<'a> Facts<'a> {
             imported: self.stored.import.is_some(),
             srpm: self.stored.srpm.is_some(),
             tasks: &facts,
+            claimed: self.stored.is_claimed(),
             signed: self.packages.iter().all(|package| package.signature.is_some()),
             published: self.stored.publication.is_some(),
         })
@@ -216,8 +220,25 @@ impl<'a> Facts<'a> {
                 format!("will be tried again after: {}", row.failure)
             }
             Some(row) if !self.stored.open => row.failure.to_string(),
+            _ if state == BuildState::Claimed => {
+                claims::reason(self.build.id(), &self.stored.claims)
+            }
             _ => self.waits.clone(),
         }
+    }
+
+    /// What it has, and what was taken back of it.
+    fn artifacts(&self) -> Vec<v1::Artifact> {
+        let away = self.stored.withdrawn.iter().map(|row| v1::Artifact {
+            nevra: row.nevra.to_string(),
+            digest: row.digest.hex(),
+            size: row.size,
+            signed_digest: String::new(),
+            withdrawn: format!("by {}: {}", row.who, row.reason),
+        });
+        let mut all: Vec<v1::Artifact> = self.packages.iter().map(artifact).chain(away).collect();
+        all.sort_by(|a, b| a.nevra.cmp(&b.nevra));
+        all
     }
 
     fn milestones(&self) -> Vec<v1::Milestone> {
@@ -275,7 +296,8 @@ impl<'a> Facts<'a> {
             commit: self.stored.import.as_ref().map_or_else(String::new, |row| row.commit.clone()),
             srpm: self.stored.srpm.as_ref().map_or_else(String::new, |row| row.nevra.to_string()),
             tasks: self.tasks.iter().map(|view| view.show(self.stored.open)).collect(),
-            artifacts: self.packages.iter().map(artifact).collect(),
+            artifacts: self.artifacts(),
+            from_farm: self.stored.taken.iter().map(taken).collect(),
             channel: self
                 .stored
                 .publication
@@ -400,7 +422,51 @@ fn artifact(row: &SignedPackage) -> v1::Artifact {
         signed_digest: row
             .signature
             .map_or_else(String::new, |signature| signature.signed_digest.hex()),
+        withdrawn: String::new(),
     }
+}
+
+/// `gcc-14-1.x86_64 (build 12) instead of gcc-13-1.x86_64 of appstream`.
+fn taken(package: &TakenPackage) -> String {
+    let TakenPackage { row: TakenRow { package, instead, repository }, build } = package;
+    let by = if *build == 0 { String::new() } else { format!(" (build {build})") };
+    match instead {
+        Some(instead) => format!("{package}{by} instead of {instead} of {repository}"),
+        None => format!("{package}{by}, which no other repository has"),
+    }
+}
+
+/// What was said of a build's claims, what of it was taken back, and what it was made with that was.
+fn names(build: &Build, stored: &ShownBuild) -> Vec<String> {
+    let mut lines = Vec::new();
+    for Decision { word, who, reason, .. } in &stored.decisions {
+        let claims = stored.claims.len();
+        let what =
+            if claims == 1 { "its claim".to_owned() } else { format!("its {claims} claims") };
+        lines.push(format!("{who} {word} {what}: {reason} (rpmfarm claim show {})", build.id));
+    }
+    let mut said = std::collections::BTreeSet::new();
+    for row in &stored.withdrawn {
+        if said.insert((row.at_us, &row.who)) {
+            let count = stored.withdrawn.iter().filter(|one| one.at_us == row.at_us).count();
+            lines.push(format!(
+                "withdrawn by {}: {} ({}; rpmfarm package impact {})",
+                row.who,
+                row.reason,
+                counted(count, "package"),
+                build.id
+            ));
+        }
+    }
+    for (nevra, through) in &stored.impacts {
+        lines.push(match through {
+            None => format!("made with {nevra}, which was withdrawn"),
+            Some(build) => format!(
+                "made with {nevra} of build {build}, which was made with what was withdrawn"
+            ),
+        });
+    }
+    lines
 }
 
 /// The state of a build in the words of a filter: running, published, failed, cancelled.

@@ -72,6 +72,7 @@ async fn reasons(
             };
             reasons.push(whole("import", text));
         }
+        "claimed" => reasons.push(whole("claim", shown.reason.clone())),
         "signing" => {
             reasons.push(whole("sign", or(&shown.reason, "its packages are being signed")))
         }

@@ -127,7 +127,8 @@ impl Store {
         .await
     }
 
-    /// The versions of a package that were published to a channel, by their SRPMs.
+    /// The versions of a package that were published to a channel, by their SRPMs. What was taken back
+    /// does not count.
     ///
     /// # Errors
     /// Database errors.
@@ -139,7 +140,8 @@ impl Store {
     ) -> Result<Vec<Evr>> {
         let query = "SELECT s.nevra FROM builds b JOIN publications p ON p.build = b.id
                      JOIN srpms s ON s.build = b.id
-                     WHERE b.target = $1 AND b.package = $3 AND p.channel = $2";
+                     WHERE b.target = $1 AND b.package = $3 AND p.channel = $2
+                     AND NOT EXISTS (SELECT 1 FROM withdrawn_packages w WHERE w.build = b.id)";
         let rows: Vec<String> = sqlx::query_scalar(query)
             .bind(target)
             .bind(channel)

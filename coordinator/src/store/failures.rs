@@ -64,6 +64,14 @@ impl Store {
 }
 
 impl Tx {
+    /// Ends a build with a failure of none of its tasks.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn fail(&mut self, build: BuildId, failure: &Failure, now_us: i64) -> Result<bool> {
+        self.add_failure(build, None, failure, None, now_us).await
+    }
+
     pub(crate) async fn add_failure(
         &mut self,
         build: BuildId,

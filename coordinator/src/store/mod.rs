@@ -27,6 +27,7 @@ mod notes;
 mod observed;
 mod open;
 mod open_pushes;
+mod owners;
 mod packages;
 mod places;
 mod pushes;
@@ -37,6 +38,7 @@ mod stages;
 mod tasks;
 mod tracked;
 mod uploads;
+mod withdrawals;
 mod work;
 
 use std::str::FromStr as _;
@@ -65,14 +67,16 @@ pub use looks::{Looked, Saw};
 pub use notes::Lacking;
 pub use observed::Queue;
 pub use open_pushes::{OpenPush, PushedBuild};
+pub use owners::{Decision, PoolState, TakenRow};
 pub use packages::{NewPackage, Package, Signature, SignedPackage};
 pub use places::{Place, Running};
 pub use pushes::{PushEnd, PushFilter, PushPair, PushRow, StormRow};
 pub use results::{AcceptedTask, MadePackage};
-pub use shown::{PublishedEvr, ShownBuild, ShownSrpm, ShownTask};
+pub use shown::{PublishedEvr, ShownBuild, ShownSrpm, ShownTask, TakenPackage};
 pub use sources::{Import, Srpm};
 pub use tasks::{LockRow, NewTask, Task};
 pub use tracked::{NewTracked, OrderRow, Seen, Tracked};
+pub use withdrawals::{ImpactRow, Returning, RootRow, Withdraw, WithdrawnPackage};
 
 use crate::bus::Bus;
 
@@ -137,6 +141,22 @@ pub enum StoreError {
         existing: String,
         /// Options of this one, in words.
         new: String,
+    },
+    /// A NEVRA that was taken back.
+    #[error(
+        "{nevra} was made for {target} by build {build} and withdrawn by {who}: {reason} (raise the release, or rebuild with --bump; rpmfarm package restore gives it back)"
+    )]
+    Withdrawn {
+        /// The package.
+        nevra: String,
+        /// The target.
+        target: String,
+        /// The build that made it.
+        build: i64,
+        /// Who took it back.
+        who: String,
+        /// Why.
+        reason: String,
     },
     /// A package whose file has the name of another one, as their epochs alone differ.
     #[error(

@@ -130,17 +130,6 @@ impl Store {
         row.map(package).transpose()
     }
 
-    /// How many packages of a target are accepted: it changes whenever the pool does.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn package_count(&self, target: &str) -> Result<i64> {
-        Ok(sqlx::query_scalar("SELECT COUNT(*) FROM packages WHERE target = $1")
-            .bind(target)
-            .fetch_one(self.read())
-            .await?)
-    }
-
     /// Packages of a build with their signed forms under a key: those that it was the first to
     /// make, and those that are the same as another build of its target had made before.
     ///
@@ -329,8 +318,10 @@ impl Tx {
         arch: Arch,
         packages: &[NewPackage],
     ) -> Result<()> {
+        let mut added = 0;
         for package in packages {
             let nevra = package.nevra.to_string();
+            self.check_kept(target, build, &nevra).await?;
             let result = sqlx::query(
                 "INSERT INTO packages (target, nevra, build, task, arch, digest, size, repodata)
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
@@ -347,7 +338,12 @@ impl Tx {
             .await?;
             if result.rows_affected() == 0 {
                 self.check_same(target, &nevra, package.digest).await?;
+            } else {
+                added += 1;
             }
+        }
+        if added > 0 {
+            self.raise_pool(target, added).await?;
         }
         Ok(())
     }
@@ -367,6 +363,12 @@ impl Tx {
                      WHERE t.id = $1 AND p.nevra LIKE '%src'";
         let rows: Vec<(String, String, i64, String)> =
             sqlx::query_as(query).bind(build.0).fetch_all(self.on()).await?;
+        let query = "SELECT target FROM builds WHERE id = $1";
+        let target: Option<String> =
+            sqlx::query_scalar(query).bind(build.0).fetch_optional(self.on()).await?;
+        if let Some(target) = target {
+            self.check_kept(&target, build, &package.nevra.to_string()).await?;
+        }
         for (target, existing, by, digest) in rows {
             let nevra: Nevra = parsed("packages", "a NEVRA", &existing)?;
             if nevra.file_name() != package.nevra.file_name() {
@@ -399,6 +401,25 @@ impl Tx {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a NEVRA of the same source package that was taken back: whoever has it installed would
+    /// not see another one of that name.
+    async fn check_kept(&mut self, target: &str, build: BuildId, nevra: &str) -> Result<()> {
+        let query = "SELECT p.build, w.who, w.reason FROM withdrawn_packages p
+                     JOIN withdrawals w ON w.id = p.withdrawal AND w.target = p.target
+                         AND w.nevra = p.nevra
+                     JOIN builds b ON b.id = p.build JOIN builds t ON t.package = b.package
+                     WHERE p.target = $1 AND p.nevra = $2 AND t.id = $3";
+        let row: Option<(i64, String, String)> = sqlx::query_as(query)
+            .bind(target)
+            .bind(nevra)
+            .bind(build.0)
+            .fetch_optional(self.on())
+            .await?;
+        let Some((build, who, reason)) = row else { return Ok(()) };
+        let (nevra, target) = (nevra.to_owned(), target.to_owned());
+        Err(StoreError::Withdrawn { nevra, target, build, who, reason })
     }
 
     async fn check_same(&mut self, target: &str, nevra: &str, digest: Sha256) -> Result<()> {

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use rpmfarm_core::owners::Claim;
 use rpmfarm_core::terms::AllTerms;
 use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Evr, Nevra, Sha256, TaskId};
 
 use super::builds::COLUMNS;
 use super::{
-    Attempt, AttemptEnd, Build, FailureRow, Import, Lacking, LateResult, LockRow, Publication,
-    Result, Store, Task, parsed, unjson,
+    Attempt, AttemptEnd, Build, Decision, FailureRow, Import, Lacking, LateResult, LockRow,
+    Publication, Result, Store, TakenRow, Task, WithdrawnPackage, parsed, unjson,
 };
 
 /// The facts of a build, but for its packages ([`Store::packages_of_each`]).
@@ -47,6 +48,34 @@ pub struct ShownBuild {
     pub options: BuildOptions,
     /// How many files of failed attempts were kept.
     pub kept_files: u32,
+    /// What it makes that others own.
+    pub claims: Vec<Claim>,
+    /// What was said of that, oldest first.
+    pub decisions: Vec<Decision>,
+    /// Packages that were taken back.
+    pub withdrawn: Vec<WithdrawnPackage>,
+    /// Packages that it was made with and that were taken back, each with the build whose packages it
+    /// was made with, if it was not the package itself.
+    pub impacts: Vec<(Nevra, Option<BuildId>)>,
+    /// What its roots took from the farm.
+    pub taken: Vec<TakenPackage>,
+}
+
+/// A package that a root took from the farm.
+#[derive(Debug, Clone)]
+pub struct TakenPackage {
+    /// The package, and what would have been taken without it.
+    pub row: TakenRow,
+    /// The build that made it; 0 when that is not known any more.
+    pub build: i64,
+}
+
+impl ShownBuild {
+    /// Whether a person has to decide.
+    #[must_use]
+    pub fn is_claimed(&self) -> bool {
+        !self.claims.is_empty() && self.decisions.iter().all(|one| one.word != "approved")
+    }
 }
 
 /// What is shown of an SRPM.
@@ -218,10 +247,70 @@ impl Store {
         for (build, cves) in rows!(self, (i64, String), query) {
             of!(build).cves = unjson("build_cves", "a list", &cves)?;
         }
+        self.shown_names(&ids, &mut all).await?;
+        for withdrawn in self.withdrawn_of(builds).await? {
+            all.entry(withdrawn.build).or_default().withdrawn.push(withdrawn);
+        }
         for (build, task) in self.shown_tasks(&ids).await? {
             of!(build).tasks.push(task);
         }
         Ok(all)
+    }
+
+    /// What is known of claims, and of packages that builds were made with.
+    async fn shown_names(&self, ids: &str, all: &mut HashMap<BuildId, ShownBuild>) -> Result<()> {
+        let query = format!(
+            "SELECT build, kind, what, package, owners FROM claims WHERE build IN ({ids})
+             ORDER BY build, kind, what"
+        );
+        type Row = (i64, String, String, String, String);
+        for (build, kind, what, package, owners) in rows!(self, Row, query) {
+            let claim = super::owners::claim((kind, what, package, owners))?;
+            all.entry(BuildId(build)).or_default().claims.push(claim);
+        }
+        let query = format!(
+            "SELECT build, at_us, word, who, reason FROM claim_decisions WHERE build IN ({ids})
+             ORDER BY at_us"
+        );
+        for (build, at_us, word, who, reason) in
+            rows!(self, (i64, i64, String, String, String), query)
+        {
+            let decision = Decision { at_us, word, who, reason };
+            all.entry(BuildId(build)).or_default().decisions.push(decision);
+        }
+        let query = format!(
+            "SELECT build, nevra, through FROM impacts WHERE build IN ({ids}) ORDER BY nevra"
+        );
+        for (build, nevra, through) in rows!(self, (i64, String, i64), query) {
+            let nevra = parsed("impacts", "a NEVRA", &nevra)?;
+            let through = (through != 0).then_some(BuildId(through));
+            all.entry(BuildId(build)).or_default().impacts.push((nevra, through));
+        }
+        let query = format!(
+            "SELECT t.build, b.target, k.taken FROM taken_packages k JOIN tasks t ON t.id = k.task
+             JOIN builds b ON b.id = t.build WHERE t.build IN ({ids}) ORDER BY t.id"
+        );
+        for (build, target, taken) in rows!(self, (i64, String, String), query) {
+            let taken: Vec<TakenRow> = unjson("taken_packages", "a list", &taken)?;
+            for row in taken {
+                let shown = all.entry(BuildId(build)).or_default();
+                if shown.taken.iter().any(|known| known.row == row) {
+                    continue;
+                }
+                let build = self.build_of_package(&target, &row.package).await?;
+                shown.taken.push(TakenPackage { row, build });
+            }
+        }
+        Ok(())
+    }
+
+    async fn build_of_package(&self, target: &str, nevra: &Nevra) -> Result<i64> {
+        let query = "SELECT build FROM packages WHERE target = $1 AND nevra = $2
+                     UNION ALL
+                     SELECT build FROM withdrawn_packages WHERE target = $1 AND nevra = $2";
+        let query = sqlx::query_scalar(query).bind(target).bind(nevra.to_string());
+        let build: Option<i64> = query.fetch_optional(self.read()).await?;
+        Ok(build.unwrap_or(0))
     }
 
     async fn shown_tasks(&self, builds: &str) -> Result<Vec<(i64, ShownTask)>> {
@@ -302,7 +391,8 @@ impl Store {
             "SELECT b.target, p.channel, b.package, b.id, s.nevra
              FROM (SELECT DISTINCT target, package FROM builds WHERE id IN ({ids})) a
              JOIN builds b ON b.target = a.target AND b.package = a.package
-             JOIN publications p ON p.build = b.id JOIN srpms s ON s.build = b.id"
+             JOIN publications p ON p.build = b.id JOIN srpms s ON s.build = b.id
+             WHERE NOT EXISTS (SELECT 1 FROM withdrawn_packages w WHERE w.build = b.id)"
         );
         let row =
             |(target, channel, package, build, nevra): (String, String, String, i64, String)| {

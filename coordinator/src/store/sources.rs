@@ -315,6 +315,10 @@ impl Tx {
         .bind(json(&srpm.terms))
         .execute(self.on())
         .await?;
+        self.add_required(build, &srpm.requires).await?;
+        for terms in srpm.terms.values() {
+            self.add_required(build, &terms.requires).await?;
+        }
         Ok(())
     }
 }

@@ -190,6 +190,11 @@ impl Store {
             .bind(now_us)
             .execute(tx.on())
             .await?;
+            let query = sqlx::query_scalar("SELECT build FROM tasks WHERE id = $1").bind(task.0);
+            let build: Option<i64> = query.fetch_optional(tx.on()).await?;
+            if let Some(build) = build {
+                tx.add_required(BuildId(build), requires).await?;
+            }
             tx.reindex_of(task, now_us).await?;
             tx.commit().await
         })
@@ -288,17 +293,7 @@ impl Store {
     ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
-            sqlx::query(
-                "INSERT INTO locks (task, round, digest, at_us) VALUES ($1, $2, $3, $4)
-             ON CONFLICT DO NOTHING",
-            )
-            .bind(task.0)
-            .bind(i64::from(round))
-            .bind(digest.hex())
-            .bind(now_us)
-            .execute(tx.on())
-            .await?;
-            tx.reindex_of(task, now_us).await?;
+            tx.add_lock(task, round, digest, now_us).await?;
             tx.commit().await
         })
         .await
@@ -319,6 +314,26 @@ impl Store {
 }
 
 impl Tx {
+    pub(super) async fn add_lock(
+        &mut self,
+        task: TaskId,
+        round: u32,
+        digest: Sha256,
+        now_us: i64,
+    ) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO locks (task, round, digest, at_us) VALUES ($1, $2, $3, $4)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(task.0)
+        .bind(i64::from(round))
+        .bind(digest.hex())
+        .bind(now_us)
+        .execute(self.on())
+        .await?;
+        self.reindex_of(task, now_us).await
+    }
+
     /// Records tasks; those that are there stay.
     ///
     /// # Errors

@@ -100,7 +100,8 @@ impl Tx {
         let mut entries = Vec::new();
         let facts: Vec<(TaskKind, TaskFacts)> =
             tasks.iter().map(|task| (task.kind, task.facts)).collect();
-        if let Some(stage) = stage::of_build(known.imported, &facts) {
+        let claimed = self.is_claimed(build).await?;
+        if let Some(stage) = stage::of_build(known.imported, claimed, &facts) {
             let due_us = if stage == Stage::Import { known.due_us } else { 0 };
             entries.push(Entry { stage, task: 0, due_us });
         }

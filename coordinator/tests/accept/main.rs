@@ -5,6 +5,7 @@
 
 #[path = "../common/builds.rs"]
 mod builds;
+mod claims;
 mod files;
 mod names;
 mod noarch;
@@ -12,3 +13,4 @@ mod scene;
 #[path = "../../../rpmfile/tests/support/mod.rs"]
 mod support;
 mod tags;
+mod withdrawn;

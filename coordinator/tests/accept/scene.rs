@@ -1,6 +1,9 @@
 //! A farm whose attempts the test reports, and whose acceptance it drives by hand.
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser as _;
@@ -10,15 +13,18 @@ use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::farm::Farm;
 use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::{NewBuild, NewTask, Task};
+use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Sha256};
+use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Lock, Sha256};
+use tokio::task::JoinHandle;
+use tower_http::services::ServeDir;
 
 use rpmfarm_rpmfile::check_contents;
 
 use crate::builds::{bundle, import, new_build, planned};
-use crate::support::{Built, build_spec};
+use crate::support::{Built, build_spec, run};
 
 /// What a worker uploads: a name and the bytes.
 pub(crate) type File = (String, Vec<u8>);
@@ -27,8 +33,20 @@ pub(crate) struct Scene {
     pub(crate) farm: Farm,
     /// Whether the test has said what was imported.
     imported: AtomicBool,
-    _dir: tempfile::TempDir,
+    /// The base root of every lock.
+    pub(crate) base: Mutex<Vec<LockedPackage>>,
+    dir: tempfile::TempDir,
+    server: JoinHandle<()>,
 }
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// The distribution's one repository, for each architecture.
+const REPO: &str = "www/distro/x86_64/repo";
 
 /// A spec of a package with one file.
 pub(crate) fn spec(name: &str, tags: &str, content: &str) -> String {
@@ -59,6 +77,19 @@ impl Scene {
     pub(crate) async fn of(target: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::create_dir_all(path(REPO)).unwrap();
+        for arch in ["aarch64", "ppc64le"] {
+            symlink("x86_64", path(&format!("www/distro/{arch}"))).unwrap();
+        }
+        run(Command::new("createrepo_c").arg("--quiet").arg(path(REPO)));
+        let www = axum::Router::new().fallback_service(ServeDir::new(path("www")));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = tokio::spawn(async move { axum::serve(listener, www).await.unwrap() });
+        let target = target.replace("127.0.0.1:8170", &address).replace(
+            "repo_gpgcheck = true\nkeys = [\"RPM-GPG-KEY-lab\"]",
+            "gpgcheck = false\ninsecure = true",
+        );
         std::fs::create_dir(path("targets")).unwrap();
         std::fs::write(path("targets/lab.toml"), target).unwrap();
         let config = Config::parse_from([
@@ -71,7 +102,54 @@ impl Scene {
         let (farm, words) = open(&config, "http://127.0.0.1:1").await.unwrap();
         // Nobody listens.
         std::mem::forget(words);
-        Self { farm, imported: AtomicBool::new(false), _dir: dir }
+        Self { farm, imported: AtomicBool::new(false), base: Mutex::default(), dir, server }
+    }
+
+    /// Puts packages into the distribution's repository, before anything was asked of it.
+    pub(crate) fn distribution(&self, packages: &[&Built]) {
+        let repo = self.dir.path().join(REPO);
+        for package in packages {
+            let name = package.binary.file_name().unwrap();
+            std::fs::copy(&package.binary, repo.join(name)).unwrap();
+        }
+        run(Command::new("createrepo_c").arg("--quiet").arg(repo));
+    }
+
+    /// Puts a package of the distribution into every base root from now on.
+    pub(crate) fn base(&self, source: &str, package: &Built) {
+        let bytes = std::fs::read(&package.binary).unwrap();
+        let name = package.binary.file_stem().unwrap().to_str().unwrap();
+        let locked = LockedPackage {
+            nevra: name.parse().unwrap(),
+            digest: self.farm.blobs.put(&bytes).unwrap(),
+            size: bytes.len() as u64,
+            source: source.into(),
+            origin: "lab".into(),
+            location: "x.rpm".into(),
+            base: String::new(),
+            module: String::new(),
+        };
+        self.base.lock().unwrap().push(locked);
+    }
+
+    /// A lock with the base and these packages of the farm.
+    pub(crate) fn lock(&self, own: Vec<LockedPackage>) -> Sha256 {
+        let lock = Lock {
+            target: "lab".into(),
+            arch: Arch::X86_64,
+            bootstrap: Layer::default(),
+            layers: vec![Layer::new(self.base.lock().unwrap().clone()), Layer::new(own)],
+            options: BuildOptions::default(),
+        };
+        self.farm.blobs.put(&lock.to_bytes()).unwrap()
+    }
+
+    /// Builds a package whose whole way goes well, as far as its packages may go.
+    pub(crate) async fn made(&self, package: &str, of: &Built) -> BuildId {
+        let build = self.build(package).await;
+        self.srpm(build, of).await.unwrap();
+        self.binary(build, of).await.unwrap();
+        build
     }
 
     /// A build whose sources are there and whose SRPM is to be made.
@@ -136,7 +214,7 @@ impl Scene {
         let tasks = store.tasks(build).await.unwrap();
         let is_it = |task: &&Task| task.kind == kind && arch.is_none_or(|arch| task.arch == arch);
         let task = tasks.iter().find(is_it).expect("it is planned").id;
-        store.add_lock(task, 0, Sha256::of(b"lock"), now_us()).await.unwrap();
+        store.add_lock(task, 0, self.lock(Vec::new()), now_us()).await.unwrap();
         // What was tried before may rest.
         store.queue_due(i64::MAX / 2, 9).await.unwrap();
         let granted = store.grant(task, build, "w", now_us()).await.unwrap().expect("granted");

@@ -139,7 +139,7 @@ impl Twins {
                 | BuildState::Queued
                 | BuildState::Building
                 | BuildState::Accepting => "building",
-                BuildState::Signing | BuildState::Publishing => "finishing",
+                BuildState::Claimed | BuildState::Signing | BuildState::Publishing => "finishing",
                 BuildState::Published => "published",
                 BuildState::Failed => "failed",
                 BuildState::Cancelled => "cancelled",

@@ -1,7 +1,9 @@
 //! What is in a lock, and what is said when there is none.
 
-use rpmfarm_coordinator::resolve::{Older, ResolveError};
-use rpmfarm_core::Fault;
+use std::time::SystemTime;
+
+use rpmfarm_coordinator::resolve::{Older, Requirements, ResolveError};
+use rpmfarm_core::{Arch, Fault};
 
 use crate::world::{World, digest, names};
 
@@ -104,7 +106,8 @@ async fn what_was_just_built_is_used_and_wins() {
 #[tokio::test]
 async fn a_base_that_is_in_the_way_is_made_anew() {
     let world = World::new().await;
-    let (resolver, target) = (world.resolver(), world.target());
+    let (resolver, mut target) = (world.resolver(), world.target());
+    target.base_from_farm.push("set".into());
     // The base takes the farm's old library; the build wants the new one.
     world.build("own", &[("lib", "2", "")]);
     world.accept("own");
@@ -116,4 +119,92 @@ async fn a_base_that_is_in_the_way_is_made_anew() {
     // What cannot be had at all is said without speaking of the base.
     let error = world.resolve(&resolver, &target, &["lib-devel", "lib < 3"]).await.unwrap_err();
     assert!(error.to_string().contains("lib-3-1.noarch"), "{error}");
+}
+
+#[tokio::test]
+async fn bootstrap_and_base_are_the_distributions() {
+    let world = World::new().await;
+    let (resolver, target) = (world.resolver(), world.target());
+    let before = world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    // Another rpm that provides what everything needs, and one that takes a package's place.
+    let own = [
+        ("rpm", "99", ""),
+        ("lib", "99", ""),
+        ("evil", "1", "Provides: shell = 99\nProvides: builder = 99"),
+    ];
+    world.build("own", &own);
+    world.accept("own");
+    let lock = world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    assert_eq!(lock.bootstrap, before.bootstrap);
+    assert_eq!(lock.layers[0], before.layers[0]);
+    // What a build asks for is still the farm's, also on a base that was solved before.
+    world.build("more", &[("compiler", "11", "Requires: lib")]);
+    world.accept("more");
+    let lock = world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    assert_eq!(names(&lock)[2], ["compiler-11"]);
+    assert_eq!(lock.layers[0], before.layers[0]);
+
+    // Unless the target says so, of a source package or of all.
+    for word in ["set", "*"] {
+        let mut target = target.clone();
+        target.base_from_farm.push(word.into());
+        let lock = world.resolve(&resolver, &target, &[]).await.unwrap();
+        assert_eq!(names(&lock)[0], ["rpm-99"], "{word}");
+    }
+    let mut other = target.clone();
+    other.base_from_farm.push("other".into());
+    assert_eq!(world.resolve(&resolver, &other, &[]).await.unwrap().layers, before.layers[..1]);
+}
+
+#[tokio::test]
+async fn a_base_takes_from_the_farm_what_nobody_else_has() {
+    let world = World::new().await;
+    let (resolver, mut target) = (world.resolver(), world.target());
+    target.base.push("release".into());
+    let error = world.resolve(&resolver, &target, &[]).await.unwrap_err();
+    assert!(error.to_string().contains("`release`"), "{error}");
+    world.build(
+        "own",
+        &[
+            ("release", "1", "Requires: release-data\nRequires: shell"),
+            ("release-data", "1", ""),
+            ("shell", "99", ""),
+        ],
+    );
+    world.accept("own");
+    let lock = world.resolve(&resolver, &target, &[]).await.unwrap();
+    let expected = ["builder-1", "lib-3", "release-1", "release-data-1", "shell-5"];
+    assert_eq!(names(&lock)[1], expected);
+}
+
+#[tokio::test]
+async fn what_a_root_takes_from_the_farm_is_told() {
+    let world = World::new().await;
+    let (resolver, target) = (world.resolver(), world.target());
+    let own = [
+        ("compiler", "11", "Requires: lib"),
+        ("cc", "1", "Provides: dynamic = 9"),
+        ("fresh", "1", ""),
+    ];
+    world.build("own", &own);
+    world.accept("own");
+    let layers = vec![["compiler", "dynamic", "fresh"].map(str::to_owned).to_vec()];
+    let wanted = Requirements { layers, ..Requirements::default() };
+    let (arch, now) = (Arch::X86_64, SystemTime::now());
+    let taken = resolver.taken(&target, arch, &world.farm, wanted, now).await.unwrap();
+    let told: Vec<String> = taken
+        .iter()
+        .map(|one| match &one.instead {
+            Some((nevra, repository)) => format!("{} for {nevra} of {repository}", one.package),
+            None => one.package.to_string(),
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "cc-1-1.noarch for dynamic-1-1.noarch of repo",
+            "compiler-11-1.noarch for compiler-12-1.noarch of repo",
+            "fresh-1-1.noarch",
+        ]
+    );
 }

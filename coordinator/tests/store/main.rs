@@ -6,6 +6,7 @@ mod attempts;
 mod builds;
 #[path = "../common/mod.rs"]
 mod common;
+mod owners;
 mod packages;
 mod workers;
 

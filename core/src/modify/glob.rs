@@ -13,6 +13,11 @@ pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     wanted.iter().zip(tail).all(|(pattern, name)| one(pattern, name))
 }
 
+/// Whether a whole text is as a pattern says; `*` stands for any text, with slashes or without.
+pub(crate) fn is_like(pattern: &str, text: &str) -> bool {
+    one(pattern, text)
+}
+
 fn one(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<_>, Vec<_>) = (pattern.chars().collect(), name.chars().collect());
     // The usual way in linear time: on a mismatch the last star takes one more.

@@ -13,7 +13,7 @@ mod describe;
 mod diff;
 mod edit;
 mod files;
-mod glob;
+pub(crate) mod glob;
 mod lines;
 mod nearest;
 mod number;

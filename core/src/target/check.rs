@@ -95,6 +95,11 @@ impl Check<'_> {
         for channel in &target.channels {
             self.word("channels", channel);
         }
+        for source in target.base_from_farm.iter().filter(|source| *source != "*") {
+            if let Err(error) = name::check_package(source) {
+                self.refuse("base_from_farm", source, error.to_string());
+            }
+        }
         for (key, packages) in [("bootstrap", &target.bootstrap), ("base", &target.base)] {
             self.filled_and_unique(key, packages);
             for package in packages {
@@ -339,6 +344,13 @@ impl Check<'_> {
                 && let Err(error) = name::check_git_ref(git_ref)
             {
                 self.refuse(&format!("{key}.ref"), git_ref, error.to_string());
+            }
+            for pattern in &overrides.may_own {
+                let is_bad = |c: char| c.is_whitespace() || c.is_control();
+                if pattern.is_empty() || pattern.chars().any(is_bad) {
+                    let what = "write a name, what is provided, or a path; `*` stands for any text";
+                    self.refuse(&format!("{key}.may_own"), pattern, what);
+                }
             }
             self.modules(&format!("{key}."), &overrides.modules, &overrides.disabled_modules);
             self.macros(&format!("{key}.macros"), &overrides.macros);

@@ -129,6 +129,12 @@ pub struct Target {
     /// requirements are installed. Their requirements are added by the solver.
     pub base: Vec<String>,
 
+    /// Source packages whose packages, as the farm has built them, may be in the bootstrap and base
+    /// roots; `*` for all. Others of the farm get into them only where no external repository has what
+    /// is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base_from_farm: Vec<String>,
+
     /// The module streams that build roots use besides the default ones, as `NAME:STREAM`: what
     /// `dnf module enable` does. Only Enterprise Linux 8 and 9 have modules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -379,6 +385,18 @@ impl Target {
             choice.apply(&package.modules, &package.disabled_modules);
         }
         choice
+    }
+
+    /// What a package may make although packages of other sources have it.
+    #[must_use]
+    pub fn may_own(&self, package: &str) -> &[String] {
+        self.packages.get(package).map_or(&[], |package| &package.may_own)
+    }
+
+    /// Whether what the farm has built of a source package may be in bootstrap and base roots.
+    #[must_use]
+    pub fn is_base_from_farm(&self, source: &str) -> bool {
+        self.base_from_farm.iter().any(|name| name == "*" || name == source)
     }
 
     /// What builds of a package may do that is closed by default: what the target allows all

@@ -38,6 +38,11 @@ pub struct PackageOverrides {
     /// What its builds may do that is closed by default, beside what the target allows all.
     pub allow: Allowed,
 
+    /// What it may make although packages of other sources have it, without a person: names of
+    /// packages, what they provide and obsolete, paths; `*`, `?` and `[…]` as in a shell.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub may_own: Vec<String>,
+
     /// What its builds need of a worker.
     pub needs: NeedsSetting,
     /// Accepts `noarch` packages that differ between architectures in what Koji compares. Of each

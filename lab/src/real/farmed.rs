@@ -59,7 +59,12 @@ pub fn run(state: &State, world: &World, wanted: &[&Branch]) -> anyhow::Result<(
     let cpus = std::thread::available_parallelism().map_or(1, usize::from).to_string();
     settings.worker_arguments = ["--slots", "2", "--cpus", &cpus].map(str::to_owned).to_vec();
     for branches in by_release.values() {
-        let target = target(world, &branches[0].release)?;
+        let mut target = target(world, &branches[0].release)?;
+        for branch in branches {
+            // The distribution has Debian's packages, which say that they are of other sources.
+            let package = target.packages.entry(branch.package.clone()).or_default();
+            package.may_own.push("*".to_owned());
+        }
         settings.more_targets.push((target.name.clone(), toml::to_string_pretty(&target)?));
     }
     let farm = Farm::start(&settings, &world.target_text()?)?;

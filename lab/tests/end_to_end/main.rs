@@ -8,6 +8,7 @@ mod enrolment;
 mod faults;
 mod following;
 mod modifications;
+mod names;
 mod rebuilds;
 mod refusals;
 mod rot;

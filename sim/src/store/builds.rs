@@ -81,7 +81,7 @@ impl Store {
                 (task.kind, TaskFacts { accepted, ..TaskFacts::default() })
             })
             .collect();
-        stage::of_build(self.imports.contains_key(&build.id), &facts) == Some(stage)
+        stage::of_build(self.imports.contains_key(&build.id), false, &facts) == Some(stage)
     }
 
     /// Open builds that are imported and have no task yet.

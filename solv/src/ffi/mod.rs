@@ -189,6 +189,14 @@ impl RawPool {
         }
     }
 
+    /// Lets a package that was hidden be seen again, from the next [`Self::index`] on.
+    pub(crate) fn show(&mut self, id: Id) {
+        if self.repo_of(id).is_some() {
+            // SAFETY: the pool is live and has the package.
+            unsafe { farm_show(self.pool.as_ptr(), id) };
+        }
+    }
+
     /// A text attribute of a package.
     pub(crate) fn string(&mut self, id: Id, key: Key) -> Option<String> {
         self.repo_of(id)?;
@@ -260,6 +268,14 @@ impl RawPool {
         unsafe { pool_str2id(self.pool.as_ptr(), name.as_ptr(), 1) }
     }
 
+    /// The dependency on a name or path that the pool has; `None` for one that no package speaks of.
+    pub(crate) fn known_dependency(&self, name: &str) -> Option<Id> {
+        let name = c_text(name);
+        // SAFETY: the pool is live and reads the text only.
+        let id = unsafe { pool_str2id(self.pool.as_ptr(), name.as_ptr(), 0) };
+        (id != 0).then_some(id)
+    }
+
     /// The dependency on a name with a version; `flags` are libsolv's `REL_` bits.
     pub(crate) fn versioned_dependency(&mut self, name: &str, flags: c_int, evr: &str) -> Id {
         let (name, evr) = (self.dependency(name), self.dependency(evr));
@@ -321,6 +337,28 @@ impl RawPool {
             selection_solvables(self.pool.as_ptr(), &mut selection.0, &mut packages.0);
         }
         packages.to_vec()
+    }
+
+    /// The paths of a package's files that are in primary metadata.
+    pub(crate) fn primary_files(&mut self, id: Id) -> Vec<String> {
+        if self.repo_of(id).is_none() {
+            return Vec::new();
+        }
+        let mut length = 0;
+        // SAFETY: the pool is live and has the package; the memory is read within its length, and
+        // freed once.
+        let bytes = unsafe {
+            let memory = farm_primary_files(self.pool.as_ptr(), id, &mut length);
+            if memory.is_null() {
+                return Vec::new();
+            }
+            let length = usize::try_from(length).unwrap_or(0);
+            let bytes = std::slice::from_raw_parts(memory.cast::<u8>(), length).to_vec();
+            solv_free(memory.cast());
+            bytes
+        };
+        let paths = bytes.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+        paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect()
     }
 
     /// Says who provides a path from now on, until the next [`Self::index`].

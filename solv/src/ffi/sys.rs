@@ -72,6 +72,9 @@ unsafe extern "C" {
     pub(super) fn farm_add_file_provides(pool: *mut CPool, paths: *mut CQueue);
     pub(super) fn farm_see_new(pool: *mut CPool);
     pub(super) fn farm_hide(pool: *mut CPool, id: Id);
+    pub(super) fn farm_show(pool: *mut CPool, id: Id);
+    pub(super) fn farm_primary_files(pool: *mut CPool, id: Id, length: *mut c_int) -> *mut c_char;
+    pub(super) fn solv_free(memory: *mut c_void) -> *mut c_void;
     pub(super) fn farm_free_seen(pool: *mut CPool);
 
     // libsolv

@@ -55,7 +55,7 @@ fn answer(
     // The kernel ends the process when its time is over, whatever C code does.
     let _within = Within::new(READING);
     let prepared = pool.prepare(target, *arch, &question.content, modules, blobs)?;
-    if matches!(question.task, Task::Lock(_)) {
+    if matches!(question.task, Task::Lock(_) | Task::Taken(_)) {
         pool.share(target, *arch)?;
     }
     // A coordinator that is gone is found out by the next question.
@@ -64,6 +64,8 @@ fn answer(
     Ok(match &question.task {
         Task::Lock(wanted) => Answer::Lock(Box::new(pool.lock(target, *arch, wanted)?)),
         Task::Lacking(shown) => Answer::Lacking(pool.lacking(shown)?),
+        Task::Owners(questions, paths) => Answer::Owners(pool.owners(questions, paths)?),
+        Task::Taken(wanted) => Answer::Taken(pool.taken(target, *arch, wanted)?),
     })
 }
 

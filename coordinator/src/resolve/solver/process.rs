@@ -1,6 +1,6 @@
 //! The coordinator's side of a solver: starting it, asking it, and telling how it ended.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, BufReader, BufWriter};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
@@ -8,10 +8,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use rpmfarm_core::owners::{Known, Questions};
 use rpmfarm_core::{Lock, Nevra};
 use rpmfarm_solv::Repository;
 
-use super::super::lock::Requirements;
+use super::super::lock::{Requirements, Taken};
 use super::super::metadata::RepoMetadata;
 use super::super::pools::{Content, MAX_ADDITIONS, PoolsError, Prepared};
 use super::wire::{Answer, Question, Start, Task, read, write};
@@ -88,6 +89,40 @@ impl Solver {
     ) -> Result<Vec<(Nevra, String)>, PoolsError> {
         match self.ask(generation, Question { content, task: Task::Lacking(shown) })? {
             Answer::Lacking(found) => Ok(found),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Looks up who has what is asked about; `paths` are those that builds have required. Takes time, too.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub(in super::super) fn owners(
+        &mut self,
+        generation: i64,
+        content: Content,
+        questions: Questions,
+        paths: BTreeSet<String>,
+    ) -> Result<Known, PoolsError> {
+        let task = Task::Owners(questions, paths);
+        match self.ask(generation, Question { content, task })? {
+            Answer::Owners(known) => Ok(known),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Says of the farm's packages in a root what it would have without them. Takes time, too.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub(in super::super) fn taken(
+        &mut self,
+        generation: i64,
+        content: Content,
+        wanted: Requirements,
+    ) -> Result<Vec<Taken>, PoolsError> {
+        match self.ask(generation, Question { content, task: Task::Taken(wanted) })? {
+            Answer::Taken(taken) => Ok(taken),
             other => Err(unexpected(&other)),
         }
     }

@@ -1,17 +1,18 @@
 //! What the coordinator and a solver say to each other: JSON documents, each after its length in four
 //! bytes, the most significant first.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use rpmfarm_core::modules::ModuleChoice;
+use rpmfarm_core::owners::{Known, Questions};
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Lock, Nevra};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::super::lock::Requirements;
+use super::super::lock::{Requirements, Taken};
 use super::super::pools::{Content, PoolsError, Prepared};
 
 /// A list of 100,000 packages has some 20 MB.
@@ -37,6 +38,10 @@ pub(in super::super) enum Task {
     Lock(Requirements),
     /// To look for `noarch` packages of these that lack something.
     Lacking(HashSet<Nevra>),
+    /// To look up who has what is asked about; the paths are those that builds have required.
+    Owners(Questions, BTreeSet<String>),
+    /// To say of the farm's packages in a root what it would have without them.
+    Taken(Requirements),
 }
 
 /// One question. There are two answers: [`Answer::Prepared`] or a failure, then that to the task.
@@ -57,6 +62,10 @@ pub(super) enum Answer {
     Lock(Box<Lock>),
     /// What lacks something, and what.
     Lacking(Vec<(Nevra, String)>),
+    /// Who has what was asked about.
+    Owners(Known),
+    /// What the root takes from the farm.
+    Taken(Vec<Taken>),
     /// Why there is no answer.
     Failed(PoolsError),
 }

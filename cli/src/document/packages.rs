@@ -1,0 +1,166 @@
+//! Claims, and packages that were taken back, as JSON.
+
+use rpmfarm_proto::v1;
+use serde::Serialize;
+
+use crate::show::time;
+
+/// Builds that make what others own.
+#[derive(Debug, Serialize)]
+pub(crate) struct ClaimList {
+    builds: Vec<ClaimedBuild>,
+}
+
+/// One of them.
+#[derive(Debug, Serialize)]
+pub(crate) struct ClaimedBuild {
+    build: i64,
+    target: String,
+    package: String,
+    /// As in a build.
+    state: String,
+    /// All of `claim show`; of a list the first few.
+    claims: Vec<Claim>,
+    /// How many there are.
+    count: u32,
+    decisions: Vec<Decision>,
+}
+
+#[derive(Debug, Serialize)]
+struct Claim {
+    /// name, nevra, provides, obsoletes, file.
+    kind: String,
+    what: String,
+    package: String,
+    owners: Vec<Owner>,
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Owner {
+    source: String,
+    package: String,
+    repository: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Decision {
+    /// approved, refused.
+    word: String,
+    who: String,
+    reason: String,
+    at: Option<String>,
+}
+
+/// What a build claims, and whose roots would change.
+#[derive(Debug, Serialize)]
+pub(crate) struct ClaimDetails {
+    #[serde(flatten)]
+    build: ClaimedBuild,
+    affected: Vec<Affected>,
+}
+
+#[derive(Debug, Serialize)]
+struct Affected {
+    package: String,
+    /// Its last build.
+    build: i64,
+    /// Packages of its root that own what is claimed.
+    holds: Vec<String>,
+}
+
+/// What was made with packages.
+#[derive(Debug, Serialize)]
+pub(crate) struct Impact {
+    target: String,
+    packages: Vec<String>,
+    withdrawn: bool,
+    builds: Vec<ImpactedBuild>,
+}
+
+#[derive(Debug, Serialize)]
+struct ImpactedBuild {
+    build: i64,
+    package: String,
+    state: String,
+    nevra: String,
+    /// The build that made that package, when it is none of those that were asked about.
+    through: Option<i64>,
+}
+
+/// What was taken back or given back.
+#[derive(Debug, Serialize)]
+pub(crate) struct Moved {
+    pub(crate) target: String,
+    pub(crate) packages: Vec<String>,
+}
+
+impl From<&[v1::ClaimedBuild]> for ClaimList {
+    fn from(builds: &[v1::ClaimedBuild]) -> Self {
+        Self { builds: builds.iter().map(Into::into).collect() }
+    }
+}
+
+impl From<&v1::ClaimedBuild> for ClaimedBuild {
+    fn from(build: &v1::ClaimedBuild) -> Self {
+        let owner = |owner: &v1::ClaimOwner| Owner {
+            source: owner.source.clone(),
+            package: owner.package.clone(),
+            repository: owner.repository.clone(),
+        };
+        let claim = |claim: &v1::Claim| Claim {
+            kind: claim.kind.clone(),
+            what: claim.what.clone(),
+            package: claim.package.clone(),
+            owners: claim.owners.iter().map(owner).collect(),
+            text: claim.text.clone(),
+        };
+        let decision = |decision: &v1::ClaimDecision| Decision {
+            word: decision.word.clone(),
+            who: decision.who.clone(),
+            reason: decision.reason.clone(),
+            at: time::rfc3339(decision.at_us),
+        };
+        Self {
+            build: build.build,
+            target: build.target.clone(),
+            package: build.package.clone(),
+            state: build.state.clone(),
+            claims: build.claims.iter().map(claim).collect(),
+            count: build.count,
+            decisions: build.decisions.iter().map(decision).collect(),
+        }
+    }
+}
+
+impl From<&v1::ClaimDetails> for ClaimDetails {
+    fn from(details: &v1::ClaimDetails) -> Self {
+        let affected = |one: &v1::AffectedPackage| Affected {
+            package: one.package.clone(),
+            build: one.build,
+            holds: one.holds.clone(),
+        };
+        Self {
+            build: (&details.build.clone().unwrap_or_default()).into(),
+            affected: details.affected.iter().map(affected).collect(),
+        }
+    }
+}
+
+impl From<&v1::Impact> for Impact {
+    fn from(impact: &v1::Impact) -> Self {
+        let build = |build: &v1::ImpactedBuild| ImpactedBuild {
+            build: build.build,
+            package: build.package.clone(),
+            state: build.state.clone(),
+            nevra: build.nevra.clone(),
+            through: (build.through != 0).then_some(build.through),
+        };
+        Self {
+            target: impact.target.clone(),
+            packages: impact.packages.clone(),
+            withdrawn: impact.withdrawn,
+            builds: impact.builds.iter().map(build).collect(),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Who may make which name: what an accepted build makes is compared with what others own, before any
+//! of its packages is in the pool.
+//!
+//! Owns where the answers come from (the solver's pools, the files of base roots, what builds have
+//! required, what was approved), and what a person's word changes. The rules are
+//! [`rpmfarm_core::owners`]'.
+
+mod bases;
+mod decide;
+pub mod withdraw;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use rpm::{FileType, PackageMetadata};
+use rpmfarm_core::owners::{self, Claim, Kind, Known, Made, Rights};
+use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, Nevra, Target};
+
+pub use bases::Bases;
+pub use decide::{Decided, NotDecided, affected, approve, refuse};
+
+use crate::accept::noarch;
+use crate::farm::Farm;
+use crate::plan;
+use crate::store::{AcceptedTask, Build, NewPackage, StoreError, Tx};
+
+/// Locks are read into memory; none is larger, in bytes.
+const MAX_LOCK: u64 = 64 << 20;
+
+/// What a build claims, and the state of the target's packages that this was found in.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// The generation of the target's packages.
+    pub generation: i64,
+    /// What it makes that others own.
+    pub claims: Vec<Claim>,
+}
+
+/// Compares what a build made with what others own.
+///
+/// # Errors
+/// When the metadata of external repositories or the files of its root cannot be had: then nobody can
+/// tell.
+pub async fn verdict(
+    farm: &Farm,
+    build: &Build,
+    packages: &[NewPackage],
+) -> anyhow::Result<Verdict> {
+    // As the pools have it: options of single builds change nothing about who owns what.
+    let target = farm.targets.get(&build.target)?;
+    let approved = farm.store.approved_claims(&target.name).await?;
+    let required = farm.store.required_things(&target.name).await?;
+    let bases = base_files(farm, build.id()).await?;
+    let rights = Rights { may_own: target.may_own(&build.package), approved: &approved };
+    let (mut generation, mut all) = (i64::MAX, BTreeMap::<(Kind, String), Claim>::new());
+    for arch in &target.arches {
+        let made = made_on(farm, *arch, packages).await?;
+        if made.is_empty() {
+            continue;
+        }
+        let questions = owners::questions(&made);
+        let asked = (&questions, &required);
+        let now = SystemTime::now();
+        let (mut known, seen) =
+            farm.resolver.owners(&target, *arch, &farm.store, asked, now).await.with_context(
+                || format!("who owns what build {} makes is not known for {arch}", build.id),
+            )?;
+        // What was found in an older state has to be looked up again.
+        generation = generation.min(seen);
+        add_bases(&mut known, &bases, &questions.paths);
+        known.required = required.clone();
+        for claim in owners::claims(&build.package, &made, &known, &rights) {
+            all.entry((claim.kind, claim.what.clone())).or_insert(claim);
+        }
+    }
+    if generation == i64::MAX {
+        // Nothing that any architecture of the target would see.
+        generation = farm.store.package_count(&target.name).await?;
+    }
+    let claims = all.into_values().collect();
+    Ok(Verdict { generation, claims })
+}
+
+/// A build that claims more than anybody could look at.
+#[must_use]
+pub fn too_many(claims: &[Claim]) -> Option<Failure> {
+    (claims.len() > owners::MAX_CLAIMS).then(|| {
+        let message = format!(
+            "it makes {} things that packages of other sources own, more than the {} that a person \
+             can be asked about; the first: {}",
+            claims.len(),
+            owners::MAX_CLAIMS,
+            claims[0]
+        );
+        Failure::new(Fault::Package, "accept", message)
+    })
+}
+
+/// One line of why a claimed build waits.
+#[must_use]
+pub fn reason(build: BuildId, claims: &[Claim]) -> String {
+    let first: Vec<String> = claims.iter().take(3).map(ToString::to_string).collect();
+    let more = claims.len().saturating_sub(first.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "waits for a person: {}{more} (rpmfarm claim show {build}, then claim approve or claim refuse)",
+        first.join("; ")
+    )
+}
+
+/// The packages of a build become the target's: from now on the solver has them and their names are
+/// taken.
+///
+/// # Errors
+/// A name that is taken; database errors.
+pub(crate) async fn enter(
+    tx: &mut Tx,
+    build: &Build,
+    arches: &[Arch],
+    accepted: &[AcceptedTask],
+) -> Result<(), StoreError> {
+    for (index, made) in noarch::taken(arches, accepted) {
+        let AcceptedTask { task, arch, .. } = accepted[index];
+        tx.add_packages(&build.target, build.id(), task, arch, &[made.package]).await?;
+    }
+    for source in tx.accepted_tasks(build.id(), TaskKind::Srpm).await? {
+        let AcceptedTask { task, arch, packages, .. } = source;
+        let srpm: Vec<NewPackage> = packages.into_iter().map(|made| made.package).collect();
+        tx.add_packages(&build.target, build.id(), task, arch, &srpm).await?;
+    }
+    Ok(())
+}
+
+/// The tasks of a build that make binary packages, as far as they are accepted.
+pub(crate) async fn accepted(tx: &mut Tx, build: BuildId) -> Result<Vec<AcceptedTask>, StoreError> {
+    let mut accepted = tx.accepted_tasks(build, TaskKind::Build).await?;
+    accepted.extend(tx.accepted_tasks(build, TaskKind::Noarch).await?);
+    Ok(accepted)
+}
+
+async fn arches(farm: &Farm, build: &Build, target: &Target) -> Result<Vec<Arch>, StoreError> {
+    plan::arches(farm, build, target).await
+}
+
+/// What is in the repositories of an architecture, of the packages that a build made.
+async fn made_on(farm: &Farm, arch: Arch, packages: &[NewPackage]) -> anyhow::Result<Vec<Made>> {
+    let seen = packages.iter().filter(|package| arch.accepts(&package.nevra.arch));
+    let all: Vec<(Nevra, PathBuf)> =
+        seen.map(|package| (package.nevra.clone(), farm.blobs.path(package.digest))).collect();
+    let read = move || {
+        let made = |(nevra, path): (Nevra, PathBuf)| {
+            let metadata = PackageMetadata::open(&path)?;
+            let names = |all: Vec<rpm::Dependency>| all.into_iter().map(|one| one.name).collect();
+            anyhow::Ok(Made {
+                nevra,
+                provides: names(metadata.get_provides().unwrap_or_default()),
+                obsoletes: names(metadata.get_obsoletes().unwrap_or_default()),
+                files: paths(&metadata, false)?,
+                directories: paths(&metadata, true)?,
+            })
+        };
+        all.into_iter().map(made).collect()
+    };
+    tokio::task::spawn_blocking(read).await?
+}
+
+/// The paths of a package's directories, or of everything else.
+fn paths(metadata: &PackageMetadata, directories: bool) -> anyhow::Result<Vec<String>> {
+    let entries = metadata.get_file_entries()?;
+    let wanted =
+        entries.iter().filter(|one| (one.mode().file_type() == FileType::Dir) == directories);
+    Ok(wanted.map(|entry| entry.path().display().to_string()).collect())
+}
+
+/// The paths of the files of a package's file.
+pub(crate) fn files_of(path: &Path) -> anyhow::Result<Vec<String>> {
+    let read = || paths(&PackageMetadata::open(path)?, false);
+    read().with_context(|| format!("reading the file list of {}", path.display()))
+}
+
+/// Who has the files of the base root that a build's SRPM was made in, and of the bootstrap roots of
+/// all its tasks.
+async fn base_files(farm: &Farm, build: BuildId) -> anyhow::Result<Vec<bases::Shared>> {
+    let mut all = Vec::new();
+    for task in farm.store.tasks(build).await? {
+        let Some(row) = farm.store.lock(task.id).await? else { continue };
+        let lock = farm.blobs.read_small(row.digest, MAX_LOCK)?;
+        let mut lock = Lock::from_bytes(&lock).context("a lock is none")?;
+        if task.kind != TaskKind::Srpm {
+            lock.layers.clear();
+        }
+        let (bases, blobs) = (farm.bases.clone(), farm.blobs.clone());
+        all.push(tokio::task::spawn_blocking(move || bases.of(&lock, &blobs)).await??);
+    }
+    Ok(all)
+}
+
+fn add_bases(known: &mut Known, bases: &[bases::Shared], asked: &BTreeSet<String>) {
+    for path in asked {
+        for base in bases {
+            let owners = base.get(path).cloned();
+            if let Some(owners) = owners {
+                known.paths.entry(path.clone()).or_default().extend(owners);
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Taking packages back, and what was made with them.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use rpmfarm_core::owners::{self, Link};
+use rpmfarm_core::{BuildId, Lock, Nevra, Sha256, TaskId};
+
+use super::MAX_LOCK;
+use crate::blobs::Blobs;
+use crate::clock::now_us;
+use crate::farm::Farm;
+use crate::resolve::FARM;
+use crate::store::{ImpactRow, RootRow, Withdraw};
+
+/// What was made with some packages, and which roots that were not used up hold them.
+#[derive(Debug, Clone, Default)]
+pub struct Impact {
+    /// The builds, those that used them themselves first.
+    pub rows: Vec<ImpactRow>,
+    /// Tasks of which nothing is accepted yet.
+    pub roots: Vec<(BuildId, TaskId)>,
+}
+
+/// Looks for what was made with packages of a target, taken back or not.
+///
+/// # Errors
+/// Database errors; a lock that cannot be read.
+pub async fn impact(farm: &Farm, target: &str, packages: &[Nevra]) -> anyhow::Result<Impact> {
+    let made = farm.store.made_digests(target).await?;
+    let roots = farm.store.roots(target).await?;
+    let (blobs, packages) = (farm.blobs.clone(), packages.to_vec());
+    tokio::task::spawn_blocking(move || look(&blobs, &made, roots, &packages)).await?
+}
+
+type Digests = BTreeMap<BuildId, BTreeMap<Sha256, Nevra>>;
+
+fn look(
+    blobs: &Blobs,
+    made: &Digests,
+    roots: Vec<RootRow>,
+    packages: &[Nevra],
+) -> anyhow::Result<Impact> {
+    let wanted: HashSet<&Nevra> = packages.iter().collect();
+    let names: BTreeMap<Sha256, &Nevra> =
+        made.values().flatten().map(|(digest, nevra)| (*digest, nevra)).collect();
+    let digests: BTreeSet<Sha256> = names
+        .iter()
+        .filter(|(_, nevra)| wanted.contains(*nevra))
+        .map(|(digest, _)| *digest)
+        .collect();
+    let (mut links, mut open) = (BTreeMap::<BuildId, Link>::new(), Vec::new());
+    for root in roots {
+        let used = farm_packages(blobs, root.lock)?;
+        if !root.accepted && !used.is_disjoint(&digests) {
+            open.push((root.build, root.task));
+        }
+        let of = made.get(&root.build).into_iter().flatten().map(|(digest, _)| *digest);
+        let link = || Link { build: root.build, made: of.collect(), used: BTreeSet::new() };
+        links.entry(root.build).or_insert_with(link).used.extend(used);
+    }
+    let links: Vec<Link> = links.into_values().collect();
+    let row = |one: owners::Impacted| {
+        let nevra = (*names.get(&one.package)?).clone();
+        Some(ImpactRow { build: one.build, nevra, digest: one.package, through: one.through })
+    };
+    let rows = owners::impact(&digests, &links).into_iter().filter_map(row).collect();
+    Ok(Impact { rows, roots: open })
+}
+
+/// The digests of the farm's packages in a root.
+fn farm_packages(blobs: &Blobs, lock: Sha256) -> anyhow::Result<BTreeSet<Sha256>> {
+    // A lock that is not there any more tells nothing.
+    if !blobs.contains(lock) {
+        return Ok(BTreeSet::new());
+    }
+    let lock = Lock::from_bytes(&blobs.read_small(lock, MAX_LOCK)?)?;
+    let own = lock.packages().filter(|package| package.origin == FARM);
+    Ok(own.map(|package| package.digest).collect())
+}
+
+/// Takes packages of a target back; answers those that it had, and what was made with them.
+///
+/// # Errors
+/// Database errors; a lock that cannot be read.
+pub async fn withdraw(
+    farm: &Farm,
+    target: &str,
+    packages: &[Nevra],
+    (who, reason): (&str, &str),
+) -> anyhow::Result<(Vec<Nevra>, Vec<ImpactRow>)> {
+    let impact = impact(farm, target, packages).await?;
+    let mut workers = BTreeSet::new();
+    let touched = impact.rows.iter().map(|row| row.build);
+    for build in touched.chain(impact.roots.iter().map(|(build, _)| *build)) {
+        workers.extend(farm.store.workers_at(build).await?);
+    }
+    let what =
+        Withdraw { target, packages, roots: &impact.roots, impacts: &impact.rows, who, reason };
+    let gone = farm.store.withdraw(&what, now_us()).await?;
+    for worker in workers {
+        farm.fleet.poke(&worker);
+    }
+    // Roots that were recorded between the look and the transaction.
+    let rows = mark(farm, target, &gone).await?;
+    tracing::warn!(target, who, reason, packages = gone.len(), impacts = rows.len(), "withdrawn");
+    Ok((gone, rows))
+}
+
+/// Marks what was made with packages that are taken back, and has roots that hold them solved again.
+///
+/// # Errors
+/// Database errors; a lock that cannot be read.
+pub async fn mark(farm: &Farm, target: &str, gone: &[Nevra]) -> anyhow::Result<Vec<ImpactRow>> {
+    if gone.is_empty() {
+        return Ok(Vec::new());
+    }
+    let left = impact(farm, target, gone).await?;
+    if left.roots.is_empty() {
+        farm.store.add_impacts(target, &left.rows).await?;
+        return Ok(left.rows);
+    }
+    let what = Withdraw {
+        target,
+        packages: &[],
+        roots: &left.roots,
+        impacts: &left.rows,
+        who: "",
+        reason: "",
+    };
+    farm.store.withdraw(&what, now_us()).await?;
+    Ok(left.rows)
+}

@@ -1,0 +1,292 @@
+//! What people and scripts call to decide on claims, and to take packages back.
+
+use std::collections::{BTreeSet, HashMap};
+
+use rpmfarm_core::name::shown;
+use rpmfarm_core::owners::Claim;
+use rpmfarm_core::{BuildId, Nevra};
+use rpmfarm_proto::v1;
+use rpmfarm_proto::v1::packages_server::Packages;
+use tonic::{Request, Response, Status};
+
+use super::{internal, to_the_end, view};
+use crate::claims::withdraw::{self, impact};
+use crate::claims::{Decided, NotDecided, affected, approve, refuse};
+use crate::farm::Farm;
+use crate::store::{Build, Decision, ImpactRow, StoreError, WithdrawnPackage};
+
+/// The service.
+#[derive(Clone)]
+pub struct PackageService(pub Farm);
+
+type Reply<T> = Result<Response<T>, Status>;
+
+/// Builds with claims that are listed at most.
+const LISTED: i64 = 500;
+
+/// Claims of each build in a list.
+const FIRST: usize = 3;
+
+/// Bytes of a reason at most.
+const MAX_REASON: usize = 1000;
+
+impl From<NotDecided> for Status {
+    fn from(error: NotDecided) -> Self {
+        match error {
+            NotDecided::Store(
+                error @ (StoreError::SameNevra { .. }
+                | StoreError::SameFile { .. }
+                | StoreError::Withdrawn { .. }),
+            ) => Self::failed_precondition(error.to_string()),
+            NotDecided::Store(error) => error.into(),
+            NotDecided::Unknown(error) => internal(error),
+        }
+    }
+}
+
+/// The packages that a call is about.
+struct Meant {
+    target: String,
+    packages: Vec<Nevra>,
+    withdrawn: Vec<WithdrawnPackage>,
+}
+
+fn checked_reason(reason: &str) -> Result<String, Status> {
+    let reason = shown(reason.trim());
+    if reason.is_empty() || reason.len() > MAX_REASON {
+        return Err(Status::invalid_argument(format!(
+            "a reason is needed, of {MAX_REASON} bytes at most (--reason TEXT)"
+        )));
+    }
+    Ok(reason)
+}
+
+fn named(who: &str) -> String {
+    let who = shown(who);
+    if who.is_empty() { "nobody named".to_owned() } else { who }
+}
+
+impl PackageService {
+    async fn find(&self, id: i64) -> Result<Build, Status> {
+        let build = self.0.store.build(BuildId(id)).await?;
+        build.ok_or_else(|| Status::not_found(format!("no build {id}")))
+    }
+
+    async fn claimed(&self, build: &Build, most: usize) -> Result<v1::ClaimedBuild, Status> {
+        let claims = self.0.store.claims(build.id()).await?;
+        let shown = view::build(&self.0, build).await?;
+        let decisions = self.0.store.decisions(build.id()).await?;
+        Ok(v1::ClaimedBuild {
+            build: build.id,
+            target: build.target.clone(),
+            package: build.package.clone(),
+            state: shown.state,
+            count: u32::try_from(claims.len()).unwrap_or(u32::MAX),
+            claims: claims.iter().take(most).map(claim).collect(),
+            decisions: decisions.into_iter().map(decision).collect(),
+        })
+    }
+
+    async fn meant(&self, build: i64, target: &str, nevra: &str) -> Result<Meant, Status> {
+        if build != 0 {
+            let build = self.find(build).await?;
+            let packages = self.0.store.own_packages(build.id()).await?;
+            let withdrawn = self.0.store.withdrawn_of(&[build.id()]).await?;
+            return Ok(Meant { target: build.target, packages, withdrawn });
+        }
+        let nevra: Nevra =
+            nevra.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
+        if target.is_empty() {
+            return Err(Status::invalid_argument("a target is missing"));
+        }
+        let withdrawn = self.0.store.withdrawn(target, &nevra).await?;
+        let known = self.0.store.package(target, &nevra).await?;
+        if known.is_none() && withdrawn.is_empty() {
+            return Err(Status::not_found(format!("{target} has no package {nevra}")));
+        }
+        let packages = known.into_iter().map(|package| package.nevra).collect();
+        Ok(Meant { target: target.to_owned(), packages, withdrawn })
+    }
+
+    async fn shown_impact(
+        &self,
+        target: &str,
+        packages: &[Nevra],
+        withdrawn: bool,
+        rows: &[ImpactRow],
+    ) -> Result<v1::Impact, Status> {
+        let ids: BTreeSet<BuildId> = rows.iter().map(|row| row.build).collect();
+        let ids: Vec<BuildId> = ids.into_iter().collect();
+        let mut states = HashMap::new();
+        for ids in ids.chunks(200) {
+            let builds = self.0.store.builds_by_id(ids).await?;
+            for shown in view::builds(&self.0, &builds).await? {
+                states.insert(shown.id, (shown.package, shown.state));
+            }
+        }
+        let show = |row: &ImpactRow| {
+            let (package, state) = states.get(&row.build.0).cloned().unwrap_or_default();
+            v1::ImpactedBuild {
+                build: row.build.0,
+                package,
+                state,
+                nevra: row.nevra.to_string(),
+                through: row.through.map_or(0, |build| build.0),
+            }
+        };
+        Ok(v1::Impact {
+            target: target.to_owned(),
+            packages: packages.iter().map(ToString::to_string).collect(),
+            withdrawn,
+            builds: rows.iter().map(show).collect(),
+        })
+    }
+}
+
+fn claim(claim: &Claim) -> v1::Claim {
+    let owner = |owner: &rpmfarm_core::owners::Owner| v1::ClaimOwner {
+        source: owner.source.clone(),
+        package: owner.package.to_string(),
+        repository: owner.repository.clone(),
+    };
+    v1::Claim {
+        kind: claim.kind.to_string(),
+        what: claim.what.clone(),
+        package: claim.package.to_string(),
+        owners: claim.owners.iter().map(owner).collect(),
+        text: claim.to_string(),
+    }
+}
+
+fn decision(row: Decision) -> v1::ClaimDecision {
+    v1::ClaimDecision { word: row.word, who: row.who, reason: row.reason, at_us: row.at_us }
+}
+
+#[tonic::async_trait]
+impl Packages for PackageService {
+    async fn list_claims(
+        &self,
+        request: Request<v1::ListClaimsRequest>,
+    ) -> Reply<v1::ListClaimsReply> {
+        let v1::ListClaimsRequest { target, all } = request.into_inner();
+        if !target.is_empty() {
+            self.0.targets.get(&target)?;
+        }
+        let mut builds = Vec::new();
+        for build in self.0.store.builds_with_claims(&target, all, LISTED).await? {
+            builds.push(self.claimed(&build, FIRST).await?);
+        }
+        Ok(Response::new(v1::ListClaimsReply { builds }))
+    }
+
+    async fn get_claim(&self, request: Request<v1::GetClaimRequest>) -> Reply<v1::ClaimDetails> {
+        let build = self.find(request.into_inner().build).await?;
+        let shown = self.claimed(&build, usize::MAX).await?;
+        if shown.count == 0 {
+            return Err(Status::not_found(format!("build {} claims nothing", build.id)));
+        }
+        let claims = self.0.store.claims(build.id()).await?;
+        let found = affected(&self.0, &build.target, claims).await.map_err(internal)?;
+        let affected = found
+            .into_iter()
+            .filter(|(package, _)| *package != build.package)
+            .map(|(package, (build, holds))| v1::AffectedPackage {
+                package,
+                build: build.0,
+                holds: holds.into_iter().collect(),
+            })
+            .collect();
+        Ok(Response::new(v1::ClaimDetails { build: Some(shown), affected }))
+    }
+
+    async fn decide_claim(&self, request: Request<v1::DecideClaimRequest>) -> Reply<v1::Build> {
+        let request = request.into_inner();
+        let build = self.find(request.build).await?;
+        let reason = checked_reason(&request.reason)?;
+        let who = named(&request.who);
+        let (farm, of) = (self.0.clone(), build.clone());
+        let decided = to_the_end(async move {
+            let said = (who.as_str(), reason.as_str());
+            tracing::info!(build = of.id, approve = request.approve, who, reason, "claim decided");
+            if request.approve {
+                approve(&farm, &of, said).await
+            } else {
+                refuse(&farm, &of, said).await
+            }
+        })
+        .await??;
+        match decided {
+            Decided::Done => Ok(Response::new(view::build(&self.0, &build).await?)),
+            Decided::NotClaimed => {
+                let state = view::build(&self.0, &build).await?.state;
+                Err(Status::failed_precondition(format!(
+                    "build {} does not wait for a decision: it is {state}",
+                    build.id
+                )))
+            }
+            Decided::More(more) => Err(Status::failed_precondition(format!(
+                "build {} claims more by now: it {} (look again with rpmfarm claim show {0})",
+                build.id,
+                more.iter().take(FIRST).map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            ))),
+        }
+    }
+
+    async fn withdraw(&self, request: Request<v1::WithdrawRequest>) -> Reply<v1::WithdrawReply> {
+        let request = request.into_inner();
+        let meant = self.meant(request.build, &request.target, &request.nevra).await?;
+        let reason = checked_reason(&request.reason)?;
+        let who = named(&request.who);
+        if meant.packages.is_empty() {
+            let why = match meant.withdrawn.first() {
+                Some(one) => format!("it is withdrawn already, by {}: {}", one.who, one.reason),
+                None => "it has no packages in the pool".to_owned(),
+            };
+            return Err(Status::failed_precondition(why));
+        }
+        let (farm, target, packages) = (self.0.clone(), meant.target.clone(), meant.packages);
+        let (gone, rows) = to_the_end(async move {
+            withdraw::withdraw(&farm, &target, &packages, (&who, &reason)).await
+        })
+        .await?
+        .map_err(internal)?;
+        let impact = self.shown_impact(&meant.target, &gone, true, &rows).await?;
+        let packages = gone.iter().map(ToString::to_string).collect();
+        let target = meant.target;
+        Ok(Response::new(v1::WithdrawReply { target, packages, impact: Some(impact) }))
+    }
+
+    async fn restore(&self, request: Request<v1::WithdrawRequest>) -> Reply<v1::RestoreReply> {
+        let request = request.into_inner();
+        let meant = self.meant(request.build, &request.target, &request.nevra).await?;
+        let reason = checked_reason(&request.reason)?;
+        let who = named(&request.who);
+        if meant.withdrawn.is_empty() {
+            return Err(Status::failed_precondition("it is not withdrawn"));
+        }
+        let packages = meant.withdrawn.iter().map(|one| one.nevra.to_string()).collect();
+        let (store, target) = (self.0.store.clone(), meant.target.clone());
+        let restored = to_the_end(async move {
+            store.restore(&meant.withdrawn, &target, (&who, &reason), crate::clock::now_us()).await
+        })
+        .await?;
+        match restored {
+            Ok(()) => Ok(Response::new(v1::RestoreReply { target: meant.target, packages })),
+            Err(error @ StoreError::SameNevra { .. }) => {
+                Err(Status::failed_precondition(error.to_string()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn get_impact(&self, request: Request<v1::GetImpactRequest>) -> Reply<v1::Impact> {
+        let request = request.into_inner();
+        let meant = self.meant(request.build, &request.target, &request.nevra).await?;
+        let away = meant.packages.is_empty();
+        let mut packages = meant.packages;
+        packages.extend(meant.withdrawn.iter().map(|one| one.nevra.clone()));
+        let found = impact(&self.0, &meant.target, &packages).await.map_err(internal)?;
+        let impact = self.shown_impact(&meant.target, &packages, away, &found.rows).await?;
+        Ok(Response::new(impact))
+    }
+}

@@ -1,0 +1,323 @@
+//! What builds make that others own: claims, what was said of them, and the state of a target's
+//! packages that they were compared with.
+
+use std::collections::BTreeSet;
+
+use rpmfarm_core::owners::{Approved, Claim};
+use rpmfarm_core::{BuildId, Nevra, TaskId};
+use serde::{Deserialize, Serialize};
+
+use super::builds::COLUMNS;
+use super::{Build, NewPackage, Result, Store, Tx, json, parsed, unjson};
+use crate::resolve::Taken;
+
+/// What a person said of the claims of a build.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Decision {
+    /// When.
+    pub at_us: i64,
+    /// `approved` or `refused`.
+    pub word: String,
+    /// Who.
+    pub who: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A package that a root took from the farm, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenRow {
+    /// The package.
+    pub package: Nevra,
+    /// What an external repository has for it.
+    pub instead: Option<Nevra>,
+    /// That repository.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub repository: String,
+}
+
+/// How far a target's channel shows what was taken back and given back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct PoolState {
+    /// What is to be shown.
+    pub withdrawn: i64,
+    /// What was shown.
+    pub shown: i64,
+}
+
+/// A build is claimed as long as it has claims and none of its decisions has approved them.
+pub(super) const IS_CLAIMED: &str = "EXISTS (SELECT 1 FROM claims c WHERE c.build = b.id)
+    AND NOT EXISTS (SELECT 1 FROM claim_decisions d WHERE d.build = b.id AND d.word = 'approved')";
+
+const CLAIMS: &str =
+    "SELECT kind, what, package, owners FROM claims WHERE build = $1 ORDER BY kind, what";
+
+pub(super) fn claim(row: (String, String, String, String)) -> Result<Claim> {
+    let (kind, what, package, owners) = row;
+    Ok(Claim {
+        kind: parsed("claims", "a kind", &kind)?,
+        what,
+        package: parsed("claims", "a NEVRA", &package)?,
+        owners: unjson("claims", "owners", &owners)?,
+    })
+}
+
+impl Store {
+    /// A number that changes whenever the packages of a target do.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn package_count(&self, target: &str) -> Result<i64> {
+        let query = "SELECT changes FROM pools WHERE target = $1";
+        let changes: Option<i64> =
+            sqlx::query_scalar(query).bind(target).fetch_optional(self.read()).await?;
+        Ok(changes.unwrap_or(0))
+    }
+
+    /// How far the channel of a target shows what was taken back.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn pool_state(&self, target: &str) -> Result<PoolState> {
+        let query = "SELECT withdrawn, shown FROM pools WHERE target = $1";
+        let row: Option<PoolState> =
+            sqlx::query_as(query).bind(target).fetch_optional(self.read()).await?;
+        Ok(row.unwrap_or_default())
+    }
+
+    /// All claims of a build.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn claims(&self, build: BuildId) -> Result<Vec<Claim>> {
+        type Row = (String, String, String, String);
+        let rows: Vec<Row> = sqlx::query_as(CLAIMS).bind(build.0).fetch_all(self.read()).await?;
+        rows.into_iter().map(claim).collect()
+    }
+
+    /// The claims of a build that nobody has approved.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn open_claims(&self, build: BuildId) -> Result<Vec<Claim>> {
+        let approved = self.decisions(build).await?.iter().any(|one| one.word == "approved");
+        if approved { Ok(Vec::new()) } else { self.claims(build).await }
+    }
+
+    /// What was said of the claims of a build, oldest first.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn decisions(&self, build: BuildId) -> Result<Vec<Decision>> {
+        let query = "SELECT at_us, word, who, reason FROM claim_decisions
+                     WHERE build = $1 ORDER BY at_us";
+        Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?)
+    }
+
+    /// The builds with claims, newest first: those that wait, or with `all` those that were decided
+    /// on too, `limit` at most. An empty target stands for all.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn builds_with_claims(
+        &self,
+        target: &str,
+        all: bool,
+        limit: i64,
+    ) -> Result<Vec<Build>> {
+        let which = if all {
+            "EXISTS (SELECT 1 FROM claims c WHERE c.build = b.id)"
+        } else {
+            "EXISTS (SELECT 1 FROM stage_work w WHERE w.build = b.id AND w.stage = 'claim')"
+        };
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM builds b WHERE ($1 = '' OR b.target = $1) AND {which}
+             ORDER BY b.id DESC LIMIT $2"
+        ));
+        Ok(sqlx::query_as(query).bind(target).bind(limit).fetch_all(self.read()).await?)
+    }
+
+    /// What was approved for a target, oldest first. What a build claimed whose packages were taken
+    /// back does not count.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn approved_claims(&self, target: &str) -> Result<Vec<Approved>> {
+        let query = "SELECT c.kind, c.what, b.package, b.id FROM claims c
+                     JOIN builds b ON b.id = c.build
+                     JOIN claim_decisions d ON d.build = b.id AND d.word = 'approved'
+                     WHERE b.target = $1 AND NOT EXISTS
+                         (SELECT 1 FROM withdrawn_packages w WHERE w.build = b.id)
+                     ORDER BY d.at_us, b.id";
+        let rows: Vec<(String, String, String, i64)> =
+            sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
+        rows.into_iter()
+            .map(|(kind, what, source, build)| {
+                let kind = parsed("claims", "a kind", &kind)?;
+                Ok(Approved { kind, what, source, build: BuildId(build) })
+            })
+            .collect()
+    }
+
+    /// The paths, and the capabilities that many packages have, that builds of a target have required.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn required_things(&self, target: &str) -> Result<BTreeSet<String>> {
+        let query = "SELECT what FROM required_things WHERE target = $1";
+        let rows: Vec<String> =
+            sqlx::query_scalar(query).bind(target).fetch_all(self.read()).await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// What the accepted attempts of a build's tasks have made, without its source package.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn made_packages(&self, build: BuildId) -> Result<Vec<NewPackage>> {
+        let query = "SELECT r.nevra, r.digest, r.size, r.repodata FROM results r
+                     JOIN acceptances a ON a.task = r.task JOIN tasks t ON t.id = r.task
+                     WHERE t.build = $1 AND t.kind <> 'srpm' ORDER BY r.task, r.nevra";
+        let rows: Vec<(String, String, i64, String)> =
+            sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?;
+        rows.into_iter()
+            .map(|(nevra, digest, size, repodata)| {
+                Ok(NewPackage {
+                    nevra: parsed("results", "a NEVRA", &nevra)?,
+                    digest: parsed("results", "a digest", &digest)?,
+                    size: size.unsigned_abs(),
+                    repodata: parsed("results", "a digest", &repodata)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Records what the newest root of a task took from the farm.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn set_taken(&self, task: TaskId, taken: &[Taken]) -> Result<()> {
+        let row = |one: &Taken| TakenRow {
+            package: one.package.clone(),
+            instead: one.instead.as_ref().map(|(nevra, _)| nevra.clone()),
+            repository: one.instead.as_ref().map_or_else(String::new, |(_, id)| id.clone()),
+        };
+        let rows: Vec<TakenRow> = taken.iter().map(row).collect();
+        let mut tx = self.write().await?;
+        sqlx::query(
+            "INSERT INTO taken_packages (task, taken) VALUES ($1, $2)
+             ON CONFLICT (task) DO UPDATE SET taken = excluded.taken",
+        )
+        .bind(task.0)
+        .bind(json(&rows))
+        .execute(tx.on())
+        .await?;
+        // It comes with a lock, which wakes the passes.
+        tx.commit_quietly().await
+    }
+}
+
+impl Tx {
+    /// Holds the packages of a target as they are until the transaction ends, and answers their
+    /// generation. After the rows of builds.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn hold_pool(&mut self, target: &str) -> Result<i64> {
+        self.raise_pool(target, 0).await
+    }
+
+    /// The same after so many packages have come or gone.
+    pub(super) async fn raise_pool(&mut self, target: &str, by: i64) -> Result<i64> {
+        // An update that changes nothing takes the row's lock.
+        let query = "INSERT INTO pools (target, changes, withdrawn, shown) VALUES ($1, $2, 0, 0)
+                     ON CONFLICT (target) DO UPDATE SET changes = pools.changes + excluded.changes
+                     RETURNING changes";
+        Ok(sqlx::query_scalar(query).bind(target).bind(by).fetch_one(self.on()).await?)
+    }
+
+    /// Records what a build claims, in place of what was recorded before.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn set_claims(
+        &mut self,
+        build: BuildId,
+        claims: &[Claim],
+        now_us: i64,
+    ) -> Result<()> {
+        let query = sqlx::query("DELETE FROM claims WHERE build = $1").bind(build.0);
+        query.execute(self.on()).await?;
+        for Claim { kind, what, package, owners } in claims {
+            sqlx::query(
+                "INSERT INTO claims (build, kind, what, package, owners, at_us)
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            )
+            .bind(build.0)
+            .bind(kind.as_str())
+            .bind(what)
+            .bind(package.to_string())
+            .bind(json(owners))
+            .bind(now_us)
+            .execute(self.on())
+            .await?;
+        }
+        self.reindex(build, now_us).await
+    }
+
+    /// Records what a person said of a build's claims. False when the build is not claimed, or has
+    /// ended: then nothing was recorded.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn decide_claims(
+        &mut self,
+        build: BuildId,
+        (word, who, reason): (&str, &str, &str),
+        now_us: i64,
+    ) -> Result<bool> {
+        if !self.hold_open(build).await? || !self.is_claimed(build).await? {
+            return Ok(false);
+        }
+        let query = "SELECT MAX(at_us) FROM claim_decisions WHERE build = $1";
+        let newest: Option<i64> =
+            sqlx::query_scalar(query).bind(build.0).fetch_one(self.on()).await?;
+        sqlx::query(
+            "INSERT INTO claim_decisions (build, at_us, word, who, reason)
+             VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(build.0)
+        .bind(newest.map_or(now_us, |newest| now_us.max(newest + 1)))
+        .bind(word)
+        .bind(who)
+        .bind(reason)
+        .execute(self.on())
+        .await?;
+        self.reindex(build, now_us).await?;
+        Ok(true)
+    }
+
+    pub(super) async fn is_claimed(&mut self, build: BuildId) -> Result<bool> {
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT COUNT(*) FROM builds b WHERE b.id = $1 AND {IS_CLAIMED}"
+        ));
+        let count: i64 = sqlx::query_scalar(query).bind(build.0).fetch_one(self.on()).await?;
+        Ok(count > 0)
+    }
+
+    /// Records which of some requirements of a build are paths, or capabilities that many packages
+    /// have.
+    pub(super) async fn add_required(&mut self, build: BuildId, requires: &[String]) -> Result<()> {
+        for what in rpmfarm_core::owners::asked(requires) {
+            sqlx::query(
+                "INSERT INTO required_things (target, what)
+                 SELECT target, $2 FROM builds WHERE id = $1 ON CONFLICT DO NOTHING",
+            )
+            .bind(build.0)
+            .bind(what)
+            .execute(self.on())
+            .await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,555 @@
+//! Packages that were taken back, and what was made with them.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use rpmfarm_core::{BuildId, Nevra, Sha256, TaskId};
+
+use super::again::again;
+use super::shown::{numbers, rows};
+use super::{Result, Store, StoreError, Tx, parsed};
+
+/// A package that is to be taken back, with everything that follows at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Withdraw<'a> {
+    /// The target.
+    pub target: &'a str,
+    /// The packages.
+    pub packages: &'a [Nevra],
+    /// Tasks whose roots hold one of them, with their builds: as long as nothing was made of them
+    /// they are solved again.
+    pub roots: &'a [(BuildId, TaskId)],
+    /// What was made with them.
+    pub impacts: &'a [ImpactRow],
+    /// Who says so.
+    pub who: &'a str,
+    /// Why.
+    pub reason: &'a str,
+}
+
+/// A build that was made with a package that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImpactRow {
+    /// The build.
+    pub build: BuildId,
+    /// The package.
+    pub nevra: Nevra,
+    /// Its digest.
+    pub digest: Sha256,
+    /// The build whose packages it was made with; none for the package itself.
+    pub through: Option<BuildId>,
+}
+
+/// A package that is taken back now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WithdrawnPackage {
+    /// Its full name.
+    pub nevra: Nevra,
+    /// The build that made it.
+    pub build: BuildId,
+    /// Its digest.
+    pub digest: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Who took it back.
+    pub who: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at_us: i64,
+}
+
+/// A package that was given back and is not in its channel yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Returning {
+    /// Its full name.
+    pub nevra: Nevra,
+    /// The build that made it.
+    pub build: BuildId,
+}
+
+/// A root of the farm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootRow {
+    /// The build.
+    pub build: BuildId,
+    /// Its source package.
+    pub package: String,
+    /// The task.
+    pub task: TaskId,
+    /// The lock's blob.
+    pub lock: Sha256,
+    /// Whether what was made in it is accepted.
+    pub accepted: bool,
+}
+
+type WithdrawnRow = (String, i64, String, i64, String, String, i64);
+
+const WITHDRAWN: &str = "SELECT p.nevra, p.build, p.digest, p.size, w.who, w.reason, w.at_us
+    FROM withdrawn_packages p JOIN withdrawals w
+    ON w.id = p.withdrawal AND w.target = p.target AND w.nevra = p.nevra";
+
+fn withdrawn(row: WithdrawnRow) -> Result<WithdrawnPackage> {
+    let (nevra, build, digest, size, who, reason, at_us) = row;
+    Ok(WithdrawnPackage {
+        nevra: parsed("withdrawn_packages", "a NEVRA", &nevra)?,
+        build: BuildId(build),
+        digest: parsed("withdrawn_packages", "a digest", &digest)?,
+        size: size.unsigned_abs(),
+        who,
+        reason,
+        at_us,
+    })
+}
+
+impl Store {
+    /// Takes packages back. Those that the target does not have are passed over; answers the others.
+    /// Builds of theirs that have not ended are cancelled.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn withdraw(&self, what: &Withdraw<'_>, now_us: i64) -> Result<Vec<Nevra>> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let gone = tx.withdraw(what, now_us).await?;
+            tx.commit().await?;
+            Ok(gone)
+        })
+        .await
+    }
+
+    /// Gives back the packages of a build, or one of them, that were taken back.
+    ///
+    /// # Errors
+    /// [`StoreError::SameNevra`] when another package has such a name by now; database errors.
+    pub async fn restore(
+        &self,
+        packages: &[WithdrawnPackage],
+        target: &str,
+        (who, reason): (&str, &str),
+        now_us: i64,
+    ) -> Result<()> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            tx.restore(packages, target, (who, reason), now_us).await?;
+            tx.commit().await
+        })
+        .await
+    }
+
+    /// The packages of these builds that are taken back.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn withdrawn_of(&self, builds: &[BuildId]) -> Result<Vec<WithdrawnPackage>> {
+        let ids = numbers(builds.iter().copied());
+        let query = format!("{WITHDRAWN} WHERE p.build IN ({ids}) ORDER BY p.nevra");
+        rows!(self, WithdrawnRow, query).into_iter().map(withdrawn).collect()
+    }
+
+    /// The packages of a target with this full name that are taken back.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn withdrawn(&self, target: &str, nevra: &Nevra) -> Result<Vec<WithdrawnPackage>> {
+        let query = format!("{WITHDRAWN} WHERE p.target = $1 AND p.nevra = $2");
+        let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(target).bind(nevra.to_string());
+        let rows: Vec<WithdrawnRow> = query.fetch_all(self.read()).await?;
+        rows.into_iter().map(withdrawn).collect()
+    }
+
+    /// All that is taken back of a target: full names, each with that of its source package.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn all_withdrawn(&self, target: &str) -> Result<HashSet<(Nevra, Nevra)>> {
+        let query = "SELECT p.nevra, s.nevra FROM withdrawn_packages p
+                     JOIN srpms s ON s.build = p.build WHERE p.target = $1";
+        let rows: Vec<(String, String)> =
+            sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
+        let pair = |(nevra, source): (String, String)| {
+            let nevra = parsed("withdrawn_packages", "a NEVRA", &nevra)?;
+            Ok((nevra, parsed("srpms", "a NEVRA", &source)?))
+        };
+        rows.into_iter().map(pair).collect()
+    }
+
+    /// What was given back of a target and is not in its channel yet.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn returning(&self, target: &str) -> Result<Vec<Returning>> {
+        let query = "SELECT nevra, build FROM returning_packages WHERE target = $1 ORDER BY nevra";
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
+        let row = |(nevra, build): (String, i64)| {
+            let nevra = parsed("returning_packages", "a NEVRA", &nevra)?;
+            Ok(Returning { nevra, build: BuildId(build) })
+        };
+        rows.into_iter().map(row).collect()
+    }
+
+    /// The channel of a target shows everything that was taken back and given back up to this state.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn set_pool_shown(&self, target: &str, withdrawn: i64) -> Result<()> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            for query in [
+                "UPDATE pools SET shown = $2 WHERE target = $1 AND shown < $2",
+                "DELETE FROM returning_packages WHERE target = $1 AND change <= $2",
+            ] {
+                sqlx::query(query).bind(target).bind(withdrawn).execute(tx.on()).await?;
+            }
+            tx.commit_quietly().await
+        })
+        .await
+    }
+
+    /// The packages of a build as it was the first to make them.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn own_packages(&self, build: BuildId) -> Result<Vec<Nevra>> {
+        let query = "SELECT nevra FROM packages WHERE build = $1 ORDER BY nevra";
+        let rows: Vec<String> =
+            sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?;
+        rows.iter().map(|nevra| parsed("packages", "a NEVRA", nevra)).collect()
+    }
+
+    /// All roots that were made for a target, newest first: of each task the one that counts.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn roots(&self, target: &str) -> Result<Vec<RootRow>> {
+        let query = "SELECT b.id, b.package, t.id, l.digest,
+                     (SELECT COUNT(*) FROM acceptances a WHERE a.task = t.id)
+                     FROM builds b JOIN tasks t ON t.build = b.id JOIN locks l ON l.task = t.id
+                     WHERE b.target = $1 AND l.round =
+                         (SELECT MAX(n.round) FROM locks n WHERE n.task = t.id)
+                     AND NOT EXISTS (SELECT 1 FROM postponements p
+                                     WHERE p.task = l.task AND p.round >= l.round)
+                     AND (EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)
+                          OR EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id))
+                     ORDER BY t.id DESC";
+        type Row = (i64, String, i64, String, i64);
+        let rows: Vec<Row> = sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
+        rows.into_iter()
+            .map(|(build, package, task, lock, accepted)| {
+                Ok(RootRow {
+                    build: BuildId(build),
+                    package,
+                    task: TaskId(task),
+                    lock: parsed("locks", "a digest", &lock)?,
+                    accepted: accepted > 0,
+                })
+            })
+            .collect()
+    }
+
+    /// The digests of what each build of a target made, taken back or not, and their names.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn made_digests(
+        &self,
+        target: &str,
+    ) -> Result<BTreeMap<BuildId, BTreeMap<Sha256, Nevra>>> {
+        let query = "SELECT build, digest, nevra FROM packages WHERE target = $1
+                     UNION ALL
+                     SELECT build, digest, nevra FROM withdrawn_packages WHERE target = $1";
+        let rows: Vec<(i64, String, String)> =
+            sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
+        let mut all = BTreeMap::<BuildId, BTreeMap<Sha256, Nevra>>::new();
+        for (build, digest, nevra) in rows {
+            let digest = parsed("packages", "a digest", &digest)?;
+            let nevra = parsed("packages", "a NEVRA", &nevra)?;
+            all.entry(BuildId(build)).or_default().insert(digest, nevra);
+        }
+        Ok(all)
+    }
+
+    /// Marks builds as made with what was taken back.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_impacts(&self, target: &str, impacts: &[ImpactRow]) -> Result<()> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            tx.add_impacts(target, impacts).await?;
+            tx.commit().await
+        })
+        .await
+    }
+
+    /// Records the lock of a round, unless one of the farm's packages in it is not the target's any
+    /// more: then false.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_lock_with(
+        &self,
+        task: TaskId,
+        round: u32,
+        digest: Sha256,
+        (target, own): (&str, &[Sha256]),
+        now_us: i64,
+    ) -> Result<bool> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let build: Option<i64> = sqlx::query_scalar("SELECT build FROM tasks WHERE id = $1")
+                .bind(task.0)
+                .fetch_optional(tx.on())
+                .await?;
+            // The build's row is locked before all others, here as everywhere.
+            if let Some(build) = build {
+                tx.hold_open(BuildId(build)).await?;
+            }
+            if !own.is_empty() {
+                tx.hold_pool(target).await?;
+                if !tx.has_packages(target, own).await? {
+                    return Ok(false);
+                }
+            }
+            tx.add_lock(task, round, digest, now_us).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+}
+
+impl Tx {
+    /// Whether a target has packages with all of these digests.
+    async fn has_packages(&mut self, target: &str, digests: &[Sha256]) -> Result<bool> {
+        let wanted: BTreeSet<Sha256> = digests.iter().copied().collect();
+        let list = super::shown::digests(&wanted);
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT COUNT(DISTINCT digest) FROM packages WHERE target = $1 AND digest IN ({list})"
+        ));
+        let query = sqlx::query_scalar(query).persistent(false).bind(target);
+        let count: i64 = query.fetch_one(self.on()).await?;
+        Ok(usize::try_from(count).is_ok_and(|count| count == wanted.len()))
+    }
+
+    /// Takes packages back, as [`Store::withdraw`].
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn withdraw(&mut self, what: &Withdraw<'_>, now_us: i64) -> Result<Vec<Nevra>> {
+        let Withdraw { target, packages, roots, impacts, who, reason } = *what;
+        // Rows of builds are locked in their order, before all others.
+        let mut builds: BTreeSet<BuildId> = roots.iter().map(|(build, _)| *build).collect();
+        let mut makers = BTreeSet::new();
+        for nevra in packages {
+            makers.extend(self.maker(target, nevra).await?);
+        }
+        builds.extend(&makers);
+        for build in &builds {
+            self.hold_open(*build).await?;
+        }
+        for build in makers {
+            self.cancel(build, now_us).await?;
+        }
+        for (build, task) in roots {
+            self.forget_root(*build, *task, now_us).await?;
+        }
+        self.hold_pool(target).await?;
+        let id = self.next_id("withdrawal").await?;
+        let mut gone = Vec::new();
+        for nevra in packages {
+            if self.move_away(target, nevra, id).await? {
+                let said = ("withdraw", who, reason);
+                self.add_withdrawal(id, (target, nevra), said, now_us).await?;
+                gone.push(nevra.clone());
+            }
+        }
+        if !gone.is_empty() {
+            self.raise_withdrawn(target, gone.len()).await?;
+        }
+        self.add_impacts(target, impacts).await?;
+        Ok(gone)
+    }
+
+    async fn maker(&mut self, target: &str, nevra: &Nevra) -> Result<Option<BuildId>> {
+        let query = "SELECT build FROM packages WHERE target = $1 AND nevra = $2";
+        let build: Option<i64> = sqlx::query_scalar(query)
+            .bind(target)
+            .bind(nevra.to_string())
+            .fetch_optional(self.on())
+            .await?;
+        Ok(build.map(BuildId))
+    }
+
+    async fn cancel(&mut self, build: BuildId, now_us: i64) -> Result<()> {
+        if !self.close_build(build).await? {
+            return Ok(());
+        }
+        let at_us = self.stamp(build, now_us).await?;
+        sqlx::query(
+            "INSERT INTO cancellations (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        )
+        .bind(build.0)
+        .bind(at_us)
+        .execute(self.on())
+        .await?;
+        self.end_attempts_of_build(build, now_us).await
+    }
+
+    /// The locks of a task are forgotten, so that it is solved again, and its attempt is taken from
+    /// its worker; not when something was made of them.
+    async fn forget_root(&mut self, build: BuildId, task: TaskId, now_us: i64) -> Result<()> {
+        let query = "SELECT (SELECT COUNT(*) FROM acceptances WHERE task = $1)
+                     + (SELECT COUNT(*) FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
+                        WHERE a.task = $1 AND e.outcome = 'succeeded')";
+        let made: i64 = sqlx::query_scalar(query).bind(task.0).fetch_one(self.on()).await?;
+        if made > 0 {
+            return Ok(());
+        }
+        let query = "DELETE FROM live_attempts WHERE task = $1 RETURNING attempt";
+        let live: Option<i64> =
+            sqlx::query_scalar(query).bind(task.0).fetch_optional(self.on()).await?;
+        if let Some(attempt) = live {
+            self.add_end(attempt, "cancelled", "null", now_us).await?;
+        }
+        sqlx::query("DELETE FROM locks WHERE task = $1").bind(task.0).execute(self.on()).await?;
+        self.reindex(build, now_us).await
+    }
+
+    async fn move_away(&mut self, target: &str, nevra: &Nevra, id: i64) -> Result<bool> {
+        let moved = sqlx::query(
+            "INSERT INTO withdrawn_packages
+             (target, nevra, build, task, arch, digest, size, repodata, withdrawal)
+             SELECT target, nevra, build, task, arch, digest, size, repodata, $3 FROM packages
+             WHERE target = $1 AND nevra = $2 ON CONFLICT DO NOTHING",
+        )
+        .bind(target)
+        .bind(nevra.to_string())
+        .bind(id)
+        .execute(self.on())
+        .await?;
+        sqlx::query("DELETE FROM packages WHERE target = $1 AND nevra = $2")
+            .bind(target)
+            .bind(nevra.to_string())
+            .execute(self.on())
+            .await?;
+        Ok(moved.rows_affected() > 0)
+    }
+
+    async fn add_withdrawal(
+        &mut self,
+        id: i64,
+        (target, nevra): (&str, &Nevra),
+        (word, who, reason): (&str, &str, &str),
+        now_us: i64,
+    ) -> Result<()> {
+        let from = if word == "withdraw" { "withdrawn_packages" } else { "packages" };
+        let query = sqlx::AssertSqlSafe(format!(
+            "INSERT INTO withdrawals (id, target, nevra, build, word, who, reason, at_us)
+             SELECT $1, target, nevra, MAX(build), $4, $5, $6, $7 FROM {from}
+             WHERE target = $2 AND nevra = $3 GROUP BY target, nevra"
+        ));
+        sqlx::query(query)
+            .bind(id)
+            .bind(target)
+            .bind(nevra.to_string())
+            .bind(word)
+            .bind(who)
+            .bind(reason)
+            .bind(now_us)
+            .execute(self.on())
+            .await?;
+        Ok(())
+    }
+
+    /// So many packages have come or gone, of which the channel does not know yet.
+    async fn raise_withdrawn(&mut self, target: &str, by: usize) -> Result<i64> {
+        let changes = self.raise_pool(target, i64::try_from(by).unwrap_or(i64::MAX)).await?;
+        sqlx::query("UPDATE pools SET withdrawn = changes WHERE target = $1")
+            .bind(target)
+            .execute(self.on())
+            .await?;
+        Ok(changes)
+    }
+
+    async fn add_impacts(&mut self, target: &str, impacts: &[ImpactRow]) -> Result<()> {
+        for ImpactRow { build, nevra, digest, through } in impacts {
+            sqlx::query(
+                "INSERT INTO impacts (build, target, nevra, digest, through)
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            )
+            .bind(build.0)
+            .bind(target)
+            .bind(nevra.to_string())
+            .bind(digest.hex())
+            .bind(through.map_or(0, |build| build.0))
+            .execute(self.on())
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn restore(
+        &mut self,
+        packages: &[WithdrawnPackage],
+        target: &str,
+        (who, reason): (&str, &str),
+        now_us: i64,
+    ) -> Result<()> {
+        self.hold_pool(target).await?;
+        let id = self.next_id("withdrawal").await?;
+        for package in packages {
+            let WithdrawnPackage { nevra, digest, .. } = package;
+            let moved = sqlx::query(
+                "INSERT INTO packages (target, nevra, build, task, arch, digest, size, repodata)
+                 SELECT target, nevra, build, task, arch, digest, size, repodata
+                 FROM withdrawn_packages WHERE target = $1 AND nevra = $2 AND digest = $3
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(target)
+            .bind(nevra.to_string())
+            .bind(digest.hex())
+            .execute(self.on())
+            .await?;
+            if moved.rows_affected() == 0 {
+                return Err(self.taken_by(target, nevra, *digest).await?);
+            }
+            for query in [
+                "DELETE FROM withdrawn_packages WHERE target = $1 AND nevra = $2 AND digest = $3",
+                "DELETE FROM impacts WHERE target = $1 AND nevra = $2 AND digest = $3",
+            ] {
+                sqlx::query(query)
+                    .bind(target)
+                    .bind(nevra.to_string())
+                    .bind(digest.hex())
+                    .execute(self.on())
+                    .await?;
+            }
+            self.add_withdrawal(id, (target, nevra), ("restore", who, reason), now_us).await?;
+        }
+        let change = self.raise_withdrawn(target, packages.len()).await?;
+        for WithdrawnPackage { nevra, build, .. } in packages {
+            sqlx::query(
+                "INSERT INTO returning_packages (target, nevra, build, change)
+                 SELECT $1, $2, $3, $4 WHERE EXISTS
+                     (SELECT 1 FROM publications p WHERE p.build = $3)
+                 ON CONFLICT (target, nevra) DO UPDATE SET change = excluded.change",
+            )
+            .bind(target)
+            .bind(nevra.to_string())
+            .bind(build.0)
+            .bind(change)
+            .execute(self.on())
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn taken_by(&mut self, target: &str, nevra: &Nevra, new: Sha256) -> Result<StoreError> {
+        let query = "SELECT build, digest FROM packages WHERE target = $1 AND nevra = $2";
+        let (build, existing): (i64, String) =
+            sqlx::query_as(query).bind(target).bind(nevra.to_string()).fetch_one(self.on()).await?;
+        let (nevra, target, new) = (nevra.to_string(), target.to_owned(), new.hex());
+        Ok(StoreError::SameNevra { nevra, target, build, existing, new })
+    }
+}
