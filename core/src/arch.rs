@@ -57,6 +57,6 @@ impl FromStr for Arch {
         Self::ALL
             .into_iter()
             .find(|arch| arch.as_str() == text)
-            .ok_or_else(|| UnknownArch(text.to_owned()))
+            .ok_or_else(|| UnknownArch(crate::name::shown(text)))
     }
 }

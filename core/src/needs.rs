@@ -90,7 +90,7 @@ impl std::str::FromStr for Needs {
     type Err = BadNeeds;
 
     fn from_str(text: &str) -> Result<Self, BadNeeds> {
-        let bad = || BadNeeds(text.to_owned());
+        let bad = || BadNeeds(shown(text));
         let mut needs = Self::default();
         for word in text.split_whitespace() {
             match word.split_once('=') {

@@ -102,7 +102,7 @@ impl std::str::FromStr for Nevra {
     type Err = NevraError;
 
     fn from_str(text: &str) -> Result<Self, NevraError> {
-        let error = || NevraError(text.to_owned());
+        let error = || NevraError(crate::name::shown(text));
         let (rest, arch) = text.rsplit_once('.').ok_or_else(error)?;
         let (rest, release) = rest.rsplit_once('-').ok_or_else(error)?;
         let (name, version) = rest.rsplit_once('-').ok_or_else(error)?;
@@ -110,6 +110,10 @@ impl std::str::FromStr for Nevra {
             Some((epoch, version)) => (epoch.parse().map_err(|_| error())?, version),
             None => (0, version),
         };
+        // Of two colons the first would be lost with an epoch of 0, which is not written.
+        if version.contains(':') {
+            return Err(error());
+        }
         if [name, version, release, arch].iter().any(|part| part.is_empty()) {
             return Err(error());
         }
@@ -153,7 +157,7 @@ mod tests {
         let nevra: Nevra = "a-b-1:2-3.src".parse().expect("a NEVRA");
         assert_eq!((nevra.evr.epoch, nevra.file_name().as_str()), (1, "a-b-2-3.src.rpm"));
         assert!(nevra.is_source());
-        for bad in ["", "hello", "hello-1.x86_64", "-1-1.x86_64", "a-x:1-1.noarch"] {
+        for bad in ["", "hello", "hello-1.x86_64", "-1-1.x86_64", "a-x:1-1.noarch", "a-0:2:1-1.noarch"] {
             assert!(bad.parse::<Nevra>().is_err(), "{bad}");
         }
     }

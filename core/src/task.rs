@@ -238,7 +238,7 @@ impl std::str::FromStr for Phase {
         Self::ALL
             .into_iter()
             .find(|phase| phase.as_str() == text)
-            .ok_or_else(|| format!("unknown phase `{text}`"))
+            .ok_or_else(|| format!("unknown phase `{}`", crate::name::shown(text)))
     }
 }
 

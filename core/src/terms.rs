@@ -4,7 +4,7 @@
 //! Owns the form in which a worker reports these answers, which architectures build a package,
 //! and in whose repositories its `noarch` packages are. It must not know who asked rpm.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,13 +46,20 @@ const END: &str = "end";
 pub fn parse(text: &str) -> AllTerms {
     let mut all = AllTerms::new();
     let mut current: Option<(String, Terms)> = None;
+    // As in a source package's header, where nothing is said twice.
+    let mut said = HashSet::new();
     for line in text.lines() {
         let (word, value) = line.split_once(' ').unwrap_or((line, ""));
         let value = value.trim();
         match (word, &mut current) {
-            (TARGET, _) => current = Some((value.to_owned(), Terms::default())),
+            (TARGET, _) => {
+                current = Some((value.to_owned(), Terms::default()));
+                said.clear();
+            }
             (END, current) => all.extend(current.take()),
-            (_, Some((_, terms))) if !value.is_empty() => terms.add(word, value),
+            (_, Some((_, terms))) if !value.is_empty() && said.insert((word, value)) => {
+                terms.add(word, value);
+            }
             _ => {}
         }
     }
@@ -75,10 +82,7 @@ impl Terms {
             }
             _ => return,
         };
-        // As in a source package's header, where nothing is said twice.
-        if !list.iter().any(|known| known == value) {
-            list.push(value.to_owned());
-        }
+        list.push(value.to_owned());
     }
 
     /// Whether `ExclusiveArch` and `ExcludeArch` let this architecture build the package. `noarch`

@@ -11,6 +11,7 @@ use std::path::Path;
 use rpm::{IndexTag, PackageMetadata};
 use rpmfarm_core::Sha256;
 
+use crate::files::check_length_of_paths;
 use crate::headers::Headers;
 use crate::{Error, Result};
 
@@ -124,6 +125,9 @@ fn each(metadata: &PackageMetadata, mut take: impl FnMut(Claim, &str) -> bool) -
     if counts.iter().any(|found| *found != count) {
         return Err(Error::tag("BASENAMES", "the file tags differ in length"));
     }
+    check_length_of_paths(dir_indexes.iter().zip(&names).map(|(index, name)| {
+        dirs.get(*index as usize).map_or(0, |dir| dir.len() as u64) + name.len() as u64
+    }))?;
     for (index, name) in names.iter().enumerate() {
         let dir = dirs.get(dir_indexes[index] as usize);
         let dir = dir.ok_or_else(|| Error::tag("DIRINDEXES", "leads beyond DIRNAMES"))?;

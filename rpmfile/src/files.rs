@@ -18,6 +18,10 @@ const ARCHIVE_OVERHEAD: u64 = 1024;
 /// No file is larger, in bytes; sums of sizes stay far from the end of the numbers.
 const MAX_SIZE: u64 = 1 << 48;
 
+/// All paths of a package together, in bytes. A directory stands in a header once and in each of
+/// its paths again, so that a small header could mean paths that no memory holds.
+const MAX_PATHS: u64 = 256 << 20;
+
 /// What a file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -141,6 +145,9 @@ fn read_entries(headers: &Headers) -> Result<Vec<Entry>> {
     if let Some(size) = sizes.iter().find(|size| **size > MAX_SIZE) {
         return Err(Error::tag("LONGFILESIZES", format!("a file of {size} bytes")));
     }
+    check_length_of_paths(dir_indexes.iter().zip(&names).map(|(index, name)| {
+        dirs.get(*index as usize).map_or(0, |dir| dir.len() as u64) + name.len() as u64
+    }))?;
     let entry = |index: usize| {
         let dir = dirs.get(dir_indexes[index] as usize);
         let dir = dir.ok_or_else(|| Error::tag("DIRINDEXES", "leads beyond DIRNAMES"))?;
@@ -158,6 +165,16 @@ fn read_entries(headers: &Headers) -> Result<Vec<Entry>> {
         })
     };
     (0..names.len()).map(entry).collect()
+}
+
+/// Checks how long all paths of a package are together.
+pub(crate) fn check_length_of_paths(lengths: impl Iterator<Item = u64>) -> Result<()> {
+    let length = lengths.fold(0, u64::saturating_add);
+    if length > MAX_PATHS {
+        let reason = format!("paths of {length} bytes in all, at most {MAX_PATHS} are accepted");
+        return Err(Error::tag("BASENAMES", reason));
+    }
+    Ok(())
 }
 
 fn sizes(metadata: &PackageMetadata) -> Result<Vec<u64>> {
@@ -219,6 +236,14 @@ fn relative_path(path: &[u8]) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_bounded_in_all() {
+        check_length_of_paths([MAX_PATHS - 1, 1].into_iter()).unwrap();
+        let refused = check_length_of_paths([MAX_PATHS, 1].into_iter()).unwrap_err().to_string();
+        assert!(refused.contains("paths of 268435457 bytes in all"), "{refused}");
+        assert!(check_length_of_paths([u64::MAX, u64::MAX].into_iter()).is_err());
+    }
 
     #[test]
     fn paths_stay_below_the_root() {

@@ -12,6 +12,8 @@ use crate::{Error, Result};
 
 /// Memory that an xz stream may ask for, in bytes; `xz -9` takes 65 MiB.
 const XZ_MEMORY: u64 = 128 << 20;
+/// Zeros that may follow an archive, in bytes: cpio fills blocks of 512, tape drives larger ones.
+const MAX_PADDING: u64 = 64 << 10;
 /// Largest window of a zstd stream, as its logarithm: 128 MiB, what `--long` can ask for.
 const ZSTD_WINDOW_LOG: u32 = 27;
 
@@ -50,12 +52,12 @@ impl<R: BufRead> Payload<R> {
         Self { sha256: Some(sha2::Sha256::new()), ..self }
     }
 
-    /// Reads what is left, which may only be zeros, and checks that the file ends there too.
+    /// Reads what is left, which may only be some zeros, and checks that the file ends there too.
     /// The digest is of everything, when it was asked for.
     pub(crate) fn finish(mut self) -> Result<Option<Sha256>> {
         let mut rest = Vec::new();
-        self.read_to_end(&mut rest).map_err(damaged)?;
-        if rest.iter().any(|byte| *byte != 0) {
+        self.by_ref().take(MAX_PADDING + 1).read_to_end(&mut rest).map_err(damaged)?;
+        if rest.len() as u64 > MAX_PADDING || rest.iter().any(|byte| *byte != 0) {
             return Err(Error::Trailing { place: "the archive", extra: rest.len() as u64 });
         }
         let mut file = self.decoder.into_inner();

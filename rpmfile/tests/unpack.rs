@@ -296,6 +296,22 @@ fn the_files_of_a_source_package_are_told_with_their_digests() {
 }
 
 #[test]
+fn zeros_after_the_archive_have_an_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let roomy = File { size: 1 << 30, ..File::directory("/d") };
+    let padded = |zeros: usize| {
+        let mut archive = forge::archive(&[("./d", 0o040_755, b"")]);
+        archive.resize(archive.len() + zeros, 0);
+        let payload = zstd::encode_all(archive.as_slice(), 3).unwrap();
+        let files = std::slice::from_ref(&roomy);
+        check_contents(&forge::package(dir.path(), files, &payload, Some("zstd")))
+    };
+    padded(512).unwrap();
+    let error = padded(1 << 20).unwrap_err();
+    assert!(matches!(error, Error::Trailing { place: "the archive", .. }), "{error}");
+}
+
+#[test]
 fn bombs_end_at_what_the_header_says() {
     let dir = tempfile::tempdir().unwrap();
     let mut bomb = forge::archive(&[("./x", 0o100_644, b"x")]);

@@ -32,7 +32,7 @@ impl Head {
     /// # Errors
     /// When the entry is no JSON, which none is.
     pub fn next(&self, entry: &Entry) -> Result<(Vec<u8>, Self), serde_json::Error> {
-        let link = Link { line: self.line + 1, prev: self.digest };
+        let link = Link { line: self.line.saturating_add(1), prev: self.digest };
         let mut bytes = serde_json::to_vec(&Line { link, entry })?;
         let head = self.over(&bytes);
         bytes.push(b'\n');
@@ -42,7 +42,7 @@ impl Head {
     /// The head that a line after this one is, whatever it says.
     #[must_use]
     pub fn over(&self, line: &[u8]) -> Self {
-        Self { line: self.line + 1, digest: Sha256::of(line) }
+        Self { line: self.line.saturating_add(1), digest: Sha256::of(line) }
     }
 }
 
@@ -146,7 +146,7 @@ fn follows(head: &Head, link: &Link) -> Result<(), String> {
     if link.prev != head.digest {
         return Err(format!("it names the digest {}, not {}", link.prev, head.digest));
     }
-    if link.line != head.line + 1 {
+    if link.line != head.line.saturating_add(1) {
         return Err(format!("it is number {} after {}", link.line, head.line));
     }
     Ok(())

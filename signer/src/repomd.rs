@@ -2,6 +2,7 @@
 
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
+use rpmfarm_core::name::shown;
 
 /// The namespace of repository metadata (createrepo_c).
 const NAMESPACE: &str = "http://linux.duke.edu/metadata/repo";
@@ -18,7 +19,10 @@ pub fn revision(data: &[u8]) -> Result<u64, String> {
     let mut reader = Reader::from_str(text);
     let mut page = Page::default();
     loop {
-        match reader.read_event().map_err(|error| format!("it is not well-formed XML: {error}"))? {
+        let malformed = |error: quick_xml::Error| {
+            format!("it is not well-formed XML: {}", shown(&error.to_string()))
+        };
+        match reader.read_event().map_err(malformed)? {
             Event::Eof => return page.end(),
             event => page.read(event)?,
         }
@@ -106,12 +110,12 @@ impl Page {
 
 /// The namespace that an element without a prefix is in.
 fn namespace(start: &BytesStart<'_>) -> Result<Option<String>, String> {
-    let found = start.try_get_attribute("xmlns").map_err(|error| error.to_string())?;
+    let found = start.try_get_attribute("xmlns").map_err(|error| shown(&error.to_string()))?;
     found
         .map(|attribute| attribute.normalized_value(XmlVersion::Implicit1_0))
         .transpose()
         .map(|value| value.map(std::borrow::Cow::into_owned))
-        .map_err(|error| error.to_string())
+        .map_err(|error| shown(&error.to_string()))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use rcgen::{
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rpmfarm_core::Sha256;
+use rpmfarm_core::name::shown;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
@@ -156,7 +157,7 @@ impl Authority {
         now_us: i64,
         seconds: u64,
     ) -> Result<Issued, BadRequest> {
-        let bad = |error: rcgen::Error| BadRequest(error.to_string());
+        let bad = |error: rcgen::Error| BadRequest(shown(&error.to_string()));
         let mut request = CertificateSigningRequestParams::from_pem(request).map_err(bad)?;
         let serial: [u8; 16] = rand::random();
         request.params = leaf(worker, now_us, seconds);
@@ -178,7 +179,7 @@ impl Authority {
     pub fn key_of(request: &str) -> Result<Sha256, BadRequest> {
         CertificateSigningRequestParams::from_pem(request)
             .map(|request| key_digest(&request))
-            .map_err(|error| BadRequest(error.to_string()))
+            .map_err(|error| BadRequest(shown(&error.to_string())))
     }
 }
 

@@ -29,6 +29,7 @@ use rpmfarm_core::source::{Record, SourceBundle};
 use rpmfarm_core::{Sha256, Target};
 
 pub use failure::ImportError;
+pub use git::{Guard, PackError, PackLimits};
 pub use limits::ImportLimits;
 pub use preview::{ActionState, Preview, PreviewedAction};
 

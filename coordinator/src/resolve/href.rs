@@ -6,7 +6,7 @@ use url::Url;
 ///
 /// # Errors
 /// In words, when the place leads elsewhere or is none.
-pub(super) fn join(base: &Url, href: &str) -> Result<Url, String> {
+pub fn join(base: &Url, href: &str) -> Result<Url, String> {
     check(href)?;
     let mut url = base.clone();
     url.path_segments_mut()
@@ -20,7 +20,7 @@ pub(super) fn join(base: &Url, href: &str) -> Result<Url, String> {
 ///
 /// # Errors
 /// In words, when it does not.
-pub(super) fn check(href: &str) -> Result<(), String> {
+pub fn check(href: &str) -> Result<(), String> {
     let refused = |why| Err(format!("`{}` {why}", rpmfarm_core::name::shown(href)));
     if href.is_empty() || href.len() > 4096 {
         return refused("is not the place of a file");

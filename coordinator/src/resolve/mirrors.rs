@@ -97,7 +97,8 @@ impl MirrorLists {
 }
 
 /// A mirror list: a URL on each line; what else is there is passed over.
-fn mirrorlist(text: &str) -> Vec<String> {
+#[must_use]
+pub fn mirrorlist(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim);
     lines.filter(|line| is_http(line)).map(str::to_owned).collect()
 }
@@ -108,7 +109,10 @@ fn is_http(text: &str) -> bool {
 
 /// A metalink of version 3, as mirror managers write it for `repomd.xml`: the mirrors by their
 /// preference, and the digests of the current page and of older ones that are still good.
-fn metalink(text: &str) -> Result<(Vec<String>, Vec<Checksum>), String> {
+///
+/// # Errors
+/// In words, when it is none, or says no digest that is accepted.
+pub fn metalink(text: &str) -> Result<(Vec<String>, Vec<Checksum>), String> {
     const PAGE: &str = "repodata/repomd.xml";
     let mut reader = Reader::from_str(text);
     let mut urls: Vec<(u32, String)> = Vec::new();
@@ -118,14 +122,14 @@ fn metalink(text: &str) -> Result<(Vec<String>, Vec<Checksum>), String> {
     // Whether what is read belongs to the file that is wanted.
     let mut inside = false;
     loop {
-        match reader.read_event().map_err(|error| error.to_string())? {
+        match reader.read_event().map_err(|error| shown(&error.to_string()))? {
             Event::Start(start) => {
                 let get = |name: &str| -> Result<String, String> {
-                    let found = start.try_get_attribute(name).map_err(|e| e.to_string())?;
+                    let found = start.try_get_attribute(name).map_err(|e| shown(&e.to_string()))?;
                     let value = found
                         .map(|attribute| attribute.normalized_value(XmlVersion::Implicit1_0))
                         .transpose()
-                        .map_err(|error| error.to_string())?;
+                        .map_err(|error| shown(&error.to_string()))?;
                     Ok(value.map(std::borrow::Cow::into_owned).unwrap_or_default())
                 };
                 match start.local_name().as_ref() {

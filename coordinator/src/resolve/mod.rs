@@ -13,7 +13,7 @@ mod download;
 mod external;
 mod farm;
 mod fetch;
-mod href;
+pub mod href;
 mod kept;
 mod lock;
 mod metadata;
@@ -22,7 +22,7 @@ mod moved;
 pub mod pass;
 mod pools;
 mod rejection;
-mod repomd;
+pub mod repomd;
 pub mod solver;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -44,6 +44,7 @@ pub use farm::{FARM, FarmError, FarmPackage, FarmPackages};
 pub use fetch::{FetchError, FetchProblem};
 pub use lock::{LockError, Requirements, Taken};
 pub use metadata::{Older, RepoMetadata};
+pub use mirrors::{metalink, mirrorlist};
 pub use rejection::{MetadataError, Rejection};
 
 use crate::blobs::Blobs;

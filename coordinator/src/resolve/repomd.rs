@@ -9,41 +9,42 @@ use std::str::FromStr as _;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 use rpmfarm_core::digest::{Checksum, DigestKind};
+use rpmfarm_core::name::shown;
 
 use super::href;
 
 /// What a repository says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Repomd {
+pub struct Repomd {
     /// Its revision, where it is a number: createrepo_c writes the time.
-    pub(super) revision: Option<u64>,
+    pub revision: Option<u64>,
     /// The newest of its files' times, in seconds since 1970; 0 if none says.
-    pub(super) timestamp: u64,
+    pub timestamp: u64,
     /// The list of packages.
-    pub(super) primary: MetadataFile,
+    pub primary: MetadataFile,
     /// The list of files, if there is one.
-    pub(super) filelists: Option<MetadataFile>,
+    pub filelists: Option<MetadataFile>,
     /// The module streams, if there are any.
-    pub(super) modules: Option<MetadataFile>,
+    pub modules: Option<MetadataFile>,
 }
 
 /// A metadata file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct MetadataFile {
+pub struct MetadataFile {
     /// `primary`, `filelists` or `modules`.
-    pub(super) kind: &'static str,
+    pub kind: &'static str,
     /// Where it lies, relative to `base` or else to the repository; it stays below it.
-    pub(super) href: String,
+    pub href: String,
     /// The URL that it lies below, where that is not the repository's. Not checked.
-    pub(super) base: Option<String>,
+    pub base: Option<String>,
     /// Digest of the file.
-    pub(super) checksum: Checksum,
+    pub checksum: Checksum,
     /// Its size in bytes.
-    pub(super) size: Option<u64>,
+    pub size: Option<u64>,
     /// Digest of what is compressed in it.
-    pub(super) open_checksum: Option<Checksum>,
+    pub open_checksum: Option<Checksum>,
     /// Size of what is compressed in it, in bytes.
-    pub(super) open_size: Option<u64>,
+    pub open_size: Option<u64>,
 }
 
 /// One `<data>` element, as far as it has been read.
@@ -64,7 +65,7 @@ impl Repomd {
     ///
     /// # Errors
     /// In words: what is malformed, missing or refused.
-    pub(super) fn parse(xml: &[u8]) -> Result<Self, String> {
+    pub fn parse(xml: &[u8]) -> Result<Self, String> {
         let (revision, all) = read(xml)?;
         let timestamp = all.iter().map(|data| data.timestamp).max().unwrap_or(0);
         let mut primary = None;
@@ -88,7 +89,7 @@ impl Repomd {
     }
 
     /// The files that are needed.
-    pub(super) fn files(&self) -> impl Iterator<Item = &MetadataFile> {
+    pub fn files(&self) -> impl Iterator<Item = &MetadataFile> {
         std::iter::once(&self.primary).chain(&self.filelists).chain(&self.modules)
     }
 }
@@ -113,19 +114,19 @@ impl Data {
 }
 
 fn checksum_of((kind, hex): (String, String)) -> Result<Checksum, String> {
-    let checksum = Checksum::from_hex(&hex).map_err(|error| error.to_string())?;
+    let checksum = Checksum::from_hex(&hex).map_err(|error| shown(&error.to_string()))?;
     match checksum.kind {
         DigestKind::Sha256 | DigestKind::Sha512 if kind == checksum.kind.as_str() => Ok(checksum),
         _ => Err(format!(
             "checksum of type `{}` is not accepted (sha256 and sha512 are)",
-            rpmfarm_core::name::shown(&kind)
+            shown(&kind)
         )),
     }
 }
 
 /// The revision and all `<data>` elements.
 fn read(xml: &[u8]) -> Result<(Option<u64>, Vec<Data>), String> {
-    let xml = std::str::from_utf8(xml).map_err(|error| error.to_string())?;
+    let xml = std::str::from_utf8(xml).map_err(|error| shown(&error.to_string()))?;
     let mut reader = Reader::from_str(xml);
     let mut revision = None;
     let mut all = Vec::new();
@@ -134,7 +135,7 @@ fn read(xml: &[u8]) -> Result<(Option<u64>, Vec<Data>), String> {
     let mut text = String::new();
     let mut attribute = None;
     loop {
-        let event = reader.read_event().map_err(|error| error.to_string())?;
+        let event = reader.read_event().map_err(|error| shown(&error.to_string()))?;
         match event {
             Event::Start(start) => {
                 open(&start, &mut data, &mut attribute)?;
@@ -172,12 +173,12 @@ fn open(
     attribute: &mut Option<String>,
 ) -> Result<(), String> {
     let get = |name: &str| -> Result<Option<String>, String> {
-        let found = start.try_get_attribute(name).map_err(|error| error.to_string())?;
+        let found = start.try_get_attribute(name).map_err(|error| shown(&error.to_string()))?;
         found
             .map(|attribute| attribute.normalized_value(XmlVersion::Implicit1_0))
             .transpose()
             .map(|value| value.map(std::borrow::Cow::into_owned))
-            .map_err(|error| error.to_string())
+            .map_err(|error| shown(&error.to_string()))
     };
     match (start.local_name().as_ref(), data) {
         ("data", data) => {

@@ -11,16 +11,16 @@ use super::pack::{DELTA_HEAD, OFS_DELTA, REF_DELTA, delta_result, object_head, p
 
 /// What a pack may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PackLimits {
+pub struct PackLimits {
     /// One object, in bytes.
-    pub(crate) object: u64,
+    pub object: u64,
     /// All of them together.
-    pub(crate) total: u64,
+    pub total: u64,
 }
 
 /// Why a pack is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PackError {
+pub enum PackError {
     /// An object is too large.
     #[error("a git object of {0} bytes")]
     Object(u64),
@@ -34,7 +34,7 @@ pub(crate) enum PackError {
 
 /// Watches the answer of a fetch.
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub struct Guard {
     limits: PackLimits,
     outer: Outer,
     /// Bytes of a packet, or of the pack's next head, that are not whole yet.
@@ -75,7 +75,9 @@ struct Data {
 }
 
 impl Guard {
-    pub(crate) const fn new(limits: PackLimits) -> Self {
+    /// A guard before the first byte of an answer.
+    #[must_use]
+    pub const fn new(limits: PackLimits) -> Self {
         Self {
             limits,
             outer: Outer::Packets,
@@ -91,7 +93,7 @@ impl Guard {
     ///
     /// # Errors
     /// When they unpack to more than is allowed, or are no pack.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), PackError> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), PackError> {
         if self.outer == Outer::Raw {
             return self.feed_pack(bytes);
         }

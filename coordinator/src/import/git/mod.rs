@@ -11,6 +11,8 @@ mod pack;
 mod transport;
 mod tree;
 
+pub use guard::{Guard, PackError, PackLimits};
+
 pub(super) use fetch::{Checkout, Depth, fetch};
 pub(super) use transport::{Session, register};
 pub(super) use tree::{Files, Said};
