@@ -157,7 +157,9 @@ mod tests {
         let nevra: Nevra = "a-b-1:2-3.src".parse().expect("a NEVRA");
         assert_eq!((nevra.evr.epoch, nevra.file_name().as_str()), (1, "a-b-2-3.src.rpm"));
         assert!(nevra.is_source());
-        for bad in ["", "hello", "hello-1.x86_64", "-1-1.x86_64", "a-x:1-1.noarch", "a-0:2:1-1.noarch"] {
+        for bad in
+            ["", "hello", "hello-1.x86_64", "-1-1.x86_64", "a-x:1-1.noarch", "a-0:2:1-1.noarch"]
+        {
             assert!(bad.parse::<Nevra>().is_err(), "{bad}");
         }
     }

@@ -71,13 +71,17 @@ fn depth(text: &[u8]) -> usize {
 }
 
 /// Looks through XML of repository metadata as it streams by, whatever the boundaries of its parts:
-/// the values of attributes, where all dependencies are, keep the bounds of [`check`].
+/// the values of attributes, where all dependencies are, keep the bounds of [`check`] as a parser of
+/// XML reads them. Document types, which can define what stands for anything, are out of bounds.
 #[derive(Debug, Default)]
 pub struct Attributes {
     at: At,
     length: usize,
     open: usize,
     start: Vec<u8>,
+    reference: Reference,
+    /// The last bytes of what is neither text nor a tag.
+    recent: Vec<u8>,
     found: Option<OutOfBounds>,
 }
 
@@ -85,34 +89,143 @@ pub struct Attributes {
 enum At {
     #[default]
     Text,
+    /// After `<`.
+    Open,
     Tag,
     /// In a value that ends with this quotation mark.
     Value(u8),
+    /// In the tag that ends an element: quotation marks mean nothing there.
+    EndTag,
+    /// After `<!`.
+    Markup,
+    /// In a comment or the like, which ends with this.
+    Passed(&'static [u8]),
+}
+
+const COMMENT: &[u8] = b"--";
+const CDATA: &[u8] = b"[CDATA[";
+
+/// A character that is written as its number, `&#40;`.
+#[derive(Debug, Default, Clone, Copy)]
+enum Reference {
+    #[default]
+    No,
+    /// After `&`.
+    Begun,
+    /// In its digits.
+    Number { radix: u32, value: u32 },
+}
+
+impl Reference {
+    /// Goes on by a byte. Beside it is the number of the character that the byte is, or ends.
+    fn after(self, byte: u8) -> (Self, u32) {
+        let code = u32::from(byte);
+        match (self, byte) {
+            (_, b'&') => (Self::Begun, code),
+            (Self::Begun, b'#') => (Self::Number { radix: 10, value: 0 }, code),
+            (Self::Number { radix: 10, value: 0 }, b'x') => {
+                (Self::Number { radix: 16, value: 0 }, code)
+            }
+            (Self::Number { value, .. }, b';') => (Self::No, value),
+            (Self::Number { radix, value }, _) => match char::from(byte).to_digit(radix) {
+                Some(digit) => {
+                    let value = value.saturating_mul(radix).saturating_add(digit);
+                    (Self::Number { radix, value }, code)
+                }
+                None => (Self::No, code),
+            },
+            _ => (Self::No, code),
+        }
+    }
 }
 
 /// Of a value that is out of bounds, so many bytes are kept to be shown.
 const KEPT: usize = 64;
 
+const OPENING: u32 = b'(' as u32;
+const CLOSING: u32 = b')' as u32;
+
 impl Attributes {
     /// Takes the next part.
     pub fn feed(&mut self, part: &[u8]) {
         for byte in part {
-            self.at = match (self.at, byte) {
-                (At::Text, b'<') => At::Tag,
-                (At::Tag, b'>') => At::Text,
-                (At::Tag, quote @ (b'"' | b'\'')) => {
-                    (self.length, self.open) = (0, 0);
-                    self.start.clear();
-                    At::Value(*quote)
-                }
-                (At::Value(quote), byte) if *byte == quote => At::Tag,
-                (At::Value(_), byte) => {
-                    self.count(*byte);
-                    self.at
-                }
-                (at, _) => at,
-            };
+            // No text in UTF-8 has it, and every tag in UTF-16, whose characters are others.
+            if *byte == 0 {
+                self.refuse("the metadata are not text in UTF-8");
+            }
+            self.at = self.after(*byte);
         }
+    }
+
+    fn after(&mut self, byte: u8) -> At {
+        match self.at {
+            At::Text if byte == b'<' => At::Open,
+            At::Text => At::Text,
+            At::Open => match byte {
+                b'/' => At::EndTag,
+                b'?' => self.passed(b"?>"),
+                b'!' => {
+                    self.recent.clear();
+                    At::Markup
+                }
+                byte => self.in_tag(byte),
+            },
+            At::Tag => self.in_tag(byte),
+            At::Value(quote) if byte == quote => At::Tag,
+            At::Value(quote) => {
+                self.count(byte);
+                At::Value(quote)
+            }
+            At::EndTag if byte == b'>' => At::Text,
+            At::EndTag => At::EndTag,
+            At::Markup => self.markup(byte),
+            At::Passed(end) => {
+                self.recent.push(byte);
+                if self.recent.ends_with(end) {
+                    return At::Text;
+                }
+                let surplus = self.recent.len().saturating_sub(end.len());
+                self.recent.drain(..surplus);
+                At::Passed(end)
+            }
+        }
+    }
+
+    fn in_tag(&mut self, byte: u8) -> At {
+        match byte {
+            b'>' => At::Text,
+            b'"' | b'\'' => {
+                (self.length, self.open) = (0, 0);
+                self.start.clear();
+                self.reference = Reference::No;
+                At::Value(byte)
+            }
+            _ => At::Tag,
+        }
+    }
+
+    fn passed(&mut self, end: &'static [u8]) -> At {
+        self.recent.clear();
+        At::Passed(end)
+    }
+
+    fn markup(&mut self, byte: u8) -> At {
+        self.recent.push(byte);
+        if self.recent == COMMENT {
+            return self.passed(b"-->");
+        }
+        if self.recent == CDATA {
+            return self.passed(b"]]>");
+        }
+        if COMMENT.starts_with(&self.recent) || CDATA.starts_with(&self.recent) {
+            return At::Markup;
+        }
+        self.refuse("the metadata have a document type, which rpmfarm does not take");
+        At::Text
+    }
+
+    fn refuse(&mut self, why: &str) {
+        self.found.get_or_insert_with(|| OutOfBounds(why.into()));
     }
 
     fn count(&mut self, byte: u8) {
@@ -120,9 +233,11 @@ impl Attributes {
         if self.start.len() < KEPT {
             self.start.push(byte);
         }
-        match byte {
-            b'(' => self.open += 1,
-            b')' => self.open = self.open.saturating_sub(1),
+        let (reference, character) = self.reference.after(byte);
+        self.reference = reference;
+        match character {
+            OPENING => self.open += 1,
+            CLOSING => self.open = self.open.saturating_sub(1),
             _ => {}
         }
         if self.found.is_none() && (self.open > MAX_DEPTH || self.length > MAX_LENGTH) {
@@ -199,5 +314,27 @@ mod tests {
             let after = format!("{text}{}", entry(&nested(100)));
             assert!(fed(&after, size).is_err(), "{size}");
         }
+    }
+    #[test]
+    fn nothing_hides_a_value_from_the_look() {
+        let entry = |name: &str| format!("<rpm:entry name=\"{name}\" flags='EQ'/>");
+        let (deep, harmless) = (entry(&nested(MAX_DEPTH + 1)), entry(&nested(MAX_DEPTH)));
+        let passed = ["", "<!-- \" -->", "<!--'>-->", "<![CDATA[<a \"]]>", "<?x \" ?>", "</a \">"];
+        for before in passed {
+            for size in [1, 5, 100_000] {
+                assert!(fed(&format!("{before}{deep}"), size).is_err(), "{before}");
+                assert_eq!(fed(&format!("{before}{harmless}"), size), Ok(()), "{before}");
+            }
+        }
+        for bracket in ["&#40;", "&#x28;", "&#0040;", "&amp;&#40;"] {
+            assert!(fed(&entry(&bracket.repeat(MAX_DEPTH + 1)), 3).is_err(), "{bracket}");
+            assert_eq!(fed(&entry(&bracket.repeat(MAX_DEPTH)), 3), Ok(()), "{bracket}");
+        }
+        assert_eq!(fed(&entry(&"&#40;&#41;".repeat(MAX_DEPTH + 1)), 3), Ok(()));
+        let entity = "<!DOCTYPE x [<!ENTITY a '(((('>]><rpm:entry name=\"&a;\"/>";
+        let refused = fed(entity, 3).unwrap_err().to_string();
+        assert!(refused.contains("document type"), "{refused}");
+        let utf16: String = deep.chars().flat_map(|c| [c, '\0']).collect();
+        assert!(fed(&utf16, 3).unwrap_err().to_string().contains("UTF-8"));
     }
 }

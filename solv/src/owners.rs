@@ -102,6 +102,10 @@ impl Pool {
 
     /// The packages of one repository that fulfil a requirement.
     pub fn fulfilling(&mut self, repository: &str, requirement: &str) -> Vec<Nevra> {
+        // Providers are looked up in the index.
+        if self.prepare().is_err() {
+            return Vec::new();
+        }
         let Ok(dep) = self.dependency(requirement) else { return Vec::new() };
         let ids = self.raw.providers(dep);
         let held: Vec<Held> = ids.into_iter().filter_map(|id| self.held(id)).collect();

@@ -101,8 +101,8 @@ pub(super) fn check_open(url: &Url, path: &Path, file: &MetadataFile) -> Result<
             found,
         });
     }
-    // Documents of other formats than XML do not reach the solver as they are.
-    if file.href.contains(".xml") {
+    // What is not XML does not reach the solver as it is.
+    if file.kind != "modules" {
         let out = |source| Rejection::OutOfBounds { url: url.to_string(), source };
         attributes.finish().map_err(out)?;
     }
