@@ -37,6 +37,10 @@ test: build emulation ## Run all tests
 sim: ## Simulate the farm: SEEDS=N of them, or the trace of one, SEED=N (PLANT=RULE breaks a rule)
 	cargo run -q -p rpmfarm-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(PLANT),--plant $(PLANT))
 
+.PHONY: fuzz
+fuzz: setup ## Fuzz the readers of strangers' bytes: SECONDS=60 each, all or READER=NAME
+	fuzz/run $(or $(SECONDS),60) $(READER)
+
 # Without `advisories`, whose database is fetched at each run: see deny.toml.
 .PHONY: lint
 lint: setup ## Formatting, clippy, links of the documentation, licences and sources of dependencies

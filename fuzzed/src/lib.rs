@@ -1,22 +1,44 @@
 //! What is fuzzed: one function for each reader of bytes that strangers send.
 //!
 //! The same functions are run by `cargo fuzz` (the folder `fuzz`, which needs a nightly toolchain)
-//! and, for a moment and with seeds that do not change, by this crate's test. Each takes any bytes
+//! and, for a moment and with seeds that do not change, by this crate's tests. Each takes any bytes
 //! and panics when the reader breaks what it promises. It owns no rule of its own.
+//!
+//! Here are the readers of dist-git, forges and specs; the other modules have those of packages, of
+//! repositories, of what was stored, of what workers and callers say, and of logs.
+
+mod logs;
+mod packages;
+mod repositories;
+mod stored;
+mod wire;
+mod words;
 
 use std::collections::BTreeMap;
 
+use rpmfarm_coordinator::import::{Guard, PackLimits};
 use rpmfarm_core::autospec::{Generated, SpecState, fill_in, uses};
-use rpmfarm_core::distgit::{LookasideFile, check_part};
+use rpmfarm_core::distgit::{EntryKind, Layout, LookasideFile, TreeEntry, check_part, followed};
 use rpmfarm_core::modify::{self, Config, Context, Node, Step, Tree};
 use rpmfarm_core::modules::{Modules, StreamName};
 use rpmfarm_core::name::{check_file, check_git_ref, check_package};
 use rpmfarm_core::spec::{self, Macros, Preamble, is_version_fixed, version_tags};
 use rpmfarm_core::track::Forge;
-use rpmfarm_core::track::hook::{Followed, Said, read};
+use rpmfarm_core::track::hook::{self, Followed, Said, read};
 use rpmfarm_core::track::refs::{Question, Reader, is_commit_id};
 use rpmfarm_core::track::security::{cve_ids, fixed};
-use rpmfarm_rpmfile::Headers;
+
+pub use logs::{fuzz_audit_log, fuzz_build_log, fuzz_journal, fuzz_rpm_said, fuzz_terms};
+pub use packages::{
+    fuzz_contents, fuzz_fragments, fuzz_keys, fuzz_package, fuzz_rpm_header, fuzz_signature,
+    fuzz_signed_header,
+};
+pub use repositories::{
+    fuzz_href, fuzz_metalink, fuzz_page, fuzz_primary, fuzz_relation, fuzz_repomd, fuzz_requirement,
+};
+pub use stored::{fuzz_bundle, fuzz_lock, fuzz_plan, fuzz_records, fuzz_target};
+pub use wire::{fuzz_csr, fuzz_desired_state, fuzz_options, fuzz_worker_state};
+pub use words::{fuzz_kept, fuzz_nevra, fuzz_tags, fuzz_words};
 
 /// A reader by its name.
 pub type Fuzzed = (&'static str, fn(&[u8]));
@@ -32,6 +54,40 @@ pub const ALL: &[Fuzzed] = &[
     ("rpm_header", fuzz_rpm_header),
     ("autopatch", fuzz_autopatch),
     ("modules", fuzz_modules),
+    ("hook_body", fuzz_hook_body),
+    ("tree", fuzz_tree),
+    ("pack", fuzz_pack),
+    ("package", fuzz_package),
+    ("contents", fuzz_contents),
+    ("nevra", fuzz_nevra),
+    ("keys", fuzz_keys),
+    ("signature", fuzz_signature),
+    ("fragments", fuzz_fragments),
+    ("signed_header", fuzz_signed_header),
+    ("repomd", fuzz_repomd),
+    ("metalink", fuzz_metalink),
+    ("href", fuzz_href),
+    ("page", fuzz_page),
+    ("relation", fuzz_relation),
+    ("requirement", fuzz_requirement),
+    ("primary", fuzz_primary),
+    ("lock", fuzz_lock),
+    ("bundle", fuzz_bundle),
+    ("plan", fuzz_plan),
+    ("records", fuzz_records),
+    ("target", fuzz_target),
+    ("worker_state", fuzz_worker_state),
+    ("desired_state", fuzz_desired_state),
+    ("options", fuzz_options),
+    ("csr", fuzz_csr),
+    ("build_log", fuzz_build_log),
+    ("terms", fuzz_terms),
+    ("rpm_said", fuzz_rpm_said),
+    ("audit_log", fuzz_audit_log),
+    ("journal", fuzz_journal),
+    ("words", fuzz_words),
+    ("tags", fuzz_tags),
+    ("kept", fuzz_kept),
 ];
 
 /// A flat repository's list of look-aside files.
@@ -78,6 +134,24 @@ pub fn fuzz_webhook(data: &[u8]) {
     }
 }
 
+/// The body of a webhook, as a form and plain: in pieces it says the same as at once.
+pub fn fuzz_hook_body(data: &[u8]) {
+    for (forge, is_form) in Forge::ALL.into_iter().flat_map(|f| [(f, true), (f, false)]) {
+        let read = |size: usize| {
+            let mut reader = hook::Reader::new(is_form);
+            for piece in data.chunks(size) {
+                reader.feed(piece);
+            }
+            reader.end(forge, None)
+        };
+        let whole = read(data.len().max(1));
+        if let Err(error) = &whole {
+            one_line(error);
+        }
+        assert_eq!(whole, read(3));
+    }
+}
+
 /// A list of refs: in pieces it says the same as at once.
 pub fn fuzz_refs(data: &[u8]) {
     for question in [Question::name("c9s"), Question::of("imports/c9/{nvr}", "bash")] {
@@ -101,6 +175,52 @@ fn list_of_refs(data: &[u8], question: &Question) {
         one_line(error);
     }
     assert_eq!(whole, read(3));
+}
+
+/// The tree of a commit: a path on each line, of a symlink with ` -> ` and what it says.
+pub fn fuzz_tree(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let entries: Vec<TreeEntry> = text.lines().map(entry).collect();
+    for entry in &entries {
+        let EntryKind::Symlink(target) = &entry.kind else { continue };
+        if let Some(place) = followed(&entry.path, target) {
+            // What git does not allow in a path of its own is passed on.
+            let leads_out = |path: &str| path.split('/').any(|part| part == "..");
+            assert!(leads_out(&entry.path) || !leads_out(&place), "{entry:?}");
+        }
+    }
+    match Layout::detect("hello", &["hello.spec".to_owned()], &entries) {
+        Ok(layout) => {
+            for file in layout.sources.iter().chain([&layout.spec]) {
+                assert!(check_file(&file.name).is_ok(), "{file:?}");
+                let known = entries.iter().find(|entry| entry.path == file.path);
+                assert!(known.is_some(), "{file:?} is not of the tree");
+            }
+        }
+        Err(error) => one_line(&error),
+    }
+}
+
+fn entry(line: &str) -> TreeEntry {
+    let (path, kind) = match line.split_once(" -> ") {
+        Some((path, target)) => (path, EntryKind::Symlink(target.to_owned())),
+        None if line.ends_with('@') => (line.trim_end_matches('@'), EntryKind::Submodule),
+        None => (line, EntryKind::File),
+    };
+    TreeEntry { path: path.to_owned(), kind }
+}
+
+/// What a git server answers a fetch: in pieces it is as acceptable as at once.
+pub fn fuzz_pack(data: &[u8]) {
+    let feed = |size: usize| {
+        let mut guard = Guard::new(PackLimits { object: 64 << 10, total: 256 << 10 });
+        data.chunks(size).try_for_each(|piece| guard.feed(piece))
+    };
+    let whole = feed(data.len().max(1));
+    if let Err(error) = &whole {
+        one_line(error);
+    }
+    assert_eq!(whole.is_ok(), feed(7).is_ok());
 }
 
 /// A page of a forge's list of repositories.
@@ -191,17 +311,6 @@ fn context() -> Context {
     }
 }
 
-/// The headers of an RPM as it is uploaded.
-pub fn fuzz_rpm_header(data: &[u8]) {
-    let mut reader = data;
-    if let Ok(headers) = Headers::read(&mut reader) {
-        assert!(headers.header.end <= data.len() as u64);
-        let _ = rpmfarm_rpmfile::nevra(&headers.metadata);
-        let _ = rpmfarm_rpmfile::payload_digest(&headers.metadata);
-        let _ = Headers::from_main(headers.main());
-    }
-}
-
 /// The configuration of a package's modifications, and what it does to a small package.
 pub fn fuzz_autopatch(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -271,6 +380,9 @@ pub fn fuzz_modules(data: &[u8]) {
 
 /// Errors are shown to people: in one line, without what a terminal would obey.
 fn one_line(error: &dyn std::error::Error) {
-    let text = error.to_string();
+    one_line_text(&error.to_string());
+}
+
+fn one_line_text(text: &str) {
     assert!(!text.contains(char::is_control), "{text:?}");
 }
