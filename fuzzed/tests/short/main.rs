@@ -5,7 +5,7 @@
 //! input that a reader fails at stays in a file that is named; `RPMFARM_FUZZ_INPUT` is a file that the
 //! tests run instead of all others.
 
-#![allow(clippy::unwrap_used, reason = "a test ends there")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends there, and says where")]
 
 #[path = "../../../rpmfile/tests/support/forge.rs"]
 mod forge;
