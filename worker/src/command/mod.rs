@@ -68,6 +68,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::RunOnce(once) => once.run(),
         };
+        scratch::wait_until_gone();
         done.unwrap_or_else(|error| {
             complain(&format!("rpmfarm-worker: {error:#}"));
             ExitCode::FAILURE
