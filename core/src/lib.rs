@@ -40,6 +40,7 @@ pub mod reach;
 pub mod reconcile;
 pub mod relation;
 pub mod report;
+pub mod repeat;
 pub mod results;
 pub mod signing;
 pub mod snapshot;

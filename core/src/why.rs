@@ -33,6 +33,13 @@ pub enum Why {
         /// What holds them back, each with its name.
         reasons: Vec<String>,
     },
+    /// It repeats what the only one that could take it has made.
+    OnlyMaker {
+        /// The architecture.
+        arch: Arch,
+        /// Who made it.
+        worker: String,
+    },
     /// It needs more than any of them has.
     TooMuch {
         /// What it needs.
@@ -61,6 +68,7 @@ impl Why {
             Self::NoWorker { .. } => "no-worker",
             Self::OnlyEmulated { .. } => "only-emulated",
             Self::NoneTakes { .. } => "no-worker-takes-work",
+            Self::OnlyMaker { .. } => "no-other-worker",
             Self::TooMuch { .. } => "needs-too-much",
             Self::Behind { .. } => "queue",
         }
@@ -88,6 +96,11 @@ impl fmt::Display for Why {
             Self::NoneTakes { arch, reasons } => {
                 write!(f, "no worker for {arch} takes work: {}", reasons.join("; "))
             }
+            Self::OnlyMaker { arch, worker } => write!(
+                f,
+                "repeats what {worker} has made, and no other worker for {arch} takes work; connect \
+                 one, or cancel the build and set repeat_percent = 0 for its package"
+            ),
             Self::TooMuch { needs, memory_mib, disk_mib, labelled } => {
                 let mut lacks = Vec::new();
                 if needs.memory_mib > *memory_mib {
@@ -227,7 +240,7 @@ mod tests {
     }
 
     fn text(needs: &Needs, workers: &[Seen<'_>]) -> String {
-        let task = Waiting { arch: Arch::X86_64, emulation: false, needs, avoid: &[] };
+        let task = Waiting { arch: Arch::X86_64, emulation: false, needs, avoid: &[], except: "" };
         why_none(&task, workers).map_or_else(String::new, |why| why.to_string())
     }
 
