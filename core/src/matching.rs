@@ -209,6 +209,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_repeated_never_goes_to_the_worker_that_made_it() {
+        let none = Needs::default();
+        let repeat = Waiting { except: "maker", ..task(&none) };
+        let mut workers = [worker("maker", 4, 8)];
+        assert_eq!(match_tasks(&[repeat, task(&none)], &mut workers), [(1, 0)]);
+        let mut workers = [worker("maker", 4, 8), worker("other", 1, 8)];
+        assert_eq!(match_tasks(&[repeat], &mut workers), [(0, 1)]);
+    }
+
+    #[test]
     fn labels_are_kept_for_those_who_need_them() {
         let labels = ["ssd".to_owned()];
         let ssd = Needs { label: "ssd".into(), ..Needs::default() };

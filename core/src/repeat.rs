@@ -3,7 +3,7 @@
 //! A worker that lies about what it has compiled is found out only by another that compiles the same in
 //! the same root. Owns the choice and the comparison; it must not know how packages are read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::Nevra;
 use crate::noarch::{self, Content, Made};
@@ -25,7 +25,7 @@ pub struct Side {
     /// The worker.
     pub worker: String,
     /// NEVRA → content, of those whose digests differ between the two; `None` for those that are alike.
-    pub packages: BTreeMap<Nevra, Option<Content>>,
+    pub packages: HashMap<Nevra, Option<Content>>,
 }
 
 /// What differs between two workers' packages, as claims: a person decides which ones to believe.
@@ -47,9 +47,11 @@ pub fn claims(first: &Side, second: &Side) -> Vec<Claim> {
             packages: BTreeMap::from([(nevra.to_string(), content.clone())]),
         };
         let differences = noarch::differences(&[made(first, one), made(second, other)]);
-        let told = differences.iter().map(|one| (nevra.clone(), format!("{}: {}", one.what, one.how)));
+        let told =
+            differences.iter().map(|one| (nevra.clone(), format!("{}: {}", one.what, one.how)));
         found.extend(told);
     }
+    found.sort_by(|(_, one), (_, other)| one.cmp(other));
     let more = found.len().saturating_sub(MAX_SHOWN);
     if more > 0 {
         let (nevra, _) = found[MAX_SHOWN].clone();

@@ -172,6 +172,9 @@ pub fn why_none(task: &Waiting<'_>, workers: &[Seen<'_>]) -> Option<Why> {
     if takes().any(|worker| worker.is_able(task)) {
         return None;
     }
+    if takes().all(|worker| worker.candidate.name == task.except) {
+        return Some(Why::OnlyMaker { arch, worker: task.except.to_owned() });
+    }
     Some(Why::TooMuch {
         needs: task.needs.clone(),
         memory_mib: takes().map(|worker| worker.memory_mib).max().unwrap_or(0),
@@ -260,6 +263,12 @@ mod tests {
         let mut emulates = seen("a", 1024);
         emulates.worker.candidate.emulated = &[Arch::X86_64];
         assert!(text(&none, &[emulates]).starts_with("x86_64 is only emulated (by a), which"));
+        let repeat =
+            Waiting { arch: Arch::X86_64, emulation: false, needs: &none, avoid: &[], except: "a" };
+        let why =
+            why_none(&repeat, &[seen("a", 1024)]).map_or_else(String::new, |why| why.to_string());
+        assert!(why.starts_with("repeats what a has made, and no other worker"), "{why}");
+        assert_eq!(why_none(&repeat, &[seen("a", 1024), seen("b", 1024)]), None);
         let big = Needs { memory_mib: 32 << 10, label: "ssd".into(), ..Needs::default() };
         assert_eq!(
             text(&big, &[seen("a", 16 << 10), seen("b", 8 << 10)]),

@@ -192,7 +192,8 @@ impl Work<'_> {
     /// Accepts it in one transaction. False when the verdict is not of the packages that there are
     /// now: then nothing was recorded.
     async fn record(&self, farm: &Farm, verdict: Option<Verdict>) -> Result<bool, Refused> {
-        let Work { ended, task, success, build, target, arches, builders, checked, made, .. } = self;
+        let Work { ended, task, success, build, target, arches, builders, checked, made, .. } =
+            self;
         let attempt = AttemptId(ended.attempt.id);
         let expected = match task.kind {
             TaskKind::Srpm => Some(srpm::Expected::of(farm, build, target).await?),
@@ -262,8 +263,7 @@ impl Work<'_> {
         let maker = farm.store.maker_of_repeated(self.task.id).await?;
         let (blobs, made) = (farm.blobs.clone(), self.made.clone());
         let repeater = self.ended.attempt.worker.clone();
-        let compare =
-            move || repeat::differences(&blobs, (&maker, &first), (&repeater, &made));
+        let compare = move || repeat::differences(&blobs, (&maker, &first), (&repeater, &made));
         let found = tokio::task::spawn_blocking(compare).await.map_err(anyhow::Error::from)??;
         if !found.is_empty() {
             let (package, arch) = (&self.build.package, self.task.arch);

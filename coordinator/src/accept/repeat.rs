@@ -3,7 +3,7 @@
 //! Owns whether a task is repeated and how both workers' packages are read; what a difference means is
 //! [`rpmfarm_core::repeat`]'s.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::Instant;
 
 use rand::Rng as _;
@@ -20,7 +20,13 @@ use crate::store::{AcceptedTask, MadePackage, Task};
 
 /// Whether a task whose packages a worker has just delivered is repeated: the draw says so, and another
 /// worker is there that runs the architecture itself.
-pub(super) fn is_due(farm: &Farm, task: &Task, target: &Target, package: &str, maker: &str) -> bool {
+pub(super) fn is_due(
+    farm: &Farm,
+    task: &Task,
+    target: &Target,
+    package: &str,
+    maker: &str,
+) -> bool {
     let percent = target.repeat_percent(package);
     task.kind == TaskKind::Build
         && is_drawn(percent, rand::thread_rng().gen_range(0..100))
@@ -29,9 +35,8 @@ pub(super) fn is_due(farm: &Farm, task: &Task, target: &Target, package: &str, m
 
 fn has_other(farm: &Farm, arch: Arch, maker: &str) -> bool {
     let connected = farm.fleet.connected(Instant::now());
-    let is_native = |arches: &[Arch], emulated: &[Arch]| {
-        arches.contains(&arch) && !emulated.contains(&arch)
-    };
+    let is_native =
+        |arches: &[Arch], emulated: &[Arch]| arches.contains(&arch) && !emulated.contains(&arch);
     connected
         .iter()
         .any(|(name, view)| name != maker && is_native(&view.state.arches, &view.state.emulated))
@@ -47,12 +52,12 @@ pub(super) fn differences(
     (maker, first): (&str, &AcceptedTask),
     (repeater, second): (&str, &[MadePackage]),
 ) -> anyhow::Result<Vec<Claim>> {
-    let digests = |made: &[MadePackage]| -> BTreeMap<Nevra, Sha256> {
+    let digests = |made: &[MadePackage]| -> HashMap<Nevra, Sha256> {
         made.iter().map(|one| (one.package.nevra.clone(), one.package.digest)).collect()
     };
     let (one, other) = (digests(&first.packages), digests(second));
-    let side = |worker: &str, own: &BTreeMap<Nevra, Sha256>, others: &BTreeMap<Nevra, Sha256>| {
-        let mut packages = BTreeMap::new();
+    let side = |worker: &str, own: &HashMap<Nevra, Sha256>, others: &HashMap<Nevra, Sha256>| {
+        let mut packages = HashMap::new();
         for (nevra, digest) in own {
             let content = match others.get(nevra) {
                 Some(theirs) if theirs != digest => {

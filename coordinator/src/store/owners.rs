@@ -251,7 +251,12 @@ impl Tx {
     ///
     /// # Errors
     /// Database errors.
-    pub async fn add_claims(&mut self, build: BuildId, claims: &[Claim], now_us: i64) -> Result<()> {
+    pub async fn add_claims(
+        &mut self,
+        build: BuildId,
+        claims: &[Claim],
+        now_us: i64,
+    ) -> Result<()> {
         for Claim { kind, what, package, owners } in claims {
             sqlx::query(
                 "INSERT INTO claims (build, kind, what, package, owners, at_us)

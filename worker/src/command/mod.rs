@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::sandbox::stage;
+use crate::sandbox::{scratch, stage};
 pub use options::HostOptions;
 
 /// Builds RPM packages for a farm: clean roots by digest, builds in a cage.
