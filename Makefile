@@ -39,6 +39,11 @@ attack: build ## Attack a farm of its own: packages, workers, connections, the s
 	cargo nextest run --workspace --no-fail-fast --run-ignored all \
 	  -E 'binary(attacks) | binary(access) | binary(accept) | binary(door) | binary(sign) | binary(solver) | (package(rpmfarm-signer) & binary(rules)) | (package(rpmfarm-worker) & (binary(cage) | binary(probe))) | package(rpmfarm-fuzzed)'
 
+.PHONY: faults
+faults: build ## Whole farms with broken networks, disks, clocks and coordinators
+	cargo nextest run --workspace --no-fail-fast --ignore-default-filter \
+	  -E 'binary(end_to_end) & test(/^(faults|coordinators)::/)'
+
 .PHONY: sim
 sim: ## Simulate the farm: SEEDS=N of them, or the trace of one, SEED=N (PLANT=RULE breaks a rule)
 	cargo run -q -p rpmfarm-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(PLANT),--plant $(PLANT))
