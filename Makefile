@@ -39,6 +39,10 @@ attack: build ## Attack a farm of its own: packages, workers, connections, the s
 	cargo nextest run --workspace --no-fail-fast --run-ignored all \
 	  -E 'binary(attacks) | binary(access) | binary(accept) | binary(door) | binary(sign) | binary(solver) | (package(rpmfarm-signer) & binary(rules)) | (package(rpmfarm-worker) & (binary(cage) | binary(probe))) | package(rpmfarm-fuzzed)'
 
+.PHONY: fuzz
+fuzz: setup ## Feed mutations to each reader of strangers' bytes for SECONDS (60)
+	RPMFARM_FUZZ_SECONDS=$(or $(SECONDS),60) cargo nextest run --workspace --no-fail-fast -E 'package(rpmfarm-fuzzed)'
+
 .PHONY: faults
 faults: build ## Whole farms with broken networks, disks, clocks and coordinators
 	cargo nextest run --workspace --no-fail-fast --ignore-default-filter \

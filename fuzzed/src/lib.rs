@@ -5,18 +5,26 @@
 //! and panics when the reader breaks what it promises. It owns no rule of its own.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 use rpmfarm_core::autospec::{Generated, SpecState, fill_in, uses};
 use rpmfarm_core::distgit::{LookasideFile, check_part};
 use rpmfarm_core::modify::{self, Config, Context, Node, Step, Tree};
 use rpmfarm_core::modules::{Modules, StreamName};
 use rpmfarm_core::name::{check_file, check_git_ref, check_package};
+use rpmfarm_core::relation::{self, Attributes};
+use rpmfarm_core::results::Contents;
 use rpmfarm_core::spec::{self, Macros, Preamble, is_version_fixed, version_tags};
+use rpmfarm_core::task::WorkerState;
 use rpmfarm_core::track::Forge;
 use rpmfarm_core::track::hook::{Followed, Said, read};
 use rpmfarm_core::track::refs::{Question, Reader, is_commit_id};
 use rpmfarm_core::track::security::{cve_ids, fixed};
+use rpmfarm_core::{Arch, Lock, Nevra};
+use rpmfarm_proto::{Message as _, v1};
 use rpmfarm_rpmfile::Headers;
+use rpmfarm_signer::chain;
+use rpmfarm_solv::{Pool, Request};
 
 /// A reader by its name.
 pub type Fuzzed = (&'static str, fn(&[u8]));
@@ -32,6 +40,14 @@ pub const ALL: &[Fuzzed] = &[
     ("rpm_header", fuzz_rpm_header),
     ("autopatch", fuzz_autopatch),
     ("modules", fuzz_modules),
+    ("rpm_file", fuzz_rpm_file),
+    ("relation", fuzz_relation),
+    ("attributes", fuzz_attributes),
+    ("nevra", fuzz_nevra),
+    ("lock", fuzz_lock),
+    ("report", fuzz_report),
+    ("repomd", fuzz_repomd),
+    ("signer_log", fuzz_signer_log),
 ];
 
 /// A flat repository's list of look-aside files.
@@ -266,6 +282,104 @@ pub fn fuzz_modules(data: &[u8]) {
             }
         }
         Err(error) => one_line(&error),
+    }
+}
+
+/// A package as it is uploaded, with what its archive holds: never more than what fits.
+pub fn fuzz_rpm_file(data: &[u8]) {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(data).expect("written");
+    let path = file.path();
+    if let Err(error) = rpmfarm_rpmfile::inspect(path) {
+        one_line(&error);
+    }
+    let limit = Contents { files: 100, bytes: 1 << 20 };
+    let fits = |held: &Contents| held.files <= limit.files && held.bytes <= limit.bytes;
+    match rpmfarm_rpmfile::check_contents_within(path, fits) {
+        // What does not fit is told, and nothing of it was kept.
+        Ok(archived) => assert!(fits(&archived.contents) || archived.sources.is_empty()),
+        Err(error) => one_line(&error),
+    }
+}
+
+/// A dependency that keeps the bounds, all the way into the solver.
+pub fn fuzz_relation(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match relation::check("requirement", &text) {
+        Ok(()) => {
+            let mut pool = Pool::new(Arch::X86_64);
+            if pool.prepare().is_ok() {
+                let request = Request { install: vec![&text], ..Request::default() };
+                // An empty pool: only that it comes back matters.
+                let _ = pool.solve(&request);
+            }
+        }
+        Err(error) => one_line(&error),
+    }
+}
+
+/// XML of repositories on its way to the solver: the same in pieces as at once.
+pub fn fuzz_attributes(data: &[u8]) {
+    let read = |size: usize| {
+        let mut attributes = Attributes::default();
+        data.chunks(size).for_each(|piece| attributes.feed(piece));
+        attributes.finish()
+    };
+    let whole = read(data.len().max(1));
+    assert_eq!(whole, read(3));
+    if let Err(error) = &whole {
+        one_line(error);
+    }
+}
+
+/// The name of a package: printed, it is read as the same.
+pub fn fuzz_nevra(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(nevra) = text.parse::<Nevra>() {
+        let printed = nevra.to_string();
+        assert_eq!(printed.parse::<Nevra>().as_ref(), Ok(&nevra), "{printed:?}");
+        assert_eq!(nevra.evr.cmp(&nevra.evr), std::cmp::Ordering::Equal);
+    }
+}
+
+/// A lock, as workers get it.
+pub fn fuzz_lock(data: &[u8]) {
+    if let Ok(lock) = Lock::from_bytes(data) {
+        let again = Lock::from_bytes(&lock.to_bytes()).expect("what was written is read");
+        assert_eq!(again.to_bytes(), lock.to_bytes());
+        assert_eq!(again.layer_ids(), lock.layer_ids());
+    }
+}
+
+/// What a worker says of itself and its attempts.
+pub fn fuzz_report(data: &[u8]) {
+    let Ok(wire) = v1::WorkerState::decode(data) else { return };
+    match WorkerState::try_from(wire) {
+        Ok(state) => assert!(!state.name.contains(char::is_control), "{:?}", state.name),
+        Err(error) => one_line(&error),
+    }
+}
+
+/// A page that is to be signed.
+pub fn fuzz_repomd(data: &[u8]) {
+    match rpmfarm_signer::repomd::revision(data) {
+        Ok(revision) => {
+            assert!(i64::try_from(revision).is_ok(), "{revision}");
+            let text = std::str::from_utf8(data).expect("a page is text");
+            assert!(!text.contains("<!DOCTYPE") && text.contains("repomd"), "{text:?}");
+        }
+        Err(why) => assert!(!why.is_empty()),
+    }
+}
+
+/// The signer's log: a line more after a chain that holds does not change what was read of it.
+pub fn fuzz_signer_log(data: &[u8]) {
+    let mut lines = 0;
+    let walked = chain::walk(data, None, |_, _| lines += 1);
+    if let Ok(walked) = walked {
+        assert!(walked.last.1 <= data.len() as u64, "{walked:?}");
+        let again = chain::walk(data, None, |_, _| {}).expect("it was read before");
+        assert_eq!(again, walked);
     }
 }
 

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use rpmfarm_fuzzed::ALL;
 
+#[path = "../../rpmfile/tests/support/mod.rs"]
+mod support;
+
 /// Inputs of each reader; `RPMFARM_FUZZ_RUNS` asks for another number.
 const RUNS: u64 = 4_000;
 
-/// No reader gets more time than this.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// No reader gets more time than this, unless `RPMFARM_FUZZ_SECONDS` says so.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Good inputs, from which the others are made.
 fn seeds(name: &str) -> Vec<Vec<u8>> {
@@ -81,9 +84,86 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
             bytes.extend(header(&entries, &store));
             return vec![bytes];
         }
+        "rpm_file" => return packages(),
+        "relation" => vec![
+            "pkgconfig(zlib) >= 1.2".to_owned(),
+            "((a if b else c) and (d or /usr/bin/e) without f < 2:1-3)".to_owned(),
+            "perl(:MODULE_COMPAT_5.32)".to_owned(),
+        ],
+        "attributes" => vec![
+            "<package><rpm:entry name=\"(a or b)\" flags='GE' ver='1'/><file>/x</file></package>"
+                .to_owned(),
+        ],
+        "nevra" => vec!["bash-5:5.1.8-9.el9.x86_64".to_owned(), "a-b-c-1~rc1^x-2.src".to_owned()],
+        "lock" => vec![
+            r#"{"target":"lab","arch":"x86_64","bootstrap":[],"layers":[[]],"options":{}}"#.to_owned(),
+            String::from_utf8(lock()).unwrap(),
+        ],
+        "report" => return vec![report()],
+        "repomd" => vec![
+            "<?xml version=\"1.0\"?>\n<repomd xmlns=\"http://linux.duke.edu/metadata/repo\">\
+             <revision>12</revision><data type=\"primary\"><location href=\"x\"/></data></repomd>\n"
+                .to_owned(),
+        ],
+        "signer_log" => {
+            let zeros = "0".repeat(64);
+            vec![
+                format!("{{\"line\":1,\"prev\":\"{zeros}\",\"kind\":\"pause\"}}\n{{\"x\":1}}\n"),
+                format!("{{\"line\":18446744073709551615,\"prev\":\"{zeros}\"}}"),
+            ]
+        }
         other => panic!("{other} has no seeds"),
     };
     texts.into_iter().map(String::into_bytes).collect()
+}
+
+/// Packages of real rpmbuild, with archives that are compressed and not.
+fn packages() -> Vec<Vec<u8>> {
+    let spec = "Name: hello\nVersion: 1\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n\
+                Source0: sample.txt\n%description\nx\n%install\nmkdir -p %{buildroot}/usr/share/hello\n\
+                echo hello > %{buildroot}/usr/share/hello/a\nln -s a %{buildroot}/usr/share/hello/b\n\
+                %files\n/usr/share/hello\n";
+    let of = |payload: &str| support::build_spec(spec, &[("_binary_payload", payload)]);
+    let (plain, packed) = (of("w.ufdio"), of("w3.zstdio"));
+    [&plain.binary, &packed.binary, &packed.source]
+        .map(|path| std::fs::read(path).unwrap())
+        .to_vec()
+}
+
+fn lock() -> Vec<u8> {
+    use rpmfarm_core::lock::{Layer, LockedPackage};
+    use rpmfarm_core::{Arch, BuildOptions, Lock, Sha256};
+    let package = LockedPackage {
+        nevra: "bash-5.1-9.x86_64".parse().unwrap(),
+        digest: Sha256::of(b"x"),
+        size: 1,
+        source: "bash".into(),
+        origin: "lab".into(),
+        location: "x.rpm".into(),
+        base: String::new(),
+        module: String::new(),
+    };
+    let lock = Lock {
+        target: "lab".into(),
+        arch: Arch::X86_64,
+        bootstrap: Layer::new(vec![package.clone()]),
+        layers: vec![Layer::new(vec![package])],
+        options: BuildOptions::default(),
+    };
+    lock.to_bytes()
+}
+
+fn report() -> Vec<u8> {
+    use rpmfarm_proto::{Message as _, v1};
+    let state = v1::WorkerState {
+        name: "worker1".into(),
+        version: "1".into(),
+        arches: vec!["x86_64".into()],
+        slots: 4,
+        labels: vec!["ssd".into()],
+        ..v1::WorkerState::default()
+    };
+    state.encode_to_vec()
 }
 
 /// A header of an RPM: tag, type, offset and count of each entry, and the store.
@@ -188,26 +268,52 @@ fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     data
 }
 
-#[test]
-fn readers_keep_their_promises() {
-    let runs = std::env::var("RPMFARM_FUZZ_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(RUNS);
-    for (name, fuzz) in ALL {
-        let seeds = seeds(name);
-        let begun = Instant::now();
-        seeds.iter().for_each(|seed| fuzz(seed));
-        fuzz(b"");
-        for run in 0..runs {
-            let mut random =
-                Random(0x9E37_79B9_7F4A_7C15 ^ (run + 1).wrapping_mul(0xD1B5_4A32_D192_ED03));
-            let data = mutated(&seeds, &mut random);
-            let shown = String::from_utf8_lossy(&data).into_owned();
-            let ended = catch_unwind(AssertUnwindSafe(|| fuzz(&data)));
-            assert!(ended.is_ok(), "{name}, run {run}: {shown:?}");
-            if begun.elapsed() > PATIENCE {
-                break;
-            }
+/// Runs a reader over mutations of its seeds; one that breaks a promise is shown and written to a file.
+fn keeps_its_promises(name: &str) {
+    let fuzz = ALL.iter().find(|(one, _)| *one == name).expect("a reader of that name").1;
+    let number = |variable: &str| std::env::var(variable).ok().and_then(|n| n.parse().ok());
+    let patience = number("RPMFARM_FUZZ_SECONDS").map_or(PATIENCE, Duration::from_secs);
+    let runs =
+        number("RPMFARM_FUZZ_RUNS").unwrap_or(if patience > PATIENCE { u64::MAX } else { RUNS });
+    let seeds = seeds(name);
+    let begun = Instant::now();
+    seeds.iter().for_each(|seed| fuzz(seed));
+    fuzz(b"");
+    for run in 0..runs {
+        let mut random =
+            Random(0x9E37_79B9_7F4A_7C15 ^ (run + 1).wrapping_mul(0xD1B5_4A32_D192_ED03));
+        let data = mutated(&seeds, &mut random);
+        let ended = catch_unwind(AssertUnwindSafe(|| fuzz(&data)));
+        if ended.is_err() {
+            let file = std::env::temp_dir().join(format!("rpmfarm-fuzz-{name}-{run}"));
+            std::fs::write(&file, &data).unwrap();
+            let shown = String::from_utf8_lossy(&data[..data.len().min(2000)]);
+            panic!("{name}, run {run}, in {}: {shown:?}", file.display());
+        }
+        if begun.elapsed() > patience {
+            break;
         }
     }
+}
+
+macro_rules! readers {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            keeps_its_promises(stringify!($name));
+        })*
+
+        #[test]
+        fn no_reader_is_left_out() {
+            let tested = [$(stringify!($name)),*];
+            assert_eq!(ALL.iter().map(|(name, _)| *name).collect::<Vec<_>>(), tested);
+        }
+    };
+}
+
+readers! {
+    sources metadata webhook refs forge spec rpm_header autopatch modules rpm_file relation attributes
+    nevra lock report repomd signer_log
 }
 
 #[test]

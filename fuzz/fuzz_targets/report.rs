@@ -1,0 +1,4 @@
+//! See `rpmfarm_fuzzed::fuzz_report`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_report(data));
