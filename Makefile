@@ -33,6 +33,17 @@ demo: build emulation ## Rebuild packages of the lab and install them with dnf; 
 test: build emulation ## Run all tests
 	cargo nextest run --workspace --no-fail-fast
 
+# The suite against whole farms, with its slow tests, and what docs/security.md names at its sides.
+.PHONY: attack
+attack: build ## Attack a farm of its own: packages, workers, connections, the signer's caller
+	cargo nextest run --workspace --no-fail-fast --run-ignored all \
+	  -E 'binary(attacks) | binary(access) | binary(accept) | binary(door) | binary(sign) | binary(solver) | (package(rpmfarm-signer) & binary(rules)) | (package(rpmfarm-worker) & (binary(cage) | binary(probe))) | package(rpmfarm-fuzzed)'
+
+.PHONY: faults
+faults: build ## Whole farms with broken networks, disks, clocks and coordinators
+	cargo nextest run --workspace --no-fail-fast --ignore-default-filter \
+	  -E 'binary(end_to_end) & test(/^(faults|coordinators)::/)'
+
 .PHONY: sim
 sim: ## Simulate the farm: SEEDS=N of them, or the trace of one, SEED=N (PLANT=RULE breaks a rule)
 	cargo run -q -p rpmfarm-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(PLANT),--plant $(PLANT))

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rpmfarm_core::fleet;
 use rpmfarm_core::lease::Liveness;
 use rpmfarm_core::name::counted;
-use rpmfarm_core::{Arch, Sha256, Target};
+use rpmfarm_core::{Arch, Target};
 use rpmfarm_proto::v1::log_check::Finding;
 use rpmfarm_proto::v1::{Check, SignerStatus};
 
@@ -54,12 +54,12 @@ pub async fn checks(farm: &Farm) -> Vec<Check> {
     checks
 }
 
-/// The blobs that were found damaged; nothing when all that were read again are whole.
-fn damaged(all: &[(Sha256, String)]) -> Option<Check> {
+/// The files that were found damaged; nothing when all that were read again are whole.
+fn damaged(all: &[(PathBuf, String)]) -> Option<Check> {
     let (_, first) = all.first()?;
     let message = format!("{}: {first}", counted(all.len(), "damaged file"));
-    let remedy = "restore these files of DATA/blobs from a backup, and look at the disk; no build that \
-                  needs them is signed or published";
+    let remedy = "restore these files from a backup or, of published ones, from DATA/blobs, and look at the disk; \
+                  no build that needs a damaged blob is signed or published";
     Some(remedied(check("blobs", "error", message), remedy))
 }
 

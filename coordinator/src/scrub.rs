@@ -1,5 +1,6 @@
-//! Reads stored files again, slowly, and compares them with their names: bit rot and files that were
-//! changed in place are found before somebody needs them.
+//! Reads stored files again, slowly, and compares them with the digests that they must have: bit rot and
+//! files that were changed are found before somebody needs them. Stored files have their digest for a
+//! name; that of a published package is in the list of its channel's generation.
 //!
 //! Nothing is moved or removed: whoever uses a blob checks its digest and keeps back what does not
 //! match. What is found is told by the log, by the metrics and by `rpmfarm doctor`, until the file is
@@ -8,63 +9,109 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rpmfarm_core::Sha256;
 
 use crate::blobs::{BlobError, Blobs};
+use crate::publish;
 
 /// Bytes a second: a store of one TiB is read once in three days, and no disk feels it.
 const RATE: u64 = 4 << 20;
 /// The shortest pause after a file.
 const PAUSE: Duration = Duration::from_millis(20);
 /// The pause after all of a small store.
-const REST: Duration = Duration::from_secs(60 * 60);
+const REST: Duration = Duration::from_secs(5 * 60);
 
-/// The blobs that were found damaged, and how. Cheap to clone.
+/// The files that were found damaged, and how. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Damaged(Arc<Mutex<BTreeMap<Sha256, String>>>);
+pub struct Damaged(Arc<Mutex<BTreeMap<PathBuf, String>>>);
 
 impl Damaged {
     /// All that are known, with what is wrong.
     #[must_use]
-    pub fn all(&self) -> Vec<(Sha256, String)> {
-        self.found().iter().map(|(digest, what)| (*digest, what.clone())).collect()
+    pub fn all(&self) -> Vec<(PathBuf, String)> {
+        self.found().iter().map(|(path, what)| (path.clone(), what.clone())).collect()
     }
 
-    fn found(&self) -> MutexGuard<'_, BTreeMap<Sha256, String>> {
+    fn found(&self) -> MutexGuard<'_, BTreeMap<PathBuf, String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads one blob again, and remembers or forgets that it is damaged. Returns its size in bytes.
     /// Blocks: not for a thread of the runtime.
     pub fn look(&self, blobs: &Blobs, digest: Sha256) -> u64 {
+        let path = blobs.path(digest);
         match blobs.verify(digest) {
             Ok(size) => {
-                if self.found().remove(&digest).is_some() {
-                    tracing::info!(%digest, "a damaged blob was restored");
-                }
+                self.is_whole(&path);
                 size
             }
             // Removed since it was listed.
             Err(BlobError::Missing(_)) => {
-                self.found().remove(&digest);
+                self.is_whole(&path);
                 0
             }
-            Err(error) => {
-                let what = error.to_string();
-                if self.found().insert(digest, what.clone()).is_none() {
-                    tracing::error!(%digest, error = what, "a blob is damaged");
-                }
-                0
-            }
+            Err(error) => self.is_damaged(path, error.to_string()),
         }
+    }
+
+    /// The same of a published file that is not the stored one under another name.
+    pub fn look_at_published(&self, blobs: &Blobs, path: &Path, digest: Sha256) -> u64 {
+        let Ok(found) = fs::metadata(path) else {
+            return self.is_damaged(path.to_owned(), format!("{} is gone", path.display()));
+        };
+        let is_stored = fs::metadata(blobs.path(digest))
+            .is_ok_and(|stored| (stored.dev(), stored.ino()) == (found.dev(), found.ino()));
+        if is_stored {
+            // Read with the stored files.
+            self.is_whole(path);
+            return 0;
+        }
+        match publish::hash(path) {
+            Ok(digests) if digests == digest => {
+                self.is_whole(path);
+                found.len()
+            }
+            Ok(other) => {
+                let what = format!(
+                    "{} is not the package that was published: its SHA-256 is {other}, not {digest}",
+                    path.display()
+                );
+                self.is_damaged(path.to_owned(), what)
+            }
+            Err(error) => self.is_damaged(path.to_owned(), format!("{}: {error}", path.display())),
+        }
+    }
+
+    fn is_whole(&self, path: &Path) {
+        if self.found().remove(path).is_some() {
+            tracing::info!(path = %path.display(), "a damaged file was restored");
+        }
+    }
+
+    fn is_damaged(&self, path: PathBuf, what: String) -> u64 {
+        let mut found = self.found();
+        if !found.contains_key(&path) {
+            tracing::error!(path = %path.display(), error = what, "a stored file is damaged");
+        }
+        found.insert(path, what);
+        0
+    }
+
+    /// Forgets published files that no channel shows any more.
+    fn keep(&self, repos: &Path, shown: &[(PathBuf, Sha256)]) {
+        self.found().retain(|path, _| {
+            !path.starts_with(repos) || shown.iter().any(|(shown, _)| shown == path)
+        });
     }
 }
 
-/// Reads all blobs again and again, until the task is dropped.
-pub async fn run(blobs: Blobs, damaged: Damaged) {
+/// Reads all blobs, and what is published below `repos`, again and again, until the task is dropped.
+pub async fn run(blobs: Blobs, repos: PathBuf, damaged: Damaged) {
     // Whoever starts often begins elsewhere each time.
     let first: u8 = rand::random();
     loop {
@@ -78,8 +125,33 @@ pub async fn run(blobs: Blobs, damaged: Damaged) {
                 Err(error) => tracing::error!(%error, "listing blobs was cut off"),
             }
         }
+        published(&blobs, &repos, &damaged).await;
         tokio::time::sleep(REST).await;
     }
+}
+
+async fn published(blobs: &Blobs, repos: &Path, damaged: &Damaged) {
+    let tree = repos.to_owned();
+    let listed = tokio::task::spawn_blocking(move || publish::shown_files(&tree)).await;
+    let all = match listed {
+        Ok(Ok(all)) => all,
+        Ok(Err(error)) => return tracing::error!(%error, "published files cannot be listed"),
+        Err(error) => return tracing::error!(%error, "listing published files was cut off"),
+    };
+    damaged.keep(repos, &all);
+    for (path, digest) in all {
+        let (store, known) = (blobs.clone(), damaged.clone());
+        let look = move || known.look_at_published(&store, &path, digest);
+        let size = tokio::task::spawn_blocking(look).await.unwrap_or(0);
+        // Those that are stored files as well cost nothing.
+        if size > 0 {
+            tokio::time::sleep(pause(size)).await;
+        }
+    }
+}
+
+fn pause(size: u64) -> Duration {
+    Duration::from_millis(size.saturating_mul(1000) / RATE).max(PAUSE)
 }
 
 async fn read_again(blobs: &Blobs, damaged: &Damaged, all: Vec<Sha256>) {
@@ -87,8 +159,7 @@ async fn read_again(blobs: &Blobs, damaged: &Damaged, all: Vec<Sha256>) {
         let (store, known) = (blobs.clone(), damaged.clone());
         let looked = tokio::task::spawn_blocking(move || known.look(&store, digest)).await;
         let size = looked.unwrap_or(0);
-        let pause = Duration::from_millis(size.saturating_mul(1000) / RATE);
-        tokio::time::sleep(pause.max(PAUSE)).await;
+        tokio::time::sleep(pause(size)).await;
     }
 }
 
@@ -122,7 +193,7 @@ mod tests {
         fs::write(blobs.path(digest), b"Content").unwrap();
         damaged.look(&blobs, digest);
         let found = damaged.all();
-        assert_eq!(found[0].0, digest);
+        assert_eq!(found[0].0, blobs.path(digest));
         assert!(found[0].1.contains(&Sha256::of(b"Content").to_string()), "{found:?}");
 
         fs::write(blobs.path(digest), b"content").unwrap();
@@ -130,5 +201,29 @@ mod tests {
         assert!(damaged.all().is_empty());
         damaged.look(&blobs, Sha256::of(b"nowhere"));
         assert!(damaged.all().is_empty());
+    }
+
+    #[test]
+    fn what_is_published_must_be_what_was_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(&dir.path().join("blobs")).unwrap();
+        let digest = blobs.put(b"package").unwrap();
+        let path = dir.path().join("a.rpm");
+        fs::hard_link(blobs.path(digest), &path).unwrap();
+        let damaged = Damaged::default();
+        assert_eq!(damaged.look_at_published(&blobs, &path, digest), 0, "it is read as a blob");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"package").unwrap();
+        assert_eq!(damaged.look_at_published(&blobs, &path, digest), 7);
+        assert!(damaged.all().is_empty());
+
+        fs::write(&path, b"PACKAGE").unwrap();
+        damaged.look_at_published(&blobs, &path, digest);
+        assert!(damaged.all()[0].1.contains("is not the package that was published"));
+        damaged.keep(dir.path(), &[]);
+        assert!(damaged.all().is_empty(), "nothing shows it any more");
+        fs::remove_file(&path).unwrap();
+        damaged.look_at_published(&blobs, &path, digest);
+        assert!(damaged.all()[0].1.contains("is gone"));
     }
 }

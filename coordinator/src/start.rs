@@ -333,7 +333,7 @@ fn passes(farm: &Farm) -> JoinSet<()> {
     });
     set.spawn(revoked::run(farm.clone()));
     set.spawn(leftovers::run(farm.blobs.clone()));
-    set.spawn(scrub::run(farm.blobs.clone(), farm.damaged.clone()));
+    set.spawn(scrub::run(farm.blobs.clone(), farm.repos.clone(), farm.damaged.clone()));
     set.spawn(targets::run(farm.targets.clone()));
     set.spawn(refresh(farm.clone()));
     pass!("dispatch", |farm| dispatch::pass::pass(&farm, Instant::now(), now_us()));

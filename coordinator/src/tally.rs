@@ -55,6 +55,14 @@ impl<K: Eq + Hash> Clone for Tally<K> {
     }
 }
 
+impl<K: Eq + Hash + Clone> Place<K> {
+    /// Who has it.
+    #[must_use]
+    pub const fn who(&self) -> &K {
+        &self.who
+    }
+}
+
 impl<K: Eq + Hash + Clone> Tally<K> {
     /// Takes a place.
     ///

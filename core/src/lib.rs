@@ -39,6 +39,7 @@ pub mod queue;
 pub mod reach;
 pub mod reconcile;
 pub mod relation;
+pub mod repeat;
 pub mod report;
 pub mod results;
 pub mod signing;

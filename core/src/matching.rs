@@ -34,6 +34,9 @@ pub struct Waiting<'a> {
     pub needs: &'a Needs,
     /// Workers that failed it for their own reasons: others are better.
     pub avoid: &'a [String],
+    /// The worker that must not have it: a task that repeats another shows nothing on the worker that
+    /// made the first packages. Empty for none.
+    pub except: &'a str,
 }
 
 impl Worker<'_> {
@@ -42,6 +45,7 @@ impl Worker<'_> {
     pub fn is_able(&self, task: &Waiting<'_>) -> bool {
         let Needs { memory_mib, disk_mib, label } = task.needs;
         self.candidate.ready
+            && self.candidate.name != task.except
             && self.candidate.slots > 0
             && self.candidate.is_able(task.arch, task.emulation)
             && *memory_mib <= self.memory_mib
@@ -160,7 +164,7 @@ mod tests {
     }
 
     fn task(needs: &Needs) -> Waiting<'_> {
-        Waiting { arch: Arch::X86_64, emulation: false, needs, avoid: &[] }
+        Waiting { arch: Arch::X86_64, emulation: false, needs, avoid: &[], except: "" }
     }
 
     #[test]
@@ -202,6 +206,16 @@ mod tests {
         let (small, huge) = (Needs::default(), gib(100));
         let mut workers = [worker("a", 1, 8)];
         assert_eq!(match_tasks(&[task(&huge), task(&small)], &mut workers), [(1, 0)]);
+    }
+
+    #[test]
+    fn what_is_repeated_never_goes_to_the_worker_that_made_it() {
+        let none = Needs::default();
+        let repeat = Waiting { except: "maker", ..task(&none) };
+        let mut workers = [worker("maker", 4, 8)];
+        assert_eq!(match_tasks(&[repeat, task(&none)], &mut workers), [(1, 0)]);
+        let mut workers = [worker("maker", 4, 8), worker("other", 1, 8)];
+        assert_eq!(match_tasks(&[repeat], &mut workers), [(0, 1)]);
     }
 
     #[test]

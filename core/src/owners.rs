@@ -32,6 +32,9 @@ pub enum Kind {
     Obsoletes,
     /// A file: a program, what is below `/etc`, and any of a package of a bootstrap or base root.
     File,
+    /// A difference to what another worker made when it built the same ([`crate::repeat`]). Nobody owns
+    /// that; it waits for a person like a claim.
+    Repeat,
 }
 
 impl Kind {
@@ -44,6 +47,7 @@ impl Kind {
             Self::Provides => "provides",
             Self::Obsoletes => "obsoletes",
             Self::File => "file",
+            Self::Repeat => "repeat",
         }
     }
 }
@@ -63,7 +67,7 @@ impl FromStr for Kind {
     type Err = UnknownKind;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Name, Self::Nevra, Self::Provides, Self::Obsoletes, Self::File]
+        [Self::Name, Self::Nevra, Self::Provides, Self::Obsoletes, Self::File, Self::Repeat]
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or_else(|| UnknownKind(text.to_owned()))
@@ -184,6 +188,7 @@ impl fmt::Display for Claim {
             Kind::Provides => write!(f, "{} provides {what}", package.name)?,
             Kind::Obsoletes => write!(f, "{} obsoletes {what}", package.name)?,
             Kind::File => write!(f, "{} has the file {what}", package.name)?,
+            Kind::Repeat => write!(f, "differs when it is repeated: {what}")?,
         }
         let Some(first) = owners.first() else { return Ok(()) };
         let sources: BTreeSet<&str> = owners.iter().map(|owner| owner.source.as_str()).collect();
@@ -323,7 +328,7 @@ impl Judge<'_> {
         let mut approved = approved.iter().filter(|one| one.kind == kind && one.what == what);
         let is_owner = match kind {
             // The newest word counts alone.
-            Kind::Name | Kind::File | Kind::Nevra => match approved.next_back() {
+            Kind::Name | Kind::File | Kind::Nevra | Kind::Repeat => match approved.next_back() {
                 Some(newest) => newest.source == self.source,
                 None => owners.iter().any(|owner| owner.source == self.source),
             },

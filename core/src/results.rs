@@ -377,10 +377,12 @@ pub fn check_set(kind: crate::task::TaskKind, files: &[ResultFile]) -> Result<()
         TaskKind::Srpm if (srpms, rpms) != (1, 0) => {
             Err(Refusal::Set { found: found(), expected: "one source package" })
         }
-        TaskKind::Build | TaskKind::Noarch if srpms != 0 || rpms == 0 => Err(Refusal::Set {
-            found: found(),
-            expected: "binary packages (is every %files empty?)",
-        }),
+        TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat if srpms != 0 || rpms == 0 => {
+            Err(Refusal::Set {
+                found: found(),
+                expected: "binary packages (is every %files empty?)",
+            })
+        }
         _ => Ok(()),
     }
 }

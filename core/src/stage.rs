@@ -84,7 +84,7 @@ pub fn of_task(kind: TaskKind, task: &TaskFacts, asks: bool) -> Option<Stage> {
     Some(match (task.locked, kind) {
         (true, _) => Stage::Dispatch,
         (false, TaskKind::Srpm) => Stage::Lock,
-        (false, TaskKind::Build | TaskKind::Noarch) => Stage::Order,
+        (false, TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat) => Stage::Order,
     })
 }
 

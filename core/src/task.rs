@@ -28,6 +28,9 @@ pub enum TaskKind {
     /// Build them once more with rpm's target `noarch`, in a root of the task's architecture: a
     /// spec that names `noarch` beside others in `ExclusiveArch` makes packages in that pass alone.
     Noarch,
+    /// Build binary packages once more, on another worker and in the same root, to compare them with
+    /// the first ones ([`crate::repeat`]).
+    Repeat,
 }
 
 impl TaskKind {
@@ -38,20 +41,21 @@ impl TaskKind {
             Self::Srpm => "srpm",
             Self::Build => "build",
             Self::Noarch => "noarch",
+            Self::Repeat => "repeat",
         }
     }
 
     /// Whether it makes binary packages.
     #[must_use]
     pub const fn is_build(self) -> bool {
-        matches!(self, Self::Build | Self::Noarch)
+        matches!(self, Self::Build | Self::Noarch | Self::Repeat)
     }
 
     /// The word that such a task on an architecture gives to rpm as its target.
     #[must_use]
     pub const fn rpm_target(self, arch: Arch) -> &'static str {
         match self {
-            Self::Srpm | Self::Build => arch.as_str(),
+            Self::Srpm | Self::Build | Self::Repeat => arch.as_str(),
             Self::Noarch => NOARCH,
         }
     }
@@ -67,7 +71,7 @@ impl std::str::FromStr for TaskKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Srpm, Self::Build, Self::Noarch]
+        [Self::Srpm, Self::Build, Self::Noarch, Self::Repeat]
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or_else(|| format!("unknown kind of task `{text}`"))
@@ -155,7 +159,7 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// Which kind of work it is.
+    /// Which kind of work it is. A worker is not told whether it repeats what another one has made.
     #[must_use]
     pub const fn kind(&self) -> TaskKind {
         match self.input {

@@ -33,6 +33,13 @@ pub enum Why {
         /// What holds them back, each with its name.
         reasons: Vec<String>,
     },
+    /// It repeats what the only one that could take it has made.
+    OnlyMaker {
+        /// The architecture.
+        arch: Arch,
+        /// Who made it.
+        worker: String,
+    },
     /// It needs more than any of them has.
     TooMuch {
         /// What it needs.
@@ -61,6 +68,7 @@ impl Why {
             Self::NoWorker { .. } => "no-worker",
             Self::OnlyEmulated { .. } => "only-emulated",
             Self::NoneTakes { .. } => "no-worker-takes-work",
+            Self::OnlyMaker { .. } => "no-other-worker",
             Self::TooMuch { .. } => "needs-too-much",
             Self::Behind { .. } => "queue",
         }
@@ -88,6 +96,11 @@ impl fmt::Display for Why {
             Self::NoneTakes { arch, reasons } => {
                 write!(f, "no worker for {arch} takes work: {}", reasons.join("; "))
             }
+            Self::OnlyMaker { arch, worker } => write!(
+                f,
+                "repeats what {worker} has made, and no other worker for {arch} takes work; connect \
+                 one, or cancel the build and set repeat_percent = 0 for its package"
+            ),
             Self::TooMuch { needs, memory_mib, disk_mib, labelled } => {
                 let mut lacks = Vec::new();
                 if needs.memory_mib > *memory_mib {
@@ -159,6 +172,9 @@ pub fn why_none(task: &Waiting<'_>, workers: &[Seen<'_>]) -> Option<Why> {
     if takes().any(|worker| worker.is_able(task)) {
         return None;
     }
+    if takes().all(|worker| worker.candidate.name == task.except) {
+        return Some(Why::OnlyMaker { arch, worker: task.except.to_owned() });
+    }
     Some(Why::TooMuch {
         needs: task.needs.clone(),
         memory_mib: takes().map(|worker| worker.memory_mib).max().unwrap_or(0),
@@ -227,7 +243,7 @@ mod tests {
     }
 
     fn text(needs: &Needs, workers: &[Seen<'_>]) -> String {
-        let task = Waiting { arch: Arch::X86_64, emulation: false, needs, avoid: &[] };
+        let task = Waiting { arch: Arch::X86_64, emulation: false, needs, avoid: &[], except: "" };
         why_none(&task, workers).map_or_else(String::new, |why| why.to_string())
     }
 
@@ -247,6 +263,12 @@ mod tests {
         let mut emulates = seen("a", 1024);
         emulates.worker.candidate.emulated = &[Arch::X86_64];
         assert!(text(&none, &[emulates]).starts_with("x86_64 is only emulated (by a), which"));
+        let repeat =
+            Waiting { arch: Arch::X86_64, emulation: false, needs: &none, avoid: &[], except: "a" };
+        let why =
+            why_none(&repeat, &[seen("a", 1024)]).map_or_else(String::new, |why| why.to_string());
+        assert!(why.starts_with("repeats what a has made, and no other worker"), "{why}");
+        assert_eq!(why_none(&repeat, &[seen("a", 1024), seen("b", 1024)]), None);
         let big = Needs { memory_mib: 32 << 10, label: "ssd".into(), ..Needs::default() };
         assert_eq!(
             text(&big, &[seen("a", 16 << 10), seen("b", 8 << 10)]),

@@ -129,7 +129,7 @@ impl Audit {
         // The queue is only full when the disk is far behind.
         let sent = match queue.try_send(Item { entry, done }) {
             Err(mpsc::TrySendError::Full(item)) => {
-                tokio::task::spawn_blocking(move || queue.send(item)).await.is_ok_and(|r| r.is_ok())
+                tokio::task::spawn_blocking(move || queue.send(item).is_ok()).await.unwrap_or(false)
             }
             sent => sent.is_ok(),
         };

@@ -89,7 +89,7 @@ pub(crate) fn place(arch: Arch, fleet: &Fleet) -> Option<String> {
         })
         .collect();
     let needs = Needs::default();
-    let task = matching::Waiting { arch, emulation: false, needs: &needs, avoid: &[] };
+    let task = matching::Waiting { arch, emulation: false, needs: &needs, avoid: &[], except: "" };
     let (_, worker) = match_tasks(&[task], &mut workers).pop()?;
     Some(workers[worker].candidate.name.to_owned())
 }
@@ -212,7 +212,7 @@ fn assignment(store: &Store, live: &LiveAttempt) -> Option<Assignment> {
             let spec = file(format!("{}.spec", import.commit), import.bundle);
             Input::Sources { spec, sources: Vec::new(), plan: None, arches: Vec::new() }
         }
-        TaskKind::Build | TaskKind::Noarch => {
+        TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => {
             let srpm = store.srpm(task.build)?;
             let file = file(srpm.nevra.file_name(), srpm.digest);
             Input::Srpm {

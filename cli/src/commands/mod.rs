@@ -79,7 +79,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit, Error> {
 async fn call(command: Command, session: Session) -> Result<Exit, Error> {
     match command {
         Command::Target(options) => target::run(options, session).await,
-        Command::Build(options) => build::run(options, session).await,
+        Command::Build(options) => Box::pin(build::run(options, session)).await,
         Command::List(options) => list::run(options, session).await,
         Command::Show(options) => show::run(options, session).await,
         Command::Why(options) => why::run(options, session).await,
@@ -95,7 +95,7 @@ async fn call(command: Command, session: Session) -> Result<Exit, Error> {
         Command::Repo(options) => repo::run(options, session).await,
         Command::Track(options) => track::run(options, session).await,
         Command::Claim(options) => claim::run(options, session).await,
-        Command::Package(options) => package::run(options, session).await,
+        Command::Package(options) => Box::pin(package::run(options, session)).await,
         Command::Worker(options) => worker::run(options, session).await,
         Command::Doctor(_) | Command::Completions(_) | Command::Man(_) | Command::Version(_) => {
             unreachable!("done without the coordinator")

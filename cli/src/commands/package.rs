@@ -87,7 +87,7 @@ pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Erro
     match options.what {
         What::Withdraw(options) => withdraw(options, session).await,
         What::Restore(options) => restore(options, session).await,
-        What::Impact(options) => impact(options, session).await,
+        What::Impact(options) => Box::pin(impact(options, session)).await,
     }
 }
 

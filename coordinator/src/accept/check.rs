@@ -159,7 +159,7 @@ async fn expectation(farm: &Farm, build: BuildId, task: &Task) -> Result<Expecte
             let build = farm.store.build(build).await?.ok_or_else(gone)?;
             Expected::Srpm { package: build.package }
         }
-        TaskKind::Build | TaskKind::Noarch => {
+        TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => {
             let srpm = farm.store.srpm(build).await?.ok_or_else(gone)?;
             Expected::Rpm { arch: task.arch, srpm: srpm.nevra }
         }

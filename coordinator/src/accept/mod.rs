@@ -6,6 +6,7 @@
 
 mod check;
 pub(crate) mod noarch;
+mod repeat;
 mod srpm;
 
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::dispatch::quarantine;
 use crate::farm::Farm;
 use crate::plan;
 use crate::retry;
-use crate::store::{Build, EndedAttempt, MadePackage, NewPackage, StoreError, Task};
+use crate::store::{Build, EndedAttempt, MadePackage, NewPackage, StoreError, Task, Tx};
 use crate::work::Crew;
 
 /// One look: every success that is not accepted is checked.
@@ -124,8 +125,12 @@ async fn check_and_record(
     keep_known(farm, &build, &mut made).await?;
     let arches = plan::arches(farm, &build, &target).await?;
     let siblings = farm.store.tasks(ended.build).await?;
-    let builders = siblings.iter().filter(|task| task.kind.is_build()).count();
-    let work = Work { ended, task, success, build, target, arches, builders, checked, made };
+    let makes = |task: &&Task| matches!(task.kind, TaskKind::Build | TaskKind::Noarch);
+    let builders = siblings.iter().filter(makes).count();
+    let maker = &ended.attempt.worker;
+    let is_repeated = repeat::is_due(farm, task, &target, &build.package, maker);
+    let work =
+        Work { ended, task, success, build, target, arches, builders, is_repeated, checked, made };
     for _ in 0..TRIES {
         // Looked up before the transaction: a pool may have to be made for it.
         let verdict = work.verdict(farm).await?;
@@ -152,8 +157,10 @@ struct Work<'a> {
     target: Arc<Target>,
     /// The architectures of the build.
     arches: Vec<Arch>,
-    /// How many tasks make binary packages.
+    /// How many tasks make the binary packages of the build.
     builders: usize,
+    /// Whether another worker is to make the same, to compare it.
+    is_repeated: bool,
     checked: Vec<Checked>,
     made: Vec<MadePackage>,
 }
@@ -161,19 +168,19 @@ struct Work<'a> {
 impl Work<'_> {
     /// What the build claims, when this is the last of its tasks.
     async fn verdict(&self, farm: &Farm) -> anyhow::Result<Option<Verdict>> {
-        if self.task.kind == TaskKind::Srpm {
+        if self.task.kind == TaskKind::Srpm || self.is_repeated {
             return Ok(None);
         }
-        let mut accepted = 0;
         let tasks = farm.store.tasks(self.ended.build).await?;
         for task in tasks.iter().filter(|task| task.kind.is_build() && task.id != self.task.id) {
-            accepted += usize::from(farm.store.acceptance(task.id).await?.is_some());
-        }
-        if accepted + 1 < self.builders {
-            return Ok(None);
+            if farm.store.acceptance(task.id).await?.is_none() {
+                return Ok(None);
+            }
         }
         let mut packages = farm.store.made_packages(self.ended.build).await?;
-        packages.extend(self.made.iter().map(|made| made.package.clone()));
+        if self.task.kind != TaskKind::Repeat {
+            packages.extend(self.made.iter().map(|made| made.package.clone()));
+        }
         let found = claims::verdict(farm, &self.build, &packages).await;
         match &found {
             Ok(_) => farm.waits.clear_said(self.ended.build, WAITS),
@@ -185,11 +192,12 @@ impl Work<'_> {
     /// Accepts it in one transaction. False when the verdict is not of the packages that there are
     /// now: then nothing was recorded.
     async fn record(&self, farm: &Farm, verdict: Option<Verdict>) -> Result<bool, Refused> {
-        let Work { ended, task, success, build, target, arches, builders, checked, made } = self;
+        let Work { ended, task, success, build, target, arches, builders, checked, made, .. } =
+            self;
         let attempt = AttemptId(ended.attempt.id);
         let expected = match task.kind {
             TaskKind::Srpm => Some(srpm::Expected::of(farm, build, target).await?),
-            TaskKind::Build | TaskKind::Noarch => None,
+            TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => None,
         };
         let now = now_us();
         let mut tx = farm.store.write().await?;
@@ -208,6 +216,10 @@ impl Work<'_> {
             }
             tx.add_srpm(ended.build, &srpm).await?;
             tx.add_tasks(ended.build, &tasks, now).await?;
+        }
+        if task.kind == TaskKind::Repeat {
+            self.compare(farm, &mut tx, now).await?;
+            return self.finish(tx, verdict, now).await;
         }
         // What a task made is the build's only together with what the others make: so no other build
         // meets packages of one that fails elsewhere, and what it fails at can be mended without
@@ -234,7 +246,44 @@ impl Work<'_> {
         {
             return Err(Refused::Failure(failure));
         }
+        if self.is_repeated {
+            tx.add_repeat(task, now).await?;
+        }
         if accepted.len() == *builders {
+            tx.add_notes(ended.build, &rpmfarm_core::noarch::notes(&differences)).await?;
+        }
+        self.finish(tx, verdict, now).await
+    }
+
+    /// Compares what was made again with what was made first, and records what differs.
+    async fn compare(&self, farm: &Farm, tx: &mut Tx, now: i64) -> Result<(), Refused> {
+        let all = tx.accepted_tasks(self.ended.build, TaskKind::Build).await?;
+        let first = all.into_iter().find(|one| one.arch == self.task.arch);
+        let first = first.ok_or_else(|| anyhow::anyhow!("what is repeated was not accepted"))?;
+        let maker = farm.store.maker_of_repeated(self.task.id).await?;
+        let (blobs, made) = (farm.blobs.clone(), self.made.clone());
+        let repeater = self.ended.attempt.worker.clone();
+        let compare = move || repeat::differences(&blobs, (&maker, &first), (&repeater, &made));
+        let found = tokio::task::spawn_blocking(compare).await.map_err(anyhow::Error::from)??;
+        if !found.is_empty() {
+            let (package, arch) = (&self.build.package, self.task.arch);
+            tracing::warn!(package, %arch, "two workers made different packages: {}", found[0]);
+            tx.add_claims(self.ended.build, &found, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction; when nothing of the build is open any more, its packages enter the pool or
+    /// wait for a person.
+    async fn finish(
+        &self,
+        mut tx: Tx,
+        verdict: Option<Verdict>,
+        now: i64,
+    ) -> Result<bool, Refused> {
+        let Work { ended, build, arches, builders, .. } = self;
+        let accepted = claims::accepted(&mut tx, ended.build).await?;
+        if accepted.len() == *builders && tx.open_repeats(ended.build).await? == 0 {
             let generation = tx.hold_pool(&build.target).await?;
             let Some(verdict) = verdict.filter(|verdict| verdict.generation == generation) else {
                 return Ok(false);
@@ -242,13 +291,13 @@ impl Work<'_> {
             if let Some(failure) = claims::too_many(&verdict.claims) {
                 return Err(Refused::Failure(failure));
             }
-            tx.add_notes(ended.build, &rpmfarm_core::noarch::notes(&differences)).await?;
-            if verdict.claims.is_empty() {
+            let mut found = verdict.claims;
+            found.extend(tx.repeat_claims(ended.build).await?);
+            if found.is_empty() {
                 claims::enter(&mut tx, build, arches, &accepted).await?;
             } else {
-                let claims = verdict.claims.len();
-                tracing::warn!(package = build.package, claims, "makes what others own");
-                tx.set_claims(ended.build, &verdict.claims, now).await?;
+                tracing::warn!(package = build.package, claims = found.len(), "waits for a person");
+                tx.set_claims(ended.build, &found, now).await?;
             }
         }
         tx.commit().await?;

@@ -14,7 +14,48 @@ use crate::blobs::Blobs;
 const MAX_ROOTS: usize = 12;
 
 /// Who has each file of a root.
-pub(super) type Shared = Arc<HashMap<String, BTreeSet<Owner>>>;
+#[derive(Debug, Default)]
+pub(super) struct Base {
+    owners: Vec<Owner>,
+    /// Path → places in `owners`. Nearly all files have one, and there are tens of thousands.
+    files: HashMap<Box<str>, Holders>,
+}
+
+#[derive(Debug)]
+enum Holders {
+    One(u32),
+    Many(Box<[u32]>),
+}
+
+impl Base {
+    /// The packages that have a path, as [`merged`] writes it.
+    pub(super) fn get(&self, path: &str) -> Option<BTreeSet<Owner>> {
+        let places = match self.files.get(path)? {
+            Holders::One(place) => std::slice::from_ref(place),
+            Holders::Many(places) => places,
+        };
+        Some(places.iter().map(|place| self.owners[*place as usize].clone()).collect())
+    }
+
+    fn add(&mut self, path: &str, place: u32) {
+        use std::collections::hash_map::Entry;
+        match self.files.entry(merged(path).into()) {
+            Entry::Vacant(free) => {
+                free.insert(Holders::One(place));
+            }
+            Entry::Occupied(mut held) => {
+                let mut all = match held.get() {
+                    Holders::One(first) => vec![*first],
+                    Holders::Many(all) => all.to_vec(),
+                };
+                all.push(place);
+                held.insert(Holders::Many(all.into()));
+            }
+        }
+    }
+}
+
+pub(super) type Shared = Arc<Base>;
 
 /// What was read of roots. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -30,14 +71,15 @@ impl Bases {
         if let Some((_, known)) = self.lock().iter().find(|(known, _)| *known == id) {
             return Ok(Arc::clone(known));
         }
-        let mut files = HashMap::<String, BTreeSet<Owner>>::new();
-        for package in lock.packages() {
-            let owner = owner(package);
+        let mut base = Base::default();
+        for (place, package) in (0..).zip(lock.packages()) {
+            base.owners.push(owner(package));
             for path in files_of(&blobs.path(package.digest))? {
-                files.entry(merged(&path)).or_default().insert(owner.clone());
+                base.add(&path, place);
             }
         }
-        let files = Arc::new(files);
+        base.files.shrink_to_fit();
+        let files = Arc::new(base);
         let mut known = self.lock();
         if known.len() >= MAX_ROOTS {
             known.remove(0);

@@ -65,7 +65,9 @@ pub async fn approve(
         let mut tx = farm.store.write().await?;
         if !more.is_empty() {
             if tx.hold_open(build.id()).await? {
-                tx.set_claims(build.id(), &found.claims, now_us()).await?;
+                let mut all = found.claims;
+                all.extend(tx.repeat_claims(build.id()).await?);
+                tx.set_claims(build.id(), &all, now_us()).await?;
                 tx.commit().await?;
             }
             return Ok(Decided::More(more));

@@ -201,8 +201,7 @@ async fn base_files(farm: &Farm, build: BuildId) -> anyhow::Result<Vec<bases::Sh
 fn add_bases(known: &mut Known, bases: &[bases::Shared], asked: &BTreeSet<String>) {
     for path in asked {
         for base in bases {
-            let owners = base.get(path).cloned();
-            if let Some(owners) = owners {
+            if let Some(owners) = base.get(path) {
                 known.paths.entry(path.clone()).or_default().extend(owners);
             }
         }

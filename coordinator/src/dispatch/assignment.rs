@@ -104,7 +104,7 @@ async fn assignment(
             let SourceBundle { spec, sources, plan, .. } = bundle;
             Input::Sources { spec, sources, plan, arches: target.arches.clone() }
         }
-        TaskKind::Build | TaskKind::Noarch => {
+        TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => {
             let file = srpm.context("a build task has an SRPM")?;
             let noarch = kind == TaskKind::Noarch;
             Input::Srpm { file, dynamic_requires: dynamic, noarch }

@@ -56,7 +56,13 @@ struct Queue {
 impl Queue {
     /// Whether one of the workers could take a task of it that has no wishes of its own.
     fn fits(&self, workers: &[Worker<'_>]) -> bool {
-        let any = Waiting { arch: self.arch, emulation: true, needs: &self.needs, avoid: &[] };
+        let any = Waiting {
+            arch: self.arch,
+            emulation: true,
+            needs: &self.needs,
+            avoid: &[],
+            except: "",
+        };
         workers.iter().any(|worker| worker.fits(&any))
     }
 }
@@ -155,6 +161,7 @@ impl Heads {
                 emulation: head.emulation,
                 needs: &head.needs,
                 avoid: &head.avoid,
+                except: &head.ready.except,
             })
             .collect()
     }

@@ -55,7 +55,7 @@ pub const POLICY: &[(&str, Access)] = &[
     ("/rpmfarm.v1.Packages/DecideClaim", Token),
     ("/rpmfarm.v1.Packages/Withdraw", Token),
     ("/rpmfarm.v1.Packages/Restore", Token),
-    ("/rpmfarm.v1.Packages/GetImpact", Read),
+    ("/rpmfarm.v1.Packages/GetImpact", Token),
     ("/rpmfarm.v1.Fleet/InviteWorker", Token),
     ("/rpmfarm.v1.Fleet/GetWorker", Read),
     ("/rpmfarm.v1.Fleet/SetWorkerState", Token),

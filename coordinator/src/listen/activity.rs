@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
@@ -14,12 +15,14 @@ use super::Limits;
 #[derive(Debug, Clone)]
 pub(super) struct Activity(watch::Sender<Requests>);
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Requests {
     /// Whether there was one.
     begun: bool,
     /// Those whose answers are not out.
     under_way: usize,
+    /// When the last one ended, or when the connection came.
+    since: Instant,
 }
 
 /// Why a connection is ended.
@@ -42,7 +45,13 @@ impl Silence {
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self(watch::Sender::default())
+        Self(watch::Sender::new(Requests { begun: false, under_way: 0, since: Instant::now() }))
+    }
+
+    /// Since when nothing is under way, and whether there ever was a request; `None` while one is.
+    pub(super) fn idle_since(&self) -> Option<(bool, Instant)> {
+        let Requests { begun, under_way, since } = *self.0.borrow();
+        (under_way == 0).then_some((begun, since))
     }
 
     /// A request has come; it is under way until the answer is dropped.
@@ -81,7 +90,10 @@ pub(super) struct UnderWay(Activity);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.0.send_modify(|requests| requests.under_way -= 1);
+        self.0.0.send_modify(|requests| {
+            requests.under_way -= 1;
+            requests.since = Instant::now();
+        });
     }
 }
 
@@ -113,7 +125,7 @@ impl HttpBody for Answer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
 

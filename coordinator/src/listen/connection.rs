@@ -1,7 +1,7 @@
 //! One connection, from its handshake to its end.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,12 +20,12 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use super::activity::{Activity, Answer};
+use super::guests::Entry;
 use super::stall::Unstalled;
 use super::{Limits, Origin};
 use crate::identity::Peer;
 use crate::identity::openness::Openness;
 use crate::identity::revoked::Connections;
-use crate::tally::Place;
 
 /// A connection that was silent for so long is asked whether it is there…
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -56,8 +56,9 @@ pub(super) struct Connection {
     pub(super) connections: Connections,
     pub(super) watcher: Watcher,
     pub(super) stopping: watch::Receiver<()>,
+    pub(super) activity: Activity,
     /// Among all connections, and those of its address.
-    pub(super) _place: Place<IpAddr>,
+    pub(super) entry: Entry,
 }
 
 impl Connection {
@@ -71,6 +72,7 @@ impl Connection {
         let shaken = tokio::select! {
             shaken = handshake => shaken,
             _ = self.stopping.changed() => return,
+            () = self.entry.yields.cancelled() => return,
         };
         match shaken {
             Ok(Ok(stream)) => {
@@ -87,7 +89,7 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (activity, limits) = (Activity::new(), self.limits);
+        let (activity, limits) = (self.activity, self.limits);
         let requests = Requests {
             app: self.app,
             peer,
@@ -111,6 +113,10 @@ impl Connection {
             ended = self.watcher.watch(connection) => ended,
             () = cut => {
                 tracing::info!(from = %self.address, "connection cut");
+                return;
+            }
+            () = self.entry.yields.cancelled() => {
+                tracing::debug!(from = %self.address, "connection ended for another one");
                 return;
             }
             silence = activity.silence(limits) => {

@@ -7,6 +7,7 @@
 
 mod activity;
 mod connection;
+mod guests;
 mod limits;
 mod stall;
 
@@ -26,7 +27,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::identity::openness::{Opened, Openness};
 use crate::identity::revoked::Connections;
 use crate::tally::{Tally, network};
+use activity::Activity;
 use connection::Connection;
+use guests::Guests;
 pub use limits::Limits;
 
 /// How long calls that are under way may take to end when the coordinator stops. Sessions of
@@ -82,6 +85,7 @@ impl Listeners {
         let graceful = GracefulShutdown::new();
         let (stopping, stopped) = watch::channel(());
         let (places, numbers) = (Tally::default(), Arc::new(AtomicU64::new(1)));
+        let guests = Guests::default();
         let door = |acceptor, openness| Door {
             acceptor,
             openness,
@@ -90,6 +94,7 @@ impl Listeners {
             connections: connections.clone(),
             stopping: stopped.clone(),
             places: places.clone(),
+            guests: guests.clone(),
             numbers: numbers.clone(),
             refusals: Told::default(),
             troubles: Told::default(),
@@ -133,6 +138,7 @@ struct Door {
     stopping: watch::Receiver<()>,
     /// Of all listeners together.
     places: Tally<IpAddr>,
+    guests: Guests,
     /// The numbers of connections.
     numbers: Arc<AtomicU64>,
     refusals: Told,
@@ -158,10 +164,18 @@ impl Door {
         }
     }
 
-    /// Serves a connection, or closes it when there are too many.
+    /// Serves a connection. When there are too many, one that does nothing ends for it; it is closed when
+    /// all do something.
     fn admit(&mut self, stream: TcpStream, address: SocketAddr, graceful: &GracefulShutdown) {
         let network = network(address.ip());
-        let place = match self.places.take(network, self.limits.bounds(network)) {
+        let bounds = self.limits.bounds(network);
+        let mut place = self.places.take(network, bounds);
+        if let Err(full) = place
+            && self.guests.make_room(full, network)
+        {
+            place = self.places.take(network, bounds);
+        }
+        let place = match place {
             Ok(place) => place,
             Err(full) => {
                 if let Some(before) = self.refusals.due() {
@@ -174,16 +188,19 @@ impl Door {
                 return;
             }
         };
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let activity = Activity::new();
         let connection = Connection {
             address,
-            origin: Origin { connection: self.numbers.fetch_add(1, Ordering::Relaxed), network },
+            origin: Origin { connection: number, network },
+            entry: self.guests.enter(number, activity.clone(), place),
+            activity,
             openness: self.openness,
             limits: self.limits,
             app: self.app.clone(),
             connections: self.connections.clone(),
             watcher: graceful.watcher(),
             stopping: self.stopping.clone(),
-            _place: place,
         };
         tokio::spawn(connection.run(stream, self.acceptor.clone()));
     }

@@ -114,6 +114,16 @@ impl Listing {
     }
 }
 
+/// The packages of a generation, as far as its list can be read.
+pub(super) fn listed(generation: &Path) -> Vec<(Nevra, Sha256)> {
+    let text = fs::read_to_string(generation.join(LISTING)).unwrap_or_default();
+    let package = |line: &str| {
+        let mut words = line.split(' ');
+        Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+    };
+    text.lines().filter_map(package).collect()
+}
+
 /// The digest of everything that clients see of a channel.
 pub(super) fn content_of(
     base_url: &str,

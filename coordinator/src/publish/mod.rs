@@ -40,6 +40,7 @@ mod lock;
 mod manifest;
 pub mod pass;
 mod pool;
+mod published;
 mod publisher;
 mod shown;
 mod written;
@@ -48,6 +49,8 @@ pub use error::{ProofError, PublishError, Result};
 pub use http::router;
 pub use layout::{href, href_of_signed};
 pub use manifest::PublishedPackage;
+pub(crate) use pool::hash;
+pub use published::shown_files;
 pub use publisher::{
     PublishRequest, Published, Publisher, SignError, SignRepomd, SignedRepomd, Step, describe,
 };

@@ -140,7 +140,8 @@ fn size(package: &PublishedPackage, path: &Path) -> Result<()> {
     }
 }
 
-fn hash(path: &Path) -> io::Result<Sha256> {
+/// The SHA-256 of a file.
+pub(crate) fn hash(path: &Path) -> io::Result<Sha256> {
     let mut hasher = sha2::Sha256::new();
     io::copy(&mut File::open(path)?, &mut hasher)?;
     Ok(Sha256::from_bytes(hasher.finalize().into()))

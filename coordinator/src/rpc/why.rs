@@ -191,7 +191,14 @@ impl Crowd {
             Some(task) => allows_emulation(farm, task.build).await?,
             None => false,
         };
-        let waiting = Waiting { arch: place.arch, emulation, needs: &place.needs, avoid: &avoid };
+        let maker = farm.store.maker_of_repeated(task).await?;
+        let waiting = Waiting {
+            arch: place.arch,
+            emulation,
+            needs: &place.needs,
+            avoid: &avoid,
+            except: &maker,
+        };
         let loads = farm.fleet.held().loads();
         let seen: Vec<Seen<'_>> = matched(&self.workers, &loads, &self.standings)
             .into_iter()

@@ -194,6 +194,20 @@ impl Store {
         Ok(sqlx::query_scalar(query).bind(task.0).fetch_all(self.read()).await?)
     }
 
+    /// Of a task that repeats another, the worker that made the first packages; empty for other tasks.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn maker_of_repeated(&self, task: TaskId) -> Result<String> {
+        let query = "SELECT a.worker FROM tasks t
+                     JOIN tasks o ON o.build = t.build AND o.arch = t.arch AND o.kind = 'build'
+                     JOIN acceptances c ON c.task = o.id JOIN attempts a ON a.id = c.attempt
+                     WHERE t.id = $1 AND t.kind = 'repeat'";
+        let maker: Option<String> =
+            sqlx::query_scalar(query).bind(task.0).fetch_optional(self.read()).await?;
+        Ok(maker.unwrap_or_default())
+    }
+
     /// How the last attempts of a worker ended since a time, the newest first, at most `limit`,
     /// and whether another worker's results were accepted for the same task. What was cancelled is
     /// not among them.

@@ -43,6 +43,9 @@ pub struct Ready {
     pub locked_us: i64,
     /// When the pause after its last failure was over; 0 when it never failed.
     pub retry_us: i64,
+    /// Of a task that repeats another, the worker that made the first packages; empty for others.
+    #[sqlx(rename = "except_worker")]
+    pub except: String,
 }
 
 impl Ready {
@@ -96,7 +99,13 @@ impl Store {
                      AS locked_us,
                      COALESCE((SELECT f.retry_us FROM failures f WHERE f.build = r.build
                                AND f.task = r.task ORDER BY f.at_us DESC LIMIT 1), 0)
-                     AS retry_us
+                     AS retry_us,
+                     COALESCE((SELECT a.worker FROM tasks t
+                               JOIN tasks o ON o.build = t.build AND o.arch = t.arch
+                               AND o.kind = 'build'
+                               JOIN acceptances c ON c.task = o.id
+                               JOIN attempts a ON a.id = c.attempt
+                               WHERE t.id = r.task AND t.kind = 'repeat'), '') AS except_worker
                      FROM ready_tasks r WHERE r.arch = $1 AND r.needs = $2
                      AND (r.rank, r.task) > ($3, $4)
                      ORDER BY r.rank, r.task LIMIT $5";

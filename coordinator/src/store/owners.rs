@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use rpmfarm_core::owners::{Approved, Claim};
+use rpmfarm_core::owners::{Approved, Claim, Kind};
 use rpmfarm_core::{BuildId, Nevra, TaskId};
 use serde::{Deserialize, Serialize};
 
@@ -236,18 +236,27 @@ impl Tx {
         Ok(sqlx::query_scalar(query).bind(target).bind(by).fetch_one(self.on()).await?)
     }
 
-    /// Records what a build claims, in place of what was recorded before.
+    /// What was found when tasks of a build were repeated.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn set_claims(
+    pub async fn repeat_claims(&mut self, build: BuildId) -> Result<Vec<Claim>> {
+        type Row = (String, String, String, String);
+        let rows: Vec<Row> = sqlx::query_as(CLAIMS).bind(build.0).fetch_all(self.on()).await?;
+        let all: Vec<Claim> = rows.into_iter().map(claim).collect::<Result<_>>()?;
+        Ok(all.into_iter().filter(|claim| claim.kind == Kind::Repeat).collect())
+    }
+
+    /// Records more of what a build claims.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_claims(
         &mut self,
         build: BuildId,
         claims: &[Claim],
         now_us: i64,
     ) -> Result<()> {
-        let query = sqlx::query("DELETE FROM claims WHERE build = $1").bind(build.0);
-        query.execute(self.on()).await?;
         for Claim { kind, what, package, owners } in claims {
             sqlx::query(
                 "INSERT INTO claims (build, kind, what, package, owners, at_us)
@@ -263,6 +272,21 @@ impl Tx {
             .await?;
         }
         self.reindex(build, now_us).await
+    }
+
+    /// Records what a build claims, in place of what was recorded before.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn set_claims(
+        &mut self,
+        build: BuildId,
+        claims: &[Claim],
+        now_us: i64,
+    ) -> Result<()> {
+        let query = sqlx::query("DELETE FROM claims WHERE build = $1").bind(build.0);
+        query.execute(self.on()).await?;
+        self.add_claims(build, claims, now_us).await
     }
 
     /// Records what a person said of a build's claims. False when the build is not claimed, or has

@@ -334,6 +334,48 @@ impl Tx {
         self.reindex_of(task, now_us).await
     }
 
+    /// Records a task that repeats another one, in the same root.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_repeat(&mut self, of: &Task, now_us: i64) -> Result<()> {
+        let id = self.next_id("task").await?;
+        let new = sqlx::query(
+            "INSERT INTO tasks (id, build, kind, arch, created_us)
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+        )
+        .bind(id)
+        .bind(of.build.0)
+        .bind(TaskKind::Repeat.as_str())
+        .bind(of.arch.as_str())
+        .bind(now_us)
+        .execute(self.on())
+        .await?;
+        if new.rows_affected() == 1 {
+            sqlx::query(
+                "INSERT INTO locks (task, round, digest, at_us)
+                 SELECT $1, round, digest, $2 FROM locks WHERE task = $3
+                 ORDER BY round DESC LIMIT 1",
+            )
+            .bind(id)
+            .bind(now_us)
+            .bind(of.id.0)
+            .execute(self.on())
+            .await?;
+        }
+        self.reindex(of.build, now_us).await
+    }
+
+    /// How many tasks of a build repeat another one and are not accepted.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn open_repeats(&mut self, build: BuildId) -> Result<i64> {
+        let query = "SELECT COUNT(*) FROM tasks t WHERE t.build = $1 AND t.kind = 'repeat'
+                     AND NOT EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)";
+        Ok(sqlx::query_scalar(query).bind(build.0).fetch_one(self.on()).await?)
+    }
+
     /// Records tasks; those that are there stay.
     ///
     /// # Errors

@@ -12,11 +12,17 @@ const LAB: &str = include_str!("../../../deploy/targets/lab.toml");
 
 /// A source package with one binary package of another name.
 fn sub(source: &str, name: &str, version: &str, more: &str) -> Built {
+    let package = if source == name {
+        format!("{more}\n%description\nx\n")
+    } else {
+        format!(
+            "%description\nx\n%package -n {name}\nSummary: x\n{more}\n%description -n {name}\nx\n"
+        )
+    };
     build_spec(
         &format!(
             "Name: {source}\nVersion: {version}\nRelease: 1\nSummary: x\nLicense: x\n\
-             Source0: sample.txt\nBuildArch: noarch\n%description\nx\n%package -n {name}\n\
-             Summary: x\n{more}\n%description -n {name}\nx\n%install\n\
+             Source0: sample.txt\nBuildArch: noarch\n{package}%install\n\
              mkdir -p %{{buildroot}}/usr/share/{name}\necho {source} > \
              %{{buildroot}}/usr/share/{name}/data\n%files -n {name}\n/usr/share/{name}\n"
         ),

@@ -9,6 +9,7 @@ mod claims;
 mod files;
 mod names;
 mod noarch;
+mod repeat;
 mod scene;
 #[path = "../../../rpmfile/tests/support/mod.rs"]
 mod support;

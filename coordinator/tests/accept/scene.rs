@@ -206,6 +206,18 @@ impl Scene {
     pub(crate) async fn report_on(
         &self,
         build: BuildId,
+        of: (TaskKind, Option<Arch>),
+        files: &[File],
+        success: Success,
+    ) -> Result<(), Failure> {
+        self.report_of("w", build, of, files, success).await
+    }
+
+    /// The same of a worker.
+    pub(crate) async fn report_of(
+        &self,
+        worker: &str,
+        build: BuildId,
         (kind, arch): (TaskKind, Option<Arch>),
         files: &[File],
         success: Success,
@@ -217,7 +229,7 @@ impl Scene {
         store.add_lock(task, 0, self.lock(Vec::new()), now_us()).await.unwrap();
         // What was tried before may rest.
         store.queue_due(i64::MAX / 2, 9).await.unwrap();
-        let granted = store.grant(task, build, "w", now_us()).await.unwrap().expect("granted");
+        let granted = store.grant(task, build, worker, now_us()).await.unwrap().expect("granted");
         let (attempt, epoch) = (AttemptId(granted.id), Epoch(granted.epoch));
         let mut results = Vec::new();
         for (name, bytes) in files {
@@ -229,7 +241,7 @@ impl Scene {
             store.announce(attempt, (digest, size), u64::MAX, now_us()).await.unwrap().unwrap();
             let kind = match kind {
                 TaskKind::Srpm => ResultKind::Srpm,
-                TaskKind::Build | TaskKind::Noarch => ResultKind::Rpm,
+                TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => ResultKind::Rpm,
             };
             results.push(ResultFile { name: name.clone(), kind, digest, size });
         }

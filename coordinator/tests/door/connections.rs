@@ -99,21 +99,35 @@ async fn a_call_that_lasts_keeps_its_connection() {
     assert_eq!(last.state, "cancelled");
 }
 
+/// A call that lasts, on a connection from an address.
+async fn watches(served: &Served, from: &str, build: rpmfarm_core::BuildId) -> TcpStream {
+    let mut stream = connect(from, served.plain).await;
+    // One message of gRPC, in HTTP/1, is as good as any: its answer does not end.
+    let message = [&[0, 0, 0, 0, 3, 0x0a, 1][..], &[u8::try_from(build.0).unwrap()]].concat();
+    let head = format!(
+        "POST /rpmfarm.v1.Farm/WatchBuilds HTTP/1.1\r\nHost: farm\r\n\
+         Content-Type: application/grpc\r\nTE: trailers\r\nContent-Length: {}\r\n\r\n",
+        message.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&message).await.unwrap();
+    let mut first = [0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut first)).await.unwrap().unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    stream
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_address_takes_all_connections() {
     // This host's own addresses have four times as many.
     let served = Served::start(Limits { of_one: 1, ..Limits::default() }).await;
+    let build = served.build().await;
     let mut held = Vec::new();
     for _ in 0..4 {
-        let mut stream = connect("127.0.0.1", served.plain).await;
-        assert!(is_served(&mut stream).await);
-        held.push(stream);
+        held.push(watches(&served, "127.0.0.1", build).await);
     }
     assert!(!is_served(&mut connect("127.0.0.1", served.plain).await).await, "a fifth one");
     assert!(is_served(&mut connect("127.0.0.2", served.plain).await).await, "another address");
-    for stream in &mut held {
-        assert!(is_served(stream).await, "those that are there go on");
-    }
     // The place of one that has ended is free again.
     held.pop();
     let begun = Instant::now();
@@ -122,17 +136,34 @@ async fn no_address_takes_all_connections() {
     }
 }
 
+/// Whoever asks for something gets the place of one that does nothing, from one address as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_nothing_yields() {
+    let served = Served::start(Limits { of_one: 1, connections: 6, ..Limits::default() }).await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(connect("127.0.0.1", served.plain).await);
+    }
+    let mut asks = connect("127.0.0.1", served.plain).await;
+    assert!(is_served(&mut asks).await);
+    // Over all addresses, too: those that have asked are the last to go.
+    for from in ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"] {
+        silent.push(connect(from, served.plain).await);
+    }
+    assert!(is_served(&mut connect("127.0.0.6", served.plain).await).await);
+    assert!(is_served(&mut asks).await, "it goes on");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn there_is_an_end_to_all_connections_together() {
     let served = Served::start(Limits { connections: 3, ..Limits::default() }).await;
+    let build = served.build().await;
     let mut held = Vec::new();
     for from in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
-        let mut stream = connect(from, served.plain).await;
-        assert!(is_served(&mut stream).await);
-        held.push(stream);
+        held.push(watches(&served, from, build).await);
     }
     assert!(!is_served(&mut connect("127.0.0.4", served.plain).await).await);
-    assert!(is_served(&mut held[0]).await);
+    drop(held);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,6 +67,7 @@ impl Check<'_> {
         {
             self.refuse("build_host", host, "write a host name (letters, digits, `.` and `-`)");
         }
+        self.percent("repeat_percent", target.repeat_percent);
         let tag = target.dist.strip_prefix('.').unwrap_or_default();
         if tag.is_empty()
             || !tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+~^".contains(&b))
@@ -81,6 +82,12 @@ impl Check<'_> {
             if !is_host || entry.contains(['/', '*', '@', '?', '#']) {
                 self.refuse("private_hosts", entry, "write `HOST` or `HOST:PORT`, no pattern");
             }
+        }
+    }
+
+    fn percent(&mut self, key: &str, percent: u8) {
+        if percent > 100 {
+            self.refuse(key, &percent.to_string(), "write a number from 0 to 100");
         }
     }
 
@@ -345,6 +352,7 @@ impl Check<'_> {
             {
                 self.refuse(&format!("{key}.ref"), git_ref, error.to_string());
             }
+            self.percent(&format!("{key}.repeat_percent"), overrides.repeat_percent.unwrap_or(0));
             for pattern in &overrides.may_own {
                 let is_bad = |c: char| c.is_whitespace() || c.is_control();
                 if pattern.is_empty() || pattern.chars().any(is_bad) {

@@ -96,6 +96,11 @@ pub struct Target {
     #[serde(default)]
     pub emulation: bool,
 
+    /// How many of a hundred builds, for each architecture, are repeated on another worker and compared
+    /// before they are accepted ([`crate::repeat`]). What differs waits for a person.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeat_percent: u8,
+
     /// The dist tag, `%{dist}` in specs, with its leading dot: `.el9`.
     pub dist: String,
 
@@ -254,6 +259,11 @@ const fn default_max_file_mib() -> u64 {
     4096
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+const fn is_zero(percent: &u8) -> bool {
+    *percent == 0
+}
+
 impl Target {
     /// Reads and checks a target file. `file` is its name, for messages.
     ///
@@ -391,6 +401,13 @@ impl Target {
     #[must_use]
     pub fn may_own(&self, package: &str) -> &[String] {
         self.packages.get(package).map_or(&[], |package| &package.may_own)
+    }
+
+    /// How many of a hundred builds of a package are repeated.
+    #[must_use]
+    pub fn repeat_percent(&self, package: &str) -> u8 {
+        let of_package = self.packages.get(package).and_then(|package| package.repeat_percent);
+        of_package.unwrap_or(self.repeat_percent)
     }
 
     /// Whether what the farm has built of a source package may be in bootstrap and base roots.

@@ -43,6 +43,10 @@ pub struct PackageOverrides {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub may_own: Vec<String>,
 
+    /// How many of a hundred of its builds are repeated, in place of the target's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat_percent: Option<u8>,
+
     /// What its builds need of a worker.
     pub needs: NeedsSetting,
     /// Accepts `noarch` packages that differ between architectures in what Koji compares. Of each

@@ -87,7 +87,7 @@ fn an_approved_takeover_and_its_way_back() {
 
     // Another source goes on with it.
     let (renamed, claims) = claimed(&client, "renamed");
-    assert_eq!(claims, ["name words"]);
+    assert_eq!(claims, ["file /usr/bin/words", "name words"]);
     said(&client, &["claim", "approve", &renamed.to_string(), "--reason", "words has moved"]);
     client.wait(renamed, &["published"], PATIENCE).unwrap();
     let second = client.build(&["uses-words", "--bump"]).unwrap()[0];

@@ -175,9 +175,12 @@ async fn a_log_that_others_touched_is_not_gone_on_with() {
     assert!(matches!(audit.goes_on_from(&later), Check::Broken(_)));
 }
 
+/// What somebody does to the log.
+type Touch = fn(&Path);
+
 #[tokio::test]
 async fn a_log_that_is_touched_while_it_is_written_stops_it() {
-    let touches: [(&str, fn(&Path)); 4] = [
+    let touches: [(&str, Touch); 4] = [
         ("not there any more", |log| fs::rename(log, log.with_extension("old")).unwrap()),
         ("another file is in its place", |log| {
             fs::copy(log, log.with_extension("new")).unwrap();

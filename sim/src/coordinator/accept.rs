@@ -95,7 +95,7 @@ impl World {
                     let package = self.store.build(task.build).map(|build| build.package.as_str());
                     results::check_srpm(file, &blob.nevra, package.unwrap_or_default())
                 }
-                TaskKind::Build | TaskKind::Noarch => {
+                TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => {
                     let Some(srpm) = self.store.srpm(task.build) else {
                         return Err(refused(Fault::Farm, "there is no SRPM".into()));
                     };

@@ -34,7 +34,7 @@ impl Store {
     pub fn tasks_to_lock(&self, kind: TaskKind, now_us: i64) -> Vec<Task> {
         let stage = match kind {
             TaskKind::Srpm => Stage::Lock,
-            TaskKind::Build | TaskKind::Noarch => Stage::Order,
+            TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => Stage::Order,
         };
         self.open_tasks().filter(|task| self.is_due_at(task, stage, now_us)).cloned().collect()
     }

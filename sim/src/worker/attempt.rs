@@ -158,7 +158,7 @@ impl World {
             TaskKind::Srpm => {
                 files.push(Blob { nevra: srpm, source_rpm: String::new(), whole: true, made_by })
             }
-            TaskKind::Build | TaskKind::Noarch => {
+            TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => {
                 for part in ["", "-doc"] {
                     let nevra =
                         Nevra::new(format!("{name}{part}"), evr.clone(), assignment.arch.as_str());
@@ -168,7 +168,7 @@ impl World {
         }
         let kind = match assignment.kind() {
             TaskKind::Srpm => ResultKind::Srpm,
-            TaskKind::Build | TaskKind::Noarch => ResultKind::Rpm,
+            TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => ResultKind::Rpm,
         };
         self.break_results(w, &mut files);
         let announced = |blob: &Blob| ResultFile {

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::sandbox::stage;
+use crate::sandbox::{scratch, stage};
 pub use options::HostOptions;
 
 /// Builds RPM packages for a farm: clean roots by digest, builds in a cage.
@@ -68,6 +68,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::RunOnce(once) => once.run(),
         };
+        scratch::wait_until_gone();
         done.unwrap_or_else(|error| {
             complain(&format!("rpmfarm-worker: {error:#}"));
             ExitCode::FAILURE

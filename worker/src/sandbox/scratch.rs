@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
@@ -174,7 +175,22 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let (kind, directory) = (self.kind, std::mem::take(&mut self.directory));
-        std::thread::spawn(move || throw_away(kind, &directory));
+        let mut going = GOING.lock().unwrap_or_else(PoisonError::into_inner);
+        going.retain(|thread| !thread.is_finished());
+        going.push(std::thread::spawn(move || throw_away(kind, &directory)));
+    }
+}
+
+/// Those that throw scratches away.
+static GOING: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+
+/// Waits until all scratches that were dropped are gone: the process ends next, and with it would end
+/// what removes them.
+pub fn wait_until_gone() {
+    let going = std::mem::take(&mut *GOING.lock().unwrap_or_else(PoisonError::into_inner));
+    for thread in going {
+        // One that panicked has said so.
+        let _ = thread.join();
     }
 }
 

@@ -1,0 +1,55 @@
+//! What all channels show now, file by file.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rpmfarm_core::{Nevra, Sha256};
+
+use super::layout::Layout;
+use super::manifest::listed;
+
+/// The files of the packages that the current generations of all channels below `repos` show, each with
+/// the digest that it must have. What cannot be read as a list is left out: whoever publishes next says
+/// so.
+///
+/// # Errors
+/// When a directory cannot be read.
+pub fn shown_files(repos: &Path) -> io::Result<Vec<(PathBuf, Sha256)>> {
+    let mut all = Vec::new();
+    for target in folders(repos)? {
+        for channel in folders(&repos.join(&target))? {
+            let Ok(layout) = Layout::new(repos, &target, &channel) else { continue };
+            all.extend(
+                listed(&layout.current())
+                    .into_iter()
+                    .map(|(nevra, digest)| (place(&layout, &nevra, digest), digest)),
+            );
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    Ok(all)
+}
+
+fn place(layout: &Layout, nevra: &Nevra, digest: Sha256) -> PathBuf {
+    let anew = layout.pooled_anew(nevra, digest);
+    if anew.exists() { anew } else { layout.pooled(nevra) }
+}
+
+fn folders(path: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir()
+            && let Some(name) = entry.file_name().to_str()
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}

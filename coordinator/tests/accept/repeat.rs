@@ -1,0 +1,108 @@
+//! Builds that another worker repeats: what both make alike is accepted, what differs waits for a person.
+
+use std::time::Instant;
+
+use rpmfarm_coordinator::claims::{Decided, approve};
+use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::dispatch::fleet::Session;
+use rpmfarm_core::fleet::PROTOCOL;
+use rpmfarm_core::task::{Success, TaskKind, WorkerState};
+use rpmfarm_core::{Arch, BuildId, Failure};
+
+use crate::scene::{Scene, built, file};
+use crate::support::Built;
+
+const LAB: &str = include_str!("../../../deploy/targets/lab.toml");
+
+/// A farm that repeats each build.
+async fn scene() -> Scene {
+    Scene::of(&LAB.replacen("dist =", "repeat_percent = 100\ndist =", 1)).await
+}
+
+impl Scene {
+    /// A worker that is connected while the session lives.
+    fn worker(&self, name: &str) -> Session {
+        let state = WorkerState {
+            name: name.into(),
+            version: "1".into(),
+            protocol: PROTOCOL,
+            arches: vec![Arch::X86_64],
+            emulated: Vec::new(),
+            slots: 1,
+            cpus: 1,
+            memory_mib: 8 << 10,
+            disk_free_mib: 100 << 10,
+            labels: Vec::new(),
+            draining: false,
+            unready: String::new(),
+            attempts: Vec::new(),
+        };
+        let session = self.farm.fleet.connect(state, Instant::now(), now_us());
+        assert!(session.settle());
+        session
+    }
+
+    async fn repeated(&self, build: BuildId, of: &Built) -> Result<(), Failure> {
+        let kind = (TaskKind::Repeat, None);
+        let files = [file(&of.binary)];
+        self.report_of("other", build, kind, &files, Success::default()).await
+    }
+
+    async fn kinds(&self, build: BuildId) -> Vec<TaskKind> {
+        self.farm.store.tasks(build).await.unwrap().iter().map(|task| task.kind).collect()
+    }
+}
+
+const BOTH: [TaskKind; 3] = [TaskKind::Srpm, TaskKind::Build, TaskKind::Repeat];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_workers_make_alike_is_accepted() {
+    let scene = scene().await;
+    let _sessions = [scene.worker("w"), scene.worker("other")];
+    let tiny = built("tiny", "Release: 1", "tiny");
+    let build = scene.made("tiny", &tiny).await;
+    assert_eq!(scene.kinds(build).await, BOTH);
+    assert!(scene.packages(build).await.is_empty(), "nothing is in the pool before");
+
+    // In the same root, and not by the same worker.
+    let store = &scene.farm.store;
+    let tasks = store.tasks(build).await.unwrap();
+    let locks = [store.lock(tasks[1].id).await.unwrap(), store.lock(tasks[2].id).await.unwrap()];
+    assert_eq!(locks[0].unwrap().digest, locks[1].unwrap().digest);
+    let waiting = store.ready_head("x86_64", "", 9).await.unwrap();
+    let excepted: Vec<&str> = waiting.iter().map(|ready| ready.except.as_str()).collect();
+    assert_eq!(excepted, ["w"]);
+
+    // Built again: other bytes, as its time of building differs, and the same content.
+    scene.repeated(build, &built("tiny", "Release: 1", "tiny")).await.unwrap();
+    assert!(store.open_claims(build).await.unwrap().is_empty());
+    assert_eq!(scene.packages(build).await, ["tiny-1-1.src", "tiny-1-1.x86_64"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_differs_waits_for_a_person_and_neither_is_in_the_pool() {
+    let scene = scene().await;
+    let _sessions = [scene.worker("w"), scene.worker("other")];
+    let build = scene.made("tiny", &built("tiny", "Release: 1", "tiny")).await;
+    scene.repeated(build, &built("tiny", "Release: 1", "a back door")).await.unwrap();
+    assert!(scene.packages(build).await.is_empty());
+    let claims = scene.farm.store.open_claims(build).await.unwrap();
+    let text = claims[0].to_string();
+    for part in ["differs when it is repeated", "/usr/share/tiny", "tiny-1-1.x86_64", "(w, other)"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let row = scene.farm.store.build(build).await.unwrap().unwrap();
+    let decided = approve(&scene.farm, &row, ("ann", "the time is in it")).await.unwrap();
+    assert_eq!(decided, Decided::Done);
+    assert_eq!(scene.packages(build).await, ["tiny-1-1.src", "tiny-1-1.x86_64"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_another_worker_nothing_is_repeated() {
+    let scene = scene().await;
+    let _session = scene.worker("w");
+    let build = scene.made("tiny", &built("tiny", "Release: 1", "tiny")).await;
+    assert_eq!(scene.kinds(build).await, BOTH[..2]);
+    assert_eq!(scene.packages(build).await, ["tiny-1-1.src", "tiny-1-1.x86_64"]);
+}

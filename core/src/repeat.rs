@@ -1,0 +1,139 @@
+//! Builds that are repeated: which ones, and what it means when two workers make different packages.
+//!
+//! A worker that lies about what it has compiled is found out only by another that compiles the same in
+//! the same root. Owns the choice and the comparison; it must not know how packages are read.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::Nevra;
+use crate::noarch::{self, Content, Made};
+use crate::owners::{Claim, Kind};
+
+/// Differences of one build that are recorded; those beyond are counted.
+const MAX_SHOWN: usize = 100;
+
+/// Whether a task is repeated. `percent` is the target's share; `draw`, from 0 to 99, is drawn after the
+/// first packages have arrived, so that their worker cannot know.
+#[must_use]
+pub const fn is_drawn(percent: u8, draw: u8) -> bool {
+    draw < percent
+}
+
+/// The packages that a worker made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Side {
+    /// The worker.
+    pub worker: String,
+    /// NEVRA → content, of those whose digests differ between the two; `None` for those that are alike.
+    pub packages: HashMap<Nevra, Option<Content>>,
+}
+
+/// What differs between two workers' packages, as claims: a person decides which ones to believe.
+#[must_use]
+pub fn claims(first: &Side, second: &Side) -> Vec<Claim> {
+    let mut found = Vec::new();
+    let sides = [(first, second), (second, first)];
+    for (has, lacks) in sides {
+        let alone = has.packages.keys().filter(|nevra| !lacks.packages.contains_key(nevra));
+        found.extend(alone.map(|nevra| {
+            (nevra.clone(), format!("{nevra}: made by {}, not by {}", has.worker, lacks.worker))
+        }));
+    }
+    for (nevra, content) in &first.packages {
+        let Some(Some(other)) = second.packages.get(nevra) else { continue };
+        let Some(one) = content else { continue };
+        let made = |side: &Side, content: &Content| Made {
+            on: side.worker.clone(),
+            packages: BTreeMap::from([(nevra.to_string(), content.clone())]),
+        };
+        let differences = noarch::differences(&[made(first, one), made(second, other)]);
+        let told =
+            differences.iter().map(|one| (nevra.clone(), format!("{}: {}", one.what, one.how)));
+        found.extend(told);
+    }
+    found.sort_by(|(_, one), (_, other)| one.cmp(other));
+    let more = found.len().saturating_sub(MAX_SHOWN);
+    if more > 0 {
+        let (nevra, _) = found[MAX_SHOWN].clone();
+        found.truncate(MAX_SHOWN);
+        found.push((nevra, format!("{more} more differences")));
+    }
+    let claim = |(package, what)| Claim { kind: Kind::Repeat, what, package, owners: [].into() };
+    found.into_iter().map(claim).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noarch::File;
+
+    fn nevra(name: &str) -> Nevra {
+        format!("{name}-1-1.x86_64").parse().unwrap()
+    }
+
+    fn content(digest: &str) -> Content {
+        let file = File {
+            mode: 0o100_755,
+            owner: "root:root".into(),
+            capabilities: String::new(),
+            flags: 0,
+            content: digest.into(),
+            verify: None,
+            device: None,
+        };
+        Content { files: [("/usr/bin/tool".to_owned(), file)].into(), ..Content::default() }
+    }
+
+    fn side(worker: &str, packages: &[(&str, Option<Content>)]) -> Side {
+        let packages = packages.iter().map(|(name, content)| (nevra(name), content.clone()));
+        Side { worker: worker.into(), packages: packages.collect() }
+    }
+
+    #[test]
+    fn the_share_of_the_target_is_drawn() {
+        assert_eq!((0..100).filter(|draw| is_drawn(0, *draw)).count(), 0);
+        assert_eq!((0..100).filter(|draw| is_drawn(7, *draw)).count(), 7);
+        assert_eq!((0..100).filter(|draw| is_drawn(100, *draw)).count(), 100);
+    }
+
+    #[test]
+    fn the_same_packages_claim_nothing() {
+        let made = |worker| side(worker, &[("tool", None)]);
+        assert_eq!(claims(&made("a"), &made("b")), []);
+        // Built at other times, so that the files differ and what they hold does not.
+        let made = |worker| side(worker, &[("tool", Some(content("1")))]);
+        assert_eq!(claims(&made("a"), &made("b")), []);
+    }
+
+    #[test]
+    fn a_file_that_differs_is_told_with_both_workers() {
+        let one = side("a", &[("tool", Some(content("1")))]);
+        let other = side("b", &[("tool", Some(content("2")))]);
+        let found = claims(&one, &other);
+        assert_eq!(found.len(), 1, "{found:?}");
+        let text = found[0].to_string();
+        for part in ["/usr/bin/tool", "tool-1-1.x86_64", "a", "b"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_package_that_one_of_them_made_alone_is_told() {
+        let one = side("a", &[("tool", None), ("more", None)]);
+        let other = side("b", &[("tool", None)]);
+        let texts: Vec<String> = claims(&one, &other).iter().map(ToString::to_string).collect();
+        let expected = "differs when it is repeated: more-1-1.x86_64: made by a, not by b";
+        assert_eq!(texts, [expected]);
+        assert_eq!(claims(&other, &one).len(), 1);
+    }
+
+    #[test]
+    fn nobody_is_shown_thousands_of_differences() {
+        let names: Vec<String> = (0..500).map(|number| format!("p{number:03}")).collect();
+        let many: Vec<(&str, Option<Content>)> =
+            names.iter().map(|name| (name.as_str(), None)).collect();
+        let found = claims(&side("a", &many), &side("b", &[]));
+        assert_eq!(found.len(), MAX_SHOWN + 1);
+        assert!(found[MAX_SHOWN].what.contains("400 more differences"), "{:?}", found[MAX_SHOWN]);
+    }
+}

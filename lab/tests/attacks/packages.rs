@@ -1,0 +1,146 @@
+//! Packages that want to end a process, or to take from the host, and not to be built.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::inotify::{InitFlags, Inotify};
+
+use crate::{Attack, NOTHING, PATIENCE, SOON, Scene, message};
+
+/// rpm takes requirements as deep as anybody writes them; the solver is written in C and recurses.
+#[test]
+fn requirements_without_end_do_not_end_the_coordinator() {
+    let mut scene = Scene::new();
+    let nested = |depth: usize| {
+        format!("BuildRequires: {}bash{}", "(".repeat(depth), " or sed)".repeat(depth))
+    };
+    let long = format!("BuildRequires: ({})", vec!["bash"; 20_000].join(" or "));
+    let cases =
+        [("nested", nested(20_000)), ("deep", nested(65)), ("long", long), ("fine", nested(40))];
+    for (name, tags) in &cases {
+        scene.push(&Attack { name, tags, ..NOTHING });
+    }
+    for (name, _) in &cases[..3] {
+        let shown = scene.fails(name);
+        assert!(message(&shown).contains("rpmfarm takes at most"), "{name}: {shown:#}");
+    }
+    scene.farm.client().publish(&["fine"], SOON).unwrap();
+    scene.goes_on();
+    let settings = scene.settings.clone();
+    scene.farm.restart_coordinator(&settings).unwrap();
+    scene.goes_on();
+}
+
+/// A tree that is deeper than any path may be long is in the way of whoever measures and removes it.
+#[test]
+#[ignore = "slow: make attack"]
+fn a_layer_that_nobody_can_walk_through_by_paths_is_the_packages_fault() {
+    let mut scene = Scene::new();
+    let script = "%post -p /bin/bash\n\
+                  cd /usr/share/deep; for n in {1..3000}; do mkdir d && cd d 2>/dev/null || exit 0; done";
+    scene.push(&Attack { name: "deep", more: script, ..NOTHING });
+    scene.push(&Attack { name: "uses-deep", tags: "BuildRequires: deep", ..NOTHING });
+    let big = "%post -p /bin/bash\nhead -c 3G /dev/zero > /usr/share/big/zeros";
+    scene.push(&Attack { name: "big", more: big, ..NOTHING });
+    scene.push(&Attack { name: "uses-big", tags: "BuildRequires: big", ..NOTHING });
+    let client = scene.farm.client();
+    client.publish(&["deep", "big"], PATIENCE).unwrap();
+    for user in ["uses-deep", "uses-big"] {
+        let id = client.build(&[user]).unwrap()[0];
+        let shown = client.wait(id, &["failed", "published"], PATIENCE).unwrap();
+        if shown["state"] == "failed" {
+            assert_eq!(shown["failure"]["fault"], "package", "{shown:#}");
+        }
+    }
+    scene.goes_on();
+    let settings = scene.settings.clone();
+    scene.farm.restart_worker(&settings, 0).unwrap();
+    scene.goes_on();
+}
+
+/// Three packages that kill the rpmbuild that builds them looked like three hosts without memory.
+#[test]
+#[ignore = "slow: make attack"]
+fn who_kills_itself_silences_no_worker() {
+    let mut scene = Scene::with(|settings| settings.workers = 2);
+    let kills = ["kill -9 $PPID", "kill -9 1; kill -9 -1", "kill -SEGV $PPID", "kill -9 $$"];
+    for (number, install) in kills.iter().enumerate() {
+        scene.push(&Attack { name: &format!("kills-{number}"), install, ..NOTHING });
+    }
+    for number in 0..kills.len() {
+        let shown = scene.fails(&format!("kills-{number}"));
+        let attempts = shown.to_string().matches("\"worker\":").count();
+        assert!(attempts <= 3, "it is not tried on every worker: {shown:#}");
+    }
+    scene.goes_on();
+}
+
+/// What the kernel counts for each user is not taken from root.
+#[test]
+#[ignore = "slow: make attack"]
+fn a_build_leaves_the_hosts_root_its_watches() {
+    let mut scene = Scene::new();
+    let hog = "#include <stdio.h>\n#include <sys/inotify.h>\nint main(void) {\n\
+               int n = 0; while (n < 100000 && inotify_init() >= 0) n++;\n\
+               printf(\"TOOK %d\\n\", n); fflush(stdout); getchar(); return 0; }\n";
+    let build = "cc -o hog %{SOURCE0}; (sleep 20 | ./hog) ; exit 1";
+    let tags = "Source0: hog.c\nBuildRequires: gcc";
+    scene.push(&Attack { name: "hog", tags, build, files: &[("hog.c", hog)], ..NOTHING });
+    let client = scene.farm.client();
+    let id = client.build(&["hog"]).unwrap()[0];
+    let begun = std::time::Instant::now();
+    while !client.run(&["log", &id.to_string()]).unwrap().out.contains("TOOK ") {
+        assert!(begun.elapsed() < PATIENCE, "it does not run");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    Inotify::init(InitFlags::empty()).expect("root has instances left while it runs");
+    client.wait(id, &["failed"], SOON).unwrap();
+    scene.goes_on();
+}
+
+/// A spec whose macros come to no end fails after the time of an SRPM, and its batch goes on.
+#[test]
+#[ignore = "slow: make attack"]
+fn a_batch_does_not_wait_for_an_srpm_that_does_not_come() {
+    let mut scene = Scene::with(|settings| settings.workers = 2);
+    let macros = "%global a %{lua: while true do end}\n%{a}";
+    scene.push(&Attack { name: "endless-lua", tags: macros, ..NOTHING });
+    let client = scene.farm.client();
+    let ids = client.build(&["endless-lua", "tiny"]).unwrap();
+    let shown = client.wait(ids[0], &["failed"], SOON).unwrap();
+    assert_eq!(shown["failure"]["fault"], "package", "{shown:#}");
+    assert!(message(&shown).contains("20 seconds"), "{shown:#}");
+    client.wait(ids[1], &["published"], SOON).unwrap();
+    scene.goes_on();
+}
+
+/// Nothing of a cage is left on the host.
+#[test]
+#[ignore = "slow: make attack"]
+fn scriptlets_leave_nothing_on_the_host() {
+    let mut scene = Scene::new();
+    let script = "%post -p /bin/bash\n\
+                  mkdir -p /run/left; (while :; do sleep 1; done) & disown\n\
+                  cp /bin/bash /usr/share/nasty/bash; chmod 6755 /usr/share/nasty/bash\n\
+                  ln -s /etc/shadow /usr/share/nasty/shadow; mknod /usr/share/nasty/disk b 8 0\n\
+                  echo 1 > /proc/sys/kernel/sysrq; mount -t tmpfs none /mnt; kill -9 -1; exit 0";
+    scene.push(&Attack { name: "nasty", more: script, ..NOTHING });
+    let reads = "cat /usr/share/nasty/shadow && exit 1; /usr/share/nasty/bash -p -c 'id -u' || :";
+    scene.push(&Attack {
+        name: "uses-nasty",
+        tags: "BuildRequires: nasty",
+        build: reads,
+        ..NOTHING
+    });
+    let client = scene.farm.client();
+    client.publish(&["nasty"], PATIENCE).unwrap();
+    let id = client.build(&["uses-nasty"]).unwrap()[0];
+    let shown = client.wait(id, &["failed", "published"], PATIENCE).unwrap();
+    if shown["state"] == "failed" {
+        assert_eq!(shown["failure"]["fault"], "package", "{shown:#}");
+    }
+    assert!(!Path::new("/run/left").exists());
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    assert!(!mounts.lines().any(|line| line.contains(" /mnt ")), "{mounts}");
+    scene.goes_on();
+}
