@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn what_is_published_must_be_what_was_published() {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(&dir.path().join("blobs")).unwrap();
+        let blobs = Blobs::open(dir.path().join("blobs")).unwrap();
         let digest = blobs.put(b"package").unwrap();
         let path = dir.path().join("a.rpm");
         fs::hard_link(blobs.path(digest), &path).unwrap();
