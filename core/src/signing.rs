@@ -173,7 +173,7 @@ impl Allowance {
     /// Takes one.
     ///
     /// # Errors
-    /// When there is none: how long until there is.
+    /// No signature is left in this minute: how long until there is one.
     pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let full = f64::from(self.per_minute);
         let in_a_second = full / 60.0;

@@ -188,7 +188,7 @@ async fn base_files(farm: &Farm, build: BuildId) -> anyhow::Result<Vec<bases::Sh
     for task in farm.store.tasks(build).await? {
         let Some(row) = farm.store.lock(task.id).await? else { continue };
         let lock = farm.blobs.read_small(row.digest, MAX_LOCK)?;
-        let mut lock = Lock::from_bytes(&lock).context("a lock is none")?;
+        let mut lock = Lock::from_bytes(&lock).context("a stored lock cannot be read")?;
         if task.kind != TaskKind::Srpm {
             lock.layers.clear();
         }

@@ -397,7 +397,7 @@ async fn record(
         requirements.modules = target.modules_of(&build.package);
         let (arch, now) = (task.arch, SystemTime::now());
         let taken = resolver.taken(&with_added, arch, &farm.store, requirements, now).await;
-        // What changed since says nothing of this lock.
+        // The pool may have changed since the lock was made: only packages of the lock count.
         let taken =
             taken.unwrap_or_default().into_iter().filter(|one| own.contains_key(&one.package));
         farm.store.set_taken(task.id, &taken.collect::<Vec<_>>()).await?;
