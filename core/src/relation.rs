@@ -80,7 +80,7 @@ pub struct Attributes {
     open: usize,
     start: Vec<u8>,
     reference: Reference,
-    /// The last bytes of what is neither text nor a tag.
+    /// The last bytes of a comment, a CDATA section or a processing instruction, whose end is looked for.
     recent: Vec<u8>,
     found: Option<OutOfBounds>,
 }

@@ -84,7 +84,7 @@ struct ImpactedBuild {
     package: String,
     state: String,
     nevra: String,
-    /// The build that made that package, when it is none of those that were asked about.
+    /// The build that made that package; `None` when that package is one of those that were asked about.
     through: Option<i64>,
 }
 
