@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rpmfarm_core::owners::{self, Claim, Kind};
 use rpmfarm_core::{BuildId, Failure, Fault, Lock, Nevra};
 
-use super::{MAX_LOCK, accepted, arches, enter, verdict};
+use super::{MAX_LOCK, accepted, enter, verdict};
 use crate::clock::now_us;
 use crate::farm::Farm;
+use crate::plan;
 use crate::store::{Build, StoreError, Withdraw};
 
 /// How often an approval is tried while the target's packages change.
@@ -94,7 +95,7 @@ pub async fn approve(
             return Ok(Decided::NotClaimed);
         }
         let made = accepted(&mut tx, build.id()).await?;
-        enter(&mut tx, build, &arches(farm, build, &target).await?, &made).await?;
+        enter(&mut tx, build, &plan::arches(farm, build, &target).await?, &made).await?;
         tx.commit().await?;
         super::withdraw::mark(farm, &build.target, &taken).await?;
         return Ok(Decided::Done);

@@ -17,14 +17,13 @@ use anyhow::Context as _;
 use rpm::{FileType, PackageMetadata};
 use rpmfarm_core::owners::{self, Claim, Kind, Known, Made, Rights};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, Nevra, Target};
+use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, Nevra};
 
 pub use bases::Bases;
 pub use decide::{Decided, NotDecided, affected, approve, refuse};
 
 use crate::accept::noarch;
 use crate::farm::Farm;
-use crate::plan;
 use crate::store::{AcceptedTask, Build, NewPackage, StoreError, Tx};
 
 /// Locks are read into memory; none is larger, in bytes.
@@ -139,10 +138,6 @@ pub(crate) async fn accepted(tx: &mut Tx, build: BuildId) -> Result<Vec<Accepted
     let mut accepted = tx.accepted_tasks(build, TaskKind::Build).await?;
     accepted.extend(tx.accepted_tasks(build, TaskKind::Noarch).await?);
     Ok(accepted)
-}
-
-async fn arches(farm: &Farm, build: &Build, target: &Target) -> Result<Vec<Arch>, StoreError> {
-    plan::arches(farm, build, target).await
 }
 
 /// What is in the repositories of an architecture, of the packages that a build made.

@@ -58,6 +58,12 @@ impl Layout {
         self.pool().join(anew_in_pool(nevra, digest))
     }
 
+    /// Where a package lies that a channel shows.
+    pub(super) fn lies_at(&self, nevra: &Nevra, digest: Sha256) -> PathBuf {
+        let anew = self.pooled_anew(nevra, digest);
+        if anew.exists() { anew } else { self.pooled(nevra) }
+    }
+
     pub(super) fn channel(&self) -> PathBuf {
         self.root.join(&self.channel)
     }

@@ -58,9 +58,7 @@ impl Proof<'_> {
 
     /// A package that the channel shows already: its file is still there.
     pub(super) fn still_there(&self, package: &PublishedPackage) -> Result<()> {
-        let anew = self.layout.pooled_anew(&package.nevra, package.digest);
-        let path = if anew.exists() { anew } else { self.layout.pooled(&package.nevra) };
-        size(package, &path)
+        size(package, &self.layout.lies_at(&package.nevra, package.digest))
     }
 
     /// Where a package lies in the pool, and how its repodata name that place: they say whether it

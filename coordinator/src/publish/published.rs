@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::{Nevra, Sha256};
+use rpmfarm_core::Sha256;
 
 use super::layout::Layout;
 use super::manifest::listed;
@@ -23,18 +23,13 @@ pub fn shown_files(repos: &Path) -> io::Result<Vec<(PathBuf, Sha256)>> {
             all.extend(
                 listed(&layout.current())
                     .into_iter()
-                    .map(|(nevra, digest)| (place(&layout, &nevra, digest), digest)),
+                    .map(|(nevra, digest)| (layout.lies_at(&nevra, digest), digest)),
             );
         }
     }
     all.sort_unstable();
     all.dedup();
     Ok(all)
-}
-
-fn place(layout: &Layout, nevra: &Nevra, digest: Sha256) -> PathBuf {
-    let anew = layout.pooled_anew(nevra, digest);
-    if anew.exists() { anew } else { layout.pooled(nevra) }
 }
 
 fn folders(path: &Path) -> io::Result<Vec<String>> {

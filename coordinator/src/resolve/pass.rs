@@ -396,7 +396,11 @@ async fn record(
         let mut requirements = with_additional(wanted.requirements.clone(), &own_target, build);
         requirements.modules = target.modules_of(&build.package);
         let (arch, now) = (task.arch, SystemTime::now());
-        let taken = resolver.taken(&with_added, arch, &farm.store, requirements, now).await;
+        // Only for people to see: a build does not wait for it.
+        let taken = resolver
+            .taken(&with_added, arch, &farm.store, requirements, now)
+            .await
+            .inspect_err(|error| tracing::warn!(%error, "not known what the root has instead"));
         // The pool may have changed since the lock was made: only packages of the lock count.
         let taken =
             taken.unwrap_or_default().into_iter().filter(|one| own.contains_key(&one.package));

@@ -55,6 +55,12 @@ pub struct AttemptEnd {
     pub at_us: i64,
 }
 
+/// The worker that made the packages which a task repeats; the task's number follows.
+pub(super) const MAKER_OF: &str = "SELECT a.worker FROM tasks t
+    JOIN tasks o ON o.build = t.build AND o.arch = t.arch AND o.kind = 'build'
+    JOIN acceptances c ON c.task = o.id JOIN attempts a ON a.id = c.attempt
+    WHERE t.kind = 'repeat' AND t.id =";
+
 impl Store {
     /// The newest attempt that there is; 0 before the first.
     ///
@@ -199,10 +205,7 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub async fn maker_of_repeated(&self, task: TaskId) -> Result<String> {
-        let query = "SELECT a.worker FROM tasks t
-                     JOIN tasks o ON o.build = t.build AND o.arch = t.arch AND o.kind = 'build'
-                     JOIN acceptances c ON c.task = o.id JOIN attempts a ON a.id = c.attempt
-                     WHERE t.id = $1 AND t.kind = 'repeat'";
+        let query = sqlx::AssertSqlSafe(format!("{MAKER_OF} $1"));
         let maker: Option<String> =
             sqlx::query_scalar(query).bind(task.0).fetch_optional(self.read()).await?;
         Ok(maker.unwrap_or_default())

@@ -11,6 +11,7 @@ use rpmfarm_core::queue::{Class, lead};
 use rpmfarm_core::{BuildId, TaskId};
 
 use super::again::again;
+use super::attempts::MAKER_OF;
 use super::{Attempt, Dialect, Result, Store, Tx, parsed};
 
 /// A task that is to be given to a worker.
@@ -91,7 +92,8 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Ready>> {
         let (rank, task) = after.unwrap_or((i64::MIN, i64::MIN));
-        let query = "SELECT r.task, r.build, r.rank,
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT r.task, r.build, r.rank,
                      COALESCE((SELECT b.target FROM builds b WHERE b.id = r.build), '')
                      AS target,
                      (SELECT COUNT(*) FROM attempts a WHERE a.task = r.task) AS tries,
@@ -100,15 +102,11 @@ impl Store {
                      COALESCE((SELECT f.retry_us FROM failures f WHERE f.build = r.build
                                AND f.task = r.task ORDER BY f.at_us DESC LIMIT 1), 0)
                      AS retry_us,
-                     COALESCE((SELECT a.worker FROM tasks t
-                               JOIN tasks o ON o.build = t.build AND o.arch = t.arch
-                               AND o.kind = 'build'
-                               JOIN acceptances c ON c.task = o.id
-                               JOIN attempts a ON a.id = c.attempt
-                               WHERE t.id = r.task AND t.kind = 'repeat'), '') AS except_worker
+                     COALESCE(({MAKER_OF} r.task), '') AS except_worker
                      FROM ready_tasks r WHERE r.arch = $1 AND r.needs = $2
                      AND (r.rank, r.task) > ($3, $4)
-                     ORDER BY r.rank, r.task LIMIT $5";
+                     ORDER BY r.rank, r.task LIMIT $5"
+        ));
         Ok(sqlx::query_as(query)
             .bind(arch)
             .bind(needs)

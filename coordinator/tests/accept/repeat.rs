@@ -9,8 +9,8 @@ use rpmfarm_core::fleet::PROTOCOL;
 use rpmfarm_core::task::{Success, TaskKind, WorkerState};
 use rpmfarm_core::{Arch, BuildId, Failure};
 
-use crate::scene::{Scene, built, file};
-use crate::support::Built;
+use crate::scene::{Scene, built, file, spec};
+use crate::support::{Built, build_spec};
 
 const LAB: &str = include_str!("../../../deploy/targets/lab.toml");
 
@@ -73,8 +73,11 @@ async fn what_two_workers_make_alike_is_accepted() {
     let excepted: Vec<&str> = waiting.iter().map(|ready| ready.except.as_str()).collect();
     assert_eq!(excepted, ["w"]);
 
-    // Built again: other bytes, as its time of building differs, and the same content.
-    scene.repeated(build, &built("tiny", "Release: 1", "tiny")).await.unwrap();
+    // Built again: other bytes, as on another host, and the same content.
+    let text = spec("tiny", "Release: 1", "tiny");
+    let again = build_spec(&text, &[("_buildhost", "other.example.org")]);
+    assert_ne!(file(&again.binary).1, file(&tiny.binary).1);
+    scene.repeated(build, &again).await.unwrap();
     assert!(store.open_claims(build).await.unwrap().is_empty());
     assert_eq!(scene.packages(build).await, ["tiny-1-1.src", "tiny-1-1.x86_64"]);
 }
