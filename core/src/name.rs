@@ -14,7 +14,7 @@ pub enum NameError {
     Package(String),
     /// The file name would lead elsewhere.
     #[error(
-        "`{0}` is not a plain file name (no `/`, no `..`, no control characters, not starting with `-`)"
+        "`{0}` is not a plain file name (no `/`, no `..`, no control characters, not starting with `-`, no space at its ends in a list)"
     )]
     File(String),
     /// The git reference cannot be one.

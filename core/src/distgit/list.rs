@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DistgitError;
 use crate::digest::{Checksum, DigestKind};
-use crate::name::{check_file, shown};
+use crate::name::{NameError, check_file, shown};
 
 /// Which list it is, and so how it is printed. Both are read alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +113,10 @@ impl LookasideFile {
             check_file(part).map_err(bad)?;
         }
         check_file(name).map_err(bad)?;
+        // Neither form could print such a name so that it is read again.
+        if name.trim() != name {
+            return Err(bad(NameError::File(shown(name))));
+        }
         Ok(Self { name: name.to_owned(), checksum })
     }
 }
@@ -208,6 +212,8 @@ mod tests {
             (format!("SHA256 (a/b) = {sha256}"), "not a plain file name"),
             (format!("{sha256} /etc/passwd"), "not a plain file name"),
             (format!("{sha256} a\0b"), "not a plain file name"),
+            (format!("{sha256} SOURCES/tests/ b"), "not a plain file name"),
+            (format!("{sha256} SOURCES/\u{3000}b"), "not a plain file name"),
             (format!("SHA512 (x) = {sha256}"), "sha512 digest has 128 hex digits, here are 64"),
             (format!("SHA3 (x) = {sha256}"), "is not a known digest"),
             ("abc x".to_owned(), "is not a known digest"),
@@ -238,7 +244,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_is_read(files in prop::collection::vec(lookaside_file(), 0..6)) {
+        fn what_is_printed_is_read(mut files in prop::collection::vec(lookaside_file(), 0..6)) {
+            let mut names = std::collections::HashSet::new();
+            files.retain(|file| names.insert(file.name.clone()));
             for form in [ListForm::Sources, ListForm::Metadata] {
                 let text = LookasideFile::print_list(&files, form);
                 prop_assert_eq!(parse(&text), Ok(files.clone()));
