@@ -52,13 +52,17 @@ sim: ## Simulate the farm: SEEDS=N of them, or the trace of one, SEED=N (PLANT=R
 fuzz: setup ## Fuzz the readers of strangers' bytes: SECONDS=60 each, all or READER=NAME
 	fuzz/run $(or $(SECONDS),60) $(READER)
 
-# Without `advisories`, whose database is fetched at each run: see deny.toml.
 .PHONY: lint
-lint: setup ## Formatting, clippy, links of the documentation, licences and sources of dependencies
-	@deploy/setup/tools "$(TOOLS)" deny
+lint: setup ## Formatting, clippy, links of the documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Apart from `lint`: to build cargo-deny takes longer than all that lint does. Without `advisories`, whose
+# database is fetched at each run: see deny.toml.
+.PHONY: deny
+deny: ## Licences and sources of dependencies; run it when Cargo.lock or deny.toml change
+	@deploy/setup/tools "$(TOOLS)" deny
 	cargo deny check licenses bans sources
 
 .PHONY: bench

@@ -57,7 +57,13 @@ pub fn fuzz_href(data: &[u8]) {
 /// The page of a repository that the signer is asked to sign.
 pub fn fuzz_page(data: &[u8]) {
     match repomd::revision(data) {
-        Ok(revision) => assert!(i64::try_from(revision).is_ok()),
+        Ok(revision) => {
+            assert!(i64::try_from(revision).is_ok());
+            // The coordinator reads the same revision.
+            if let Ok(page) = Repomd::parse(data) {
+                assert_eq!(page.revision, Some(revision));
+            }
+        }
         Err(error) => one_line_text(&error),
     }
 }

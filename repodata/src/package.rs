@@ -35,6 +35,10 @@ pub struct Fragments {
     other: Vec<u8>,
 }
 
+/// Most that stored fragments may hold when they are unpacked, in bytes: some hundred times as much as
+/// the file list of a kernel with its debugging symbols.
+const MAX_OPEN: u64 = 2 << 30;
+
 /// Changelog entries that are told; as createrepo_c does by default.
 const CHANGELOGS: usize = 10;
 
@@ -138,7 +142,10 @@ impl Fragments {
     /// [`RepodataError::Fragments`] when they are not what [`Self::to_bytes`] gave.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let damaged = |what: &str| RepodataError::Fragments(what.to_owned());
-        let open = zstd::decode_all(bytes).map_err(|error| damaged(&error.to_string()))?;
+        let unpacked = |error: std::io::Error| damaged(&error.to_string());
+        let decoder = zstd::Decoder::new(bytes).map_err(unpacked)?;
+        let mut open = Vec::new();
+        decoder.take(MAX_OPEN).read_to_end(&mut open).map_err(unpacked)?;
         let mut rest = open.strip_prefix(MAGIC).ok_or_else(|| damaged("not the known format"))?;
         let mut fragment = || -> Result<Vec<u8>> {
             let mut length = [0; 8];

@@ -214,8 +214,10 @@ impl Pool {
         let mut added = Vec::new();
         let read = self.raw.read_bytes(index, primary.as_bytes(), false).and_then(|()| {
             added = (first..self.raw.end()).filter_map(|id| Some((self.nevra(id)?, id))).collect();
-            if added.len() != fragments.len() {
-                return Err(format!("{} packages in {} parts", added.len(), fragments.len()));
+            // A part may hold elements that become packages without a name; these count, too.
+            let read = usize::try_from(self.raw.end() - first).unwrap_or_default();
+            if added.len() != fragments.len() || read != added.len() {
+                return Err(format!("{read} packages in {} parts", fragments.len()));
             }
             // File lists find their package by its checksum, so there must not be two of one.
             added.retain(|(nevra, id)| {

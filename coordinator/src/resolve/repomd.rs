@@ -128,42 +128,68 @@ fn checksum_of((kind, hex): (String, String)) -> Result<Checksum, String> {
 fn read(xml: &[u8]) -> Result<(Option<u64>, Vec<Data>), String> {
     let xml = std::str::from_utf8(xml).map_err(|error| shown(&error.to_string()))?;
     let mut reader = Reader::from_str(xml);
-    let mut revision = None;
-    let mut all = Vec::new();
-    let mut data: Option<Data> = None;
-    let mut element = String::new();
-    let mut text = String::new();
-    let mut attribute = None;
+    let mut page = Page::default();
     loop {
-        let event = reader.read_event().map_err(|error| shown(&error.to_string()))?;
-        match event {
-            Event::Start(start) => {
-                open(&start, &mut data, &mut attribute)?;
-                element = start.local_name().as_ref().to_owned();
-                text.clear();
-            }
-            Event::Empty(start) => open(&start, &mut data, &mut attribute)?,
-            Event::Text(part) => text.push_str(&part),
-            Event::End(end) => {
-                let name = end.local_name();
-                if name.as_ref() == "data" {
-                    all.extend(data.take());
-                } else if name.as_ref() == element {
-                    match &mut data {
-                        Some(data) => data.set(name.as_ref(), text.trim(), attribute.take()),
-                        None if name.as_ref() == "revision" => revision = text.trim().parse().ok(),
-                        None => {}
-                    }
-                }
-            }
+        match reader.read_event().map_err(|error| shown(&error.to_string()))? {
+            Event::Start(start) => page.start(&start)?,
+            Event::Empty(start) => open(&start, &mut page.data, &mut page.attribute)?,
+            Event::Text(part) => page.text.push_str(&part),
+            Event::End(end) => page.end(end.local_name().as_ref())?,
             Event::Eof => break,
             _ => {}
         }
     }
-    if data.is_some() {
+    if page.data.is_some() {
         return Err("it ends in the middle".to_owned());
     }
-    Ok((revision, all))
+    Ok((page.revision.flatten(), page.all))
+}
+
+/// A page, as far as it has been read.
+#[derive(Debug, Default)]
+struct Page {
+    /// How many elements are open.
+    depth: usize,
+    /// The revision, once there was an element of that name; `None` within when it is no number.
+    revision: Option<Option<u64>>,
+    /// All `<data>` elements that have ended.
+    all: Vec<Data>,
+    /// The one that is open.
+    data: Option<Data>,
+    /// The innermost element that was opened last.
+    element: String,
+    /// The text since then.
+    text: String,
+    /// The `type` attribute of a checksum.
+    attribute: Option<String>,
+}
+
+impl Page {
+    fn start(&mut self, start: &BytesStart<'_>) -> Result<(), String> {
+        open(start, &mut self.data, &mut self.attribute)?;
+        start.local_name().as_ref().clone_into(&mut self.element);
+        self.text.clear();
+        self.depth += 1;
+        Ok(())
+    }
+
+    /// Ends an element. The signer and dnf read a revision directly below the root alone, and the
+    /// same page must not have another one for each reader.
+    fn end(&mut self, name: &str) -> Result<(), String> {
+        self.depth = self.depth.saturating_sub(1);
+        let is_innermost = name == self.element;
+        match &mut self.data {
+            _ if name == "data" => self.all.extend(self.data.take()),
+            Some(data) if is_innermost => data.set(name, self.text.trim(), self.attribute.take()),
+            None if is_innermost && name == "revision" && self.depth == 1 => {
+                if self.revision.replace(self.text.trim().parse().ok()).is_some() {
+                    return Err("it has two revisions".to_owned());
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 /// Begins an element; keeps the attribute that its end needs.
@@ -240,6 +266,14 @@ mod tests {
     }
 
     #[test]
+    fn a_revision_stands_below_the_root_alone() {
+        let page = page("p", "sha256", &"a".repeat(64));
+        let inner = "<tags><revision>1800000000</revision></tags></repomd>";
+        let repomd = Repomd::parse(page.replace("</repomd>", inner).as_bytes()).expect("a page");
+        assert_eq!(repomd.revision, Some(1_700_000_000));
+    }
+
+    #[test]
     fn refuses_what_it_should() {
         let sha256 = "a".repeat(64);
         for (xml, why) in [
@@ -249,6 +283,7 @@ mod tests {
             (page("x", "sha1", &"a".repeat(40)), "not accepted"),
             (page("x", "sha512", &sha256), "not accepted"),
             (page("x", "sha256", "zz"), "not a known digest"),
+            (page("x", "sha256", &sha256).replace("</revision>", "</revision><revision>9</revision>"), "two revisions"),
             ("<repomd/>".to_owned(), "no primary"),
             ("<repomd><data type='primary'>".to_owned(), "middle"),
             ("<repomd><data></repomd>".to_owned(), ""),
