@@ -3,7 +3,7 @@
 use crate::excerpt::{LogReader, Part};
 use crate::fault::TRANSACTION;
 use crate::limits::Limits;
-use crate::spec::{undefined, unexpanded_in_message};
+use crate::macros::{undefined, unexpanded_in_message};
 use crate::{Failure, Fault};
 
 /// How the run ended, as seen from outside.

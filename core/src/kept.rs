@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::Sha256;
-use crate::distgit::check_part;
-use crate::modify::matches_end;
+use crate::glob::matches_end;
+use crate::name::check_part;
 use crate::name::shown;
 
 /// The most files that are kept of one attempt.

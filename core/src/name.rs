@@ -80,6 +80,15 @@ pub fn check_file(name: &str) -> Result<(), NameError> {
     if good { Ok(()) } else { Err(NameError::File(shown(name))) }
 }
 
+/// Checks one part of a path in a tree: whatever git allows and a directory can hold.
+///
+/// # Errors
+/// When it would lead elsewhere.
+pub fn check_part(part: &str) -> Result<(), NameError> {
+    // A leading dash is no option within a path.
+    check_file(part.trim_start_matches('-'))
+}
+
 /// A branch, tag or commit, safe to hand to git (`git check-ref-format`, and no option).
 ///
 /// # Errors

@@ -11,8 +11,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::glob;
 use crate::lock::LockedPackage;
-use crate::modify::glob;
 use crate::{BuildId, Nevra, Sha256};
 
 /// Claims of one build that are recorded; with more than these it is refused.

@@ -38,7 +38,7 @@ pub struct SourceBundle {
     /// The modifications that are in it; none when it is as upstream has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modification: Option<Modification>,
-    /// What is still to be done in the build cage: a [`crate::modify::Plan`]. The spec and the
+    /// What is still to be done in the build cage: a plan of `rpmfarm-sources`. The spec and the
     /// sources are then those before the first script.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<SourceFile>,
@@ -78,17 +78,6 @@ pub struct Record {
     /// What whoever looks at the build is to know of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-}
-
-/// Lines of the changelog that only the newer spec has.
-#[must_use]
-pub fn new_changelog(older: &str, newer: &str) -> Vec<String> {
-    let changelog = |spec: &str| -> Vec<String> {
-        let lines = spec.lines().skip_while(|line| !crate::spec::is_changelog(line)).skip(1);
-        lines.map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty()).collect()
-    };
-    let old: std::collections::BTreeSet<_> = changelog(older).into_iter().collect();
-    changelog(newer).into_iter().filter(|line| !old.contains(line)).collect()
 }
 
 /// Where a source file came from.
@@ -157,13 +146,5 @@ mod tests {
             SourceFile { name: "x".into(), digest: Sha256::of(b"x"), size: 1, executable: true };
         let text = serde_json::to_string(&file).unwrap();
         assert_eq!(serde_json::from_str::<SourceFile>(&text).unwrap(), file, "{text}");
-    }
-
-    #[test]
-    fn what_is_new_in_a_changelog() {
-        let old = "Name: x\n%changelog\n* Mon A\n- one\n";
-        let new = "Name: y\n%changelog\n* Tue B\n- two\n\n* Mon A\n- one\n";
-        assert_eq!(new_changelog(old, new), ["* Tue B", "- two"]);
-        assert!(new_changelog(new, old).is_empty());
     }
 }

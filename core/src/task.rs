@@ -87,7 +87,7 @@ pub enum Input {
         spec: SourceFile,
         /// Everything beside it.
         sources: Vec<SourceFile>,
-        /// What is to be done to them first, in the cage ([`crate::modify::Plan`]). The spec and
+        /// What is to be done to them first, in the cage (a plan of `rpmfarm-sources`). The spec and
         /// the sources are then what comes out of it.
         plan: Option<SourceFile>,
         /// The architectures whose terms are to be reported beside those of the SRPM's own

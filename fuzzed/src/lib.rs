@@ -17,16 +17,16 @@ mod words;
 use std::collections::BTreeMap;
 
 use rpmfarm_coordinator::import::{Guard, PackLimits};
-use rpmfarm_core::autospec::{Generated, SpecState, fill_in, uses};
-use rpmfarm_core::distgit::{EntryKind, Layout, LookasideFile, TreeEntry, check_part, followed};
-use rpmfarm_core::modify::{self, Config, Context, Node, Step, Tree};
 use rpmfarm_core::modules::{Modules, StreamName};
-use rpmfarm_core::name::{check_file, check_git_ref, check_package};
-use rpmfarm_core::spec::{self, Macros, Preamble, is_version_fixed, version_tags};
+use rpmfarm_core::name::{check_file, check_git_ref, check_package, check_part};
 use rpmfarm_core::track::Forge;
 use rpmfarm_core::track::hook::{self, Followed, Said, read};
 use rpmfarm_core::track::refs::{Question, Reader, is_commit_id};
 use rpmfarm_core::track::security::{cve_ids, fixed};
+use rpmfarm_sources::autospec::{Generated, SpecState, fill_in, uses};
+use rpmfarm_sources::distgit::{EntryKind, Layout, LookasideFile, TreeEntry, followed};
+use rpmfarm_sources::modify::{self, Config, Context, Node, Step, Tree};
+use rpmfarm_sources::spec::{self, Macros, Preamble, is_version_fixed, version_tags};
 
 pub use logs::{fuzz_audit_log, fuzz_build_log, fuzz_journal, fuzz_rpm_said, fuzz_terms};
 pub use packages::{

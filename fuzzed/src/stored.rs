@@ -2,13 +2,13 @@
 
 use std::fmt::Debug;
 
-use rpmfarm_core::distgit::check_part;
 use rpmfarm_core::kept::{self, KeptFile};
-use rpmfarm_core::modify::Plan;
+use rpmfarm_core::name::check_part;
 use rpmfarm_core::name::{check_file, check_git_ref};
 use rpmfarm_core::source::{Record, SourceBundle};
 use rpmfarm_core::terms::AllTerms;
 use rpmfarm_core::{Lock, Target};
+use rpmfarm_sources::modify::Plan;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

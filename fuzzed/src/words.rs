@@ -3,7 +3,6 @@
 use std::cmp::Ordering;
 
 use rpmfarm_core::digest::Checksum;
-use rpmfarm_core::distgit::tag_agrees;
 use rpmfarm_core::enrolment::Token;
 use rpmfarm_core::kept::{check_path, is_wanted, pattern_problem};
 use rpmfarm_core::name::check_package;
@@ -12,6 +11,7 @@ use rpmfarm_core::target::Size;
 use rpmfarm_core::track::Pattern;
 use rpmfarm_core::{Evr, Needs, Nevra, Sha256};
 use rpmfarm_signer::config::Bind;
+use rpmfarm_sources::distgit::tag_agrees;
 
 use crate::{one_line, one_line_text};
 

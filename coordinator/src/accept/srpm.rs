@@ -2,7 +2,6 @@
 
 use anyhow::Context as _;
 use rpm::IndexTag;
-use rpmfarm_core::distgit::tag_agrees;
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::results::{Refusal, check_bounds, check_expanded, check_requires, check_sources};
 use rpmfarm_core::source::SourceBundle;
@@ -10,6 +9,7 @@ use rpmfarm_core::task::Success;
 use rpmfarm_core::terms::{self, Terms};
 use rpmfarm_core::track::check_above;
 use rpmfarm_core::{Arch, Evr, Target};
+use rpmfarm_sources::distgit::tag_agrees;
 
 use super::{CheckError, Checked};
 use crate::dispatch::assignment::MAX_DOCUMENT;

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rpmfarm_core::autospec::{self, Generated, History, Uses};
 use rpmfarm_core::digest::Checksum;
-use rpmfarm_core::distgit::{Committed, Layout, LookasideFile};
-use rpmfarm_core::modify::{Node, Parameters, Plan, Step, Tree};
 use rpmfarm_core::name::{check_git_ref, check_package};
 use rpmfarm_core::source::{Origin, Record, SourceBundle, SourceFile};
 use rpmfarm_core::{Sha256, Target};
+use rpmfarm_sources::autospec::{self, Generated, History, Uses};
+use rpmfarm_sources::distgit::{Committed, Layout, LookasideFile};
+use rpmfarm_sources::modify::{Node, Parameters, Plan, Step, Tree};
 
 use super::failure::ImportError;
 use super::git::{self, Checkout, Depth, Files, Session};
@@ -262,7 +262,7 @@ impl Import<'_> {
         // Whether there is one spec is for the layout to tell, later.
         let Ok(path) = tree.spec() else { return Ok(None) };
         let Ok(text) = tree.text(&path) else { return Ok(None) };
-        let lines = rpmfarm_core::spec::lines(&text);
+        let lines = rpmfarm_sources::spec::lines(&text);
         if lines.iter().any(|line| autospec::defines_autorelease(line)) {
             return Ok(None);
         }

@@ -1,10 +1,10 @@
 //! Why an import failed, in one line that a maintainer understands, and whose fault it is.
 
 use rpmfarm_core::digest::Checksum;
-use rpmfarm_core::distgit::DistgitError;
-use rpmfarm_core::modify::{ConfigError, ModifyError};
 use rpmfarm_core::name::NameError;
 use rpmfarm_core::{Failure, Fault};
+use rpmfarm_sources::distgit::DistgitError;
+use rpmfarm_sources::modify::{ConfigError, ModifyError};
 
 use crate::blobs::BlobError;
 use crate::http::HttpError;

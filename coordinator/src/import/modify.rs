@@ -5,12 +5,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rpmfarm_core::autospec::Generated;
-use rpmfarm_core::distgit::EntryKind;
-use rpmfarm_core::modify::{
+use rpmfarm_core::source::Modification;
+use rpmfarm_core::target::MODIFICATIONS_CONFIG;
+use rpmfarm_sources::autospec::Generated;
+use rpmfarm_sources::distgit::EntryKind;
+use rpmfarm_sources::modify::{
     self, Config, Context, Node, Note, Parameters, PlannedFile, PlannedNode, Step, Tree,
 };
-use rpmfarm_core::source::Modification;
 
 use super::commit::{Job, Shared, cache_name};
 use super::failure::ImportError;
@@ -69,7 +70,7 @@ impl Changes {
     fn read(job: &Job, checkout: Checkout, watch: &Watch) -> Result<Self, ImportError> {
         let name = match &job.target.modifications {
             Some(modifications) => modifications.config.clone(),
-            None => modify::CONFIG.to_owned(),
+            None => MODIFICATIONS_CONFIG.to_owned(),
         };
         let files = checkout.files()?;
         let found = files.get(&name).filter(|(kind, _)| kind.is_file());
@@ -155,7 +156,7 @@ pub(super) fn planned(
     for (path, node) in tree.nodes() {
         watch.check()?;
         // What is a source has a plain name; scripts have no use for the others.
-        if path.split('/').any(|part| rpmfarm_core::distgit::check_part(part).is_err()) {
+        if path.split('/').any(|part| rpmfarm_core::name::check_part(part).is_err()) {
             continue;
         }
         let node = match (node, sources.files.get(path)) {

@@ -1,7 +1,7 @@
 //! What modifications would change, without look-aside files and without a build.
 
-use rpmfarm_core::modify::{self, Edit, FileDiff, Step, Tree};
 use rpmfarm_core::source::Modification;
+use rpmfarm_sources::modify::{self, Edit, FileDiff, Step, Tree};
 
 use super::commit::{Job, Shared};
 use super::failure::ImportError;

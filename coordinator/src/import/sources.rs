@@ -1,7 +1,7 @@
 //! The files of a commit as a tree that modifications can change.
 
-use rpmfarm_core::distgit::{EntryKind, TreeEntry};
-use rpmfarm_core::modify::{Node, Read, Tree, TreeError};
+use rpmfarm_sources::distgit::{EntryKind, TreeEntry};
+use rpmfarm_sources::modify::{Node, Read, Tree, TreeError};
 
 use super::git::{Checkout, Files};
 

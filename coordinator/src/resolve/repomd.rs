@@ -283,7 +283,11 @@ mod tests {
             (page("x", "sha1", &"a".repeat(40)), "not accepted"),
             (page("x", "sha512", &sha256), "not accepted"),
             (page("x", "sha256", "zz"), "not a known digest"),
-            (page("x", "sha256", &sha256).replace("</revision>", "</revision><revision>9</revision>"), "two revisions"),
+            (
+                page("x", "sha256", &sha256)
+                    .replace("</revision>", "</revision><revision>9</revision>"),
+                "two revisions",
+            ),
             ("<repomd/>".to_owned(), "no primary"),
             ("<repomd><data type='primary'>".to_owned(), "middle"),
             ("<repomd><data></repomd>".to_owned(), ""),

@@ -1,10 +1,10 @@
 //! What builds are made of, and what modifications change of it.
 
-use rpmfarm_core::modify::FileDiff;
-use rpmfarm_core::source::{Modification, Origin, Record, SourceBundle, SourceFile, new_changelog};
+use rpmfarm_core::source::{Modification, Origin, Record, SourceBundle, SourceFile};
 use rpmfarm_core::{BuildId, name};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::sources_server::Sources as SourcesApi;
+use rpmfarm_sources::modify::FileDiff;
 use tonic::{Request, Response, Status};
 
 use crate::farm::Farm;
@@ -86,7 +86,7 @@ impl SourcesApi for SourceService {
             let bytes = self.0.blobs.read_small(bundle.spec.digest, MAX_BUNDLE)?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
-        let changelog = new_changelog(&spec(&old)?, &spec(&new)?);
+        let changelog = rpmfarm_sources::spec::new_changelog(&spec(&old)?, &spec(&new)?);
         let files = files.into_iter().map(diff).collect();
         let scripted = [(older, older_record.scripts), (build.id, record.scripts)]
             .into_iter()

@@ -1,9 +1,9 @@
 //! Builds that follow from pushes and would not be above what is published are refused before
 //! they cost anything.
 
-use rpmfarm_core::spec::{Macros, is_version_fixed, lines, version_tags};
 use rpmfarm_core::track::NotAbove;
 use rpmfarm_core::{Evr, Target};
+use rpmfarm_sources::spec::{Macros, is_version_fixed, lines, version_tags};
 
 use super::security::text;
 use crate::farm::Farm;

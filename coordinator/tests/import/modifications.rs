@@ -1,8 +1,8 @@
 //! What modifications change at import, what is left for the cage, and what is previewed.
 
 use rpmfarm_coordinator::import::{ActionState, Order};
-use rpmfarm_core::modify::{Plan, Step};
 use rpmfarm_core::{Fault, Target};
+use rpmfarm_sources::modify::{Plan, Step};
 
 use crate::Bench;
 use crate::upstream::{Serve, sha512};

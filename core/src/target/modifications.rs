@@ -27,6 +27,9 @@ pub struct Modifications {
     pub insecure: bool,
 }
 
+/// The name of the configuration at the root of a modifications repository, unless a target says otherwise.
+pub const MODIFICATIONS_CONFIG: &str = "config.yaml";
+
 fn default_config() -> String {
-    crate::modify::CONFIG.to_owned()
+    MODIFICATIONS_CONFIG.to_owned()
 }

@@ -3,13 +3,13 @@
 use std::io::Write as _;
 
 use rpmfarm_core::lock::{Layer, LockedPackage};
-use rpmfarm_core::modify::{Context, Parameters, Plan, PlannedFile, PlannedNode, Step};
 use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::{Arch, BuildOptions, Evr, Lock, Nevra, Sha256};
 use rpmfarm_proto::{Message as _, v1};
 use rpmfarm_rpmfile::Headers;
 use rpmfarm_signer::chain::Head;
 use rpmfarm_signer::event::{Entry, Event};
+use rpmfarm_sources::modify::{Context, Parameters, Plan, PlannedFile, PlannedNode, Step};
 
 use crate::forge::{self, File};
 

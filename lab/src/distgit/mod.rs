@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rpmfarm_core::digest::{Checksum, DigestKind};
-use rpmfarm_core::distgit::LookasideFile;
+use rpmfarm_sources::distgit::LookasideFile;
 use sha2::Digest as _;
 
 use crate::apt::{Apt, AptError};

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rpmfarm_core::digest::{Checksum, DigestKind};
-use rpmfarm_core::distgit::LookasideFile;
+use rpmfarm_sources::distgit::LookasideFile;
 
 use crate::apt::{Apt, AptError};
 use crate::cache::{self, Cache};

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
-use rpmfarm_core::distgit::LookasideFile;
 use rpmfarm_core::name::check_package;
+use rpmfarm_sources::distgit::LookasideFile;
 
 use super::release::{Release, matches};
 use crate::tool;

@@ -8,8 +8,8 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::distgit::{EntryKind, TreeEntry};
-use rpmfarm_core::modify::{PlannedFile, PlannedNode, Read, TreeError};
+use rpmfarm_sources::distgit::{EntryKind, TreeEntry};
+use rpmfarm_sources::modify::{PlannedFile, PlannedNode, Read, TreeError};
 
 use super::home::owned_directory;
 

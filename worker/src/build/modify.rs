@@ -12,12 +12,12 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use rpmfarm_core::diagnosis::{Ending, diagnose};
-use rpmfarm_core::distgit::{Committed, Layout, LookasideFile, MAX_FILES};
 use rpmfarm_core::excerpt::LogReader;
-use rpmfarm_core::modify::{
+use rpmfarm_core::{Failure, Fault, Sha256};
+use rpmfarm_sources::distgit::{Committed, Layout, LookasideFile, MAX_FILES};
+use rpmfarm_sources::modify::{
     self, MAX_PLAN, Node, Note, Plan, PlannedNode, Read, RunScript, Step, Tree, WorkingDirectory,
 };
-use rpmfarm_core::{Failure, Fault, Sha256};
 
 use super::engine::{Early, Engine, Round, worker};
 use super::folder::{Folder, Item, copy_out};

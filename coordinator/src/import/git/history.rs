@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use git2::{Oid, Sort};
-use rpmfarm_core::autospec::{Commit, History, SpecState};
+use rpmfarm_sources::autospec::{Commit, History, SpecState};
 
 use super::Checkout;
 use crate::import::failure::ImportError;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use git2::{ObjectType, Oid};
-use rpmfarm_core::distgit::{DistgitError, EntryKind, MAX_FILES};
 use rpmfarm_core::name::shown;
 use rpmfarm_core::track::security::cve_ids;
+use rpmfarm_sources::distgit::{DistgitError, EntryKind, MAX_FILES};
 
 use super::Checkout;
 use crate::import::failure::ImportError;

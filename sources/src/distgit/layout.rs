@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use rpmfarm_core::digest::DigestKind;
+use rpmfarm_core::name::shown;
+
 use super::tree::{EntryKind, MAX_FILES, Tree, TreeEntry};
 use super::{DistgitError, ListForm, LookasideFile};
-use crate::digest::DigestKind;
-use crate::name::shown;
 
 /// How a commit is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,11 +247,11 @@ fn add_nested(
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rpmfarm_core::digest::Checksum;
+    use rpmfarm_core::name::check_file;
 
     use super::super::tree::tests::file;
     use super::*;
-    use crate::digest::Checksum;
-    use crate::name::check_file;
 
     fn detect(entries: &[TreeEntry]) -> Result<Layout, DistgitError> {
         Layout::detect("hello", &["hello.spec".to_owned()], entries)

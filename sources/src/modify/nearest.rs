@@ -1,6 +1,6 @@
 //! What a maintainer most likely meant: lines and names that are like the one searched for.
 
-use crate::name;
+use rpmfarm_core::name;
 
 /// How many are shown.
 const SHOWN: usize = 3;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::Nevra;
+use rpmfarm_core::Nevra;
 
 /// Whether a source package is what a tag says: the same name, version and release, and the same
 /// epoch where the tag has one. The dist tag may differ, and what comes after it: those are the
@@ -70,8 +70,9 @@ fn before_dist(release: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use rpmfarm_core::Evr;
+
     use super::*;
-    use crate::Evr;
 
     #[test]
     fn a_rebuild_may_differ_from_its_dist_tag_on() {

@@ -11,10 +11,10 @@ mod tree;
 pub use layout::{Committed, Layout, LayoutKind, choose_spec};
 pub use list::{ListForm, LookasideFile};
 pub use tag::tag_agrees;
-pub use tree::{EntryKind, MAX_FILES, TreeEntry, check_part, followed};
+pub use tree::{EntryKind, MAX_FILES, TreeEntry, followed};
 
-use crate::digest::{Checksum, DigestError};
-use crate::name::NameError;
+use rpmfarm_core::digest::{Checksum, DigestError};
+use rpmfarm_core::name::NameError;
 
 /// What is wrong with the sources of a package. Only its maintainer can mend it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

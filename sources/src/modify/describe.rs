@@ -1,8 +1,9 @@
 //! What a change does, in one line for people.
 
+use rpmfarm_core::name::shown;
+
 use super::edit::{Edit, FileType};
 use super::number::Number;
-use crate::name::shown;
 
 impl Edit {
     /// One line that says what it does.

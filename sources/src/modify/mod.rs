@@ -13,7 +13,6 @@ mod describe;
 mod diff;
 mod edit;
 mod files;
-pub(crate) mod glob;
 mod lines;
 mod nearest;
 mod number;
@@ -31,13 +30,9 @@ pub use edit::{
     AddFile, AddLine, ChangelogEntry, DeleteFile, DeleteLine, Edit, FileType, Location,
     ModifyRelease, Replace, RunScript, WorkingDirectory,
 };
-pub(crate) use glob::matches as matches_end;
 pub use number::Number;
 pub use plan::{MAX_PLAN, Plan, PlannedFile, PlannedNode};
 pub use tree::{FileChange, Node, Read, Tree, TreeError};
-
-/// The name of the configuration unless a target says otherwise.
-pub const CONFIG: &str = "config.yaml";
 
 /// Whether a file at the root of a modifications repository is a configuration.
 #[must_use]
@@ -59,7 +54,7 @@ pub struct ModifyError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
     /// The text is not there.
-    #[error("`{}` is not in {file}{}", crate::name::shown(.wanted), nearest::shown(.nearest))]
+    #[error("`{}` is not in {file}{}", rpmfarm_core::name::shown(.wanted), nearest::shown(.nearest))]
     NoMatch {
         /// The file that was searched.
         file: String,
@@ -87,7 +82,7 @@ pub enum Misfit {
     NotThere(String),
     /// A name that leads elsewhere.
     #[error(transparent)]
-    Name(#[from] crate::name::NameError),
+    Name(#[from] rpmfarm_core::name::NameError),
     /// A file that is not text.
     #[error("{0} is not UTF-8 text")]
     NotText(String),

@@ -2,7 +2,8 @@
 //! matches the end of a path, so `x.conf` is found in every directory.
 
 /// Whether the last names of a path match the names of a pattern.
-pub(crate) fn matches(pattern: &str, path: &str) -> bool {
+#[must_use]
+pub fn matches_end(pattern: &str, path: &str) -> bool {
     let wanted: Vec<_> =
         pattern.split('/').filter(|name| !name.is_empty() && *name != ".").collect();
     let names: Vec<_> = path.split('/').collect();
@@ -14,7 +15,8 @@ pub(crate) fn matches(pattern: &str, path: &str) -> bool {
 }
 
 /// Whether a whole text is as a pattern says; `*` stands for any text, with slashes or without.
-pub(crate) fn is_like(pattern: &str, text: &str) -> bool {
+#[must_use]
+pub fn is_like(pattern: &str, text: &str) -> bool {
     one(pattern, text)
 }
 
@@ -95,16 +97,16 @@ mod tests {
             ("", "x", false),
             ("[", "[", true),
         ] {
-            assert_eq!(matches(pattern, path), fits, "{pattern} {path}");
+            assert_eq!(matches_end(pattern, path), fits, "{pattern} {path}");
         }
     }
 
     proptest! {
         #[test]
         fn a_name_matches_itself_and_a_star(name in "[a-z][a-z.-]{0,11}", pattern in "[a\\[\\]*?!-]{0,8}") {
-            prop_assert!(matches(&name, &name));
-            prop_assert!(matches("*", &name));
-            let _ = matches(&pattern, &name);
+            prop_assert!(matches_end(&name, &name));
+            prop_assert!(matches_end("*", &name));
+            let _ = matches_end(&pattern, &name);
         }
     }
 }

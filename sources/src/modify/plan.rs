@@ -1,12 +1,12 @@
 //! What is left to do in the build cage when scripts are among the changes: a tree, and the steps
 //! from the first script on.
 
+use rpmfarm_core::Sha256;
+use rpmfarm_core::source::SourceFile;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Note, Parameters, Step};
-use crate::Sha256;
 use crate::distgit::LookasideFile;
-use crate::source::SourceFile;
 
 /// The largest plan that is read, in bytes.
 pub const MAX_PLAN: u64 = 64 << 20;
@@ -73,7 +73,7 @@ impl Plan {
         let plan: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         for file in plan.tree.iter().chain(&plan.modifications) {
             for part in file.path.split('/') {
-                crate::distgit::check_part(part).map_err(|error| error.to_string())?;
+                rpmfarm_core::name::check_part(part).map_err(|error| error.to_string())?;
             }
         }
         Ok(plan)

@@ -40,7 +40,7 @@ impl<'de> Deserialize<'de> for Number {
             TextOrNumber::Number(_) => Err(D::Error::custom("`number` must be 1 or more")),
             TextOrNumber::Text(text) => Err(D::Error::custom(format!(
                 "`number` is `{}`: write a number, or `Latest`",
-                crate::name::shown(&text)
+                rpmfarm_core::name::shown(&text)
             ))),
         }
     }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rpmfarm_core::glob::matches_end;
+
 use super::Misfit;
-use super::glob;
 use super::nearest;
 use crate::distgit::{EntryKind, TreeEntry, choose_spec, followed};
 
@@ -138,7 +139,7 @@ impl<'a> Tree<'a> {
         let mut paths: Vec<_> = self
             .nodes
             .keys()
-            .filter(|path| !path.starts_with("tests/") && glob::matches(pattern, path))
+            .filter(|path| !path.starts_with("tests/") && matches_end(pattern, path))
             .cloned()
             .collect();
         paths.sort_by_key(|path| (path.matches('/').count(), path.clone()));

@@ -185,7 +185,7 @@ fn name_length(text: &str) -> usize {
 }
 
 fn clip(text: &str) -> String {
-    crate::name::shown(text).chars().take(40).collect()
+    rpmfarm_core::name::shown(text).chars().take(40).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Making the changes of a configuration, one after the other, up to the next script.
 
+use rpmfarm_core::name::check_file;
 use serde::{Deserialize, Serialize};
 
 use super::config::{Change, Parameters};
@@ -7,7 +8,6 @@ use super::edit::{Edit, RunScript};
 use super::tree::Tree;
 use super::{Misfit, ModifyError, changelog, files, lines, release, sections};
 use crate::autospec::{Generated, fill_in};
-use crate::name::check_file;
 use crate::spec::Macros;
 
 /// What a change may need to know beside the trees. It decides, together with the two commits,

@@ -17,7 +17,7 @@ pub(super) fn holds(text: &str) -> Result<bool, Unknown> {
 }
 
 fn odd(text: &str) -> Unknown {
-    Unknown(format!("the condition `{}`", crate::name::shown(text)))
+    Unknown(format!("the condition `{}`", rpmfarm_core::name::shown(text)))
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use rpmfarm_core::name::{check_file, shown};
+
 use super::{Committed, DistgitError};
-use crate::name::{check_file, shown};
 
 /// The most entries that the tree of a commit may have. The largest dist-git trees (kernel,
 /// texlive) have some thousands.
@@ -114,15 +115,6 @@ impl<'a> Tree<'a> {
         path.is_empty()
             || self.0.range(dir.as_str()..).next().is_some_and(|(p, _)| p.starts_with(&dir))
     }
-}
-
-/// Checks one part of a path in a tree: whatever git allows and a directory can hold.
-///
-/// # Errors
-/// When it would lead elsewhere.
-pub fn check_part(part: &str) -> Result<(), crate::name::NameError> {
-    // A leading dash is no option within a path.
-    check_file(part.trim_start_matches('-'))
 }
 
 /// Where a symlink leads within the tree; nothing if it leads out of it.

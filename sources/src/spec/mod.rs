@@ -4,18 +4,18 @@
 //! tags of the main package. It never runs `%(command)` nor Lua: a value that needs them is
 //! [`Unknown`], and whoever asked leaves the macro for rpm, in the cage.
 
+use std::collections::BTreeSet;
+
 mod condition;
 mod expand;
 mod fixed;
 mod preamble;
 mod section;
-mod unexpanded;
 
 pub use expand::{Macros, Unknown};
 pub use fixed::is_version_fixed;
 pub use preamble::{Preamble, VersionTags, version_tags};
 pub use section::{Header, header, is_header};
-pub use unexpanded::{undefined, unexpanded, unexpanded_in_message};
 
 /// The lines of a text without their ends, `\r\n` as well as `\n`.
 #[must_use]
@@ -27,6 +27,17 @@ pub fn lines(text: &str) -> Vec<String> {
 #[must_use]
 pub fn is_changelog(line: &str) -> bool {
     line.trim() == "%changelog"
+}
+
+/// Lines of the changelog that only the newer spec has.
+#[must_use]
+pub fn new_changelog(older: &str, newer: &str) -> Vec<String> {
+    let changelog = |spec: &str| -> Vec<String> {
+        let lines = spec.lines().skip_while(|line| !is_changelog(line)).skip(1);
+        lines.map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty()).collect()
+    };
+    let old: BTreeSet<_> = changelog(older).into_iter().collect();
+    changelog(newer).into_iter().filter(|line| !old.contains(line)).collect()
 }
 
 /// The value of a tag when this line sets it: `Release: 1` and `release : 1` for `release`.
@@ -62,5 +73,13 @@ mod tests {
         for text in ["autorelease", "%autoreleases", "%{?dist}"] {
             assert!(!names_macro(text, "autorelease"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_new_in_a_changelog() {
+        let old = "Name: x\n%changelog\n* Mon A\n- one\n";
+        let new = "Name: y\n%changelog\n* Tue B\n- two\n\n* Mon A\n- one\n";
+        assert_eq!(new_changelog(old, new), ["* Tue B", "- two"]);
+        assert!(new_changelog(new, old).is_empty());
     }
 }

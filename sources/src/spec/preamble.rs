@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 
+use rpmfarm_core::Evr;
+
 use super::condition::holds;
 use super::expand::{Macros, Unknown};
 use super::{is_header, tag_value};
-use crate::Evr;
 
 /// What all expansions of a preamble may read, in bytes.
 const MAX_WORK: usize = 16 * 1024 * 1024;

@@ -1,5 +1,7 @@
 //! Adding and deleting files: `add_files` and `delete_files`.
 
+use rpmfarm_core::name::check_file;
+
 use super::Misfit;
 use super::apply::Context;
 use super::config::Parameters;
@@ -8,7 +10,6 @@ use super::lines::Lines;
 use super::patches::{self, Place};
 use super::tree::Tree;
 use crate::distgit::LookasideFile;
-use crate::name::check_file;
 
 /// `add_files`: the file from `files/` of the modifications, and its tag in the spec.
 pub(super) fn add(

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use rpmfarm_core::digest::{Checksum, DigestKind};
+use rpmfarm_core::name::{NameError, check_file, shown};
 use serde::{Deserialize, Serialize};
 
 use super::DistgitError;
-use crate::digest::{Checksum, DigestKind};
-use crate::name::{NameError, check_file, shown};
 
 /// Which list it is, and so how it is printed. Both are read alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
