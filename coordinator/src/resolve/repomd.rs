@@ -181,14 +181,18 @@ impl Page {
         match &mut self.data {
             _ if name == "data" => self.all.extend(self.data.take()),
             Some(data) if is_innermost => data.set(name, self.text.trim(), self.attribute.take()),
-            None if is_innermost && name == "revision" && self.depth == 1 => {
-                if self.revision.replace(self.text.trim().parse().ok()).is_some() {
-                    return Err("it has two revisions".to_owned());
-                }
-            }
+            None if is_innermost && name == "revision" && self.depth == 1 => self.set_revision()?,
             _ => {}
         }
         Ok(())
+    }
+
+    fn set_revision(&mut self) -> Result<(), String> {
+        let revision = self.text.trim().parse().ok();
+        match self.revision.replace(revision) {
+            None => Ok(()),
+            Some(_) => Err("it has two revisions".to_owned()),
+        }
     }
 }
 
