@@ -84,32 +84,21 @@ impl<'de> Deserialize<'de> for Sha256 {
     }
 }
 
-/// The kinds of digest that look-aside caches use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DigestKind {
-    /// MD5: refused unless a target allows it.
-    Md5,
-    /// SHA-1: CentOS 7 and 8 imports.
-    Sha1,
-    /// SHA-256: exploded layouts of EL8 and later.
-    Sha256,
-    /// SHA-512: flat layouts.
-    Sha512,
+words! {
+    /// The kinds of digest that look-aside caches use.
+    pub enum DigestKind: "kind of digest" {
+        /// MD5: refused unless a target allows it.
+        Md5 = "md5",
+        /// SHA-1: CentOS 7 and 8 imports.
+        Sha1 = "sha1",
+        /// SHA-256: exploded layouts of EL8 and later.
+        Sha256 = "sha256",
+        /// SHA-512: flat layouts.
+        Sha512 = "sha512",
+    }
 }
 
 impl DigestKind {
-    /// The name as look-aside URLs have it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Md5 => "md5",
-            Self::Sha1 => "sha1",
-            Self::Sha256 => "sha256",
-            Self::Sha512 => "sha512",
-        }
-    }
-
     /// Hex digits of a digest of this kind.
     #[must_use]
     pub const fn digits(self) -> usize {

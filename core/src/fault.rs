@@ -7,16 +7,16 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Whose fault a failed attempt or stage is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Fault {
-    /// The package's: its spec, sources, requirements or tests. Trying again changes nothing.
-    Package,
-    /// The worker's: space, memory, a lost connection, a crash. Another try may succeed.
-    Worker,
-    /// The farm's: an upstream server, a repository, the signer, the store. Tried again later.
-    Farm,
+words! {
+    /// Whose fault a failed attempt or stage is.
+    pub enum Fault: "fault" {
+        /// The package's: its spec, sources, requirements or tests. Trying again changes nothing.
+        Package = "package",
+        /// The worker's: space, memory, a lost connection, a crash. Another try may succeed.
+        Worker = "worker",
+        /// The farm's: an upstream server, a repository, the signer, the store. Tried again later.
+        Farm = "farm",
+    }
 }
 
 impl Fault {
@@ -29,33 +29,6 @@ impl Fault {
             Self::Worker => 4,
             Self::Farm => 8,
         }
-    }
-
-    /// The word for it, as stored and shown.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Package => "package",
-            Self::Worker => "worker",
-            Self::Farm => "farm",
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for Fault {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Package, Self::Worker, Self::Farm]
-            .into_iter()
-            .find(|fault| fault.as_str() == text)
-            .ok_or_else(|| format!("unknown fault `{text}`"))
     }
 }
 

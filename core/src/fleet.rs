@@ -3,8 +3,6 @@
 //! A worker's standing is a fact of the store: it survives restarts of everybody. Its liveness is
 //! not, see [`crate::lease`].
 
-use std::fmt;
-
 use crate::lease::Liveness;
 use crate::task::WorkerState;
 
@@ -17,35 +15,23 @@ pub const PROTOCOL: u32 = 2;
 /// packages where those of the pass for `noarch` are asked for.
 pub const OLDEST_PROTOCOL: u32 = 2;
 
-/// What was decided about a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub enum Standing {
-    /// It works.
-    #[default]
-    Active,
-    /// An administrator wants it to finish what it has and to take nothing new.
-    Drained,
-    /// The farm itself gives it nothing more, for it failed for reasons of its own.
-    Quarantined,
-    /// It is not the farm's any more: it may not even connect.
-    Revoked,
+words! {
+    /// What was decided about a worker.
+    #[derive(Default)]
+    pub enum Standing: "state of a worker" {
+        /// It works.
+        #[default]
+        Active = "active",
+        /// An administrator wants it to finish what it has and to take nothing new.
+        Drained = "drained",
+        /// The farm itself gives it nothing more, for it failed for reasons of its own.
+        Quarantined = "quarantined",
+        /// It is not the farm's any more: it may not even connect.
+        Revoked = "revoked",
+    }
 }
 
 impl Standing {
-    /// All standings.
-    pub const ALL: [Self; 4] = [Self::Active, Self::Drained, Self::Quarantined, Self::Revoked];
-
-    /// The word for it, as stored and shown.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Drained => "drained",
-            Self::Quarantined => "quarantined",
-            Self::Revoked => "revoked",
-        }
-    }
-
     /// Whether it gets new work.
     #[must_use]
     pub const fn takes_work(self) -> bool {
@@ -73,23 +59,6 @@ impl Standing {
             (Self::Drained, Self::Quarantined) => Ok(None),
             (_, to) => Ok(Some(to)),
         }
-    }
-}
-
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for Standing {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|standing| standing.as_str() == text)
-            .ok_or_else(|| format!("unknown state of a worker `{text}`"))
     }
 }
 

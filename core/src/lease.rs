@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 /// How often a worker speaks, and how long it may be silent. Chosen once, when a coordinator
 /// starts; workers are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,27 +117,15 @@ impl Default for LeaseTerms {
     }
 }
 
-/// What the coordinator knows of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Liveness {
-    /// It was heard lately and may get work.
-    Alive,
-    /// It is late. It gets no new work and keeps what it has.
-    Stale,
-    /// Its lease is over: what it has is taken from it.
-    Gone,
-}
-
-impl Liveness {
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Alive => "alive",
-            Self::Stale => "stale",
-            Self::Gone => "gone",
-        }
+words! {
+    /// What the coordinator knows of a worker.
+    pub enum Liveness: "liveness" {
+        /// It was heard lately and may get work.
+        Alive = "alive",
+        /// It is late. It gets no new work and keeps what it has.
+        Stale = "stale",
+        /// Its lease is over: what it has is taken from it.
+        Gone = "gone",
     }
 }
 

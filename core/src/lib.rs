@@ -4,6 +4,9 @@
 //! tokio, SQL, gRPC, git, files, sockets, processes or clocks: time is an argument, and
 //! whoever calls does the IO.
 
+#[macro_use]
+pub mod words;
+
 pub mod allowance;
 pub mod announce;
 pub mod arch;

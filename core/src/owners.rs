@@ -7,7 +7,6 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,59 +17,22 @@ use crate::{BuildId, Nevra, Sha256};
 /// Claims of one build that are recorded; with more than these it is refused.
 pub const MAX_CLAIMS: usize = 10_000;
 
-/// What can be owned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// The name of a binary package.
-    Name,
-    /// A full name that a package of another source has already.
-    Nevra,
-    /// What a package provides beside its own name.
-    Provides,
-    /// What a package obsoletes.
-    Obsoletes,
-    /// A file: a program, what is below `/etc`, and any of a package of a bootstrap or base root.
-    File,
-    /// A difference to what another worker made when it built the same ([`crate::repeat`]). Nobody owns
-    /// that; it waits for a person like a claim.
-    Repeat,
-}
-
-impl Kind {
-    /// The word for it, as stored and shown.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Name => "name",
-            Self::Nevra => "nevra",
-            Self::Provides => "provides",
-            Self::Obsoletes => "obsoletes",
-            Self::File => "file",
-            Self::Repeat => "repeat",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A word that is no [`Kind`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is nothing that can be owned")]
-pub struct UnknownKind(String);
-
-impl FromStr for Kind {
-    type Err = UnknownKind;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Name, Self::Nevra, Self::Provides, Self::Obsoletes, Self::File, Self::Repeat]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| UnknownKind(text.to_owned()))
+words! {
+    /// What can be owned.
+    pub enum Kind: "kind of claim" {
+        /// The name of a binary package.
+        Name = "name",
+        /// A full name that a package of another source has already.
+        Nevra = "nevra",
+        /// What a package provides beside its own name.
+        Provides = "provides",
+        /// What a package obsoletes.
+        Obsoletes = "obsoletes",
+        /// A file: a program, what is below `/etc`, and any of a package of a bootstrap or base root.
+        File = "file",
+        /// A difference to what another worker made when it built the same ([`crate::repeat`]). Nobody owns
+        /// that; it waits for a person like a claim.
+        Repeat = "repeat",
     }
 }
 

@@ -11,45 +11,26 @@
 //! is never slower than the wall clock, every rank is passed some day by all that is new, so that
 //! nothing starves. A rank is a number in an index: the length of a queue costs nothing.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
 /// One minute, in microseconds.
 const MINUTE: i64 = 60_000_000;
 
-/// How urgent a build is.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Class {
-    /// Closes a hole: before everything else.
-    Security,
-    /// Somebody waits for it.
-    #[default]
-    Interactive,
-    /// Follows upstream by itself.
-    Tracking,
-    /// One of thousands, for a rebuild of everything.
-    Mass,
+words! {
+    /// How urgent a build is.
+    #[derive(Default)]
+    pub enum Class: "priority" {
+        /// Closes a hole: before everything else.
+        Security = "security",
+        /// Somebody waits for it.
+        #[default]
+        Interactive = "interactive",
+        /// Follows upstream by itself.
+        Tracking = "tracking",
+        /// One of thousands, for a rebuild of everything.
+        Mass = "mass",
+    }
 }
 
 impl Class {
-    /// All classes, the most urgent first.
-    pub const ALL: [Self; 4] = [Self::Security, Self::Interactive, Self::Tracking, Self::Mass];
-
-    /// The word for it, as stored and shown.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Security => "security",
-            Self::Interactive => "interactive",
-            Self::Tracking => "tracking",
-            Self::Mass => "mass",
-        }
-    }
-
     /// What one task takes of its line's share, in microseconds of virtual time. Between lines
     /// that are never empty, it is the ratio in which classes get on: 64 : 16 : 4 : 1.
     #[must_use]
@@ -72,28 +53,6 @@ impl Class {
             Self::Tracking => 6 * 60 * MINUTE,
             Self::Mass => 24 * 60 * MINUTE,
         }
-    }
-}
-
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A word that is no class.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown priority `{0}` (known: security, interactive, tracking, mass)")]
-pub struct UnknownClass(pub String);
-
-impl std::str::FromStr for Class {
-    type Err = UnknownClass;
-
-    fn from_str(text: &str) -> Result<Self, UnknownClass> {
-        Self::ALL
-            .into_iter()
-            .find(|class| class.as_str() == text)
-            .ok_or_else(|| UnknownClass(text.to_owned()))
     }
 }
 

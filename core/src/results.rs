@@ -1,7 +1,6 @@
 //! Result files of an attempt, and the checks that need no file: names, kinds, sets.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,30 +11,13 @@ use crate::source::SourceBundle;
 use crate::track::NotAbove;
 use crate::{Arch, Fault, Nevra, Sha256};
 
-/// What a result file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ResultKind {
-    /// A binary package.
-    Rpm,
-    /// A source package.
-    Srpm,
-}
-
-impl ResultKind {
-    /// The word for it, as stored and shown.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rpm => "rpm",
-            Self::Srpm => "srpm",
-        }
-    }
-}
-
-impl fmt::Display for ResultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+words! {
+    /// What a result file is.
+    pub enum ResultKind: "kind of result" {
+        /// A binary package.
+        Rpm = "rpm",
+        /// A source package.
+        Srpm = "srpm",
     }
 }
 

@@ -1,55 +1,30 @@
 //! Which stage has the next word on a build or a task. The store keeps an index by it, so that
 //! each pass reads its own work and not everything that is open.
 
-use std::fmt;
-
 use crate::status::TaskFacts;
 use crate::task::TaskKind;
 
-/// A stage that has something to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stage {
-    /// A build lacks its sources.
-    Import,
-    /// A build lacks its SRPM task.
-    Plan,
-    /// The task of an SRPM lacks its lock.
-    Lock,
-    /// A task that builds packages lacks its lock, and may have to wait for others of its batch.
-    Order,
-    /// A task waits for a worker.
-    Dispatch,
-    /// A running attempt waits for a wider lock.
-    Round,
-    /// A success waits to be accepted.
-    Accept,
-    /// A build makes what others own: a person decides.
-    Claim,
-    /// A build is accepted, to be signed and published.
-    Finish,
-}
-
-impl Stage {
-    /// The word for it, as stored.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Import => "import",
-            Self::Plan => "plan",
-            Self::Lock => "lock",
-            Self::Order => "order",
-            Self::Dispatch => "dispatch",
-            Self::Round => "round",
-            Self::Accept => "accept",
-            Self::Claim => "claim",
-            Self::Finish => "finish",
-        }
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+words! {
+    /// A stage that has something to do.
+    pub enum Stage: "stage" {
+        /// A build lacks its sources.
+        Import = "import",
+        /// A build lacks its SRPM task.
+        Plan = "plan",
+        /// The task of an SRPM lacks its lock.
+        Lock = "lock",
+        /// A task that builds packages lacks its lock, and may have to wait for others of its batch.
+        Order = "order",
+        /// A task waits for a worker.
+        Dispatch = "dispatch",
+        /// A running attempt waits for a wider lock.
+        Round = "round",
+        /// A success waits to be accepted.
+        Accept = "accept",
+        /// A build makes what others own: a person decides.
+        Claim = "claim",
+        /// A build is accepted, to be signed and published.
+        Finish = "finish",
     }
 }
 

@@ -4,85 +4,43 @@
 //! that is absent means that its stage has not been, so the order of the questions is the order
 //! of the pipeline, from its end.
 
-use std::fmt;
-
 use crate::fault::{Failure, Fault, TRANSACTION};
 
-/// Where a build is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BuildState {
-    /// Its sources are being fetched.
-    Importing,
-    /// Its SRPM is being made, or waits for a worker.
-    Srpm,
-    /// It waits for packages of other builds, or for its root to be solved.
-    Waiting,
-    /// It waits for a worker.
-    Queued,
-    /// A worker builds it.
-    Building,
-    /// Its results are being read and checked.
-    Accepting,
-    /// It makes what packages of other sources own, and waits for a person.
-    Claimed,
-    /// Its packages are being signed.
-    Signing,
-    /// They are being published.
-    Publishing,
-    /// A repository holds them. An end.
-    Published,
-    /// An end, with a [`Failure`].
-    Failed,
-    /// An end.
-    Cancelled,
+words! {
+    /// Where a build is.
+    pub enum BuildState: "state of a build" {
+        /// Its sources are being fetched.
+        Importing = "importing",
+        /// Its SRPM is being made, or waits for a worker.
+        Srpm = "srpm",
+        /// It waits for packages of other builds, or for its root to be solved.
+        Waiting = "waiting",
+        /// It waits for a worker.
+        Queued = "queued",
+        /// A worker builds it.
+        Building = "building",
+        /// Its results are being read and checked.
+        Accepting = "accepting",
+        /// It makes what packages of other sources own, and waits for a person.
+        Claimed = "claimed",
+        /// Its packages are being signed.
+        Signing = "signing",
+        /// They are being published.
+        Publishing = "publishing",
+        /// A repository holds them. An end.
+        Published = "published",
+        /// An end, with a [`Failure`].
+        Failed = "failed",
+        /// An end.
+        Cancelled = "cancelled",
+    }
 }
 
 impl BuildState {
-    /// All states, in the order of the pipeline.
-    pub const ALL: [Self; 12] = [
-        Self::Importing,
-        Self::Srpm,
-        Self::Waiting,
-        Self::Queued,
-        Self::Building,
-        Self::Accepting,
-        Self::Claimed,
-        Self::Signing,
-        Self::Publishing,
-        Self::Published,
-        Self::Failed,
-        Self::Cancelled,
-    ];
-
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Importing => "importing",
-            Self::Srpm => "srpm",
-            Self::Waiting => "waiting",
-            Self::Queued => "queued",
-            Self::Building => "building",
-            Self::Accepting => "accepting",
-            Self::Claimed => "claimed",
-            Self::Signing => "signing",
-            Self::Publishing => "publishing",
-            Self::Published => "published",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
     /// Whether nothing more will happen by itself.
     #[must_use]
     pub const fn is_end(self) -> bool {
         matches!(self, Self::Published | Self::Failed | Self::Cancelled)
-    }
-}
-
-impl fmt::Display for BuildState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -4,7 +4,6 @@
 //! the set of attempts that it should have. What it lacks it starts, what it has beyond that it
 //! kills and forgets, and an attempt that has ended is reported until it is no longer wanted.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,34 +16,23 @@ use crate::source::SourceFile;
 use crate::terms::AllTerms;
 use crate::{Allowed, Arch, AttemptId, BuildId, Epoch, Failure, Sha256, TaskId};
 
-/// The kinds of work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TaskKind {
-    /// Make the SRPM from a source bundle, in the base root.
-    Srpm,
-    /// Build binary packages from the SRPM.
-    Build,
-    /// Build them once more with rpm's target `noarch`, in a root of the task's architecture: a
-    /// spec that names `noarch` beside others in `ExclusiveArch` makes packages in that pass alone.
-    Noarch,
-    /// Build binary packages once more, on another worker and in the same root, to compare them with
-    /// the first ones ([`crate::repeat`]).
-    Repeat,
+words! {
+    /// The kinds of work.
+    pub enum TaskKind: "kind of task" {
+        /// Make the SRPM from a source bundle, in the base root.
+        Srpm = "srpm",
+        /// Build binary packages from the SRPM.
+        Build = "build",
+        /// Build them once more with rpm's target `noarch`, in a root of the task's architecture: a
+        /// spec that names `noarch` beside others in `ExclusiveArch` makes packages in that pass alone.
+        Noarch = "noarch",
+        /// Build binary packages once more, on another worker and in the same root, to compare them with
+        /// the first ones ([`crate::repeat`]).
+        Repeat = "repeat",
+    }
 }
 
 impl TaskKind {
-    /// The word for it, as stored and shown.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Srpm => "srpm",
-            Self::Build => "build",
-            Self::Noarch => "noarch",
-            Self::Repeat => "repeat",
-        }
-    }
-
     /// Whether it makes binary packages.
     #[must_use]
     pub const fn is_build(self) -> bool {
@@ -58,23 +46,6 @@ impl TaskKind {
             Self::Srpm | Self::Build | Self::Repeat => arch.as_str(),
             Self::Noarch => NOARCH,
         }
-    }
-}
-
-impl fmt::Display for TaskKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for TaskKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Srpm, Self::Build, Self::Noarch, Self::Repeat]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| format!("unknown kind of task `{text}`"))
     }
 }
 
@@ -170,79 +141,29 @@ impl Assignment {
     }
 }
 
-/// Where a running attempt is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// Packages and inputs are being fetched.
-    Fetch,
-    /// The root is being made.
-    Root,
-    /// `%generate_buildrequires` runs, or waits for the extended lock.
-    Requires,
-    /// The SRPM is being written.
-    Srpm,
-    /// `%prep` runs.
-    Prep,
-    /// `%build` runs.
-    Build,
-    /// `%install` runs.
-    Install,
-    /// `%check` runs.
-    Check,
-    /// Packages are being written.
-    Package,
-    /// Results are being uploaded.
-    Upload,
-}
-
-impl Phase {
-    /// All phases, in the order in which they come.
-    pub const ALL: [Self; 10] = [
-        Self::Fetch,
-        Self::Root,
-        Self::Requires,
-        Self::Srpm,
-        Self::Prep,
-        Self::Build,
-        Self::Install,
-        Self::Check,
-        Self::Package,
-        Self::Upload,
-    ];
-
-    /// The word for it, as stored and shown.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fetch => "fetch",
-            Self::Root => "root",
-            Self::Requires => "requires",
-            Self::Srpm => "srpm",
-            Self::Prep => "prep",
-            Self::Build => "build",
-            Self::Install => "install",
-            Self::Check => "check",
-            Self::Package => "package",
-            Self::Upload => "upload",
-        }
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for Phase {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|phase| phase.as_str() == text)
-            .ok_or_else(|| format!("unknown phase `{}`", crate::name::shown(text)))
+words! {
+    /// Where a running attempt is.
+    pub enum Phase: "phase" {
+        /// Packages and inputs are being fetched.
+        Fetch = "fetch",
+        /// The root is being made.
+        Root = "root",
+        /// `%generate_buildrequires` runs, or waits for the extended lock.
+        Requires = "requires",
+        /// The SRPM is being written.
+        Srpm = "srpm",
+        /// `%prep` runs.
+        Prep = "prep",
+        /// `%build` runs.
+        Build = "build",
+        /// `%install` runs.
+        Install = "install",
+        /// `%check` runs.
+        Check = "check",
+        /// Packages are being written.
+        Package = "package",
+        /// Results are being uploaded.
+        Upload = "upload",
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt::Display;
 use std::hash::Hash;
 
-use rpmfarm_core::arch::UnknownArch;
+use rpmfarm_core::words::UnknownWord;
 use rpmfarm_core::near::did_you_mean;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::{Arch, BuildOptions, Target, name};
@@ -197,7 +197,7 @@ fn arches(words: &[String], target: &Target) -> Result<Vec<Arch>, Status> {
     for word in words {
         let arch: Arch = word
             .parse()
-            .map_err(|error: UnknownArch| Status::invalid_argument(error.to_string()))?;
+            .map_err(|error: UnknownWord| Status::invalid_argument(error.to_string()))?;
         if !target.arches.contains(&arch) {
             let known: Vec<&str> = target.arches.iter().map(|arch| arch.as_str()).collect();
             return Err(Status::invalid_argument(format!(

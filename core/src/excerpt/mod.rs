@@ -9,41 +9,29 @@ use std::collections::VecDeque;
 
 use words::{Traced, is_cause, is_consequence, is_end_of_script, is_heading, is_suspect};
 
-/// A part of rpmbuild, as it announces them in its log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Part {
-    /// Nothing was announced yet: the spec is read, requirements are checked.
-    #[default]
-    Start,
-    /// `%prep`.
-    Prep,
-    /// `%generate_buildrequires`.
-    Requires,
-    /// `%conf` and `%build`.
-    Build,
-    /// `%install`.
-    Install,
-    /// `%check`.
-    Check,
-    /// Files are collected and packages written.
-    Files,
+words! {
+    /// A part of rpmbuild, as it announces them in its log.
+    #[derive(Default)]
+    pub enum Part: "part of a build" {
+        /// Nothing was announced yet: the spec is read, requirements are checked.
+        #[default]
+        Start = "spec",
+        /// `%prep`.
+        Prep = "prep",
+        /// `%generate_buildrequires`.
+        Requires = "requires",
+        /// `%conf` and `%build`.
+        Build = "build",
+        /// `%install`.
+        Install = "install",
+        /// `%check`.
+        Check = "check",
+        /// Files are collected and packages written.
+        Files = "files",
+    }
 }
 
 impl Part {
-    /// The word for it in a failure's `stage`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "spec",
-            Self::Prep => "prep",
-            Self::Requires => "requires",
-            Self::Build => "build",
-            Self::Install => "install",
-            Self::Check => "check",
-            Self::Files => "files",
-        }
-    }
-
     fn announced(line: &str) -> Option<Self> {
         if line.starts_with("Processing files:") {
             return Some(Self::Files);

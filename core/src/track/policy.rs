@@ -1,54 +1,16 @@
 //! Policy: whether a push is built by itself, on a person's word, or not for now.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-
-/// What happens with a push.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Policy {
-    /// It is built.
-    #[default]
-    Automatic,
-    /// It is shown, and built when a maintainer approves it.
-    Propose,
-    /// It is only noted. An approval builds it all the same.
-    Hold,
-}
-
-impl Policy {
-    /// Its name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Automatic => "automatic",
-            Self::Propose => "propose",
-            Self::Hold => "hold",
-        }
-    }
-}
-
-impl fmt::Display for Policy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A word that is no policy.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no policy (known: automatic, propose, hold)")]
-pub struct UnknownPolicy(String);
-
-impl FromStr for Policy {
-    type Err = UnknownPolicy;
-
-    fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
-        [Self::Automatic, Self::Propose, Self::Hold]
-            .into_iter()
-            .find(|policy| policy.as_str() == text)
-            .ok_or_else(|| UnknownPolicy(crate::name::shown(text)))
+words! {
+    /// What happens with a push.
+    #[derive(Default)]
+    pub enum Policy: "policy" {
+        /// It is built.
+        #[default]
+        Automatic = "automatic",
+        /// It is shown, and built when a maintainer approves it.
+        Propose = "propose",
+        /// It is only noted. An approval builds it all the same.
+        Hold = "hold",
     }
 }
 
