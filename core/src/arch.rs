@@ -19,4 +19,3 @@ impl Arch {
         package_arch == self.as_str() || package_arch == "noarch"
     }
 }
-

@@ -3,7 +3,7 @@
 use crate::excerpt::{LogReader, Part};
 use crate::fault::TRANSACTION;
 use crate::limits::Limits;
-use crate::macros::{undefined, unexpanded_in_message};
+use crate::unexpanded::{undefined, unexpanded_in_message};
 use crate::{Failure, Fault};
 
 /// How the run ended, as seen from outside.

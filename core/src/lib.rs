@@ -24,7 +24,7 @@ pub mod learned;
 pub mod lease;
 pub mod limits;
 pub mod lock;
-pub mod macros;
+
 pub mod matching;
 pub mod modules;
 pub mod name;
@@ -55,6 +55,7 @@ pub mod tenure;
 pub mod terms;
 pub mod track;
 pub mod transaction;
+pub mod unexpanded;
 pub mod why;
 
 pub use allowance::{Allowance, Allowed};

@@ -101,7 +101,7 @@ pub enum Refusal {
         nvr: String,
     },
     /// A macro in a tag of the spec that nothing defines.
-    #[error("{place} is `{}`: {}", name::shown(text), crate::macros::undefined(macro_name))]
+    #[error("{place} is `{}`: {}", name::shown(text), crate::unexpanded::undefined(macro_name))]
     Macro {
         /// The tag.
         place: &'static str,
@@ -275,7 +275,7 @@ pub fn check_bounds(package: &str, place: &'static str, text: &str) -> Result<()
 /// # Errors
 /// [`Refusal::Macro`].
 pub fn check_expanded(place: &'static str, text: &str) -> Result<(), Refusal> {
-    match crate::macros::unexpanded(text) {
+    match crate::unexpanded::unexpanded(text) {
         None => Ok(()),
         Some(name) => {
             Err(Refusal::Macro { place, text: text.to_owned(), macro_name: name.to_owned() })
@@ -297,12 +297,12 @@ pub fn macros_left<'a>(
     dependencies: impl Iterator<Item = (&'static str, &'a str)>,
 ) -> Vec<String> {
     let found: BTreeSet<_> = dependencies
-        .filter_map(|(tag, text)| Some((tag, text, crate::macros::unexpanded(text)?)))
+        .filter_map(|(tag, text)| Some((tag, text, crate::unexpanded::unexpanded(text)?)))
         .filter(|(.., name)| name.starts_with("%{"))
         .collect();
     let named = found.iter().take(MACROS_NAMED).map(|(tag, text, name)| {
         let text = name::shown(text);
-        format!("{nevra}: {tag} is `{text}`: {}", crate::macros::undefined(name))
+        format!("{nevra}: {tag} is `{text}`: {}", crate::unexpanded::undefined(name))
     });
     let more = found.len().saturating_sub(MACROS_NAMED);
     let rest = (more > 0).then(|| format!("{nevra}: macros are left in {more} more dependencies"));

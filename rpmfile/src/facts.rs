@@ -1,7 +1,7 @@
 //! What a main header says of its package, checked before it becomes a name or a path.
 
 use rpm::{IndexTag, PackageMetadata};
-use rpmfarm_core::macros::{undefined, unexpanded};
+use rpmfarm_core::unexpanded::{undefined, unexpanded};
 use rpmfarm_core::{Evr, Nevra, Sha256, name};
 
 use crate::{Error, Result};

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rpmfarm_core::source::Modification;
-use rpmfarm_core::target::MODIFICATIONS_CONFIG;
+use rpmfarm_core::target::{MODIFICATIONS_CONFIG, is_modifications_config};
 use rpmfarm_sources::autospec::Generated;
 use rpmfarm_sources::distgit::EntryKind;
 use rpmfarm_sources::modify::{
@@ -75,7 +75,8 @@ impl Changes {
         let files = checkout.files()?;
         let found = files.get(&name).filter(|(kind, _)| kind.is_file());
         let Some((_, id)) = found else {
-            let known = files.keys().filter(|path| modify::is_config(path)).cloned().collect();
+            let known =
+                files.keys().filter(|path| is_modifications_config(path)).cloned().collect();
             let url = checkout.url.clone();
             return Err(ImportError::NoConfig { url, config: name, known });
         };

@@ -6,9 +6,9 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt::Display;
 use std::hash::Hash;
 
-use rpmfarm_core::words::UnknownWord;
 use rpmfarm_core::near::did_you_mean;
 use rpmfarm_core::queue::Class;
+use rpmfarm_core::words::UnknownWord;
 use rpmfarm_core::{Arch, BuildOptions, Target, name};
 use rpmfarm_proto::v1;
 use tonic::Status;

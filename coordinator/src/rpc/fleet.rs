@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use rpmfarm_core::fleet::{Standing, outdated};
+use rpmfarm_core::words::UnknownWord;
 use rpmfarm_core::{BuildId, name};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::fleet_server::Fleet as FleetApi;
@@ -170,7 +171,9 @@ impl FleetApi for FleetService {
         request: Request<v1::SetWorkerStateRequest>,
     ) -> Result<Response<v1::WorkerDetails>, Status> {
         let v1::SetWorkerStateRequest { name, state, reason } = request.into_inner();
-        let wanted: Standing = state.parse().map_err(Status::invalid_argument)?;
+        let wanted: Standing = state
+            .parse()
+            .map_err(|error: UnknownWord| Status::invalid_argument(error.to_string()))?;
         if wanted == Standing::Quarantined {
             return Err(Status::invalid_argument(
                 "only the farm itself quarantines workers; drain it (rpmfarm worker drain)",

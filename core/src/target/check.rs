@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use url::Url;
 
 use super::problem::{Problem, TargetError};
-use super::{KeySource, Repository, Target, Template, address, macros};
+use super::{KeySource, Repository, Target, Template, address, is_modifications_config, macros};
 use crate::limits::Limits;
 use crate::modules::{ModuleName, StreamName};
 use crate::options::BuildOptions;
-use crate::{kept, modify, name};
+use crate::{kept, name};
 
 /// Checks what the types alone do not.
 pub(super) fn check(file: &str, target: &Target) -> Result<(), TargetError> {
@@ -201,7 +201,7 @@ impl Check<'_> {
         if let Err(error) = name::check_git_ref(&git_ref) {
             self.refuse("modifications.ref", modifications.git_ref.as_str(), error.to_string());
         }
-        if !modify::is_config(&modifications.config) {
+        if !is_modifications_config(&modifications.config) {
             self.refuse(
                 "modifications.config",
                 &modifications.config,

@@ -58,7 +58,7 @@ pub use address::check_base;
 pub(crate) use check::problems;
 pub use hosts::{PrivateHosts, is_private};
 pub(crate) use macros::{line as macro_line, problem as macro_problem};
-pub use modifications::{MODIFICATIONS_CONFIG, Modifications};
+pub use modifications::{MODIFICATIONS_CONFIG, Modifications, is_modifications_config};
 pub use needs::{Label, NeedsSetting, Size};
 pub use package::{LimitOverrides, PackageOverrides};
 pub use problem::{Problem, TargetError};

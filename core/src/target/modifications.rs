@@ -30,6 +30,12 @@ pub struct Modifications {
 /// The name of the configuration at the root of a modifications repository, unless a target says otherwise.
 pub const MODIFICATIONS_CONFIG: &str = "config.yaml";
 
+/// Whether a file at the root of a modifications repository is a configuration.
+#[must_use]
+pub fn is_modifications_config(path: &str) -> bool {
+    path.starts_with("config") && path.ends_with(".yaml") && !path.contains('/')
+}
+
 fn default_config() -> String {
     MODIFICATIONS_CONFIG.to_owned()
 }

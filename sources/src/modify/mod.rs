@@ -34,12 +34,6 @@ pub use number::Number;
 pub use plan::{MAX_PLAN, Plan, PlannedFile, PlannedNode};
 pub use tree::{FileChange, Node, Read, Tree, TreeError};
 
-/// Whether a file at the root of a modifications repository is a configuration.
-#[must_use]
-pub fn is_config(path: &str) -> bool {
-    path.starts_with("config") && path.ends_with(".yaml") && !path.contains('/')
-}
-
 /// An action that could not be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {why}")]
