@@ -16,6 +16,7 @@ pub mod excerpt;
 pub mod fault;
 pub mod fleet;
 pub mod id;
+pub mod id_ranges;
 pub mod kept;
 pub mod lacking;
 pub mod learned;
