@@ -34,6 +34,12 @@ impl IdRange {
         self.first
     }
 
+    /// How many there are.
+    #[must_use]
+    pub const fn count(self) -> u32 {
+        self.count
+    }
+
     /// All of them.
     #[must_use]
     pub fn ids(self) -> Range<u64> {
