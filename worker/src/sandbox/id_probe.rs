@@ -54,7 +54,7 @@ impl IdProbe {
     }
 
     /// Layers with files of the builder's, one below and one on top: both have the ids of the cage where
-    /// it looks, and those on disk below.
+    /// it looks, and those on disk below. Then the directory itself, as the data directory is covered.
     fn try_here(&self) -> Result<()> {
         let none = None::<&str>;
         unshare(CloneFlags::CLONE_NEWNS).context("making a mount namespace")?;
@@ -74,7 +74,9 @@ impl IdProbe {
             .context("mounting layers with ids of a cage")?;
         belongs_to(&at.join("below"), in_cage)?;
         file_of(&at.join("above"), in_cage)?;
-        belongs_to(&upper.join("above"), on_disk)
+        belongs_to(&upper.join("above"), on_disk)?;
+        map.cover(&self.layers)?;
+        belongs_to(&self.layers.join("layer/below"), in_cage)
     }
 }
 
