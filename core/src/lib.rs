@@ -18,6 +18,7 @@ pub mod fault;
 pub mod fleet;
 pub mod glob;
 pub mod id;
+pub mod id_ranges;
 pub mod kept;
 pub mod lacking;
 pub mod learned;

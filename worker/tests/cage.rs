@@ -11,7 +11,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use common::{Bench, failure, spec};
+use common::{Bench, FINDS_OWNERS, ID_COUNT, UID_BASE, failure, has_own_ids, spec};
 
 /// Nothing of any cage is alive, mounted or limited.
 fn assert_nothing_left(bench: &Bench) {
@@ -88,9 +88,9 @@ struct Neighbour(Child);
 
 impl Neighbour {
     fn start() -> Self {
-        /// The default of `--uid-base`, and the user of builds above it.
-        const USER: u32 = 1_879_048_192 + 1000;
-        let ids = [format!("--reuid={USER}"), format!("--regid={USER}")];
+        // The user of the builds of a worker that has one cage at a time.
+        let user = first_id() + 1000;
+        let ids = [format!("--reuid={user}"), format!("--regid={user}")];
         let mut command = Command::new("setpriv");
         command.args(ids).args(["--clear-groups", "--", "sleep", SLEEP]);
         Self(command.spawn().unwrap())
@@ -102,6 +102,11 @@ impl Drop for Neighbour {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// The host's id of root in the cage of a worker that has one at a time.
+fn first_id() -> u32 {
+    if has_own_ids() { UID_BASE + ID_COUNT } else { UID_BASE }
 }
 
 /// System calls as a hostile program makes them: a namespace, a device, a mount, a socket to the
@@ -245,6 +250,27 @@ fn scriptlets_see_a_machine_and_their_failures_are_told() {
     let report = bench.build_spec("fails", &spec("fails", "exit 1"), &[]);
     let (_, _, message) = failure(&report);
     assert!(message.contains("%post(broken-1-1.noarch) scriptlet failed"), "{message}");
+}
+
+/// A build has other ids on the host than any file of the worker has on disk, and the files of its layers
+/// have the owners that packages gave them. So have they where the host has too few ids, and all builds
+/// get those of the files; and a layer that was made with the ones is used with the others.
+#[test]
+fn files_keep_their_owners_whichever_ids_a_build_has() {
+    let bench = Bench::new(&[]);
+    bench.add_owners();
+    let script = format!("awk '{{print \"FIRST\", $2}}' /proc/self/uid_map\n{FINDS_OWNERS}");
+    let too_many = ["--slots", "4096"];
+    let srpm = bench.srpm_with("owners", &spec("owners", &script), &[], &too_many);
+    assert_eq!(bench.on_disk("var/lib/owned"), (UID_BASE + 60_000, UID_BASE + 60_001, 0o6755));
+    let few = ["--slots", "1"];
+    for (options, first) in [(few, first_id()), (too_many, UID_BASE)] {
+        let report = bench.build(&srpm, &options);
+        assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+        let told = format!("FIRST {first}");
+        assert!(bench.log().lines().any(|line| line == told), "{told}: {}", bench.log());
+        assert_nothing_left(&bench);
+    }
 }
 
 #[test]

@@ -13,15 +13,12 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Bench, spec};
+use common::{Bench, UID_BASE, spec};
 use rpmfarm_core::Arch;
 
 const PROBE: &str = include_str!("probe/probe.c");
 const TABLE: &str = include_str!("../../docs/cage.md");
 const MOCK: &str = include_str!("probe/mock.sh");
-
-/// The default of `--uid-base`.
-const UID_BASE: u32 = 1_879_048_192;
 
 type Answers = BTreeMap<String, String>;
 

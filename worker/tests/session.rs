@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{Bench, WORKER, spec};
+use common::{Bench, FINDS_OWNERS, ID_COUNT, UID_BASE, WORKER, has_own_ids, owner, spec};
 use rpmfarm_core::fault::SHUTDOWN;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
@@ -222,6 +222,16 @@ struct Pair {
 
 impl Pair {
     fn start(bench: &Bench, blobs: HashMap<String, PathBuf>, faults: u32) -> Self {
+        Self::start_with(bench, blobs, faults, &[])
+    }
+
+    /// The same by a worker with these options.
+    fn start_with(
+        bench: &Bench,
+        blobs: HashMap<String, PathBuf>,
+        faults: u32,
+        options: &[&str],
+    ) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let coordinator = Coordinator::default();
         coordinator.with(|known| (known.blobs, known.faults) = (blobs, faults));
@@ -236,6 +246,7 @@ impl Pair {
         std::fs::write(&token, "secret\n").unwrap();
         let worker = Command::new(WORKER)
             .args(["run", "--name", "w1", "--coordinator", &format!("http://{address}")])
+            .args(options)
             .args(["--drain-time", "5", "--data-dir"])
             .arg(&bench.data)
             .arg("--token-file")
@@ -308,11 +319,29 @@ fn assignment(bench: &Bench, srpm: &Path, attempt: i64) -> Assignment {
     }
 }
 
-/// Whether a build of this file's tests sleeps.
+/// The processes of builds of this file's tests that sleep.
+fn sleepers() -> Vec<PathBuf> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let sleeps = |process: &PathBuf| {
+        std::fs::read(process.join("cmdline")).is_ok_and(|line| line == b"sleep\x0027182818\0")
+    };
+    processes.filter(sleeps).collect()
+}
+
+/// Whether one does.
 fn sleeps() -> bool {
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let mut lines = entries.filter_map(|e| std::fs::read(e.path().join("cmdline")).ok());
-    lines.any(|line| line == b"sleep\x0027182818\0")
+    !sleepers().is_empty()
+}
+
+/// The host's ids of a build's process: that of root in its namespace, and its own.
+fn ids_of(process: &Path) -> (u32, u32) {
+    let read = |name: &str| std::fs::read_to_string(process.join(name)).unwrap();
+    let number = |text: &str, field: usize| -> u32 {
+        text.split_whitespace().nth(field).unwrap().parse().unwrap()
+    };
+    let status = read("status");
+    let uid = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
+    (number(&read("uid_map"), 1), number(uid, 1))
 }
 
 #[test]
@@ -341,6 +370,51 @@ fn a_build_comes_through_faults_whole() {
     pair.wait("being forgotten", |coordinator| {
         coordinator.with(|known| known.states.last()?.attempts.is_empty().then_some(()))
     });
+}
+
+/// Two builds of one worker at once: no process of the one has an id of the other or of a file on disk.
+/// The layers that the first one's cages have made are the second one's too, with the same owners, and
+/// what both write has the ids of files on disk.
+#[test]
+fn builds_at_once_have_ids_of_their_own() {
+    if !has_own_ids() {
+        return;
+    }
+    let bench = Bench::new(&[]);
+    let script = format!("{FINDS_OWNERS}sleep 27182818");
+    let srpm = bench.srpm("apart", &spec("apart", &script), &[]);
+    bench.add_owners();
+    let pair = Pair::start_with(&bench, bench.blobs(&srpm), 0, &["--slots", "2"]);
+    let first = assignment(&bench, &srpm, 1);
+    let second = Assignment { task: TaskId(2), ..assignment(&bench, &srpm, 2) };
+    let sleeping = |count: usize, attempt: i64| {
+        pair.wait("the build", |coordinator| {
+            if let Some(Progress::Ended(outcome)) = coordinator.progress(AttemptId(attempt)) {
+                panic!("{outcome:?}");
+            }
+            (sleepers().len() == count).then_some(())
+        });
+    };
+    pair.want(std::slice::from_ref(&first));
+    sleeping(1, 1);
+    pair.want(&[first, second]);
+    sleeping(2, 2);
+
+    let mut ids: Vec<(u32, u32)> = sleepers().iter().map(|process| ids_of(process)).collect();
+    ids.sort_unstable();
+    let (low, high) = (UID_BASE + ID_COUNT, UID_BASE + 2 * ID_COUNT);
+    assert_eq!(ids, [(low, low + 1000), (high, high + 1000)]);
+    assert_eq!(bench.on_disk("var/lib/owned"), (UID_BASE + 60_000, UID_BASE + 60_001, 0o6755));
+    // Scratch space is mounted where only the worker sees it.
+    let seen = PathBuf::from(format!("/proc/{}/root", pair.worker.id()));
+    let scratch = seen.join(bench.data.strip_prefix("/").unwrap()).join("scratch");
+    let made: Vec<(u32, u32, u32)> = std::fs::read_dir(scratch)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("upper/builddir/made"))
+        .filter(|path| path.exists())
+        .map(|path| owner(&path))
+        .collect();
+    assert_eq!(made, [(UID_BASE + 1000, UID_BASE + 1000, 0o644); 2]);
 }
 
 #[test]

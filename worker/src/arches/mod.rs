@@ -134,7 +134,7 @@ impl Arches {
     fn run(&self, arch: Arch) -> Result<(), String> {
         let number = self.probes.fetch_add(1, Ordering::Relaxed);
         let root = self.directory.join(format!("{arch}-{number}"));
-        let made = make_root(&root, arch, self.sandbox.uid_base);
+        let made = make_root(&root, arch, self.sandbox.uid_base());
         let ended =
             made.map_err(|error| format!("its root cannot be made: {error}")).and_then(|()| {
                 let cage = cage(format!("probe-{arch}-{number}"), &root);

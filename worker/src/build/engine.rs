@@ -139,7 +139,7 @@ impl Engine {
             .scratch
             .take(assignment.limits.disk_mib)
             .map_err(worker("root", "make scratch space"))?;
-        home::fill(scratch.path(), self.sandbox.uid_base, assignment, &input, sources.as_ref())
+        home::fill(scratch.path(), self.sandbox.uid_base(), assignment, &input, sources.as_ref())
             .map_err(worker("root", "prepare the build directory"))?;
         observer.phase(match assignment.input {
             Input::Sources { .. } => Phase::Srpm,

@@ -235,7 +235,7 @@ impl Work<'_> {
 
     /// Fills an empty upper layer with copies of both trees.
     fn furnish(&self, scratch: &Path, package: &str) -> io::Result<()> {
-        let base = self.engine.sandbox.uid_base;
+        let base = self.engine.sandbox.uid_base();
         let upper = scratch.join("upper");
         owned_directory(&upper, base)?;
         fs::create_dir(scratch.join("work"))?;

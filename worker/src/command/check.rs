@@ -67,9 +67,10 @@ impl Check {
             needed("root", root()),
             needed("crun", crun(&self.host.crun)),
             needed("user namespaces", user_namespaces()),
-            needed("ids", self.host.check_ids().map(|()| format!("from {}", self.host.uid_base))),
+            needed("ids", self.host.disk_ids().map(|ids| ids.to_string())),
             needed("seccomp", seccomp()),
             needed("overlayfs", overlayfs(&self.host.data_dir)),
+            wanted("ids of cages", ids_of_cages(&self.host)),
             wanted("control groups", control_groups()),
             wanted("scratch", scratch(self.host.scratch)),
             wanted("disk", disk(&self.host.data_dir)),
@@ -135,6 +136,15 @@ fn overlayfs(data: &Path) -> Result<String> {
     .with_context(|| format!("cannot mount overlayfs in {} (use ext4 or XFS)", data.display()))?;
     nix::mount::umount(merged.as_str())?;
     Ok(format!("mounts in {}", data.display()))
+}
+
+/// Tries it in the data directory, where layers will be.
+fn ids_of_cages(host: &HostOptions) -> Result<String> {
+    let test = tempfile::Builder::new().prefix("check-").tempdir_in(&host.data_dir)?;
+    let place = test.path().canonicalize()?;
+    host.own_ids(Path::new("/proc/self/exe"), &place, &place)
+        .context("all builds of a worker will have the same ids of the host")?;
+    Ok("each build has its own".into())
 }
 
 fn control_groups() -> Result<String> {

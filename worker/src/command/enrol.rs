@@ -44,7 +44,7 @@ pub(super) struct Enrol {
     /// The crun program, for trying architectures.
     #[arg(long, value_name = "FILE", default_value = "crun")]
     crun: PathBuf,
-    /// First of the 16,777,216 host user and group ids that builds get, as for `run`.
+    /// First of the 16,777,216 host user and group ids that files of builds have, as for `run`.
     #[arg(long, value_name = "ID", default_value_t = UID_BASE)]
     uid_base: u32,
     /// Where the key and the certificate are kept [default: identity in the data directory].

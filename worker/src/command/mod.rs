@@ -53,6 +53,15 @@ enum Command {
         /// The cage's directory.
         directory: PathBuf,
     },
+    /// The process that holds a map of ids until a cage's mounts have it.
+    #[command(hide = true)]
+    CageMap,
+    /// Tries whether cages can have ids of their own.
+    #[command(hide = true)]
+    CageIdProbe {
+        /// Where it is tried.
+        directory: PathBuf,
+    },
 }
 
 impl Cli {
@@ -63,6 +72,8 @@ impl Cli {
             Command::CageOuter { directory } => return stage::outer(&directory).into(),
             Command::CageInner { directory } => return stage::inner(&directory).into(),
             Command::CageOwner { directory } => return stage::owner(&directory).into(),
+            Command::CageMap => return stage::map().into(),
+            Command::CageIdProbe { directory } => return stage::probe_ids(&directory).into(),
             Command::Run(serve) => serve.run(),
             Command::Enrol(enrol) => enrol.run(),
             Command::Check(check) => check.run(),

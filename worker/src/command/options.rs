@@ -1,23 +1,26 @@
 //! What every command needs to know of the host, and the engine that is made from it.
 
 use std::fs;
+use std::ops::Range;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use rpmfarm_core::id_ranges::{self, IdRange};
 use rpmfarm_core::{Arch, Sha256};
 
 use super::serve::host_arch;
 use crate::arches::Arches;
 use crate::build::Engine;
 use crate::roots::{Roots, Store};
-use crate::sandbox::Sandbox;
+use crate::sandbox::cage::ID_COUNT;
 use crate::sandbox::cgroup::Cgroups;
 use crate::sandbox::scratch::{Kind, ScratchPool};
+use crate::sandbox::{CageIds, IdProbe, Sandbox};
 use crate::session::facts;
 use crate::trees::{self, ASIDE};
 
@@ -33,8 +36,9 @@ pub struct HostOptions {
     /// The crun program.
     #[arg(long, value_name = "FILE", default_value = "crun")]
     pub crun: PathBuf,
-    /// First of the 16,777,216 host user and group ids that builds get. They must belong to nobody
-    /// else; the default lies above those of container managers and below those of systemd.
+    /// First of the 16,777,216 host user and group ids that files of builds have; each build that runs
+    /// gets as many above them. They must belong to nobody else, nor to another worker of this host; the
+    /// default lies above those of container managers.
     #[arg(long, value_name = "ID", default_value_t = UID_BASE)]
     pub uid_base: u32,
     /// How builds get disk space of limited size [default: image where mkfs.ext4 and loop devices
@@ -64,6 +68,18 @@ const MOST_SLOTS: u32 = 4096;
 
 /// A larger cache than any host has, in GiB: 1 PiB.
 const MOST_CACHE: u64 = 1 << 20;
+
+/// Cages beside those of builds: architectures are tried, by the session and after builds that failed.
+const CAGES_BESIDE: usize = 4;
+
+/// Ids that systemd keeps for files of images (systemd's UIDS-GIDS.md, "foreign UID range").
+const FOREIGN: Range<u64> = 0x7ffe_0000..0x7fff_0000;
+
+/// Where hosts write down which ids they have given to users.
+const GIVEN: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
+
+/// The scratch space, in MiB, with which it is tried whether cages can have ids of their own.
+const PROBE_MIB: u64 = 16;
 
 /// Of the cache, roots get three quarters and fetched files the rest.
 const ROOTS_SHARE: (u64, u64) = (3, 4);
@@ -155,7 +171,7 @@ impl HostOptions {
     /// program has one thread.
     fn sandbox(&mut self) -> Result<(Sandbox, nix::fcntl::Flock<fs::File>)> {
         ensure!(nix::unistd::geteuid().is_root(), "it must run as root (it maps users and mounts)");
-        self.check_ids()?;
+        let ids = CageIds::shared(self.disk_ids()?);
         own_mounts().context("cannot make a mount namespace")?;
         fs::create_dir_all(&self.data_dir)
             .with_context(|| format!("cannot make {}", self.data_dir.display()))?;
@@ -169,11 +185,12 @@ impl HostOptions {
         let sandbox = Sandbox {
             crun: find(&self.crun)?,
             program: PathBuf::from("/proc/self/exe"),
+            data: self.data_dir.clone(),
             directory: {
                 Sandbox::clear_left(&self.data_dir.join("cages"));
                 self.emptied("cages")?
             },
-            uid_base: self.uid_base,
+            ids,
             cgroups,
         };
         Ok((sandbox, lock))
@@ -206,6 +223,39 @@ impl HostOptions {
         fs::set_permissions(&self.data_dir, fs::Permissions::from_mode(0o710))
     }
 
+    /// Gives each cage ids of its own, where the host can do that.
+    fn with_own_ids(&self, mut sandbox: Sandbox, scratch: &ScratchPool) -> Result<Sandbox> {
+        let layers = self.emptied("probes")?;
+        let own = scratch
+            .make(PROBE_MIB)
+            .context("cannot make scratch space")
+            .and_then(|scratch| self.own_ids(&sandbox.program, &layers, scratch.path()));
+        self.emptied("probes")?;
+        match own {
+            Ok(ids) => sandbox.ids = ids,
+            Err(error) => tracing::warn!(
+                "all cages of this worker have the same ids of the host, from {} on: {error:#}",
+                self.uid_base
+            ),
+        }
+        Ok(sandbox)
+    }
+
+    /// Ids for each cage, when there are enough, and a cage with ids of its own has the right files: this
+    /// is tried with layers and scratch space in these empty directories.
+    pub(super) fn own_ids(&self, program: &Path, layers: &Path, scratch: &Path) -> Result<CageIds> {
+        let disk = self.disk_ids()?;
+        let mut taken: Vec<Range<u64>> = given().into_iter().map(|(ids, ..)| ids).collect();
+        taken.push(FOREIGN);
+        let wanted = self.slots as usize + CAGES_BESIDE;
+        let ranges = id_ranges::for_cages(disk, &taken, wanted)
+            .map_err(|error| anyhow!("{error}: use fewer --slots or a lower --uid-base"))?;
+        let cage = *ranges.first().context("no range of ids is wanted")?;
+        let (layers, scratch) = (layers.to_path_buf(), scratch.to_path_buf());
+        IdProbe { layers, scratch, disk, cage }.run(program)?;
+        Ok(CageIds::own(disk, ranges))
+    }
+
     fn engine(&self, sandbox: Sandbox) -> Result<Engine> {
         let kind = self.scratch.unwrap_or_else(Kind::best);
         if kind == Kind::Plain {
@@ -214,6 +264,7 @@ impl HostOptions {
             );
         }
         let scratch = ScratchPool::new(kind, self.emptied("scratch")?);
+        let sandbox = self.with_own_ids(sandbox, &scratch)?;
         let store =
             Store::open(self.data_dir.join("roots")).context("cannot open the store of roots")?;
         Ok(Engine {
@@ -246,32 +297,35 @@ impl HostOptions {
         Ok(path)
     }
 
-    /// Refuses ids that the host has given to somebody.
-    pub(super) fn check_ids(&self) -> Result<()> {
-        let end = u64::from(self.uid_base) + u64::from(crate::sandbox::cage::ID_COUNT);
-        ensure!(
-            self.uid_base >= 65536 && end <= u64::from(u32::MAX),
-            "--uid-base {}: the ids must lie above 65535 and below 2^32",
-            self.uid_base
-        );
-        for file in ["/etc/subuid", "/etc/subgid"] {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            if let Some(line) = text.lines().find(|line| overlaps(line, self.uid_base.into(), end))
-            {
-                bail!("--uid-base {}: the ids are taken by `{line}` in {file}", self.uid_base);
-            }
+    /// The ids that files of cages have on disk. Those that the host has given to somebody are refused.
+    pub(super) fn disk_ids(&self) -> Result<IdRange> {
+        let base = self.uid_base;
+        let ids = IdRange::new(base, ID_COUNT).filter(|_| base >= 65536).with_context(|| {
+            format!("--uid-base {base}: the ids must lie above 65535 and below 2^32")
+        })?;
+        if let Some((_, line, file)) = given().into_iter().find(|(taken, ..)| ids.overlaps(taken)) {
+            bail!("--uid-base {base}: the ids are taken by `{line}` in {file}");
         }
-        Ok(())
+        Ok(ids)
     }
 }
 
-/// Whether a line `NAME:FIRST:COUNT` has ids of a range.
-fn overlaps(line: &str, begin: u64, end: u64) -> bool {
-    let mut numbers = line.split(':').skip(1).map(|number| number.trim().parse::<u64>());
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(first)), Some(Ok(count))) => first < end && first.saturating_add(count) > begin,
-        _ => false,
+/// Ids that the host has given to somebody, with the line and the file that say so.
+fn given() -> Vec<(Range<u64>, String, &'static str)> {
+    let mut given = Vec::new();
+    for file in GIVEN {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| Some((ids_of(line)?, line.to_owned(), file)));
+        given.extend(lines);
     }
+    given
+}
+
+/// The ids of a line `NAME:FIRST:COUNT`.
+fn ids_of(line: &str) -> Option<Range<u64>> {
+    let mut numbers = line.split(':').skip(1).map(|number| number.trim().parse::<u64>());
+    let (first, count) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    Some(first..first.saturating_add(count))
 }
 
 /// A mount namespace of the worker's own: however it ends, its mounts end with it. Its mounts are
@@ -311,10 +365,24 @@ mod tests {
 
     #[test]
     fn ids_of_others_are_seen() {
-        assert!(overlaps("me:100000:65536", 100_000, 165_536));
-        assert!(overlaps("me:100000:65536", 165_535, 170_000));
-        assert!(!overlaps("me:100000:65536", 165_536, 170_000));
-        assert!(!overlaps("me:100000:65536", 0, 100_000));
-        assert!(!overlaps("# a comment", 0, u64::MAX));
+        assert_eq!(ids_of("me:100000:65536"), Some(100_000..165_536));
+        assert_eq!(ids_of("me: 7 : 1 "), Some(7..8));
+        assert_eq!(ids_of("me:18446744073709551615:2"), Some(u64::MAX..u64::MAX));
+        for none in ["# a comment", "me:100000", "me:-1:5", ""] {
+            assert_eq!(ids_of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn ids_that_are_none_are_refused() {
+        let told = |base| {
+            let host = HostOptions::for_cages(PathBuf::new(), PathBuf::new(), base);
+            host.disk_ids().expect_err("refused").to_string()
+        };
+        for base in [0, 65_535, u32::MAX - 10] {
+            let expected =
+                format!("--uid-base {base}: the ids must lie above 65535 and below 2^32");
+            assert_eq!(told(base), expected);
+        }
     }
 }

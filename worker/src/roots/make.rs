@@ -115,7 +115,7 @@ impl Roots {
                 let packages = self.place(making, &request.lock.bootstrap, request)?;
                 let tree =
                     making.directory("tree").map_err(RootError::local("make a directory"))?;
-                bootstrap::make(&tree, &packages, self.sandbox.uid_base, request.cancel)?;
+                bootstrap::make(&tree, &packages, self.sandbox.uid_base(), request.cancel)?;
                 let layer = &request.lock.bootstrap;
                 measured(&tree, layer, "bootstrap root", &names(&packages))
             })?;
@@ -178,10 +178,10 @@ impl Roots {
         let local = |error| RootError::local("make a directory")(error);
         let packages = self.place(making, layer, request)?;
         let tree = making.directory("tree").map_err(local)?;
-        own_root(&tree, self.sandbox.uid_base).map_err(local)?;
+        own_root(&tree, self.sandbox.uid_base()).map_err(local)?;
         let mut layers = below.to_vec();
         if below.is_empty() {
-            accounts::prepare(&tree, self.sandbox.uid_base)
+            accounts::prepare(&tree, self.sandbox.uid_base())
                 .map_err(RootError::local("prepare the root"))?;
             // overlayfs wants a layer. It also keeps rpm from waiting for the disk: a mount of ours
             // syncs nothing.
@@ -208,7 +208,7 @@ impl Roots {
         }
         making.warn(&warnings).map_err(RootError::local("write a root's warnings"))?;
         if below.is_empty() {
-            accounts::add(&tree, self.sandbox.uid_base)
+            accounts::add(&tree, self.sandbox.uid_base())
                 .map_err(RootError::local("add the build user to the root"))?;
         }
         measured(&tree, layer, transaction.layer, &transaction.names)

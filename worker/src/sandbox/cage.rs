@@ -67,7 +67,8 @@ pub struct Bind {
 /// What a bind shows.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// A directory, which nothing in the cage can write to.
+    /// A directory of the worker's own files, which nothing in the cage can write to. Their owners are
+    /// nobody's in the cage.
     Directory(PathBuf),
     /// Layers, mounted for this cage alone.
     Overlay(Overlay),

@@ -8,6 +8,9 @@ pub mod cage;
 pub mod cancel;
 pub mod cgroup;
 mod devices;
+mod id_probe;
+mod idmap;
+mod ids;
 mod kernel_log;
 mod loops;
 mod oci;
@@ -21,4 +24,6 @@ mod users;
 
 pub use cage::{Bind, Cage, Caps, Overlay, Root, User};
 pub use cancel::{Cancel, Why};
+pub(crate) use id_probe::IdProbe;
+pub use ids::CageIds;
 pub use run::{CageError, Ended, Exit, Sandbox, Stop};

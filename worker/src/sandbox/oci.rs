@@ -4,9 +4,10 @@
 use std::path::Path;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource};
+use rpmfarm_core::id_ranges::IdRange;
 use serde_json::{Value, json};
 
-use super::cage::{BUILDER_ID, Cage, ID_COUNT, Root, User};
+use super::cage::{BUILDER_ID, Cage, Root, User};
 use super::devices::Devices;
 use super::users::{COUNTED, at_most};
 use super::{seccomp, sysfs};
@@ -29,15 +30,15 @@ const RPM_CAPABILITIES: &[&str] = &[
 ];
 
 /// The configuration. `root`, the sources of `binds`, `devices` (one for each root of `system_at`)
-/// and the user namespace of the ids from `uid_base` on are where things are mounted by the time crun
-/// runs.
+/// and the user namespace of `ids` are where things are mounted by the time crun runs.
 pub(super) fn config(
     cage: &Cage,
     root: &Path,
     binds: &[(&Path, &Path, bool)],
     devices: &[Devices],
-    (uid_base, users): (u32, &Path),
+    (ids, users): (IdRange, &Path),
 ) -> Value {
+    let (first, count) = (ids.first(), ids.count());
     let hidden: Vec<sysfs::Paths> =
         cage.system_at.iter().map(|root| sysfs::paths(root, Path::new("/sys"))).collect();
     let masked: Vec<_> = hidden.iter().flat_map(|paths| &paths.masked).collect();
@@ -49,8 +50,8 @@ pub(super) fn config(
         "process": process(cage),
         "mounts": mounts(cage, binds, devices),
         "linux": {
-            "uidMappings": [{ "containerID": 0, "hostID": uid_base, "size": ID_COUNT }],
-            "gidMappings": [{ "containerID": 0, "hostID": uid_base, "size": ID_COUNT }],
+            "uidMappings": [{ "containerID": 0, "hostID": first, "size": count }],
+            "gidMappings": [{ "containerID": 0, "hostID": first, "size": count }],
             "namespaces": [
                 { "type": "user", "path": users }, { "type": "mount" }, { "type": "pid" }, { "type": "network" },
                 { "type": "ipc" }, { "type": "uts" }, { "type": "cgroup" },

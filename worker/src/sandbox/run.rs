@@ -16,9 +16,10 @@ use rpmfarm_core::Allowance;
 use super::cage::{Cage, Root, Source};
 use super::cgroup::{Cgroup, Cgroups, Events};
 use super::devices::{self, Devices};
+use super::ids::{CageIds, TakenIds};
 use super::kernel_log::{KernelLog, Victims};
 use super::loops::Loops;
-use super::stage::Layers;
+use super::stage::{Layers, Mapped};
 use super::users::Users;
 use super::{oci, stage};
 
@@ -29,10 +30,12 @@ pub struct Sandbox {
     pub crun: PathBuf,
     /// The worker's own program, which has the stages.
     pub program: PathBuf,
-    /// A directory for the cages' configurations.
+    /// The worker's data directory.
+    pub data: PathBuf,
+    /// A directory for the cages' configurations, in that one.
     pub directory: PathBuf,
-    /// Where the ids of a cage begin on the host.
-    pub uid_base: u32,
+    /// The host's ids of cages and of their files.
+    pub ids: CageIds,
     /// Limits on memory, processes and processors.
     pub cgroups: Cgroups,
 }
@@ -121,6 +124,12 @@ const MOST_SAID: usize = 512;
 const KILL_TIME: Duration = Duration::from_secs(30);
 
 impl Sandbox {
+    /// The host's id of root in files of a cage, on disk; the others follow it.
+    #[must_use]
+    pub const fn uid_base(&self) -> u32 {
+        self.ids.disk().first()
+    }
+
     /// Runs a cage to its end. When this returns, nothing of it is alive or mounted.
     ///
     /// # Errors
@@ -128,11 +137,16 @@ impl Sandbox {
     /// error.
     pub fn run(&self, cage: &Cage, watcher: &mut dyn Watcher) -> Result<Ended, CageError> {
         let directory = self.directory.join(&cage.name);
+        // They are free again when nothing of the cage is alive.
+        let ids = self
+            .ids
+            .take()
+            .map_err(|source| CageError::Setup { what: "get ids for the cage", source })?;
         let group = self
             .cgroups
             .make(&cage.name, &cage.caps)
             .map_err(|source| CageError::Setup { what: "make the control group", source })?;
-        let prepared = self.prepare(cage, &directory, &group);
+        let prepared = self.prepare(cage, &directory, &group, &ids);
         let ended = prepared
             .map_err(|source| CageError::Setup { what: "write the configuration", source })
             // The loop devices go when the cage has ended.
@@ -141,7 +155,13 @@ impl Sandbox {
         ended
     }
 
-    fn prepare(&self, cage: &Cage, directory: &Path, group: &Cgroup) -> io::Result<Option<Loops>> {
+    fn prepare(
+        &self,
+        cage: &Cage,
+        directory: &Path,
+        group: &Cgroup,
+        ids: &TakenIds,
+    ) -> io::Result<Option<Loops>> {
         let _ = fs::remove_dir_all(directory);
         fs::create_dir_all(directory)?;
         let loops = cage.allow.contains(&Allowance::Loop).then(|| Loops::make(directory));
@@ -153,7 +173,7 @@ impl Sandbox {
             at
         };
         let root = place(match &cage.root {
-            Root::ReadOnly(path) => Layers::Shown(path.clone()),
+            Root::ReadOnly(path) => Layers::Root(path.clone()),
             Root::Overlay(overlay) => Layers::Overlay(overlay.clone()),
         });
         let sources: Vec<PathBuf> = cage
@@ -174,15 +194,15 @@ impl Sandbox {
         let devices: Vec<Devices> = (0..cage.system_at.len())
             .map(|number| Devices {
                 at: directory.join(format!("devices-{number}")),
-                owner: self.uid_base,
+                owner: ids.range().first(),
                 fuse: cage.allow.contains(&Allowance::Fuse),
                 loops: loops.as_ref().map(|loops| loops.numbers().to_vec()).unwrap_or_default(),
                 bound,
             })
             .collect();
-        let users = Users::next(self.uid_base, &cage.allow);
+        let users = Users::next(ids.range(), self.ids.disk(), &cage.allow);
         let namespace = Users::place(directory);
-        let config = oci::config(cage, &root, &binds, &devices, (self.uid_base, &namespace));
+        let config = oci::config(cage, &root, &binds, &devices, (ids.range(), &namespace));
         let plan = stage::Plan {
             name: cage.name.clone(),
             worker: std::process::id(),
@@ -192,6 +212,9 @@ impl Sandbox {
             devices,
             allow: cage.allow.clone(),
             users,
+            mapped: ids
+                .are_own()
+                .then(|| Mapped { disk: self.ids.disk(), data: self.data.clone() }),
         };
         fs::write(directory.join(stage::CONFIG), serde_json::to_vec(&config)?)?;
         fs::write(directory.join(stage::PLAN), serde_json::to_vec(&plan)?)?;

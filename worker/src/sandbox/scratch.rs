@@ -87,6 +87,14 @@ impl ScratchPool {
         Ok(scratch)
     }
 
+    /// An empty scratch of that size, and none ahead of the next one.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make(&self, mib: u64) -> io::Result<Scratch> {
+        self.0.make(mib)
+    }
+
     /// Makes a scratch of that size ahead, in the background.
     pub fn prepare(&self, mib: u64) {
         let pool = self.clone();

@@ -20,12 +20,14 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rpmfarm_core::Allowed;
+use rpmfarm_core::id_ranges::IdRange;
 use serde::{Deserialize, Serialize};
 
 use super::cage::Overlay;
 use super::devices::Devices;
-use super::sockets;
+use super::idmap::{self, IdMap};
 use super::users::Users;
+use super::{id_probe, sockets};
 
 /// What the stages need to know; a file in the cage's directory.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,6 +46,18 @@ pub(super) struct Plan {
     pub(super) allow: Allowed,
     /// Its users.
     pub(super) users: Users,
+    /// The ids on disk, where they are others than those of the cage.
+    pub(super) mapped: Option<Mapped>,
+}
+
+/// What is shown with the ids of a cage that has other ids than its files have on disk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Mapped {
+    /// The ids on disk.
+    pub(super) disk: IdRange,
+    /// The worker's data directory. Only root of the range on disk may pass through it, and crun is
+    /// root of another.
+    pub(super) data: PathBuf,
 }
 
 /// What is mounted for a cage.
@@ -51,7 +65,9 @@ pub(super) struct Plan {
 pub(super) enum Layers {
     /// Layers with one on top that takes what is written.
     Overlay(Overlay),
-    /// A directory, read-only.
+    /// The tree of a root, read-only.
+    Root(PathBuf),
+    /// A directory of the worker's own files, read-only.
     Shown(PathBuf),
 }
 
@@ -91,6 +107,18 @@ pub fn owner(directory: &Path) -> u8 {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         Ok(Plan::read(directory)?.users.own())
     })
+}
+
+/// The process that holds a map of ids. It ends with its standard input.
+#[must_use]
+pub fn map() -> u8 {
+    idmap::hold()
+}
+
+/// The process that tries whether this host can give cages ids of their own.
+#[must_use]
+pub fn probe_ids(directory: &Path) -> u8 {
+    id_probe::try_in(directory)
 }
 
 /// Leaves the error where the worker looks for it.
@@ -160,12 +188,17 @@ fn run_inner(directory: &Path) -> Result<u8> {
     fs::create_dir_all(&state)?;
     mount(Some("tmpfs"), &state, Some("tmpfs"), MsFlags::empty(), none)
         .context("mounting crun's state")?;
+    let map = plan.mapped.as_ref().map(|mapped| IdMap::make(mapped.disk, plan.users.ids));
+    let map = map.transpose().context("making the map of ids")?;
     for (layers, at) in &plan.layers {
-        mount_layers(layers, at)
+        mount_layers(layers, at, map.as_ref())
             .with_context(|| format!("mounting the layers at {}", at.display()))?;
     }
     for devices in &plan.devices {
         devices.make().with_context(|| format!("making devices at {}", devices.at.display()))?;
+    }
+    if let (Some(map), Some(mapped)) = (&map, &plan.mapped) {
+        map.cover(&mapped.data)?;
     }
     sockets::install(&plan.allow).context("filtering sockets")?;
     let error = Command::new(&plan.crun)
@@ -184,34 +217,65 @@ fn run_inner(directory: &Path) -> Result<u8> {
 
 /// Mounts layers at a place, by short names: a cage sees in its `/proc` what was mounted, and where a
 /// worker keeps its files is nobody's business there. A directory that is only shown is mounted as a
-/// layer too: a bind mount tells its path.
-fn mount_layers(layers: &Layers, at: &Path) -> Result<()> {
+/// layer too: a bind mount tells its path. With a map, what has the ids on disk is shown with those of
+/// the cage.
+pub(super) fn mount_layers(layers: &Layers, at: &Path, map: Option<&IdMap>) -> Result<()> {
     fs::create_dir_all(at)?;
     let names = at.with_extension("names");
     fs::create_dir_all(&names)?;
     let options = match layers {
-        Layers::Shown(directory) => {
-            symlink(directory, names.join("0"))?;
-            // overlayfs wants two of them where there is nothing to write to.
-            fs::create_dir(names.join("empty"))?;
-            "lowerdir=0:empty".to_owned()
-        }
-        Layers::Overlay(overlay) => {
-            for (number, layer) in overlay.layers.iter().enumerate() {
-                symlink(layer, names.join(number.to_string()))?;
-            }
-            symlink(&overlay.upper, names.join("upper"))?;
-            symlink(&overlay.work, names.join("work"))?;
-            let numbers = (0..overlay.layers.len()).rev().map(|number| number.to_string());
-            let lower = numbers.collect::<Vec<_>>().join(":");
-            format!("lowerdir={lower},upperdir=upper,workdir=work")
-        }
+        Layers::Root(tree) => name_shown(tree, &names, map)?,
+        Layers::Shown(directory) => name_shown(directory, &names, None)?,
+        Layers::Overlay(overlay) => name_overlay(overlay, &names, map)?,
     };
     let before = std::env::current_dir()?;
     std::env::set_current_dir(&names)?;
-    let mounted = mount_overlay(at, &options, matches!(layers, Layers::Shown(_)));
+    let mounted = mount_overlay(at, &options, !matches!(layers, Layers::Overlay(_)));
     std::env::set_current_dir(before)?;
     mounted
+}
+
+/// Names a directory that is only shown. Answers the options of the mount.
+fn name_shown(directory: &Path, names: &Path, map: Option<&IdMap>) -> Result<String> {
+    name(directory, &names.join("0"), map)?;
+    // overlayfs wants two of them where there is nothing to write to.
+    fs::create_dir(names.join("empty"))?;
+    Ok("lowerdir=0:empty".to_owned())
+}
+
+/// Names the parts of an overlay. Answers the options of the mount.
+fn name_overlay(overlay: &Overlay, names: &Path, map: Option<&IdMap>) -> Result<String> {
+    for (number, layer) in overlay.layers.iter().enumerate() {
+        name(layer, &names.join(number.to_string()), map)?;
+    }
+    let (upper, work) = match map {
+        None => (overlay.upper.clone(), overlay.work.clone()),
+        Some(map) => map_upper(overlay, names, map)?,
+    };
+    symlink(upper, names.join("upper"))?;
+    symlink(work, names.join("work"))?;
+    let numbers = (0..overlay.layers.len()).rev().map(|number| number.to_string());
+    let lower = numbers.collect::<Vec<_>>().join(":");
+    Ok(format!("lowerdir={lower},upperdir=upper,workdir=work"))
+}
+
+/// Mounts the directory of `upper` and `work` with the ids of the cage, and answers where both are then:
+/// overlayfs wants the two on one mount.
+fn map_upper(overlay: &Overlay, names: &Path, map: &IdMap) -> Result<(PathBuf, PathBuf)> {
+    let Overlay { upper, work, .. } = overlay;
+    let both = upper.parent().filter(|both| work.parent() == Some(*both)).with_context(|| {
+        format!("{} and {} are not in one directory", upper.display(), work.display())
+    })?;
+    let mapped = names.join("both");
+    name(both, &mapped, Some(map))?;
+    Ok((mapped.join(upper.strip_prefix(both)?), mapped.join(work.strip_prefix(both)?)))
+}
+
+/// Gives a directory a name: a link, or a mount where its ids are mapped.
+fn name(directory: &Path, name: &Path, map: Option<&IdMap>) -> Result<()> {
+    let Some(map) = map else { return Ok(symlink(directory, name)?) };
+    fs::create_dir(name)?;
+    map.show(directory, name)
 }
 
 fn mount_overlay(at: &Path, options: &str, read_only: bool) -> Result<()> {

@@ -17,6 +17,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Uid, seteuid};
+use rpmfarm_core::id_ranges::{IdRange, cage_map};
 use rpmfarm_core::{Allowance, Allowed};
 use serde::{Deserialize, Serialize};
 
@@ -25,15 +26,15 @@ use super::cage::ID_COUNT;
 /// The users of one cage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Users {
-    /// The host's id of root in the cage; [`ID_COUNT`] ids from there on are the cage's.
-    pub(super) base: u32,
+    /// The host's ids of the cage; the first is root in it.
+    pub(super) ids: IdRange,
     /// The host's id that makes the namespace and is charged for all of it.
     pub(super) owner: u32,
     /// Whether the cage may have namespaces of its own in it.
     pub(super) nested: bool,
 }
 
-/// Of a worker's ids so many, the last ones, own cages; no file belongs to them.
+/// Of a worker's ids on disk so many, the last ones, own cages; no file belongs to them.
 const OWNERS: u32 = 1 << 16;
 
 /// Where the namespace is bound, in the cage's directory.
@@ -63,14 +64,14 @@ pub(super) const COUNTED: &[(&str, Resource, u64)] = &[
 ];
 
 impl Users {
-    /// The users of the next cage of this process, with an owner that no other of its living cages
-    /// has.
-    pub(super) fn next(base: u32, allow: &Allowed) -> Self {
+    /// The users of the next cage of this process, whose ids are these and have the ids of `disk` in
+    /// its files; with an owner that no other of its living cages has.
+    pub(super) fn next(ids: IdRange, disk: IdRange, allow: &Allowed) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // Workers with the same ids, each with a data directory of its own, begin elsewhere.
         let number = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id());
         let nested = allow.contains(&Allowance::UserNamespaces);
-        Self { base, owner: base + (ID_COUNT - 1 - number % OWNERS), nested }
+        Self { ids, owner: disk.first() + (ID_COUNT - 1 - number % OWNERS), nested }
     }
 
     /// What is written to `/proc/sys/user` in the namespace.
@@ -101,7 +102,7 @@ impl Users {
         expect(&mut says, MADE)?;
         let process = PathBuf::from(format!("/proc/{}", owner.id()));
         for map in ["uid_map", "gid_map"] {
-            fs::write(process.join(map), format!("0 {} {ID_COUNT}\n", self.base))
+            fs::write(process.join(map), cage_map(self.ids))
                 .with_context(|| format!("writing {map}"))?;
         }
         asks.write_all(b"\n")?;
@@ -156,15 +157,16 @@ impl Users {
 }
 
 /// What the owner says when the namespace is there, and when its limits are set.
-const MADE: &str = "made";
+pub(super) const MADE: &str = "made";
 const LIMITED: &str = "limited";
 
-fn expect(says: &mut impl BufRead, word: &str) -> Result<()> {
+/// Waits for a word of a process that makes a user namespace; anything else is its error.
+pub(super) fn expect(says: &mut impl BufRead, word: &str) -> Result<()> {
     let mut line = String::new();
     says.take(4096).read_line(&mut line)?;
     match line.trim_end() {
         said if said == word => Ok(()),
-        "" => bail!("the owner of the user namespace ended before it was {word}"),
+        "" => bail!("who makes the user namespace ended before it was {word}"),
         said => bail!("{said}"),
     }
 }
@@ -197,20 +199,27 @@ fn keep_privileges() -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn range(first: u32) -> IdRange {
+        IdRange::new(first, ID_COUNT).expect("a range")
+    }
+
     #[test]
     fn cages_have_owners_of_their_own() {
-        let base = 1 << 30;
-        let (one, two) = (Users::next(base, &Allowed::new()), Users::next(base, &Allowed::new()));
+        let (disk, own) = (range(1 << 30), range(1 << 31));
+        let next = || Users::next(own, disk, &Allowed::new());
+        let (one, two) = (next(), next());
         assert_ne!(one.owner, two.owner);
+        let end = disk.first() + ID_COUNT;
         for users in [&one, &two] {
-            assert!((base + ID_COUNT - OWNERS..base + ID_COUNT).contains(&users.owner));
+            assert_eq!(users.ids, own);
+            assert!((end - OWNERS..end).contains(&users.owner));
         }
     }
 
     #[test]
     fn namespaces_are_few_unless_a_build_may_make_them() {
         let most = |allow: Allowed| {
-            let counts = Users::next(1 << 30, &allow).counts();
+            let counts = Users::next(range(1 << 30), range(1 << 30), &allow).counts();
             counts.into_iter().find(|(name, _)| name == "max_mnt_namespaces").map(|(_, most)| most)
         };
         assert_eq!(most(Allowed::new()), Some(8));

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -45,6 +46,19 @@ const BOOTSTRAP: &[&str] = &["bash", "base-files", "rpm", "rpmfarm-lab-release"]
 /// Macros of a target that asks for the same bytes each time, as `deploy/targets/lab.toml` does.
 pub(crate) const REPRODUCIBLE: &str = "%dist .lab9\n%use_source_date_epoch_as_buildtime 1\n\
      %clamp_mtime_to_source_date_epoch 1\n";
+
+/// The default of `--uid-base`: root's id in files of builds, on disk.
+pub(crate) const UID_BASE: u32 = 1_879_048_192;
+
+/// Ids of one cage.
+pub(crate) const ID_COUNT: u32 = 1 << 24;
+
+/// Whether this kernel can give each cage ids of its own (overlayfs of idmapped layers, Linux 5.19).
+pub(crate) fn has_own_ids() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 19)
+}
 
 /// The worker's program.
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_rpmfarm-worker");
@@ -209,6 +223,19 @@ impl Bench {
         made
     }
 
+    /// Adds a layer of one package whose scriptlet gives files to users with high ids.
+    pub(crate) fn add_owners(&self) {
+        let post = "cd /var/lib && touch owned nobodys && chown 60000:60001 owned && chmod 6755 owned\n\
+                    chown 65534:65534 nobodys";
+        self.add_scriptlet("owners", post);
+    }
+
+    /// What a file of the uppermost layer is on disk: owner, group and mode.
+    pub(crate) fn on_disk(&self, file: &str) -> (u32, u32, u32) {
+        let layer = self.lock().layer_ids().last().unwrap().hex();
+        owner(&self.data.join("roots").join(layer).join("tree").join(file))
+    }
+
     /// The files that a coordinator would give out: the lock, its packages, and this one.
     pub(crate) fn blobs(&self, more: &Path) -> HashMap<String, PathBuf> {
         let mut blobs = HashMap::new();
@@ -247,6 +274,20 @@ impl Bench {
         fs::read_to_string(self.dir.path().join("out/0/build.log")).unwrap_or_default()
     }
 }
+
+/// Owner, group and mode of a file.
+pub(crate) fn owner(path: &Path) -> (u32, u32, u32) {
+    let about = fs::symlink_metadata(path).unwrap();
+    (about.uid(), about.gid(), about.mode() & 0o7777)
+}
+
+/// What a build does that finds the files of [`Bench::add_owners`] as they were made, and others than
+/// the builder's own nowhere in its home.
+pub(crate) const FINDS_OWNERS: &str = "test $(stat -c %%u:%%g:%%a /var/lib/owned) = 60000:60001:6755\n\
+     test $(stat -c %%u:%%g /var/lib/nobodys) = 65534:65534\n\
+     test $(stat -c %%u:%%g /usr/bin) = 0:0\n\
+     touch /builddir/made\ntest $(stat -c %%u:%%g /builddir/made) = 1000:1000\n\
+     test -z \"$(find /builddir -not -path '/builddir/input*' -not -user 1000)\"\n";
 
 /// A noarch package whose `%build` is this script.
 pub(crate) fn spec(name: &str, build: &str) -> String {
