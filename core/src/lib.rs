@@ -47,6 +47,7 @@ pub mod snapshot;
 pub mod source;
 pub mod spec;
 pub mod stage;
+pub mod statement;
 pub mod status;
 pub mod target;
 pub mod task;
