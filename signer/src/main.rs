@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
+use rpmfarm_guarded::harden;
 use rpmfarm_signer::config::{Bind, Config, NewKey};
 use rpmfarm_signer::keys::{self, Keys};
-use rpmfarm_signer::{generate, harden, operate, serve};
+use rpmfarm_signer::{generate, operate, serve};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Holds the keys of the farm and signs what was accepted.

@@ -4,16 +4,17 @@ use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
+use rpmfarm_guarded::client_auth::{Allowed, admitted};
+use rpmfarm_guarded::socket;
 use rpmfarm_proto::v1::signer_server::SignerServer;
 use rpmfarm_rpmfile::MAX_HEADER;
 use tonic::transport::Server;
 
 use crate::audit::Audit;
-use crate::client_auth::{Allowed, admitted};
 use crate::config::Config;
+use crate::generate;
 use crate::keys::{self, Keys};
 use crate::service::SignerService;
-use crate::{generate, socket};
 
 /// A message is a header and some names.
 const MAX_MESSAGE: usize = MAX_HEADER as usize + (64 << 10);

@@ -217,7 +217,7 @@ impl TryFrom<v1::Success> for Success {
             rpmbuild_ms: wire.rpmbuild_ms,
             memory_mib: wire.memory_mib,
             disk_mib: wire.disk_mib,
-            proof: wire.proof.map(|proof| proof.try_into().map(Box::new)).transpose()?,
+            proof: wire.proof.map(|proof| Proof::try_from(proof).map(Box::new)).transpose()?,
         })
     }
 }
