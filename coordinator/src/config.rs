@@ -108,6 +108,11 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_SIGNER")]
     pub signer: Option<PathBuf>,
 
+    /// The acceptor's Unix socket. With it, results are accepted only when the acceptor has signed that
+    /// it accepts them, which the signer can ask for. Default: none.
+    #[arg(long, env = "RPMFARM_ACCEPTOR", value_name = "PATH")]
+    pub acceptor_socket: Option<PathBuf>,
+
     /// The address under which users reach this farm, for .repo files. Default: http://LISTEN.
     #[arg(long, env = "RPMFARM_BASE_URL")]
     pub base_url: Option<String>,

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::accept::AcceptorClient;
 use crate::blobs::Blobs;
 use crate::bus::Bus;
 use crate::claims::Bases;
@@ -127,6 +128,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
             Patience::default(),
             solver::program().context("cannot find the solver")?,
         )?,
+        acceptor: config.acceptor_socket.as_deref().map(AcceptorClient::new),
         signer: SignerClient::new(&config.signer_socket()),
         publisher: Publisher::new(&repos, blobs.clone()),
         max_result_bytes: MAX_RESULT,
