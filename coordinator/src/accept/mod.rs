@@ -324,8 +324,8 @@ impl Work<'_> {
     }
 }
 
-/// What is said of a build of which it is not known who owns what it makes begins so.
-const WAITS: &str = "not accepted yet";
+/// What is said of a build whose results cannot be accepted now begins so.
+pub(crate) const WAITS: &str = "not accepted yet";
 
 /// What is to be noted of macros in a package's dependencies.
 fn macros_left(file: &Checked) -> Vec<String> {
