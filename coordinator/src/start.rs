@@ -84,6 +84,10 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
         process::keep_private(dir)
             .with_context(|| format!("cannot keep others from {}", dir.display()))?;
     }
+    let blobs = match config.blobs_group {
+        Some(group) => blobs.shared_with(group).context("--blobs-group")?,
+        None => blobs,
+    };
     let targets = Targets::open(&config.targets)?;
     let terms = config.lease_terms()?;
     let repos = data.join("repos");
