@@ -37,7 +37,7 @@ test: build emulation ## Run all tests
 .PHONY: attack
 attack: build ## Attack a farm of its own: packages, workers, connections, the signer's caller
 	cargo nextest run --workspace --no-fail-fast --run-ignored all \
-	  -E 'binary(attacks) | binary(access) | binary(accept) | binary(door) | binary(sign) | (binary(resolve) & test(/^solver::/)) | (package(rpmfarm-signer) & binary(rules)) | (package(rpmfarm-worker) & (binary(cage) | binary(probe) | test(builds_at_once))) | package(rpmfarm-fuzzed)'
+	  -E 'binary(attacks) | binary(access) | binary(accept) | binary(door) | binary(sign) | (binary(resolve) & test(/^solver::/)) | (package(rpmfarm-signer) & binary(rules)) | package(rpmfarm-acceptor) | (package(rpmfarm-worker) & (binary(cage) | binary(probe) | test(builds_at_once))) | package(rpmfarm-fuzzed)'
 
 .PHONY: faults
 faults: build ## Whole farms with broken networks, disks, clocks and coordinators

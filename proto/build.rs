@@ -3,7 +3,10 @@
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["common", "workers", "signer", "farm", "fleet", "sources", "tracking", "packages"];
+    let files = [
+        "common", "workers", "acceptor", "signer", "farm", "fleet", "sources", "tracking",
+        "packages",
+    ];
     let files = files.map(|name| format!("rpmfarm/v1/{name}.proto"));
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;

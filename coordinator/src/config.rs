@@ -108,6 +108,16 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_SIGNER")]
     pub signer: Option<PathBuf>,
 
+    /// The acceptor's Unix socket. With it, results are accepted only when the acceptor has signed that
+    /// it accepts them, which the signer can ask for. Default: none.
+    #[arg(long, env = "RPMFARM_ACCEPTOR", value_name = "PATH")]
+    pub acceptor_socket: Option<PathBuf>,
+
+    /// A group, by its number, that may read the blobs that are made from now on: of signer and acceptor,
+    /// which read packages as users of their own (their --blobs). Default: nobody but this user reads.
+    #[arg(long, env = "RPMFARM_BLOBS_GROUP", value_name = "GID")]
+    pub blobs_group: Option<u32>,
+
     /// The address under which users reach this farm, for .repo files. Default: http://LISTEN.
     #[arg(long, env = "RPMFARM_BASE_URL")]
     pub base_url: Option<String>,

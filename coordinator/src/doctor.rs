@@ -11,7 +11,7 @@ use rpmfarm_core::lease::Liveness;
 use rpmfarm_core::name::counted;
 use rpmfarm_core::{Arch, Target};
 use rpmfarm_proto::v1::log_check::Finding;
-use rpmfarm_proto::v1::{Check, SignerStatus};
+use rpmfarm_proto::v1::{AcceptorStatus, Check, SignerStatus};
 
 use crate::dispatch::fleet::WorkerView;
 use crate::farm::Farm;
@@ -27,18 +27,19 @@ const NO_SPACE_MIB: u64 = 512;
 /// Files that can still be made, below which the coordinator warns; each package is some files.
 const FEW_FILES: u64 = 10_000;
 
-/// How long the signer may take to answer.
+/// How long signer and acceptor may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The same where it reads all of its log.
 const LOOK_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Checks the store, the space, the signer, the targets and the workers.
+/// Checks the store, the space, signer and acceptor, the targets and the workers.
 pub async fn checks(farm: &Farm) -> Vec<Check> {
     let mut checks = vec![store(farm).await];
     checks.extend(space(farm));
     checks.extend([signer(farm).await, workers(farm).await]);
     checks.extend(signer_state(farm).await);
+    checks.extend(acceptor(farm).await);
     checks.extend(coordinators(farm));
     checks.extend(damaged(&farm.damaged.all()));
     for (name, target) in farm.targets.all() {
@@ -203,6 +204,7 @@ async fn signer_state(farm: &Farm) -> Vec<Check> {
     };
     let targets: Vec<Arc<Target>> = farm.targets.all().into_values().flatten().collect();
     let mut checks = signs(&status);
+    checks.extend(asks_for_acceptances(&status, farm.acceptor.is_some()));
     checks.extend(targets.iter().filter_map(|target| bound(&status, target)));
     for target in &targets {
         for channel in &target.channels {
@@ -223,6 +225,57 @@ fn signs(status: &SignerStatus) -> Vec<Check> {
         checks.push(remedied(check("signer", "warning", message), "rpmfarm-signer resume"));
     }
     checks
+}
+
+/// Whether the signer wants to see that somebody else than the coordinator has accepted what it signs.
+fn asks_for_acceptances(status: &SignerStatus, has_acceptor: bool) -> Option<Check> {
+    match (status.acceptors, has_acceptor) {
+        (0, _) => Some(remedied(
+            check(
+                "acceptor",
+                "warning",
+                "the signer knows no acceptor: it signs what the coordinator alone has accepted",
+            ),
+            "start rpmfarm-acceptor serve, name its socket to the coordinator (--acceptor-socket), \
+             and its public key to the signer (--acceptor)",
+        )),
+        (_, false) => Some(remedied(
+            check(
+                "acceptor",
+                "error",
+                "the signer signs only what an acceptor has accepted, and the coordinator asks none",
+            ),
+            "start the coordinator with --acceptor-socket",
+        )),
+        _ => None,
+    }
+}
+
+/// Whether the acceptor answers, and whom it waits for.
+async fn acceptor(farm: &Farm) -> Option<Check> {
+    let asked = farm.acceptor.as_ref()?.status();
+    let problem = match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(status)) => return Some(accepts(&status)),
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(_) => "no answer".to_owned(),
+    };
+    let remedy = "start rpmfarm-acceptor serve; its --socket must be the coordinator's \
+                  --acceptor-socket";
+    Some(remedied(check("acceptor", "error", problem), remedy))
+}
+
+fn accepts(status: &AcceptorStatus) -> Check {
+    let Some(first) = status.waiting.first() else {
+        let (attempts, workers) = (status.accepted, status.workers);
+        let message = format!("accepted attempts: {attempts}, known workers: {workers}");
+        return check("acceptor", "ok", message);
+    };
+    let message = format!(
+        "results wait: it does not know these workers by the keys that they sign with: {}",
+        status.waiting.join(", ")
+    );
+    let remedy = format!("rpmfarm-acceptor worker trust {first}, if that is the farm's worker");
+    remedied(check("acceptor", "warning", message), remedy)
 }
 
 /// Whether the key of a target signs for this target, and for others only where that is meant.
@@ -437,6 +490,27 @@ mod tests {
             let found = bound(&status, &target);
             assert_eq!(found.map_or(String::new(), |check| check.level), level);
         }
+    }
+
+    #[test]
+    fn a_signer_that_believes_the_coordinator_alone_is_told_of() {
+        let mut status = SignerStatus::default();
+        let level = |status: &SignerStatus, has_acceptor| {
+            asks_for_acceptances(status, has_acceptor).map_or(String::new(), |check| check.level)
+        };
+        assert_eq!(
+            (level(&status, false), level(&status, true)),
+            ("warning".into(), "warning".into())
+        );
+        status.acceptors = 1;
+        assert_eq!((level(&status, false), level(&status, true)), ("error".into(), String::new()));
+
+        let mut status = AcceptorStatus { accepted: 7, workers: 2, ..AcceptorStatus::default() };
+        assert_eq!(accepts(&status).message, "accepted attempts: 7, known workers: 2");
+        status.waiting = vec!["w1".into(), "w2".into()];
+        let found = accepts(&status);
+        assert!(found.level == "warning" && found.message.ends_with("w1, w2"), "{found:?}");
+        assert!(found.remedy.contains("worker trust w1"), "{found:?}");
     }
 
     #[test]

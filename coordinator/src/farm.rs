@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use rpmfarm_core::Target;
 
+use crate::accept::AcceptorClient;
 use crate::blobs::Blobs;
 use crate::bus::Bus;
 use crate::claims::Bases;
@@ -78,6 +79,8 @@ pub struct Farm {
     pub resolver: Resolver,
     /// Who has the files of base roots.
     pub bases: Bases,
+    /// Asks for acceptances; none where the coordinator's own verdict is enough.
+    pub acceptor: Option<AcceptorClient>,
     /// Asks for signatures.
     pub signer: SignerClient,
     /// Makes repositories.

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod import;
 pub mod leftovers;
 pub mod listen;
+mod local;
 pub mod logs;
 pub mod observe;
 pub mod peers;

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::accept::AcceptorClient;
 use crate::blobs::Blobs;
 use crate::bus::Bus;
 use crate::claims::Bases;
@@ -83,6 +84,10 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
         process::keep_private(dir)
             .with_context(|| format!("cannot keep others from {}", dir.display()))?;
     }
+    let blobs = match config.blobs_group {
+        Some(group) => blobs.shared_with(group).context("--blobs-group")?,
+        None => blobs,
+    };
     let targets = Targets::open(&config.targets)?;
     let terms = config.lease_terms()?;
     let repos = data.join("repos");
@@ -127,6 +132,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
             Patience::default(),
             solver::program().context("cannot find the solver")?,
         )?,
+        acceptor: config.acceptor_socket.as_deref().map(AcceptorClient::new),
         signer: SignerClient::new(&config.signer_socket()),
         publisher: Publisher::new(&repos, blobs.clone()),
         max_result_bytes: MAX_RESULT,

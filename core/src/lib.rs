@@ -49,6 +49,7 @@ pub mod signing;
 pub mod snapshot;
 pub mod source;
 pub mod stage;
+pub mod statement;
 pub mod status;
 pub mod target;
 pub mod task;

@@ -241,6 +241,34 @@ impl Contents {
     }
 }
 
+/// What the results of a task may still hold, file after file.
+#[derive(Debug, Clone)]
+pub struct Room {
+    before: Contents,
+    limits: Limits,
+}
+
+impl Room {
+    /// All that these limits allow.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { before: Contents::default(), limits }
+    }
+
+    /// Refuses what is too much together with the files before. `file` is the one that holds it.
+    ///
+    /// # Errors
+    /// [`Refusal::Unpacked`].
+    pub fn check(&self, file: &str, held: Contents) -> Result<(), Refusal> {
+        self.before.and(held).check(file, &self.limits)
+    }
+
+    /// Counts a file that was taken.
+    pub fn take(&mut self, held: Contents) {
+        self.before = self.before.and(held);
+    }
+}
+
 /// Build requirements of one package, those that `%generate_buildrequires` finds at once likewise.
 /// The largest packages of a distribution have some hundreds.
 pub const MAX_REQUIRES: usize = 10_000;
@@ -407,6 +435,43 @@ pub fn check_rpm(
         return Err(Refusal::Source { nevra: nevra.clone().into(), found, expected });
     }
     check_file_name(file, nevra)
+}
+
+/// What the header of each result file of a task must say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// The source package of a package.
+    Srpm {
+        /// Its name.
+        package: String,
+    },
+    /// A binary package.
+    Rpm {
+        /// Where it was built.
+        arch: Arch,
+        /// What it was built of.
+        srpm: Nevra,
+    },
+}
+
+impl Expected {
+    /// Checks what the header of a file says. `source_rpm` is its SOURCERPM.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that names the package and the value.
+    pub fn check(
+        &self,
+        file: &ResultFile,
+        nevra: &Nevra,
+        source_rpm: Option<&str>,
+    ) -> Result<(), Refusal> {
+        match self {
+            Self::Srpm { package } => check_srpm(file, nevra, package),
+            Self::Rpm { arch, srpm } => {
+                check_rpm(file, nevra, source_rpm.unwrap_or_default(), *arch, srpm)
+            }
+        }
+    }
 }
 
 fn check_file_name(file: &ResultFile, nevra: &Nevra) -> Result<(), Refusal> {

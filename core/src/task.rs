@@ -13,6 +13,7 @@ use crate::limits::Limits;
 use crate::noarch::NOARCH;
 use crate::results::ResultFile;
 use crate::source::SourceFile;
+use crate::statement::Proof;
 use crate::terms::AllTerms;
 use crate::{Allowed, Arch, AttemptId, BuildId, Epoch, Failure, Sha256, TaskId};
 
@@ -217,6 +218,9 @@ pub struct Success {
     /// was not measured.
     #[serde(default)]
     pub disk_mib: u64,
+    /// The worker's signature over what it made; none of a worker from before there was one.
+    #[serde(default)]
+    pub proof: Option<Box<Proof>>,
 }
 
 /// The report on one attempt. `epoch` fences it.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rpmfarm_core::excerpt::{LINES, LogReader};
 use rpmfarm_core::{terms, transaction};
-use rpmfarm_signer::chain::{Head, walk};
+use rpmfarm_guarded::chain::{Head, walk};
 use rpmfarm_signer::event::{Entry, Event, Fact};
 use rpmfarm_signer::memory::Memory;
 

@@ -159,6 +159,7 @@ pub fn fuzz_signed_header(data: &[u8]) {
         header_digest: digest,
         artifact_digest: digest,
         build: 1,
+        acceptance: None,
     };
     match request.check() {
         Ok(()) => {

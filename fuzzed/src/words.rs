@@ -7,6 +7,7 @@ use rpmfarm_core::enrolment::Token;
 use rpmfarm_core::kept::{check_path, is_wanted, pattern_problem};
 use rpmfarm_core::name::check_package;
 use rpmfarm_core::signing::Place;
+use rpmfarm_core::statement::Acceptance;
 use rpmfarm_core::target::Size;
 use rpmfarm_core::track::Pattern;
 use rpmfarm_core::{Evr, Needs, Nevra, Sha256};
@@ -34,7 +35,7 @@ pub fn fuzz_nevra(data: &[u8]) {
     }
 }
 
-/// Words of files, commands and requests: each is read as it is printed.
+/// Words of files, commands and requests, and the text of an acceptance: each is read as it is printed.
 pub fn fuzz_words(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     for line in text.lines() {
@@ -62,6 +63,10 @@ pub fn fuzz_words(data: &[u8]) {
             assert!(bind.targets.iter().all(|target| check_package(target).is_ok()), "{bind:?}");
         }
         place(line);
+    }
+    match Acceptance::parse(&text) {
+        Ok(acceptance) => assert_eq!(acceptance.to_text(), text),
+        Err(error) => one_line(&error),
     }
 }
 

@@ -24,7 +24,7 @@ pub fn run(directory: &Path, keep: bool) -> anyhow::Result<()> {
          dist-git, a look-aside",
     );
     let world = World::of(&directory.join("world"), &Arch::ALL)?;
-    story.tell("starting signer, coordinator, and a worker for each architecture");
+    story.tell("starting acceptor, signer, coordinator, and a worker for each architecture");
     let mut settings = Settings::new(directory.join("farm"));
     settings.workers = Arch::ALL.len();
     settings.worker_arches = Arch::ALL.into();

@@ -12,13 +12,14 @@ const FAULTS: std::ops::RangeInclusive<u32> = 1..=26;
 const UNTESTED: [u32; 1] = [24];
 
 /// Where tests are.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "lab/tests",
     "coordinator/tests",
     "coordinator/src",
     "worker/tests",
     "worker/src",
     "signer/src",
+    "acceptor/tests",
 ];
 
 fn workspace() -> PathBuf {

@@ -1,7 +1,7 @@
 //! Is this file the package that its headers say, whole and nothing but it?
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::ops::Range;
 use std::path::Path;
 
@@ -47,7 +47,12 @@ pub struct Inspected {
 pub fn inspect(path: &Path) -> Result<Inspected> {
     let file = File::open(path).map_err(Error::io("opening the package"))?;
     let size = file.metadata().map_err(Error::io("looking at the package"))?.len();
-    let mut reader = BufReader::new(file);
+    inspect_from(file, size)
+}
+
+/// The same of what a reader gives, which is so long.
+pub(crate) fn inspect_from(reader: impl Read, size: u64) -> Result<Inspected> {
+    let mut reader = BufReader::new(reader);
     let headers = Headers::read(&mut reader)?;
     let metadata = &headers.metadata;
 
@@ -89,7 +94,15 @@ pub fn check_contents(path: &Path) -> Result<Archived> {
 /// As of [`check_contents`].
 pub fn check_contents_within(path: &Path, fits: impl Fn(&Contents) -> bool) -> Result<Archived> {
     let file = File::open(path).map_err(Error::io("opening the package"))?;
-    let mut reader = BufReader::new(file);
+    contents_from(file, fits)
+}
+
+/// The same of what a reader gives.
+pub(crate) fn contents_from(
+    reader: impl Read,
+    fits: impl Fn(&Contents) -> bool,
+) -> Result<Archived> {
+    let mut reader = BufReader::new(reader);
     let headers = Headers::read(&mut reader)?;
     let is_source = facts::source_arch(&headers.metadata).is_some();
     let files = Files::of(&headers)?;

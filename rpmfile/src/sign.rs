@@ -2,15 +2,15 @@
 //! the main header, which holds the payload's digest; the key is somewhere else.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rpm::{Header, HeaderEntry, IndexData, IndexSignatureTag as Tag, IndexTag, PackageMetadata};
 use rpmfarm_core::Sha256;
-use sha2::Digest as _;
 
 use crate::headers::Headers;
+use crate::proved::{CHUNK, proved};
 use crate::{Error, Result, digests};
 
 /// `RPMTAG_HEADERSIGNATURES`, the region of a signature header; it is made anew.
@@ -52,15 +52,9 @@ impl Unsigned {
     /// # Errors
     /// As [`Self::open_proved`].
     pub fn of_proved(mut file: File, expected: Sha256) -> Result<Self> {
-        let mut reader = Hashing { reader: &mut file, hasher: sha2::Sha256::new() };
-        let headers = Headers::read(&mut BufReader::with_capacity(CHUNK, &mut reader));
-        // To the end even where the headers are not readable: that it is another file says more.
-        let read = io::copy(&mut BufReader::with_capacity(CHUNK, &mut reader), &mut io::sink());
-        read.map_err(Error::io("reading the package"))?;
-        let found = Sha256::from_bytes(reader.hasher.finalize().into());
-        if found != expected {
-            return Err(Error::OtherFile { expected, found });
-        }
+        let headers = proved(&mut file, expected, |reader| {
+            Headers::read(&mut BufReader::with_capacity(CHUNK, reader))
+        });
         Self::checked(file, headers?)
     }
 
@@ -100,23 +94,6 @@ impl Unsigned {
     fn checked(file: File, headers: Headers) -> Result<Self> {
         digests::check_header(&headers.metadata, headers.main())?;
         Ok(Self { file, headers })
-    }
-}
-
-/// Bytes that are read at once where a whole file is.
-const CHUNK: usize = 256 << 10;
-
-/// A reader that hashes all that is read through it.
-struct Hashing<R> {
-    reader: R,
-    hasher: sha2::Sha256,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.reader.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
-        Ok(count)
     }
 }
 

@@ -8,8 +8,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use rpmfarm_core::Sha256;
 use rpmfarm_core::results::Contents;
-use rpmfarm_rpmfile::{Error, check_contents, check_contents_within, inspect};
+use rpmfarm_rpmfile::{Error, Proved, check_contents, check_contents_within, inspect};
 
 const ALL: [&str; 4] = ["w19.zstdio", "w6.xzdio", "w9.gzdio", "w9.bzdio"];
 
@@ -155,4 +156,37 @@ fn contents_of_a_damaged_package_are_refused() {
 fn a_missing_file_is_named() {
     let error = inspect(Path::new("/nonexistent.rpm")).unwrap_err();
     assert!(error.to_string().contains("opening the package"), "{error}");
+}
+
+/// Whoever can write a file while it is read has it refused, and nothing else.
+#[test]
+fn a_file_that_must_have_a_digest_is_read_to_its_end() {
+    for compression in ALL {
+        let built = support::build(compression);
+        let good = fs::read(&built.binary).unwrap();
+        let proved = || Proved::new(fs::File::open(&built.binary).unwrap(), Sha256::of(&good));
+        let mut package = proved();
+        let (found, expected) = (package.inspect().unwrap(), inspect(&built.binary).unwrap());
+        assert_eq!((found.header_sha256, found.size), (expected.header_sha256, expected.size));
+        assert_eq!(
+            package.check_contents_within(|_| true).unwrap(),
+            check_contents(&built.binary).unwrap()
+        );
+        // Refused early, and proved all the same.
+        package.check_contents_within(|_| false).unwrap();
+
+        let is_other = |error: Error| matches!(error, Error::OtherFile { .. });
+        let mut more = good.clone();
+        more.push(0);
+        for bad in [more, good[..good.len() / 2].to_vec(), b"no package".to_vec()] {
+            let mut package = proved();
+            package.inspect().unwrap();
+            // The same file, as another program writes to it between two looks.
+            fs::write(&built.binary, bad).unwrap();
+            assert!(is_other(package.inspect().unwrap_err()));
+            assert!(is_other(package.check_contents_within(|_| true).unwrap_err()));
+            assert!(is_other(package.check_contents_within(|_| false).unwrap_err()));
+            fs::write(&built.binary, &good).unwrap();
+        }
+    }
 }

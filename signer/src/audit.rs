@@ -1,6 +1,7 @@
 //! The log of everything that was signed, and what is remembered of it: a chain of JSON lines
-//! ([`crate::chain`]), only ever appended to, and beside the keys a journal of what is in it. Both
-//! are on disk before a signature leaves the process. Lines that wait at the same time share syncs.
+//! ([`rpmfarm_guarded::chain`]), only ever appended to, and beside the keys a journal of what is in
+//! it. Both are on disk before a signature leaves the process. Lines that wait at the same time
+//! share syncs.
 //!
 //! The log is written first. A crash in between leaves lines that the journal does not know: they
 //! follow its head, and are taken from the log at the next start.
@@ -15,9 +16,9 @@ use std::time::SystemTime;
 
 use rpmfarm_core::Sha256;
 use rpmfarm_core::signing::Logged;
+use rpmfarm_guarded::chain::{self, Broken, Head, Walked};
 use tokio::sync::{oneshot, watch};
 
-use crate::chain::{self, Broken, Head, Walked};
 use crate::event::{Entry, Event, Fact};
 use crate::journal::{End, Journal};
 use crate::memory::Memory;

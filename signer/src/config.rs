@@ -29,6 +29,9 @@ pub struct Config {
     pub per_minute: u32,
     /// The coordinator's blob store, where the signer is to read each package itself.
     pub blobs: Option<PathBuf>,
+    /// Files with the public keys of acceptors: headers are signed only of packages that one of them has
+    /// accepted. With none, of those that whoever asks has accepted.
+    pub acceptors: Vec<PathBuf>,
     /// Directory of what is remembered of the log, and of the operator's switch; by default that of
     /// the keys.
     pub state: Option<PathBuf>,
@@ -64,6 +67,7 @@ impl Default for Config {
             bind: Bindings::default(),
             per_minute: PER_MINUTE,
             blobs: None,
+            acceptors: Vec::new(),
             state: None,
         }
     }
@@ -128,9 +132,10 @@ mod tests {
         assert_eq!(config.socket, Config::default().socket);
         assert_eq!((config.state_dir(), config.per_minute), (Path::new("/k"), PER_MINUTE));
         assert!(toml::from_str::<Config>("kyes = '/k'").is_err());
-        let text = "state = '/s'\nblobs = '/b'\nper_minute = 5\n[bind]\nlab = ['lab', 'next']\n";
+        let text = "state = '/s'\nblobs = '/b'\nacceptors = ['/a.pub']\nper_minute = 5\n[bind]\nlab = ['lab', 'next']\n";
         let config: Config = toml::from_str(text).unwrap();
         assert_eq!((config.state_dir(), config.per_minute), (Path::new("/s"), 5));
+        assert_eq!(config.acceptors, [Path::new("/a.pub")]);
         assert!(config.bind.allow("lab", "next") && !config.bind.allow("lab", "prod"));
         let bind: Bind = "lab=lab,next".parse().unwrap();
         assert_eq!((bind.key.as_str(), bind.targets.len()), ("lab", 2));

@@ -50,6 +50,9 @@ pub enum Event {
         file_read: bool,
         /// The build whose acceptance lets it be signed, as whoever asked has it.
         build: u64,
+        /// What the acceptor says of it, where there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        accepted: Option<Accepted>,
     },
     /// A `repomd.xml` was signed.
     Repomd {
@@ -107,6 +110,15 @@ pub enum Event {
         /// User id of the operator.
         uid: u32,
     },
+}
+
+/// Of which attempt the acceptor has accepted a package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The attempt.
+    pub attempt: i64,
+    /// The worker that has signed that it made it.
+    pub worker: String,
 }
 
 /// What the signer remembers of what was done.

@@ -1,24 +1,22 @@
 //! The packages themselves, where the signer is let to read them: the coordinator's blob store.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use rpmfarm_core::Sha256;
+use rpmfarm_guarded::blobs::Blobs;
 use rpmfarm_rpmfile::Unsigned;
 
 use crate::request::Refusal;
 
-/// A blob store: files `ab/abcdef…` named by their SHA-256.
+/// The blob store.
 #[derive(Debug, Clone)]
-pub struct Files(PathBuf);
+pub struct Files(Blobs);
 
 impl Files {
     /// The store in a directory.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self(root.to_owned())
+        Self(Blobs::new(root))
     }
 
     /// Reads a file, whole, and proves that it has this digest and this header.
@@ -26,17 +24,8 @@ impl Files {
     /// # Errors
     /// When it is not there, is another one, or has another header.
     pub fn prove(&self, artifact: Sha256, header: &[u8]) -> Result<(), Refusal> {
-        let hex = artifact.hex();
-        let path = self.0.join(&hex[..2]).join(&hex);
-        let refused = |reason: String| Refusal::File { path: path.clone(), reason };
-        // Whoever can write there must not lead it elsewhere, or hold it up with a pipe.
-        let mut options = OpenOptions::new();
-        let opened = options.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(&path);
-        let file = opened.map_err(|error| refused(error.to_string()))?;
-        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
-        if !is_file {
-            return Err(refused("it is no regular file".to_owned()));
-        }
+        let refused = |reason: String| Refusal::File { path: self.0.path(artifact), reason };
+        let file = self.0.open(artifact).map_err(|error| refused(error.to_string()))?;
         let package = Unsigned::of_proved(file, artifact);
         let package = package.map_err(|error| refused(error.to_string()))?;
         if package.header() != header {

@@ -7,10 +7,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rpmfarm_guarded::chain::Head;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{OpenError, io_at};
-use crate::chain::Head;
 use crate::event::Fact;
 use crate::memory::Memory;
 

@@ -7,13 +7,10 @@
 //! store, but for the files that it may be let to read. docs/signer.md says what all this is worth.
 
 pub mod audit;
-pub mod chain;
-pub mod client_auth;
 pub mod config;
 pub mod event;
 pub mod files;
 pub mod generate;
-pub mod harden;
 mod journal;
 pub mod key;
 pub mod keys;
@@ -25,4 +22,3 @@ pub mod repomd;
 pub mod request;
 pub mod serve;
 pub mod service;
-pub mod socket;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
+use rpmfarm_guarded::harden;
 use rpmfarm_signer::config::{Bind, Config, NewKey};
 use rpmfarm_signer::keys::{self, Keys};
-use rpmfarm_signer::{generate, harden, operate, serve};
+use rpmfarm_signer::{generate, operate, serve};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Holds the keys of the farm and signs what was accepted.
@@ -53,7 +54,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Place {
     /// A TOML file with `keys`, `state`, `socket`, `audit_log`, `allow_uids`, `per_minute`, `blobs`,
-    /// `[bind]` and `[[create]]`.
+    /// `acceptors`, `[bind]` and `[[create]]`.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Directory of the keys.
@@ -161,6 +162,10 @@ struct Serve {
     /// what is its header.
     #[arg(long, value_name = "DIR", env = "RPMFARM_SIGNER_BLOBS")]
     blobs: Option<PathBuf>,
+    /// The public key of an acceptor (rpmfarm-acceptor key), PEM or hex; may be given several times. Then
+    /// a header is signed only when one of them has signed that it accepts the package.
+    #[arg(long, value_name = "FILE", env = "RPMFARM_SIGNER_ACCEPTOR", value_delimiter = ',')]
+    acceptor: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -220,6 +225,7 @@ impl Serve {
         }
         config.per_minute = self.per_minute.unwrap_or(config.per_minute);
         config.blobs = self.blobs.or(config.blobs);
+        config.acceptors.extend(self.acceptor);
         Ok(config)
     }
 }

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use rpmfarm_core::name;
+use rpmfarm_guarded::chain::{self, Head};
 
 use crate::audit::Books;
-use crate::chain::{self, Head};
 use crate::config::Config;
 use crate::event::{Entry, Event};
 use crate::journal::Journal;

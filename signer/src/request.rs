@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use rpmfarm_core::signing::{Page, Place};
+use rpmfarm_core::statement::{Acceptance, PublicKey, SignedAcceptance};
 use rpmfarm_core::{Nevra, Sha256, name};
+use rpmfarm_guarded::key::verify;
 use rpmfarm_rpmfile::{Headers, nevra, payload_digest};
 
 use crate::memory::Known;
@@ -29,6 +31,8 @@ pub struct HeaderRequest<'a> {
     pub artifact_digest: Sha256,
     /// The build whose acceptance lets it be signed.
     pub build: u64,
+    /// That the package was accepted, where the request has it.
+    pub acceptance: Option<SignedAcceptance>,
 }
 
 /// Asks for a detached signature over a `repomd.xml`.
@@ -70,6 +74,14 @@ pub enum Refusal {
         /// Where it should be.
         path: PathBuf,
         /// What is wrong.
+        reason: String,
+    },
+    /// No acceptor that is known has accepted the package.
+    #[error("{nevra}: {reason}")]
+    NotAccepted {
+        /// The package, as the request has it.
+        nevra: String,
+        /// What is missing or wrong.
         reason: String,
     },
     /// The header is not the one that was meant.
@@ -132,6 +144,40 @@ impl HeaderRequest<'_> {
         payload_digest(&headers.metadata).map_err(refused)?;
         Ok(())
     }
+
+    /// Checks that one of these acceptors has accepted this very package for this target.
+    ///
+    /// # Errors
+    /// When there is no acceptance, it is signed by another key, or is about something else.
+    pub fn check_accepted(&self, acceptors: &[PublicKey]) -> Result<Acceptance, Refusal> {
+        let refused =
+            |reason: String| Refusal::NotAccepted { nevra: self.nevra.to_string(), reason };
+        let SignedAcceptance { text, signature } = self.acceptance.as_ref().ok_or_else(|| {
+            refused(
+                "the acceptor has not accepted it (is the coordinator started with \
+                 --acceptor-socket? What was accepted before there was an acceptor must be signed \
+                 before the signer asks for it)"
+                    .to_owned(),
+            )
+        })?;
+        if !acceptors.iter().any(|key| verify(key, text.as_bytes(), signature)) {
+            return Err(refused(
+                "its acceptance is signed by none of the --acceptor keys".to_owned(),
+            ));
+        }
+        let found = Acceptance::parse(text).map_err(|error| refused(error.to_string()))?;
+        let said = Acceptance {
+            target: self.target.to_owned(),
+            nevra: self.nevra.to_string(),
+            file: self.artifact_digest,
+            header: self.header_digest,
+            ..found.clone()
+        };
+        match differing(&found, &said) {
+            Some(what) => Err(refused(format!("its acceptance is of another {what}"))),
+            None => Ok(found),
+        }
+    }
 }
 
 impl RepomdRequest<'_> {
@@ -154,8 +200,23 @@ impl Refusal {
     /// what they were.
     #[must_use]
     pub fn is_telling(&self) -> bool {
-        matches!(self, Self::Bound { .. } | Self::Known(_) | Self::File { .. })
+        matches!(
+            self,
+            Self::Bound { .. } | Self::Known(_) | Self::File { .. } | Self::NotAccepted { .. }
+        )
     }
+}
+
+/// What differs between what was accepted and what is to be signed.
+fn differing(found: &Acceptance, said: &Acceptance) -> Option<String> {
+    let pairs = [
+        ("target", found.target.clone(), said.target.clone()),
+        ("package", found.nevra.clone(), said.nevra.clone()),
+        ("file", found.file.hex(), said.file.hex()),
+        ("header", found.header.hex(), said.header.hex()),
+    ];
+    let (what, found, _) = pairs.into_iter().find(|(_, found, said)| found != said)?;
+    Some(format!("{what}: {}", name::shown(&found)))
 }
 
 /// A target's name, as it stands in the log.

@@ -4,16 +4,18 @@ use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
+use rpmfarm_guarded::client_auth::{Allowed, admitted};
+use rpmfarm_guarded::key::read_public;
+use rpmfarm_guarded::socket;
 use rpmfarm_proto::v1::signer_server::SignerServer;
 use rpmfarm_rpmfile::MAX_HEADER;
 use tonic::transport::Server;
 
 use crate::audit::Audit;
-use crate::client_auth::{Allowed, admitted};
 use crate::config::Config;
+use crate::generate;
 use crate::keys::{self, Keys};
 use crate::service::SignerService;
-use crate::{generate, socket};
 
 /// A message is a header and some names.
 const MAX_MESSAGE: usize = MAX_HEADER as usize + (64 << 10);
@@ -44,8 +46,15 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
         keys.get(bound).context("--bind names a key that is not there")?;
     }
     anyhow::ensure!(config.per_minute > 0, "--per-minute is 0; to sign nothing, use `pause`");
+    let acceptors = config.acceptors.iter().map(|path| read_public(path));
+    let acceptors: Vec<_> = acceptors.collect::<Result<_, _>>().context("--acceptor")?;
+    if acceptors.is_empty() {
+        tracing::warn!(
+            "packages are signed that the coordinator alone has accepted (--acceptor FILE)"
+        );
+    }
     let audit = Audit::open(&config.audit_log, config.state_dir()).context("opening the log")?;
-    let service = SignerService::new(keys, audit.clone(), config);
+    let service = SignerService::new(keys, audit.clone(), acceptors, config);
     service.look_at_switch().await?;
     let listener = socket::listen(&config.socket)?;
     tracing::info!(socket = %config.socket.display(), "ready");

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use rpmfarm_core::signing::{self, Allowance, Bindings, Logged, Page, Place};
+use rpmfarm_core::statement::{Acceptance, PublicKey, SignedAcceptance};
 use rpmfarm_core::{Sha256, name};
 use rpmfarm_proto::v1;
 use tokio::sync::Semaphore;
@@ -13,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use crate::audit::{Audit, Check, LogFailed};
 use crate::config::Config;
-use crate::event::{Entry, Event};
+use crate::event::{Accepted, Entry, Event};
 use crate::files::Files;
 use crate::key::Key;
 use crate::keys::{Keys, KeysError};
@@ -43,6 +44,8 @@ pub struct SignerService {
 struct Rules {
     bindings: Bindings,
     files: Option<Files>,
+    /// Who accepts packages; none where whoever asks does.
+    acceptors: Vec<PublicKey>,
     per_minute: u32,
     allowance: Mutex<Allowance>,
     switch: Switch,
@@ -102,14 +105,16 @@ struct Asked {
 }
 
 impl SignerService {
-    /// Signs with these keys as the configuration says, and logs there.
+    /// Signs with these keys what these acceptors have accepted, as the configuration says, and logs
+    /// there.
     #[must_use]
-    pub fn new(keys: Keys, audit: Audit, config: &Config) -> Self {
+    pub fn new(keys: Keys, audit: Audit, acceptors: Vec<PublicKey>, config: &Config) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let places = Arc::new(Semaphore::new(cores * PER_CORE));
         let rules = Rules {
             bindings: config.bind.clone(),
             files: config.blobs.as_deref().map(Files::new),
+            acceptors,
             per_minute: config.per_minute,
             allowance: Mutex::new(Allowance::new(config.per_minute, Instant::now())),
             switch: Switch::new(config.state_dir()),
@@ -146,6 +151,7 @@ impl SignerService {
                 files.prove(request.artifact_digest, request.header)?;
             }
             let nevra = request.nevra.to_string();
+            let accepted = rules.accepted(&request, &audit)?;
             let taken = audit.memory().take_package(request.target, &nevra, request.header_digest);
             taken.map_err(Refusal::from)?;
             let event = Event::Header {
@@ -157,6 +163,7 @@ impl SignerService {
                 artifact: request.artifact_digest,
                 file_read: rules.files.is_some(),
                 build: request.build,
+                accepted,
             };
             Ok((key.sign(request.header, now)?, event))
         })
@@ -272,6 +279,7 @@ impl SignerService {
             head: Some(position(&self.audit.head())),
             reads_files: self.rules.files.is_some(),
             per_minute: self.rules.per_minute,
+            acceptors: u32::try_from(self.rules.acceptors.len()).unwrap_or(u32::MAX),
         }
     }
 
@@ -300,6 +308,21 @@ impl Rules {
         let bound = self.bindings.of(key).into_iter().flatten().cloned().collect::<Vec<_>>();
         let bound = if bound.is_empty() { "none".to_owned() } else { bound.join(", ") };
         Err(Refusal::Bound { key: key.clone(), target: name::shown(target), bound })
+    }
+
+    /// What the acceptor says of a package. What was signed before, with the same header, needs no
+    /// acceptance: it is signed anew with another key.
+    fn accepted(
+        &self,
+        request: &HeaderRequest<'_>,
+        audit: &Audit,
+    ) -> Result<Option<Accepted>, Refusal> {
+        let signed = audit.memory().package(request.target, &request.nevra.to_string());
+        if self.acceptors.is_empty() || signed == Some(request.header_digest) {
+            return Ok(None);
+        }
+        let Acceptance { attempt, worker, .. } = request.check_accepted(&self.acceptors)?;
+        Ok(Some(Accepted { attempt: attempt.0, worker }))
     }
 
     fn take(&self) -> Result<(), CallError> {
@@ -385,7 +408,13 @@ fn header_request(message: &v1::SignHeaderRequest) -> Result<HeaderRequest<'_>, 
         header_digest: parse("header_digest", &message.header_digest)?,
         artifact_digest: parse("artifact_digest", &message.artifact_digest)?,
         build: message.build,
+        acceptance: message.acceptance.clone().map(acceptance).transpose()?,
     })
+}
+
+fn acceptance(wire: v1::SignedAcceptance) -> Result<SignedAcceptance, CallError> {
+    SignedAcceptance::try_from(wire)
+        .map_err(|error| CallError::Field { field: "acceptance", reason: error.to_string() })
 }
 
 fn position(logged: &Logged) -> v1::LogPosition {

@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use process::{Signer, put_key, request};
-use rpmfarm_core::Sha256;
 use rpmfarm_core::signing::PROTOCOL;
+use rpmfarm_core::statement::{Acceptance, SignedAcceptance};
+use rpmfarm_core::{AttemptId, BuildId, Sha256};
+use rpmfarm_guarded::key::{SigningKey, public_pem};
 use rpmfarm_proto::v1::log_check::Finding;
 use rpmfarm_proto::v1::signer_client::SignerClient;
 use rpmfarm_proto::v1::{
@@ -281,6 +283,92 @@ async fn the_signer_reads_the_file_itself_where_it_may() {
     fs::remove_file(&path).unwrap();
     support::run(Command::new("mkfifo").arg(&path));
     said(client.sign_header(good).await.unwrap_err(), "no regular file");
+}
+
+/// The request with the acceptance of its package by a key, after a change of it.
+fn accepted(
+    request: &SignHeaderRequest,
+    key: &SigningKey,
+    change: impl FnOnce(&mut Acceptance),
+) -> SignHeaderRequest {
+    let mut acceptance = Acceptance {
+        target: request.target.clone(),
+        build: BuildId(1),
+        attempt: AttemptId(5),
+        worker: "w1".into(),
+        nevra: request.nevra.clone(),
+        file: request.artifact_digest.parse().unwrap(),
+        header: request.header_digest.parse().unwrap(),
+        time: 7,
+    };
+    change(&mut acceptance);
+    let text = acceptance.to_text();
+    let signature = key.sign(text.as_bytes());
+    let acceptance = Some((&SignedAcceptance { text, signature }).into());
+    SignHeaderRequest { acceptance, ..request.clone() }
+}
+
+#[tokio::test]
+async fn with_an_acceptor_only_what_it_accepted_is_signed() {
+    let scene = Scene::new();
+    let key = |name: &str| SigningKey::load_or_make(&scene.dir.path().join(name)).unwrap();
+    let (acceptor, foreign) = (key("acceptor"), key("foreign"));
+    let public = scene.dir.path().join("acceptor.pub");
+    fs::write(&public, public_pem(&acceptor.public())).unwrap();
+    let (one, before) = (built("one"), built("before"));
+    let (good, before) = (header(&one.binary), header(&before.binary));
+    // Signed while no acceptor was asked for.
+    let elsewhere = SignHeaderRequest { target: "lab-next".into(), ..before };
+    let mut signer = scene.start(&[]);
+    let mut client = signer.client().await;
+    assert_eq!(status(&mut client).await.acceptors, 0);
+    client.sign_header(elsewhere.clone()).await.unwrap();
+    drop(signer);
+
+    let options = ["--acceptor", public.to_str().unwrap()];
+    signer = scene.start(&options);
+    let mut client = signer.client().await;
+    assert_eq!(status(&mut client).await.acceptors, 1);
+    let other = Sha256::of(b"other");
+    for (request, why) in [
+        (good.clone(), "the acceptor has not accepted it"),
+        (accepted(&good, &foreign, |_| ()), "signed by none of the --acceptor keys"),
+        (accepted(&good, &acceptor, |it| it.target = "prod".into()), "of another target: prod"),
+        (accepted(&good, &acceptor, |it| it.nevra = "a-1-1.src".into()), "package: a-1-1.src"),
+        (accepted(&good, &acceptor, |it| it.file = other), "of another file"),
+        (accepted(&good, &acceptor, |it| it.header = other), "of another header"),
+    ] {
+        for _ in 0..2 {
+            said(client.sign_header(request.clone()).await.unwrap_err(), why);
+        }
+    }
+    assert_eq!(scene.logged("refused").len(), 6, "each once: {:?}", scene.logged("refused"));
+    // One of what the worker signs is none.
+    let mut text = accepted(&good, &acceptor, |_| ());
+    let statement = "rpmfarm statement of a worker 1\n".to_owned();
+    let signature = acceptor.sign(statement.as_bytes());
+    text.acceptance = Some((&SignedAcceptance { text: statement, signature }).into());
+    said(client.sign_header(text).await.unwrap_err(), "no acceptance of a package");
+
+    client.sign_header(accepted(&good, &acceptor, |_| ())).await.unwrap();
+    let line = scene.logged("header").pop().unwrap();
+    let by = &line["accepted"];
+    assert_eq!((&by["worker"], &by["attempt"]), (&"w1".into(), &5.into()), "{line}");
+    // What was signed with this header before needs none, over restarts.
+    client.sign_header(elsewhere.clone()).await.unwrap();
+    drop(signer);
+    signer = scene.start(&options);
+    let mut client = signer.client().await;
+    client.sign_header(good.clone()).await.unwrap();
+    client.sign_header(elsewhere).await.unwrap();
+    drop(signer);
+    fs::write(&public, "no key").unwrap();
+    let mut command = Command::new(binary());
+    command.args(["serve", "--keys"]).arg(scene.dir.path().join("keys")).args(options);
+    command.arg("--audit-log").arg(scene.log()).arg("--socket").arg(scene.dir.path().join("s"));
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("is no public key"), "{text}");
 }
 
 #[tokio::test]

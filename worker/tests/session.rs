@@ -15,10 +15,13 @@ use common::{Bench, FINDS_OWNERS, ID_COUNT, UID_BASE, WORKER, has_own_ids, owner
 use rpmfarm_core::fault::SHUTDOWN;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
+use rpmfarm_core::statement::Statement;
 use rpmfarm_core::task::{
-    Assignment, AttemptReport, DesiredState, Input, Outcome, Progress, WorkerState,
+    Assignment, AttemptReport, DesiredState, Input, Outcome, Progress, Success, TaskKind,
+    WorkerState,
 };
 use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Fault, Sha256, TaskId};
+use rpmfarm_guarded::key::verify;
 use rpmfarm_proto::v1::blobs_server::{Blobs, BlobsServer};
 use rpmfarm_proto::v1::workers_server::{Workers, WorkersServer};
 use rpmfarm_proto::{AUTHORIZATION, WORKER as WORKER_NAME, v1};
@@ -344,14 +347,38 @@ fn ids_of(process: &Path) -> (u32, u32) {
     (number(&read("uid_map"), 1), number(uid, 1))
 }
 
+/// The worker's key says that this very attempt made these files of what it was given.
+fn signs_what_it_made(wanted: &Assignment, success: &Success) {
+    let proof = success.proof.as_deref().expect("it is signed");
+    let statement = Statement {
+        worker: "w1",
+        target: &wanted.target,
+        build: wanted.build,
+        task: wanted.task,
+        attempt: wanted.attempt,
+        kind: TaskKind::Build,
+        package: &wanted.package,
+        arch: wanted.arch,
+        input: proof.input,
+        files: &success.files,
+    };
+    let Input::Srpm { file, .. } = &wanted.input else { panic!("{:?}", wanted.input) };
+    assert_eq!(proof.input, file.digest);
+    assert!(verify(&proof.key, &statement.to_bytes(), &proof.signature));
+    let other = Statement { attempt: AttemptId(2), ..statement };
+    assert!(!verify(&proof.key, &other.to_bytes(), &proof.signature));
+}
+
 #[test]
 fn a_build_comes_through_faults_whole() {
     let bench = Bench::new(&[]);
     let srpm = bench.srpm("whole", &spec("whole", "seq 100000"), &[]);
     let pair = Pair::start(&bench, bench.blobs(&srpm), 5);
-    pair.want(&[assignment(&bench, &srpm, 1)]);
+    let wanted = assignment(&bench, &srpm, 1);
+    pair.want(std::slice::from_ref(&wanted));
     let Outcome::Succeeded(success) = pair.ended(1) else { panic!("{:?}", pair.ended(1)) };
     assert_eq!(success.files.len(), 1);
+    signs_what_it_made(&wanted, &success);
     pair.coordinator.with(|known| {
         let file = &success.files[0];
         assert_eq!(Sha256::of(&known.uploads[&file.name]), file.digest);

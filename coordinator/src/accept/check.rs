@@ -5,7 +5,7 @@ use std::path::Path;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::relation;
-use rpmfarm_core::results::{self, Contents, Refusal, ResultFile};
+use rpmfarm_core::results::{self, Contents, Expected, Refusal, ResultFile, Room};
 use rpmfarm_core::task::{Success, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, Fault, Nevra, Sha256};
 use rpmfarm_repodata::{Document, Fragments, PackageFile, RepodataError};
@@ -120,32 +120,17 @@ pub async fn files(
         return Err(CheckError::Foreign { file: foreign.name.clone(), digest: foreign.digest });
     }
     let expected = expectation(farm, build, task).await?;
-    let mut room = Room { before: Contents::default(), limits };
+    let mut room = Room::new(limits);
     let mut checked = Vec::with_capacity(success.files.len());
     for file in &success.files {
         let (blobs, file, expected) = (farm.blobs.clone(), file.clone(), expected.clone());
         let left = room.clone();
         let one = tokio::task::spawn_blocking(move || check(&blobs, &file, &expected, &left));
         let (one, holds) = one.await??;
-        room.before = room.before.and(holds);
+        room.take(holds);
         checked.push(one);
     }
     Ok(checked)
-}
-
-/// What the results of a task may still hold.
-#[derive(Debug, Clone)]
-struct Room {
-    /// What the files before hold.
-    before: Contents,
-    limits: Limits,
-}
-
-/// What the header of each file must say.
-#[derive(Debug, Clone)]
-enum Expected {
-    Srpm { package: String },
-    Rpm { arch: rpmfarm_core::Arch, srpm: Nevra },
 }
 
 async fn expectation(farm: &Farm, build: BuildId, task: &Task) -> Result<Expected, CheckError> {
@@ -182,15 +167,9 @@ fn check(
     let rpm = |source| CheckError::Rpm { file: name(), source, intact: is_intact(&path) };
     let inspected = inspect(&path).map_err(rpm)?;
     let nevra = inspected.nevra.clone();
-    match expected {
-        Expected::Srpm { package } => results::check_srpm(file, &nevra, package)?,
-        Expected::Rpm { arch, srpm } => {
-            let source_rpm = inspected.source_rpm.as_deref().unwrap_or_default();
-            results::check_rpm(file, &nevra, source_rpm, *arch, srpm)?;
-        }
-    }
+    expected.check(file, &nevra, inspected.source_rpm.as_deref())?;
     // Nothing is written: what an archive holds beside what its header lists is seen while it is read.
-    let fits = |held: &Contents| room.before.and(*held).check(&file.name, &room.limits);
+    let fits = |held: &Contents| room.check(&file.name, *held);
     let archived = check_contents_within(&path, |held| fits(held).is_ok()).map_err(rpm)?;
     let Archived { contents: holds, sources } = archived;
     fits(&holds)?;

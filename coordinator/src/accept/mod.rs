@@ -2,8 +2,10 @@
 //!
 //! From the moment of acceptance the packages are in the solver's pool, unless they take what packages of
 //! other sources own: then they wait for a person ([`crate::claims`]). Nothing that the worker
-//! said is believed: names, architectures and digests are read from the files.
+//! said is believed: names, architectures and digests are read from the files. Where there is an
+//! acceptor, it reads them once more and signs that it accepts them.
 
+mod acceptor;
 mod check;
 pub(crate) mod noarch;
 mod repeat;
@@ -16,8 +18,10 @@ use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{Arch, AttemptId, Failure, Fault, Target, TaskId};
 use tracing::Instrument as _;
 
+pub use acceptor::AcceptorClient;
 pub use check::{CheckError, Checked};
 
+use self::acceptor::Acceptances;
 use crate::claims::{self, Verdict};
 use crate::clock::now_us;
 use crate::dispatch::quarantine;
@@ -120,7 +124,8 @@ async fn check_and_record(
         .ok_or_else(|| anyhow::anyhow!("attempt {} belongs to no build", ended.attempt.id))?;
     let target = farm.target_of(&build).await?;
     let limits = target.limits_of(&build.package);
-    let checked = check::files(farm, (ended.build, attempt), task, success, limits).await?;
+    let checked = check::files(farm, (ended.build, attempt), task, success, limits.clone()).await?;
+    let acceptances = acceptor::acceptances(farm, (ended, task), success, &build, &limits).await?;
     let mut made: Vec<MadePackage> = checked.iter().map(made).collect();
     keep_known(farm, &build, &mut made).await?;
     let arches = plan::arches(farm, &build, &target).await?;
@@ -129,8 +134,19 @@ async fn check_and_record(
     let builders = siblings.iter().filter(makes).count();
     let maker = &ended.attempt.worker;
     let is_repeated = repeat::is_due(farm, task, &target, &build.package, maker);
-    let work =
-        Work { ended, task, success, build, target, arches, builders, is_repeated, checked, made };
+    let work = Work {
+        ended,
+        task,
+        success,
+        build,
+        target,
+        arches,
+        builders,
+        is_repeated,
+        checked,
+        acceptances,
+        made,
+    };
     for _ in 0..TRIES {
         // Looked up before the transaction: a pool may have to be made for it.
         let verdict = work.verdict(farm).await?;
@@ -162,6 +178,8 @@ struct Work<'a> {
     /// Whether another worker is to make the same, to compare it.
     is_repeated: bool,
     checked: Vec<Checked>,
+    /// What the acceptor signed, where there is one.
+    acceptances: Acceptances,
     made: Vec<MadePackage>,
 }
 
@@ -207,6 +225,7 @@ impl Work<'_> {
         if !tx.accept(task.id, attempt, success.rpmbuild_ms, now).await? {
             return Ok(true);
         }
+        tx.add_acceptances(&build.target, &self.acceptances).await?;
         if let Some(expected) = expected {
             expected.check(checked, target)?;
             let native = farm.fleet.native_arches();
@@ -305,8 +324,8 @@ impl Work<'_> {
     }
 }
 
-/// What is said of a build of which it is not known who owns what it makes begins so.
-const WAITS: &str = "not accepted yet";
+/// What is said of a build whose results cannot be accepted now begins so.
+pub(crate) const WAITS: &str = "not accepted yet";
 
 /// What is to be noted of macros in a package's dependencies.
 fn macros_left(file: &Checked) -> Vec<String> {

@@ -8,6 +8,7 @@ mod uploads;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use rpmfarm_core::Sha256;
@@ -17,6 +18,8 @@ use sha2::Digest as _;
 #[derive(Debug, Clone)]
 pub struct Blobs {
     root: PathBuf,
+    /// Who reads them beside this user.
+    group: Option<u32>,
 }
 
 /// What can go wrong with a blob.
@@ -92,13 +95,26 @@ impl Blobs {
         }
         // What is made in a directory outlives a loss of power when the directory itself does.
         sync(&root)?;
-        Ok(Self { root })
+        Ok(Self { root, group: None })
+    }
+
+    /// The same store, whose blobs a group may read, too: those that there will be. What is not whole
+    /// stays hidden.
+    ///
+    /// # Errors
+    /// When the group cannot be given, as one that this process is not in.
+    pub fn shared_with(self, group: u32) -> Result<Self> {
+        let of_blobs = (0..=u8::MAX).map(|byte| self.root.join(format!("{byte:02x}")));
+        for dir in std::iter::once(self.root.clone()).chain(of_blobs) {
+            share(&dir, group, 0o750)?;
+        }
+        Ok(Self { group: Some(group), ..self })
     }
 
     /// A store that was opened before, by another process.
     #[must_use]
     pub fn existing(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), group: None }
     }
 
     /// The directories of what is not whole: files that are being made, and uploads.
@@ -216,6 +232,9 @@ impl Blobs {
     fn appear(&self, from: &Path, digest: Sha256) -> Result<()> {
         let path = self.path(digest);
         let dir = path.parent().expect("a blob lies in a directory");
+        if let Some(group) = self.group {
+            share(from, group, 0o640)?;
+        }
         fs::rename(from, &path).map_err(io_at(&path))?;
         sync(dir)
     }
@@ -283,6 +302,12 @@ impl BlobWriter {
     }
 }
 
+/// Gives a file or directory to a group, with a mode.
+fn share(path: &Path, group: u32, mode: u32) -> Result<()> {
+    chown(path, None, Some(group)).map_err(io_at(path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(io_at(path))
+}
+
 /// Makes what a directory names durable.
 fn sync(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_at(dir))
@@ -303,6 +328,26 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let blobs = Blobs::open(dir.path()).expect("opens");
         (dir, blobs)
+    }
+
+    #[test]
+    fn a_group_reads_whole_blobs_and_nothing_else() {
+        use std::os::unix::fs::MetadataExt as _;
+        let (_dir, blobs) = store();
+        for dir in blobs.unfinished() {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        // Any user may give what is theirs to their own group.
+        let group = nix::unistd::getegid().as_raw();
+        let blobs = blobs.shared_with(group).unwrap();
+        let of = |path: &Path| {
+            let metadata = fs::metadata(path).unwrap();
+            (metadata.gid(), metadata.mode() & 0o777)
+        };
+        let path = blobs.path(blobs.put(b"hello").unwrap());
+        assert_eq!((of(&path), of(path.parent().unwrap())), ((group, 0o640), (group, 0o750)));
+        assert_eq!(of(blobs.root()), (group, 0o750));
+        assert!(blobs.unfinished().iter().all(|dir| of(dir).1 == 0o700));
     }
 
     #[test]

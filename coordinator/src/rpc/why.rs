@@ -11,6 +11,7 @@ use rpmfarm_core::why::{Seen, UNKNOWN_US, Why, about, starts_in_us, why_none};
 use rpmfarm_proto::v1;
 
 use super::view;
+use crate::accept;
 use crate::dispatch::fleet::WorkerView;
 use crate::dispatch::pass::{Standings, allows_emulation, matched};
 use crate::farm::Farm;
@@ -106,7 +107,10 @@ async fn reasons(
                 reasons.push(of_task(whole("runs", text)));
             }
             "accepting" => {
-                reasons.push(of_task(whole("accept", "its results are being checked".into())));
+                let waits = notes::wait_reason(farm, build.id()).await?;
+                let waits = if waits.starts_with(accept::WAITS) { waits.as_str() } else { "" };
+                let text = or(waits, "its results are being checked");
+                reasons.push(of_task(whole("accept", text)));
             }
             "waiting" => {
                 let waits = notes::wait_reason(farm, build.id()).await?;

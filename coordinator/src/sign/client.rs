@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use hyper_util::rt::TokioIo;
 use rpmfarm_core::signing::{Logged, PROTOCOL, Place};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::signer_client::SignerClient as Client;
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
+
+use crate::local;
 
 /// Headers are some kilobytes, the kernel's some megabytes; in bytes.
 const MAX_MESSAGE: usize = 40 << 20;
@@ -41,14 +42,7 @@ impl SignerClient {
     /// Must be called within a tokio runtime.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        let path = socket.to_owned();
-        let connect = tower::service_fn(move |_| {
-            let path = path.clone();
-            async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
-        });
-        // The address is not used: the connector knows the socket.
-        let endpoint = Endpoint::from_static("http://signer");
-        let channel = endpoint.connect_with_connector_lazy(connect);
+        let channel = local::channel(socket);
         Self { channel, socket: socket.to_owned(), lately: Arc::default() }
     }
 

@@ -127,6 +127,7 @@ async fn sign(
     let (blobs, digest) = (farm.blobs.clone(), package.digest);
     let unsigned = tokio::task::spawn_blocking(move || open(&blobs, digest)).await?;
     let unsigned = unsigned.with_context(signing)?;
+    let acceptance = farm.store.signed_acceptance(&target.name, digest).await?;
     let header = unsigned.header().to_vec();
     let request = SignHeaderRequest {
         key: target.signing_key.clone(),
@@ -136,6 +137,7 @@ async fn sign(
         artifact_digest: digest.hex(),
         target: target.name.clone(),
         build: package.build.0.unsigned_abs(),
+        acceptance: acceptance.as_ref().map(Into::into),
         protocol: PROTOCOL,
     };
     let answer = farm.signer.sign_header(request).await.with_context(signing)?;

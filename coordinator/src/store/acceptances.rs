@@ -2,12 +2,13 @@
 //! task's.
 
 use rpmfarm_core::stage::Stage;
+use rpmfarm_core::statement::SignedAcceptance;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{AttemptId, BuildId, Failure, TaskId};
+use rpmfarm_core::{AttemptId, BuildId, Failure, Sha256, TaskId};
 
 use super::again::again;
 use super::heads::Look;
-use super::{Attempt, Result, Store, Tx, json, unjson};
+use super::{Attempt, Result, Store, Tx, json, parsed, unjson};
 
 /// Successes that are looked at in one go.
 const AT_ONCE: i64 = 256;
@@ -58,6 +59,25 @@ impl Store {
         let row: Option<(i64, i64, i64)> =
             sqlx::query_as(query).bind(task.0).fetch_optional(self.read()).await?;
         Ok(row.map(|(attempt, ms, at_us)| (AttemptId(attempt), ms.unsigned_abs(), at_us)))
+    }
+
+    /// What the acceptor has signed of a target's file.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn signed_acceptance(
+        &self,
+        target: &str,
+        file: Sha256,
+    ) -> Result<Option<SignedAcceptance>> {
+        let query = "SELECT acceptance, signature FROM signed_acceptances WHERE target = $1 AND digest = $2";
+        let row: Option<(String, String)> =
+            sqlx::query_as(query).bind(target).bind(file.hex()).fetch_optional(self.read()).await?;
+        row.map(|(text, signature)| {
+            let signature = parsed("signed_acceptances", "a signature", &signature)?;
+            Ok(SignedAcceptance { text, signature })
+        })
+        .transpose()
     }
 
     /// Turns a success that was refused into a failure, to be tried again at `retry_us`; without
@@ -121,5 +141,31 @@ impl Tx {
         }
         self.reindex_of(task, now_us).await?;
         Ok(accepted)
+    }
+
+    /// Records what the acceptor has signed of files. Of one file the newest counts: another acceptor
+    /// has another key.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn add_acceptances(
+        &mut self,
+        target: &str,
+        acceptances: &[(Sha256, SignedAcceptance)],
+    ) -> Result<()> {
+        for (file, SignedAcceptance { text, signature }) in acceptances {
+            sqlx::query(
+                "INSERT INTO signed_acceptances (target, digest, acceptance, signature)
+                 VALUES ($1, $2, $3, $4) ON CONFLICT (target, digest)
+                 DO UPDATE SET acceptance = excluded.acceptance, signature = excluded.signature",
+            )
+            .bind(target)
+            .bind(file.hex())
+            .bind(text.as_str())
+            .bind(signature.to_string())
+            .execute(self.on())
+            .await?;
+        }
+        Ok(())
     }
 }

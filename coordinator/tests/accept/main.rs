@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
+mod accepted;
+#[path = "../common/acceptor.rs"]
+mod acceptor;
 #[path = "../common/builds.rs"]
 mod builds;
 mod claims;

@@ -12,12 +12,14 @@ use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::farm::Farm;
 use rpmfarm_coordinator::start::open;
-use rpmfarm_coordinator::store::{NewBuild, NewTask, Task};
+use rpmfarm_coordinator::store::{EndedAttempt, NewBuild, NewTask, Task};
 use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::{SourceBundle, SourceFile};
+use rpmfarm_core::statement::{Proof, Statement};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Lock, Sha256};
+use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Lock, Sha256, TaskId};
+use rpmfarm_guarded::key::SigningKey;
 use tokio::task::JoinHandle;
 use tower_http::services::ServeDir;
 
@@ -35,6 +37,8 @@ pub(crate) struct Scene {
     imported: AtomicBool,
     /// The base root of every lock.
     pub(crate) base: Mutex<Vec<LockedPackage>>,
+    /// What workers sign with; none of before there was an acceptor.
+    pub(crate) key: Option<SigningKey>,
     dir: tempfile::TempDir,
     server: JoinHandle<()>,
 }
@@ -44,6 +48,9 @@ impl Drop for Scene {
         self.server.abort();
     }
 }
+
+/// An attempt whose results wait to be accepted.
+pub(crate) struct Waiting(pub(crate) EndedAttempt);
 
 /// The distribution's one repository, for each architecture.
 const REPO: &str = "www/distro/x86_64/repo";
@@ -102,7 +109,8 @@ impl Scene {
         let (farm, words) = open(&config, "http://127.0.0.1:1").await.unwrap();
         // Nobody listens.
         std::mem::forget(words);
-        Self { farm, imported: AtomicBool::new(false), base: Mutex::default(), dir, server }
+        let (imported, base) = (AtomicBool::new(false), Mutex::default());
+        Self { farm, imported, base, key: None, dir, server }
     }
 
     /// Puts packages into the distribution's repository, before anything was asked of it.
@@ -218,14 +226,33 @@ impl Scene {
         &self,
         worker: &str,
         build: BuildId,
-        (kind, arch): (TaskKind, Option<Arch>),
+        of: (TaskKind, Option<Arch>),
         files: &[File],
         success: Success,
     ) -> Result<(), Failure> {
+        let Waiting(ended) = self.ended(worker, build, of, files, success).await;
+        accept::accept(&self.farm, &ended).await.unwrap();
+        let store = &self.farm.store;
+        if store.acceptance(TaskId(ended.attempt.task)).await.unwrap().is_some() {
+            return Ok(());
+        }
+        Err(store.failures(build, 0).await.unwrap().pop().expect("refused for a reason").failure)
+    }
+
+    /// The same, as far as the worker comes: what it made waits to be accepted.
+    pub(crate) async fn ended(
+        &self,
+        worker: &str,
+        build: BuildId,
+        (kind, arch): (TaskKind, Option<Arch>),
+        files: &[File],
+        success: Success,
+    ) -> Waiting {
         let store = &self.farm.store;
         let tasks = store.tasks(build).await.unwrap();
         let is_it = |task: &&Task| task.kind == kind && arch.is_none_or(|arch| task.arch == arch);
-        let task = tasks.iter().find(is_it).expect("it is planned").id;
+        let of = tasks.iter().find(is_it).expect("it is planned");
+        let task = of.id;
         store.add_lock(task, 0, self.lock(Vec::new()), now_us()).await.unwrap();
         // What was tried before may rest.
         store.queue_due(i64::MAX / 2, 9).await.unwrap();
@@ -245,16 +272,43 @@ impl Scene {
             };
             results.push(ResultFile { name: name.clone(), kind, digest, size });
         }
-        let success = Success { files: results, ..success };
+        let signed = self.proof(worker, build, (of, attempt), &results).await;
+        let proof = success.proof.clone().or(signed);
+        let success = Success { files: results, proof, ..success };
         let outcome = Outcome::Succeeded(success);
         assert!(store.end_succeeded(attempt, epoch, &outcome, now_us()).await.unwrap());
-        let ended = store.attempts_to_accept(now_us()).await.unwrap();
-        let ended = ended.iter().find(|ended| ended.attempt.id == attempt.0).expect("it waits");
-        accept::accept(&self.farm, ended).await.unwrap();
-        if store.acceptance(task).await.unwrap().is_some() {
-            return Ok(());
-        }
-        Err(store.failures(build, 0).await.unwrap().pop().expect("refused for a reason").failure)
+        let mut ended = store.attempts_to_accept(now_us()).await.unwrap().into_iter();
+        Waiting(ended.find(|ended| ended.attempt.id == attempt.0).expect("it waits"))
+    }
+
+    /// What a worker signs of what it made.
+    async fn proof(
+        &self,
+        worker: &str,
+        build: BuildId,
+        (task, attempt): (&Task, AttemptId),
+        files: &[ResultFile],
+    ) -> Option<Box<Proof>> {
+        let key = self.key.as_ref()?;
+        let made = self.farm.store.build(build).await.unwrap().unwrap();
+        let input = match self.farm.store.srpm(build).await.unwrap() {
+            Some(srpm) => srpm.digest,
+            None => Sha256::of(b"sources"),
+        };
+        let statement = Statement {
+            worker,
+            target: &made.target,
+            build,
+            task: task.id,
+            attempt,
+            kind: task.kind,
+            package: &made.package,
+            arch: task.arch,
+            input,
+            files,
+        };
+        let signature = key.sign(&statement.to_bytes());
+        Some(Box::new(Proof { key: key.public(), input, signature }))
     }
 
     /// Makes the files of a source package those that were imported for all builds, instead of those

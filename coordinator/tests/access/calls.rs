@@ -82,7 +82,7 @@ const TABLE: &[(&str, Row)] = &[
 ];
 
 /// Served by the signer, on a socket of its own.
-const ELSEWHERE: &[&str] = &["Signer"];
+const ELSEWHERE: &[&str] = &["Acceptor", "Signer"];
 
 /// Somebody who calls.
 struct Who {

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
+#[path = "../common/acceptor.rs"]
+mod acceptor;
 #[path = "../common/builds.rs"]
 mod builds;
 #[path = "../accept/scene.rs"]
@@ -15,6 +17,7 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 
+use rpmfarm_coordinator::accept::AcceptorClient;
 use rpmfarm_coordinator::doctor;
 use rpmfarm_coordinator::farm::Farm;
 use rpmfarm_coordinator::publish;
@@ -23,8 +26,10 @@ use rpmfarm_coordinator::store::Build;
 use rpmfarm_coordinator::work::Crew;
 use rpmfarm_core::BuildId;
 use rpmfarm_core::signing::Place;
+use rpmfarm_guarded::key::SigningKey;
 use rpmfarm_proto::v1::Check;
 
+use self::acceptor::Acceptor;
 use self::scene::{Scene, built};
 use self::signer::Signer;
 use self::support::Built;
@@ -211,6 +216,41 @@ async fn the_log_is_published_and_compared() {
     accepted(&scene, &built("two", TAGS, "x"), "two").await;
     publish_all(farm).await;
     assert!(checks(farm, "signer log").await.is_empty());
+}
+
+/// Whoever has the coordinator cannot have signed what no acceptor has accepted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signer_with_an_acceptor_signs_only_what_it_accepted() {
+    let mut scene = Scene::new().await;
+    let data = data(&scene.farm);
+    let _acceptor = Acceptor::start(&data);
+    let key = acceptor::state(&data).join("acceptor.pub");
+    let signer = Signer::start(&data, &["--acceptor", key.to_str().unwrap()]);
+    let alone = accepted(&scene, &built("alone", TAGS, "x"), "alone").await;
+    let error = format!("{:#}", sign::sign_build(&scene.farm, &alone).await.unwrap_err());
+    assert!(error.contains("the acceptor has not accepted it"), "{error}");
+    let found = checks(&scene.farm, "acceptor").await;
+    assert_eq!((found.len(), found[0].level.as_str()), (1, "error"), "{found:?}");
+
+    scene.farm.acceptor = Some(AcceptorClient::new(&acceptor::socket(&data)));
+    scene.key = Some(SigningKey::load_or_make(&data.join("w.key")).unwrap());
+    assert!(checks(&scene.farm, "acceptor").await.is_empty());
+    let both = accepted(&scene, &built("both", TAGS, "x"), "both").await;
+    sign::sign_build(&scene.farm, &both).await.unwrap();
+    assert_eq!(signed(&scene.farm, both.id()).await, 2);
+    assert_eq!(signed(&scene.farm, alone.id()).await, 0);
+    let log = fs::read_to_string(signer::log(&data)).unwrap();
+    assert!(
+        log.contains("\"accepted\":{\"attempt\":") && log.contains("\"worker\":\"w\""),
+        "{log}"
+    );
+
+    // What was accepted before is signed by a signer that does not ask.
+    drop(signer);
+    let _signer = Signer::start(&data, &[]);
+    sign::sign_build(&scene.farm, &alone).await.unwrap();
+    let found = checks(&scene.farm, "acceptor").await;
+    assert_eq!((found.len(), found[0].level.as_str()), (1, "warning"), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

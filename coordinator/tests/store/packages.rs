@@ -3,9 +3,10 @@
 use rpmfarm_coordinator::store::{
     Lacking, MadePackage, NewPackage, NewTask, Signature, Srpm, StoreError,
 };
+use rpmfarm_core::statement::{Hex, SignedAcceptance};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::terms::Terms;
-use rpmfarm_core::{Arch, AttemptId};
+use rpmfarm_core::{Arch, AttemptId, Sha256};
 
 use crate::common::on_both;
 use crate::{NOW, digest, ready, start};
@@ -40,6 +41,31 @@ async fn an_srpm_survives_storage() {
         tx.add_srpm(build, &srpm).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(store.srpm(build).await.unwrap(), Some(srpm));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_each_file_the_newest_acceptance_of_its_target_is_kept() {
+    on_both(|store| async move {
+        let signed = |text: &str, byte| SignedAcceptance {
+            text: format!("first line\n{text}\n"),
+            signature: Hex([byte; 64]),
+        };
+        let add = async |target: &str, all: &[(Sha256, SignedAcceptance)]| {
+            let mut tx = store.write().await.unwrap();
+            tx.add_acceptances(target, all).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        let (one, other) = (digest("one"), digest("other"));
+        add("lab", &[(one, signed("a", 1)), (other, signed("b", 2))]).await;
+        add("lab", &[(one, signed("c", 3))]).await;
+        add("next", &[(one, signed("d", 4))]).await;
+        let read = async |target: &str, file| store.signed_acceptance(target, file).await.unwrap();
+        assert_eq!(read("lab", one).await, Some(signed("c", 3)));
+        assert_eq!(read("lab", other).await, Some(signed("b", 2)));
+        assert_eq!(read("next", one).await, Some(signed("d", 4)));
+        assert_eq!(read("next", other).await, None);
     })
     .await;
 }

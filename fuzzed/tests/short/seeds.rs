@@ -5,9 +5,9 @@ use std::io::Write as _;
 use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::{Arch, BuildOptions, Evr, Lock, Nevra, Sha256};
+use rpmfarm_guarded::chain::Head;
 use rpmfarm_proto::{Message as _, v1};
 use rpmfarm_rpmfile::Headers;
-use rpmfarm_signer::chain::Head;
 use rpmfarm_signer::event::{Entry, Event};
 use rpmfarm_sources::modify::{Context, Parameters, Plan, PlannedFile, PlannedNode, Step};
 
@@ -187,6 +187,10 @@ fn texts(name: &str) -> Vec<String> {
             "memory=1024 disk=2048 label=ssd\n32G\n1048576M\nlab/testing/x86_64/os\nlab=lab,next\n"
                 .to_owned(),
             format!("{sha256}\n{sha512}\n{id}\nrpmfarm.{sha256}.{sha256}\n"),
+            format!(
+                "rpmfarm acceptance of a package 1\ntarget lab\nbuild 3\nattempt 5\nworker w1\n\
+                 nevra a-1-1.noarch\nfile {sha256}\nheader {sha256}\ntime 6\n"
+            ),
         ],
         "tags" => vec![
             "imports/c9/hello-1.0-1.el9\nimports/c9/hello-1.0%7Erc1-1.el9\nimports/c9/hello-1.0_rc1-1.el9\n\
@@ -318,6 +322,11 @@ fn worker_state() -> Vec<u8> {
             requires: vec!["gcc".to_owned()],
             ..Default::default()
         }],
+        proof: Some(v1::Proof {
+            key: "01".repeat(32),
+            input: "02".repeat(32),
+            signature: "03".repeat(64),
+        }),
         ..Default::default()
     };
     let failure = v1::Failure {

@@ -1,5 +1,5 @@
-//! A whole farm as real processes on this host: the lab's servers, signer, coordinator, workers
-//! and the command `rpmfarm`. Demo, end-to-end tests and benchmarks are written with it.
+//! A whole farm as real processes on this host: the lab's servers, acceptor, signer, coordinator,
+//! workers and the command `rpmfarm`. Demo, end-to-end tests and benchmarks are written with it.
 //!
 //! Owns starting, killing and asking; what should come out is the caller's to know.
 
@@ -18,7 +18,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-use self::programs::{free_address, start_coordinator, start_signer};
+use self::programs::{free_address, start_acceptor, start_coordinator, start_signer};
 use crate::tool;
 
 pub use client::{Answer, Client};
@@ -38,6 +38,8 @@ pub struct Farm {
     directory: PathBuf,
     /// The addresses of all coordinators.
     servers: Vec<String>,
+    /// The acceptor.
+    pub acceptor: Process,
     /// The signer.
     pub signer: Process,
     /// The coordinator; of several, the first.
@@ -49,7 +51,7 @@ pub struct Farm {
 }
 
 impl Farm {
-    /// Starts signer, coordinator and workers for the lab's target.
+    /// Starts acceptor, signer, coordinator and workers for the lab's target.
     ///
     /// # Errors
     /// When a process does not come up; its log is in the error.
@@ -63,6 +65,7 @@ impl Farm {
         for (name, text) in settings.more_targets.iter().chain([&lab]) {
             std::fs::write(directory.join("targets").join(format!("{name}.toml")), text)?;
         }
+        let acceptor = start_acceptor(&directory)?;
         let signer = start_signer(&directory)?;
         let mut servers = if settings.coordinators > 1 {
             // Each is told of the first's address.
@@ -78,7 +81,7 @@ impl Farm {
         }
         let coordinator = all.remove(0);
         let (others, workers) = (all, Vec::new());
-        let mut farm = Self { directory, servers, signer, coordinator, others, workers };
+        let mut farm = Self { directory, servers, acceptor, signer, coordinator, others, workers };
         for number in 1..=settings.workers {
             let worker = farm.start_worker(settings, number)?;
             farm.workers.push(worker);
@@ -151,6 +154,16 @@ impl Farm {
     pub fn restart_signer(&mut self) -> anyhow::Result<()> {
         self.signer.kill();
         self.signer = start_signer(&self.directory)?;
+        Ok(())
+    }
+
+    /// Starts the acceptor again after it was killed.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn restart_acceptor(&mut self) -> anyhow::Result<()> {
+        self.acceptor.kill();
+        self.acceptor = start_acceptor(&self.directory)?;
         Ok(())
     }
 

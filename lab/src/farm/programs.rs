@@ -1,5 +1,5 @@
-//! The programs of this build: where they are, how signer and coordinator are started, and when
-//! they are ready.
+//! The programs of this build: where they are, how acceptor, signer and coordinator are started, and
+//! when they are ready.
 //!
 //! Owns their arguments. It must not know which of them a farm has.
 
@@ -13,7 +13,26 @@ use super::{Process, Settings, TARGET, tls};
 
 /// How long a process may take until it is ready; a signer that makes a key takes the longest.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Starts the signer, which makes its key if it has none.
+
+/// Starts the acceptor, which makes its key if it has none.
+pub(super) fn start_acceptor(directory: &Path) -> anyhow::Result<Process> {
+    let socket = directory.join("acceptor.sock");
+    let _ = std::fs::remove_file(&socket);
+    let mut command = program("rpmfarm-acceptor");
+    command
+        .arg("serve")
+        .arg("--state")
+        .arg(directory.join("acceptor"))
+        .arg("--socket")
+        .arg(&socket)
+        .arg("--blobs")
+        .arg(directory.join("coordinator/blobs"));
+    let mut acceptor = Process::start("acceptor", &mut command, &directory.join("logs"))?;
+    wait_for(&mut acceptor, || socket.exists())?;
+    Ok(acceptor)
+}
+
+/// Starts the signer, which makes its key if it has none, and believes the acceptor.
 pub(super) fn start_signer(directory: &Path) -> anyhow::Result<Process> {
     let socket = directory.join("signer.sock");
     let _ = std::fs::remove_file(&socket);
@@ -28,6 +47,8 @@ pub(super) fn start_signer(directory: &Path) -> anyhow::Result<Process> {
         .arg(directory.join("signer-audit.jsonl"))
         .arg("--blobs")
         .arg(directory.join("coordinator/blobs"))
+        .arg("--acceptor")
+        .arg(directory.join("acceptor/acceptor.pub"))
         .args(["--create", &format!("{TARGET}=rpmfarm lab <lab@example.org>")])
         .args(["--bind", &format!("{TARGET}={}", targets(directory)?.join(","))]);
     let mut signer = Process::start("signer", &mut command, &directory.join("logs"))?;
@@ -65,6 +86,8 @@ pub(super) fn start_coordinator(
         .arg(directory.join("targets"))
         .arg("--signer")
         .arg(directory.join("signer.sock"))
+        .arg("--acceptor-socket")
+        .arg(directory.join("acceptor.sock"))
         .arg("--address-file")
         .arg(&address)
         .args(["--listen", servers[index].trim_start_matches("http://")])

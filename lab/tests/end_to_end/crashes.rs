@@ -72,6 +72,27 @@ fn the_worker_dies_and_the_task_is_tried_again() {
     assert!(!mounts.contains("rpmfarm-lab/worker"), "mounts are left:\n{mounts}");
 }
 
+/// Results come while the acceptor is gone: they wait for it, and say so.
+#[test]
+fn the_acceptor_dies_and_results_wait_until_it_is_back() {
+    let mut scene = Scene::new();
+    let client = scene.farm.client();
+    let build = client.build(&["hello"]).unwrap()[0];
+    wait_until_building(&scene, build);
+    scene.farm.acceptor.kill();
+    let begun = Instant::now();
+    loop {
+        let said = client.run(&["why", &build.to_string()]).unwrap().out;
+        if said.contains("not accepted yet") && said.contains("acceptor") {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it is not said: {said}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    scene.farm.restart_acceptor().unwrap();
+    assert_completes_once(&scene, build);
+}
+
 /// Fault 22; I5. The signer is killed when it has signed some of a build's packages and not all.
 #[test]
 fn the_signer_dies_while_it_signs_and_nothing_is_published_until_it_is_back() {

@@ -1,9 +1,10 @@
 //! Wire ↔ domain, in both directions, each with its checks.
 //!
 //! Here is what every message needs: what is wrong with one, how its fields are read, and files by
-//! digest. `desired` has what the coordinator tells a worker, `reported` what a worker tells, `options` what a
-//! person asks for.
+//! digest. `accepted` has acceptances, `desired` what the coordinator tells a worker, `reported` what a
+//! worker tells, `options` what a person asks for.
 
+mod accepted;
 mod desired;
 mod options;
 mod reported;

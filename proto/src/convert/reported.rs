@@ -7,6 +7,7 @@ use rpmfarm_core::needs::check_label;
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::SourceFile;
+use rpmfarm_core::statement::Proof;
 use rpmfarm_core::task::{AttemptReport, Outcome, Phase, Progress, Success, WorkerState};
 use rpmfarm_core::terms::{AllTerms, Terms};
 use rpmfarm_core::{Arch, AttemptId, Epoch, name};
@@ -139,7 +140,27 @@ impl From<&Success> for v1::Success {
             rpmbuild_ms: success.rpmbuild_ms,
             memory_mib: success.memory_mib,
             disk_mib: success.disk_mib,
+            proof: success.proof.as_deref().map(Into::into),
         }
+    }
+}
+
+impl From<&Proof> for v1::Proof {
+    fn from(proof: &Proof) -> Self {
+        let Proof { key, input, signature } = proof;
+        Self { key: key.to_string(), input: input.hex(), signature: signature.to_string() }
+    }
+}
+
+impl TryFrom<v1::Proof> for Proof {
+    type Error = WireError;
+
+    fn try_from(wire: v1::Proof) -> Result<Self, WireError> {
+        Ok(Self {
+            key: parse("worker's key", &wire.key)?,
+            input: parse("digest of the input", &wire.input)?,
+            signature: parse("worker's signature", &wire.signature)?,
+        })
     }
 }
 
@@ -196,6 +217,7 @@ impl TryFrom<v1::Success> for Success {
             rpmbuild_ms: wire.rpmbuild_ms,
             memory_mib: wire.memory_mib,
             disk_mib: wire.disk_mib,
+            proof: wire.proof.map(|proof| Proof::try_from(proof).map(Box::new)).transpose()?,
         })
     }
 }
@@ -267,6 +289,7 @@ impl TryFrom<v1::Failure> for Failure {
 #[cfg(test)]
 mod tests {
     use rpmfarm_core::Sha256;
+    use rpmfarm_core::statement::Hex;
 
     use super::*;
 
@@ -310,6 +333,11 @@ mod tests {
             rpmbuild_ms: 12,
             memory_mib: 13,
             disk_mib: 14,
+            proof: Some(Box::new(Proof {
+                key: Hex([1; 32]),
+                input: Sha256::of(b"i"),
+                signature: Hex([2; 64]),
+            })),
         };
         let failure = Failure::new(Fault::Worker, "root", "no space left on /var/lib/rpmfarm");
         let state = WorkerState {
@@ -361,6 +389,18 @@ mod tests {
             assert!(error.contains("is not a worker's name"), "{error}");
             assert!(!error.contains('\u{202e}'), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_proof_has_a_key_and_a_signature_of_their_length() {
+        let proof = |key: usize, signature: usize| {
+            let input = Sha256::of(b"i").hex();
+            let (key, signature) = ("0".repeat(key), "0".repeat(signature));
+            let proof = Some(v1::Proof { key, input, signature });
+            Success::try_from(v1::Success { proof, ..Default::default() })
+        };
+        assert!(proof(64, 128).is_ok_and(|success| success.proof.is_some()));
+        assert!(proof(63, 128).is_err() && proof(64, 126).is_err() && proof(0, 128).is_err());
     }
 
     #[test]

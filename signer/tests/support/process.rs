@@ -86,6 +86,7 @@ pub fn request(key: &str, nevra: &str, header: Vec<u8>) -> SignHeaderRequest {
         artifact_digest: Sha256::of(b"artifact").hex(),
         target: "lab".into(),
         build: 1,
+        acceptance: None,
         protocol: PROTOCOL,
     }
 }

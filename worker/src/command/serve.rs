@@ -11,6 +11,7 @@ use std::{fs, io};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use rpmfarm_core::{Arch, name};
+use rpmfarm_guarded::key::SigningKey;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -18,7 +19,7 @@ use super::enrol::IDENTITY;
 use super::options::{HostOptions, Prepared};
 use crate::arches::Arches;
 use crate::identity::{Credentials, IdentityFile, now_us, renew};
-use crate::session::{Attempts, Identity, Room, Session, Shared, Shutdown, room};
+use crate::session::{Attempts, Identity, Pen, Room, Session, Shared, Shutdown, room};
 use crate::transfer::{Cache, Connection};
 
 /// Options of `run`.
@@ -144,6 +145,7 @@ impl Serve {
             attempts: Attempts::default(),
             arches,
             room,
+            pen: Pen { worker: access.name.clone(), key: self.signing_key()? },
         });
         tokio::spawn(room::keep(Arc::clone(&shared)));
         prepared.engine.scratch.prepare(rpmfarm_core::limits::Limits::default().disk_mib);
@@ -183,10 +185,22 @@ impl Serve {
         Some(named.into())
     }
 
+    /// The directory of what makes this host a worker.
+    fn identity(&self) -> PathBuf {
+        self.identity.clone().unwrap_or_else(|| self.host.data_dir.join(IDENTITY))
+    }
+
+    /// The key that signs what this worker makes; made at its first start.
+    fn signing_key(&self) -> Result<SigningKey> {
+        let path = self.identity().join("signing.key");
+        let key = SigningKey::load_or_make(&path).context("the key that signs results")?;
+        tracing::info!(key = %key.public(), path = %path.display(), "results are signed");
+        Ok(key)
+    }
+
     /// How the coordinator is reached, and who this worker is there.
     async fn access(&self) -> Result<Access> {
-        let directory = self.identity.clone().unwrap_or_else(|| self.host.data_dir.join(IDENTITY));
-        let file = IdentityFile::in_directory(&directory);
+        let file = IdentityFile::in_directory(&self.identity());
         if let Some(path) = &self.token_file(&file) {
             anyhow::ensure!(
                 !self.coordinator.is_empty(),

@@ -8,8 +8,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rpmfarm_core::fault::{CUT_OFF, SHUTDOWN};
 use rpmfarm_core::results::{ResultFile, ResultKind};
+use rpmfarm_core::statement::{Proof, Statement, input_digest};
 use rpmfarm_core::task::{Assignment, Outcome, Phase, Progress, Success};
 use rpmfarm_core::{Arch, Failure, Fault, Lock};
+use rpmfarm_guarded::key::SigningKey;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
@@ -44,6 +46,39 @@ pub struct Shared {
     pub room: Room,
     /// What this host runs.
     pub arches: Arc<Arches>,
+    /// Signs what attempts made.
+    pub pen: Pen,
+}
+
+/// What a worker signs with.
+pub struct Pen {
+    /// The worker's name.
+    pub worker: String,
+    /// Its key, which is none of its certificates': those change, and a worker with the farm's token
+    /// has none.
+    pub key: SigningKey,
+}
+
+impl Pen {
+    /// Signs that an attempt made these files.
+    fn proof(&self, assignment: &Assignment, files: &[ResultFile]) -> Proof {
+        let Assignment { target, build, task, attempt, package, arch, .. } = assignment;
+        let input = input_digest(&assignment.input);
+        let statement = Statement {
+            worker: &self.worker,
+            target,
+            build: *build,
+            task: *task,
+            attempt: *attempt,
+            kind: assignment.kind(),
+            package,
+            arch: *arch,
+            input,
+            files,
+        };
+        let signature = self.key.sign(&statement.to_bytes());
+        Proof { key: self.key.public(), input, signature }
+    }
 }
 
 /// More rounds than this do not settle.
@@ -160,8 +195,8 @@ impl Life<'_> {
         loop {
             let current = assignment.borrow_and_update().clone();
             let round = current.round;
-            match self.round(current).await {
-                Done::Made(made) => return self.upload(made).await,
+            match self.round(current.clone()).await {
+                Done::Made(made) => return self.upload(&current, made).await,
                 Done::Failed(failure) => {
                     self.keep_files().await;
                     return Some(failed(failure));
@@ -265,7 +300,7 @@ impl Life<'_> {
         })
     }
 
-    async fn upload(&self, made: Made) -> Ended {
+    async fn upload(&self, assignment: &Assignment, made: Made) -> Ended {
         self.shared.attempts.set(self.key, Progress::Running(Phase::Upload));
         let results = self.directory.join("results");
         for file in &made.files {
@@ -279,8 +314,9 @@ impl Life<'_> {
             }
         }
         let Made { files, predicts, provides, terms, rpmbuild_ms, memory_mib, disk_mib } = made;
+        let proof = Some(Box::new(self.shared.pen.proof(assignment, &files)));
         let success =
-            Success { files, predicts, provides, terms, rpmbuild_ms, memory_mib, disk_mib };
+            Success { files, predicts, provides, terms, rpmbuild_ms, memory_mib, disk_mib, proof };
         Some(Outcome::Succeeded(success))
     }
 }

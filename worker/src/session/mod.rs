@@ -11,7 +11,7 @@ mod lease;
 pub mod room;
 mod talk;
 
-pub use attempt::Shared;
+pub use attempt::{Pen, Shared};
 pub use attempts::Attempts;
 pub use facts::Identity;
 pub use room::Room;

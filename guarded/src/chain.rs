@@ -1,4 +1,4 @@
-//! The chain of the log: each line has its number and the SHA-256 of the line before, so that no
+//! The chain of a log: each line has its number and the SHA-256 of the line before, so that no
 //! line can be taken out, put in or changed without all after it being others.
 //!
 //! A line that is none of the chain (one that a crash has cut, or of a log from before there was a
@@ -8,8 +8,6 @@ use std::io::{self, BufRead};
 
 use rpmfarm_core::Sha256;
 use serde::{Deserialize, Serialize};
-
-use crate::event::Entry;
 
 /// No line is longer, in bytes.
 const MAX_LINE: u64 = 64 << 10;
@@ -30,8 +28,8 @@ impl Head {
     /// The line after this one: its bytes with the end of the line, and the head that it is.
     ///
     /// # Errors
-    /// When the entry is no JSON, which none is.
-    pub fn next(&self, entry: &Entry) -> Result<(Vec<u8>, Self), serde_json::Error> {
+    /// When the entry is no JSON object.
+    pub fn next<E: Serialize>(&self, entry: &E) -> Result<(Vec<u8>, Self), serde_json::Error> {
         let link = Link { line: self.line.saturating_add(1), prev: self.digest };
         let mut bytes = serde_json::to_vec(&Line { link, entry })?;
         let head = self.over(&bytes);
@@ -53,11 +51,11 @@ struct Link {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line<'a, E> {
     #[serde(flatten)]
     link: Link,
     #[serde(flatten)]
-    entry: &'a Entry,
+    entry: &'a E,
 }
 
 /// What a log is, from its beginning or a head on.
@@ -155,11 +153,9 @@ fn follows(head: &Head, link: &Link) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Event;
 
-    fn entry(reason: &str) -> Entry {
-        let event = Event::Paused { reason: reason.into(), uid: 0 };
-        Entry { time: "2026-01-01T00:00:00Z".into(), event }
+    fn entry(reason: &str) -> serde_json::Value {
+        serde_json::json!({ "time": "2026-01-01T00:00:00Z", "reason": reason })
     }
 
     fn log(count: usize) -> Vec<Vec<u8>> {

@@ -7,12 +7,12 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
 
-/// User ids that may ask for signatures.
+/// User ids that may ask.
 #[derive(Debug, Clone)]
 pub struct Allowed(BTreeSet<u32>);
 
 impl Allowed {
-    /// Root, whoever runs the signer, and these.
+    /// Root, whoever runs this process, and these.
     #[must_use]
     pub fn with(uids: &[u32]) -> Self {
         let own = nix::unistd::geteuid().as_raw();
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_the_signer_and_the_listed_may_ask() {
+    fn root_the_own_user_and_the_listed_may_ask() {
         let own = nix::unistd::geteuid().as_raw();
         let allowed = Allowed::with(&[990]);
         assert!(allowed.contains(0) && allowed.contains(own) && allowed.contains(990));

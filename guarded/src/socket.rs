@@ -1,4 +1,4 @@
-//! The Unix socket: made with narrow permissions, taken over from a signer that is gone, never
+//! The Unix socket: made with narrow permissions, taken over from a process that is gone, never
 //! from one that runs.
 
 use std::fs;
@@ -19,7 +19,7 @@ const LONGEST: usize = 107;
 /// Listens at a path.
 ///
 /// # Errors
-/// When another signer listens there, something else is there, or the system refuses.
+/// When another process listens there, something else is there, or the system refuses.
 pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     if path.as_os_str().len() > LONGEST {
         bail!("--socket {}: a socket's path has at most {LONGEST} bytes", path.display());
@@ -40,7 +40,7 @@ fn remove_stale(path: &Path) -> anyhow::Result<()> {
         bail!("{} is there and is no socket; choose another path", path.display());
     }
     if UnixStream::connect(path).is_ok() {
-        bail!("another signer listens at {}", path.display());
+        bail!("another process listens at {}", path.display());
     }
     fs::remove_file(path).with_context(|| format!("removing the stale socket {}", path.display()))
 }
@@ -55,7 +55,7 @@ mod tests {
         let path = dir.path().join("socket");
         let first = listen(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, MODE);
-        assert!(listen(&path).unwrap_err().to_string().contains("another signer"));
+        assert!(listen(&path).unwrap_err().to_string().contains("another process"));
         drop(first);
         listen(&path).unwrap();
         let file = dir.path().join("file");

@@ -1,0 +1,184 @@
+//! The log of everything that was accepted, a chain of JSON lines ([`rpmfarm_guarded::chain`]), and
+//! what is remembered of it: nothing but what the log says. It is on disk before an acceptance
+//! leaves the process.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rpmfarm_core::statement::PublicKey;
+use rpmfarm_guarded::chain::{self, Broken, Head};
+
+use crate::event::{Entry, Event};
+use crate::memory::Memory;
+
+/// Names below the directory of the state.
+const LOG: &str = "acceptances.jsonl";
+const LOCK: &str = "lock";
+
+/// Why the log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BookError {
+    /// The system says no.
+    #[error("{path}: {source}", path = .path.display())]
+    Io {
+        /// Of what.
+        path: PathBuf,
+        /// What it says.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("{path}: an acceptor runs on it; stop it first", path = .0.display())]
+    Held(PathBuf),
+    /// It is not as it was left.
+    #[error(
+        "the log {path} was changed: {source}; look what happened to it and put it back. A log that is moved away is begun anew: then attempts are accepted that were before, of workers by their keys of now",
+        path = .path.display()
+    )]
+    Broken {
+        /// The log.
+        path: PathBuf,
+        /// What is wrong.
+        source: Broken,
+    },
+    /// It could not be written before.
+    #[error("the log {path} could not be written; nothing is accepted without it", path = .0.display())]
+    Failed(PathBuf),
+}
+
+/// Log and memory. Whoever has it is alone with them.
+#[derive(Debug)]
+pub struct Book {
+    path: PathBuf,
+    file: File,
+    head: Head,
+    /// What the log says.
+    pub memory: Memory,
+    /// What a failed write has left on disk is not known: it is not tried again.
+    has_failed: bool,
+    _lock: File,
+}
+
+impl Book {
+    /// Opens the log in a directory, and reads it.
+    ///
+    /// # Errors
+    /// When another process has it, it was changed, or the disk says no.
+    pub fn open(state: &Path) -> Result<Self, BookError> {
+        io_at(state, fs::DirBuilder::new().recursive(true).mode(0o700).create(state))?;
+        let lock = take(&state.join(LOCK))?;
+        let path = state.join(LOG);
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(0o600);
+        let mut file = io_at(&path, options.open(&path))?;
+        io_at(state, File::open(state).and_then(|dir| dir.sync_all()))?;
+        let mut memory = Memory::default();
+        let reader = BufReader::new(io_at(&path, File::open(&path))?);
+        let walked = chain::walk(reader, None, |_, line| {
+            if let Ok(entry) = serde_json::from_slice::<Entry>(line) {
+                memory.apply(&entry.event);
+            }
+        });
+        let walked = walked.map_err(|source| BookError::Broken { path: path.clone(), source })?;
+        // A crash cuts the last line.
+        if walked.is_torn {
+            io_at(&path, file.write_all(b"\n"))?;
+        }
+        Ok(Self { path, file, head: walked.head, memory, has_failed: false, _lock: lock })
+    }
+
+    /// Begins the log where it is new.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn begin(&mut self, key: PublicKey) -> Result<(), BookError> {
+        if self.head == Head::START {
+            self.append(vec![Event::Began { key }])?;
+        }
+        Ok(())
+    }
+
+    /// Writes events, each a line, and remembers them.
+    ///
+    /// # Errors
+    /// When the disk says no, now or before.
+    pub fn append(&mut self, events: Vec<Event>) -> Result<(), BookError> {
+        if self.has_failed {
+            return Err(BookError::Failed(self.path.clone()));
+        }
+        let written = self.write(&events);
+        self.has_failed = written.is_err();
+        io_at(&self.path, written)?;
+        events.iter().for_each(|event| self.memory.apply(event));
+        Ok(())
+    }
+
+    fn write(&mut self, events: &[Event]) -> io::Result<()> {
+        let (mut bytes, mut head) = (Vec::new(), self.head);
+        for event in events {
+            let (line, next) = head.next(&Entry::now(event.clone()))?;
+            bytes.extend(line);
+            head = next;
+        }
+        self.file.write_all(&bytes)?;
+        self.file.sync_data()?;
+        self.head = head;
+        Ok(())
+    }
+}
+
+fn take(path: &Path) -> Result<File, BookError> {
+    let mut options = OpenOptions::new();
+    let lock =
+        io_at(path, options.write(true).create(true).truncate(false).mode(0o600).open(path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(BookError::Held(path.to_owned())),
+        Err(fs::TryLockError::Error(error)) => io_at(path, Err(error)),
+    }
+}
+
+fn io_at<T>(path: &Path, result: io::Result<T>) -> Result<T, BookError> {
+    result.map_err(|source| BookError::Io { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use rpmfarm_core::statement::Hex;
+    use rpmfarm_core::{AttemptId, Sha256, TaskId};
+
+    use super::*;
+
+    fn accepted(attempt: i64) -> Event {
+        let (task, attempt, set) = (TaskId(1), AttemptId(attempt), Sha256::of(b"x"));
+        Event::Attempt { task, attempt, set, input: set, key: Hex([1; 32]), at: 7 }
+    }
+
+    #[test]
+    fn a_log_is_read_back_and_a_change_of_it_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOG);
+        let mut book = Book::open(dir.path()).unwrap();
+        book.begin(Hex([1; 32])).unwrap();
+        book.append(vec![accepted(5), accepted(6)]).unwrap();
+        let error = Book::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("stop it first"), "{error}");
+        drop(book);
+        // A crash.
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [whole.as_slice(), b"{\"line\":4,\"pr"].concat()).unwrap();
+        let mut book = Book::open(dir.path()).unwrap();
+        assert_eq!(book.memory.accepted(), 2);
+        book.begin(Hex([1; 32])).unwrap();
+        book.append(vec![accepted(7)]).unwrap();
+        drop(book);
+        assert_eq!(Book::open(dir.path()).unwrap().memory.accepted(), 3);
+
+        let changed =
+            fs::read_to_string(&path).unwrap().replacen("\"attempt\":5", "\"attempt\":4", 1);
+        fs::write(&path, changed).unwrap();
+        let error = Book::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("was changed: line 3 does not follow"), "{error}");
+    }
+}

@@ -1,0 +1,142 @@
+//! Reads what a worker made, by the same rules as the coordinator has.
+
+use std::path::PathBuf;
+
+use rpmfarm_core::results::{self, Contents, Expected, Refusal, ResultFile, Room};
+use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{Fault, Nevra, Sha256};
+use rpmfarm_guarded::blobs::Blobs;
+use rpmfarm_rpmfile::{Error, Proved, is_intact};
+
+use crate::request::Asked;
+
+/// A package that is what it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What its header says.
+    pub nevra: Nevra,
+    /// SHA-256 of its file.
+    pub file: Sha256,
+    /// SHA-256 of its main header.
+    pub header: Sha256,
+}
+
+/// Why it is not.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// It is not what was asked for.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The file is no RPM that is accepted.
+    #[error("{file}: {source}")]
+    Rpm {
+        /// Its name.
+        file: String,
+        /// What is wrong with it.
+        source: Error,
+        /// Whether its own digests match: then rpmbuild made it as it is.
+        intact: bool,
+    },
+    /// The worker has signed another size.
+    #[error("{file} has {found} bytes, the worker says {said}")]
+    Size {
+        /// Its name.
+        file: String,
+        /// As the worker has it.
+        said: u64,
+        /// As it is.
+        found: u64,
+    },
+    /// The file that the worker has signed cannot be had.
+    #[error("{}: {reason}", .path.display())]
+    Store {
+        /// Where it should be.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl CheckError {
+    /// Whose fault it is; `None` when the files are not what the worker has signed, or cannot be read.
+    #[must_use]
+    pub const fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.fault()),
+            Self::Rpm { intact: true, .. } => Some(Fault::Package),
+            Self::Rpm { .. } | Self::Size { .. } => Some(Fault::Worker),
+            Self::Store { .. } => None,
+        }
+    }
+}
+
+/// Checks all files of an attempt, which are read here.
+///
+/// # Errors
+/// For the first that is not as it should be.
+pub fn files(blobs: &Blobs, asked: &Asked) -> Result<Vec<Found>, CheckError> {
+    results::check_set(asked.kind, &asked.files)?;
+    let expected = expectation(blobs, asked)?;
+    let mut room = Room::new(asked.limits.clone());
+    asked.files.iter().map(|file| check(blobs, file, &expected, &mut room)).collect()
+}
+
+/// What the headers must say. Which source package was built is what the worker has signed.
+fn expectation(blobs: &Blobs, asked: &Asked) -> Result<Expected, CheckError> {
+    let package = asked.package.clone();
+    if asked.kind == TaskKind::Srpm {
+        return Ok(Expected::Srpm { package });
+    }
+    let input = asked.proof.input;
+    let inspected = open(blobs, input)?.inspect();
+    let srpm = inspected.map_err(|source| unread(blobs, input, "source package", source))?.nevra;
+    if !srpm.is_source() {
+        return Err(Refusal::NotSource { nevra: srpm.into() }.into());
+    }
+    if srpm.name != package {
+        return Err(Refusal::Package { found: srpm.name, expected: package }.into());
+    }
+    Ok(Expected::Rpm { arch: asked.arch, srpm })
+}
+
+fn check(
+    blobs: &Blobs,
+    file: &ResultFile,
+    expected: &Expected,
+    room: &mut Room,
+) -> Result<Found, CheckError> {
+    let mut package = open(blobs, file.digest)?;
+    let failed = |source| unread(blobs, file.digest, &file.name, source);
+    let inspected = package.inspect().map_err(failed)?;
+    if inspected.size != file.size {
+        let (said, found) = (file.size, inspected.size);
+        return Err(CheckError::Size { file: file.name.clone(), said, found });
+    }
+    expected.check(file, &inspected.nevra, inspected.source_rpm.as_deref())?;
+    let fits = |held: &Contents| room.check(&file.name, *held);
+    let archived = package.check_contents_within(|held| fits(held).is_ok()).map_err(failed)?;
+    fits(&archived.contents)?;
+    room.take(archived.contents);
+    let (nevra, header) = (inspected.nevra, inspected.header_sha256);
+    Ok(Found { nevra, file: file.digest, header })
+}
+
+fn open(blobs: &Blobs, digest: Sha256) -> Result<Proved, CheckError> {
+    let opened = blobs.open(digest);
+    let store = |error: std::io::Error| CheckError::Store {
+        path: blobs.path(digest),
+        reason: error.to_string(),
+    };
+    Ok(Proved::new(opened.map_err(store)?, digest))
+}
+
+/// What it means that a file cannot be read as a package.
+fn unread(blobs: &Blobs, digest: Sha256, name: &str, source: Error) -> CheckError {
+    let path = blobs.path(digest);
+    match source {
+        Error::OtherFile { .. } | Error::Io { .. } => {
+            CheckError::Store { path, reason: source.to_string() }
+        }
+        source => CheckError::Rpm { file: name.to_owned(), source, intact: is_intact(&path) },
+    }
+}

@@ -1,0 +1,93 @@
+//! What the log has of each thing that was done, as JSON.
+
+use rpmfarm_core::statement::PublicKey;
+use rpmfarm_core::{AttemptId, BuildId, Sha256, TaskId};
+use serde::{Deserialize, Serialize};
+
+/// A line of the log, but for its place in the chain.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Entry {
+    /// When, as RFC 3339 in UTC.
+    pub time: String,
+    /// What was done.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Event {
+    /// The log was begun.
+    Began {
+        /// The acceptor's key.
+        key: PublicKey,
+    },
+    /// A worker is known by a key from now on.
+    Worker {
+        /// Its name.
+        worker: String,
+        /// Its key.
+        key: PublicKey,
+        /// Whether an operator said so; else it was the first of that name.
+        by_hand: bool,
+    },
+    /// A package was accepted.
+    Package {
+        /// Name of the target.
+        target: String,
+        /// The build.
+        build: BuildId,
+        /// The attempt that made it.
+        attempt: AttemptId,
+        /// Who made it.
+        worker: String,
+        /// The package.
+        nevra: String,
+        /// SHA-256 of its file.
+        file: Sha256,
+        /// SHA-256 of its main header.
+        header: Sha256,
+    },
+    /// All packages of an attempt were accepted: those of the lines before.
+    Attempt {
+        /// The task.
+        task: TaskId,
+        /// The attempt.
+        attempt: AttemptId,
+        /// Digest of what it made.
+        set: Sha256,
+        /// Digest of what it was given, as the worker has signed it.
+        input: Sha256,
+        /// The key by which the worker was known.
+        key: PublicKey,
+        /// The time of the acceptances, in seconds since 1970.
+        at: u64,
+    },
+    /// Something was not accepted.
+    Denied {
+        /// Who is said to have made it.
+        worker: String,
+        /// The attempt.
+        attempt: AttemptId,
+        /// Why.
+        reason: String,
+    },
+    /// An operator had attempts forgotten.
+    Forgot {
+        /// From this one on.
+        from: AttemptId,
+        /// Why.
+        reason: String,
+        /// User id of the operator.
+        uid: u32,
+    },
+}
+
+impl Entry {
+    /// An entry of this moment.
+    #[must_use]
+    pub fn now(event: Event) -> Self {
+        Self { time: jiff::Timestamp::now().to_string(), event }
+    }
+}

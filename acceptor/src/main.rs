@@ -1,0 +1,180 @@
+//! `rpmfarm-acceptor`: the command line of the acceptor.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use rpmfarm_acceptor::operate;
+use rpmfarm_acceptor::serve::{self, Config};
+use rpmfarm_core::AttemptId;
+use rpmfarm_guarded::harden;
+use rpmfarm_guarded::key::public_pem;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Reads what workers made, and signs that it accepts it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer requests on a Unix socket, until SIGTERM.
+    Serve(Serve),
+    /// Print the public key, for the signer's --acceptor.
+    Key {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Say which worker has which key. The acceptor may run.
+    #[command(subcommand)]
+    Worker(WorkerCommand),
+    /// Let attempts be accepted anew.
+    #[command(subcommand)]
+    Attempts(AttemptsCommand),
+}
+
+/// Where an acceptor keeps what it has.
+#[derive(Debug, Args)]
+struct Place {
+    /// Directory of key, log and the workers' keys.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "RPMFARM_ACCEPTOR_STATE",
+        default_value = "/var/lib/rpmfarm/acceptor"
+    )]
+    state: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    place: Place,
+    /// Where to listen.
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "RPMFARM_ACCEPTOR_SOCKET",
+        default_value = "/run/rpmfarm/acceptor.sock"
+    )]
+    socket: PathBuf,
+    /// The coordinator's blob store (DATA/blobs), to be read only.
+    #[arg(long, value_name = "DIR", env = "RPMFARM_ACCEPTOR_BLOBS")]
+    blobs: PathBuf,
+    /// A user that may ask, beside root and the acceptor's own.
+    #[arg(long, value_name = "UID")]
+    allow_uid: Vec<u32>,
+    /// Let workers that are not known wait for `worker trust`, instead of believing the first key of a
+    /// name.
+    #[arg(long)]
+    only_known: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum WorkerCommand {
+    /// List the workers with their keys.
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Believe the key that a worker signs with now.
+    Trust {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Forget a worker's key.
+    Forget {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AttemptsCommand {
+    /// Forget what was accepted from an attempt on, as after a backup of the coordinator was put back.
+    /// The acceptor must be stopped.
+    Forget {
+        /// The number of the first.
+        #[arg(long, value_name = "ATTEMPT")]
+        from: i64,
+        /// Why, for the log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+impl Serve {
+    fn config(self) -> Config {
+        Config {
+            state: self.place.state,
+            socket: self.socket,
+            blobs: self.blobs,
+            allow_uids: self.allow_uid,
+            only_known: self.only_known,
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    harden::shut()?;
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // In a file or a journal the codes of colours are noise.
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal() && !plain)
+        .with_writer(std::io::stderr)
+        .init();
+    match cli.command {
+        Command::Serve(options) => serve::serve(&options.config(), stopped()?).await,
+        Command::Key { place } => say(public_pem(&serve::key(&place.state)?.public()).trim_end()),
+        Command::Worker(command) => worker(command),
+        Command::Attempts(AttemptsCommand::Forget { from, reason, place }) => {
+            operate::forget_attempts(&place.state, AttemptId(from), &reason)?;
+            say(&format!("attempts from {from} on may be accepted anew"))
+        }
+    }
+}
+
+fn worker(command: WorkerCommand) -> anyhow::Result<()> {
+    match command {
+        WorkerCommand::List { place } => {
+            operate::workers(&place.state)?.iter().try_for_each(|line| say(line))
+        }
+        WorkerCommand::Trust { name, place } => say(&operate::trust(&place.state, &name)?),
+        WorkerCommand::Forget { name, place } => {
+            operate::forget(&place.state, &name)?;
+            say(&format!("{name} is forgotten"))
+        }
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the output of the command")]
+fn say(text: &str) -> anyhow::Result<()> {
+    println!("{text}");
+    Ok(())
+}
+
+/// SIGTERM or SIGINT.
+fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

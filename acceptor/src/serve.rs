@@ -1,0 +1,92 @@
+//! Running the acceptor: from its options to a service that answers until it is told to stop.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rpmfarm_guarded::client_auth::{Allowed, admitted};
+use rpmfarm_guarded::key::{SigningKey, public_pem};
+use rpmfarm_guarded::socket;
+use rpmfarm_proto::v1::acceptor_server::AcceptorServer;
+use tonic::transport::Server;
+
+use crate::book::Book;
+use crate::service::AcceptorService;
+use crate::workers::Workers;
+
+/// A request of as many files as there may be, in bytes.
+const MAX_MESSAGE: usize = 16 << 20;
+
+/// How long calls that run may take after `stop`; clients that stay connected do not hold it up.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What it is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Directory of everything that it keeps.
+    pub state: PathBuf,
+    /// Where to listen.
+    pub socket: PathBuf,
+    /// The coordinator's blob store.
+    pub blobs: PathBuf,
+    /// Users that may ask, beside root and the acceptor's own.
+    pub allow_uids: Vec<u32>,
+    /// Whether workers that are not known wait for an operator.
+    pub only_known: bool,
+}
+
+/// The key in a directory of state, which is made when it is not there. Its public part is beside it.
+///
+/// # Errors
+/// When it cannot be used, or the disk says no.
+pub fn key(state: &Path) -> anyhow::Result<SigningKey> {
+    let key = SigningKey::load_or_make(&state.join("acceptor.key"))?;
+    let (path, pem) = (state.join("acceptor.pub"), public_pem(&key.public()));
+    if std::fs::read_to_string(&path).ok().as_deref() != Some(pem.as_str()) {
+        std::fs::write(&path, pem).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(key)
+}
+
+/// Answers until `stop` is there. Calls that run then are finished.
+///
+/// # Errors
+/// When state or socket cannot be used, or the log fails while running.
+pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let mut book = Book::open(&config.state)?;
+    let key = key(&config.state)?;
+    book.begin(key.public())?;
+    let workers = Workers::open(&config.state, config.only_known)?;
+    if !config.only_known {
+        tracing::warn!("the first key of a worker's name is believed (--only-known believes none)");
+    }
+    let listener = socket::listen(&config.socket)?;
+    tracing::info!(socket = %config.socket.display(), key = %key.public(), "ready");
+    let service = AcceptorService::new(key, &config.blobs, workers, book);
+    let grpc = AcceptorServer::new(service.clone())
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+    let connections = admitted(listener, Allowed::with(&config.allow_uids));
+    let server = Server::builder().add_service(grpc);
+    let (stopping, drained) = tokio::sync::oneshot::channel();
+    let stop = async {
+        stop.await;
+        let _ = stopping.send(());
+    };
+    let drained = async {
+        if drained.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = server.serve_with_incoming_shutdown(connections, stop) => {
+            served.context("serving")?;
+        }
+        () = drained => tracing::warn!("stopped with clients still connected"),
+        () = service.failed() => bail!("stopped: the log could not be written"),
+    }
+    let _ = std::fs::remove_file(&config.socket);
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! The coordinator's blob store, as somebody reads it who does not trust it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use rpmfarm_core::Sha256;
+
+/// A blob store: files `ab/abcdef…` named by their SHA-256.
+#[derive(Debug, Clone)]
+pub struct Blobs(PathBuf);
+
+impl Blobs {
+    /// The store in a directory.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self(root.to_owned())
+    }
+
+    /// Where the file of a digest is.
+    #[must_use]
+    pub fn path(&self, digest: Sha256) -> PathBuf {
+        let hex = digest.hex();
+        self.0.join(&hex[..2]).join(&hex)
+    }
+
+    /// Opens it. Whether it is the file of that digest is for the reader to find out.
+    ///
+    /// # Errors
+    /// When it is not there, or no regular file.
+    pub fn open(&self, digest: Sha256) -> io::Result<File> {
+        // Whoever can write there must not lead it elsewhere, or hold it up with a pipe.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK);
+        let file = options.open(self.path(digest))?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opens_regular_files_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(dir.path());
+        let [one, link, folder] = [b"1", b"2", b"3"].map(|bytes| Sha256::of(bytes));
+        for digest in [one, link, folder] {
+            std::fs::create_dir_all(blobs.path(digest).parent().unwrap()).unwrap();
+        }
+        std::fs::write(blobs.path(one), "1").unwrap();
+        std::os::unix::fs::symlink(blobs.path(one), blobs.path(link)).unwrap();
+        std::fs::create_dir(blobs.path(folder)).unwrap();
+        assert!(blobs.open(one).is_ok());
+        assert!(blobs.open(link).is_err());
+        let error = blobs.open(folder).unwrap_err().to_string();
+        assert!(error.contains("no regular file"), "{error}");
+        assert!(blobs.open(Sha256::of(b"4")).is_err());
+    }
+}

@@ -1,0 +1,87 @@
+//! Reading a file that must have a digest, which is computed over the very bytes that are read:
+//! whoever can write the file meanwhile changes nothing but that it is refused.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek as _};
+
+use rpmfarm_core::Sha256;
+use rpmfarm_core::results::Contents;
+use sha2::Digest as _;
+
+use crate::inspect::{Archived, Inspected, contents_from, inspect_from};
+use crate::{Error, Result};
+
+/// Bytes that are read at once where a whole file is.
+pub(crate) const CHUNK: usize = 256 << 10;
+
+/// A package that is open, and the digest that it must have.
+#[derive(Debug)]
+pub struct Proved {
+    file: File,
+    digest: Sha256,
+}
+
+impl Proved {
+    /// A file that must have this digest.
+    #[must_use]
+    pub fn new(file: File, digest: Sha256) -> Self {
+        Self { file, digest }
+    }
+
+    /// Reads it once and checks all of its digests and lengths ([`crate::inspect()`]).
+    ///
+    /// # Errors
+    /// [`Error::OtherFile`] when it has another digest; and as of `inspect`.
+    pub fn inspect(&mut self) -> Result<Inspected> {
+        let size = self.file.metadata().map_err(Error::io("looking at the package"))?.len();
+        self.read(|reader| inspect_from(reader, size))
+    }
+
+    /// Reads its archive ([`crate::check_contents_within`]).
+    ///
+    /// # Errors
+    /// [`Error::OtherFile`] when it has another digest; and as of `check_contents_within`.
+    pub fn check_contents_within(&mut self, fits: impl Fn(&Contents) -> bool) -> Result<Archived> {
+        self.read(|reader| contents_from(reader, fits))
+    }
+
+    fn read<T>(&mut self, read: impl FnOnce(&mut Hashing<'_>) -> Result<T>) -> Result<T> {
+        self.file.rewind().map_err(Error::io("reading the package"))?;
+        proved(&mut self.file, self.digest, read)
+    }
+}
+
+/// Reads a file from where it stands, and then to its end.
+///
+/// # Errors
+/// [`Error::OtherFile`] when that has another digest, even where it cannot be read in another way,
+/// too: this says more.
+pub(crate) fn proved<T>(
+    file: &mut File,
+    expected: Sha256,
+    read: impl FnOnce(&mut Hashing<'_>) -> Result<T>,
+) -> Result<T> {
+    let mut reader = Hashing { file, hasher: sha2::Sha256::new() };
+    let result = read(&mut reader);
+    let rest = io::copy(&mut BufReader::with_capacity(CHUNK, &mut reader), &mut io::sink());
+    rest.map_err(Error::io("reading the package"))?;
+    let found = Sha256::from_bytes(reader.hasher.finalize().into());
+    if found != expected {
+        return Err(Error::OtherFile { expected, found });
+    }
+    result
+}
+
+/// A file that is hashed as far as it is read.
+pub(crate) struct Hashing<'a> {
+    file: &'a mut File,
+    hasher: sha2::Sha256,
+}
+
+impl Read for Hashing<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
