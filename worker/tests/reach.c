@@ -103,6 +103,7 @@ static void files(void)
 {
 	refused("mknod, a disk", mknod("disk", S_IFBLK | 0600, makedev(7, 0)), EPERM);
 	refused("mknod, memory", mknod("mem", S_IFCHR | 0600, makedev(1, 1)), EPERM);
+	refused("mknod, a whiteout", mknod("gone", S_IFCHR | 0600, makedev(0, 0)), EPERM);
 	refused("mount", mount("none", "/tmp", "tmpfs", 0, NULL), EPERM);
 	refused("bind mount", mount("/etc", "/tmp", NULL, MS_BIND, NULL), EPERM);
 	refused("remount", mount(NULL, "/", NULL, MS_REMOUNT, NULL), EPERM);
