@@ -34,10 +34,17 @@ test: build emulation ## Run all tests
 	cargo nextest run --workspace --no-fail-fast
 
 # The suite against whole farms, with its slow tests, and what docs/security.md names at its sides.
+ATTACKS := binary(attacks) | binary(access) | binary(accept) | binary(door) | binary(sign) \
+  | (binary(resolve) & test(/^(metadata|solver)::/)) | (binary(import) & test(/^(lookaside|refusals|trees)::/)) \
+  | (binary(track) & test(/^hooks::/)) | (package(rpmfarm-coordinator) & test(/^(process|publish::http|scrub)::/)) \
+  | (package(rpmfarm-cli) & binary(cli) & test(/^logs::/)) | (package(rpmfarm-rpmfile) & (binary(inspect) | binary(unpack))) \
+  | (package(rpmfarm-signer) & (binary(rules) | binary(serve))) | package(rpmfarm-acceptor) \
+  | (package(rpmfarm-worker) & (binary(cage) | binary(session) | (binary(probe) & !test(/emulated/)))) \
+  | package(rpmfarm-fuzzed)
+
 .PHONY: attack
 attack: build ## Attack a farm of its own: packages, workers, connections, the signer's caller
-	cargo nextest run --workspace --no-fail-fast --run-ignored all \
-	  -E 'binary(attacks) | binary(access) | binary(accept) | binary(door) | binary(sign) | (binary(resolve) & test(/^solver::/)) | (package(rpmfarm-signer) & binary(rules)) | package(rpmfarm-acceptor) | (package(rpmfarm-worker) & (binary(cage) | binary(probe) | test(builds_at_once))) | package(rpmfarm-fuzzed)'
+	cargo nextest run --workspace --no-fail-fast --run-ignored all -E '$(ATTACKS)'
 
 .PHONY: faults
 faults: build ## Whole farms with broken networks, disks, clocks and coordinators

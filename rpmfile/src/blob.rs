@@ -5,6 +5,8 @@
 //! Format: 8 bytes of magic, entry count, data size, entries of 16 bytes (tag, type, offset,
 //! count), data; all big-endian.
 
+use std::collections::HashSet;
+
 use crate::{Error, Result};
 
 /// Bytes of the intro: magic, version, reserved, two counts.
@@ -104,6 +106,21 @@ pub(crate) fn check_region(blob: &[u8], kind: Kind) -> Result<()> {
     }
     let reason = "its immutable region is not the whole header".to_owned();
     Err(Error::Malformed { place: kind.place, reason })
+}
+
+/// Checks that no tag is there twice. rpm finds a tag by halving the sorted index, so which of two it
+/// finds depends on all the others: what is checked here would not be what it reads.
+pub(crate) fn check_once(blob: &[u8], kind: Kind) -> Result<()> {
+    let (index, _) = split(blob);
+    let mut seen = HashSet::new();
+    let mut tags = index.chunks_exact(ENTRY).map(|entry| word(entry, 0));
+    match tags.find(|tag| !seen.insert(*tag)) {
+        None => Ok(()),
+        Some(tag) => {
+            let reason = format!("tag {tag} is there twice");
+            Err(Error::Malformed { place: kind.place, reason })
+        }
+    }
 }
 
 /// The strings of a tag as they stand in a blob whose frame was checked; none when it has no such

@@ -102,6 +102,7 @@ impl Headers {
 
     fn parse(bytes: Vec<u8>, start: usize) -> Result<Self> {
         blob::check_region(&bytes[start..], MAIN)?;
+        blob::check_once(&bytes[start..], MAIN)?;
         let view = view::utf8(&bytes[start..]);
         let parsed = PackageMetadata::parse(&mut bytes[..start].chain(view.as_ref()));
         let metadata = parsed.map_err(|error| Error::Malformed {

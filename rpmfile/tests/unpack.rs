@@ -14,6 +14,7 @@ use std::process::Command;
 
 use forge::File;
 use proptest::prelude::*;
+use rpm::IndexTag;
 use rpmfarm_core::Sha256;
 use rpmfarm_rpmfile::{Error, Ownership, Unpacked, check_contents, inspect, unpack};
 
@@ -192,11 +193,21 @@ fn unpacks_stripped_archives() {
 #[test]
 fn refuses_what_leads_out() {
     let evil = b"evil".as_slice();
-    let cases: [(&str, Vec<File>, Vec<u8>); 8] = [
+    let cases: [(&str, Vec<File>, Vec<u8>); 10] = [
         (
             "`..` in the header",
             vec![File::regular("/../outside/new", evil)],
             forge::archive(&[("./../outside/new", 0o100_644, evil)]),
+        ),
+        (
+            "`..` for a name in the header",
+            vec![File::directory("/etc/..")],
+            forge::archive(&[("./etc/..", 0o040_755, b"")]),
+        ),
+        (
+            "a directory with `..` in the header",
+            vec![File::regular("/usr/../../outside/new", evil)],
+            forge::archive(&[("./usr/../../outside/new", 0o100_644, evil)]),
         ),
         (
             "`..` in the archive",
@@ -309,6 +320,71 @@ fn zeros_after_the_archive_have_an_end() {
     padded(512).unwrap();
     let error = padded(1 << 20).unwrap_err();
     assert!(matches!(error, Error::Trailing { place: "the archive", .. }), "{error}");
+}
+
+/// What rpm would never look at is not in a package either: another archive behind the first.
+#[test]
+fn nothing_follows_the_archive() {
+    let files = [File::regular("/x", b"x")];
+    let one = forge::archive(&[("./x", 0o100_644, b"x")]);
+    let more = forge::archive(&[("./y", 0o100_644, b"y")]);
+    let packed = |archive: &[u8]| zstd::encode_all(archive, 3).unwrap();
+    for (payload, compressor) in [
+        ([one.as_slice(), &more].concat(), None),
+        (packed(&[one.as_slice(), &more].concat()), Some("zstd")),
+        ([packed(&one), packed(&more)].concat(), Some("zstd")),
+    ] {
+        let cage = Cage::new();
+        let package = forge::package(cage.dir.path(), &files, &payload, compressor);
+        inspect(&package).unwrap();
+        let error = check_contents(&package).unwrap_err();
+        assert!(matches!(error, Error::Trailing { .. }), "{error}");
+        let root = cage.dir.path().join("root");
+        assert!(unpack(&package, &root, Ownership::Caller).is_err());
+        assert!(!root.join("y").exists());
+    }
+}
+
+#[test]
+fn names_become_paths_and_lines_and_are_neither_by_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = ["forged", "1", "1", "noarch"];
+    inspect(&forge::called(dir.path(), good, &[])).unwrap();
+    for (part, bad) in [
+        (0, ""),
+        (0, "../forged"),
+        (0, "a/b"),
+        (0, "-rf"),
+        (0, "a\nb"),
+        (0, "a\u{1b}[2J"),
+        (0, "a\u{202e}b"),
+        (1, "1/2"),
+        (1, "1\n"),
+        (1, "1-2"),
+        (2, "1 2"),
+        (2, "../1"),
+        (3, "no/arch"),
+        (3, ".."),
+    ] {
+        let mut parts = good;
+        parts[part] = bad;
+        let error = inspect(&forge::called(dir.path(), parts, &[])).unwrap_err();
+        assert!(matches!(error, Error::Tag { .. }), "{bad:?}: {error}");
+        let told = error.to_string();
+        assert!(!told.contains(|c: char| c.is_control() || c == '\u{202e}'), "{told:?}");
+    }
+}
+
+/// Of two tags rpm may read the other one.
+#[test]
+fn a_tag_is_there_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = ["forged", "1", "1", "noarch"];
+    inspect(&forge::called(dir.path(), good, &[(IndexTag::RPMTAG_BUILDHOST, "here")])).unwrap();
+    let twice = forge::called(dir.path(), good, &[(IndexTag::RPMTAG_NAME, "other")]);
+    for error in [inspect(&twice).unwrap_err(), check_contents(&twice).unwrap_err()] {
+        assert_eq!(error.to_string(), "malformed main header: tag 1000 is there twice");
+    }
 }
 
 #[test]

@@ -230,6 +230,61 @@ async fn refuses_and_says_why() {
     assert_eq!(log_lines(&signer).len(), 1);
 }
 
+/// Changes the entry of a header's index that has a tag: tag, type, offset and count of four bytes each,
+/// behind an intro of 16.
+fn with_entry(header: &[u8], tag: u32, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut bytes = header.to_vec();
+    let count = u32::from_be_bytes(bytes[8..12].try_into().unwrap()) as usize;
+    let mut entries = bytes[16..16 * (count + 1)].chunks_exact_mut(16);
+    let entry = entries.find(|entry| entry[..4] == tag.to_be_bytes()).expect("it has the tag");
+    change(entry);
+    bytes
+}
+
+/// Headers that no rpmbuild makes, each with its own digest in the request.
+#[tokio::test]
+async fn refuses_headers_that_were_tampered_with() {
+    const VERSION: u32 = 1001;
+    const BUILDHOST: u32 = 1007;
+    const PAYLOADDIGEST: u32 = 5092;
+    let dir = tempfile::tempdir().unwrap();
+    put_key(dir.path(), "lab", &secret(&Gpg::new("rsa2048", "never")));
+    let signer = Signer::start(binary(), dir.path(), &[]);
+    let mut client = signer.client().await;
+    let built = support::build("w9.gzdio");
+    let nevra = inspect(&built.binary).unwrap().nevra.to_string();
+    let header = header_to_sign(&built.binary).unwrap();
+    let with_word = |at: usize, word: u32| {
+        let mut bytes = header.clone();
+        bytes[at..at + 4].copy_from_slice(&word.to_be_bytes());
+        bytes
+    };
+    let tag = |tag: u32| move |entry: &mut [u8]| entry[..4].copy_from_slice(&tag.to_be_bytes());
+    let end = |from: usize| move |entry: &mut [u8]| entry[from..from + 4].fill(0xff);
+    let cases = [
+        ("as many entries as can be", with_word(8, u32::MAX), "entries, more than"),
+        ("as much data as can be", with_word(12, u32::MAX), "that are accepted"),
+        ("an offset beyond the data", with_entry(&header, VERSION, end(8)), "beyond the data"),
+        ("as many items as can be", with_entry(&header, VERSION, end(12)), "beyond the data"),
+        ("two names", with_entry(&header, BUILDHOST, tag(1000)), "tag 1000 is there twice"),
+        (
+            "no digest of the payload",
+            with_entry(&header, PAYLOADDIGEST, tag(0x00ff_ffff)),
+            "no SHA-256 digest of the payload",
+        ),
+        ("40 MiB of nothing", vec![0; 40 << 20], "no header magic"),
+    ];
+    for (what, changed, says) in cases {
+        let status = client.sign_header(request("lab", &nevra, changed)).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition, "{what}: {status}");
+        assert!(status.message().contains(says), "{what}: {status}");
+    }
+    let status = client.sign_repomd(repomd(&vec![b' '; 40 << 20])).await.unwrap_err();
+    assert!(status.message().contains("are more than the"), "{status}");
+    assert!(log_lines(&signer).is_empty(), "nothing was signed");
+    client.sign_header(request("lab", &nevra, header)).await.unwrap();
+}
+
 #[test]
 fn refuses_keys_that_others_can_read() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -109,9 +110,29 @@ fn first_id() -> u32 {
     if has_own_ids() { UID_BASE + ID_COUNT } else { UID_BASE }
 }
 
+/// A port of the host's loopback, as a coordinator or a database has it.
+struct Port(TcpListener);
+
+impl Port {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Self(listener)
+    }
+
+    fn number(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+
+    fn was_not_called(&self) {
+        let called = self.0.accept().map(|_| ()).unwrap_err();
+        assert_eq!(called.kind(), std::io::ErrorKind::WouldBlock, "a cage has called the host");
+    }
+}
+
 /// System calls as a hostile program makes them: a namespace, a device, a mount, a socket to the
-/// host, another's memory. And that `ptrace`, which debuggers and their tests need, reaches the
-/// build's own processes and no other.
+/// host, another's memory, what only the owner of a machine does. And that `ptrace`, which debuggers
+/// and their tests need, reaches the build's own processes and no other.
 #[test]
 fn what_a_program_tries_by_itself() {
     let bench = Bench::new(&[]);
@@ -120,10 +141,12 @@ fn what_a_program_tries_by_itself() {
     let address = SocketAddr::from_abstract_name(&name).unwrap();
     let host = UnixListener::bind_addr(&address).unwrap();
     host.set_nonblocking(true).unwrap();
+    let port = Port::new();
 
     let script = format!(
-        "gcc -Wall -Werror -o reach %{{SOURCE0}}\n./reach {} {name} {SLEEP}",
-        neighbour.0.id()
+        "gcc -Wall -Werror -o reach %{{SOURCE0}}\n./reach {} {name} {SLEEP} {}",
+        neighbour.0.id(),
+        port.number()
     );
     let text = spec("reach", &script).replace("BuildArch:", "Source0: reach.c\nBuildArch:");
     let srpm = bench.srpm("reach", &text, &[("reach.c", include_str!("reach.c"))]);
@@ -132,6 +155,7 @@ fn what_a_program_tries_by_itself() {
     assert!(bench.log().contains("ALL REFUSED"), "{}", bench.log());
     let heard = host.accept().map(|_| ()).unwrap_err();
     assert_eq!(heard.kind(), std::io::ErrorKind::WouldBlock, "a build has called the host");
+    port.was_not_called();
     drop(neighbour);
     assert_nothing_left(&bench);
 }
@@ -271,6 +295,30 @@ fn files_keep_their_owners_whichever_ids_a_build_has() {
         assert!(bench.log().lines().any(|line| line == told), "{told}: {}", bench.log());
         assert_nothing_left(&bench);
     }
+}
+
+/// What scriptlets try as root of their cage, and what they leave for whoever builds on their root.
+#[test]
+fn a_scriptlet_reaches_its_own_root_alone() {
+    let bench = Bench::new(&[]);
+    let port = Port::new();
+    let text =
+        |script: &str| script.replace("@PORT@", &port.number().to_string()).replace('%', "%%");
+    bench.add_scriptlet("fatal", "kill -9 -1\necho more > /var/lib/survived");
+    bench.add_scriptlet("meddles", &text(include_str!("meddles.sh")));
+    let build = text(include_str!("meets.sh"));
+    let report = bench.build_spec("meets", &spec("meets", &build), &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+    let log = bench.log();
+    for tried in ["END OF MEDDLING", "refused: mount", "refused: removing /packages/"] {
+        assert!(log.contains(tried), "{tried}: {log}");
+    }
+    let allowed: Vec<&str> = log.lines().filter(|line| line.contains("ALLOWED")).collect();
+    assert!(allowed.is_empty(), "{allowed:#?}");
+    // What lay where packages are looked for was not the build's.
+    assert_eq!(report["files"].as_array().unwrap(), &["meets-1-1.lab9.noarch.rpm"]);
+    port.was_not_called();
+    assert_nothing_left(&bench);
 }
 
 #[test]
@@ -575,20 +623,52 @@ fn hostile_results_are_refused() {
     let bench = Bench::new(&[]);
     let table = [
         ("ln -s /etc/shadow /builddir/build/RPMS/evil-1-1.noarch.rpm", "is not a plain file"),
+        ("ln -s /proc/1/root/etc/shadow /builddir/build/RPMS/a.rpm", "is not a plain file"),
         ("mkfifo /builddir/build/RPMS/evil-1-1.noarch.rpm", "is not a plain file"),
+        ("mkdir /builddir/build/RPMS/evil-1-1.noarch.rpm", "is not a plain file"),
+        (
+            "echo x > /builddir/x; ln /builddir/x /builddir/build/RPMS/evil-1-1.noarch.rpm",
+            "is not a plain file of its own",
+        ),
+        (
+            "perl -MSocket -e 'socket(my $s, AF_UNIX, SOCK_STREAM, 0) or die;\n\
+             bind($s, pack_sockaddr_un($ARGV[0])) or die' /builddir/build/RPMS/a.rpm",
+            "is not a plain file",
+        ),
         ("echo x > /builddir/build/RPMS/evil", "is not a package"),
         (": > /builddir/build/RPMS/evil-1-1.noarch.rpm", "evil-1-1.noarch.rpm is empty"),
+        ("echo x > /builddir/build/RPMS/-rf.rpm", "is not a plain file name"),
+        (
+            "echo x > \"/builddir/build/RPMS/$(printf 'a\\033[2J\\nb').rpm\"",
+            "is not a plain file name",
+        ),
+        (
+            "cd /builddir/build/RPMS; seq -f 'a%%.0f-1-1.noarch.rpm' 6000 | xargs touch",
+            "more than 5000 files",
+        ),
+        ("truncate -s 3G /builddir/build/RPMS/evil-1-1.noarch.rpm", "(limit `results_mib`)"),
+        (
+            "head -c 80M /dev/urandom > /builddir/build/RPMS/evil-1-1.noarch.rpm",
+            "(limit `results_mib`)",
+        ),
+        ("chmod 111 /builddir/build/RPMS", ""),
         ("rmdir /builddir/build/RPMS; ln -s /etc /builddir/build/RPMS", ""),
         (
             "mv /builddir/build /builddir/b; ln -s /etc /builddir/build; ln -s /builddir/b /builddir/c",
             "",
         ),
     ];
+    let limits = ["--limits", r#"{"results_mib": 64}"#];
     for (script, message) in table {
         let hostile = spec("hostile", script);
-        let report = bench.build_spec("hostile", &hostile, &[]);
+        let report = bench.build_spec("hostile", &hostile, &limits);
         let (fault, _, said) = failure(&report);
         assert_eq!(fault, "package", "{script}\n{report:#}\n{}", bench.log());
         assert!(said.contains(message), "{said}");
+        assert!(!said.contains(char::is_control), "{said:?}");
     }
+    // What a build says of its times is not read through a link, and is nothing to fail for.
+    let times = "rm /builddir/build/rpmbuild.times; ln -s /dev/zero /builddir/build/rpmbuild.times";
+    let report = bench.build_spec("timeless", &spec("timeless", times), &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
 }

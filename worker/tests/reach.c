@@ -1,8 +1,10 @@
 /* What a hostile program in a build tries. Each step must be refused, and with the errno that says
  * who refused it. Arguments: the pid of a process of the host that has the ids of this program, the
- * name of an abstract socket that the host listens on, and a word in that process's command line. */
+ * name of an abstract socket that the host listens on, a word in that process's command line, and the
+ * port of loopback at which the host listens. */
 
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -11,8 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -33,6 +37,15 @@ static void refused(const char *what, long result, int expected)
 		printf("  but expected: %s\n", strerror(expected));
 		bad = 1;
 	}
+}
+
+/* The same where a mode, a missing file or a missing privilege may be what refuses it. */
+static void fails(const char *what, long result)
+{
+	int found = result == -1 ? errno : 0;
+
+	printf("%-28s %s\n", what, found ? strerror(found) : "ALLOWED");
+	bad |= !found;
 }
 
 static void holds(const char *what, int is)
@@ -90,6 +103,7 @@ static void files(void)
 {
 	refused("mknod, a disk", mknod("disk", S_IFBLK | 0600, makedev(7, 0)), EPERM);
 	refused("mknod, memory", mknod("mem", S_IFCHR | 0600, makedev(1, 1)), EPERM);
+	refused("mknod, a whiteout", mknod("gone", S_IFCHR | 0600, makedev(0, 0)), EPERM);
 	refused("mount", mount("none", "/tmp", "tmpfs", 0, NULL), EPERM);
 	refused("bind mount", mount("/etc", "/tmp", NULL, MS_BIND, NULL), EPERM);
 	refused("remount", mount(NULL, "/", NULL, MS_REMOUNT, NULL), EPERM);
@@ -98,6 +112,103 @@ static void files(void)
 	refused("open_tree", syscall(SYS_open_tree, -100, "/", 1), EPERM);
 	refused("pivot_root", syscall(SYS_pivot_root, ".", "."), EPERM);
 	refused("chroot", chroot("."), EPERM);
+}
+
+/* What only the owner of a machine has a use for; it is refused whatever the arguments. */
+static void machine(void)
+{
+	static const struct { const char *name; long number; } calls[] = {
+		{ "init_module", SYS_init_module }, { "finit_module", SYS_finit_module },
+		{ "delete_module", SYS_delete_module }, { "kexec_load", SYS_kexec_load },
+		{ "swapon", SYS_swapon }, { "swapoff", SYS_swapoff }, { "quotactl", SYS_quotactl },
+		{ "acct", SYS_acct }, { "settimeofday", SYS_settimeofday },
+		{ "clock_settime", SYS_clock_settime }, { "vhangup", SYS_vhangup },
+		{ "add_key", SYS_add_key }, { "request_key", SYS_request_key },
+		{ "syslog", SYS_syslog }, { "fanotify_init", SYS_fanotify_init },
+		{ "name_to_handle_at", SYS_name_to_handle_at },
+		{ "open_by_handle_at", SYS_open_by_handle_at }, { "move_pages", SYS_move_pages },
+		{ "kcmp", SYS_kcmp }, { "process_madvise", SYS_process_madvise },
+		{ "fsconfig", SYS_fsconfig }, { "fsmount", SYS_fsmount },
+		{ "move_mount", SYS_move_mount }, { "sethostname", SYS_sethostname },
+#ifdef __x86_64__
+		{ "kexec_file_load", SYS_kexec_file_load }, { "iopl", SYS_iopl },
+		{ "ioperm", SYS_ioperm },
+#endif
+	};
+
+	for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+		refused(calls[i].name, syscall(calls[i].number, 0, 0, 0, 0, 0), EPERM);
+	refused("setuid", setuid(0), EPERM);
+	refused("setgid", setgid(0), EPERM);
+	fails("a higher priority", setpriority(PRIO_PROCESS, 0, -20));
+	fails("real-time scheduling",
+		sched_setscheduler(0, SCHED_RR, &(struct sched_param){ .sched_priority = 1 }));
+	fails("a terminal", open("/dev/tty", O_RDWR));
+	fails("typing for somebody", ioctl(0, TIOCSTI, "x"));
+}
+
+/* Files of the host, of its kernel and of the root, and directories that are not the build's. */
+static void written(void)
+{
+	static const char *const files[] = {
+		"/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname",
+		"/proc/sys/vm/drop_caches", "/proc/sys/net/ipv4/ip_forward", "/proc/sysrq-trigger",
+		"/dev/mem", "/dev/kmsg", "/etc/passwd", "/etc/ld.so.cache", "/usr/bin/env",
+	};
+	static const char *const made[] = {
+		"/new", "/usr/new", "/etc/new", "/dev/new", "/builddir/input/new",
+		"/sys/fs/cgroup/new",
+	};
+	char word[] = "-1000";
+
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+		fails(files[i], open(files[i], O_WRONLY));
+	for (size_t i = 0; i < sizeof made / sizeof *made; i++)
+		fails(made[i], mkdir(made[i], 0755));
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY);
+	fails("to be killed last", write(fd, word, sizeof word - 1));
+	fd = open("/proc/kcore", O_RDONLY);
+	holds("no memory of the kernel", read(fd, word, 1) <= 0);
+}
+
+/* What is open leads to nothing that is outside: each file has its name here as well. */
+static void descriptors(void)
+{
+	char path[64], target[4096];
+
+	for (int fd = 0; fd < 4096; fd++) {
+		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+		ssize_t length = readlink(path, target, sizeof target - 1);
+		if (length <= 0)
+			continue;
+		target[length] = 0;
+		printf("descriptor %d is %s\n", fd, target);
+		if (target[0] == '/' && !strstr(target, " (deleted)"))
+			holds("it is of the cage", !access(target, F_OK));
+	}
+}
+
+static long connects(const char *address, int port)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
+
+	inet_pton(AF_INET, address, &to.sin_addr);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	long result = connect(fd, (struct sockaddr *)&to, sizeof to);
+	int error = errno;
+
+	close(fd);
+	errno = error;
+	return result;
+}
+
+static void network(int port)
+{
+	refused("the host's loopback", connects("127.0.0.1", port), ECONNREFUSED);
+	refused("a cloud's metadata", connects("169.254.169.254", 80), ENETUNREACH);
+	refused("a private network", connects("10.0.0.1", 80), ENETUNREACH);
+	refused("a raw socket", socket(AF_INET, SOCK_RAW, 1), EPERM);
+	refused("a socket of the crypto API", socket(AF_ALG, SOCK_SEQPACKET, 0), EAFNOSUPPORT);
 }
 
 static void sockets(const char *name)
@@ -166,13 +277,17 @@ static void others(pid_t neighbour, const char *word)
 
 int main(int count, char **arguments)
 {
-	if (count != 4)
+	if (count != 5)
 		return 2;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	namespaces();
 	files();
 	sockets(arguments[2]);
 	others(atoi(arguments[1]), arguments[3]);
+	network(atoi(arguments[4]));
+	machine();
+	written();
+	descriptors();
 	refused("bpf", syscall(SYS_bpf, 0, 0, 0), EPERM);
 	refused("keyctl", syscall(SYS_keyctl, 0, -3, 0), EPERM);
 	refused("io_uring_setup", syscall(SYS_io_uring_setup, 1, NULL), EPERM);

@@ -444,6 +444,25 @@ fn builds_at_once_have_ids_of_their_own() {
     assert_eq!(made, [(UID_BASE + 1000, UID_BASE + 1000, 0o644); 2]);
 }
 
+/// Whoever writes to the coordinator's disk changes nothing of what is built.
+#[test]
+fn a_source_that_was_changed_is_found_by_its_digest() {
+    let bench = Bench::new(&[]);
+    let srpm = bench.srpm("given", &spec("given", "true"), &[]);
+    let good = std::fs::read(&srpm).unwrap();
+    let mut bytes = good.clone();
+    *bytes.last_mut().unwrap() ^= 1;
+    let changed = bench.dir.path().join("changed.rpm");
+    std::fs::write(&changed, &bytes).unwrap();
+    let mut blobs = bench.blobs(&srpm);
+    blobs.insert(Sha256::of(&good).hex(), changed);
+    let pair = Pair::start(&bench, blobs, 0);
+    pair.want(&[assignment(&bench, &srpm, 1)]);
+    let Outcome::Failed(failure) = pair.ended(1) else { panic!("it was built") };
+    assert_eq!((failure.fault, failure.stage.as_str()), (Fault::Farm, "fetch"), "{failure}");
+    assert!(failure.message.contains(&Sha256::of(&bytes).hex()), "{failure}");
+}
+
 #[test]
 fn generated_requirements_go_round() {
     let bench = Bench::new(&[]);

@@ -53,6 +53,11 @@ fn scripts_get_lines_with_their_offsets() {
 #[test]
 fn a_terminal_is_not_told_what_to_do() {
     let farm = farm();
+    assert_eq!(screen(&farm), "größe\r\nred \\x1b[31m\r\nend\u{fffd}\r\n");
+}
+
+/// What a terminal gets of a log.
+fn screen(farm: &FakeFarm) -> String {
     let pty = nix::pty::openpty(None, None).expect("a terminal");
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("rpmfarm"));
     command.args(["log", "7"]).env_clear().env("HOME", "/nonexistent").env("TERM", "xterm");
@@ -63,6 +68,39 @@ fn a_terminal_is_not_told_what_to_do() {
     // The end of a terminal is an error, and what was read before it counts.
     let _ = std::io::Read::read_to_end(&mut std::fs::File::from(pty.master), &mut screen);
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
-    let screen = String::from_utf8(screen).expect("text");
-    assert_eq!(screen, "größe\r\nred \\x1b[31m\r\nend\u{fffd}\r\n");
+    String::from_utf8(screen).expect("text")
+}
+
+/// What terminals take for orders: the clipboard, the title, questions that they answer by typing, a
+/// cleared screen, the same in the codes of 8 bits, the direction of text, a line that hides another.
+const ORDERS: [&[u8]; 10] = [
+    b"\x1b]52;c;ZXZpbA==\x07",
+    b"\x1b]0;title\x1b\\",
+    b"\x1bP+q544e\x1b\\",
+    b"\x1b[c\x1b[6n\x05",
+    b"\x1b[2J\x1b[H",
+    b"\xc2\x9b31m\xc2\x90x\xc2\x9c",
+    b"\x9b31m\x90x\x9c",
+    b"\xe2\x80\xaetxt.exe\xe2\x80\xac",
+    b"\x0e\x08\x7f\x00\xff\xfe",
+    b"failed\rfine  ",
+];
+
+#[test]
+fn a_terminal_does_nothing_of_what_a_log_says_to_it() {
+    let line = vec![b'x'; 1 << 15];
+    let orders = ORDERS.join(&b"\n"[..]);
+    let log = [orders.as_slice(), b"\n", &line, b"\nthe end\n"].concat();
+    let farm = FakeFarm::start(Facts { builds: vec![facts::building()], log, ..Facts::default() });
+    let screen = screen(&farm).replace("\r\n", "\n");
+    let is_order =
+        |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
+    let found: Vec<char> = screen.chars().filter(|c| is_order(*c)).collect();
+    assert!(found.is_empty(), "{found:?}");
+    for shown in
+        ["\\x1b]52;c;ZXZpbA==\\x07\n", "\\u{202e}txt.exe", "failed\\x0dfine", "\nthe end\n"]
+    {
+        assert!(screen.contains(shown), "{shown}");
+    }
+    assert!(screen.lines().any(|line| line.len() == 1 << 15), "a long line is whole");
 }

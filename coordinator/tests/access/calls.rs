@@ -207,8 +207,15 @@ async fn every_call_lets_in_whom_it_should_and_nobody_else() {
         ),
     ];
     check(&all).await;
-    let status = call(&all[0], "Farm/NoSuchCall").await.unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
+    // The signer's calls are served on its socket alone, whoever asks.
+    let signer =
+        ["GetKey", "SignHeader", "SignRepomd", "GetStatus"].map(|name| format!("Signer/{name}"));
+    for path in signer.iter().map(String::as_str).chain(["Farm/NoSuchCall", "../token"]) {
+        for who in [&all[0], &all[2], &all[5], &all[6], &all[7]] {
+            let status = call(who, path).await.unwrap_err();
+            assert_eq!(status.code(), Code::Unimplemented, "{} {path}: {status}", who.name);
+        }
+    }
     coordinator.stop().await;
 }
 

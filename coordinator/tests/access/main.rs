@@ -9,4 +9,5 @@ mod calls;
 mod coordinator;
 mod enrolment;
 mod sessions;
+mod strangers;
 mod uploads;

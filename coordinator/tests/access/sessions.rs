@@ -241,11 +241,13 @@ async fn odd_names_and_long_lists_are_refused_at_both_ports() {
         v1::AttemptReport { attempt: 1, epoch: 1, progress: Some(Progress::Phase("build".into())) };
     let many = v1::WorkerState { attempts: vec![report; 200_000], ..state("w") };
     let long = "a".repeat(64);
+    let labels = (0..300_000).map(|number| format!("l{number}")).collect();
     for (state, says) in [
         (state("w\u{202e}1"), "is not a worker's name"),
         (state(&long), "is not a worker's name"),
         (state("w/../x"), "is not a worker's name"),
         (v1::WorkerState { labels: vec!["a\u{202e}".into()], ..state("w") }, "is no label"),
+        (v1::WorkerState { labels, ..state("w") }, "300000 labels, at most 64"),
         (many, "200000 attempts, at most 16"),
     ] {
         let plain = |said| coordinator.of_worker("w", said);
@@ -270,5 +272,29 @@ async fn odd_names_and_long_lists_are_refused_at_both_ports() {
     let workers = client.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner();
     let names: Vec<&str> = workers.workers.iter().map(|worker| worker.name.as_str()).collect();
     assert_eq!(names, ["w"]);
+    coordinator.stop().await;
+}
+
+/// A worker that connects anew all the time, or somebody with its key.
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_sessions_of_one_worker_hold_nobody_up() {
+    let coordinator = Coordinator::start().await;
+    let keys = coordinator.enrol("w").await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let channel = coordinator.tls(Some(&keys));
+        for _ in 0..100 {
+            held.push(Speaker::new(channel.clone(), state("w")).await.unwrap());
+        }
+    }
+    let mut client = FarmClient::new(coordinator.plain());
+    let begun = Instant::now();
+    client.list_builds(v1::ListBuildsRequest { limit: 5, ..Default::default() }).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let mut last = Speaker::new(coordinator.tls(Some(&keys)), state("w")).await.unwrap();
+    assert!(last.hear().await.unwrap().assignments.is_empty());
+    let workers = client.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner();
+    assert_eq!(workers.workers.len(), 1);
+    drop(held);
     coordinator.stop().await;
 }

@@ -8,6 +8,7 @@ mod builds;
 mod calls;
 mod connections;
 mod logs;
+mod pages;
 
 use std::net::SocketAddr;
 use std::path::Path;

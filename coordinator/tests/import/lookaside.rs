@@ -143,24 +143,59 @@ async fn redirects_lead_to_public_servers_only() {
     let spy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     spy.set_nonblocking(true).unwrap();
     let port = spy.local_addr().unwrap().port();
-    for to in [
-        // Another port and other names of this machine, and the cloud's metadata service.
-        format!("http://127.0.0.1:{port}/secret"),
-        format!("http://localhost:{port}/secret"),
-        format!("http://[::1]:{port}/secret"),
-        format!("http://[::ffff:127.0.0.1]:{port}/secret"),
-        format!("http://2130706433:{port}/secret"),
-        "http://169.254.169.254/latest/meta-data".to_owned(),
-    ] {
-        let bench = serving(quick(), Serve::Redirect(to.clone())).await;
+    let bench = serving(quick(), Serve::Endless).await;
+    let hash = sha512(&tarball());
+    let refused = async |to: &str, says: &str| {
+        bench.upstream.serve(&hash, Serve::Redirect(to.to_owned()));
         let (fault, message) = bench.refusal(None).await;
-        assert_eq!(fault, Fault::Farm, "{message}");
-        assert!(message.contains("private_hosts"), "{to}: {message}");
+        assert_eq!(fault, Fault::Farm, "{to}: {message}");
+        assert!(message.contains(says), "{to}: {message}");
         assert!(spy.accept().is_err(), "{to} was connected to");
+        message
+    };
+    // Another port of this machine, in every spelling that leads there.
+    for host in [
+        "127.0.0.1",
+        "127.0.0.1.",
+        "127.1",
+        "2130706433",
+        "0x7f.0.0.1",
+        "0177.0.0.1",
+        "0.0.0.0",
+        "0",
+        "localhost",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+    ] {
+        refused(&format!("http://{host}:{port}/secret"), "private_hosts").await;
     }
-    let bench = serving(quick(), Serve::Redirect("file:///etc/passwd".into())).await;
-    let (_, message) = bench.refusal(None).await;
-    assert!(message.contains("`file:` is not allowed"), "{message}");
+    // The cloud's metadata, and networks that are nobody's.
+    for host in [
+        "169.254.169.254",
+        "[fd00:ec2::254]",
+        "[fe80::1]",
+        "10.0.0.1",
+        "100.64.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+    ] {
+        refused(&format!("http://{host}/latest/meta-data"), "private_hosts").await;
+    }
+    for scheme in ["gopher", "ftp"] {
+        let says = format!("`{scheme}:` is not allowed");
+        refused(&format!("{scheme}://127.0.0.1:{port}/_x"), &says).await;
+    }
+    // A password is a reason by itself, and is not told.
+    let own = format!("http://joe:hunter2@127.0.0.1:{}/", bench.upstream.port);
+    let message = refused(&own, "it holds a user name or password").await;
+    assert!(!message.contains("joe") && !message.contains("hunter2"), "{message}");
+    refused(&format!("http://127.0.0.1:{port}:{port}/x"), "without a usable place").await;
+    refused("file:///etc/passwd", "`file:` is not allowed").await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod lookaside;
 mod modifications;
 mod refusals;
 mod sources;
+mod trees;
 mod upstream;
 
 use std::time::Duration;

@@ -191,6 +191,29 @@ impl Upstream {
         self.git(&["rev-parse", "HEAD"])
     }
 
+    /// Puts an object into the repository, be it one that git would not make, and returns its id.
+    pub(crate) fn object(&self, kind: &str, bytes: &[u8]) -> String {
+        let mut child = Command::new("git")
+            .args(["hash-object", "-t", kind, "-w", "--literally", "--stdin"])
+            .env("GIT_DIR", self.bare())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), bytes).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "git hash-object: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Makes a tree of the repository what `lab1` has.
+    pub(crate) fn plant(&self, tree: &str) {
+        let bare = self.bare();
+        let bare = ["--git-dir", bare.to_str().unwrap()];
+        let commit = self.git(&[&bare[..], &["commit-tree", "-m", "Planted", tree]].concat());
+        self.git(&[&bare[..], &["update-ref", "refs/heads/lab1", &commit]].concat());
+    }
+
     /// Gives commits by their ids from now on, as forges do; git alone gives only what a branch or a
     /// tag points to.
     pub(crate) fn give_by_id(&self) {

@@ -164,6 +164,26 @@ async fn unsigned_or_wrongly_signed() {
     let mut wrong = hook("gitlab", &id('b'), "1");
     wrong.headers[2].1 = "another secret altogether".into();
     assert_eq!(send(&scene, &wrong).await.0, StatusCode::UNAUTHORIZED);
+    // Of GitHub's two signatures only the one that nobody can forge counts, and it is a whole one.
+    let good = hook("github", &id('b'), "1");
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, SECRET.as_bytes());
+    let sha1 = hex::encode(hmac::sign(&key, good.body.as_bytes()).as_ref());
+    let tag = sign(&good.body);
+    for (name, value) in [
+        ("x-hub-signature", format!("sha1={sha1}")),
+        ("x-hub-signature", format!("sha256={tag}")),
+        ("x-hub-signature-256", format!("sha1={sha1}")),
+        ("x-hub-signature-256", tag.clone()),
+        ("x-hub-signature-256", format!("sha256={}", &tag[..62])),
+        ("x-hub-signature-256", format!("sha256={}", "0".repeat(64))),
+        ("x-hub-signature-256", "sha256=".into()),
+        ("x-hub-signature-256", String::new()),
+    ] {
+        let mut bad = good.without("signature");
+        bad.headers.push((name, value.clone()));
+        let (status, message) = send(&scene, &bad).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{name}: {value}: {message}");
+    }
     assert_eq!(scene.tracked("bash").await, before, "nothing was recorded");
 }
 

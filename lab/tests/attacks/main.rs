@@ -1,14 +1,18 @@
 //! What strangers try against a whole farm of real processes: who pushes to one repository, who reaches the
-//! port, who writes to the coordinator's disk. Each test ends with a build of somebody else that goes well.
+//! port, who has a worker, who writes to the coordinator's disk, who has its user. Each test ends with a build
+//! of somebody else that goes well.
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
+mod made;
 mod packages;
 mod port;
 mod results;
 #[allow(dead_code, reason = "the other suite uses more of it")]
 #[path = "../end_to_end/scene.rs"]
 mod scene;
+mod signer;
 mod stored;
+mod stranger;
 
 use std::time::Duration;
 
@@ -20,6 +24,7 @@ use serde_json::Value;
 const SOON: Duration = Duration::from_secs(120);
 
 /// A package of one file and what its spec has beside that.
+#[derive(Clone, Copy)]
 struct Attack<'a> {
     name: &'a str,
     /// Tags, and sections that follow the description.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::sys::inotify::{InitFlags, Inotify};
 
-use crate::{Attack, NOTHING, PATIENCE, SOON, Scene, message};
+use crate::{Attack, NOTHING, PATIENCE, SOON, Scene, message, scene};
 
 /// rpm takes requirements as deep as anybody writes them; the solver is written in C and recurses.
 #[test]
@@ -20,7 +20,14 @@ fn requirements_without_end_do_not_end_the_coordinator() {
     for (name, tags) in &cases {
         scene.push(&Attack { name, tags, ..NOTHING });
     }
-    for (name, _) in &cases[..3] {
+    // What is in the pool would reach the roots of others; what is found while building comes late.
+    let provided = format!("Requires: {}bash{}", "(".repeat(100), " or sed)".repeat(100));
+    scene.push(&Attack { name: "provided", tags: &provided, ..NOTHING });
+    let found = format!("{}nobody{}", "(".repeat(100), " or nothing)".repeat(100));
+    let found = format!("%generate_buildrequires\necho '{found}'");
+    scene.push(&Attack { name: "found", more: &found, ..NOTHING });
+    let named = cases[..3].iter().map(|(name, _)| *name);
+    for name in named.chain(["provided", "found"]) {
         let shown = scene.fails(name);
         assert!(message(&shown).contains("rpmfarm takes at most"), "{name}: {shown:#}");
     }
@@ -110,6 +117,35 @@ fn a_batch_does_not_wait_for_an_srpm_that_does_not_come() {
     assert_eq!(shown["failure"]["fault"], "package", "{shown:#}");
     assert!(message(&shown).contains("20 seconds"), "{shown:#}");
     client.wait(ids[1], &["published"], SOON).unwrap();
+    scene.goes_on();
+}
+
+/// A build looks for the farm around it: by its addresses, in its environment, its descriptors and in
+/// what it sees of other processes.
+#[test]
+#[ignore = "slow: make attack"]
+fn a_build_finds_nothing_of_its_farm() {
+    let mut scene = Scene::new();
+    let port = scene.farm.server().rsplit(':').next().unwrap();
+    let build = format!(
+        "for to in 127.0.0.1/{port} 169.254.169.254/80 10.0.0.1/80; do\n\
+         if bash -c \"exec 3<> /dev/tcp/$to\"; then echo \"REACHED $to\"; fi\ndone\n\
+         env; ls -l /proc/self/fd /proc/*/fd || :\ncat /proc/mounts /proc/self/mountinfo\n\
+         for process in /proc/[0-9]*; do tr '\\0' ' ' < $process/cmdline; cat $process/environ; done || :\n\
+         cat /proc/net/unix /proc/net/tcp; find / -xdev -name '*.sock' -o -xdev -name token || :\necho LOOKED"
+    );
+    scene.push(&Attack { name: "looks", build: &build, ..NOTHING });
+    let client = scene.farm.client();
+    let id = client.build(&["looks"]).unwrap()[0];
+    client.wait(id, &["published"], PATIENCE).unwrap();
+    let log = client.run(&["log", &id.to_string()]).unwrap().out;
+    assert!(log.contains("LOOKED"), "{log}");
+    let token = fs::read_to_string(scene.farm.directory().join("coordinator/token")).unwrap();
+    let farm = scene.farm.directory().display().to_string();
+    let roots = scene::warm_roots().display().to_string();
+    for secret in ["REACHED", token.trim(), &farm, &roots, "signer.sock", "rpmfarm-worker"] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
     scene.goes_on();
 }
 

@@ -66,4 +66,13 @@ fn requests_of_all_kinds_get_nothing_but_what_is_published() {
         assert!(!answer.contains(&token) && !answer.contains("root:x:0"), "{shown}: {answer}");
     }
     scene.goes_on();
+    // Who asks does not say where other clients look: what caches and mirrors keep is the farm's.
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let request = "GET /repo/lab/lab-testing.repo HTTP/1.1\r\nHost: evil.example\r\n\
+                   X-Forwarded-Host: evil.example\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut file = String::new();
+    stream.read_to_string(&mut file).unwrap();
+    assert!(file.contains(&format!("baseurl=http://{address}/")), "{file}");
+    assert!(!file.contains("evil.example"), "{file}");
 }

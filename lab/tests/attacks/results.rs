@@ -1,4 +1,8 @@
-//! What a build puts where its packages are looked for.
+//! What a build puts where its packages are looked for, and what it writes for people to read.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::process::Stdio;
 
 use crate::{Attack, NOTHING, PATIENCE, Scene};
 
@@ -9,6 +13,9 @@ const WAYS: &[(&str, &str)] = &[
     ("relative-link", "ln -s ../../../../../../etc/passwd $results/a-1-1.noarch.rpm"),
     ("directory", "mkdir $results/a-1-1.noarch.rpm"),
     ("fifo", "mkfifo $results/a-1-1.noarch.rpm"),
+    ("secret-link", "ln -s /etc/shadow $results/a-1-1.noarch.rpm"),
+    ("random", "head -c 600M /dev/urandom > $results/a-1-1.noarch.rpm"),
+    ("times", "rm /builddir/build/rpmbuild.times; ln -s /dev/zero /builddir/build/rpmbuild.times"),
     ("hard-link", "echo x > /builddir/x; ln /builddir/x $results/a-1-1.noarch.rpm"),
     ("linked-folder", "rmdir $results; mkdir /builddir/real; ln -s /builddir/real $results"),
     ("folder-of-the-host", "rmdir $results; ln -s /etc $results"),
@@ -54,18 +61,47 @@ fn whatever_lies_among_the_results_is_the_packages_fault() {
     scene.goes_on();
 }
 
+/// Sets the title and the clipboard, sends strings and codes of 8 bits, turns the direction of text.
+const SHOUTS: &str = "printf '\\033]0;title\\007\\033]52;c;ZXZpbA==\\007\\033P+q\\033\\\\\\233A\\302\\233B\\342\\200\\256x\\n'\n\
+                      head -c 3M /dev/zero | tr '\\0' a\n\
+                      printf 'error: \\033[2J\\033[31m\\342\\200\\256red\\n' >&2; exit 1";
+
+/// What a terminal shows of a command.
+fn screen(scene: &Scene, words: &[&str]) -> String {
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let mut command = scene.farm.client().command(words);
+    command.env("NO_COLOR", "1").stdin(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.stdout(Stdio::from(pty.slave)).spawn().unwrap();
+    drop(command);
+    let mut bytes = Vec::new();
+    // The terminal ends with an error when its last writer is gone.
+    let _ = File::from(pty.master).read_to_end(&mut bytes);
+    child.wait().unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// What a log says to a terminal is not done by the terminal of whoever reads it.
 #[test]
 #[ignore = "slow: make attack"]
 fn logs_do_nothing_to_a_terminal() {
     let mut scene = Scene::new();
-    let build = "printf '\\033]0;title\\007\\033]52;c;ZXZpbA==\\007\\033P+q\\033\\\\\\233A\\342\\200\\256x\\n'; \
-                 printf 'error: \\033[2J\\n' >&2; exit 1";
-    scene.push(&Attack { name: "paints", build, ..NOTHING });
+    scene.push(&Attack { name: "paints", build: SHOUTS, ..NOTHING });
     let shown = scene.fails("paints");
-    let client = scene.farm.client();
-    let told = client.run(&["show", &shown["id"].to_string()]).unwrap().out;
-    assert!(!told.contains('\u{1b}') && !told.contains('\u{9b}'), "{told:?}");
-    assert!(!scene.farm.coordinator.log_tail().contains("\u{1b}]"), "the coordinator's log");
+    let id = shown["id"].to_string();
+    for (words, part) in [
+        (&["log", &id] as &[&str], "\\x1b]52;c;ZXZpbA==\\x07"),
+        (&["show", &id], "paints"),
+        (&["list"], "paints"),
+    ] {
+        let told = screen(&scene, words);
+        assert!(told.contains(part), "{words:?}: {told:?}");
+        for order in ['\u{1b}', '\u{9b}', '\u{7}', '\u{202e}'] {
+            assert!(!told.contains(order), "{words:?}: {told:?}");
+        }
+    }
+    for log in fs::read_dir(scene.farm.directory().join("logs")).unwrap().flatten() {
+        let bytes = fs::read(log.path()).unwrap();
+        assert!(!bytes.contains(&0x1b), "{}", log.path().display());
+    }
     scene.goes_on();
 }

@@ -1,6 +1,7 @@
 //! Who writes to the coordinator's disk, and is not the signer.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ fn blob(scene: &Scene, digest: &str) -> PathBuf {
     scene.farm.directory().join("coordinator/blobs").join(&digest[..2]).join(digest)
 }
 
-fn binary(shown: &Value) -> String {
+/// The digest of the accepted file of a build's one binary package.
+pub(crate) fn binary(shown: &Value) -> String {
     let artifacts = shown["artifacts"].as_array().unwrap();
     let is_binary = |artifact: &&Value| {
         artifact["nevra"].as_str().is_some_and(|nevra| !nevra.ends_with(".src"))
@@ -46,6 +48,25 @@ fn a_package_that_was_replaced_after_acceptance_is_not_signed() {
     fs::write(&path, own).unwrap();
     client.wait(id, &["published"], PATIENCE).unwrap();
     scene.goes_on();
+    others_read_what_is_published_alone(&scene);
+}
+
+/// Users of the host who have no part in the farm read neither its database nor its secrets.
+fn others_read_what_is_published_alone(scene: &Scene) {
+    let mode = |name: &str| {
+        let path = scene.farm.directory().join(name);
+        fs::metadata(&path).unwrap_or_else(|error| panic!("{name}: {error}")).permissions().mode()
+    };
+    for name in ["farm.db", "token", "blobs", "logs", "git"] {
+        let name = format!("coordinator/{name}");
+        assert_eq!(mode(&name) & 0o077, 0, "{name}: {:o}", mode(&name));
+    }
+    for name in ["keys", "keys/lab.key"] {
+        assert_eq!(mode(name) & 0o077, 0, "{name}: {:o}", mode(name));
+    }
+    assert_eq!(mode("signer.sock") & 0o007, 0, "{:o}", mode("signer.sock"));
+    let page = "coordinator/repos/lab/testing/x86_64/os/repodata/repomd.xml";
+    assert_eq!(mode(page) & 0o777, 0o644);
 }
 
 /// A log of the signer that somebody moved away stops signing until a person has looked.

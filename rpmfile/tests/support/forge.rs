@@ -116,6 +116,31 @@ pub fn package(dir: &Path, files: &[File], payload: &[u8], compressor: Option<&s
     write(dir, entries, payload)
 }
 
+/// Writes a package without files: its name, version, release and architecture, and more tags.
+pub fn called(dir: &Path, parts: [&str; 4], more: &[(IndexTag, &str)]) -> PathBuf {
+    let tags = [
+        IndexTag::RPMTAG_NAME,
+        IndexTag::RPMTAG_VERSION,
+        IndexTag::RPMTAG_RELEASE,
+        IndexTag::RPMTAG_ARCH,
+    ];
+    let payload = archive(&[]);
+    let digest = Sha256::of(&payload).hex();
+    let source = (IndexTag::RPMTAG_SOURCERPM, "forged-1-1.src.rpm");
+    let texts = tags.into_iter().zip(parts).chain([source]).chain(more.iter().copied());
+    let mut entries: Vec<HeaderEntry> = texts
+        .map(|(tag, text)| HeaderEntry::new(tag.into(), IndexData::StringTag(text.into())))
+        .collect();
+    entries.extend([
+        HeaderEntry::new(
+            IndexTag::RPMTAG_PAYLOADSHA256.into(),
+            IndexData::StringArray(vec![digest]),
+        ),
+        HeaderEntry::new(IndexTag::RPMTAG_PAYLOADSHA256ALGO.into(), IndexData::Int32(vec![8])),
+    ]);
+    write(dir, entries, &payload)
+}
+
 fn write(dir: &Path, entries: Vec<HeaderEntry>, payload: &[u8]) -> PathBuf {
     let path = dir.join("forged.rpm");
     let lead = {
