@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 words! {
     /// One thing that is closed to builds by default.
-    pub enum Allowance: "allowance" {
+    pub enum Allowance: "permission" {
         /// `/dev/fuse`. Mounting through it needs [`Self::UserNamespaces`] too.
         Fuse = "fuse",
         /// Four loop devices of the build's own.
@@ -61,9 +61,6 @@ mod tests {
             assert_eq!(allowance.as_str().parse(), Ok(allowance));
         }
         let error = "mount".parse::<Allowance>().expect_err("not one of them").to_string();
-        assert!(
-            error.starts_with("`mount` cannot be allowed (expected one of fuse, loop"),
-            "{error}"
-        );
+        assert!(error.starts_with("unknown permission `mount` (known: fuse, loop"), "{error}");
     }
 }

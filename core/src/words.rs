@@ -103,8 +103,8 @@ mod tests {
             assert_eq!(serde_json::from_str::<Side>(&json).unwrap(), side);
         }
         assert_eq!(Side::default(), Side::Left);
-        let error = "top\n".parse::<Side>().unwrap_err().to_string();
-        assert_eq!(error, "unknown side `top\\n` (known: left, right-hand)");
+        let error = "top\u{1b}".parse::<Side>().unwrap_err().to_string();
+        assert_eq!(error, "unknown side `top\u{fffd}` (known: left, right-hand)");
         let json = serde_json::from_str::<Side>("\"top\"").unwrap_err().to_string();
         assert!(json.starts_with("unknown side `top` (known: left, right-hand)"), "{json}");
     }

@@ -53,7 +53,7 @@ fn what_is_closed_is_opened_by_word() {
     assert_eq!(lab().allowed("other"), [Keyring].into());
     let said = refusal("allow = [\"fuse\", \"loop\"]", "allow = [\"mount\"]");
     assert!(
-        said.contains("`mount` cannot be allowed") && said.contains("user_namespaces"),
+        said.contains("unknown permission `mount`") && said.contains("user_namespaces"),
         "{said}"
     );
 }
@@ -194,7 +194,7 @@ fn refusals() {
         ("name = \"lab\"", "name = \"La/b\"", "lower-case"),
         ("name = \"lab\"", "nmae = \"lab\"", "unknown field `nmae`"),
         ("[\"x86_64\"]", "[]", "arches = \"[]\": must not be empty"),
-        ("[\"x86_64\"]", "[\"s390x\"]", "unknown variant `s390x`"),
+        ("[\"x86_64\"]", "[\"s390x\"]", "unknown architecture `s390x`"),
         ("[\"x86_64\"]", "[\"x86_64\", \"x86_64\"]", "twice"),
         ("\".lab1\"", "\"lab1\"", "with its dot"),
         ("[\"testing\", \"stable\"]", "[\"testing\", \"../x\"]", "channels = \"../x\""),
@@ -233,7 +233,7 @@ fn refusals() {
         ("[packages.hello]", "[packages.\"../x\"]", "is not a package name"),
         ("[limits]", "[track]\npoll_seconds = 0\n[limits]", "track.poll_seconds"),
         ("[limits]", "[track]\npoll_longest_seconds = 5\n[limits]", "less than track.poll_seconds"),
-        ("[limits]", "[track]\npolicy = \"never\"\n[limits]", "unknown variant `never`"),
+        ("[limits]", "[track]\npolicy = \"never\"\n[limits]", "unknown policy `never`"),
         ("[limits]", "[track.forges]\ngithub = \"ftp://x\"\n[limits]", "track.forges.github"),
         ("[limits]", "[track.forges]\ngitlab = \"https://10.0.0.1\"\n[limits]", "private address"),
     ] {

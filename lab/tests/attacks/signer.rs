@@ -46,6 +46,8 @@ fn header(of: &Path) -> SignHeaderRequest {
         target: "lab".into(),
         build: 1,
         protocol: PROTOCOL,
+        // The acceptor alone can make one.
+        acceptance: None,
     }
 }
 
