@@ -73,7 +73,7 @@ fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Resul
     let around_builds = [task::WARM, task::COLD, builds::END_TO_END, WORKER, builds::COORDINATOR];
     let follows = report.wants_any(&following::ALL);
     if report.wants_any(&around_builds)
-        || report.wants(solve::ROOT)
+        || report.wants_any(&[solve::ROOT, solve::CHILD])
         || report.wants(link::FALSE_DEATHS)
         || follows
     {
@@ -87,8 +87,8 @@ fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Resul
             let mut checkout = Checkout::clone(&world, &directory.join("followed"))?;
             following::measure(directory, &world, &mut checkout, report)?;
         }
-        if report.wants(solve::ROOT) {
-            solve::measure(&world.target()?, &REQUIRES, &repository, report)
+        if report.wants_any(&[solve::ROOT, solve::CHILD]) {
+            solve::measure(&world.target()?, &REQUIRES, &repository, directory, report)
                 .context(solve::ROOT)?;
         }
         if report.wants(link::FALSE_DEATHS) {

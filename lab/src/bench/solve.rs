@@ -12,6 +12,7 @@ use crate::farm::programs;
 use crate::tool;
 
 pub(super) const ROOT: &str = "solve.root";
+pub(super) const CHILD: &str = "solve.child";
 
 /// dnf's own solver, by its Python interface.
 const DNF: &str = include_str!("solve_dnf.py");
@@ -25,11 +26,21 @@ struct Solved {
     solve_ms: f64,
 }
 
-/// Measures solving bootstrap and root of a target with further requirements.
+/// What the coordinator's example prints; times in milliseconds.
+#[derive(Debug, Deserialize)]
+struct Resolved {
+    packages: u32,
+    first_ms: f64,
+    resolve_ms: f64,
+}
+
+/// Measures solving bootstrap and root of a target with further requirements: in the process that
+/// measures, and through the solver's own process as the coordinator does.
 pub(super) fn measure(
     target: &Target,
     requires: &[&str],
     repository: &Path,
+    directory: &Path,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let root: Vec<&str> =
@@ -58,7 +69,34 @@ pub(super) fn measure(
         ratio: Some(value / peer),
         note: note.trim_end_matches("; ").to_owned(),
     });
+    let resolved = resolved(target, requires, directory).context("the solver's process")?;
+    report.add(child(&resolved, value));
     Ok(())
+}
+
+/// What it costs that libsolv has a process of its own.
+fn child(resolved: &Resolved, in_process: f64) -> Figure {
+    let Resolved { packages, first_ms, resolve_ms } = resolved;
+    Figure {
+        name: CHILD,
+        value: resolve_ms - in_process,
+        unit: "ms",
+        budget: 1.0,
+        peer: format!("solving the same in the process that asks: {in_process:.2} ms"),
+        ratio: Some(resolve_ms / in_process),
+        note: format!(
+            "a lock of {packages} packages in {resolve_ms:.2} ms, beyond solving; the first, with \
+             metadata fetched and loaded, {first_ms:.0} ms"
+        ),
+    }
+}
+
+fn resolved(target: &Target, requires: &[&str], directory: &Path) -> anyhow::Result<Resolved> {
+    let file = directory.join("solved.toml");
+    std::fs::write(&file, toml::to_string_pretty(target)?)?;
+    let mut command = Command::new(programs().join("examples/bench_resolve"));
+    command.arg(&file).arg("x86_64").args(requires);
+    Ok(serde_json::from_slice(&tool::output(&mut command)?)?)
 }
 
 fn ours(repository: &Path, list: &[&str]) -> anyhow::Result<Solved> {
