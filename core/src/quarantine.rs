@@ -3,7 +3,7 @@
 //! Owns the rule. It must not know where attempts and workers are recorded.
 
 use crate::Arch;
-use crate::fault::{CUT_OFF, Failure, Fault, LOST, SHUTDOWN};
+use crate::fault::{Failure, FailureStage, Fault};
 
 /// So many different packages in a row.
 pub const PACKAGES: usize = 3;
@@ -34,8 +34,8 @@ pub struct End {
 /// Three different packages that it failed for its own reasons within an hour, with no success in
 /// between, are enough, if other workers have built these same tasks: what nobody has built may
 /// be a package that breaks every worker, and such a package must not take workers from the farm.
-/// Failures of packages say nothing of a worker, nor does that somebody stopped it; and a worker that was away, as in a restart, or that was cut off from the
-/// coordinator, has lost all that it had for one reason.
+/// Failures of packages and stopping a worker on purpose do not count. A worker that was away, as in a
+/// restart, or that was cut off from the coordinator, has lost all its attempts for one reason.
 #[must_use]
 pub fn verdict(ends: &[End], now_us: i64) -> Option<String> {
     let mut packages: Vec<&str> = Vec::new();
@@ -43,10 +43,11 @@ pub fn verdict(ends: &[End], now_us: i64) -> Option<String> {
     let mut away_us = None;
     for end in ends.iter().take_while(|end| now_us.saturating_sub(end.at_us) <= WITHIN_US) {
         let Some(failure) = &end.failure else { break };
-        if failure.fault != Fault::Worker || failure.stage == SHUTDOWN || !end.built_elsewhere {
+        let of_itself = failure.fault == Fault::Worker && failure.stage != FailureStage::Shutdown;
+        if !of_itself || !end.built_elsewhere {
             continue;
         }
-        if failure.stage == LOST || failure.stage == CUT_OFF {
+        if matches!(failure.stage, FailureStage::Lease | FailureStage::Connection) {
             let same = away_us.is_some_and(|at: i64| at.saturating_sub(end.at_us) <= AT_ONCE_US);
             away_us = Some(end.at_us);
             if same {
@@ -135,13 +136,13 @@ mod tests {
 
     const MINUTE: i64 = 60_000_000;
 
-    fn end(package: &str, fault: Option<(Fault, &str)>, minute: i64) -> End {
+    fn end(package: &str, fault: Option<(Fault, FailureStage)>, minute: i64) -> End {
         let failure = fault.map(|(fault, stage)| Failure::new(fault, stage, "no space left"));
         End { package: package.into(), failure, built_elsewhere: true, at_us: minute * MINUTE }
     }
 
     fn bad(package: &str, minute: i64) -> End {
-        end(package, Some((Fault::Worker, "root")), minute)
+        end(package, Some((Fault::Worker, FailureStage::Root)), minute)
     }
 
     #[test]
@@ -193,17 +194,18 @@ mod tests {
     fn a_success_in_between_counts_for_the_worker() {
         let ends = [bad("c", 30), bad("a", 20), end("x", None, 15), bad("b", 10)];
         assert_eq!(verdict(&ends, 31 * MINUTE), None);
-        let package = end("x", Some((Fault::Package, "build")), 15);
+        let package = end("x", Some((Fault::Package, FailureStage::Build)), 15);
         let ends = [bad("c", 30), package, bad("a", 20), bad("b", 10)];
         assert!(verdict(&ends, 31 * MINUTE).is_some(), "a package's failure says nothing");
     }
 
     #[test]
     fn a_restart_is_one_failure_whatever_ran() {
-        let lost = |package, minute| end(package, Some((Fault::Worker, LOST)), minute);
+        let lost =
+            |package, minute| end(package, Some((Fault::Worker, FailureStage::Lease)), minute);
         let ends = [lost("a", 30), lost("b", 30), lost("c", 30), lost("d", 29)];
         assert_eq!(verdict(&ends, 31 * MINUTE), None);
-        let cut_off = |package| end(package, Some((Fault::Worker, CUT_OFF)), 30);
+        let cut_off = |package| end(package, Some((Fault::Worker, FailureStage::Connection)), 30);
         assert_eq!(verdict(&["a", "b", "c"].map(cut_off), 31 * MINUTE), None);
         let again = [lost("a", 30), lost("b", 20), lost("c", 10)];
         assert!(verdict(&again, 31 * MINUTE).is_some(), "it is away again and again");
@@ -211,7 +213,8 @@ mod tests {
 
     #[test]
     fn a_worker_that_was_stopped_is_not_to_blame() {
-        let stopped = |package, minute| end(package, Some((Fault::Worker, SHUTDOWN)), minute);
+        let stopped =
+            |package, minute| end(package, Some((Fault::Worker, FailureStage::Shutdown)), minute);
         let ends = [stopped("a", 30), stopped("b", 30), stopped("c", 30), stopped("d", 20)];
         assert_eq!(verdict(&ends, 31 * MINUTE), None);
         // It is no excuse for what it failed before and after, either.
@@ -221,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_package_that_breaks_workers_is_told() {
-        let failure = Failure::new(Fault::Worker, "lease", "worker c was not heard");
+        let failure = Failure::new(Fault::Worker, FailureStage::Lease, "worker c was not heard");
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let message = last_message(&failure, &names(&["b", "a", "c", "b"]));
         assert!(message.starts_with("3 workers failed it (a, b, c)"), "{message}");

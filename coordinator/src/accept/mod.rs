@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use rpmfarm_core::results;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, Failure, Fault, Target, TaskId};
+use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, Target, TaskId};
 use tracing::Instrument as _;
 
 pub use acceptor::AcceptorClient;
@@ -88,7 +88,7 @@ impl From<StoreError> for Refused {
             | StoreError::SameFile { .. }
             | StoreError::OtherOptions { .. }
             | StoreError::Withdrawn { .. } => {
-                Self::Failure(Failure::new(Fault::Package, "accept", error.to_string()))
+                Self::Failure(Failure::new(Fault::Package, FailureStage::Accept, error.to_string()))
             }
             error => Self::Error(error.into()),
         }
@@ -98,7 +98,9 @@ impl From<StoreError> for Refused {
 impl From<CheckError> for Refused {
     fn from(error: CheckError) -> Self {
         match error.fault() {
-            Some(fault) => Self::Failure(Failure::new(fault, "accept", error.to_string())),
+            Some(fault) => {
+                Self::Failure(Failure::new(fault, FailureStage::Accept, error.to_string()))
+            }
             None => Self::Error(error.into()),
         }
     }

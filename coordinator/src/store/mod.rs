@@ -93,7 +93,7 @@ pub enum StoreError {
     #[error("the {stage} stage is another coordinator's by now (lease {epoch} is over)")]
     Fenced {
         /// The stage.
-        stage: &'static str,
+        stage: rpmfarm_core::Stage,
         /// The epoch that is over.
         epoch: i64,
     },

@@ -8,6 +8,7 @@ mod builds;
 mod common;
 mod owners;
 mod packages;
+mod states;
 mod workers;
 
 use rpmfarm_coordinator::store::{NewBuild, NewTask, Store};
