@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use rpmfarm_core::TaskId;
 use rpmfarm_core::fleet::outdated;
 use rpmfarm_core::lease::Liveness;
 use rpmfarm_core::matching::Waiting;
 use rpmfarm_core::status::{BuildState, TaskState};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::why::{Seen, UNKNOWN_US, Why, about, starts_in_us, why_none};
+use rpmfarm_core::{TaskId, Timestamp};
 use rpmfarm_proto::v1;
 
 use super::view;
@@ -215,7 +215,7 @@ impl Crowd {
                 let view = &self.workers[worker.candidate.name];
                 Seen {
                     connected: view.liveness == Liveness::Alive,
-                    heard_us: view.heard_us,
+                    heard: Timestamp::from_us(view.heard_us),
                     holds_back: holds_back(view, self.standings.get(worker.candidate.name)),
                     worker,
                 }
