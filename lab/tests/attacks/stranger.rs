@@ -140,7 +140,7 @@ async fn a_source_package_that_dist_git_does_not_have_is_the_workers_lie() {
     let mut scene = Scene::with(|settings| {
         settings.tls = true;
         settings.workers = 0;
-        let terms = ["--heartbeat", "300ms", "--lease", "3s"];
+        let terms = ["--heartbeat", "1s", "--lease", "30s"];
         settings.coordinator_arguments = terms.map(String::from).into();
     });
     let made = Made::of(&Attack { name: "tiny", tags: "BuildArch: noarch", ..NOTHING });
