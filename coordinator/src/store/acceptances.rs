@@ -27,9 +27,6 @@ pub struct EndedAttempt {
 impl Store {
     /// Successes of open builds that are not accepted and do not wait for a retry, the most urgent
     /// and oldest first, of each target as many as are of use at once.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn attempts_to_accept(&self, now_us: i64) -> Result<Vec<EndedAttempt>> {
         let look = Look {
             stage: Stage::Accept,
@@ -51,9 +48,6 @@ impl Store {
     }
 
     /// The accepted attempt of a task: its number, rpmbuild's time in milliseconds, and when.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn acceptance(&self, task: TaskId) -> Result<Option<(AttemptId, u64, i64)>> {
         let query = "SELECT attempt, rpmbuild_ms, at_us FROM acceptances WHERE task = $1";
         let row: Option<(i64, i64, i64)> =
@@ -62,9 +56,6 @@ impl Store {
     }
 
     /// What the acceptor has signed of a target's file.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn signed_acceptance(
         &self,
         target: &str,
@@ -82,9 +73,6 @@ impl Store {
 
     /// Turns a success that was refused into a failure, to be tried again at `retry_us`; without
     /// that the build ends.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn refuse_attempt(
         &self,
         ended: &EndedAttempt,
@@ -115,9 +103,6 @@ impl Store {
 
 impl Tx {
     /// Accepts an attempt: from now on its results are the task's. False when another one was.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn accept(
         &mut self,
         task: TaskId,
@@ -145,9 +130,6 @@ impl Tx {
 
     /// Records what the acceptor has signed of files. Of one file the newest counts: another acceptor
     /// has another key.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_acceptances(
         &mut self,
         target: &str,

@@ -29,9 +29,6 @@ type Row = (String, String, String, String, i64, String, i64, String, i64, Strin
 
 impl Store {
     /// What a task's assignment is made of; `None` when it has no lock.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn assigned(&self, task: TaskId) -> Result<Option<Assigned>> {
         let query = "SELECT t.kind, t.arch, b.target, b.package, l.round, l.digest, l.at_us,
                      COALESCE(s.digest, ''), COALESCE(s.size, 0), COALESCE(s.nevra, ''),

@@ -63,9 +63,6 @@ pub(super) const MAKER_OF: &str = "SELECT a.worker FROM tasks t
 
 impl Store {
     /// The newest attempt that there is; 0 before the first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn newest_attempt(&self) -> Result<AttemptId> {
         let query = "SELECT value FROM counters WHERE name = 'attempt'";
         Ok(AttemptId(sqlx::query_scalar(query).fetch_one(self.read()).await?))
@@ -73,9 +70,6 @@ impl Store {
 
     /// Ends a live attempt with its success. False when it is not live under this epoch: then
     /// nothing changed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn end_succeeded(
         &self,
         attempt: AttemptId,
@@ -98,9 +92,6 @@ impl Store {
 
     /// Ends a live attempt with its failure, to be tried again at `retry_us`; without that the
     /// build ends. False when it is not live under this epoch: then nothing changed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn end_failed(
         &self,
         attempt: AttemptId,
@@ -124,9 +115,6 @@ impl Store {
     }
 
     /// Every attempt that a worker holds; all of the farm's when `worker` is `None`.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn live_attempts(&self, worker: Option<&str>) -> Result<Vec<LiveAttempt>> {
         let Some(worker) = worker else {
             let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
@@ -142,9 +130,6 @@ impl Store {
     }
 
     /// An attempt that a worker holds; none when it is not live.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn live_attempt(&self, attempt: AttemptId) -> Result<Option<LiveAttempt>> {
         let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
                      FROM live_attempts v JOIN attempts a ON a.id = v.attempt
@@ -153,9 +138,6 @@ impl Store {
     }
 
     /// Who holds which attempt, and what it needs: the leases, for counting.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn held(&self) -> Result<Vec<(String, AttemptId, Needs)>> {
         let query = "SELECT v.worker, v.attempt, COALESCE(n.needs, '') FROM live_attempts v
                      LEFT JOIN task_needs n ON n.task = v.task";
@@ -168,18 +150,12 @@ impl Store {
     }
 
     /// Workers that hold anything.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn holders(&self) -> Result<Vec<String>> {
         let query = "SELECT DISTINCT worker FROM live_attempts ORDER BY worker";
         Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
     }
 
     /// Workers that hold attempts of a build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn workers_at(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT DISTINCT v.worker FROM tasks t JOIN live_attempts v ON v.task = t.id
                      WHERE t.build = $1 ORDER BY v.worker";
@@ -187,9 +163,6 @@ impl Store {
     }
 
     /// Workers that failed a task since its build was last retried, the newest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn workers_that_failed(&self, task: TaskId) -> Result<Vec<String>> {
         let query = "SELECT a.worker FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
                      JOIN tasks t ON t.id = a.task
@@ -201,9 +174,6 @@ impl Store {
     }
 
     /// Of a task that repeats another, the worker that made the first packages; empty for other tasks.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn maker_of_repeated(&self, task: TaskId) -> Result<String> {
         let query = sqlx::AssertSqlSafe(format!("{MAKER_OF} $1"));
         let maker: Option<String> =
@@ -214,9 +184,6 @@ impl Store {
     /// How the last attempts of a worker ended since a time, the newest first, at most `limit`,
     /// and whether another worker's results were accepted for the same task. What was cancelled is
     /// not among them.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn ends_of(&self, worker: &str, since_us: i64, limit: i64) -> Result<Vec<End>> {
         let query = "SELECT b.package, e.report, e.at_us,
                      CASE WHEN o.worker IS NULL OR o.worker = a.worker THEN 0 ELSE 1 END
@@ -243,9 +210,6 @@ impl Store {
     }
 
     /// The worker that holds an attempt under an epoch, and the build; `None` when nobody does.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn holder(
         &self,
         attempt: AttemptId,
@@ -260,9 +224,6 @@ impl Store {
     }
 
     /// The worker that an attempt was given to, whether or not it has ended.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn attempt_worker(&self, attempt: AttemptId) -> Result<Option<String>> {
         let query = "SELECT worker FROM attempts WHERE id = $1";
         Ok(sqlx::query_scalar(query).bind(attempt.0).fetch_optional(self.read()).await?)
@@ -270,9 +231,6 @@ impl Store {
 
     /// The workers that attempts were given to, whether or not they have ended; those that are not
     /// there are left out.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn attempt_workers(&self, ids: &[AttemptId]) -> Result<Vec<(AttemptId, String)>> {
         let mut workers = Vec::new();
         for page in ids.chunks(IDS_OF_QUERY) {
@@ -285,9 +243,6 @@ impl Store {
     }
 
     /// All attempts of a task with their ends, oldest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn attempts(&self, task: TaskId) -> Result<Vec<(Attempt, Option<AttemptEnd>)>> {
         let query = "SELECT a.id, a.task, a.epoch, a.worker, a.started_us,
                      COALESCE(e.report, ''), COALESCE(e.at_us, 0)

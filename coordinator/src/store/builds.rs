@@ -117,9 +117,6 @@ pub(super) fn options(text: &str) -> Result<BuildOptions> {
 
 impl Tx {
     /// The options that a build was asked for with.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn build_options(&mut self, id: BuildId) -> Result<BuildOptions> {
         let text: Option<String> =
             sqlx::query_scalar(OPTIONS).bind(id.0).fetch_optional(self.on()).await?;
@@ -129,9 +126,6 @@ impl Tx {
 
 impl Store {
     /// Records a request. The same `request_key` again makes nothing new.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn start_builds(
         &self,
         builds: &[NewBuild],
@@ -143,9 +137,6 @@ impl Store {
     }
 
     /// Records a request for rebuilds without a change, whose releases are raised.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn start_bumps(
         &self,
         builds: &[NewBuild],
@@ -256,18 +247,12 @@ impl Store {
     }
 
     /// One build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn build(&self, id: BuildId) -> Result<Option<Build>> {
         let query = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM builds b WHERE b.id = $1"));
         Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?)
     }
 
     /// The architectures that a build was asked for; none for all of its target's.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn build_arches(&self, id: BuildId) -> Result<Vec<Arch>> {
         let query = "SELECT arch FROM build_arches WHERE build = $1 ORDER BY arch";
         let rows: Vec<String> = sqlx::query_scalar(query).bind(id.0).fetch_all(self.read()).await?;
@@ -275,18 +260,12 @@ impl Store {
     }
 
     /// The commit of the modifications that a build is for; none for what their branch has.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn modification_ref(&self, id: BuildId) -> Result<Option<String>> {
         let query = "SELECT git_ref FROM build_modifications WHERE build = $1";
         Ok(sqlx::query_scalar(query).bind(id.0).fetch_optional(self.read()).await?)
     }
 
     /// The options that a build was asked for with.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn build_options(&self, id: BuildId) -> Result<BuildOptions> {
         let text: Option<String> =
             sqlx::query_scalar(OPTIONS).bind(id.0).fetch_optional(self.read()).await?;
@@ -294,9 +273,6 @@ impl Store {
     }
 
     /// Builds, newest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds(&self, filter: &BuildFilter) -> Result<Vec<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE ($1 = '' OR target = $1)

@@ -45,9 +45,6 @@ fn revision(row: RevisionRow) -> Result<Revision> {
 
 impl Store {
     /// The newest revision of each channel.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn channels(&self) -> Result<Vec<Revision>> {
         let query = "SELECT target, channel, revision, snapshot, packages, at_us FROM revisions r
                      WHERE revision = (SELECT MAX(n.revision) FROM revisions n
@@ -58,9 +55,6 @@ impl Store {
     }
 
     /// The newest revision of one channel.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn channel(&self, target: &str, channel: &str) -> Result<Option<Revision>> {
         let query = "SELECT target, channel, revision, snapshot, packages, at_us FROM revisions
                      WHERE target = $1 AND channel = $2 ORDER BY revision DESC LIMIT 1";
@@ -73,9 +67,6 @@ impl Store {
     /// newest revision may be recorded again, for builds that brought nothing new. False when the
     /// channel is beyond that revision, or when one of the builds has ended otherwise (somebody
     /// cancelled it while it was published): then nothing changed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_revision(&self, revision: &Revision, builds: &[BuildId]) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -129,9 +120,6 @@ impl Store {
 
     /// The versions of a package that were published to a channel, by their SRPMs. What was taken back
     /// does not count.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn published_evrs(
         &self,
         target: &str,
@@ -154,9 +142,6 @@ impl Store {
     }
 
     /// Where a build was published first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn publication(&self, build: BuildId) -> Result<Option<Publication>> {
         let query = "SELECT build, channel, revision, at_us FROM publications
                      WHERE build = $1 ORDER BY at_us LIMIT 1";

@@ -64,9 +64,6 @@ fn row(
 
 impl Store {
     /// Records an invitation by the digest of its token.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_invitation(&self, digest: Sha256, invitation: &Invitation) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
@@ -84,9 +81,6 @@ impl Store {
     }
 
     /// The invitation of a token.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn invitation(&self, digest: Sha256) -> Result<Option<Invitation>> {
         let query = "SELECT i.worker, i.arches, i.created_us, i.expires_us,
                      COALESCE(e.key_digest, ''), COALESCE(e.certificate, ''), COALESCE(e.at_us, 0)
@@ -109,9 +103,6 @@ impl Store {
 
     /// Uses an invitation. The worker's earlier certificates end, and if it was revoked it is
     /// active again. False when the invitation was used in the meantime: then nothing changed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn enrol(
         &self,
         invitation: Sha256,
@@ -151,9 +142,6 @@ impl Store {
 
     /// Gives a worker a further certificate. False when the one that it showed does not count any
     /// more: then nothing changed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn renew(&self, shown: Sha256, certificate: &Certificate) -> Result<bool> {
         let mut tx = self.write().await?;
         tx.next_id("fleet").await?;
@@ -174,9 +162,6 @@ impl Store {
     }
 
     /// A certificate by its fingerprint.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn certificate(&self, fingerprint: Sha256) -> Result<Option<CertificateRow>> {
         let query = "SELECT c.fingerprint, c.worker, c.serial, c.pem, c.issued_us, c.ends_us,
                      COALESCE(e.reason, '') FROM worker_certificates c
@@ -188,9 +173,6 @@ impl Store {
     }
 
     /// The last certificates of a worker, newest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn certificates(&self, worker: &str, limit: u32) -> Result<Vec<CertificateRow>> {
         let query = "SELECT c.fingerprint, c.worker, c.serial, c.pem, c.issued_us, c.ends_us,
                      COALESCE(e.reason, '') FROM worker_certificates c
@@ -206,9 +188,6 @@ impl Store {
 
     /// Every worker that was ever enrolled, with the end of its newest certificate that counts; 0
     /// when none does.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn enrolled(&self) -> Result<BTreeMap<String, i64>> {
         let query =
             "SELECT c.worker, MAX(CASE WHEN e.fingerprint IS NULL THEN c.ends_us ELSE 0 END)
@@ -220,9 +199,6 @@ impl Store {
     }
 
     /// Certificates that were ended before their time, as long as they would still hold.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn ended_certificates(&self, now_us: i64) -> Result<BTreeSet<Sha256>> {
         let query = "SELECT e.fingerprint FROM certificate_ends e JOIN worker_certificates c
                      ON c.fingerprint = e.fingerprint WHERE c.ends_us > $1";
@@ -232,9 +208,6 @@ impl Store {
     }
 
     /// What an enrolled worker may build for: `None` when it was not enrolled, empty for anything.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn enrolled_arches(&self, worker: &str) -> Result<Option<Vec<Arch>>> {
         let query = "SELECT arches FROM enrolments WHERE worker = $1 ORDER BY id DESC LIMIT 1";
         let found: Option<String> =

@@ -46,9 +46,6 @@ fn row((worker, state, reason, at_us): Row) -> Result<(String, StandingRow)> {
 
 impl Store {
     /// The decision that holds for each worker about which there is one, by name.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn standings(&self) -> Result<BTreeMap<String, StandingRow>> {
         let query = "SELECT worker, state, reason, at_us FROM worker_states s
                      WHERE id = (SELECT MAX(id) FROM worker_states WHERE worker = s.worker)";
@@ -57,18 +54,12 @@ impl Store {
     }
 
     /// The decision that holds for a worker; `None` when there is none, and it is active.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn standing(&self, worker: &str) -> Result<Option<StandingRow>> {
         Ok(self.standing_history(worker, 1).await?.pop())
     }
 
     /// What says whether a worker may come in: the decision that holds, and what it was enrolled
     /// for (nothing for anything). One question, for it is asked at every report.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn admission(&self, worker: &str) -> Result<(Option<StandingRow>, Vec<Arch>)> {
         let query = "SELECT n.worker, COALESCE(s.state, ''), COALESCE(s.reason, ''),
                      COALESCE(s.at_us, 0),
@@ -87,9 +78,6 @@ impl Store {
     }
 
     /// The last decisions about a worker, newest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn standing_history(&self, worker: &str, limit: u32) -> Result<Vec<StandingRow>> {
         let query = "SELECT worker, state, reason, at_us FROM worker_states
                      WHERE worker = $1 ORDER BY id DESC LIMIT $2";
@@ -102,9 +90,6 @@ impl Store {
     }
 
     /// The last attempts that a worker failed for reasons of its own, newest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn worker_faults(&self, worker: &str, limit: u32) -> Result<Vec<WorkerFault>> {
         let query = "SELECT t.build, t.id, b.package, e.at_us, e.report
                      FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
@@ -163,9 +148,6 @@ impl Store {
     /// Quarantines a worker if `core`'s rule allows it and others can do its work: of each list at
     /// least one is active, as of the same transaction, so that two decisions that are made at once
     /// do not take the last two workers. Answers whether that changed anything.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn quarantine(
         &self,
         worker: &str,

@@ -62,9 +62,6 @@ type Claimed = (i64, String, String, i64);
 
 impl Store {
     /// The queues that there are: architecture and needs, as stored.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn ready_queues(&self) -> Result<Vec<(String, String)>> {
         let query = "SELECT arch, needs FROM ready_queues ORDER BY arch, needs";
         Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
@@ -72,18 +69,12 @@ impl Store {
 
     /// The head of a queue, at most `limit` tasks. What it costs does not depend on the length of
     /// the queue.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn ready_head(&self, arch: &str, needs: &str, limit: i64) -> Result<Vec<Ready>> {
         self.ready_after(arch, needs, None, limit).await
     }
 
     /// The tasks of a queue behind one, which is named by its rank and number, as
     /// [`Store::ready_head`]; `None` begins with the first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn ready_after(
         &self,
         arch: &str,
@@ -119,9 +110,6 @@ impl Store {
 
     /// Gives a task to a worker, under a new epoch. `None` when it is not in its queue, when
     /// somebody has it, when it is accepted, or when its build has ended.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn grant(
         &self,
         task: TaskId,

@@ -38,9 +38,6 @@ impl<'r, T: FromRow<'r, AnyRow>> FromRow<'r, AnyRow> for Ranked<T> {
 impl Store {
     /// What a stage may look at now, the most urgent and oldest first, at most `each` rows of a
     /// target.
-    ///
-    /// # Errors
-    /// Database errors.
     pub(super) async fn heads<T>(&self, look: &Look, now_us: i64, each: i64) -> Result<Vec<T>>
     where
         T: for<'r> FromRow<'r, AnyRow> + Send + Unpin,

@@ -24,9 +24,6 @@ type Row = (i64, String, String, String, String, i64);
 impl Store {
     /// Records the files that were kept of a live attempt. What was recorded of it first stays, so that
     /// their number is bounded.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn keep_files(&self, attempt: AttemptId, files: &[KeptFile]) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -60,9 +57,6 @@ impl Store {
     }
 
     /// The files that were kept of a build, those of the newest attempt first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn kept_files(&self, build: BuildId) -> Result<Vec<KeptRow>> {
         let query = "SELECT a.id, t.kind, t.arch, k.path, k.digest, k.size
                      FROM tasks t JOIN attempts a ON a.task = t.id
@@ -79,9 +73,6 @@ impl Store {
     }
 
     /// How many files were kept of a build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn kept_count(&self, build: BuildId) -> Result<u32> {
         let query = "SELECT COUNT(*) FROM tasks t JOIN attempts a ON a.task = t.id
                      JOIN kept_files k ON k.attempt = a.id WHERE t.build = $1";

@@ -20,9 +20,6 @@ pub struct LateResult {
 impl Store {
     /// An attempt that has ended, with its end. `None` when it is live, unknown, or of another
     /// epoch.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn ended(
         &self,
         attempt: AttemptId,
@@ -42,9 +39,6 @@ impl Store {
     }
 
     /// Records that a result came too late. The first of an attempt stays.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_late_result(&self, attempt: AttemptId, said: &str, now_us: i64) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
@@ -60,9 +54,6 @@ impl Store {
     }
 
     /// Results of a task that came too late, oldest attempt first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn late_results(&self, task: TaskId) -> Result<Vec<LateResult>> {
         let query = "SELECT l.attempt, a.worker, l.said, l.at_us
                      FROM attempts a JOIN late_results l ON l.attempt = a.id

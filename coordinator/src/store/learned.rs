@@ -10,9 +10,6 @@ type Known = (i64, i64, String, String, String, String, String, i64, i64);
 
 impl Store {
     /// What was learned of a package's tasks; nothing when none was accepted yet.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn learned(
         &self,
         target: &str,
@@ -41,9 +38,6 @@ impl Store {
     }
 
     /// Records what a task needs, before it gets into its queue.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn set_needs(&self, task: TaskId, needs: &Needs, now_us: i64) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(

@@ -2,6 +2,9 @@
 //!
 //! Owns connections, transactions and the schema; each sibling file owns the queries of one kind
 //! of fact. It must not know why a fact is written: the stages decide, by `core`.
+//!
+//! Every method fails when the database does, and when a row cannot be read; a section on errors
+//! is there only where there is more to say. The tables are in docs/schema.md.
 
 mod acceptances;
 mod again;

@@ -17,9 +17,6 @@ pub struct Queue {
 
 impl Store {
     /// The queues, by architecture and priority.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn queues(&self) -> Result<Vec<Queue>> {
         let query = "SELECT r.arch AS arch, r.class AS priority, COUNT(*) AS tasks,
                      COALESCE(MIN(l.at_us), 0) AS oldest_us
@@ -29,9 +26,6 @@ impl Store {
     }
 
     /// How many builds are in each state.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn build_states(&self) -> Result<Vec<(&'static str, i64)>> {
         let open = "SELECT COALESCE(SUM(CASE WHEN i.build IS NULL THEN 1 ELSE 0 END), 0),
                     COALESCE(SUM(CASE WHEN i.build IS NOT NULL AND s.build IS NULL

@@ -78,9 +78,6 @@ pub struct PushedBuild {
 
 impl Store {
     /// Pushes of a target of which nothing has become yet, oldest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn open_pushes(&self, target: &str) -> Result<Vec<OpenPush>> {
         let query = "SELECT p.id, p.package, p.repository, p.branch, p.commit_id, p.before_id,
             p.modifies, p.told_by, p.seen_us,
@@ -103,9 +100,6 @@ impl Store {
 
     /// Builds of the packages of a target that have open pushes, oldest first: those that are open
     /// or have sources, and were not cancelled.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds_of_pushed(&self, target: &str) -> Result<Vec<PushedBuild>> {
         let query =
             "SELECT b.id, b.package, b.git_ref, COALESCE(m.git_ref, '') AS modification_ref,
@@ -125,9 +119,6 @@ impl Store {
     }
 
     /// Names of the targets that have open pushes.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn targets_pushed(&self) -> Result<Vec<String>> {
         let query = "SELECT DISTINCT p.target FROM open_pushes o JOIN pushes p ON p.id = o.push";
         Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)

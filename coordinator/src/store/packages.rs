@@ -105,9 +105,6 @@ fn is_it(package: &Package, (digest, name): &(Sha256, String)) -> bool {
 
 impl Store {
     /// All accepted packages of a target.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn packages(&self, target: &str) -> Result<Vec<Package>> {
         let query = "SELECT nevra, build, arch, digest, size, repodata FROM packages
                      WHERE target = $1 ORDER BY nevra";
@@ -116,9 +113,6 @@ impl Store {
     }
 
     /// The package of a target with this NEVRA.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn package(&self, target: &str, nevra: &Nevra) -> Result<Option<Package>> {
         let query = "SELECT nevra, build, arch, digest, size, repodata FROM packages
                      WHERE target = $1 AND nevra = $2";
@@ -132,9 +126,6 @@ impl Store {
 
     /// Packages of a build with their signed forms under a key: those that it was the first to
     /// make, and those that are the same as another build of its target had made before.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn packages_of(&self, build: BuildId, key: &str) -> Result<Vec<SignedPackage>> {
         let query = "SELECT target FROM builds WHERE id = $1";
         let target: Option<String> =
@@ -145,9 +136,6 @@ impl Store {
     }
 
     /// The same for several builds of a target, by as many queries as for one.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn packages_of_each(
         &self,
         target: &str,
@@ -228,9 +216,6 @@ impl Store {
     }
 
     /// Packages of a target that are signed with a key.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn signed_packages(&self, target: &str, key: &str) -> Result<Vec<SignedPackage>> {
         let query = "SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
                      s.signed_digest, s.signed_size, s.repodata
@@ -243,9 +228,6 @@ impl Store {
     }
 
     /// Those of these packages that are signed with another key than this one.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn signed_otherwise(
         &self,
         packages: &[Sha256],
@@ -261,9 +243,6 @@ impl Store {
     }
 
     /// When the last package of a build was signed with a key; 0 when none is.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn signed_us(&self, build: BuildId, key: &str) -> Result<i64> {
         let query = "SELECT MAX(s.at_us) FROM packages p JOIN signatures s
                      ON s.digest = p.digest AND s.key_name = $2 WHERE p.build = $1";
@@ -273,9 +252,6 @@ impl Store {
     }
 
     /// Records signed forms.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_signatures(
         &self,
         key: &str,

@@ -85,9 +85,6 @@ pub struct StormRow {
 
 impl Store {
     /// How many builds of a target pushes led to by themselves since a time.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn pushes_built_since(&self, target: &str, since_us: i64) -> Result<usize> {
         // A push to a package and one to its modifications may have led to the same build.
         let query = "SELECT COUNT(DISTINCT p.package || ' ' || e.request_key)
@@ -101,9 +98,6 @@ impl Store {
 
     /// Records what becomes of pushes, all or none. Those that end in `build` are built by the
     /// request of this key, which then is to be made.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn end_pushes(&self, ends: &[PushEnd], request_key: &str, now_us: i64) -> Result<()> {
         let mut tx = self.write().await?;
         for end in ends {
@@ -150,18 +144,12 @@ impl Store {
     }
 
     /// Keys of requests that are decided on and not made yet.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn push_requests(&self) -> Result<Vec<String>> {
         let query = "SELECT request_key FROM push_requests ORDER BY request_key";
         Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
     }
 
     /// What a request builds: target, package, and what of it, for each of its pushes.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn pushes_of(&self, request_key: &str) -> Result<Vec<(String, String, PushPair)>> {
         let query = "SELECT p.target, p.package, COALESCE(x.git_ref, p.commit_id),
                      COALESCE(x.modification, '') FROM push_ends e
@@ -176,9 +164,6 @@ impl Store {
     }
 
     /// A request is made.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn push_request_made(&self, request_key: &str) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query("DELETE FROM push_requests WHERE request_key = $1")
@@ -189,9 +174,6 @@ impl Store {
     }
 
     /// Holds pushes as one storm, and returns its number.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_storm(
         &self,
         target: &str,
@@ -214,9 +196,6 @@ impl Store {
     }
 
     /// Holds more pushes in a storm.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn join_storm(&self, storm: i64, pushes: &[i64]) -> Result<()> {
         let mut tx = self.write().await?;
         tx.hold_pushes(storm, pushes).await?;
@@ -224,18 +203,12 @@ impl Store {
     }
 
     /// A storm.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn storm(&self, id: i64) -> Result<Option<StormRow>> {
         let query = "SELECT id, target, reason, at_us FROM storms WHERE id = $1";
         Ok(sqlx::query_as(query).bind(id).fetch_optional(self.read()).await?)
     }
 
     /// Approves pushes. Returns how many were not approved before.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn approve(&self, pushes: &[i64], who: &str, now_us: i64) -> Result<u64> {
         let mut tx = self.write().await?;
         let mut approved = 0;
@@ -256,9 +229,6 @@ impl Store {
     }
 
     /// Pushes, newest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn pushes(&self, filter: &PushFilter) -> Result<Vec<PushRow>> {
         let query = "SELECT p.id, p.target, p.package, p.repository, p.branch, p.commit_id,
             p.before_id, p.modifies, p.told_by, p.seen_us, COALESCE(e.verdict, '') AS verdict,
@@ -282,9 +252,6 @@ impl Store {
     }
 
     /// The commit to which a branch or tag of a repository was pushed that a build follows from.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn pushed_commit(
         &self,
         id: BuildId,

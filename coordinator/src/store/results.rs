@@ -30,9 +30,6 @@ pub struct AcceptedTask {
 
 impl Tx {
     /// Records what an attempt of one architecture made.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_results(
         &mut self,
         build: BuildId,
@@ -61,9 +58,6 @@ impl Tx {
 
     /// The accepted tasks of a build of one kind, in the order in which they were planned, with what
     /// they made.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn accepted_tasks(
         &mut self,
         build: BuildId,

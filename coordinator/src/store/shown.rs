@@ -125,9 +125,6 @@ pub(super) use rows;
 
 impl Store {
     /// Builds by their numbers, newest first; those that are not there are left out.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds_by_id(&self, ids: &[BuildId]) -> Result<Vec<Build>> {
         let ids = list(ids.iter().map(|id| id.0));
         let query =
@@ -136,9 +133,6 @@ impl Store {
     }
 
     /// The facts of builds, each that was asked for.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn shown(&self, builds: &[BuildId]) -> Result<HashMap<BuildId, ShownBuild>> {
         let ids = list(builds.iter().map(|id| id.0));
         let mut all: HashMap<BuildId, ShownBuild> =
@@ -382,9 +376,6 @@ impl Store {
     }
 
     /// Every version that was published of the packages of these builds, in their targets.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn published_beside(&self, builds: &[BuildId]) -> Result<Vec<PublishedEvr>> {
         let ids = list(builds.iter().map(|id| id.0));
         let query = format!(
@@ -404,9 +395,6 @@ impl Store {
     }
 
     /// When the last package of each build was signed with a key; those without are left out.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn signed_each_us(
         &self,
         builds: &[BuildId],

@@ -93,26 +93,17 @@ impl Srpm {
 
 impl Store {
     /// What whoever looks at a build is to know of its sources.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn source_notes(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT note FROM source_notes WHERE build = $1 ORDER BY n";
         Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?)
     }
 
     /// Records an import.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_import(&self, build: BuildId, import: &Import) -> Result<()> {
         self.add_sources(build, import, &Record::default()).await
     }
 
     /// The same with the record of where everything came from.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_sources(
         &self,
         build: BuildId,
@@ -160,9 +151,6 @@ impl Store {
     }
 
     /// The import of a build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn import(&self, build: BuildId) -> Result<Option<Import>> {
         let query = "SELECT url, commit_id, subject, bundle, at_us FROM imports WHERE build = $1";
         let row: Option<(String, String, String, String, i64)> =
@@ -175,9 +163,6 @@ impl Store {
     }
 
     /// Where the sources of a build came from.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn source_record(&self, build: BuildId) -> Result<Option<Record>> {
         let query = "SELECT record FROM source_records WHERE build = $1";
         let text: Option<String> =
@@ -186,9 +171,6 @@ impl Store {
     }
 
     /// The newest build of the same package and target before this one that has sources.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn import_before(&self, build: &Build) -> Result<Option<i64>> {
         let query = "SELECT MAX(b.id) FROM builds b JOIN imports i ON i.build = b.id
                      WHERE b.target = $1 AND b.package = $2 AND b.id < $3";
@@ -203,9 +185,6 @@ impl Store {
 
     /// The packages whose sources were imported for a target; only those among the names, if there
     /// are any.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn imported_packages(
         &self,
         target: &str,
@@ -230,9 +209,6 @@ impl Store {
     }
 
     /// The packages that builds were asked for of; of all targets with an empty name.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn built_packages(&self, target: &str) -> Result<BTreeSet<String>> {
         let query = "SELECT DISTINCT package FROM builds WHERE $1 = '' OR target = $1";
         let rows: Vec<String> =
@@ -241,9 +217,6 @@ impl Store {
     }
 
     /// `VERSION-RELEASE` of every SRPM that was made of a package for a target.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn built_releases(&self, target: &str, package: &str) -> Result<Vec<String>> {
         let query = "SELECT s.nevra FROM srpms s JOIN builds b ON b.id = s.build
                      WHERE b.target = $1 AND b.package = $2 ORDER BY b.id";
@@ -257,9 +230,6 @@ impl Store {
     }
 
     /// Whether the release of a build is raised.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn is_bump(&self, build: BuildId) -> Result<bool> {
         let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM bumps WHERE build = $1")
             .bind(build.0)
@@ -269,9 +239,6 @@ impl Store {
     }
 
     /// The SRPM of a build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn srpm(&self, build: BuildId) -> Result<Option<Srpm>> {
         let query = "SELECT digest, size, nevra, requires, conflicts, predicts, dynamic, terms
                      FROM srpms WHERE build = $1";
@@ -295,9 +262,6 @@ impl Store {
 
 impl Tx {
     /// Records the SRPM of a build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_srpm(&mut self, build: BuildId, srpm: &Srpm) -> Result<()> {
         sqlx::query(
             "INSERT INTO srpms

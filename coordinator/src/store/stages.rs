@@ -16,25 +16,16 @@ const AT_ONCE: i64 = 256;
 impl Store {
     /// Open builds whose sources are not there and that do not wait for a retry, the most urgent
     /// and oldest first, of each target as many as are of use at once.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds_to_import(&self, now_us: i64) -> Result<Vec<Build>> {
         self.builds_at(Stage::Import, now_us).await
     }
 
     /// Open builds that are imported and have no task yet, likewise.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds_to_plan(&self) -> Result<Vec<Build>> {
         self.builds_at(Stage::Plan, i64::MAX).await
     }
 
     /// Open builds of which every task is accepted, likewise.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds_accepted(&self) -> Result<Vec<Build>> {
         self.builds_at(Stage::Finish, i64::MAX).await
     }
@@ -46,9 +37,6 @@ impl Store {
     }
 
     /// Names of the targets that anything was ever built for.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn targets_built(&self) -> Result<Vec<String>> {
         let query = "SELECT DISTINCT target FROM builds ORDER BY target";
         Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
@@ -56,9 +44,6 @@ impl Store {
 
     /// The batches of which a task waits for its turn, with their targets, those with the most
     /// urgent and oldest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn batches_to_order(&self, now_us: i64) -> Result<Vec<(i64, String)>> {
         let query = "SELECT b.batch, b.target FROM stage_work w JOIN builds b ON b.id = w.build
                      WHERE w.stage = 'order' AND (w.due_us <= $1 OR w.due_us > $2)
@@ -68,9 +53,6 @@ impl Store {
     }
 
     /// The tasks of a batch that wait for their turn, with their builds.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn tasks_to_order(&self, batch: i64, now_us: i64) -> Result<Vec<(Task, Build)>> {
         let of_batch = "FROM builds b JOIN stage_work w ON w.build = b.id AND w.stage = 'order'
                         WHERE b.batch = $1 AND (w.due_us <= $2 OR w.due_us > $3)";
@@ -94,9 +76,6 @@ impl Store {
     }
 
     /// The oldest open build of a request that has no SRPM yet.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn mate_without_srpm(&self, batch: i64) -> Result<Option<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
@@ -108,9 +87,6 @@ impl Store {
     }
 
     /// Builds of one request that are neither accepted nor ended, oldest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn open_mates(&self, batch: i64) -> Result<Vec<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
@@ -123,9 +99,6 @@ impl Store {
     }
 
     /// Builds of one request that have an SRPM and ended without being published, newest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn lost_mates(&self, batch: i64) -> Result<Vec<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1

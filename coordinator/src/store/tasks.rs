@@ -60,9 +60,6 @@ pub(super) fn task((id, build, kind, arch, created_us): TaskRow) -> Result<Task>
 
 impl Store {
     /// The tasks of a build, in the order in which they were made.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn tasks(&self, build: BuildId) -> Result<Vec<Task>> {
         let query = "SELECT id, build, kind, arch, created_us FROM tasks WHERE build = $1
                      ORDER BY id";
@@ -71,9 +68,6 @@ impl Store {
     }
 
     /// One task.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
         let query = "SELECT id, build, kind, arch, created_us FROM tasks WHERE id = $1";
         let row: Option<TaskRow> =
@@ -83,9 +77,6 @@ impl Store {
 
     /// Open SRPM tasks that have no lock yet and do not wait for a retry, the most urgent and
     /// oldest first, at most `each` of one target.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn srpms_to_lock(&self, now_us: i64, each: i64) -> Result<Vec<Task>> {
         let look = Look {
             stage: Stage::Lock,
@@ -98,9 +89,6 @@ impl Store {
     }
 
     /// Tasks that wait for a worker and are in their queues, the next one first, at most `limit`.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn tasks_to_dispatch(&self, limit: i64) -> Result<Vec<Task>> {
         let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us
                      FROM ready_tasks r JOIN tasks t ON t.id = r.task
@@ -110,9 +98,6 @@ impl Store {
     }
 
     /// Rounds of requirements of live attempts that no lock answers yet.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn rounds_to_lock(&self, now_us: i64) -> Result<Vec<(Task, u32)>> {
         let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us, MAX(d.round)
                      FROM stage_work w JOIN tasks t ON t.id = w.task
@@ -133,9 +118,6 @@ impl Store {
     }
 
     /// Build tasks of a batch's open builds that are not accepted.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn unaccepted_tasks(&self, batch: i64) -> Result<Vec<(BuildId, TaskId)>> {
         let query = "SELECT t.build, t.id FROM builds b JOIN open_builds o ON o.build = b.id
                      JOIN tasks t ON t.build = b.id
@@ -148,9 +130,6 @@ impl Store {
     }
 
     /// What `%generate_buildrequires` asked for so far, round by round.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn dynamic_requires(&self, task: TaskId) -> Result<Vec<Vec<String>>> {
         let query = "SELECT requires FROM dynamic_requires WHERE task = $1 ORDER BY round";
         let rows: Vec<String> =
@@ -161,9 +140,6 @@ impl Store {
     /// Records a round of requirements: that of the newest lock, and no other, whatever a worker
     /// says. A later attempt that gets to a round which has no answer yet takes it over: the one
     /// that asked before may be gone.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_dynamic_requires(
         &self,
         task: TaskId,
@@ -203,9 +179,6 @@ impl Store {
 
     /// What attempts of a batch's postponed tasks found so far, round by round: of the tasks that
     /// wait for their turn.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn requires_found(&self, batch: i64) -> Result<HashMap<TaskId, Vec<Vec<String>>>> {
         let query = "SELECT d.task, d.requires FROM builds b
                      JOIN stage_work w ON w.build = b.id AND w.stage = 'order'
@@ -225,9 +198,6 @@ impl Store {
     /// wait for other builds of the batch. What was found stays, and the task waits for its turn
     /// again. The attempt counts as cancelled: nobody failed. False, and nothing changed, when that
     /// attempt does not run any more or its round has its lock.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn postpone(&self, task: &Task, round: u32, now_us: i64) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -263,9 +233,6 @@ impl Store {
     }
 
     /// The newest lock of a task that counts: one of a round that was postponed does not.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn lock(&self, task: TaskId) -> Result<Option<LockRow>> {
         let query = "SELECT l.round, l.digest, l.at_us FROM locks l WHERE l.task = $1
                      AND NOT EXISTS (SELECT 1 FROM postponements p
@@ -281,9 +248,6 @@ impl Store {
     }
 
     /// Records a lock. The first of a round stays.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_lock(
         &self,
         task: TaskId,
@@ -300,9 +264,6 @@ impl Store {
     }
 
     /// Records tasks of an open build; those that are there stay.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_tasks(&self, build: BuildId, tasks: &[NewTask], now_us: i64) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -335,9 +296,6 @@ impl Tx {
     }
 
     /// Records a task that repeats another one, in the same root.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_repeat(&mut self, of: &Task, now_us: i64) -> Result<()> {
         let id = self.next_id("task").await?;
         let new = sqlx::query(
@@ -367,9 +325,6 @@ impl Tx {
     }
 
     /// How many tasks of a build repeat another one and are not accepted.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn open_repeats(&mut self, build: BuildId) -> Result<i64> {
         let query = "SELECT COUNT(*) FROM tasks t WHERE t.build = $1 AND t.kind = 'repeat'
                      AND NOT EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)";
@@ -377,9 +332,6 @@ impl Tx {
     }
 
     /// Records tasks; those that are there stay.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_tasks(
         &mut self,
         build: BuildId,

@@ -112,9 +112,6 @@ const COLUMNS: &str = "target, package, git_ref, build_first, added_us, due_us, 
 
 impl Store {
     /// Follows packages. Returns those that were not followed before.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn track(
         &self,
         target: &str,
@@ -149,9 +146,6 @@ impl Store {
     }
 
     /// Follows a package no longer. False when it was not followed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn untrack(
         &self,
         target: &str,
@@ -180,9 +174,6 @@ impl Store {
     }
 
     /// Records what a maintainer says of a package, or of the whole target.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_track_order(&self, target: &str, row: &OrderRow) -> Result<()> {
         let mut tx = self.write().await?;
         tx.add_track_order(target, row).await?;
@@ -190,9 +181,6 @@ impl Store {
     }
 
     /// The newest order about policy of each package of a target, and of the target itself.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn track_orders(&self, target: &str) -> Result<Vec<OrderRow>> {
         let query = "SELECT package, word, reason, until_us, who, at_us FROM track_orders o
                      WHERE target = $1 AND id = (SELECT MAX(n.id) FROM track_orders n
@@ -202,9 +190,6 @@ impl Store {
     }
 
     /// Everything that was said of a package, newest first, at most 50.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn track_history(&self, target: &str, package: &str) -> Result<Vec<OrderRow>> {
         let query = "SELECT package, word, reason, until_us, who, at_us FROM track_orders
                      WHERE target = $1 AND package = $2 ORDER BY id DESC LIMIT 50";
@@ -212,9 +197,6 @@ impl Store {
     }
 
     /// One package that is followed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn tracked(&self, target: &str, package: &str) -> Result<Option<Tracked>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM tracked WHERE target = $1 AND package = $2"
@@ -223,9 +205,6 @@ impl Store {
     }
 
     /// All that are followed for a target, or for all with an empty name, by name.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn all_tracked(&self, target: &str) -> Result<Vec<Tracked>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM tracked WHERE $1 = '' OR target = $1 ORDER BY target, package"
@@ -234,18 +213,12 @@ impl Store {
     }
 
     /// What changes when a package of a target is followed, or no longer.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn tracked_state(&self, target: &str) -> Result<(i64, i64)> {
         let query = "SELECT COUNT(*), COALESCE(MAX(added_us), 0) FROM tracked WHERE target = $1";
         Ok(sqlx::query_as(query).bind(target).fetch_one(self.read()).await?)
     }
 
     /// Packages of a target whose look is due, the longest due first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn tracked_due(
         &self,
         target: &str,
@@ -265,9 +238,6 @@ impl Store {
     }
 
     /// Has a package looked at, at once. False when it is not followed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn look_now(&self, target: &str, package: &str) -> Result<bool> {
         let mut tx = self.write().await?;
         let result =
@@ -281,9 +251,6 @@ impl Store {
     }
 
     /// What was last seen of a package's branches.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn seen(&self, target: &str, package: &str) -> Result<Vec<Seen>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package = $2 ORDER BY repository, branch";
@@ -291,9 +258,6 @@ impl Store {
     }
 
     /// What was last seen of all packages of a target.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn seen_of_target(&self, target: &str) -> Result<Vec<Seen>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1";
@@ -301,9 +265,6 @@ impl Store {
     }
 
     /// What was last seen of the packages of a target that have open pushes.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn seen_of_pushed(&self, target: &str) -> Result<Vec<Seen>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package IN (SELECT p.package FROM open_pushes o

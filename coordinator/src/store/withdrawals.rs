@@ -104,9 +104,6 @@ fn withdrawn(row: WithdrawnRow) -> Result<WithdrawnPackage> {
 impl Store {
     /// Takes packages back. Those that the target does not have are passed over; answers the others.
     /// Builds of theirs that have not ended are cancelled.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn withdraw(&self, what: &Withdraw<'_>, now_us: i64) -> Result<Vec<Nevra>> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -137,9 +134,6 @@ impl Store {
     }
 
     /// The packages of these builds that are taken back.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn withdrawn_of(&self, builds: &[BuildId]) -> Result<Vec<WithdrawnPackage>> {
         let ids = numbers(builds.iter().copied());
         let query = format!("{WITHDRAWN} WHERE p.build IN ({ids}) ORDER BY p.nevra");
@@ -147,9 +141,6 @@ impl Store {
     }
 
     /// The packages of a target with this full name that are taken back.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn withdrawn(&self, target: &str, nevra: &Nevra) -> Result<Vec<WithdrawnPackage>> {
         let query = format!("{WITHDRAWN} WHERE p.target = $1 AND p.nevra = $2");
         let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(target).bind(nevra.to_string());
@@ -158,9 +149,6 @@ impl Store {
     }
 
     /// All that is taken back of a target: full names, each with that of its source package.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn all_withdrawn(&self, target: &str) -> Result<HashSet<(Nevra, Nevra)>> {
         let query = "SELECT p.nevra, s.nevra FROM withdrawn_packages p
                      JOIN srpms s ON s.build = p.build WHERE p.target = $1";
@@ -174,9 +162,6 @@ impl Store {
     }
 
     /// What was given back of a target and is not in its channel yet.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn returning(&self, target: &str) -> Result<Vec<Returning>> {
         let query = "SELECT nevra, build FROM returning_packages WHERE target = $1 ORDER BY nevra";
         let rows: Vec<(String, i64)> =
@@ -189,9 +174,6 @@ impl Store {
     }
 
     /// The channel of a target shows everything that was taken back and given back up to this state.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn set_pool_shown(&self, target: &str, withdrawn: i64) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -207,9 +189,6 @@ impl Store {
     }
 
     /// The packages of a build as it was the first to make them.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn own_packages(&self, build: BuildId) -> Result<Vec<Nevra>> {
         let query = "SELECT nevra FROM packages WHERE build = $1 ORDER BY nevra";
         let rows: Vec<String> =
@@ -218,9 +197,6 @@ impl Store {
     }
 
     /// All roots that were made for a target, newest first: of each task the one that counts.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn roots(&self, target: &str) -> Result<Vec<RootRow>> {
         let query = "SELECT b.id, b.package, t.id, l.digest,
                      (SELECT COUNT(*) FROM acceptances a WHERE a.task = t.id)
@@ -248,9 +224,6 @@ impl Store {
     }
 
     /// The digests of what each build of a target made, taken back or not, and their names.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn made_digests(
         &self,
         target: &str,
@@ -270,9 +243,6 @@ impl Store {
     }
 
     /// Marks builds as made with what was taken back.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_impacts(&self, target: &str, impacts: &[ImpactRow]) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -284,9 +254,6 @@ impl Store {
 
     /// Records the lock of a round, unless one of the farm's packages in it is not the target's any
     /// more: then false.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_lock_with(
         &self,
         task: TaskId,
@@ -333,9 +300,6 @@ impl Tx {
     }
 
     /// Takes packages back, as [`Store::withdraw`].
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn withdraw(&mut self, what: &Withdraw<'_>, now_us: i64) -> Result<Vec<Nevra>> {
         let Withdraw { target, packages, roots, impacts, who, reason } = *what;
         // Rows of builds are locked in their order, before all others.

@@ -45,9 +45,6 @@ struct Entry {
 impl Store {
     /// Tasks that failed and whose time for another try has come get into their queues. Returns
     /// how many builds were looked at, at most `limit`.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn queue_due(&self, now_us: i64, limit: i64) -> Result<usize> {
         let query = "SELECT build FROM stage_work
                      WHERE stage = 'dispatch' AND (due_us <= $1 OR due_us > $3)
@@ -63,9 +60,6 @@ impl Store {
     }
 
     /// Makes the indexes of builds anew.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn reindex(
         &self,
         builds: impl IntoIterator<Item = BuildId>,
@@ -84,9 +78,6 @@ impl Store {
 impl Tx {
     /// Makes the indexes of a build anew from its facts. Every transaction that changes facts of
     /// a build ends with it, after its last change.
-    ///
-    /// # Errors
-    /// Database errors.
     pub(crate) async fn reindex(&mut self, build: BuildId, now_us: i64) -> Result<()> {
         // The build's row is locked first, so that two who change facts of one build see each
         // other's.
@@ -133,9 +124,6 @@ impl Tx {
     }
 
     /// Makes the indexes of a task's build anew.
-    ///
-    /// # Errors
-    /// Database errors.
     pub(crate) async fn reindex_of(&mut self, task: TaskId, now_us: i64) -> Result<()> {
         let query = "SELECT build FROM tasks WHERE id = $1";
         let build: Option<i64> =
@@ -147,9 +135,6 @@ impl Tx {
     }
 
     /// The index of a build that has just been asked for, and of which nothing else is known.
-    ///
-    /// # Errors
-    /// Database errors.
     pub(crate) async fn index_new(
         &mut self,
         build: BuildId,
