@@ -85,7 +85,8 @@ impl Store {
             let changed = sqlx::query(
                 "UPDATE attempt_ends SET outcome = 'failed', report = $2
              WHERE attempt = $1 AND outcome = 'succeeded'
-             AND NOT EXISTS (SELECT 1 FROM acceptances WHERE attempt = $1)",
+             AND NOT EXISTS (SELECT 1 FROM attempts a JOIN acceptances c
+                             ON c.task = a.task AND c.attempt = a.id WHERE a.id = $1)",
             )
             .bind(ended.attempt.id)
             .bind(json(&Some(Outcome::Failed(failure.clone()))))

@@ -119,7 +119,7 @@ impl Store {
         let Some(worker) = worker else {
             let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
                          FROM live_attempts v JOIN attempts a ON a.id = v.attempt
-                         JOIN tasks t ON t.id = a.task ORDER BY a.id";
+                         JOIN tasks t ON t.id = a.task ORDER BY v.attempt";
             return Ok(sqlx::query_as(query).fetch_all(self.read()).await?);
         };
         // Without an alternative in it, so that both databases use the index.

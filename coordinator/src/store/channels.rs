@@ -46,10 +46,26 @@ fn revision(row: RevisionRow) -> Result<Revision> {
 impl Store {
     /// The newest revision of each channel.
     pub async fn channels(&self) -> Result<Vec<Revision>> {
-        let query = "SELECT target, channel, revision, snapshot, packages, at_us FROM revisions r
-                     WHERE revision = (SELECT MAX(n.revision) FROM revisions n
-                                       WHERE n.target = r.target AND n.channel = r.channel)
-                     ORDER BY target, channel";
+        // One step along the index for each target, and for each of its channels: there are as many
+        // revisions as there were publications.
+        let query = "WITH RECURSIVE t(name) AS (
+                         SELECT MIN(target) FROM revisions
+                         UNION ALL
+                         SELECT (SELECT MIN(n.target) FROM revisions n WHERE n.target > t.name)
+                         FROM t WHERE t.name IS NOT NULL),
+                     c(target, name) AS (
+                         SELECT t.name, (SELECT MIN(n.channel) FROM revisions n
+                                         WHERE n.target = t.name)
+                         FROM t WHERE t.name IS NOT NULL
+                         UNION ALL
+                         SELECT c.target, (SELECT MIN(n.channel) FROM revisions n
+                                           WHERE n.target = c.target AND n.channel > c.name)
+                         FROM c WHERE c.name IS NOT NULL)
+                     SELECT r.target, r.channel, r.revision, r.snapshot, r.packages, r.at_us
+                     FROM c JOIN revisions r ON r.target = c.target AND r.channel = c.name
+                     AND r.revision = (SELECT MAX(n.revision) FROM revisions n
+                                       WHERE n.target = c.target AND n.channel = c.name)
+                     ORDER BY r.target, r.channel";
         let rows: Vec<RevisionRow> = sqlx::query_as(query).fetch_all(self.read()).await?;
         rows.into_iter().map(revision).collect()
     }

@@ -47,8 +47,14 @@ fn row((worker, state, reason, at_us): Row) -> Result<(String, StandingRow)> {
 impl Store {
     /// The decision that holds for each worker about which there is one, by name.
     pub async fn standings(&self) -> Result<BTreeMap<String, StandingRow>> {
-        let query = "SELECT worker, state, reason, at_us FROM worker_states s
-                     WHERE id = (SELECT MAX(id) FROM worker_states WHERE worker = s.worker)";
+        // One step along the index for each worker, however often it was decided about.
+        let query = "WITH RECURSIVE w(name) AS (
+                         SELECT MIN(worker) FROM worker_states
+                         UNION ALL
+                         SELECT (SELECT MIN(n.worker) FROM worker_states n WHERE n.worker > w.name)
+                         FROM w WHERE w.name IS NOT NULL)
+                     SELECT s.worker, s.state, s.reason, s.at_us FROM w JOIN worker_states s
+                     ON s.id = (SELECT MAX(n.id) FROM worker_states n WHERE n.worker = w.name)";
         let rows: Vec<Row> = sqlx::query_as(query).fetch_all(self.read()).await?;
         rows.into_iter().map(row).collect()
     }
@@ -91,11 +97,13 @@ impl Store {
 
     /// The last attempts that a worker failed for reasons of its own, newest first.
     pub async fn worker_faults(&self, worker: &str, limit: u32) -> Result<Vec<WorkerFault>> {
+        // An outer join, since PostgreSQL else begins with the reports of all workers: it takes the
+        // pattern for rare.
         let query = "SELECT t.build, t.id, b.package, e.at_us, e.report
-                     FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
+                     FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
                      JOIN tasks t ON t.id = a.task JOIN builds b ON b.id = t.build
-                     WHERE a.worker = $1 AND e.outcome = 'failed'
-                     AND e.report LIKE '%\"fault\":\"worker\"%'
+                     WHERE a.worker = $1 AND COALESCE(e.outcome, '') = 'failed'
+                     AND COALESCE(e.report, '') LIKE '%\"fault\":\"worker\"%'
                      ORDER BY a.id DESC LIMIT $2";
         let rows: Vec<(i64, i64, String, i64, String)> = sqlx::query_as(query)
             .bind(worker)

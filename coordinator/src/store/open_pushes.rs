@@ -101,6 +101,7 @@ impl Store {
     /// Builds of the packages of a target that have open pushes, oldest first: those that are open
     /// or have sources, and were not cancelled.
     pub async fn builds_of_pushed(&self, target: &str) -> Result<Vec<PushedBuild>> {
+        // Counts, since PostgreSQL reads the whole table for EXISTS beside OR.
         let query =
             "SELECT b.id, b.package, b.git_ref, COALESCE(m.git_ref, '') AS modification_ref,
             COALESCE(i.commit_id, '') AS commit_id, COALESCE(s.modification, '') AS modification,
@@ -111,16 +112,18 @@ impl Store {
             LEFT JOIN build_modifications m ON m.build = b.id
             WHERE b.target = $1 AND b.package IN (SELECT p.package FROM open_pushes o
                 JOIN pushes p ON p.id = o.push WHERE p.target = $1)
-            AND (EXISTS (SELECT 1 FROM open_builds n WHERE n.build = b.id)
+            AND ((SELECT COUNT(*) FROM open_builds n WHERE n.build = b.id) > 0
                  OR (i.build IS NOT NULL
-                     AND NOT EXISTS (SELECT 1 FROM cancellations c WHERE c.build = b.id)))
+                     AND (SELECT COUNT(*) FROM cancellations c WHERE c.build = b.id) = 0))
             ORDER BY b.id";
         Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
     }
 
     /// Names of the targets that have open pushes.
     pub async fn targets_pushed(&self) -> Result<Vec<String>> {
-        let query = "SELECT DISTINCT p.target FROM open_pushes o JOIN pushes p ON p.id = o.push";
+        // CROSS JOIN is an inner one whose order SQLite keeps: else it goes through all pushes.
+        let query = "SELECT DISTINCT p.target FROM open_pushes o CROSS JOIN pushes p
+                     WHERE p.id = o.push";
         Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
     }
 }

@@ -107,14 +107,15 @@ impl Store {
         all: bool,
         limit: i64,
     ) -> Result<Vec<Build>> {
-        let which = if all {
-            "EXISTS (SELECT 1 FROM claims c WHERE c.build = b.id)"
+        // It begins with what is claimed, and not with all builds.
+        let claimed = if all {
+            "SELECT DISTINCT c.build FROM claims c"
         } else {
-            "EXISTS (SELECT 1 FROM stage_work w WHERE w.build = b.id AND w.stage = 'claim')"
+            "SELECT DISTINCT w.build FROM stage_work w WHERE w.stage = 'claim'"
         };
         let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM builds b WHERE ($1 = '' OR b.target = $1) AND {which}
-             ORDER BY b.id DESC LIMIT $2"
+            "SELECT {COLUMNS} FROM ({claimed}) x JOIN builds b ON b.id = x.build
+             WHERE ($1 = '' OR b.target = $1) ORDER BY b.id DESC LIMIT $2"
         ));
         Ok(sqlx::query_as(query).bind(target).bind(limit).fetch_all(self.read()).await?)
     }

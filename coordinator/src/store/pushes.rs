@@ -2,6 +2,7 @@
 
 use rpmfarm_core::BuildId;
 
+use super::builds::named;
 use super::{Result, Store, Tx};
 
 /// What is built because of a push.
@@ -230,25 +231,28 @@ impl Store {
 
     /// Pushes, newest first.
     pub async fn pushes(&self, filter: &PushFilter) -> Result<Vec<PushRow>> {
-        let query = "SELECT p.id, p.target, p.package, p.repository, p.branch, p.commit_id,
-            p.before_id, p.modifies, p.told_by, p.seen_us, COALESCE(e.verdict, '') AS verdict,
-            COALESCE(e.at_us, 0) AS ended_us,
-            COALESCE((SELECT MAX(b.id) FROM builds b WHERE e.request_key <> ''
-                      AND b.request_key = e.request_key AND b.target = p.target
-                      AND b.package = p.package), e.build, 0) AS build,
-            COALESCE((SELECT MAX(q.id) FROM pushes q
-                      WHERE q.target = p.target AND q.package = p.package AND q.id < p.id
-                      AND q.repository = p.repository AND q.branch = p.branch
-                      AND q.before_id = p.commit_id), 0) AS left_by
-            FROM pushes p LEFT JOIN push_ends e ON e.push = p.id
-            WHERE ($1 = '' OR p.target = $1) AND ($2 = '' OR p.package = $2)
-            ORDER BY p.id DESC LIMIT $3";
-        Ok(sqlx::query_as(query)
-            .bind(&filter.target)
-            .bind(&filter.package)
-            .bind(filter.limit)
-            .fetch_all(self.read())
-            .await?)
+        let columns = [("p.target", &*filter.target), ("p.package", &*filter.package)];
+        let (named, names) = named(2, &columns);
+        // Every push has a number: that is for conditions to follow.
+        let query = format!(
+            "SELECT p.id, p.target, p.package, p.repository, p.branch, p.commit_id, p.before_id,
+             p.modifies, p.told_by, p.seen_us, COALESCE(e.verdict, '') AS verdict,
+             COALESCE(e.at_us, 0) AS ended_us,
+             COALESCE((SELECT MAX(b.id) FROM builds b WHERE e.request_key <> ''
+                       AND b.request_key = e.request_key AND b.target = p.target
+                       AND b.package = p.package), e.build, 0) AS build,
+             COALESCE((SELECT MAX(q.id) FROM pushes q
+                       WHERE q.target = p.target AND q.package = p.package AND q.id < p.id
+                       AND q.repository = p.repository AND q.branch = p.branch
+                       AND q.before_id = p.commit_id), 0) AS left_by
+             FROM pushes p LEFT JOIN push_ends e ON e.push = p.id
+             WHERE p.id > 0{named} ORDER BY p.id DESC LIMIT $1"
+        );
+        let mut query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(filter.limit);
+        for name in names {
+            query = query.bind(name);
+        }
+        Ok(query.fetch_all(self.read()).await?)
     }
 
     /// The commit to which a branch or tag of a repository was pushed that a build follows from.

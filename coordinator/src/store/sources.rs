@@ -191,13 +191,20 @@ impl Store {
         among: &[&str],
     ) -> Result<BTreeSet<String>> {
         let mut found = BTreeSet::new();
-        let all: &[&str] = &[""];
-        for names in (if among.is_empty() { all } else { among }).chunks(NAMES) {
-            let places: Vec<String> = (0..names.len()).map(|at| format!("${}", at + 2)).collect();
+        if among.is_empty() {
+            let query = "SELECT DISTINCT b.package FROM builds b JOIN imports i ON i.build = b.id
+                         WHERE b.target = $1";
+            let all: Vec<String> =
+                sqlx::query_scalar(query).bind(target).fetch_all(self.read()).await?;
+            found.extend(all);
+        }
+        for names in among.chunks(NAMES) {
+            let places: Vec<String> =
+                (0..names.len()).map(|at| format!("${}", at + 2)).collect();
+            let places = places.join(", ");
             let query = sqlx::AssertSqlSafe(format!(
                 "SELECT DISTINCT b.package FROM builds b JOIN imports i ON i.build = b.id
-                 WHERE b.target = $1 AND ($2 = '' OR b.package IN ({}))",
-                places.join(", ")
+                 WHERE b.target = $1 AND b.package IN ({places})"
             ));
             let mut query = sqlx::query_scalar::<_, String>(query).persistent(false).bind(target);
             for name in names {
@@ -210,10 +217,25 @@ impl Store {
 
     /// The packages that builds were asked for of; of all targets with an empty name.
     pub async fn built_packages(&self, target: &str) -> Result<BTreeSet<String>> {
-        let query = "SELECT DISTINCT package FROM builds WHERE $1 = '' OR target = $1";
-        let rows: Vec<String> =
-            sqlx::query_scalar(query).bind(target).fetch_all(self.read()).await?;
-        Ok(rows.into_iter().collect())
+        let targets = match target {
+            "" => self.targets_built().await?,
+            name => vec![name.to_owned()],
+        };
+        // One step along the index for each package, however often it was built.
+        let query = "WITH RECURSIVE p(name) AS (
+                         SELECT MIN(package) FROM builds WHERE target = $1
+                         UNION ALL
+                         SELECT (SELECT MIN(b.package) FROM builds b
+                                 WHERE b.target = $1 AND b.package > p.name)
+                         FROM p WHERE p.name IS NOT NULL)
+                     SELECT name FROM p WHERE name IS NOT NULL";
+        let mut packages = BTreeSet::new();
+        for target in targets {
+            let rows: Vec<String> =
+                sqlx::query_scalar(query).bind(target).fetch_all(self.read()).await?;
+            packages.extend(rows);
+        }
+        Ok(packages)
     }
 
     /// `VERSION-RELEASE` of every SRPM that was made of a package for a target.

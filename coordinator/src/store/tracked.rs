@@ -206,10 +206,14 @@ impl Store {
 
     /// All that are followed for a target, or for all with an empty name, by name.
     pub async fn all_tracked(&self, target: &str) -> Result<Vec<Tracked>> {
-        let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM tracked WHERE $1 = '' OR target = $1 ORDER BY target, package"
-        ));
-        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+        if target.is_empty() {
+            let query = format!("SELECT {COLUMNS} FROM tracked ORDER BY target, package");
+            let query = sqlx::query_as(sqlx::AssertSqlSafe(query));
+            return Ok(query.fetch_all(self.read()).await?);
+        }
+        let query = format!("SELECT {COLUMNS} FROM tracked WHERE target = $1 ORDER BY package");
+        let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(target);
+        Ok(query.fetch_all(self.read()).await?)
     }
 
     /// What changes when a package of a target is followed, or no longer.
