@@ -300,8 +300,7 @@ impl Store {
              ORDER BY b.id DESC LIMIT $2"
         );
         let before = if filter.before == 0 { i64::MAX } else { filter.before };
-        let mut query =
-            sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(before).bind(filter.limit);
+        let mut query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(before).bind(filter.limit);
         for name in names {
             query = query.bind(name);
         }

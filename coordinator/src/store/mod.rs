@@ -238,7 +238,9 @@ impl Store {
             Dialect::Sqlite => {
                 let url = format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' });
                 // The writer comes first: it sets the journal mode, which stays in the file.
+                // Foreign keys count only on connections that say so.
                 let settings = [
+                    "PRAGMA foreign_keys = ON",
                     "PRAGMA journal_mode = WAL",
                     "PRAGMA synchronous = FULL",
                     "PRAGMA busy_timeout = 10000",

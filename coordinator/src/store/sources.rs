@@ -199,8 +199,7 @@ impl Store {
             found.extend(all);
         }
         for names in among.chunks(NAMES) {
-            let places: Vec<String> =
-                (0..names.len()).map(|at| format!("${}", at + 2)).collect();
+            let places: Vec<String> = (0..names.len()).map(|at| format!("${}", at + 2)).collect();
             let places = places.join(", ");
             let query = sqlx::AssertSqlSafe(format!(
                 "SELECT DISTINCT b.package FROM builds b JOIN imports i ON i.build = b.id

@@ -106,7 +106,8 @@ impl OrderRow {
     }
 }
 
-const COLUMNS: &str = "target, package, git_ref, build_first, added_us, due_us, interval_us,
+/// The columns of a [`Tracked`].
+const TRACKED: &str = "target, package, git_ref, build_first, added_us, due_us, interval_us,
                        looked_us, looks, failures, problem, hint_us, hint_commit,
                        hint_modification";
 
@@ -199,7 +200,7 @@ impl Store {
     /// One package that is followed.
     pub async fn tracked(&self, target: &str, package: &str) -> Result<Option<Tracked>> {
         let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM tracked WHERE target = $1 AND package = $2"
+            "SELECT {TRACKED} FROM tracked WHERE target = $1 AND package = $2"
         ));
         Ok(sqlx::query_as(query).bind(target).bind(package).fetch_optional(self.read()).await?)
     }
@@ -207,11 +208,11 @@ impl Store {
     /// All that are followed for a target, or for all with an empty name, by name.
     pub async fn all_tracked(&self, target: &str) -> Result<Vec<Tracked>> {
         if target.is_empty() {
-            let query = format!("SELECT {COLUMNS} FROM tracked ORDER BY target, package");
+            let query = format!("SELECT {TRACKED} FROM tracked ORDER BY target, package");
             let query = sqlx::query_as(sqlx::AssertSqlSafe(query));
             return Ok(query.fetch_all(self.read()).await?);
         }
-        let query = format!("SELECT {COLUMNS} FROM tracked WHERE target = $1 ORDER BY package");
+        let query = format!("SELECT {TRACKED} FROM tracked WHERE target = $1 ORDER BY package");
         let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(target);
         Ok(query.fetch_all(self.read()).await?)
     }
@@ -230,7 +231,7 @@ impl Store {
         most: usize,
     ) -> Result<Vec<Tracked>> {
         let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM tracked WHERE target = $1 AND due_us <= $2
+            "SELECT {TRACKED} FROM tracked WHERE target = $1 AND due_us <= $2
              ORDER BY due_us LIMIT $3"
         ));
         Ok(sqlx::query_as(query)

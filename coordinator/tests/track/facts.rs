@@ -308,6 +308,9 @@ async fn the_newest_order_counts() {
         rows.sort_by(|a, b| a.package.cmp(&b.package));
         let words: Vec<_> = rows.iter().map(|r| (r.package.as_str(), r.word.as_str())).collect();
         assert_eq!(words, [("", "hold"), ("a", "default")]);
+        store.track("lab", &[new("a", 0), new("b", 0)], "me", NOW).await.unwrap();
+        let looks = [looked("a", &id('a'), Change::Pushed), looked("b", &id('b'), Change::Pushed)];
+        assert_eq!(store.record_looks(&looks).await.unwrap(), 2);
         let storm = store.add_storm("lab", "too many", &[1, 2], NOW).await.unwrap();
         assert_eq!(store.storm(storm).await.unwrap().unwrap().reason, "too many");
         assert!(store.storm(storm + 1).await.unwrap().is_none());
