@@ -24,6 +24,15 @@ pub struct EndedAttempt {
     pub outcome: Outcome,
 }
 
+#[derive(sqlx::FromRow)]
+struct SuccessRow {
+    #[sqlx(flatten)]
+    attempt: Attempt,
+    #[sqlx(try_from = "i64")]
+    build: BuildId,
+    report: String,
+}
+
 impl Store {
     /// Successes of open builds that are not accepted and do not wait for a retry, the most urgent
     /// and oldest first, of each target as many as are of use at once.
@@ -35,13 +44,11 @@ impl Store {
                     JOIN attempt_ends e ON e.attempt = a.id AND e.outcome = 'succeeded'",
             within: "a.id",
         };
-        type Row = (i64, i64, i64, String, i64, i64, String);
-        let rows: Vec<Row> = self.heads(&look, now_us, AT_ONCE).await?;
+        let rows: Vec<SuccessRow> = self.heads(&look, now_us, AT_ONCE).await?;
         let mut ended = Vec::with_capacity(rows.len());
-        for (id, task, epoch, worker, started_us, build, report) in rows {
-            let attempt = Attempt { id, task, epoch, worker, started_us };
+        for SuccessRow { attempt, build, report } in rows {
             if let Some(outcome) = unjson("attempt_ends", "a report", &report)? {
-                ended.push(EndedAttempt { attempt, build: BuildId(build), outcome });
+                ended.push(EndedAttempt { attempt, build, outcome });
             }
         }
         Ok(ended)

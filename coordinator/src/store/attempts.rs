@@ -8,6 +8,7 @@ use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Needs, TaskId};
 
 use super::again::again;
+use super::columns::Flag;
 use super::shown::{list, rows};
 use super::{Result, Store, Tx, json, parsed, unjson};
 
@@ -53,6 +54,41 @@ pub struct AttemptEnd {
     pub outcome: Option<Outcome>,
     /// When.
     pub at_us: i64,
+}
+
+/// An attempt with its end; an empty report stands for none.
+#[derive(sqlx::FromRow)]
+pub(super) struct AttemptRow {
+    #[sqlx(flatten)]
+    attempt: Attempt,
+    report: String,
+    ended_us: i64,
+}
+
+/// The columns of an [`AttemptRow`], of `attempts a` and its `attempt_ends e`, if there is one.
+pub(super) const WITH_END: &str = "a.id, a.task, a.epoch, a.worker, a.started_us,
+    COALESCE(e.report, '') AS report, COALESCE(e.at_us, 0) AS ended_us";
+
+impl AttemptRow {
+    pub(super) fn read(self) -> Result<(Attempt, Option<AttemptEnd>)> {
+        let Self { attempt, report, ended_us } = self;
+        if report.is_empty() {
+            return Ok((attempt, None));
+        }
+        let outcome = unjson("attempt_ends", "a report", &report)?;
+        Ok((attempt, Some(AttemptEnd { outcome, at_us: ended_us })))
+    }
+}
+
+/// The end of an attempt of a worker.
+#[derive(sqlx::FromRow)]
+struct EndRow {
+    package: String,
+    report: String,
+    at_us: i64,
+    /// Whether another worker's results were accepted.
+    #[sqlx(try_from = "Flag")]
+    elsewhere: bool,
 }
 
 /// The worker that made the packages which a task repeats; the task's number follows.
@@ -186,23 +222,23 @@ impl Store {
     /// not among them.
     pub async fn ends_of(&self, worker: &str, since_us: i64, limit: i64) -> Result<Vec<End>> {
         let query = "SELECT b.package, e.report, e.at_us,
-                     CASE WHEN o.worker IS NULL OR o.worker = a.worker THEN 0 ELSE 1 END
+                     CASE WHEN o.worker IS NULL OR o.worker = a.worker THEN 0 ELSE 1 END AS elsewhere
                      FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
                      JOIN tasks t ON t.id = a.task JOIN builds b ON b.id = t.build
                      LEFT JOIN acceptances c ON c.task = a.task
                      LEFT JOIN attempts o ON o.id = c.attempt
                      WHERE a.worker = $1 AND e.outcome <> 'cancelled'
                      ORDER BY a.id DESC LIMIT $2";
-        let rows: Vec<(String, String, i64, i64)> =
-            sqlx::query_as(query).bind(worker).bind(limit).fetch_all(self.read()).await?;
+        let query = sqlx::query_as(query).bind(worker).bind(limit);
+        let rows: Vec<EndRow> = query.fetch_all(self.read()).await?;
         let mut ends = Vec::with_capacity(rows.len());
-        for (package, report, at_us, elsewhere) in rows {
+        for EndRow { package, report, at_us, elsewhere } in rows {
             let failure = match unjson("attempt_ends", "a report", &report)? {
                 Some(Outcome::Failed(failure)) => Some(failure),
                 Some(Outcome::Succeeded(_)) | None => None,
             };
             if at_us > since_us {
-                ends.push(End { package, failure, built_elsewhere: elsewhere != 0, at_us });
+                ends.push(End { package, failure, built_elsewhere: elsewhere, at_us });
             }
         }
         ends.sort_by_key(|end| std::cmp::Reverse(end.at_us));
@@ -244,25 +280,13 @@ impl Store {
 
     /// All attempts of a task with their ends, oldest first.
     pub async fn attempts(&self, task: TaskId) -> Result<Vec<(Attempt, Option<AttemptEnd>)>> {
-        let query = "SELECT a.id, a.task, a.epoch, a.worker, a.started_us,
-                     COALESCE(e.report, ''), COALESCE(e.at_us, 0)
-                     FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
-                     WHERE a.task = $1 ORDER BY a.epoch";
-        let rows: Vec<(i64, i64, i64, String, i64, String, i64)> =
-            sqlx::query_as(query).bind(task.0).fetch_all(self.read()).await?;
-        rows.into_iter()
-            .map(|(id, task, epoch, worker, started_us, report, at_us)| {
-                let end = if report.is_empty() {
-                    None
-                } else {
-                    Some(AttemptEnd {
-                        outcome: unjson("attempt_ends", "a report", &report)?,
-                        at_us,
-                    })
-                };
-                Ok((Attempt { id, task, epoch, worker, started_us }, end))
-            })
-            .collect()
+        let query = format!(
+            "SELECT {WITH_END} FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
+             WHERE a.task = $1 ORDER BY a.epoch"
+        );
+        let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(task.0);
+        let rows: Vec<AttemptRow> = query.fetch_all(self.read()).await?;
+        rows.into_iter().map(AttemptRow::read).collect()
     }
 }
 

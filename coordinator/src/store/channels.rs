@@ -1,8 +1,11 @@
 //! Channels: their revisions, and which builds they hold.
 
 use rpmfarm_core::{BuildId, Evr, Nevra, Sha256};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
 use super::again::again;
+use super::columns::Columns;
 use super::{Result, Store, parsed};
 
 /// What a channel holds since a time.
@@ -26,7 +29,8 @@ pub struct Revision {
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Publication {
     /// The build.
-    pub build: i64,
+    #[sqlx(try_from = "i64")]
+    pub build: BuildId,
     /// Name of the channel.
     pub channel: String,
     /// The revision.
@@ -35,12 +39,18 @@ pub struct Publication {
     pub at_us: i64,
 }
 
-type RevisionRow = (String, String, i64, String, i64, i64);
-
-fn revision(row: RevisionRow) -> Result<Revision> {
-    let (target, channel, revision, snapshot, packages, at_us) = row;
-    let snapshot = parsed("revisions", "a digest", &snapshot)?;
-    Ok(Revision { target, channel, revision, snapshot, packages, at_us })
+impl FromRow<'_, AnyRow> for Revision {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("revisions", row);
+        Ok(Self {
+            target: row.string("target")?,
+            channel: row.string("channel")?,
+            revision: row.number("revision")?,
+            snapshot: row.parsed("snapshot", "a digest")?,
+            packages: row.number("packages")?,
+            at_us: row.number("at_us")?,
+        })
+    }
 }
 
 impl Store {
@@ -66,17 +76,14 @@ impl Store {
                      AND r.revision = (SELECT MAX(n.revision) FROM revisions n
                                        WHERE n.target = c.target AND n.channel = c.name)
                      ORDER BY r.target, r.channel";
-        let rows: Vec<RevisionRow> = sqlx::query_as(query).fetch_all(self.read()).await?;
-        rows.into_iter().map(revision).collect()
+        Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
     }
 
     /// The newest revision of one channel.
     pub async fn channel(&self, target: &str, channel: &str) -> Result<Option<Revision>> {
         let query = "SELECT target, channel, revision, snapshot, packages, at_us FROM revisions
                      WHERE target = $1 AND channel = $2 ORDER BY revision DESC LIMIT 1";
-        let row: Option<RevisionRow> =
-            sqlx::query_as(query).bind(target).bind(channel).fetch_optional(self.read()).await?;
-        row.map(revision).transpose()
+        Ok(sqlx::query_as(query).bind(target).bind(channel).fetch_optional(self.read()).await?)
     }
 
     /// Records a revision that is visible, and the builds that it holds; these end with it. The

@@ -2,13 +2,15 @@
 
 use rpmfarm_core::{AttemptId, Epoch, TaskId};
 
-use super::{Attempt, AttemptEnd, Result, Store, unjson};
+use super::attempts::{AttemptRow, WITH_END};
+use super::{Attempt, AttemptEnd, Result, Store};
 
 /// A result that was not applied.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LateResult {
     /// The attempt.
-    pub attempt: i64,
+    #[sqlx(try_from = "i64")]
+    pub attempt: AttemptId,
     /// Who had had it.
     pub worker: String,
     /// What it said: `succeeded`, `failed: …`, `uploads …`.
@@ -25,17 +27,14 @@ impl Store {
         attempt: AttemptId,
         epoch: Epoch,
     ) -> Result<Option<(Attempt, AttemptEnd)>> {
-        let query = "SELECT a.id, a.task, a.epoch, a.worker, a.started_us, e.report, e.at_us
-                     FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
-                     WHERE a.id = $1 AND a.epoch = $2";
-        let row: Option<(i64, i64, i64, String, i64, String, i64)> =
-            sqlx::query_as(query).bind(attempt.0).bind(epoch.0).fetch_optional(self.read()).await?;
-        row.map(|(id, task, epoch, worker, started_us, report, at_us)| {
-            let outcome = unjson("attempt_ends", "a report", &report)?;
-            let attempt = Attempt { id, task, epoch, worker, started_us };
-            Ok((attempt, AttemptEnd { outcome, at_us }))
-        })
-        .transpose()
+        let query = format!(
+            "SELECT {WITH_END} FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
+             WHERE a.id = $1 AND a.epoch = $2"
+        );
+        let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(attempt.0).bind(epoch.0);
+        let row: Option<AttemptRow> = query.fetch_optional(self.read()).await?;
+        let Some((attempt, end)) = row.map(AttemptRow::read).transpose()? else { return Ok(None) };
+        Ok(end.map(|end| (attempt, end)))
     }
 
     /// Records that a result came too late. The first of an attempt stays.

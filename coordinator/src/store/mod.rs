@@ -13,6 +13,7 @@ mod attempts;
 mod builds;
 mod channels;
 mod checkpoints;
+mod columns;
 mod coordinators;
 mod cves;
 mod enrolment;
@@ -88,7 +89,7 @@ use crate::bus::Bus;
 pub enum StoreError {
     /// The database said no.
     #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     /// The answer to a commit got lost: whether it happened is not known.
     #[error("database: the answer to a commit was lost: {0}")]
     Unanswered(sqlx::Error),
@@ -175,6 +176,19 @@ pub enum StoreError {
         /// The build that made it.
         build: i64,
     },
+}
+
+impl From<sqlx::Error> for StoreError {
+    /// A row that found its own column corrupt is told as that ([`columns::Columns`]).
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Decode(source) => match source.downcast::<Self>() {
+                Ok(corrupt) => *corrupt,
+                Err(source) => Self::Database(sqlx::Error::Decode(source)),
+            },
+            error => Self::Database(error),
+        }
+    }
 }
 
 /// Result of the store.

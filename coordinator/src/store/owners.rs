@@ -152,18 +152,7 @@ impl Store {
         let query = "SELECT r.nevra, r.digest, r.size, r.repodata FROM results r
                      JOIN acceptances a ON a.task = r.task JOIN tasks t ON t.id = r.task
                      WHERE t.build = $1 AND t.kind <> 'srpm' ORDER BY r.task, r.nevra";
-        let rows: Vec<(String, String, i64, String)> =
-            sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?;
-        rows.into_iter()
-            .map(|(nevra, digest, size, repodata)| {
-                Ok(NewPackage {
-                    nevra: parsed("results", "a NEVRA", &nevra)?,
-                    digest: parsed("results", "a digest", &digest)?,
-                    size: size.unsigned_abs(),
-                    repodata: parsed("results", "a digest", &repodata)?,
-                })
-            })
-            .collect()
+        Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?)
     }
 
     /// Records what the newest root of a task took from the farm.

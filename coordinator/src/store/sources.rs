@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use rpmfarm_core::source::Record;
 use rpmfarm_core::terms::{AllTerms, Terms};
 use rpmfarm_core::{Arch, BuildId, Nevra, Sha256};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
 use super::again::again;
+use super::columns::Columns;
 use super::{Build, Result, Store, Tx, json, parsed, unjson};
 
 /// Names that are bound to one query at most.
@@ -49,8 +52,34 @@ pub struct Srpm {
     pub terms: AllTerms,
 }
 
-/// Digest, size, NEVRA, requirements, conflicts, names, whether more is found, terms.
-type SrpmRow = (String, i64, String, String, String, String, i64, String);
+impl FromRow<'_, AnyRow> for Import {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("imports", row);
+        Ok(Self {
+            url: row.string("url")?,
+            commit: row.string("commit_id")?,
+            subject: row.string("subject")?,
+            bundle: row.parsed("bundle", "a digest")?,
+            at_us: row.number("at_us")?,
+        })
+    }
+}
+
+impl FromRow<'_, AnyRow> for Srpm {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("srpms", row);
+        Ok(Self {
+            digest: row.parsed("digest", "a digest")?,
+            size: row.size("size")?,
+            nevra: row.parsed("nevra", "a NEVRA")?,
+            requires: row.json("requires", "a list")?,
+            conflicts: row.json("conflicts", "a list")?,
+            predicts: row.json("predicts", "a list")?,
+            dynamic: row.flag("dynamic")?,
+            terms: row.json("terms", "terms")?,
+        })
+    }
+}
 
 impl Srpm {
     /// What the spec says with a target of rpm; `None` when that is not known.
@@ -153,13 +182,7 @@ impl Store {
     /// The import of a build.
     pub async fn import(&self, build: BuildId) -> Result<Option<Import>> {
         let query = "SELECT url, commit_id, subject, bundle, at_us FROM imports WHERE build = $1";
-        let row: Option<(String, String, String, String, i64)> =
-            sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?;
-        row.map(|(url, commit, subject, bundle, at_us)| {
-            let bundle = parsed("imports", "a digest", &bundle)?;
-            Ok(Import { url, commit, subject, bundle, at_us })
-        })
-        .transpose()
+        Ok(sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?)
     }
 
     /// Where the sources of a build came from.
@@ -263,21 +286,7 @@ impl Store {
     pub async fn srpm(&self, build: BuildId) -> Result<Option<Srpm>> {
         let query = "SELECT digest, size, nevra, requires, conflicts, predicts, dynamic, terms
                      FROM srpms WHERE build = $1";
-        let row: Option<SrpmRow> =
-            sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?;
-        row.map(|(digest, size, nevra, requires, conflicts, predicts, dynamic, terms)| {
-            Ok(Srpm {
-                digest: parsed("srpms", "a digest", &digest)?,
-                size: size.unsigned_abs(),
-                nevra: parsed("srpms", "a NEVRA", &nevra)?,
-                requires: unjson("srpms", "a list", &requires)?,
-                conflicts: unjson("srpms", "a list", &conflicts)?,
-                predicts: unjson("srpms", "a list", &predicts)?,
-                dynamic: dynamic != 0,
-                terms: unjson("srpms", "terms", &terms)?,
-            })
-        })
-        .transpose()
+        Ok(sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?)
     }
 }
 

@@ -7,7 +7,6 @@ use rpmfarm_core::status::latest_due;
 
 use super::builds::COLUMNS;
 use super::heads::Look;
-use super::tasks::{TaskRow, task};
 use super::{Build, Result, Store, Task};
 
 /// Builds of one target that a stage looks at in one go.
@@ -70,15 +69,15 @@ impl Store {
             format!("SELECT {COLUMNS} FROM builds b WHERE b.id IN (SELECT w.build {of_batch})");
         let (now, latest) = (now_us, latest_due(now_us));
         let tasks = sqlx::query_as(sqlx::AssertSqlSafe(tasks)).bind(batch).bind(now).bind(latest);
-        let tasks: Vec<TaskRow> = tasks.fetch_all(self.read()).await?;
+        let tasks: Vec<Task> = tasks.fetch_all(self.read()).await?;
         let builds = sqlx::query_as(sqlx::AssertSqlSafe(builds)).bind(batch).bind(now).bind(latest);
         let builds: Vec<Build> = builds.fetch_all(self.read()).await?;
         let builds: HashMap<i64, Build> =
             builds.into_iter().map(|build| (build.id, build)).collect();
         // One that is gone between the two questions has been locked, or has ended.
-        let of = |row: TaskRow| Some((builds.get(&row.1)?.clone(), row));
-        let both = tasks.into_iter().filter_map(of);
-        both.map(|(build, row)| Ok((task(row)?, build))).collect()
+        let with_build = |task: Task| Some((builds.get(&task.build.0)?.clone(), task));
+        let both = tasks.into_iter().filter_map(with_build);
+        Ok(both.map(|(build, task)| (task, build)).collect())
     }
 
     /// The oldest open build of a request that has no SRPM yet.

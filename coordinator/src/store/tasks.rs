@@ -6,10 +6,13 @@ use rpmfarm_core::stage::Stage;
 use rpmfarm_core::status::latest_due;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
 use super::again::again;
+use super::columns::Columns;
 use super::heads::Look;
-use super::{Result, Store, Tx, json, parsed, unjson};
+use super::{Result, Store, Tx, json, unjson};
 
 /// Work to be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,16 +49,36 @@ pub struct LockRow {
     pub at_us: i64,
 }
 
-pub(super) type TaskRow = (i64, i64, String, String, i64);
+impl FromRow<'_, AnyRow> for Task {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("tasks", row);
+        Ok(Self {
+            id: TaskId(row.number("id")?),
+            build: BuildId(row.number("build")?),
+            kind: row.parsed("kind", "a kind")?,
+            arch: row.parsed("arch", "an architecture")?,
+            created_us: row.number("created_us")?,
+        })
+    }
+}
 
-pub(super) fn task((id, build, kind, arch, created_us): TaskRow) -> Result<Task> {
-    Ok(Task {
-        id: TaskId(id),
-        build: BuildId(build),
-        kind: parsed("tasks", "a kind", &kind)?,
-        arch: parsed("tasks", "an architecture", &arch)?,
-        created_us,
-    })
+impl FromRow<'_, AnyRow> for LockRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("locks", row);
+        Ok(Self {
+            round: u32::try_from(row.number("round")?).unwrap_or(0),
+            digest: row.parsed("digest", "a digest")?,
+            at_us: row.number("at_us")?,
+        })
+    }
+}
+
+/// A task, and the round whose requirements no lock answers yet.
+#[derive(sqlx::FromRow)]
+struct AskingTask {
+    #[sqlx(flatten)]
+    task: Task,
+    round: i64,
 }
 
 impl Store {
@@ -63,16 +86,13 @@ impl Store {
     pub async fn tasks(&self, build: BuildId) -> Result<Vec<Task>> {
         let query = "SELECT id, build, kind, arch, created_us FROM tasks WHERE build = $1
                      ORDER BY id";
-        let rows: Vec<TaskRow> = sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?;
-        rows.into_iter().map(task).collect()
+        Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?)
     }
 
     /// One task.
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
         let query = "SELECT id, build, kind, arch, created_us FROM tasks WHERE id = $1";
-        let row: Option<TaskRow> =
-            sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?;
-        row.map(task).transpose()
+        Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?)
     }
 
     /// Open SRPM tasks that have no lock yet and do not wait for a retry, the most urgent and
@@ -84,8 +104,7 @@ impl Store {
             joins: "JOIN tasks t ON t.id = w.task",
             within: "w.task",
         };
-        let rows: Vec<TaskRow> = self.heads(&look, now_us, each).await?;
-        rows.into_iter().map(task).collect()
+        self.heads(&look, now_us, each).await
     }
 
     /// Tasks that wait for a worker and are in their queues, the next one first, at most `limit`.
@@ -93,28 +112,20 @@ impl Store {
         let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us
                      FROM ready_tasks r JOIN tasks t ON t.id = r.task
                      ORDER BY r.rank, r.task LIMIT $1";
-        let rows: Vec<TaskRow> = sqlx::query_as(query).bind(limit).fetch_all(self.read()).await?;
-        rows.into_iter().map(task).collect()
+        Ok(sqlx::query_as(query).bind(limit).fetch_all(self.read()).await?)
     }
 
     /// Rounds of requirements of live attempts that no lock answers yet.
     pub async fn rounds_to_lock(&self, now_us: i64) -> Result<Vec<(Task, u32)>> {
-        let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us, MAX(d.round)
-                     FROM stage_work w JOIN tasks t ON t.id = w.task
+        let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us,
+                     MAX(d.round) AS round FROM stage_work w JOIN tasks t ON t.id = w.task
                      JOIN dynamic_requires d ON d.task = t.id
                      WHERE w.stage = 'round' AND (w.due_us <= $1 OR w.due_us > $2)
                      GROUP BY t.id, t.build, t.kind, t.arch, t.created_us ORDER BY t.id";
-        let rows: Vec<(i64, i64, String, String, i64, i64)> = sqlx::query_as(query)
-            .bind(now_us)
-            .bind(latest_due(now_us))
-            .fetch_all(self.read())
-            .await?;
-        rows.into_iter()
-            .map(|(id, build, kind, arch, created_us, round)| {
-                let round = u32::try_from(round).unwrap_or(u32::MAX);
-                Ok((task((id, build, kind, arch, created_us))?, round))
-            })
-            .collect()
+        let query = sqlx::query_as(query).bind(now_us).bind(latest_due(now_us));
+        let rows: Vec<AskingTask> = query.fetch_all(self.read()).await?;
+        let asked = |row: AskingTask| (row.task, u32::try_from(row.round).unwrap_or(u32::MAX));
+        Ok(rows.into_iter().map(asked).collect())
     }
 
     /// Build tasks of a batch's open builds that are not accepted.
@@ -238,13 +249,7 @@ impl Store {
                      AND NOT EXISTS (SELECT 1 FROM postponements p
                                      WHERE p.task = l.task AND p.round >= l.round)
                      ORDER BY l.round DESC LIMIT 1";
-        let row: Option<(i64, String, i64)> =
-            sqlx::query_as(query).bind(task.0).fetch_optional(self.read()).await?;
-        row.map(|(round, digest, at_us)| {
-            let digest = parsed("locks", "a digest", &digest)?;
-            Ok(LockRow { round: u32::try_from(round).unwrap_or(0), digest, at_us })
-        })
-        .transpose()
+        Ok(sqlx::query_as(query).bind(task.0).fetch_optional(self.read()).await?)
     }
 
     /// Records a lock. The first of a round stays.

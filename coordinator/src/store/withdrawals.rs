@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rpmfarm_core::{BuildId, Nevra, Sha256, TaskId};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
 use super::again::again;
+use super::columns::Columns;
 use super::shown::{numbers, rows};
 use super::{Result, Store, StoreError, Tx, parsed};
 
@@ -82,23 +85,44 @@ pub struct RootRow {
     pub accepted: bool,
 }
 
-type WithdrawnRow = (String, i64, String, i64, String, String, i64);
-
 const WITHDRAWN: &str = "SELECT p.nevra, p.build, p.digest, p.size, w.who, w.reason, w.at_us
     FROM withdrawn_packages p JOIN withdrawals w
     ON w.id = p.withdrawal AND w.target = p.target AND w.nevra = p.nevra";
 
-fn withdrawn(row: WithdrawnRow) -> Result<WithdrawnPackage> {
-    let (nevra, build, digest, size, who, reason, at_us) = row;
-    Ok(WithdrawnPackage {
-        nevra: parsed("withdrawn_packages", "a NEVRA", &nevra)?,
-        build: BuildId(build),
-        digest: parsed("withdrawn_packages", "a digest", &digest)?,
-        size: size.unsigned_abs(),
-        who,
-        reason,
-        at_us,
-    })
+impl FromRow<'_, AnyRow> for WithdrawnPackage {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("withdrawn_packages", row);
+        Ok(Self {
+            nevra: row.parsed("nevra", "a NEVRA")?,
+            build: BuildId(row.number("build")?),
+            digest: row.parsed("digest", "a digest")?,
+            size: row.size("size")?,
+            who: row.string("who")?,
+            reason: row.string("reason")?,
+            at_us: row.number("at_us")?,
+        })
+    }
+}
+
+impl FromRow<'_, AnyRow> for Returning {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("returning_packages", row);
+        let nevra = row.parsed("nevra", "a NEVRA")?;
+        Ok(Self { nevra, build: BuildId(row.number("build")?) })
+    }
+}
+
+impl FromRow<'_, AnyRow> for RootRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("locks", row);
+        Ok(Self {
+            build: BuildId(row.number("build")?),
+            package: row.string("package")?,
+            task: TaskId(row.number("task")?),
+            lock: row.parsed("digest", "a digest")?,
+            accepted: row.flag("accepted")?,
+        })
+    }
 }
 
 impl Store {
@@ -137,15 +161,14 @@ impl Store {
     pub async fn withdrawn_of(&self, builds: &[BuildId]) -> Result<Vec<WithdrawnPackage>> {
         let ids = numbers(builds.iter().copied());
         let query = format!("{WITHDRAWN} WHERE p.build IN ({ids}) ORDER BY p.nevra");
-        rows!(self, WithdrawnRow, query).into_iter().map(withdrawn).collect()
+        Ok(rows!(self, WithdrawnPackage, query))
     }
 
     /// The packages of a target with this full name that are taken back.
     pub async fn withdrawn(&self, target: &str, nevra: &Nevra) -> Result<Vec<WithdrawnPackage>> {
         let query = format!("{WITHDRAWN} WHERE p.target = $1 AND p.nevra = $2");
         let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(target).bind(nevra.to_string());
-        let rows: Vec<WithdrawnRow> = query.fetch_all(self.read()).await?;
-        rows.into_iter().map(withdrawn).collect()
+        Ok(query.fetch_all(self.read()).await?)
     }
 
     /// All that is taken back of a target: full names, each with that of its source package.
@@ -164,13 +187,7 @@ impl Store {
     /// What was given back of a target and is not in its channel yet.
     pub async fn returning(&self, target: &str) -> Result<Vec<Returning>> {
         let query = "SELECT nevra, build FROM returning_packages WHERE target = $1 ORDER BY nevra";
-        let rows: Vec<(String, i64)> =
-            sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
-        let row = |(nevra, build): (String, i64)| {
-            let nevra = parsed("returning_packages", "a NEVRA", &nevra)?;
-            Ok(Returning { nevra, build: BuildId(build) })
-        };
-        rows.into_iter().map(row).collect()
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
     }
 
     /// The channel of a target shows everything that was taken back and given back up to this state.
@@ -198,8 +215,8 @@ impl Store {
 
     /// All roots that were made for a target, newest first: of each task the one that counts.
     pub async fn roots(&self, target: &str) -> Result<Vec<RootRow>> {
-        let query = "SELECT b.id, b.package, t.id, l.digest,
-                     (SELECT COUNT(*) FROM acceptances a WHERE a.task = t.id)
+        let query = "SELECT b.id AS build, b.package, t.id AS task, l.digest,
+                     (SELECT COUNT(*) FROM acceptances a WHERE a.task = t.id) AS accepted
                      FROM builds b JOIN tasks t ON t.build = b.id JOIN locks l ON l.task = t.id
                      WHERE b.target = $1 AND l.round =
                          (SELECT MAX(n.round) FROM locks n WHERE n.task = t.id)
@@ -208,19 +225,7 @@ impl Store {
                      AND (EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)
                           OR EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id))
                      ORDER BY t.id DESC";
-        type Row = (i64, String, i64, String, i64);
-        let rows: Vec<Row> = sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
-        rows.into_iter()
-            .map(|(build, package, task, lock, accepted)| {
-                Ok(RootRow {
-                    build: BuildId(build),
-                    package,
-                    task: TaskId(task),
-                    lock: parsed("locks", "a digest", &lock)?,
-                    accepted: accepted > 0,
-                })
-            })
-            .collect()
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
     }
 
     /// The digests of what each build of a target made, taken back or not, and their names.
