@@ -2,6 +2,7 @@
 
 use rpmfarm_core::track::push::Push;
 
+use super::columns::Flag;
 use super::{Result, Store};
 
 /// A push of which nothing has become yet, with all that decides on it.
@@ -19,8 +20,9 @@ pub struct OpenPush {
     pub commit_id: String,
     /// The commit before it; empty when none was seen.
     pub before_id: String,
-    /// Not 0 for a push to the package's modifications.
-    pub modifies: i64,
+    /// Whether it is a push to the package's modifications.
+    #[sqlx(try_from = "Flag")]
+    pub modifies: bool,
     /// webhook, poll.
     pub told_by: String,
     /// When it was seen.
@@ -33,8 +35,9 @@ pub struct OpenPush {
     pub started_us: i64,
     /// Not 0 when the branch was at this commit before, and has left it: the push that led away.
     pub left_by: i64,
-    /// Not 0 while the package is followed.
-    pub followed: i64,
+    /// Whether the package is followed.
+    #[sqlx(try_from = "Flag")]
+    pub followed: bool,
     /// What it is followed for; empty for the target's own.
     pub git_ref: String,
 }
@@ -72,8 +75,9 @@ pub struct PushedBuild {
     pub commit_id: String,
     /// The commit of its modifications; empty when there are none, or they are not known yet.
     pub modification: String,
-    /// Not 0 when it is published, or may still be.
-    pub stands: i64,
+    /// Whether it is published, or may still be.
+    #[sqlx(try_from = "Flag")]
+    pub stands: bool,
 }
 
 impl Store {

@@ -3,6 +3,7 @@
 use rpmfarm_core::BuildId;
 
 use super::builds::named;
+use super::columns::Flag;
 use super::{Result, Store, Tx};
 
 /// What is built because of a push.
@@ -44,8 +45,9 @@ pub struct PushRow {
     pub commit_id: String,
     /// The commit before it.
     pub before_id: String,
-    /// Not 0 for a push to the package's modifications.
-    pub modifies: i64,
+    /// Whether it is a push to the package's modifications.
+    #[sqlx(try_from = "Flag")]
+    pub modifies: bool,
     /// webhook, poll.
     pub told_by: String,
     /// When it was seen.

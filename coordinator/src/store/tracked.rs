@@ -2,6 +2,7 @@
 
 use rpmfarm_core::track::policy::{Freeze, Order, Policy};
 
+use super::columns::Flag;
 use super::{Result, Store, StoreError, Tx};
 
 /// A package to follow from now on.
@@ -26,8 +27,9 @@ pub struct Tracked {
     pub package: String,
     /// The branch or tag; empty for the target's own.
     pub git_ref: String,
-    /// Not 0 when what is there at the first look is built as well.
-    pub build_first: i64,
+    /// Whether what is there at the first poll is built as well.
+    #[sqlx(try_from = "Flag")]
+    pub build_first: bool,
     /// Since when it is followed.
     pub added_us: i64,
     /// When it is looked at next; 0 for at once.
