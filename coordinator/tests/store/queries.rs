@@ -222,7 +222,7 @@ fn string(source: &str) -> (String, usize) {
         match char {
             '"' => return (text, at + 1),
             '\\' => match chars.next().unwrap().1 {
-                'n' | '\n' => text.push(' '),
+                'n' | '0' | '\n' => text.push(' '),
                 escaped @ ('"' | '\\' | '\'') => text.push(escaped),
                 other => panic!("the escape \\{other} is not read"),
             },
