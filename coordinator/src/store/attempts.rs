@@ -1,7 +1,7 @@
 //! Attempts: leases with epochs, and their ends.
 //!
-//! The fence is here: an attempt ends once, and only while it is live. Whatever a worker says of
-//! an attempt that is not, changes nothing.
+//! The fence is here: an attempt ends once, and only while it is live. A report about an attempt that
+//! is not live changes nothing.
 
 use rpmfarm_core::quarantine::End;
 use rpmfarm_core::task::Outcome;
@@ -15,7 +15,7 @@ use super::{Result, Store, Tx, json, parsed, unjson};
 /// Numbers in one query at most.
 const IDS_OF_QUERY: usize = 500;
 
-/// A try of a task.
+/// One try of a task by one worker.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Attempt {
     /// Its number.
@@ -24,13 +24,13 @@ pub struct Attempt {
     pub task: i64,
     /// The fencing number.
     pub epoch: i64,
-    /// Who has it.
+    /// The worker that got it.
     pub worker: String,
-    /// Since when.
+    /// When the worker got it.
     pub started_us: i64,
 }
 
-/// An attempt that a worker holds.
+/// An attempt that a worker has now.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LiveAttempt {
     /// Its number.

@@ -25,7 +25,7 @@ pub struct StandingRow {
     pub at_us: i64,
 }
 
-/// An attempt that a worker failed for reasons of its own.
+/// An attempt that failed through the worker's fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerFault {
     /// The build.
@@ -103,8 +103,8 @@ impl Store {
         Ok(self.standing_history(worker, 1).await?.pop())
     }
 
-    /// What says whether a worker may come in: the decision that holds, and what it was enrolled
-    /// for (nothing for anything). One question, for it is asked at every report.
+    /// What decides whether a worker may connect: the newest decision about it, and the architectures
+    /// that it was enrolled for; none stand for all. One query, since every report needs it.
     pub async fn admission(&self, worker: &str) -> Result<(Option<StandingRow>, Vec<Arch>)> {
         let query = "SELECT COALESCE(s.state, '') AS state, COALESCE(s.reason, '') AS reason,
                      COALESCE(s.at_us, 0) AS at_us,

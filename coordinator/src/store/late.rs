@@ -1,4 +1,4 @@
-//! What came too late: results of attempts that had been taken from their worker.
+//! Late results: reports and uploads of attempts that had ended before.
 
 use rpmfarm_core::{AttemptId, Epoch, TaskId};
 
@@ -11,9 +11,9 @@ pub struct LateResult {
     /// The attempt.
     #[sqlx(try_from = "i64")]
     pub attempt: AttemptId,
-    /// Who had had it.
+    /// The worker that had it.
     pub worker: String,
-    /// What it said: `succeeded`, `failed: …`, `uploads …`.
+    /// The report: `succeeded`, `failed: …`, `uploads …`.
     pub said: String,
     /// When, in microseconds since 1970.
     pub at_us: i64,
