@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rpmfarm_core::Target;
+use rpmfarm_core::{Stage, Target};
 
 use crate::accept::AcceptorClient;
 use crate::blobs::Blobs;
@@ -110,7 +110,7 @@ impl Farm {
     /// The farm for work on a stage: whatever it writes stands behind the stage's lease. `None`
     /// when the stage is not this coordinator's to run now.
     #[must_use]
-    pub fn for_stage(&self, stage: &'static str, now: Instant) -> Option<Self> {
+    pub fn for_stage(&self, stage: Stage, now: Instant) -> Option<Self> {
         let fence = self.peers.fence(stage, now)?;
         Some(Self { store: self.store.behind(fence), ..self.clone() })
     }

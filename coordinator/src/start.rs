@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rpmfarm_core::Stage;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -284,16 +285,16 @@ fn tell(file: Option<&Path>, scheme: &str, address: SocketAddr) -> anyhow::Resul
 fn passes(farm: &Farm) -> JoinSet<()> {
     let mut set = JoinSet::new();
     let bus = || farm.bus.clone();
-    let imports = Crew::new("import", IMPORTS, bus()).measured(farm.metrics.clone());
-    let locks = Crew::new("resolve", LOCKS, bus()).measured(farm.metrics.clone());
+    let imports = Crew::new(Stage::Import.as_str(), IMPORTS, bus()).measured(farm.metrics.clone());
+    let locks = Crew::new(Stage::Resolve.as_str(), LOCKS, bus()).measured(farm.metrics.clone());
     let solvers = resolve::pass::Hands::new(locks);
-    let checks = Crew::new("accept", CHECKS, bus()).measured(farm.metrics.clone());
-    let signatures = Crew::new("sign", SIGNATURES, bus());
+    let checks = Crew::new(Stage::Accept.as_str(), CHECKS, bus()).measured(farm.metrics.clone());
+    let signatures = Crew::new(Stage::Sign.as_str(), SIGNATURES, bus());
     // Runs on each coordinator, while the database answers.
     macro_rules! pass {
-        ($name:literal, |$farm:ident| $pass:expr) => {
+        ($stage:expr, |$farm:ident| $pass:expr) => {
             let mine = farm.clone();
-            set.spawn(run($name, bus(), move || {
+            set.spawn(run($stage.as_str(), bus(), move || {
                 let $farm = mine.clone();
                 async move {
                     if $farm.peers.database_down().is_some() { Ok(()) } else { $pass.await }
@@ -303,10 +304,10 @@ fn passes(farm: &Farm) -> JoinSet<()> {
     }
     // Runs on the coordinator that has the stage.
     macro_rules! stage {
-        ($name:literal, |$farm:ident| $pass:expr) => {
+        ($stage:expr, |$farm:ident| $pass:expr) => {
             let mine = farm.clone();
-            set.spawn(run($name, bus(), move || {
-                let mine = mine.for_stage($name, Instant::now());
+            set.spawn(run($stage.as_str(), bus(), move || {
+                let mine = mine.for_stage($stage, Instant::now());
                 let pass = mine.map(|$farm| $pass);
                 async move {
                     match pass {
@@ -318,8 +319,8 @@ fn passes(farm: &Farm) -> JoinSet<()> {
         };
     }
     let mine = farm.clone();
-    set.spawn(run("poll", farm.tracker.bell(), move || {
-        let mine = mine.for_stage("poll", Instant::now());
+    set.spawn(run(Stage::Poll.as_str(), farm.tracker.bell(), move || {
+        let mine = mine.for_stage(Stage::Poll, Instant::now());
         async move {
             match mine {
                 Some(farm) => track::poll::pass(&farm, now_us()).await,
@@ -327,13 +328,13 @@ fn passes(farm: &Farm) -> JoinSet<()> {
             }
         }
     }));
-    stage!("decide", |farm| async move { track::decide::pass(&farm, now_us()).await });
-    stage!("import", |farm| {
+    stage!(Stage::Decide, |farm| async move { track::decide::pass(&farm, now_us()).await });
+    stage!(Stage::Import, |farm| {
         let crew = imports.clone();
         async move { import::pass::pass(&farm, &crew, now_us()).await }
     });
-    stage!("plan", |farm| async move { plan::pass(&farm, now_us()).await });
-    stage!("resolve", |farm| {
+    stage!(Stage::Plan, |farm| async move { plan::pass(&farm, now_us()).await });
+    stage!(Stage::Resolve, |farm| {
         let hands = solvers.clone();
         async move { resolve::pass::pass(&farm, &hands, now_us()).await }
     });
@@ -342,22 +343,22 @@ fn passes(farm: &Farm) -> JoinSet<()> {
     set.spawn(scrub::run(farm.blobs.clone(), farm.repos.clone(), farm.damaged.clone()));
     set.spawn(targets::run(farm.targets.clone()));
     set.spawn(refresh(farm.clone()));
-    pass!("dispatch", |farm| dispatch::pass::pass(&farm, Instant::now(), now_us()));
+    pass!(Stage::Dispatch, |farm| dispatch::pass::pass(&farm, Instant::now(), now_us()));
     let mine = farm.clone();
     let period = dispatch::leases::period(farm);
     set.spawn(run_every("leases", period, Bus::default(), move || {
         let farm = mine.clone();
         async move { dispatch::leases::pass(&farm, Instant::now(), now_us()).await }
     }));
-    stage!("accept", |farm| {
+    stage!(Stage::Accept, |farm| {
         let crew = checks.clone();
         async move { accept::pass(&farm, &crew, now_us()).await }
     });
-    stage!("sign", |farm| {
+    stage!(Stage::Sign, |farm| {
         let crew = signatures.clone();
         async move { sign::pass(&farm, &crew).await }
     });
-    stage!("publish", |farm| async move { publish::pass::pass(&farm).await });
+    stage!(Stage::Publish, |farm| async move { publish::pass::pass(&farm).await });
     set.spawn(inform(farm.clone()));
     set
 }
@@ -368,7 +369,7 @@ async fn refresh(farm: Farm) {
     let refreshes = Coalesced::new("refresh");
     let mut last = None::<Instant>;
     loop {
-        match farm.for_stage("resolve", Instant::now()) {
+        match farm.for_stage(Stage::Resolve, Instant::now()) {
             Some(farm) if last.is_none_or(|last| last.elapsed() >= REFRESH) => {
                 resolve::pass::refresh(&farm, &refreshes).await;
                 last = Some(Instant::now());

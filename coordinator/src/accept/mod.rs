@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use rpmfarm_core::results;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, Failure, Fault, Target, TaskId};
+use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, Target, TaskId};
 use tracing::Instrument as _;
 
 pub use acceptor::AcceptorClient;
@@ -88,7 +88,7 @@ impl From<StoreError> for Refused {
             | StoreError::SameFile { .. }
             | StoreError::OtherOptions { .. }
             | StoreError::Withdrawn { .. } => {
-                Self::Failure(Failure::new(Fault::Package, "accept", error.to_string()))
+                Self::Failure(Failure::new(Fault::Package, FailureStage::Accept, error.to_string()))
             }
             error => Self::Error(error.into()),
         }
@@ -98,7 +98,9 @@ impl From<StoreError> for Refused {
 impl From<CheckError> for Refused {
     fn from(error: CheckError) -> Self {
         match error.fault() {
-            Some(fault) => Self::Failure(Failure::new(fault, "accept", error.to_string())),
+            Some(fault) => {
+                Self::Failure(Failure::new(fault, FailureStage::Accept, error.to_string()))
+            }
             None => Self::Error(error.into()),
         }
     }
@@ -125,6 +127,10 @@ async fn check_and_record(
     let target = farm.target_of(&build).await?;
     let limits = target.limits_of(&build.package);
     let checked = check::files(farm, (ended.build, attempt), task, success, limits.clone()).await?;
+    if task.kind == TaskKind::Srpm {
+        // Before the acceptor signs: it does not know what was imported.
+        srpm::Expected::of(farm, &build, &target).await?.check(&checked, &target)?;
+    }
     let acceptances = acceptor::acceptances(farm, (ended, task), success, &build, &limits).await?;
     let mut made: Vec<MadePackage> = checked.iter().map(made).collect();
     keep_known(farm, &build, &mut made).await?;
@@ -213,10 +219,6 @@ impl Work<'_> {
         let Work { ended, task, success, build, target, arches, builders, checked, made, .. } =
             self;
         let attempt = AttemptId(ended.attempt.id);
-        let expected = match task.kind {
-            TaskKind::Srpm => Some(srpm::Expected::of(farm, build, target).await?),
-            TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => None,
-        };
         let now = now_us();
         let mut tx = farm.store.write().await?;
         if !tx.hold_open(ended.build).await? {
@@ -226,8 +228,7 @@ impl Work<'_> {
             return Ok(true);
         }
         tx.add_acceptances(&build.target, &self.acceptances).await?;
-        if let Some(expected) = expected {
-            expected.check(checked, target)?;
+        if task.kind == TaskKind::Srpm {
             let native = farm.fleet.native_arches();
             let (srpm, tasks) = srpm::plan(checked, success, task.arch, arches, &native)?;
             for made in made {

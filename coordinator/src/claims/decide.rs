@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rpmfarm_core::owners::{self, Claim, Kind};
-use rpmfarm_core::{BuildId, Failure, Fault, Lock, Nevra};
+use rpmfarm_core::{BuildId, Failure, FailureStage, Fault, Lock, Nevra};
 
 use super::{MAX_LOCK, accepted, enter, verdict};
 use crate::clock::now_us;
@@ -123,7 +123,7 @@ pub async fn refuse(
     }
     let message = format!("{who} refused that it {first}: {reason}");
     let excerpt = claims.iter().take(10).map(ToString::to_string).collect();
-    let failure = Failure::new(Fault::Package, "accept", message).with_excerpt(excerpt);
+    let failure = Failure::new(Fault::Package, FailureStage::Accept, message).with_excerpt(excerpt);
     tx.fail(build.id(), &failure, now_us()).await?;
     tx.commit().await?;
     Ok(Decided::Done)

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use rand::Rng as _;
 use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::task::{Assignment, DesiredState, Input, Outcome, TaskKind};
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, TaskId};
 
 use super::report;
 use crate::farm::Farm;
@@ -70,7 +70,8 @@ pub async fn desired(
             Ok(assignment) => desired.assignments.push(assignment),
             Err(error) if error.is::<StoreError>() => return Err(error),
             Err(error) => {
-                let failure = Failure::new(Fault::Farm, "dispatch", format!("{error:#}"));
+                let failure =
+                    Failure::new(Fault::Farm, FailureStage::Dispatch, format!("{error:#}"));
                 report::end(farm, attempt, &Outcome::Failed(failure), now_us).await?;
             }
         }

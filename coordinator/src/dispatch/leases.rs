@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::fault::LOST;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{Failure, Fault};
+use rpmfarm_core::{Failure, FailureStage, Fault};
 
 use super::report;
 use crate::farm::Farm;
@@ -49,7 +48,7 @@ pub async fn pass(farm: &Farm, now: Instant, now_us: i64) -> anyhow::Result<()> 
             attempt.worker,
             silence.as_secs()
         );
-        let failure = Failure::new(Fault::Worker, LOST, message);
+        let failure = Failure::new(Fault::Worker, FailureStage::Lease, message);
         report::end(farm, &attempt, &Outcome::Failed(failure), now_us).await?;
     }
     Ok(())

@@ -5,9 +5,9 @@
 
 use std::time::Instant;
 
-use rpmfarm_core::TaskId;
 use rpmfarm_core::fleet::{Standing, takes_work};
 use rpmfarm_core::quarantine::{Colleague, last_for, verdict};
+use rpmfarm_core::{TaskId, Timestamp};
 
 use super::fleet::WorkerView;
 use crate::farm::Farm;
@@ -47,7 +47,7 @@ pub async fn look(farm: &Farm, worker: &str, now_us: i64) -> anyhow::Result<()> 
     }
     let since_us = decided.map_or(0, |row| row.at_us);
     let ends = farm.store.ends_of(worker, since_us, LAST).await?;
-    let Some(reason) = verdict(&ends, now_us) else { return Ok(()) };
+    let Some(reason) = verdict(&ends, Timestamp::from_us(now_us)) else { return Ok(()) };
     let seen = farm.fleet.workers(Instant::now());
     // One that was not heard since this coordinator started: nobody knows what it builds for.
     let Some(view) = seen.get(worker) else { return Ok(()) };

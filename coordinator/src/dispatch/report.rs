@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use rpmfarm_core::fault::LOST;
 use rpmfarm_core::quarantine::last_message;
 use rpmfarm_core::report::{self, Said};
 use rpmfarm_core::results::check_requires;
+use rpmfarm_core::stage::Milestone;
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, TaskId};
 
 use tonic::Status;
 
@@ -51,7 +51,8 @@ pub async fn take(
             Said::Ended(outcome) => end(farm, attempt, outcome, now_us).await?,
             Said::NeedsRequires { round, requires } => {
                 if let Err(refusal) = check_requires("%generate_buildrequires", requires) {
-                    let failure = Failure::new(refusal.fault(), "resolve", refusal.to_string());
+                    let failure =
+                        Failure::new(refusal.fault(), FailureStage::Resolve, refusal.to_string());
                     end(farm, attempt, &Outcome::Failed(failure), now_us).await?;
                     continue;
                 }
@@ -60,7 +61,7 @@ pub async fn take(
             }
             Said::Lost => {
                 let message = format!("worker {worker} was restarted and lost the attempt");
-                let failure = Failure::new(Fault::Worker, LOST, message);
+                let failure = Failure::new(Fault::Worker, FailureStage::Lease, message);
                 end(farm, attempt, &Outcome::Failed(failure), now_us).await?;
             }
             Said::Nothing => {}
@@ -123,7 +124,7 @@ pub async fn end(
             attempt = id.0,
             worker = attempt.worker,
             fault = failure.fault.as_str(),
-            stage = failure.stage,
+            stage = failure.stage.as_str(),
             "attempt failed: {}",
             failure.message
         );
@@ -136,7 +137,7 @@ pub async fn end(
         tracing::info!(build = build.0, task = task.0, attempt = id.0, "attempt succeeded");
     }
     let took = (now_us - attempt.started_us).max(0).unsigned_abs();
-    farm.metrics.worked("build", Duration::from_micros(took));
+    farm.metrics.worked(Milestone::Build.as_str(), Duration::from_micros(took));
     farm.fleet.held().ended(&attempt.worker, id);
     finish_logs(farm, id);
     farm.fleet.poke(&attempt.worker);

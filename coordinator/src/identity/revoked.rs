@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{Failure, Fault, Sha256};
+use rpmfarm_core::{Failure, FailureStage, Fault, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::now_us;
@@ -102,7 +102,7 @@ pub async fn pass(farm: &Farm, now_us: i64) -> anyhow::Result<()> {
         for attempt in farm.store.live_attempts(Some(worker)).await? {
             let message =
                 format!("worker {worker} was revoked ({}); the task goes to another", row.reason);
-            let failure = Failure::new(Fault::Worker, "lease", message);
+            let failure = Failure::new(Fault::Worker, FailureStage::Lease, message);
             report::end(farm, &attempt, &Outcome::Failed(failure), now_us).await?;
         }
     }

@@ -1,6 +1,6 @@
 //! Imports every build that has no sources yet.
 
-use rpmfarm_core::{BuildId, Failure, Fault, Target};
+use rpmfarm_core::{BuildId, Failure, FailureStage, Fault, Target};
 use tracing::Instrument as _;
 
 use super::{ImportError, Imported, Order};
@@ -51,13 +51,13 @@ pub async fn import(farm: &Farm, build: &Build) -> anyhow::Result<()> {
     match farm.importer.import_as(order).await {
         Ok(imported) => {
             if let Some(moved) = moved_tag(farm, &target, build, &imported).await? {
-                let failure = Failure::new(Fault::Package, "import", moved);
+                let failure = Failure::new(Fault::Package, FailureStage::Import, moved);
                 return Ok(retry::record(farm, build.id(), None, &failure, now_us()).await?);
             }
             if build.submitter == track::SUBMITTER
                 && let Err(why) = track::check_spec(farm, &target, build, &imported).await?
             {
-                let failure = Failure::new(Fault::Package, "import", why.to_string());
+                let failure = Failure::new(Fault::Package, FailureStage::Import, why.to_string());
                 return Ok(retry::record(farm, build.id(), None, &failure, now_us()).await?);
             }
             track::mark(farm, build, &imported, now_us()).await;

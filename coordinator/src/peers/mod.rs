@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use rpmfarm_core::Stage;
 use rpmfarm_core::tenure::{Watch, may_begin};
 
 pub use seat::Seat;
@@ -27,8 +28,16 @@ use crate::store::{CoordinatorRow, Fence};
 
 /// The stages that run on one coordinator at a time. Dispatch is not among them: each coordinator
 /// gives tasks to the workers that it hears, and the database decides who of two was first.
-pub const STAGES: [&str; 8] =
-    ["poll", "decide", "import", "plan", "resolve", "accept", "sign", "publish"];
+pub const STAGES: [Stage; 8] = [
+    Stage::Poll,
+    Stage::Decide,
+    Stage::Import,
+    Stage::Plan,
+    Stage::Resolve,
+    Stage::Accept,
+    Stage::Sign,
+    Stage::Publish,
+];
 
 /// This coordinator among the others. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -50,7 +59,7 @@ struct State {
     watch: Watch,
     /// When the beat that the database confirmed last was sent, since `began`.
     confirmed: Option<Duration>,
-    held: BTreeMap<&'static str, i64>,
+    held: BTreeMap<Stage, i64>,
     others: Vec<CoordinatorRow>,
     /// Others that are dead, and since when this one knows.
     dead: BTreeMap<String, Duration>,
@@ -110,10 +119,10 @@ impl Peers {
     /// The fence for work on a stage that may begin now; `None` when it is not this
     /// coordinator's to do.
     #[must_use]
-    pub fn fence(&self, stage: &'static str, now: Instant) -> Option<Fence> {
+    pub fn fence(&self, stage: Stage, now: Instant) -> Option<Fence> {
         let now = self.since(now);
         let state = self.lock();
-        let epoch = *state.held.get(stage)?;
+        let epoch = *state.held.get(&stage)?;
         let confirmed = state.confirmed?;
         let may = self.0.alone || may_begin(confirmed, now, self.0.takeover);
         may.then(|| Fence { stage, holder: self.0.me.id.clone(), epoch })
@@ -121,8 +130,8 @@ impl Peers {
 
     /// The stages that this coordinator runs now.
     #[must_use]
-    pub fn stages(&self, now: Instant) -> Vec<&'static str> {
-        STAGES.into_iter().filter(|stage| self.fence(stage, now).is_some()).collect()
+    pub fn stages(&self, now: Instant) -> Vec<Stage> {
+        STAGES.into_iter().filter(|stage| self.fence(*stage, now).is_some()).collect()
     }
 
     /// Who judges a worker that is owned by a coordinator; `None` for one that never connected.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::BuildId;
+use rpmfarm_core::{BuildId, Stage};
 
 use super::herald::Word;
 use crate::dispatch::fleet::WorkerView;
@@ -34,7 +34,7 @@ pub async fn pass(farm: &Farm, written: &Written, now: Instant) -> anyhow::Resul
         return Ok(());
     }
     let stages = farm.peers.stages(now);
-    if !["resolve", "sign", "publish"].iter().any(|stage| stages.contains(stage)) {
+    if ![Stage::Resolve, Stage::Sign, Stage::Publish].iter().any(|stage| stages.contains(stage)) {
         // Only their passes know why builds wait.
         farm.waits.clear_all();
     }

@@ -11,7 +11,7 @@ use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::signing::Place;
 use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage, Without, belongs_to};
 use rpmfarm_core::terms::without_noarch;
-use rpmfarm_core::{Arch, BuildId, Failure, Fault, Nevra, Sha256, Target};
+use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Nevra, Sha256, Stage, Target};
 
 use super::{PublishError, PublishRequest, PublishedPackage, SignError, SignRepomd, SignedRepomd};
 use crate::clock::now_us;
@@ -169,7 +169,7 @@ fn is_of((build, rows): &Signed, error: &anyhow::Error) -> bool {
 /// whoever mends the disk.
 async fn keep_back(farm: &Farm, build: BuildId, error: &anyhow::Error) -> anyhow::Result<()> {
     if error.is::<Unfit>() {
-        let failure = Failure::new(Fault::Package, "publish", format!("{error:#}"));
+        let failure = Failure::new(Fault::Package, FailureStage::Publish, format!("{error:#}"));
         return Ok(retry::record(farm, build, None, &failure, now_us()).await?);
     }
     tracing::error!(build = build.0, error = format!("{error:#}"), "not published");
@@ -345,7 +345,7 @@ async fn publish(
     if let Some((_, lacking)) = lacking {
         farm.store.set_lacking(&target.name, channel, &lacking).await?;
     }
-    farm.metrics.worked("publish", begun.elapsed());
+    farm.metrics.worked(Stage::Publish.as_str(), begun.elapsed());
     tracing::info!(
         target = target.name,
         channel,

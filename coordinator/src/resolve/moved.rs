@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use rpmfarm_core::target::Target;
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Failure, Fault, Lock};
+use rpmfarm_core::{Failure, FailureStage, Fault, Lock};
 
 use super::pass::{Unsolved, Wanted, solve};
 use super::{Older, Requirements, Resolver};
@@ -38,11 +38,11 @@ pub(super) async fn fetch(
         let now = SystemTime::now();
         let Err(error) = resolver.fetch(target, &lock, now).await else {
             let checked = resolver.check_root(target, &lock).await;
-            return Ok(checked
-                .map(|()| lock)
-                .map_err(|problem| Failure::new(problem.fault(), "resolve", problem.to_string())));
+            return Ok(checked.map(|()| lock).map_err(|problem| {
+                Failure::new(problem.fault(), FailureStage::Resolve, problem.to_string())
+            }));
         };
-        let failure = Failure::new(Fault::Farm, "resolve", error.to_string());
+        let failure = Failure::new(Fault::Farm, FailureStage::Resolve, error.to_string());
         if left == 0 || !error.is_gone() {
             return Ok(Err(failure));
         }

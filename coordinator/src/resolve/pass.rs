@@ -10,7 +10,7 @@ use rpmfarm_core::learned::{self, Learned};
 use rpmfarm_core::name::counted;
 use rpmfarm_core::order::{Mate, Root, Solved, Turn, required_of, turns, waits_for, wanted};
 use rpmfarm_core::{
-    Arch, BuildId, BuildOptions, Failure, Fault, Lock, Nevra, Sha256, Target, TaskId,
+    Arch, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Target, TaskId,
 };
 
 use tracing::Instrument as _;
@@ -448,7 +448,7 @@ pub(super) async fn solve(
     wanted: Requirements,
 ) -> Result<Lock, Unsolved> {
     let of_farm = |error: &dyn std::fmt::Display| Unsolved {
-        failure: Failure::new(Fault::Farm, "resolve", error.to_string()),
+        failure: Failure::new(Fault::Farm, FailureStage::Resolve, error.to_string()),
         missing: Vec::new(),
     };
     let options = farm.store.build_options(build.id()).await.map_err(|error| of_farm(&error))?;
@@ -502,7 +502,7 @@ fn unsolved(error: &ResolveError, arch: Arch) -> Unsolved {
         Fault::Package => format!("no build root for {arch}: {error}"),
         Fault::Worker | Fault::Farm => error.to_string(),
     };
-    let failure = Failure::new(fault, "resolve", message).with_excerpt(excerpt);
+    let failure = Failure::new(fault, FailureStage::Resolve, message).with_excerpt(excerpt);
     Unsolved { failure, missing: error.missing() }
 }
 

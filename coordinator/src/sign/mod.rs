@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
 use rpmfarm_core::signing::PROTOCOL;
-use rpmfarm_core::{BuildId, Sha256, Target};
+use rpmfarm_core::{BuildId, Sha256, Stage, Target};
 use rpmfarm_proto::v1::SignHeaderRequest;
 use rpmfarm_repodata::{Fragments, PackageFile};
 use rpmfarm_rpmfile::{Certs, Unsigned, inspect, verify_signature};
@@ -70,7 +70,7 @@ pub async fn sign_build(farm: &Farm, build: &Build) -> anyhow::Result<()> {
         return Ok(());
     }
     let signed = sign_all(farm, &target, unsigned).await?;
-    farm.metrics.worked("sign", begun.elapsed());
+    farm.metrics.worked(Stage::Sign.as_str(), begun.elapsed());
     tracing::info!(build = build.id, packages = signed, "packages signed");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Acceptances: the successes that wait to be read, and the one attempt whose results are its
 //! task's.
 
-use rpmfarm_core::stage::Stage;
+use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::statement::SignedAcceptance;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Failure, Sha256, TaskId};
@@ -38,7 +38,7 @@ impl Store {
     /// and oldest first, of each target as many as are of use at once.
     pub async fn attempts_to_accept(&self, now_us: i64) -> Result<Vec<EndedAttempt>> {
         let look = Look {
-            stage: Stage::Accept,
+            stage: NextStep::Accept,
             columns: "a.id, a.task, a.epoch, a.worker, a.started_us, w.build, e.report",
             joins: "JOIN attempts a ON a.task = w.task
                     JOIN attempt_ends e ON e.attempt = a.id AND e.outcome = 'succeeded'",

@@ -5,7 +5,7 @@
 
 use rpmfarm_core::quarantine::End;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Needs, TaskId};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Needs, TaskId, Timestamp};
 
 use super::again::again;
 use super::columns::Flag;
@@ -238,10 +238,11 @@ impl Store {
                 Some(Outcome::Succeeded(_)) | None => None,
             };
             if at_us > since_us {
-                ends.push(End { package, failure, built_elsewhere: elsewhere, at_us });
+                let at = Timestamp::from_us(at_us);
+                ends.push(End { package, failure, built_elsewhere: elsewhere, at });
             }
         }
-        ends.sort_by_key(|end| std::cmp::Reverse(end.at_us));
+        ends.sort_by_key(|end| std::cmp::Reverse(end.at));
         Ok(ends)
     }
 

@@ -1,8 +1,8 @@
 //! Several coordinators on one database: their beats, the leases of stages, the owners of workers,
 //! and the notes that they leave for each other.
 
-use rpmfarm_core::AttemptId;
 use rpmfarm_core::tenure::StageLease;
+use rpmfarm_core::{AttemptId, Stage};
 
 use super::again::again;
 use super::{Result, Store, StoreError, Tx};
@@ -28,7 +28,7 @@ pub struct CoordinatorRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fence {
     /// The stage.
-    pub stage: &'static str,
+    pub stage: Stage,
     /// The coordinator that has the lease.
     pub holder: String,
     /// The lease's epoch.
@@ -229,7 +229,7 @@ impl Tx {
         let result = sqlx::query(
             "UPDATE stage_leases SET epoch = epoch WHERE stage = $1 AND holder = $2 AND epoch = $3",
         )
-        .bind(fence.stage)
+        .bind(fence.stage.as_str())
         .bind(&fence.holder)
         .bind(fence.epoch)
         .execute(self.on())

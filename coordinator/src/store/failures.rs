@@ -86,7 +86,7 @@ impl Tx {
         .bind(build.0)
         .bind(at_us)
         .bind(task.map_or(0, |task| task.0))
-        .bind(&failure.stage)
+        .bind(failure.stage.as_str())
         .bind(json(failure))
         .bind(retry_us.unwrap_or(0))
         .execute(self.on())

@@ -3,7 +3,7 @@
 //!
 //! It must not know what the rows mean to the stage.
 
-use rpmfarm_core::stage::Stage;
+use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::status::latest_due;
 use sqlx::any::AnyRow;
 use sqlx::{FromRow, Row as _};
@@ -13,7 +13,7 @@ use super::{Result, Store};
 /// How the rows of a stage are read from its entries `w` in `stage_work`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look {
-    pub(super) stage: Stage,
+    pub(super) stage: NextStep,
     /// The columns of the row.
     pub(super) columns: &'static str,
     /// The tables that are joined to an entry.
@@ -64,7 +64,7 @@ impl Store {
     }
 
     /// The targets for which a stage has something to do. One step along the index for each.
-    async fn targets_at(&self, stage: Stage) -> Result<Vec<String>> {
+    async fn targets_at(&self, stage: NextStep) -> Result<Vec<String>> {
         let query = "WITH RECURSIVE t(name) AS (
                          SELECT MIN(target) FROM stage_work WHERE stage = $1
                          UNION ALL

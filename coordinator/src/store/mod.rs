@@ -99,7 +99,7 @@ pub enum StoreError {
     )]
     Fenced {
         /// The stage.
-        stage: &'static str,
+        stage: rpmfarm_core::Stage,
         /// The epoch of the lease that ended.
         epoch: i64,
     },

@@ -1,6 +1,7 @@
 //! Pushes: what was seen, what became of it, approvals, storms.
 
 use rpmfarm_core::BuildId;
+use rpmfarm_core::track::PushVerdict;
 
 use super::builds::named;
 use super::columns::Flag;
@@ -20,8 +21,8 @@ pub struct PushPair {
 pub struct PushEnd {
     /// The push.
     pub push: i64,
-    /// build, done, superseded, removed.
-    pub verdict: &'static str,
+    /// How it has ended.
+    pub verdict: PushVerdict,
     /// The build that had its commit already, for `done`; 0 else.
     pub build: i64,
     /// What is built, for `build`.
@@ -60,6 +61,14 @@ pub struct PushRow {
     pub build: i64,
     /// Not 0 when the branch was at this commit before, and has left it: the push that led away.
     pub left_by: i64,
+}
+
+impl PushRow {
+    /// How it has ended; `None` while it is open.
+    #[must_use]
+    pub fn ended(&self) -> Option<PushVerdict> {
+        self.verdict.parse().ok()
+    }
 }
 
 /// Which pushes to list.
@@ -112,13 +121,13 @@ impl Store {
                 // Another coordinator was first; all of this is its to do.
                 return Ok(());
             }
-            let key = if end.verdict == "build" { request_key } else { "" };
+            let key = if end.verdict == PushVerdict::Build { request_key } else { "" };
             sqlx::query(
                 "INSERT INTO push_ends (push, verdict, request_key, build, at_us)
                  VALUES ($1, $2, $3, $4, $5)",
             )
             .bind(end.push)
-            .bind(end.verdict)
+            .bind(end.verdict.as_str())
             .bind(key)
             .bind(end.build)
             .bind(now_us)

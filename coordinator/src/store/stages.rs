@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rpmfarm_core::stage::Stage;
+use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::status::latest_due;
 
 use super::builds::COLUMNS;
@@ -16,20 +16,20 @@ impl Store {
     /// Open builds whose sources are not there and that do not wait for a retry, the most urgent
     /// and oldest first, of each target as many as are of use at once.
     pub async fn builds_to_import(&self, now_us: i64) -> Result<Vec<Build>> {
-        self.builds_at(Stage::Import, now_us).await
+        self.builds_at(NextStep::Import, now_us).await
     }
 
     /// Open builds that are imported and have no task yet, likewise.
     pub async fn builds_to_plan(&self) -> Result<Vec<Build>> {
-        self.builds_at(Stage::Plan, i64::MAX).await
+        self.builds_at(NextStep::Plan, i64::MAX).await
     }
 
     /// Open builds of which every task is accepted, likewise.
     pub async fn builds_accepted(&self) -> Result<Vec<Build>> {
-        self.builds_at(Stage::Finish, i64::MAX).await
+        self.builds_at(NextStep::Finish, i64::MAX).await
     }
 
-    async fn builds_at(&self, stage: Stage, now_us: i64) -> Result<Vec<Build>> {
+    async fn builds_at(&self, stage: NextStep, now_us: i64) -> Result<Vec<Build>> {
         let joins = "JOIN builds b ON b.id = w.build";
         let look = Look { stage, columns: COLUMNS, joins, within: "w.task" };
         self.heads(&look, now_us, AT_ONCE).await

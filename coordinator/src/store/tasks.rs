@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rpmfarm_core::stage::Stage;
+use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::status::latest_due;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
@@ -99,7 +99,7 @@ impl Store {
     /// oldest first, at most `each` of one target.
     pub async fn srpms_to_lock(&self, now_us: i64, each: i64) -> Result<Vec<Task>> {
         let look = Look {
-            stage: Stage::Lock,
+            stage: NextStep::Lock,
             columns: "t.id, t.build, t.kind, t.arch, t.created_us",
             joins: "JOIN tasks t ON t.id = w.task",
             within: "w.task",

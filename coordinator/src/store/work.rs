@@ -1,13 +1,13 @@
 //! What each stage has to do: indexes over facts, so that a pass reads its own work and no more.
 //!
 //! The indexes of a build are made anew by [`Tx::reindex`] from its facts, in the transaction that
-//! changed them; `core::stage` says what a fact means. Nothing else writes them, but a grant,
+//! changed them; `core::next_step` says what a fact means. Nothing else writes them, but a grant,
 //! which takes a task from its queue.
 
 use std::collections::BTreeSet;
 
+use rpmfarm_core::next_step::{self, NextStep};
 use rpmfarm_core::queue::{Class, place};
-use rpmfarm_core::stage::{self, Stage};
 use rpmfarm_core::status::{TaskFacts, is_due, latest_due};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, TaskId};
@@ -75,7 +75,7 @@ impl FromRow<'_, AnyRow> for KnownBuild {
 
 /// One entry of the index.
 struct Entry {
-    stage: Stage,
+    stage: NextStep,
     task: i64,
     due_us: i64,
 }
@@ -130,13 +130,13 @@ impl Tx {
         let facts: Vec<(TaskKind, TaskFacts)> =
             tasks.iter().map(|task| (task.kind, task.facts)).collect();
         let claimed = self.is_claimed(build).await?;
-        if let Some(stage) = stage::of_build(known.imported, claimed, &facts) {
-            let due_us = if stage == Stage::Import { known.due_us } else { 0 };
+        if let Some(stage) = next_step::of_build(known.imported, claimed, &facts) {
+            let due_us = if stage == NextStep::Import { known.due_us } else { 0 };
             entries.push(Entry { stage, task: 0, due_us });
         }
         for task in &tasks {
-            match stage::of_task(task.kind, &task.facts, task.asks) {
-                Some(Stage::Dispatch) if is_due(task.due_us, now_us) => {
+            match next_step::of_task(task.kind, &task.facts, task.asks) {
+                Some(NextStep::Dispatch) if is_due(task.due_us, now_us) => {
                     self.queue(build, &known, task, now_us).await?;
                 }
                 Some(stage) => {
@@ -179,7 +179,7 @@ impl Tx {
         class: Class,
         now_us: i64,
     ) -> Result<()> {
-        let entry = Entry { stage: Stage::Import, task: 0, due_us: 0 };
+        let entry = Entry { stage: NextStep::Import, task: 0, due_us: 0 };
         self.add_entry(build, class, now_us, &entry).await
     }
 

@@ -5,9 +5,9 @@
 //! no second build.
 
 use rpmfarm_core::queue::Class;
-use rpmfarm_core::track::Verdict;
 use rpmfarm_core::track::push::{Push, request_key};
 use rpmfarm_core::track::storm::{self, Admission, Recent};
+use rpmfarm_core::track::{PushVerdict, Verdict};
 use rpmfarm_core::{BuildOptions, Target};
 
 use super::SUBMITTER;
@@ -41,11 +41,11 @@ async fn decide_target(farm: &Farm, target: &Target, now_us: i64) -> anyhow::Res
     let mut storm = 0;
     for planned in plan::of_target(farm, target, now_us).await? {
         if planned.moot {
-            ends.extend(end(&planned, "removed", 0));
+            ends.extend(end(&planned, PushVerdict::Removed, 0));
             continue;
         }
         match planned.verdict {
-            Verdict::Done(build) => ends.extend(end(&planned, "done", build.0)),
+            Verdict::Done(build) => ends.extend(end(&planned, PushVerdict::Done, build.0)),
             Verdict::Build if planned.push.approved_us != 0 => builds.push(planned),
             Verdict::Build => unasked.push(planned),
             Verdict::Storm(id) => {
@@ -79,7 +79,7 @@ async fn decide_target(farm: &Farm, target: &Target, now_us: i64) -> anyhow::Res
     };
     let pushes: Vec<(i64, Push)> = builds.iter().flat_map(of).collect();
     let key = if pushes.is_empty() { String::new() } else { request_key(&target.name, &pushes) };
-    ends.extend(builds.iter().flat_map(|planned| end(planned, "build", 0)));
+    ends.extend(builds.iter().flat_map(|planned| end(planned, PushVerdict::Build, 0)));
     if !ends.is_empty() {
         farm.store.end_pushes(&ends, &key, now_us).await?;
     }
@@ -87,9 +87,12 @@ async fn decide_target(farm: &Farm, target: &Target, now_us: i64) -> anyhow::Res
 }
 
 /// The end of a push, of the one that is built with it, and of those that they stand for.
-fn end(planned: &Planned, verdict: &'static str, build: i64) -> Vec<PushEnd> {
-    let older = if verdict == "removed" { "removed" } else { "superseded" };
-    let pair = (verdict == "build").then(|| planned.pair.to_build());
+fn end(planned: &Planned, verdict: PushVerdict, build: i64) -> Vec<PushEnd> {
+    let older = match verdict {
+        PushVerdict::Removed => PushVerdict::Removed,
+        _ => PushVerdict::Superseded,
+    };
+    let pair = (verdict == PushVerdict::Build).then(|| planned.pair.to_build());
     let newest = std::iter::once(&planned.push).chain(&planned.beside);
     let mut ends: Vec<_> =
         newest.map(|push| PushEnd { push: push.id, verdict, build, pair: pair.clone() }).collect();

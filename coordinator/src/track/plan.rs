@@ -251,8 +251,10 @@ mod tests {
     fn the_newest_push_stands_for_those_before_it() {
         let open = vec![push(1, "a"), push(2, "b"), push(3, "a"), push(4, "a")];
         let planned = plan(&target(), open, &Orders::default(), &Known::default(), 1_000);
-        let short: Vec<_> =
-            planned.iter().map(|p| (p.push.id, p.older.clone(), p.verdict.as_str())).collect();
+        let short: Vec<_> = planned
+            .iter()
+            .map(|p| (p.push.id, p.older.clone(), p.verdict.word().as_str()))
+            .collect();
         assert_eq!(short, [(4, vec![1, 3], "build"), (2, vec![], "build")]);
     }
 
@@ -299,7 +301,7 @@ mod tests {
         assert_eq!((planned.push.id, planned.beside.as_ref().unwrap().id), (4, 3));
         assert_eq!(planned.older, [1, 2]);
         let pair = PushPair { git_ref: format!("{:040}", 4), modification: format!("{:040}", 3) };
-        assert_eq!((planned.pair.to_build(), planned.verdict.as_str()), (pair, "build"));
+        assert_eq!((planned.pair.to_build(), planned.verdict.word().as_str()), (pair, "build"));
         // The same commit with other modifications is another pair.
         for (build, verdict) in [
             (built(7, 4, 2), "build"),
@@ -308,7 +310,11 @@ mod tests {
             (built(7, 0, 0), "importing"),
         ] {
             known.builds = vec![build];
-            assert_eq!(plan(&modified(), &open, &known).verdict.as_str(), verdict, "{known:?}");
+            assert_eq!(
+                plan(&modified(), &open, &known).verdict.word().as_str(),
+                verdict,
+                "{known:?}"
+            );
         }
         // The target has no modifications any more.
         let planned = plan(&target(), &open[..3], &Known::default());
@@ -368,7 +374,7 @@ mod tests {
         ] {
             let planned =
                 plan(&target, vec![push(1, package)], &orders, &Known::default(), 5).remove(0);
-            assert_eq!(planned.verdict.as_str(), verdict, "{package}");
+            assert_eq!(planned.verdict.word().as_str(), verdict, "{package}");
             assert_eq!(reason(&planned.verdict, &orders.rule(&target, package, 5)), why);
         }
         let later =

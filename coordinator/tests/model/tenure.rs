@@ -2,6 +2,7 @@
 //! owns a worker. What a step acts on was seen before, and may have moved since.
 
 use rpmfarm_coordinator::store as real;
+use rpmfarm_core::Stage;
 use rpmfarm_core::tenure::StageLease;
 use rpmfarm_sim::Rng;
 
@@ -9,24 +10,24 @@ use super::Twins;
 
 const STEPS: usize = 150;
 const COORDINATORS: [&str; 3] = ["c0", "c1", "c2"];
-const STAGES: [&str; 2] = ["import", "publish"];
+const STAGES: [Stage; 2] = [Stage::Import, Stage::Publish];
 
 /// What a coordinator saw of a stage when it looked: the lease, and the holder's beat.
-type Seen = (&'static str, Option<StageLease>, Option<i64>);
+type Seen = (Stage, Option<StageLease>, Option<i64>);
 
 impl Twins {
     /// Many steps of coordinators, compared after each. Draws from a stream of its own.
     pub(super) async fn coordinate(&mut self) {
         let mut rng = Rng::new(self.seed + 1_000);
         let mut seen = Vec::<Seen>::new();
-        let mut fences = Vec::<(&'static str, StageLease)>::new();
+        let mut fences = Vec::<(Stage, StageLease)>::new();
         for _ in 0..STEPS {
             let me = *rng.pick(&COORDINATORS).unwrap();
             let stage = *rng.pick(&STAGES).unwrap();
             match rng.below(8) {
                 0 | 1 => self.beat(me).await,
                 2 => {
-                    let lease = self.model.stage_lease(stage).cloned();
+                    let lease = self.model.stage_lease(stage.as_str()).cloned();
                     let holder = lease.as_ref().map(|lease| lease.holder.as_str());
                     let beat = self.model.coordinators().find(|(id, _)| Some(*id) == holder);
                     let beat = beat.map(|(_, beat)| beat);
@@ -34,8 +35,9 @@ impl Twins {
                 }
                 3 | 4 => {
                     let Some((stage, lease, beat)) = rng.pick(&seen).cloned() else { continue };
-                    let expected = self.model.take_stage(stage, me, lease.as_ref(), beat);
-                    let found = self.real.take_stage(stage, me, lease.as_ref(), beat).await;
+                    let expected = self.model.take_stage(stage.as_str(), me, lease.as_ref(), beat);
+                    let found =
+                        self.real.take_stage(stage.as_str(), me, lease.as_ref(), beat).await;
                     assert_eq!(found.unwrap(), expected, "take_stage");
                     if let Some(epoch) = expected {
                         self.reached.taken += 1;
@@ -76,9 +78,9 @@ impl Twins {
         self.real.beat(&row).await.unwrap();
     }
 
-    async fn stand(&mut self, stage: &'static str, lease: &StageLease) {
+    async fn stand(&mut self, stage: Stage, lease: &StageLease) {
         let StageLease { holder, epoch } = lease.clone();
-        let expected = self.model.stands(stage, &holder, epoch);
+        let expected = self.model.stands(stage.as_str(), &holder, epoch);
         let found = self.real.behind(real::Fence { stage, holder, epoch }).check_fence().await;
         match (expected, found) {
             (true, Ok(())) => self.reached.stood += 1,
@@ -95,8 +97,8 @@ impl Twins {
         assert_eq!(found, expected, "coordinators");
         let found = self.real.stage_leases().await.unwrap();
         for stage in STAGES {
-            let lease = found.iter().find(|(of, _)| of == stage).map(|(_, lease)| lease);
-            assert_eq!(lease, self.model.stage_lease(stage), "stage_leases");
+            let lease = found.iter().find(|(of, _)| of == stage.as_str()).map(|(_, lease)| lease);
+            assert_eq!(lease, self.model.stage_lease(stage.as_str()), "stage_leases");
         }
         for row in self.real.worker_owners().await.unwrap() {
             let owner = self.model.worker_owner(&row.worker);

@@ -12,6 +12,7 @@ mod packages;
 mod plans;
 mod queries;
 mod schema;
+mod states;
 mod workers;
 
 use rpmfarm_coordinator::store::{NewBuild, NewTask, Store};

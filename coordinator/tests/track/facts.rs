@@ -5,6 +5,7 @@ use rpmfarm_coordinator::store::{
     PushPair, Saw, Store,
 };
 use rpmfarm_core::queue::Class;
+use rpmfarm_core::track::PushVerdict;
 use rpmfarm_core::track::push::{Change, Push};
 
 use crate::common::builds::{import, new_build};
@@ -216,7 +217,7 @@ async fn modifications_are_seen_and_told_of_beside_the_package() {
         let pair = Some(PushPair { git_ref: id('b'), modification: id('2') });
         let end = |n: usize| {
             let (push, pair) = (open[n].id, pair.clone());
-            PushEnd { push, verdict: "build", build: 0, pair }
+            PushEnd { push, verdict: PushVerdict::Build, build: 0, pair }
         };
         store.end_pushes(&[end(0), end(1)], "key", NOW).await.unwrap();
         assert_eq!(store.pushes_built_since("lab", 0).await.unwrap(), 1, "it is one build");
@@ -235,7 +236,12 @@ async fn pushes_end_once_and_know_their_builds() {
         assert_eq!(store.approve(&[open[0].id], "me", NOW).await.unwrap(), 0);
         assert_eq!(store.open_pushes("lab").await.unwrap()[0].approved_us, NOW);
 
-        let end = |n: usize| PushEnd { push: open[n].id, verdict: "build", build: 0, pair: None };
+        let end = |n: usize| PushEnd {
+            push: open[n].id,
+            verdict: PushVerdict::Build,
+            build: 0,
+            pair: None,
+        };
         let pair = PushPair { git_ref: id('a'), modification: id('1') };
         let first = PushEnd { pair: Some(pair.clone()), ..end(0) };
         store.end_pushes(&[first, end(1)], "key", NOW + 2).await.unwrap();
