@@ -66,9 +66,6 @@ pub struct Note {
 
 impl Store {
     /// Raises a coordinator's beat, and makes its row when it is not there.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn beat(&self, row: &CoordinatorRow) -> Result<()> {
         sqlx::query(
             "INSERT INTO coordinators (id, address, base_url, version, started_us, beat)
@@ -88,9 +85,6 @@ impl Store {
     }
 
     /// All coordinators with their beats.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn coordinators(&self) -> Result<Vec<CoordinatorRow>> {
         let query = "SELECT id, address, base_url, version, started_us, beat FROM coordinators
                      ORDER BY id";
@@ -98,9 +92,6 @@ impl Store {
     }
 
     /// A coordinator has gone: its beat, its notes. What it holds goes to others at once.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn forget_coordinator(&self, id: &str) -> Result<()> {
         for query in
             ["DELETE FROM notes WHERE coordinator = $1", "DELETE FROM coordinators WHERE id = $1"]
@@ -111,9 +102,6 @@ impl Store {
     }
 
     /// The leases of all stages.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn stage_leases(&self) -> Result<Vec<(String, StageLease)>> {
         let query = "SELECT stage, holder, epoch FROM stage_leases ORDER BY stage";
         let rows: Vec<(String, String, i64)> =
@@ -124,9 +112,6 @@ impl Store {
 
     /// Takes a stage for a coordinator, from a holder whose beat is still `beat` (`None`: who is
     /// gone). Answers the new epoch; `None` when somebody was faster or the holder has moved.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn take_stage(
         &self,
         stage: &str,
@@ -155,9 +140,6 @@ impl Store {
     }
 
     /// A worker has connected to a coordinator, which owns it from now on.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn own_worker(&self, worker: &str, coordinator: &str) -> Result<Connected> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -179,18 +161,12 @@ impl Store {
     }
 
     /// Who hears each worker that was ever connected.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn worker_owners(&self) -> Result<Vec<WorkerOwner>> {
         let query = "SELECT worker, coordinator FROM worker_owners ORDER BY worker";
         Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
     }
 
     /// Writes notes of a coordinator; `None` takes one away.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn write_notes(
         &self,
         coordinator: &str,
@@ -225,9 +201,6 @@ impl Store {
     }
 
     /// What the other coordinators have noted of a kind.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn notes(&self, kind: &str, me: &str) -> Result<Vec<Note>> {
         let query = "SELECT coordinator, subject, text FROM notes
                      WHERE kind = $1 AND coordinator <> $2 ORDER BY subject, coordinator";
@@ -235,9 +208,6 @@ impl Store {
     }
 
     /// What the other coordinators have noted of one thing.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn notes_of(&self, kind: &str, subject: &str, me: &str) -> Result<Vec<Note>> {
         let query = "SELECT coordinator, subject, text FROM notes
                      WHERE kind = $1 AND subject = $2 AND coordinator <> $3 ORDER BY coordinator";
@@ -245,9 +215,6 @@ impl Store {
     }
 
     /// Removes all notes of a coordinator, as after its restart.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn clear_notes(&self, coordinator: &str) -> Result<()> {
         let query = "DELETE FROM notes WHERE coordinator = $1";
         sqlx::query(query).bind(coordinator).execute(self.pulse()).await?;

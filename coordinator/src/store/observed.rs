@@ -19,9 +19,6 @@ pub struct Queue {
 
 impl Store {
     /// The queues, by architecture and priority.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn queues(&self) -> Result<Vec<Queue>> {
         let query = "SELECT r.arch AS arch, r.class AS priority, COUNT(*) AS tasks,
                      COALESCE(MIN(l.at_us), 0) AS oldest_us
@@ -32,9 +29,6 @@ impl Store {
 
     /// How many builds are in each state that is counted. What is asked here of all builds at once is
     /// what `core::status` derives of each, which a test holds.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn build_states(&self) -> Result<Vec<(CountedState, i64)>> {
         let open = "SELECT COALESCE(SUM(CASE WHEN i.build IS NULL THEN 1 ELSE 0 END), 0),
                     COALESCE(SUM(CASE WHEN i.build IS NOT NULL AND s.build IS NULL

@@ -283,7 +283,7 @@ impl OneLook {
         before: Option<&Seen>,
         told: Option<&str>,
     ) -> Change {
-        let (build_first, package) = (self.row.build_first != 0, &self.row.package);
+        let (build_first, package) = (self.row.build_first, &self.row.package);
         if let (Some(pattern), Some(tip), Some(seen)) = (Pattern::of(git_ref), tip, before)
             && pattern.compare(package, &tip.name, &seen.branch).is_lt()
         {

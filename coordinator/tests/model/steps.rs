@@ -166,6 +166,9 @@ impl Twins {
     }
 
     async fn lock(&mut self) {
+        if self.model.task_count() == 0 {
+            return;
+        }
         let now = self.now_us;
         let rounds = self.model.rounds_to_lock(now);
         let mut waiting = self.model.tasks_to_lock(TaskKind::Srpm, now);

@@ -6,8 +6,12 @@ mod attempts;
 mod builds;
 #[path = "../common/mod.rs"]
 mod common;
+mod keys;
 mod owners;
 mod packages;
+mod plans;
+mod queries;
+mod schema;
 mod states;
 mod workers;
 

@@ -73,7 +73,7 @@ pub(super) fn planned(target: &str, planned: &Planned, rule: &Rule) -> v1::Push 
         build: planned.done_by,
         until_us,
         storm: push.storm,
-        modifies: push.modifies != 0,
+        modifies: push.modifies,
         with_commit: planned.pair.commit.clone(),
         with_modification: planned.pair.modification.clone().unwrap_or_default(),
     }
@@ -113,7 +113,7 @@ pub(super) fn push(row: PushRow, failed: Option<String>) -> v1::Push {
         build: row.build,
         until_us: 0,
         storm: 0,
-        modifies: row.modifies != 0,
+        modifies: row.modifies,
         with_commit: String::new(),
         with_modification: String::new(),
     }
