@@ -109,7 +109,7 @@ impl Store {
     ) -> Result<Vec<Build>> {
         // It begins with what is claimed, and not with all builds.
         let claimed = if all {
-            "SELECT DISTINCT c.build FROM claims c"
+            "SELECT DISTINCT k.build FROM claims k"
         } else {
             "SELECT DISTINCT w.build FROM stage_work w WHERE w.stage = 'claim'"
         };

@@ -52,7 +52,7 @@ const WHOLE: &[(&str, &str, &str)] = &[
         "SELECT DISTINCT p.target FROM open_pushes o",
         "all that is open is to be done",
     ),
-    ("claims", "SELECT DISTINCT c.build FROM claims c", "for a person, of what people decided"),
+    ("claims", "SELECT DISTINCT k.build FROM claims k", "for a person, of what people decided"),
     ("ready_tasks", "ORDER BY r.rank, r.task LIMIT $1", "only tests ask that"),
     ("tracked", "FROM tracked ORDER BY target, package", "for a list of all that is followed"),
 ];

@@ -42,7 +42,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
         "owners.rs",
         "claimed",
         &[
-            "SELECT DISTINCT c.build FROM claims c",
+            "SELECT DISTINCT k.build FROM claims k",
             "SELECT DISTINCT w.build FROM stage_work w WHERE w.stage = 'claim'",
         ],
     ),

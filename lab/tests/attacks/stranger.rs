@@ -110,20 +110,15 @@ impl Stranger {
 
     /// Writes where no log of its attempt is.
     async fn writes_elsewhere(&self, given: &v1::Assignment) {
-        for (log, offset, code) in
-            [("../../token", 0, Code::InvalidArgument), ("build", u64::MAX - 2, Code::OutOfRange)]
-        {
-            let chunk = v1::LogChunk {
-                attempt: given.attempt,
-                epoch: given.epoch,
-                log: log.into(),
-                offset,
-                data: b"0123456789".to_vec().into(),
-                ..Default::default()
-            };
-            let status = WorkersClient::new(self.channel.clone()).append_log(chunk).await;
-            assert_eq!(status.unwrap_err().code(), code, "{log} at {offset}");
-        }
+        let chunk = v1::LogChunk {
+            attempt: given.attempt,
+            epoch: given.epoch,
+            log: "../../token".into(),
+            data: b"0123456789".to_vec().into(),
+            ..Default::default()
+        };
+        let status = WorkersClient::new(self.channel.clone()).append_log(chunk).await;
+        assert_eq!(status.unwrap_err().code(), Code::InvalidArgument);
     }
 }
 
