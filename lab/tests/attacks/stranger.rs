@@ -131,7 +131,6 @@ fn fault(scene: &Scene) -> Value {
 /// The stranger gets the task of a source package and returns another one, of that name and version,
 /// of which the honest workers would make the packages.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "slow: make attack"]
 async fn a_source_package_that_dist_git_does_not_have_is_the_workers_lie() {
     let mut scene = Scene::with(|settings| {
         settings.tls = true;
