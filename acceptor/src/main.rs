@@ -1,15 +1,13 @@
 //! `rpmfarm-acceptor`: the command line of the acceptor.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use rpmfarm_acceptor::operate;
 use rpmfarm_acceptor::serve::{self, Config};
 use rpmfarm_core::AttemptId;
-use rpmfarm_guarded::harden;
 use rpmfarm_guarded::key::public_pem;
-use tokio::signal::unix::{SignalKind, signal};
+use rpmfarm_guarded::{harden, run};
 
 /// Reads what workers made, and signs that it accepts it.
 #[derive(Debug, Parser)]
@@ -128,17 +126,9 @@ impl Serve {
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     harden::shut()?;
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    // In a file or a journal the codes of colours are noise.
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal() && !plain)
-        .with_writer(std::io::stderr)
-        .init();
+    run::log("info");
     match cli.command {
-        Command::Serve(options) => serve::serve(&options.config(), stopped()?).await,
+        Command::Serve(options) => serve::serve(&options.config(), run::stopped()?).await,
         Command::Key { place } => say(public_pem(&serve::key(&place.state)?.public()).trim_end()),
         Command::Worker(command) => worker(command),
         Command::Attempts(AttemptsCommand::Forget { from, reason, place }) => {
@@ -165,16 +155,4 @@ fn worker(command: WorkerCommand) -> anyhow::Result<()> {
 fn say(text: &str) -> anyhow::Result<()> {
     println!("{text}");
     Ok(())
-}
-
-/// SIGTERM or SIGINT.
-fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

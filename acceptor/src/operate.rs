@@ -52,7 +52,7 @@ pub fn forget(state: &Path, worker: &str) -> anyhow::Result<()> {
 /// coordinator's data were put back from a backup.
 ///
 /// # Errors
-/// When an acceptor runs, the reason is none, or the disk says no.
+/// When an acceptor runs, the reason is empty, or a file cannot be written.
 pub fn forget_attempts(state: &Path, from: AttemptId, reason: &str) -> anyhow::Result<()> {
     ensure!(!reason.trim().is_empty(), "--reason is empty: say why, for those who read the log");
     ensure!(name::shown(reason) == reason, "--reason is too long, or has control characters");

@@ -2,12 +2,11 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context, bail};
-use rpmfarm_guarded::client_auth::{Allowed, admitted};
+use anyhow::Context;
+use rpmfarm_guarded::client_auth::Allowed;
 use rpmfarm_guarded::key::{SigningKey, public_pem};
-use rpmfarm_guarded::socket;
+use rpmfarm_guarded::{run, socket};
 use rpmfarm_proto::v1::acceptor_server::AcceptorServer;
 use tonic::transport::Server;
 
@@ -17,9 +16,6 @@ use crate::workers::Workers;
 
 /// A request of as many files as there may be, in bytes.
 const MAX_MESSAGE: usize = 16 << 20;
-
-/// How long calls that run may take after `stop`; clients that stay connected do not hold it up.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// What it is told.
 #[derive(Debug, Clone)]
@@ -67,26 +63,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
     let grpc = AcceptorServer::new(service.clone())
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
-    let connections = admitted(listener, Allowed::with(&config.allow_uids));
     let server = Server::builder().add_service(grpc);
-    let (stopping, drained) = tokio::sync::oneshot::channel();
-    let stop = async {
-        stop.await;
-        let _ = stopping.send(());
-    };
-    let drained = async {
-        if drained.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        served = server.serve_with_incoming_shutdown(connections, stop) => {
-            served.context("serving")?;
-        }
-        () = drained => tracing::warn!("stopped with clients still connected"),
-        () = service.failed() => bail!("stopped: the log could not be written"),
-    }
-    let _ = std::fs::remove_file(&config.socket);
-    Ok(())
+    let place = (config.socket.as_path(), listener);
+    run::serve(server, place, Allowed::with(&config.allow_uids), stop, service.failed()).await
 }

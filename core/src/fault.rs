@@ -80,7 +80,7 @@ words! {
         Lease = "lease",
         /// Its worker gave the attempt up, because the coordinator was silent.
         Connection = "connection",
-        /// Somebody stopped the worker. That says nothing of the worker.
+        /// The worker was stopped by its operator, which is not counted against the worker.
         Shutdown = "shutdown",
     }
     or

@@ -1,15 +1,13 @@
 //! `rpmfarm-signer`: the command line of the signer.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
-use rpmfarm_guarded::harden;
+use rpmfarm_guarded::{harden, run};
 use rpmfarm_signer::config::{Bind, Config, NewKey};
 use rpmfarm_signer::keys::{self, Keys};
 use rpmfarm_signer::{generate, operate, serve};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Holds the keys of the farm and signs what was accepted.
 #[derive(Debug, Parser)]
@@ -234,17 +232,9 @@ impl Serve {
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     harden::shut()?;
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,pgp=warn"));
-    // In a file or a journal the codes of colours are noise.
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal() && !plain)
-        .with_writer(std::io::stderr)
-        .init();
+    run::log("info,pgp=warn");
     match cli.command {
-        Command::Serve(options) => serve::serve(&options.config()?, stopped()?).await,
+        Command::Serve(options) => serve::serve(&options.config()?, run::stopped()?).await,
         Command::Key(command) => key(command),
         Command::Pause { reason, place } => {
             say(&format!("paused {}", operate::pause(&place.config()?, &reason)?))
@@ -319,16 +309,4 @@ fn key(command: KeyCommand) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// SIGTERM or SIGINT.
-fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

@@ -35,7 +35,7 @@ pub fn check_reason(reason: &str) -> anyhow::Result<()> {
 /// Stops all signatures until [`resume`].
 ///
 /// # Errors
-/// When the reason is none, or the disk says no.
+/// When the reason is empty, or a file cannot be written.
 pub fn pause(config: &Config, reason: &str) -> anyhow::Result<Paused> {
     check_reason(reason)?;
     let since = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();

@@ -1,12 +1,12 @@
 //! Running the signer: from a configuration to a service that answers until it is told to stop.
 
 use std::future::Future;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use anyhow::{Context, bail};
-use rpmfarm_guarded::client_auth::{Allowed, admitted};
+use anyhow::Context;
+use rpmfarm_guarded::client_auth::Allowed;
 use rpmfarm_guarded::key::read_public;
-use rpmfarm_guarded::socket;
+use rpmfarm_guarded::{run, socket};
 use rpmfarm_proto::v1::signer_server::SignerServer;
 use rpmfarm_rpmfile::MAX_HEADER;
 use tonic::transport::Server;
@@ -19,9 +19,6 @@ use crate::service::SignerService;
 
 /// A message is a header and some names.
 const MAX_MESSAGE: usize = MAX_HEADER as usize + (64 << 10);
-
-/// How long calls that run may take after `stop`; clients that stay connected do not hold it up.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// Answers until `stop` is there. Calls that run then are finished.
 ///
@@ -60,28 +57,9 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
     tracing::info!(socket = %config.socket.display(), "ready");
 
     let service = SignerServer::new(service).max_decoding_message_size(MAX_MESSAGE);
-    let connections = admitted(listener, Allowed::with(&config.allow_uids));
     let server = Server::builder().add_service(service);
-    let (stopping, drained) = tokio::sync::oneshot::channel();
-    let stop = async {
-        stop.await;
-        let _ = stopping.send(());
-    };
-    let drained = async {
-        if drained.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        served = server.serve_with_incoming_shutdown(connections, stop) => {
-            served.context("serving")?;
-        }
-        () = drained => tracing::warn!("stopped with clients still connected"),
-        () = audit.failed() => bail!("stopped: the audit log could not be written"),
-    }
-    let _ = std::fs::remove_file(&config.socket);
-    Ok(())
+    let place = (config.socket.as_path(), listener);
+    run::serve(server, place, Allowed::with(&config.allow_uids), stop, audit.failed()).await
 }
 
 fn create_missing(config: &Config) -> anyhow::Result<()> {

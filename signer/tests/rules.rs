@@ -343,7 +343,7 @@ async fn with_an_acceptor_only_what_it_accepted_is_signed() {
         }
     }
     assert_eq!(scene.logged("refused").len(), 6, "each once: {:?}", scene.logged("refused"));
-    // One of what the worker signs is none.
+    // A worker's statement is not an acceptance, whoever signs it.
     let mut text = accepted(&good, &acceptor, |_| ());
     let statement = "rpmfarm statement of a worker 1\n".to_owned();
     let signature = acceptor.sign(statement.as_bytes());

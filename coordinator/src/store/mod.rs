@@ -181,7 +181,7 @@ pub enum StoreError {
 }
 
 impl From<sqlx::Error> for StoreError {
-    /// A row that found its own column corrupt is told as that ([`columns::Columns`]).
+    /// A row that found its own column corrupt is told as that (`columns`).
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::Decode(source) => match source.downcast::<Self>() {

@@ -90,7 +90,7 @@ impl FromRow<'_, AnyRow> for Package {
     }
 }
 
-/// Packages with their signed forms under the key `$2`; these are empty where there is none.
+/// Packages, each with its copy that was signed with the key `$2`, or NULLs while there is no such copy.
 const SIGNED: &str = "SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
     COALESCE(s.signed_digest, '') AS signed_digest, COALESCE(s.signed_size, 0) AS signed_size,
     COALESCE(s.repodata, '') AS published

@@ -13,8 +13,11 @@ use sqlx::{Connection as _, SqliteConnection};
 /// With this set the test writes the page.
 const WRITE: &str = "RPMFARM_WRITE_DOCS";
 
+/// A table: its name, who writes it, and what a row means.
+type Described = (&'static str, &'static str, &'static str);
+
 /// Headings, and below each its tables: name, who writes it, what a row means.
-const TABLES: &[(&str, &[(&str, &str, &str)])] = &[
+const TABLES: &[(&str, &[Described])] = &[
     (
         "Builds",
         &[

@@ -77,7 +77,10 @@ async fn asks_for_pages(signer: &mut SignerClient<Channel>, current: &str) {
     for (what, request) in [
         ("an older revision", page(&older)),
         ("another page of the revision", page(&changed)),
-        ("what is no repomd", page("<?xml version=\"1.0\"?>\n<other><repomd/></other>\n")),
+        (
+            "a document with another root element",
+            page("<?xml version=\"1.0\"?>\n<other><repomd/></other>\n"),
+        ),
         ("no XML", page("<?xml version=\"1.0\"?> <repomd")),
         ("another target's", SignRepomdRequest { target, ..page(current) }),
         ("another channel's", SignRepomdRequest { channel, ..page(current) }),

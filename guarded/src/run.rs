@@ -1,0 +1,79 @@
+//! How such a process runs: what it logs, when it is to end, and that it answers until then.
+//!
+//! It must not know what is answered.
+
+use std::future::{Future, pending};
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tonic::transport::server::Router;
+
+use crate::client_auth::{Allowed, admitted};
+
+/// How long calls that run may take after `stop`; clients that stay connected do not hold it up.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Logs to the standard error, by this filter unless `RUST_LOG` has another.
+pub fn log(filter: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(filter));
+    // In a file or a journal the codes of colours are noise.
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal() && !plain)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// Is done at SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the system does not let the process handle them.
+pub fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Answers whoever is allowed to ask at a socket until `stop` is done, and removes the socket then.
+///
+/// # Errors
+/// When the socket fails, or when `log_failed` is done: nothing goes on without the log.
+pub async fn serve(
+    router: Router,
+    (socket, listener): (&Path, UnixListener),
+    allowed: Allowed,
+    stop: impl Future<Output = ()>,
+    log_failed: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let (stopping, drained) = tokio::sync::oneshot::channel();
+    let stop = async {
+        stop.await;
+        let _ = stopping.send(());
+    };
+    let drained = async {
+        if drained.await.is_err() {
+            pending::<()>().await;
+        }
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = router.serve_with_incoming_shutdown(admitted(listener, allowed), stop) => {
+            served.context("serving")?;
+        }
+        () = drained => tracing::warn!("stopped with clients still connected"),
+        () = log_failed => bail!("stopped: the log could not be written"),
+    }
+    let _ = std::fs::remove_file(socket);
+    Ok(())
+}
