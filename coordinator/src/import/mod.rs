@@ -15,7 +15,6 @@ mod index;
 mod lanes;
 mod limits;
 mod lookaside;
-mod modify;
 pub mod pass;
 mod preview;
 mod sources;

@@ -43,7 +43,6 @@ mod pool;
 mod published;
 mod publisher;
 mod shown;
-mod written;
 
 pub use error::{ProofError, PublishError, Result};
 pub use http::router;

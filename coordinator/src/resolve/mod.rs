@@ -14,7 +14,6 @@ mod external;
 mod farm;
 mod fetch;
 pub mod href;
-mod kept;
 mod lock;
 mod metadata;
 mod mirrors;
