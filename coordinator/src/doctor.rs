@@ -13,8 +13,8 @@ use rpmfarm_core::{Arch, Target};
 use rpmfarm_proto::v1::log_check::Finding;
 use rpmfarm_proto::v1::{AcceptorStatus, Check, SignerStatus};
 
-use crate::dispatch::fleet::WorkerView;
 use crate::farm::Farm;
+use crate::fleet::WorkerView;
 use crate::publish;
 use crate::store::StandingRow;
 

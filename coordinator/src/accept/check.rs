@@ -11,9 +11,9 @@ use rpmfarm_core::{AttemptId, BuildId, Fault, Nevra, Sha256};
 use rpmfarm_repodata::{Document, Fragments, PackageFile, RepodataError};
 use rpmfarm_rpmfile::{Archived, Inspected, check_contents_within, inspect, is_intact};
 
-use super::noarch;
 use crate::blobs::{BlobError, Blobs};
 use crate::farm::Farm;
+use crate::noarch;
 use crate::store::{StoreError, Task};
 
 /// A result file whose header, payload and name are what they should be.

@@ -7,7 +7,6 @@
 
 mod acceptor;
 mod check;
-pub(crate) mod noarch;
 mod repeat;
 mod srpm;
 
@@ -26,6 +25,7 @@ use crate::claims::{self, Verdict};
 use crate::clock::now_us;
 use crate::dispatch::quarantine;
 use crate::farm::Farm;
+use crate::noarch;
 use crate::plan;
 use crate::retry;
 use crate::store::{Build, EndedAttempt, MadePackage, NewPackage, StoreError, Task, Tx};

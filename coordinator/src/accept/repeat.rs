@@ -13,9 +13,9 @@ use rpmfarm_core::repeat::{Side, claims, is_drawn};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, Nevra, Sha256, Target};
 
-use super::noarch;
 use crate::blobs::Blobs;
 use crate::farm::Farm;
+use crate::noarch;
 use crate::store::{AcceptedTask, MadePackage, Task};
 
 /// Whether a task whose packages a worker has just delivered is repeated: the draw says so, and another

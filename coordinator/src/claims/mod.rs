@@ -22,8 +22,8 @@ use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, Nevra};
 pub use bases::Bases;
 pub use decide::{Decided, NotDecided, affected, approve, refuse};
 
-use crate::accept::noarch;
 use crate::farm::Farm;
+use crate::noarch;
 use crate::store::{AcceptedTask, Build, NewPackage, StoreError, Tx};
 
 /// Locks are read into memory; none is larger, in bytes.

@@ -13,10 +13,9 @@ use rpmfarm_core::matching::{Worker, match_tasks};
 use rpmfarm_core::placement::Candidate;
 use rpmfarm_core::{Arch, AttemptId, BuildId, TaskId};
 
-use super::fleet::WorkerView;
 use super::heads::{Head, Heads};
-use super::held::Load;
 use crate::farm::Farm;
+use crate::fleet::{Load, WorkerView};
 use crate::store::{Grant, StandingRow, StoreError};
 
 /// What was decided about workers, by name.

@@ -9,8 +9,8 @@ use rpmfarm_core::TaskId;
 use rpmfarm_core::fleet::{Standing, takes_work};
 use rpmfarm_core::quarantine::{Colleague, last_for, verdict};
 
-use super::fleet::WorkerView;
 use crate::farm::Farm;
+use crate::fleet::WorkerView;
 
 /// Attempts of a worker that are looked at.
 const LAST: i64 = 64;

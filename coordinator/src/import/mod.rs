@@ -8,6 +8,7 @@
 //! on a lane of the package's git host. Of a repository there is one import at a time, and so
 //! nothing else touches what is cached for it meanwhile.
 
+mod above;
 mod commit;
 mod failure;
 mod git;
@@ -17,6 +18,7 @@ mod limits;
 mod lookaside;
 pub mod pass;
 mod preview;
+mod security;
 mod sources;
 mod watch;
 

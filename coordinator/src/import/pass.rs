@@ -3,7 +3,7 @@
 use rpmfarm_core::{BuildId, Failure, Fault, Target};
 use tracing::Instrument as _;
 
-use super::{ImportError, Imported, Order};
+use super::{ImportError, Imported, Order, above, security};
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::http::host_of;
@@ -55,12 +55,12 @@ pub async fn import(farm: &Farm, build: &Build) -> anyhow::Result<()> {
                 return Ok(retry::record(farm, build.id(), None, &failure, now_us()).await?);
             }
             if build.submitter == track::SUBMITTER
-                && let Err(why) = track::check_spec(farm, &target, build, &imported).await?
+                && let Err(why) = above::of_spec(farm, &target, build, &imported).await?
             {
                 let failure = Failure::new(Fault::Package, "import", why.to_string());
                 return Ok(retry::record(farm, build.id(), None, &failure, now_us()).await?);
             }
-            track::mark(farm, build, &imported, now_us()).await;
+            security::mark(farm, build, &imported, now_us()).await;
             let import = Import {
                 url: imported.bundle.url,
                 commit: imported.bundle.commit,

@@ -5,7 +5,6 @@
 
 mod health;
 pub mod logging;
-mod metrics;
 mod pages;
 mod scrape;
 
@@ -19,7 +18,6 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tokio::sync::Mutex;
 
-pub use metrics::Metrics;
 pub use pages::pages;
 
 use crate::farm::Farm;

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use rpmfarm_core::lease::Liveness;
 
-use super::metrics::{Gauges, Labels};
 use crate::clock::now_us;
 use crate::dispatch::pass::busy;
 use crate::farm::Farm;
+use crate::metrics::{Gauges, Labels};
 use crate::peers::STAGES;
 
 /// Sets all gauges anew.

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use rpmfarm_core::BuildId;
 
-use super::herald::Word;
-use crate::dispatch::fleet::WorkerView;
+use crate::bus::Word;
 use crate::farm::Farm;
+use crate::fleet::WorkerView;
 use crate::store;
 
 /// How often changes are written and read.

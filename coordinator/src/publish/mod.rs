@@ -46,7 +46,6 @@ mod shown;
 
 pub use error::{ProofError, PublishError, Result};
 pub use http::router;
-pub use layout::{href, href_of_signed};
 pub use manifest::PublishedPackage;
 pub(crate) use pool::hash;
 pub use published::shown_files;

@@ -18,11 +18,12 @@ use rpmfarm_rpmfile::Certs;
 
 use super::draft::Draft;
 use super::error::{ProofError, PublishError, Result, io_at};
-use super::layout::{self, Layout, href};
+use super::layout::{self, Layout};
 use super::manifest::{Listing, Manifest, PublishedPackage, content_of};
 use super::pool::Proof;
 use super::{clients, disk, lock, shown};
 use crate::blobs::{BlobError, Blobs};
+use crate::pool_path::href;
 
 /// What a channel shall show.
 #[derive(Debug, Clone)]

@@ -15,11 +15,11 @@ use rpmfarm_core::{
 
 use tracing::Instrument as _;
 
-use super::{FARM, Older, Requirements, ResolveError, Resolver, moved};
+use super::{FARM, Older, Requirements, ResolveError, Resolver, Taken, moved};
 use crate::clock::now_us;
 use crate::farm::Farm;
 use crate::retry;
-use crate::store::{Build, Srpm, Task};
+use crate::store::{Build, Srpm, TakenRow, Task};
 use crate::work::{Coalesced, Crew, Queues};
 
 /// SRPM tasks of a target that are looked at in one go; more than the crew has hands.
@@ -404,7 +404,7 @@ async fn record(
         // The pool may have changed since the lock was made: only packages of the lock count.
         let taken =
             taken.unwrap_or_default().into_iter().filter(|one| own.contains_key(&one.package));
-        farm.store.set_taken(task.id, &taken.collect::<Vec<_>>()).await?;
+        farm.store.set_taken(task.id, &taken.map(taken_row).collect::<Vec<_>>()).await?;
     }
     let own: Vec<Sha256> = own.into_values().collect();
     if !farm.store.add_lock_with(task.id, round, digest, (&build.target, &own), now_us()).await? {
@@ -415,6 +415,12 @@ async fn record(
     }
     farm.waits.clear(task.build);
     Ok(())
+}
+
+fn taken_row(taken: Taken) -> TakenRow {
+    let Taken { package, instead } = taken;
+    let (instead, repository) = instead.unzip();
+    TakenRow { package, instead, repository: repository.unwrap_or_default() }
 }
 
 /// The farm's own packages of a root.

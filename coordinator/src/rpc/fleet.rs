@@ -13,8 +13,8 @@ use tonic::{Request, Response, Status};
 use super::asked::MAX_NAMED;
 use super::enrolment::{arches, enrolment};
 use crate::clock::now_us;
-use crate::dispatch::fleet::WorkerView;
 use crate::farm::Farm;
+use crate::fleet::WorkerView;
 use crate::identity::revoked;
 use crate::store::{LiveAttempt, StandingRow};
 

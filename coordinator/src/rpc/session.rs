@@ -18,9 +18,9 @@ use tonic::{Status, Streaming};
 
 use super::internal;
 use crate::clock::now_us;
-use crate::dispatch::fleet::Session;
 use crate::dispatch::{assignment, report};
 use crate::farm::Farm;
+use crate::fleet::Session;
 use crate::identity::Caller;
 
 /// How long to wait before a store that said no is asked again.

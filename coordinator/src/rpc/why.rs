@@ -12,9 +12,9 @@ use rpmfarm_proto::v1;
 
 use super::view;
 use crate::accept;
-use crate::dispatch::fleet::WorkerView;
 use crate::dispatch::pass::{Standings, allows_emulation, matched};
 use crate::farm::Farm;
+use crate::fleet::WorkerView;
 use crate::peers::notes;
 use crate::store::{Build, FailureRow, Place, Result, Running, StandingRow};
 

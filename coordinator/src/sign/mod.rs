@@ -21,6 +21,7 @@ pub use client::{SignerClient, logged};
 use crate::blobs::Blobs;
 use crate::clock::now_us;
 use crate::farm::Farm;
+use crate::pool_path::{href, href_of_signed};
 use crate::store::{Build, Package, Signature};
 use crate::work::Crew;
 
@@ -180,11 +181,8 @@ fn splice(
         inspected.nevra
     );
     let (signed_digest, signed_size) = blobs.adopt(&copy)?;
-    let href = if anew {
-        crate::publish::href_of_signed(&package.nevra, signed_digest)
-    } else {
-        crate::publish::href(&package.nevra)
-    };
+    let href =
+        if anew { href_of_signed(&package.nevra, signed_digest) } else { href(&package.nevra) };
     let file = PackageFile { digest: signed_digest, size: signed_size, href };
     let fragments = Fragments::of_rpm(&blobs.path(signed_digest), &file)?;
     let repodata = blobs.put(&fragments.to_bytes())?;

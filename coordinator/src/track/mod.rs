@@ -5,7 +5,6 @@
 //! webhook is only a hint: what is built is what the tracked repository itself shows. It must not
 //! know how a build runs: it asks for builds as everybody does.
 
-mod above;
 mod bodies;
 pub mod decide;
 mod exists;
@@ -18,7 +17,6 @@ mod pair;
 pub mod plan;
 pub mod poll;
 mod secrets;
-mod security;
 mod taker;
 mod tip;
 mod verify;
@@ -27,12 +25,10 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use above::of_spec as check_spec;
 pub(crate) use exists::Existence;
 pub use forges::{ForgeFailure, Listed};
 pub use hooks::router;
 pub use look::LookLimits;
-pub(crate) use security::mark;
 pub(crate) use tip::{modifications as seen_modifications, upstream as seen_upstream};
 
 use crate::bus::Bus;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rpmfarm_coordinator::claims::{Decided, approve};
 use rpmfarm_coordinator::clock::now_us;
-use rpmfarm_coordinator::dispatch::fleet::Session;
+use rpmfarm_coordinator::fleet::Session;
 use rpmfarm_core::fleet::PROTOCOL;
 use rpmfarm_core::task::{Success, TaskKind, WorkerState};
 use rpmfarm_core::{Arch, BuildId, Failure};

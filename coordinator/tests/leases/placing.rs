@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use clap::Parser as _;
 use rpmfarm_coordinator::config::Config;
-use rpmfarm_coordinator::dispatch::fleet::Session;
 use rpmfarm_coordinator::dispatch::pass;
 use rpmfarm_coordinator::farm::Farm;
+use rpmfarm_coordinator::fleet::Session;
 use rpmfarm_coordinator::start;
 use rpmfarm_coordinator::store::{Grant, NewBuild, NewTask, Store};
 use rpmfarm_core::fleet::PROTOCOL;

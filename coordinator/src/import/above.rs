@@ -5,9 +5,9 @@ use rpmfarm_core::track::NotAbove;
 use rpmfarm_core::{Evr, Target};
 use rpmfarm_sources::spec::{Macros, is_version_fixed, lines, version_tags};
 
+use super::Imported;
 use super::security::text;
 use crate::farm::Farm;
-use crate::import::Imported;
 use crate::store::{Build, StoreError};
 
 /// Compares what a build makes with what its channel has of the package.

@@ -8,8 +8,8 @@ use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::track::security::fixed;
 use rpmfarm_core::{BuildId, Sha256};
 
+use super::Imported;
 use crate::farm::Farm;
-use crate::import::Imported;
 use crate::store::Build;
 
 /// A longer spec is not looked at, in bytes.
