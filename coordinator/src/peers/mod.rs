@@ -4,7 +4,7 @@
 //! Every coordinator answers calls and serves the workers that are connected to it. Each stage's
 //! pass runs on one of them, under a lease in the database; whoever looks takes the stages of one
 //! whose beat stands still (`core::tenure`). Everything that a stage writes stands behind the
-//! lease's epoch (`Store::behind`), so that a coordinator that was paused can decide nothing after
+//! lease's epoch ([`FencedStore`]), so that a coordinator that was paused can decide nothing after
 //! its stage was taken. With SQLite the same code runs with one holder.
 //!
 //! `beat` keeps the leases, `herald` wakes the others, `notes` tells them what is in memory here,
@@ -23,7 +23,7 @@ use rpmfarm_core::tenure::{Watch, may_begin};
 
 pub use seat::Seat;
 
-use crate::store::{CoordinatorRow, Fence};
+use crate::store::{CoordinatorRow, Fence, FencedStore, Store};
 
 /// The stages that run on one coordinator at a time. Dispatch is not among them: each coordinator
 /// gives tasks to the workers that it hears, and the database decides who of two was first.
@@ -50,7 +50,7 @@ struct State {
     watch: Watch,
     /// When the beat that the database confirmed last was sent, since `began`.
     confirmed: Option<Duration>,
-    held: BTreeMap<&'static str, i64>,
+    held: BTreeMap<&'static str, Fence>,
     others: Vec<CoordinatorRow>,
     /// Others that are dead, and since when this one knows.
     dead: BTreeMap<String, Duration>,
@@ -113,10 +113,17 @@ impl Peers {
     pub fn fence(&self, stage: &'static str, now: Instant) -> Option<Fence> {
         let now = self.since(now);
         let state = self.lock();
-        let epoch = *state.held.get(stage)?;
+        let fence = state.held.get(stage)?;
         let confirmed = state.confirmed?;
         let may = self.0.alone || may_begin(confirmed, now, self.0.takeover);
-        may.then(|| Fence { stage, holder: self.0.me.id.clone(), epoch })
+        may.then(|| fence.clone())
+    }
+
+    /// The store for work on a stage that may begin now; `None` when it is not this coordinator's
+    /// to do.
+    #[must_use]
+    pub fn fenced(&self, store: &Store, stage: &'static str, now: Instant) -> Option<FencedStore> {
+        self.fence(stage, now).map(|fence| FencedStore::new(store, fence))
     }
 
     /// The stages that this coordinator runs now.

@@ -15,6 +15,7 @@ mod cves;
 mod enrolment;
 mod explained;
 mod failures;
+mod fenced;
 mod fleet;
 mod grants;
 mod heads;
@@ -54,10 +55,11 @@ pub use assigned::Assigned;
 pub use attempts::{Attempt, AttemptEnd, LiveAttempt};
 pub use builds::{Build, BuildFilter, Ended, NewBuild, StartedBuilds};
 pub use channels::{Publication, Revision};
-pub use coordinators::{Connected, CoordinatorRow, Fence, Note, WorkerOwner};
+pub use coordinators::{Connected, CoordinatorRow, Note, WorkerOwner};
 pub use enrolment::{Certificate, CertificateRow, Invitation};
 pub use explained::explain;
 pub use failures::FailureRow;
+pub use fenced::{Fence, FencedStore};
 pub use fleet::{StandingRow, WorkerFault};
 pub use grants::{Grant, Ready};
 pub use hooks::{Hint, HookTaken, NewHook};
@@ -210,7 +212,7 @@ pub struct Store {
     /// For beats, which must not wait behind work.
     pulse: AnyPool,
     bus: Bus,
-    /// What each transaction has to stand behind.
+    /// What each transaction has to stand behind: of a [`FencedStore`].
     fence: Option<Arc<Fence>>,
     /// What goes on beside the queries, until the last of its stores is dropped.
     beside: Arc<Mutex<JoinSet<()>>>,
@@ -276,28 +278,9 @@ impl Store {
         Ok(tx)
     }
 
-    /// The same store for the work of a stage: each of its transactions fails when the stage's
-    /// lease is not under the fence's epoch any more.
-    #[must_use]
-    pub fn behind(&self, fence: Fence) -> Self {
-        Self { fence: Some(Arc::new(fence)), ..self.clone() }
-    }
-
-    /// What its transactions stand behind.
-    #[must_use]
-    pub fn fence(&self) -> Option<&Fence> {
-        self.fence.as_deref()
-    }
-
-    /// Whether the fence, if there is one, still holds.
-    ///
-    /// # Errors
-    /// [`StoreError::Fenced`] when it does not; database errors.
-    pub async fn check_fence(&self) -> Result<()> {
-        if self.fence.is_some() {
-            drop(self.write().await?)
-        }
-        Ok(())
+    /// The same store, each of whose transactions stands behind a fence.
+    fn with_fence(&self, fence: Arc<Fence>) -> Self {
+        Self { fence: Some(fence), ..self.clone() }
     }
 
     /// The connections for reading.
