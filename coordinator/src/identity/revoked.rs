@@ -6,48 +6,66 @@ use std::time::Duration;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{Failure, Fault};
 
-use crate::clock::now_us;
-use crate::dispatch::report;
-use crate::farm::Farm;
+use super::Connections;
+use crate::clock::Now;
+use crate::dispatch::report::Reports;
+use crate::fleet::Fleet;
+use crate::store::Store;
+use crate::work::LocalPass;
 
-/// How often is looked. A revocation takes so long at most.
+/// How often is looked. A revocation takes so long at most. (While the database is away nothing can be
+/// known; who is connected stays.)
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// Looks again and again, until the task is dropped.
-pub async fn run(farm: Farm) {
-    loop {
-        // While the database is away nothing can be known; who is connected stays.
-        if farm.peers.database_down().is_none()
-            && let Err(error) = pass(&farm, now_us()).await
-        {
-            tracing::error!(error = format!("{error:#}"), "revocations not looked at");
-        }
-        tokio::time::sleep(PERIOD).await;
+/// Cuts off who is not the farm's any more. Cheap to clone.
+#[derive(Clone)]
+pub struct Revocations {
+    /// The connections with certificates.
+    pub connections: Connections,
+    /// Whose sessions end.
+    pub fleet: Fleet,
+    /// Ends attempts.
+    pub reports: Reports,
+}
+
+impl LocalPass for Revocations {
+    const NAME: &'static str = "revocations";
+
+    fn period(&self) -> Duration {
+        PERIOD
+    }
+
+    async fn pass(&self, store: &Store, now: Now) -> anyhow::Result<()> {
+        self.enforce(store, now.us).await
     }
 }
 
-/// One look: nothing of a revoked worker goes on.
-///
-/// # Errors
-/// Database errors.
-pub async fn pass(farm: &Farm, now_us: i64) -> anyhow::Result<()> {
-    if !farm.connections.is_empty() {
-        let ended = farm.store.ended_certificates(now_us).await?;
-        let cut = farm.connections.cut(&ended);
-        if cut > 0 {
-            tracing::info!(connections = cut, "connections of revoked certificates are cut");
+impl Revocations {
+    /// One look: nothing of a revoked worker goes on.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn enforce(&self, store: &Store, now_us: i64) -> anyhow::Result<()> {
+        if !self.connections.is_empty() {
+            let ended = store.ended_certificates(now_us).await?;
+            let cut = self.connections.cut(&ended);
+            if cut > 0 {
+                tracing::info!(connections = cut, "connections of revoked certificates are cut");
+            }
         }
-    }
-    let mut standings = farm.store.standings().await?;
-    standings.retain(|_, row| !row.standing.may_connect());
-    for (worker, row) in &standings {
-        farm.fleet.poke(worker);
-        for attempt in farm.store.live_attempts(Some(worker)).await? {
-            let message =
-                format!("worker {worker} was revoked ({}); the task goes to another", row.reason);
-            let failure = Failure::new(Fault::Worker, "lease", message);
-            report::end(farm, &attempt, &Outcome::Failed(failure), now_us).await?;
+        let mut standings = store.standings().await?;
+        standings.retain(|_, row| !row.standing.may_connect());
+        for (worker, row) in &standings {
+            self.fleet.poke(worker);
+            for attempt in store.live_attempts(Some(worker)).await? {
+                let message = format!(
+                    "worker {worker} was revoked ({}); the task goes to another",
+                    row.reason
+                );
+                let failure = Failure::new(Fault::Worker, "lease", message);
+                self.reports.end(store, &attempt, &Outcome::Failed(failure), now_us).await?;
+            }
         }
+        Ok(())
     }
-    Ok(())
 }

@@ -9,8 +9,8 @@ use sqlx::postgres::PgListener;
 use tokio::sync::mpsc;
 
 use super::Peers;
-use crate::bus::Word;
-use crate::farm::Farm;
+use crate::bus::{Bus, Word};
+use crate::fleet::Fleet;
 use crate::store::Store;
 
 /// The channel's name in the database.
@@ -70,29 +70,43 @@ pub async fn speak(peers: Peers, store: Store, mut words: mpsc::Receiver<Word>) 
     }
 }
 
-/// Hears words for ever, and rings for each.
-pub async fn listen(farm: Farm, url: String) {
-    loop {
-        if let Err(error) = hear(&farm, &url).await {
-            tracing::debug!(%error, "nothing is heard from the other coordinators");
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
+/// Whom the words of other coordinators wake.
+pub struct Listener {
+    /// Whose own words are not heard.
+    pub peers: Peers,
+    /// The passes.
+    pub bus: Bus,
+    /// Sessions of workers.
+    pub fleet: Fleet,
+    /// Those who watch builds.
+    pub progress: Bus,
 }
 
-async fn hear(farm: &Farm, url: &str) -> sqlx::Result<()> {
-    let mut listener = PgListener::connect(url).await?;
-    listener.listen(CHANNEL).await?;
-    // Whatever was said before is made up for.
-    farm.bus.ring();
-    loop {
-        let heard = listener.recv().await?;
-        match read(heard.payload(), farm.peers.me()) {
-            Some(Word::Facts) => farm.bus.ring(),
-            Some(Word::Poke(worker)) => drop(farm.fleet.poke_here(&worker)),
-            Some(Word::PokeAll) => farm.fleet.poke_all_here(),
-            Some(Word::Progress) => farm.progress.ring(),
-            None => {}
+impl Listener {
+    /// Hears words until the task is dropped, and rings for each.
+    pub async fn run(self, url: String) {
+        loop {
+            if let Err(error) = self.hear(&url).await {
+                tracing::debug!(%error, "nothing is heard from the other coordinators");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn hear(&self, url: &str) -> sqlx::Result<()> {
+        let mut listener = PgListener::connect(url).await?;
+        listener.listen(CHANNEL).await?;
+        // Whatever was said before is made up for.
+        self.bus.ring();
+        loop {
+            let heard = listener.recv().await?;
+            match read(heard.payload(), self.peers.me()) {
+                Some(Word::Facts) => self.bus.ring(),
+                Some(Word::Poke(worker)) => drop(self.fleet.poke_here(&worker)),
+                Some(Word::PokeAll) => self.fleet.poke_all_here(),
+                Some(Word::Progress) => self.progress.ring(),
+                None => {}
+            }
         }
     }
 }

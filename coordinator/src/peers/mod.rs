@@ -7,12 +7,11 @@
 //! lease's epoch ([`FencedStore`]), so that a coordinator that was paused can decide nothing after
 //! its stage was taken. With SQLite the same code runs with one holder.
 //!
-//! `beat` keeps the leases, `herald` wakes the others, `notes` tells them what is in memory here,
-//! `seat` is what makes a coordinator the same one after a restart.
+//! `beat` keeps the leases, `herald` wakes the others, `seat` is what makes a coordinator the same one
+//! after a restart. What is in memory here and shown there is [`crate::peer_notes`]'s.
 
 pub mod beat;
 pub mod herald;
-pub mod notes;
 mod seat;
 
 use std::collections::BTreeMap;
@@ -25,10 +24,7 @@ pub use seat::Seat;
 
 use crate::store::{CoordinatorRow, Fence, FencedStore, Store};
 
-/// The stages that run on one coordinator at a time. Dispatch is not among them: each coordinator
-/// gives tasks to the workers that it hears, and the database decides who of two was first.
-pub const STAGES: [&str; 8] =
-    ["poll", "decide", "import", "plan", "resolve", "accept", "sign", "publish"];
+pub use crate::stages::ALL as STAGES;
 
 /// This coordinator among the others. Cheap to clone.
 #[derive(Debug, Clone)]
