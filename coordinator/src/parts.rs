@@ -45,7 +45,7 @@ use crate::rpc::workers::WorkerService;
 use crate::scrub::Damaged;
 use crate::sign::{SignStage, SignerClient, Signing};
 use crate::stages;
-use crate::store::Store;
+use crate::store::{FencedStore, Store};
 use crate::streams::Streams;
 use crate::targets::Targets;
 use crate::token::Token;
@@ -125,12 +125,19 @@ pub struct Parts {
     pub clock: Clock,
 }
 
-/// The stages, in the order of a build's way, and the passes that each coordinator runs.
+/// The stages, in the order of a build's way, and the passes that each coordinator runs. Each call makes
+/// a stage of its own, whose work knows nothing of another's: it is made once and kept.
 impl Parts {
     /// What every pass is run with.
     #[must_use]
     pub fn runner(&self) -> Runner {
         Runner { peers: self.peers.clone(), store: self.store.clone(), clock: self.clock }
+    }
+
+    /// The store for work on a stage that may begin now; `None` when it is not this coordinator's.
+    #[must_use]
+    pub fn fenced(&self, stage: &'static str) -> Option<FencedStore> {
+        self.peers.fenced(&self.store, stage, self.clock.instant())
     }
 
     /// Asks upstream for pushes.

@@ -66,14 +66,19 @@ impl Runner {
     /// Runs the pass of a stage whenever the bell rings, while this coordinator has its lease.
     pub async fn stage<S: Stage>(self, stage: S, bus: Bus) {
         let (runner, stage) = (&self, &stage);
-        run_every(S::NAME, PERIOD, bus, move || async move {
-            let now = runner.clock.now();
-            match runner.peers.fenced(&runner.store, S::NAME, now.instant) {
-                Some(store) => stage.pass(&store, now.us).await,
-                None => Ok(()),
-            }
-        })
-        .await;
+        run_every(S::NAME, PERIOD, bus, move || runner.pass(stage)).await;
+    }
+
+    /// Runs the pass of a stage once; does nothing while another coordinator has its lease.
+    ///
+    /// # Errors
+    /// The pass's.
+    pub async fn pass<S: Stage>(&self, stage: &S) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        match self.peers.fenced(&self.store, S::NAME, now.instant) {
+            Some(store) => stage.pass(&store, now.us).await,
+            None => Ok(()),
+        }
     }
 
     /// Runs a pass of each coordinator's own whenever the bell rings.

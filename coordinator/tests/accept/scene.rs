@@ -7,10 +7,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser as _;
-use rpmfarm_coordinator::accept;
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::config::Config;
-use rpmfarm_coordinator::farm::Farm;
+use rpmfarm_coordinator::parts::Parts;
+use rpmfarm_coordinator::stages;
 use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::{EndedAttempt, NewBuild, NewTask, Task};
 use rpmfarm_core::lock::{Layer, LockedPackage};
@@ -32,7 +32,7 @@ use crate::support::{Built, build_spec, run};
 pub(crate) type File = (String, Vec<u8>);
 
 pub(crate) struct Scene {
-    pub(crate) farm: Farm,
+    pub(crate) farm: Parts,
     /// Whether the test has said what was imported.
     imported: AtomicBool,
     /// The base root of every lock.
@@ -231,12 +231,18 @@ impl Scene {
         success: Success,
     ) -> Result<(), Failure> {
         let Waiting(ended) = self.ended(worker, build, of, files, success).await;
-        accept::accept(&self.farm, &ended).await.unwrap();
+        self.accept(&ended).await.unwrap();
         let store = &self.farm.store;
         if store.acceptance(TaskId(ended.attempt.task)).await.unwrap().is_some() {
             return Ok(());
         }
         Err(store.failures(build, 0).await.unwrap().pop().expect("refused for a reason").failure)
+    }
+
+    /// Has an attempt's results accepted, or refused.
+    pub(crate) async fn accept(&self, ended: &EndedAttempt) -> anyhow::Result<()> {
+        let store = self.farm.fenced(stages::ACCEPT).expect("there is no other coordinator");
+        self.farm.accept().accept(&store, ended).await
     }
 
     /// The same, as far as the worker comes: what it made waits to be accepted.
