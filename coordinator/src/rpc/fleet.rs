@@ -14,8 +14,10 @@ use tonic::{Request, Response, Status};
 use super::asked::MAX_NAMED;
 use super::enrolment::{arches, enrolment};
 use crate::clock::now_us;
-use crate::identity::revoked;
-use crate::store::{LiveAttempt, StandingRow};
+use crate::fleet::{Fleet, WorkerView};
+use crate::identity::Enrolment;
+use crate::identity::revoked::Revocations;
+use crate::store::{LiveAttempt, StandingRow, Store};
 
 /// The service.
 #[derive(Clone)]

@@ -14,7 +14,6 @@ use super::view::Views;
 use crate::accept;
 use crate::dispatch::pass::{Standings, allows_emulation, matched};
 use crate::fleet::WorkerView;
-use crate::peers::notes;
 use crate::store::{Build, FailureRow, Place, Result, Running, StandingRow};
 
 /// Everything that a build waits for, or that goes on with it.
