@@ -157,7 +157,7 @@ impl Doctor {
             if remedy.is_empty() {
                 remedy = if problem.contains("no key") {
                     "make the key (rpmfarm-signer key new NAME --uid 'NAME <MAIL>') and start the \
-                 signer again, or name another one as signing_key of the target"
+                     signer again, or name another one as signing_key of the target"
                 } else {
                     "start rpmfarm-signer serve; its --socket must be the coordinator's --signer"
                 };
@@ -227,13 +227,13 @@ impl Doctor {
             Finding::Continues => None,
             Finding::Elsewhere => Some(remedied(
                 check(name, "warning", message),
-                "nothing, if that log was put aside by its operator, or the channel was signed by the \
-             signer of another coordinator; rpmfarm-signer audit verify checks a file",
+                "nothing, if that log was put aside by its operator, or the channel was signed by \
+                 the signer of another coordinator; rpmfarm-signer audit verify checks a file",
             )),
             Finding::Broken | Finding::Unspecified => Some(remedied(
                 check(name, "error", message),
-                "something was signed that the log does not tell: look who can write it, compare it \
-             with a copy, and think of the key as in other hands until that is known",
+                "something was signed that the log does not tell: look who can write it, compare \
+                 it with a copy, and think of the key as in other hands until that is known",
             )),
         }
     }
@@ -247,13 +247,13 @@ impl Doctor {
             Ok(unsigned) => {
                 let key = &target.signing_key;
                 let message = format!(
-                    "{unsigned} packages of {channel} are signed with another key than signing_key = \
-                 \"{key}\"; they are being signed anew, and nothing else is published before"
+                    "{unsigned} packages of {channel} are signed with another key than signing_key \
+                     = \"{key}\"; they are being signed anew, and nothing else is published before"
                 );
                 Some(remedied(
                     check(&name, "warning", message),
                     "nothing, if the signer has the key; users must import the new public key \
-                 (rpmfarm repo show)",
+                     (rpmfarm repo show)",
                 ))
             }
             Err(error) => Some(check(&name, "error", format!("{channel}: {error:#}"))),

@@ -93,7 +93,7 @@ impl Guard {
             }
             Access::Worker | Access::Certificate => Err(Status::unauthenticated(
                 "over TLS a worker shows its certificate and this one shows none; enrol it \
-             (rpmfarm worker enrol NAME)",
+                 (rpmfarm worker enrol NAME)",
             )),
             Access::Token | Access::WorkerOrToken => {
                 self.token(headers)?;
@@ -113,19 +113,20 @@ impl Guard {
     /// Admits whoever may read where reads are not open.
     fn reader(&self, headers: &HeaderMap) -> Result<(), Status> {
         self.token(headers).map_err(|refusal| {
-        Status::unauthenticated(format!(
-            "{}; at this address reading needs it, too (the operator may open reads to everybody: \
-             --public-read)",
-            refusal.message()
-        ))
-    })
+            Status::unauthenticated(format!(
+                "{}; at this address reading needs it, too (the operator may open reads to \
+                 everybody: --public-read)",
+                refusal.message()
+            ))
+        })
     }
 
     /// The worker of a certificate that still counts.
     async fn worker(&self, fingerprint: Sha256, now_us: i64) -> Result<Caller, Status> {
         let Some(row) = self.store.certificate(fingerprint).await? else {
             return Err(Status::unauthenticated(format!(
-                "the certificate {fingerprint} is not in the farm's records; enrol this worker again"
+                "the certificate {fingerprint} is not in the farm's records; enrol this worker \
+                 again"
             )));
         };
         let Certificate { worker: name, ends_us, .. } = row.certificate;

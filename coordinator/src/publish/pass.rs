@@ -101,15 +101,6 @@ impl Stage for PublishStage {
     }
 }
 
-/// What channels hold, and what of it clients see. Cheap to clone.
-#[derive(Clone)]
-pub struct Channels {
-    /// The trees of files.
-    pub publisher: Publisher,
-    /// Where snapshots are stored.
-    pub blobs: Blobs,
-}
-
 impl PublishStage {
     async fn publish_signed(
         &self,
@@ -453,6 +444,15 @@ async fn returning(store: &Store, target: &Target) -> anyhow::Result<Vec<Signed>
         all.push((build, rows.into_iter().filter(back).collect()));
     }
     Ok(all)
+}
+
+/// What channels hold, and what of it clients see. Cheap to clone.
+#[derive(Clone)]
+pub struct Channels {
+    /// The trees of files.
+    pub publisher: Publisher,
+    /// Where snapshots are stored.
+    pub blobs: Blobs,
 }
 
 impl Channels {

@@ -38,6 +38,9 @@ const SRPMS_AT_ONCE: i64 = 64;
 /// keeps neither other targets nor what is more urgent waiting.
 const BATCHES_AT_ONCE: usize = 4;
 
+/// How often a root is solved again because one of its packages is gone.
+const AGAIN: u32 = 2;
+
 /// Gives tasks their locks, some at once. Cheap to clone.
 #[derive(Clone)]
 pub struct ResolveStage {
@@ -81,8 +84,39 @@ impl ResolveWork {
     }
 }
 
-/// How often a root is solved again because one of its packages is gone.
-const AGAIN: u32 = 2;
+impl Stage for ResolveStage {
+    const NAME: &'static str = stages::RESOLVE;
+
+    async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
+        for task in store.srpms_to_lock(now_us, SRPMS_AT_ONCE).await? {
+            let build = store.build(task.build).await?.context("a task has a build")?;
+            let (stage, store) = (self.clone(), store.clone());
+            let (id, span, target) = (task.id, span(&task), build.target.clone());
+            let work = async move { stage.lock_srpm(&store, &task, &build).await };
+            self.work.locks.start_for(&target, id, work.instrument(span));
+        }
+        let batches = store.batches_to_order(now_us).await?;
+        self.work.memory.keep_batches(&batches);
+        for (batch, target) in batches {
+            let (stage, store) = (self.clone(), store.clone());
+            self.work.batches.ask(batch, move || {
+                let (stage, store, target) = (stage.clone(), store.clone(), target.clone());
+                async move {
+                    let _turn = stage.work.targets.turn(&target, BATCHES_AT_ONCE).await;
+                    stage.lock_batch(&store, batch).await
+                }
+            });
+        }
+        for (task, round) in store.rounds_to_lock(now_us).await? {
+            let build = store.build(task.build).await?.context("a task has a build")?;
+            let (stage, store) = (self.clone(), store.clone());
+            let (id, span, target) = (task.id, span(&task), build.target.clone());
+            let work = async move { stage.lock_round(&store, &task, &build, round).await };
+            self.work.locks.start_for(&target, id, work.instrument(span));
+        }
+        Ok(())
+    }
+}
 
 /// What solving said of the tasks of batches that wait, so that they are not solved again before
 /// something has changed.
@@ -129,40 +163,6 @@ impl Wanted {
 
     fn requires(&self) -> Vec<String> {
         self.requirements.layers.concat()
-    }
-}
-
-impl Stage for ResolveStage {
-    const NAME: &'static str = stages::RESOLVE;
-
-    async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
-        for task in store.srpms_to_lock(now_us, SRPMS_AT_ONCE).await? {
-            let build = store.build(task.build).await?.context("a task has a build")?;
-            let (stage, store) = (self.clone(), store.clone());
-            let (id, span, target) = (task.id, span(&task), build.target.clone());
-            let work = async move { stage.lock_srpm(&store, &task, &build).await };
-            self.work.locks.start_for(&target, id, work.instrument(span));
-        }
-        let batches = store.batches_to_order(now_us).await?;
-        self.work.memory.keep_batches(&batches);
-        for (batch, target) in batches {
-            let (stage, store) = (self.clone(), store.clone());
-            self.work.batches.ask(batch, move || {
-                let (stage, store, target) = (stage.clone(), store.clone(), target.clone());
-                async move {
-                    let _turn = stage.work.targets.turn(&target, BATCHES_AT_ONCE).await;
-                    stage.lock_batch(&store, batch).await
-                }
-            });
-        }
-        for (task, round) in store.rounds_to_lock(now_us).await? {
-            let build = store.build(task.build).await?.context("a task has a build")?;
-            let (stage, store) = (self.clone(), store.clone());
-            let (id, span, target) = (task.id, span(&task), build.target.clone());
-            let work = async move { stage.lock_round(&store, &task, &build, round).await };
-            self.work.locks.start_for(&target, id, work.instrument(span));
-        }
-        Ok(())
     }
 }
 
