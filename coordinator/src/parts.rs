@@ -319,6 +319,7 @@ impl Parts {
             logs: self.logs.clone(),
             retries: self.retries(),
             metrics: self.metrics.clone(),
+            clock: self.clock,
         }
     }
 

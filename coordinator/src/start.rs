@@ -92,7 +92,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc
     let database = if alone { "sqlite" } else { "postgres" };
     let peers = Peers::new(me, Some(seat), config.takeover, alone, now);
     peers::beat::begin(&peers, &store, now).await.context("cannot take a place in the farm")?;
-    let tracker = Tracker::new(LookLimits::default(), rand::random())?;
+    let tracker = Tracker::new(Clock, LookLimits::default(), rand::random())?;
     let (hook_secrets, default_secrets) = (config.hook_secrets.as_deref(), data.join("hooks.toml"));
     let parts = Parts {
         logs: Logs::open(data.join("logs")).context("cannot make the log directory")?,

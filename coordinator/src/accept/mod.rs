@@ -4,6 +4,10 @@
 //! other sources own: then they wait for a person ([`crate::claims`]). Nothing that the worker
 //! said is believed: names, architectures and digests are read from the files. Where there is an
 //! acceptor, it reads them once more and signs that it accepts them.
+//!
+//! Here are the stage and the one transaction that accepts. `check` reads the files before, `acceptor`
+//! asks the process of that name, `srpm` says what follows from a source package, and `repeat` whether
+//! another worker makes the same once more.
 
 mod acceptor;
 mod check;
@@ -92,7 +96,7 @@ impl AcceptStage {
                     files = success.files.len(),
                     "results accepted"
                 );
-                let (builder, now) = (&ended.attempt.worker, self.clock.now_us());
+                let (builder, now) = (&ended.attempt.worker, self.clock.now());
                 quarantine::after_acceptance(store, &self.fleet, task.id, builder, now).await
             }
             Err(Refused::Failure(failure)) => {
@@ -131,7 +135,8 @@ impl AcceptStage {
         let makes = |task: &&Task| matches!(task.kind, TaskKind::Build | TaskKind::Noarch);
         let builders = siblings.iter().filter(makes).count();
         let maker = &ended.attempt.worker;
-        let is_repeated = repeat::is_due(&self.fleet, task, &target, &build.package, maker);
+        let fleet = (&self.fleet, self.clock.instant());
+        let is_repeated = repeat::is_due(fleet, task, &target, &build.package, maker);
         let work = Work {
             ended,
             task,

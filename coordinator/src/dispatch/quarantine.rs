@@ -3,12 +3,11 @@
 //! It is looked at when a worker has failed for reasons of its own, and when another worker's
 //! results were accepted for what it failed: only that proves that the package was not at fault.
 
-use std::time::Instant;
-
 use rpmfarm_core::TaskId;
 use rpmfarm_core::fleet::{Standing, takes_work};
 use rpmfarm_core::quarantine::{Colleague, last_for, verdict};
 
+use crate::clock::Now;
 use crate::fleet::{Fleet, WorkerView};
 use crate::store::Store;
 
@@ -24,13 +23,13 @@ pub async fn after_acceptance(
     fleet: &Fleet,
     task: TaskId,
     builder: &str,
-    now_us: i64,
+    now: Now,
 ) -> anyhow::Result<()> {
     let mut failed = store.workers_that_failed(task).await?;
     failed.sort_unstable();
     failed.dedup();
     for worker in failed.iter().filter(|worker| *worker != builder) {
-        look(store, fleet, worker, now_us).await?;
+        look(store, fleet, worker, now).await?;
     }
     Ok(())
 }
@@ -40,7 +39,7 @@ pub async fn after_acceptance(
 ///
 /// # Errors
 /// Database errors.
-pub async fn look(store: &Store, fleet: &Fleet, worker: &str, now_us: i64) -> anyhow::Result<()> {
+pub async fn look(store: &Store, fleet: &Fleet, worker: &str, now: Now) -> anyhow::Result<()> {
     // Whoever lets it work again is right until it fails anew.
     let decided = store.standing(worker).await?;
     if decided.as_ref().is_some_and(|row| !row.standing.takes_work()) {
@@ -48,8 +47,8 @@ pub async fn look(store: &Store, fleet: &Fleet, worker: &str, now_us: i64) -> an
     }
     let since_us = decided.map_or(0, |row| row.at_us);
     let ends = store.ends_of(worker, since_us, LAST).await?;
-    let Some(reason) = verdict(&ends, now_us) else { return Ok(()) };
-    let seen = fleet.workers(Instant::now());
+    let Some(reason) = verdict(&ends, now.us) else { return Ok(()) };
+    let seen = fleet.workers(now.instant);
     // One that was not heard since this coordinator started: nobody knows what it builds for.
     let Some(view) = seen.get(worker) else { return Ok(()) };
     let standings = store.standings().await?;
@@ -72,7 +71,7 @@ pub async fn look(store: &Store, fleet: &Fleet, worker: &str, now_us: i64) -> an
         others.map(|other| other.name.clone()).collect()
     });
     let stand_ins: Vec<Vec<String>> = stand_ins.collect();
-    if store.quarantine(worker, &stand_ins, &reason, now_us).await? {
+    if store.quarantine(worker, &stand_ins, &reason, now.us).await? {
         tracing::warn!(worker, reason, "worker quarantined; rpmfarm worker resume lets it work");
         fleet.poke(worker);
     }

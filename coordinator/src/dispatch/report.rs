@@ -12,6 +12,7 @@ use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
 use tonic::Status;
 
 use super::{late, quarantine};
+use crate::clock::{Clock, Now};
 use crate::fleet::Fleet;
 use crate::logs::{LogName, Logs};
 use crate::metrics::Metrics;
@@ -29,6 +30,8 @@ pub struct Reports {
     pub retries: Retries,
     /// How long attempts took.
     pub metrics: Metrics,
+    /// Who is connected now.
+    pub clock: Clock,
 }
 
 impl Reports {
@@ -146,7 +149,8 @@ impl Reports {
                 failure.message
             );
             if failure.fault == Fault::Worker {
-                quarantine::look(store, &self.fleet, &attempt.worker, now_us).await?;
+                let now = Now { instant: self.clock.instant(), us: now_us };
+                quarantine::look(store, &self.fleet, &attempt.worker, now).await?;
                 // It may be that it lost the emulator that it built with.
                 self.fleet.ask_for_probe(&attempt.worker);
             }

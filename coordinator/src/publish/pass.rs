@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::Context as _;
 use rpmfarm_core::lacking::{Held, Lacks, held};
@@ -307,7 +306,7 @@ impl PublishStage {
         let signer = TargetSigner { client: &self.signing.signer, key: &target.signing_key };
         // Asked when no other publisher can show anything: the stage must still be this
         // coordinator's, and the channel where the files say that it is.
-        let begun = Instant::now();
+        let begun = self.clock.instant();
         let may_show = async || may_show(store, &target.name, channel, based_on).await;
         let published = self.channels.publisher.publish_if(request, &signer, may_show).await?;
         let revision = Revision {
@@ -330,7 +329,7 @@ impl PublishStage {
         if let Some((_, lacking)) = lacking {
             store.set_lacking(&target.name, channel, &lacking).await?;
         }
-        self.metrics.worked(stages::PUBLISH, begun.elapsed());
+        self.metrics.worked(stages::PUBLISH, self.clock.instant() - begun);
         tracing::info!(
             target = target.name,
             channel,

@@ -3,10 +3,12 @@
 //!
 //! A header is read from a file whose digest is computed in the same pass: what was accepted is what
 //! is signed, whatever became of the blob since. A damaged one keeps its build back.
+//!
+//! Here are the stage and [`Signing`], which publishing uses too; `client` is the connection.
 
 mod client;
 
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use rpmfarm_core::signing::PROTOCOL;
@@ -80,7 +82,7 @@ impl SignStage {
     /// # Errors
     /// When the signer refuses or does not answer; nothing is published then.
     pub async fn sign_build(&self, store: &FencedStore, build: &Build) -> anyhow::Result<()> {
-        let begun = Instant::now();
+        let begun = self.signing.clock.instant();
         let target = self.targets.get(&build.target)?;
         let key = &target.signing_key;
         let packages = store.packages_of(build.id(), key).await?;
@@ -93,7 +95,7 @@ impl SignStage {
             return Ok(());
         }
         let signed = self.signing.sign_all(store, &target, unsigned).await?;
-        self.metrics.worked(stages::SIGN, begun.elapsed());
+        self.metrics.worked(stages::SIGN, self.signing.clock.instant() - begun);
         tracing::info!(build = build.id, packages = signed, "packages signed");
         Ok(())
     }

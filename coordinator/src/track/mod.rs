@@ -42,6 +42,7 @@ pub use poll::PollStage;
 pub(crate) use tip::{modifications as seen_modifications, upstream as seen_upstream};
 
 use crate::bus::Bus;
+use crate::clock::Clock;
 use crate::http::Http;
 use crate::store::Store;
 use bodies::Bodies;
@@ -74,11 +75,11 @@ impl Tracker {
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
-    pub fn new(limits: LookLimits, seed: u64) -> anyhow::Result<Self> {
+    pub fn new(clock: Clock, limits: LookLimits, seed: u64) -> anyhow::Result<Self> {
         let bell = Bus::default();
         Ok(Self(Arc::new(Asking {
             looker: Looker::new(Http::new()?, limits),
-            hosts: Hosts::default(),
+            hosts: Hosts::new(clock),
             writer: Writer::start(bell.clone()),
             bell,
             seed,

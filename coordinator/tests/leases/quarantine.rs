@@ -1,6 +1,9 @@
 //! When a worker is quarantined: over a real store, with workers that are connected to a real
 //! fleet.
 
+use std::time::Instant;
+
+use rpmfarm_coordinator::clock::Now;
 use rpmfarm_coordinator::dispatch::quarantine;
 use rpmfarm_coordinator::store::Grant;
 use rpmfarm_core::fault::TRANSACTION;
@@ -11,6 +14,10 @@ use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Needs, TaskI
 
 use super::placing::{NOW, Scene};
 use crate::common::on_both;
+
+fn now() -> Now {
+    Now { instant: Instant::now(), us: NOW }
+}
 
 impl Scene {
     /// A worker builds a task, and its results are accepted.
@@ -25,7 +32,7 @@ impl Scene {
         assert!(tx.accept(task, id, 1, NOW).await.unwrap());
         tx.commit().await.unwrap();
         let fleet = &self.farm.fleet;
-        quarantine::after_acceptance(store, fleet, task, worker, NOW).await.unwrap();
+        quarantine::after_acceptance(store, fleet, task, worker, now()).await.unwrap();
     }
 
     async fn standing(&self, worker: &str) -> Standing {
@@ -52,7 +59,8 @@ async fn only_what_another_worker_built_is_held_against_one_and_the_last_one_sta
         // Four packages that break workers, and who requested them retries.
         for worker in ["w1", "w2"] {
             scene.fail(worker, &tasks[..4]).await;
-            quarantine::look(&scene.farm.store, &scene.farm.fleet, worker, NOW).await.unwrap();
+            let farm = &scene.farm;
+            quarantine::look(&farm.store, &farm.fleet, worker, now()).await.unwrap();
             assert_eq!(scene.standing(worker).await, Standing::Active, "nobody built them");
         }
         scene.build("w1", tasks[4]).await;
