@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use rpmfarm_coordinator::stages::ALL;
+
 /// A module, as the parts of its path below the crate.
 type Module = Vec<String>;
 
@@ -249,6 +251,18 @@ fn only_what_starts_a_coordinator_knows_all_its_parts() {
     let knows = all.iter().filter(|(_, needed)| needed.contains(&vec!["parts".to_owned()]));
     let knows: Vec<&str> = knows.map(|(module, _)| module[0].as_str()).collect();
     assert_eq!(knows, ["server", "start"]);
+}
+
+/// What a stage writes goes through the fenced store that its pass is given.
+#[test]
+fn no_stage_has_a_store_of_its_own() {
+    let sources = sources();
+    let stages = sources.iter().filter(|(_, text)| text.contains("impl Stage for"));
+    let stages: Vec<_> = stages.collect();
+    assert_eq!(stages.len(), ALL.len(), "each stage is in a file of its own");
+    for (module, text) in stages {
+        assert!(!text.contains(": Store,"), "{} has a store", module.join("/"));
+    }
 }
 
 #[test]
