@@ -93,7 +93,7 @@ impl AcceptStage {
         if task.kind == TaskKind::Repeat {
             return Ok(Vec::new());
         }
-        let proof = self.given_proof(store, ended, task, success).await?;
+        let proof = proof(store, ended, task, success).await?;
         let request = request((ended, task), success, proof, build, limits);
         let waits = |reason: anyhow::Error| {
             self.waits.set(ended.build, format!("{WAITS}: {reason:#}"));
@@ -111,34 +111,33 @@ impl AcceptStage {
             Verdict::Waits(reason) => Err(waits(anyhow::anyhow!("the acceptor says: {reason}"))),
         }
     }
+}
 
-    /// The worker's signature, which is over what the worker was given, too.
-    async fn given_proof<'a>(
-        &self,
-        store: &FencedStore,
-        ended: &EndedAttempt,
-        task: &Task,
-        success: &'a Success,
-    ) -> Result<&'a Proof, Refused> {
-        let worker = &ended.attempt.worker;
-        let refused = |message| Refused::Failure(Failure::new(Fault::Worker, "accept", message));
-        let proof = success.proof.as_deref().ok_or_else(|| {
-            refused(format!(
-                "worker {worker} has not signed its results, which the acceptor wants: update \
-                 rpmfarm-worker"
-            ))
-        })?;
-        if task.kind != TaskKind::Srpm {
-            let srpm = store.srpm(ended.build).await?.context("a build task has an SRPM")?;
-            if srpm.digest != proof.input {
-                return Err(refused(format!(
-                    "worker {worker} has signed that it built the source package {}, not {}",
-                    proof.input, srpm.digest
-                )));
-            }
+/// The worker's signature, which is over what the worker was given, too.
+async fn proof<'a>(
+    store: &FencedStore,
+    ended: &EndedAttempt,
+    task: &Task,
+    success: &'a Success,
+) -> Result<&'a Proof, Refused> {
+    let worker = &ended.attempt.worker;
+    let refused = |message| Refused::Failure(Failure::new(Fault::Worker, "accept", message));
+    let proof = success.proof.as_deref().ok_or_else(|| {
+        refused(format!(
+            "worker {worker} has not signed its results, which the acceptor wants: update \
+             rpmfarm-worker"
+        ))
+    })?;
+    if task.kind != TaskKind::Srpm {
+        let srpm = store.srpm(ended.build).await?.context("a build task has an SRPM")?;
+        if srpm.digest != proof.input {
+            return Err(refused(format!(
+                "worker {worker} has signed that it built the source package {}, not {}",
+                proof.input, srpm.digest
+            )));
         }
-        Ok(proof)
     }
+    Ok(proof)
 }
 
 fn request(

@@ -53,7 +53,7 @@ impl Reports {
             return Ok(());
         }
         let live = store.live_attempts(Some(worker)).await?;
-        self.refuse_foreign(store, worker, reports, &live).await?;
+        refuse_foreign(store, worker, reports, &live).await?;
         // What runs on says nothing new, and that is what is said most.
         let runs = |report: &AttemptReport| matches!(report.progress, Progress::Running(_));
         if before.is_none() && reports.iter().all(runs) {
@@ -84,30 +84,6 @@ impl Reports {
                 }
                 Said::Nothing => {}
             }
-        }
-        Ok(())
-    }
-
-    /// Refuses reports on attempts that were given to other workers: a worker speaks for itself.
-    ///
-    /// # Errors
-    /// A `PERMISSION_DENIED` status with the attempt and its worker; database errors.
-    async fn refuse_foreign(
-        &self,
-        store: &Store,
-        worker: &str,
-        reports: &[AttemptReport],
-        live: &[LiveAttempt],
-    ) -> anyhow::Result<()> {
-        // Old ones of its own are no lie: they are recorded as late, and change nothing.
-        let is_live = |id: &AttemptId| live.iter().any(|attempt| attempt.id == id.0);
-        let named = reports.iter().map(|report| report.attempt);
-        let unknown: Vec<AttemptId> = named.filter(|id| !is_live(id)).collect();
-        let owners = store.attempt_workers(&unknown).await?;
-        if let Some((attempt, owner)) = owners.into_iter().find(|(_, owner)| owner != worker) {
-            tracing::warn!(worker, attempt = attempt.0, owner, "a report on another's attempt");
-            let message = format!("attempt {attempt} is worker {owner}'s, not {worker}'s");
-            return Err(Status::permission_denied(message).into());
         }
         Ok(())
     }
@@ -176,4 +152,27 @@ impl Reports {
             }
         });
     }
+}
+
+/// Refuses reports on attempts that were given to other workers: a worker speaks for itself.
+///
+/// # Errors
+/// A `PERMISSION_DENIED` status with the attempt and its worker; database errors.
+async fn refuse_foreign(
+    store: &Store,
+    worker: &str,
+    reports: &[AttemptReport],
+    live: &[LiveAttempt],
+) -> anyhow::Result<()> {
+    // Old ones of its own are no lie: they are recorded as late, and change nothing.
+    let is_live = |id: &AttemptId| live.iter().any(|attempt| attempt.id == id.0);
+    let named = reports.iter().map(|report| report.attempt);
+    let unknown: Vec<AttemptId> = named.filter(|id| !is_live(id)).collect();
+    let owners = store.attempt_workers(&unknown).await?;
+    if let Some((attempt, owner)) = owners.into_iter().find(|(_, owner)| owner != worker) {
+        tracing::warn!(worker, attempt = attempt.0, owner, "a report on another's attempt");
+        let message = format!("attempt {attempt} is worker {owner}'s, not {worker}'s");
+        return Err(Status::permission_denied(message).into());
+    }
+    Ok(())
 }

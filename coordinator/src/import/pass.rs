@@ -74,7 +74,7 @@ impl ImportStage {
         };
         match self.importer.import_as(order).await {
             Ok(imported) => {
-                if let Some(moved) = self.moved_tag(store, &target, build, &imported).await? {
+                if let Some(moved) = moved_tag(store, &target, build, &imported).await? {
                     let failure = Failure::new(Fault::Package, "import", moved);
                     return Ok(self
                         .retries
@@ -111,28 +111,27 @@ impl ImportStage {
         }
         Ok(())
     }
+}
 
-    /// Says that a tag points elsewhere than when it was decided, or approved, to build it. What it
-    /// points to now is a push of its own. (Of a branch the commit itself is asked for.)
-    async fn moved_tag(
-        &self,
-        store: &FencedStore,
-        target: &Target,
-        build: &Build,
-        imported: &Imported,
-    ) -> Result<Option<String>, StoreError> {
-        if build.submitter != track::SUBMITTER {
-            return Ok(None);
-        }
-        let repository = target.git_url(&build.package);
-        let pushed = store.pushed_commit(build.id(), &repository, &build.git_ref).await?;
-        let now = &imported.bundle.commit;
-        Ok(pushed.filter(|pushed| pushed != now).map(|pushed| {
-            format!(
-                "the tag `{}` was to be built at commit {pushed}, and has been moved to {now} \
-                 since",
-                build.git_ref
-            )
-        }))
+/// Says that a tag points elsewhere than when it was decided, or approved, to build it. What it
+/// points to now is a push of its own. (Of a branch the commit itself is asked for.)
+async fn moved_tag(
+    store: &FencedStore,
+    target: &Target,
+    build: &Build,
+    imported: &Imported,
+) -> Result<Option<String>, StoreError> {
+    if build.submitter != track::SUBMITTER {
+        return Ok(None);
     }
+    let repository = target.git_url(&build.package);
+    let pushed = store.pushed_commit(build.id(), &repository, &build.git_ref).await?;
+    let now = &imported.bundle.commit;
+    Ok(pushed.filter(|pushed| pushed != now).map(|pushed| {
+        format!(
+            "the tag `{}` was to be built at commit {pushed}, and has been moved to {now} \
+             since",
+            build.git_ref
+        )
+    }))
 }

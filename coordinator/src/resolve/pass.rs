@@ -220,7 +220,7 @@ impl ResolveStage {
             .filter(|(_, task)| !results.contains_key(task) && !later.contains(task))
             .map(|(build, _)| build)
             .collect();
-        let mates = self.mates(store, batch, |build| moves.contains(&build)).await?;
+        let mates = mates(store, batch, |build| moves.contains(&build)).await?;
         let mut turns = turns(&all, &mates);
         let solved: HashMap<(BuildId, Arch), Solved> =
             all.into_iter().map(|solved| ((solved.build, solved.arch), solved)).collect();
@@ -244,28 +244,6 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// The builds of a batch that are neither accepted nor ended. `moves` says which of them do
-    /// something that waits for no turn.
-    async fn mates(
-        &self,
-        store: &FencedStore,
-        batch: i64,
-        moves: impl Fn(BuildId) -> bool,
-    ) -> anyhow::Result<Vec<Mate>> {
-        let mut mates = Vec::new();
-        for build in store.open_mates(batch).await? {
-            let srpm = store.srpm(build.id()).await?;
-            let mut predicts = srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default();
-            // What it claims is others' until a person has decided, so nobody waits for that.
-            let claims = store.open_claims(build.id()).await?;
-            predicts.retain(|name| claims.iter().all(|claim| claim.what != *name));
-            let (id, moves) = (build.id(), !claims.is_empty() || moves(build.id()));
-            let package = build.package;
-            mates.push(Mate { build: id, package, predicts, moves });
-        }
-        Ok(mates)
-    }
-
     async fn conclude(
         &self,
         store: &FencedStore,
@@ -277,7 +255,7 @@ impl ResolveStage {
         match result {
             Ok(lock) => self.record(store, task, build, wanted, &lock).await,
             Err(Unsolved { failure, .. }) => {
-                let failure = self.with_lost_mate(store, build, wanted, failure).await?;
+                let failure = with_lost_mate(store, build, wanted, failure).await?;
                 self.failed(store, task, &failure).await
             }
         }
@@ -292,37 +270,6 @@ impl ResolveStage {
     ) -> anyhow::Result<()> {
         let now = self.clock.now_us();
         Ok(self.retries.record(store, task.build, Some(task.id), failure, now).await?)
-    }
-
-    /// A package's failure, with the build of the same request that was to make what is missing.
-    async fn with_lost_mate(
-        &self,
-        store: &FencedStore,
-        build: &Build,
-        wanted: &Wanted,
-        failure: Failure,
-    ) -> anyhow::Result<Failure> {
-        if failure.fault != Fault::Package {
-            return Ok(failure);
-        }
-        let said = format!("{}\n{}", failure.message, failure.excerpt.join("\n"));
-        let is_said = |requirement: &str| {
-            requirement.split_whitespace().next().is_some_and(|name| said.contains(name))
-        };
-        let lacking: Vec<String> =
-            wanted.requires().into_iter().filter(|text| is_said(text)).collect();
-        for mate in store.lost_mates(build.batch).await? {
-            let Some(srpm) = store.srpm(mate.id()).await? else { continue };
-            if let Some(missing) = required_of(&lacking, &srpm.predicts_anywhere()) {
-                let message = format!(
-                    "{} (build {} ({}), asked for together with this one, was to make `{missing}` \
-                     and has ended without)",
-                    failure.message, mate.id, mate.package
-                );
-                return Ok(Failure { message, ..failure });
-            }
-        }
-        Ok(failure)
     }
 
     /// Answers what a running attempt found: with a wider lock, with the end of the build, or by taking
@@ -344,7 +291,7 @@ impl ResolveStage {
             requires: wanted.requires(),
             root: root(&result),
         };
-        let mates = self.mates(store, build.batch, |_| false).await?;
+        let mates = mates(store, build.batch, |_| false).await?;
         let blockers = waits_for(&found, &mates);
         // What the farm could not solve says nothing about the package: it is tried again.
         let is_farms =
@@ -447,10 +394,7 @@ impl ResolveStage {
             for error in refreshed.err().into_iter().flatten() {
                 tracing::warn!(%error, "no news of a repository");
             }
-            match self
-                .solve(store, build, task.arch, self.wanted_of(store, task, round).await?)
-                .await
-            {
+            match self.solve(store, build, task.arch, wanted_of(store, task, round).await?).await {
                 // Nothing has changed: the repository names what it does not have.
                 Ok(same) if same == lock => return Ok(Err(failure)),
                 Ok(other) => lock = other,
@@ -458,21 +402,6 @@ impl ResolveStage {
             }
         }
         unreachable!("the last round returns")
-    }
-
-    /// What the root of a task is to have.
-    async fn wanted_of(
-        &self,
-        store: &FencedStore,
-        task: &Task,
-        round: u32,
-    ) -> anyhow::Result<Requirements> {
-        if task.kind == TaskKind::Srpm {
-            return Ok(Requirements::default());
-        }
-        let srpm = store.srpm(task.build).await?.context("a build task has an SRPM")?;
-        let found = if round > 0 { store.dynamic_requires(task.id).await? } else { Vec::new() };
-        Ok(Wanted::new(task, &srpm, found).requirements)
     }
 
     /// Records what a task needs of a worker, before it gets into its queue.
@@ -536,6 +465,66 @@ impl ResolveStage {
         target.repositories.extend(added);
         (self.resolver.apart(), target)
     }
+}
+
+/// The builds of a batch that are neither accepted nor ended. `moves` says which of them do
+/// something that waits for no turn.
+async fn mates(
+    store: &FencedStore,
+    batch: i64,
+    moves: impl Fn(BuildId) -> bool,
+) -> anyhow::Result<Vec<Mate>> {
+    let mut mates = Vec::new();
+    for build in store.open_mates(batch).await? {
+        let srpm = store.srpm(build.id()).await?;
+        let mut predicts = srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default();
+        // What it claims is others' until a person has decided, so nobody waits for that.
+        let claims = store.open_claims(build.id()).await?;
+        predicts.retain(|name| claims.iter().all(|claim| claim.what != *name));
+        let (id, moves) = (build.id(), !claims.is_empty() || moves(build.id()));
+        let package = build.package;
+        mates.push(Mate { build: id, package, predicts, moves });
+    }
+    Ok(mates)
+}
+
+/// A package's failure, with the build of the same request that was to make what is missing.
+async fn with_lost_mate(
+    store: &FencedStore,
+    build: &Build,
+    wanted: &Wanted,
+    failure: Failure,
+) -> anyhow::Result<Failure> {
+    if failure.fault != Fault::Package {
+        return Ok(failure);
+    }
+    let said = format!("{}\n{}", failure.message, failure.excerpt.join("\n"));
+    let is_said = |requirement: &str| {
+        requirement.split_whitespace().next().is_some_and(|name| said.contains(name))
+    };
+    let lacking: Vec<String> = wanted.requires().into_iter().filter(|text| is_said(text)).collect();
+    for mate in store.lost_mates(build.batch).await? {
+        let Some(srpm) = store.srpm(mate.id()).await? else { continue };
+        if let Some(missing) = required_of(&lacking, &srpm.predicts_anywhere()) {
+            let message = format!(
+                "{} (build {} ({}), asked for together with this one, was to make `{missing}` \
+                 and has ended without)",
+                failure.message, mate.id, mate.package
+            );
+            return Ok(Failure { message, ..failure });
+        }
+    }
+    Ok(failure)
+}
+
+/// What the root of a task is to have.
+async fn wanted_of(store: &FencedStore, task: &Task, round: u32) -> anyhow::Result<Requirements> {
+    if task.kind == TaskKind::Srpm {
+        return Ok(Requirements::default());
+    }
+    let srpm = store.srpm(task.build).await?.context("a build task has an SRPM")?;
+    let found = if round > 0 { store.dynamic_requires(task.id).await? } else { Vec::new() };
+    Ok(Wanted::new(task, &srpm, found).requirements)
 }
 
 /// The first task of each build and architecture, and the others.
