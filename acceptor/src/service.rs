@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rpmfarm_core::name;
 use rpmfarm_core::statement::{PROTOCOL, SignedAcceptance};
-use rpmfarm_core::{Failure, Fault};
+use rpmfarm_core::{Failure, FailureStage, Fault};
 use rpmfarm_guarded::blobs::Blobs;
 use rpmfarm_guarded::key::SigningKey;
 use rpmfarm_proto::v1;
@@ -22,7 +22,7 @@ use crate::request::Asked;
 use crate::workers::{Untrusted, Workers};
 
 /// Where it failed, as other failures of results have it.
-const STAGE: &str = "accept";
+const STAGE: FailureStage = FailureStage::Accept;
 
 /// Denials that are known to be logged; asked again, they are not logged again.
 const DENIALS: usize = 1024;

@@ -243,6 +243,7 @@ fn state(name: &str, arch: &str, mine: &HashMap<i64, Mine>) -> v1::WorkerState {
                 stage: "build".into(),
                 message: "it builds nothing".into(),
                 excerpt: Vec::new(),
+                typed_stage: v1::FailureStage::Build.into(),
             })
         } else {
             Progress::Phase("build".into())

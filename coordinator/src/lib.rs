@@ -32,7 +32,6 @@ pub mod rpc;
 pub mod scrub;
 pub mod server;
 pub mod sign;
-pub mod stages;
 pub mod start;
 pub mod store;
 pub mod streams;

@@ -9,38 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rpmfarm_core::AttemptId;
-
-/// Which log of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogName {
-    /// What rpmbuild prints.
-    Build,
-    /// How the root was made.
-    Root,
-}
-
-impl LogName {
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Build => "build",
-            Self::Root => "root",
-        }
-    }
-}
-
-impl std::str::FromStr for LogName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "" | "build" => Ok(Self::Build),
-            "root" => Ok(Self::Root),
-            other => Err(format!("unknown log `{other}` (known: build, root)")),
-        }
-    }
-}
+pub use rpmfarm_core::task::LogName;
 
 /// A piece of a log as it comes.
 #[derive(Debug, Clone, Copy)]

@@ -115,7 +115,8 @@ impl Metrics {
 
     /// A stage has failed.
     pub fn failed(&self, failure: &Failure) {
-        let labels = vec![("fault", failure.fault.to_string()), ("stage", failure.stage.clone())];
+        let labels =
+            vec![("fault", failure.fault.to_string()), ("stage", failure.stage.to_string())];
         self.0.faults.get_or_create(&labels).inc();
     }
 
@@ -206,7 +207,7 @@ impl Gauges {
 
 #[cfg(test)]
 mod tests {
-    use rpmfarm_core::Fault;
+    use rpmfarm_core::{FailureStage, Fault};
 
     use super::*;
 
@@ -215,7 +216,7 @@ mod tests {
         let metrics = Metrics::new("sqlite");
         metrics.dispatched(Arch::X86_64, Duration::from_millis(30));
         metrics.worked("sign", Duration::from_secs(2));
-        metrics.failed(&Failure::new(Fault::Worker, "lease", "not heard"));
+        metrics.failed(&Failure::new(Fault::Worker, FailureStage::Lease, "not heard"));
         metrics.roots("w1", 7, 2);
         let text = metrics.text();
         for line in [

@@ -7,6 +7,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rpmfarm_core::Stage;
+
 use crate::accept::{AcceptStage, AcceptorClient};
 use crate::blobs::Blobs;
 use crate::bus::{Bus, Voice};
@@ -44,7 +46,6 @@ use crate::rpc::view::Views;
 use crate::rpc::workers::WorkerService;
 use crate::scrub::Damaged;
 use crate::sign::{SignStage, SignerClient, Signing};
-use crate::stages;
 use crate::store::{FencedStore, Store};
 use crate::streams::Streams;
 use crate::targets::Targets;
@@ -136,7 +137,7 @@ impl Parts {
 
     /// The store for work on a stage that may begin now; `None` when it is not this coordinator's.
     #[must_use]
-    pub fn fenced(&self, stage: &'static str) -> Option<FencedStore> {
+    pub fn fenced(&self, stage: Stage) -> Option<FencedStore> {
         self.peers.fenced(&self.store, stage, self.clock.instant())
     }
 
@@ -166,7 +167,7 @@ impl Parts {
             waits: self.waits.clone(),
             retries: self.retries(),
             clock: self.clock,
-            crew: self.crew(stages::IMPORT, IMPORTS).measured(self.metrics.clone()),
+            crew: self.crew(Stage::Import, IMPORTS).measured(self.metrics.clone()),
         }
     }
 
@@ -179,7 +180,7 @@ impl Parts {
     /// Makes locks.
     #[must_use]
     pub fn resolve(&self) -> ResolveStage {
-        let locks = self.crew(stages::RESOLVE, LOCKS).measured(self.metrics.clone());
+        let locks = self.crew(Stage::Resolve, LOCKS).measured(self.metrics.clone());
         ResolveStage {
             targets: self.targets.clone(),
             resolver: self.resolver.clone(),
@@ -234,7 +235,7 @@ impl Parts {
             waits: self.waits.clone(),
             retries: self.retries(),
             clock: self.clock,
-            crew: self.crew(stages::ACCEPT, CHECKS).measured(self.metrics.clone()),
+            crew: self.crew(Stage::Accept, CHECKS).measured(self.metrics.clone()),
         }
     }
 
@@ -246,7 +247,7 @@ impl Parts {
             signing: self.signing(),
             waits: self.waits.clone(),
             metrics: self.metrics.clone(),
-            crew: self.crew(stages::SIGN, SIGNATURES),
+            crew: self.crew(Stage::Sign, SIGNATURES),
         }
     }
 
@@ -296,10 +297,10 @@ impl Parts {
 
     fn crew<K: Copy + Eq + std::hash::Hash + Send + 'static>(
         &self,
-        stage: &'static str,
+        stage: Stage,
         limit: usize,
     ) -> Crew<K> {
-        Crew::new(stage, limit, self.bus.clone())
+        Crew::new(stage.as_str(), limit, self.bus.clone())
     }
 }
 

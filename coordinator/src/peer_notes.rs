@@ -8,19 +8,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::BuildId;
+use rpmfarm_core::{BuildId, Stage};
 
 use crate::bus::{Voice, Word};
 use crate::clock::Now;
 use crate::fleet::{Fleet, WorkerView};
 use crate::peers::Peers;
-use crate::stages;
 use crate::store::{self, Store};
 use crate::waits::Waits;
 use crate::work::LocalPass;
 
 /// How often changes are written and read.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// The stages whose passes know why builds wait.
+const KNOW_WAITS: [Stage; 3] = [Stage::Resolve, Stage::Sign, Stage::Publish];
 
 const WORKER: &str = "worker";
 const WAIT: &str = "wait";
@@ -70,7 +72,7 @@ impl Notes {
             return Ok(());
         }
         let here = self.peers.stages(now);
-        if !stages::KNOW_WAITS.iter().any(|stage| here.contains(stage)) {
+        if !KNOW_WAITS.iter().any(|stage| here.contains(stage)) {
             // Only their passes know why builds wait.
             self.waits.clear_all();
         }

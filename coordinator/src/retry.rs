@@ -79,7 +79,7 @@ impl Retries {
             build = build.0,
             task = task.map(|task| task.0),
             fault = failure.fault.as_str(),
-            stage = failure.stage,
+            stage = failure.stage.as_str(),
             again = retry_us.is_some(),
             "stage failed: {}",
             failure.message

@@ -37,7 +37,7 @@ use crate::targets::{self, Targets};
 use crate::token::Token;
 use crate::track::{LookLimits, Tracker, Webhooks};
 use crate::waits::Waits;
-use crate::work::{LocalPass, Stage};
+use crate::work::{self, LocalPass};
 use crate::{leftovers, process, scrub, server};
 
 /// The largest result file that is taken, in bytes.
@@ -301,7 +301,7 @@ struct Passes<'a> {
 
 impl Passes<'_> {
     /// Has a stage run, woken by this bell.
-    fn stage(&mut self, stage: impl Stage, bell: Bus) {
+    fn stage(&mut self, stage: impl work::Stage, bell: Bus) {
         self.set.spawn(self.parts.runner().stage(stage, bell));
     }
 

@@ -99,6 +99,6 @@ async fn pushes_are_kept() {
     let filter = PushFilter { limit: 9, ..PushFilter::default() };
     let rows = store.pushes(&filter).await.unwrap();
     let row = &rows[0];
-    assert_eq!((rows.len(), row.id, row.modifies, row.seen_us), (1, 1, 1, 5));
+    assert_eq!((rows.len(), row.id, row.modifies, row.seen_us), (1, 1, true, 5));
     assert_eq!((&*row.branch, &*row.commit_id, &*row.before_id), ("m", "c1", "c0"));
 }

@@ -24,7 +24,7 @@ use rpmfarm_coordinator::store::{Build, BuildFilter, NewTask, Revision, Srpm, St
 use rpmfarm_coordinator::{server, start};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::terms::AllTerms;
-use rpmfarm_core::{Arch, BuildId, Failure, Fault, Sha256};
+use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Sha256};
 use rpmfarm_lab::farm::Postgres;
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1;
@@ -190,7 +190,8 @@ impl Served {
         let store = &self.farm.store;
         let new = [new_build("lab", "hello")];
         let build = store.start_builds(&new, "ann", "", NOW).await.unwrap().ids[0];
-        let mut failure = Failure::new(Fault::Package, "import", "no spec file".to_owned());
+        let mut failure =
+            Failure::new(Fault::Package, FailureStage::Import, "no spec file".to_owned());
         failure.excerpt = vec!["found: README".to_owned()];
         assert!(store.add_failure(build, None, &failure, None, NOW + 5).await.unwrap());
         build
@@ -229,7 +230,7 @@ async fn a_retry_begins_a_time_of_its_own() {
     let shown = shown.into_inner();
     assert_eq!((shown.created_us, shown.retried_us), (NOW, NOW + 100));
     // One that is tried again by itself counts from then.
-    let failure = Failure::new(Fault::Farm, "import", "the host is away".to_owned());
+    let failure = Failure::new(Fault::Farm, FailureStage::Import, "the host is away".to_owned());
     let at_us = NOW + 200;
     let store = &served.farm.store;
     assert!(store.add_failure(build, None, &failure, Some(NOW + 300), at_us).await.unwrap());

@@ -11,7 +11,9 @@ use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::learned::{Had, Learned};
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Needs, Sha256, TaskId};
+use rpmfarm_core::{
+    Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Needs, Sha256, TaskId,
+};
 
 const NOW: i64 = 1_000_000_000_000;
 const X86: &str = "x86_64";
@@ -131,7 +133,7 @@ async fn many_grants_are_one_transaction_with_the_fence_of_each() {
         assert_eq!(store.held().await.unwrap().len(), 4);
         assert_eq!(store.holders().await.unwrap(), ["w"]);
 
-        let lost = Failure::new(Fault::Worker, "lease", "not heard");
+        let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
         let (id, epoch) = (AttemptId(attempts[0].id), Epoch(attempts[0].epoch));
         assert!(store.end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
         assert_eq!(queue(&store).await, [tasks[0].1]);
@@ -149,7 +151,7 @@ async fn a_task_keeps_its_place_over_tries() {
         let tasks = ready(&store, "ann", Class::Interactive, 3).await;
         let rank = store.ready_head(X86, "", 1).await.unwrap()[0].rank;
         let attempt = grant(&store, &tasks[..1]).await.remove(0);
-        let lost = Failure::new(Fault::Worker, "lease", "not heard");
+        let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
         let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
         store.end_failed(id, epoch, &lost, Some(NOW + 9), NOW + 9).await.unwrap();
         let head = store.ready_head(X86, "", 1).await.unwrap();
@@ -175,7 +177,7 @@ async fn every_stage_sees_its_work_and_no_more() {
         let build =
             store.start_builds(&[new_build("lab", "a")], "ann", "", NOW).await.unwrap().ids[0];
         assert_eq!(seen(NOW).await, (1, 0, 0, 0, 0, 0));
-        let down = Failure::new(Fault::Farm, "import", "no route");
+        let down = Failure::new(Fault::Farm, FailureStage::Import, "no route");
         store.add_failure(build, None, &down, Some(NOW + 5), NOW).await.unwrap();
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 0));
         assert_eq!(seen(NOW + 5).await, (1, 0, 0, 0, 0, 0));

@@ -1,10 +1,9 @@
 //! Why an rpmbuild that ended badly ended, and whose fault that is.
 
 use crate::excerpt::{LogReader, Part};
-use crate::fault::TRANSACTION;
 use crate::limits::Limits;
 use crate::unexpanded::{undefined, unexpanded_in_message};
-use crate::{Failure, Fault};
+use crate::{Failure, FailureStage, Fault};
 
 /// How the run ended, as seen from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,10 +54,12 @@ pub fn diagnose(evidence: &Evidence, log: &LogReader) -> Failure {
     Failure::new(fault, stage(evidence, log), message).with_excerpt(log.excerpt())
 }
 
-fn stage(evidence: &Evidence, log: &LogReader) -> &'static str {
+fn stage(evidence: &Evidence, log: &LogReader) -> FailureStage {
     match evidence.ending {
-        Ending::Status(UNMET_REQUIREMENTS) if log.part() == Part::Start => TRANSACTION,
-        _ => log.part().as_str(),
+        Ending::Status(UNMET_REQUIREMENTS) if log.part() == Part::Start => {
+            FailureStage::Transaction
+        }
+        _ => FailureStage::from(log.part()),
     }
 }
 
@@ -290,7 +291,7 @@ mod tests {
         }
     }
 
-    fn told(evidence: &Evidence, log: &str) -> (Fault, String, String) {
+    fn told(evidence: &Evidence, log: &str) -> (Fault, FailureStage, String) {
         let mut reader = LogReader::new();
         reader.feed(log.as_bytes());
         let failure = diagnose(evidence, &reader);
@@ -488,7 +489,7 @@ mod tests {
             ),
         ];
         for (evidence, log, fault, stage, message) in table {
-            let expected = (fault, stage.to_owned(), message.to_owned());
+            let expected = (fault, FailureStage::from_word(stage), message.to_owned());
             assert_eq!(told(&evidence, log), expected, "{evidence:?}");
         }
     }

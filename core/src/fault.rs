@@ -32,32 +32,69 @@ impl Fault {
     }
 }
 
-/// The stage of an attempt that the farm took from its worker, which was silent or came back
-/// without it.
-pub const LOST: &str = "lease";
-
-/// The stage of an attempt that its worker gave up, because the coordinator was silent.
-pub const CUT_OFF: &str = "connection";
-
-/// The stage of an attempt that ended because somebody stopped its worker. That says nothing of
-/// the worker.
-pub const SHUTDOWN: &str = "shutdown";
-
-/// The stage of an attempt whose root cannot be what its lock says: rpm refuses the packages of the
-/// lock, a scriptlet fails, or a requirement is not met by what was installed. One worker's word is
-/// no proof, since its copy of the root may be damaged; when a second attempt ends the same way, it
-/// is the lock, and so the package or what it requires: see [`crate::status::confirmed`].
-pub const TRANSACTION: &str = "transaction";
+words! {
+    /// Where something failed: a stage of the farm, a phase or a part of an attempt, or how it was cut short.
+    pub enum FailureStage {
+        /// The sources could not be fetched.
+        Import = "import",
+        /// There is no build root.
+        Resolve = "resolve",
+        /// A worker could not be told what to do.
+        Dispatch = "dispatch",
+        /// The worker could not fetch packages or sources.
+        Fetch = "fetch",
+        /// The worker could not make the root.
+        Root = "root",
+        /// The root cannot be what its lock says: rpm refuses the packages of the lock, a scriptlet fails, or
+        /// a requirement is not met by what was installed. One worker's word is no proof, since its copy of
+        /// the root may be damaged; when a second attempt ends the same way, it is the lock, and so the
+        /// package or what it requires: see [`crate::status::confirmed`].
+        Transaction = "transaction",
+        /// The modifications do not fit, or one of their scripts failed.
+        Modify = "modify",
+        /// The SRPM could not be written.
+        Srpm = "srpm",
+        /// rpm cannot read the spec.
+        Spec = "spec",
+        /// `%prep`.
+        Prep = "prep",
+        /// `%generate_buildrequires`.
+        Requires = "requires",
+        /// `%build`, or the run of rpmbuild as a whole.
+        Build = "build",
+        /// `%install`.
+        Install = "install",
+        /// `%check`.
+        Check = "check",
+        /// The packages could not be written, or there is something wrong with what was left.
+        Files = "files",
+        /// The results could not be uploaded.
+        Upload = "upload",
+        /// The results are refused.
+        Accept = "accept",
+        /// The packages could not be signed.
+        Sign = "sign",
+        /// The packages could not be published.
+        Publish = "publish",
+        /// The farm took the attempt from its worker, which was silent or came back without it.
+        Lease = "lease",
+        /// Its worker gave the attempt up, because the coordinator was silent.
+        Connection = "connection",
+        /// Somebody stopped the worker. That says nothing of the worker.
+        Shutdown = "shutdown",
+    }
+    or
+    /// The word of an older or newer program.
+    Other
+}
 
 /// A failure as it is recorded and shown: whose, where, what, and the lines that matter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Whose fault.
     pub fault: Fault,
-    /// Where: `import`, `srpm`, `resolve`, `root`, `prep`, `build`, `install`, `check`,
-    /// `files`, `accept`, `sign`, `publish`, …; [`LOST`], [`CUT_OFF`], [`SHUTDOWN`],
-    /// [`TRANSACTION`].
-    pub stage: String,
+    /// Where.
+    pub stage: FailureStage,
     /// One line that says what, with the thing, the value and, where there is one, the remedy.
     pub message: String,
     /// Up to ten lines of the log that show it.
@@ -66,8 +103,8 @@ pub struct Failure {
 
 impl Failure {
     /// A failure without an excerpt.
-    pub fn new(fault: Fault, stage: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { fault, stage: stage.into(), message: message.into(), excerpt: Vec::new() }
+    pub fn new(fault: Fault, stage: FailureStage, message: impl Into<String>) -> Self {
+        Self { fault, stage, message: message.into(), excerpt: Vec::new() }
     }
 
     /// The same with lines of a log.
@@ -81,5 +118,24 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}'s fault, at {})", self.message, self.fault, self.stage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_another_program_is_read_and_written_as_it_was() {
+        for stage in ["lease", "%triggerin"] {
+            let json = format!(
+                r#"{{"fault":"worker","stage":"{stage}","message":"m","excerpt":["a line"]}}"#
+            );
+            let failure: Failure = serde_json::from_str(&json).unwrap();
+            assert_eq!(failure.stage.as_str(), stage);
+            assert_eq!(serde_json::to_string(&failure).unwrap(), json);
+            assert_eq!(failure.to_string(), format!("m (worker's fault, at {stage})"));
+        }
+        assert_eq!(FailureStage::from_word("lease"), FailureStage::Lease);
     }
 }

@@ -129,6 +129,10 @@ words! {
     }
 }
 
+/// What is said of a worker that was not heard since the coordinator started, where others have a
+/// [`Liveness`].
+pub const NEVER: &str = "never";
+
 /// Liveness after a silence. For a worker that was never heard by this coordinator, the silence
 /// counts from the coordinator's own start; see also [`listening`].
 #[must_use]

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::task::TaskKind;
-use crate::{Arch, Failure, Fault, Nevra};
+use crate::{Arch, Failure, FailureStage, Fault, Nevra};
 
 /// The architecture word of such packages.
 pub const NOARCH: &str = "noarch";
@@ -284,7 +284,10 @@ pub fn verdict(package: &str, differences: &[Difference]) -> Option<Failure> {
         named(refused())
     );
     let lines = refused().map(|difference| format!("{}: {}", difference.what, difference.how));
-    Some(Failure::new(Fault::Package, "accept", message).with_excerpt(lines.take(LINES).collect()))
+    Some(
+        Failure::new(Fault::Package, FailureStage::Accept, message)
+            .with_excerpt(lines.take(LINES).collect()),
+    )
 }
 
 /// What whoever looks at the build is told of differences that are taken, a line each.

@@ -2,17 +2,19 @@
 //!
 //! Owns the rule. It must not know where attempts and workers are recorded.
 
-use crate::Arch;
-use crate::fault::{CUT_OFF, Failure, Fault, LOST, SHUTDOWN};
+use std::time::Duration;
+
+use crate::fault::{Failure, FailureStage, Fault};
+use crate::{Arch, Timestamp};
 
 /// So many different packages in a row.
 pub const PACKAGES: usize = 3;
 
-/// Within this time, in microseconds.
-pub const WITHIN_US: i64 = 3_600_000_000;
+/// Within this time.
+pub const WITHIN: Duration = Duration::from_secs(3600);
 
-/// Attempts that are lost within this time, in microseconds, are lost once: with the worker.
-const AT_ONCE_US: i64 = 60_000_000;
+/// Attempts that are lost within this time are lost once: with the worker.
+const AT_ONCE: Duration = Duration::from_secs(60);
 
 /// How an attempt of a worker ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +26,8 @@ pub struct End {
     /// Whether the results of another worker were accepted for the same task. Only that proves that
     /// the package was not at fault.
     pub built_elsewhere: bool,
-    /// When, in microseconds since 1970.
-    pub at_us: i64,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// Why a worker is to be quarantined, in one line, or `None` when it is not. `ends` are those of
@@ -34,21 +36,22 @@ pub struct End {
 /// Three different packages that it failed for its own reasons within an hour, with no success in
 /// between, are enough, if other workers have built these same tasks: what nobody has built may
 /// be a package that breaks every worker, and such a package must not take workers from the farm.
-/// Failures of packages say nothing of a worker, nor does that somebody stopped it; and a worker that was away, as in a restart, or that was cut off from the
-/// coordinator, has lost all that it had for one reason.
+/// Failures of packages and stopping a worker on purpose do not count. A worker that was away, as in a
+/// restart, or that was cut off from the coordinator, has lost all its attempts for one reason.
 #[must_use]
-pub fn verdict(ends: &[End], now_us: i64) -> Option<String> {
+pub fn verdict(ends: &[End], now: Timestamp) -> Option<String> {
     let mut packages: Vec<&str> = Vec::new();
     let mut last = None;
-    let mut away_us = None;
-    for end in ends.iter().take_while(|end| now_us.saturating_sub(end.at_us) <= WITHIN_US) {
+    let mut away = None;
+    for end in ends.iter().take_while(|end| now.since(end.at) <= WITHIN) {
         let Some(failure) = &end.failure else { break };
-        if failure.fault != Fault::Worker || failure.stage == SHUTDOWN || !end.built_elsewhere {
+        let of_itself = failure.fault == Fault::Worker && failure.stage != FailureStage::Shutdown;
+        if !of_itself || !end.built_elsewhere {
             continue;
         }
-        if failure.stage == LOST || failure.stage == CUT_OFF {
-            let same = away_us.is_some_and(|at: i64| at.saturating_sub(end.at_us) <= AT_ONCE_US);
-            away_us = Some(end.at_us);
+        if matches!(failure.stage, FailureStage::Lease | FailureStage::Connection) {
+            let same = away.is_some_and(|at: Timestamp| at.since(end.at) <= AT_ONCE);
+            away = Some(end.at);
             if same {
                 continue;
             }
@@ -133,41 +136,43 @@ pub fn last_message(failure: &Failure, workers: &[String]) -> String {
 mod tests {
     use super::*;
 
-    const MINUTE: i64 = 60_000_000;
-
-    fn end(package: &str, fault: Option<(Fault, &str)>, minute: i64) -> End {
-        let failure = fault.map(|(fault, stage)| Failure::new(fault, stage, "no space left"));
-        End { package: package.into(), failure, built_elsewhere: true, at_us: minute * MINUTE }
+    fn at(minute: u64) -> Timestamp {
+        Timestamp::ZERO + Duration::from_secs(60 * minute)
     }
 
-    fn bad(package: &str, minute: i64) -> End {
-        end(package, Some((Fault::Worker, "root")), minute)
+    fn end(package: &str, fault: Option<(Fault, FailureStage)>, minute: u64) -> End {
+        let failure = fault.map(|(fault, stage)| Failure::new(fault, stage, "no space left"));
+        End { package: package.into(), failure, built_elsewhere: true, at: at(minute) }
+    }
+
+    fn bad(package: &str, minute: u64) -> End {
+        end(package, Some((Fault::Worker, FailureStage::Root)), minute)
     }
 
     #[test]
     fn three_packages_in_a_row_are_enough() {
         let ends = [bad("c", 30), bad("a", 20), bad("b", 10)];
-        let reason = verdict(&ends, 31 * MINUTE).expect("quarantined");
+        let reason = verdict(&ends, at(31)).expect("quarantined");
         assert_eq!(
             reason,
             "it failed c, a, b one after the other for reasons of its own, and other workers built \
              them; the last: no space left"
         );
-        assert_eq!(verdict(&ends[..2], 31 * MINUTE), None);
-        assert_eq!(verdict(&ends, 71 * MINUTE), None, "too long ago");
+        assert_eq!(verdict(&ends[..2], at(31)), None);
+        assert_eq!(verdict(&ends, at(71)), None, "too long ago");
         let same = [bad("a", 30), bad("a", 20), bad("a", 10), bad("b", 5)];
-        assert_eq!(verdict(&same, 31 * MINUTE), None, "two packages");
+        assert_eq!(verdict(&same, at(31)), None, "two packages");
     }
 
     #[test]
     fn what_nobody_has_built_proves_nothing() {
         let unproved = |package, minute| End { built_elsewhere: false, ..bad(package, minute) };
         let ends: Vec<End> = ["d", "c", "b", "a"].map(|package| unproved(package, 10)).into();
-        assert_eq!(verdict(&ends, 11 * MINUTE), None);
+        assert_eq!(verdict(&ends, at(11)), None);
         let ends = [bad("c", 30), bad("a", 20), unproved("b", 10)];
-        assert_eq!(verdict(&ends, 31 * MINUTE), None, "two are proved");
+        assert_eq!(verdict(&ends, at(31)), None, "two are proved");
         let ends = [bad("c", 30), unproved("x", 25), bad("a", 20), bad("b", 10)];
-        assert!(verdict(&ends, 31 * MINUTE).is_some(), "one that is not proved is no excuse");
+        assert!(verdict(&ends, at(31)).is_some(), "one that is not proved is no excuse");
     }
 
     #[test]
@@ -192,36 +197,38 @@ mod tests {
     #[test]
     fn a_success_in_between_counts_for_the_worker() {
         let ends = [bad("c", 30), bad("a", 20), end("x", None, 15), bad("b", 10)];
-        assert_eq!(verdict(&ends, 31 * MINUTE), None);
-        let package = end("x", Some((Fault::Package, "build")), 15);
+        assert_eq!(verdict(&ends, at(31)), None);
+        let package = end("x", Some((Fault::Package, FailureStage::Build)), 15);
         let ends = [bad("c", 30), package, bad("a", 20), bad("b", 10)];
-        assert!(verdict(&ends, 31 * MINUTE).is_some(), "a package's failure says nothing");
+        assert!(verdict(&ends, at(31)).is_some(), "a package's failure says nothing");
     }
 
     #[test]
     fn a_restart_is_one_failure_whatever_ran() {
-        let lost = |package, minute| end(package, Some((Fault::Worker, LOST)), minute);
+        let lost =
+            |package, minute| end(package, Some((Fault::Worker, FailureStage::Lease)), minute);
         let ends = [lost("a", 30), lost("b", 30), lost("c", 30), lost("d", 29)];
-        assert_eq!(verdict(&ends, 31 * MINUTE), None);
-        let cut_off = |package| end(package, Some((Fault::Worker, CUT_OFF)), 30);
-        assert_eq!(verdict(&["a", "b", "c"].map(cut_off), 31 * MINUTE), None);
+        assert_eq!(verdict(&ends, at(31)), None);
+        let cut_off = |package| end(package, Some((Fault::Worker, FailureStage::Connection)), 30);
+        assert_eq!(verdict(&["a", "b", "c"].map(cut_off), at(31)), None);
         let again = [lost("a", 30), lost("b", 20), lost("c", 10)];
-        assert!(verdict(&again, 31 * MINUTE).is_some(), "it is away again and again");
+        assert!(verdict(&again, at(31)).is_some(), "it is away again and again");
     }
 
     #[test]
     fn a_worker_that_was_stopped_is_not_to_blame() {
-        let stopped = |package, minute| end(package, Some((Fault::Worker, SHUTDOWN)), minute);
+        let stopped =
+            |package, minute| end(package, Some((Fault::Worker, FailureStage::Shutdown)), minute);
         let ends = [stopped("a", 30), stopped("b", 30), stopped("c", 30), stopped("d", 20)];
-        assert_eq!(verdict(&ends, 31 * MINUTE), None);
+        assert_eq!(verdict(&ends, at(31)), None);
         // It is no excuse for what it failed before and after, either.
         let ends = [bad("a", 30), stopped("b", 25), bad("c", 20), bad("d", 10)];
-        assert!(verdict(&ends, 31 * MINUTE).is_some());
+        assert!(verdict(&ends, at(31)).is_some());
     }
 
     #[test]
     fn a_package_that_breaks_workers_is_told() {
-        let failure = Failure::new(Fault::Worker, "lease", "worker c was not heard");
+        let failure = Failure::new(Fault::Worker, FailureStage::Lease, "worker c was not heard");
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let message = last_message(&failure, &names(&["b", "a", "c", "b"]));
         assert!(message.starts_with("3 workers failed it (a, b, c)"), "{message}");

@@ -56,6 +56,22 @@ pub struct Modification {
     pub config: String,
 }
 
+words! {
+    /// What becomes of an action of modifications where they are only looked at.
+    pub enum ActionState: "state of an action" {
+        /// It fits and is in the diff.
+        Applied = "applied",
+        /// A script: it runs in the sandbox, and what it changes is not in the diff.
+        Sandbox = "sandbox",
+        /// It does not fit now, but comes after a script that may change that.
+        AfterScript = "after-script",
+        /// It does not fit: an import would fail.
+        Failed = "failed",
+        /// It comes after one that failed.
+        NotTried = "not-tried",
+    }
+}
+
 /// The record of a build's sources: what they are and where each came from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {

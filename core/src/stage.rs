@@ -1,108 +1,48 @@
-//! Which stage has the next word on a build or a task. The store keeps an index by it, so that
-//! each pass reads its own work and not everything that is open.
-
-use crate::status::TaskFacts;
-use crate::task::TaskKind;
+//! The stages of the pipeline, by which passes, leases, metrics and logs are named.
 
 words! {
-    /// A stage that has something to do.
+    /// What a pass does. Each stage but dispatch runs on one coordinator at a time
+    /// ([`crate::tenure`]).
     pub enum Stage: "stage" {
-        /// A build lacks its sources.
+        /// Repositories of tracked packages are asked for their refs.
+        Poll = "poll",
+        /// Pushes are decided on.
+        Decide = "decide",
+        /// Sources are fetched.
         Import = "import",
-        /// A build lacks its SRPM task.
+        /// Tasks are made.
         Plan = "plan",
-        /// The task of an SRPM lacks its lock.
-        Lock = "lock",
-        /// A task that builds packages lacks its lock, and may have to wait for others of its batch.
-        Order = "order",
-        /// A task waits for a worker.
+        /// Build roots are solved and locked.
+        Resolve = "resolve",
+        /// Tasks are given to workers.
         Dispatch = "dispatch",
-        /// A running attempt waits for a wider lock.
-        Round = "round",
-        /// A success waits to be accepted.
+        /// Results are read and accepted.
         Accept = "accept",
-        /// A build makes what others own: a person decides.
-        Claim = "claim",
-        /// A build is accepted, to be signed and published.
-        Finish = "finish",
+        /// Packages are signed.
+        Sign = "sign",
+        /// Packages are published.
+        Publish = "publish",
     }
 }
 
-/// What an open build as a whole waits for. `claims` is whether it makes what others own, and nobody
-/// has approved that. `None` when its tasks have the word.
-#[must_use]
-pub fn of_build(imported: bool, claims: bool, tasks: &[(TaskKind, TaskFacts)]) -> Option<Stage> {
-    if !imported {
-        return Some(Stage::Import);
-    }
-    if tasks.is_empty() {
-        return Some(Stage::Plan);
-    }
-    let builds = tasks.iter().any(|(kind, _)| kind.is_build());
-    let accepted = builds && tasks.iter().all(|(_, task)| task.accepted);
-    accepted.then_some(if claims { Stage::Claim } else { Stage::Finish })
-}
-
-/// What a task of an open build waits for. `asks` is whether its running attempt has found
-/// requirements that no lock answers yet. `None` when it is a worker's, or done.
-#[must_use]
-pub fn of_task(kind: TaskKind, task: &TaskFacts, asks: bool) -> Option<Stage> {
-    if task.accepted {
-        return None;
-    }
-    if task.running {
-        return asks.then_some(Stage::Round);
-    }
-    if task.reported {
-        return Some(Stage::Accept);
-    }
-    Some(match (task.locked, kind) {
-        (true, _) => Stage::Dispatch,
-        (false, TaskKind::Srpm) => Stage::Lock,
-        (false, TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat) => Stage::Order,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_build_goes_from_stage_to_stage() {
-        assert_eq!(of_build(false, false, &[]), Some(Stage::Import));
-        assert_eq!(of_build(true, false, &[]), Some(Stage::Plan));
-        let open = TaskFacts { locked: true, ..TaskFacts::default() };
-        let done = TaskFacts { accepted: true, ..open };
-        let (srpm, build) = (TaskKind::Srpm, TaskKind::Build);
-        assert_eq!(of_build(true, false, &[(srpm, open)]), None);
-        assert_eq!(
-            of_build(true, false, &[(srpm, done)]),
-            None,
-            "its build tasks come in the same step"
-        );
-        assert_eq!(of_build(true, false, &[(srpm, done), (build, done), (build, open)]), None);
-        assert_eq!(of_build(true, false, &[(srpm, done), (build, done)]), Some(Stage::Finish));
-        assert_eq!(of_build(true, true, &[(srpm, done), (build, done)]), Some(Stage::Claim));
-        assert_eq!(of_build(true, true, &[(srpm, done), (build, open)]), None);
-        let noarch = TaskKind::Noarch;
-        assert_eq!(of_build(true, false, &[(srpm, done), (build, done), (noarch, open)]), None);
-        assert_eq!(of_build(true, false, &[(srpm, done), (noarch, done)]), Some(Stage::Finish));
-    }
-
-    #[test]
-    fn a_task_has_one_stage_at_most() {
-        let of = |task: TaskFacts| of_task(TaskKind::Build, &task, false);
-        let mut task = TaskFacts::default();
-        assert_eq!(of(task), Some(Stage::Order));
-        assert_eq!(of_task(TaskKind::Srpm, &task, false), Some(Stage::Lock));
-        task.locked = true;
-        assert_eq!(of(task), Some(Stage::Dispatch));
-        task.running = true;
-        assert_eq!(of(task), None);
-        assert_eq!(of_task(TaskKind::Build, &task, true), Some(Stage::Round));
-        (task.running, task.reported) = (false, true);
-        assert_eq!(of(task), Some(Stage::Accept));
-        task.accepted = true;
-        assert_eq!(of(task), None);
+words! {
+    /// What is behind a build, in the order in which it comes. The time of each is shown.
+    pub enum Milestone: "milestone of a build" {
+        /// Its sources are there.
+        Import = "import",
+        /// Its SRPM is accepted.
+        Srpm = "srpm",
+        /// All its build tasks have their locks.
+        Resolve = "resolve",
+        /// All its build tasks are with workers.
+        Dispatch = "dispatch",
+        /// All its build tasks were built.
+        Build = "build",
+        /// Their results are accepted.
+        Accept = "accept",
+        /// Its packages are signed.
+        Sign = "sign",
+        /// A repository has them.
+        Publish = "publish",
     }
 }

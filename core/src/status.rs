@@ -1,10 +1,16 @@
-//! The state of a build, derived from its facts and never stored.
+//! The state of a build and of its tasks, derived from their facts and never stored.
 //!
 //! The stages add facts; this is the one place that reads from them where a build is. A fact
 //! that is absent means that its stage has not been, so the order of the questions is the order
 //! of the pipeline, from its end.
 
-use crate::fault::{Failure, Fault, TRANSACTION};
+use std::fmt;
+use std::str::FromStr;
+
+use crate::fault::{Failure, FailureStage, Fault};
+use crate::name::shown;
+use crate::task::Outcome;
+use crate::words::UnknownWord;
 
 words! {
     /// Where a build is.
@@ -42,6 +48,147 @@ impl BuildState {
     pub const fn is_end(self) -> bool {
         matches!(self, Self::Published | Self::Failed | Self::Cancelled)
     }
+
+    /// Where metrics count it.
+    #[must_use]
+    pub const fn counted(self) -> CountedState {
+        match self {
+            Self::Importing => CountedState::Importing,
+            Self::Srpm => CountedState::Srpm,
+            Self::Waiting | Self::Queued | Self::Building | Self::Accepting => {
+                CountedState::Building
+            }
+            Self::Claimed | Self::Signing | Self::Publishing => CountedState::Finishing,
+            Self::Published => CountedState::Published,
+            Self::Failed => CountedState::Failed,
+            Self::Cancelled => CountedState::Cancelled,
+        }
+    }
+}
+
+words! {
+    /// Where metrics count a build. This is coarser than [`BuildState`]: each is counted by SQL, by the
+    /// facts that are absent, without reading what is known of tasks and packages.
+    pub enum CountedState: "counted state of builds" {
+        /// As [`BuildState::Importing`].
+        Importing = "importing",
+        /// As [`BuildState::Srpm`].
+        Srpm = "srpm",
+        /// A task is not accepted: it waits, runs or is being accepted.
+        Building = "building",
+        /// All tasks are accepted, and no repository holds the packages.
+        Finishing = "finishing",
+        /// As [`BuildState::Published`].
+        Published = "published",
+        /// As [`BuildState::Cancelled`].
+        Cancelled = "cancelled",
+        /// As [`BuildState::Failed`].
+        Failed = "failed",
+    }
+}
+
+/// Which builds somebody wants to see, by their state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StateFilter {
+    /// All; an empty text.
+    #[default]
+    Any,
+    /// Those that have not ended.
+    Running,
+    /// Those in this state.
+    In(BuildState),
+}
+
+impl StateFilter {
+    const RUNNING: &str = "running";
+
+    /// Whether a build in this state is wanted.
+    #[must_use]
+    pub fn admits(self, state: BuildState) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Running => !state.is_end(),
+            Self::In(wanted) => state == wanted,
+        }
+    }
+}
+
+impl fmt::Display for StateFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Any => "",
+            Self::Running => Self::RUNNING,
+            Self::In(state) => state.as_str(),
+        })
+    }
+}
+
+impl FromStr for StateFilter {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        match text {
+            "" => Ok(Self::Any),
+            Self::RUNNING => Ok(Self::Running),
+            word => word.parse().map(Self::In).map_err(|_| UnknownWord {
+                what: "state of builds",
+                text: shown(word),
+                known: format!(
+                    "{}, {}",
+                    Self::RUNNING,
+                    BuildState::ALL.map(BuildState::as_str).join(", ")
+                ),
+            }),
+        }
+    }
+}
+
+words! {
+    /// Where a task is.
+    pub enum TaskState: "state of a task" {
+        /// It has no lock yet.
+        Waiting = "waiting",
+        /// It waits for a worker.
+        Queued = "queued",
+        /// A worker has it.
+        Running = "running",
+        /// Its results are being read and checked.
+        Accepting = "accepting",
+        /// Its results are accepted. An end.
+        Succeeded = "succeeded",
+        /// Its build has ended, and its last attempt failed. An end.
+        Failed = "failed",
+        /// Its build has ended without it. An end.
+        Cancelled = "cancelled",
+    }
+}
+
+/// How far the last attempt of a task is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LastAttempt {
+    /// There was none.
+    #[default]
+    Missing,
+    /// A worker has it.
+    Running,
+    /// The worker has reported success.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// It was taken from its worker, because its build ended.
+    Cancelled,
+}
+
+impl LastAttempt {
+    /// An attempt that has ended so; `None` without an outcome.
+    #[must_use]
+    pub const fn ended(outcome: Option<&Outcome>) -> Self {
+        match outcome {
+            Some(Outcome::Succeeded(_)) => Self::Succeeded,
+            Some(Outcome::Failed(_)) => Self::Failed,
+            None => Self::Cancelled,
+        }
+    }
 }
 
 /// What is known of one task.
@@ -55,6 +202,34 @@ pub struct TaskFacts {
     pub reported: bool,
     /// Its results are accepted.
     pub accepted: bool,
+}
+
+impl TaskFacts {
+    /// What is known of a task by its lock, its last attempt and its acceptance.
+    #[must_use]
+    pub const fn new(locked: bool, last: LastAttempt, accepted: bool) -> Self {
+        Self {
+            locked,
+            running: matches!(last, LastAttempt::Running),
+            reported: matches!(last, LastAttempt::Succeeded),
+            accepted,
+        }
+    }
+}
+
+/// Where a task is. `open` is whether its build has not ended, `failed` whether its last attempt has
+/// failed.
+#[must_use]
+pub const fn task_state(task: &TaskFacts, failed: bool, open: bool) -> TaskState {
+    match task {
+        TaskFacts { accepted: true, .. } => TaskState::Succeeded,
+        TaskFacts { running: true, .. } => TaskState::Running,
+        _ if !open && failed => TaskState::Failed,
+        _ if !open => TaskState::Cancelled,
+        TaskFacts { reported: true, .. } => TaskState::Accepting,
+        TaskFacts { locked: true, .. } => TaskState::Queued,
+        _ => TaskState::Waiting,
+    }
 }
 
 /// What is known of one build.
@@ -172,8 +347,9 @@ pub fn confirmed<'a>(
     failure: &Failure,
     earlier: impl IntoIterator<Item = &'a Failure>,
 ) -> Option<Failure> {
-    let is_refusal =
-        |failure: &Failure| failure.fault == Fault::Worker && failure.stage == TRANSACTION;
+    let is_refusal = |failure: &Failure| {
+        failure.fault == Fault::Worker && failure.stage == FailureStage::Transaction
+    };
     (is_refusal(failure) && earlier.into_iter().any(is_refusal)).then(|| Failure {
         fault: Fault::Package,
         message: format!("{} (tried twice)", failure.message),
@@ -187,19 +363,20 @@ mod tests {
 
     #[test]
     fn a_root_that_two_could_not_make_is_the_packages() {
-        let refused = Failure::new(Fault::Worker, TRANSACTION, "%pre of a-1-1.noarch failed");
-        let crash = Failure::new(Fault::Worker, "root", "no space left");
+        let refused =
+            Failure::new(Fault::Worker, FailureStage::Transaction, "%pre of a-1-1.noarch failed");
+        let crash = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
         assert_eq!(confirmed(&refused, []), None);
         assert_eq!(confirmed(&refused, [&crash]), None);
         assert_eq!(confirmed(&crash, [&refused]), None);
-        let damaged = Failure::new(Fault::Worker, "accept", "a.rpm: truncated");
+        let damaged = Failure::new(Fault::Worker, FailureStage::Accept, "a.rpm: truncated");
         assert_eq!(
             confirmed(&damaged, [&damaged, &refused]),
             None,
             "workers may break files again"
         );
         let told = confirmed(&refused, [&crash, &refused]).expect("is the package's");
-        assert_eq!((told.fault, told.stage.as_str()), (Fault::Package, TRANSACTION));
+        assert_eq!((told.fault, &told.stage), (Fault::Package, &FailureStage::Transaction));
         assert_eq!(told.message, "%pre of a-1-1.noarch failed (tried twice)");
         assert_eq!(after_failure(&told, [Fault::Worker]), Next::GiveUp);
     }
@@ -229,6 +406,64 @@ mod tests {
     }
 
     #[test]
+    fn a_task_walks_through_its_states_as_facts_arrive() {
+        let state = |locked, last: LastAttempt, accepted, open| {
+            let failed = last == LastAttempt::Failed;
+            task_state(&TaskFacts::new(locked, last, accepted), failed, open)
+        };
+        use LastAttempt::{Cancelled, Failed, Missing, Running, Succeeded};
+        assert_eq!(state(false, Missing, false, true), TaskState::Waiting);
+        assert_eq!(state(true, Missing, false, true), TaskState::Queued);
+        assert_eq!(state(true, Running, false, true), TaskState::Running);
+        assert_eq!(state(true, Failed, false, true), TaskState::Queued, "it is tried again");
+        assert_eq!(state(true, Succeeded, false, true), TaskState::Accepting);
+        assert_eq!(state(true, Succeeded, true, true), TaskState::Succeeded);
+        // When the build has ended.
+        assert_eq!(state(true, Succeeded, true, false), TaskState::Succeeded);
+        assert_eq!(state(true, Failed, false, false), TaskState::Failed);
+        for last in [Missing, Cancelled, Succeeded] {
+            assert_eq!(state(true, last, false, false), TaskState::Cancelled);
+        }
+        let success = Outcome::Succeeded(crate::task::Success::default());
+        assert_eq!(LastAttempt::ended(Some(&success)), Succeeded);
+        assert_eq!(LastAttempt::ended(None), Cancelled);
+    }
+
+    #[test]
+    fn a_filter_is_a_state_or_whatever_has_not_ended() {
+        let admits = |filter: &str| {
+            let filter: StateFilter = filter.parse().unwrap();
+            BuildState::ALL.into_iter().filter(|state| filter.admits(*state)).collect::<Vec<_>>()
+        };
+        assert_eq!(admits(""), BuildState::ALL);
+        assert_eq!(admits("running"), BuildState::ALL[..9]);
+        assert_eq!(admits("claimed"), [BuildState::Claimed]);
+        for filter in [StateFilter::Any, StateFilter::Running, StateFilter::In(BuildState::Failed)]
+        {
+            assert_eq!(filter.to_string().parse(), Ok(filter));
+        }
+        let error = "done".parse::<StateFilter>().unwrap_err().to_string();
+        assert!(
+            error.starts_with("unknown state of builds `done` (known: running, imp"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_counted_keeps_the_words_of_the_states_that_it_has() {
+        for state in BuildState::ALL {
+            if let Ok(counted) = state.as_str().parse::<CountedState>() {
+                assert_eq!(state.counted(), counted);
+            }
+            let is_end = matches!(
+                state.counted(),
+                CountedState::Published | CountedState::Cancelled | CountedState::Failed
+            );
+            assert_eq!(state.is_end(), is_end, "{state}");
+        }
+    }
+
+    #[test]
     fn an_end_is_an_end() {
         let facts = BuildFacts { cancelled: true, failed: true, ..Default::default() };
         assert_eq!(derive(&facts), BuildState::Cancelled);
@@ -240,7 +475,7 @@ mod tests {
     #[test]
     fn tries_are_bounded() {
         for fault in [Fault::Package, Fault::Worker, Fault::Farm] {
-            let failure = Failure::new(fault, "build", "x");
+            let failure = Failure::new(fault, FailureStage::Build, "x");
             let goes_on = |n: &usize| after_failure(&failure, vec![fault; *n]) != Next::GiveUp;
             assert_eq!((0..).take_while(goes_on).count() as u32 + 1, fault.attempts());
         }
@@ -248,7 +483,7 @@ mod tests {
 
     #[test]
     fn each_fault_has_a_count_of_its_own_and_all_together_an_end() {
-        let failed = |fault| Failure::new(fault, "build", "x");
+        let failed = |fault| Failure::new(fault, FailureStage::Build, "x");
         // A mirror that was away thrice, and then a worker that crashed for the first time.
         let outage = [Fault::Farm; 3];
         assert_eq!(after_failure(&failed(Fault::Worker), outage), Next::TryAfter(250_000));
@@ -278,7 +513,7 @@ mod tests {
     #[test]
     fn pauses_grow_and_have_an_end() {
         let pauses = |fault| {
-            let failure = Failure::new(fault, "build", "x");
+            let failure = Failure::new(fault, FailureStage::Build, "x");
             let pause = |before| match after_failure(&failure, vec![fault; before]) {
                 Next::TryAfter(pause_us) => Some(pause_us / 1000),
                 Next::GiveUp => None,

@@ -168,6 +168,16 @@ words! {
     }
 }
 
+words! {
+    /// The logs of an attempt.
+    pub enum LogName: "log" {
+        /// What rpmbuild and everything under it prints. A question without a word means this one.
+        Build = "build" | "",
+        /// How the root was made.
+        Root = "root",
+    }
+}
+
 /// How far an attempt is, as its worker reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Progress {

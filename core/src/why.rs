@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::Arch;
 use crate::matching::{Waiting, Worker};
 use crate::needs::{Needs, size};
+use crate::{Arch, Timestamp};
 
 /// What a task takes of which nothing was learned, in microseconds.
 pub const UNKNOWN_US: i64 = 5 * 60 * 1_000_000;
@@ -16,8 +16,8 @@ pub enum Why {
     NoWorker {
         /// The architecture.
         arch: Arch,
-        /// When the last one was heard, in microseconds since 1970; `None` when none ever was.
-        heard_us: Option<i64>,
+        /// When the last one was heard; `None` when none ever was.
+        heard: Option<Timestamp>,
     },
     /// Those that are connected run it under emulation only, which the target does not allow.
     OnlyEmulated {
@@ -78,13 +78,13 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoWorker { arch, heard_us: None } => {
+            Self::NoWorker { arch, heard: None } => {
                 write!(
                     f,
                     "no worker for {arch} was ever connected; start one (rpmfarm-worker --help)"
                 )
             }
-            Self::NoWorker { arch, heard_us: Some(at) } => {
+            Self::NoWorker { arch, heard: Some(at) } => {
                 write!(f, "no worker for {arch} connected since {}", moment(*at))
             }
             Self::OnlyEmulated { arch, workers } => write!(
@@ -136,8 +136,8 @@ pub struct Seen<'a> {
     pub worker: Worker<'a>,
     /// Whether it is connected.
     pub connected: bool,
-    /// When it was heard, in microseconds since 1970.
-    pub heard_us: i64,
+    /// When it was heard.
+    pub heard: Timestamp,
     /// Why it takes nothing new; empty when it does.
     pub holds_back: String,
 }
@@ -160,8 +160,8 @@ pub fn why_none(task: &Waiting<'_>, workers: &[Seen<'_>]) -> Option<Why> {
         if !emulate.is_empty() {
             return Some(Why::OnlyEmulated { arch, workers: emulate });
         }
-        let heard_us = of_arch().map(|seen| seen.heard_us).max();
-        return Some(Why::NoWorker { arch, heard_us });
+        let heard = of_arch().map(|seen| seen.heard).max();
+        return Some(Why::NoWorker { arch, heard });
     }
     let takes = || connected().map(|seen| &seen.worker).filter(|worker| worker.candidate.ready);
     if takes().next().is_none() {
@@ -216,8 +216,8 @@ pub fn about(us: i64) -> String {
 }
 
 /// The time of day of a point in time, as `14:02 UTC`.
-fn moment(us: i64) -> String {
-    let minutes = us.div_euclid(60_000_000).rem_euclid(24 * 60);
+fn moment(at: Timestamp) -> String {
+    let minutes = at.as_us().div_euclid(60_000_000).rem_euclid(24 * 60);
     format!("{:02}:{:02} UTC", minutes / 60, minutes % 60)
 }
 
@@ -239,7 +239,12 @@ mod tests {
         };
         let worker =
             Worker { candidate, memory_mib, memory_used_mib: 0, disk_mib: 1 << 20, labels: &[] };
-        Seen { worker, connected: true, heard_us: 842 * MINUTE, holds_back: String::new() }
+        Seen {
+            worker,
+            connected: true,
+            heard: Timestamp::from_us(842 * MINUTE),
+            holds_back: String::new(),
+        }
     }
 
     fn text(needs: &Needs, workers: &[Seen<'_>]) -> String {

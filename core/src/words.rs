@@ -3,6 +3,9 @@
 //! Owns how such an enum is printed, read, stored and listed, and what is said of a word that it does not
 //! have. It must not know what the words mean.
 
+#[doc(hidden)]
+pub use serde;
+
 /// A word that an enum does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {what} `{text}` (known: {known})")]
@@ -17,11 +20,17 @@ pub struct UnknownWord {
 
 /// Defines an enum whose variants have words: its list `ALL`, `as_str`, `Display`, `FromStr`, and serde by
 /// the word. Whatever stores, sends or shows one uses these, so that nothing compares texts.
+///
+/// After `|` a variant may have further words that are read for it, and never written.
+///
+/// With `or NAME` behind its variants the enum is open: a word of an older or newer program is kept as it
+/// came, in the variant of that name, and `from_word` reads every text.
+#[macro_export]
 macro_rules! words {
     (
         $(#[$meta:meta])*
         pub enum $name:ident: $what:literal {
-            $($(#[$of_variant:meta])* $variant:ident = $word:literal,)+
+            $($(#[$of_variant:meta])* $variant:ident = $word:literal $(| $alias:literal)*,)+
         }
     ) => {
         $(#[$meta])*
@@ -53,28 +62,96 @@ macro_rules! words {
             type Err = $crate::words::UnknownWord;
 
             fn from_str(text: &str) -> ::std::result::Result<Self, Self::Err> {
-                Self::ALL.into_iter().find(|one| one.as_str() == text).ok_or_else(|| {
-                    $crate::words::UnknownWord {
+                match text {
+                    $($word $(| $alias)* => Ok(Self::$variant),)+
+                    _ => Err($crate::words::UnknownWord {
                         what: $what,
                         text: $crate::name::shown(text),
-                        known: Self::ALL.map(Self::as_str).join(", "),
-                    }
-                })
+                        known: [$($word),+].join(", "),
+                    }),
+                }
             }
         }
 
-        impl ::serde::Serialize for $name {
-            fn serialize<S: ::serde::Serializer>(&self, to: S) -> ::std::result::Result<S::Ok, S::Error> {
+        impl $crate::words::serde::Serialize for $name {
+            fn serialize<S: $crate::words::serde::Serializer>(
+                &self,
+                to: S,
+            ) -> ::std::result::Result<S::Ok, S::Error> {
                 to.serialize_str(self.as_str())
             }
         }
 
-        impl<'de> ::serde::Deserialize<'de> for $name {
-            fn deserialize<D: ::serde::Deserializer<'de>>(
+        impl<'de> $crate::words::serde::Deserialize<'de> for $name {
+            fn deserialize<D: $crate::words::serde::Deserializer<'de>>(
                 from: D,
             ) -> ::std::result::Result<Self, D::Error> {
-                let text = <::std::borrow::Cow<'de, str> as ::serde::Deserialize>::deserialize(from)?;
-                text.parse().map_err(::serde::de::Error::custom)
+                let text =
+                    <::std::borrow::Cow<'de, str> as $crate::words::serde::Deserialize>::deserialize(from)?;
+                text.parse().map_err($crate::words::serde::de::Error::custom)
+            }
+        }
+    };
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident {
+            $($(#[$of_variant:meta])* $variant:ident = $word:literal,)+
+        }
+        or $(#[$of_other:meta])* $other:ident
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$of_variant])* $variant,)+
+            $(#[$of_other])*
+            $other(String),
+        }
+
+        impl $name {
+            /// All that this program knows, in their order.
+            pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
+
+            /// The word for it, as it is stored, sent and shown.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $word,)+
+                    Self::$other(word) => word,
+                }
+            }
+
+            /// What a word stands for. Each text has an answer.
+            #[must_use]
+            pub fn from_word(word: &str) -> Self {
+                match word {
+                    $($word => Self::$variant,)+
+                    _ => Self::$other(word.to_owned()),
+                }
+            }
+        }
+
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl $crate::words::serde::Serialize for $name {
+            fn serialize<S: $crate::words::serde::Serializer>(
+                &self,
+                to: S,
+            ) -> ::std::result::Result<S::Ok, S::Error> {
+                to.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> $crate::words::serde::Deserialize<'de> for $name {
+            fn deserialize<D: $crate::words::serde::Deserializer<'de>>(
+                from: D,
+            ) -> ::std::result::Result<Self, D::Error> {
+                let word =
+                    <::std::borrow::Cow<'de, str> as $crate::words::serde::Deserialize>::deserialize(from)?;
+                Ok(Self::from_word(&word))
             }
         }
     };
@@ -88,10 +165,21 @@ mod tests {
         pub enum Side: "side" {
             /// Not the other one.
             #[default]
-            Left = "left",
+            Left = "left" | "port" | "",
             /// Not the first one.
             Right = "right-hand",
         }
+    }
+
+    words! {
+        /// A word, and whatever comes.
+        pub enum Wind {
+            /// From where the cold comes.
+            North = "north",
+        }
+        or
+        /// From elsewhere.
+        Elsewhere
     }
 
     #[test]
@@ -107,5 +195,29 @@ mod tests {
         assert_eq!(error, "unknown side `top\u{fffd}` (known: left, right-hand)");
         let json = serde_json::from_str::<Side>("\"top\"").unwrap_err().to_string();
         assert!(json.starts_with("unknown side `top` (known: left, right-hand)"), "{json}");
+    }
+
+    #[test]
+    fn another_word_for_the_same_is_read_and_never_written() {
+        for alias in ["port", ""] {
+            assert_eq!(alias.parse(), Ok(Side::Left));
+            let json = format!("\"{alias}\"");
+            assert_eq!(serde_json::from_str::<Side>(&json).unwrap(), Side::Left);
+        }
+        assert_eq!(Side::Left.to_string(), "left");
+    }
+
+    #[test]
+    fn an_open_enum_keeps_the_words_of_others() {
+        let [north] = Wind::ALL;
+        assert_eq!((Wind::from_word("north"), north.as_str()), (Wind::North, "north"));
+        let other = Wind::from_word("south \"east\"");
+        assert_eq!(other, Wind::Elsewhere("south \"east\"".into()));
+        for wind in [north, other] {
+            let json = serde_json::to_string(&wind).unwrap();
+            assert_eq!(json, serde_json::to_string(wind.as_str()).unwrap());
+            assert_eq!(serde_json::from_str::<Wind>(&json).unwrap(), wind);
+            assert_eq!(format!("{wind:>20}"), format!("{:>20}", wind.as_str()));
+        }
     }
 }

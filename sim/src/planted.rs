@@ -36,22 +36,14 @@ impl fmt::Display for Invariant {
 
 macro_rules! plants {
     ($($(#[doc = $doc:literal])* $plant:ident $word:literal $invariant:ident;)*) => {
-        /// A rule that is broken.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Plant {
-            $($(#[doc = $doc])* $plant,)*
+        rpmfarm_core::words! {
+            /// A rule that is broken.
+            pub enum Plant: "planted bug" {
+                $($(#[doc = $doc])* $plant = $word,)*
+            }
         }
 
         impl Plant {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$plant,)*];
-
-            /// Its name on the command line.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$plant => $word,)* }
-            }
-
             /// The invariant that it breaks.
             #[must_use]
             pub const fn breaks(self) -> Invariant {
@@ -112,21 +104,4 @@ plants! {
     FarRetry "far-retry" I9;
     /// Failed tasks are only looked for when a bell rings, and no bell rings for a time that has come.
     NoPoll "no-poll" I9;
-}
-
-impl fmt::Display for Plant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for Plant {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.iter().copied().find(|plant| plant.as_str() == text).ok_or_else(|| {
-            let all: Vec<&str> = Self::ALL.iter().map(|plant| plant.as_str()).collect();
-            format!("no planted bug `{text}` (there are: {})", all.join(", "))
-        })
-    }
 }

@@ -11,8 +11,10 @@ use rpmfarm_core::matching::{self, Worker, match_tasks};
 use rpmfarm_core::order::{Mate, Root, Solved, Turn};
 use rpmfarm_core::placement::Candidate;
 use rpmfarm_core::source::SourceFile;
-use rpmfarm_core::status::{BuildFacts, BuildState, Next, TaskFacts, after_failure, derive};
-use rpmfarm_core::task::{Assignment, DesiredState, Input, Outcome, TaskKind, WorkerState};
+use rpmfarm_core::status::{
+    BuildFacts, BuildState, LastAttempt, Next, TaskFacts, after_failure, derive,
+};
+use rpmfarm_core::task::{Assignment, DesiredState, Input, TaskKind, WorkerState};
 use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Needs, Sha256, TaskId};
 
 use crate::coordinator::{Fleet, Known, Solution};
@@ -270,14 +272,13 @@ pub fn state(store: &Store, id: BuildId, key: &str) -> BuildState {
         .filter(|task| task.kind.is_build())
         .map(|task| {
             let attempts = store.attempts(task.id);
-            let last = attempts.last();
-            let end = last.and_then(|(_, end)| end.as_ref());
-            TaskFacts {
-                locked: store.lock(task.id).is_some(),
-                running: last.is_some_and(|(_, end)| end.is_none()),
-                reported: end.is_some_and(|end| matches!(end.outcome, Some(Outcome::Succeeded(_)))),
-                accepted: store.acceptance(task.id).is_some(),
-            }
+            let last = match attempts.last() {
+                None => LastAttempt::Missing,
+                Some((_, None)) => LastAttempt::Running,
+                Some((_, Some(end))) => LastAttempt::ended(end.outcome.as_ref()),
+            };
+            let locked = store.lock(task.id).is_some();
+            TaskFacts::new(locked, last, store.acceptance(task.id).is_some())
         })
         .collect();
     let retried_us = store.retried_us(id);

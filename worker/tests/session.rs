@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Bench, FINDS_OWNERS, ID_COUNT, UID_BASE, WORKER, has_own_ids, owner, spec};
-use rpmfarm_core::fault::SHUTDOWN;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::statement::Statement;
@@ -20,7 +19,7 @@ use rpmfarm_core::task::{
     Assignment, AttemptReport, DesiredState, Input, Outcome, Progress, Success, TaskKind,
     WorkerState,
 };
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Fault, Sha256, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, FailureStage, Fault, Sha256, TaskId};
 use rpmfarm_guarded::key::verify;
 use rpmfarm_proto::v1::blobs_server::{Blobs, BlobsServer};
 use rpmfarm_proto::v1::workers_server::{Workers, WorkersServer};
@@ -522,12 +521,12 @@ fn a_shutdown_tells_how_builds_ended() {
     let Outcome::Failed(failure) = pair.ended(2) else { panic!("it was taken") };
     assert_eq!(failure.fault, Fault::Worker);
     assert!(failure.message.contains("was shutting down"), "{failure}");
-    assert_eq!(failure.stage, SHUTDOWN, "{failure}");
+    assert_eq!(failure.stage, FailureStage::Shutdown, "{failure}");
     pair.signal(nix::sys::signal::Signal::SIGTERM);
     let Outcome::Failed(failure) = pair.ended(1) else { panic!("it cannot have succeeded") };
     assert_eq!(
-        (failure.fault, failure.stage.as_str(), failure.message.as_str()),
-        (Fault::Worker, SHUTDOWN, "the worker was shut down")
+        (failure.fault, failure.stage, failure.message.as_str()),
+        (Fault::Worker, FailureStage::Shutdown, "the worker was shut down")
     );
     pair.want(&[]);
     assert!(pair.worker.wait().unwrap().success());

@@ -1,6 +1,7 @@
 //! `rpmfarm list`: builds, newest first.
 
 use clap::{Args, ValueEnum};
+use rpmfarm_core::status::{BuildState, StateFilter};
 use rpmfarm_proto::v1::{self, Build, ListBuildsRequest};
 
 use super::Session;
@@ -58,13 +59,13 @@ enum State {
     Cancelled,
 }
 
-impl State {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Published => "published",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
+impl From<State> for StateFilter {
+    fn from(state: State) -> Self {
+        match state {
+            State::Running => Self::Running,
+            State::Published => Self::In(BuildState::Published),
+            State::Failed => Self::In(BuildState::Failed),
+            State::Cancelled => Self::In(BuildState::Cancelled),
         }
     }
 }
@@ -91,7 +92,7 @@ async fn all(client: &mut Client, options: &Options) -> Result<Vec<Build>, Error
     let mut request = ListBuildsRequest {
         target: options.target.clone().unwrap_or_default(),
         package: options.package.clone().unwrap_or_default(),
-        state: options.state.map(State::word).unwrap_or_default().into(),
+        state: options.state.map(StateFilter::from).unwrap_or_default().to_string(),
         limit: 0,
         before: 0,
     };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use rpmfarm_core::task::{LogName, TaskKind};
 use rpmfarm_proto::v1::ReadLogRequest;
 
 use super::Session;
@@ -58,9 +59,9 @@ impl Kind {
     /// The word on the wire.
     pub(crate) const fn word(self) -> &'static str {
         match self {
-            Self::Srpm => "srpm",
-            Self::Build => "build",
-            Self::Noarch => "noarch",
+            Self::Srpm => TaskKind::Srpm.as_str(),
+            Self::Build => TaskKind::Build.as_str(),
+            Self::Noarch => TaskKind::Noarch.as_str(),
         }
     }
 }
@@ -71,7 +72,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
         build: options.build,
         kind: options.kind.map(Kind::word).unwrap_or_default().into(),
         arch: options.arch.unwrap_or_default(),
-        log: if options.root { "root" } else { "build" }.into(),
+        log: if options.root { LogName::Root } else { LogName::Build }.to_string(),
         offset: 0,
         follow: options.follow,
     };

@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 use rpmfarm_core::name::{check_git_ref, check_package};
-use rpmfarm_proto::v1::{ModificationsPreview, PreviewModificationsRequest};
+use rpmfarm_core::source::ActionState;
+use rpmfarm_proto::v1::{ModificationAction, ModificationsPreview, PreviewModificationsRequest};
 
 use super::Session;
 use crate::document::source::Modifications;
@@ -77,7 +78,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
         modification_ref: which.modification_ref.clone().unwrap_or_default(),
     };
     let preview = session.client.preview_modifications(request).await?;
-    let failed = preview.actions.iter().any(|action| action.state == "failed");
+    let failed = preview.actions.iter().any(|action| state(action) == Some(ActionState::Failed));
     let out = &session.out;
     if out.json {
         out.document(&Modifications::from(&preview))?;
@@ -110,12 +111,12 @@ fn show(preview: &ModificationsPreview, out: &Out) -> Result<(), Error> {
         escape::line(&modification.subject)
     ))?;
     for (number, action) in preview.actions.iter().enumerate() {
-        let state = match action.state.as_str() {
-            "sandbox" => "runs in the sandbox".to_owned(),
-            "after-script" => format!("only after a script: {}", action.message),
-            "failed" => format!("does not fit: {}", action.message),
-            "not-tried" => "not tried".to_owned(),
-            other => other.to_owned(),
+        let state = match state(action) {
+            Some(ActionState::Sandbox) => "runs in the sandbox".to_owned(),
+            Some(ActionState::AfterScript) => format!("only after a script: {}", action.message),
+            Some(ActionState::Failed) => format!("does not fit: {}", action.message),
+            Some(ActionState::NotTried) => "not tried".to_owned(),
+            Some(ActionState::Applied) | None => action.state.clone(),
         };
         out.line(&format!(
             "{:>3}. {}: {}",
@@ -131,19 +132,20 @@ fn check(preview: &ModificationsPreview, out: &Out) -> Result<(), Error> {
     if preview.modification.is_none() {
         return out.line("no modifications");
     }
-    let of =
-        |state: &'static str| preview.actions.iter().filter(move |action| action.state == state);
-    for action in of("failed").chain(of("after-script")) {
+    let of = |wanted: ActionState| {
+        preview.actions.iter().filter(move |action| state(action) == Some(wanted))
+    };
+    for action in of(ActionState::Failed).chain(of(ActionState::AfterScript)) {
         let (place, message) = (escape::line(&action.place), escape::line(&action.message));
         out.line(&format!("{place}: {message}"))?;
     }
-    let scripts = of("sandbox").count();
+    let scripts = of(ActionState::Sandbox).count();
     let note = match scripts {
         0 => String::new(),
         1 => ", 1 script runs in the sandbox".to_owned(),
         count => format!(", {count} scripts run in the sandbox"),
     };
-    let (applied, all) = (of("applied").count(), preview.actions.len());
+    let (applied, all) = (of(ActionState::Applied).count(), preview.actions.len());
     out.line(&format!("{applied} of {all} actions fit{note}"))
 }
 
@@ -152,11 +154,11 @@ fn diff(preview: &ModificationsPreview, out: &Out) -> Result<(), Error> {
         out.text(&escape::lines(&diff.diff))?;
     }
     for action in &preview.actions {
-        match action.state.as_str() {
-            "sandbox" => {
+        match state(action) {
+            Some(ActionState::Sandbox) => {
                 out.line(&format!("# {}: runs in the sandbox", escape::line(&action.what)))?
             }
-            "failed" | "after-script" => out.line(&format!(
+            Some(ActionState::Failed | ActionState::AfterScript) => out.line(&format!(
                 "# {}: {}",
                 escape::line(&action.place),
                 escape::line(&action.message)
@@ -165,6 +167,11 @@ fn diff(preview: &ModificationsPreview, out: &Out) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// What becomes of an action; none of a word that this program does not know.
+fn state(action: &ModificationAction) -> Option<ActionState> {
+    action.state.parse().ok()
 }
 
 /// The first digits of a commit's id.

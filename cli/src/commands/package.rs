@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use rpmfarm_core::Nevra;
 use rpmfarm_core::name::counted;
 use rpmfarm_core::queue::Class;
+use rpmfarm_core::status::BuildState;
 use rpmfarm_proto::v1;
 
 use super::build::{self, submitter};
@@ -182,7 +183,7 @@ async fn rebuild_all(
     let names: BTreeSet<&str> = impact
         .builds
         .iter()
-        .filter(|build| build.state == "published")
+        .filter(|build| build.known_state() == Some(BuildState::Published))
         .map(|build| build.package.as_str())
         .collect();
     if names.is_empty() {

@@ -1,5 +1,6 @@
 //! Workers as JSON.
 
+use rpmfarm_core::fleet::Standing;
 use rpmfarm_proto::v1::{Invitation, Worker, WorkerDetails};
 use serde::Serialize;
 
@@ -51,7 +52,7 @@ impl From<&Worker> for WorkerDocument {
             emulated: worker.emulated.clone(),
             labels: worker.labels.clone(),
             liveness: worker.liveness.clone(),
-            state: if worker.state.is_empty() { "active".into() } else { worker.state.clone() },
+            state: known(&worker.state).unwrap_or_else(|| Standing::default().to_string()),
             state_reason: known(&worker.state_reason),
             state_since: time::rfc3339(worker.state_us),
             draining: worker.draining,

@@ -1,6 +1,7 @@
 //! Everything about one build.
 
 use rpmfarm_core::name::counted;
+use rpmfarm_core::status::TaskState;
 use rpmfarm_proto::v1::{Build, Task};
 
 use super::table::{Column, cell, column, number, state, table};
@@ -166,10 +167,10 @@ fn notes(build: &Build, width: Option<usize>) -> Option<String> {
 /// What a running task does, or why another one failed.
 fn doing(task: &Task) -> String {
     match &task.failure {
-        Some(failure) if task.state != "succeeded" => {
+        Some(failure) if task.known_state() != Some(TaskState::Succeeded) => {
             format!("{} ({}'s fault)", failure.message, failure::fault(failure))
         }
-        _ if task.state == "running" => progress::task(task),
+        _ if task.known_state() == Some(TaskState::Running) => progress::task(task),
         _ if task.worker.is_empty() => String::new(),
         _ => format!("on {}", task.worker),
     }

@@ -1,7 +1,9 @@
 //! A failed build: what and whose fault in one line, the lines of the log that show it, and
 //! what to do next.
 
-use rpmfarm_proto::v1::{Build, Failure, Fault, Task};
+use rpmfarm_core::status::TaskState;
+use rpmfarm_core::{FailureStage, Fault};
+use rpmfarm_proto::v1::{Build, Failure, Task};
 
 use super::{escape, verdict, wrap};
 
@@ -21,11 +23,7 @@ pub(crate) fn text(build: &Build, width: Option<usize>) -> Option<String> {
 
 /// The word for whose fault it is. What nobody claims is the farm's.
 pub(crate) fn fault(failure: &Failure) -> &'static str {
-    match failure.fault() {
-        Fault::Package => "package",
-        Fault::Worker => "worker",
-        Fault::Farm | Fault::Unspecified => "farm",
-    }
+    failure.whose().as_str()
 }
 
 fn headline(build: &Build, failure: &Failure, width: Option<usize>) -> String {
@@ -41,24 +39,24 @@ fn headline(build: &Build, failure: &Failure, width: Option<usize>) -> String {
 }
 
 fn failed_task(build: &Build) -> Option<&Task> {
-    build.tasks.iter().find(|task| task.state == "failed")
+    build.tasks.iter().find(|task| task.known_state() == Some(TaskState::Failed))
 }
 
 fn next_steps(build: &Build, failure: &Failure) -> Vec<String> {
     let id = build.id;
     let retry = format!("then try again: rpmfarm retry {id}");
-    match (failure.fault(), failure.stage.as_str()) {
-        (Fault::Package, "import") => {
+    match (failure.whose(), failure.known_stage()) {
+        (Fault::Package, FailureStage::Import) => {
             vec![
                 "check the reference, the spec and the sources in dist-git".into(),
                 format!("then rebuild: {}", rebuild(build)),
             ]
         }
-        (Fault::Package, "resolve") => vec![
+        (Fault::Package, FailureStage::Resolve) => vec![
             "build what is missing, or add a repository that has it to the target".into(),
             retry,
         ],
-        (Fault::Package, "transaction") => vec![
+        (Fault::Package, FailureStage::Transaction) => vec![
             format!("see how the root was made: rpmfarm log {id} --root"),
             "mend the package that is named, or do not require it".into(),
             retry,
@@ -68,9 +66,7 @@ fn next_steps(build: &Build, failure: &Failure) -> Vec<String> {
             format!("fix the package in dist-git, then rebuild: {}", rebuild(build)),
         ],
         (Fault::Worker, _) => vec!["see how the workers are: rpmfarm worker list".into(), retry],
-        (Fault::Farm | Fault::Unspecified, _) => {
-            vec!["see what is not well: rpmfarm doctor".into(), retry]
-        }
+        (Fault::Farm, _) => vec!["see what is not well: rpmfarm doctor".into(), retry],
     }
 }
 
@@ -91,7 +87,9 @@ fn rebuild(build: &Build) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use rpmfarm_proto::v1::Fault;
+
+    use super::{Build, Failure, text};
 
     fn failed(fault: Fault, stage: &str) -> Build {
         Build {
@@ -105,6 +103,7 @@ mod tests {
                 stage: stage.into(),
                 message: "no space\u{1b}[2J".into(),
                 excerpt: vec!["x".into(); 12],
+                ..Failure::default()
             }),
             ..Build::default()
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rpmfarm_core::status::BuildState;
 use rpmfarm_proto::v1::{Build, Task};
 
 use super::{escape, failure, progress, summary, time, verdict};
@@ -139,10 +140,10 @@ fn head(build: &Build, widths: Widths, now: i64) -> String {
 
 /// The word for the state, as wide as the longest one.
 fn state(build: &Build) -> console::StyledObject<String> {
-    let style = match build.state.as_str() {
-        "published" => console::Style::new().green(),
-        "failed" => console::Style::new().red(),
-        "cancelled" => console::Style::new().yellow(),
+    let style = match verdict::state(build) {
+        Some(BuildState::Published) => console::Style::new().green(),
+        Some(BuildState::Failed) => console::Style::new().red(),
+        Some(BuildState::Cancelled) => console::Style::new().yellow(),
         _ => console::Style::new().cyan(),
     };
     style.apply_to(format!("{:<10}", escape::line(&build.state)))
@@ -153,7 +154,7 @@ fn tasks(build: &Build, now: i64) -> Vec<String> {
     if verdict::has_ended(build) {
         return Vec::new();
     }
-    let is_open = |task: &&Task| !matches!(task.state.as_str(), "succeeded" | "cancelled");
+    let is_open = |task: &&Task| progress::is_open(task);
     let text = |task: &Task| {
         let took = progress::task_took(task, now).map(time::duration).unwrap_or_default();
         let (kind, arch) = (escape::line(&task.kind), escape::line(&task.arch));

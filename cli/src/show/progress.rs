@@ -1,17 +1,17 @@
 //! Where builds and tasks are, in words.
 
 use rpmfarm_core::Nevra;
-use rpmfarm_core::status::BuildState;
-use rpmfarm_core::task::Phase;
+use rpmfarm_core::status::{BuildState, TaskState};
+use rpmfarm_core::task::{Phase, TaskKind};
 use rpmfarm_proto::v1::{Build, Task};
 
 use super::failure::fault;
 use super::{escape, time, verdict};
 
 /// What a running task does.
-pub(crate) fn phase(word: &str) -> String {
-    let Ok(phase) = word.parse::<Phase>() else {
-        return escape::line(word);
+fn phase(task: &Task) -> String {
+    let Some(phase) = task.known_phase() else {
+        return if task.phase.is_empty() { RUNNING.into() } else { escape::line(&task.phase) };
     };
     let text = match phase {
         Phase::Fetch => "fetching packages",
@@ -28,12 +28,19 @@ pub(crate) fn phase(word: &str) -> String {
     text.into()
 }
 
+const RUNNING: &str = TaskState::Running.as_str();
+
+/// Whether a task is not done, or has failed.
+pub(crate) fn is_open(task: &Task) -> bool {
+    !matches!(task.known_state(), Some(TaskState::Succeeded | TaskState::Cancelled))
+}
+
 /// How a task is, without its clock: `%build on worker-1`, `queued`.
 pub(crate) fn task(task: &Task) -> String {
-    if task.state != "running" {
+    if task.known_state() != Some(TaskState::Running) {
         return escape::line(&task.state);
     }
-    let doing = if task.phase.is_empty() { "running".into() } else { phase(&task.phase) };
+    let doing = phase(task);
     if task.worker.is_empty() {
         return doing;
     }
@@ -101,10 +108,11 @@ fn place(build: &Build) -> String {
 }
 
 fn running(build: &Build) -> String {
-    let is_live = |task: &&Task| !matches!(task.state.as_str(), "succeeded" | "cancelled");
-    let of_stage = |task: &&Task| (task.kind == "srpm") == (build.state == "srpm");
+    let makes_srpm = verdict::state(build) == Some(BuildState::Srpm);
+    let of_stage =
+        |task: &&Task| (task.kind.parse::<TaskKind>() == Ok(TaskKind::Srpm)) == makes_srpm;
     let text = |one: &Task| format!("{} {}", escape::line(&one.arch), task(one));
-    let tasks = build.tasks.iter().filter(is_live).filter(of_stage).map(text);
+    let tasks = build.tasks.iter().filter(|task| is_open(task)).filter(of_stage).map(text);
     tasks.collect::<Vec<_>>().join("; ")
 }
 

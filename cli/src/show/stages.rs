@@ -1,5 +1,7 @@
 //! The stages that a build went through, and how long each took.
 
+use rpmfarm_core::next_step::NextStep;
+use rpmfarm_core::stage::Milestone;
 use rpmfarm_core::status::BuildState;
 use rpmfarm_proto::v1::Build;
 
@@ -46,15 +48,15 @@ pub(crate) fn stages(build: &Build, now: i64) -> Vec<Stage> {
 /// The stage that a build is in.
 fn current(build: &Build) -> Option<&'static str> {
     Some(match verdict::state(build)? {
-        BuildState::Importing => "import",
-        BuildState::Srpm => "srpm",
-        BuildState::Waiting => "resolve",
-        BuildState::Queued => "dispatch",
-        BuildState::Building => "build",
-        BuildState::Accepting => "accept",
-        BuildState::Claimed => "claim",
-        BuildState::Signing => "sign",
-        BuildState::Publishing => "publish",
+        BuildState::Importing => Milestone::Import.as_str(),
+        BuildState::Srpm => Milestone::Srpm.as_str(),
+        BuildState::Waiting => Milestone::Resolve.as_str(),
+        BuildState::Queued => Milestone::Dispatch.as_str(),
+        BuildState::Building => Milestone::Build.as_str(),
+        BuildState::Accepting => Milestone::Accept.as_str(),
+        BuildState::Claimed => NextStep::Claim.as_str(),
+        BuildState::Signing => Milestone::Sign.as_str(),
+        BuildState::Publishing => Milestone::Publish.as_str(),
         BuildState::Published | BuildState::Failed | BuildState::Cancelled => return None,
     })
 }
@@ -63,11 +65,12 @@ fn current(build: &Build) -> Option<&'static str> {
 mod tests {
     use rpmfarm_proto::v1::Milestone;
 
-    use super::*;
+    use super::{Build, Stage, stages};
 
     #[test]
     fn each_stage_lasts_from_the_end_of_the_one_before() {
-        let stone = |stage: &str, at_us| Milestone { stage: stage.into(), at_us };
+        let stone =
+            |stage: &str, at_us| Milestone { stage: stage.into(), at_us, ..Milestone::default() };
         let build = Build {
             state: "building".into(),
             created_us: 100,
@@ -85,7 +88,8 @@ mod tests {
 
     #[test]
     fn the_time_until_a_retry_belongs_to_no_stage() {
-        let stone = |stage: &str, at_us| Milestone { stage: stage.into(), at_us };
+        let stone =
+            |stage: &str, at_us| Milestone { stage: stage.into(), at_us, ..Milestone::default() };
         let build = Build {
             state: "published".into(),
             created_us: 100,

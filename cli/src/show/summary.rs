@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use rpmfarm_core::status::BuildState;
 use rpmfarm_proto::v1::Build;
 
 use super::{escape, progress, verdict, wrap};
@@ -17,17 +18,17 @@ pub(crate) fn text<'a>(
     if builds.len() < 2 {
         return None;
     }
-    let mut counts = BTreeMap::<(u8, &str), usize>::new();
+    let mut counts = BTreeMap::<End, usize>::new();
     for build in &builds {
-        *counts.entry(kind(build)).or_default() += 1;
+        *counts.entry(End::of(build)).or_default() += 1;
     }
     let counts: Vec<String> =
-        counts.iter().map(|((_, word), count)| format!("{count} {word}")).collect();
+        counts.iter().map(|(end, count)| format!("{count} {}", end.text())).collect();
     let mut text = format!("{} builds: {}\n", builds.len(), counts.join(", "));
-    for build in builds.into_iter().filter(|build| kind(build).1 != PUBLISHED) {
+    for build in builds.into_iter().filter(|build| End::of(build) != End::Published) {
         let said = format!("{} {}", escape::line(&build.package), progress::build(build));
         text.push_str(&wrap::hanging(&format!("  build {} ", build.id), &said, 4, width));
-        if kind(build).1 == FAILED {
+        if End::of(build) == End::Failed {
             let arrow = console::style("→").cyan().to_string();
             text.push_str(&format!("    {arrow} rpmfarm show {}\n", build.id));
         }
@@ -35,17 +36,36 @@ pub(crate) fn text<'a>(
     Some(text)
 }
 
-const PUBLISHED: &str = "published";
-const FAILED: &str = "failed";
+/// How a build ended, in the order in which they are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Published,
+    Failed,
+    Cancelled,
+    /// In a state that this program does not know.
+    Other,
+    NotYet,
+}
 
-/// The word for how a build ended, and its place among the others.
-fn kind(build: &Build) -> (u8, &'static str) {
-    match build.state.as_str() {
-        PUBLISHED => (0, PUBLISHED),
-        FAILED => (1, FAILED),
-        "cancelled" => (2, "cancelled"),
-        _ if verdict::has_ended(build) => (3, "ended"),
-        _ => (4, "not done yet"),
+impl End {
+    fn of(build: &Build) -> Self {
+        match verdict::state(build) {
+            Some(BuildState::Published) => Self::Published,
+            Some(BuildState::Failed) => Self::Failed,
+            Some(BuildState::Cancelled) => Self::Cancelled,
+            _ if verdict::has_ended(build) => Self::Other,
+            _ => Self::NotYet,
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Published => BuildState::Published.as_str(),
+            Self::Failed => BuildState::Failed.as_str(),
+            Self::Cancelled => BuildState::Cancelled.as_str(),
+            Self::Other => "ended",
+            Self::NotYet => "not done yet",
+        }
     }
 }
 

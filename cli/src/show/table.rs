@@ -5,6 +5,9 @@
 //! every value goes whole. It must not know what a table is about.
 
 use console::{Alignment, Color, Style, measure_text_width, pad_str, truncate_str};
+use rpmfarm_core::lease::Liveness;
+use rpmfarm_core::status::{BuildState, TaskState};
+use rpmfarm_core::track::{Policy, PushVerdict};
 
 use super::{escape, wrap};
 use crate::out::Out;
@@ -43,14 +46,41 @@ pub(crate) fn number(text: impl ToString) -> Cell {
     Cell { align: Alignment::Right, ..cell(text.to_string()) }
 }
 
+/// Words for what is as it should be.
+const GOOD: [&str; 5] = [
+    BuildState::Published.as_str(),
+    TaskState::Succeeded.as_str(),
+    Liveness::Alive.as_str(),
+    Policy::Automatic.as_str(),
+    "ok",
+];
+
+/// Words for what somebody must look at.
+const BAD: [&str; 3] = [BuildState::Failed.as_str(), Liveness::Gone.as_str(), "error"];
+
+/// Words for what waits for somebody, or was stopped by somebody.
+const DOUBTFUL: [&str; 9] = [
+    BuildState::Cancelled.as_str(),
+    Liveness::Stale.as_str(),
+    "warning",
+    "draining",
+    "unready",
+    PushVerdict::Frozen.as_str(),
+    PushVerdict::Storm.as_str(),
+    PushVerdict::Held.as_str(),
+    Policy::Hold.as_str(),
+];
+
 /// A cell with one of the words that say how something is.
 pub(crate) fn state(word: &str) -> Cell {
-    let color = match word {
-        "published" | "succeeded" | "alive" | "ok" | "automatic" => Color::Green,
-        "failed" | "gone" | "error" => Color::Red,
-        "cancelled" | "stale" | "warning" | "draining" | "unready" | "frozen" | "storm"
-        | "held" | "hold" => Color::Yellow,
-        _ => Color::Cyan,
+    let color = if GOOD.contains(&word) {
+        Color::Green
+    } else if BAD.contains(&word) {
+        Color::Red
+    } else if DOUBTFUL.contains(&word) {
+        Color::Yellow
+    } else {
+        Color::Cyan
     };
     Cell { color: Some(color), ..cell(word) }
 }

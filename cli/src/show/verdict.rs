@@ -1,13 +1,14 @@
 //! How builds ended, and what that is as an exit code.
 
-use rpmfarm_core::status::BuildState;
-use rpmfarm_proto::v1::{self, Build, Fault};
+use rpmfarm_core::Fault;
+use rpmfarm_core::status::{BuildState, TaskState};
+use rpmfarm_proto::v1::{self, Build};
 
 use crate::exit::Exit;
 
 /// The state of a build. Nothing for one that this version does not know: it has not ended.
 pub(crate) fn state(build: &Build) -> Option<BuildState> {
-    BuildState::ALL.into_iter().find(|state| state.as_str() == build.state)
+    build.known_state()
 }
 
 /// Whether nothing more happens to a build by itself.
@@ -22,7 +23,7 @@ pub(crate) fn failure(build: &Build) -> Option<&v1::Failure> {
 }
 
 fn failed_for_good(task: &v1::Task) -> Option<&v1::Failure> {
-    task.failure.as_ref().filter(|_| task.state == "failed")
+    task.failure.as_ref().filter(|_| task.known_state() == Some(TaskState::Failed))
 }
 
 fn has_failed(build: &Build) -> bool {
@@ -41,7 +42,7 @@ fn of_one(build: &Build) -> Exit {
     match state(build) {
         Some(BuildState::Cancelled) => Exit::Cancelled,
         Some(BuildState::Failed) => {
-            let fault = failure(build).map(v1::Failure::fault);
+            let fault = failure(build).map(v1::Failure::whose);
             if fault == Some(Fault::Package) { Exit::PackageFailed } else { Exit::FarmFailed }
         }
         _ => Exit::Done,
@@ -50,7 +51,9 @@ fn of_one(build: &Build) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use rpmfarm_proto::v1::Fault;
+
+    use super::{Build, Exit, has_ended, of_all, v1};
 
     fn build(state: &str, fault: Option<Fault>) -> Build {
         let failure =

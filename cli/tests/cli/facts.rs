@@ -78,6 +78,7 @@ pub fn failed(fault: Fault) -> Build {
         stage: "build".into(),
         message: "hello.c:3: error: 'foo' undeclared\u{1b}[31m".into(),
         excerpt: vec!["gcc -c hello.c".into(), "hello.c:3: error: 'foo' undeclared\u{7}".into()],
+        ..Failure::default()
     };
     let mut build = building();
     build.state = "failed".into();
@@ -95,7 +96,7 @@ pub fn cancelled() -> Build {
 }
 
 fn stone(stage: &str, at_us: i64) -> Milestone {
-    Milestone { stage: stage.into(), at_us }
+    Milestone { stage: stage.into(), at_us, ..Milestone::default() }
 }
 
 fn srpm_task() -> Task {
@@ -180,6 +181,7 @@ pub fn worker_details() -> WorkerDetails {
         stage: "root".into(),
         message: "no space left on /var/lib/rpmfarm-worker".into(),
         excerpt: Vec::new(),
+        ..Failure::default()
     };
     WorkerDetails {
         worker: Some(worker()),
@@ -187,6 +189,7 @@ pub fn worker_details() -> WorkerDetails {
             state: "active".into(),
             reason: "resumed \u{1b}[31m".into(),
             at_us: now(),
+            ..WorkerDecision::default()
         }],
         certificates: vec![WorkerCertificate {
             fingerprint: "ab".repeat(32),
@@ -278,5 +281,6 @@ pub fn why(build: &Build) -> WhyReply {
             },
             reason("no-worker", "build ppc64le", "no worker for ppc64le connected since 14:02 UTC"),
         ],
+        ..WhyReply::default()
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::statement::{Acceptance, PROTOCOL, Proof, SignedAcceptance};
 use rpmfarm_core::task::{Success, TaskKind};
-use rpmfarm_core::{Failure, Fault, Sha256};
+use rpmfarm_core::{Failure, FailureStage, Fault, Sha256};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::accept_reply::Verdict;
 use rpmfarm_proto::v1::acceptor_client::AcceptorClient as Client;
@@ -121,7 +121,8 @@ async fn proof<'a>(
     success: &'a Success,
 ) -> Result<&'a Proof, Refused> {
     let worker = &ended.attempt.worker;
-    let refused = |message| Refused::Failure(Failure::new(Fault::Worker, "accept", message));
+    let refused =
+        |message| Refused::Failure(Failure::new(Fault::Worker, FailureStage::Accept, message));
     let proof = success.proof.as_deref().ok_or_else(|| {
         refused(format!(
             "worker {worker} has not signed its results, which the acceptor wants: update \

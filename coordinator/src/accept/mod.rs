@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use rpmfarm_core::results;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, Failure, Fault, Target, TaskId};
+use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, Stage, Target, TaskId};
 use tracing::Instrument as _;
 
 pub use acceptor::AcceptorClient;
@@ -33,13 +33,12 @@ use crate::fleet::Fleet;
 use crate::noarch;
 use crate::plan;
 use crate::retry::Retries;
-use crate::stages;
 use crate::store::{
     Build, EndedAttempt, FencedStore, MadePackage, NewPackage, StoreError, Task, Tx,
 };
 use crate::targets::Targets;
 use crate::waits::Waits;
-use crate::work::{Crew, Stage};
+use crate::work::{self, Crew};
 
 /// Checks every success that is not accepted, some at once.
 #[derive(Clone)]
@@ -64,8 +63,8 @@ pub struct AcceptStage {
     pub crew: Crew<AttemptId>,
 }
 
-impl Stage for AcceptStage {
-    const NAME: &'static str = stages::ACCEPT;
+impl work::Stage for AcceptStage {
+    const NAME: Stage = Stage::Accept;
 
     async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
         for ended in store.attempts_to_accept(now_us).await? {
@@ -127,6 +126,11 @@ impl AcceptStage {
         let checked =
             check::files(store, &self.blobs, (ended.build, attempt), task, success, limits.clone())
                 .await?;
+        if task.kind == TaskKind::Srpm {
+            // Before the acceptor signs: it does not know what was imported.
+            let expected = srpm::Expected::of(store, &self.blobs, &build, &target).await?;
+            expected.check(&checked, &target)?;
+        }
         let acceptances = self.acceptances(store, (ended, task), success, &build, &limits).await?;
         let mut made: Vec<MadePackage> = checked.iter().map(made).collect();
         self.keep_known(store, &build, &mut made).await?;
@@ -211,7 +215,7 @@ impl From<StoreError> for Refused {
             | StoreError::SameFile { .. }
             | StoreError::OtherOptions { .. }
             | StoreError::Withdrawn { .. } => {
-                Self::Failure(Failure::new(Fault::Package, "accept", error.to_string()))
+                Self::Failure(Failure::new(Fault::Package, FailureStage::Accept, error.to_string()))
             }
             error => Self::Error(error.into()),
         }
@@ -221,7 +225,9 @@ impl From<StoreError> for Refused {
 impl From<CheckError> for Refused {
     fn from(error: CheckError) -> Self {
         match error.fault() {
-            Some(fault) => Self::Failure(Failure::new(fault, "accept", error.to_string())),
+            Some(fault) => {
+                Self::Failure(Failure::new(fault, FailureStage::Accept, error.to_string()))
+            }
             None => Self::Error(error.into()),
         }
     }
@@ -294,10 +300,6 @@ impl Work<'_> {
         let Work { ended, task, success, build, target, arches, builders, checked, made, .. } =
             self;
         let attempt = AttemptId(ended.attempt.id);
-        let expected = match task.kind {
-            TaskKind::Srpm => Some(srpm::Expected::of(store, &stage.blobs, build, target).await?),
-            TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => None,
-        };
         let now = stage.clock.now_us();
         let mut tx = store.write().await?;
         if !tx.hold_open(ended.build).await? {
@@ -307,8 +309,7 @@ impl Work<'_> {
             return Ok(true);
         }
         tx.add_acceptances(&build.target, &self.acceptances).await?;
-        if let Some(expected) = expected {
-            expected.check(checked, target)?;
+        if task.kind == TaskKind::Srpm {
             let native = stage.fleet.native_arches();
             let (srpm, tasks) = srpm::plan(checked, success, task.arch, arches, &native)?;
             for made in made {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rpmfarm_core::owners::{self, Claim, Kind};
-use rpmfarm_core::{BuildId, Failure, Fault, Lock, Nevra};
+use rpmfarm_core::{BuildId, Failure, FailureStage, Fault, Lock, Nevra};
 
 use super::{Claims, MAX_LOCK, accepted, enter};
 use crate::plan;
@@ -125,7 +125,8 @@ impl Claims {
         }
         let message = format!("{who} refused that it {first}: {reason}");
         let excerpt = claims.iter().take(10).map(ToString::to_string).collect();
-        let failure = Failure::new(Fault::Package, "accept", message).with_excerpt(excerpt);
+        let failure =
+            Failure::new(Fault::Package, FailureStage::Accept, message).with_excerpt(excerpt);
         tx.fail(build.id(), &failure, self.clock.now_us()).await?;
         tx.commit().await?;
         Ok(Decided::Done)

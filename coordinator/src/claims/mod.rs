@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use rpm::{FileType, PackageMetadata};
 use rpmfarm_core::owners::{self, Claim, Kind, Known, Made, Rights};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, BuildId, Failure, Fault, Lock, Nevra};
+use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Lock, Nevra};
 
 pub use bases::Bases;
 pub use decide::{Decided, NotDecided};
@@ -161,7 +161,7 @@ pub fn too_many(claims: &[Claim]) -> Option<Failure> {
             owners::MAX_CLAIMS,
             claims[0]
         );
-        Failure::new(Fault::Package, "accept", message)
+        Failure::new(Fault::Package, FailureStage::Accept, message)
     })
 }
 

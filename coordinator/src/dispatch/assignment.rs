@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use rand::Rng as _;
 use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::task::{Assignment, DesiredState, Input, Outcome, TaskKind};
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, TaskId};
 
 use super::report::Reports;
 use crate::blobs::Blobs;
@@ -87,7 +87,8 @@ impl Assignments {
                 Ok(assignment) => desired.assignments.push(assignment),
                 Err(error) if error.is::<StoreError>() => return Err(error),
                 Err(error) => {
-                    let failure = Failure::new(Fault::Farm, "dispatch", format!("{error:#}"));
+                    let failure =
+                        Failure::new(Fault::Farm, FailureStage::Dispatch, format!("{error:#}"));
                     self.reports.end(store, attempt, &Outcome::Failed(failure), now_us).await?;
                 }
             }

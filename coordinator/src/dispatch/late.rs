@@ -1,8 +1,7 @@
 //! Results that come when their attempt has been taken from the worker: recorded, never applied.
 
-use rpmfarm_core::fault::LOST;
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
-use rpmfarm_core::{AttemptId, Epoch, TaskId};
+use rpmfarm_core::{AttemptId, Epoch, FailureStage, TaskId};
 
 use crate::store::{self, Attempt, AttemptEnd, Store};
 
@@ -67,5 +66,5 @@ async fn record(store: &Store, attempt: &Attempt, said: &str, now_us: i64) -> st
 
 /// Whether the farm ended it, because its worker was silent or came back without it.
 fn was_lost(end: &AttemptEnd) -> bool {
-    matches!(&end.outcome, Some(Outcome::Failed(failure)) if failure.stage == LOST)
+    matches!(&end.outcome, Some(Outcome::Failed(failure)) if failure.stage == FailureStage::Lease)
 }

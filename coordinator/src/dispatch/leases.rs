@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::fault::LOST;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{Failure, Fault};
+use rpmfarm_core::{Failure, FailureStage, Fault};
 
 use super::report::Reports;
 use crate::clock::Now;
@@ -71,7 +70,7 @@ impl LeasePass {
                 attempt.worker,
                 silence.as_secs()
             );
-            let failure = Failure::new(Fault::Worker, LOST, message);
+            let failure = Failure::new(Fault::Worker, FailureStage::Lease, message);
             self.reports.end(store, &attempt, &Outcome::Failed(failure), now_us).await?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use rpmfarm_core::fleet::takes_work;
 use rpmfarm_core::learned::Had;
 use rpmfarm_core::matching::{Worker, match_tasks};
 use rpmfarm_core::placement::Candidate;
-use rpmfarm_core::{Arch, AttemptId, BuildId, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Stage, TaskId};
 
 use super::heads::{Further, Head, Heads, QueueReader};
 use crate::clock::Now;
@@ -45,7 +45,7 @@ pub struct DispatchPass {
 }
 
 impl LocalPass for DispatchPass {
-    const NAME: &'static str = "dispatch";
+    const NAME: &'static str = Stage::Dispatch.as_str();
 
     async fn pass(&self, store: &Store, now: Now) -> anyhow::Result<()> {
         store.queue_due(now.us, AT_ONCE).await?;

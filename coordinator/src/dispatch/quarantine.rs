@@ -3,9 +3,9 @@
 //! It is looked at when a worker has failed for reasons of its own, and when another worker's
 //! results were accepted for what it failed: only that proves that the package was not at fault.
 
-use rpmfarm_core::TaskId;
 use rpmfarm_core::fleet::{Standing, takes_work};
 use rpmfarm_core::quarantine::{Colleague, last_for, verdict};
+use rpmfarm_core::{TaskId, Timestamp};
 
 use crate::clock::Now;
 use crate::fleet::{Fleet, WorkerView};
@@ -47,7 +47,7 @@ pub async fn look(store: &Store, fleet: &Fleet, worker: &str, now: Now) -> anyho
     }
     let since_us = decided.map_or(0, |row| row.at_us);
     let ends = store.ends_of(worker, since_us, LAST).await?;
-    let Some(reason) = verdict(&ends, now.us) else { return Ok(()) };
+    let Some(reason) = verdict(&ends, Timestamp::from_us(now.us)) else { return Ok(()) };
     let seen = fleet.workers(now.instant);
     // One that was not heard since this coordinator started: nobody knows what it builds for.
     let Some(view) = seen.get(worker) else { return Ok(()) };

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use rpmfarm_core::fault::LOST;
 use rpmfarm_core::quarantine::last_message;
 use rpmfarm_core::report::{self, Said};
 use rpmfarm_core::results::check_requires;
+use rpmfarm_core::stage::Milestone;
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, TaskId};
 
 use tonic::Status;
 
@@ -70,7 +70,11 @@ impl Reports {
                 Said::Ended(outcome) => self.end(store, attempt, outcome, now_us).await?,
                 Said::NeedsRequires { round, requires } => {
                     if let Err(refusal) = check_requires("%generate_buildrequires", requires) {
-                        let failure = Failure::new(refusal.fault(), "resolve", refusal.to_string());
+                        let failure = Failure::new(
+                            refusal.fault(),
+                            FailureStage::Resolve,
+                            refusal.to_string(),
+                        );
                         self.end(store, attempt, &Outcome::Failed(failure), now_us).await?;
                         continue;
                     }
@@ -79,7 +83,7 @@ impl Reports {
                 }
                 Said::Lost => {
                     let message = format!("worker {worker} was restarted and lost the attempt");
-                    let failure = Failure::new(Fault::Worker, LOST, message);
+                    let failure = Failure::new(Fault::Worker, FailureStage::Lease, message);
                     self.end(store, attempt, &Outcome::Failed(failure), now_us).await?;
                 }
                 Said::Nothing => {}
@@ -120,7 +124,7 @@ impl Reports {
                 attempt = id.0,
                 worker = attempt.worker,
                 fault = failure.fault.as_str(),
-                stage = failure.stage,
+                stage = failure.stage.as_str(),
                 "attempt failed: {}",
                 failure.message
             );
@@ -134,7 +138,7 @@ impl Reports {
             tracing::info!(build = build.0, task = task.0, attempt = id.0, "attempt succeeded");
         }
         let took = (now_us - attempt.started_us).max(0).unsigned_abs();
-        self.metrics.worked("build", Duration::from_micros(took));
+        self.metrics.worked(Milestone::Build.as_str(), Duration::from_micros(took));
         self.fleet.held().ended(&attempt.worker, id);
         self.finish_logs(id);
         self.fleet.poke(&attempt.worker);

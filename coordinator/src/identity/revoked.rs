@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{Failure, Fault};
+use rpmfarm_core::{Failure, FailureStage, Fault};
 
 use super::Connections;
 use crate::clock::Now;
@@ -62,7 +62,7 @@ impl Revocations {
                     "worker {worker} was revoked ({}); the task goes to another",
                     row.reason
                 );
-                let failure = Failure::new(Fault::Worker, "lease", message);
+                let failure = Failure::new(Fault::Worker, FailureStage::Lease, message);
                 self.reports.end(store, &attempt, &Outcome::Failed(failure), now_us).await?;
             }
         }

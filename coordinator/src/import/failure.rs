@@ -2,7 +2,7 @@
 
 use rpmfarm_core::digest::Checksum;
 use rpmfarm_core::name::NameError;
-use rpmfarm_core::{Failure, Fault};
+use rpmfarm_core::{Failure, FailureStage, Fault};
 use rpmfarm_sources::distgit::DistgitError;
 use rpmfarm_sources::modify::{ConfigError, ModifyError};
 
@@ -243,6 +243,6 @@ impl ImportError {
 impl From<ImportError> for Failure {
     fn from(error: ImportError) -> Self {
         let line = error.to_string().replace(['\n', '\r'], " ");
-        Self::new(error.fault(), "import", line)
+        Self::new(error.fault(), FailureStage::Import, line)
     }
 }

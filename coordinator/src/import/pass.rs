@@ -1,6 +1,6 @@
 //! Imports every build that has no sources yet.
 
-use rpmfarm_core::{BuildId, Failure, Fault, Target};
+use rpmfarm_core::{BuildId, Failure, FailureStage, Fault, Stage, Target};
 use tracing::Instrument as _;
 
 use super::{ImportError, Imported, Importer, Order, above, security};
@@ -8,12 +8,11 @@ use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::http::host_of;
 use crate::retry::Retries;
-use crate::stages;
 use crate::store::{Build, FencedStore, Import, StoreError};
 use crate::targets::Targets;
 use crate::track;
 use crate::waits::Waits;
-use crate::work::{Crew, Stage};
+use crate::work::{self, Crew};
 
 /// Gives every build without sources its sources, some builds at once.
 #[derive(Clone)]
@@ -34,8 +33,8 @@ pub struct ImportStage {
     pub crew: Crew<BuildId>,
 }
 
-impl Stage for ImportStage {
-    const NAME: &'static str = stages::IMPORT;
+impl work::Stage for ImportStage {
+    const NAME: Stage = Stage::Import;
 
     async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
         for build in store.builds_to_import(now_us).await? {
@@ -75,7 +74,7 @@ impl ImportStage {
         match self.importer.import_as(order).await {
             Ok(imported) => {
                 if let Some(moved) = moved_tag(store, &target, build, &imported).await? {
-                    let failure = Failure::new(Fault::Package, "import", moved);
+                    let failure = Failure::new(Fault::Package, FailureStage::Import, moved);
                     return Ok(self
                         .retries
                         .record(store, build.id(), None, &failure, self.clock.now_us())
@@ -85,7 +84,8 @@ impl ImportStage {
                     && let Err(why) =
                         above::of_spec(store, &self.blobs, &target, build, &imported).await?
                 {
-                    let failure = Failure::new(Fault::Package, "import", why.to_string());
+                    let failure =
+                        Failure::new(Fault::Package, FailureStage::Import, why.to_string());
                     return Ok(self
                         .retries
                         .record(store, build.id(), None, &failure, self.clock.now_us())

@@ -1,5 +1,6 @@
 //! What modifications would change, without look-aside files and without a build.
 
+pub use rpmfarm_core::source::ActionState;
 use rpmfarm_core::source::Modification;
 use rpmfarm_sources::modify::{self, Edit, FileDiff, Step, Tree};
 
@@ -40,35 +41,6 @@ pub struct PreviewedAction {
     pub state: ActionState,
     /// Why it does not fit, when it does not.
     pub message: String,
-}
-
-/// What becomes of an action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ActionState {
-    /// It fits and is in the diff.
-    Applied,
-    /// A script: it runs in the sandbox, and what it changes is not in the diff.
-    Sandbox,
-    /// It does not fit now, but comes after a script that may change that.
-    AfterScript,
-    /// It does not fit: an import would fail.
-    Failed,
-    /// It comes after one that failed.
-    NotTried,
-}
-
-impl ActionState {
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::Sandbox => "sandbox",
-            Self::AfterScript => "after-script",
-            Self::Failed => "failed",
-            Self::NotTried => "not-tried",
-        }
-    }
 }
 
 /// Fetches both commits and applies what can be applied.

@@ -30,7 +30,7 @@ pub(super) async fn gather(operations: &Operations, now: Instant) -> anyhow::Res
 
 fn workers(operations: &Operations, gauges: &Gauges, now: Instant) {
     let workers = operations.fleet.workers(now);
-    for liveness in [Liveness::Alive, Liveness::Stale, Liveness::Gone] {
+    for liveness in Liveness::ALL {
         let count = workers.values().filter(|worker| worker.liveness == liveness).count();
         let labels = vec![("liveness", liveness.as_str().to_owned())];
         gauges.workers.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -51,7 +51,7 @@ fn coordinators(operations: &Operations, gauges: &Gauges, now: Instant) {
     }
     let held = operations.peers.stages(now);
     for stage in STAGES {
-        let labels = vec![("stage", stage.to_owned())];
+        let labels = vec![("stage", stage.to_string())];
         gauges.stages_held.get_or_create(&labels).set(i64::from(held.contains(&stage)));
     }
 }
@@ -71,7 +71,7 @@ async fn facts(operations: &Operations, gauges: &Gauges, now_us: i64) -> anyhow:
         gauges.oldest.get_or_create(&labels).set(seconds);
     }
     for (state, count) in builds {
-        gauges.builds.get_or_create(&vec![("state", state.to_owned())]).set(count);
+        gauges.builds.get_or_create(&vec![("state", state.to_string())]).set(count);
     }
     gauges.busy.clear();
     for (worker, count) in busy {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use rpmfarm_core::Stage;
 use rpmfarm_core::tenure::{BEAT, Claim, claim};
 
 use super::{Peers, STAGES};
@@ -39,9 +40,10 @@ impl Peers {
             state.confirmed = Some(now);
             self.bury(&mut state, &rows, now);
             state.others = rows.into_iter().filter(|row| row.id != *me).collect();
-            let decide = |stage| {
-                let lease = leases.iter().find(|(name, _)| name == stage).map(|(_, lease)| lease);
-                let held = state.held.get(stage).map(Fence::epoch);
+            let decide = |stage: Stage| {
+                let of_stage = |(name, _): &&(String, _)| name.parse::<Stage>() == Ok(stage);
+                let lease = leases.iter().find(of_stage).map(|(_, lease)| lease);
+                let held = state.held.get(&stage).map(Fence::epoch);
                 let beat = lease.and_then(|lease| state.watch.beat(&lease.holder));
                 (stage, lease, beat, claim(me, held, lease, &state.watch, now, takeover))
             };
@@ -61,7 +63,7 @@ impl Peers {
                     if let Some(fence) = &taken {
                         let epoch = fence.epoch();
                         let from = lease.map_or("nobody", |lease| lease.holder.as_str());
-                        tracing::info!(stage, epoch, from, "this coordinator runs the stage now");
+                        tracing::info!(%stage, epoch, from, "this coordinator runs the stage now");
                         any = true;
                     }
                     taken
@@ -71,10 +73,10 @@ impl Peers {
             let mut state = self.lock();
             let before = match fence {
                 Some(fence) => state.held.insert(stage, fence),
-                None => state.held.remove(stage),
+                None => state.held.remove(&stage),
             };
             if is_left && before.is_some() {
-                tracing::warn!(stage, "another coordinator runs the stage now");
+                tracing::warn!(%stage, "another coordinator runs the stage now");
             }
         }
         self.clear_away(store, now).await?;

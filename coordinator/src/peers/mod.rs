@@ -18,13 +18,25 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use rpmfarm_core::Stage;
 use rpmfarm_core::tenure::{Watch, may_begin};
 
 pub use seat::Seat;
 
 use crate::store::{CoordinatorRow, Fence, FencedStore, Store};
 
-pub use crate::stages::ALL as STAGES;
+/// The stages that run on one coordinator at a time. Dispatch is not among them: each coordinator
+/// gives tasks to the workers that it hears, and the database decides who of two was first.
+pub const STAGES: [Stage; 8] = [
+    Stage::Poll,
+    Stage::Decide,
+    Stage::Import,
+    Stage::Plan,
+    Stage::Resolve,
+    Stage::Accept,
+    Stage::Sign,
+    Stage::Publish,
+];
 
 /// This coordinator among the others. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,7 +58,7 @@ struct State {
     watch: Watch,
     /// When the beat that the database confirmed last was sent, since `began`.
     confirmed: Option<Duration>,
-    held: BTreeMap<&'static str, Fence>,
+    held: BTreeMap<Stage, Fence>,
     others: Vec<CoordinatorRow>,
     /// Others that are dead, and since when this one knows.
     dead: BTreeMap<String, Duration>,
@@ -106,10 +118,10 @@ impl Peers {
     /// The fence for work on a stage that may begin now; `None` when it is not this
     /// coordinator's to do.
     #[must_use]
-    pub fn fence(&self, stage: &'static str, now: Instant) -> Option<Fence> {
+    pub fn fence(&self, stage: Stage, now: Instant) -> Option<Fence> {
         let now = self.since(now);
         let state = self.lock();
-        let fence = state.held.get(stage)?;
+        let fence = state.held.get(&stage)?;
         let confirmed = state.confirmed?;
         let may = self.0.alone || may_begin(confirmed, now, self.0.takeover);
         may.then(|| fence.clone())
@@ -118,14 +130,14 @@ impl Peers {
     /// The store for work on a stage that may begin now; `None` when it is not this coordinator's
     /// to do.
     #[must_use]
-    pub fn fenced(&self, store: &Store, stage: &'static str, now: Instant) -> Option<FencedStore> {
+    pub fn fenced(&self, store: &Store, stage: Stage, now: Instant) -> Option<FencedStore> {
         self.fence(stage, now).map(|fence| FencedStore::new(store, fence))
     }
 
     /// The stages that this coordinator runs now.
     #[must_use]
-    pub fn stages(&self, now: Instant) -> Vec<&'static str> {
-        STAGES.into_iter().filter(|stage| self.fence(stage, now).is_some()).collect()
+    pub fn stages(&self, now: Instant) -> Vec<Stage> {
+        STAGES.into_iter().filter(|stage| self.fence(*stage, now).is_some()).collect()
     }
 
     /// Who judges a worker that is owned by a coordinator; `None` for one that never connected.

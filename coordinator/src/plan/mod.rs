@@ -2,13 +2,12 @@
 //! build it are recorded together with its acceptance, by `accept`.)
 
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, Target};
+use rpmfarm_core::{Arch, Stage, Target};
 
-use crate::stages;
 use crate::store::{Build, FencedStore, NewTask, Store, StoreError};
 use crate::targets::Targets;
 use crate::waits::Waits;
-use crate::work::Stage;
+use crate::work;
 
 /// Gives every imported build its SRPM task.
 pub struct PlanStage {
@@ -18,8 +17,8 @@ pub struct PlanStage {
     pub waits: Waits,
 }
 
-impl Stage for PlanStage {
-    const NAME: &'static str = stages::PLAN;
+impl work::Stage for PlanStage {
+    const NAME: Stage = Stage::Plan;
 
     async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
         for build in store.builds_to_plan().await? {

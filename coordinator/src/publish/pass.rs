@@ -10,7 +10,7 @@ use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::signing::Place;
 use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage, Without, belongs_to};
 use rpmfarm_core::terms::without_noarch;
-use rpmfarm_core::{Arch, BuildId, Failure, Fault, Nevra, Sha256, Target};
+use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Nevra, Sha256, Stage, Target};
 
 use super::{
     PublishError, PublishRequest, PublishedPackage, Publisher, SignError, SignRepomd, SignedRepomd,
@@ -21,11 +21,10 @@ use crate::metrics::Metrics;
 use crate::resolve::Resolver;
 use crate::retry::Retries;
 use crate::sign::{self, SignerClient, Signing};
-use crate::stages;
 use crate::store::{Build, FencedStore, Lacking, Revision, SignedPackage, Store};
 use crate::targets::{Targets, one_line};
 use crate::waits::Waits;
-use crate::work::Stage;
+use crate::work;
 
 /// Versions of a source package that a channel shows.
 const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
@@ -65,8 +64,8 @@ pub struct PublishStage {
     pub clock: Clock,
 }
 
-impl Stage for PublishStage {
-    const NAME: &'static str = stages::PUBLISH;
+impl work::Stage for PublishStage {
+    const NAME: Stage = Stage::Publish;
 
     /// # Errors
     /// When a channel could not be published; the others are.
@@ -190,7 +189,7 @@ impl PublishStage {
         error: &anyhow::Error,
     ) -> anyhow::Result<()> {
         if error.is::<Unfit>() {
-            let failure = Failure::new(Fault::Package, "publish", format!("{error:#}"));
+            let failure = Failure::new(Fault::Package, FailureStage::Publish, format!("{error:#}"));
             let now = self.clock.now_us();
             return Ok(self.retries.record(store, build, None, &failure, now).await?);
         }
@@ -329,7 +328,7 @@ impl PublishStage {
         if let Some((_, lacking)) = lacking {
             store.set_lacking(&target.name, channel, &lacking).await?;
         }
-        self.metrics.worked(stages::PUBLISH, self.clock.instant() - begun);
+        self.metrics.worked(Stage::Publish.as_str(), self.clock.instant() - begun);
         tracing::info!(
             target = target.name,
             channel,

@@ -14,7 +14,8 @@ use rpmfarm_core::name::counted;
 use rpmfarm_core::order::{Mate, Root, Solved, Turn, required_of, turns, waits_for, wanted};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{
-    Arch, BuildId, BuildOptions, Failure, Fault, Lock, Nevra, Sha256, Target, TaskId,
+    Arch, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Stage, Target,
+    TaskId,
 };
 
 use tracing::Instrument as _;
@@ -25,11 +26,10 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::retry::Retries;
-use crate::stages;
 use crate::store::{Build, FencedStore, Srpm, TakenRow, Task};
 use crate::targets::Targets;
 use crate::waits::Waits;
-use crate::work::{Coalesced, Crew, Queues, Stage};
+use crate::work::{self, Coalesced, Crew, Queues};
 
 /// SRPM tasks of a target that are looked at in one go; more than the crew has hands.
 const SRPMS_AT_ONCE: i64 = 64;
@@ -84,8 +84,8 @@ impl ResolveWork {
     }
 }
 
-impl Stage for ResolveStage {
-    const NAME: &'static str = stages::RESOLVE;
+impl work::Stage for ResolveStage {
+    const NAME: Stage = Stage::Resolve;
 
     async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
         for task in store.srpms_to_lock(now_us, SRPMS_AT_ONCE).await? {
@@ -382,10 +382,10 @@ impl ResolveStage {
             let Err(error) = resolver.fetch(target, &lock, now).await else {
                 let checked = resolver.check_root(target, &lock).await;
                 return Ok(checked.map(|()| lock).map_err(|problem| {
-                    Failure::new(problem.fault(), "resolve", problem.to_string())
+                    Failure::new(problem.fault(), FailureStage::Resolve, problem.to_string())
                 }));
             };
-            let failure = Failure::new(Fault::Farm, "resolve", error.to_string());
+            let failure = Failure::new(Fault::Farm, FailureStage::Resolve, error.to_string());
             if left == 0 || !error.is_gone() {
                 return Ok(Err(failure));
             }
@@ -431,7 +431,7 @@ impl ResolveStage {
         wanted: Requirements,
     ) -> Result<Lock, Unsolved> {
         let of_farm = |error: &dyn std::fmt::Display| Unsolved {
-            failure: Failure::new(Fault::Farm, "resolve", error.to_string()),
+            failure: Failure::new(Fault::Farm, FailureStage::Resolve, error.to_string()),
             missing: Vec::new(),
         };
         let options = store.build_options(build.id()).await.map_err(|error| of_farm(&error))?;
@@ -592,7 +592,7 @@ fn unsolved(error: &ResolveError, arch: Arch) -> Unsolved {
         Fault::Package => format!("no build root for {arch}: {error}"),
         Fault::Worker | Fault::Farm => error.to_string(),
     };
-    let failure = Failure::new(fault, "resolve", message).with_excerpt(excerpt);
+    let failure = Failure::new(fault, FailureStage::Resolve, message).with_excerpt(excerpt);
     Unsolved { failure, missing: error.missing() }
 }
 

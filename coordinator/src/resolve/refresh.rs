@@ -3,12 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::Target;
+use rpmfarm_core::{Stage, Target};
 
 use super::{Older, Resolver};
 use crate::bus::Bus;
 use crate::clock::Clock;
-use crate::stages;
 use crate::store::FencedStore;
 use crate::targets::Targets;
 use crate::work::{Coalesced, Runner};
@@ -40,7 +39,7 @@ impl Refresh {
         let mut last = None::<Instant>;
         loop {
             let now = self.clock.instant();
-            match runner.peers.fenced(&runner.store, stages::RESOLVE, now) {
+            match runner.peers.fenced(&runner.store, Stage::Resolve, now) {
                 Some(store) if last.is_none_or(|last| now.duration_since(last) >= REFRESH) => {
                     self.pass(&store).await;
                     last = Some(self.clock.instant());

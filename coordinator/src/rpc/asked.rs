@@ -185,10 +185,12 @@ pub(super) async fn nothing_listed(
 pub(super) fn optional<T: std::str::FromStr<Err: ToString>>(
     text: &str,
 ) -> Result<Option<T>, Status> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse().map(Some).map_err(|error: T::Err| Status::invalid_argument(error.to_string()))
+    if text.is_empty() { Ok(None) } else { word(text).map(Some) }
+}
+
+/// A word of a request, read.
+pub(super) fn word<T: std::str::FromStr<Err: ToString>>(text: &str) -> Result<T, Status> {
+    text.parse().map_err(|error: T::Err| Status::invalid_argument(error.to_string()))
 }
 
 /// The architectures that a request names, each one of the target's.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use futures_util::{Stream, StreamExt as _};
 use rpmfarm_core::lock::Lock;
 use rpmfarm_core::queue::Class;
+use rpmfarm_core::status::{BuildState, StateFilter};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, name};
 use rpmfarm_proto::v1;
@@ -130,11 +131,7 @@ impl FarmService {
             "build {build} failed at {} and has no such log: {} ({}'s fault)",
             failure.stage,
             failure.message,
-            match failure.fault() {
-                v1::Fault::Package => "package",
-                v1::Fault::Worker => "worker",
-                v1::Fault::Farm | v1::Fault::Unspecified => "farm",
-            }
+            failure.whose()
         )];
         lines.extend(failure.excerpt.iter().map(|line| format!("| {line}")));
         lines.push(format!("what to do about it: rpmfarm show {build}"));
@@ -247,11 +244,12 @@ impl FarmApi for FarmService {
         request: Request<v1::ListBuildsRequest>,
     ) -> Result<Response<v1::ListBuildsReply>, Status> {
         let request = request.into_inner();
+        let state: StateFilter = asked::word(&request.state)?;
         let wanted = if request.limit == 0 { 50 } else { request.limit.min(1000) } as usize;
         let mut filter = BuildFilter {
             target: request.target,
             package: request.package,
-            ended: view::ended_of_filter(&request.state),
+            ended: view::ended_of_filter(state),
             before: request.before,
             limit: i64::try_from(PAGE).unwrap_or(0),
         };
@@ -262,7 +260,7 @@ impl FarmApi for FarmService {
         let mut read = 0;
         loop {
             let missing = wanted - reply.builds.len();
-            if request.state.is_empty() {
+            if state == StateFilter::Any {
                 filter.limit = i64::try_from(missing.min(PAGE)).unwrap_or(0);
             }
             let page = self.store().builds(&filter).await?;
@@ -270,7 +268,7 @@ impl FarmApi for FarmService {
             filter.before = last.id;
             read += page.len();
             let shown = self.views.builds(&page).await?.into_iter();
-            let fits = shown.filter(|shown| view::matches_filter(&request.state, shown));
+            let fits = shown.filter(|shown| view::matches_filter(state, shown));
             reply.builds.extend(fits.take(missing));
             if reply.builds.len() == wanted {
                 break;
@@ -331,7 +329,7 @@ impl FarmApi for FarmService {
     ) -> Result<Response<Self::ReadLogStream>, Status> {
         let place = self.streams.take(&request)?;
         let request = request.into_inner();
-        let log = request.log.parse().map_err(Status::invalid_argument)?;
+        let log = asked::word(&request.log)?;
         let picked = if request.follow {
             self.task_to_come(&request).await
         } else {
@@ -379,7 +377,7 @@ impl FarmApi for FarmService {
             }
         }
         let build = self.show(id).await?;
-        if !cancelled && build.state != "cancelled" {
+        if !cancelled && build.known_state() != Some(BuildState::Cancelled) {
             return Err(Status::failed_precondition(format!(
                 "build {id} has ended: it is {}",
                 build.state

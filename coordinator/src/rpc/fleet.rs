@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rpmfarm_core::fleet::{Standing, outdated};
+use rpmfarm_core::lease::NEVER;
 use rpmfarm_core::words::UnknownWord;
 use rpmfarm_core::{BuildId, name};
 use rpmfarm_proto::v1;
@@ -90,7 +91,8 @@ fn shown(heard: Option<&WorkerView>, decided: Option<&StandingRow>) -> v1::Worke
             outdated: outdated(state).unwrap_or_default(),
             arches: state.arches.iter().map(ToString::to_string).collect(),
             emulated: state.emulated.iter().map(ToString::to_string).collect(),
-            liveness: liveness.as_str().into(),
+            liveness: liveness.to_string(),
+            typed_liveness: v1::Liveness::from(Some(*liveness)).into(),
             slots: state.slots,
             cpus: state.cpus,
             memory_mib: state.memory_mib,
@@ -101,9 +103,15 @@ fn shown(heard: Option<&WorkerView>, decided: Option<&StandingRow>) -> v1::Worke
             heard_us: *heard_us,
             ..v1::Worker::default()
         },
-        None => v1::Worker { liveness: "never".into(), ..v1::Worker::default() },
+        None => v1::Worker {
+            liveness: NEVER.into(),
+            typed_liveness: v1::Liveness::Never.into(),
+            ..v1::Worker::default()
+        },
     };
-    worker.state = decided.map(|row| row.standing).unwrap_or_default().to_string();
+    let standing = decided.map(|row| row.standing).unwrap_or_default();
+    worker.state = standing.to_string();
+    worker.typed_state = v1::Standing::from(standing).into();
     if let Some(row) = decided {
         worker.state_reason.clone_from(&row.reason);
         worker.state_us = row.at_us;
@@ -120,6 +128,7 @@ impl FleetService {
             })?;
         let decision = |row: StandingRow| v1::WorkerDecision {
             state: row.standing.to_string(),
+            typed_state: v1::Standing::from(row.standing).into(),
             reason: row.reason,
             at_us: row.at_us,
         };

@@ -84,6 +84,7 @@ impl PackageService {
             build: build.id,
             target: build.target.clone(),
             package: build.package.clone(),
+            typed_state: shown.typed_state,
             state: shown.state,
             count: u32::try_from(claims.len()).unwrap_or(u32::MAX),
             claims: claims.iter().take(most).map(claim).collect(),
@@ -125,15 +126,17 @@ impl PackageService {
         for ids in ids.chunks(200) {
             let builds = self.views.store.builds_by_id(ids).await?;
             for shown in self.views.builds(&builds).await? {
-                states.insert(shown.id, (shown.package, shown.state));
+                states.insert(shown.id, (shown.package, shown.state, shown.typed_state));
             }
         }
         let show = |row: &ImpactRow| {
-            let (package, state) = states.get(&row.build.0).cloned().unwrap_or_default();
+            let (package, state, typed_state) =
+                states.get(&row.build.0).cloned().unwrap_or_default();
             v1::ImpactedBuild {
                 build: row.build.0,
                 package,
                 state,
+                typed_state,
                 nevra: row.nevra.to_string(),
                 through: row.through.map_or(0, |build| build.0),
             }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use rpmfarm_core::name::counted;
 use rpmfarm_core::noarch::NOARCH;
-use rpmfarm_core::status::{BuildFacts, BuildState, TaskFacts, derive};
+use rpmfarm_core::stage::Milestone;
+use rpmfarm_core::status::{
+    BuildFacts, BuildState, LastAttempt, StateFilter, TaskFacts, TaskState, derive, task_state,
+};
 use rpmfarm_core::task::{Outcome, Phase, TaskKind};
 use rpmfarm_core::terms::without_noarch;
 use rpmfarm_core::track::{check_above, superseded};
@@ -75,6 +78,42 @@ struct TaskView {
     phase: Option<Phase>,
 }
 
+/// Where a build is, by its facts and those of its tasks. `signed` is whether all its packages are.
+#[must_use]
+pub fn state<'a>(
+    stored: &ShownBuild,
+    tasks: impl IntoIterator<Item = &'a ShownTask>,
+    signed: bool,
+) -> BuildState {
+    let builds = tasks.into_iter().filter(|shown| shown.task.kind.is_build());
+    let tasks: Vec<TaskFacts> = builds.map(task_facts).collect();
+    derive(&BuildFacts {
+        cancelled: stored.cancelled_us > stored.retried_us,
+        failed: final_failure(stored).is_some(),
+        imported: stored.import.is_some(),
+        srpm: stored.srpm.is_some(),
+        tasks: &tasks,
+        claimed: stored.is_claimed(),
+        signed,
+        published: stored.publication.is_some(),
+    })
+}
+
+fn task_facts(shown: &ShownTask) -> TaskFacts {
+    let ShownTask { lock, attempts, acceptance, .. } = shown;
+    let last = match attempts.last() {
+        None => LastAttempt::Missing,
+        Some((_, None)) => LastAttempt::Running,
+        Some((_, Some(end))) => LastAttempt::ended(end.outcome.as_ref()),
+    };
+    TaskFacts::new(lock.is_some(), last, acceptance.is_some())
+}
+
+/// The failure that ended a build.
+fn final_failure(stored: &ShownBuild) -> Option<&FailureRow> {
+    stored.failures.iter().rev().find(|row| row.retry_us.is_none() && !stored.open)
+}
+
 impl TaskView {
     fn new(stored: ShownTask, phases: &HashMap<AttemptId, Phase>) -> Self {
         let last = stored.attempts.last();
@@ -82,17 +121,9 @@ impl TaskView {
         Self { stored, phase }
     }
 
-    fn facts(&self) -> TaskFacts {
-        let ShownTask { lock, attempts, acceptance, .. } = &self.stored;
-        let last = attempts.last();
-        TaskFacts {
-            locked: lock.is_some(),
-            running: last.is_some_and(|(_, end)| end.is_none()),
-            reported: last.is_some_and(|(_, end)| {
-                end.as_ref().is_some_and(|end| matches!(end.outcome, Some(Outcome::Succeeded(_))))
-            }),
-            accepted: acceptance.is_some(),
-        }
+    /// Where it is; `open` is whether its build has not ended.
+    fn state(&self, open: bool) -> TaskState {
+        task_state(&task_facts(&self.stored), self.failure().is_some(), open)
     }
 
     fn failure(&self) -> Option<&Failure> {
@@ -103,20 +134,8 @@ impl TaskView {
     }
 
     fn show(&self, open: bool) -> v1::Task {
-        let facts = self.facts();
-        let state = if facts.accepted {
-            "succeeded"
-        } else if facts.running {
-            "running"
-        } else if !open {
-            if self.failure().is_some() { "failed" } else { "cancelled" }
-        } else if facts.reported {
-            "accepting"
-        } else if facts.locked {
-            "queued"
-        } else {
-            "waiting"
-        };
+        let state = self.state(open);
+        let phase = self.phase.filter(|_| state == TaskState::Running);
         let ShownTask { task, lock, attempts, acceptance, late } = &self.stored;
         let last = attempts.last();
         let ended_us = last.and_then(|(_, end)| end.as_ref()).map_or(0, |end| end.at_us);
@@ -124,13 +143,15 @@ impl TaskView {
             id: task.id.0,
             kind: task.kind.to_string(),
             arch: task.arch.to_string(),
-            state: state.into(),
-            phase: self.phase.filter(|_| facts.running).map_or_else(String::new, |p| p.to_string()),
+            state: state.to_string(),
+            typed_state: v1::TaskState::from(state).into(),
+            phase: phase.map_or("", Phase::as_str).into(),
+            typed_phase: phase.map_or(v1::Phase::Unspecified, v1::Phase::from).into(),
             worker: last.map_or_else(String::new, |(attempt, _)| attempt.worker.clone()),
             started_us: last.map_or(0, |(attempt, _)| attempt.started_us),
             ended_us,
             attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
-            failure: self.failure().filter(|_| !facts.accepted).map(Into::into),
+            failure: self.failure().filter(|_| acceptance.is_none()).map(Into::into),
             rpmbuild_ms: acceptance.map_or(0, |(_, ms, _)| ms),
             lock: lock.map_or_else(String::new, |lock| lock.digest.hex()),
             notes: late.iter().map(note).collect(),
@@ -193,28 +214,19 @@ impl<'a> Facts<'a> {
     }
 
     fn state(&self) -> BuildState {
-        let facts: Vec<TaskFacts> =
-            self.tasks.iter().filter(|view| view.kind().is_build()).map(TaskView::facts).collect();
-        derive(&BuildFacts {
-            cancelled: self.stored.cancelled_us > self.stored.retried_us,
-            failed: self.final_failure().is_some(),
-            imported: self.stored.import.is_some(),
-            srpm: self.stored.srpm.is_some(),
-            tasks: &facts,
-            claimed: self.stored.is_claimed(),
-            signed: self.packages.iter().all(|package| package.signature.is_some()),
-            published: self.stored.publication.is_some(),
-        })
+        let tasks = self.tasks.iter().map(|view| &view.stored);
+        state(&self.stored, tasks, self.is_signed())
     }
 
-    fn final_failure(&self) -> Option<&FailureRow> {
-        self.stored.failures.iter().rev().find(|row| row.retry_us.is_none() && !self.stored.open)
+    /// Whether all its packages are signed; so it is when it has none.
+    fn is_signed(&self) -> bool {
+        self.packages.iter().all(|package| package.signature.is_some())
     }
 
     fn ended_us(&self, state: BuildState) -> i64 {
         match state {
             BuildState::Published => self.stored.publication.as_ref().map_or(0, |row| row.at_us),
-            BuildState::Failed => self.final_failure().map_or(0, |row| row.at_us),
+            BuildState::Failed => final_failure(&self.stored).map_or(0, |row| row.at_us),
             BuildState::Cancelled => self.stored.cancelled_us,
             _ => 0,
         }
@@ -260,10 +272,8 @@ impl<'a> Facts<'a> {
 
     fn milestones(&self) -> Vec<v1::Milestone> {
         let mut all = Vec::new();
-        let mut add = |stage: &str, at_us: Option<i64>| {
-            if let Some(at_us) = at_us {
-                all.push(v1::Milestone { stage: stage.into(), at_us });
-            }
+        let mut add = |stage: Milestone, at_us: Option<i64>| {
+            all.extend(at_us.map(|at_us| v1::Milestone::new(stage, at_us)));
         };
         let accepted = |builds: bool| {
             let mut of_kind =
@@ -276,26 +286,28 @@ impl<'a> Facts<'a> {
                 .max()
         };
         let builds = || self.tasks.iter().filter(|view| view.kind().is_build());
-        add("import", self.stored.import.as_ref().map(|import| import.at_us));
-        add("srpm", accepted(false));
-        add("resolve", builds().filter_map(|view| view.stored.lock.map(|lock| lock.at_us)).max());
+        add(Milestone::Import, self.stored.import.as_ref().map(|import| import.at_us));
+        add(Milestone::Srpm, accepted(false));
         add(
-            "dispatch",
+            Milestone::Resolve,
+            builds().filter_map(|view| view.stored.lock.map(|lock| lock.at_us)).max(),
+        );
+        add(
+            Milestone::Dispatch,
             builds().filter_map(|view| Some(view.stored.attempts.last()?.0.started_us)).max(),
         );
-        add("build", accepted(true).and(builds().filter_map(TaskView::ended_us).max()));
-        add("accept", accepted(true));
-        let signed = !self.packages.is_empty()
-            && self.packages.iter().all(|package| package.signature.is_some());
-        add("sign", (signed && accepted(true).is_some()).then_some(self.signed_us));
-        add("publish", self.stored.publication.as_ref().map(|row| row.at_us));
+        add(Milestone::Build, accepted(true).and(builds().filter_map(TaskView::ended_us).max()));
+        add(Milestone::Accept, accepted(true));
+        let signed = !self.packages.is_empty() && self.is_signed();
+        add(Milestone::Sign, (signed && accepted(true).is_some()).then_some(self.signed_us));
+        add(Milestone::Publish, self.stored.publication.as_ref().map(|row| row.at_us));
         all
     }
 
     fn show(&self) -> v1::Build {
         let state = self.state();
         let failure = match state {
-            BuildState::Failed => self.final_failure().map(|row| (&row.failure).into()),
+            BuildState::Failed => final_failure(&self.stored).map(|row| (&row.failure).into()),
             _ => None,
         };
         v1::Build {
@@ -307,6 +319,7 @@ impl<'a> Facts<'a> {
             submitter: self.build.submitter.clone(),
             created_us: self.build.created_us,
             state: state.to_string(),
+            typed_state: v1::BuildState::from(state).into(),
             ended_us: self.ended_us(state),
             reason: self.reason(state),
             failure,
@@ -486,21 +499,20 @@ fn names(build: &Build, stored: &ShownBuild) -> Vec<String> {
     lines
 }
 
-/// The state of a build in the words of a filter: running, published, failed, cancelled.
+/// Whether a build is one of those that a filter wants.
 #[must_use]
-pub fn matches_filter(filter: &str, shown: &v1::Build) -> bool {
-    let ended = ["published", "failed", "cancelled"].contains(&shown.state.as_str());
-    filter.is_empty() || shown.state == filter || (filter == "running" && !ended)
+pub fn matches_filter(filter: StateFilter, shown: &v1::Build) -> bool {
+    shown.known_state().is_some_and(|state| filter.admits(state))
 }
 
 /// What the store knows of builds in such a state.
 #[must_use]
-pub fn ended_of_filter(filter: &str) -> Ended {
+pub const fn ended_of_filter(filter: StateFilter) -> Ended {
     match filter {
-        "" => Ended::Any,
-        "published" => Ended::Published,
-        "failed" | "cancelled" => Ended::Unpublished,
-        _ => Ended::Open,
+        StateFilter::Any => Ended::Any,
+        StateFilter::In(BuildState::Published) => Ended::Published,
+        StateFilter::In(BuildState::Failed | BuildState::Cancelled) => Ended::Unpublished,
+        StateFilter::Running | StateFilter::In(_) => Ended::Open,
     }
 }
 

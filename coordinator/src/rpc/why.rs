@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use rpmfarm_core::TaskId;
 use rpmfarm_core::fleet::outdated;
 use rpmfarm_core::lease::Liveness;
 use rpmfarm_core::matching::Waiting;
+use rpmfarm_core::status::{BuildState, TaskState};
+use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::why::{Seen, UNKNOWN_US, Why, about, starts_in_us, why_none};
+use rpmfarm_core::{TaskId, Timestamp};
 use rpmfarm_proto::v1;
 
 use super::view::Views;
@@ -28,6 +30,7 @@ pub async fn build(views: &Views, build: &Build, now_us: i64) -> Result<v1::WhyR
         package: shown.package,
         target: shown.target,
         state: shown.state,
+        typed_state: shown.typed_state,
         priority: shown.priority,
         reasons,
     })
@@ -41,13 +44,14 @@ async fn reasons(
 ) -> Result<Vec<v1::Reason>> {
     let whole =
         |code: &str, text: String| v1::Reason { code: code.into(), text, ..v1::Reason::default() };
+    let state = shown.known_state();
     if shown.ended_us != 0 {
-        let text = match shown.state.as_str() {
-            "published" => {
+        let text = match state {
+            Some(BuildState::Published) => {
                 format!("it is published in {}, revision {}", shown.channel, shown.revision)
             }
-            "failed" => format!("it failed: {}", shown.reason),
-            state => format!("it is {state}"),
+            Some(BuildState::Failed) => format!("it failed: {}", shown.reason),
+            _ => format!("it is {}", shown.state),
         };
         return Ok(vec![whole("ended", text)]);
     }
@@ -63,19 +67,19 @@ async fn reasons(
         Some(v1::Reason { starts_us: at, ..whole("retry", text) })
     };
     let mut reasons: Vec<v1::Reason> = retry(None).into_iter().collect();
-    match shown.state.as_str() {
-        "importing" if reasons.is_empty() => {
+    match state {
+        Some(BuildState::Importing) if reasons.is_empty() => {
             let text = match store.imports_ahead(build.id()).await? {
                 0 => "its sources are being fetched".to_owned(),
                 ahead => format!("its sources are fetched after those of {ahead} other builds"),
             };
             reasons.push(whole("import", text));
         }
-        "claimed" => reasons.push(whole("claim", shown.reason.clone())),
-        "signing" => {
+        Some(BuildState::Claimed) => reasons.push(whole("claim", shown.reason.clone())),
+        Some(BuildState::Signing) => {
             reasons.push(whole("sign", or(&shown.reason, "its packages are being signed")))
         }
-        "publishing" => {
+        Some(BuildState::Publishing) => {
             reasons.push(whole("publish", or(&shown.reason, "its packages are being published")));
         }
         _ => {}
@@ -83,19 +87,20 @@ async fn reasons(
     let tasks = store.tasks(build.id()).await?;
     let mut crowd = None;
     for task in &shown.tasks {
-        let name = match task.kind.as_str() {
-            "srpm" => "srpm".into(),
-            kind => format!("{kind} {}", task.arch),
+        let name = match task.kind.parse() {
+            Ok(TaskKind::Srpm) => task.kind.clone(),
+            _ => format!("{} {}", task.kind, task.arch),
         };
         let of_task = |reason: v1::Reason| v1::Reason { task: name.clone(), ..reason };
-        if ["waiting", "queued"].contains(&task.state.as_str())
+        let state = task.known_state();
+        if matches!(state, Some(TaskState::Waiting | TaskState::Queued))
             && let Some(reason) = retry(Some(TaskId(task.id)))
         {
             reasons.push(of_task(reason));
             continue;
         }
-        match task.state.as_str() {
-            "running" => {
+        match state {
+            Some(TaskState::Running) => {
                 let text = format!(
                     "runs on {} ({}) for {}",
                     task.worker,
@@ -104,19 +109,19 @@ async fn reasons(
                 );
                 reasons.push(of_task(whole("runs", text)));
             }
-            "accepting" => {
+            Some(TaskState::Accepting) => {
                 let waits = views.reasons.of(store, build.id()).await?;
                 let waits = if waits.starts_with(accept::WAITS) { waits.as_str() } else { "" };
                 let text = or(waits, "its results are being checked");
                 reasons.push(of_task(whole("accept", text)));
             }
-            "waiting" => {
+            Some(TaskState::Waiting) => {
                 let waits = views.reasons.of(store, build.id()).await?;
                 let code = if waits.is_empty() { "lock" } else { "packages" };
                 let text = or(&waits, "its build root is being solved and fetched");
                 reasons.push(of_task(whole(code, text)));
             }
-            "queued" => {
+            Some(TaskState::Queued) => {
                 let Some(known) = tasks.iter().find(|known| known.id.0 == task.id) else {
                     continue;
                 };
@@ -210,7 +215,7 @@ impl Crowd {
                 let view = &self.workers[worker.candidate.name];
                 Seen {
                     connected: view.liveness == Liveness::Alive,
-                    heard_us: view.heard_us,
+                    heard: Timestamp::from_us(view.heard_us),
                     holds_back: holds_back(view, self.standings.get(worker.candidate.name)),
                     worker,
                 }

@@ -7,13 +7,14 @@ use rpmfarm_core::kept::{self, KeptError, KeptFile};
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, Sha256};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Sha256};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::workers_server::Workers;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::asked::word;
 use super::session::{self, Sessions};
 use super::{internal, to_the_end};
 use crate::blobs::{self, Blobs};
@@ -77,7 +78,7 @@ impl Workers for WorkerService {
         let chunk = request.into_inner();
         let attempt = AttemptId(chunk.attempt);
         let build = held(self.store(), &caller, attempt, Epoch(chunk.epoch)).await?;
-        let name: LogName = chunk.log.parse().map_err(Status::invalid_argument)?;
+        let name: LogName = word(&chunk.log)?;
         let log_mib = self.limits(build).await?.log_mib;
         let limit = log_mib.saturating_mul(1 << 20).saturating_add(LOG_MARGIN);
         let logs = self.sessions.assignments.reports.logs.clone();
@@ -212,7 +213,7 @@ impl WorkerService {
         if name == LogName::Build
             && let Some(live) = self.store().live_attempt(attempt).await?
         {
-            let failure = Failure::new(Fault::Package, "build", message.clone());
+            let failure = Failure::new(Fault::Package, FailureStage::Build, message.clone());
             let (sessions, outcome) = (self.sessions.clone(), Outcome::Failed(failure));
             let end = async move {
                 let Sessions { store, assignments, .. } = sessions;

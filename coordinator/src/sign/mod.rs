@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use rpmfarm_core::signing::PROTOCOL;
-use rpmfarm_core::{BuildId, Sha256, Target};
+use rpmfarm_core::{BuildId, Sha256, Stage, Target};
 use rpmfarm_proto::v1::SignHeaderRequest;
 use rpmfarm_repodata::{Fragments, PackageFile};
 use rpmfarm_rpmfile::{Certs, Unsigned, inspect, verify_signature};
@@ -24,11 +24,10 @@ use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::pool_path::{href, href_of_signed};
-use crate::stages;
 use crate::store::{Build, FencedStore, Package, Signature};
 use crate::targets::Targets;
 use crate::waits::Waits;
-use crate::work::{Crew, Stage};
+use crate::work::{self, Crew};
 
 /// What is said of a build that cannot be signed begins so.
 const WAITS: &str = "not signed yet";
@@ -52,8 +51,8 @@ pub struct SignStage {
     pub crew: Crew<BuildId>,
 }
 
-impl Stage for SignStage {
-    const NAME: &'static str = stages::SIGN;
+impl work::Stage for SignStage {
+    const NAME: Stage = Stage::Sign;
 
     async fn pass(&self, store: &FencedStore, _now_us: i64) -> anyhow::Result<()> {
         for build in store.builds_accepted().await? {
@@ -95,7 +94,7 @@ impl SignStage {
             return Ok(());
         }
         let signed = self.signing.sign_all(store, &target, unsigned).await?;
-        self.metrics.worked(stages::SIGN, self.signing.clock.instant() - begun);
+        self.metrics.worked(Stage::Sign.as_str(), self.signing.clock.instant() - begun);
         tracing::info!(build = build.id, packages = signed, "packages signed");
         Ok(())
     }

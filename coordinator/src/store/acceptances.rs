@@ -1,7 +1,7 @@
 //! Acceptances: the successes that wait to be read, and the one attempt whose results are its
 //! task's.
 
-use rpmfarm_core::stage::Stage;
+use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::statement::SignedAcceptance;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Failure, Sha256, TaskId};
@@ -24,36 +24,37 @@ pub struct EndedAttempt {
     pub outcome: Outcome,
 }
 
+#[derive(sqlx::FromRow)]
+struct SuccessRow {
+    #[sqlx(flatten)]
+    attempt: Attempt,
+    #[sqlx(try_from = "i64")]
+    build: BuildId,
+    report: String,
+}
+
 impl Store {
     /// Successes of open builds that are not accepted and do not wait for a retry, the most urgent
     /// and oldest first, of each target as many as are of use at once.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn attempts_to_accept(&self, now_us: i64) -> Result<Vec<EndedAttempt>> {
         let look = Look {
-            stage: Stage::Accept,
+            stage: NextStep::Accept,
             columns: "a.id, a.task, a.epoch, a.worker, a.started_us, w.build, e.report",
             joins: "JOIN attempts a ON a.task = w.task
                     JOIN attempt_ends e ON e.attempt = a.id AND e.outcome = 'succeeded'",
             within: "a.id",
         };
-        type Row = (i64, i64, i64, String, i64, i64, String);
-        let rows: Vec<Row> = self.heads(&look, now_us, AT_ONCE).await?;
+        let rows: Vec<SuccessRow> = self.heads(&look, now_us, AT_ONCE).await?;
         let mut ended = Vec::with_capacity(rows.len());
-        for (id, task, epoch, worker, started_us, build, report) in rows {
-            let attempt = Attempt { id, task, epoch, worker, started_us };
+        for SuccessRow { attempt, build, report } in rows {
             if let Some(outcome) = unjson("attempt_ends", "a report", &report)? {
-                ended.push(EndedAttempt { attempt, build: BuildId(build), outcome });
+                ended.push(EndedAttempt { attempt, build, outcome });
             }
         }
         Ok(ended)
     }
 
     /// The accepted attempt of a task: its number, rpmbuild's time in milliseconds, and when.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn acceptance(&self, task: TaskId) -> Result<Option<(AttemptId, u64, i64)>> {
         let query = "SELECT attempt, rpmbuild_ms, at_us FROM acceptances WHERE task = $1";
         let row: Option<(i64, i64, i64)> =
@@ -62,9 +63,6 @@ impl Store {
     }
 
     /// What the acceptor has signed of a target's file.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn signed_acceptance(
         &self,
         target: &str,
@@ -82,9 +80,6 @@ impl Store {
 
     /// Turns a success that was refused into a failure, to be tried again at `retry_us`; without
     /// that the build ends.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn refuse_attempt(
         &self,
         ended: &EndedAttempt,
@@ -97,7 +92,8 @@ impl Store {
             let changed = sqlx::query(
                 "UPDATE attempt_ends SET outcome = 'failed', report = $2
              WHERE attempt = $1 AND outcome = 'succeeded'
-             AND NOT EXISTS (SELECT 1 FROM acceptances WHERE attempt = $1)",
+             AND NOT EXISTS (SELECT 1 FROM attempts a JOIN acceptances c
+                             ON c.task = a.task AND c.attempt = a.id WHERE a.id = $1)",
             )
             .bind(ended.attempt.id)
             .bind(json(&Some(Outcome::Failed(failure.clone()))))
@@ -115,9 +111,6 @@ impl Store {
 
 impl Tx {
     /// Accepts an attempt: from now on its results are the task's. False when another one was.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn accept(
         &mut self,
         task: TaskId,
@@ -145,9 +138,6 @@ impl Tx {
 
     /// Records what the acceptor has signed of files. Of one file the newest counts: another acceptor
     /// has another key.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_acceptances(
         &mut self,
         target: &str,

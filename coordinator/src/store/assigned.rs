@@ -3,8 +3,11 @@
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, Nevra, TaskId};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
-use super::{LockRow, Result, Store, parsed};
+use super::columns::Columns;
+use super::{LockRow, Result, Store};
 
 /// A task that has been given to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,48 +28,39 @@ pub struct Assigned {
     pub dynamic: bool,
 }
 
-type Row = (String, String, String, String, i64, String, i64, String, i64, String, i64);
+impl FromRow<'_, AnyRow> for Assigned {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let (task, srpm) = (Columns::of("tasks", row), Columns::of("srpms", row));
+        Ok(Self {
+            kind: task.parsed("kind", "a kind")?,
+            arch: task.parsed("arch", "an architecture")?,
+            target: task.string("target")?,
+            package: task.string("package")?,
+            lock: LockRow::from_row(row)?,
+            srpm: source_file(srpm)?,
+            dynamic: srpm.flag("dynamic")?,
+        })
+    }
+}
+
+/// The file of the SRPM; `None` before there is one.
+fn source_file(srpm: Columns<'_>) -> sqlx::Result<Option<SourceFile>> {
+    let Some(digest) = srpm.parsed_or_none("srpm", "a digest")? else { return Ok(None) };
+    let nevra: Nevra = srpm.parsed("nevra", "a NEVRA")?;
+    let (name, size) = (nevra.file_name(), srpm.size("size")?);
+    Ok(Some(SourceFile { name, digest, size, executable: false }))
+}
 
 impl Store {
     /// What a task's assignment is made of; `None` when it has no lock.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn assigned(&self, task: TaskId) -> Result<Option<Assigned>> {
         let query = "SELECT t.kind, t.arch, b.target, b.package, l.round, l.digest, l.at_us,
-                     COALESCE(s.digest, ''), COALESCE(s.size, 0), COALESCE(s.nevra, ''),
-                     COALESCE(s.dynamic, 0)
+                     COALESCE(s.digest, '') AS srpm, COALESCE(s.size, 0) AS size,
+                     COALESCE(s.nevra, '') AS nevra, COALESCE(s.dynamic, 0) AS dynamic
                      FROM tasks t JOIN builds b ON b.id = t.build
                      JOIN locks l ON l.task = t.id
                      LEFT JOIN srpms s ON s.build = t.build
                      WHERE t.id = $1 ORDER BY l.round DESC LIMIT 1";
-        let row: Option<Row> =
-            sqlx::query_as(query).bind(task.0).fetch_optional(self.read()).await?;
-        row.map(assigned).transpose()
+        Ok(sqlx::query_as(query).bind(task.0).fetch_optional(self.read()).await?)
     }
-}
-
-fn assigned(row: Row) -> Result<Assigned> {
-    let (kind, arch, target, package, round, lock, at_us, srpm, size, nevra, dynamic) = row;
-    let srpm = if srpm.is_empty() {
-        None
-    } else {
-        let nevra: Nevra = parsed("srpms", "a NEVRA", &nevra)?;
-        let digest = parsed("srpms", "a digest", &srpm)?;
-        let (name, size) = (nevra.file_name(), size.unsigned_abs());
-        Some(SourceFile { name, digest, size, executable: false })
-    };
-    Ok(Assigned {
-        kind: parsed("tasks", "a kind", &kind)?,
-        arch: parsed("tasks", "an architecture", &arch)?,
-        target,
-        package,
-        lock: LockRow {
-            round: u32::try_from(round).unwrap_or(0),
-            digest: parsed("locks", "a digest", &lock)?,
-            at_us,
-        },
-        srpm,
-        dynamic: dynamic != 0,
-    })
 }

@@ -1,20 +1,21 @@
 //! Attempts: leases with epochs, and their ends.
 //!
-//! The fence is here: an attempt ends once, and only while it is live. Whatever a worker says of
-//! an attempt that is not, changes nothing.
+//! The fence is here: an attempt ends once, and only while it is live. A report about an attempt that
+//! is not live changes nothing.
 
 use rpmfarm_core::quarantine::End;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Needs, TaskId};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Needs, TaskId, Timestamp};
 
 use super::again::again;
-use super::shown::{list, rows};
+use super::columns::Flag;
+use super::lists::{list, rows};
 use super::{Result, Store, Tx, json, parsed, unjson};
 
 /// Numbers in one query at most.
 const IDS_OF_QUERY: usize = 500;
 
-/// A try of a task.
+/// One try of a task by one worker.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Attempt {
     /// Its number.
@@ -23,13 +24,13 @@ pub struct Attempt {
     pub task: i64,
     /// The fencing number.
     pub epoch: i64,
-    /// Who has it.
+    /// The worker that got it.
     pub worker: String,
-    /// Since when.
+    /// When the worker got it.
     pub started_us: i64,
 }
 
-/// An attempt that a worker holds.
+/// An attempt that a worker has now.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LiveAttempt {
     /// Its number.
@@ -55,6 +56,41 @@ pub struct AttemptEnd {
     pub at_us: i64,
 }
 
+/// An attempt with its end; an empty report stands for none.
+#[derive(sqlx::FromRow)]
+pub(super) struct AttemptRow {
+    #[sqlx(flatten)]
+    attempt: Attempt,
+    report: String,
+    ended_us: i64,
+}
+
+/// The columns of an [`AttemptRow`], of `attempts a` and its `attempt_ends e`, if there is one.
+pub(super) const WITH_END: &str = "a.id, a.task, a.epoch, a.worker, a.started_us,
+    COALESCE(e.report, '') AS report, COALESCE(e.at_us, 0) AS ended_us";
+
+impl AttemptRow {
+    pub(super) fn read(self) -> Result<(Attempt, Option<AttemptEnd>)> {
+        let Self { attempt, report, ended_us } = self;
+        if report.is_empty() {
+            return Ok((attempt, None));
+        }
+        let outcome = unjson("attempt_ends", "a report", &report)?;
+        Ok((attempt, Some(AttemptEnd { outcome, at_us: ended_us })))
+    }
+}
+
+/// The end of an attempt of a worker.
+#[derive(sqlx::FromRow)]
+struct EndRow {
+    package: String,
+    report: String,
+    at_us: i64,
+    /// Whether another worker's results were accepted.
+    #[sqlx(try_from = "Flag")]
+    elsewhere: bool,
+}
+
 /// The worker that made the packages which a task repeats; the task's number follows.
 pub(super) const MAKER_OF: &str = "SELECT a.worker FROM tasks t
     JOIN tasks o ON o.build = t.build AND o.arch = t.arch AND o.kind = 'build'
@@ -63,9 +99,6 @@ pub(super) const MAKER_OF: &str = "SELECT a.worker FROM tasks t
 
 impl Store {
     /// The newest attempt that there is; 0 before the first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn newest_attempt(&self) -> Result<AttemptId> {
         let query = "SELECT value FROM counters WHERE name = 'attempt'";
         Ok(AttemptId(sqlx::query_scalar(query).fetch_one(self.read()).await?))
@@ -73,9 +106,6 @@ impl Store {
 
     /// Ends a live attempt with its success. False when it is not live under this epoch: then
     /// nothing changed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn end_succeeded(
         &self,
         attempt: AttemptId,
@@ -98,9 +128,6 @@ impl Store {
 
     /// Ends a live attempt with its failure, to be tried again at `retry_us`; without that the
     /// build ends. False when it is not live under this epoch: then nothing changed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn end_failed(
         &self,
         attempt: AttemptId,
@@ -124,14 +151,11 @@ impl Store {
     }
 
     /// Every attempt that a worker holds; all of the farm's when `worker` is `None`.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn live_attempts(&self, worker: Option<&str>) -> Result<Vec<LiveAttempt>> {
         let Some(worker) = worker else {
             let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
                          FROM live_attempts v JOIN attempts a ON a.id = v.attempt
-                         JOIN tasks t ON t.id = a.task ORDER BY a.id";
+                         JOIN tasks t ON t.id = a.task ORDER BY v.attempt";
             return Ok(sqlx::query_as(query).fetch_all(self.read()).await?);
         };
         // Without an alternative in it, so that both databases use the index.
@@ -142,9 +166,6 @@ impl Store {
     }
 
     /// An attempt that a worker holds; none when it is not live.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn live_attempt(&self, attempt: AttemptId) -> Result<Option<LiveAttempt>> {
         let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
                      FROM live_attempts v JOIN attempts a ON a.id = v.attempt
@@ -153,9 +174,6 @@ impl Store {
     }
 
     /// Who holds which attempt, and what it needs: the leases, for counting.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn held(&self) -> Result<Vec<(String, AttemptId, Needs)>> {
         let query = "SELECT v.worker, v.attempt, COALESCE(n.needs, '') FROM live_attempts v
                      LEFT JOIN task_needs n ON n.task = v.task";
@@ -168,18 +186,12 @@ impl Store {
     }
 
     /// Workers that hold anything.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn holders(&self) -> Result<Vec<String>> {
         let query = "SELECT DISTINCT worker FROM live_attempts ORDER BY worker";
         Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
     }
 
     /// Workers that hold attempts of a build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn workers_at(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT DISTINCT v.worker FROM tasks t JOIN live_attempts v ON v.task = t.id
                      WHERE t.build = $1 ORDER BY v.worker";
@@ -187,9 +199,6 @@ impl Store {
     }
 
     /// Workers that failed a task since its build was last retried, the newest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn workers_that_failed(&self, task: TaskId) -> Result<Vec<String>> {
         let query = "SELECT a.worker FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
                      JOIN tasks t ON t.id = a.task
@@ -201,9 +210,6 @@ impl Store {
     }
 
     /// Of a task that repeats another, the worker that made the first packages; empty for other tasks.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn maker_of_repeated(&self, task: TaskId) -> Result<String> {
         let query = sqlx::AssertSqlSafe(format!("{MAKER_OF} $1"));
         let maker: Option<String> =
@@ -214,38 +220,33 @@ impl Store {
     /// How the last attempts of a worker ended since a time, the newest first, at most `limit`,
     /// and whether another worker's results were accepted for the same task. What was cancelled is
     /// not among them.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn ends_of(&self, worker: &str, since_us: i64, limit: i64) -> Result<Vec<End>> {
         let query = "SELECT b.package, e.report, e.at_us,
-                     CASE WHEN o.worker IS NULL OR o.worker = a.worker THEN 0 ELSE 1 END
+                     CASE WHEN o.worker IS NULL OR o.worker = a.worker THEN 0 ELSE 1 END AS elsewhere
                      FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
                      JOIN tasks t ON t.id = a.task JOIN builds b ON b.id = t.build
                      LEFT JOIN acceptances c ON c.task = a.task
                      LEFT JOIN attempts o ON o.id = c.attempt
                      WHERE a.worker = $1 AND e.outcome <> 'cancelled'
                      ORDER BY a.id DESC LIMIT $2";
-        let rows: Vec<(String, String, i64, i64)> =
-            sqlx::query_as(query).bind(worker).bind(limit).fetch_all(self.read()).await?;
+        let query = sqlx::query_as(query).bind(worker).bind(limit);
+        let rows: Vec<EndRow> = query.fetch_all(self.read()).await?;
         let mut ends = Vec::with_capacity(rows.len());
-        for (package, report, at_us, elsewhere) in rows {
+        for EndRow { package, report, at_us, elsewhere } in rows {
             let failure = match unjson("attempt_ends", "a report", &report)? {
                 Some(Outcome::Failed(failure)) => Some(failure),
                 Some(Outcome::Succeeded(_)) | None => None,
             };
             if at_us > since_us {
-                ends.push(End { package, failure, built_elsewhere: elsewhere != 0, at_us });
+                let at = Timestamp::from_us(at_us);
+                ends.push(End { package, failure, built_elsewhere: elsewhere, at });
             }
         }
-        ends.sort_by_key(|end| std::cmp::Reverse(end.at_us));
+        ends.sort_by_key(|end| std::cmp::Reverse(end.at));
         Ok(ends)
     }
 
     /// The worker that holds an attempt under an epoch, and the build; `None` when nobody does.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn holder(
         &self,
         attempt: AttemptId,
@@ -260,9 +261,6 @@ impl Store {
     }
 
     /// The worker that an attempt was given to, whether or not it has ended.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn attempt_worker(&self, attempt: AttemptId) -> Result<Option<String>> {
         let query = "SELECT worker FROM attempts WHERE id = $1";
         Ok(sqlx::query_scalar(query).bind(attempt.0).fetch_optional(self.read()).await?)
@@ -270,9 +268,6 @@ impl Store {
 
     /// The workers that attempts were given to, whether or not they have ended; those that are not
     /// there are left out.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn attempt_workers(&self, ids: &[AttemptId]) -> Result<Vec<(AttemptId, String)>> {
         let mut workers = Vec::new();
         for page in ids.chunks(IDS_OF_QUERY) {
@@ -285,29 +280,14 @@ impl Store {
     }
 
     /// All attempts of a task with their ends, oldest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn attempts(&self, task: TaskId) -> Result<Vec<(Attempt, Option<AttemptEnd>)>> {
-        let query = "SELECT a.id, a.task, a.epoch, a.worker, a.started_us,
-                     COALESCE(e.report, ''), COALESCE(e.at_us, 0)
-                     FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
-                     WHERE a.task = $1 ORDER BY a.epoch";
-        let rows: Vec<(i64, i64, i64, String, i64, String, i64)> =
-            sqlx::query_as(query).bind(task.0).fetch_all(self.read()).await?;
-        rows.into_iter()
-            .map(|(id, task, epoch, worker, started_us, report, at_us)| {
-                let end = if report.is_empty() {
-                    None
-                } else {
-                    Some(AttemptEnd {
-                        outcome: unjson("attempt_ends", "a report", &report)?,
-                        at_us,
-                    })
-                };
-                Ok((Attempt { id, task, epoch, worker, started_us }, end))
-            })
-            .collect()
+        let query = format!(
+            "SELECT {WITH_END} FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
+             WHERE a.task = $1 ORDER BY a.epoch"
+        );
+        let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(task.0);
+        let rows: Vec<AttemptRow> = query.fetch_all(self.read()).await?;
+        rows.into_iter().map(AttemptRow::read).collect()
     }
 }
 

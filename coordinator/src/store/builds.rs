@@ -78,14 +78,32 @@ pub enum Ended {
 }
 
 impl Ended {
-    const fn as_str(self) -> &'static str {
+    /// What a query asks of `builds b` beside other conditions. Of open builds it begins with those,
+    /// which are few, and not with all that there ever were.
+    const fn condition(self) -> &'static str {
         match self {
             Self::Any => "",
-            Self::Open => "open",
-            Self::Published => "published",
-            Self::Unpublished => "unpublished",
+            Self::Open => " AND b.id IN (SELECT o.build FROM open_builds o)",
+            Self::Published => " AND EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)",
+            Self::Unpublished => {
+                " AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
+                 AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)"
+            }
         }
     }
+}
+
+/// Conditions on the columns for which there is a value, whose placeholders begin with `$first`, and
+/// the values to bind. An alternative as `$3 = '' OR target = $3` would keep both databases from an
+/// index.
+pub(super) fn named<'a>(first: usize, columns: &[(&str, &'a str)]) -> (String, Vec<&'a str>) {
+    let mut conditions = String::new();
+    let mut values = Vec::new();
+    for (column, value) in columns.iter().filter(|(_, value)| !value.is_empty()) {
+        conditions += &format!(" AND {column} = ${}", first + values.len());
+        values.push(*value);
+    }
+    (conditions, values)
 }
 
 /// Which builds to list.
@@ -117,9 +135,6 @@ pub(super) fn options(text: &str) -> Result<BuildOptions> {
 
 impl Tx {
     /// The options that a build was asked for with.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn build_options(&mut self, id: BuildId) -> Result<BuildOptions> {
         let text: Option<String> =
             sqlx::query_scalar(OPTIONS).bind(id.0).fetch_optional(self.on()).await?;
@@ -129,9 +144,6 @@ impl Tx {
 
 impl Store {
     /// Records a request. The same `request_key` again makes nothing new.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn start_builds(
         &self,
         builds: &[NewBuild],
@@ -143,9 +155,6 @@ impl Store {
     }
 
     /// Records a request for rebuilds without a change, whose releases are raised.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn start_bumps(
         &self,
         builds: &[NewBuild],
@@ -186,11 +195,11 @@ impl Store {
         again(|| async move {
             let mut tx = self.write().await?;
             if !request_key.is_empty() {
+                // The index leaves out builds without a key, so the query has to say that as well.
+                let query = "SELECT id FROM builds WHERE request_key = $1 AND request_key <> ''
+                             ORDER BY id";
                 let ids: Vec<i64> =
-                    sqlx::query_scalar("SELECT id FROM builds WHERE request_key = $1 ORDER BY id")
-                        .bind(request_key)
-                        .fetch_all(tx.on())
-                        .await?;
+                    sqlx::query_scalar(query).bind(request_key).fetch_all(tx.on()).await?;
                 if !ids.is_empty() {
                     return Ok(StartedBuilds {
                         ids: ids.into_iter().map(BuildId).collect(),
@@ -256,18 +265,12 @@ impl Store {
     }
 
     /// One build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn build(&self, id: BuildId) -> Result<Option<Build>> {
         let query = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM builds b WHERE b.id = $1"));
         Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?)
     }
 
     /// The architectures that a build was asked for; none for all of its target's.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn build_arches(&self, id: BuildId) -> Result<Vec<Arch>> {
         let query = "SELECT arch FROM build_arches WHERE build = $1 ORDER BY arch";
         let rows: Vec<String> = sqlx::query_scalar(query).bind(id.0).fetch_all(self.read()).await?;
@@ -275,18 +278,12 @@ impl Store {
     }
 
     /// The commit of the modifications that a build is for; none for what their branch has.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn modification_ref(&self, id: BuildId) -> Result<Option<String>> {
         let query = "SELECT git_ref FROM build_modifications WHERE build = $1";
         Ok(sqlx::query_scalar(query).bind(id.0).fetch_optional(self.read()).await?)
     }
 
     /// The options that a build was asked for with.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn build_options(&self, id: BuildId) -> Result<BuildOptions> {
         let text: Option<String> =
             sqlx::query_scalar(OPTIONS).bind(id.0).fetch_optional(self.read()).await?;
@@ -294,29 +291,19 @@ impl Store {
     }
 
     /// Builds, newest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds(&self, filter: &BuildFilter) -> Result<Vec<Build>> {
-        let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM builds b WHERE ($1 = '' OR target = $1)
-             AND ($2 = '' OR package = $2) AND ($3 = 0 OR id < $3)
-             AND ($5 = ''
-               OR ($5 = 'open' AND EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id))
-               OR ($5 = 'published'
-                   AND EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id))
-               OR ($5 = 'unpublished'
-                   AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
-                   AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)))
-             ORDER BY id DESC LIMIT $4"
-        ));
-        Ok(sqlx::query_as(query)
-            .bind(&filter.target)
-            .bind(&filter.package)
-            .bind(filter.before)
-            .bind(filter.limit)
-            .bind(filter.ended.as_str())
-            .fetch_all(self.read())
-            .await?)
+        let ended = filter.ended.condition();
+        let columns = [("b.target", &*filter.target), ("b.package", &*filter.package)];
+        let (named, names) = named(3, &columns);
+        let query = format!(
+            "SELECT {COLUMNS} FROM builds b WHERE b.id < $1{ended}{named}
+             ORDER BY b.id DESC LIMIT $2"
+        );
+        let before = if filter.before == 0 { i64::MAX } else { filter.before };
+        let mut query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(before).bind(filter.limit);
+        for name in names {
+            query = query.bind(name);
+        }
+        Ok(query.fetch_all(self.read()).await?)
     }
 }

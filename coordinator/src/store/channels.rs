@@ -1,8 +1,11 @@
 //! Channels: their revisions, and which builds they hold.
 
 use rpmfarm_core::{BuildId, Evr, Nevra, Sha256};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
 use super::again::again;
+use super::columns::Columns;
 use super::{Result, Store, parsed};
 
 /// What a channel holds since a time.
@@ -26,7 +29,8 @@ pub struct Revision {
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Publication {
     /// The build.
-    pub build: i64,
+    #[sqlx(try_from = "i64")]
+    pub build: BuildId,
     /// Name of the channel.
     pub channel: String,
     /// The revision.
@@ -35,47 +39,57 @@ pub struct Publication {
     pub at_us: i64,
 }
 
-type RevisionRow = (String, String, i64, String, i64, i64);
-
-fn revision(row: RevisionRow) -> Result<Revision> {
-    let (target, channel, revision, snapshot, packages, at_us) = row;
-    let snapshot = parsed("revisions", "a digest", &snapshot)?;
-    Ok(Revision { target, channel, revision, snapshot, packages, at_us })
+impl FromRow<'_, AnyRow> for Revision {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("revisions", row);
+        Ok(Self {
+            target: row.string("target")?,
+            channel: row.string("channel")?,
+            revision: row.number("revision")?,
+            snapshot: row.parsed("snapshot", "a digest")?,
+            packages: row.number("packages")?,
+            at_us: row.number("at_us")?,
+        })
+    }
 }
 
 impl Store {
     /// The newest revision of each channel.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn channels(&self) -> Result<Vec<Revision>> {
-        let query = "SELECT target, channel, revision, snapshot, packages, at_us FROM revisions r
-                     WHERE revision = (SELECT MAX(n.revision) FROM revisions n
-                                       WHERE n.target = r.target AND n.channel = r.channel)
-                     ORDER BY target, channel";
-        let rows: Vec<RevisionRow> = sqlx::query_as(query).fetch_all(self.read()).await?;
-        rows.into_iter().map(revision).collect()
+        // One step along the index for each target, and for each of its channels: there are as many
+        // revisions as there were publications.
+        let query = "WITH RECURSIVE t(name) AS (
+                         SELECT MIN(target) FROM revisions
+                         UNION ALL
+                         SELECT (SELECT MIN(n.target) FROM revisions n WHERE n.target > t.name)
+                         FROM t WHERE t.name IS NOT NULL),
+                     c(target, name) AS (
+                         SELECT t.name, (SELECT MIN(n.channel) FROM revisions n
+                                         WHERE n.target = t.name)
+                         FROM t WHERE t.name IS NOT NULL
+                         UNION ALL
+                         SELECT c.target, (SELECT MIN(n.channel) FROM revisions n
+                                           WHERE n.target = c.target AND n.channel > c.name)
+                         FROM c WHERE c.name IS NOT NULL)
+                     SELECT r.target, r.channel, r.revision, r.snapshot, r.packages, r.at_us
+                     FROM c JOIN revisions r ON r.target = c.target AND r.channel = c.name
+                     AND r.revision = (SELECT MAX(n.revision) FROM revisions n
+                                       WHERE n.target = c.target AND n.channel = c.name)
+                     ORDER BY r.target, r.channel";
+        Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
     }
 
     /// The newest revision of one channel.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn channel(&self, target: &str, channel: &str) -> Result<Option<Revision>> {
         let query = "SELECT target, channel, revision, snapshot, packages, at_us FROM revisions
                      WHERE target = $1 AND channel = $2 ORDER BY revision DESC LIMIT 1";
-        let row: Option<RevisionRow> =
-            sqlx::query_as(query).bind(target).bind(channel).fetch_optional(self.read()).await?;
-        row.map(revision).transpose()
+        Ok(sqlx::query_as(query).bind(target).bind(channel).fetch_optional(self.read()).await?)
     }
 
     /// Records a revision that is visible, and the builds that it holds; these end with it. The
     /// newest revision may be recorded again, for builds that brought nothing new. False when the
     /// channel is beyond that revision, or when one of the builds has ended otherwise (somebody
     /// cancelled it while it was published): then nothing changed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_revision(&self, revision: &Revision, builds: &[BuildId]) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -129,9 +143,6 @@ impl Store {
 
     /// The versions of a package that were published to a channel, by their SRPMs. What was taken back
     /// does not count.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn published_evrs(
         &self,
         target: &str,
@@ -154,9 +165,6 @@ impl Store {
     }
 
     /// Where a build was published first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn publication(&self, build: BuildId) -> Result<Option<Publication>> {
         let query = "SELECT build, channel, revision, at_us FROM publications
                      WHERE build = $1 ORDER BY at_us LIMIT 1";

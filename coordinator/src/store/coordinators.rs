@@ -1,8 +1,8 @@
 //! Several coordinators on one database: their beats, the leases of stages, the owners of workers,
 //! and the notes that they leave for each other.
 
-use rpmfarm_core::AttemptId;
 use rpmfarm_core::tenure::StageLease;
+use rpmfarm_core::{AttemptId, Stage};
 
 use super::again::again;
 use super::{Fence, Result, Store, StoreError, Tx};
@@ -55,9 +55,6 @@ pub struct Note {
 
 impl Store {
     /// Raises a coordinator's beat, and makes its row when it is not there.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn beat(&self, row: &CoordinatorRow) -> Result<()> {
         sqlx::query(
             "INSERT INTO coordinators (id, address, base_url, version, started_us, beat)
@@ -77,9 +74,6 @@ impl Store {
     }
 
     /// All coordinators with their beats.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn coordinators(&self) -> Result<Vec<CoordinatorRow>> {
         let query = "SELECT id, address, base_url, version, started_us, beat FROM coordinators
                      ORDER BY id";
@@ -87,9 +81,6 @@ impl Store {
     }
 
     /// A coordinator has gone: its beat, its notes. What it holds goes to others at once.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn forget_coordinator(&self, id: &str) -> Result<()> {
         for query in
             ["DELETE FROM notes WHERE coordinator = $1", "DELETE FROM coordinators WHERE id = $1"]
@@ -100,9 +91,6 @@ impl Store {
     }
 
     /// The leases of all stages.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn stage_leases(&self) -> Result<Vec<(String, StageLease)>> {
         let query = "SELECT stage, holder, epoch FROM stage_leases ORDER BY stage";
         let rows: Vec<(String, String, i64)> =
@@ -114,12 +102,9 @@ impl Store {
     /// Takes a stage for a coordinator, from a holder whose beat is still `beat` (`None`: who is
     /// gone). Answers the fence for its work, under the new epoch; `None` when somebody was faster or
     /// the holder has moved.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn take_stage(
         &self,
-        stage: &'static str,
+        stage: Stage,
         me: &str,
         before: Option<&StageLease>,
         beat: Option<i64>,
@@ -128,7 +113,7 @@ impl Store {
         let Some(before) = before else {
             let query = "INSERT INTO stage_leases (stage, holder, epoch) VALUES ($1, $2, 1)
                          ON CONFLICT DO NOTHING RETURNING epoch";
-            let taken = sqlx::query_scalar(query).bind(stage).bind(me);
+            let taken = sqlx::query_scalar(query).bind(stage.as_str()).bind(me);
             return Ok(taken.fetch_optional(self.pulse()).await?.map(granted));
         };
         let query = "UPDATE stage_leases SET holder = $2, epoch = epoch + 1
@@ -136,7 +121,7 @@ impl Store {
                      (SELECT 1 FROM coordinators WHERE id = $3 AND beat <> $5))
                      RETURNING epoch";
         let taken = sqlx::query_scalar(query)
-            .bind(stage)
+            .bind(stage.as_str())
             .bind(me)
             .bind(&before.holder)
             .bind(before.epoch)
@@ -147,9 +132,6 @@ impl Store {
     }
 
     /// A worker has connected to a coordinator, which owns it from now on.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn own_worker(&self, worker: &str, coordinator: &str) -> Result<Connected> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -171,18 +153,12 @@ impl Store {
     }
 
     /// Who hears each worker that was ever connected.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn worker_owners(&self) -> Result<Vec<WorkerOwner>> {
         let query = "SELECT worker, coordinator FROM worker_owners ORDER BY worker";
         Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
     }
 
     /// Writes notes of a coordinator; `None` takes one away.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn write_notes(
         &self,
         coordinator: &str,
@@ -217,9 +193,6 @@ impl Store {
     }
 
     /// What the other coordinators have noted of a kind.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn notes(&self, kind: &str, me: &str) -> Result<Vec<Note>> {
         let query = "SELECT coordinator, subject, text FROM notes
                      WHERE kind = $1 AND coordinator <> $2 ORDER BY subject, coordinator";
@@ -227,9 +200,6 @@ impl Store {
     }
 
     /// What the other coordinators have noted of one thing.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn notes_of(&self, kind: &str, subject: &str, me: &str) -> Result<Vec<Note>> {
         let query = "SELECT coordinator, subject, text FROM notes
                      WHERE kind = $1 AND subject = $2 AND coordinator <> $3 ORDER BY coordinator";
@@ -237,9 +207,6 @@ impl Store {
     }
 
     /// Removes all notes of a coordinator, as after its restart.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn clear_notes(&self, coordinator: &str) -> Result<()> {
         let query = "DELETE FROM notes WHERE coordinator = $1";
         sqlx::query(query).bind(coordinator).execute(self.pulse()).await?;
@@ -254,7 +221,7 @@ impl Tx {
         let result = sqlx::query(
             "UPDATE stage_leases SET epoch = epoch WHERE stage = $1 AND holder = $2 AND epoch = $3",
         )
-        .bind(fence.stage())
+        .bind(fence.stage().as_str())
         .bind(fence.holder())
         .bind(fence.epoch())
         .execute(self.on())

@@ -8,9 +8,6 @@ use super::{Build, Result, Store, json, unjson};
 
 impl Store {
     /// Records which CVEs a build's sources fix; a second time changes nothing.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_cves(
         &self,
         build: BuildId,
@@ -30,9 +27,6 @@ impl Store {
     }
 
     /// The CVEs that a build's sources fix, as far as it was looked at.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn cves(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT ids FROM build_cves WHERE build = $1";
         let row: Option<String> =
@@ -42,9 +36,6 @@ impl Store {
 
     /// What a build's sources are to be compared with: the newest build of the package before it
     /// that is published, or else that may still be. What failed has brought nothing to anybody.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn standing_before(&self, build: &Build) -> Result<Option<BuildId>> {
         let query = "SELECT b.id FROM builds b JOIN imports i ON i.build = b.id
                      WHERE b.target = $1 AND b.package = $2 AND b.id < $3
@@ -64,9 +55,6 @@ impl Store {
 
     /// The CVEs that builds of the package before this one fix, and that nobody has the fix of
     /// yet: no later one is published. Those of builds that a person cancelled do not count.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn cves_pending(&self, build: &Build) -> Result<BTreeSet<String>> {
         let query = "SELECT c.ids FROM build_cves c JOIN builds b ON b.id = c.build
                      WHERE b.target = $1 AND b.package = $2 AND b.id < $3

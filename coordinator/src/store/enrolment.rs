@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rpmfarm_core::enrolment::Use;
 use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::{Arch, Sha256};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
+use super::columns::Columns;
 use super::{Result, Store, Tx, json, parsed, unjson};
 
 /// A token that makes a host a worker, once.
@@ -52,21 +55,44 @@ pub struct CertificateRow {
     pub ended: Option<String>,
 }
 
-type Row = (String, String, String, String, i64, i64, String);
+impl FromRow<'_, AnyRow> for CertificateRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("worker_certificates", row);
+        let certificate = Certificate {
+            fingerprint: row.parsed("fingerprint", "a digest")?,
+            worker: row.string("worker")?,
+            serial: row.string("serial")?,
+            pem: row.string("pem")?,
+            issued_us: row.number("issued_us")?,
+            ends_us: row.number("ends_us")?,
+        };
+        let ended = row.string("ended")?;
+        Ok(Self { certificate, ended: (!ended.is_empty()).then_some(ended) })
+    }
+}
 
-fn row(
-    (fingerprint, worker, serial, pem, issued_us, ends_us, ended): Row,
-) -> Result<CertificateRow> {
-    let fingerprint = parsed("worker_certificates", "a digest", &fingerprint)?;
-    let certificate = Certificate { fingerprint, worker, serial, pem, issued_us, ends_us };
-    Ok(CertificateRow { certificate, ended: (!ended.is_empty()).then_some(ended) })
+impl FromRow<'_, AnyRow> for Invitation {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let (row, used) = (Columns::of("invitations", row), Columns::of("enrolments", row));
+        let used = match used.parsed_or_none("key_digest", "a digest")? {
+            Some(key) => {
+                let at_us = used.number("at_us")?;
+                Some((Use { key, at_us }, used.parsed("certificate", "a digest")?))
+            }
+            None => None,
+        };
+        Ok(Self {
+            worker: row.string("worker")?,
+            arches: row.json("arches", "a list of architectures")?,
+            created_us: row.number("created_us")?,
+            expires_us: row.number("expires_us")?,
+            used,
+        })
+    }
 }
 
 impl Store {
     /// Records an invitation by the digest of its token.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_invitation(&self, digest: Sha256, invitation: &Invitation) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
@@ -84,34 +110,17 @@ impl Store {
     }
 
     /// The invitation of a token.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn invitation(&self, digest: Sha256) -> Result<Option<Invitation>> {
         let query = "SELECT i.worker, i.arches, i.created_us, i.expires_us,
-                     COALESCE(e.key_digest, ''), COALESCE(e.certificate, ''), COALESCE(e.at_us, 0)
+                     COALESCE(e.key_digest, '') AS key_digest,
+                     COALESCE(e.certificate, '') AS certificate, COALESCE(e.at_us, 0) AS at_us
                      FROM invitations i LEFT JOIN enrolments e ON e.invitation = i.digest
                      WHERE i.digest = $1";
-        let row: Option<(String, String, i64, i64, String, String, i64)> =
-            sqlx::query_as(query).bind(digest.hex()).fetch_optional(self.read()).await?;
-        let Some((worker, arches, created_us, expires_us, key, certificate, at_us)) = row else {
-            return Ok(None);
-        };
-        let arches = unjson("invitations", "a list of architectures", &arches)?;
-        let used = if key.is_empty() {
-            None
-        } else {
-            let key = parsed("enrolments", "a digest", &key)?;
-            Some((Use { key, at_us }, parsed("enrolments", "a digest", &certificate)?))
-        };
-        Ok(Some(Invitation { worker, arches, created_us, expires_us, used }))
+        Ok(sqlx::query_as(query).bind(digest.hex()).fetch_optional(self.read()).await?)
     }
 
     /// Uses an invitation. The worker's earlier certificates end, and if it was revoked it is
     /// active again. False when the invitation was used in the meantime: then nothing changed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn enrol(
         &self,
         invitation: Sha256,
@@ -151,9 +160,6 @@ impl Store {
 
     /// Gives a worker a further certificate. False when the one that it showed does not count any
     /// more: then nothing changed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn renew(&self, shown: Sha256, certificate: &Certificate) -> Result<bool> {
         let mut tx = self.write().await?;
         tx.next_id("fleet").await?;
@@ -174,41 +180,26 @@ impl Store {
     }
 
     /// A certificate by its fingerprint.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn certificate(&self, fingerprint: Sha256) -> Result<Option<CertificateRow>> {
         let query = "SELECT c.fingerprint, c.worker, c.serial, c.pem, c.issued_us, c.ends_us,
-                     COALESCE(e.reason, '') FROM worker_certificates c
+                     COALESCE(e.reason, '') AS ended FROM worker_certificates c
                      LEFT JOIN certificate_ends e ON e.fingerprint = c.fingerprint
                      WHERE c.fingerprint = $1";
-        let found: Option<Row> =
-            sqlx::query_as(query).bind(fingerprint.hex()).fetch_optional(self.read()).await?;
-        found.map(row).transpose()
+        Ok(sqlx::query_as(query).bind(fingerprint.hex()).fetch_optional(self.read()).await?)
     }
 
     /// The last certificates of a worker, newest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn certificates(&self, worker: &str, limit: u32) -> Result<Vec<CertificateRow>> {
         let query = "SELECT c.fingerprint, c.worker, c.serial, c.pem, c.issued_us, c.ends_us,
-                     COALESCE(e.reason, '') FROM worker_certificates c
+                     COALESCE(e.reason, '') AS ended FROM worker_certificates c
                      LEFT JOIN certificate_ends e ON e.fingerprint = c.fingerprint
                      WHERE c.worker = $1 ORDER BY c.issued_us DESC, c.fingerprint LIMIT $2";
-        let rows: Vec<Row> = sqlx::query_as(query)
-            .bind(worker)
-            .bind(i64::from(limit))
-            .fetch_all(self.read())
-            .await?;
-        rows.into_iter().map(row).collect()
+        let query = sqlx::query_as(query).bind(worker).bind(i64::from(limit));
+        Ok(query.fetch_all(self.read()).await?)
     }
 
     /// Every worker that was ever enrolled, with the end of its newest certificate that counts; 0
     /// when none does.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn enrolled(&self) -> Result<BTreeMap<String, i64>> {
         let query =
             "SELECT c.worker, MAX(CASE WHEN e.fingerprint IS NULL THEN c.ends_us ELSE 0 END)
@@ -220,9 +211,6 @@ impl Store {
     }
 
     /// Certificates that were ended before their time, as long as they would still hold.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn ended_certificates(&self, now_us: i64) -> Result<BTreeSet<Sha256>> {
         let query = "SELECT e.fingerprint FROM certificate_ends e JOIN worker_certificates c
                      ON c.fingerprint = e.fingerprint WHERE c.ends_us > $1";
@@ -232,9 +220,6 @@ impl Store {
     }
 
     /// What an enrolled worker may build for: `None` when it was not enrolled, empty for anything.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn enrolled_arches(&self, worker: &str) -> Result<Option<Vec<Arch>>> {
         let query = "SELECT arches FROM enrolments WHERE worker = $1 ORDER BY id DESC LIMIT 1";
         let found: Option<String> =

@@ -48,7 +48,16 @@ pub fn explain(error: &StoreError, url: &str) -> String {
                 "8" => {
                     format!("{place} can only be read; it must belong to the coordinator's user")
                 }
-                _ => format!("cannot open the database {place}: {} ({code})", told.message()),
+                _ => match orphans(told.message()) {
+                    Some((table, column, owner)) => format!(
+                        "the database {place} has rows of {table} whose {column} is not in {owner}, \
+                         which nothing of rpmfarm writes; remove them, or bring back what they \
+                         belong to, and start again (nothing was changed)"
+                    ),
+                    None => {
+                        format!("cannot open the database {place}: {} ({code})", told.message())
+                    }
+                },
             }
         }
         StoreError::Schema(MigrateError::VersionMissing(version)) => format!(
@@ -75,6 +84,15 @@ pub fn explain(error: &StoreError, url: &str) -> String {
         _ if is_another_file(url) => format!("{place} is no SQLite database; name another file"),
         _ => format!("cannot open the database {place}: {error}"),
     }
+}
+
+/// The table, the column and the table of the owners, when migration 38 refused rows that belong to
+/// nothing: they are the name of the constraint, `orphans__TABLE__COLUMN__OWNER`.
+fn orphans(message: &str) -> Option<(&str, &str, &str)> {
+    let (_, names) = message.split_once("orphans__")?;
+    let end = names.find(|char: char| !char.is_ascii_lowercase() && char != '_');
+    let mut names = names[..end.unwrap_or(names.len())].split("__");
+    Some((names.next()?, names.next()?, names.next()?))
 }
 
 /// Whether the file of an SQLite address holds something else. A database begins with this text:

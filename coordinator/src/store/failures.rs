@@ -21,9 +21,6 @@ pub struct FailureRow {
 impl Store {
     /// Records a failure. Without a time for a retry it ends the build and takes its other
     /// attempts from their workers. False when the build had ended before.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_failure(
         &self,
         build: BuildId,
@@ -42,9 +39,6 @@ impl Store {
     }
 
     /// Failures of a build since a time, oldest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn failures(&self, build: BuildId, since_us: i64) -> Result<Vec<FailureRow>> {
         let query = "SELECT task, failure, at_us, retry_us FROM failures
                      WHERE build = $1 AND at_us > $2 ORDER BY at_us";
@@ -65,9 +59,6 @@ impl Store {
 
 impl Tx {
     /// Ends a build with a failure of none of its tasks.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn fail(&mut self, build: BuildId, failure: &Failure, now_us: i64) -> Result<bool> {
         self.add_failure(build, None, failure, None, now_us).await
     }
@@ -95,7 +86,7 @@ impl Tx {
         .bind(build.0)
         .bind(at_us)
         .bind(task.map_or(0, |task| task.0))
-        .bind(&failure.stage)
+        .bind(failure.stage.as_str())
         .bind(json(failure))
         .bind(retry_us.unwrap_or(0))
         .execute(self.on())

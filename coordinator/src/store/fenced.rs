@@ -35,26 +35,28 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use rpmfarm_core::Stage;
+
 use super::{Result, Store};
 
 /// The right to write for a stage: under a stage lease with this epoch. The database has granted it
 /// once; whether it still holds is compared in each transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fence {
-    stage: &'static str,
+    stage: Stage,
     holder: String,
     epoch: i64,
 }
 
 impl Fence {
     /// Only where the database has just granted the lease.
-    pub(super) fn granted(stage: &'static str, holder: &str, epoch: i64) -> Self {
+    pub(super) fn granted(stage: Stage, holder: &str, epoch: i64) -> Self {
         Self { stage, holder: holder.to_owned(), epoch }
     }
 
     /// The stage.
     #[must_use]
-    pub const fn stage(&self) -> &'static str {
+    pub const fn stage(&self) -> Stage {
         self.stage
     }
 

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use rpmfarm_core::fleet::{Standing, StandingError};
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{Arch, BuildId, Failure, TaskId};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
+use super::columns::Columns;
 use super::{Result, Store, Tx, parsed, unjson};
 
 /// A decision about a worker.
@@ -22,7 +25,7 @@ pub struct StandingRow {
     pub at_us: i64,
 }
 
-/// An attempt that a worker failed for reasons of its own.
+/// An attempt that failed through the worker's fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerFault {
     /// The build.
@@ -37,93 +40,110 @@ pub struct WorkerFault {
     pub failure: Failure,
 }
 
-type Row = (String, String, String, i64);
+impl FromRow<'_, AnyRow> for StandingRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("worker_states", row);
+        Ok(Self {
+            standing: row.parsed("state", "a state of a worker")?,
+            reason: row.string("reason")?,
+            at_us: row.number("at_us")?,
+        })
+    }
+}
 
-fn row((worker, state, reason, at_us): Row) -> Result<(String, StandingRow)> {
-    let standing = parsed("worker_states", "a state of a worker", &state)?;
-    Ok((worker, StandingRow { standing, reason, at_us }))
+/// A decision, and about whom it is.
+#[derive(sqlx::FromRow)]
+struct OfWorker {
+    worker: String,
+    #[sqlx(flatten)]
+    row: StandingRow,
+}
+
+/// What says whether a worker may connect.
+struct Admission(Option<StandingRow>, Vec<Arch>);
+
+impl FromRow<'_, AnyRow> for Admission {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let arches = Columns::of("enrolments", row).json("arches", "a list of architectures")?;
+        let state = Columns::of("worker_states", row).string("state")?;
+        let standing = if state.is_empty() { None } else { Some(StandingRow::from_row(row)?) };
+        Ok(Self(standing, arches))
+    }
+}
+
+/// An attempt that failed, with its report.
+#[derive(sqlx::FromRow)]
+struct FailedRow {
+    #[sqlx(try_from = "i64")]
+    build: BuildId,
+    #[sqlx(try_from = "i64")]
+    task: TaskId,
+    package: String,
+    at_us: i64,
+    report: String,
 }
 
 impl Store {
     /// The decision that holds for each worker about which there is one, by name.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn standings(&self) -> Result<BTreeMap<String, StandingRow>> {
-        let query = "SELECT worker, state, reason, at_us FROM worker_states s
-                     WHERE id = (SELECT MAX(id) FROM worker_states WHERE worker = s.worker)";
-        let rows: Vec<Row> = sqlx::query_as(query).fetch_all(self.read()).await?;
-        rows.into_iter().map(row).collect()
+        // One step along the index for each worker, however often it was decided about.
+        let query = "WITH RECURSIVE w(name) AS (
+                         SELECT MIN(worker) FROM worker_states
+                         UNION ALL
+                         SELECT (SELECT MIN(n.worker) FROM worker_states n WHERE n.worker > w.name)
+                         FROM w WHERE w.name IS NOT NULL)
+                     SELECT s.worker, s.state, s.reason, s.at_us FROM w JOIN worker_states s
+                     ON s.id = (SELECT MAX(n.id) FROM worker_states n WHERE n.worker = w.name)";
+        let rows: Vec<OfWorker> = sqlx::query_as(query).fetch_all(self.read()).await?;
+        Ok(rows.into_iter().map(|OfWorker { worker, row }| (worker, row)).collect())
     }
 
     /// The decision that holds for a worker; `None` when there is none, and it is active.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn standing(&self, worker: &str) -> Result<Option<StandingRow>> {
         Ok(self.standing_history(worker, 1).await?.pop())
     }
 
-    /// What says whether a worker may come in: the decision that holds, and what it was enrolled
-    /// for (nothing for anything). One question, for it is asked at every report.
-    ///
-    /// # Errors
-    /// Database errors.
+    /// What decides whether a worker may connect: the newest decision about it, and the architectures
+    /// that it was enrolled for; none stand for all. One query, since every report needs it.
     pub async fn admission(&self, worker: &str) -> Result<(Option<StandingRow>, Vec<Arch>)> {
-        let query = "SELECT n.worker, COALESCE(s.state, ''), COALESCE(s.reason, ''),
-                     COALESCE(s.at_us, 0),
+        let query = "SELECT COALESCE(s.state, '') AS state, COALESCE(s.reason, '') AS reason,
+                     COALESCE(s.at_us, 0) AS at_us,
                      COALESCE((SELECT e.arches FROM enrolments e WHERE e.worker = n.worker
-                               ORDER BY e.id DESC LIMIT 1), '[]')
+                               ORDER BY e.id DESC LIMIT 1), '[]') AS arches
                      FROM (SELECT CAST($1 AS TEXT) AS worker) n
                      LEFT JOIN worker_states s ON s.id =
                          (SELECT MAX(id) FROM worker_states WHERE worker = n.worker)";
-        let (worker, state, reason, at_us, arches): (String, String, String, i64, String) =
+        let Admission(standing, arches) =
             sqlx::query_as(query).bind(worker).fetch_one(self.read()).await?;
-        let arches = unjson("enrolments", "a list of architectures", &arches)?;
-        if state.is_empty() {
-            return Ok((None, arches));
-        }
-        Ok((Some(row((worker, state, reason, at_us))?.1), arches))
+        Ok((standing, arches))
     }
 
     /// The last decisions about a worker, newest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn standing_history(&self, worker: &str, limit: u32) -> Result<Vec<StandingRow>> {
-        let query = "SELECT worker, state, reason, at_us FROM worker_states
+        let query = "SELECT state, reason, at_us FROM worker_states
                      WHERE worker = $1 ORDER BY id DESC LIMIT $2";
-        let rows: Vec<Row> = sqlx::query_as(query)
-            .bind(worker)
-            .bind(i64::from(limit))
-            .fetch_all(self.read())
-            .await?;
-        rows.into_iter().map(|found| Ok(row(found)?.1)).collect()
+        let query = sqlx::query_as(query).bind(worker).bind(i64::from(limit));
+        Ok(query.fetch_all(self.read()).await?)
     }
 
     /// The last attempts that a worker failed for reasons of its own, newest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn worker_faults(&self, worker: &str, limit: u32) -> Result<Vec<WorkerFault>> {
-        let query = "SELECT t.build, t.id, b.package, e.at_us, e.report
-                     FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
+        // An outer join, since PostgreSQL else begins with the reports of all workers: it takes the
+        // pattern for rare.
+        let query = "SELECT t.build, t.id AS task, b.package, e.at_us, e.report
+                     FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
                      JOIN tasks t ON t.id = a.task JOIN builds b ON b.id = t.build
-                     WHERE a.worker = $1 AND e.outcome = 'failed'
-                     AND e.report LIKE '%\"fault\":\"worker\"%'
+                     WHERE a.worker = $1 AND COALESCE(e.outcome, '') = 'failed'
+                     AND COALESCE(e.report, '') LIKE '%\"fault\":\"worker\"%'
                      ORDER BY a.id DESC LIMIT $2";
-        let rows: Vec<(i64, i64, String, i64, String)> = sqlx::query_as(query)
-            .bind(worker)
-            .bind(i64::from(limit))
-            .fetch_all(self.read())
-            .await?;
+        let query = sqlx::query_as(query).bind(worker).bind(i64::from(limit));
+        let rows: Vec<FailedRow> = query.fetch_all(self.read()).await?;
         let mut faults = Vec::with_capacity(rows.len());
-        for (build, task, package, at_us, report) in rows {
+        for FailedRow { build, task, package, at_us, report } in rows {
             // The text may also stand in a log's line; what counts is the report itself.
             if let Some(Outcome::Failed(failure)) = unjson("attempt_ends", "a report", &report)?
                 && failure.fault == rpmfarm_core::Fault::Worker
             {
-                let (build, task) = (BuildId(build), TaskId(task));
                 faults.push(WorkerFault { build, task, package, at_us, failure });
             }
         }
@@ -163,9 +183,6 @@ impl Store {
     /// Quarantines a worker if `core`'s rule allows it and others can do its work: of each list at
     /// least one is active, as of the same transaction, so that two decisions that are made at once
     /// do not take the last two workers. Answers whether that changed anything.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn quarantine(
         &self,
         worker: &str,

@@ -62,9 +62,6 @@ type Claimed = (i64, String, String, i64);
 
 impl Store {
     /// The queues that there are: architecture and needs, as stored.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn ready_queues(&self) -> Result<Vec<(String, String)>> {
         let query = "SELECT arch, needs FROM ready_queues ORDER BY arch, needs";
         Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
@@ -72,18 +69,12 @@ impl Store {
 
     /// The head of a queue, at most `limit` tasks. What it costs does not depend on the length of
     /// the queue.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn ready_head(&self, arch: &str, needs: &str, limit: i64) -> Result<Vec<Ready>> {
         self.ready_after(arch, needs, None, limit).await
     }
 
     /// The tasks of a queue behind one, which is named by its rank and number, as
     /// [`Store::ready_head`]; `None` begins with the first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn ready_after(
         &self,
         arch: &str,
@@ -119,9 +110,6 @@ impl Store {
 
     /// Gives a task to a worker, under a new epoch. `None` when it is not in its queue, when
     /// somebody has it, when it is accepted, or when its build has ended.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn grant(
         &self,
         task: TaskId,
@@ -180,10 +168,9 @@ impl Tx {
         }
         // SQLite's writer has the whole database.
         let lock = if dialect == Dialect::Postgres { " FOR UPDATE" } else { "" };
-        let text = format!(
-            "SELECT build FROM open_builds WHERE build IN ({}) ORDER BY build{lock}",
-            places(1, builds.len())
-        );
+        let ids = places(1, builds.len());
+        let text =
+            format!("SELECT build FROM open_builds WHERE build IN ({ids}) ORDER BY build{lock}");
         let mut query = sqlx::query_scalar(sqlx::AssertSqlSafe(text));
         for build in builds {
             query = query.bind(build);
@@ -196,11 +183,11 @@ impl Tx {
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
+        let ids = places(1, tasks.len());
         let text = format!(
-            "DELETE FROM ready_tasks WHERE task IN ({})
+            "DELETE FROM ready_tasks WHERE task IN ({ids})
              AND NOT EXISTS (SELECT 1 FROM acceptances c WHERE c.task = ready_tasks.task)
-             RETURNING task, arch, class, rank",
-            places(1, tasks.len())
+             RETURNING task, arch, class, rank"
         );
         let mut query = sqlx::query_as(sqlx::AssertSqlSafe(text));
         for task in tasks {
@@ -214,10 +201,9 @@ impl Tx {
         if tasks.is_empty() {
             return Ok(HashMap::new());
         }
-        let text = format!(
-            "SELECT task, MAX(epoch) FROM attempts WHERE task IN ({}) GROUP BY task",
-            places(1, tasks.len())
-        );
+        let ids = places(1, tasks.len());
+        let text =
+            format!("SELECT task, MAX(epoch) FROM attempts WHERE task IN ({ids}) GROUP BY task");
         let mut query = sqlx::query_as(sqlx::AssertSqlSafe(text));
         for task in tasks {
             query = query.bind(*task);
@@ -241,10 +227,10 @@ impl Tx {
         let count = i64::try_from(held.len()).unwrap_or(i64::MAX);
         let query = "UPDATE counters SET value = value + $1 WHERE name = 'attempt' RETURNING value";
         let last: i64 = sqlx::query_scalar(query).bind(count).fetch_one(self.on()).await?;
+        let rows_of_3 = rows(held.len(), 3);
         let text = format!(
-            "INSERT INTO live_attempts (task, attempt, worker) VALUES {}
-             ON CONFLICT DO NOTHING RETURNING task, attempt, worker",
-            rows(held.len(), 3)
+            "INSERT INTO live_attempts (task, attempt, worker) VALUES {rows_of_3}
+             ON CONFLICT DO NOTHING RETURNING task, attempt, worker"
         );
         let mut query = sqlx::query_as(sqlx::AssertSqlSafe(text));
         for (grant, id) in held.into_iter().zip(last - count + 1..) {
@@ -257,10 +243,10 @@ impl Tx {
         if attempts.is_empty() {
             return Ok(());
         }
+        let rows_of_7 = rows(attempts.len(), 7);
         let text = format!(
             "INSERT INTO attempts (id, task, epoch, worker, started_us, memory_mib, disk_mib)
-             VALUES {}",
-            rows(attempts.len(), 7)
+             VALUES {rows_of_7}"
         );
         let had: HashMap<(i64, &str), Had> =
             grants.iter().map(|grant| ((grant.task.0, grant.worker.as_str()), grant.had)).collect();

@@ -1,28 +1,28 @@
-//! The rows at which a stage looks: of each target the most urgent and oldest, so that what hangs
-//! for one target does not hide what can be done for another.
+//! The rows that a stage reads: the most urgent and oldest of each target, so that builds of one target
+//! that cannot go on do not hide those of another.
 //!
-//! It must not know what the rows mean to the stage that asks.
+//! It must not know what the rows mean to the stage.
 
-use rpmfarm_core::stage::Stage;
+use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::status::latest_due;
 use sqlx::any::AnyRow;
 use sqlx::{FromRow, Row as _};
 
 use super::{Result, Store};
 
-/// What is read of a stage's entries `w`.
+/// How the rows of a stage are read from its entries `w` in `stage_work`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look {
-    pub(super) stage: Stage,
+    pub(super) stage: NextStep,
     /// The columns of the row.
     pub(super) columns: &'static str,
-    /// What is joined to an entry.
+    /// The tables that are joined to an entry.
     pub(super) joins: &'static str,
     /// The order of one build's rows.
     pub(super) within: &'static str,
 }
 
-/// A row, and its place among those of other targets.
+/// A row, with its rank and build, by which the rows of all targets are sorted.
 struct Ranked<T> {
     place: (i64, i64),
     row: T,
@@ -36,11 +36,8 @@ impl<'r, T: FromRow<'r, AnyRow>> FromRow<'r, AnyRow> for Ranked<T> {
 }
 
 impl Store {
-    /// What a stage may look at now, the most urgent and oldest first, at most `each` rows of a
-    /// target.
-    ///
-    /// # Errors
-    /// Database errors.
+    /// The rows on which a stage can work now, the most urgent and oldest first, at most `each` rows of
+    /// a target.
     pub(super) async fn heads<T>(&self, look: &Look, now_us: i64, each: i64) -> Result<Vec<T>>
     where
         T: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
@@ -67,7 +64,7 @@ impl Store {
     }
 
     /// The targets for which a stage has something to do. One step along the index for each.
-    async fn targets_at(&self, stage: Stage) -> Result<Vec<String>> {
+    async fn targets_at(&self, stage: NextStep) -> Result<Vec<String>> {
         let query = "WITH RECURSIVE t(name) AS (
                          SELECT MIN(target) FROM stage_work WHERE stage = $1
                          UNION ALL

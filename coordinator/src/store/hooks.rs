@@ -51,9 +51,6 @@ pub enum HookTaken {
 
 impl Store {
     /// Takes webhooks, all or none: each has its packages looked at, unless it came before.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn take_hooks(&self, hooks: &[NewHook]) -> Result<Vec<HookTaken>> {
         let mut tx = self.write().await?;
         let mut taken = Vec::with_capacity(hooks.len());
@@ -119,9 +116,6 @@ impl Store {
 
     /// The packages that webhooks of a repository were for before, and whether it is that of their
     /// modifications. `repository` is as in [`NewHook`].
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn known_repository(
         &self,
         target: &str,
@@ -135,9 +129,6 @@ impl Store {
     }
 
     /// Forgets the webhooks that came before a time.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn forget_hooks(&self, before_us: i64) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query("DELETE FROM hooks WHERE at_us < $1").bind(before_us).execute(tx.on()).await?;

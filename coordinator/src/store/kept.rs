@@ -2,9 +2,12 @@
 
 use rpmfarm_core::kept::KeptFile;
 use rpmfarm_core::{AttemptId, BuildId};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
 use super::again::again;
-use super::{Result, Store, parsed};
+use super::columns::Columns;
+use super::{Result, Store};
 
 /// A file that was kept, and what left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,14 +22,22 @@ pub struct KeptRow {
     pub file: KeptFile,
 }
 
-type Row = (i64, String, String, String, String, i64);
+impl FromRow<'_, AnyRow> for KeptRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("kept_files", row);
+        let (path, digest) = (row.string("path")?, row.parsed("digest", "a digest")?);
+        Ok(Self {
+            attempt: AttemptId(row.number("attempt")?),
+            kind: row.string("kind")?,
+            arch: row.string("arch")?,
+            file: KeptFile { path, digest, size: row.size("size")? },
+        })
+    }
+}
 
 impl Store {
     /// Records the files that were kept of a live attempt. What was recorded of it first stays, so that
     /// their number is bounded.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn keep_files(&self, attempt: AttemptId, files: &[KeptFile]) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -60,28 +71,15 @@ impl Store {
     }
 
     /// The files that were kept of a build, those of the newest attempt first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn kept_files(&self, build: BuildId) -> Result<Vec<KeptRow>> {
-        let query = "SELECT a.id, t.kind, t.arch, k.path, k.digest, k.size
+        let query = "SELECT k.attempt, t.kind, t.arch, k.path, k.digest, k.size
                      FROM tasks t JOIN attempts a ON a.task = t.id
                      JOIN kept_files k ON k.attempt = a.id
                      WHERE t.build = $1 ORDER BY a.id DESC, k.path";
-        let rows: Vec<Row> = sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?;
-        rows.into_iter()
-            .map(|(attempt, kind, arch, path, digest, size)| {
-                let digest = parsed("kept_files", "a digest", &digest)?;
-                let file = KeptFile { path, digest, size: size.unsigned_abs() };
-                Ok(KeptRow { attempt: AttemptId(attempt), kind, arch, file })
-            })
-            .collect()
+        Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?)
     }
 
     /// How many files were kept of a build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn kept_count(&self, build: BuildId) -> Result<u32> {
         let query = "SELECT COUNT(*) FROM tasks t JOIN attempts a ON a.task = t.id
                      JOIN kept_files k ON k.attempt = a.id WHERE t.build = $1";

@@ -1,17 +1,19 @@
-//! What came too late: results of attempts that had been taken from their worker.
+//! Late results: reports and uploads of attempts that had ended before.
 
 use rpmfarm_core::{AttemptId, Epoch, TaskId};
 
-use super::{Attempt, AttemptEnd, Result, Store, unjson};
+use super::attempts::{AttemptRow, WITH_END};
+use super::{Attempt, AttemptEnd, Result, Store};
 
 /// A result that was not applied.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LateResult {
     /// The attempt.
-    pub attempt: i64,
-    /// Who had had it.
+    #[sqlx(try_from = "i64")]
+    pub attempt: AttemptId,
+    /// The worker that had it.
     pub worker: String,
-    /// What it said: `succeeded`, `failed: …`, `uploads …`.
+    /// The report: `succeeded`, `failed: …`, `uploads …`.
     pub said: String,
     /// When, in microseconds since 1970.
     pub at_us: i64,
@@ -20,31 +22,22 @@ pub struct LateResult {
 impl Store {
     /// An attempt that has ended, with its end. `None` when it is live, unknown, or of another
     /// epoch.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn ended(
         &self,
         attempt: AttemptId,
         epoch: Epoch,
     ) -> Result<Option<(Attempt, AttemptEnd)>> {
-        let query = "SELECT a.id, a.task, a.epoch, a.worker, a.started_us, e.report, e.at_us
-                     FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
-                     WHERE a.id = $1 AND a.epoch = $2";
-        let row: Option<(i64, i64, i64, String, i64, String, i64)> =
-            sqlx::query_as(query).bind(attempt.0).bind(epoch.0).fetch_optional(self.read()).await?;
-        row.map(|(id, task, epoch, worker, started_us, report, at_us)| {
-            let outcome = unjson("attempt_ends", "a report", &report)?;
-            let attempt = Attempt { id, task, epoch, worker, started_us };
-            Ok((attempt, AttemptEnd { outcome, at_us }))
-        })
-        .transpose()
+        let query = format!(
+            "SELECT {WITH_END} FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
+             WHERE a.id = $1 AND a.epoch = $2"
+        );
+        let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(attempt.0).bind(epoch.0);
+        let row: Option<AttemptRow> = query.fetch_optional(self.read()).await?;
+        let Some((attempt, end)) = row.map(AttemptRow::read).transpose()? else { return Ok(None) };
+        Ok(end.map(|end| (attempt, end)))
     }
 
     /// Records that a result came too late. The first of an attempt stays.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_late_result(&self, attempt: AttemptId, said: &str, now_us: i64) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
@@ -60,9 +53,6 @@ impl Store {
     }
 
     /// Results of a task that came too late, oldest attempt first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn late_results(&self, task: TaskId) -> Result<Vec<LateResult>> {
         let query = "SELECT l.attempt, a.worker, l.said, l.at_us
                      FROM attempts a JOIN late_results l ON l.attempt = a.id

@@ -6,13 +6,50 @@ use rpmfarm_core::{Arch, AttemptId, Needs, TaskId};
 
 use super::{Result, Store, Tx, unjson};
 
-type Known = (i64, i64, String, String, String, String, String, i64, i64);
+/// What an attempt took, or is expected to take, and what its worker had.
+#[derive(sqlx::FromRow)]
+struct TookRow {
+    took_us: i64,
+    memory_mib: i64,
+    disk_mib: i64,
+    had_memory_mib: i64,
+    had_disk_mib: i64,
+}
+
+impl TookRow {
+    const fn had(&self) -> Had {
+        Had {
+            memory_mib: self.had_memory_mib.unsigned_abs(),
+            disk_mib: self.had_disk_mib.unsigned_abs(),
+        }
+    }
+
+    const fn sample(&self) -> Sample {
+        Sample {
+            took_us: self.took_us,
+            memory_mib: self.memory_mib.unsigned_abs(),
+            disk_mib: self.disk_mib.unsigned_abs(),
+            had: self.had(),
+        }
+    }
+}
+
+/// An accepted attempt, with the package and the kind of task that its measure is kept under.
+#[derive(sqlx::FromRow)]
+struct AcceptedRow {
+    started_us: i64,
+    ended_us: i64,
+    report: String,
+    target: String,
+    package: String,
+    arch: String,
+    kind: String,
+    memory_mib: i64,
+    disk_mib: i64,
+}
 
 impl Store {
     /// What was learned of a package's tasks; nothing when none was accepted yet.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn learned(
         &self,
         target: &str,
@@ -20,30 +57,22 @@ impl Store {
         arch: Arch,
         kind: TaskKind,
     ) -> Result<Learned> {
-        let query = "SELECT took_us, memory_mib, disk_mib, enough_memory_mib, enough_disk_mib
-                     FROM learned
+        let query = "SELECT took_us, memory_mib, disk_mib, enough_memory_mib AS had_memory_mib,
+                     enough_disk_mib AS had_disk_mib FROM learned
                      WHERE target = $1 AND package = $2 AND arch = $3 AND kind = $4";
-        let row: Option<(i64, i64, i64, i64, i64)> = sqlx::query_as(query)
+        let row: Option<TookRow> = sqlx::query_as(query)
             .bind(target)
             .bind(package)
             .bind(arch.as_str())
             .bind(kind.as_str())
             .fetch_optional(self.read())
             .await?;
-        Ok(row.map_or_else(Learned::default, |(took_us, memory, disk, had_memory, had_disk)| {
-            Learned {
-                took_us,
-                memory_mib: memory.unsigned_abs(),
-                disk_mib: disk.unsigned_abs(),
-                enough: had(had_memory, had_disk),
-            }
-        }))
+        let Some(row) = row else { return Ok(Learned::default()) };
+        let Sample { took_us, memory_mib, disk_mib, had } = row.sample();
+        Ok(Learned { took_us, memory_mib, disk_mib, enough: had })
     }
 
     /// Records what a task needs, before it gets into its queue.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn set_needs(&self, task: TaskId, needs: &Needs, now_us: i64) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
@@ -62,56 +91,49 @@ impl Store {
 impl Tx {
     /// Learns from an attempt that was accepted.
     pub(super) async fn learn(&mut self, attempt: AttemptId) -> Result<()> {
-        let query = "SELECT a.started_us, e.at_us, e.report, b.target, b.package, t.arch, t.kind,
-                     a.memory_mib, a.disk_mib FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
+        let query =
+            "SELECT a.started_us, e.at_us AS ended_us, e.report, b.target, b.package, t.arch,
+                     t.kind, a.memory_mib, a.disk_mib
+                     FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
                      JOIN tasks t ON t.id = a.task JOIN builds b ON b.id = t.build
                      WHERE a.id = $1";
-        let known: Option<Known> =
+        let row: Option<AcceptedRow> =
             sqlx::query_as(query).bind(attempt.0).fetch_optional(self.on()).await?;
-        let Some(known) = known else { return Ok(()) };
-        let (started_us, ended_us, report, target, package, arch, kind, memory, disk) = known;
-        let Some(Outcome::Succeeded(success)) = unjson("attempt_ends", "a report", &report)? else {
-            return Ok(());
-        };
+        let Some(row) = row else { return Ok(()) };
+        let report = unjson("attempt_ends", "a report", &row.report)?;
+        let Some(Outcome::Succeeded(success)) = report else { return Ok(()) };
+        let AcceptedRow { target, package, arch, kind, .. } = &row;
         let capped = |mib: u64| i64::try_from(mib).unwrap_or(i64::MAX);
         sqlx::query(
             "INSERT INTO measures (target, package, arch, kind, attempt, took_us, memory_mib,
              disk_mib, had_memory_mib, had_disk_mib)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
         )
-        .bind(&target)
-        .bind(&package)
-        .bind(&arch)
-        .bind(&kind)
+        .bind(target)
+        .bind(package)
+        .bind(arch)
+        .bind(kind)
         .bind(attempt.0)
-        .bind((ended_us - started_us).max(0))
+        .bind((row.ended_us - row.started_us).max(0))
         .bind(capped(success.memory_mib))
         .bind(capped(success.disk_mib))
-        .bind(memory)
-        .bind(disk)
+        .bind(row.memory_mib)
+        .bind(row.disk_mib)
         .execute(self.on())
         .await?;
         let query = "SELECT took_us, memory_mib, disk_mib, had_memory_mib, had_disk_mib
                      FROM measures
                      WHERE target = $1 AND package = $2 AND arch = $3 AND kind = $4
                      ORDER BY attempt DESC LIMIT $5";
-        let rows: Vec<(i64, i64, i64, i64, i64)> = sqlx::query_as(query)
-            .bind(&target)
-            .bind(&package)
-            .bind(&arch)
-            .bind(&kind)
+        let rows: Vec<TookRow> = sqlx::query_as(query)
+            .bind(target)
+            .bind(package)
+            .bind(arch)
+            .bind(kind)
             .bind(i64::try_from(SAMPLES).unwrap_or(i64::MAX))
             .fetch_all(self.on())
             .await?;
-        let samples: Vec<Sample> = rows
-            .into_iter()
-            .map(|(took_us, memory, disk, had_memory, had_disk)| Sample {
-                took_us,
-                memory_mib: memory.unsigned_abs(),
-                disk_mib: disk.unsigned_abs(),
-                had: had(had_memory, had_disk),
-            })
-            .collect();
+        let samples: Vec<Sample> = rows.iter().map(TookRow::sample).collect();
         let learned = learn(&samples);
         sqlx::query(
             "INSERT INTO learned (target, package, arch, kind, took_us, memory_mib, disk_mib,
@@ -122,10 +144,10 @@ impl Tx {
              enough_memory_mib = excluded.enough_memory_mib,
              enough_disk_mib = excluded.enough_disk_mib",
         )
-        .bind(&target)
-        .bind(&package)
-        .bind(&arch)
-        .bind(&kind)
+        .bind(target)
+        .bind(package)
+        .bind(arch)
+        .bind(kind)
         .bind(learned.took_us)
         .bind(capped(learned.memory_mib))
         .bind(capped(learned.disk_mib))
@@ -135,8 +157,4 @@ impl Tx {
         .await?;
         Ok(())
     }
-}
-
-const fn had(memory_mib: i64, disk_mib: i64) -> Had {
-    Had { memory_mib: memory_mib.unsigned_abs(), disk_mib: disk_mib.unsigned_abs() }
 }

@@ -49,9 +49,6 @@ impl Store {
     ///
     /// What a look saw counts if no other look at the package was recorded since it began: else
     /// it may be older than what is known, and the package is looked at once more.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn record_looks(&self, looks: &[Looked]) -> Result<usize> {
         let mut tx = self.write().await?;
         let mut pushes = 0;

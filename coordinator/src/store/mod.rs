@@ -2,6 +2,9 @@
 //!
 //! Owns connections, transactions and the schema; each sibling file owns the queries of one kind
 //! of fact. It must not know why a fact is written: the stages decide, by `core`.
+//!
+//! Every method fails when the database does, and when a row cannot be read; a section on errors
+//! is there only where there is more to say. The tables are in docs/schema.md.
 
 mod acceptances;
 mod again;
@@ -10,6 +13,7 @@ mod attempts;
 mod builds;
 mod channels;
 mod checkpoints;
+mod columns;
 mod coordinators;
 mod cves;
 mod enrolment;
@@ -23,6 +27,7 @@ mod hooks;
 mod kept;
 mod late;
 mod learned;
+mod lists;
 mod looks;
 mod notes;
 mod observed;
@@ -85,31 +90,33 @@ use crate::bus::Bus;
 /// What can go wrong with the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database said no.
+    /// The database refused a statement, or could not be reached.
     #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
-    /// The answer to a commit got lost: whether it happened is not known.
+    Database(#[source] sqlx::Error),
+    /// The connection broke during a commit: it is not known whether the transaction happened.
     #[error("database: the answer to a commit was lost: {0}")]
     Unanswered(sqlx::Error),
-    /// Another coordinator runs the stage by now: what was to be written for it is its to decide.
-    #[error("the {stage} stage is another coordinator's by now (lease {epoch} is over)")]
+    /// The stage's lease has moved to another coordinator, which decides what is written for it.
+    #[error(
+        "the lease of the {stage} stage moved to another coordinator; this write under epoch {epoch} is rejected"
+    )]
     Fenced {
         /// The stage.
-        stage: &'static str,
-        /// The epoch that is over.
+        stage: rpmfarm_core::Stage,
+        /// The epoch of the lease that ended.
         epoch: i64,
     },
     /// The schema could not be brought up to date.
     #[error("database schema: {0}")]
     Schema(#[from] sqlx::migrate::MigrateError),
-    /// A row holds what its column cannot mean.
+    /// A column holds a value that is invalid for it.
     #[error("database: {table} holds `{value}` where {expected} was expected")]
     Corrupt {
         /// The table.
         table: &'static str,
-        /// What is there.
+        /// The value.
         value: String,
-        /// What should be.
+        /// What a valid value is.
         expected: &'static str,
     },
     /// A NEVRA that exists with another digest.
@@ -176,6 +183,19 @@ pub enum StoreError {
     },
 }
 
+impl From<sqlx::Error> for StoreError {
+    /// A row that found its own column corrupt is told as that ([`columns::Columns`]).
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Decode(source) => match source.downcast::<Self>() {
+                Ok(corrupt) => *corrupt,
+                Err(source) => Self::Database(sqlx::Error::Decode(source)),
+            },
+            error => Self::Database(error),
+        }
+    }
+}
+
 /// Result of the store.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
@@ -188,12 +208,12 @@ pub enum Dialect {
     Postgres,
 }
 
-/// How long is waited for a connection. Less than a heartbeat's answer may take, so that workers
-/// are still answered while the database is down.
+/// How long to wait for a connection. It is less than a heartbeat's answer may take, so that workers
+/// get answers while the database is down.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A coordinator that is stopped in mid-transaction, or whose host is gone, must not keep its locks:
-/// the server ends a transaction in which nothing was heard for so long.
+/// A coordinator that was stopped during a transaction, or whose host is gone, must not keep its
+/// locks: the server ends a transaction whose client has been silent for this time.
 const LET_GO: &str = "SET idle_in_transaction_session_timeout = '4s'";
 
 /// Beats do not wait for locks.
@@ -214,7 +234,7 @@ pub struct Store {
     bus: Bus,
     /// What each transaction has to stand behind: of a [`FencedStore`].
     fence: Option<Arc<Fence>>,
-    /// What goes on beside the queries, until the last of its stores is dropped.
+    /// The task of the checkpoints; it ends with the last clone of the store.
     beside: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -237,7 +257,9 @@ impl Store {
             Dialect::Sqlite => {
                 let url = format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' });
                 // The writer comes first: it sets the journal mode, which stays in the file.
+                // Foreign keys count only on connections that say so.
                 let settings = [
+                    "PRAGMA foreign_keys = ON",
                     "PRAGMA journal_mode = WAL",
                     "PRAGMA synchronous = FULL",
                     "PRAGMA busy_timeout = 10000",

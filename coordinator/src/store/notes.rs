@@ -19,9 +19,6 @@ pub struct Lacking {
 
 impl Store {
     /// What was noted of a build when its last task was accepted.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn build_notes(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT note FROM build_notes WHERE build = $1 ORDER BY position";
         Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?)
@@ -29,9 +26,6 @@ impl Store {
 
     /// Records what packages of a channel lack since its newest publication, in place of what they
     /// lacked before it.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn set_lacking(
         &self,
         target: &str,
@@ -64,9 +58,6 @@ impl Store {
     }
 
     /// What packages of a build lack in the repositories of its target.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn lacking(&self, build: BuildId) -> Result<Vec<Lacking>> {
         let query = "SELECT l.nevra, l.arch, l.requirement FROM packages p
                      JOIN lacking_packages l ON l.target = p.target AND l.nevra = p.nevra
@@ -88,9 +79,6 @@ impl Store {
 
 impl Tx {
     /// Notes lines about a build, after those that are there; a line that is there is not noted again.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_notes(&mut self, build: BuildId, notes: &[String]) -> Result<()> {
         for note in notes {
             // Only who holds the build adds notes, so that two never take the same position.

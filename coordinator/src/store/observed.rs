@@ -1,5 +1,7 @@
 //! Counts for metrics, each by one query over what is open.
 
+use rpmfarm_core::status::CountedState;
+
 use super::{Result, Store};
 
 /// The tasks of one architecture and priority that wait for a worker.
@@ -17,9 +19,6 @@ pub struct Queue {
 
 impl Store {
     /// The queues, by architecture and priority.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn queues(&self) -> Result<Vec<Queue>> {
         let query = "SELECT r.arch AS arch, r.class AS priority, COUNT(*) AS tasks,
                      COALESCE(MIN(l.at_us), 0) AS oldest_us
@@ -28,11 +27,9 @@ impl Store {
         Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
     }
 
-    /// How many builds are in each state.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn build_states(&self) -> Result<Vec<(&'static str, i64)>> {
+    /// How many builds are in each state that is counted. What is asked here of all builds at once is
+    /// what `core::status` derives of each, which a test holds.
+    pub async fn build_states(&self) -> Result<Vec<(CountedState, i64)>> {
         let open = "SELECT COALESCE(SUM(CASE WHEN i.build IS NULL THEN 1 ELSE 0 END), 0),
                     COALESCE(SUM(CASE WHEN i.build IS NOT NULL AND s.build IS NULL
                                       THEN 1 ELSE 0 END), 0),
@@ -56,13 +53,13 @@ impl Store {
         let (all, published, cancelled): (i64, i64, i64) =
             sqlx::query_as(ended).fetch_one(self.read()).await?;
         Ok(vec![
-            ("importing", importing),
-            ("srpm", srpm),
-            ("building", building),
-            ("finishing", open - importing - srpm - building),
-            ("published", published),
-            ("cancelled", cancelled),
-            ("failed", (all - open - published - cancelled).max(0)),
+            (CountedState::Importing, importing),
+            (CountedState::Srpm, srpm),
+            (CountedState::Building, building),
+            (CountedState::Finishing, open - importing - srpm - building),
+            (CountedState::Published, published),
+            (CountedState::Cancelled, cancelled),
+            (CountedState::Failed, (all - open - published - cancelled).max(0)),
         ])
     }
 }

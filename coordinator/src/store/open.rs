@@ -7,9 +7,6 @@ use super::{Result, Store, Tx};
 
 impl Store {
     /// Cancels a build. False when it had ended before.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn cancel_build(&self, id: BuildId, now_us: i64) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -32,9 +29,6 @@ impl Store {
     }
 
     /// Opens an ended build again. False when it is open, or published.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn retry_build(&self, id: BuildId, now_us: i64) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -66,9 +60,6 @@ impl Store {
     }
 
     /// When a build was last cancelled; 0 when never.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn cancelled_us(&self, id: BuildId) -> Result<i64> {
         let query = "SELECT MAX(at_us) FROM cancellations WHERE build = $1";
         let latest: Option<i64> =
@@ -77,9 +68,6 @@ impl Store {
     }
 
     /// When a build was last retried; 0 when never.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn retried_us(&self, id: BuildId) -> Result<i64> {
         let query = "SELECT MAX(at_us) FROM retries WHERE build = $1";
         let latest: Option<i64> =
@@ -88,9 +76,6 @@ impl Store {
     }
 
     /// Whether a build has not ended.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn is_open(&self, id: BuildId) -> Result<bool> {
         let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM open_builds WHERE build = $1")
             .bind(id.0)
@@ -121,9 +106,6 @@ impl Tx {
     }
 
     /// Marks a build as ended. False when it was before: then nothing may be added to it.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn close_build(&mut self, id: BuildId) -> Result<bool> {
         let result = sqlx::query("DELETE FROM open_builds WHERE build = $1")
             .bind(id.0)
@@ -134,9 +116,6 @@ impl Tx {
     }
 
     /// Whether a build is open, held so until the transaction ends.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn hold_open(&mut self, id: BuildId) -> Result<bool> {
         // An update that changes nothing takes the row's lock on PostgreSQL; SQLite's writer has
         // the whole database.

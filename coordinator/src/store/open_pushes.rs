@@ -2,6 +2,7 @@
 
 use rpmfarm_core::track::push::Push;
 
+use super::columns::Flag;
 use super::{Result, Store};
 
 /// A push of which nothing has become yet, with all that decides on it.
@@ -19,8 +20,9 @@ pub struct OpenPush {
     pub commit_id: String,
     /// The commit before it; empty when none was seen.
     pub before_id: String,
-    /// Not 0 for a push to the package's modifications.
-    pub modifies: i64,
+    /// Whether it is a push to the package's modifications.
+    #[sqlx(try_from = "Flag")]
+    pub modifies: bool,
     /// webhook, poll.
     pub told_by: String,
     /// When it was seen.
@@ -33,8 +35,9 @@ pub struct OpenPush {
     pub started_us: i64,
     /// Not 0 when the branch was at this commit before, and has left it: the push that led away.
     pub left_by: i64,
-    /// Not 0 while the package is followed.
-    pub followed: i64,
+    /// Whether the package is followed.
+    #[sqlx(try_from = "Flag")]
+    pub followed: bool,
     /// What it is followed for; empty for the target's own.
     pub git_ref: String,
 }
@@ -72,15 +75,13 @@ pub struct PushedBuild {
     pub commit_id: String,
     /// The commit of its modifications; empty when there are none, or they are not known yet.
     pub modification: String,
-    /// Not 0 when it is published, or may still be.
-    pub stands: i64,
+    /// Whether it is published, or may still be.
+    #[sqlx(try_from = "Flag")]
+    pub stands: bool,
 }
 
 impl Store {
     /// Pushes of a target of which nothing has become yet, oldest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn open_pushes(&self, target: &str) -> Result<Vec<OpenPush>> {
         let query = "SELECT p.id, p.package, p.repository, p.branch, p.commit_id, p.before_id,
             p.modifies, p.told_by, p.seen_us,
@@ -103,10 +104,8 @@ impl Store {
 
     /// Builds of the packages of a target that have open pushes, oldest first: those that are open
     /// or have sources, and were not cancelled.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds_of_pushed(&self, target: &str) -> Result<Vec<PushedBuild>> {
+        // Counts, since PostgreSQL reads the whole table for EXISTS beside OR.
         let query =
             "SELECT b.id, b.package, b.git_ref, COALESCE(m.git_ref, '') AS modification_ref,
             COALESCE(i.commit_id, '') AS commit_id, COALESCE(s.modification, '') AS modification,
@@ -117,19 +116,18 @@ impl Store {
             LEFT JOIN build_modifications m ON m.build = b.id
             WHERE b.target = $1 AND b.package IN (SELECT p.package FROM open_pushes o
                 JOIN pushes p ON p.id = o.push WHERE p.target = $1)
-            AND (EXISTS (SELECT 1 FROM open_builds n WHERE n.build = b.id)
+            AND ((SELECT COUNT(*) FROM open_builds n WHERE n.build = b.id) > 0
                  OR (i.build IS NOT NULL
-                     AND NOT EXISTS (SELECT 1 FROM cancellations c WHERE c.build = b.id)))
+                     AND (SELECT COUNT(*) FROM cancellations c WHERE c.build = b.id) = 0))
             ORDER BY b.id";
         Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
     }
 
     /// Names of the targets that have open pushes.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn targets_pushed(&self) -> Result<Vec<String>> {
-        let query = "SELECT DISTINCT p.target FROM open_pushes o JOIN pushes p ON p.id = o.push";
+        // CROSS JOIN is an inner one whose order SQLite keeps: else it goes through all pushes.
+        let query = "SELECT DISTINCT p.target FROM open_pushes o CROSS JOIN pushes p
+                     WHERE p.id = o.push";
         Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
     }
 }

@@ -63,9 +63,6 @@ pub(super) fn claim(row: (String, String, String, String)) -> Result<Claim> {
 
 impl Store {
     /// A number that changes whenever the packages of a target do.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn package_count(&self, target: &str) -> Result<i64> {
         let query = "SELECT changes FROM pools WHERE target = $1";
         let changes: Option<i64> =
@@ -74,9 +71,6 @@ impl Store {
     }
 
     /// How far the channel of a target shows what was taken back.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn pool_state(&self, target: &str) -> Result<PoolState> {
         let query = "SELECT withdrawn, shown FROM pools WHERE target = $1";
         let row: Option<PoolState> =
@@ -85,9 +79,6 @@ impl Store {
     }
 
     /// All claims of a build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn claims(&self, build: BuildId) -> Result<Vec<Claim>> {
         type Row = (String, String, String, String);
         let rows: Vec<Row> = sqlx::query_as(CLAIMS).bind(build.0).fetch_all(self.read()).await?;
@@ -95,18 +86,12 @@ impl Store {
     }
 
     /// The claims of a build that nobody has approved.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn open_claims(&self, build: BuildId) -> Result<Vec<Claim>> {
         let approved = self.decisions(build).await?.iter().any(|one| one.word == "approved");
         if approved { Ok(Vec::new()) } else { self.claims(build).await }
     }
 
     /// What was said of the claims of a build, oldest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn decisions(&self, build: BuildId) -> Result<Vec<Decision>> {
         let query = "SELECT at_us, word, who, reason FROM claim_decisions
                      WHERE build = $1 ORDER BY at_us";
@@ -115,32 +100,27 @@ impl Store {
 
     /// The builds with claims, newest first: those that wait, or with `all` those that were decided
     /// on too, `limit` at most. An empty target stands for all.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds_with_claims(
         &self,
         target: &str,
         all: bool,
         limit: i64,
     ) -> Result<Vec<Build>> {
-        let which = if all {
-            "EXISTS (SELECT 1 FROM claims c WHERE c.build = b.id)"
+        // It begins with what is claimed, and not with all builds.
+        let claimed = if all {
+            "SELECT DISTINCT c.build FROM claims c"
         } else {
-            "EXISTS (SELECT 1 FROM stage_work w WHERE w.build = b.id AND w.stage = 'claim')"
+            "SELECT DISTINCT w.build FROM stage_work w WHERE w.stage = 'claim'"
         };
         let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM builds b WHERE ($1 = '' OR b.target = $1) AND {which}
-             ORDER BY b.id DESC LIMIT $2"
+            "SELECT {COLUMNS} FROM ({claimed}) x JOIN builds b ON b.id = x.build
+             WHERE ($1 = '' OR b.target = $1) ORDER BY b.id DESC LIMIT $2"
         ));
         Ok(sqlx::query_as(query).bind(target).bind(limit).fetch_all(self.read()).await?)
     }
 
     /// What was approved for a target, oldest first. What a build claimed whose packages were taken
     /// back does not count.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn approved_claims(&self, target: &str) -> Result<Vec<Approved>> {
         let query = "SELECT c.kind, c.what, b.package, b.id FROM claims c
                      JOIN builds b ON b.id = c.build
@@ -159,9 +139,6 @@ impl Store {
     }
 
     /// The paths, and the capabilities that many packages have, that builds of a target have required.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn required_things(&self, target: &str) -> Result<BTreeSet<String>> {
         let query = "SELECT what FROM required_things WHERE target = $1";
         let rows: Vec<String> =
@@ -170,31 +147,14 @@ impl Store {
     }
 
     /// What the accepted attempts of a build's tasks have made, without its source package.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn made_packages(&self, build: BuildId) -> Result<Vec<NewPackage>> {
         let query = "SELECT r.nevra, r.digest, r.size, r.repodata FROM results r
                      JOIN acceptances a ON a.task = r.task JOIN tasks t ON t.id = r.task
                      WHERE t.build = $1 AND t.kind <> 'srpm' ORDER BY r.task, r.nevra";
-        let rows: Vec<(String, String, i64, String)> =
-            sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?;
-        rows.into_iter()
-            .map(|(nevra, digest, size, repodata)| {
-                Ok(NewPackage {
-                    nevra: parsed("results", "a NEVRA", &nevra)?,
-                    digest: parsed("results", "a digest", &digest)?,
-                    size: size.unsigned_abs(),
-                    repodata: parsed("results", "a digest", &repodata)?,
-                })
-            })
-            .collect()
+        Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?)
     }
 
     /// Records what the newest root of a task took from the farm.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn set_taken(&self, task: TaskId, taken: &[TakenRow]) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
@@ -213,9 +173,6 @@ impl Store {
 impl Tx {
     /// Holds the packages of a target as they are until the transaction ends, and answers their
     /// generation. After the rows of builds.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn hold_pool(&mut self, target: &str) -> Result<i64> {
         self.raise_pool(target, 0).await
     }
@@ -230,9 +187,6 @@ impl Tx {
     }
 
     /// What was found when tasks of a build were repeated.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn repeat_claims(&mut self, build: BuildId) -> Result<Vec<Claim>> {
         type Row = (String, String, String, String);
         let rows: Vec<Row> = sqlx::query_as(CLAIMS).bind(build.0).fetch_all(self.on()).await?;
@@ -241,9 +195,6 @@ impl Tx {
     }
 
     /// Records more of what a build claims.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_claims(
         &mut self,
         build: BuildId,
@@ -268,9 +219,6 @@ impl Tx {
     }
 
     /// Records what a build claims, in place of what was recorded before.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn set_claims(
         &mut self,
         build: BuildId,
@@ -284,9 +232,6 @@ impl Tx {
 
     /// Records what a person said of a build's claims. False when the build is not claimed, or has
     /// ended: then nothing was recorded.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn decide_claims(
         &mut self,
         build: BuildId,

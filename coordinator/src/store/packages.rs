@@ -5,9 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{Arch, BuildId, BuildOptions, Nevra, Sha256, TaskId};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
 use super::again::again;
-use super::shown::{Announced, digests, numbers, rows};
+use super::columns::Columns;
+use super::lists::{digests, numbers, rows};
 use super::{Result, Store, StoreError, Tx, parsed, unjson};
 
 /// A package of an accepted attempt.
@@ -60,41 +63,56 @@ pub struct SignedPackage {
     pub signature: Option<Signature>,
 }
 
-type Row = (String, i64, String, String, i64, String);
-
-fn package((nevra, build, arch, digest, size, repodata): Row) -> Result<Package> {
-    Ok(Package {
-        nevra: parsed("packages", "a NEVRA", &nevra)?,
-        build: BuildId(build),
-        arch: parsed("packages", "an architecture", &arch)?,
-        digest: parsed("packages", "a digest", &digest)?,
-        size: size.unsigned_abs(),
-        repodata: parsed("packages", "a digest", &repodata)?,
-    })
+impl FromRow<'_, AnyRow> for NewPackage {
+    /// Of a row of `results`.
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("results", row);
+        Ok(Self {
+            nevra: row.parsed("nevra", "a NEVRA")?,
+            digest: row.parsed("digest", "a digest")?,
+            size: row.size("size")?,
+            repodata: row.parsed("repodata", "a digest")?,
+        })
+    }
 }
 
-/// A [`Row`], then digest, size and repodata of the signed form; empty when there is none.
-type SignedRow = (String, i64, String, String, i64, String, String, i64, String);
+impl FromRow<'_, AnyRow> for Package {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("packages", row);
+        Ok(Self {
+            nevra: row.parsed("nevra", "a NEVRA")?,
+            build: BuildId(row.number("build")?),
+            arch: row.parsed("arch", "an architecture")?,
+            digest: row.parsed("digest", "a digest")?,
+            size: row.size("size")?,
+            repodata: row.parsed("repodata", "a digest")?,
+        })
+    }
+}
 
-/// Packages with their signed forms under the key `$2`.
+/// Packages with their signed forms under the key `$2`; these are empty where there is none.
 const SIGNED: &str = "SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
-    COALESCE(s.signed_digest, ''), COALESCE(s.signed_size, 0), COALESCE(s.repodata, '')
+    COALESCE(s.signed_digest, '') AS signed_digest, COALESCE(s.signed_size, 0) AS signed_size,
+    COALESCE(s.repodata, '') AS published
     FROM packages p LEFT JOIN signatures s ON s.digest = p.digest AND s.key_name = $2";
 
-fn signed_package(row: SignedRow) -> Result<SignedPackage> {
-    let (nevra, build, arch, digest, size, repodata, signed, signed_size, published) = row;
-    let signature = if signed.is_empty() {
-        None
-    } else {
-        Some(Signature {
-            signed_digest: parsed("signatures", "a digest", &signed)?,
-            signed_size: signed_size.unsigned_abs(),
-            repodata: parsed("signatures", "a digest", &published)?,
-        })
-    };
-    let package = package((nevra, build, arch, digest, size, repodata))?;
-    Ok(SignedPackage { package, signature })
+impl FromRow<'_, AnyRow> for SignedPackage {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let columns = Columns::of("signatures", row);
+        let signature = match columns.parsed_or_none("signed_digest", "a digest")? {
+            Some(signed_digest) => Some(Signature {
+                signed_digest,
+                signed_size: columns.size("signed_size")?,
+                repodata: columns.parsed("published", "a digest")?,
+            }),
+            None => None,
+        };
+        Ok(Self { package: Package::from_row(row)?, signature })
+    }
 }
+
+/// What an accepted attempt announced: the digest and the name of each file.
+type Announced = Vec<(Sha256, String)>;
 
 /// Whether a package is a file that an attempt announced. One without architecture may have stayed
 /// from another architecture or build: it is the same by its name.
@@ -105,36 +123,22 @@ fn is_it(package: &Package, (digest, name): &(Sha256, String)) -> bool {
 
 impl Store {
     /// All accepted packages of a target.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn packages(&self, target: &str) -> Result<Vec<Package>> {
         let query = "SELECT nevra, build, arch, digest, size, repodata FROM packages
                      WHERE target = $1 ORDER BY nevra";
-        let rows: Vec<Row> = sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
-        rows.into_iter().map(package).collect()
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
     }
 
     /// The package of a target with this NEVRA.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn package(&self, target: &str, nevra: &Nevra) -> Result<Option<Package>> {
         let query = "SELECT nevra, build, arch, digest, size, repodata FROM packages
                      WHERE target = $1 AND nevra = $2";
-        let row: Option<Row> = sqlx::query_as(query)
-            .bind(target)
-            .bind(nevra.to_string())
-            .fetch_optional(self.read())
-            .await?;
-        row.map(package).transpose()
+        let query = sqlx::query_as(query).bind(target).bind(nevra.to_string());
+        Ok(query.fetch_optional(self.read()).await?)
     }
 
     /// Packages of a build with their signed forms under a key: those that it was the first to
     /// make, and those that are the same as another build of its target had made before.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn packages_of(&self, build: BuildId, key: &str) -> Result<Vec<SignedPackage>> {
         let query = "SELECT target FROM builds WHERE id = $1";
         let target: Option<String> =
@@ -145,9 +149,6 @@ impl Store {
     }
 
     /// The same for several builds of a target, by as many queries as for one.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn packages_of_each(
         &self,
         target: &str,
@@ -206,8 +207,7 @@ impl Store {
             "{SIGNED} WHERE p.target = $1 AND {which} ORDER BY p.nevra"
         ));
         let query = sqlx::query_as(query).persistent(false).bind(target).bind(key);
-        let rows: Vec<SignedRow> = query.fetch_all(self.read()).await?;
-        rows.into_iter().map(signed_package).collect()
+        Ok(query.fetch_all(self.read()).await?)
     }
 
     /// Digests and names of all files that the accepted attempts of builds announced.
@@ -228,24 +228,16 @@ impl Store {
     }
 
     /// Packages of a target that are signed with a key.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn signed_packages(&self, target: &str, key: &str) -> Result<Vec<SignedPackage>> {
         let query = "SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
-                     s.signed_digest, s.signed_size, s.repodata
+                     s.signed_digest, s.signed_size, s.repodata AS published
                      FROM packages p JOIN signatures s
                      ON s.digest = p.digest AND s.key_name = $2
                      WHERE p.target = $1 ORDER BY p.nevra";
-        let rows: Vec<SignedRow> =
-            sqlx::query_as(query).bind(target).bind(key).fetch_all(self.read()).await?;
-        rows.into_iter().map(signed_package).collect()
+        Ok(sqlx::query_as(query).bind(target).bind(key).fetch_all(self.read()).await?)
     }
 
     /// Those of these packages that are signed with another key than this one.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn signed_otherwise(
         &self,
         packages: &[Sha256],
@@ -261,9 +253,6 @@ impl Store {
     }
 
     /// When the last package of a build was signed with a key; 0 when none is.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn signed_us(&self, build: BuildId, key: &str) -> Result<i64> {
         let query = "SELECT MAX(s.at_us) FROM packages p JOIN signatures s
                      ON s.digest = p.digest AND s.key_name = $2 WHERE p.build = $1";
@@ -273,9 +262,6 @@ impl Store {
     }
 
     /// Records signed forms.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_signatures(
         &self,
         key: &str,

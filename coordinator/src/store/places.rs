@@ -33,9 +33,6 @@ pub struct Running {
 
 impl Store {
     /// The place of a task in its queue; `None` when it is in none.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn place(&self, task: TaskId) -> Result<Option<Place>> {
         let query = "SELECT arch, needs, rank FROM ready_tasks WHERE task = $1";
         let row: Option<(String, String, i64)> =
@@ -63,9 +60,6 @@ impl Store {
     }
 
     /// Everything that workers have, with what it takes.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn running(&self) -> Result<Vec<Running>> {
         let query = "SELECT v.worker, a.started_us, COALESCE(l.took_us, 0) AS takes_us
                      FROM live_attempts v JOIN attempts a ON a.id = v.attempt
@@ -76,9 +70,6 @@ impl Store {
     }
 
     /// Of how many builds that lack their sources this one comes last.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn imports_ahead(&self, build: BuildId) -> Result<u64> {
         let query = "SELECT COUNT(*) FROM stage_work w JOIN stage_work mine
                      ON mine.build = $1 AND mine.stage = 'import'
@@ -90,9 +81,6 @@ impl Store {
 
     /// Makes a build more or less urgent. Its tasks that wait get new places. False when it has
     /// ended.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn set_priority(
         &self,
         build: BuildId,

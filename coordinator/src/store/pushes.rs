@@ -1,7 +1,10 @@
 //! Pushes: what was seen, what became of it, approvals, storms.
 
 use rpmfarm_core::BuildId;
+use rpmfarm_core::track::PushVerdict;
 
+use super::builds::named;
+use super::columns::Flag;
 use super::{Result, Store, Tx};
 
 /// What is built because of a push.
@@ -18,8 +21,8 @@ pub struct PushPair {
 pub struct PushEnd {
     /// The push.
     pub push: i64,
-    /// build, done, superseded, removed.
-    pub verdict: &'static str,
+    /// How it has ended.
+    pub verdict: PushVerdict,
     /// The build that had its commit already, for `done`; 0 else.
     pub build: i64,
     /// What is built, for `build`.
@@ -43,8 +46,9 @@ pub struct PushRow {
     pub commit_id: String,
     /// The commit before it.
     pub before_id: String,
-    /// Not 0 for a push to the package's modifications.
-    pub modifies: i64,
+    /// Whether it is a push to the package's modifications.
+    #[sqlx(try_from = "Flag")]
+    pub modifies: bool,
     /// webhook, poll.
     pub told_by: String,
     /// When it was seen.
@@ -57,6 +61,14 @@ pub struct PushRow {
     pub build: i64,
     /// Not 0 when the branch was at this commit before, and has left it: the push that led away.
     pub left_by: i64,
+}
+
+impl PushRow {
+    /// How it has ended; `None` while it is open.
+    #[must_use]
+    pub fn ended(&self) -> Option<PushVerdict> {
+        self.verdict.parse().ok()
+    }
 }
 
 /// Which pushes to list.
@@ -85,9 +97,6 @@ pub struct StormRow {
 
 impl Store {
     /// How many builds of a target pushes led to by themselves since a time.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn pushes_built_since(&self, target: &str, since_us: i64) -> Result<usize> {
         // A push to a package and one to its modifications may have led to the same build.
         let query = "SELECT COUNT(DISTINCT p.package || ' ' || e.request_key)
@@ -101,9 +110,6 @@ impl Store {
 
     /// Records what becomes of pushes, all or none. Those that end in `build` are built by the
     /// request of this key, which then is to be made.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn end_pushes(&self, ends: &[PushEnd], request_key: &str, now_us: i64) -> Result<()> {
         let mut tx = self.write().await?;
         for end in ends {
@@ -115,13 +121,13 @@ impl Store {
                 // Another coordinator was first; all of this is its to do.
                 return Ok(());
             }
-            let key = if end.verdict == "build" { request_key } else { "" };
+            let key = if end.verdict == PushVerdict::Build { request_key } else { "" };
             sqlx::query(
                 "INSERT INTO push_ends (push, verdict, request_key, build, at_us)
                  VALUES ($1, $2, $3, $4, $5)",
             )
             .bind(end.push)
-            .bind(end.verdict)
+            .bind(end.verdict.as_str())
             .bind(key)
             .bind(end.build)
             .bind(now_us)
@@ -150,18 +156,12 @@ impl Store {
     }
 
     /// Keys of requests that are decided on and not made yet.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn push_requests(&self) -> Result<Vec<String>> {
         let query = "SELECT request_key FROM push_requests ORDER BY request_key";
         Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
     }
 
     /// What a request builds: target, package, and what of it, for each of its pushes.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn pushes_of(&self, request_key: &str) -> Result<Vec<(String, String, PushPair)>> {
         let query = "SELECT p.target, p.package, COALESCE(x.git_ref, p.commit_id),
                      COALESCE(x.modification, '') FROM push_ends e
@@ -176,9 +176,6 @@ impl Store {
     }
 
     /// A request is made.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn push_request_made(&self, request_key: &str) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query("DELETE FROM push_requests WHERE request_key = $1")
@@ -189,9 +186,6 @@ impl Store {
     }
 
     /// Holds pushes as one storm, and returns its number.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_storm(
         &self,
         target: &str,
@@ -214,9 +208,6 @@ impl Store {
     }
 
     /// Holds more pushes in a storm.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn join_storm(&self, storm: i64, pushes: &[i64]) -> Result<()> {
         let mut tx = self.write().await?;
         tx.hold_pushes(storm, pushes).await?;
@@ -224,18 +215,12 @@ impl Store {
     }
 
     /// A storm.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn storm(&self, id: i64) -> Result<Option<StormRow>> {
         let query = "SELECT id, target, reason, at_us FROM storms WHERE id = $1";
         Ok(sqlx::query_as(query).bind(id).fetch_optional(self.read()).await?)
     }
 
     /// Approves pushes. Returns how many were not approved before.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn approve(&self, pushes: &[i64], who: &str, now_us: i64) -> Result<u64> {
         let mut tx = self.write().await?;
         let mut approved = 0;
@@ -256,35 +241,32 @@ impl Store {
     }
 
     /// Pushes, newest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn pushes(&self, filter: &PushFilter) -> Result<Vec<PushRow>> {
-        let query = "SELECT p.id, p.target, p.package, p.repository, p.branch, p.commit_id,
-            p.before_id, p.modifies, p.told_by, p.seen_us, COALESCE(e.verdict, '') AS verdict,
-            COALESCE(e.at_us, 0) AS ended_us,
-            COALESCE((SELECT MAX(b.id) FROM builds b WHERE e.request_key <> ''
-                      AND b.request_key = e.request_key AND b.target = p.target
-                      AND b.package = p.package), e.build, 0) AS build,
-            COALESCE((SELECT MAX(q.id) FROM pushes q
-                      WHERE q.target = p.target AND q.package = p.package AND q.id < p.id
-                      AND q.repository = p.repository AND q.branch = p.branch
-                      AND q.before_id = p.commit_id), 0) AS left_by
-            FROM pushes p LEFT JOIN push_ends e ON e.push = p.id
-            WHERE ($1 = '' OR p.target = $1) AND ($2 = '' OR p.package = $2)
-            ORDER BY p.id DESC LIMIT $3";
-        Ok(sqlx::query_as(query)
-            .bind(&filter.target)
-            .bind(&filter.package)
-            .bind(filter.limit)
-            .fetch_all(self.read())
-            .await?)
+        let columns = [("p.target", &*filter.target), ("p.package", &*filter.package)];
+        let (named, names) = named(2, &columns);
+        // Every push has a number: that is for conditions to follow.
+        let query = format!(
+            "SELECT p.id, p.target, p.package, p.repository, p.branch, p.commit_id, p.before_id,
+             p.modifies, p.told_by, p.seen_us, COALESCE(e.verdict, '') AS verdict,
+             COALESCE(e.at_us, 0) AS ended_us,
+             COALESCE((SELECT MAX(b.id) FROM builds b WHERE e.request_key <> ''
+                       AND b.request_key = e.request_key AND b.target = p.target
+                       AND b.package = p.package), e.build, 0) AS build,
+             COALESCE((SELECT MAX(q.id) FROM pushes q
+                       WHERE q.target = p.target AND q.package = p.package AND q.id < p.id
+                       AND q.repository = p.repository AND q.branch = p.branch
+                       AND q.before_id = p.commit_id), 0) AS left_by
+             FROM pushes p LEFT JOIN push_ends e ON e.push = p.id
+             WHERE p.id > 0{named} ORDER BY p.id DESC LIMIT $1"
+        );
+        let mut query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(filter.limit);
+        for name in names {
+            query = query.bind(name);
+        }
+        Ok(query.fetch_all(self.read()).await?)
     }
 
     /// The commit to which a branch or tag of a repository was pushed that a build follows from.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn pushed_commit(
         &self,
         id: BuildId,

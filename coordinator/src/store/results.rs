@@ -3,7 +3,10 @@
 
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Sha256, TaskId};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
+use super::columns::Columns;
 use super::{NewPackage, Result, Tx, parsed};
 
 /// A package that an accepted attempt made.
@@ -28,11 +31,15 @@ pub struct AcceptedTask {
     pub packages: Vec<MadePackage>,
 }
 
+impl FromRow<'_, AnyRow> for MadePackage {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let content = Columns::of("results", row).parsed_or_none("content", "a digest")?;
+        Ok(Self { package: NewPackage::from_row(row)?, content })
+    }
+}
+
 impl Tx {
     /// Records what an attempt of one architecture made.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_results(
         &mut self,
         build: BuildId,
@@ -61,9 +68,6 @@ impl Tx {
 
     /// The accepted tasks of a build of one kind, in the order in which they were planned, with what
     /// they made.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn accepted_tasks(
         &mut self,
         build: BuildId,
@@ -85,22 +89,6 @@ impl Tx {
     async fn made(&mut self, task: i64) -> Result<Vec<MadePackage>> {
         let query = "SELECT nevra, digest, size, repodata, content FROM results
                      WHERE task = $1 ORDER BY nevra";
-        let rows: Vec<(String, String, i64, String, String)> =
-            sqlx::query_as(query).bind(task).fetch_all(self.on()).await?;
-        rows.into_iter()
-            .map(|(nevra, digest, size, repodata, content)| {
-                let package = NewPackage {
-                    nevra: parsed("results", "a NEVRA", &nevra)?,
-                    digest: parsed("results", "a digest", &digest)?,
-                    size: size.unsigned_abs(),
-                    repodata: parsed("results", "a digest", &repodata)?,
-                };
-                let content = match content.as_str() {
-                    "" => None,
-                    text => Some(parsed("results", "a digest", text)?),
-                };
-                Ok(MadePackage { package, content })
-            })
-            .collect()
+        Ok(sqlx::query_as(query).bind(task).fetch_all(self.on()).await?)
     }
 }

@@ -3,13 +3,15 @@
 //! Owns that a page of a list costs as many queries as a single build: each kind of fact is read
 //! by one query for all of them. What the facts mean is the API's to say.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use rpmfarm_core::owners::Claim;
 use rpmfarm_core::terms::AllTerms;
-use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Evr, Nevra, Sha256, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Evr, Nevra, TaskId};
 
+use super::attempts::{AttemptRow, WITH_END};
 use super::builds::COLUMNS;
+use super::lists::{list, rows};
 use super::{
     Attempt, AttemptEnd, Build, Decision, FailureRow, Import, Lacking, LateResult, LockRow,
     Publication, Result, Store, TakenRow, Task, WithdrawnPackage, parsed, unjson,
@@ -106,28 +108,8 @@ pub struct ShownTask {
 /// is.
 pub type PublishedEvr = (String, String, String, BuildId, Evr);
 
-/// Numbers as a list of SQL. They are inlined, since the databases bind no lists.
-pub(super) fn list(ids: impl IntoIterator<Item = i64>) -> String {
-    let ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
-    if ids.is_empty() { "NULL".to_owned() } else { ids.join(",") }
-}
-
-/// A query whose text is made for this once.
-macro_rules! rows {
-    ($store:expr, $row:ty, $query:expr) => {{
-        let query = sqlx::AssertSqlSafe($query);
-        let rows: Vec<$row> =
-            sqlx::query_as(query).persistent(false).fetch_all($store.read()).await?;
-        rows
-    }};
-}
-pub(super) use rows;
-
 impl Store {
     /// Builds by their numbers, newest first; those that are not there are left out.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds_by_id(&self, ids: &[BuildId]) -> Result<Vec<Build>> {
         let ids = list(ids.iter().map(|id| id.0));
         let query =
@@ -136,9 +118,6 @@ impl Store {
     }
 
     /// The facts of builds, each that was asked for.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn shown(&self, builds: &[BuildId]) -> Result<HashMap<BuildId, ShownBuild>> {
         let ids = list(builds.iter().map(|id| id.0));
         let mut all: HashMap<BuildId, ShownBuild> =
@@ -214,8 +193,8 @@ impl Store {
         );
         // The oldest comes last and stays.
         for row in rows!(self, Publication, query) {
-            let build = row.build;
-            of!(build).publication = Some(row);
+            let build = all.entry(row.build).or_default();
+            build.publication = Some(row);
         }
         for (table, which) in [("cancellations", 0), ("retries", 1)] {
             let query = format!(
@@ -333,22 +312,13 @@ impl Store {
             acceptances.insert(task, (AttemptId(attempt), ms.unsigned_abs(), at_us));
         }
         let query = format!(
-            "SELECT a.id, a.task, a.epoch, a.worker, a.started_us, COALESCE(e.report, ''),
-             COALESCE(e.at_us, 0) FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
+            "SELECT {WITH_END} FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
              WHERE a.task IN ({tasks}) ORDER BY a.epoch"
         );
         let mut attempts = HashMap::<i64, Vec<(Attempt, Option<AttemptEnd>)>>::new();
-        for (id, task, epoch, worker, started_us, report, at_us) in
-            rows!(self, (i64, i64, i64, String, i64, String, i64), query)
-        {
-            let end = if report.is_empty() {
-                None
-            } else {
-                let outcome = unjson("attempt_ends", "a report", &report)?;
-                Some(AttemptEnd { outcome, at_us })
-            };
-            let attempt = Attempt { id, task, epoch, worker, started_us };
-            attempts.entry(task).or_default().push((attempt, end));
+        for row in rows!(self, AttemptRow, query) {
+            let (attempt, end) = row.read()?;
+            attempts.entry(attempt.task).or_default().push((attempt, end));
         }
         let query = format!(
             "SELECT a.task, l.attempt, a.worker, l.said, l.at_us
@@ -359,6 +329,7 @@ impl Store {
         for (task, attempt, worker, said, at_us) in
             rows!(self, (i64, i64, String, String, i64), query)
         {
+            let attempt = AttemptId(attempt);
             late.entry(task).or_default().push(LateResult { attempt, worker, said, at_us });
         }
         let query = format!(
@@ -366,8 +337,7 @@ impl Store {
              ORDER BY id"
         );
         let mut shown = Vec::new();
-        for row in rows!(self, super::tasks::TaskRow, query) {
-            let task = super::tasks::task(row)?;
+        for task in rows!(self, Task, query) {
             let id = task.id.0;
             let shown_task = ShownTask {
                 lock: locks.remove(&id),
@@ -382,9 +352,6 @@ impl Store {
     }
 
     /// Every version that was published of the packages of these builds, in their targets.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn published_beside(&self, builds: &[BuildId]) -> Result<Vec<PublishedEvr>> {
         let ids = list(builds.iter().map(|id| id.0));
         let query = format!(
@@ -404,9 +371,6 @@ impl Store {
     }
 
     /// When the last package of each build was signed with a key; those without are left out.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn signed_each_us(
         &self,
         builds: &[BuildId],
@@ -421,18 +385,4 @@ impl Store {
             sqlx::query_as(query).persistent(false).bind(key).fetch_all(self.read()).await?;
         Ok(rows.into_iter().map(|(build, at_us)| (BuildId(build), at_us)).collect())
     }
-}
-
-/// What an accepted attempt announced: the digest and the name of each file.
-pub(super) type Announced = Vec<(Sha256, String)>;
-
-/// The texts of digests as a list of SQL.
-pub(super) fn digests(of: &BTreeSet<Sha256>) -> String {
-    let texts: Vec<String> = of.iter().map(|digest| format!("'{}'", digest.hex())).collect();
-    if texts.is_empty() { "NULL".to_owned() } else { texts.join(",") }
-}
-
-/// The numbers of builds as a list of SQL.
-pub(super) fn numbers(builds: impl IntoIterator<Item = BuildId>) -> String {
-    list(builds.into_iter().map(|id| id.0))
 }

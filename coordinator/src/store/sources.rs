@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use rpmfarm_core::source::Record;
 use rpmfarm_core::terms::{AllTerms, Terms};
 use rpmfarm_core::{Arch, BuildId, Nevra, Sha256};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
 use super::again::again;
+use super::columns::Columns;
 use super::{Build, Result, Store, Tx, json, parsed, unjson};
 
 /// Names that are bound to one query at most.
@@ -49,8 +52,34 @@ pub struct Srpm {
     pub terms: AllTerms,
 }
 
-/// Digest, size, NEVRA, requirements, conflicts, names, whether more is found, terms.
-type SrpmRow = (String, i64, String, String, String, String, i64, String);
+impl FromRow<'_, AnyRow> for Import {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("imports", row);
+        Ok(Self {
+            url: row.string("url")?,
+            commit: row.string("commit_id")?,
+            subject: row.string("subject")?,
+            bundle: row.parsed("bundle", "a digest")?,
+            at_us: row.number("at_us")?,
+        })
+    }
+}
+
+impl FromRow<'_, AnyRow> for Srpm {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("srpms", row);
+        Ok(Self {
+            digest: row.parsed("digest", "a digest")?,
+            size: row.size("size")?,
+            nevra: row.parsed("nevra", "a NEVRA")?,
+            requires: row.json("requires", "a list")?,
+            conflicts: row.json("conflicts", "a list")?,
+            predicts: row.json("predicts", "a list")?,
+            dynamic: row.flag("dynamic")?,
+            terms: row.json("terms", "terms")?,
+        })
+    }
+}
 
 impl Srpm {
     /// What the spec says with a target of rpm; `None` when that is not known.
@@ -93,26 +122,17 @@ impl Srpm {
 
 impl Store {
     /// What whoever looks at a build is to know of its sources.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn source_notes(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT note FROM source_notes WHERE build = $1 ORDER BY n";
         Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?)
     }
 
     /// Records an import.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_import(&self, build: BuildId, import: &Import) -> Result<()> {
         self.add_sources(build, import, &Record::default()).await
     }
 
     /// The same with the record of where everything came from.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_sources(
         &self,
         build: BuildId,
@@ -160,24 +180,12 @@ impl Store {
     }
 
     /// The import of a build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn import(&self, build: BuildId) -> Result<Option<Import>> {
         let query = "SELECT url, commit_id, subject, bundle, at_us FROM imports WHERE build = $1";
-        let row: Option<(String, String, String, String, i64)> =
-            sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?;
-        row.map(|(url, commit, subject, bundle, at_us)| {
-            let bundle = parsed("imports", "a digest", &bundle)?;
-            Ok(Import { url, commit, subject, bundle, at_us })
-        })
-        .transpose()
+        Ok(sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?)
     }
 
     /// Where the sources of a build came from.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn source_record(&self, build: BuildId) -> Result<Option<Record>> {
         let query = "SELECT record FROM source_records WHERE build = $1";
         let text: Option<String> =
@@ -186,9 +194,6 @@ impl Store {
     }
 
     /// The newest build of the same package and target before this one that has sources.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn import_before(&self, build: &Build) -> Result<Option<i64>> {
         let query = "SELECT MAX(b.id) FROM builds b JOIN imports i ON i.build = b.id
                      WHERE b.target = $1 AND b.package = $2 AND b.id < $3";
@@ -203,22 +208,25 @@ impl Store {
 
     /// The packages whose sources were imported for a target; only those among the names, if there
     /// are any.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn imported_packages(
         &self,
         target: &str,
         among: &[&str],
     ) -> Result<BTreeSet<String>> {
         let mut found = BTreeSet::new();
-        let all: &[&str] = &[""];
-        for names in (if among.is_empty() { all } else { among }).chunks(NAMES) {
+        if among.is_empty() {
+            let query = "SELECT DISTINCT b.package FROM builds b JOIN imports i ON i.build = b.id
+                         WHERE b.target = $1";
+            let all: Vec<String> =
+                sqlx::query_scalar(query).bind(target).fetch_all(self.read()).await?;
+            found.extend(all);
+        }
+        for names in among.chunks(NAMES) {
             let places: Vec<String> = (0..names.len()).map(|at| format!("${}", at + 2)).collect();
+            let places = places.join(", ");
             let query = sqlx::AssertSqlSafe(format!(
                 "SELECT DISTINCT b.package FROM builds b JOIN imports i ON i.build = b.id
-                 WHERE b.target = $1 AND ($2 = '' OR b.package IN ({}))",
-                places.join(", ")
+                 WHERE b.target = $1 AND b.package IN ({places})"
             ));
             let mut query = sqlx::query_scalar::<_, String>(query).persistent(false).bind(target);
             for name in names {
@@ -230,20 +238,29 @@ impl Store {
     }
 
     /// The packages that builds were asked for of; of all targets with an empty name.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn built_packages(&self, target: &str) -> Result<BTreeSet<String>> {
-        let query = "SELECT DISTINCT package FROM builds WHERE $1 = '' OR target = $1";
-        let rows: Vec<String> =
-            sqlx::query_scalar(query).bind(target).fetch_all(self.read()).await?;
-        Ok(rows.into_iter().collect())
+        let targets = match target {
+            "" => self.targets_built().await?,
+            name => vec![name.to_owned()],
+        };
+        // One step along the index for each package, however often it was built.
+        let query = "WITH RECURSIVE p(name) AS (
+                         SELECT MIN(package) FROM builds WHERE target = $1
+                         UNION ALL
+                         SELECT (SELECT MIN(b.package) FROM builds b
+                                 WHERE b.target = $1 AND b.package > p.name)
+                         FROM p WHERE p.name IS NOT NULL)
+                     SELECT name FROM p WHERE name IS NOT NULL";
+        let mut packages = BTreeSet::new();
+        for target in targets {
+            let rows: Vec<String> =
+                sqlx::query_scalar(query).bind(target).fetch_all(self.read()).await?;
+            packages.extend(rows);
+        }
+        Ok(packages)
     }
 
     /// `VERSION-RELEASE` of every SRPM that was made of a package for a target.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn built_releases(&self, target: &str, package: &str) -> Result<Vec<String>> {
         let query = "SELECT s.nevra FROM srpms s JOIN builds b ON b.id = s.build
                      WHERE b.target = $1 AND b.package = $2 ORDER BY b.id";
@@ -257,9 +274,6 @@ impl Store {
     }
 
     /// Whether the release of a build is raised.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn is_bump(&self, build: BuildId) -> Result<bool> {
         let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM bumps WHERE build = $1")
             .bind(build.0)
@@ -269,35 +283,15 @@ impl Store {
     }
 
     /// The SRPM of a build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn srpm(&self, build: BuildId) -> Result<Option<Srpm>> {
         let query = "SELECT digest, size, nevra, requires, conflicts, predicts, dynamic, terms
                      FROM srpms WHERE build = $1";
-        let row: Option<SrpmRow> =
-            sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?;
-        row.map(|(digest, size, nevra, requires, conflicts, predicts, dynamic, terms)| {
-            Ok(Srpm {
-                digest: parsed("srpms", "a digest", &digest)?,
-                size: size.unsigned_abs(),
-                nevra: parsed("srpms", "a NEVRA", &nevra)?,
-                requires: unjson("srpms", "a list", &requires)?,
-                conflicts: unjson("srpms", "a list", &conflicts)?,
-                predicts: unjson("srpms", "a list", &predicts)?,
-                dynamic: dynamic != 0,
-                terms: unjson("srpms", "terms", &terms)?,
-            })
-        })
-        .transpose()
+        Ok(sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?)
     }
 }
 
 impl Tx {
     /// Records the SRPM of a build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_srpm(&mut self, build: BuildId, srpm: &Srpm) -> Result<()> {
         sqlx::query(
             "INSERT INTO srpms

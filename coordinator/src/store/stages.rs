@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use rpmfarm_core::stage::Stage;
+use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::status::latest_due;
 
 use super::builds::COLUMNS;
 use super::heads::Look;
-use super::tasks::{TaskRow, task};
 use super::{Build, Result, Store, Task};
 
 /// Builds of one target that a stage looks at in one go.
@@ -16,49 +15,40 @@ const AT_ONCE: i64 = 256;
 impl Store {
     /// Open builds whose sources are not there and that do not wait for a retry, the most urgent
     /// and oldest first, of each target as many as are of use at once.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds_to_import(&self, now_us: i64) -> Result<Vec<Build>> {
-        self.builds_at(Stage::Import, now_us).await
+        self.builds_at(NextStep::Import, now_us).await
     }
 
     /// Open builds that are imported and have no task yet, likewise.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds_to_plan(&self) -> Result<Vec<Build>> {
-        self.builds_at(Stage::Plan, i64::MAX).await
+        self.builds_at(NextStep::Plan, i64::MAX).await
     }
 
     /// Open builds of which every task is accepted, likewise.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds_accepted(&self) -> Result<Vec<Build>> {
-        self.builds_at(Stage::Finish, i64::MAX).await
+        self.builds_at(NextStep::Finish, i64::MAX).await
     }
 
-    async fn builds_at(&self, stage: Stage, now_us: i64) -> Result<Vec<Build>> {
+    async fn builds_at(&self, stage: NextStep, now_us: i64) -> Result<Vec<Build>> {
         let joins = "JOIN builds b ON b.id = w.build";
         let look = Look { stage, columns: COLUMNS, joins, within: "w.task" };
         self.heads(&look, now_us, AT_ONCE).await
     }
 
     /// Names of the targets that anything was ever built for.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn targets_built(&self) -> Result<Vec<String>> {
-        let query = "SELECT DISTINCT target FROM builds ORDER BY target";
+        // One step along the index for each, however much was built.
+        let query = "WITH RECURSIVE t(name) AS (
+                         SELECT MIN(target) FROM builds
+                         UNION ALL
+                         SELECT (SELECT MIN(b.target) FROM builds b WHERE b.target > t.name)
+                         FROM t WHERE t.name IS NOT NULL)
+                     SELECT name FROM t WHERE name IS NOT NULL ORDER BY name";
         Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
     }
 
     /// The batches of which a task waits for its turn, with their targets, those with the most
     /// urgent and oldest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn batches_to_order(&self, now_us: i64) -> Result<Vec<(i64, String)>> {
         let query = "SELECT b.batch, b.target FROM stage_work w JOIN builds b ON b.id = w.build
                      WHERE w.stage = 'order' AND (w.due_us <= $1 OR w.due_us > $2)
@@ -68,9 +58,6 @@ impl Store {
     }
 
     /// The tasks of a batch that wait for their turn, with their builds.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn tasks_to_order(&self, batch: i64, now_us: i64) -> Result<Vec<(Task, Build)>> {
         let of_batch = "FROM builds b JOIN stage_work w ON w.build = b.id AND w.stage = 'order'
                         WHERE b.batch = $1 AND (w.due_us <= $2 OR w.due_us > $3)";
@@ -82,21 +69,18 @@ impl Store {
             format!("SELECT {COLUMNS} FROM builds b WHERE b.id IN (SELECT w.build {of_batch})");
         let (now, latest) = (now_us, latest_due(now_us));
         let tasks = sqlx::query_as(sqlx::AssertSqlSafe(tasks)).bind(batch).bind(now).bind(latest);
-        let tasks: Vec<TaskRow> = tasks.fetch_all(self.read()).await?;
+        let tasks: Vec<Task> = tasks.fetch_all(self.read()).await?;
         let builds = sqlx::query_as(sqlx::AssertSqlSafe(builds)).bind(batch).bind(now).bind(latest);
         let builds: Vec<Build> = builds.fetch_all(self.read()).await?;
         let builds: HashMap<i64, Build> =
             builds.into_iter().map(|build| (build.id, build)).collect();
         // One that is gone between the two questions has been locked, or has ended.
-        let of = |row: TaskRow| Some((builds.get(&row.1)?.clone(), row));
-        let both = tasks.into_iter().filter_map(of);
-        both.map(|(build, row)| Ok((task(row)?, build))).collect()
+        let with_build = |task: Task| Some((builds.get(&task.build.0)?.clone(), task));
+        let both = tasks.into_iter().filter_map(with_build);
+        Ok(both.map(|(build, task)| (task, build)).collect())
     }
 
     /// The oldest open build of a request that has no SRPM yet.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn mate_without_srpm(&self, batch: i64) -> Result<Option<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
@@ -108,9 +92,6 @@ impl Store {
     }
 
     /// Builds of one request that are neither accepted nor ended, oldest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn open_mates(&self, batch: i64) -> Result<Vec<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
@@ -123,9 +104,6 @@ impl Store {
     }
 
     /// Builds of one request that have an SRPM and ended without being published, newest first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn lost_mates(&self, batch: i64) -> Result<Vec<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1

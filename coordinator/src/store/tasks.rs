@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 
-use rpmfarm_core::stage::Stage;
+use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::status::latest_due;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
 use super::again::again;
+use super::columns::Columns;
 use super::heads::Look;
-use super::{Result, Store, Tx, json, parsed, unjson};
+use super::{Result, Store, Tx, json, unjson};
 
 /// Work to be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,96 +49,86 @@ pub struct LockRow {
     pub at_us: i64,
 }
 
-pub(super) type TaskRow = (i64, i64, String, String, i64);
+impl FromRow<'_, AnyRow> for Task {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("tasks", row);
+        Ok(Self {
+            id: TaskId(row.number("id")?),
+            build: BuildId(row.number("build")?),
+            kind: row.parsed("kind", "a kind")?,
+            arch: row.parsed("arch", "an architecture")?,
+            created_us: row.number("created_us")?,
+        })
+    }
+}
 
-pub(super) fn task((id, build, kind, arch, created_us): TaskRow) -> Result<Task> {
-    Ok(Task {
-        id: TaskId(id),
-        build: BuildId(build),
-        kind: parsed("tasks", "a kind", &kind)?,
-        arch: parsed("tasks", "an architecture", &arch)?,
-        created_us,
-    })
+impl FromRow<'_, AnyRow> for LockRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("locks", row);
+        Ok(Self {
+            round: u32::try_from(row.number("round")?).unwrap_or(0),
+            digest: row.parsed("digest", "a digest")?,
+            at_us: row.number("at_us")?,
+        })
+    }
+}
+
+/// A task, and the round whose requirements no lock answers yet.
+#[derive(sqlx::FromRow)]
+struct AskingTask {
+    #[sqlx(flatten)]
+    task: Task,
+    round: i64,
 }
 
 impl Store {
     /// The tasks of a build, in the order in which they were made.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn tasks(&self, build: BuildId) -> Result<Vec<Task>> {
         let query = "SELECT id, build, kind, arch, created_us FROM tasks WHERE build = $1
                      ORDER BY id";
-        let rows: Vec<TaskRow> = sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?;
-        rows.into_iter().map(task).collect()
+        Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?)
     }
 
     /// One task.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
         let query = "SELECT id, build, kind, arch, created_us FROM tasks WHERE id = $1";
-        let row: Option<TaskRow> =
-            sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?;
-        row.map(task).transpose()
+        Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?)
     }
 
     /// Open SRPM tasks that have no lock yet and do not wait for a retry, the most urgent and
     /// oldest first, at most `each` of one target.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn srpms_to_lock(&self, now_us: i64, each: i64) -> Result<Vec<Task>> {
         let look = Look {
-            stage: Stage::Lock,
+            stage: NextStep::Lock,
             columns: "t.id, t.build, t.kind, t.arch, t.created_us",
             joins: "JOIN tasks t ON t.id = w.task",
             within: "w.task",
         };
-        let rows: Vec<TaskRow> = self.heads(&look, now_us, each).await?;
-        rows.into_iter().map(task).collect()
+        self.heads(&look, now_us, each).await
     }
 
     /// Tasks that wait for a worker and are in their queues, the next one first, at most `limit`.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn tasks_to_dispatch(&self, limit: i64) -> Result<Vec<Task>> {
         let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us
                      FROM ready_tasks r JOIN tasks t ON t.id = r.task
                      ORDER BY r.rank, r.task LIMIT $1";
-        let rows: Vec<TaskRow> = sqlx::query_as(query).bind(limit).fetch_all(self.read()).await?;
-        rows.into_iter().map(task).collect()
+        Ok(sqlx::query_as(query).bind(limit).fetch_all(self.read()).await?)
     }
 
     /// Rounds of requirements of live attempts that no lock answers yet.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn rounds_to_lock(&self, now_us: i64) -> Result<Vec<(Task, u32)>> {
-        let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us, MAX(d.round)
-                     FROM stage_work w JOIN tasks t ON t.id = w.task
+        let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us,
+                     MAX(d.round) AS round FROM stage_work w JOIN tasks t ON t.id = w.task
                      JOIN dynamic_requires d ON d.task = t.id
                      WHERE w.stage = 'round' AND (w.due_us <= $1 OR w.due_us > $2)
                      GROUP BY t.id, t.build, t.kind, t.arch, t.created_us ORDER BY t.id";
-        let rows: Vec<(i64, i64, String, String, i64, i64)> = sqlx::query_as(query)
-            .bind(now_us)
-            .bind(latest_due(now_us))
-            .fetch_all(self.read())
-            .await?;
-        rows.into_iter()
-            .map(|(id, build, kind, arch, created_us, round)| {
-                let round = u32::try_from(round).unwrap_or(u32::MAX);
-                Ok((task((id, build, kind, arch, created_us))?, round))
-            })
-            .collect()
+        let query = sqlx::query_as(query).bind(now_us).bind(latest_due(now_us));
+        let rows: Vec<AskingTask> = query.fetch_all(self.read()).await?;
+        let asked = |row: AskingTask| (row.task, u32::try_from(row.round).unwrap_or(u32::MAX));
+        Ok(rows.into_iter().map(asked).collect())
     }
 
     /// Build tasks of a batch's open builds that are not accepted.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn unaccepted_tasks(&self, batch: i64) -> Result<Vec<(BuildId, TaskId)>> {
         let query = "SELECT t.build, t.id FROM builds b JOIN open_builds o ON o.build = b.id
                      JOIN tasks t ON t.build = b.id
@@ -148,9 +141,6 @@ impl Store {
     }
 
     /// What `%generate_buildrequires` asked for so far, round by round.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn dynamic_requires(&self, task: TaskId) -> Result<Vec<Vec<String>>> {
         let query = "SELECT requires FROM dynamic_requires WHERE task = $1 ORDER BY round";
         let rows: Vec<String> =
@@ -161,9 +151,6 @@ impl Store {
     /// Records a round of requirements: that of the newest lock, and no other, whatever a worker
     /// says. A later attempt that gets to a round which has no answer yet takes it over: the one
     /// that asked before may be gone.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_dynamic_requires(
         &self,
         task: TaskId,
@@ -203,9 +190,6 @@ impl Store {
 
     /// What attempts of a batch's postponed tasks found so far, round by round: of the tasks that
     /// wait for their turn.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn requires_found(&self, batch: i64) -> Result<HashMap<TaskId, Vec<Vec<String>>>> {
         let query = "SELECT d.task, d.requires FROM builds b
                      JOIN stage_work w ON w.build = b.id AND w.stage = 'order'
@@ -225,9 +209,6 @@ impl Store {
     /// wait for other builds of the batch. What was found stays, and the task waits for its turn
     /// again. The attempt counts as cancelled: nobody failed. False, and nothing changed, when that
     /// attempt does not run any more or its round has its lock.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn postpone(&self, task: &Task, round: u32, now_us: i64) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -263,27 +244,15 @@ impl Store {
     }
 
     /// The newest lock of a task that counts: one of a round that was postponed does not.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn lock(&self, task: TaskId) -> Result<Option<LockRow>> {
         let query = "SELECT l.round, l.digest, l.at_us FROM locks l WHERE l.task = $1
                      AND NOT EXISTS (SELECT 1 FROM postponements p
                                      WHERE p.task = l.task AND p.round >= l.round)
                      ORDER BY l.round DESC LIMIT 1";
-        let row: Option<(i64, String, i64)> =
-            sqlx::query_as(query).bind(task.0).fetch_optional(self.read()).await?;
-        row.map(|(round, digest, at_us)| {
-            let digest = parsed("locks", "a digest", &digest)?;
-            Ok(LockRow { round: u32::try_from(round).unwrap_or(0), digest, at_us })
-        })
-        .transpose()
+        Ok(sqlx::query_as(query).bind(task.0).fetch_optional(self.read()).await?)
     }
 
     /// Records a lock. The first of a round stays.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_lock(
         &self,
         task: TaskId,
@@ -300,9 +269,6 @@ impl Store {
     }
 
     /// Records tasks of an open build; those that are there stay.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_tasks(&self, build: BuildId, tasks: &[NewTask], now_us: i64) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -335,9 +301,6 @@ impl Tx {
     }
 
     /// Records a task that repeats another one, in the same root.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_repeat(&mut self, of: &Task, now_us: i64) -> Result<()> {
         let id = self.next_id("task").await?;
         let new = sqlx::query(
@@ -367,9 +330,6 @@ impl Tx {
     }
 
     /// How many tasks of a build repeat another one and are not accepted.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn open_repeats(&mut self, build: BuildId) -> Result<i64> {
         let query = "SELECT COUNT(*) FROM tasks t WHERE t.build = $1 AND t.kind = 'repeat'
                      AND NOT EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)";
@@ -377,9 +337,6 @@ impl Tx {
     }
 
     /// Records tasks; those that are there stay.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_tasks(
         &mut self,
         build: BuildId,

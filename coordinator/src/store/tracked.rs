@@ -2,6 +2,7 @@
 
 use rpmfarm_core::track::policy::{Freeze, Order, Policy};
 
+use super::columns::Flag;
 use super::{Result, Store, StoreError, Tx};
 
 /// A package to follow from now on.
@@ -26,8 +27,9 @@ pub struct Tracked {
     pub package: String,
     /// The branch or tag; empty for the target's own.
     pub git_ref: String,
-    /// Not 0 when what is there at the first look is built as well.
-    pub build_first: i64,
+    /// Whether what is there at the first poll is built as well.
+    #[sqlx(try_from = "Flag")]
+    pub build_first: bool,
     /// Since when it is followed.
     pub added_us: i64,
     /// When it is looked at next; 0 for at once.
@@ -106,15 +108,13 @@ impl OrderRow {
     }
 }
 
-const COLUMNS: &str = "target, package, git_ref, build_first, added_us, due_us, interval_us,
+/// The columns of a [`Tracked`].
+const TRACKED: &str = "target, package, git_ref, build_first, added_us, due_us, interval_us,
                        looked_us, looks, failures, problem, hint_us, hint_commit,
                        hint_modification";
 
 impl Store {
     /// Follows packages. Returns those that were not followed before.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn track(
         &self,
         target: &str,
@@ -149,9 +149,6 @@ impl Store {
     }
 
     /// Follows a package no longer. False when it was not followed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn untrack(
         &self,
         target: &str,
@@ -180,9 +177,6 @@ impl Store {
     }
 
     /// Records what a maintainer says of a package, or of the whole target.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_track_order(&self, target: &str, row: &OrderRow) -> Result<()> {
         let mut tx = self.write().await?;
         tx.add_track_order(target, row).await?;
@@ -190,9 +184,6 @@ impl Store {
     }
 
     /// The newest order about policy of each package of a target, and of the target itself.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn track_orders(&self, target: &str) -> Result<Vec<OrderRow>> {
         let query = "SELECT package, word, reason, until_us, who, at_us FROM track_orders o
                      WHERE target = $1 AND id = (SELECT MAX(n.id) FROM track_orders n
@@ -202,9 +193,6 @@ impl Store {
     }
 
     /// Everything that was said of a package, newest first, at most 50.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn track_history(&self, target: &str, package: &str) -> Result<Vec<OrderRow>> {
         let query = "SELECT package, word, reason, until_us, who, at_us FROM track_orders
                      WHERE target = $1 AND package = $2 ORDER BY id DESC LIMIT 50";
@@ -212,40 +200,32 @@ impl Store {
     }
 
     /// One package that is followed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn tracked(&self, target: &str, package: &str) -> Result<Option<Tracked>> {
         let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM tracked WHERE target = $1 AND package = $2"
+            "SELECT {TRACKED} FROM tracked WHERE target = $1 AND package = $2"
         ));
         Ok(sqlx::query_as(query).bind(target).bind(package).fetch_optional(self.read()).await?)
     }
 
     /// All that are followed for a target, or for all with an empty name, by name.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn all_tracked(&self, target: &str) -> Result<Vec<Tracked>> {
-        let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM tracked WHERE $1 = '' OR target = $1 ORDER BY target, package"
-        ));
-        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+        if target.is_empty() {
+            let query = format!("SELECT {TRACKED} FROM tracked ORDER BY target, package");
+            let query = sqlx::query_as(sqlx::AssertSqlSafe(query));
+            return Ok(query.fetch_all(self.read()).await?);
+        }
+        let query = format!("SELECT {TRACKED} FROM tracked WHERE target = $1 ORDER BY package");
+        let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(target);
+        Ok(query.fetch_all(self.read()).await?)
     }
 
     /// What changes when a package of a target is followed, or no longer.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn tracked_state(&self, target: &str) -> Result<(i64, i64)> {
         let query = "SELECT COUNT(*), COALESCE(MAX(added_us), 0) FROM tracked WHERE target = $1";
         Ok(sqlx::query_as(query).bind(target).fetch_one(self.read()).await?)
     }
 
     /// Packages of a target whose look is due, the longest due first.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn tracked_due(
         &self,
         target: &str,
@@ -253,7 +233,7 @@ impl Store {
         most: usize,
     ) -> Result<Vec<Tracked>> {
         let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM tracked WHERE target = $1 AND due_us <= $2
+            "SELECT {TRACKED} FROM tracked WHERE target = $1 AND due_us <= $2
              ORDER BY due_us LIMIT $3"
         ));
         Ok(sqlx::query_as(query)
@@ -265,9 +245,6 @@ impl Store {
     }
 
     /// Has a package looked at, at once. False when it is not followed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn look_now(&self, target: &str, package: &str) -> Result<bool> {
         let mut tx = self.write().await?;
         let result =
@@ -281,9 +258,6 @@ impl Store {
     }
 
     /// What was last seen of a package's branches.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn seen(&self, target: &str, package: &str) -> Result<Vec<Seen>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package = $2 ORDER BY repository, branch";
@@ -291,9 +265,6 @@ impl Store {
     }
 
     /// What was last seen of all packages of a target.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn seen_of_target(&self, target: &str) -> Result<Vec<Seen>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1";
@@ -301,9 +272,6 @@ impl Store {
     }
 
     /// What was last seen of the packages of a target that have open pushes.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn seen_of_pushed(&self, target: &str) -> Result<Vec<Seen>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package IN (SELECT p.package FROM open_pushes o

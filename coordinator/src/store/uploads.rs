@@ -51,9 +51,6 @@ impl Store {
     }
 
     /// What an attempt has announced.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn announced(&self, attempt: AttemptId) -> Result<Vec<AnnouncedFile>> {
         announced(&mut *self.read().acquire().await?, attempt).await
     }

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rpmfarm_core::{BuildId, Nevra, Sha256, TaskId};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
 use super::again::again;
-use super::shown::{numbers, rows};
+use super::columns::Columns;
+use super::lists::{self, numbers, rows};
 use super::{Result, Store, StoreError, Tx, parsed};
 
 /// A package that is to be taken back, with everything that follows at once.
@@ -82,31 +85,49 @@ pub struct RootRow {
     pub accepted: bool,
 }
 
-type WithdrawnRow = (String, i64, String, i64, String, String, i64);
-
 const WITHDRAWN: &str = "SELECT p.nevra, p.build, p.digest, p.size, w.who, w.reason, w.at_us
     FROM withdrawn_packages p JOIN withdrawals w
     ON w.id = p.withdrawal AND w.target = p.target AND w.nevra = p.nevra";
 
-fn withdrawn(row: WithdrawnRow) -> Result<WithdrawnPackage> {
-    let (nevra, build, digest, size, who, reason, at_us) = row;
-    Ok(WithdrawnPackage {
-        nevra: parsed("withdrawn_packages", "a NEVRA", &nevra)?,
-        build: BuildId(build),
-        digest: parsed("withdrawn_packages", "a digest", &digest)?,
-        size: size.unsigned_abs(),
-        who,
-        reason,
-        at_us,
-    })
+impl FromRow<'_, AnyRow> for WithdrawnPackage {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("withdrawn_packages", row);
+        Ok(Self {
+            nevra: row.parsed("nevra", "a NEVRA")?,
+            build: BuildId(row.number("build")?),
+            digest: row.parsed("digest", "a digest")?,
+            size: row.size("size")?,
+            who: row.string("who")?,
+            reason: row.string("reason")?,
+            at_us: row.number("at_us")?,
+        })
+    }
+}
+
+impl FromRow<'_, AnyRow> for Returning {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("returning_packages", row);
+        let nevra = row.parsed("nevra", "a NEVRA")?;
+        Ok(Self { nevra, build: BuildId(row.number("build")?) })
+    }
+}
+
+impl FromRow<'_, AnyRow> for RootRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("locks", row);
+        Ok(Self {
+            build: BuildId(row.number("build")?),
+            package: row.string("package")?,
+            task: TaskId(row.number("task")?),
+            lock: row.parsed("digest", "a digest")?,
+            accepted: row.flag("accepted")?,
+        })
+    }
 }
 
 impl Store {
     /// Takes packages back. Those that the target does not have are passed over; answers the others.
     /// Builds of theirs that have not ended are cancelled.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn withdraw(&self, what: &Withdraw<'_>, now_us: i64) -> Result<Vec<Nevra>> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -137,30 +158,20 @@ impl Store {
     }
 
     /// The packages of these builds that are taken back.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn withdrawn_of(&self, builds: &[BuildId]) -> Result<Vec<WithdrawnPackage>> {
         let ids = numbers(builds.iter().copied());
         let query = format!("{WITHDRAWN} WHERE p.build IN ({ids}) ORDER BY p.nevra");
-        rows!(self, WithdrawnRow, query).into_iter().map(withdrawn).collect()
+        Ok(rows!(self, WithdrawnPackage, query))
     }
 
     /// The packages of a target with this full name that are taken back.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn withdrawn(&self, target: &str, nevra: &Nevra) -> Result<Vec<WithdrawnPackage>> {
         let query = format!("{WITHDRAWN} WHERE p.target = $1 AND p.nevra = $2");
         let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(target).bind(nevra.to_string());
-        let rows: Vec<WithdrawnRow> = query.fetch_all(self.read()).await?;
-        rows.into_iter().map(withdrawn).collect()
+        Ok(query.fetch_all(self.read()).await?)
     }
 
     /// All that is taken back of a target: full names, each with that of its source package.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn all_withdrawn(&self, target: &str) -> Result<HashSet<(Nevra, Nevra)>> {
         let query = "SELECT p.nevra, s.nevra FROM withdrawn_packages p
                      JOIN srpms s ON s.build = p.build WHERE p.target = $1";
@@ -174,24 +185,12 @@ impl Store {
     }
 
     /// What was given back of a target and is not in its channel yet.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn returning(&self, target: &str) -> Result<Vec<Returning>> {
         let query = "SELECT nevra, build FROM returning_packages WHERE target = $1 ORDER BY nevra";
-        let rows: Vec<(String, i64)> =
-            sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
-        let row = |(nevra, build): (String, i64)| {
-            let nevra = parsed("returning_packages", "a NEVRA", &nevra)?;
-            Ok(Returning { nevra, build: BuildId(build) })
-        };
-        rows.into_iter().map(row).collect()
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
     }
 
     /// The channel of a target shows everything that was taken back and given back up to this state.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn set_pool_shown(&self, target: &str, withdrawn: i64) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -207,9 +206,6 @@ impl Store {
     }
 
     /// The packages of a build as it was the first to make them.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn own_packages(&self, build: BuildId) -> Result<Vec<Nevra>> {
         let query = "SELECT nevra FROM packages WHERE build = $1 ORDER BY nevra";
         let rows: Vec<String> =
@@ -218,12 +214,9 @@ impl Store {
     }
 
     /// All roots that were made for a target, newest first: of each task the one that counts.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn roots(&self, target: &str) -> Result<Vec<RootRow>> {
-        let query = "SELECT b.id, b.package, t.id, l.digest,
-                     (SELECT COUNT(*) FROM acceptances a WHERE a.task = t.id)
+        let query = "SELECT b.id AS build, b.package, t.id AS task, l.digest,
+                     (SELECT COUNT(*) FROM acceptances a WHERE a.task = t.id) AS accepted
                      FROM builds b JOIN tasks t ON t.build = b.id JOIN locks l ON l.task = t.id
                      WHERE b.target = $1 AND l.round =
                          (SELECT MAX(n.round) FROM locks n WHERE n.task = t.id)
@@ -232,25 +225,10 @@ impl Store {
                      AND (EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)
                           OR EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id))
                      ORDER BY t.id DESC";
-        type Row = (i64, String, i64, String, i64);
-        let rows: Vec<Row> = sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
-        rows.into_iter()
-            .map(|(build, package, task, lock, accepted)| {
-                Ok(RootRow {
-                    build: BuildId(build),
-                    package,
-                    task: TaskId(task),
-                    lock: parsed("locks", "a digest", &lock)?,
-                    accepted: accepted > 0,
-                })
-            })
-            .collect()
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
     }
 
     /// The digests of what each build of a target made, taken back or not, and their names.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn made_digests(
         &self,
         target: &str,
@@ -270,9 +248,6 @@ impl Store {
     }
 
     /// Marks builds as made with what was taken back.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_impacts(&self, target: &str, impacts: &[ImpactRow]) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -284,9 +259,6 @@ impl Store {
 
     /// Records the lock of a round, unless one of the farm's packages in it is not the target's any
     /// more: then false.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn add_lock_with(
         &self,
         task: TaskId,
@@ -323,7 +295,7 @@ impl Tx {
     /// Whether a target has packages with all of these digests.
     async fn has_packages(&mut self, target: &str, digests: &[Sha256]) -> Result<bool> {
         let wanted: BTreeSet<Sha256> = digests.iter().copied().collect();
-        let list = super::shown::digests(&wanted);
+        let list = lists::digests(&wanted);
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT COUNT(DISTINCT digest) FROM packages WHERE target = $1 AND digest IN ({list})"
         ));
@@ -333,9 +305,6 @@ impl Tx {
     }
 
     /// Takes packages back, as [`Store::withdraw`].
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn withdraw(&mut self, what: &Withdraw<'_>, now_us: i64) -> Result<Vec<Nevra>> {
         let Withdraw { target, packages, roots, impacts, who, reason } = *what;
         // Rows of builds are locked in their order, before all others.

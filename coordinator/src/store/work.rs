@@ -1,18 +1,21 @@
 //! What each stage has to do: indexes over facts, so that a pass reads its own work and no more.
 //!
 //! The indexes of a build are made anew by [`Tx::reindex`] from its facts, in the transaction that
-//! changed them; `core::stage` says what a fact means. Nothing else writes them, but a grant,
+//! changed them; `core::next_step` says what a fact means. Nothing else writes them, but a grant,
 //! which takes a task from its queue.
 
 use std::collections::BTreeSet;
 
+use rpmfarm_core::next_step::{self, NextStep};
 use rpmfarm_core::queue::{Class, place};
-use rpmfarm_core::stage::{self, Stage};
 use rpmfarm_core::status::{TaskFacts, is_due, latest_due};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, TaskId};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
-use super::{Result, Store, Tx, parsed};
+use super::columns::Columns;
+use super::{Result, Store, Tx};
 
 /// What is known of a task, for its stage and its place in the queue.
 struct Known {
@@ -35,9 +38,44 @@ struct KnownBuild {
     due_us: i64,
 }
 
+impl FromRow<'_, AnyRow> for Known {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("tasks", row);
+        let rank = row.number("rank")?;
+        Ok(Self {
+            id: TaskId(row.number("id")?),
+            kind: row.parsed("kind", "a kind")?,
+            arch: row.parsed("arch", "an architecture")?,
+            facts: TaskFacts {
+                locked: row.flag("locked")?,
+                running: row.flag("running")?,
+                reported: row.flag("reported")?,
+                accepted: row.flag("accepted")?,
+            },
+            asks: row.flag("asks")?,
+            due_us: row.number("due_us")?,
+            rank: (rank >= 0).then_some(rank),
+            needs: row.string("needs")?,
+        })
+    }
+}
+
+impl FromRow<'_, AnyRow> for KnownBuild {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("builds", row);
+        Ok(Self {
+            submitter: row.string("submitter")?,
+            class: row.parsed("class", "a priority")?,
+            created_us: row.number("created_us")?,
+            imported: row.flag("imported")?,
+            due_us: row.number("due_us")?,
+        })
+    }
+}
+
 /// One entry of the index.
 struct Entry {
-    stage: Stage,
+    stage: NextStep,
     task: i64,
     due_us: i64,
 }
@@ -45,9 +83,6 @@ struct Entry {
 impl Store {
     /// Tasks that failed and whose time for another try has come get into their queues. Returns
     /// how many builds were looked at, at most `limit`.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn queue_due(&self, now_us: i64, limit: i64) -> Result<usize> {
         let query = "SELECT build FROM stage_work
                      WHERE stage = 'dispatch' AND (due_us <= $1 OR due_us > $3)
@@ -63,9 +98,6 @@ impl Store {
     }
 
     /// Makes the indexes of builds anew.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn reindex(
         &self,
         builds: impl IntoIterator<Item = BuildId>,
@@ -84,9 +116,6 @@ impl Store {
 impl Tx {
     /// Makes the indexes of a build anew from its facts. Every transaction that changes facts of
     /// a build ends with it, after its last change.
-    ///
-    /// # Errors
-    /// Database errors.
     pub(crate) async fn reindex(&mut self, build: BuildId, now_us: i64) -> Result<()> {
         // The build's row is locked first, so that two who change facts of one build see each
         // other's.
@@ -101,13 +130,13 @@ impl Tx {
         let facts: Vec<(TaskKind, TaskFacts)> =
             tasks.iter().map(|task| (task.kind, task.facts)).collect();
         let claimed = self.is_claimed(build).await?;
-        if let Some(stage) = stage::of_build(known.imported, claimed, &facts) {
-            let due_us = if stage == Stage::Import { known.due_us } else { 0 };
+        if let Some(stage) = next_step::of_build(known.imported, claimed, &facts) {
+            let due_us = if stage == NextStep::Import { known.due_us } else { 0 };
             entries.push(Entry { stage, task: 0, due_us });
         }
         for task in &tasks {
-            match stage::of_task(task.kind, &task.facts, task.asks) {
-                Some(Stage::Dispatch) if is_due(task.due_us, now_us) => {
+            match next_step::of_task(task.kind, &task.facts, task.asks) {
+                Some(NextStep::Dispatch) if is_due(task.due_us, now_us) => {
                     self.queue(build, &known, task, now_us).await?;
                 }
                 Some(stage) => {
@@ -133,9 +162,6 @@ impl Tx {
     }
 
     /// Makes the indexes of a task's build anew.
-    ///
-    /// # Errors
-    /// Database errors.
     pub(crate) async fn reindex_of(&mut self, task: TaskId, now_us: i64) -> Result<()> {
         let query = "SELECT build FROM tasks WHERE id = $1";
         let build: Option<i64> =
@@ -147,16 +173,13 @@ impl Tx {
     }
 
     /// The index of a build that has just been asked for, and of which nothing else is known.
-    ///
-    /// # Errors
-    /// Database errors.
     pub(crate) async fn index_new(
         &mut self,
         build: BuildId,
         class: Class,
         now_us: i64,
     ) -> Result<()> {
-        let entry = Entry { stage: Stage::Import, task: 0, due_us: 0 };
+        let entry = Entry { stage: NextStep::Import, task: 0, due_us: 0 };
         self.add_entry(build, class, now_us, &entry).await
     }
 
@@ -187,62 +210,35 @@ impl Tx {
     async fn known_build(&mut self, build: BuildId) -> Result<Option<KnownBuild>> {
         let query = "SELECT b.submitter, b.created_us,
                      COALESCE((SELECT c.priority FROM priority_changes c WHERE c.build = b.id
-                               ORDER BY c.at_us DESC LIMIT 1), b.priority),
-                     (SELECT COUNT(*) FROM imports i WHERE i.build = b.id),
+                               ORDER BY c.at_us DESC LIMIT 1), b.priority) AS class,
+                     (SELECT COUNT(*) FROM imports i WHERE i.build = b.id) AS imported,
                      COALESCE((SELECT f.retry_us FROM failures f
                                WHERE f.build = b.id AND f.stage = 'import'
-                               ORDER BY f.at_us DESC LIMIT 1), 0)
+                               ORDER BY f.at_us DESC LIMIT 1), 0) AS due_us
                      FROM builds b WHERE b.id = $1";
-        let row: Option<(String, i64, String, i64, i64)> =
-            sqlx::query_as(query).bind(build.0).fetch_optional(self.on()).await?;
-        row.map(|(submitter, created_us, class, imported, due_us)| {
-            let class = parsed("builds", "a priority", &class)?;
-            Ok(KnownBuild { submitter, class, created_us, imported: imported > 0, due_us })
-        })
-        .transpose()
+        Ok(sqlx::query_as(query).bind(build.0).fetch_optional(self.on()).await?)
     }
 
     async fn known_tasks(&mut self, build: BuildId) -> Result<Vec<Known>> {
         let query = "SELECT t.id, t.kind, t.arch,
              (SELECT COUNT(*) FROM locks l WHERE l.task = t.id AND NOT EXISTS
-                  (SELECT 1 FROM postponements p WHERE p.task = l.task AND p.round >= l.round)),
-             (SELECT COUNT(*) FROM live_attempts v WHERE v.task = t.id),
+                  (SELECT 1 FROM postponements p WHERE p.task = l.task AND p.round >= l.round))
+             AS locked,
+             (SELECT COUNT(*) FROM live_attempts v WHERE v.task = t.id) AS running,
              (SELECT COUNT(*) FROM attempts p JOIN attempt_ends e ON e.attempt = p.id
-              WHERE p.task = t.id AND e.outcome = 'succeeded'),
-             (SELECT COUNT(*) FROM acceptances a WHERE a.task = t.id),
+              WHERE p.task = t.id AND e.outcome = 'succeeded') AS reported,
+             (SELECT COUNT(*) FROM acceptances a WHERE a.task = t.id) AS accepted,
              (SELECT COUNT(*) FROM dynamic_requires d
               JOIN live_attempts v ON v.task = d.task AND v.attempt = d.attempt
               WHERE d.task = t.id AND NOT EXISTS
-                  (SELECT 1 FROM locks l WHERE l.task = d.task AND l.round > d.round)),
+                  (SELECT 1 FROM locks l WHERE l.task = d.task AND l.round > d.round)) AS asks,
              COALESCE((SELECT f.retry_us FROM failures f
                        WHERE f.build = t.build AND f.task = t.id
-                       ORDER BY f.at_us DESC LIMIT 1), 0),
-             COALESCE((SELECT r.rank FROM task_ranks r WHERE r.task = t.id), -1),
-             COALESCE((SELECT n.needs FROM task_needs n WHERE n.task = t.id), '')
+                       ORDER BY f.at_us DESC LIMIT 1), 0) AS due_us,
+             COALESCE((SELECT r.rank FROM task_ranks r WHERE r.task = t.id), -1) AS rank,
+             COALESCE((SELECT n.needs FROM task_needs n WHERE n.task = t.id), '') AS needs
              FROM tasks t WHERE t.build = $1 ORDER BY t.id";
-        type Row = (i64, String, String, i64, i64, i64, i64, i64, i64, i64, String);
-        let rows: Vec<Row> = sqlx::query_as(query).bind(build.0).fetch_all(self.on()).await?;
-        rows.into_iter()
-            .map(|row| {
-                let (id, kind, arch, locks, live, reported, accepted, asks, due_us, rank, needs) =
-                    row;
-                Ok(Known {
-                    id: TaskId(id),
-                    kind: parsed("tasks", "a kind", &kind)?,
-                    arch: parsed("tasks", "an architecture", &arch)?,
-                    facts: TaskFacts {
-                        locked: locks > 0,
-                        running: live > 0,
-                        reported: reported > 0,
-                        accepted: accepted > 0,
-                    },
-                    asks: asks > 0,
-                    due_us,
-                    rank: (rank >= 0).then_some(rank),
-                    needs,
-                })
-            })
-            .collect()
+        Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.on()).await?)
     }
 
     /// Puts a task into the queue of its architecture, at the place that it has, or at a new one.

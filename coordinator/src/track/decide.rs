@@ -5,17 +5,16 @@
 //! no second build.
 
 use rpmfarm_core::queue::Class;
-use rpmfarm_core::track::Verdict;
 use rpmfarm_core::track::push::{Push, request_key};
 use rpmfarm_core::track::storm::{self, Admission, Recent};
-use rpmfarm_core::{BuildOptions, Target};
+use rpmfarm_core::track::{PushVerdict, Verdict};
+use rpmfarm_core::{BuildOptions, Stage, Target};
 
 use super::SUBMITTER;
 use super::plan::{self, Planned};
-use crate::stages;
 use crate::store::{FencedStore, NewBuild, PushEnd, PushPair};
 use crate::targets::Targets;
-use crate::work::Stage;
+use crate::work;
 
 /// Decides on every open push, and makes the requests that follow.
 #[derive(Clone)]
@@ -24,8 +23,8 @@ pub struct DecideStage {
     pub targets: Targets,
 }
 
-impl Stage for DecideStage {
-    const NAME: &'static str = stages::DECIDE;
+impl work::Stage for DecideStage {
+    const NAME: Stage = Stage::Decide;
 
     async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
         for name in store.targets_pushed().await? {
@@ -50,11 +49,11 @@ async fn decide_target(store: &FencedStore, target: &Target, now_us: i64) -> any
     let mut storm = 0;
     for planned in plan::of_target(store, target, now_us).await? {
         if planned.moot {
-            ends.extend(end(&planned, "removed", 0));
+            ends.extend(end(&planned, PushVerdict::Removed, 0));
             continue;
         }
         match planned.verdict {
-            Verdict::Done(build) => ends.extend(end(&planned, "done", build.0)),
+            Verdict::Done(build) => ends.extend(end(&planned, PushVerdict::Done, build.0)),
             Verdict::Build if planned.push.approved_us != 0 => builds.push(planned),
             Verdict::Build => unasked.push(planned),
             Verdict::Storm(id) => {
@@ -88,7 +87,7 @@ async fn decide_target(store: &FencedStore, target: &Target, now_us: i64) -> any
     };
     let pushes: Vec<(i64, Push)> = builds.iter().flat_map(of).collect();
     let key = if pushes.is_empty() { String::new() } else { request_key(&target.name, &pushes) };
-    ends.extend(builds.iter().flat_map(|planned| end(planned, "build", 0)));
+    ends.extend(builds.iter().flat_map(|planned| end(planned, PushVerdict::Build, 0)));
     if !ends.is_empty() {
         store.end_pushes(&ends, &key, now_us).await?;
     }
@@ -96,9 +95,12 @@ async fn decide_target(store: &FencedStore, target: &Target, now_us: i64) -> any
 }
 
 /// The end of a push, of the one that is built with it, and of those that they stand for.
-fn end(planned: &Planned, verdict: &'static str, build: i64) -> Vec<PushEnd> {
-    let older = if verdict == "removed" { "removed" } else { "superseded" };
-    let pair = (verdict == "build").then(|| planned.pair.to_build());
+fn end(planned: &Planned, verdict: PushVerdict, build: i64) -> Vec<PushEnd> {
+    let older = match verdict {
+        PushVerdict::Removed => PushVerdict::Removed,
+        _ => PushVerdict::Superseded,
+    };
+    let pair = (verdict == PushVerdict::Build).then(|| planned.pair.to_build());
     let newest = std::iter::once(&planned.push).chain(&planned.beside);
     let mut ends: Vec<_> =
         newest.map(|push| PushEnd { push: push.id, verdict, build, pair: pair.clone() }).collect();

@@ -62,12 +62,12 @@ pub(super) fn pair(
     let asked = &push.git_ref;
     let git_ref = Some(asked.as_str()).filter(|asked| !asked.is_empty());
     let followed = target.git_ref(package, git_ref).unwrap_or_default();
-    let at = match pushes().find(|push| push.modifies == 0) {
+    let at = match pushes().find(|push| !push.modifies) {
         Some(push) => Some((push.branch.clone(), push.commit_id.clone())),
         None => tip::upstream(target, package, asked, seen)
             .map(|seen| (seen.branch.clone(), seen.commit_id.clone())),
     };
-    let modification = match pushes().find(|push| push.modifies != 0) {
+    let modification = match pushes().find(|push| push.modifies) {
         Some(push) => Some(push.commit_id.clone()),
         None if target.modifications_of(package).is_none() => Some(String::new()),
         None => tip::modifications(target, package, seen).map(|seen| seen.commit_id.clone()),

@@ -123,7 +123,7 @@ fn plan_package(
     let place = target.modifications_of(package);
     // Modifications that the target no longer has for the package.
     let is_moot = |push: &OpenPush| {
-        push.modifies != 0
+        push.modifies
             && place
                 .as_ref()
                 .is_none_or(|(url, branch)| (url, branch) != (&push.repository, &push.branch))
@@ -144,7 +144,7 @@ fn plan_package(
     let done = of_package().find(|build| pair.is_of(build)).filter(|done| {
         // Where upstream went back to older sources, what was built since stands in their place.
         let returns = std::iter::once(&push).chain(&beside).any(OpenPush::returns);
-        !returns || of_package().take_while(|build| build.id > done.id).all(|b| b.stands == 0)
+        !returns || of_package().take_while(|build| build.id > done.id).all(|b| !b.stands)
     });
     let done = done.map(|build| BuildId(build.id));
     let importing = of_package().find(|build| pair.may_be_of(build));
@@ -160,7 +160,7 @@ fn plan_package(
         importing: importing.map(|build| BuildId(build.id)),
     };
     let verdict = decide(&facts, &target.track.gather(), now_us);
-    let moot = moot_alone || push.followed == 0;
+    let moot = moot_alone || !push.followed;
     let done_by = done.map_or(0, |build| build.0);
     Some(Planned { push, beside, older, pair, done_by, moot, verdict })
 }
@@ -215,14 +215,14 @@ mod tests {
             branch: "c9s".into(),
             commit_id: format!("{id:040}"),
             before_id: String::new(),
-            modifies: 0,
+            modifies: false,
             told_by: "poll".into(),
             seen_us: id,
             approved_us: 0,
             storm: 0,
             started_us: 0,
             left_by: 0,
-            followed: 1,
+            followed: true,
             git_ref: String::new(),
         }
     }
@@ -230,7 +230,7 @@ mod tests {
     /// A push to the modifications of a package.
     fn modification(id: i64, package: &str) -> OpenPush {
         let repository = format!("https://h/m/{package}.git");
-        OpenPush { repository, branch: "a9".into(), modifies: 1, ..push(id, package) }
+        OpenPush { repository, branch: "a9".into(), modifies: true, ..push(id, package) }
     }
 
     fn built(id: i64, commit: i64, modification: i64) -> PushedBuild {
@@ -242,7 +242,7 @@ mod tests {
             modification_ref: String::new(),
             commit_id: text(commit),
             modification: text(modification),
-            stands: 0,
+            stands: false,
         }
     }
 
@@ -250,8 +250,10 @@ mod tests {
     fn the_newest_push_stands_for_those_before_it() {
         let open = vec![push(1, "a"), push(2, "b"), push(3, "a"), push(4, "a")];
         let planned = plan(&target(), open, &Orders::default(), &Known::default(), 1_000);
-        let short: Vec<_> =
-            planned.iter().map(|p| (p.push.id, p.older.clone(), p.verdict.as_str())).collect();
+        let short: Vec<_> = planned
+            .iter()
+            .map(|p| (p.push.id, p.older.clone(), p.verdict.word().as_str()))
+            .collect();
         assert_eq!(short, [(4, vec![1, 3], "build"), (2, vec![], "build")]);
     }
 
@@ -278,7 +280,7 @@ mod tests {
             plan(&target(), open, &Orders::default(), &known, 1_000).remove(0).verdict
         };
         let (old, failed) = (built(7, 4, 0), built(8, 5, 0));
-        let published = PushedBuild { stands: 1, ..failed.clone() };
+        let published = PushedBuild { stands: true, ..failed.clone() };
         let done = Verdict::Done(BuildId(7));
         assert_eq!(plan(&[old.clone(), published.clone()], 0), done, "it was told of late");
         assert_eq!(plan(&[old.clone(), failed], 3), done, "nothing has come of the other");
@@ -298,7 +300,7 @@ mod tests {
         assert_eq!((planned.push.id, planned.beside.as_ref().unwrap().id), (4, 3));
         assert_eq!(planned.older, [1, 2]);
         let pair = PushPair { git_ref: format!("{:040}", 4), modification: format!("{:040}", 3) };
-        assert_eq!((planned.pair.to_build(), planned.verdict.as_str()), (pair, "build"));
+        assert_eq!((planned.pair.to_build(), planned.verdict.word().as_str()), (pair, "build"));
         // The same commit with other modifications is another pair.
         for (build, verdict) in [
             (built(7, 4, 2), "build"),
@@ -307,7 +309,11 @@ mod tests {
             (built(7, 0, 0), "importing"),
         ] {
             known.builds = vec![build];
-            assert_eq!(plan(&modified(), &open, &known).verdict.as_str(), verdict, "{known:?}");
+            assert_eq!(
+                plan(&modified(), &open, &known).verdict.word().as_str(),
+                verdict,
+                "{known:?}"
+            );
         }
         // The target has no modifications any more.
         let planned = plan(&target(), &open[..3], &Known::default());
@@ -367,7 +373,7 @@ mod tests {
         ] {
             let planned =
                 plan(&target, vec![push(1, package)], &orders, &Known::default(), 5).remove(0);
-            assert_eq!(planned.verdict.as_str(), verdict, "{package}");
+            assert_eq!(planned.verdict.word().as_str(), verdict, "{package}");
             assert_eq!(reason(&planned.verdict, &orders.rule(&target, package, 5)), why);
         }
         let later =

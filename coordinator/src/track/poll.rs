@@ -6,20 +6,19 @@
 
 use std::sync::Arc;
 
-use rpmfarm_core::Target;
 use rpmfarm_core::track::host::{Answer, HostLimits};
 use rpmfarm_core::track::push::{Before, Change, Push, change};
 use rpmfarm_core::track::schedule::{Jitter, Look, next};
 use rpmfarm_core::track::{Pattern, Question, Tip};
+use rpmfarm_core::{Stage, Target};
 
 use super::look::LookError;
 use super::{Tracker, tip};
 use crate::clock::Clock;
 use crate::http::host_of;
-use crate::stages;
 use crate::store::{FencedStore, Looked, Saw, Seen, StoreError, Tracked};
 use crate::targets::Targets;
-use crate::work::Stage;
+use crate::work;
 
 /// Looks under way at all hosts together: each takes a connection and little else.
 const LOOKS: usize = 256;
@@ -38,8 +37,8 @@ pub struct PollStage {
     pub clock: Clock,
 }
 
-impl Stage for PollStage {
-    const NAME: &'static str = stages::POLL;
+impl work::Stage for PollStage {
+    const NAME: Stage = Stage::Poll;
 
     async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
         for (name, loaded) in self.targets.all() {
@@ -301,7 +300,7 @@ impl OneLook {
         before: Option<&Seen>,
         told: Option<&str>,
     ) -> Change {
-        let (build_first, package) = (self.row.build_first != 0, &self.row.package);
+        let (build_first, package) = (self.row.build_first, &self.row.package);
         if let (Some(pattern), Some(tip), Some(seen)) = (Pattern::of(git_ref), tip, before)
             && pattern.compare(package, &tip.name, &seen.branch).is_lt()
         {

@@ -15,8 +15,8 @@ use crate::store::{FencedStore, Store};
 /// The store is not among the parts: each pass is given one that is fenced by the stage's lease, and
 /// work that outlives the pass takes a clone of that.
 pub trait Stage: Send + Sync + 'static {
-    /// Its name, which its lease has too; one of [`crate::stages::ALL`].
-    const NAME: &'static str;
+    /// Its name, which its lease has too; one of [`crate::peers::STAGES`].
+    const NAME: rpmfarm_core::Stage;
 
     /// One look: does what the facts lack, or begins it, and records the result. Run twice, it
     /// changes nothing the second time.
@@ -66,7 +66,7 @@ impl Runner {
     /// Runs the pass of a stage whenever the bell rings, while this coordinator has its lease.
     pub async fn stage<S: Stage>(self, stage: S, bus: Bus) {
         let (runner, stage) = (&self, &stage);
-        run_every(S::NAME, PERIOD, bus, move || runner.pass(stage)).await;
+        run_every(S::NAME.as_str(), PERIOD, bus, move || runner.pass(stage)).await;
     }
 
     /// Runs the pass of a stage once; does nothing while another coordinator has its lease.

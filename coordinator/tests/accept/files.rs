@@ -25,7 +25,7 @@ async fn refuses(scene: &Scene, package: &str, srpm: Option<&File>, cases: Vec<C
         }
         let failure = scene.report(build, kind, &files).await.expect_err(what);
         assert_eq!(failure.fault, fault, "{what}: {failure}");
-        assert_eq!(failure.stage, "accept", "{what}: {failure}");
+        assert_eq!(failure.stage.as_str(), "accept", "{what}: {failure}");
         assert!(failure.message.contains(says), "{what}: {failure}");
         assert!(scene.packages(build).await.is_empty(), "{what}: nothing of it is the farm's");
     }

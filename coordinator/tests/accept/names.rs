@@ -3,7 +3,7 @@
 
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{BuildOptions, Failure, Fault};
+use rpmfarm_core::{BuildOptions, Failure, FailureStage, Fault};
 
 use crate::scene::{Scene, built};
 
@@ -18,7 +18,7 @@ async fn a_build_that_failed_can_be_mended_without_another_release() {
     scene.srpm(first, &broken).await.unwrap();
     let tasks = scene.farm.store.tasks(first).await.unwrap();
     let task = tasks.iter().find(|task| task.kind == TaskKind::Build).unwrap().id;
-    let failure = Failure::new(Fault::Package, "build", "%build failed");
+    let failure = Failure::new(Fault::Package, FailureStage::Build, "%build failed");
     let ended = scene.farm.store.add_failure(first, Some(task), &failure, None, now_us()).await;
     assert!(ended.unwrap());
     assert!(scene.packages(first).await.is_empty());

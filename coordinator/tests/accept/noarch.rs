@@ -91,7 +91,11 @@ async fn what_koji_refuses_is_refused_with_the_remedy() {
     for (other, what) in cases {
         let (build, refused) = both(&scene, &plain(), &other).await;
         let failure = refused.expect_err(what);
-        assert_eq!((failure.fault, &*failure.stage), (Fault::Package, "accept"), "{failure}");
+        assert_eq!(
+            (failure.fault, failure.stage.as_str()),
+            (Fault::Package, "accept"),
+            "{failure}"
+        );
         assert!(failure.message.contains(what), "{failure}");
         let remedy = "`noarch_may_differ = true` in [packages.parts]";
         assert!(failure.message.contains(remedy), "{failure}");

@@ -10,7 +10,6 @@ use clap::Parser as _;
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::parts::Parts;
-use rpmfarm_coordinator::stages;
 use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::{EndedAttempt, NewBuild, NewTask, Task};
 use rpmfarm_core::lock::{Layer, LockedPackage};
@@ -18,7 +17,9 @@ use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::statement::{Proof, Statement};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Lock, Sha256, TaskId};
+use rpmfarm_core::{
+    Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Lock, Sha256, Stage, TaskId,
+};
 use rpmfarm_guarded::key::SigningKey;
 use tokio::task::JoinHandle;
 use tower_http::services::ServeDir;
@@ -241,7 +242,7 @@ impl Scene {
 
     /// Has an attempt's results accepted, or refused.
     pub(crate) async fn accept(&self, ended: &EndedAttempt) -> anyhow::Result<()> {
-        let store = self.farm.fenced(stages::ACCEPT).expect("there is no other coordinator");
+        let store = self.farm.fenced(Stage::Accept).expect("there is no other coordinator");
         self.farm.accept().accept(&store, ended).await
     }
 
@@ -283,7 +284,8 @@ impl Scene {
         let success = Success { files: results, proof, ..success };
         let outcome = Outcome::Succeeded(success);
         assert!(store.end_succeeded(attempt, epoch, &outcome, now_us()).await.unwrap());
-        let mut ended = store.attempts_to_accept(now_us()).await.unwrap().into_iter();
+        // Long after: the build may wait for a retry.
+        let mut ended = store.attempts_to_accept(i64::MAX / 2).await.unwrap().into_iter();
         Waiting(ended.find(|ended| ended.attempt.id == attempt.0).expect("it waits"))
     }
 

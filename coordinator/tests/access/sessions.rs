@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::fleet::PROTOCOL;
-use rpmfarm_core::{Failure, Fault};
+use rpmfarm_core::{Failure, FailureStage, Fault};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::attempt_report::Progress;
 use rpmfarm_proto::v1::farm_client::FarmClient;
@@ -38,7 +38,7 @@ fn state(name: &str) -> v1::WorkerState {
 }
 
 fn failed(attempt: i64, epoch: i64) -> v1::AttemptReport {
-    let failure = Failure::new(Fault::Package, "build", "a lie");
+    let failure = Failure::new(Fault::Package, FailureStage::Build, "a lie");
     v1::AttemptReport { attempt, epoch, progress: Some(Progress::Failed((&failure).into())) }
 }
 

@@ -105,7 +105,7 @@ async fn results_of_attempts_do_not_mix() {
     let begun = Instant::now();
     let failure = loop {
         let failures = coordinator.store.failures(build, 0).await.unwrap();
-        if let Some(row) = failures.iter().find(|row| row.failure.stage == "accept") {
+        if let Some(row) = failures.iter().find(|row| row.failure.stage.as_str() == "accept") {
             break row.failure.clone();
         }
         assert!(begun.elapsed() < Duration::from_secs(20), "it is not refused: {failures:?}");

@@ -19,7 +19,7 @@ use rpmfarm_coordinator::store::{
 };
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::tenure::TAKEOVER;
-use rpmfarm_core::{Arch, BuildId, Failure, Fault, TaskId};
+use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Stage, TaskId};
 
 const NOW: i64 = 1_000_000;
 
@@ -67,22 +67,22 @@ async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing
         }
         assert_eq!(a.stages(at(9)), STAGES);
         let build = start(&store, "hello", "").await.unwrap()[0];
-        let old = a.fenced(&store, "import", at(9)).unwrap();
+        let old = a.fenced(&store, Stage::Import, at(9)).unwrap();
         old.check_fence().await.unwrap();
 
         // It stands still: half a takeover later it begins nothing new, after a whole one the
         // other has everything.
-        assert!(a.fence("import", at(12)).is_none());
+        assert!(a.fence(Stage::Import, at(12)).is_none());
         b.look(&store, at(10)).await.unwrap();
         assert!(!b.look(&store, at(15)).await.unwrap());
         assert!(b.look(&store, at(16)).await.unwrap());
         assert_eq!(b.stages(at(16)), STAGES);
-        let new = b.fence("import", at(16)).unwrap();
+        let new = b.fence(Stage::Import, at(16)).unwrap();
         assert_eq!(new.epoch(), 2);
 
         // What the old one has under way is fenced, a failure that would end the build above all.
-        let failure = Failure::new(Fault::Package, "import", "too late");
-        let fenced = |error| matches!(error, StoreError::Fenced { stage: "import", epoch: 1 });
+        let failure = Failure::new(Fault::Package, FailureStage::Import, "too late");
+        let fenced = |error| matches!(error, StoreError::Fenced { stage: Stage::Import, epoch: 1 });
         assert!(fenced(old.check_fence().await.unwrap_err()));
         assert!(fenced(old.add_import(build, &import(NOW)).await.unwrap_err()));
         let late = old.add_failure(build, None, &failure, None, NOW).await;
@@ -97,7 +97,7 @@ async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing
         // A good-bye needs no waiting.
         beat::end(&b, &store).await.unwrap();
         assert!(a.look(&store, at(18)).await.unwrap());
-        assert_eq!(a.fence("sign", at(18)).unwrap().epoch(), 3);
+        assert_eq!(a.fence(Stage::Sign, at(18)).unwrap().epoch(), 3);
     })
     .await;
 }
@@ -108,10 +108,10 @@ async fn a_restarted_coordinator_has_its_stages_at_once_under_a_new_epoch() {
         let began = Instant::now();
         let first = peers("a", began);
         beat::begin(&first, &store, began).await.unwrap();
-        let old = first.fenced(&store, "publish", began).unwrap();
+        let old = first.fenced(&store, Stage::Publish, began).unwrap();
         let second = peers("a", began);
         beat::begin(&second, &store, began).await.unwrap();
-        assert_eq!(second.fence("publish", began).unwrap().epoch(), 2);
+        assert_eq!(second.fence(Stage::Publish, began).unwrap().epoch(), 2);
         assert!(matches!(old.check_fence().await, Err(StoreError::Fenced { .. })));
     })
     .await;
@@ -149,19 +149,19 @@ async fn one_that_is_stopped_in_mid_transaction_keeps_nobody_from_its_stage() {
         beat::begin(&a, &store, began).await.unwrap();
         beat::begin(&b, &store, began).await.unwrap();
         let build = start(&store, "hello", "").await.unwrap()[0];
-        let mut stopped = a.fenced(&store, "accept", began).unwrap().write().await.unwrap();
+        let mut stopped = a.fenced(&store, Stage::Accept, began).unwrap().write().await.unwrap();
         assert!(stopped.hold_open(build).await.unwrap());
 
         let later = began + TAKEOVER;
         let waited = Instant::now();
-        while b.fence("accept", later).is_none() {
+        while b.fence(Stage::Accept, later).is_none() {
             b.look(&store, later).await.unwrap();
             assert!(waited.elapsed() < Duration::from_secs(15), "the stage is not to be had");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         assert_eq!(b.stages(later), STAGES);
-        let new = b.fenced(&store, "accept", later).unwrap();
-        let failure = Failure::new(Fault::Farm, "accept", "tried again");
+        let new = b.fenced(&store, Stage::Accept, later).unwrap();
+        let failure = Failure::new(Fault::Farm, FailureStage::Accept, "tried again");
         assert!(new.add_failure(build, None, &failure, Some(NOW + 1), NOW).await.unwrap());
         let late = stopped.commit().await.unwrap_err();
         assert!(late.is_outage(), "what it had begun has not happened: {late}");

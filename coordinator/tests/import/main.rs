@@ -63,7 +63,7 @@ impl Bench {
     /// The import's error, as it is told.
     async fn refusal(&self, git_ref: Option<&str>) -> (rpmfarm_core::Fault, String) {
         let failure: rpmfarm_core::Failure = self.import(git_ref).await.unwrap_err().into();
-        assert_eq!(failure.stage, "import");
+        assert_eq!(failure.stage.as_str(), "import");
         assert!(!failure.message.contains('\n'), "{failure}");
         (failure.fault, failure.message)
     }

@@ -15,7 +15,9 @@ use rpmfarm_coordinator::work::LocalPass as _;
 use rpmfarm_core::fleet::PROTOCOL;
 use rpmfarm_core::learned::Had;
 use rpmfarm_core::task::{TaskKind, WorkerState};
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Needs, Sha256, TaskId};
+use rpmfarm_core::{
+    Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Needs, Sha256, TaskId,
+};
 use tempfile::TempDir;
 
 use crate::common::builds::{import, new_build, planned};
@@ -117,7 +119,7 @@ impl Scene {
         let grants: Vec<Grant> = tasks.iter().map(grant).collect();
         let attempts = store.grant_all(&grants, NOW).await.unwrap();
         assert_eq!(attempts.len(), tasks.len());
-        let crashed = Failure::new(Fault::Worker, "root", "no space left");
+        let crashed = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
         for attempt in attempts {
             let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
             assert!(store.end_failed(id, epoch, &crashed, Some(NOW), NOW).await.unwrap());
@@ -256,7 +258,7 @@ async fn a_worker_is_kept_for_a_big_task_while_small_ones_go_elsewhere() {
         assert_eq!(scene.pass().await, expected, "one slot of the big one is kept");
         let live = scene.farm.store.live_attempts(Some("big")).await.unwrap();
         let (id, epoch) = (AttemptId(live[0].id), Epoch(live[0].epoch));
-        let crashed = Failure::new(Fault::Worker, "root", "no space left");
+        let crashed = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
         scene.farm.store.end_failed(id, epoch, &crashed, Some(NOW + 1), NOW).await.unwrap();
         scene.farm.fleet.held().ended("big", id);
         let held = scene.pass().await;

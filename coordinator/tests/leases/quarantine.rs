@@ -6,11 +6,10 @@ use std::time::Instant;
 use rpmfarm_coordinator::clock::Now;
 use rpmfarm_coordinator::dispatch::quarantine;
 use rpmfarm_coordinator::store::Grant;
-use rpmfarm_core::fault::TRANSACTION;
 use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::learned::Had;
 use rpmfarm_core::task::{Outcome, Success};
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Needs, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Needs, TaskId};
 
 use super::placing::{NOW, Scene};
 use crate::common::on_both;
@@ -120,7 +119,7 @@ async fn a_root_that_cannot_be_made_is_tried_twice() {
         }
         let (build, task) = scene.tasks("lenient", Arch::X86_64, &Needs::default(), 1).await[0];
         let said = "the scriptlet %pre of a-1-1.noarch failed, exit status 1";
-        let outcome = Outcome::Failed(Failure::new(Fault::Worker, TRANSACTION, said));
+        let outcome = Outcome::Failed(Failure::new(Fault::Worker, FailureStage::Transaction, said));
         let store = &scene.farm.store;
         for (worker, tries) in [("w1", true), ("w2", false)] {
             // What was tried before may rest.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::store::{CoordinatorRow, NewTask};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Sha256, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Sha256, TaskId};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 
@@ -99,12 +99,12 @@ async fn each_task_tells_of_its_own_newest_failure() {
     let (build, tasks) = bench.planned(&[Arch::X86_64, Arch::Ppc64le]).await;
     let (store, now) = (&bench.farm.store, now_us());
     bench.lock(tasks[0]).await;
-    let down = Failure::new(Fault::Farm, "resolve", "no answer of the mirror");
+    let down = Failure::new(Fault::Farm, FailureStage::Resolve, "no answer of the mirror");
     let later = Some(now + 100_000_000);
     assert!(store.add_failure(build, Some(tasks[1]), &down, later, now).await.unwrap());
     // A newer one of another task, which is over.
     let attempt = store.grant(tasks[0], build, "w1", now).await.unwrap().unwrap();
-    let crashed = Failure::new(Fault::Worker, "root", "no space left");
+    let crashed = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
     let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
     assert!(store.end_failed(id, epoch, &crashed, Some(now), now + 1).await.unwrap());
     let why = bench.why(build).await;

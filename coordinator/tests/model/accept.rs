@@ -3,7 +3,7 @@
 use rpmfarm_coordinator::store::{self as real, StoreError};
 use rpmfarm_core::results::ResultFile;
 use rpmfarm_core::task::{Outcome, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, Failure, Fault, TaskId};
+use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, TaskId};
 use rpmfarm_sim::store as model;
 
 use super::steps::{ARCHES, digest};
@@ -29,7 +29,7 @@ impl Twins {
     }
 
     async fn refuse(&mut self, ended: &model::EndedAttempt, fault: Fault, retry: Option<i64>) {
-        let (now, failure) = (self.now_us, Failure::new(fault, "accept", "refused"));
+        let (now, failure) = (self.now_us, Failure::new(fault, FailureStage::Accept, "refused"));
         self.model.refuse_attempt(ended, &failure, retry, now);
         let all = self.real.attempts_to_accept(now).await.unwrap();
         let found = all.iter().find(|row| row.attempt.id == ended.attempt.id).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rpmfarm_core::status::BuildState;
+use rpmfarm_core::status::CountedState;
 use rpmfarm_core::task::{Outcome, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, TaskId};
 use rpmfarm_sim::state;
@@ -130,24 +130,12 @@ impl Twins {
 
     /// The state of every build, as metrics count them.
     async fn compare_states(&self) {
-        let mut expected = BTreeMap::<&str, i64>::new();
+        let mut expected = BTreeMap::<CountedState, i64>::new();
         for build in self.builds() {
-            let word = match state(&self.model, build, KEY) {
-                BuildState::Importing => "importing",
-                BuildState::Srpm => "srpm",
-                BuildState::Waiting
-                | BuildState::Queued
-                | BuildState::Building
-                | BuildState::Accepting => "building",
-                BuildState::Claimed | BuildState::Signing | BuildState::Publishing => "finishing",
-                BuildState::Published => "published",
-                BuildState::Failed => "failed",
-                BuildState::Cancelled => "cancelled",
-            };
-            *expected.entry(word).or_default() += 1;
+            *expected.entry(state(&self.model, build, KEY).counted()).or_default() += 1;
         }
         let found = self.real.build_states().await.unwrap().into_iter();
-        let found: BTreeMap<&str, i64> = found.filter(|(_, count)| *count > 0).collect();
+        let found: BTreeMap<CountedState, i64> = found.filter(|(_, count)| *count > 0).collect();
         assert_eq!(found, expected, "build_states");
         let found = self.real.channel(TARGET, CHANNEL).await.unwrap();
         let expected = self.model.channel(TARGET, CHANNEL);

@@ -3,8 +3,9 @@
 
 use rpmfarm_coordinator::store::{NewPackage, NewTask, Revision, Store};
 use rpmfarm_core::results::{ResultFile, ResultKind};
+use rpmfarm_core::status::CountedState;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Fault, Sha256, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Sha256, TaskId};
 
 use super::common::builds::{self, import, new_build};
 use super::common::on_both;
@@ -31,7 +32,7 @@ async fn ready(store: &Store, kind: TaskKind) -> (BuildId, TaskId) {
 }
 
 fn down() -> Failure {
-    Failure::new(Fault::Farm, "resolve", "repository down")
+    Failure::new(Fault::Farm, FailureStage::Resolve, "repository down")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +42,7 @@ async fn requirements_that_a_lost_attempt_found_are_locked_for_the_next_one() {
         let first = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
         let (id, epoch) = (AttemptId(first.id), Epoch(first.epoch));
         store.add_dynamic_requires(task, id, 0, &["a".into()], NOW).await.unwrap();
-        let lost = Failure::new(Fault::Worker, "lease", "not heard");
+        let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
         assert!(store.end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
         assert!(store.rounds_to_lock(NOW).await.unwrap().is_empty(), "nobody waits for them");
 
@@ -81,7 +82,7 @@ async fn a_clock_that_jumps_back_neither_delays_a_retry_nor_turns_the_order_roun
         let retried = store.retried_us(build).await.unwrap();
         assert!(retried > cancelled, "{retried} is after {cancelled}");
         assert!(store.failures(build, retried).await.unwrap().is_empty());
-        let package = Failure::new(Fault::Package, "build", "does not compile");
+        let package = Failure::new(Fault::Package, FailureStage::Build, "does not compile");
         assert!(store.add_failure(build, Some(task), &package, None, NOW).await.unwrap());
         assert_eq!(store.failures(build, retried).await.unwrap().len(), 1, "it counts");
     })
@@ -105,7 +106,7 @@ async fn after_a_clock_that_jumped_back_pauses_are_kept_again() {
         assert_eq!(head[0].retry_us, NOW + 5 * SECOND);
 
         let build = start(&store).await;
-        let gone = Failure::new(Fault::Farm, "import", "no route");
+        let gone = Failure::new(Fault::Farm, FailureStage::Import, "no route");
         let again = Some(tomorrow + SECOND);
         assert!(store.add_failure(build, None, &gone, again, tomorrow).await.unwrap());
         let again = Some(NOW + 5 * SECOND);
@@ -179,14 +180,20 @@ async fn a_build_that_was_cancelled_once_and_then_failed_counts_as_failed() {
     on_both(|store| async move {
         let build = start(&store).await;
         assert!(store.cancel_build(build, NOW).await.unwrap());
-        let count = async |state| {
+        let count = async |state: CountedState| {
             let all = store.build_states().await.unwrap();
             all.into_iter().find(|(name, _)| *name == state).unwrap().1
         };
-        assert_eq!((count("cancelled").await, count("failed").await), (1, 0));
+        assert_eq!(
+            (count(CountedState::Cancelled).await, count(CountedState::Failed).await),
+            (1, 0)
+        );
         assert!(store.retry_build(build, NOW + 1).await.unwrap());
         assert!(store.add_failure(build, None, &down(), None, NOW + 2).await.unwrap());
-        assert_eq!((count("cancelled").await, count("failed").await), (0, 1));
+        assert_eq!(
+            (count(CountedState::Cancelled).await, count(CountedState::Failed).await),
+            (0, 1)
+        );
     })
     .await;
 }

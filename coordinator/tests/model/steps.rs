@@ -5,7 +5,9 @@ use rpmfarm_coordinator::store as real;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Fault, Sha256, TaskId};
+use rpmfarm_core::{
+    Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, FailureStage, Fault, Sha256, TaskId,
+};
 use rpmfarm_sim::store as model;
 
 use super::{CHANNEL, KEY, TARGET, Twins};
@@ -164,6 +166,9 @@ impl Twins {
     }
 
     async fn lock(&mut self) {
+        if self.model.task_count() == 0 {
+            return;
+        }
         let now = self.now_us;
         let rounds = self.model.rounds_to_lock(now);
         let mut waiting = self.model.tasks_to_lock(TaskKind::Srpm, now);
@@ -227,7 +232,8 @@ impl Twins {
             expected = self.model.end_succeeded(attempt, epoch, &outcome, now);
             found = self.real.end_succeeded(attempt, epoch, &outcome, now).await.unwrap();
         } else {
-            let (failure, retry) = (Failure::new(Fault::Worker, "build", "lost"), self.retry());
+            let (failure, retry) =
+                (Failure::new(Fault::Worker, FailureStage::Build, "lost"), self.retry());
             expected = self.model.end_failed(attempt, epoch, &failure, retry, now);
             found = self.real.end_failed(attempt, epoch, &failure, retry, now).await.unwrap();
         }
@@ -262,7 +268,7 @@ impl Twins {
         let (build, now) = (self.a_build(), self.now_us);
         let task = self.rng.chance(500).then(|| self.a_task());
         let build = task.and_then(|id| self.model.task(id)).map_or(build, |task| task.build);
-        let stage = if task.is_some() { "resolve" } else { "import" };
+        let stage = if task.is_some() { FailureStage::Resolve } else { FailureStage::Import };
         let (failure, retry) = (Failure::new(Fault::Farm, stage, "no answer"), self.retry());
         let expected = self.model.add_failure(build, task, &failure, retry, now);
         let found = self.real.add_failure(build, task, &failure, retry, now).await.unwrap();

@@ -2,6 +2,7 @@
 //! owns a worker. What a step acts on was seen before, and may have moved since.
 
 use rpmfarm_coordinator::store as real;
+use rpmfarm_core::Stage;
 use rpmfarm_core::tenure::StageLease;
 use rpmfarm_sim::Rng;
 
@@ -9,10 +10,10 @@ use super::Twins;
 
 const STEPS: usize = 150;
 const COORDINATORS: [&str; 3] = ["c0", "c1", "c2"];
-const STAGES: [&str; 2] = ["import", "publish"];
+const STAGES: [Stage; 2] = [Stage::Import, Stage::Publish];
 
 /// What a coordinator saw of a stage when it looked: the lease, and the holder's beat.
-type Seen = (&'static str, Option<StageLease>, Option<i64>);
+type Seen = (Stage, Option<StageLease>, Option<i64>);
 
 impl Twins {
     /// Many steps of coordinators, compared after each. Draws from a stream of its own.
@@ -26,7 +27,7 @@ impl Twins {
             match rng.below(8) {
                 0 | 1 => self.beat(me).await,
                 2 => {
-                    let lease = self.model.stage_lease(stage).cloned();
+                    let lease = self.model.stage_lease(stage.as_str()).cloned();
                     let holder = lease.as_ref().map(|lease| lease.holder.as_str());
                     let beat = self.model.coordinators().find(|(id, _)| Some(*id) == holder);
                     let beat = beat.map(|(_, beat)| beat);
@@ -34,7 +35,7 @@ impl Twins {
                 }
                 3 | 4 => {
                     let Some((stage, lease, beat)) = rng.pick(&seen).cloned() else { continue };
-                    let expected = self.model.take_stage(stage, me, lease.as_ref(), beat);
+                    let expected = self.model.take_stage(stage.as_str(), me, lease.as_ref(), beat);
                     let found = self.real.take_stage(stage, me, lease.as_ref(), beat).await;
                     let found = found.unwrap();
                     assert_eq!(found.as_ref().map(real::Fence::epoch), expected, "take_stage");
@@ -79,7 +80,7 @@ impl Twins {
     }
 
     async fn stand(&mut self, fence: real::Fence) {
-        let expected = self.model.stands(fence.stage(), fence.holder(), fence.epoch());
+        let expected = self.model.stands(fence.stage().as_str(), fence.holder(), fence.epoch());
         let found = real::FencedStore::new(&self.real, fence).check_fence().await;
         match (expected, found) {
             (true, Ok(())) => self.reached.stood += 1,
@@ -96,8 +97,8 @@ impl Twins {
         assert_eq!(found, expected, "coordinators");
         let found = self.real.stage_leases().await.unwrap();
         for stage in STAGES {
-            let lease = found.iter().find(|(of, _)| of == stage).map(|(_, lease)| lease);
-            assert_eq!(lease, self.model.stage_lease(stage), "stage_leases");
+            let lease = found.iter().find(|(of, _)| of == stage.as_str()).map(|(_, lease)| lease);
+            assert_eq!(lease, self.model.stage_lease(stage.as_str()), "stage_leases");
         }
         for row in self.real.worker_owners().await.unwrap() {
             let owner = self.model.worker_owner(&row.worker);

@@ -20,11 +20,10 @@ use std::path::PathBuf;
 use rpmfarm_coordinator::accept::AcceptorClient;
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::sign::SignStage;
-use rpmfarm_coordinator::stages;
 use rpmfarm_coordinator::store::Build;
 use rpmfarm_coordinator::work::Crew;
-use rpmfarm_core::BuildId;
 use rpmfarm_core::signing::Place;
+use rpmfarm_core::{BuildId, Stage};
 use rpmfarm_guarded::key::SigningKey;
 use rpmfarm_proto::v1::Check;
 
@@ -61,7 +60,7 @@ async fn signed(farm: &Parts, build: BuildId) -> usize {
 }
 
 async fn sign_build(farm: &Parts, build: &Build) -> anyhow::Result<()> {
-    let store = farm.fenced(stages::SIGN).expect("there is no other coordinator");
+    let store = farm.fenced(Stage::Sign).expect("there is no other coordinator");
     farm.sign().sign_build(&store, build).await
 }
 

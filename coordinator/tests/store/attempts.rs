@@ -3,7 +3,7 @@
 use rpmfarm_coordinator::store::NewTask;
 use rpmfarm_core::announce::AnnounceError;
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, Epoch, Failure, Fault};
+use rpmfarm_core::{Arch, AttemptId, Epoch, Failure, FailureStage, Fault};
 
 use crate::common::on_both;
 use crate::{NOW, digest, ready, succeeded};
@@ -19,7 +19,7 @@ async fn a_task_is_granted_once_and_its_epoch_only_rises() {
         let live = store.live_attempts(Some("w1")).await.unwrap();
         assert_eq!((live.len(), live[0].id, live[0].build), (1, first.id, build.0));
 
-        let lost = Failure::new(Fault::Worker, "lease", "not heard");
+        let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
         let (id, epoch) = (AttemptId(first.id), Epoch(first.epoch));
         assert!(store.end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
         let second = store.grant(task, build, "w2", NOW).await.unwrap().expect("granted again");
@@ -140,7 +140,7 @@ async fn a_round_that_nobody_answered_is_taken_over_by_the_next_attempt() {
         let (id, epoch) = (AttemptId(first.id), Epoch(first.epoch));
         store.add_dynamic_requires(task, id, 0, &["a".into()], NOW).await.unwrap();
         assert_eq!(store.rounds_to_lock(NOW).await.unwrap().len(), 1);
-        let lost = Failure::new(Fault::Worker, "lease", "not heard");
+        let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
         store.end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap();
         assert!(store.rounds_to_lock(NOW).await.unwrap().is_empty(), "nobody waits for it");
 
@@ -176,7 +176,7 @@ async fn a_retry_repeats_the_architectures_that_failed() {
         let mut tx = store.write().await.unwrap();
         assert!(tx.accept(first, accepted, 1, NOW).await.unwrap());
         tx.commit().await.unwrap();
-        let failure = Failure::new(Fault::Package, "check", "1 test failed");
+        let failure = Failure::new(Fault::Package, FailureStage::Check, "1 test failed");
         assert!(store.end_failed(failed, other, &failure, None, NOW).await.unwrap());
         assert!(!store.is_open(build).await.unwrap());
 

@@ -2,7 +2,7 @@
 
 use rpmfarm_coordinator::store::{Build, BuildFilter, Ended, NewBuild, Revision};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Fault};
+use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, FailureStage, Fault};
 
 use crate::common::builds::new_build;
 use crate::common::on_both;
@@ -53,7 +53,7 @@ async fn a_build_keeps_its_options_through_failures_and_retries() {
         let builds = [NewBuild { options: options.clone(), ..new_build("lab", "a") }];
         let with = store.start_builds(&builds, "tester", "", NOW).await.unwrap().ids[0];
         let plain = start(&store, &["b"], "").await[0];
-        let failure = Failure::new(Fault::Package, "import", "no spec");
+        let failure = Failure::new(Fault::Package, FailureStage::Import, "no spec");
         assert!(store.add_failure(with, None, &failure, None, NOW).await.unwrap());
         assert!(store.retry_build(with, NOW + 1).await.unwrap());
         assert_eq!(store.build_options(with).await.unwrap(), options);
@@ -66,7 +66,7 @@ async fn a_build_keeps_its_options_through_failures_and_retries() {
 async fn failures_end_a_build_or_wait_and_retries_open_it_again() {
     on_both(|store| async move {
         let (build, task) = ready(&store, TaskKind::Build).await;
-        let farm = Failure::new(Fault::Farm, "resolve", "repository down");
+        let farm = Failure::new(Fault::Farm, FailureStage::Resolve, "repository down");
         assert!(store.add_failure(build, Some(task), &farm, Some(NOW + 50), NOW).await.unwrap());
         assert!(store.tasks_to_dispatch(9).await.unwrap().is_empty());
         assert_eq!(store.queue_due(NOW + 49, 9).await.unwrap(), 0);
@@ -75,7 +75,7 @@ async fn failures_end_a_build_or_wait_and_retries_open_it_again() {
         assert_eq!(store.tasks_to_dispatch(9).await.unwrap().len(), 1);
 
         let attempt = store.grant(task, build, "w1", NOW + 50).await.unwrap().expect("granted");
-        let package = Failure::new(Fault::Package, "build", "does not compile");
+        let package = Failure::new(Fault::Package, FailureStage::Build, "does not compile");
         let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
         assert!(store.end_failed(id, epoch, &package, None, NOW + 60).await.unwrap());
         assert!(!store.is_open(build).await.unwrap());
@@ -96,7 +96,7 @@ async fn facts_are_in_their_order_whatever_the_clock_does() {
     const DAY: i64 = 86_400_000_000;
     on_both(|store| async move {
         let build = start(&store, &["hello"], "").await[0];
-        let failure = Failure::new(Fault::Farm, "import", "no answer");
+        let failure = Failure::new(Fault::Farm, FailureStage::Import, "no answer");
         // A day ahead it fails for good and is retried; then the clock is set right.
         assert!(store.add_failure(build, None, &failure, None, NOW + DAY).await.unwrap());
         assert!(store.retry_build(build, NOW + DAY).await.unwrap());

@@ -6,8 +6,13 @@ mod attempts;
 mod builds;
 #[path = "../common/mod.rs"]
 mod common;
+mod keys;
 mod owners;
 mod packages;
+mod plans;
+mod queries;
+mod schema;
+mod states;
 mod workers;
 
 use rpmfarm_coordinator::store::{NewBuild, NewTask, Store};

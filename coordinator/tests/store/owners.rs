@@ -12,7 +12,7 @@ use rpmfarm_core::{Arch, AttemptId, BuildId, Nevra, TaskId};
 use crate::common::on_both;
 use crate::{NOW, digest, ready, start, succeeded};
 
-fn claim(what: &str) -> Claim {
+pub(crate) fn claim(what: &str) -> Claim {
     let owner = Owner {
         source: "gcc".into(),
         package: "gcc-13-1.x86_64".parse().unwrap(),

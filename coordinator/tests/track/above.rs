@@ -3,7 +3,7 @@
 
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::store::{Build, Import, NewBuild, Revision, Srpm};
-use rpmfarm_core::{BuildId, Evr, Failure, Fault, Nevra, Sha256};
+use rpmfarm_core::{BuildId, Evr, Failure, FailureStage, Fault, Nevra, Sha256};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking as _;
 use tonic::Request;
@@ -210,7 +210,7 @@ async fn a_fix_that_failed_to_build_is_brought_by_what_repairs_it() {
     push("3", "Fix CVE-2024-1111");
     let build = follow(&scene).await;
     assert_eq!(marks(&build).await, security(&["CVE-2024-1111"]), "and its priority is raised");
-    let broken = Failure::new(Fault::Package, "build", "%build failed");
+    let broken = Failure::new(Fault::Package, FailureStage::Build, "%build failed");
     assert!(store.add_failure(build.id(), None, &broken, None, now_us()).await.unwrap());
 
     push("4", "Make it compile");

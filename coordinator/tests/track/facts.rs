@@ -5,6 +5,7 @@ use rpmfarm_coordinator::store::{
     PushPair, Saw, Store,
 };
 use rpmfarm_core::queue::Class;
+use rpmfarm_core::track::PushVerdict;
 use rpmfarm_core::track::push::{Change, Push};
 
 use crate::common::builds::{import, new_build};
@@ -86,7 +87,7 @@ async fn a_push_is_recorded_once() {
         assert_eq!(store.seen("lab", "a").await.unwrap()[0].commit_id, b);
         let open = store.open_pushes("lab").await.unwrap();
         assert_eq!((open.len(), open[0].commit_id.as_str()), (1, b.as_str()));
-        assert_eq!((open[0].before_id.as_str(), open[0].followed), (a.as_str(), 1));
+        assert_eq!((open[0].before_id.as_str(), open[0].followed), (a.as_str(), true));
         // Nobody follows it: nothing is recorded.
         assert_eq!(store.record_looks(&[looked("x", &b, Change::Pushed)]).await.unwrap(), 0);
         assert_eq!(store.targets_pushed().await.unwrap(), ["lab"]);
@@ -211,12 +212,12 @@ async fn modifications_are_seen_and_told_of_beside_the_package() {
         );
         let open = store.open_pushes("lab").await.unwrap();
         let short: Vec<_> = open.iter().map(|push| (push.modifies, &*push.told_by)).collect();
-        assert_eq!(short, [(0, "poll"), (1, "webhook")]);
+        assert_eq!(short, [(false, "poll"), (true, "webhook")]);
         assert_eq!(store.seen_of_pushed("lab").await.unwrap().len(), 2);
         let pair = Some(PushPair { git_ref: id('b'), modification: id('2') });
         let end = |n: usize| {
             let (push, pair) = (open[n].id, pair.clone());
-            PushEnd { push, verdict: "build", build: 0, pair }
+            PushEnd { push, verdict: PushVerdict::Build, build: 0, pair }
         };
         store.end_pushes(&[end(0), end(1)], "key", NOW).await.unwrap();
         assert_eq!(store.pushes_built_since("lab", 0).await.unwrap(), 1, "it is one build");
@@ -235,7 +236,12 @@ async fn pushes_end_once_and_know_their_builds() {
         assert_eq!(store.approve(&[open[0].id], "me", NOW).await.unwrap(), 0);
         assert_eq!(store.open_pushes("lab").await.unwrap()[0].approved_us, NOW);
 
-        let end = |n: usize| PushEnd { push: open[n].id, verdict: "build", build: 0, pair: None };
+        let end = |n: usize| PushEnd {
+            push: open[n].id,
+            verdict: PushVerdict::Build,
+            build: 0,
+            pair: None,
+        };
         let pair = PushPair { git_ref: id('a'), modification: id('1') };
         let first = PushEnd { pair: Some(pair.clone()), ..end(0) };
         store.end_pushes(&[first, end(1)], "key", NOW + 2).await.unwrap();
@@ -308,6 +314,9 @@ async fn the_newest_order_counts() {
         rows.sort_by(|a, b| a.package.cmp(&b.package));
         let words: Vec<_> = rows.iter().map(|r| (r.package.as_str(), r.word.as_str())).collect();
         assert_eq!(words, [("", "hold"), ("a", "default")]);
+        store.track("lab", &[new("a", 0), new("b", 0)], "me", NOW).await.unwrap();
+        let looks = [looked("a", &id('a'), Change::Pushed), looked("b", &id('b'), Change::Pushed)];
+        assert_eq!(store.record_looks(&looks).await.unwrap(), 2);
         let storm = store.add_storm("lab", "too many", &[1, 2], NOW).await.unwrap();
         assert_eq!(store.storm(storm).await.unwrap().unwrap().reason, "too many");
         assert!(store.storm(storm + 1).await.unwrap().is_none());

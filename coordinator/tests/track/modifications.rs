@@ -39,7 +39,7 @@ async fn a_push_to_modifications_is_built_once_with_what_upstream_has() {
     scene.decide().await;
     assert_eq!(scene.pairs().await, [(id('a'), id('2'))]);
     let pushes = scene.pushes().await;
-    assert_eq!((pushes.len(), pushes[0].modifies, pushes[0].branch.as_str()), (1, 1, "a9"));
+    assert_eq!((pushes.len(), pushes[0].modifies, pushes[0].branch.as_str()), (1, true, "a9"));
     assert_eq!((pushes[0].build, pushes[0].before_id.as_str()), (1, id('1').as_str()));
     // And the next of upstream with them.
     scene.upstream.push("bash", "c9s", &id('b'));

@@ -7,9 +7,9 @@ use clap::Parser as _;
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::parts::Parts;
-use rpmfarm_coordinator::stages;
 use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::{Build, BuildFilter, NewTracked, PushFilter, PushRow, Tracked};
+use rpmfarm_core::Stage;
 
 use crate::upstream::Upstream;
 
@@ -133,7 +133,7 @@ impl Scene {
 
     /// Imports a build.
     pub(crate) async fn import(&self, build: &Build) -> anyhow::Result<()> {
-        let store = self.farm.fenced(stages::IMPORT).expect("there is no other coordinator");
+        let store = self.farm.fenced(Stage::Import).expect("there is no other coordinator");
         self.farm.import().import(&store, build).await
     }
 

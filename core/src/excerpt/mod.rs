@@ -7,6 +7,8 @@ mod words;
 
 use std::collections::VecDeque;
 
+use crate::FailureStage;
+
 use words::{Traced, is_cause, is_consequence, is_end_of_script, is_heading, is_suspect};
 
 words! {
@@ -44,6 +46,20 @@ impl Part {
             "install" => Some(Self::Install),
             "check" => Some(Self::Check),
             _ => None,
+        }
+    }
+}
+
+impl From<Part> for FailureStage {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Start => Self::Spec,
+            Part::Prep => Self::Prep,
+            Part::Requires => Self::Requires,
+            Part::Build => Self::Build,
+            Part::Install => Self::Install,
+            Part::Check => Self::Check,
+            Part::Files => Self::Files,
         }
     }
 }

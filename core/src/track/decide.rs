@@ -35,6 +35,32 @@ pub struct Facts<'a> {
     pub importing: Option<BuildId>,
 }
 
+words! {
+    /// What becomes of a push, or became of it, without why and until when.
+    pub enum PushVerdict: "verdict on a push" {
+        /// It is built; the push has ended.
+        Build = "build",
+        /// A build had these sources already; the push has ended.
+        Done = "done",
+        /// A later push came before it was built; it has ended.
+        Superseded = "superseded",
+        /// Its package is followed no longer; it has ended.
+        Removed = "removed",
+        /// As [`Verdict::Importing`].
+        Importing = "importing",
+        /// As [`Verdict::Gathering`].
+        Gathering = "gathering",
+        /// As [`Verdict::Proposed`].
+        Proposed = "proposed",
+        /// As [`Verdict::Held`].
+        Held = "held",
+        /// As [`Verdict::Frozen`].
+        Frozen = "frozen",
+        /// As [`Verdict::Storm`].
+        Storm = "storm",
+    }
+}
+
 /// What becomes of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -68,18 +94,18 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Its name.
+    /// The word for it.
     #[must_use]
-    pub const fn as_str(&self) -> &'static str {
+    pub const fn word(&self) -> PushVerdict {
         match self {
-            Self::Build => "build",
-            Self::Done(_) => "done",
-            Self::Importing(_) => "importing",
-            Self::Gathering { .. } => "gathering",
-            Self::Proposed => "proposed",
-            Self::Held { .. } => "held",
-            Self::Frozen { .. } => "frozen",
-            Self::Storm(_) => "storm",
+            Self::Build => PushVerdict::Build,
+            Self::Done(_) => PushVerdict::Done,
+            Self::Importing(_) => PushVerdict::Importing,
+            Self::Gathering { .. } => PushVerdict::Gathering,
+            Self::Proposed => PushVerdict::Proposed,
+            Self::Held { .. } => PushVerdict::Held,
+            Self::Frozen { .. } => PushVerdict::Frozen,
+            Self::Storm(_) => PushVerdict::Storm,
         }
     }
 

@@ -1,31 +1,22 @@
 //! Forges: where their lists of repositories are, and how these are read.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::name::{check_package, shown};
 
-/// A kind of forge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Forge {
-    /// GitHub.
-    Github,
-    /// GitLab.
-    Gitlab,
-    /// Gitea, and Forgejo, which answers the same.
-    #[serde(alias = "forgejo")]
-    Gitea,
-    /// Pagure.
-    Pagure,
+words! {
+    /// A kind of forge.
+    pub enum Forge: "forge" {
+        /// GitHub.
+        Github = "github",
+        /// GitLab.
+        Gitlab = "gitlab",
+        /// Gitea, and Forgejo, which answers the same.
+        Gitea = "gitea" | "forgejo",
+        /// Pagure.
+        Pagure = "pagure",
+    }
 }
-
-/// A word that is no forge.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no forge (known: github, gitlab, gitea, forgejo, pagure)")]
-pub struct UnknownForge(String);
 
 /// Why a list of repositories cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,20 +49,6 @@ pub struct Page {
 const PER_PAGE: usize = 50;
 
 impl Forge {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Github, Self::Gitlab, Self::Gitea, Self::Pagure];
-
-    /// Its name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Github => "github",
-            Self::Gitlab => "gitlab",
-            Self::Gitea => "gitea",
-            Self::Pagure => "pagure",
-        }
-    }
-
     /// Where its API is unless a target says otherwise. Gitea has no usual place.
     #[must_use]
     pub const fn usual_url(self) -> Option<&'static str> {
@@ -148,26 +125,6 @@ impl Forge {
             }
         }
         Ok(page)
-    }
-}
-
-impl fmt::Display for Forge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Forge {
-    type Err = UnknownForge;
-
-    fn from_str(text: &str) -> Result<Self, UnknownForge> {
-        if text == "forgejo" {
-            return Ok(Self::Gitea);
-        }
-        Self::ALL
-            .into_iter()
-            .find(|forge| forge.as_str() == text)
-            .ok_or_else(|| UnknownForge(shown(text)))
     }
 }
 

@@ -21,7 +21,7 @@ pub mod storm;
 pub mod tags;
 
 pub use above::{NotAbove, check_above, superseded};
-pub use decide::{Facts, Verdict, decide};
+pub use decide::{Facts, PushVerdict, Verdict, decide};
 pub use forge::Forge;
 pub use host::Host;
 pub use policy::{Freeze, Order, Policy, Rule, effective};

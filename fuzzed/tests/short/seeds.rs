@@ -334,6 +334,7 @@ fn worker_state() -> Vec<u8> {
         stage: "build".to_owned(),
         message: "no".to_owned(),
         excerpt: vec!["x".to_owned()],
+        typed_stage: v1::FailureStage::Build.into(),
     };
     let requires = v1::DynamicRequires { round: 1, requires: vec!["python3dist(x)".to_owned()] };
     let reports = [

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rpmfarm_core::status::BuildState;
 use serde_json::Value;
 
 use super::{TARGET, program};
@@ -119,7 +120,7 @@ impl Client {
             if states.contains(&state.as_str()) {
                 return Ok(shown);
             }
-            let ended = ["published", "failed", "cancelled"].contains(&state.as_str());
+            let ended = state.parse::<BuildState>().is_ok_and(BuildState::is_end);
             if ended || begun.elapsed() > patience {
                 let log = self.run(&["log", &build.to_string()]).map(|log| log.out);
                 bail!(

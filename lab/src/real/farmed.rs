@@ -120,7 +120,7 @@ fn keep(
     if farmed.locked {
         std::fs::write(directory.join("lock.json"), lock.out)?;
     }
-    if farmed.state == "published" {
+    if farmed.is_published() {
         let packages = directory.join("farm");
         let _ = std::fs::remove_dir_all(&packages);
         std::fs::create_dir_all(&packages)?;

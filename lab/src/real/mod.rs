@@ -178,7 +178,7 @@ fn check(
     let lock = Lock::from_bytes(&lock)?;
     let out = directory.join("plain");
     let plain = chroot.build(branch, &lock, &out)?;
-    let both = plain.built && record.farm.as_ref().is_some_and(|farm| farm.state == "published");
+    let both = plain.built && record.farm.as_ref().is_some_and(|farm| farm.is_published());
     if both {
         let (ours, others) = (headers(&directory.join("farm"))?, headers(&out)?);
         record.compared = ours.len();

@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use rpmfarm_core::Fault;
+use rpmfarm_core::status::BuildState;
 use serde::{Deserialize, Serialize};
 
 use super::compare::Difference;
@@ -52,6 +54,20 @@ pub struct Farmed {
     pub locked: bool,
 }
 
+impl Farmed {
+    /// Whether the farm has published its packages.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        self.state.parse::<BuildState>() == Ok(BuildState::Published)
+    }
+
+    /// Whose fault it was; none when it did not fail.
+    #[must_use]
+    pub fn whose(&self) -> Option<Fault> {
+        self.fault.parse().ok()
+    }
+}
+
 /// What plain rpmbuild made of a branch.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Plain {
@@ -94,18 +110,18 @@ impl Record {
             return Verdict::Lost;
         }
         let Some(farm) = &self.farm else { return Verdict::Open };
-        let published = farm.state == "published";
+        let published = farm.is_published();
         if !published && !farm.locked {
-            return match (farm.fault.as_str(), &farm.srpm) {
+            return match (farm.whose(), &farm.srpm) {
                 // The worker's and the farm's own faults are nobody else's.
-                ("worker" | "farm", _) => Verdict::Unexplained,
+                (Some(Fault::Worker | Fault::Farm), _) => Verdict::Unexplained,
                 (_, None) => Verdict::NotImported,
                 _ => Verdict::NoRoot,
             };
         }
         let Some(plain) = &self.plain else { return Verdict::Open };
         match (published, plain.built) {
-            (false, false) if farm.fault == "package" => Verdict::BothFail,
+            (false, false) if farm.whose() == Some(Fault::Package) => Verdict::BothFail,
             (true, true) if self.differences.is_empty() => Verdict::Same,
             (true, true) if self.differences.iter().all(|one| one.reason.is_some()) => {
                 Verdict::Explained

@@ -18,7 +18,7 @@ pub fn page(records: &[Record]) -> String {
         let farm = record.farm.as_ref();
         let package = farm.and_then(|farm| farm.srpm.as_deref()).unwrap_or(&record.package);
         let imported = farm.is_some_and(|farm| farm.srpm.is_some());
-        let built = farm.is_some_and(|farm| farm.state == "published");
+        let built = farm.is_some_and(|farm| farm.is_published());
         let yes = |yes: bool| if yes { "yes" } else { "no" };
         let times = |farm: Option<f64>, plain: Option<f64>| match (farm, plain) {
             (Some(farm), Some(plain)) if plain > 0.0 => format!("{farm:.1} ({plain:.1})"),
@@ -61,7 +61,7 @@ fn against(record: &Record) -> String {
             format!("{} packages; {}: {}", record.compared, tags(record, true), reasons.join("; "))
         }
         Verdict::Unexplained => match farm {
-            Some(farm) if farm.state != "published" => {
+            Some(farm) if !farm.is_published() => {
                 format!("**unexplained**: the farm fails: {} {message}", farm.fault)
             }
             _ if !plain.is_empty() => {
@@ -104,8 +104,7 @@ pub fn sums(records: &[Record]) -> String {
     let count = |wanted: &[Verdict]| {
         records.iter().filter(|record| wanted.contains(&record.verdict())).count()
     };
-    let built =
-        |record: &&Record| record.farm.as_ref().is_some_and(|farm| farm.state == "published");
+    let built = |record: &&Record| record.farm.as_ref().is_some_and(|farm| farm.is_published());
     let packages: usize = records.iter().filter(built).map(|record| record.compared).sum();
     let sum = |of: &dyn Fn(&Record) -> f64| records.iter().filter(built).map(of).sum::<f64>();
     let farm =

@@ -140,10 +140,11 @@ async fn a_source_package_that_dist_git_does_not_have_is_the_workers_lie() {
     let mut scene = Scene::with(|settings| {
         settings.tls = true;
         settings.workers = 0;
-        let terms = ["--heartbeat", "300ms", "--lease", "3s"];
+        let terms = ["--heartbeat", "1s", "--lease", "30s"];
         settings.coordinator_arguments = terms.map(String::from).into();
     });
-    let lie = Made::of(&Attack { name: "tiny", tags: "BuildArch: noarch", ..NOTHING }).source();
+    let made = Made::of(&Attack { name: "tiny", tags: "BuildArch: noarch", ..NOTHING });
+    let lie = made.source();
     let bytes = std::fs::read(&lie).unwrap();
     let file = v1::FileRef {
         name: lie.file_name().unwrap().to_str().unwrap().into(),

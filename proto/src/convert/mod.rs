@@ -2,12 +2,13 @@
 //!
 //! Here is what every message needs: what is wrong with one, how its fields are read, and files by
 //! digest. `accepted` has acceptances, `desired` what the coordinator tells a worker, `reported` what a
-//! worker tells, `options` what a person asks for.
+//! worker tells, `options` what a person asks for, `words` the states and stages of all of them.
 
 mod accepted;
 mod desired;
 mod options;
 mod reported;
+mod words;
 
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::{Arch, name};

@@ -2,7 +2,7 @@
 //!
 //! Nothing of it is trusted further than its form: lists have an end, and lines are cut.
 
-use rpmfarm_core::fault::{Failure, Fault};
+use rpmfarm_core::fault::Failure;
 use rpmfarm_core::needs::check_label;
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::results::{ResultFile, ResultKind};
@@ -248,48 +248,20 @@ impl TryFrom<v1::ResultFile> for ResultFile {
     }
 }
 
-impl From<&Failure> for v1::Failure {
-    fn from(failure: &Failure) -> Self {
-        let fault = match failure.fault {
-            Fault::Package => v1::Fault::Package,
-            Fault::Worker => v1::Fault::Worker,
-            Fault::Farm => v1::Fault::Farm,
-        };
-        Self {
-            fault: fault.into(),
-            stage: failure.stage.clone(),
-            message: failure.message.clone(),
-            excerpt: failure.excerpt.clone(),
-        }
-    }
-}
-
 impl TryFrom<v1::Failure> for Failure {
     type Error = WireError;
 
     fn try_from(wire: v1::Failure) -> Result<Self, WireError> {
-        let fault = match wire.fault() {
-            v1::Fault::Package => Fault::Package,
-            v1::Fault::Worker => Fault::Worker,
-            v1::Fault::Farm => Fault::Farm,
-            v1::Fault::Unspecified => {
-                return Err(WireError::Missing { message: "failure", field: "fault" });
-            }
-        };
+        let fault = present("failure", "fault", wire.fault().word())?;
         let excerpt = wire.excerpt.iter().take(10).map(|line| clip(line, 400)).collect();
-        Ok(Self {
-            fault,
-            stage: clip(&wire.stage, 40),
-            message: clip(&wire.message, 1000),
-            excerpt,
-        })
+        Ok(Self { fault, stage: wire.known_stage(), message: clip(&wire.message, 1000), excerpt })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use rpmfarm_core::Sha256;
     use rpmfarm_core::statement::Hex;
+    use rpmfarm_core::{FailureStage, Fault, Sha256};
 
     use super::*;
 
@@ -339,7 +311,8 @@ mod tests {
                 signature: Hex([2; 64]),
             })),
         };
-        let failure = Failure::new(Fault::Worker, "root", "no space left on /var/lib/rpmfarm");
+        let failure =
+            Failure::new(Fault::Worker, FailureStage::Root, "no space left on /var/lib/rpmfarm");
         let state = WorkerState {
             name: "w1".into(),
             version: "0.1.0".into(),

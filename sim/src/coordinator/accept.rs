@@ -2,7 +2,7 @@
 
 use rpmfarm_core::results::{self, ResultFile};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{AttemptId, Failure, Fault, TaskId};
+use rpmfarm_core::{AttemptId, Failure, FailureStage, Fault, TaskId};
 
 use super::{Crew, Fence, Piece, Step};
 use crate::planted::Plant;
@@ -74,7 +74,7 @@ impl World {
 
     /// What the headers of the files say; what the worker said is not believed.
     fn check_files(&self, task: &Task, success: &Success) -> Result<Vec<NewPackage>, Failure> {
-        let refused = |fault, message: String| Failure::new(fault, "accept", message);
+        let refused = |fault, message: String| Failure::new(fault, FailureStage::Accept, message);
         results::check_set(task.kind, &success.files)
             .map_err(|refusal| refused(refusal.fault(), refusal.to_string()))?;
         let mut checked = Vec::new();
@@ -156,7 +156,7 @@ fn record(
     }
     let refused = |same: SameNevra| {
         let message = format!("{} exists already, from build {}", same.nevra, same.build);
-        Failure::new(Fault::Package, "accept", message)
+        Failure::new(Fault::Package, FailureStage::Accept, message)
     };
     if task.kind == TaskKind::Srpm {
         let Some(file) = checked.first() else { return Ok(false) };

@@ -44,7 +44,7 @@ impl World {
         let before = self.store.version;
         let answer = self.commit(f.c, transaction);
         if self.store.version != before {
-            self.written.push((f.stage, f.epoch));
+            self.written.push((f.stage.as_str(), f.epoch));
         }
         answer
     }
@@ -52,7 +52,7 @@ impl World {
     /// Whether the lease that a stage's work was begun under still holds.
     pub(super) fn check_fence(&mut self, f: Fence) -> Step {
         self.database()?;
-        if self.store.stands(f.stage, name(f.c), f.epoch) {
+        if self.store.stands(f.stage.as_str(), name(f.c), f.epoch) {
             return Ok(());
         }
         note!(self, "c{} is fenced: epoch {} of the {} stage is over", f.c, f.epoch, f.stage);

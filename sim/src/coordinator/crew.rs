@@ -2,7 +2,7 @@
 //! that a coordinator reads in one event and writes in a later one.
 
 use rpmfarm_core::lock::LockedPackage;
-use rpmfarm_core::{BuildId, Failure};
+use rpmfarm_core::{BuildId, Failure, Stage};
 
 use super::passes::REST;
 use super::{Claimed, Fence, Fleet, Publishing, Step, Stop};
@@ -110,7 +110,7 @@ impl World {
         self.after(delay, Event::Work(f.c, life, Work::Piece(f, piece)));
         // Of the steps of a publication there are few, and each is a place of its own. Others need
         // some time to publish without this one's workers.
-        let (often, longest) = if f.stage == "publish" { (4, 120) } else { (1, 40) };
+        let (often, longest) = if f.stage == Stage::Publish { (4, 120) } else { (1, 40) };
         let pauses = if self.faulty { self.profile.pauses * often } else { 0 };
         if self.rng.chance(pauses) {
             let length = self.rng.range(4 * S, longest * S);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{Failure, Fault};
+use rpmfarm_core::{Failure, FailureStage, Fault};
 
 use super::{Pass, Step, Stop, Work};
 use crate::planted::Plant;
@@ -94,7 +94,8 @@ impl World {
             }
             let whose =
                 if self.planted(Plant::LostIsPackages) { Fault::Package } else { Fault::Worker };
-            let failure = Failure::new(whose, "lease", format!("{} was not heard", live.worker));
+            let failure =
+                Failure::new(whose, FailureStage::Lease, format!("{} was not heard", live.worker));
             match self.end(c, &live, &Outcome::Failed(failure)) {
                 Err(Stop::Dead) => return Err(Stop::Dead),
                 other => other?,

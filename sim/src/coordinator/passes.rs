@@ -1,6 +1,8 @@
 //! How passes run: each looks when something was written, and now and then. The pass of a stage
 //! looks where the stage is held.
 
+use rpmfarm_core::Stage;
+
 use super::{Fence, Step, Stop};
 use crate::planted::Plant;
 use crate::trace::note;
@@ -37,14 +39,14 @@ impl Pass {
     ];
 
     /// The stage that it is of: that runs on one coordinator at a time. The others run on each.
-    const fn stage(self) -> Option<&'static str> {
+    const fn stage(self) -> Option<Stage> {
         match self {
-            Self::Import => Some("import"),
-            Self::Plan => Some("plan"),
-            Self::Resolve => Some("resolve"),
-            Self::Accept => Some("accept"),
-            Self::Sign => Some("sign"),
-            Self::Publish => Some("publish"),
+            Self::Import => Some(Stage::Import),
+            Self::Plan => Some(Stage::Plan),
+            Self::Resolve => Some(Stage::Resolve),
+            Self::Accept => Some(Stage::Accept),
+            Self::Sign => Some(Stage::Sign),
+            Self::Publish => Some(Stage::Publish),
             Self::Dispatch | Self::Leases => None,
         }
     }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rpmfarm_core::Stage;
 use rpmfarm_core::tenure::{BEAT, Claim, StageLease, TAKEOVER, Watch, claim, may_begin};
 
 use super::{Step, Stop, Work};
@@ -16,7 +17,8 @@ use crate::trace::note;
 use crate::world::{Event, MS, S, World};
 
 /// The stages that run on one coordinator at a time.
-pub(crate) const STAGES: [&str; 6] = ["import", "plan", "resolve", "accept", "sign", "publish"];
+pub(crate) const STAGES: [Stage; 6] =
+    [Stage::Import, Stage::Plan, Stage::Resolve, Stage::Accept, Stage::Sign, Stage::Publish];
 
 /// A coordinator that was dead for so many takeovers is cleared away.
 const CLEARED_AFTER: u32 = 100;
@@ -30,14 +32,14 @@ pub(crate) const fn name(c: usize) -> &'static str {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fence {
     pub(crate) c: usize,
-    pub(crate) stage: &'static str,
+    pub(crate) stage: Stage,
     pub(crate) epoch: i64,
 }
 
 /// A stage that is to be taken: its lease and its holder's beat, as they were seen.
 #[derive(Debug, Clone)]
 pub(crate) struct Claimed {
-    stage: &'static str,
+    stage: Stage,
     lease: Option<StageLease>,
     beat: Option<i64>,
 }
@@ -48,7 +50,7 @@ pub(crate) struct Peers {
     watch: Watch,
     /// When the beat that the database confirmed last was sent, since the process began.
     confirmed: Option<Duration>,
-    held: BTreeMap<&'static str, i64>,
+    held: BTreeMap<Stage, i64>,
     /// Others that are dead, and since when this one knows.
     dead: BTreeMap<&'static str, Duration>,
     /// Whether the last look failed.
@@ -56,8 +58,8 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn holds(&self, stage: &str) -> bool {
-        self.held.contains_key(stage)
+    pub(super) fn holds(&self, stage: Stage) -> bool {
+        self.held.contains_key(&stage)
     }
 }
 
@@ -78,9 +80,9 @@ impl World {
 
     /// The fence for work on a stage that may begin now; `None` when it is not this
     /// coordinator's to do.
-    pub(super) fn fence(&self, c: usize, stage: &'static str) -> Option<Fence> {
+    pub(super) fn fence(&self, c: usize, stage: Stage) -> Option<Fence> {
         let peers = &self.coordinators[c].peers;
-        let epoch = *peers.held.get(stage)?;
+        let epoch = *peers.held.get(&stage)?;
         let confirmed = peers.confirmed?;
         let alone = self.coordinators.len() == 1;
         let may = alone || may_begin(confirmed, self.own_time(c), TAKEOVER);
@@ -146,11 +148,11 @@ impl World {
     }
 
     /// Decides on one stage.
-    fn claim_stage(&mut self, c: usize, stage: &'static str) -> Option<Claimed> {
+    fn claim_stage(&mut self, c: usize, stage: Stage) -> Option<Claimed> {
         let now = self.own_time(c);
-        let lease = self.store.stage_lease(stage);
+        let lease = self.store.stage_lease(stage.as_str());
         let peers = &mut self.coordinators[c].peers;
-        let held = peers.held.get(stage).copied();
+        let held = peers.held.get(&stage).copied();
         let another = lease.is_some_and(|lease| lease.holder != name(c));
         match claim(name(c), held, lease, &peers.watch, now, TAKEOVER) {
             Claim::Keep(_) => None,
@@ -159,7 +161,7 @@ impl World {
                 Some(Claimed { stage, lease: lease.cloned(), beat })
             }
             Claim::Take | Claim::Leave => {
-                peers.held.remove(stage);
+                peers.held.remove(&stage);
                 None
             }
         }
@@ -169,7 +171,7 @@ impl World {
         for Claimed { stage, lease, beat } in claims {
             self.pulse(c)?;
             self.may_die(c)?;
-            let taken = self.store.take_stage(stage, name(c), lease.as_ref(), beat);
+            let taken = self.store.take_stage(stage.as_str(), name(c), lease.as_ref(), beat);
             self.may_die(c)?;
             let peers = &mut self.coordinators[c].peers;
             match taken {
@@ -180,7 +182,7 @@ impl World {
                     self.ring(c);
                 }
                 None => {
-                    peers.held.remove(stage);
+                    peers.held.remove(&stage);
                     note!(self, "c{c} does not get the {stage} stage");
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rpmfarm_core::order::Turn;
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, Failure, Fault};
+use rpmfarm_core::{Arch, Failure, FailureStage, Fault};
 
 use super::{Crew, Fence, Piece, Solution, Step};
 use crate::rules::{self, Waiting};
@@ -118,7 +118,7 @@ impl World {
                 None if in_base => root.push(rules::locked(name, name, None)),
                 None => {
                     let message = format!("nothing provides {name}");
-                    return Err(Failure::new(Fault::Package, "resolve", message));
+                    return Err(Failure::new(Fault::Package, FailureStage::Resolve, message));
                 }
             }
         }
@@ -138,7 +138,7 @@ impl World {
             Err(failure) => return self.record_failure(f, task.build, Some(task.id), &failure),
         };
         if self.faulty && self.rng.chance(self.profile.farm_fails) {
-            let failure = Failure::new(Fault::Farm, "resolve", "a download failed");
+            let failure = Failure::new(Fault::Farm, FailureStage::Resolve, "a download failed");
             return self.record_failure(f, task.build, Some(task.id), &failure);
         }
         // The lock is a blob.

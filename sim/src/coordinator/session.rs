@@ -3,7 +3,7 @@
 
 use rpmfarm_core::report::{self, Said};
 use rpmfarm_core::task::{AttemptReport, DesiredState, Outcome, WorkerState};
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault, TaskId};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, TaskId};
 
 use super::{Step, Stop};
 use crate::network::{Down, Up};
@@ -149,7 +149,7 @@ impl World {
                 }
                 Said::Lost => {
                     let message = format!("worker {worker} was restarted and lost the attempt");
-                    let failure = Failure::new(Fault::Worker, "lease", message);
+                    let failure = Failure::new(Fault::Worker, FailureStage::Lease, message);
                     self.end(c, &live, &Outcome::Failed(failure))?;
                 }
                 Said::Nothing => {}

@@ -1,7 +1,7 @@
 //! The stages before the first task: import and plan.
 
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{BuildId, Failure, Fault, Sha256};
+use rpmfarm_core::{BuildId, Failure, FailureStage, Fault, Sha256};
 
 use super::{Crew, Fence, Piece, Step};
 use crate::scenario::Defect;
@@ -24,16 +24,18 @@ impl World {
         let Some(build) = self.store.build(id).cloned() else { return Ok(()) };
         let source = self.scenario.source(&build.package);
         if source.defect == Defect::NoSource {
-            let failure = Failure::new(Fault::Package, "import", "there is no such branch");
+            let failure =
+                Failure::new(Fault::Package, FailureStage::Import, "there is no such branch");
             return self.record_failure(f, id, None, &failure);
         }
         let commit = source.version.to_string();
         if self.faulty && self.rng.chance(self.profile.farm_fails) {
-            let failure = Failure::new(Fault::Farm, "import", "the server does not answer");
+            let failure =
+                Failure::new(Fault::Farm, FailureStage::Import, "the server does not answer");
             return self.record_failure(f, id, None, &failure);
         }
         if self.disk().is_err() {
-            let failure = Failure::new(Fault::Farm, "import", "the disk is full");
+            let failure = Failure::new(Fault::Farm, FailureStage::Import, "the disk is full");
             return self.record_failure(f, id, None, &failure);
         }
         note!(self, "c{} build {id}: {} imported at version {commit}", f.c, build.package);

@@ -2,7 +2,7 @@
 
 use rpmfarm_core::status::MAX_ATTEMPTS;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Fault};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, FailureStage, Fault};
 
 use crate::planted::Invariant;
 use crate::rules;
@@ -166,12 +166,12 @@ impl World {
 
     fn is_packages(&self, build: BuildId, failure: &Failure) -> bool {
         let package = self.store.build(build).map(|build| build.package.clone());
-        match failure.stage.as_str() {
+        match failure.stage {
             // It needs what nobody provides, as far as the farm has got; or has another content
             // than its release had before.
-            "resolve" => failure.message.starts_with("nothing provides"),
-            "accept" => failure.message.contains("exists already"),
-            "lease" | "upload" | "fetch" => false,
+            FailureStage::Resolve => failure.message.starts_with("nothing provides"),
+            FailureStage::Accept => failure.message.contains("exists already"),
+            FailureStage::Lease | FailureStage::Upload | FailureStage::Fetch => false,
             _ => self.is_bad(&package.unwrap_or_default()),
         }
     }

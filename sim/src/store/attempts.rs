@@ -1,6 +1,6 @@
 //! Attempts: leases with epochs, their ends, and the one that is accepted.
 
-use rpmfarm_core::stage::Stage;
+use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, TaskId};
 
@@ -18,7 +18,7 @@ impl Store {
         now_us: i64,
     ) -> Option<Attempt> {
         let waiting = self.tasks.get(&task.0)?;
-        if !self.is_open(build) || !self.is_due_at(waiting, Stage::Dispatch, now_us) {
+        if !self.is_open(build) || !self.is_due_at(waiting, NextStep::Dispatch, now_us) {
             return None;
         }
         let before = self.attempts_of.get(&task.0).into_iter().flatten();

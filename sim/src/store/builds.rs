@@ -1,9 +1,9 @@
 //! Builds: requests, cancellations, retries, and which are open; and their sources.
 
-use rpmfarm_core::BuildId;
-use rpmfarm_core::stage::{self, Stage};
+use rpmfarm_core::next_step::{self, NextStep};
 use rpmfarm_core::status::TaskFacts;
 use rpmfarm_core::task::TaskKind;
+use rpmfarm_core::{BuildId, FailureStage};
 
 use super::{Build, Import, NewBuild, Srpm, StartedBuilds, Store};
 use crate::planted::Plant;
@@ -60,19 +60,20 @@ impl Store {
     pub fn builds_to_import(&self, now_us: i64) -> Vec<Build> {
         let waits = |build: &Build| {
             let all = (build.id, i64::MIN, i64::MIN)..=(build.id, i64::MAX, i64::MAX);
-            let failed = self.failures.range(all).filter(|(_, (f, _))| f.stage == "import");
+            let failed =
+                self.failures.range(all).filter(|(_, (f, _))| f.stage == FailureStage::Import);
             let newest = failed.max_by_key(|((.., at_us), _)| *at_us);
             newest.is_some_and(|(_, (_, retry_us))| self.is_later(*retry_us, now_us))
         };
-        self.at(Stage::Import).filter(|build| !waits(build)).cloned().collect()
+        self.at(NextStep::Import).filter(|build| !waits(build)).cloned().collect()
     }
 
     /// Open builds that wait as a whole for a stage, by what `core` says of their facts.
-    fn at(&self, stage: Stage) -> impl Iterator<Item = &Build> {
+    fn at(&self, stage: NextStep) -> impl Iterator<Item = &Build> {
         self.open().filter(move |build| self.is_at(build, stage))
     }
 
-    fn is_at(&self, build: &Build, stage: Stage) -> bool {
+    fn is_at(&self, build: &Build, stage: NextStep) -> bool {
         let tasks = self.tasks_of.get(&build.id).into_iter().flatten();
         let facts: Vec<(TaskKind, TaskFacts)> = tasks
             .filter_map(|id| self.tasks.get(id))
@@ -81,26 +82,26 @@ impl Store {
                 (task.kind, TaskFacts { accepted, ..TaskFacts::default() })
             })
             .collect();
-        stage::of_build(self.imports.contains_key(&build.id), false, &facts) == Some(stage)
+        next_step::of_build(self.imports.contains_key(&build.id), false, &facts) == Some(stage)
     }
 
     /// Open builds that are imported and have no task yet.
     #[must_use]
     pub fn builds_to_plan(&self) -> Vec<Build> {
-        self.at(Stage::Plan).cloned().collect()
+        self.at(NextStep::Plan).cloned().collect()
     }
 
     /// Open builds of which every task is accepted.
     #[must_use]
     pub fn builds_accepted(&self) -> Vec<Build> {
-        self.at(Stage::Finish).cloned().collect()
+        self.at(NextStep::Finish).cloned().collect()
     }
 
     /// Builds of one request that are neither accepted nor ended, oldest first.
     #[must_use]
     pub fn open_mates(&self, batch: i64) -> Vec<Build> {
         let of_batch = self.open().filter(|build| build.batch == batch);
-        of_batch.filter(|build| !self.is_at(build, Stage::Finish)).cloned().collect()
+        of_batch.filter(|build| !self.is_at(build, NextStep::Finish)).cloned().collect()
     }
 
     /// Cancels a build. False when it had ended before.

@@ -2,7 +2,7 @@
 //!
 //! Each function is what one transaction of the real store does, whole or not at all. The rules
 //! that are SQL there are written out here a second time; the queues of work that the real store
-//! keeps beside its facts are derived from the facts each time, by what `core::stage` says. That
+//! keeps beside its facts are derived from the facts each time, by what `core::next_step` says. That
 //! both answer alike is a test of the coordinator: `tests/model`.
 //!
 //! Ranks, needs, standings, notes and what is learned are not modelled.

@@ -1,6 +1,6 @@
 //! Tasks, their locks, and what `%generate_buildrequires` added.
 
-use rpmfarm_core::stage::{self, Stage};
+use rpmfarm_core::next_step::{self, NextStep};
 use rpmfarm_core::status::TaskFacts;
 use rpmfarm_core::task::{Outcome, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, Sha256, TaskId};
@@ -33,8 +33,8 @@ impl Store {
     #[must_use]
     pub fn tasks_to_lock(&self, kind: TaskKind, now_us: i64) -> Vec<Task> {
         let stage = match kind {
-            TaskKind::Srpm => Stage::Lock,
-            TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => Stage::Order,
+            TaskKind::Srpm => NextStep::Lock,
+            TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => NextStep::Order,
         };
         self.open_tasks().filter(|task| self.is_due_at(task, stage, now_us)).cloned().collect()
     }
@@ -42,13 +42,13 @@ impl Store {
     /// Tasks that wait for a worker: the real store's, once it has queued what is due.
     #[must_use]
     pub fn tasks_to_dispatch(&self, now_us: i64) -> Vec<Task> {
-        let ready = |task: &&Task| self.is_due_at(task, Stage::Dispatch, now_us);
+        let ready = |task: &&Task| self.is_due_at(task, NextStep::Dispatch, now_us);
         self.open_tasks().filter(ready).cloned().collect()
     }
 
     /// Whether a task of an open build waits for a stage, by what `core` says of its facts, and
     /// for no retry.
-    pub(crate) fn is_due_at(&self, task: &Task, stage: Stage, now_us: i64) -> bool {
+    pub(crate) fn is_due_at(&self, task: &Task, stage: NextStep, now_us: i64) -> bool {
         let again = self.planted(Plant::AcceptTwice);
         let live = self.live_attempts.contains_key(&task.id.0);
         let facts = TaskFacts {
@@ -57,7 +57,7 @@ impl Store {
             reported: !again && self.succeeded(task.id),
             accepted: !again && self.acceptances.contains_key(&task.id.0),
         };
-        stage::of_task(task.kind, &facts, self.asks(task.id)) == Some(stage)
+        next_step::of_task(task.kind, &facts, self.asks(task.id)) == Some(stage)
             && !self.waits(task.build.0, task.id.0, now_us)
     }
 
@@ -81,7 +81,7 @@ impl Store {
     pub fn rounds_to_lock(&self, now_us: i64) -> Vec<(Task, u32)> {
         let live = self.live_attempts.keys().filter_map(|id| self.tasks.get(id));
         let open = live.filter(|task| self.is_open(task.build));
-        let asks = open.filter(|task| self.is_due_at(task, Stage::Round, now_us));
+        let asks = open.filter(|task| self.is_due_at(task, NextStep::Round, now_us));
         let round = |task: &Task| {
             let of = self.dynamic_requires.range((task.id.0, 0)..=(task.id.0, u32::MAX));
             of.last().map(|((_, round), _)| (task.clone(), *round))

@@ -2,7 +2,7 @@
 
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::task::{Assignment, Outcome, Phase, Progress, Success, TaskKind};
-use rpmfarm_core::{Evr, Failure, Fault, Nevra};
+use rpmfarm_core::{Evr, Failure, FailureStage, Fault, Nevra};
 
 use super::Key;
 use crate::network::Up;
@@ -93,18 +93,30 @@ impl World {
         if kills || (crashing && self.rng.chance(600)) {
             return self.kill_worker(w);
         }
-        let failed = |fault, stage: &str, message: &str| {
+        let failed = |fault, stage: FailureStage, message: &str| {
             Some(Outcome::Failed(Failure::new(fault, stage, message)))
         };
         if worker.disk_full_until > self.now {
-            return self.over(w, key, failed(Fault::Worker, "build", "the worker's disk is full"));
+            return self.over(
+                w,
+                key,
+                failed(Fault::Worker, FailureStage::Build, "the worker's disk is full"),
+            );
         }
         match (assignment.kind(), source.defect) {
             (TaskKind::Srpm, Defect::BadSpec) => {
-                return self.over(w, key, failed(Fault::Package, "srpm", "the spec is no spec"));
+                return self.over(
+                    w,
+                    key,
+                    failed(Fault::Package, FailureStage::Srpm, "the spec is no spec"),
+                );
             }
             (TaskKind::Build, Defect::BadBuild) => {
-                return self.over(w, key, failed(Fault::Package, "build", "it does not compile"));
+                return self.over(
+                    w,
+                    key,
+                    failed(Fault::Package, FailureStage::Build, "it does not compile"),
+                );
             }
             _ => {}
         }
@@ -220,7 +232,8 @@ impl World {
             // It is sent again when its patience is over.
             Some(false) => return,
             None => {
-                let failure = Failure::new(Fault::Farm, "upload", "the attempt is not held");
+                let failure =
+                    Failure::new(Fault::Farm, FailureStage::Upload, "the attempt is not held");
                 return self.over(w, key, Some(Outcome::Failed(failure)));
             }
         }

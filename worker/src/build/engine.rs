@@ -9,12 +9,12 @@ use rpmfarm_core::diagnosis::{Ending, diagnose};
 use rpmfarm_core::excerpt::LogReader;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::SourceFile;
-use rpmfarm_core::task::{Assignment, Input, Phase, TaskKind};
+use rpmfarm_core::task::{Assignment, Input, LogName, Phase, TaskKind};
 use rpmfarm_core::terms::{self, AllTerms};
-use rpmfarm_core::{Failure, Fault, Lock};
+use rpmfarm_core::{Failure, FailureStage, Fault, Lock};
 
 use super::home::{build_directory, tampered};
-use super::log::{LogFile, LogKind, Observer};
+use super::log::{LogFile, Observer};
 use super::modify::{Ready, ReadyFile};
 use super::watch::{LOOK, Watch};
 use super::{home, kept, requires, results, script};
@@ -114,7 +114,7 @@ pub struct Round<'a> {
 }
 
 /// An error of the worker's own.
-pub(super) fn worker(stage: &'static str, what: &'static str) -> impl FnOnce(io::Error) -> Failure {
+pub(super) fn worker(stage: FailureStage, what: &'static str) -> impl FnOnce(io::Error) -> Failure {
     move |error| Failure::new(Fault::Worker, stage, format!("cannot {what}: {error}"))
 }
 
@@ -138,9 +138,9 @@ impl Engine {
         let scratch = self
             .scratch
             .take(assignment.limits.disk_mib)
-            .map_err(worker("root", "make scratch space"))?;
+            .map_err(worker(FailureStage::Root, "make scratch space"))?;
         home::fill(scratch.path(), self.sandbox.uid_base(), assignment, &input, sources.as_ref())
-            .map_err(worker("root", "prepare the build directory"))?;
+            .map_err(worker(FailureStage::Root, "prepare the build directory"))?;
         observer.phase(match assignment.input {
             Input::Sources { .. } => Phase::Srpm,
             Input::Srpm { .. } => Phase::Prep,
@@ -159,7 +159,7 @@ impl Engine {
     /// Puts the spec and sources, or the SRPM, into the attempt's `input/`.
     fn fetch_input(&self, round: &Round<'_>) -> Result<PathBuf, Early> {
         let into = round.directory.join("input");
-        fs::create_dir_all(&into).map_err(worker("fetch", "make a directory"))?;
+        fs::create_dir_all(&into).map_err(worker(FailureStage::Fetch, "make a directory"))?;
         let files = round.assignment.input.files();
         let wanted: Vec<Wanted> = files
             .map(|SourceFile { name, digest, size, .. }| Wanted {
@@ -182,10 +182,10 @@ impl Engine {
         round.files.place(wanted, into, round.cancel).map_err(|error| match error {
             FilesError::Cancelled(why) => Early::Cancelled(why),
             FilesError::Fetch { fault, .. } => {
-                Early::Failed(Failure::new(fault, "fetch", error.to_string()))
+                Early::Failed(Failure::new(fault, FailureStage::Fetch, error.to_string()))
             }
             FilesError::Local { .. } => {
-                Early::Failed(Failure::new(Fault::Worker, "fetch", error.to_string()))
+                Early::Failed(Failure::new(Fault::Worker, FailureStage::Fetch, error.to_string()))
             }
         })
     }
@@ -214,8 +214,8 @@ impl Engine {
     }
 
     fn root(&self, round: &Round<'_>) -> Result<Lease, Early> {
-        let mut log = LogFile::open(round.directory, LogKind::Root)
-            .map_err(worker("root", "write the root's log"))?;
+        let mut log = LogFile::open(round.directory, LogName::Root)
+            .map_err(worker(FailureStage::Root, "write the root's log"))?;
         Ok(self.roots.lend(round.lock, round.files, &mut log, round.cancel)?)
     }
 
@@ -227,11 +227,11 @@ impl Engine {
         input: (&Path, &Option<Ready>),
     ) -> Result<(Ended, Watch<'a>), Early> {
         let Round { assignment, observer, cancel, .. } = *round;
-        let mut log = LogFile::open(round.directory, LogKind::Build)
-            .map_err(worker("build", "write the build log"))?;
+        let mut log = LogFile::open(round.directory, LogName::Build)
+            .map_err(worker(FailureStage::Build, "write the build log"))?;
         for warning in &lease.warnings {
             writeln!(log, "rpmfarm: when the root was made: {warning}")
-                .map_err(worker("build", "write the build log"))?;
+                .map_err(worker(FailureStage::Build, "write the build log"))?;
         }
         let mut watch = Watch {
             log,
@@ -249,7 +249,7 @@ impl Engine {
         let ended = self
             .sandbox
             .run(&cage, &mut watch)
-            .map_err(|error| Failure::new(Fault::Worker, "build", error.to_string()))?;
+            .map_err(|error| Failure::new(Fault::Worker, FailureStage::Build, error.to_string()))?;
         Ok((ended, watch))
     }
 
@@ -391,7 +391,7 @@ fn dynamic_requires(scratch: &Path) -> Result<Option<Vec<String>>, Failure> {
     let srpms = build_directory(scratch)?.directory("SRPMS").map_err(tampered)?;
     requires::read(&srpms).map_err(|error| {
         let message = format!("the list of generated build requirements is refused: {error}");
-        Failure::new(Fault::Package, "requires", message)
+        Failure::new(Fault::Package, FailureStage::Requires, message)
     })
 }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rpmfarm_core::task::{Assignment, TaskKind};
-use rpmfarm_core::{Failure, Fault};
+use rpmfarm_core::{Failure, FailureStage, Fault};
 
 use super::engine::worker;
 use super::modify::{Ready, ReadyFile};
@@ -56,15 +56,15 @@ pub(super) fn fill(
 
 /// The build directory as the build left it.
 pub(super) fn build_directory(scratch: &Path) -> Result<Beneath, Failure> {
-    let upper =
-        Beneath::open(&scratch.join("upper")).map_err(worker("files", "open the scratch space"))?;
+    let upper = Beneath::open(&scratch.join("upper"))
+        .map_err(worker(FailureStage::Files, "open the scratch space"))?;
     upper.directory("builddir/build").map_err(tampered)
 }
 
 /// What the build did to its directory is the package's fault.
 pub(super) fn tampered(error: io::Error) -> Failure {
     let message = format!("the build left its build directory unusable: {error}");
-    Failure::new(Fault::Package, "files", message)
+    Failure::new(Fault::Package, FailureStage::Files, message)
 }
 
 /// Makes a directory that belongs to an id of the host.

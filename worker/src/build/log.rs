@@ -4,35 +4,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::task::Phase;
+use rpmfarm_core::task::{LogName, Phase};
 
-/// Which log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LogKind {
-    /// What rpmbuild and everything under it wrote.
-    Build,
-    /// How the root was made.
-    Root,
-}
-
-impl LogKind {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Build, Self::Root];
-
-    /// The word for it in the protocol.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Build => "build",
-            Self::Root => "root",
-        }
-    }
-
-    /// The file in an attempt's directory.
-    #[must_use]
-    pub fn path(self, attempt: &Path) -> PathBuf {
-        attempt.join(format!("{}.log", self.as_str()))
-    }
+/// The file of a log in an attempt's directory.
+#[must_use]
+pub fn log_file(attempt: &Path, log: LogName) -> PathBuf {
+    attempt.join(format!("{log}.log"))
 }
 
 /// Is told how far an attempt is.
@@ -49,8 +26,8 @@ pub(super) struct LogFile {
 
 impl LogFile {
     /// Opens it; a later round goes on where the one before ended.
-    pub(super) fn open(attempt: &Path, kind: LogKind) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).open(kind.path(attempt))?;
+    pub(super) fn open(attempt: &Path, log: LogName) -> io::Result<Self> {
+        let file = File::options().create(true).append(true).open(log_file(attempt, log))?;
         let bytes = file.metadata()?.len();
         Ok(Self { file, bytes })
     }

@@ -17,4 +17,4 @@ mod script;
 mod watch;
 
 pub use engine::{Done, Engine, Made, Round};
-pub use log::{LogKind, Observer};
+pub use log::{Observer, log_file};

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use rpmfarm_core::diagnosis::{Ending, diagnose};
 use rpmfarm_core::excerpt::LogReader;
-use rpmfarm_core::{Failure, Fault, Sha256};
+use rpmfarm_core::task::LogName;
+use rpmfarm_core::{Failure, FailureStage, Fault, Sha256};
 use rpmfarm_sources::distgit::{Committed, Layout, LookasideFile, MAX_FILES};
 use rpmfarm_sources::modify::{
     self, MAX_PLAN, Node, Note, Plan, PlannedNode, Read, RunScript, Step, Tree, WorkingDirectory,
@@ -22,7 +23,7 @@ use rpmfarm_sources::modify::{
 use super::engine::{Early, Engine, Round, worker};
 use super::folder::{Folder, Item, copy_out};
 use super::home::owned_directory;
-use super::log::{LogFile, LogKind};
+use super::log::LogFile;
 use super::watch::{LOOK, Watch};
 use crate::files::Wanted;
 use crate::roots::Lease;
@@ -79,17 +80,18 @@ impl Engine {
         input: &Path,
         plan: &str,
     ) -> Result<Ready, Early> {
-        let failed = worker("modify", "read the plan of the modifications");
+        let failed = worker(FailureStage::Modify, "read the plan of the modifications");
         let bytes = fs::File::open(input.join(plan)).and_then(|file| {
             let mut bytes = Vec::new();
             file.take(MAX_PLAN).read_to_end(&mut bytes).map(|_| bytes)
         });
-        let plan = Plan::from_bytes(&bytes.map_err(failed)?)
-            .map_err(|error| Failure::new(Fault::Farm, "modify", format!("the plan: {error}")))?;
+        let plan = Plan::from_bytes(&bytes.map_err(failed)?).map_err(|error| {
+            Failure::new(Fault::Farm, FailureStage::Modify, format!("the plan: {error}"))
+        })?;
         let directory = round.directory.join("modify");
         let blobs = directory.join("blobs");
         let _ = trees::remove(&directory);
-        fs::create_dir_all(&blobs).map_err(worker("modify", "make a directory"))?;
+        fs::create_dir_all(&blobs).map_err(worker(FailureStage::Modify, "make a directory"))?;
         self.place(round, &wanted(&plan), &blobs)?;
         let mut work = Work {
             engine: self,
@@ -127,7 +129,7 @@ fn wanted(plan: &Plan) -> Vec<Wanted> {
 }
 
 fn of_package(message: String) -> Early {
-    Early::Failed(Failure::new(Fault::Package, "modify", message))
+    Early::Failed(Failure::new(Fault::Package, FailureStage::Modify, message))
 }
 
 impl Work<'_> {
@@ -150,7 +152,8 @@ impl Work<'_> {
             let item = match (node, rpms.0.get(path)) {
                 (Node::Changed(bytes), _) => {
                     let file = self.fresh();
-                    fs::write(&file, bytes).map_err(worker("modify", "write a changed file"))?;
+                    fs::write(&file, bytes)
+                        .map_err(worker(FailureStage::Modify, "write a changed file"))?;
                     Item::File(file, tree.is_executable(path))
                 }
                 (_, Some(item)) => item.clone(),
@@ -173,14 +176,15 @@ impl Work<'_> {
             .engine
             .scratch
             .take(assignment.limits.disk_mib)
-            .map_err(worker("modify", "make scratch space"))?;
+            .map_err(worker(FailureStage::Modify, "make scratch space"))?;
         let package = assignment.package.as_str();
         let home = scratch.path().join("upper/builddir");
-        self.furnish(scratch.path(), package).map_err(worker("modify", "prepare a script"))?;
-        let mut log = LogFile::open(self.round.directory, LogKind::Build)
-            .map_err(worker("modify", "write the build log"))?;
+        self.furnish(scratch.path(), package)
+            .map_err(worker(FailureStage::Modify, "prepare a script"))?;
+        let mut log = LogFile::open(self.round.directory, LogName::Build)
+            .map_err(worker(FailureStage::Modify, "write the build log"))?;
         writeln!(log, "+ modifications: script {name}")
-            .map_err(worker("modify", "write the build log"))?;
+            .map_err(worker(FailureStage::Modify, "write the build log"))?;
         let mut watch = Watch {
             log,
             reader: LogReader::new(),
@@ -194,11 +198,9 @@ impl Work<'_> {
             next_look: LOOK,
         };
         let cage = self.cage(script, &scratch, package);
-        let ended = self
-            .engine
-            .sandbox
-            .run(&cage, &mut watch)
-            .map_err(|error| Failure::new(Fault::Worker, "modify", error.to_string()))?;
+        let ended = self.engine.sandbox.run(&cage, &mut watch).map_err(|error| {
+            Failure::new(Fault::Worker, FailureStage::Modify, error.to_string())
+        })?;
         let ending = match &ended.exit {
             Exit::Code(0) => None,
             Exit::Stopped(Stop::Cancelled) => {
@@ -224,10 +226,11 @@ impl Work<'_> {
                 }
                 _ => format!("the modifications' script {name}: {}", failure.message),
             };
-            failure.stage = "modify".to_owned();
+            failure.stage = FailureStage::Modify;
             return Err(Early::Failed(failure));
         }
-        let left = Beneath::open(&home).map_err(worker("modify", "open the scratch space"))?;
+        let left =
+            Beneath::open(&home).map_err(worker(FailureStage::Modify, "open the scratch space"))?;
         self.rpms = self.collect(&left, RPMS, package)?;
         self.autopatch = self.collect(&left, AUTOPATCH, package)?;
         Ok(())
@@ -305,7 +308,7 @@ impl Work<'_> {
                     let to = self.fresh();
                     let copied = fs::File::create(&to)
                         .and_then(|mut to| io::copy(&mut from.take(size), &mut to));
-                    copied.map_err(worker("modify", "copy what a script left"))?;
+                    copied.map_err(worker(FailureStage::Modify, "copy what a script left"))?;
                     Item::File(to, executable)
                 }
             };
@@ -343,7 +346,8 @@ impl Work<'_> {
         let both: Vec<String> = both.into_iter().map(|(file, _)| file.name.clone()).collect();
         let mut sources = Vec::new();
         let put = |from: &Path, name: &str| {
-            fs::copy(from, input.join(name)).map_err(worker("modify", "put a source in its place"))
+            fs::copy(from, input.join(name))
+                .map_err(worker(FailureStage::Modify, "put a source in its place"))
         };
         let committed = |file: &Committed| -> Result<ReadyFile, Early> {
             let from = self.rpms.file(&file.path);
@@ -365,8 +369,8 @@ impl Work<'_> {
             };
             if both.contains(&file.name) {
                 // It was the same when it was imported.
-                let now =
-                    fs::read(input.join(&file.name)).map_err(worker("modify", "read a source"))?;
+                let now = fs::read(input.join(&file.name))
+                    .map_err(worker(FailureStage::Modify, "read a source"))?;
                 if Sha256::of(&now) != source.digest {
                     return Err(failed(format!(
                         "{} was changed, but {} still lists it with {}; take it from the list",

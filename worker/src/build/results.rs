@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rpmfarm_core::name;
 use rpmfarm_core::results::{ResultFile, ResultKind};
-use rpmfarm_core::{Failure, Fault, Sha256};
+use rpmfarm_core::{Failure, FailureStage, Fault, Sha256};
 use sha2::Digest as _;
 
 use crate::sandbox::beneath::{Beneath, Entry};
@@ -28,7 +28,7 @@ pub fn collect(
 ) -> Result<Vec<ResultFile>, Failure> {
     let worker = |error: io::Error| {
         let message = format!("cannot copy the results to {}: {error}", into.display());
-        Failure::new(Fault::Worker, "files", message)
+        Failure::new(Fault::Worker, FailureStage::Files, message)
     };
     let entries = from.list(MAX_FILES).map_err(|error| refused(&error.to_string()))?;
     check(&entries, limit_mib)?;
@@ -44,7 +44,7 @@ pub fn collect(
 }
 
 fn refused(what: &str) -> Failure {
-    Failure::new(Fault::Package, "files", format!("the results are refused: {what}"))
+    Failure::new(Fault::Package, FailureStage::Files, format!("the results are refused: {what}"))
 }
 
 fn check(entries: &[Entry], limit_mib: u64) -> Result<(), Failure> {

@@ -1,8 +1,7 @@
 //! Why a root could not be made, and whose fault that is.
 
-use rpmfarm_core::fault::TRANSACTION;
 use rpmfarm_core::transaction::refusal;
-use rpmfarm_core::{Failure, Fault};
+use rpmfarm_core::{Failure, FailureStage, Fault};
 
 use crate::files::FilesError;
 use crate::sandbox::{CageError, Why};
@@ -125,19 +124,19 @@ impl RootError {
     #[must_use]
     pub fn failure(&self) -> Failure {
         let (fault, stage) = match self {
-            Self::Files(FilesError::Fetch { fault, .. }) => (*fault, "root"),
-            Self::Empty => (Fault::Farm, "root"),
+            Self::Files(FilesError::Fetch { fault, .. }) => (*fault, FailureStage::Root),
+            Self::Empty => (Fault::Farm, FailureStage::Root),
             Self::Unpack { .. }
             | Self::Transaction { .. }
             | Self::Time { .. }
             | Self::Log { .. }
             | Self::Grown { .. }
-            | Self::Memory { .. } => (Fault::Worker, TRANSACTION),
+            | Self::Memory { .. } => (Fault::Worker, FailureStage::Transaction),
             Self::Cancelled(_)
             | Self::Files(_)
             | Self::HostMemory { .. }
             | Self::Cage(_)
-            | Self::Local { .. } => (Fault::Worker, "root"),
+            | Self::Local { .. } => (Fault::Worker, FailureStage::Root),
         };
         let failure = Failure::new(fault, stage, self.to_string());
         match self {

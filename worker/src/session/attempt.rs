@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rpmfarm_core::fault::{CUT_OFF, SHUTDOWN};
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::statement::{Proof, Statement, input_digest};
-use rpmfarm_core::task::{Assignment, Outcome, Phase, Progress, Success};
-use rpmfarm_core::{Arch, Failure, Fault, Lock};
+use rpmfarm_core::task::{Assignment, LogName, Outcome, Phase, Progress, Success};
+use rpmfarm_core::{Arch, Failure, FailureStage, Fault, Lock};
 use rpmfarm_guarded::key::SigningKey;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -20,7 +19,7 @@ use super::attempts::{Attempts, Key, Started};
 use super::files::{RemoteFiles, raised};
 use super::room::Room;
 use crate::arches::Arches;
-use crate::build::{Done, Engine, LogKind, Made, Observer, Round, kept};
+use crate::build::{Done, Engine, Made, Observer, Round, kept, log_file};
 use crate::files::FilesError;
 use crate::sandbox::{Cancel, Why};
 use crate::transfer::ship::Shipment;
@@ -146,7 +145,7 @@ impl Life<'_> {
         let _ = trees::remove(self.directory);
         if let Err(error) = fs::create_dir_all(self.directory) {
             let message = format!("cannot make {}: {error}", self.directory.display());
-            return Some(failed(Failure::new(Fault::Worker, "fetch", message)));
+            return Some(failed(Failure::new(Fault::Worker, FailureStage::Fetch, message)));
         }
         let logs = self.ship_logs();
         let ended = self.rounds(assignment).await;
@@ -178,17 +177,17 @@ impl Life<'_> {
 
     fn ship_logs(&self) -> Logs {
         let (complete, watched) = watch::channel(false);
-        let ship = |log: LogKind| {
+        let ship = |log: LogName| {
             let shipment = Shipment {
                 connection: self.shared.connection.clone(),
                 attempt: self.key.0,
                 epoch: self.key.1,
                 log,
-                path: log.path(self.directory),
+                path: log_file(self.directory, log),
             };
             tokio::spawn(shipment.run(watched.clone()).in_current_span())
         };
-        Logs { complete, shipping: LogKind::ALL.map(ship).into() }
+        Logs { complete, shipping: LogName::ALL.map(ship).into() }
     }
 
     async fn rounds(&self, assignment: &mut watch::Receiver<Assignment>) -> Ended {
@@ -206,7 +205,11 @@ impl Life<'_> {
                     let message = format!(
                         "%generate_buildrequires still asks for more after {MAX_ROUNDS} rounds"
                     );
-                    return Some(failed(Failure::new(Fault::Package, "requires", message)));
+                    return Some(failed(Failure::new(
+                        Fault::Package,
+                        FailureStage::Requires,
+                        message,
+                    )));
                 }
                 Done::NeedsRequires(requires) => {
                     let progress = Progress::NeedsRequires { round, requires };
@@ -260,8 +263,8 @@ impl Life<'_> {
     fn cancelled(&self, why: Why) -> Ended {
         // The worker is to blame for neither, and the stage says so.
         let (stage, message) = match why {
-            Why::Shutdown => (SHUTDOWN, "the worker was shut down"),
-            Why::LeaseLost => (CUT_OFF, "the worker lost the coordinator"),
+            Why::Shutdown => (FailureStage::Shutdown, "the worker was shut down"),
+            Why::LeaseLost => (FailureStage::Connection, "the worker lost the coordinator"),
             Why::Unwanted => return None,
         };
         Some(failed(Failure::new(Fault::Worker, stage, message)))
@@ -296,7 +299,7 @@ impl Life<'_> {
         });
         task.await.unwrap_or_else(|error| {
             let message = format!("the worker failed in an unforeseen way: {error}");
-            Done::Failed(Failure::new(Fault::Worker, "build", message))
+            Done::Failed(Failure::new(Fault::Worker, FailureStage::Build, message))
         })
     }
 
@@ -340,7 +343,7 @@ fn failed(failure: Failure) -> Outcome {
 
 /// The lock that an assignment names.
 fn fetch_lock(files: &RemoteFiles, assignment: &Assignment, cancel: &Cancel) -> Result<Lock, Done> {
-    let fault = |fault, message| Done::Failed(Failure::new(fault, "fetch", message));
+    let fault = |fault, message| Done::Failed(Failure::new(fault, FailureStage::Fetch, message));
     let bytes = files.small(assignment.lock, cancel).map_err(|error| match error {
         FilesError::Cancelled(why) => Done::Cancelled(why),
         FilesError::Fetch { fault: whose, .. } => fault(whose, error.to_string()),

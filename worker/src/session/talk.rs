@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::fault::SHUTDOWN;
 use rpmfarm_core::lease::next_heartbeat;
 use rpmfarm_core::reach;
 use rpmfarm_core::reconcile::{Action, reconcile};
 use rpmfarm_core::task::DesiredState;
-use rpmfarm_core::{Failure, Fault};
+use rpmfarm_core::{Failure, FailureStage, Fault};
 use rpmfarm_proto::v1;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
@@ -239,7 +238,7 @@ impl Session {
                 Action::Resume(assignment) => attempts.resume(assignment),
                 Action::Start(assignment) if *self.shutdown.borrow() != Shutdown::No => {
                     let message = "the worker was shutting down when the task came";
-                    let failure = Failure::new(Fault::Worker, SHUTDOWN, message);
+                    let failure = Failure::new(Fault::Worker, FailureStage::Shutdown, message);
                     attempts.refuse(assignment, failure);
                 }
                 Action::Start(assignment) => {

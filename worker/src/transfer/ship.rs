@@ -6,13 +6,13 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rpmfarm_core::task::LogName;
 use rpmfarm_core::{AttemptId, Epoch};
 use rpmfarm_proto::CHUNK;
 use rpmfarm_proto::v1::LogChunk;
 use tokio::sync::watch;
 
 use super::channel::{Connection, passes, pause};
-use crate::build::LogKind;
 
 /// How often a growing log is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -26,7 +26,7 @@ pub struct Shipment {
     /// Under which lease.
     pub epoch: Epoch,
     /// Which of them.
-    pub log: LogKind,
+    pub log: LogName,
     /// The file that grows.
     pub path: PathBuf,
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rpmfarm_core::kept::KeptFile;
 use rpmfarm_core::results::ResultFile;
-use rpmfarm_core::{AttemptId, Epoch, Failure, Fault};
+use rpmfarm_core::{AttemptId, Epoch, Failure, FailureStage, Fault};
 use rpmfarm_proto::CHUNK;
 use rpmfarm_proto::v1::{FileRef, KeepFilesRequest, KeptUpload, UploadChunk, UploadQuery};
 use tokio::sync::mpsc;
@@ -92,7 +92,7 @@ pub async fn upload(
         };
         if !passes(&status) {
             let message = format!("uploading {}: {}", file.name, status.message());
-            return Err(Failure::new(Fault::Farm, "upload", message));
+            return Err(Failure::new(Fault::Farm, FailureStage::Upload, message));
         }
         if let Err(why) = patience.after(&status, have, Instant::now()) {
             let message = format!(
@@ -101,7 +101,7 @@ pub async fn upload(
                 file.size,
                 reason(&status)
             );
-            return Err(Failure::new(Fault::Farm, "upload", message));
+            return Err(Failure::new(Fault::Farm, FailureStage::Upload, message));
         }
         tracing::warn!(file = file.name, %status, "upload interrupted");
         tokio::time::sleep(pause(tries)).await;

@@ -1,6 +1,7 @@
 //! `rpmfarm worker drain`, `resume` and `revoke`.
 
 use clap::Args;
+use rpmfarm_core::fleet::Standing;
 use rpmfarm_proto::v1::SetWorkerStateRequest;
 
 use super::list::word;
@@ -54,29 +55,29 @@ pub(super) struct Revoke {
 
 impl Drain {
     pub(super) async fn run(self, session: Session) -> Result<Exit, Error> {
-        decide(session, self.worker, "drained", self.reason).await
+        decide(session, self.worker, Standing::Drained, self.reason).await
     }
 }
 
 impl Resume {
     pub(super) async fn run(self, session: Session) -> Result<Exit, Error> {
-        decide(session, self.worker, "active", self.reason).await
+        decide(session, self.worker, Standing::Active, self.reason).await
     }
 }
 
 impl Revoke {
     pub(super) async fn run(self, session: Session) -> Result<Exit, Error> {
-        decide(session, self.worker, "revoked", self.reason).await
+        decide(session, self.worker, Standing::Revoked, self.reason).await
     }
 }
 
 async fn decide(
     mut session: Session,
     name: String,
-    state: &str,
+    standing: Standing,
     reason: String,
 ) -> Result<Exit, Error> {
-    let request = SetWorkerStateRequest { name, state: state.into(), reason };
+    let request = SetWorkerStateRequest { name, state: standing.to_string(), reason };
     let details = session.client.set_worker_state(request).await?;
     if session.out.json {
         show::print(&details, &session.out)?;

@@ -1,5 +1,7 @@
 //! `rpmfarm worker list`.
 
+use rpmfarm_core::fleet::Standing;
+use rpmfarm_core::lease::Liveness;
 use rpmfarm_proto::v1::Worker;
 
 use crate::commands::Session;
@@ -46,12 +48,13 @@ pub(super) async fn run(mut session: Session) -> Result<Exit, Error> {
 
 /// What matters most of a worker's state, in one word.
 pub(super) fn word(worker: &Worker) -> &str {
-    match worker.state.as_str() {
-        "" | "active" if !worker.outdated.is_empty() => "outdated",
-        "" | "active" if worker.draining && worker.liveness == "alive" => "draining",
-        "" | "active" if !worker.unready.is_empty() && worker.liveness == "alive" => "unready",
-        "" | "active" => &worker.liveness,
-        decided => decided,
+    let alive = worker.known_liveness() == Some(Liveness::Alive);
+    match worker.known_standing() {
+        Some(Standing::Active) if !worker.outdated.is_empty() => "outdated",
+        Some(Standing::Active) if worker.draining && alive => "draining",
+        Some(Standing::Active) if !worker.unready.is_empty() && alive => "unready",
+        Some(Standing::Active) => &worker.liveness,
+        _ => &worker.state,
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rpmfarm_core::name::{check_git_ref, check_package, shown};
 use rpmfarm_core::track::policy::Policy;
 use rpmfarm_core::track::schedule::first;
-use rpmfarm_core::track::{Forge, Verdict};
+use rpmfarm_core::track::{Forge, PushVerdict, Verdict};
 use rpmfarm_core::{BuildId, Target};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking;
@@ -90,7 +90,7 @@ impl TrackingService {
 
     /// Why the build that a push led to has failed; none when it has not.
     async fn failed(&self, row: &PushRow) -> Result<Option<String>, Status> {
-        if row.verdict != "build" || row.build == 0 {
+        if row.ended() != Some(PushVerdict::Build) || row.build == 0 {
             return Ok(None);
         }
         let build = BuildId(row.build);
@@ -189,9 +189,9 @@ impl Tracking for TrackingService {
         for target in self.meant(&wanted)? {
             let orders = self.orders(&target.name).await?;
             let open = self.open(&target, now_us).await?;
-            let open: BTreeMap<&str, &str> = open
+            let open: BTreeMap<&str, PushVerdict> = open
                 .iter()
-                .map(|(planned, push)| (planned.push.package.as_str(), push.verdict.as_str()))
+                .map(|(planned, _)| (planned.push.package.as_str(), planned.verdict.word()))
                 .collect();
             let seen = self.store.seen_of_target(&target.name).await?;
             let mut of_package: BTreeMap<String, Vec<Seen>> = BTreeMap::new();
@@ -202,9 +202,9 @@ impl Tracking for TrackingService {
             for row in self.store.all_tracked(&target.name).await? {
                 let rule = orders.rule(&target, &row.package, now_us);
                 let seen = seen.get(&row.package).map_or(&[][..], Vec::as_slice);
+                let verdict = open.get(row.package.as_str()).copied();
                 let mut tracked = view::tracked(&target, row, &rule, seen);
-                tracked.push =
-                    open.get(tracked.package.as_str()).copied().unwrap_or_default().into();
+                view::set_push(&mut tracked, verdict);
                 packages.push(tracked);
             }
         }
@@ -225,7 +225,7 @@ impl Tracking for TrackingService {
         let mut open: BTreeMap<i64, v1::Push> = BTreeMap::new();
         for (planned, push) in self.open(&loaded, now_us).await? {
             if push.package == package {
-                tracked.push.clone_from(&push.verdict);
+                view::set_push(&mut tracked, Some(planned.verdict.word()));
                 open.insert(planned.push.id, push);
             }
         }
@@ -351,8 +351,8 @@ impl Tracking for TrackingService {
         let mut reply = v1::PlanPushesReply::default();
         for target in self.meant(&wanted)? {
             let mut storms: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-            for (_, push) in self.open(&target, now_us()).await? {
-                if push.verdict == "storm" {
+            for (planned, push) in self.open(&target, now_us()).await? {
+                if planned.verdict.word() == PushVerdict::Storm {
                     storms.entry(push.storm).or_default().push(push.package.clone());
                 }
                 reply.pushes.push(push);

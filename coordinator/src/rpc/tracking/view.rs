@@ -3,8 +3,8 @@
 //! Owns the words of what became of a push. It must not ask anything: it is given rows and rules.
 
 use rpmfarm_core::Target;
-use rpmfarm_core::track::Verdict;
 use rpmfarm_core::track::policy::Rule;
+use rpmfarm_core::track::{PushVerdict, Verdict};
 use rpmfarm_proto::v1;
 
 use crate::store::{OrderRow, PushRow, Seen, Tracked};
@@ -21,7 +21,7 @@ pub(super) fn tracked(target: &Target, row: Tracked, rule: &Rule, seen: &[Seen])
     });
     let asked = Some(row.git_ref.as_str()).filter(|git_ref| !git_ref.is_empty());
     let (policy, reason, until_us) = match &rule.freeze {
-        Some(freeze) => ("frozen".to_owned(), freeze.reason.clone(), freeze.until_us),
+        Some(freeze) => (PushVerdict::Frozen.to_string(), freeze.reason.clone(), freeze.until_us),
         None => (rule.policy.to_string(), rule.reason.clone(), 0),
     };
     v1::Tracked {
@@ -37,10 +37,17 @@ pub(super) fn tracked(target: &Target, row: Tracked, rule: &Rule, seen: &[Seen])
         due_us: row.due_us,
         problem: row.problem,
         push: String::new(),
+        typed_push: v1::PushVerdict::Unspecified.into(),
         target: row.target,
         package: row.package,
         git_ref: row.git_ref,
     }
+}
+
+/// Says what becomes of the open push of a package, if it has one.
+pub(super) fn set_push(tracked: &mut v1::Tracked, verdict: Option<PushVerdict>) {
+    tracked.push = verdict.map_or("", PushVerdict::as_str).into();
+    tracked.typed_push = verdict.map_or(v1::PushVerdict::Unspecified, v1::PushVerdict::from).into();
 }
 
 pub(super) fn planned(target: &str, planned: &Planned, rule: &Rule) -> v1::Push {
@@ -59,13 +66,14 @@ pub(super) fn planned(target: &str, planned: &Planned, rule: &Rule) -> v1::Push 
         before: push.before_id.clone(),
         told_by: push.told_by.clone(),
         seen_us: push.seen_us,
-        verdict: planned.verdict.as_str().into(),
+        verdict: planned.verdict.word().to_string(),
+        typed_verdict: v1::PushVerdict::from(planned.verdict.word()).into(),
         reason: plan::reason(&planned.verdict, rule) + returned(push.returns()),
         ended_us: 0,
         build: planned.done_by,
         until_us,
         storm: push.storm,
-        modifies: push.modifies != 0,
+        modifies: push.modifies,
         with_commit: planned.pair.commit.clone(),
         with_modification: planned.pair.modification.clone().unwrap_or_default(),
     }
@@ -77,14 +85,15 @@ const fn returned(returns: bool) -> &'static str {
 }
 
 pub(super) fn push(row: PushRow, failed: Option<String>) -> v1::Push {
-    let reason = match row.verdict.as_str() {
-        "build" => match failed {
+    let ended = row.ended();
+    let reason = match ended {
+        Some(PushVerdict::Build) => match failed {
             Some(why) => format!("its build has failed: {why}"),
             None => "built".to_owned(),
         },
-        "done" => format!("build {} had these sources already", row.build),
-        "superseded" => "a later push came before it was built".to_owned(),
-        "removed" => "it is followed no longer".to_owned(),
+        Some(PushVerdict::Done) => format!("build {} had these sources already", row.build),
+        Some(PushVerdict::Superseded) => "a later push came before it was built".to_owned(),
+        Some(PushVerdict::Removed) => "it is followed no longer".to_owned(),
         _ => "a later push stands for it".to_owned(),
     } + returned(row.left_by != 0);
     v1::Push {
@@ -98,12 +107,13 @@ pub(super) fn push(row: PushRow, failed: Option<String>) -> v1::Push {
         told_by: row.told_by,
         seen_us: row.seen_us,
         verdict: row.verdict,
+        typed_verdict: ended.map_or(v1::PushVerdict::Unspecified, v1::PushVerdict::from).into(),
         reason,
         ended_us: row.ended_us,
         build: row.build,
         until_us: 0,
         storm: 0,
-        modifies: row.modifies != 0,
+        modifies: row.modifies,
         with_commit: String::new(),
         with_modification: String::new(),
     }

@@ -1,0 +1,111 @@
+//! What is to happen next with a build or a task. The store keeps an index by it, so that each pass
+//! reads its own work and not everything that is open.
+//!
+//! The words of a step are finer than those of the [stages](crate::stage): one stage may have several
+//! steps, as that of `resolve`.
+
+use crate::status::TaskFacts;
+use crate::task::TaskKind;
+
+words! {
+    /// What a build or a task waits for.
+    pub enum NextStep: "next step" {
+        /// A build lacks its sources.
+        Import = "import",
+        /// A build lacks its SRPM task.
+        Plan = "plan",
+        /// The task of an SRPM lacks its lock.
+        Lock = "lock",
+        /// A task that builds packages lacks its lock, and may have to wait for others of its batch.
+        Order = "order",
+        /// A task waits for a worker.
+        Dispatch = "dispatch",
+        /// A running attempt waits for a wider lock.
+        Round = "round",
+        /// A success waits to be accepted.
+        Accept = "accept",
+        /// A build makes what others own: a person decides.
+        Claim = "claim",
+        /// A build is accepted, to be signed and published.
+        Finish = "finish",
+    }
+}
+
+/// What an open build as a whole waits for. `claims` is whether it makes what others own, and nobody
+/// has approved that. `None` when the build waits for its tasks.
+#[must_use]
+pub fn of_build(imported: bool, claims: bool, tasks: &[(TaskKind, TaskFacts)]) -> Option<NextStep> {
+    if !imported {
+        return Some(NextStep::Import);
+    }
+    if tasks.is_empty() {
+        return Some(NextStep::Plan);
+    }
+    let builds = tasks.iter().any(|(kind, _)| kind.is_build());
+    let accepted = builds && tasks.iter().all(|(_, task)| task.accepted);
+    accepted.then_some(if claims { NextStep::Claim } else { NextStep::Finish })
+}
+
+/// What a task of an open build waits for. `asks` is whether its running attempt has found
+/// requirements that no lock answers yet. `None` when it is a worker's, or done.
+#[must_use]
+pub fn of_task(kind: TaskKind, task: &TaskFacts, asks: bool) -> Option<NextStep> {
+    if task.accepted {
+        return None;
+    }
+    if task.running {
+        return asks.then_some(NextStep::Round);
+    }
+    if task.reported {
+        return Some(NextStep::Accept);
+    }
+    Some(match (task.locked, kind) {
+        (true, _) => NextStep::Dispatch,
+        (false, TaskKind::Srpm) => NextStep::Lock,
+        (false, TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat) => NextStep::Order,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_goes_from_step_to_step() {
+        assert_eq!(of_build(false, false, &[]), Some(NextStep::Import));
+        assert_eq!(of_build(true, false, &[]), Some(NextStep::Plan));
+        let open = TaskFacts { locked: true, ..TaskFacts::default() };
+        let done = TaskFacts { accepted: true, ..open };
+        let (srpm, build) = (TaskKind::Srpm, TaskKind::Build);
+        assert_eq!(of_build(true, false, &[(srpm, open)]), None);
+        assert_eq!(
+            of_build(true, false, &[(srpm, done)]),
+            None,
+            "its build tasks come in the same step"
+        );
+        assert_eq!(of_build(true, false, &[(srpm, done), (build, done), (build, open)]), None);
+        assert_eq!(of_build(true, false, &[(srpm, done), (build, done)]), Some(NextStep::Finish));
+        assert_eq!(of_build(true, true, &[(srpm, done), (build, done)]), Some(NextStep::Claim));
+        assert_eq!(of_build(true, true, &[(srpm, done), (build, open)]), None);
+        let noarch = TaskKind::Noarch;
+        assert_eq!(of_build(true, false, &[(srpm, done), (build, done), (noarch, open)]), None);
+        assert_eq!(of_build(true, false, &[(srpm, done), (noarch, done)]), Some(NextStep::Finish));
+    }
+
+    #[test]
+    fn a_task_has_one_next_step_at_most() {
+        let of = |task: TaskFacts| of_task(TaskKind::Build, &task, false);
+        let mut task = TaskFacts::default();
+        assert_eq!(of(task), Some(NextStep::Order));
+        assert_eq!(of_task(TaskKind::Srpm, &task, false), Some(NextStep::Lock));
+        task.locked = true;
+        assert_eq!(of(task), Some(NextStep::Dispatch));
+        task.running = true;
+        assert_eq!(of(task), None);
+        assert_eq!(of_task(TaskKind::Build, &task, true), Some(NextStep::Round));
+        (task.running, task.reported) = (false, true);
+        assert_eq!(of(task), Some(NextStep::Accept));
+        task.accepted = true;
+        assert_eq!(of(task), None);
+    }
+}
