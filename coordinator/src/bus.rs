@@ -4,7 +4,10 @@
 //! It carries nothing. A pass that wakes looks for facts that lack its result, so a bell that
 //! rings twice, or is missed because a poll came first, changes nothing.
 
-use tokio::sync::{mpsc, watch};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{Notify, mpsc};
 
 /// Words that wait to be sent; more are dropped.
 const WAITING: usize = 256;
@@ -44,17 +47,20 @@ impl Voice {
 }
 
 /// Rings for everyone who listens. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Bus {
-    count: watch::Sender<u64>,
+    bell: Arc<Bell>,
     /// Where it is told that something was written here, for the other coordinators.
     voice: Voice,
 }
 
-impl Default for Bus {
-    fn default() -> Self {
-        Self { count: watch::Sender::new(0), voice: Voice::default() }
-    }
+/// What the clones of a bus have in common.
+#[derive(Debug, Default)]
+struct Bell {
+    /// How often it was rung.
+    count: AtomicU64,
+    /// Wakes those who listen in the order in which they came, so that a simulation can repeat it.
+    news: Notify,
 }
 
 impl Bus {
@@ -72,28 +78,37 @@ impl Bus {
 
     /// Wakes everyone here.
     pub fn ring(&self) {
-        self.count.send_modify(|count| *count += 1);
+        self.bell.count.fetch_add(1, Ordering::Release);
+        self.bell.news.notify_waiters();
     }
 
     /// Listens from now on. Listen first and look then, so that nothing falls between.
     #[must_use]
     pub fn listen(&self) -> Listener {
-        Listener { count: self.count.subscribe() }
+        Listener { heard: self.bell.count.load(Ordering::Acquire), bell: self.bell.clone() }
     }
 }
 
 /// One listener.
 #[derive(Debug)]
 pub struct Listener {
-    count: watch::Receiver<u64>,
+    bell: Arc<Bell>,
+    /// How often it had been rung by then.
+    heard: u64,
 }
 
 impl Listener {
     /// Waits until the bell has rung since the last time.
     pub async fn rung(&mut self) {
-        // The sender lives in the farm; when it is gone, so is the reason to wake.
-        if self.count.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        loop {
+            // Listens before the count is read, so that what rings in between is not missed.
+            let news = self.bell.news.notified();
+            let count = self.bell.count.load(Ordering::Acquire);
+            if count != self.heard {
+                self.heard = count;
+                return;
+            }
+            news.await;
         }
     }
 }

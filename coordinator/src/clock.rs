@@ -1,6 +1,6 @@
-//! The clocks, read here and passed on as arguments.
+//! The clocks, read here and passed on as arguments; and pauses.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One moment, on both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -11,8 +11,8 @@ pub struct Now {
     pub us: i64,
 }
 
-/// Where work that takes long reads what time it has become. A part of each stage that does such
-/// work, so that nothing else of a stage asks the system for the time.
+/// Where work that takes long reads what time it has become, and where it pauses. A part of each stage
+/// that does such work, so that nothing else of a stage asks the system for the time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock;
 
@@ -32,19 +32,41 @@ impl Clock {
     /// A moment on the clock that never jumps.
     #[must_use]
     pub fn instant(self) -> Instant {
+        #[cfg(feature = "simulation")]
+        if let Some(instant) = crate::simulation::instant() {
+            return instant;
+        }
         Instant::now()
     }
 
     /// The wall clock, for what compares signatures and metadata with it.
     #[must_use]
     pub fn system(self) -> SystemTime {
+        #[cfg(feature = "simulation")]
+        if let Some(us) = crate::simulation::wall_us() {
+            return UNIX_EPOCH + Duration::from_micros(us.max(0).unsigned_abs());
+        }
         SystemTime::now()
+    }
+
+    /// Pauses for so long.
+    pub async fn sleep(self, time: Duration) {
+        #[cfg(feature = "simulation")]
+        if let Some(pause) = crate::simulation::pause(time) {
+            return pause.await;
+        }
+        tokio::time::sleep(time).await;
+    }
+
+    /// Pauses until a moment.
+    pub async fn sleep_until(self, moment: Instant) {
+        self.sleep(moment.saturating_duration_since(self.instant())).await;
     }
 }
 
 /// Microseconds since 1970-01-01 UTC, by the wall clock.
 #[must_use]
 pub fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = Clock.system().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -1,8 +1,16 @@
 //! The coordinator of rpmfarm: the stages of a rebuild, the store of facts, the API.
 
+#[cfg(all(feature = "simulation", not(debug_assertions)))]
+compile_error!(
+    "the feature `simulation` is for tests alone; leave rpmfarm-sim out of a build for farms \
+     (--exclude rpmfarm-sim)"
+);
+
 pub mod accept;
 pub mod blobs;
+pub mod blocking;
 pub mod bus;
+pub mod chance;
 pub mod claims;
 pub mod clock;
 pub mod config;
@@ -23,6 +31,7 @@ pub mod parts;
 pub mod peer_notes;
 pub mod peers;
 pub mod plan;
+pub mod planted;
 pub mod pool_path;
 pub mod process;
 pub mod publish;
@@ -32,6 +41,8 @@ pub mod rpc;
 pub mod scrub;
 pub mod server;
 pub mod sign;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod start;
 pub mod store;
 pub mod streams;

@@ -12,6 +12,7 @@ use rpmfarm_core::Stage;
 use crate::accept::{AcceptStage, AcceptorClient};
 use crate::blobs::Blobs;
 use crate::bus::{Bus, Voice};
+use crate::chance::Chance;
 use crate::claims::{Bases, Claims};
 use crate::clock::Clock;
 use crate::dispatch::assignment::Assignments;
@@ -124,6 +125,8 @@ pub struct Parts {
     pub base_url: Arc<str>,
     /// What time it is.
     pub clock: Clock,
+    /// What is left to chance.
+    pub chance: Chance,
 }
 
 /// The stages, in the order of a build's way, and the passes that each coordinator runs. Each call makes
@@ -235,6 +238,7 @@ impl Parts {
             waits: self.waits.clone(),
             retries: self.retries(),
             clock: self.clock,
+            chance: self.chance,
             crew: self.crew(Stage::Accept, CHECKS).measured(self.metrics.clone()),
         }
     }
@@ -461,10 +465,13 @@ impl Parts {
                     blobs: self.blobs.clone(),
                     fleet: self.fleet.clone(),
                     reports: self.reports(),
+                    clock: self.clock,
+                    chance: self.chance,
                 },
                 bus: self.bus.clone(),
                 progress: self.progress.clone(),
                 metrics: self.metrics.clone(),
+                clock: self.clock,
             },
             targets: self.targets.clone(),
             blobs: self.blobs.clone(),

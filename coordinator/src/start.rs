@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::accept::AcceptorClient;
 use crate::blobs::Blobs;
 use crate::bus::{Bus, Voice, Word};
+use crate::chance::Chance;
 use crate::claims::Bases;
 use crate::clock::{Clock, now_us};
 use crate::config::Config;
@@ -131,6 +132,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc
         peers,
         voice,
         clock: Clock,
+        chance: Chance,
     };
     Ok((parts, words))
 }

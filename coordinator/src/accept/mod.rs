@@ -26,12 +26,15 @@ pub use check::{CheckError, Checked};
 
 use self::acceptor::Acceptances;
 use crate::blobs::Blobs;
+use crate::blocking;
+use crate::chance::Chance;
 use crate::claims::{self, Claims, Verdict};
 use crate::clock::Clock;
 use crate::dispatch::quarantine;
 use crate::fleet::Fleet;
 use crate::noarch;
 use crate::plan;
+use crate::planted::{self, Bug};
 use crate::retry::Retries;
 use crate::store::{
     Build, EndedAttempt, FencedStore, MadePackage, NewPackage, StoreError, Task, Tx,
@@ -59,6 +62,8 @@ pub struct AcceptStage {
     pub retries: Retries,
     /// What time it has become.
     pub clock: Clock,
+    /// Whether a build is repeated.
+    pub chance: Chance,
     /// Checks attempts side by side.
     pub crew: Crew<AttemptId>,
 }
@@ -140,7 +145,7 @@ impl AcceptStage {
         let builders = siblings.iter().filter(makes).count();
         let maker = &ended.attempt.worker;
         let fleet = (&self.fleet, self.clock.instant());
-        let is_repeated = repeat::is_due(fleet, task, &target, &build.package, maker);
+        let is_repeated = repeat::is_due(fleet, self.chance, task, &target, &build.package, maker);
         let work = Work {
             ended,
             task,
@@ -188,9 +193,7 @@ impl AcceptStage {
                 continue;
             }
             let (blobs, digest) = (self.blobs.clone(), known.digest);
-            let before =
-                tokio::task::spawn_blocking(move || noarch::content_of_blob(&blobs, digest))
-                    .await??;
+            let before = blocking::run(move || noarch::content_of_blob(&blobs, digest)).await??;
             if before == content {
                 package.digest = known.digest;
                 package.size = known.size;
@@ -225,6 +228,10 @@ impl From<StoreError> for Refused {
 impl From<CheckError> for Refused {
     fn from(error: CheckError) -> Self {
         match error.fault() {
+            Some(Fault::Worker) if planted::is(Bug::BrokenIsPackages) => {
+                let message = error.to_string();
+                Self::Failure(Failure::new(Fault::Package, FailureStage::Accept, message))
+            }
             Some(fault) => {
                 Self::Failure(Failure::new(fault, FailureStage::Accept, error.to_string()))
             }
@@ -339,7 +346,7 @@ impl Work<'_> {
             // Read within the transaction, so that nobody accepts another task meanwhile: descriptions
             // are some kilobytes for most packages, and agree in most builds.
             let (blobs, accepted) = (stage.blobs.clone(), accepted.clone());
-            let found = tokio::task::spawn_blocking(move || noarch::differences(&blobs, &accepted));
+            let found = blocking::run(move || noarch::differences(&blobs, &accepted));
             found.await.map_err(anyhow::Error::from)??
         };
         if !target.noarch_may_differ(&build.package)
@@ -371,7 +378,7 @@ impl Work<'_> {
         let (blobs, made) = (stage.blobs.clone(), self.made.clone());
         let repeater = self.ended.attempt.worker.clone();
         let compare = move || repeat::differences(&blobs, (&maker, &first), (&repeater, &made));
-        let found = tokio::task::spawn_blocking(compare).await.map_err(anyhow::Error::from)??;
+        let found = blocking::run(compare).await.map_err(anyhow::Error::from)??;
         if !found.is_empty() {
             let (package, arch) = (&self.build.package, self.task.arch);
             tracing::warn!(package, %arch, "two workers made different packages: {}", found[0]);

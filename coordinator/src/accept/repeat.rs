@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use rand::Rng as _;
 use rpm::PackageMetadata;
 use rpmfarm_core::owners::Claim;
 use rpmfarm_core::repeat::{Side, claims, is_drawn};
@@ -14,6 +13,7 @@ use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, Nevra, Sha256, Target};
 
 use crate::blobs::Blobs;
+use crate::chance::Chance;
 use crate::fleet::Fleet;
 use crate::noarch;
 use crate::store::{AcceptedTask, MadePackage, Task};
@@ -22,6 +22,7 @@ use crate::store::{AcceptedTask, MadePackage, Task};
 /// worker is connected now that runs the architecture itself.
 pub(super) fn is_due(
     (fleet, now): (&Fleet, Instant),
+    chance: Chance,
     task: &Task,
     target: &Target,
     package: &str,
@@ -29,7 +30,7 @@ pub(super) fn is_due(
 ) -> bool {
     let percent = target.repeat_percent(package);
     task.kind == TaskKind::Build
-        && is_drawn(percent, rand::thread_rng().gen_range(0..100))
+        && is_drawn(percent, chance.percent())
         && has_other((fleet, now), task.arch, maker)
 }
 

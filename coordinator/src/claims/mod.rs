@@ -22,6 +22,7 @@ pub use bases::Bases;
 pub use decide::{Decided, NotDecided};
 
 use crate::blobs::Blobs;
+use crate::blocking;
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::noarch;
@@ -125,7 +126,7 @@ impl Claims {
             };
             all.into_iter().map(made).collect()
         };
-        tokio::task::spawn_blocking(read).await?
+        blocking::run(read).await?
     }
 
     /// Who has the files of the base root that a build's SRPM was made in, and of the bootstrap roots of
@@ -144,7 +145,7 @@ impl Claims {
                 lock.layers.clear();
             }
             let (bases, blobs) = (self.bases.clone(), self.blobs.clone());
-            all.push(tokio::task::spawn_blocking(move || bases.of(&lock, &blobs)).await??);
+            all.push(blocking::run(move || bases.of(&lock, &blobs)).await??);
         }
         Ok(all)
     }

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rand::Rng as _;
 use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::task::{Assignment, DesiredState, Input, Outcome, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, TaskId};
 
 use super::report::Reports;
 use crate::blobs::Blobs;
+use crate::chance::Chance;
+use crate::clock::Clock;
 use crate::fleet::Fleet;
+use crate::planted::{self, Bug};
 use crate::store::{Assigned, LiveAttempt, Store, StoreError};
 use crate::targets::Targets;
 
@@ -59,6 +61,10 @@ pub struct Assignments {
     pub fleet: Fleet,
     /// Ends attempts that cannot be put together.
     pub reports: Reports,
+    /// How long an answer is good.
+    pub clock: Clock,
+    /// By how much that differs from worker to worker.
+    pub chance: Chance,
 }
 
 impl Assignments {
@@ -74,7 +80,7 @@ impl Assignments {
         cache: &mut Cache,
         now_us: i64,
     ) -> anyhow::Result<DesiredState> {
-        let (news, read) = (self.fleet.news(worker), Instant::now());
+        let (news, read) = (self.fleet.news(worker), self.clock.instant());
         if let Some(fresh) = cache.fresh(&self.fleet, worker, read) {
             return Ok(fresh.clone());
         }
@@ -85,7 +91,9 @@ impl Assignments {
         for attempt in &live {
             match self.assignment(store, attempt, cache).await {
                 Ok(assignment) => desired.assignments.push(assignment),
-                Err(error) if error.is::<StoreError>() => return Err(error),
+                Err(error) if error.is::<StoreError>() || planted::is(Bug::OneHoldsAll) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     let failure =
                         Failure::new(Fault::Farm, FailureStage::Dispatch, format!("{error:#}"));
@@ -93,7 +101,7 @@ impl Assignments {
                 }
             }
         }
-        let good_until = read + GOOD_FOR.mul_f64(rand::thread_rng().gen_range(0.75..1.25));
+        let good_until = read + GOOD_FOR.mul_f64(self.chance.between(0.75, 1.25));
         cache.last = Some(Answer { news, good_until, state: desired.clone() });
         Ok(desired)
     }

@@ -3,6 +3,7 @@
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, Epoch, FailureStage, TaskId};
 
+use crate::planted::{self, Bug};
 use crate::store::{self, Attempt, AttemptEnd, Store};
 
 /// Records the ends that a worker reports of attempts which are not live: of those that were
@@ -27,6 +28,11 @@ pub async fn reports(
         };
         if attempt.worker == worker && (end.outcome.is_none() || was_lost(&end)) {
             record(store, &attempt, &said, now_us).await?;
+        }
+        if let Progress::Ended(outcome) = &report.progress
+            && planted::is(Bug::LateReport)
+        {
+            store.end_succeeded(report.attempt, report.epoch, outcome, now_us).await?;
         }
     }
     Ok(())

@@ -14,6 +14,7 @@ use super::report::Reports;
 use crate::clock::Now;
 use crate::fleet::Fleet;
 use crate::peers::{Judge, Peers};
+use crate::planted::{self, Bug};
 use crate::store::Store;
 use crate::work::LocalPass;
 
@@ -53,7 +54,7 @@ impl LeasePass {
         self.fleet.look(now);
         let is_lost = |worker: &str, silence: Duration| silence >= self.fleet.patience(worker, now);
         silent.retain(|worker| is_lost(worker, self.fleet.silence(worker, now)));
-        if silent.is_empty() {
+        if silent.is_empty() || planted::is(Bug::NoLeases) {
             return Ok(());
         }
         let owners = owners(store).await?;
@@ -70,7 +71,11 @@ impl LeasePass {
                 attempt.worker,
                 silence.as_secs()
             );
-            let failure = Failure::new(Fault::Worker, FailureStage::Lease, message);
+            let whose = match planted::is(Bug::LostIsPackages) {
+                false => Fault::Worker,
+                true => Fault::Package,
+            };
+            let failure = Failure::new(whose, FailureStage::Lease, message);
             self.reports.end(store, &attempt, &Outcome::Failed(failure), now_us).await?;
         }
         Ok(())
@@ -87,6 +92,7 @@ impl LeasePass {
         match self.peers.judge(owners.get(worker).map(String::as_str), now) {
             Judge::Me => Some(silence),
             Judge::Another => None,
+            Judge::Orphaned(_) if planted::is(Bug::OrphansKept) => None,
             Judge::Orphaned(known) => Some(known.min(silence)),
         }
     }

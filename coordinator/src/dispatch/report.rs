@@ -12,6 +12,7 @@ use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Task
 use tonic::Status;
 
 use super::{late, quarantine};
+use crate::blocking;
 use crate::clock::{Clock, Now};
 use crate::fleet::Fleet;
 use crate::logs::{LogName, Logs};
@@ -148,13 +149,13 @@ impl Reports {
     /// Compresses the logs of an attempt that has ended, beside everything else.
     pub fn finish_logs(&self, attempt: AttemptId) {
         let logs = self.logs.clone();
-        tokio::task::spawn_blocking(move || {
+        tokio::spawn(blocking::run(move || {
             for name in [LogName::Build, LogName::Root] {
                 if let Err(error) = logs.finish(attempt, name) {
                     tracing::warn!(attempt = attempt.0, %error, "log not compressed");
                 }
             }
-        });
+        }));
     }
 }
 

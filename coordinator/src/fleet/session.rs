@@ -10,6 +10,7 @@ use rpmfarm_core::task::WorkerState;
 use tokio::sync::Notify;
 
 use super::{Fleet, Known};
+use crate::clock::Clock;
 
 /// One connection of a worker.
 #[derive(Debug)]
@@ -120,7 +121,7 @@ impl Drop for Session {
             && known.session == self.id
         {
             known.session = 0;
-            known.hung_up = Some(Instant::now());
+            known.hung_up = Some(Clock.instant());
         }
     }
 }

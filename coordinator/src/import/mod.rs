@@ -95,7 +95,27 @@ impl<'a> Order<'a> {
 /// Imports commits. Cheap to clone.
 #[derive(Clone)]
 pub struct Importer {
-    lanes: Arc<Lanes>,
+    upstream: Upstream,
+}
+
+/// Where commits come from.
+#[derive(Clone)]
+enum Upstream {
+    /// Git hosts and look-aside caches.
+    Hosts(Arc<Lanes>),
+    /// A simulation.
+    #[cfg(feature = "simulation")]
+    Simulated(Arc<dyn Simulated>),
+}
+
+/// What stands in for upstream in a simulation.
+#[cfg(feature = "simulation")]
+pub trait Simulated: Send + Sync {
+    /// Imports a commit, of which everything is put into the blob store.
+    fn import<'a>(
+        &'a self,
+        order: Order<'a>,
+    ) -> futures_util::future::BoxFuture<'a, Result<Imported, ImportError>>;
 }
 
 impl Importer {
@@ -117,12 +137,23 @@ impl Importer {
             index: index::Index::new(data_dir.join("lookaside")),
             repositories,
         };
-        Ok(Self { lanes: Arc::new(Lanes::new(shared, limits)) })
+        Ok(Self { upstream: Upstream::Hosts(Arc::new(Lanes::new(shared, limits))) })
+    }
+
+    /// An importer from a simulated upstream.
+    #[cfg(feature = "simulation")]
+    #[must_use]
+    pub fn simulated(upstream: Arc<dyn Simulated>) -> Self {
+        Self { upstream: Upstream::Simulated(upstream) }
     }
 
     /// Stops all imports, for good.
     pub fn stop(&self) {
-        self.lanes.stop();
+        match &self.upstream {
+            Upstream::Hosts(lanes) => lanes.stop(),
+            #[cfg(feature = "simulation")]
+            Upstream::Simulated(_) => {}
+        }
     }
 
     /// Imports what a branch, tag or full commit id points to now; without one, what the target
@@ -144,9 +175,14 @@ impl Importer {
     /// # Errors
     /// As [`Importer::import`].
     pub async fn import_as(&self, order: Order<'_>) -> Result<Imported, ImportError> {
+        let lanes = match &self.upstream {
+            Upstream::Hosts(lanes) => lanes,
+            #[cfg(feature = "simulation")]
+            Upstream::Simulated(upstream) => return upstream.import(order).await,
+        };
         let job = Job::new(order)?;
         let repository = job.repository();
-        self.lanes.run(&repository, move |shared, watch| job.run(shared, watch)).await
+        lanes.run(&repository, move |shared, watch| job.run(shared, watch)).await
     }
 
     /// What the modifications of a package would change. Fetches both commits and nothing else.
@@ -155,10 +191,13 @@ impl Importer {
     /// When one of them cannot be fetched, or the configuration not be read. An action that does
     /// not fit is no error of the preview.
     pub async fn preview(&self, order: Order<'_>) -> Result<Preview, ImportError> {
+        let lanes = match &self.upstream {
+            Upstream::Hosts(lanes) => lanes,
+            #[cfg(feature = "simulation")]
+            Upstream::Simulated(_) => return Err(ImportError::Cancelled),
+        };
         let job = Job::new(order)?;
         let repository = job.repository();
-        self.lanes
-            .run(&repository, move |shared, watch| preview::preview(&job, shared, watch))
-            .await
+        lanes.run(&repository, move |shared, watch| preview::preview(&job, shared, watch)).await
     }
 }

@@ -7,6 +7,8 @@ use rpmfarm_core::tenure::{BEAT, Claim, claim};
 
 use super::{Peers, STAGES};
 use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::planted::{self, Bug};
 use crate::store::{self, CoordinatorRow, Fence, Store, StoreError};
 
 /// A coordinator that was dead for so many takeovers is cleared away. Not sooner: while it is
@@ -54,6 +56,7 @@ impl Peers {
             let fence = match claim {
                 Claim::Keep(_) => continue,
                 Claim::Leave => None,
+                Claim::Take if lease.is_some() && planted::is(Bug::KeptByTheDead) => None,
                 Claim::Take => {
                     let taken = match store.take_stage(stage, me, lease, beat).await {
                         // Its holder was stopped in mid-transaction: the database ends that soon.
@@ -135,7 +138,7 @@ pub async fn begin(peers: &Peers, store: &Store, now: Instant) -> store::Result<
 pub async fn run(peers: Peers, store: Store, bus: Bus) {
     let mut was_down = false;
     loop {
-        let begun = Instant::now();
+        let begun = Clock.instant();
         match peers.look(&store, begun).await {
             Ok(news) => {
                 if was_down {
@@ -153,7 +156,7 @@ pub async fn run(peers: Peers, store: Store, bus: Bus) {
                 was_down = true;
             }
         }
-        tokio::time::sleep(BEAT.saturating_sub(begun.elapsed())).await;
+        Clock.sleep(BEAT.saturating_sub(Clock.instant() - begun)).await;
     }
 }
 

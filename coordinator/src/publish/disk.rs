@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::error::{Result, io_at};
+use crate::planted::{self, Bug};
 
 /// The modes of what is published.
 const FILE: u32 = 0o644;
@@ -23,12 +24,17 @@ pub(super) fn sync(path: &Path) -> Result<()> {
 /// Writes a file of which nobody knows yet, and syncs it.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = || -> io::Result<()> {
+        #[cfg(feature = "simulation")]
+        crate::simulation::write()?;
         let mut file = File::create(path)?;
         file.set_permissions(fs::Permissions::from_mode(FILE))?;
         file.write_all(bytes)?;
         file.sync_all()
     };
-    written().map_err(io_at(path))
+    match written() {
+        Err(_) if planted::is(Bug::ShowHalf) => Ok(()),
+        written => written.map_err(io_at(path)),
+    }
 }
 
 /// Gives a file that others read a new content, at once. It is left alone when it has it.

@@ -18,6 +18,7 @@ use super::{
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::planted::{self, Bug};
 use crate::resolve::Resolver;
 use crate::retry::Retries;
 use crate::sign::{self, SignerClient, Signing};
@@ -110,7 +111,8 @@ impl PublishStage {
         for build in builds {
             let rows = store.packages_of(build.id(), &target.signing_key).await?;
             anyhow::ensure!(!rows.is_empty(), "build {} has no packages", build.id);
-            if rows.iter().all(|row| row.signature.is_some()) {
+            let is_signed = rows.iter().all(|row| row.signature.is_some());
+            if is_signed || planted::is(Bug::PublishUnsigned) {
                 signed.push((build.id(), rows));
             }
         }
@@ -209,6 +211,9 @@ impl PublishStage {
         let Some(shown) = self.channels.publisher.shown(&target.name, channel)? else {
             return Ok(false);
         };
+        if planted::is(Bug::StaysAhead) {
+            return Ok(false);
+        }
         let recorded = store.channel(&target.name, channel).await?.map_or(0, |row| row.revision);
         Ok(shown.cast_signed() > recorded)
     }
@@ -509,6 +514,9 @@ async fn may_show(
     channel: &str,
     based_on: Option<u64>,
 ) -> Result<(), String> {
+    if planted::is(Bug::PublishBlind) {
+        return Ok(());
+    }
     store.check_fence().await.map_err(|error| error.to_string())?;
     let recorded = store.channel(target, channel).await.map_err(|error| error.to_string())?;
     let recorded = recorded.map_or(0, |row| row.revision.unsigned_abs());

@@ -23,6 +23,8 @@ use super::manifest::{Listing, Manifest, PublishedPackage, content_of};
 use super::pool::Proof;
 use super::{clients, disk, lock, shown};
 use crate::blobs::{BlobError, Blobs};
+use crate::blocking;
+use crate::planted::{self, Bug};
 use crate::pool_path::href;
 
 /// What a channel shall show.
@@ -212,7 +214,7 @@ impl Publisher {
         may_show: impl AsyncFnOnce() -> std::result::Result<(), String>,
     ) -> Result<Published> {
         let publisher = self.clone();
-        let written = blocking(move || publisher.write(request)).await?;
+        let written = on_disk(move || publisher.write(request)).await?;
         let written = match written {
             Outcome::Shown(generation) => return Ok(Published { generation, is_new: false }),
             Outcome::Written(written) => written,
@@ -220,14 +222,14 @@ impl Publisher {
         let mut written = written;
         written.sign(signer).await?;
         (self.on_step)(Step::Signed);
-        let ready = blocking(move || written.settle()).await?;
+        let ready = on_disk(move || written.settle()).await?;
         may_show().await.map_err(|reason| PublishError::Stopped {
             target: ready.written.layout.target.clone(),
             channel: ready.written.layout.channel.clone(),
             reason,
         })?;
         let publisher = self.clone();
-        blocking(move || publisher.show(ready)).await
+        on_disk(move || publisher.show(ready)).await
     }
 
     /// Everything before the signatures.
@@ -258,7 +260,7 @@ impl Publisher {
             clients::write(&layout, &request.base_url, &request.public_key)?;
             return Ok(Outcome::Shown(shown));
         }
-        if shown != request.based_on {
+        if shown != request.based_on && !planted::is(Bug::PublishBlind) {
             let PublishRequest { target, channel, based_on, .. } = request;
             return Err(PublishError::Moved { target, channel, based_on, shown });
         }
@@ -268,7 +270,8 @@ impl Publisher {
         self.prove(&layout, &request, &certs, &listing, previous.as_ref())?;
         (self.on_step)(Step::Pooled);
 
-        let generation = shown.unwrap_or(0).max(request.signed) + 1;
+        let signed = if planted::is(Bug::NumberAgain) { 0 } else { request.signed };
+        let generation = shown.unwrap_or(0).max(signed) + 1;
         let draft = Draft {
             dir: dir.path(),
             generation,
@@ -313,6 +316,10 @@ impl Publisher {
         let Written { layout, request, dir, manifest, .. } = written;
         let generation = manifest.generation;
         let place = layout.generation(generation);
+        if planted::is(Bug::ShowFirst) {
+            shown::show(&layout, generation)?;
+            (self.on_step)(Step::Shown);
+        }
         std::fs::rename(dir.path(), &place).map_err(io_at(&place))?;
         // It has another name now, and nothing is left to be removed.
         dir.keep();
@@ -325,7 +332,8 @@ impl Publisher {
         (self.on_step)(Step::Placed);
         shown::show(&layout, generation)?;
         (self.on_step)(Step::Shown);
-        shown::forget(&layout, generation, self.keep)?;
+        let keep = if planted::is(Bug::ForgetAtOnce) { 1 } else { self.keep };
+        shown::forget(&layout, generation, keep)?;
         drop(lock);
         Ok(Published { generation, is_new: true })
     }
@@ -370,7 +378,7 @@ impl Written {
         disk::readable_by_all(dir)?;
         let lock = lock::take(&self.layout)?;
         let shown = shown::generation(&self.layout)?;
-        if shown != self.request.based_on {
+        if shown != self.request.based_on && !planted::is(Bug::PublishBlind) {
             let PublishRequest { target, channel, based_on, .. } = self.request;
             return Err(PublishError::Moved { target, channel, based_on, shown });
         }
@@ -423,10 +431,10 @@ impl Written {
 }
 
 /// Runs what blocks on the disk where it holds nobody up.
-async fn blocking<T: Send + 'static>(
+async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.expect("publishing does not panic")
+    blocking::run(work).await.expect("publishing does not panic")
 }
 
 /// The order in which repodata name them; and that no two have one place in the pool.

@@ -56,6 +56,7 @@ pub use refresh::Refresh;
 pub use rejection::{MetadataError, Rejection};
 
 use crate::blobs::Blobs;
+use crate::blocking;
 use crate::store::StoreError;
 use clashes::Clashes;
 use download::Downloader;
@@ -63,7 +64,7 @@ use fetch::Fetcher;
 use metadata::{MetadataCache, check_age};
 use mirrors::MirrorLists;
 use pools::{Content, PoolsError};
-use solver::{Solver, Start};
+use solver::{Program, Solver, Start};
 
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
@@ -167,8 +168,8 @@ pub struct Resolver {
     metadata: MetadataCache,
     fetcher: Fetcher,
     clashes: Arc<Clashes>,
-    /// The program that is started as solver.
-    program: PathBuf,
+    /// What is started as solver.
+    program: Program,
     universes: Arc<Mutex<HashMap<UniverseKey, Arc<Universe>>>>,
 }
 
@@ -226,9 +227,17 @@ impl Resolver {
             fetcher: Fetcher::new(blobs.clone(), downloader, mirrors),
             blobs,
             clashes: Arc::default(),
-            program,
+            program: Program::Process(program),
             universes: Arc::default(),
         })
+    }
+
+    /// The same where a simulation solves. No repository is asked.
+    #[cfg(feature = "simulation")]
+    #[must_use]
+    pub fn simulated(&self, solver: Arc<dyn solver::Simulated>) -> Self {
+        let (program, clashes) = (Program::Simulated(solver), Arc::default());
+        Self { program, clashes, universes: Arc::default(), ..self.clone() }
     }
 
     /// The same with pools of its own, which go with it. For a target with repositories that only one
@@ -277,7 +286,7 @@ impl Resolver {
         let ready = self.ready(target, arch, &modules, farm, now).await?;
         let Ready { mut solver, generation, content } = ready;
         let solve = move || solver.lock(generation, content, wanted);
-        Ok(tokio::task::spawn_blocking(solve).await.expect("asking the solver does not panic")?)
+        Ok(blocking::run(solve).await.expect("asking the solver does not panic")?)
     }
 
     /// Of the farm's packages that an architecture of a target is to show, the `noarch` ones that
@@ -298,7 +307,7 @@ impl Resolver {
         let ready = self.ready(target, arch, &modules, farm, now).await?;
         let Ready { mut solver, generation, content } = ready;
         let look = move || solver.lacking(generation, content, shown);
-        Ok(tokio::task::spawn_blocking(look).await.expect("asking the solver does not panic")?)
+        Ok(blocking::run(look).await.expect("asking the solver does not panic")?)
     }
 
     /// Looks up who has what is asked about: external repositories and the farm's own packages. Answers
@@ -319,7 +328,7 @@ impl Resolver {
         let Ready { mut solver, generation, content } = ready;
         let (questions, paths) = (questions.clone(), paths.clone());
         let look = move || solver.owners(generation, content, questions, paths);
-        let asked = tokio::task::spawn_blocking(look).await;
+        let asked = blocking::run(look).await;
         Ok((asked.expect("asking the solver does not panic")?, generation))
     }
 
@@ -339,7 +348,7 @@ impl Resolver {
         let ready = self.ready(target, arch, &modules, farm, now).await?;
         let Ready { mut solver, generation, content } = ready;
         let look = move || solver.taken(generation, content, wanted);
-        Ok(tokio::task::spawn_blocking(look).await.expect("asking the solver does not panic")?)
+        Ok(blocking::run(look).await.expect("asking the solver does not panic")?)
     }
 
     /// Fetches the packages of a lock into the blob store, those that are not there.
@@ -370,7 +379,7 @@ impl Resolver {
         let (clashes, blobs, lock) = (Arc::clone(&self.clashes), self.blobs.clone(), lock.clone());
         let is_masked = move |origin: &str| !hotfixes.iter().any(|id| id == origin);
         let check = move || clashes.check(&lock, &blobs, is_masked);
-        tokio::task::spawn_blocking(check).await.expect("reading headers does not panic")
+        blocking::run(check).await.expect("reading headers does not panic")
     }
 
     /// Asks all repositories of a target for new metadata, and takes what is new. Returns
@@ -436,6 +445,10 @@ impl Resolver {
         now: SystemTime,
     ) -> Result<Vec<(ExternalRepo, RepoMetadata)>, MetadataError> {
         let mut all = Vec::new();
+        #[cfg(feature = "simulation")]
+        if matches!(self.program, Program::Simulated(_)) {
+            return Ok(all);
+        }
         for repo in &universe.external {
             let mut metadata = self.metadata.known(repo, now).await?;
             if metadata.is_none() {

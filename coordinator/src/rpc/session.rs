@@ -8,17 +8,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::{Stream, TryStreamExt as _};
 use rpmfarm_core::fleet::outdated;
 use rpmfarm_core::task::{Assignment, AttemptReport, DesiredState, Progress, WorkerState};
 use rpmfarm_core::{Arch, AttemptId};
 use rpmfarm_proto::v1;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::internal;
 use crate::bus::Bus;
-use crate::clock::now_us;
+use crate::clock::Clock;
 use crate::dispatch::assignment::{self, Assignments};
 use crate::fleet::{Fleet, Session};
 use crate::identity::Caller;
@@ -46,6 +47,8 @@ pub struct Sessions {
     pub progress: Bus,
     /// How often workers had the roots that they needed.
     pub metrics: Metrics,
+    /// When workers were heard, and how long an answer may take.
+    pub clock: Clock,
 }
 
 /// Where answers go.
@@ -58,16 +61,16 @@ type Answers = mpsc::Sender<Result<v1::DesiredState, Status>>;
 pub async fn serve(
     parts: &Sessions,
     caller: &Caller,
-    mut states: Streaming<v1::WorkerState>,
+    mut states: impl Stream<Item = Result<v1::WorkerState, Status>> + Unpin,
     answers: &Answers,
 ) -> Result<(), Status> {
-    let Some(first) = states.message().await? else { return Ok(()) };
+    let Some(first) = states.try_next().await? else { return Ok(()) };
     let (mut heard, hits, misses) = (first.sequence, first.root_hits, first.root_misses);
     let first = WorkerState::try_from(first)?;
     caller.must_be(&first.name, "this session")?;
     // Only under a name that is the caller's: each makes a label of its own.
     parts.metrics.roots(&first.name, hits, misses);
-    let session = parts.fleet.connect(first.clone(), Instant::now(), now_us());
+    let session = parts.fleet.connect(first.clone(), parts.clock.instant(), parts.clock.now_us());
     tracing::info!(worker = session.worker(), version = first.version, "worker connected");
     let mut asking = Asking::new(parts, first, heard);
     let mut said = None;
@@ -75,14 +78,9 @@ pub async fn serve(
         asking.begin();
         let overdue = asking.overdue();
         let answer = tokio::select! {
-            state = states.message() => {
-                let Some(state) = state? else { return Ok(()) };
-                heard = state.sequence;
-                parts.metrics.roots(session.worker(), state.root_hits, state.root_misses);
-                let state = hear(&session, state)?;
-                asking.reported(state, heard);
-                continue;
-            }
+            // What is owed goes first, so that a worker that speaks all the time is answered; and in an
+            // order that a simulation can repeat.
+            biased;
             () = session.poked() => {
                 if !session.is_current() {
                     return Err(overtaken());
@@ -100,7 +98,15 @@ pub async fn serve(
                 }
                 None => hold(parts, heard),
             },
-            () = certificate_end(caller) => {
+            state = states.try_next() => {
+                let Some(state) = state? else { return Ok(()) };
+                heard = state.sequence;
+                parts.metrics.roots(session.worker(), state.root_hits, state.root_misses);
+                let state = hear(parts, &session, state)?;
+                asking.reported(state, heard);
+                continue;
+            }
+            () = certificate_end(parts.clock, caller) => {
                 return Err(Status::unauthenticated(
                     "the certificate of this session has ended; connect with a newer one",
                 ));
@@ -113,7 +119,7 @@ pub async fn serve(
         };
         // An answer is due to each state that was heard, and when something has changed.
         if said.as_ref() != Some(&answer) {
-            if !say(answers, answer.clone(), &session).await? {
+            if !say(parts.clock, answers, answer.clone(), &session).await? {
                 return Ok(());
             }
             said = Some(answer);
@@ -122,10 +128,10 @@ pub async fn serve(
 }
 
 /// When the caller's certificate ends; never for one without.
-async fn certificate_end(caller: &Caller) {
+async fn certificate_end(clock: Clock, caller: &Caller) {
     let Caller::Worker { ends_us, .. } = caller else { return pending().await };
-    let left = Duration::from_micros(ends_us.saturating_sub(now_us()).max(0).unsigned_abs());
-    tokio::time::sleep(left).await;
+    let left = ends_us.saturating_sub(clock.now_us()).max(0);
+    clock.sleep(Duration::from_micros(left.unsigned_abs())).await;
 }
 
 /// What ends a session: a refusal as it is, or what went wrong inside.
@@ -134,12 +140,12 @@ fn refused(error: anyhow::Error) -> Status {
 }
 
 /// Takes a state, and returns it.
-fn hear(session: &Session, wire: v1::WorkerState) -> Result<WorkerState, Status> {
+fn hear(parts: &Sessions, session: &Session, wire: v1::WorkerState) -> Result<WorkerState, Status> {
     let state = WorkerState::try_from(wire)?;
     if state.name != session.worker() {
         return Err(Status::invalid_argument("a worker does not change its name"));
     }
-    if !session.heard(state.clone(), Instant::now(), now_us()) {
+    if !session.heard(state.clone(), parts.clock.instant(), parts.clock.now_us()) {
         return Err(overtaken());
     }
     Ok(state)
@@ -148,16 +154,20 @@ fn hear(session: &Session, wire: v1::WorkerState) -> Result<WorkerState, Status>
 /// Sends an answer. False when the worker has gone. A worker that takes no answers must not keep
 /// a session that was overtaken.
 async fn say(
+    clock: Clock,
     answers: &Answers,
     answer: v1::DesiredState,
     session: &Session,
 ) -> Result<bool, Status> {
     let mut sending = pin!(answers.send(Ok(answer)));
     loop {
-        match tokio::time::timeout(AGAIN, &mut sending).await {
-            Ok(sent) => return Ok(sent.is_ok()),
-            Err(_) if session.is_current() => {}
-            Err(_) => return Err(overtaken()),
+        tokio::select! {
+            biased;
+            sent = &mut sending => return Ok(sent.is_ok()),
+            () = clock.sleep(AGAIN) => {}
+        }
+        if !session.is_current() {
+            return Err(overtaken());
         }
     }
 }
@@ -233,7 +243,7 @@ impl Asking {
             reports: Some(reports),
             under_way: None,
             memory: Memory::default(),
-            owes: Some(Instant::now()),
+            owes: Some(parts.clock.instant()),
         }
     }
 
@@ -241,7 +251,7 @@ impl Asking {
         let reports = std::mem::take(&mut state.attempts);
         self.state = Arc::new(state);
         (self.reports, self.heard, self.due) = (Some(reports), heard, true);
-        self.owes.get_or_insert_with(Instant::now);
+        self.owes.get_or_insert_with(|| self.parts.clock.instant());
     }
 
     /// Asks, if there is something to ask and no question under way.
@@ -264,10 +274,10 @@ impl Asking {
     /// Returns when a state has waited for its answer for a heartbeat.
     fn overdue(&self) -> impl Future<Output = ()> + use<> {
         let patience = self.parts.fleet.terms().heartbeat();
-        let until = self.owes.map(|since| since + patience);
+        let (clock, until) = (self.parts.clock, self.owes.map(|since| since + patience));
         async move {
             match until {
-                Some(until) => tokio::time::sleep_until(until.into()).await,
+                Some(until) => clock.sleep_until(until).await,
                 None => pending().await,
             }
         }
@@ -303,7 +313,7 @@ impl Asking {
 async fn ask(parts: Sessions, state: Arc<WorkerState>, mut asked: Asked) -> Asked {
     asked.desired = try_ask(&parts, &state, &mut asked).await;
     if asked.desired.as_ref().is_err_and(|error| !error.is::<Status>()) {
-        tokio::time::sleep(AGAIN).await;
+        parts.clock.sleep(AGAIN).await;
     }
     asked
 }
@@ -332,11 +342,13 @@ async fn try_ask(
             Since::Attempt(newest) => Some(*newest),
             Since::Begin | Since::Taken => None,
         };
-        parts.assignments.reports.take(&parts.store, worker, reports, before, now_us()).await?;
+        let now_us = parts.clock.now_us();
+        parts.assignments.reports.take(&parts.store, worker, reports, before, now_us).await?;
         (*since, asked.reports) = (Since::Taken, None);
         parts.progress.ring();
     }
-    let desired = parts.assignments.desired(&parts.store, worker, cache, now_us()).await?;
+    let now_us = parts.clock.now_us();
+    let desired = parts.assignments.desired(&parts.store, worker, cache, now_us).await?;
     Ok(DesiredState { notice: notice.clone(), ..desired })
 }
 
@@ -346,7 +358,7 @@ fn nothing_new(parts: &Sessions, state: &WorkerState, asked: &Asked) -> Option<D
     let Memory { cache, since: Since::Taken, notice, claimed } = &asked.memory else {
         return None;
     };
-    let fresh = cache.fresh(&parts.fleet, &state.name, Instant::now())?;
+    let fresh = cache.fresh(&parts.fleet, &state.name, parts.clock.instant())?;
     let known = |report: &AttemptReport| {
         let is_it = |assigned: &Assignment| {
             (assigned.attempt, assigned.epoch) == (report.attempt, report.epoch)

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use futures_util::Stream;
+use futures_util::{Stream, TryStreamExt as _};
 use rpmfarm_core::kept::{self, KeptError, KeptFile};
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
@@ -18,6 +18,7 @@ use super::asked::word;
 use super::session::{self, Sessions};
 use super::{internal, to_the_end};
 use crate::blobs::{self, Blobs};
+use crate::blocking;
 use crate::bus::Bus;
 use crate::clock::now_us;
 use crate::dispatch::late;
@@ -82,7 +83,7 @@ impl Workers for WorkerService {
         let log_mib = self.limits(build).await?.log_mib;
         let limit = log_mib.saturating_mul(1 << 20).saturating_add(LOG_MARGIN);
         let logs = self.sessions.assignments.reports.logs.clone();
-        let appended = tokio::task::spawn_blocking(move || {
+        let appended = blocking::run(move || {
             let v1::LogChunk { offset, data, last, .. } = chunk;
             logs.append(attempt, name, &Chunk { offset, data: &data, last }, limit)
         });
@@ -118,29 +119,7 @@ impl Workers for WorkerService {
         request: Request<Streaming<v1::UploadChunk>>,
     ) -> Result<Response<v1::UploadReply>, Status> {
         let caller = Caller::of(&request)?;
-        let mut chunks = request.into_inner();
-        let Some(mut chunk) = chunks.message().await? else {
-            return Err(Status::invalid_argument("an upload without a chunk"));
-        };
-        let Upload { file, build } = Upload::admit(self, &caller, chunk.query.take()).await?;
-        let (digest, size) = (file.digest, file.size);
-        let mut have;
-        loop {
-            have = self
-                .of_build(build, move |blobs| {
-                    blobs.upload_chunk(digest, size, chunk.offset, &chunk.data)
-                })
-                .await?;
-            match chunks.message().await? {
-                Some(next) => chunk = next,
-                None => break,
-            }
-        }
-        if have == size {
-            self.of_build(build, move |blobs| blobs.finish_upload(digest)).await?;
-            self.waits.clear(build);
-        }
-        Ok(Response::new(v1::UploadReply { have }))
+        Ok(Response::new(self.take(&caller, request.into_inner()).await?))
     }
 
     async fn keep_files(
@@ -160,6 +139,40 @@ impl Workers for WorkerService {
 impl WorkerService {
     fn store(&self) -> &Store {
         &self.sessions.store
+    }
+
+    /// Takes a file of one of the caller's attempts, chunk by chunk. Answers how much of it is there.
+    ///
+    /// # Errors
+    /// When no live lease covers it, when a chunk does not fit, or when the whole is not what was
+    /// announced.
+    pub async fn take(
+        &self,
+        caller: &Caller,
+        mut chunks: impl Stream<Item = Result<v1::UploadChunk, Status>> + Send + Unpin,
+    ) -> Result<v1::UploadReply, Status> {
+        let Some(mut chunk) = chunks.try_next().await? else {
+            return Err(Status::invalid_argument("an upload without a chunk"));
+        };
+        let Upload { file, build } = Upload::admit(self, caller, chunk.query.take()).await?;
+        let (digest, size) = (file.digest, file.size);
+        let mut have;
+        loop {
+            have = self
+                .of_build(build, move |blobs| {
+                    blobs.upload_chunk(digest, size, chunk.offset, &chunk.data)
+                })
+                .await?;
+            match chunks.try_next().await? {
+                Some(next) => chunk = next,
+                None => break,
+            }
+        }
+        if have == size {
+            self.of_build(build, move |blobs| blobs.finish_upload(digest)).await?;
+            self.waits.clear(build);
+        }
+        Ok(v1::UploadReply { have })
     }
 
     /// The limits of a build.
@@ -232,7 +245,7 @@ impl WorkerService {
         work: impl FnOnce(&Blobs) -> blobs::Result<T> + Send + 'static,
     ) -> Result<T, Status> {
         let blobs = self.blobs.clone();
-        let done = tokio::task::spawn_blocking(move || work(&blobs)).await.map_err(internal)?;
+        let done = blocking::run(move || work(&blobs)).await.map_err(internal)?;
         done.map_err(|error| {
             let full = error.is_full();
             let status = Status::from(error);

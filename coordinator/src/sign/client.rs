@@ -1,6 +1,7 @@
 //! The connection to the signer, over its Unix socket.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use rpmfarm_proto::v1::signer_client::SignerClient as Client;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::clock::Clock;
 use crate::local;
 
 /// Headers are some kilobytes, the kernel's some megabytes; in bytes.
@@ -20,10 +22,42 @@ const MAX_MESSAGE: usize = 40 << 20;
 /// A client of the signer. Connects when it is first used, and again when the signer was away.
 #[derive(Debug, Clone)]
 pub struct SignerClient {
-    channel: Channel,
+    connection: Connection,
     socket: PathBuf,
     /// What was answered lately of each key.
     lately: Arc<Mutex<HashMap<String, Lately>>>,
+}
+
+/// How the signer is reached.
+#[derive(Clone)]
+enum Connection {
+    /// Over its socket.
+    Socket(Channel),
+    /// In a simulation.
+    #[cfg(feature = "simulation")]
+    Simulated(Arc<dyn v1::signer_server::Signer>),
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connection")
+    }
+}
+
+/// Asks the signer, and says what keeps it from answering.
+macro_rules! ask {
+    ($signer:ident.$call:ident($request:expr)) => {{
+        let answer = match &$signer.connection {
+            Connection::Socket(channel) => client(channel).$call($request).await,
+            #[cfg(feature = "simulation")]
+            Connection::Simulated(signer) => signer.$call(tonic::Request::new($request)).await,
+        };
+        Ok(answer.map_err(|status| $signer.explain(status))?.into_inner())
+    }};
+}
+
+fn client(channel: &Channel) -> Client<Channel> {
+    Client::new(channel.clone()).max_encoding_message_size(MAX_MESSAGE)
 }
 
 /// When a key was asked for, and the key; none when the signer did not give it.
@@ -42,12 +76,16 @@ impl SignerClient {
     /// Must be called within a tokio runtime.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        let channel = local::channel(socket);
-        Self { channel, socket: socket.to_owned(), lately: Arc::default() }
+        let connection = Connection::Socket(local::channel(socket));
+        Self { connection, socket: socket.to_owned(), lately: Arc::default() }
     }
 
-    fn client(&self) -> Client<Channel> {
-        Client::new(self.channel.clone()).max_encoding_message_size(MAX_MESSAGE)
+    /// A client of a simulated signer.
+    #[cfg(feature = "simulation")]
+    #[must_use]
+    pub fn simulated(signer: Arc<dyn v1::signer_server::Signer>) -> Self {
+        let (connection, socket) = (Connection::Simulated(signer), PathBuf::new());
+        Self { connection, socket, lately: Arc::default() }
     }
 
     fn explain(&self, status: Status) -> anyhow::Error {
@@ -74,8 +112,7 @@ impl SignerClient {
         &self,
         request: v1::SignHeaderRequest,
     ) -> anyhow::Result<v1::Signature> {
-        let answer = self.client().sign_header(request).await;
-        Ok(answer.map_err(|status| self.explain(status))?.into_inner())
+        ask!(self.sign_header(request))
     }
 
     /// Signs the page of a repository.
@@ -92,8 +129,7 @@ impl SignerClient {
         let (key, data) = (key.into(), data.into());
         let request =
             v1::SignRepomdRequest { key, target, channel, path, data, protocol: PROTOCOL };
-        let answer = self.client().sign_repomd(request).await;
-        Ok(answer.map_err(|status| self.explain(status))?.into_inner())
+        ask!(self.sign_repomd(request))
     }
 
     /// The newest revision that the signer has signed of a channel; 0 when none.
@@ -102,8 +138,8 @@ impl SignerClient {
     /// When the signer does not answer.
     pub async fn revision(&self, target: &str, channel: &str) -> anyhow::Result<u64> {
         let request = v1::GetRevisionRequest { target: target.into(), channel: channel.into() };
-        let answer = self.client().get_revision(request).await;
-        Ok(answer.map_err(|status| self.explain(status))?.into_inner().revision)
+        let answer: anyhow::Result<v1::SignedRevision> = ask!(self.get_revision(request));
+        Ok(answer?.revision)
     }
 
     /// How the signer is.
@@ -111,8 +147,7 @@ impl SignerClient {
     /// # Errors
     /// When it does not answer.
     pub async fn status(&self) -> anyhow::Result<v1::SignerStatus> {
-        let answer = self.client().get_status(v1::GetSignerStatusRequest {}).await;
-        Ok(answer.map_err(|status| self.explain(status))?.into_inner())
+        ask!(self.get_status(v1::GetSignerStatusRequest {}))
     }
 
     /// Whether the signer's log goes on from where it was.
@@ -122,23 +157,27 @@ impl SignerClient {
     pub async fn check_log(&self, logged: &Logged) -> anyhow::Result<v1::LogCheck> {
         let Logged { log, line, digest } = logged.clone();
         let request = v1::LogPosition { log, line, digest: digest.hex() };
-        let answer = self.client().check_log(request).await;
-        Ok(answer.map_err(|status| self.explain(status))?.into_inner())
+        ask!(self.check_log(request))
     }
 
     /// The public part of a key as the signer gave it now or shortly before; `None` when it did
     /// not. Cheap to ask often.
     pub async fn known_key(&self, key: &str) -> Option<v1::PublicKey> {
         let lately = |known: &HashMap<String, Lately>| {
-            known.get(key).filter(|(at, _)| at.elapsed() < LATELY).map(|(_, key)| key.clone())
+            let now = Clock.instant();
+            let lately = |at: Instant| now.saturating_duration_since(at) < LATELY;
+            known.get(key).filter(|(at, _)| lately(*at)).map(|(_, key)| key.clone())
         };
         if let Some(known) = lately(&self.lately.lock().unwrap_or_else(PoisonError::into_inner)) {
             return known;
         }
-        let asked = tokio::time::timeout(PATIENCE, self.public_key(key)).await;
-        let found = asked.ok().and_then(Result::ok);
+        let found = tokio::select! {
+            biased;
+            key = self.public_key(key) => key.ok(),
+            () = Clock.sleep(PATIENCE) => None,
+        };
         let mut known = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(key.to_owned(), (Instant::now(), found.clone()));
+        known.insert(key.to_owned(), (Clock.instant(), found.clone()));
         found
     }
 
@@ -147,8 +186,7 @@ impl SignerClient {
     /// # Errors
     /// When there is no such key or the signer does not answer.
     pub async fn public_key(&self, key: &str) -> anyhow::Result<v1::PublicKey> {
-        let answer = self.client().get_key(v1::GetKeyRequest { key: key.into() }).await;
-        Ok(answer.map_err(|status| self.explain(status))?.into_inner())
+        ask!(self.get_key(v1::GetKeyRequest { key: key.into() }))
     }
 }
 

@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 pub use client::{SignerClient, logged};
 
 use crate::blobs::Blobs;
+use crate::blocking;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::pool_path::{href, href_of_signed};
@@ -164,7 +165,7 @@ impl Signing {
         let name = package.nevra.to_string();
         let signing = || format!("signing {name}");
         let (blobs, digest) = (self.blobs.clone(), package.digest);
-        let unsigned = tokio::task::spawn_blocking(move || open(&blobs, digest)).await?;
+        let unsigned = blocking::run(move || open(&blobs, digest)).await?;
         let unsigned = unsigned.with_context(signing)?;
         let acceptance = store.signed_acceptance(&target.name, digest).await?;
         let header = unsigned.header().to_vec();
@@ -184,7 +185,7 @@ impl Signing {
         let now = self.clock.system();
         let splice =
             move || splice(&blobs, &certs, now, &package, unsigned, &answer.signature, anew);
-        tokio::task::spawn_blocking(splice).await?.with_context(signing)
+        blocking::run(splice).await?.with_context(signing)
     }
 }
 

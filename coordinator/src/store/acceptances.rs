@@ -9,6 +9,7 @@ use rpmfarm_core::{AttemptId, BuildId, Failure, Sha256, TaskId};
 use super::again::again;
 use super::heads::Look;
 use super::{Attempt, Result, Store, Tx, json, parsed, unjson};
+use crate::planted::{self, Bug};
 
 /// Successes that are looked at in one go.
 const AT_ONCE: i64 = 256;
@@ -118,10 +119,14 @@ impl Tx {
         rpmbuild_ms: u64,
         now_us: i64,
     ) -> Result<bool> {
-        let result = sqlx::query(
+        let again = match planted::is(Bug::AcceptTwice) {
+            false => "DO NOTHING",
+            true => "(task) DO UPDATE SET attempt = excluded.attempt",
+        };
+        let result = sqlx::query(sqlx::AssertSqlSafe(format!(
             "INSERT INTO acceptances (task, attempt, rpmbuild_ms, at_us)
-             VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-        )
+             VALUES ($1, $2, $3, $4) ON CONFLICT {again}"
+        )))
         .bind(task.0)
         .bind(attempt.0)
         .bind(rpmbuild_ms.cast_signed())

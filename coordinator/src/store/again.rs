@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::{Result, StoreError};
+use crate::clock::Clock;
 
 /// How often a transaction is tried in all.
 const TRIES: u32 = 6;
@@ -29,7 +30,7 @@ where
             Err(error) if error.rolled_back() && tries + 1 < TRIES => {
                 let pause = (PAUSE * 2_u32.pow(tries)).mul_f64(0.5 + rand::random::<f64>());
                 tracing::info!(%error, ?pause, "the transaction is run again");
-                tokio::time::sleep(pause).await;
+                Clock.sleep(pause).await;
                 tries += 1;
             }
             result => return result,

@@ -13,6 +13,7 @@ use rpmfarm_core::{BuildId, TaskId};
 use super::again::again;
 use super::attempts::MAKER_OF;
 use super::{Attempt, Dialect, Result, Store, Tx, parsed};
+use crate::planted::{self, Bug};
 
 /// A task that is to be given to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,11 +185,19 @@ impl Tx {
             return Ok(Vec::new());
         }
         let ids = places(1, tasks.len());
-        let text = format!(
-            "DELETE FROM ready_tasks WHERE task IN ({ids})
-             AND NOT EXISTS (SELECT 1 FROM acceptances c WHERE c.task = ready_tasks.task)
-             RETURNING task, arch, class, rank"
-        );
+        let text = if planted::is(Bug::GrantTwice) {
+            format!("SELECT task, arch, class, rank FROM ready_tasks WHERE task IN ({ids})")
+        } else if planted::is(Bug::AcceptTwice) {
+            format!(
+                "DELETE FROM ready_tasks WHERE task IN ({ids}) RETURNING task, arch, class, rank"
+            )
+        } else {
+            format!(
+                "DELETE FROM ready_tasks WHERE task IN ({ids})
+                 AND NOT EXISTS (SELECT 1 FROM acceptances c WHERE c.task = ready_tasks.task)
+                 RETURNING task, arch, class, rank"
+            )
+        };
         let mut query = sqlx::query_as(sqlx::AssertSqlSafe(text));
         for task in tasks {
             query = query.bind(*task);
@@ -228,9 +237,13 @@ impl Tx {
         let query = "UPDATE counters SET value = value + $1 WHERE name = 'attempt' RETURNING value";
         let last: i64 = sqlx::query_scalar(query).bind(count).fetch_one(self.on()).await?;
         let rows_of_3 = rows(held.len(), 3);
+        let taken = match planted::is(Bug::GrantTwice) {
+            false => "DO NOTHING",
+            true => "(task) DO UPDATE SET attempt = excluded.attempt, worker = excluded.worker",
+        };
         let text = format!(
             "INSERT INTO live_attempts (task, attempt, worker) VALUES {rows_of_3}
-             ON CONFLICT DO NOTHING RETURNING task, attempt, worker"
+             ON CONFLICT {taken} RETURNING task, attempt, worker"
         );
         let mut query = sqlx::query_as(sqlx::AssertSqlSafe(text));
         for (grant, id) in held.into_iter().zip(last - count + 1..) {

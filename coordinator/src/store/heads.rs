@@ -4,11 +4,10 @@
 //! It must not know what the rows mean to the stage.
 
 use rpmfarm_core::next_step::NextStep;
-use rpmfarm_core::status::latest_due;
 use sqlx::any::AnyRow;
 use sqlx::{FromRow, Row as _};
 
-use super::{Result, Store};
+use super::{Result, Store, latest_due};
 
 /// How the rows of a stage are read from its entries `w` in `stage_work`.
 #[derive(Debug, Clone, Copy)]

@@ -41,6 +41,7 @@ mod results;
 mod shown;
 mod sources;
 mod stages;
+mod steps;
 mod tasks;
 mod tracked;
 mod uploads;
@@ -86,6 +87,8 @@ pub use tracked::{NewTracked, OrderRow, Seen, Tracked};
 pub use withdrawals::{ImpactRow, Returning, RootRow, Withdraw, WithdrawnPackage};
 
 use crate::bus::Bus;
+use crate::planted::{self, Bug};
+use steps::Step;
 
 /// What can go wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -293,8 +296,12 @@ impl Store {
             Dialect::Sqlite => "BEGIN IMMEDIATE",
             Dialect::Postgres => "BEGIN",
         };
-        let mut tx = Tx { inner: self.writers.begin_with(begin).await?, bus: self.bus.clone() };
-        if let Some(fence) = &self.fence {
+        let step = Step::transaction(self.fence.as_deref()).await?;
+        let inner = self.writers.begin_with(begin).await?;
+        let mut tx = Tx { inner, bus: self.bus.clone(), step };
+        if let Some(fence) = &self.fence
+            && !planted::is(Bug::LateWrite)
+        {
             tx.stand_behind(fence).await?;
         }
         Ok(tx)
@@ -306,13 +313,27 @@ impl Store {
     }
 
     /// The connections for reading.
+    #[cfg(not(feature = "simulation"))]
     pub(crate) const fn read(&self) -> &AnyPool {
         &self.readers
     }
 
     /// The connection of beats.
+    #[cfg(not(feature = "simulation"))]
     pub(crate) const fn pulse(&self) -> &AnyPool {
         &self.pulse
+    }
+
+    /// The connections for reading.
+    #[cfg(feature = "simulation")]
+    pub(crate) const fn read(&self) -> steps::Stepped<'_> {
+        steps::Stepped::new(&self.readers, crate::simulation::Wait::Query)
+    }
+
+    /// The connection of beats.
+    #[cfg(feature = "simulation")]
+    pub(crate) const fn pulse(&self) -> steps::Stepped<'_> {
+        steps::Stepped::new(&self.pulse, crate::simulation::Wait::Beat)
     }
 
     /// Closes all connections, so that the database can go away.
@@ -338,6 +359,8 @@ impl Store {
 pub struct Tx {
     inner: sqlx::Transaction<'static, Any>,
     bus: Bus,
+    /// Over when the transaction is: dropped last.
+    step: Step,
 }
 
 impl Tx {
@@ -355,11 +378,13 @@ impl Tx {
 
     /// Makes it durable; no pass has to look.
     pub(crate) async fn commit_quietly(self) -> Result<()> {
-        self.inner.commit().await.map_err(|error| match error {
+        let Self { inner, step, .. } = self;
+        inner.commit().await.map_err(|error| match error {
             // It has spoken: it is rolled back.
             sqlx::Error::Database(_) => StoreError::Database(error),
             error => StoreError::Unanswered(error),
-        })
+        })?;
+        step.committed().await
     }
 
     pub(crate) fn on(&mut self) -> &mut sqlx::AnyConnection {
@@ -415,6 +440,11 @@ pub(crate) fn unjson<T: serde::de::DeserializeOwned>(
 ) -> Result<T> {
     let corrupt = |_| StoreError::Corrupt { table, value: value.to_owned(), expected };
     serde_json::from_str(value).map_err(corrupt)
+}
+
+/// What waits until a later time than this was set by a clock that has gone back since.
+pub(super) fn latest_due(now_us: i64) -> i64 {
+    if planted::is(Bug::FarRetry) { i64::MAX } else { rpmfarm_core::status::latest_due(now_us) }
 }
 
 /// A value as the JSON of a column.

@@ -12,6 +12,7 @@ use super::again::again;
 use super::columns::Columns;
 use super::lists::{digests, numbers, rows};
 use super::{Result, Store, StoreError, Tx, parsed, unjson};
+use crate::planted::{self, Bug};
 
 /// A package of an accepted attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -305,13 +306,17 @@ impl Tx {
         packages: &[NewPackage],
     ) -> Result<()> {
         let mut added = 0;
+        let again = match planted::is(Bug::TwoDigests) {
+            false => "DO NOTHING",
+            true => "(target, nevra) DO UPDATE SET digest = excluded.digest",
+        };
         for package in packages {
             let nevra = package.nevra.to_string();
             self.check_kept(target, build, &nevra).await?;
-            let result = sqlx::query(
+            let result = sqlx::query(sqlx::AssertSqlSafe(format!(
                 "INSERT INTO packages (target, nevra, build, task, arch, digest, size, repodata)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
-            )
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT {again}"
+            )))
             .bind(target)
             .bind(&nevra)
             .bind(build.0)
@@ -380,7 +385,7 @@ impl Tx {
                     new: options,
                 });
             }
-            if digest != package.digest.hex() {
+            if digest != package.digest.hex() && !planted::is(Bug::TwoDigests) {
                 let (existing, nevra) = (digest, new);
                 let new = package.digest.hex();
                 return Err(StoreError::SameNevra { nevra, target, build: by, existing, new });

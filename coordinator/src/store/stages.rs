@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 
 use rpmfarm_core::next_step::NextStep;
-use rpmfarm_core::status::latest_due;
 
 use super::builds::COLUMNS;
 use super::heads::Look;
-use super::{Build, Result, Store, Task};
+use super::{Build, Result, Store, Task, latest_due};
 
 /// Builds of one target that a stage looks at in one go.
 const AT_ONCE: i64 = 256;

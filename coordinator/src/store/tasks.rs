@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use rpmfarm_core::next_step::NextStep;
-use rpmfarm_core::status::latest_due;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
 use sqlx::FromRow;
@@ -12,7 +11,8 @@ use sqlx::any::AnyRow;
 use super::again::again;
 use super::columns::Columns;
 use super::heads::Look;
-use super::{Result, Store, Tx, json, unjson};
+use super::{Result, Store, Tx, json, latest_due, unjson};
+use crate::planted::{self, Bug};
 
 /// Work to be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,15 +161,20 @@ impl Store {
     ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
-            sqlx::query(
+            let again = match planted::is(Bug::RoundOfTheDead) {
+                false => {
+                    "UPDATE SET attempt = excluded.attempt, requires = excluded.requires,
+                     at_us = excluded.at_us"
+                }
+                true => "NOTHING",
+            };
+            sqlx::query(sqlx::AssertSqlSafe(format!(
                 "INSERT INTO dynamic_requires (task, round, attempt, requires, at_us)
              SELECT $1, $2, $3, $4, $5
              WHERE EXISTS (SELECT 1 FROM live_attempts WHERE attempt = $3)
              AND $2 = (SELECT MAX(l.round) FROM locks l WHERE l.task = $1)
-             ON CONFLICT (task, round) DO UPDATE
-             SET attempt = excluded.attempt, requires = excluded.requires,
-                 at_us = excluded.at_us",
-            )
+             ON CONFLICT (task, round) DO {again}"
+            )))
             .bind(task.0)
             .bind(i64::from(round))
             .bind(attempt.0)

@@ -3,7 +3,7 @@
 
 use rpmfarm_core::announce::{AnnounceError, Announced, AnnouncedFile, announce};
 use rpmfarm_core::{AttemptId, Sha256};
-use sqlx::AnyConnection;
+use sqlx::{Any, Executor};
 
 use super::{Result, Store, parsed};
 
@@ -52,11 +52,14 @@ impl Store {
 
     /// What an attempt has announced.
     pub async fn announced(&self, attempt: AttemptId) -> Result<Vec<AnnouncedFile>> {
-        announced(&mut *self.read().acquire().await?, attempt).await
+        announced(self.read(), attempt).await
     }
 }
 
-async fn announced(on: &mut AnyConnection, attempt: AttemptId) -> Result<Vec<AnnouncedFile>> {
+async fn announced<'c>(
+    on: impl Executor<'c, Database = Any>,
+    attempt: AttemptId,
+) -> Result<Vec<AnnouncedFile>> {
     let query = "SELECT digest, size FROM uploads WHERE attempt = $1";
     let rows: Vec<(String, i64)> = sqlx::query_as(query).bind(attempt.0).fetch_all(on).await?;
     rows.into_iter()

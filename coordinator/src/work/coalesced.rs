@@ -6,6 +6,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{REST, tell};
+use crate::clock::Clock;
 
 /// Work that is done beside the pass that asks for it, once at a time for each key. However often
 /// it is asked for while it is done, it is done once more after that, as what it looked at may
@@ -43,7 +44,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> Coalesced<K> {
             loop {
                 if let Err(error) = work().await {
                     tell("work", name, &error);
-                    tokio::time::sleep(REST).await;
+                    Clock.sleep(REST).await;
                     return;
                 }
                 if !place.is_asked_again() {

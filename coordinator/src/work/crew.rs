@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::{REST, tell};
 use crate::bus::Bus;
+use crate::clock::Clock;
 use crate::metrics::Metrics;
 
 /// A bounded number of pieces of work at once, each known by its key, none taken twice. A piece
@@ -104,7 +105,7 @@ impl<K: Copy + Eq + Hash + Send + 'static> Crew<K> {
             if let Err(error) = ended {
                 tell("work", name, &error);
                 place.rest();
-                tokio::time::sleep(REST).await;
+                Clock.sleep(REST).await;
             }
             drop(place);
         });

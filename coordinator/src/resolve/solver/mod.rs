@@ -9,13 +9,35 @@ pub mod child;
 mod process;
 mod wire;
 
-pub(super) use process::Solver;
+pub(super) use process::{Program, Solver};
 pub(super) use wire::Start;
 
 use std::path::PathBuf;
 
+#[cfg(feature = "simulation")]
+use rpmfarm_core::{Arch, Lock, target::Target};
+
+#[cfg(feature = "simulation")]
+use super::{FarmPackage, Requirements};
+
 /// The argument with which the coordinator's program is a solver.
 pub const ARGUMENT: &str = "solver";
+
+/// Who solves in place of a process, in a simulation.
+#[cfg(feature = "simulation")]
+pub trait Simulated: std::fmt::Debug + Send + Sync {
+    /// Makes a lock of what external repositories have and of the farm's packages.
+    ///
+    /// # Errors
+    /// The requirements that nobody provides; none when the repositories do not answer.
+    fn lock(
+        &self,
+        target: &Target,
+        arch: Arch,
+        farm: &[FarmPackage],
+        wanted: &Requirements,
+    ) -> Result<Lock, Vec<String>>;
+}
 
 /// The coordinator's program, which runs as solver too: this one, or the one that lies beside it or
 /// above it, where tests are.

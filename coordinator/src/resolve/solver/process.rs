@@ -26,9 +26,19 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// A solver that is started when it is first asked, and again after it ended.
 #[derive(Debug)]
 pub(in super::super) struct Solver {
-    program: PathBuf,
+    program: Program,
     start: Start,
     running: Option<Running>,
+}
+
+/// Who solves.
+#[derive(Debug, Clone)]
+pub(in super::super) enum Program {
+    /// A process of this program.
+    Process(PathBuf),
+    /// A simulation.
+    #[cfg(feature = "simulation")]
+    Simulated(std::sync::Arc<dyn super::Simulated>),
 }
 
 /// A process, and what its pool is made of.
@@ -44,7 +54,7 @@ struct Running {
 
 impl Solver {
     /// A solver that is not started yet.
-    pub(in super::super) const fn new(program: PathBuf, start: Start) -> Self {
+    pub(in super::super) const fn new(program: Program, start: Start) -> Self {
         Self { program, start, running: None }
     }
 
@@ -128,13 +138,18 @@ impl Solver {
     }
 
     fn ask(&mut self, generation: i64, question: Question) -> Result<Answer, PoolsError> {
+        let program = match &self.program {
+            Program::Process(program) => program,
+            #[cfg(feature = "simulation")]
+            Program::Simulated(solver) => return simulated(&**solver, &self.start, question),
+        };
         // Taken out first: a process that failed half way is not asked again.
         let kept = self.running.take().filter(|running| {
             running.is_of(&question.content.external) && running.prepared.additions <= MAX_ADDITIONS
         });
         let mut running = match kept {
             Some(running) => running,
-            None => Running::start(&self.program, &self.start, &question.content)?,
+            None => Running::start(program, &self.start, &question.content)?,
         };
         match running.call(&question, generation) {
             Ok(answer) => {
@@ -145,6 +160,36 @@ impl Solver {
                 }
             }
             Err(Ended { ready, error }) => Err(running.died(ready, &error, &self.start)),
+        }
+    }
+}
+
+/// Answers as a process would.
+#[cfg(feature = "simulation")]
+fn simulated(
+    solver: &dyn super::Simulated,
+    start: &Start,
+    question: Question,
+) -> Result<Answer, PoolsError> {
+    use super::super::lock::LockError;
+    use rpmfarm_solv::{Missing, RequiredBy, Unsolvable};
+    let farm = question.content.packages.unwrap_or_default();
+    let wanted = match question.task {
+        Task::Lock(wanted) => wanted,
+        Task::Lacking(_) => return Ok(Answer::Lacking(Vec::new())),
+        Task::Owners(..) => return Ok(Answer::Owners(Known::default())),
+        Task::Taken(_) => return Ok(Answer::Taken(Vec::new())),
+    };
+    match solver.lock(&start.target, start.arch, &farm, &wanted) {
+        Ok(lock) => Ok(Answer::Lock(Box::new(lock))),
+        Err(missing) if missing.is_empty() => {
+            Err(PoolsError::Died { how: "the repositories do not answer".into(), ready: false })
+        }
+        Err(missing) => {
+            let by = || RequiredBy::Request;
+            let missing = missing.into_iter().map(|requirement| Missing { requirement, by: by() });
+            let missing = missing.collect();
+            Err(LockError::Package(Unsolvable { missing, ..Unsolvable::default() }).into())
         }
     }
 }

@@ -1,0 +1,17 @@
+//! Work that blocks on the disk, done where it holds up no task.
+
+use tokio::task::JoinError;
+
+/// Does work that blocks, on a thread for that.
+///
+/// # Errors
+/// When it panicked.
+pub async fn run<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    #[cfg(feature = "simulation")]
+    if let Some(_turn) = crate::simulation::disk().await {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await
+}

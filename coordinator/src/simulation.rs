@@ -1,0 +1,422 @@
+//! What a simulation decides in place of the system: what time it is, which of all that waits goes on
+//! next, and whether the disk is full.
+//!
+//! Only with the feature `simulation`, which no program of a farm is built with. A simulation runs
+//! coordinators on one thread, each in a runtime of its own ([`runtime`]). Whatever a coordinator does
+//! beyond pure code is a *step* for which its task waits here: a query, a transaction, work on the disk,
+//! the end of a pause. [`settle`] runs a coordinator until every one of its tasks waits, for a step or
+//! for another task; that is known from the runtime, which tells when it has nothing left to run. The
+//! simulation then chooses a step ([`go`]) and settles again. One step is open at a time, so that each is
+//! atomic, and a dropped runtime is a process that died between two of them.
+//!
+//! On a thread without a simulation ([`begin`]) nothing here has an effect. It must not know what the
+//! steps are for.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::{pending, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use rpmfarm_core::Stage;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::Id;
+
+/// When each run begins by the wall clock: 2025-06-15, in microseconds since 1970.
+pub const BEGINNING_US: i64 = 1_750_000_000_000_000;
+
+/// What a task waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// A query outside of a transaction.
+    Query,
+    /// The same, of a beat or a stage's lease.
+    Beat,
+    /// A transaction; of a stage with the epoch of the fence that it stands behind.
+    Transaction(Option<(Stage, i64)>),
+    /// Work on the disk.
+    Disk,
+    /// A time, since the run began.
+    Time(Duration),
+}
+
+/// A task that waits.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting {
+    /// What it is let go by.
+    pub ticket: u64,
+    /// Whose task it is.
+    pub coordinator: usize,
+    /// What it waits for.
+    pub wait: Wait,
+}
+
+/// How a step goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Go {
+    /// Well.
+    On,
+    /// The database does not answer.
+    Refused,
+    /// A transaction is committed, and its answer gets lost.
+    Unanswered,
+    /// A transaction is committed, and its caller never goes on: its process is about to die.
+    Dies,
+}
+
+/// A step that is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Done {
+    /// Its ticket.
+    pub ticket: u64,
+    /// What it was.
+    pub wait: Wait,
+    /// Whether it was a transaction that was committed.
+    pub committed: bool,
+}
+
+struct State {
+    began: Instant,
+    now: Duration,
+    /// Which coordinator runs.
+    current: usize,
+    /// By how much each wall clock is wrong, in microseconds.
+    wall_off_us: BTreeMap<usize, i64>,
+    disk_is_full: bool,
+    /// The last number that was drawn.
+    chance: u64,
+    tickets: u64,
+    slots: BTreeMap<u64, Slot>,
+    news: Vec<Waiting>,
+    open: Option<Open>,
+    done: Option<Done>,
+    /// Whether the runtime has nothing left to run, and who is to be told.
+    is_idle: bool,
+    settled: Option<Waker>,
+}
+
+/// Where a task waits.
+struct Slot {
+    wait: Wait,
+    go: Option<Go>,
+    waker: Option<Waker>,
+}
+
+/// The step that is open.
+struct Open {
+    ticket: u64,
+    wait: Wait,
+    /// Whose it is, from when it has begun.
+    task: Option<Id>,
+    /// Steps of the same task within it.
+    within: usize,
+    committed: bool,
+}
+
+thread_local! {
+    static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
+}
+
+/// Does something with this thread's simulation, if there is one. It must not drop a waker, which may
+/// drop a task that waits here.
+fn with<T>(work: impl FnOnce(&mut State) -> T) -> Option<T> {
+    STATE.try_with(|state| state.borrow_mut().as_mut().map(work)).ok().flatten()
+}
+
+/// A run begins on this thread, at time 0, with this seed of what is left to chance. All runtimes of an
+/// earlier one must be gone.
+pub fn begin(seed: u64) {
+    let state = State {
+        began: Instant::now(),
+        now: Duration::ZERO,
+        current: 0,
+        wall_off_us: BTreeMap::new(),
+        disk_is_full: false,
+        chance: seed,
+        tickets: 0,
+        slots: BTreeMap::new(),
+        news: Vec::new(),
+        open: None,
+        done: None,
+        is_idle: false,
+        settled: None,
+    };
+    drop(STATE.replace(Some(state)));
+}
+
+/// The run is over.
+pub fn end() {
+    drop(STATE.take());
+}
+
+/// It is so late now, since the run began.
+pub fn set_time(now: Duration) {
+    with(|state| state.now = now);
+}
+
+/// The wall clock of a coordinator is wrong by so many microseconds.
+pub fn set_wall(coordinator: usize, off_us: i64) {
+    with(|state| state.wall_off_us.insert(coordinator, off_us));
+}
+
+/// Whether the disk takes anything.
+pub fn set_disk(is_full: bool) {
+    with(|state| state.disk_is_full = is_full);
+}
+
+/// A runtime for a coordinator. Dropped, all of its tasks are gone where they wait.
+///
+/// # Errors
+/// As the system refuses it.
+pub fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_time().on_thread_park(parks).build()
+}
+
+/// The runtime has run everything. While a step is open, what is left to do is the database's thread's.
+fn parks() {
+    let waker = with(|state| {
+        if state.open.is_some() {
+            return None;
+        }
+        state.is_idle = true;
+        state.settled.take()
+    });
+    if let Some(waker) = waker.flatten() {
+        waker.wake();
+    }
+}
+
+/// Runs a coordinator until each of its tasks waits.
+pub fn settle(runtime: &Runtime, coordinator: usize) {
+    with(|state| (state.current, state.is_idle) = (coordinator, false));
+    runtime.block_on(poll_fn(|context| {
+        let waker = context.waker().clone();
+        let before = with(|state| {
+            if std::mem::take(&mut state.is_idle) {
+                return Err(());
+            }
+            Ok(state.settled.replace(waker))
+        });
+        match before {
+            Some(Ok(_before)) => Poll::Pending,
+            Some(Err(())) | None => Poll::Ready(()),
+        }
+    }));
+}
+
+/// Works with a coordinator's runtime and its clocks, beside its tasks.
+pub fn within<T>(runtime: &Runtime, coordinator: usize, work: impl FnOnce() -> T) -> T {
+    with(|state| state.current = coordinator);
+    let _guard = runtime.enter();
+    work()
+}
+
+/// The tasks that have come to wait since this was last asked, in their order.
+pub fn news() -> Vec<Waiting> {
+    with(|state| std::mem::take(&mut state.news)).unwrap_or_default()
+}
+
+/// The step that was open last, if it is over.
+pub fn done() -> Option<Done> {
+    with(|state| state.done.take()).flatten()
+}
+
+/// Lets a task go on. False when it does not wait any more.
+pub fn go(ticket: u64, how: Go) -> bool {
+    let waker = with(|state| {
+        let slot = state.slots.get_mut(&ticket)?;
+        slot.go = Some(how);
+        if !matches!(slot.wait, Wait::Time(_)) {
+            let (wait, task) = (slot.wait, None);
+            state.open = Some(Open { ticket, wait, task, within: 0, committed: false });
+        }
+        Some(slot.waker.take())
+    });
+    match waker.flatten() {
+        Some(waker) => {
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+            true
+        }
+        None => false,
+    }
+}
+
+/// This moment, where there is a simulation.
+pub(crate) fn instant() -> Option<Instant> {
+    with(|state| state.began + state.now)
+}
+
+/// What the wall clock says, where there is a simulation, in microseconds since 1970.
+pub(crate) fn wall_us() -> Option<i64> {
+    with(|state| {
+        let off = state.wall_off_us.get(&state.current).copied().unwrap_or(0);
+        let since = i64::try_from(state.now.as_micros()).unwrap_or(i64::MAX);
+        BEGINNING_US.saturating_add(since).saturating_add(off)
+    })
+}
+
+/// A number from 0 to below 1, where there is a simulation.
+pub(crate) fn chance() -> Option<f64> {
+    with(|state| {
+        // Knuth's generator; its upper bits are the good ones.
+        let next = state.chance.wrapping_mul(6_364_136_223_846_793_005);
+        state.chance = next.wrapping_add(1_442_695_040_888_963_407);
+        f64::from((state.chance >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
+    })
+}
+
+/// The end of a pause, where there is a simulation.
+pub(crate) fn pause(time: Duration) -> Option<impl Future<Output = ()> + Send> {
+    let until = with(|state| state.now.saturating_add(time))?;
+    let park = park(Wait::Time(until))?;
+    Some(async move {
+        park.await;
+    })
+}
+
+/// A turn for work on the disk, where there is a simulation. It lasts until it is dropped.
+pub(crate) async fn disk() -> Option<Step> {
+    with(|_| ())?;
+    Some(step(Wait::Disk).await)
+}
+
+/// What the disk says to whoever wants to write.
+///
+/// # Errors
+/// That it is full.
+pub(crate) fn write() -> io::Result<()> {
+    let is_full = with(|state| state.disk_is_full).unwrap_or(false);
+    if is_full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+}
+
+/// A step. Over when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// None without a simulation.
+    ticket: Option<u64>,
+    go: Go,
+}
+
+/// Waits until a step may begin. What a task asks within its own transaction is a part of that.
+pub(crate) async fn step(wait: Wait) -> Step {
+    if let Some(ticket) = with(State::enter).flatten() {
+        return Step { ticket: Some(ticket), go: Go::On };
+    }
+    let Some(park) = park(wait) else { return Step { ticket: None, go: Go::On } };
+    let ticket = park.ticket;
+    let go = park.await;
+    Step { ticket: Some(ticket), go }
+}
+
+impl Step {
+    /// Whether the database does not answer.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.go == Go::Refused
+    }
+
+    /// The transaction is committed. False when nobody is to hear of it.
+    pub(crate) async fn committed(self) -> bool {
+        let (ticket, go) = (self.ticket, self.go);
+        with(|state| {
+            if let Some(open) = state.open.as_mut().filter(|open| Some(open.ticket) == ticket) {
+                open.committed = true;
+            }
+        });
+        drop(self);
+        match go {
+            Go::On | Go::Refused => true,
+            Go::Unanswered => false,
+            Go::Dies => pending().await,
+        }
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            with(|state| state.leave(ticket));
+        }
+    }
+}
+
+impl State {
+    /// Enters the open step, if that is a transaction of the task that runs.
+    fn enter(&mut self) -> Option<u64> {
+        let task = tokio::task::try_id()?;
+        let open = self.open.as_mut()?;
+        if open.task != Some(task) || !matches!(open.wait, Wait::Transaction(_)) {
+            return None;
+        }
+        open.within += 1;
+        Some(open.ticket)
+    }
+
+    fn leave(&mut self, ticket: u64) {
+        let Some(open) = self.open.as_mut().filter(|open| open.ticket == ticket) else { return };
+        if open.within > 0 {
+            open.within -= 1;
+            return;
+        }
+        let Open { ticket, wait, committed, .. } = *open;
+        self.done = Some(Done { ticket, wait, committed });
+        self.open = None;
+    }
+}
+
+fn park(wait: Wait) -> Option<Park> {
+    let ticket = with(|state| {
+        state.tickets += 1;
+        let (ticket, coordinator) = (state.tickets, state.current);
+        state.slots.insert(ticket, Slot { wait, go: None, waker: None });
+        state.news.push(Waiting { ticket, coordinator, wait });
+        ticket
+    })?;
+    Some(Park { ticket })
+}
+
+/// A task that waits to be let go.
+struct Park {
+    ticket: u64,
+}
+
+impl Future for Park {
+    type Output = Go;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Go> {
+        let waker = context.waker().clone();
+        let found = with(|state| {
+            let slot = state.slots.get_mut(&self.ticket)?;
+            if let Some(go) = slot.go.take() {
+                if let Some(open) = state.open.as_mut().filter(|open| open.ticket == self.ticket) {
+                    open.task = tokio::task::try_id();
+                }
+                return Some((Some(go), state.slots.remove(&self.ticket).and_then(|s| s.waker)));
+            }
+            Some((None, slot.waker.replace(waker)))
+        });
+        match found.flatten() {
+            Some((Some(go), _before)) => Poll::Ready(go),
+            Some((None, _before)) => Poll::Pending,
+            // The run is over.
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Park {
+    fn drop(&mut self) {
+        let waker = with(|state| {
+            let slot = state.slots.remove(&self.ticket)?;
+            // It was let go, and nobody takes the step.
+            if slot.go.is_some() {
+                state.leave(self.ticket);
+            }
+            slot.waker
+        });
+        drop(waker);
+    }
+}

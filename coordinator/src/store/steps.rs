@@ -1,0 +1,126 @@
+//! The steps of the store: each query outside of a transaction is one, and so is each transaction.
+//! A simulation chooses which is next, and whether the database answers; without one a step begins at
+//! once and costs nothing.
+
+#[cfg(not(feature = "simulation"))]
+use super::{Fence, Result};
+
+/// A step that has begun; over when it is dropped.
+#[cfg(not(feature = "simulation"))]
+#[derive(Debug)]
+pub(super) struct Step;
+
+#[cfg(not(feature = "simulation"))]
+impl Step {
+    /// Begins a transaction, of a stage behind this fence.
+    pub(super) async fn transaction(_fence: Option<&Fence>) -> Result<Self> {
+        Ok(Self)
+    }
+
+    /// The transaction is committed.
+    pub(super) async fn committed(self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(feature = "simulation")]
+pub(super) use simulated::{Step, Stepped};
+
+#[cfg(feature = "simulation")]
+mod simulated {
+    use futures_util::StreamExt as _;
+    use futures_util::future::BoxFuture;
+    use futures_util::stream::{self, BoxStream};
+    use sqlx::any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
+    use sqlx::{Any, AnyPool, Either, Execute, Executor, SqlStr};
+
+    use super::super::{Fence, Result, StoreError};
+    use crate::simulation::{self, Wait};
+
+    /// A step that has begun; over when it is dropped.
+    #[derive(Debug)]
+    pub(crate) struct Step(simulation::Step);
+
+    impl Step {
+        /// Begins a transaction, of a stage behind this fence.
+        pub(crate) async fn transaction(fence: Option<&Fence>) -> Result<Self> {
+            let fence = fence.map(|fence| (fence.stage(), fence.epoch()));
+            Ok(Self(begin(Wait::Transaction(fence)).await?))
+        }
+
+        /// The transaction is committed.
+        pub(crate) async fn committed(self) -> Result<()> {
+            if self.0.committed().await {
+                return Ok(());
+            }
+            Err(StoreError::Unanswered(sqlx::Error::WorkerCrashed))
+        }
+    }
+
+    async fn begin(wait: Wait) -> sqlx::Result<simulation::Step> {
+        let step = simulation::step(wait).await;
+        if step.is_refused() { Err(sqlx::Error::PoolTimedOut) } else { Ok(step) }
+    }
+
+    /// Connections, of which each query is a step.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Stepped<'p> {
+        pool: &'p AnyPool,
+        wait: Wait,
+    }
+
+    impl<'p> Stepped<'p> {
+        /// Queries of a pool, which wait as this.
+        pub(crate) const fn new(pool: &'p AnyPool, wait: Wait) -> Self {
+            Self { pool, wait }
+        }
+    }
+
+    impl<'p> Executor<'p> for Stepped<'p> {
+        type Database = Any;
+
+        fn fetch_many<'e, 'q: 'e, E>(
+            self,
+            query: E,
+        ) -> BoxStream<'e, sqlx::Result<Either<AnyQueryResult, AnyRow>>>
+        where
+            'p: 'e,
+            E: 'q + Execute<'q, Any>,
+        {
+            let Self { pool, wait } = self;
+            let all = async move {
+                match begin(wait).await {
+                    Ok(_step) => pool.fetch_many(query).collect::<Vec<_>>().await,
+                    Err(error) => vec![Err(error)],
+                }
+            };
+            Box::pin(stream::once(all).flat_map(stream::iter))
+        }
+
+        fn fetch_optional<'e, 'q: 'e, E>(
+            self,
+            query: E,
+        ) -> BoxFuture<'e, sqlx::Result<Option<AnyRow>>>
+        where
+            'p: 'e,
+            E: 'q + Execute<'q, Any>,
+        {
+            let Self { pool, wait } = self;
+            Box::pin(async move {
+                let _step = begin(wait).await?;
+                pool.fetch_optional(query).await
+            })
+        }
+
+        fn prepare_with<'e>(
+            self,
+            sql: SqlStr,
+            parameters: &'e [AnyTypeInfo],
+        ) -> BoxFuture<'e, sqlx::Result<AnyStatement>>
+        where
+            'p: 'e,
+        {
+            self.pool.prepare_with(sql, parameters)
+        }
+    }
+}
