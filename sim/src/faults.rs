@@ -62,7 +62,8 @@ impl World {
             Fault::DiskFull => self.workers[w].disk_full_until = until,
             Fault::DataFull => self.data_full_until = self.now + length / 3,
             Fault::DatabaseDown => self.database_down_until = self.now + length / 4,
-            Fault::SignerDown => self.signer_down_until = until,
+            Fault::SignerDown => self.outside.lock().signer_down_until = until,
+            Fault::BundleLost => self.lose_bundle(),
         }
     }
 
@@ -70,22 +71,52 @@ impl World {
         let by = match self.rng.below(4) {
             0 => DAY,
             1 => -DAY,
-            2 => i64::try_from(self.rng.below(600)).unwrap_or(0) * 1_000_000,
-            _ => -i64::try_from(self.rng.below(600)).unwrap_or(0) * 1_000_000,
+            2 => self.rng.below(600).cast_signed() * 1_000_000,
+            _ => -self.rng.below(600).cast_signed() * 1_000_000,
         };
         note!(self, "the clock of c{c} jumps by {} s", by / 1_000_000);
-        self.coordinators[c].clock_off += by;
+        let off = self.coordinators[c].clock_off + by;
+        self.set_clock(c, off);
     }
 
-    /// From now on nothing goes wrong any more; what went wrong stays as it is.
+    /// What a build is made of is gone from the disk; no attempt has had it.
+    fn lose_bundle(&mut self) {
+        let facts = &self.facts;
+        let is_tried = |build: i64| {
+            let of_build = |task: &i64| facts.tasks.get(task).is_some_and(|t| t.build == build);
+            facts.attempts.values().any(|attempt| of_build(&attempt.task))
+        };
+        let lost = facts.imports.iter().filter(|(build, _)| facts.open.contains(build));
+        let Some((build, bundle)) = lost.filter(|(build, _)| !is_tried(**build)).last() else {
+            return;
+        };
+        // Another build of the same sources has it too, and may be on its way.
+        let is_shared = facts.imports.iter().any(|(other, of)| of == bundle && other != build);
+        if is_shared {
+            return;
+        }
+        let build = *build;
+        if let Ok(digest) = bundle.parse() {
+            let _ = std::fs::remove_file(self.place.blobs.path(digest));
+            note!(self, "the sources of build {build} are lost");
+        }
+    }
+
+    /// From now on nothing goes wrong any more; what went wrong stays as it is, but that clocks are
+    /// set: signatures from the future do not hold.
     pub(crate) fn stop_faults(&mut self) {
         note!(self, "faults stop");
         self.faulty = false;
         self.database_down_until = 0;
-        self.signer_down_until = 0;
         self.data_full_until = 0;
-        for coordinator in &mut self.coordinators {
+        {
+            let mut truth = self.outside.lock();
+            (truth.signer_down_until, truth.farm_fails) = (0, 0);
+        }
+        for c in 0..self.coordinators.len() {
+            let coordinator = &mut self.coordinators[c];
             (coordinator.frozen_until, coordinator.beats_lost_until) = (0, 0);
+            self.set_clock(c, 0);
         }
         for link in self.links.iter_mut().flatten() {
             (link.mute_until, link.deaf_until) = (0, 0);

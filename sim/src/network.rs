@@ -1,11 +1,12 @@
 //! The network between each worker and each coordinator: messages are delayed, lost, doubled,
 //! overtaken and held back by partitions.
 
-use rpmfarm_core::task::{DesiredState, WorkerState};
-use rpmfarm_core::{AttemptId, Epoch};
+use rpmfarm_core::task::WorkerState;
+use rpmfarm_core::{AttemptId, Epoch, Sha256};
+use rpmfarm_proto::v1;
 
 use crate::trace::note;
-use crate::world::{Blob, Event, MS, World};
+use crate::world::{Event, MS, World};
 
 /// What a worker says.
 #[derive(Debug, Clone)]
@@ -16,15 +17,16 @@ pub(crate) enum Up {
     State(WorkerState),
     /// The connection ends.
     Close,
-    /// A result file, and which of its attempt's it is.
-    Upload { attempt: AttemptId, epoch: Epoch, index: usize, announced: Box<Blob>, sent: Box<Blob> },
+    /// A result file as it was announced, by digest and size, and as it was sent; and which of its
+    /// attempt's it is.
+    Upload { attempt: AttemptId, epoch: Epoch, index: usize, digest: (Sha256, u64), sent: Vec<u8> },
 }
 
 /// What it is told.
 #[derive(Debug, Clone)]
 pub(crate) enum Down {
     /// What it should have.
-    Desired(DesiredState),
+    Desired(v1::DesiredState),
     /// The connection is of no use any more.
     Reset,
     /// An upload is taken, is to be sent again, or is not wanted.

@@ -1,7 +1,9 @@
-//! Rules that can be broken on purpose, to show that the simulation bites: each is a mutation of
-//! the simulator's copy of a rule, and names the invariant that must catch it.
+//! Which invariant each planted bug breaks. The bugs themselves are in the coordinator's code, where
+//! the rules are (`rpmfarm_coordinator::planted`).
 
 use std::fmt;
+
+pub use rpmfarm_coordinator::planted::Bug;
 
 /// An invariant of the farm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,74 +36,29 @@ impl fmt::Display for Invariant {
     }
 }
 
-macro_rules! plants {
-    ($($(#[doc = $doc:literal])* $plant:ident $word:literal $invariant:ident;)*) => {
-        rpmfarm_core::words! {
-            /// A rule that is broken.
-            pub enum Plant: "planted bug" {
-                $($(#[doc = $doc])* $plant = $word,)*
-            }
+/// The invariant that a bug breaks.
+#[must_use]
+pub const fn breaks(bug: Bug) -> Invariant {
+    match bug {
+        Bug::CancelAfterEnd | Bug::RequestTwice | Bug::PublishCancelled | Bug::WallClock => {
+            Invariant::I1
         }
-
-        impl Plant {
-            /// The invariant that it breaks.
-            #[must_use]
-            pub const fn breaks(self) -> Invariant {
-                match self { $(Self::$plant => Invariant::$invariant,)* }
-            }
-        }
-    };
-}
-
-plants! {
-    /// A build is cancelled although it has ended.
-    CancelAfterEnd "cancel-after-end" I1;
-    /// A request that comes again makes new builds.
-    RequestTwice "request-twice" I1;
-    /// A build that was cancelled while it was published is published too.
-    PublishCancelled "publish-cancelled" I1;
-    /// A task that a worker holds is given to another.
-    GrantTwice "grant-twice" I2;
-    /// An attempt ends although it is not live under its epoch.
-    LateReport "late-report" I2;
-    /// A task that is accepted is given away and accepted again.
-    AcceptTwice "accept-twice" I2;
-    /// Acceptance takes what any attempt of the task has uploaded.
-    FilesOfTask "files-of-task" I3;
-    /// A lost worker is recorded as the package's fault.
-    LostIsPackages "lost-is-packages" I4;
-    /// A file that a worker broke is recorded as the package's fault.
-    BrokenIsPackages "broken-is-packages" I4;
-    /// Builds are published before all their packages are signed.
-    PublishUnsigned "publish-unsigned" I5;
-    /// What a worker announced is accepted without being read.
-    AcceptUnread "accept-unread" I5;
-    /// A generation is shown before it lies complete in its place.
-    ShowFirst "show-first" I6;
-    /// The generations that readers are at are removed at once.
-    ForgetAtOnce "forget-at-once" I6;
-    /// A publisher does not look whether another was faster.
-    PublishBlind "publish-blind" I7;
-    /// A revision is recorded by whoever comes late, although the channel is beyond it.
-    RevisionBack "revision-back" I7;
-    /// A NEVRA is accepted with a second digest.
-    TwoDigests "two-digests" I8;
-    /// Requirements that a lost attempt had found are never locked for the next one.
-    RoundOfTheDead "round-of-the-dead" I9;
-    /// A coordinator that was stopped, and whose stage another has by now, still writes for it.
-    LateWrite "late-write" I10;
-    /// The stages of a coordinator that is gone stay its own.
-    KeptByTheDead "kept-by-the-dead" I9;
-    /// Nobody judges the workers of a coordinator that is gone.
-    OrphansKept "orphans-kept" I9;
-    /// A generation that a full disk cut short is shown.
-    ShowHalf "show-half" I6;
-    /// Silent workers keep what they hold.
-    NoLeases "no-leases" I9;
-    /// Facts have the time of the wall clock, however it jumps.
-    WallClock "wall-clock" I1;
-    /// A retry is waited for that was set by a clock which has jumped back since.
-    FarRetry "far-retry" I9;
-    /// Failed tasks are only looked for when a bell rings, and no bell rings for a time that has come.
-    NoPoll "no-poll" I9;
+        Bug::GrantTwice | Bug::LateReport | Bug::AcceptTwice => Invariant::I2,
+        Bug::FilesOfTask => Invariant::I3,
+        Bug::LostIsPackages | Bug::BrokenIsPackages => Invariant::I4,
+        Bug::TakeUnread => Invariant::I5,
+        Bug::PublishUnsigned | Bug::ShowFirst | Bug::ForgetAtOnce | Bug::ShowHalf => Invariant::I6,
+        Bug::PublishBlind | Bug::RevisionBack => Invariant::I7,
+        Bug::TwoDigests => Invariant::I8,
+        Bug::RoundOfTheDead
+        | Bug::KeptByTheDead
+        | Bug::OrphansKept
+        | Bug::NoLeases
+        | Bug::FarRetry
+        | Bug::NoPoll
+        | Bug::OneHoldsAll
+        | Bug::NumberAgain
+        | Bug::StaysAhead => Invariant::I9,
+        Bug::LateWrite => Invariant::I10,
+    }
 }

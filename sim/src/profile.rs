@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     DatabaseDown,
     /// The signer does not answer.
     SignerDown,
+    /// The sources of a build are lost from the disk, before anybody has fetched them.
+    BundleLost,
 }
 
 /// How a day is bad. Rates are per mille.
@@ -73,6 +75,8 @@ pub(crate) struct Profile {
     pub(crate) faulty_s: (u64, u64),
     /// User actions in a minute: cancels, retries, new requests.
     pub(crate) actions: u64,
+    /// A pass looks at least so often, in milliseconds.
+    pub(crate) pace_ms: u64,
 }
 
 impl Profile {
@@ -96,15 +100,16 @@ impl Profile {
             crashing: 0,
             faulty_s: (40, 120),
             actions: 4,
+            pace_ms: 5_000,
         }
     }
 
     /// The profile of a seed.
     pub(crate) fn of(rng: &mut Rng) -> Self {
         use Fault::{
-            BeatsLost, ClockJumps, CoordinatorDies, CoordinatorFreezes, CoordinatorLost,
-            CoordinatorStops, DataFull, DatabaseDown, DeafWorker, DiskFull, MuteWorker, Partition,
-            Reset, SignerDown, WorkerDies, WorkerFreezes,
+            BeatsLost, BundleLost, ClockJumps, CoordinatorDies, CoordinatorFreezes,
+            CoordinatorLost, CoordinatorStops, DataFull, DatabaseDown, DeafWorker, DiskFull,
+            MuteWorker, Partition, Reset, SignerDown, WorkerDies, WorkerFreezes,
         };
         match rng.below(12) {
             0 => Self::calm("calm"),
@@ -147,6 +152,7 @@ impl Profile {
                     (DatabaseDown, 2),
                     (SignerDown, 2),
                     (DataFull, 2),
+                    (BundleLost, 2),
                     (CoordinatorDies, 1),
                 ],
                 answer_lost: 20,
@@ -215,6 +221,7 @@ impl Profile {
                     (DataFull, 1),
                     (DatabaseDown, 1),
                     (SignerDown, 1),
+                    (BundleLost, 1),
                 ],
                 every_ms: 5_000,
                 liars: 150,

@@ -3,10 +3,12 @@
 
 use rpmfarm_core::BuildId;
 
-use crate::scenario::{Defect, TARGET};
-use crate::store::NewBuild;
+use crate::scenario::Defect;
 use crate::trace::note;
 use crate::world::{Event, MS, S, World};
+
+/// How long a user waits for an answer.
+const PATIENCE: u64 = 8 * S;
 
 /// What somebody does.
 #[derive(Debug, Clone)]
@@ -23,9 +25,13 @@ pub(crate) enum Action {
 
 impl World {
     pub(crate) fn first_actions(&mut self) {
-        let all: Vec<String> = self.scenario.sources.iter().map(|s| s.name.clone()).collect();
-        self.after(S, Event::User(Action::Build("first".into(), all)));
-        let minutes = self.scenario.faulty_s / 60 + 1;
+        let (faulty_s, all) = {
+            let truth = self.outside.lock();
+            let names = truth.scenario.sources.iter().map(|source| source.name.clone());
+            (truth.scenario.faulty_s, names.collect::<Vec<_>>())
+        };
+        self.after(S, Event::User(Action::Build("first".into(), all.clone())));
+        let minutes = faulty_s / 60 + 1;
         for _ in 0..self.profile.actions * minutes {
             let action = match self.rng.below(8) {
                 0 | 1 => Action::Cancel,
@@ -33,17 +39,11 @@ impl World {
                 4 => Action::Moves,
                 _ => {
                     self.requests += 1;
-                    let wanted: Vec<String> = self
-                        .scenario
-                        .sources
-                        .iter()
-                        .map(|source| source.name.clone())
-                        .filter(|_| self.rng.chance(400))
-                        .collect();
+                    let wanted = all.iter().filter(|_| self.rng.chance(400)).cloned().collect();
                     Action::Build(format!("request {}", self.requests), wanted)
                 }
             };
-            let at = self.rng.range(2 * S, self.scenario.faulty_s * S);
+            let at = self.rng.range(2 * S, faulty_s * S);
             self.after(at, Event::User(action));
         }
         self.after(S, Event::User(Action::Reads));
@@ -51,80 +51,70 @@ impl World {
 
     pub(crate) fn act(&mut self, action: Action) {
         let c = self.any_coordinator();
-        let up = self.coordinators[c].up && self.coordinators[c].frozen_until <= self.now;
+        let up = self.coordinators[c].is_up() && self.coordinators[c].frozen_until <= self.now;
         match action {
             Action::Build(key, packages) => {
-                if packages.is_empty() {
+                if packages.is_empty() || self.answered.contains(&key) {
                     return;
                 }
-                let answered = up && self.request(c, &key, &packages);
-                if !answered {
-                    let pause = self.rng.range(S / 2, 3 * S);
-                    self.after(pause, Event::User(Action::Build(key, packages)));
+                self.wanted.insert(key.clone());
+                if up {
+                    self.request(c, &key, &packages);
                 }
+                let pause = if up { PATIENCE } else { self.rng.range(S / 2, 3 * S) };
+                self.after(pause, Event::User(Action::Build(key, packages)));
             }
             Action::Cancel if up => {
                 if let Some(build) = self.any_build() {
-                    let now_us = self.wall_us(c);
-                    let done = self.commit(c, |store| store.cancel_build(build, now_us));
-                    note!(self, "a user cancels build {build}: {done:?}");
-                    self.poke_all(c);
+                    self.cancel(c, build);
                 }
             }
             Action::Retry if up => {
                 if let Some(build) = self.any_build() {
-                    let now_us = self.wall_us(c);
-                    let done = self.commit(c, |store| store.retry_build(build, now_us));
-                    note!(self, "a user retries build {build}: {done:?}");
+                    self.retry(c, build);
                 }
             }
             Action::Cancel | Action::Retry => {}
-            Action::Moves => {
-                let index = self.rng.below(self.scenario.sources.len() as u64);
-                let source = &mut self.scenario.sources[usize::try_from(index).unwrap_or(0)];
-                source.version += 1;
-                note!(self, "upstream moves {} to {}", source.name, source.version);
-            }
+            Action::Moves => self.move_on(),
             Action::Reads => self.read(),
         }
     }
 
-    fn any_build(&mut self) -> Option<BuildId> {
-        let newest = u64::try_from(self.store.next_build).unwrap_or(0);
-        (newest > 0).then(|| BuildId(i64::try_from(self.rng.range(1, newest + 1)).unwrap_or(1)))
+    fn move_on(&mut self) {
+        let mut truth = self.outside.lock();
+        let count = truth.scenario.sources.len() as u64;
+        let index = usize::try_from(self.rng.below(count)).unwrap_or(0);
+        let source = &mut truth.scenario.sources[index];
+        source.version += 1;
+        let (name, version) = (source.name.clone(), source.version);
+        drop(truth);
+        note!(self, "upstream moves {name} to {version}");
     }
 
-    /// True when there was an answer.
-    fn request(&mut self, c: usize, key: &str, packages: &[String]) -> bool {
-        let builds: Vec<NewBuild> = packages
-            .iter()
-            .map(|package| NewBuild {
-                target: TARGET.into(),
-                package: package.clone(),
-                git_ref: String::new(),
-            })
-            .collect();
-        let now_us = self.wall_us(c);
-        let Ok(started) = self.commit(c, |store| store.start_builds(&builds, "u", key, now_us))
-        else {
-            return false;
-        };
-        note!(self, "a user asks for {packages:?}: {:?}, new: {}", started.ids, started.new);
+    fn any_build(&mut self) -> Option<BuildId> {
+        let newest = self.facts.builds.keys().next_back().copied().unwrap_or(0).unsigned_abs();
+        (newest > 0).then(|| BuildId(self.rng.range(1, newest + 1).cast_signed()))
+    }
+
+    /// A request came back.
+    pub(crate) fn started(&mut self, key: &str, answer: Option<(Vec<i64>, bool)>) {
+        let Some((ids, new)) = answer else { return };
+        note!(self, "a user asked for `{key}`: {ids:?}, new: {new}");
+        if let Some(violation) = self.monitor.answered(key, &ids) {
+            return self.violated(violation.invariant, violation.message);
+        }
         if self.faulty && self.rng.chance(150) {
             note!(self, "the answer is lost");
-            self.monitor.promised(key, &started.ids);
-            return false;
+            return;
         }
-        self.acknowledged.extend(started.ids.iter().map(|id| id.0));
-        if let Some(violation) = self.monitor.answered(key, &started.ids) {
-            self.violated(violation.invariant, violation.message);
-        }
-        true
+        self.acknowledged.extend(ids);
+        self.wanted.remove(key);
+        self.answered.insert(key.to_owned());
     }
 
     /// A client reads which generation is shown, and its documents a moment later.
     fn read(&mut self) {
-        if let Some(shown) = self.repo.shown {
+        if let Some(shown) = self.tree.shown() {
             let delay = self.rng.below(1_500) * MS;
             self.after(delay, Event::Reads(shown));
         }
@@ -136,6 +126,8 @@ impl World {
 
     /// Whether something is really wrong with a package.
     pub(crate) fn is_bad(&self, package: &str) -> bool {
-        !matches!(self.scenario.source(package).defect, Defect::None | Defect::KillsWorkers)
+        let truth = self.outside.lock();
+        let defect = truth.scenario.source(package).defect;
+        !matches!(defect, Defect::None | Defect::KillsWorkers)
     }
 }

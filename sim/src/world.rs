@@ -1,19 +1,25 @@
 //! The world: virtual time, the queue of events, and what survives the death of a process.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use rpmfarm_core::{AttemptId, Epoch, Nevra, Sha256, Snapshot};
+use rpmfarm_coordinator::bus::Word;
+use rpmfarm_coordinator::planted::{self, Bug};
+use rpmfarm_coordinator::simulation::{self, Waiting};
+use rpmfarm_core::{AttemptId, Epoch, Sha256, Stage};
 
-use crate::coordinator::{Coordinator, Pass, Work};
+use crate::coordinator::{Coordinator, Place};
+use crate::facts::{Database, Facts};
 use crate::invariants::{Monitor, Violation};
 use crate::network::{Down, Link, Up};
-use crate::planted::{Invariant, Plant};
+use crate::outside::{Outside, Signer, fill};
+use crate::place;
+use crate::planted::Invariant;
 use crate::profile::Profile;
-use crate::repo::Repo;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
-use crate::store::Store;
 use crate::trace::{Trace, note};
+use crate::tree::Tree;
 use crate::users::Action;
 use crate::worker::{Key, Worker};
 
@@ -29,11 +35,13 @@ const DRAIN: u64 = 5_400 * S;
 /// of it is void.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    Pass(usize, u64, Pass),
-    Work(usize, u64, Work),
+    /// A task of a coordinator goes on.
+    Step(usize, u64, Waiting),
     CoordinatorStarts(usize),
-    /// A coordinator raises its beat, and looks at the others.
-    Beat(usize, u64),
+    /// One that has said good-bye ends.
+    CoordinatorEnds(usize, u64),
+    /// What another coordinator told arrives.
+    Word(usize, Word),
     /// Of a worker, to a coordinator, on a connection.
     Up(usize, usize, u64, Up),
     /// To a worker, on a connection.
@@ -49,20 +57,12 @@ pub(crate) enum Event {
     Reads(u64),
 }
 
-/// A file as the blob store has it: what its header says, and who really made it.
+/// A result file: who really made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Blob {
-    pub(crate) nevra: Nevra,
-    pub(crate) source_rpm: String,
-    pub(crate) whole: bool,
+pub(crate) struct Made {
     /// `None` when any attempt would have made the same bytes.
-    pub(crate) made_by: Option<(AttemptId, Epoch)>,
-}
-
-impl Blob {
-    pub(crate) fn digest(&self) -> Sha256 {
-        Sha256::of(format!("{self:?}").as_bytes())
-    }
+    pub(crate) by: Option<(AttemptId, Epoch)>,
+    pub(crate) whole: bool,
 }
 
 /// How a run ended.
@@ -89,84 +89,94 @@ pub(crate) struct World {
     events: BTreeMap<(u64, u64), Event>,
     pub(crate) rng: Rng,
     pub(crate) profile: Profile,
-    pub(crate) scenario: Scenario,
-    pub(crate) plant: Option<Plant>,
     pub(crate) trace: Trace,
     pub(crate) faulty: bool,
+    /// How long faults happen, in microseconds.
+    faulty_until: u64,
 
-    pub(crate) store: Store,
-    pub(crate) blobs: BTreeMap<Sha256, Blob>,
-    /// Which attempt uploaded what, for one planted bug only.
-    pub(crate) uploads: BTreeMap<i64, BTreeSet<Sha256>>,
-    /// The names in the root of each lock.
-    pub(crate) locks: BTreeMap<Sha256, BTreeSet<String>>,
-    /// The snapshots of revisions, by digest.
-    pub(crate) snapshots: BTreeMap<Sha256, Snapshot>,
-    pub(crate) repo: Repo,
+    pub(crate) outside: Outside,
+    pub(crate) signer: Signer,
+    pub(crate) place: Place,
+    pub(crate) database: Database,
+    pub(crate) facts: Facts,
+    pub(crate) tree: Tree,
+    pub(crate) made: BTreeMap<Sha256, Made>,
+    /// Result files of each task, as they were announced, for a worker that copies them.
+    pub(crate) uploads: BTreeMap<i64, Vec<Vec<rpmfarm_core::results::ResultFile>>>,
 
     pub(crate) coordinators: Vec<Coordinator>,
     pub(crate) workers: Vec<Worker>,
     /// Of each worker, to each coordinator.
     pub(crate) links: Vec<[Link; 2]>,
     pub(crate) database_down_until: u64,
-    pub(crate) signer_down_until: u64,
     /// Until when the disk of the blobs and the repositories is full.
     pub(crate) data_full_until: u64,
-    /// What the step has written for stages, and under which epoch.
-    pub(crate) written: Vec<(&'static str, i64)>,
+    /// What the step has written for a stage, and under which epoch.
+    pub(crate) written: Option<(Stage, i64)>,
+    /// Whether the step has changed facts, or files.
+    pub(crate) has_changed: bool,
+    pub(crate) disk_used: bool,
     pub(crate) acknowledged: BTreeSet<i64>,
     pub(crate) requests: u64,
+    /// Keys of requests that wait for an answer, and of those that have one.
+    pub(crate) wanted: BTreeSet<String>,
+    pub(crate) answered: BTreeSet<String>,
     pub(crate) monitor: Monitor,
     pub(crate) violation: Option<Violation>,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, plant: Option<Plant>, trace: Trace) -> Self {
+    pub(crate) fn new(seed: u64, bug: Option<Bug>, trace: Trace) -> Self {
+        simulation::begin(seed);
+        planted::plant(bug);
         let mut rng = Rng::new(seed);
         let profile = Profile::of(&mut rng);
         let scenario = Scenario::of(&mut rng, &profile);
         let pair = rng.chance(profile.pairs);
-        let store = Store { plant, ..Store::default() };
+        let place = place::fresh(&scenario.arches);
+        fill(&place.blobs, &scenario).expect("the disk takes it");
+        let (hosts, faulty_until) = (scenario.hosts.clone(), scenario.faulty_s * S);
+        let sources = scenario.sources.clone();
+        let outside = Outside::new(scenario, profile.farm_fails, seed);
         let mut world = Self {
             now: 0,
             steps: 0,
             order: 0,
             events: BTreeMap::new(),
-            workers: scenario
-                .hosts
-                .iter()
-                .enumerate()
-                .map(|(w, host)| Worker::new(w, host))
-                .collect(),
-            links: scenario.hosts.iter().map(|_| Default::default()).collect(),
+            workers: hosts.iter().enumerate().map(|(w, host)| Worker::new(w, host)).collect(),
+            links: hosts.iter().map(|_| Default::default()).collect(),
             coordinators: (0..=usize::from(pair)).map(|_| Coordinator::default()).collect(),
             rng,
             profile,
-            scenario,
-            plant,
             trace,
             faulty: true,
-            store,
-            blobs: BTreeMap::new(),
+            faulty_until,
+            signer: Signer::new(outside.clone()),
+            outside,
+            database: Database::open(&place.url),
+            facts: Facts::default(),
+            tree: Tree::new(&place.repos),
+            place,
+            made: BTreeMap::new(),
             uploads: BTreeMap::new(),
-            locks: BTreeMap::new(),
-            snapshots: BTreeMap::new(),
-            repo: Repo::default(),
             database_down_until: 0,
-            signer_down_until: 0,
             data_full_until: 0,
-            written: Vec::new(),
+            written: None,
+            has_changed: false,
+            disk_used: false,
             acknowledged: BTreeSet::new(),
             requests: 0,
+            wanted: BTreeSet::new(),
+            answered: BTreeSet::new(),
             monitor: Monitor::default(),
             violation: None,
         };
         let coordinators = world.coordinators.len();
         note!(world, "seed {seed}: a day of {}, coordinators: {coordinators}", world.profile.name);
-        for host in &world.scenario.hosts {
+        for host in &hosts {
             world.trace.line(0, format_args!("{host:?}"));
         }
-        for source in &world.scenario.sources {
+        for source in &sources {
             world.trace.line(0, format_args!("{source:?}"));
         }
         for c in 0..world.coordinators.len() {
@@ -176,7 +186,7 @@ impl World {
             let delay = world.rng.below(3_000) * MS;
             world.after(delay, Event::WorkerStarts(worker));
         }
-        world.after(world.scenario.faulty_s * S, Event::FaultsStop);
+        world.after(faulty_until, Event::FaultsStop);
         world.first_actions();
         world.next_fault();
         world
@@ -185,11 +195,7 @@ impl World {
     /// Something happens after so many microseconds.
     pub(crate) fn after(&mut self, delay: u64, event: Event) {
         self.order += 1;
-        self.events.insert((self.now + delay, self.order), event);
-    }
-
-    pub(crate) fn planted(&self, plant: Plant) -> bool {
-        self.plant == Some(plant)
+        self.events.insert((self.now.saturating_add(delay), self.order), event);
     }
 
     pub(crate) fn violated(&mut self, invariant: Invariant, message: impl Into<String>) {
@@ -206,6 +212,8 @@ impl World {
                 break;
             };
             self.now = at;
+            self.outside.lock().now = at;
+            simulation::set_time(Duration::from_micros(at));
             self.steps += 1;
             self.happen(event);
             self.check();
@@ -213,7 +221,7 @@ impl World {
                 if self.is_drained() {
                     break;
                 }
-                if self.now > self.scenario.faulty_s * S + DRAIN {
+                if self.now > self.faulty_until + DRAIN {
                     let stuck = self.stuck();
                     self.violated(Invariant::I9, stuck);
                 }
@@ -222,27 +230,30 @@ impl World {
         if let Some(violation) = &self.violation {
             note!(self, "*** {violation}");
         }
+        // Their tasks are dropped while there is still a simulation.
+        self.coordinators.clear();
+        simulation::end();
+        planted::plant(None);
         Outcome {
             violation: self.violation,
             trace: self.trace,
             profile: self.profile.name,
             steps: self.steps,
-            builds: self.store.builds.len(),
-            published: self.store.publications.len(),
+            builds: self.facts.builds.len(),
+            published: self.facts.publications.len(),
         }
-    }
-
-    /// Whether some stage's work is under way: of one that was stopped, with what is over by now.
-    pub(crate) fn is_at_work(&self) -> bool {
-        self.events.values().any(|event| matches!(event, Event::Work(_, _, Work::Piece(..))))
     }
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Pass(c, life, pass) => self.pass_comes(c, life, pass),
-            Event::Work(c, life, work) => self.work_comes(c, life, work),
+            Event::Step(c, life, waiting) => self.step_comes(c, life, waiting),
             Event::CoordinatorStarts(c) => self.start_coordinator(c),
-            Event::Beat(c, life) => self.beat_comes(c, life),
+            Event::CoordinatorEnds(c, life) => {
+                if self.coordinators[c].life == life {
+                    self.kill_coordinator(c);
+                }
+            }
+            Event::Word(c, word) => self.word_comes(c, word),
             Event::Up(w, c, connection, message) => self.heard(w, c, connection, message),
             Event::Down(w, connection, message) => self.told(w, connection, message),
             Event::WorkerStarts(w) => self.start_worker(w),

@@ -1,56 +1,27 @@
-//! The simulated coordinator: its passes look for facts that lack their result, as the real ones
-//! do, and every decision in them is `core`'s. One or two of them run on one store.
+//! The coordinators: the real ones, each in a runtime of its own on one database and one disk. A
+//! runtime that is dropped is a process that was killed; what is not in the database, in files or on
+//! the wire is gone with it.
 //!
-//! A pass reads now and writes later, so that everything else can happen between; and it may
-//! die before and after each commit. What is in a [`Coordinator`] dies with it.
-//!
-//! - `passes`, `crew`: when they look, and what they have under way.
-//! - `peers`, `commit`: whose a stage is, and how what is written for it stands behind that.
-//! - `sources`, `resolve`, `accept`, `publish`: the stages; `dispatch`, `session`: what runs on
-//!   each coordinator, for the workers that are connected to it.
+//! - `process`: what a coordinator is made of and what it runs.
+//! - `steps`: which of its steps goes on when, and what happens to the process there.
+//! - `calls`: what workers and users call, and what comes back.
 
-mod accept;
-mod commit;
-mod crew;
-mod dispatch;
-mod passes;
-mod peers;
-mod publish;
-mod resolve;
-mod session;
-mod sources;
+mod calls;
+mod process;
+mod steps;
 
-use std::collections::BTreeMap;
+use rpmfarm_coordinator::simulation;
+use rpmfarm_coordinator::store::NewBuild;
 
-use rpmfarm_core::TaskId;
-
-use crew::Crew;
-pub(crate) use crew::{Piece, Solution, Work};
-pub(crate) use dispatch::Fleet;
-pub(crate) use passes::Pass;
-use peers::Peers;
-pub(crate) use peers::{Claimed, Fence, name};
-pub(crate) use publish::{Publishing, signed};
-pub(crate) use session::{Known, Session};
+pub(crate) use process::{Place, Running};
 
 use crate::trace::note;
 use crate::world::{Event, MS, S, World};
 
-/// Why something came to no end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// The process is dead.
-    Dead,
-    /// The database, the signer or another part of the farm said no.
-    Error,
-}
-
-pub(crate) type Step<T = ()> = Result<T, Stop>;
-
-/// A process, and what is true of its host.
-#[derive(Debug, Default)]
+/// A host, and the coordinator's process on it while it runs.
+#[derive(Default)]
 pub(crate) struct Coordinator {
-    pub(crate) up: bool,
+    pub(crate) running: Option<Running>,
     /// It never comes back.
     pub(crate) lost: bool,
     /// One more for each start.
@@ -58,69 +29,77 @@ pub(crate) struct Coordinator {
     pub(crate) frozen_until: u64,
     /// Until when its beats do not get through to the database.
     pub(crate) beats_lost_until: u64,
-    started: u64,
-    /// Since when it listens without a break, and when it last looked at the leases.
-    listening: u64,
-    looked: u64,
     /// What its wall clock is off, in microseconds.
     pub(crate) clock_off: i64,
-    /// When each pass comes next.
-    due: BTreeMap<Pass, u64>,
-    /// Until when one that failed hears no bell.
-    rests_until: BTreeMap<Pass, u64>,
-    /// Pieces of work under way, and whether each only rests.
-    busy: BTreeMap<(Crew, i64), bool>,
-    peers: Peers,
-    fleet: BTreeMap<String, Known>,
-    sessions: BTreeMap<u64, Session>,
-    memory: BTreeMap<TaskId, (i64, Vec<String>, Solution)>,
+}
+
+impl Coordinator {
+    pub(crate) const fn is_up(&self) -> bool {
+        self.running.is_some()
+    }
+}
+
+/// What comes back of a call, or of a coordinator's own work.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// An upload was taken, is to be sent again, or is not wanted.
+    Upload {
+        worker: usize,
+        connection: u64,
+        attempt: i64,
+        epoch: i64,
+        index: usize,
+        taken: Option<bool>,
+    },
+    /// A request was answered, with its builds and whether they are new.
+    Started { key: String, answer: Option<(Vec<i64>, bool)> },
+    /// Something was done to a build, or not.
+    Done { what: &'static str, build: i64, done: Option<bool> },
+    /// A pass failed, and rests.
+    Rests(&'static str),
+}
+
+/// A new request for a package.
+pub(crate) fn new_build(package: &str) -> NewBuild {
+    NewBuild {
+        target: crate::scenario::TARGET.into(),
+        package: package.into(),
+        git_ref: String::new(),
+        modification_ref: String::new(),
+        class: rpmfarm_core::queue::Class::default(),
+        arches: Vec::new(),
+        options: rpmfarm_core::BuildOptions::default(),
+    }
 }
 
 impl World {
     pub(crate) fn start_coordinator(&mut self, c: usize) {
-        let now = self.now;
         let before = &self.coordinators[c];
-        if before.up || before.lost {
+        if before.is_up() || before.lost {
             return;
         }
-        let life = before.life + 1;
-        self.coordinators[c] = Coordinator {
-            up: true,
-            life,
-            beats_lost_until: before.beats_lost_until,
-            started: now,
-            listening: now,
-            looked: now,
-            clock_off: before.clock_off,
-            ..Coordinator::default()
-        };
         note!(self, "c{c} starts");
-        self.after(0, Event::Beat(c, life));
-        for pass in Pass::ALL {
-            let delay = self.rng.below(50) * MS;
-            self.pass_in(c, pass, delay);
-        }
+        let is_alone = self.coordinators.len() == 1;
+        let pace = self.profile.pace_ms * MS;
+        let running = Running::start(&self.place, &self.outside, &self.signer, c, is_alone, pace);
+        let coordinator = &mut self.coordinators[c];
+        coordinator.life += 1;
+        coordinator.running = Some(running);
+        self.settle(c);
     }
 
-    /// `kill -9`: what is not in the store, in files or on the wire is gone.
+    /// `kill -9`.
     pub(crate) fn kill_coordinator(&mut self, c: usize) {
-        if !self.coordinators[c].up {
-            return;
-        }
+        let Some(running) = self.coordinators[c].running.take() else { return };
         note!(self, "c{c} dies");
-        let life = self.coordinators[c].life;
-        self.coordinators[c].up = false;
-        if self.repo.lock == Some((c, life)) {
-            self.repo.lock = None;
-        }
+        let workers: Vec<(u64, usize)> = running.workers();
+        drop(running);
+        // What its tasks did while they were dropped is nobody's.
+        simulation::news();
+        simulation::done();
         let back = self.rng.range(200 * MS, 20 * S);
         self.after(back, Event::CoordinatorStarts(c));
-        let connections: Vec<(u64, usize)> = self.coordinators[c]
-            .sessions
-            .iter()
-            .map(|(id, session)| (*id, session.worker))
-            .collect();
-        for (connection, worker) in connections {
+        for (connection, worker) in workers {
             self.refuse(worker, c, connection);
         }
     }
@@ -134,11 +113,17 @@ impl World {
         }
     }
 
+    /// Its wall clock is wrong by so much.
+    pub(crate) fn set_clock(&mut self, c: usize, off: i64) {
+        self.coordinators[c].clock_off = off;
+        simulation::set_wall(c, off);
+    }
+
     /// Whether an event of an earlier life comes, or of a process that stands still: then it
     /// comes later.
     fn is_void(&mut self, c: usize, life: u64, event: impl FnOnce() -> Event) -> bool {
         let coordinator = &self.coordinators[c];
-        if !coordinator.up || coordinator.life != life {
+        if !coordinator.is_up() || coordinator.life != life {
             return true;
         }
         if coordinator.frozen_until > self.now {

@@ -10,12 +10,9 @@ use std::fmt;
 
 use rpmfarm_core::status::BuildState;
 use rpmfarm_core::tenure::StageLease;
-use rpmfarm_core::{BuildId, Sha256};
 
+use crate::facts::End;
 use crate::planted::Invariant;
-use crate::rules;
-use crate::scenario::KEY;
-use crate::store::Ended;
 use crate::world::World;
 
 /// An invariant that does not hold.
@@ -36,39 +33,29 @@ impl fmt::Display for Violation {
 /// What was seen before, for what may never change.
 #[derive(Debug, Default)]
 pub(crate) struct Monitor {
-    /// The version of the store that was checked last.
-    version: u64,
     /// By key of a request: the builds that were answered.
-    answers: BTreeMap<String, Vec<BuildId>>,
+    answers: BTreeMap<String, Vec<i64>>,
     /// By build: its retries so far, and its end.
     ends: BTreeMap<i64, (usize, BuildState)>,
     acceptances: BTreeMap<i64, i64>,
-    attempt_ends: BTreeMap<i64, Ended>,
+    attempt_ends: BTreeMap<i64, End>,
     live: BTreeSet<i64>,
     epochs: BTreeMap<i64, i64>,
     attempts: i64,
     failures: usize,
-    packages: usize,
-    digests: BTreeMap<String, Sha256>,
+    digests: BTreeMap<String, String>,
     revision: i64,
     revisions: usize,
-    shown: Option<u64>,
-    /// The changes of the tree that were checked.
-    tree: u64,
-    takes: u64,
+    /// The generations that were shown, in their order.
+    shown: Vec<u64>,
     stages: BTreeMap<String, StageLease>,
     /// By stage: the highest epoch under which anything was written.
     written: BTreeMap<&'static str, i64>,
 }
 
 impl Monitor {
-    /// A request was committed, whether or not anybody hears of it.
-    pub(crate) fn promised(&mut self, key: &str, ids: &[BuildId]) {
-        self.answers.entry(key.into()).or_insert_with(|| ids.to_vec());
-    }
-
     /// A request was answered: always with the same builds.
-    pub(crate) fn answered(&mut self, key: &str, ids: &[BuildId]) -> Option<Violation> {
+    pub(crate) fn answered(&mut self, key: &str, ids: &[i64]) -> Option<Violation> {
         let before = self.answers.entry(key.into()).or_insert_with(|| ids.to_vec());
         (before != ids).then(|| Violation {
             invariant: Invariant::I1,
@@ -80,37 +67,40 @@ impl Monitor {
 impl World {
     /// Checks everything that a step may have changed.
     pub(crate) fn check(&mut self) {
-        self.check_stages();
-        let changed = self.store.version != self.monitor.version;
+        let changed = std::mem::take(&mut self.has_changed);
         if changed {
-            self.monitor.version = self.store.version;
+            self.facts = self.database.facts();
+            self.check_stages();
             self.check_attempts();
             self.check_results();
             self.check_failures();
             self.check_builds();
             self.check_revisions();
         }
-        self.check_shown(changed);
+        if std::mem::take(&mut self.disk_used) || changed {
+            self.check_shown();
+        }
     }
 
     /// Whether nothing is left to be done.
     pub(crate) fn is_drained(&self) -> bool {
-        self.store.open_builds.is_empty()
-            && self.store.live_attempts.is_empty()
+        self.facts.open.is_empty()
+            && self.facts.live.is_empty()
+            && self.wanted.is_empty()
             && self.workers.iter().all(|worker| worker.attempts.is_empty())
             && !self.is_ahead()
-            && self.acknowledged.len() == self.store.builds.len()
-            && !self.is_at_work()
+    }
+
+    /// Whether clients see what was never recorded.
+    fn is_ahead(&self) -> bool {
+        self.tree.shown().is_some_and(|shown| shown.cast_signed() > self.facts.revision())
     }
 
     /// What is left to be done, in a line.
     pub(crate) fn stuck(&self) -> String {
-        let builds: Vec<String> = self
-            .store
-            .open_builds
-            .iter()
-            .map(|id| format!("{id} is {}", rules::state(&self.store, BuildId(*id), KEY)))
-            .collect();
+        let open = self.facts.open.iter();
+        let builds: Vec<String> =
+            open.map(|id| format!("{id} is {}", self.facts.state(*id))).collect();
         let held: Vec<String> =
             self.workers
                 .iter()
@@ -122,10 +112,13 @@ impl World {
                 })
                 .collect();
         format!(
-            "long after the last fault, builds [{}] have not ended; live: {:?}; workers: [{}]",
+            "long after the last fault, builds [{}] have not ended; live: {:?}; workers: [{}]; \
+             not answered: {:?}; ahead: {}",
             builds.join(", "),
-            self.store.live_attempts,
-            held.join(", ")
+            self.facts.live,
+            held.join(", "),
+            self.wanted,
+            self.is_ahead()
         )
     }
 }

@@ -8,11 +8,10 @@ impl World {
     /// what is written for a stage is written under that epoch.
     pub(super) fn check_stages(&mut self) {
         let mut wrong = None;
-        // What was written in this step is held against the leases as they were before it: no
-        // step both takes a stage and writes for it.
-        for (stage, epoch) in std::mem::take(&mut self.written) {
-            let lease = self.monitor.stages.get(stage).map_or(0, |lease| lease.epoch);
-            let newest = self.monitor.written.entry(stage).or_insert(epoch);
+        if let Some((stage, epoch)) = self.written.take() {
+            // No step both takes a stage and writes for it.
+            let lease = self.facts.leases.get(stage.as_str()).map_or(0, |lease| lease.epoch);
+            let newest = self.monitor.written.entry(stage.as_str()).or_insert(epoch);
             if epoch != lease || epoch < *newest {
                 wrong = Some(format!(
                     "the {stage} stage wrote under epoch {epoch}, its lease has {lease} (and \
@@ -21,18 +20,15 @@ impl World {
             }
             *newest = epoch.max(*newest);
         }
-        if self.monitor.takes != self.store.takes {
-            self.monitor.takes = self.store.takes;
-            for (stage, lease) in &self.store.stage_leases {
-                if let Some(before) = self.monitor.stages.get(stage)
-                    && before != lease
-                    && lease.epoch <= before.epoch
-                {
-                    wrong = Some(format!("the lease of {stage} was {before:?}, now is {lease:?}"));
-                }
+        for (stage, lease) in &self.facts.leases {
+            if let Some(before) = self.monitor.stages.get(stage)
+                && before != lease
+                && lease.epoch <= before.epoch
+            {
+                wrong = Some(format!("the lease of {stage} was {before:?}, now is {lease:?}"));
             }
-            self.monitor.stages.clone_from(&self.store.stage_leases);
         }
+        self.monitor.stages.clone_from(&self.facts.leases);
         if let Some(message) = wrong {
             self.violated(Invariant::I10, message);
         }

@@ -1,15 +1,16 @@
 //! The life of one attempt on a worker: slot, root, build, upload, end.
 
 use rpmfarm_core::results::{ResultFile, ResultKind};
-use rpmfarm_core::task::{Assignment, Outcome, Phase, Progress, Success, TaskKind};
-use rpmfarm_core::{Evr, Failure, FailureStage, Fault, Nevra};
+use rpmfarm_core::task::{Assignment, Input, Outcome, Phase, Progress, Success, TaskKind};
+use rpmfarm_core::{Evr, Failure, FailureStage, Fault, Lock, Nevra, Sha256};
 
 use super::Key;
 use crate::network::Up;
+use crate::outside::Rpm;
 use crate::profile;
 use crate::scenario::{Defect, Temper};
 use crate::trace::note;
-use crate::world::{Blob, Event, MS, S, World};
+use crate::world::{Event, MS, Made, S, World};
 
 /// Where an attempt is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +20,19 @@ pub(crate) enum Stage {
     Build,
     WaitsForLock,
     /// The files, the next of which goes, and the report on them.
-    Upload(Vec<Blob>, usize, Box<Success>),
+    Upload(Vec<File>, usize, Box<Success>),
     Over,
 }
+
+/// A result file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct File {
+    pub(crate) digest: Sha256,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Locks and specs that a worker reads are small, in bytes.
+const MAX_INPUT: u64 = 1 << 20;
 
 /// How long an upload waits for its answer.
 const PATIENCE: u64 = 3 * S;
@@ -70,14 +81,17 @@ impl World {
         let uses = self.workers[w].uses;
         let link = &self.links[w][uses];
         let open = link.mute_until.max(link.deaf_until) <= self.now;
-        let reachable = open && self.coordinators[uses].up;
+        let reachable = open && self.coordinators[uses].is_up();
         if !reachable {
             return self.next_step(w, key, S);
         }
         self.stage(w, key, Stage::Build, Phase::Build);
         let worker = &self.workers[w];
         let package = worker.attempts.get(&key).map(|entry| entry.assignment.package.clone());
-        let usual = self.scenario.source(&package.unwrap_or_default()).build_ms;
+        let usual = {
+            let truth = self.outside.lock();
+            truth.scenario.source(&package.unwrap_or_default()).build_ms
+        };
         let slow = if worker.host.temper == Temper::Slow { 8 } else { 1 };
         let delay = self.rng.range(usual / 2, usual + 1) * slow * MS;
         self.next_step(w, key, delay);
@@ -86,7 +100,7 @@ impl World {
     fn built(&mut self, w: usize, key: Key) {
         let Some(entry) = self.workers[w].attempts.get(&key) else { return };
         let assignment = entry.assignment.clone();
-        let source = self.scenario.source(&assignment.package).clone();
+        let source = self.outside.lock().scenario.source(&assignment.package).clone();
         let worker = &self.workers[w];
         let crashing = worker.host.temper == Temper::Crashing && !worker.tamed;
         let kills = source.defect == Defect::KillsWorkers && assignment.kind() == TaskKind::Build;
@@ -121,9 +135,8 @@ impl World {
             _ => {}
         }
         if assignment.kind() == TaskKind::Build {
-            let root = self.locks.get(&assignment.lock);
-            let lacks = |name: &&String| root.is_none_or(|root| !root.contains(*name));
-            if let Some(name) = source.dynamic.iter().find(lacks) {
+            let root = self.root(&assignment);
+            if let Some(name) = source.dynamic.iter().find(|name| !root.contains(*name)) {
                 self.needs(w, key, assignment.round, name.clone());
                 // It may die while the lock is made.
                 let mortal =
@@ -135,9 +148,39 @@ impl World {
                 return;
             }
         }
-        let (files, success) = self.results(w, key, &assignment);
+        let Some(version) = self.version(&assignment) else {
+            return self.over(
+                w,
+                key,
+                failed(Fault::Farm, FailureStage::Fetch, "an input is not there"),
+            );
+        };
+        let (files, success) = self.results(w, key, &assignment, &version);
         self.stage(w, key, Stage::Upload(files, 0, Box::new(success)), Phase::Upload);
         self.next_step(w, key, MS);
+    }
+
+    /// The names of the packages of a root.
+    fn root(&self, assignment: &Assignment) -> Vec<String> {
+        let lock = self.place.blobs.read_small(assignment.lock, MAX_INPUT).ok();
+        let lock = lock.and_then(|bytes| Lock::from_bytes(&bytes).ok());
+        let names = |lock: Lock| lock.packages().map(|one| one.nevra.name.clone()).collect();
+        lock.map(names).unwrap_or_default()
+    }
+
+    /// The version that the inputs have.
+    fn version(&self, assignment: &Assignment) -> Option<String> {
+        match &assignment.input {
+            Input::Sources { spec, .. } => {
+                let bytes = self.place.blobs.read_small(spec.digest, MAX_INPUT).ok()?;
+                let text = String::from_utf8(bytes).ok()?;
+                text.lines().find_map(|line| line.strip_prefix("Version: ")).map(str::to_owned)
+            }
+            Input::Srpm { file, .. } => {
+                let nevra: Nevra = file.name.strip_suffix(".rpm")?.parse().ok()?;
+                Some(nevra.evr.version)
+            }
+        }
     }
 
     fn needs(&mut self, w: usize, key: Key, round: u32, name: String) {
@@ -150,73 +193,67 @@ impl World {
     }
 
     /// What rpmbuild leaves.
-    fn results(&mut self, w: usize, key: Key, assignment: &Assignment) -> (Vec<Blob>, Success) {
-        let source = self.scenario.source(&assignment.package);
-        let made_by = (!source.reproducible).then_some(key);
-        let (name, predicts) = (source.name.clone(), vec![source.name.clone()]);
-        let version = match &assignment.input {
-            rpmfarm_core::task::Input::Sources { spec, .. } => {
-                spec.name.trim_end_matches(".spec").to_owned()
-            }
-            rpmfarm_core::task::Input::Srpm { file, .. } => {
-                let parts = file.name.trim_start_matches(&format!("{name}-")).split('-');
-                parts.map(str::to_owned).next().unwrap_or_default()
-            }
+    fn results(
+        &mut self,
+        w: usize,
+        key: Key,
+        assignment: &Assignment,
+        version: &str,
+    ) -> (Vec<File>, Success) {
+        let (source, arches) = {
+            let truth = self.outside.lock();
+            let source = truth.scenario.source(&assignment.package).clone();
+            (source, truth.scenario.arches.clone())
         };
         let evr = Evr::new(0, version, "1");
-        let srpm = Nevra::new(&name, evr.clone(), "src");
-        let mut files = Vec::new();
-        match assignment.kind() {
-            TaskKind::Srpm => {
-                files.push(Blob { nevra: srpm, source_rpm: String::new(), whole: true, made_by })
+        let srpm = Nevra::new(&source.name, evr.clone(), "src");
+        let host = if source.reproducible { "sim".into() } else { format!("sim-{}", key.0) };
+        let mut rpm = Rpm { nevra: srpm.clone(), host, ..Rpm::default() };
+        let kind = if assignment.kind() == TaskKind::Srpm {
+            rpm.requires.clone_from(&source.requires);
+            if !source.dynamic.is_empty() {
+                rpm.requires.push("rpmlib(DynamicBuildRequires)".into());
             }
-            TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => {
-                for part in ["", "-doc"] {
-                    let nevra =
-                        Nevra::new(format!("{name}{part}"), evr.clone(), assignment.arch.as_str());
-                    files.push(Blob { nevra, source_rpm: srpm.file_name(), whole: true, made_by });
-                }
+            if source.arches.len() < arches.len() {
+                rpm.exclusive = source.arches.iter().map(|arch| arch.as_str().into()).collect();
             }
-        }
-        let kind = match assignment.kind() {
-            TaskKind::Srpm => ResultKind::Srpm,
-            TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => ResultKind::Rpm,
+            ResultKind::Srpm
+        } else {
+            rpm.nevra = Nevra::new(&source.name, evr, assignment.arch.as_str());
+            rpm.source_rpm = srpm.file_name();
+            ResultKind::Rpm
         };
-        self.break_results(w, &mut files);
-        let announced = |blob: &Blob| ResultFile {
-            name: blob.nevra.file_name(),
-            kind,
-            digest: blob.digest(),
-            size: 1,
-        };
+        self.break_result(w, &mut rpm);
+        let bytes = rpm.bytes();
+        let (digest, size) = (Sha256::of(&bytes), bytes.len() as u64);
+        let by = (!source.reproducible).then_some(key);
+        self.made.insert(digest, Made { by, whole: rpm.whole });
+        let mut files = vec![File { digest, bytes }];
         let mut success = Success {
-            files: files.iter().map(announced).collect(),
-            predicts,
+            files: vec![ResultFile { name: rpm.nevra.file_name(), kind, digest, size }],
+            predicts: vec![source.name],
             rpmbuild_ms: 1,
             ..Success::default()
         };
-        self.break_success(w, &mut files, &mut success);
+        self.break_success(w, assignment.task, &mut files, &mut success);
+        self.uploads.entry(assignment.task.0).or_default().push(success.files.clone());
         (files, success)
     }
 
-    fn upload(&mut self, w: usize, key: Key, files: &[Blob], index: usize, success: &Success) {
+    fn upload(&mut self, w: usize, key: Key, files: &[File], index: usize, success: &Success) {
         let Some(file) = files.get(index) else {
             let outcome = Outcome::Succeeded(success.clone());
             return self.over(w, key, Some(outcome));
         };
-        let mut sent = file.clone();
+        let mut sent = file.bytes.clone();
+        let digest = (file.digest, sent.len() as u64);
         if self.faulty && self.rng.chance(20) {
-            // A byte flips on the way.
-            sent.whole = !sent.whole;
+            // A byte flips on the way: one that no digest within the file covers.
+            sent[20] ^= 1;
         }
         let connection = self.workers[w].connection;
         let (attempt, epoch) = key;
-        let announced = Box::new(file.clone());
-        self.send_up(
-            w,
-            connection,
-            Up::Upload { attempt, epoch, index, announced, sent: Box::new(sent) },
-        );
+        self.send_up(w, connection, Up::Upload { attempt, epoch, index, digest, sent });
         self.next_step(w, key, PATIENCE);
     }
 

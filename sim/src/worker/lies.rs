@@ -1,15 +1,18 @@
 //! What a lying worker does that a coordinator can tell from the truth: it breaks files, leaves
-//! out uploads, uses bad names, repeats old reports and reports what is not its own.
+//! out uploads, uses bad names, passes off another's files, repeats old reports and reports what is not
+//! its own.
 //!
 //! A worker that lies about the package itself (that it does not compile, say) cannot be told
 //! from an honest one by anybody; that lie is not in the simulation.
 
 use rpmfarm_core::results::ResultFile;
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress, Success};
-use rpmfarm_core::{AttemptId, Epoch};
+use rpmfarm_core::{AttemptId, Epoch, TaskId};
 
+use super::attempt::File;
+use crate::outside::Rpm;
 use crate::scenario::Temper;
-use crate::world::{Blob, World};
+use crate::world::World;
 
 impl World {
     fn lies(&mut self, w: usize, per_mille: u32) -> bool {
@@ -28,39 +31,49 @@ impl World {
         self.workers[w].old_reports.extend(ended);
         self.workers[w].old_reports.truncate(8);
         // Any attempt of the farm, under any epoch.
-        let newest = u64::try_from(self.store.next_attempt).unwrap_or(0);
-        let attempt = AttemptId(i64::try_from(self.rng.below(newest + 1)).unwrap_or(0));
-        let epoch = Epoch(i64::try_from(self.rng.range(1, 3)).unwrap_or(1));
+        let newest = self.facts.attempts.keys().next_back().copied().unwrap_or(0).unsigned_abs();
+        let attempt = AttemptId(self.rng.below(newest + 1).cast_signed());
+        let epoch = Epoch(self.rng.range(1, 3).cast_signed());
         // Of its own it could say anything.
-        let holder = self.store.attempts.get(&attempt.0).map(|row| row.worker.as_str());
+        let holder = self.facts.attempts.get(&attempt.0).map(|row| row.worker.as_str());
         if holder != Some(self.workers[w].host.name.as_str()) {
             let outcome = Outcome::Succeeded(Success::default());
             reports.push(AttemptReport { attempt, epoch, progress: Progress::Ended(outcome) });
         }
     }
 
-    /// Files that are torn before their digest is taken.
-    pub(super) fn break_results(&mut self, w: usize, files: &mut [Blob]) {
-        if self.lies(w, 300)
-            && let Some(file) = files.first_mut()
-        {
+    /// A file that is torn before its digest is taken.
+    pub(super) fn break_result(&mut self, w: usize, file: &mut Rpm) {
+        if self.lies(w, 300) {
             file.whole = false;
         }
     }
 
     /// An announcement that does not fit the files.
-    pub(super) fn break_success(&mut self, w: usize, files: &mut Vec<Blob>, success: &mut Success) {
+    pub(super) fn break_success(
+        &mut self,
+        w: usize,
+        task: TaskId,
+        files: &mut Vec<File>,
+        success: &mut Success,
+    ) {
         if !self.lies(w, 500) {
             return;
         }
-        match self.rng.below(4) {
+        match self.rng.below(5) {
             // Never uploaded.
             0 => files.clear(),
+            // What another attempt has uploaded.
             1 => {
+                if let Some(first) = self.uploads.get(&task.0).and_then(|all| all.first()) {
+                    success.files.clone_from(first);
+                }
+            }
+            2 => {
                 let twice: Vec<ResultFile> = success.files.clone();
                 success.files.extend(twice);
             }
-            2 => {
+            3 => {
                 if let Some(file) = success.files.first_mut() {
                     file.name = "../../etc/passwd".into();
                 }

@@ -5,15 +5,17 @@ mod attempt;
 mod lies;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use rpmfarm_core::fleet::PROTOCOL;
+use rpmfarm_core::lease::LeaseTerms;
 use rpmfarm_core::reconcile::{Action, Held, reconcile};
-use rpmfarm_core::task::{Assignment, AttemptReport, DesiredState, Phase, Progress};
+use rpmfarm_core::task::{Assignment, AttemptReport, DesiredState, Phase, Progress, WorkerState};
 use rpmfarm_core::{AttemptId, Epoch};
 
 pub(crate) use attempt::Stage;
 
 use crate::network::{Down, Up};
-use crate::rules;
 use crate::scenario::Host;
 use crate::trace::note;
 use crate::world::{Event, MS, S, World};
@@ -119,7 +121,8 @@ impl World {
         worker.attempts.clear();
         self.send_up(w, connection, Up::Close);
         // One that the farm can do without may never come back.
-        if w >= self.scenario.arches.len() && self.rng.chance(300) {
+        let needed = self.outside.lock().scenario.arches.len();
+        if w >= needed && self.rng.chance(300) {
             note!(self, "w{w} is gone for good");
             return;
         }
@@ -151,7 +154,7 @@ impl World {
         worker.uses = (worker.uses + 1) % self.coordinators.len();
     }
 
-    fn state_of(&mut self, w: usize) -> rpmfarm_core::task::WorkerState {
+    fn state_of(&mut self, w: usize) -> WorkerState {
         let worker = &self.workers[w];
         let reported = worker.attempts.iter().filter(|(_, entry)| !entry.forgotten);
         let mut attempts: Vec<AttemptReport> = reported
@@ -161,7 +164,7 @@ impl World {
                 progress: entry.progress.clone(),
             })
             .collect();
-        let mut state = rules::worker_state(&worker.host);
+        let mut state = worker_state(&worker.host);
         self.lie(w, &mut attempts);
         state.attempts = attempts;
         state
@@ -201,7 +204,7 @@ impl World {
         let now = self.now;
         let worker = &self.workers[w];
         let silence = now - worker.answered;
-        if rules::is_lost(silence, worker.heartbeat, worker.lease) && !worker.attempts.is_empty() {
+        if is_lost(silence, worker.heartbeat, worker.lease) && !worker.attempts.is_empty() {
             note!(self, "w{w} has lost the coordinator: builds are killed");
             self.forget_all(w);
         }
@@ -232,11 +235,17 @@ impl World {
             _ if connection != self.workers[w].connection => {}
             Down::Reset => self.disconnect(w),
             Down::Desired(desired) => {
+                let holds = desired.hold;
+                let Ok(desired) = DesiredState::try_from(desired) else {
+                    return self.disconnect(w);
+                };
                 let worker = &mut self.workers[w];
                 worker.answered = self.now;
                 worker.heartbeat = desired.heartbeat_ms * MS;
                 worker.lease = desired.lease_ms * MS;
-                self.reconcile(w, &desired);
+                if !holds {
+                    self.reconcile(w, &desired);
+                }
             }
         }
     }
@@ -323,5 +332,30 @@ impl World {
             entry.step = step;
             self.after(delay, Event::Life(w, life, key, step));
         }
+    }
+}
+
+/// Whether a worker that was not answered for so many microseconds must give up what it runs.
+fn is_lost(silence: u64, heartbeat: u64, lease: u64) -> bool {
+    let terms = LeaseTerms::new(Duration::from_micros(heartbeat), Duration::from_micros(lease));
+    Duration::from_micros(silence) > terms.unwrap_or_default().worker_gives_up_after()
+}
+
+/// What a worker says of itself.
+fn worker_state(host: &Host) -> WorkerState {
+    WorkerState {
+        name: host.name.clone(),
+        version: "sim".into(),
+        protocol: PROTOCOL,
+        arches: host.arches.clone(),
+        emulated: Vec::new(),
+        slots: host.slots,
+        cpus: 4,
+        memory_mib: 16_384,
+        disk_free_mib: 262_144,
+        draining: false,
+        labels: Vec::new(),
+        unready: String::new(),
+        attempts: Vec::new(),
     }
 }

@@ -1,0 +1,168 @@
+//! What workers and users call. Each call is served by the coordinator's own code, in a task of its
+//! process.
+
+use std::future::Future;
+
+use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::identity::Caller;
+use rpmfarm_coordinator::rpc::session;
+use rpmfarm_coordinator::store::Store;
+use rpmfarm_core::source::SourceFile;
+use rpmfarm_core::task::WorkerState;
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Sha256};
+use rpmfarm_proto::v1;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Code, Status};
+
+use super::process::{Inbox, Port, name};
+use super::{Reply, new_build};
+use crate::network::{Down, Up};
+use crate::trace::note;
+use crate::world::{Event, MS, World};
+
+impl World {
+    /// Something of a worker arrives.
+    pub(crate) fn heard(&mut self, w: usize, c: usize, connection: u64, message: Up) {
+        if !self.coordinators[c].is_up() {
+            if !matches!(message, Up::Close) {
+                self.send_down(w, c, connection, Down::Reset);
+            }
+            return;
+        }
+        if self.coordinators[c].frozen_until > self.now {
+            let later = self.coordinators[c].frozen_until - self.now;
+            return self.after(later, Event::Up(w, c, connection, message));
+        }
+        match message {
+            Up::Hello(state) => self.hello(c, w, connection, &state),
+            Up::State(state) => self.state_comes(c, w, connection, &state),
+            Up::Close => {
+                if let Some(running) = &mut self.coordinators[c].running {
+                    running.ports.remove(&connection);
+                }
+            }
+            Up::Upload { attempt, epoch, index, digest, sent } => {
+                self.upload_comes(c, (w, connection), (attempt, epoch, index), digest, sent);
+            }
+        }
+        self.settle(c);
+    }
+
+    fn hello(&mut self, c: usize, w: usize, connection: u64, state: &WorkerState) {
+        note!(self, "c{c} hears {} anew, with {} attempts", state.name, state.attempts.len());
+        let Some(running) = &mut self.coordinators[c].running else { return };
+        if running.ports.contains_key(&connection) {
+            return;
+        }
+        let (states, heard) = mpsc::unbounded_channel();
+        let (sender, answers) = mpsc::channel(1);
+        let _ = states.send(Ok(wire(state)));
+        running.ports.insert(connection, Port { worker: w, states, answers });
+        let sessions = running.service.sessions.clone();
+        let caller = Caller::Token { worker: Some(state.name.clone()) };
+        // As the service does it.
+        running.runtime.spawn(async move {
+            let states = UnboundedReceiverStream::new(heard);
+            if let Err(status) = session::serve(&sessions, &caller, states, &sender).await {
+                let _ = sender.send(Err(status)).await;
+            }
+        });
+    }
+
+    fn state_comes(&mut self, c: usize, w: usize, connection: u64, state: &WorkerState) {
+        let running = self.coordinators[c].running.as_ref();
+        match running.and_then(|running| running.ports.get(&connection)) {
+            Some(port) => {
+                let _ = port.states.send(Ok(wire(state)));
+            }
+            None => self.refuse(w, c, connection),
+        }
+    }
+
+    fn upload_comes(
+        &mut self,
+        c: usize,
+        (worker, connection): (usize, u64),
+        (attempt, epoch, index): (AttemptId, Epoch, usize),
+        (digest, size): (Sha256, u64),
+        sent: Vec<u8>,
+    ) {
+        let Some(running) = &self.coordinators[c].running else { return };
+        let file = SourceFile { name: "a.rpm".into(), digest, size, executable: false };
+        let query =
+            v1::UploadQuery { attempt: attempt.0, epoch: epoch.0, file: Some((&file).into()) };
+        let chunk = v1::UploadChunk { query: Some(query), offset: 0, data: sent.into() };
+        let (service, inbox) = (running.service.clone(), running.inbox.clone());
+        let caller = Caller::Token { worker: Some(self.workers[worker].host.name.clone()) };
+        running.runtime.spawn(async move {
+            let chunks = tokio_stream::once(Ok::<_, Status>(chunk));
+            let taken = match service.take(&caller, chunks).await {
+                Ok(reply) => Some(reply.have == size),
+                // It is not held by this worker.
+                Err(status) if status.code() == Code::FailedPrecondition => None,
+                Err(_) => Some(false),
+            };
+            let (attempt, epoch) = (attempt.0, epoch.0);
+            inbox.put(Reply::Upload { worker, connection, attempt, epoch, index, taken });
+        });
+    }
+
+    /// A user asks for builds.
+    pub(crate) fn request(&mut self, c: usize, key: &str, packages: &[String]) {
+        let builds: Vec<_> = packages.iter().map(|package| new_build(package)).collect();
+        let key = key.to_owned();
+        self.call(c, |store, inbox| async move {
+            let started = store.start_builds(&builds, "user", &key, now_us()).await.ok();
+            let ids = |ids: Vec<BuildId>| ids.into_iter().map(|id| id.0).collect();
+            let answer = started.map(|started| (ids(started.ids), started.new));
+            inbox.put(Reply::Started { key, answer });
+        });
+    }
+
+    /// A user cancels a build, as `rpc::farm` does it.
+    pub(crate) fn cancel(&mut self, c: usize, build: BuildId) {
+        let Some(running) = &self.coordinators[c].running else { return };
+        let fleet = running.fleet().clone();
+        self.call(c, |store, inbox| async move {
+            let workers = store.workers_at(build).await.unwrap_or_default();
+            let done = store.cancel_build(build, now_us()).await.ok();
+            for worker in workers {
+                fleet.poke(&worker);
+            }
+            inbox.put(Reply::Done { what: "cancels", build: build.0, done });
+        });
+    }
+
+    /// A user has a build tried again.
+    pub(crate) fn retry(&mut self, c: usize, build: BuildId) {
+        self.call(c, |store, inbox| async move {
+            let done = store.retry_build(build, now_us()).await.ok();
+            inbox.put(Reply::Done { what: "retries", build: build.0, done });
+        });
+    }
+
+    /// A coordinator says good-bye and ends.
+    pub(crate) fn stop_coordinator(&mut self, c: usize) {
+        self.call(c, |store, _| async move {
+            // The others wait for it if they are not told.
+            let _ = store.forget_coordinator(name(c)).await;
+        });
+        let life = self.coordinators[c].life;
+        self.after(200 * MS, Event::CoordinatorEnds(c, life));
+    }
+
+    fn call<F>(&mut self, c: usize, call: impl FnOnce(Store, Inbox) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(running) = &self.coordinators[c].running else { return };
+        running.runtime.spawn(call(running.store().clone(), running.inbox.clone()));
+        self.settle(c);
+    }
+}
+
+/// A state on the wire.
+fn wire(state: &WorkerState) -> v1::WorkerState {
+    state.into()
+}

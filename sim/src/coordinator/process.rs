@@ -1,0 +1,447 @@
+//! What a simulated coordinator is made of: the parts, stages and services of a real one, put together
+//! as `coordinator/src/parts.rs` does, with what is outside of it in place of hosts and processes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rpmfarm_coordinator::accept::AcceptStage;
+use rpmfarm_coordinator::blobs::Blobs;
+use rpmfarm_coordinator::bus::{Bus, Voice, Word};
+use rpmfarm_coordinator::chance::Chance;
+use rpmfarm_coordinator::claims::{Bases, Claims};
+use rpmfarm_coordinator::clock::Clock;
+use rpmfarm_coordinator::dispatch::assignment::Assignments;
+use rpmfarm_coordinator::dispatch::heads::Further;
+use rpmfarm_coordinator::dispatch::leases::LeasePass;
+use rpmfarm_coordinator::dispatch::pass::DispatchPass;
+use rpmfarm_coordinator::dispatch::report::Reports;
+use rpmfarm_coordinator::fleet::Fleet;
+use rpmfarm_coordinator::import::{ImportStage, Importer};
+use rpmfarm_coordinator::logs::Logs;
+use rpmfarm_coordinator::metrics::Metrics;
+use rpmfarm_coordinator::peer_notes::Notes;
+use rpmfarm_coordinator::peers::{Peers, beat};
+use rpmfarm_coordinator::plan::PlanStage;
+use rpmfarm_coordinator::planted::{self, Bug};
+use rpmfarm_coordinator::publish::{Channels, PublishStage, Publisher, Step};
+use rpmfarm_coordinator::resolve::{ResolveStage, ResolveWork, Resolver};
+use rpmfarm_coordinator::retry::Retries;
+use rpmfarm_coordinator::rpc::session::Sessions;
+use rpmfarm_coordinator::rpc::workers::WorkerService;
+use rpmfarm_coordinator::sign::{SignStage, SignerClient, Signing};
+use rpmfarm_coordinator::simulation;
+use rpmfarm_coordinator::store::{CoordinatorRow, Store};
+use rpmfarm_coordinator::targets::Targets;
+use rpmfarm_coordinator::waits::Waits;
+use rpmfarm_coordinator::work::{Crew, LocalPass, Runner, Stage};
+use rpmfarm_core::lease::LeaseTerms;
+use rpmfarm_core::tenure::TAKEOVER;
+use rpmfarm_core::{AttemptId, BuildId, TaskId};
+use rpmfarm_proto::v1;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::Reply;
+use crate::outside::{Outside, Signer, Solver, Upstream};
+use crate::tree::Tree;
+
+/// How long a pass rests that failed.
+const REST: Duration = Duration::from_secs(1);
+
+/// The least time between two looks of a pass: more than in a farm, so that fewer queries are made.
+const GAP: Duration = Duration::from_millis(40);
+
+/// The largest result file, in bytes.
+const MAX_RESULT: u64 = 1 << 20;
+
+/// Where everything lies that outlives a process: on a file system in memory.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) url: String,
+    pub(crate) blobs: Blobs,
+    pub(crate) repos: PathBuf,
+    pub(crate) logs: PathBuf,
+    pub(crate) targets: Targets,
+    /// One whose network nobody uses; making it takes long.
+    pub(crate) resolver: Resolver,
+}
+
+/// What came back and was not looked at yet. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inbox(Arc<Mutex<Vec<Reply>>>);
+
+impl Inbox {
+    pub(crate) fn put(&self, reply: Reply) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(reply);
+    }
+
+    pub(super) fn take(&self) -> Vec<Reply> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A connection of a worker.
+pub(super) struct Port {
+    pub(super) worker: usize,
+    pub(super) states: mpsc::UnboundedSender<Result<v1::WorkerState, Status>>,
+    pub(super) answers: mpsc::Receiver<Result<v1::DesiredState, Status>>,
+}
+
+/// A process.
+pub(crate) struct Running {
+    /// Dropped first: all of its tasks are gone then.
+    pub(crate) runtime: Runtime,
+    pub(super) service: WorkerService,
+    pub(super) bus: Bus,
+    pub(super) words: mpsc::Receiver<Word>,
+    pub(super) inbox: Inbox,
+    pub(super) ports: BTreeMap<u64, Port>,
+}
+
+impl Running {
+    /// Starts a coordinator; nothing of it has run yet.
+    pub(crate) fn start(
+        place: &Place,
+        outside: &Outside,
+        signer: &Signer,
+        c: usize,
+        is_alone: bool,
+        pace_us: u64,
+    ) -> Self {
+        let runtime = simulation::runtime().expect("the system gives a runtime");
+        let (voice, words) = Voice::new();
+        let bus = Bus::with_voice(voice.clone());
+        simulation::within(&runtime, c, || ());
+        // Nobody else is at the database: no step is open.
+        let store = runtime.block_on(Store::open(&place.url, bus.clone()));
+        let store = store.expect("the database opens");
+        let inbox = Inbox::default();
+        let pace = Duration::from_micros(pace_us);
+        let parts = simulation::within(&runtime, c, || {
+            Parts::new(place, outside, signer, store, bus.clone(), voice, c, is_alone)
+        });
+        let parts = Parts { inbox: inbox.clone(), pace, ..parts };
+        let service = parts.worker_service();
+        runtime.spawn(parts.run(is_alone));
+        Self { runtime, service, bus, words, inbox, ports: BTreeMap::new() }
+    }
+
+    /// The connections of workers.
+    pub(super) fn workers(&self) -> Vec<(u64, usize)> {
+        self.ports.iter().map(|(connection, port)| (*connection, port.worker)).collect()
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.service.sessions.store
+    }
+
+    pub(super) fn fleet(&self) -> &Fleet {
+        &self.service.sessions.fleet
+    }
+}
+
+/// Everything that was opened.
+struct Parts {
+    store: Store,
+    blobs: Blobs,
+    targets: Targets,
+    fleet: Fleet,
+    bus: Bus,
+    voice: Voice,
+    peers: Peers,
+    waits: Waits,
+    metrics: Metrics,
+    logs: Logs,
+    importer: Importer,
+    resolver: Resolver,
+    signer: SignerClient,
+    publisher: Publisher,
+    inbox: Inbox,
+    pace: Duration,
+}
+
+impl Parts {
+    #[allow(clippy::too_many_arguments, reason = "it is called in one place")]
+    fn new(
+        place: &Place,
+        outside: &Outside,
+        signer: &Signer,
+        store: Store,
+        bus: Bus,
+        voice: Voice,
+        c: usize,
+        is_alone: bool,
+    ) -> Self {
+        let now = Clock.now();
+        let me = CoordinatorRow {
+            id: name(c).into(),
+            address: format!("http://{}", name(c)),
+            base_url: BASE_URL.into(),
+            version: "sim".into(),
+            started_us: now.us,
+            beat: 0,
+        };
+        let (blobs, tree) = (place.blobs.clone(), Tree::new(&place.repos));
+        let seen = outside.clone();
+        // Whoever looks at the very moment in which something is shown.
+        let on_step = move |step| {
+            if step == Step::Shown
+                && let Some(broken) = tree.broken()
+            {
+                seen.lock().seen.get_or_insert(broken);
+            }
+        };
+        let upstream = Upstream { outside: outside.clone(), blobs: blobs.clone() };
+        Self {
+            peers: Peers::new(me, None, TAKEOVER, is_alone, now.instant),
+            fleet: Fleet::new(now.instant, LeaseTerms::default()).with_voice(voice.clone()),
+            publisher: Publisher::new(&place.repos, blobs.clone()).on_step(on_step),
+            importer: Importer::simulated(Arc::new(upstream)),
+            resolver: place.resolver.simulated(Arc::new(Solver(outside.clone()))),
+            signer: SignerClient::simulated(Arc::new(signer.clone())),
+            logs: Logs::open(&place.logs).expect("the directory is there"),
+            targets: place.targets.clone(),
+            waits: Waits::default(),
+            metrics: Metrics::new("sqlite"),
+            inbox: Inbox::default(),
+            pace: REST,
+            store,
+            blobs,
+            bus,
+            voice,
+        }
+    }
+
+    /// Takes its place among the others, and runs everything that a coordinator runs.
+    async fn run(self, is_alone: bool) {
+        while beat::begin(&self.peers, &self.store, Clock.instant()).await.is_err() {
+            Clock.sleep(REST).await;
+        }
+        self.stage(PlanStage { targets: self.targets.clone(), waits: self.waits.clone() });
+        self.stage(self.import());
+        self.stage(self.resolve());
+        self.stage(self.accept());
+        self.stage(self.sign());
+        self.stage(self.publish());
+        self.local(
+            self.pace,
+            self.bus.clone(),
+            DispatchPass {
+                targets: self.targets.clone(),
+                fleet: self.fleet.clone(),
+                further: Further::default(),
+                metrics: self.metrics.clone(),
+            },
+        );
+        // No bell rings for a silence, nor for a note.
+        let leases = LeasePass {
+            fleet: self.fleet.clone(),
+            peers: self.peers.clone(),
+            reports: self.reports(),
+        };
+        self.local(leases.period(), Bus::default(), leases);
+        if is_alone {
+            return;
+        }
+        let (peers, fleet) = (self.peers.clone(), self.fleet.clone());
+        let notes = Notes::new(peers, fleet, self.waits.clone(), self.voice.clone());
+        self.local(notes.period(), Bus::default(), notes);
+        beat::run(self.peers, self.store, self.bus).await;
+    }
+
+    fn runner(&self) -> Runner {
+        Runner { peers: self.peers.clone(), store: self.store.clone(), clock: Clock }
+    }
+
+    /// Runs the pass of a stage, while this coordinator has its lease.
+    fn stage<S: Stage>(&self, stage: S) {
+        let (runner, stage) = (Arc::new(self.runner()), Arc::new(stage));
+        let looks = self.looks(S::NAME.as_str(), self.pace);
+        tokio::spawn(looks.run(move || {
+            let (runner, stage) = (runner.clone(), stage.clone());
+            async move { runner.pass(&*stage).await }
+        }));
+    }
+
+    /// Runs a pass of this coordinator's own.
+    fn local<P: LocalPass>(&self, pace: Duration, bus: Bus, pass: P) {
+        let (runner, pass) = (Arc::new(self.runner()), Arc::new(pass));
+        let looks = Looks { bus, ..self.looks(P::NAME, pace) };
+        tokio::spawn(looks.run(move || {
+            let (runner, pass) = (runner.clone(), pass.clone());
+            async move {
+                if !P::WHILE_DOWN && runner.peers.database_down().is_some() {
+                    return Ok(());
+                }
+                pass.pass(&runner.store, Clock.now()).await
+            }
+        }));
+    }
+
+    fn looks(&self, name: &'static str, pace: Duration) -> Looks {
+        Looks { name, pace, bus: self.bus.clone(), inbox: self.inbox.clone() }
+    }
+
+    fn retries(&self) -> Retries {
+        Retries { metrics: self.metrics.clone() }
+    }
+
+    fn reports(&self) -> Reports {
+        Reports {
+            fleet: self.fleet.clone(),
+            logs: self.logs.clone(),
+            retries: self.retries(),
+            metrics: self.metrics.clone(),
+            clock: Clock,
+        }
+    }
+
+    fn import(&self) -> ImportStage {
+        ImportStage {
+            targets: self.targets.clone(),
+            importer: self.importer.clone(),
+            blobs: self.blobs.clone(),
+            waits: self.waits.clone(),
+            retries: self.retries(),
+            clock: Clock,
+            crew: Crew::<BuildId>::new("import", 8, self.bus.clone()),
+        }
+    }
+
+    fn resolve(&self) -> ResolveStage {
+        ResolveStage {
+            targets: self.targets.clone(),
+            resolver: self.resolver.clone(),
+            blobs: self.blobs.clone(),
+            fleet: self.fleet.clone(),
+            waits: self.waits.clone(),
+            retries: self.retries(),
+            bus: self.bus.clone(),
+            clock: Clock,
+            work: ResolveWork::new(Crew::<TaskId>::new("resolve", 8, self.bus.clone())),
+        }
+    }
+
+    fn accept(&self) -> AcceptStage {
+        let claims = Claims {
+            targets: self.targets.clone(),
+            blobs: self.blobs.clone(),
+            bases: Bases::default(),
+            resolver: self.resolver.clone(),
+            fleet: self.fleet.clone(),
+            clock: Clock,
+        };
+        AcceptStage {
+            targets: self.targets.clone(),
+            blobs: self.blobs.clone(),
+            fleet: self.fleet.clone(),
+            claims,
+            acceptor: None,
+            waits: self.waits.clone(),
+            retries: self.retries(),
+            clock: Clock,
+            chance: Chance,
+            crew: Crew::<AttemptId>::new("accept", 2, self.bus.clone()),
+        }
+    }
+
+    fn signing(&self) -> Signing {
+        Signing { blobs: self.blobs.clone(), signer: self.signer.clone(), clock: Clock }
+    }
+
+    fn sign(&self) -> SignStage {
+        SignStage {
+            targets: self.targets.clone(),
+            signing: self.signing(),
+            waits: self.waits.clone(),
+            metrics: self.metrics.clone(),
+            crew: Crew::<BuildId>::new("sign", 2, self.bus.clone()),
+        }
+    }
+
+    fn publish(&self) -> PublishStage {
+        let (publisher, blobs) = (self.publisher.clone(), self.blobs.clone());
+        PublishStage {
+            targets: self.targets.clone(),
+            channels: Channels { publisher, blobs },
+            signing: self.signing(),
+            resolver: self.resolver.clone(),
+            waits: self.waits.clone(),
+            retries: self.retries(),
+            metrics: self.metrics.clone(),
+            base_url: BASE_URL.into(),
+            clock: Clock,
+        }
+    }
+
+    fn worker_service(&self) -> WorkerService {
+        WorkerService {
+            sessions: Sessions {
+                store: self.store.clone(),
+                fleet: self.fleet.clone(),
+                peers: self.peers.clone(),
+                assignments: Assignments {
+                    targets: self.targets.clone(),
+                    blobs: self.blobs.clone(),
+                    fleet: self.fleet.clone(),
+                    reports: self.reports(),
+                    clock: Clock,
+                    chance: Chance,
+                },
+                bus: self.bus.clone(),
+                progress: Bus::default(),
+                metrics: self.metrics.clone(),
+                clock: Clock,
+            },
+            targets: self.targets.clone(),
+            blobs: self.blobs.clone(),
+            log_bell: Bus::default(),
+            waits: self.waits.clone(),
+            max_result_bytes: MAX_RESULT,
+        }
+    }
+}
+
+/// When a pass looks.
+struct Looks {
+    name: &'static str,
+    pace: Duration,
+    bus: Bus,
+    inbox: Inbox,
+}
+
+impl Looks {
+    /// Looks whenever the bell rings, and at least at its pace, as `coordinator/src/work` does.
+    async fn run<F>(self, pass: impl Fn() -> F)
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        let mut bell = self.bus.listen();
+        loop {
+            if pass().await.is_err() {
+                self.inbox.put(Reply::Rests(self.name));
+                Clock.sleep(REST).await;
+            }
+            Clock.sleep(GAP).await;
+            if planted::is(Bug::NoPoll) {
+                bell.rung().await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = bell.rung() => {}
+                () = Clock.sleep(self.pace) => {}
+            }
+        }
+    }
+}
+
+const BASE_URL: &str = "http://farm";
+
+/// How a coordinator is called in the database.
+pub(crate) const fn name(c: usize) -> &'static str {
+    if c == 0 { "c0" } else { "c1" }
+}

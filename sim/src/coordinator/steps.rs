@@ -1,0 +1,224 @@
+//! Which step of a coordinator goes on when, and what happens to the process there: it may die before
+//! and after each write, its host may stand still, the database may be away, an answer may be lost.
+
+use rpmfarm_coordinator::bus::Word;
+use rpmfarm_coordinator::simulation::{self, Done, Go, Wait, Waiting};
+use rpmfarm_core::{AttemptId, Epoch};
+use tokio::sync::mpsc::error::TryRecvError;
+
+use super::Reply;
+use crate::network::Down;
+use crate::trace::note;
+use crate::world::{Event, MS, S, World};
+
+impl World {
+    /// The time of a step has come.
+    pub(crate) fn step_comes(&mut self, c: usize, life: u64, waiting: Waiting) {
+        if self.is_void(c, life, || Event::Step(c, life, waiting)) {
+            return;
+        }
+        if self.stands_still(c, waiting.wait) {
+            return self.after(0, Event::Step(c, life, waiting));
+        }
+        let Some(how) = self.how(c, waiting.wait) else { return };
+        if waiting.wait == Wait::Disk {
+            self.fill();
+        }
+        simulation::set_disk(self.now < self.data_full_until);
+        if !simulation::go(waiting.ticket, how) {
+            return;
+        }
+        self.settle(c);
+        if how == Go::Dies {
+            self.kill_coordinator(c);
+        }
+    }
+
+    /// Whether the host stands still from now on for a while: in the middle of a stage's work.
+    fn stands_still(&mut self, c: usize, wait: Wait) -> bool {
+        let is_work = matches!(wait, Wait::Transaction(Some(_)) | Wait::Disk);
+        let pauses = if self.faulty && is_work { self.profile.pauses } else { 0 };
+        if !self.rng.chance(pauses) {
+            return false;
+        }
+        let length = self.rng.range(S / 2, 40 * S);
+        note!(self, "c{c} is stopped for {} s", length / S);
+        self.coordinators[c].frozen_until = self.now + length;
+        true
+    }
+
+    /// How a step goes; `None` when the process died before it.
+    fn how(&mut self, c: usize, wait: Wait) -> Option<Go> {
+        let is_down = self.now < self.database_down_until;
+        match wait {
+            Wait::Time(_) | Wait::Disk => return Some(Go::On),
+            Wait::Beat if self.now < self.coordinators[c].beats_lost_until => {
+                return Some(Go::Refused);
+            }
+            Wait::Query | Wait::Beat | Wait::Transaction(_) if is_down => return Some(Go::Refused),
+            Wait::Query | Wait::Beat => return Some(Go::On),
+            Wait::Transaction(_) => {}
+        }
+        let (dies, lost) = if self.faulty {
+            (self.profile.dies_at_commit, self.profile.answer_lost)
+        } else {
+            (0, 0)
+        };
+        if self.rng.chance(dies) {
+            if self.rng.chance(500) {
+                self.kill_coordinator(c);
+                return None;
+            }
+            return Some(Go::Dies);
+        }
+        Some(if self.rng.chance(lost) { Go::Unanswered } else { Go::On })
+    }
+
+    /// It may be this write that fills the disk.
+    fn fill(&mut self) {
+        let fills = if self.faulty { self.profile.fills } else { 0 };
+        if self.rng.chance(fills) {
+            let length = self.rng.range(S / 2, 20 * S);
+            note!(self, "the disk of the blobs is full for {} s", length / S);
+            self.data_full_until = self.data_full_until.max(self.now + length);
+        }
+    }
+
+    /// Runs a coordinator until each of its tasks waits, and takes what it says.
+    pub(crate) fn settle(&mut self, c: usize) {
+        loop {
+            let Some(running) = &self.coordinators[c].running else { return };
+            simulation::settle(&running.runtime, c);
+            if let Some(done) = simulation::done() {
+                self.step_is_done(c, done);
+            }
+            if !self.hear(c) {
+                break;
+            }
+        }
+        self.schedule(c);
+        self.pass_words_on(c);
+    }
+
+    fn step_is_done(&mut self, c: usize, done: Done) {
+        let Done { wait, committed, .. } = done;
+        match wait {
+            Wait::Transaction(fence) if committed => {
+                if let Some((stage, epoch)) = fence {
+                    note!(self, "c{c} commits for {stage}, epoch {epoch}");
+                } else {
+                    note!(self, "c{c} commits");
+                }
+                self.written = fence;
+                self.has_changed = true;
+            }
+            Wait::Disk => self.disk_used = true,
+            _ => {}
+        }
+    }
+
+    /// The steps that have come to wait get their time.
+    fn schedule(&mut self, c: usize) {
+        let life = self.coordinators[c].life;
+        for waiting in simulation::news() {
+            let delay = match waiting.wait {
+                Wait::Time(until) => {
+                    let until = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
+                    until.saturating_sub(self.now)
+                }
+                _ if !self.faulty => self.rng.below(2) * MS,
+                _ if self.rng.chance(10) => self.rng.below(1_500) * MS,
+                Wait::Disk => self.rng.below(40) * MS,
+                _ => self.rng.below(4) * MS,
+            };
+            self.after(delay, Event::Step(c, life, waiting));
+        }
+    }
+
+    /// Takes what has come back. True when there was anything, so that there may be more.
+    fn hear(&mut self, c: usize) -> bool {
+        let Some(running) = &mut self.coordinators[c].running else { return false };
+        let replies = running.inbox.take();
+        let mut said = Vec::new();
+        let mut gone = Vec::new();
+        for (connection, port) in &mut running.ports {
+            loop {
+                match port.answers.try_recv() {
+                    Ok(Ok(state)) => said.push((*connection, port.worker, state)),
+                    Ok(Err(_)) | Err(TryRecvError::Disconnected) => {
+                        gone.push((*connection, port.worker));
+                        break;
+                    }
+                    Err(TryRecvError::Empty) => break,
+                }
+            }
+        }
+        for (connection, _) in &gone {
+            running.ports.remove(connection);
+        }
+        let any = !(replies.is_empty() && said.is_empty() && gone.is_empty());
+        for reply in replies {
+            self.replied(c, reply);
+        }
+        for (connection, worker, state) in said {
+            self.send_down(worker, c, connection, Down::Desired(state));
+        }
+        for (connection, worker) in gone {
+            note!(self, "c{c} ends connection {connection} of w{worker}");
+            self.send_down(worker, c, connection, Down::Reset);
+        }
+        any
+    }
+
+    fn replied(&mut self, c: usize, reply: Reply) {
+        match reply {
+            Reply::Upload { worker, connection, attempt, epoch, index, taken } => {
+                let (attempt, epoch) = (AttemptId(attempt), Epoch(epoch));
+                let answer = Down::Uploaded { attempt, epoch, index, taken };
+                self.send_down(worker, c, connection, answer);
+            }
+            Reply::Started { key, answer } => self.started(&key, answer),
+            Reply::Done { what, build, done } => {
+                note!(self, "c{c} {what} build {build}: {done:?}");
+            }
+            Reply::Rests(pass) => {
+                note!(self, "c{c}: {pass} rests");
+            }
+        }
+    }
+
+    /// What a coordinator tells the others arrives, most of the time.
+    fn pass_words_on(&mut self, c: usize) {
+        let Some(running) = &mut self.coordinators[c].running else { return };
+        let mut words = Vec::new();
+        while let Ok(word) = running.words.try_recv() {
+            words.push(word);
+        }
+        words.sort();
+        words.dedup();
+        for other in (0..self.coordinators.len()).filter(|other| *other != c) {
+            for word in &words {
+                if self.rng.chance(700) {
+                    let delay = self.rng.range(20, 60) * MS;
+                    self.after(delay, Event::Word(other, word.clone()));
+                }
+            }
+        }
+    }
+
+    /// What another coordinator told.
+    pub(crate) fn word_comes(&mut self, c: usize, word: Word) {
+        let coordinator = &self.coordinators[c];
+        if coordinator.frozen_until > self.now {
+            return;
+        }
+        let Some(running) = &coordinator.running else { return };
+        simulation::within(&running.runtime, c, || match word {
+            Word::Facts => running.bus.ring(),
+            Word::Poke(worker) => drop(running.fleet().poke_here(&worker)),
+            Word::PokeAll => running.fleet().poke_all_here(),
+            Word::Progress => {}
+        });
+        self.settle(c);
+    }
+}

@@ -1,0 +1,243 @@
+//! The facts as they are in the database, read beside the coordinators: what the invariants are about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rpmfarm_core::status::{BuildFacts, BuildState, LastAttempt, TaskFacts, derive};
+use rpmfarm_core::tenure::StageLease;
+use sqlx::{AnyConnection, Connection as _};
+use tokio::runtime::{Builder, Runtime};
+
+/// All facts in one question: what kind each is, three numbers and two texts.
+const FACTS: &str =
+    "SELECT 'build' AS kind, id AS a, batch AS b, 0 AS c, package AS s, '' AS t FROM builds
+    UNION ALL SELECT 'open', build, 0, 0, '', '' FROM open_builds
+    UNION ALL SELECT 'cancel', build, at_us, 0, '', '' FROM cancellations
+    UNION ALL SELECT 'retry', build, at_us, 0, '', '' FROM retries
+    UNION ALL SELECT 'failure', build, at_us, retry_us, failure, CAST(task AS TEXT) FROM failures
+    UNION ALL SELECT 'import', build, 0, 0, bundle, '' FROM imports
+    UNION ALL SELECT 'srpm', build, 0, 0, nevra, digest FROM srpms
+    UNION ALL SELECT 'task', id, build, 0, kind, arch FROM tasks
+    UNION ALL SELECT 'lock', task, round, 0, '', '' FROM locks
+    UNION ALL SELECT 'attempt', id, task, epoch, worker, '' FROM attempts
+    UNION ALL SELECT 'live', task, attempt, 0, '', '' FROM live_attempts
+    UNION ALL SELECT 'end', attempt, 0, 0, outcome, report FROM attempt_ends
+    UNION ALL SELECT 'acceptance', task, attempt, 0, '', '' FROM acceptances
+    UNION ALL SELECT 'package', task, build, 0, nevra, digest FROM packages
+    UNION ALL SELECT 'signature', 0, 0, 0, digest, signed_digest FROM signatures
+    UNION ALL SELECT 'revision', revision, packages, 0, snapshot, '' FROM revisions
+    UNION ALL SELECT 'publication', build, revision, 0, '', '' FROM publications
+    UNION ALL SELECT 'lease', epoch, 0, 0, stage, holder FROM stage_leases";
+
+type Row = (String, i64, i64, i64, String, String);
+
+/// A connection beside those of the coordinators.
+pub(crate) struct Database {
+    /// Kept while the connection is there.
+    runtime: Runtime,
+    connection: AnyConnection,
+}
+
+impl Database {
+    /// Connects to a database that is there.
+    pub(crate) fn open(url: &str) -> Self {
+        sqlx::any::install_default_drivers();
+        let runtime = Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.expect("the system gives a runtime");
+        let connection = runtime.block_on(AnyConnection::connect(url));
+        Self { connection: connection.expect("the database is there"), runtime }
+    }
+
+    /// The facts as they are now.
+    pub(crate) fn facts(&mut self) -> Facts {
+        let rows = sqlx::query_as(FACTS).fetch_all(&mut self.connection);
+        let rows: Vec<Row> = self.runtime.block_on(rows).expect("the database answers");
+        let mut facts = Facts::default();
+        for row in rows {
+            facts.add(row);
+        }
+        facts
+    }
+}
+
+/// A build as it was asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Build {
+    pub(crate) package: String,
+}
+
+/// A task.
+#[derive(Debug, Clone)]
+pub(crate) struct Task {
+    pub(crate) build: i64,
+    pub(crate) kind: String,
+    pub(crate) is_locked: bool,
+}
+
+/// An attempt.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    pub(crate) task: i64,
+    pub(crate) epoch: i64,
+    pub(crate) worker: String,
+}
+
+/// How an attempt ended: the word and the report.
+pub(crate) type End = (String, String);
+
+/// A failure: when, the text of it, and when it is tried again.
+#[derive(Debug, Clone)]
+pub(crate) struct Failed {
+    pub(crate) build: i64,
+    pub(crate) at_us: i64,
+    pub(crate) retry_us: i64,
+    pub(crate) failure: String,
+}
+
+/// An accepted package.
+#[derive(Debug, Clone)]
+pub(crate) struct Package {
+    pub(crate) task: i64,
+    pub(crate) digest: String,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) builds: BTreeMap<i64, Build>,
+    pub(crate) open: BTreeSet<i64>,
+    pub(crate) cancelled: BTreeMap<i64, i64>,
+    /// By build: how often it was retried, and when last.
+    pub(crate) retries: BTreeMap<i64, (usize, i64)>,
+    pub(crate) failures: Vec<Failed>,
+    /// By build: its bundle.
+    pub(crate) imports: BTreeMap<i64, String>,
+    /// By build: its name and its digest.
+    pub(crate) srpms: BTreeMap<i64, (String, String)>,
+    pub(crate) tasks: BTreeMap<i64, Task>,
+    pub(crate) attempts: BTreeMap<i64, Attempt>,
+    /// By task: the attempt that runs.
+    pub(crate) live: BTreeMap<i64, i64>,
+    pub(crate) ends: BTreeMap<i64, End>,
+    /// By task: the attempt.
+    pub(crate) acceptances: BTreeMap<i64, i64>,
+    /// By name.
+    pub(crate) packages: BTreeMap<String, Package>,
+    /// By digest: that of the signed form.
+    pub(crate) signatures: BTreeMap<String, String>,
+    pub(crate) revisions: BTreeMap<i64, String>,
+    pub(crate) publications: BTreeMap<i64, i64>,
+    pub(crate) leases: BTreeMap<String, StageLease>,
+}
+
+impl Facts {
+    fn add(&mut self, (kind, a, b, c, s, t): Row) {
+        match kind.as_str() {
+            "build" => {
+                self.builds.insert(a, Build { package: s });
+            }
+            "open" => {
+                self.open.insert(a);
+            }
+            "cancel" => {
+                let at = self.cancelled.entry(a).or_insert(b);
+                *at = b.max(*at);
+            }
+            "retry" => {
+                let (count, at) = self.retries.entry(a).or_insert((0, b));
+                (*count, *at) = (*count + 1, b.max(*at));
+            }
+            "failure" => {
+                self.failures.push(Failed { build: a, at_us: b, retry_us: c, failure: s });
+            }
+            "import" => {
+                self.imports.insert(a, s);
+            }
+            "srpm" => {
+                self.srpms.insert(a, (s, t));
+            }
+            "task" => {
+                self.tasks.insert(a, Task { build: b, kind: s, is_locked: false });
+            }
+            "lock" => {
+                if let Some(task) = self.tasks.get_mut(&a) {
+                    task.is_locked = true;
+                }
+            }
+            "attempt" => {
+                self.attempts.insert(a, Attempt { task: b, epoch: c, worker: s });
+            }
+            "live" => {
+                self.live.insert(a, b);
+            }
+            "end" => {
+                self.ends.insert(a, (s, t));
+            }
+            "acceptance" => {
+                self.acceptances.insert(a, b);
+            }
+            "package" => {
+                self.packages.insert(s, Package { task: a, digest: t });
+            }
+            "signature" => {
+                self.signatures.insert(s, t);
+            }
+            "revision" => {
+                self.revisions.insert(a, s);
+            }
+            "publication" => {
+                self.publications.insert(a, b);
+            }
+            "lease" => {
+                self.leases.insert(s, StageLease { holder: t, epoch: a });
+            }
+            other => unreachable!("nobody asks for `{other}`"),
+        }
+    }
+
+    /// The last revision that is recorded; 0 when none is.
+    pub(crate) fn revision(&self) -> i64 {
+        self.revisions.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// How often a build was retried, and when last.
+    pub(crate) fn retried(&self, build: i64) -> (usize, i64) {
+        self.retries.get(&build).copied().unwrap_or_default()
+    }
+
+    /// Where a build is, as everybody derives it.
+    pub(crate) fn state(&self, build: i64) -> BuildState {
+        let (_, retried_us) = self.retried(build);
+        let of_build = self.tasks.iter().filter(|(_, task)| task.build == build);
+        let tasks: Vec<TaskFacts> = of_build
+            .filter(|(_, task)| task.kind != "srpm")
+            .map(|(id, task)| {
+                let accepted = self.acceptances.contains_key(id);
+                TaskFacts::new(task.is_locked, self.last(*id), accepted)
+            })
+            .collect();
+        let fails = |one: &&Failed| one.build == build && one.at_us > retried_us;
+        let mut failures = self.failures.iter().filter(fails);
+        derive(&BuildFacts {
+            cancelled: self.cancelled.get(&build).is_some_and(|at| *at > retried_us),
+            failed: failures.any(|one| one.retry_us == 0) && !self.open.contains(&build),
+            imported: self.imports.contains_key(&build),
+            srpm: self.srpms.contains_key(&build),
+            tasks: &tasks,
+            claimed: false,
+            // Of no use to whether it is an end.
+            signed: false,
+            published: self.publications.contains_key(&build),
+        })
+    }
+
+    fn last(&self, task: i64) -> LastAttempt {
+        let last = self.attempts.iter().rev().find(|(_, attempt)| attempt.task == task);
+        let Some((id, _)) = last else { return LastAttempt::Missing };
+        match self.ends.get(id).map(|(outcome, _)| outcome.as_str()) {
+            None => LastAttempt::Running,
+            Some("succeeded") => LastAttempt::Succeeded,
+            Some("failed") => LastAttempt::Failed,
+            Some(_) => LastAttempt::Cancelled,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What is outside of a coordinator: upstream, the solver and what external repositories have, the
+//! signer, and the files that builds make. The coordinator's own code asks them.
+
+mod rpm;
+mod signer;
+mod solver;
+mod upstream;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rpmfarm_coordinator::blobs::{BlobError, Blobs};
+use rpmfarm_core::lock::LockedPackage;
+use rpmfarm_core::{Arch, Evr, Nevra};
+
+pub(crate) use rpm::Rpm;
+pub(crate) use signer::Signer;
+pub(crate) use solver::Solver;
+pub(crate) use upstream::Upstream;
+
+use crate::rng::Rng;
+use crate::scenario::{Scenario, Source};
+
+/// The truth, which the world and all that is outside of coordinators share. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Outside(Arc<Mutex<Truth>>);
+
+/// What is true now.
+#[derive(Debug)]
+pub(crate) struct Truth {
+    pub(crate) scenario: Scenario,
+    /// Microseconds since the run began, by the clocks of everybody who is not a coordinator.
+    pub(crate) now: u64,
+    pub(crate) rng: Rng,
+    /// Answers that fail for the farm's own reasons, per mille.
+    pub(crate) farm_fails: u32,
+    /// Until when the signer does not answer.
+    pub(crate) signer_down_until: u64,
+    /// What a publisher did that nobody may see.
+    pub(crate) seen: Option<String>,
+}
+
+impl Outside {
+    pub(crate) fn new(scenario: Scenario, farm_fails: u32, seed: u64) -> Self {
+        let rng = Rng::new(seed ^ 0x6f75_7473_6964_6521);
+        let truth = Truth { scenario, now: 0, rng, farm_fails, signer_down_until: 0, seen: None };
+        Self(Arc::new(Mutex::new(truth)))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Truth> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long an answer takes, and whether it comes.
+    fn answer(&self, low_ms: u64, high_ms: u64) -> (Duration, bool) {
+        let truth = &mut *self.lock();
+        let took = truth.rng.range(low_ms, high_ms);
+        let fails = truth.rng.chance(truth.farm_fails);
+        (Duration::from_millis(took), !fails)
+    }
+}
+
+/// A package that external repositories have: one of every name, of every architecture.
+fn in_base(name: &str, arch: Arch) -> Rpm {
+    Rpm {
+        nevra: Nevra::new(name, Evr::new(0, "0", "1"), arch.as_str()),
+        source_rpm: format!("{name}-0-1.src.rpm"),
+        ..Rpm::default()
+    }
+}
+
+/// The names that external repositories have for an architecture.
+fn base_names(scenario: &Scenario, arch: Arch) -> impl Iterator<Item = &str> {
+    let of = |source: &Source| source.in_base.contains(&arch);
+    let sources = scenario.sources.iter().filter(move |source| of(source));
+    ["base", "base-0", "base-1", "base-2"].into_iter().chain(sources.map(|one| one.name.as_str()))
+}
+
+/// Puts what external repositories have where roots are fetched to.
+pub(crate) fn fill(blobs: &Blobs, scenario: &Scenario) -> Result<(), BlobError> {
+    for arch in &scenario.arches {
+        for name in base_names(scenario, *arch) {
+            blobs.put(&in_base(name, *arch).bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// The same as a lock names it.
+fn locked(name: &str, arch: Arch) -> LockedPackage {
+    let package = in_base(name, arch);
+    let bytes = package.bytes();
+    LockedPackage {
+        nevra: package.nevra,
+        digest: rpmfarm_core::Sha256::of(&bytes),
+        size: bytes.len() as u64,
+        source: name.to_owned(),
+        origin: "base".into(),
+        location: String::new(),
+        base: String::new(),
+        module: String::new(),
+    }
+}

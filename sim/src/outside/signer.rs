@@ -1,0 +1,136 @@
+//! The signer: the rules of the real one about what it has signed before, and a key of its own.
+
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rpmfarm_coordinator::clock::Clock;
+use rpmfarm_coordinator::simulation::BEGINNING_US;
+use rpmfarm_core::Sha256;
+use rpmfarm_core::signing::{Page, Place};
+use rpmfarm_proto::v1;
+use rpmfarm_signer::key::Key;
+use rpmfarm_signer::memory::Memory;
+use rpmfarm_signer::repomd;
+use tonic::{Request, Response, Status};
+
+use super::Outside;
+
+/// The key is the same in every run, so that a run always makes the same files. It signs nothing else.
+static KEY: LazyLock<Key> =
+    LazyLock::new(|| Key::from_armored(include_str!("key.asc")).expect("it is a key"));
+
+/// The signer, which outlives coordinators. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Signer {
+    outside: Outside,
+    books: Arc<Mutex<Books>>,
+}
+
+/// What it has signed.
+#[derive(Default)]
+struct Books {
+    memory: Memory,
+    lines: u64,
+}
+
+impl Signer {
+    pub(crate) fn new(outside: Outside) -> Self {
+        Self { outside, books: Arc::default() }
+    }
+
+    /// Waits for its answer; there may be none.
+    async fn called(&self) -> Result<SystemTime, Status> {
+        let (took, answers) = self.outside.answer(1, 250);
+        Clock.sleep(took).await;
+        let truth = self.outside.lock();
+        if !answers || truth.now < truth.signer_down_until {
+            return Err(Status::unavailable("nobody listens at its socket"));
+        }
+        Ok(UNIX_EPOCH + Duration::from_micros(BEGINNING_US.unsigned_abs() + truth.now))
+    }
+
+    fn signed(&self, signature: Vec<u8>) -> Response<v1::Signature> {
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.lines += 1;
+        Response::new(v1::Signature {
+            signature: signature.into(),
+            fingerprint: KEY.fingerprint(),
+            logged: Some(v1::LogPosition {
+                log: "sim".into(),
+                line: books.lines,
+                digest: Sha256::of(&books.lines.to_be_bytes()).hex(),
+            }),
+        })
+    }
+}
+
+fn refused(why: impl std::fmt::Display) -> Status {
+    Status::failed_precondition(why.to_string())
+}
+
+#[tonic::async_trait]
+impl v1::signer_server::Signer for Signer {
+    async fn sign_header(
+        &self,
+        request: Request<v1::SignHeaderRequest>,
+    ) -> Result<Response<v1::Signature>, Status> {
+        let now = self.called().await?;
+        let v1::SignHeaderRequest { nevra, header, target, .. } = request.into_inner();
+        {
+            let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+            let digest = Sha256::of(&header);
+            books.memory.take_package(&target, &nevra, digest).map_err(refused)?;
+        }
+        Ok(self.signed(KEY.sign(&header, now).map_err(refused)?))
+    }
+
+    async fn sign_repomd(
+        &self,
+        request: Request<v1::SignRepomdRequest>,
+    ) -> Result<Response<v1::Signature>, Status> {
+        let now = self.called().await?;
+        let v1::SignRepomdRequest { key, target, channel, path, data, .. } = request.into_inner();
+        let page =
+            Page { revision: repomd::revision(&data).map_err(refused)?, digest: Sha256::of(&data) };
+        {
+            let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+            let place = Place { target, channel, path };
+            books.memory.take_page(&key, &place, page).map_err(refused)?;
+        }
+        Ok(self.signed(KEY.sign_detached(&data, now).map_err(refused)?))
+    }
+
+    async fn get_key(
+        &self,
+        _request: Request<v1::GetKeyRequest>,
+    ) -> Result<Response<v1::PublicKey>, Status> {
+        self.called().await?;
+        let (armored, fingerprint) = (KEY.public().to_owned(), KEY.fingerprint());
+        Ok(Response::new(v1::PublicKey { armored, fingerprint }))
+    }
+
+    async fn get_status(
+        &self,
+        _request: Request<v1::GetSignerStatusRequest>,
+    ) -> Result<Response<v1::SignerStatus>, Status> {
+        Err(Status::unimplemented("nobody asks it here"))
+    }
+
+    async fn get_revision(
+        &self,
+        request: Request<v1::GetRevisionRequest>,
+    ) -> Result<Response<v1::SignedRevision>, Status> {
+        self.called().await?;
+        let v1::GetRevisionRequest { target, channel } = request.into_inner();
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let revision = books.memory.revision(&target, &channel);
+        Ok(Response::new(v1::SignedRevision { revision }))
+    }
+
+    async fn check_log(
+        &self,
+        _request: Request<v1::LogPosition>,
+    ) -> Result<Response<v1::LogCheck>, Status> {
+        Err(Status::unimplemented("nobody asks it here"))
+    }
+}

@@ -1,0 +1,73 @@
+//! Dist-git as an importer has it: each package at the version that upstream is at.
+
+use std::collections::BTreeSet;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use rpmfarm_coordinator::blobs::Blobs;
+use rpmfarm_coordinator::clock::Clock;
+use rpmfarm_coordinator::import::{ImportError, Imported, Order, Simulated};
+use rpmfarm_core::Sha256;
+use rpmfarm_core::source::{Record, SourceBundle, SourceFile};
+
+use super::Outside;
+use crate::scenario::Defect;
+
+/// Upstream.
+pub(crate) struct Upstream {
+    pub(crate) outside: Outside,
+    pub(crate) blobs: Blobs,
+}
+
+impl Simulated for Upstream {
+    fn import<'a>(&'a self, order: Order<'a>) -> BoxFuture<'a, Result<Imported, ImportError>> {
+        self.imported(order.package).boxed()
+    }
+}
+
+impl Upstream {
+    async fn imported(&self, package: &str) -> Result<Imported, ImportError> {
+        let (took, answers) = self.outside.answer(20, 1_500);
+        Clock.sleep(took).await;
+        let url = format!("http://git/{package}.git");
+        if !answers {
+            return Err(ImportError::Server { url, why: "it does not answer".into() });
+        }
+        let (version, defect) = {
+            let truth = self.outside.lock();
+            let source = truth.scenario.source(package);
+            (source.version, source.defect)
+        };
+        if defect == Defect::NoSource {
+            return Err(ImportError::NoRepository { package: package.into(), url, status: 404 });
+        }
+        let text = spec(package, version);
+        let commit = Sha256::of(text.as_bytes()).hex()[..40].to_owned();
+        let digest = self.blobs.put(text.as_bytes())?;
+        let size = text.len() as u64;
+        let name = format!("{package}.spec");
+        let bundle = SourceBundle {
+            package: package.into(),
+            url,
+            commit,
+            spec: SourceFile { name, digest, size, executable: false },
+            sources: Vec::new(),
+            modification: None,
+            plan: None,
+        };
+        Ok(Imported {
+            digest: self.blobs.put(&bundle.to_bytes())?,
+            bundle,
+            git_ref: "sim".into(),
+            subject: format!("Update to {version}"),
+            cves: BTreeSet::new(),
+            committed_at: 1_700_000_000,
+            record: Record { git_ref: "sim".into(), ..Record::default() },
+        })
+    }
+}
+
+/// A spec.
+pub(crate) fn spec(package: &str, version: u64) -> String {
+    format!("Name: {package}\nVersion: {version}\n")
+}

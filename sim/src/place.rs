@@ -1,0 +1,89 @@
+//! Where the database, the blobs and the repositories of a run lie: on a file system in memory. The
+//! empty database is made once, and copied for each run.
+
+use std::cell::OnceCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rpmfarm_coordinator::blobs::Blobs;
+use rpmfarm_coordinator::bus::Bus;
+use rpmfarm_coordinator::resolve::{Patience, Resolver};
+use rpmfarm_coordinator::store::Store;
+use rpmfarm_coordinator::targets::Targets;
+use rpmfarm_core::Arch;
+use sqlx::{AnyConnection, Connection as _};
+use tokio::runtime::Builder;
+
+use crate::coordinator::Place;
+use crate::scenario::{CHANNEL, KEY, TARGET};
+
+/// What a thread makes once for all of its runs.
+struct Workshop {
+    dir: tempfile::TempDir,
+    resolver: Resolver,
+}
+
+thread_local! {
+    static WORKSHOP: OnceCell<Workshop> = const { OnceCell::new() };
+}
+
+/// A place in which nothing has happened yet. That of the run before is gone: a thread has one.
+pub(crate) fn fresh(arches: &[Arch]) -> Place {
+    WORKSHOP.with(|workshop| workshop.get_or_init(Workshop::new).fresh(arches))
+}
+
+impl Workshop {
+    fn new() -> Self {
+        let memory = Path::new("/dev/shm");
+        let above = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let dir = tempfile::Builder::new().prefix("rpmfarm-sim-").tempdir_in(above);
+        let dir = dir.expect("there is a directory for temporary files");
+        let template = format!("sqlite://{}", dir.path().join("template.db").display());
+        let runtime = Builder::new_current_thread().enable_time().build();
+        runtime.expect("the system gives a runtime").block_on(async {
+            let store = Store::open(&template, Bus::default()).await.expect("the schema is right");
+            store.close().await;
+            // Whatever connection is closed last: what is copied is one file.
+            let mut connection = AnyConnection::connect(&template).await.expect("it is there");
+            let all = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
+            all.execute(&mut connection).await.expect("nobody else is at it");
+            connection.close().await.expect("it can be closed");
+        });
+        let blobs = Blobs::existing(dir.path().join("run/blobs"));
+        let (cache, targets) = (dir.path().join("cache"), dir.path().join("run/targets"));
+        let resolver =
+            Resolver::new(cache, targets, blobs, Patience::default(), PathBuf::from("/nowhere"));
+        Self { resolver: resolver.expect("there are certificates"), dir }
+    }
+
+    fn fresh(&self, arches: &[Arch]) -> Place {
+        let run = self.dir.path().join("run");
+        let _ = fs::remove_dir_all(&run);
+        let path = |name: &str| run.join(name);
+        fs::create_dir_all(path("targets")).expect("it can be made");
+        fs::write(path("targets").join(format!("{TARGET}.toml")), target(arches))
+            .expect("it can be written");
+        fs::copy(self.dir.path().join("template.db"), path("farm.db")).expect("it can be copied");
+        Place {
+            url: format!("sqlite://{}", path("farm.db").display()),
+            blobs: Blobs::open(path("blobs")).expect("it can be made"),
+            repos: path("repos"),
+            logs: path("logs"),
+            targets: Targets::open(path("targets")).expect("it can be read"),
+            resolver: self.resolver.clone(),
+        }
+    }
+}
+
+/// The target's file.
+fn target(arches: &[Arch]) -> String {
+    let arches: Vec<String> = arches.iter().map(|arch| format!("\"{arch}\"")).collect();
+    format!(
+        "name = \"{TARGET}\"\narches = [{}]\nemulation = true\ndist = \".sim\"\n\
+         channels = [\"{CHANNEL}\"]\nsigning_key = \"{KEY}\"\nbootstrap = [\"base\"]\n\
+         base = [\"base\"]\n[upstream]\nurl = \"https://git.invalid/{{name}}.git\"\nref = \"sim\"\n\
+         [[repositories]]\nid = \"base\"\nbaseurl = \"https://base.invalid/{{arch}}/\"\n\
+         gpgcheck = false\ninsecure = true\n",
+        arches.join(", ")
+    )
+}
