@@ -55,7 +55,7 @@ faults: build ## Whole farms with broken networks, disks, clocks and coordinator
 
 .PHONY: sim
 sim: ## Simulate the farm: SEEDS=N of them, or the trace of one, SEED=N (PLANT=RULE breaks a rule)
-	cargo run -q -p rpmfarm-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(PLANT),--plant $(PLANT))
+	cargo run -q $(if $(SEED),,--profile sim) -p rpmfarm-sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(PLANT),--plant $(PLANT))
 
 .PHONY: fuzz
 fuzz: setup ## Fuzz the readers of strangers' bytes: SECONDS=60 each, all or READER=NAME
@@ -76,7 +76,7 @@ deny: ## Licences and sources of dependencies; run it when Cargo.lock or deny.to
 
 .PHONY: bench
 bench: setup ## Measure against peers; writes target/bench.json
-	cargo build --workspace --release --bins --examples
+	cargo build --workspace --exclude rpmfarm-sim --release --bins --examples
 	RPMFARM_BIN="$(TARGET_DIR)/release" "$(TARGET_DIR)/release/rpmfarm-lab" bench --out "$(TARGET_DIR)/bench.json"
 
 .PHONY: real

@@ -87,7 +87,7 @@ impl World {
             facts.attempts.values().any(|attempt| of_build(&attempt.task))
         };
         let lost = facts.imports.iter().filter(|(build, _)| facts.open.contains(build));
-        let Some((build, bundle)) = lost.filter(|(build, _)| !is_tried(**build)).last() else {
+        let Some((build, bundle)) = lost.filter(|(build, _)| !is_tried(**build)).next_back() else {
             return;
         };
         // Another build of the same sources has it too, and may be on its way.

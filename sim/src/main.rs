@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::Parser;
@@ -13,7 +15,7 @@ use rpmfarm_sim::{SEEDS, replay, report, run};
 /// Simulates the farm from seeds and checks its invariants after every step.
 ///
 /// Examples:
-///   rpmfarm-sim --seeds 100000        looks for a violation among so many seeds
+///   rpmfarm-sim --seeds 20000         looks for a violation among so many seeds
 ///   rpmfarm-sim --seed 4711           shows every event of one
 ///   rpmfarm-sim --plant late-report   breaks a rule on purpose and looks who notices
 #[derive(Debug, Parser)]
@@ -25,6 +27,9 @@ struct Options {
     /// The first of them.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// Seeds that run side by side; by default one for each processor.
+    #[arg(long)]
+    jobs: Option<usize>,
     /// Run one seed only, and show what happens.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
@@ -36,46 +41,91 @@ struct Options {
     plant: Option<Bug>,
 }
 
+/// What came of all seeds.
+#[derive(Default)]
+struct Tally {
+    steps: u64,
+    builds: usize,
+    published: usize,
+    /// By kind: how many, and the first seed with what it found.
+    broken: BTreeMap<String, (u64, u64, String)>,
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
-    if let Some(seed) = options.seed {
-        let outcome = replay(seed, options.plant);
-        for line in outcome.trace.lines() {
-            println!("{line}");
-        }
-        println!(
-            "seed {seed} ({}): {} steps, {} of {} builds published",
-            outcome.profile, outcome.steps, outcome.published, outcome.builds
-        );
-        return if outcome.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    match options.seed {
+        Some(seed) => show(seed, options.plant),
+        None => run_all(&options),
     }
+}
+
+fn show(seed: u64, plant: Option<Bug>) -> ExitCode {
+    let outcome = replay(seed, plant);
+    for line in outcome.trace.lines() {
+        println!("{line}");
+    }
+    println!(
+        "seed {seed} ({}): {} steps, {} of {} builds published",
+        outcome.profile, outcome.steps, outcome.published, outcome.builds
+    );
+    if outcome.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn run_all(options: &Options) -> ExitCode {
     let start = Instant::now();
-    let (mut steps, mut builds, mut published) = (0, 0, 0);
-    let mut broken = BTreeMap::<String, (u64, u64, String)>::new();
-    for seed in options.from..options.from + options.seeds {
-        let outcome = run(seed, options.plant);
-        if let Some(violation) = outcome.violation {
-            if !options.all {
-                print!("{}", report(seed, options.plant));
-                return ExitCode::FAILURE;
-            }
-            let kind = format!("{} ({})", violation.invariant, outcome.profile);
-            broken.entry(kind).or_insert((0, seed, violation.message)).0 += 1;
+    let (next, stop) = (AtomicU64::new(options.from), AtomicBool::new(false));
+    let tally = Mutex::new(Tally::default());
+    let jobs = options
+        .jobs
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| work(options, &next, &stop, &tally));
         }
-        steps += outcome.steps;
-        builds += outcome.builds;
-        published += outcome.published;
+    });
+    let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let first = tally.broken.values().map(|(_, seed, _)| *seed).min();
+    if let (Some(seed), false) = (first, options.all) {
+        print!("{}", report(seed, options.plant));
+        return ExitCode::FAILURE;
     }
-    for (kind, (count, seed, message)) in &broken {
+    for (kind, (count, seed, message)) in &tally.broken {
         println!("{kind}: {count} seeds, the first is {seed}: {message}");
     }
-    if !broken.is_empty() {
+    if first.is_some() {
         return ExitCode::FAILURE;
     }
     println!(
-        "{} seeds hold: {steps} steps, {published} of {builds} builds published, {:.1} s",
+        "{} seeds hold: {} steps, {} of {} builds published, {:.1} s",
         options.seeds,
+        tally.steps,
+        tally.published,
+        tally.builds,
         start.elapsed().as_secs_f64()
     );
     ExitCode::SUCCESS
+}
+
+/// Runs seeds that nobody else runs, until there are none.
+fn work(options: &Options, next: &AtomicU64, stop: &AtomicBool, tally: &Mutex<Tally>) {
+    while !stop.load(Ordering::Relaxed) {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= options.from + options.seeds {
+            return;
+        }
+        let outcome = run(seed, options.plant);
+        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.steps += outcome.steps;
+        tally.builds += outcome.builds;
+        tally.published += outcome.published;
+        if let Some(violation) = outcome.violation {
+            let kind = format!("{} ({})", violation.invariant, outcome.profile);
+            let known = tally.broken.entry(kind).or_insert((0, seed, violation.message.clone()));
+            known.0 += 1;
+            if seed < known.1 {
+                (known.1, known.2) = (seed, violation.message);
+            }
+            stop.store(!options.all, Ordering::Relaxed);
+        }
+    }
 }

@@ -57,8 +57,9 @@ impl World {
         }
         let (states, heard) = mpsc::unbounded_channel();
         let (sender, answers) = mpsc::channel(1);
-        let _ = states.send(Ok(wire(state)));
-        running.ports.insert(connection, Port { worker: w, states, answers });
+        let mut port = Port { worker: w, states, heard: 0, answers };
+        port.say(state);
+        running.ports.insert(connection, port);
         let sessions = running.service.sessions.clone();
         let caller = Caller::Token { worker: Some(state.name.clone()) };
         // As the service does it.
@@ -71,11 +72,9 @@ impl World {
     }
 
     fn state_comes(&mut self, c: usize, w: usize, connection: u64, state: &WorkerState) {
-        let running = self.coordinators[c].running.as_ref();
-        match running.and_then(|running| running.ports.get(&connection)) {
-            Some(port) => {
-                let _ = port.states.send(Ok(wire(state)));
-            }
+        let running = self.coordinators[c].running.as_mut();
+        match running.and_then(|running| running.ports.get_mut(&connection)) {
+            Some(port) => port.say(state),
             None => self.refuse(w, c, connection),
         }
     }
@@ -162,7 +161,11 @@ impl World {
     }
 }
 
-/// A state on the wire.
-fn wire(state: &WorkerState) -> v1::WorkerState {
-    state.into()
+impl Port {
+    /// A state of the worker comes, with the number of each, which its answer repeats.
+    fn say(&mut self, state: &WorkerState) {
+        self.heard += 1;
+        // A session that has ended hears nothing.
+        let _ = self.states.send(Ok(v1::WorkerState { sequence: self.heard, ..state.into() }));
+    }
 }

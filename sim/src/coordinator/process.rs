@@ -87,6 +87,8 @@ impl Inbox {
 pub(super) struct Port {
     pub(super) worker: usize,
     pub(super) states: mpsc::UnboundedSender<Result<v1::WorkerState, Status>>,
+    /// How many states have come.
+    pub(super) heard: u64,
     pub(super) answers: mpsc::Receiver<Result<v1::DesiredState, Status>>,
 }
 
