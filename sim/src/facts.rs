@@ -3,30 +3,85 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rpmfarm_core::status::{BuildFacts, BuildState, LastAttempt, TaskFacts, derive};
+use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::tenure::StageLease;
 use sqlx::{AnyConnection, Connection as _};
 use tokio::runtime::{Builder, Runtime};
 
-/// All facts in one question: what kind each is, three numbers and two texts.
+rpmfarm_core::words! {
+    /// Where a fact is from.
+    pub enum Table: "table" {
+        /// `builds`.
+        Builds = "builds",
+        /// `open_builds`.
+        OpenBuilds = "open_builds",
+        /// `cancellations`.
+        Cancellations = "cancellations",
+        /// `retries`.
+        Retries = "retries",
+        /// `failures`.
+        Failures = "failures",
+        /// `imports`.
+        Imports = "imports",
+        /// `srpms`.
+        Srpms = "srpms",
+        /// `tasks`.
+        Tasks = "tasks",
+        /// `locks`.
+        Locks = "locks",
+        /// `attempts`.
+        Attempts = "attempts",
+        /// `live_attempts`.
+        LiveAttempts = "live_attempts",
+        /// `attempt_ends`.
+        AttemptEnds = "attempt_ends",
+        /// `acceptances`.
+        Acceptances = "acceptances",
+        /// `packages`.
+        Packages = "packages",
+        /// `signatures`.
+        Signatures = "signatures",
+        /// `revisions`.
+        Revisions = "revisions",
+        /// `publications`.
+        Publications = "publications",
+        /// `stage_leases`.
+        StageLeases = "stage_leases",
+    }
+}
+
+rpmfarm_core::words! {
+    /// How an attempt ended, as `attempt_ends` has it.
+    pub enum Ended: "end of an attempt" {
+        /// Its worker reported success.
+        Succeeded = "succeeded",
+        /// It failed, or its results were refused.
+        Failed = "failed",
+        /// It was taken from its worker.
+        Cancelled = "cancelled",
+    }
+}
+
+/// All facts in one question: the table of each, three numbers and two texts.
 const FACTS: &str =
-    "SELECT 'build' AS kind, id AS a, batch AS b, 0 AS c, package AS s, '' AS t FROM builds
-    UNION ALL SELECT 'open', build, 0, 0, '', '' FROM open_builds
-    UNION ALL SELECT 'cancel', build, at_us, 0, '', '' FROM cancellations
-    UNION ALL SELECT 'retry', build, at_us, 0, '', '' FROM retries
-    UNION ALL SELECT 'failure', build, at_us, retry_us, failure, CAST(task AS TEXT) FROM failures
-    UNION ALL SELECT 'import', build, 0, 0, bundle, '' FROM imports
-    UNION ALL SELECT 'srpm', build, 0, 0, nevra, digest FROM srpms
-    UNION ALL SELECT 'task', id, build, 0, kind, arch FROM tasks
-    UNION ALL SELECT 'lock', task, round, 0, '', '' FROM locks
-    UNION ALL SELECT 'attempt', id, task, epoch, worker, '' FROM attempts
-    UNION ALL SELECT 'live', task, attempt, 0, '', '' FROM live_attempts
-    UNION ALL SELECT 'end', attempt, 0, 0, outcome, report FROM attempt_ends
-    UNION ALL SELECT 'acceptance', task, attempt, 0, '', '' FROM acceptances
-    UNION ALL SELECT 'package', task, build, 0, nevra, digest FROM packages
-    UNION ALL SELECT 'signature', 0, 0, 0, digest, signed_digest FROM signatures
-    UNION ALL SELECT 'revision', revision, packages, 0, snapshot, '' FROM revisions
-    UNION ALL SELECT 'publication', build, revision, 0, '', '' FROM publications
-    UNION ALL SELECT 'lease', epoch, 0, 0, stage, holder FROM stage_leases";
+    "SELECT 'builds' AS kind, id AS a, batch AS b, 0 AS c, package AS s, '' AS t FROM builds
+    UNION ALL SELECT 'open_builds', build, 0, 0, '', '' FROM open_builds
+    UNION ALL SELECT 'cancellations', build, at_us, 0, '', '' FROM cancellations
+    UNION ALL SELECT 'retries', build, at_us, 0, '', '' FROM retries
+    UNION ALL SELECT 'failures', build, at_us, retry_us, failure, CAST(task AS TEXT) FROM failures
+    UNION ALL SELECT 'imports', build, 0, 0, bundle, '' FROM imports
+    UNION ALL SELECT 'srpms', build, 0, 0, nevra, digest FROM srpms
+    UNION ALL SELECT 'tasks', id, build, 0, kind, arch FROM tasks
+    UNION ALL SELECT 'locks', task, round, 0, '', '' FROM locks
+    UNION ALL SELECT 'attempts', id, task, epoch, worker, '' FROM attempts
+    UNION ALL SELECT 'live_attempts', task, attempt, 0, '', '' FROM live_attempts
+    UNION ALL SELECT 'attempt_ends', attempt, 0, 0, outcome, report FROM attempt_ends
+    UNION ALL SELECT 'acceptances', task, attempt, 0, '', '' FROM acceptances
+    UNION ALL SELECT 'packages', task, build, 0, nevra, digest FROM packages
+    UNION ALL SELECT 'signatures', 0, 0, 0, digest, signed_digest FROM signatures
+    UNION ALL SELECT 'revisions', revision, packages, 0, snapshot, '' FROM revisions
+    UNION ALL SELECT 'publications', build, revision, 0, '', '' FROM publications
+    UNION ALL SELECT 'stage_leases', epoch, 0, 0, stage, holder FROM stage_leases";
 
 type Row = (String, i64, i64, i64, String, String);
 
@@ -69,7 +124,7 @@ pub(crate) struct Build {
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
     pub(crate) build: i64,
-    pub(crate) kind: String,
+    pub(crate) kind: TaskKind,
     pub(crate) is_locked: bool,
 }
 
@@ -81,8 +136,8 @@ pub(crate) struct Attempt {
     pub(crate) worker: String,
 }
 
-/// How an attempt ended: the word and the report.
-pub(crate) type End = (String, String);
+/// How an attempt ended, with the report.
+pub(crate) type End = (Ended, String);
 
 /// A failure: when, the text of it, and when it is tried again.
 #[derive(Debug, Clone)]
@@ -131,66 +186,67 @@ pub(crate) struct Facts {
 
 impl Facts {
     fn add(&mut self, (kind, a, b, c, s, t): Row) {
-        match kind.as_str() {
-            "build" => {
+        let table: Table = kind.parse().expect("nothing else is asked for");
+        match table {
+            Table::Builds => {
                 self.builds.insert(a, Build { package: s });
             }
-            "open" => {
+            Table::OpenBuilds => {
                 self.open.insert(a);
             }
-            "cancel" => {
+            Table::Cancellations => {
                 let at = self.cancelled.entry(a).or_insert(b);
                 *at = b.max(*at);
             }
-            "retry" => {
+            Table::Retries => {
                 let (count, at) = self.retries.entry(a).or_insert((0, b));
                 (*count, *at) = (*count + 1, b.max(*at));
             }
-            "failure" => {
+            Table::Failures => {
                 self.failures.push(Failed { build: a, at_us: b, retry_us: c, failure: s });
             }
-            "import" => {
+            Table::Imports => {
                 self.imports.insert(a, s);
             }
-            "srpm" => {
+            Table::Srpms => {
                 self.srpms.insert(a, (s, t));
             }
-            "task" => {
-                self.tasks.insert(a, Task { build: b, kind: s, is_locked: false });
+            Table::Tasks => {
+                let kind = s.parse().expect("it is a kind of task");
+                self.tasks.insert(a, Task { build: b, kind, is_locked: false });
             }
-            "lock" => {
+            Table::Locks => {
                 if let Some(task) = self.tasks.get_mut(&a) {
                     task.is_locked = true;
                 }
             }
-            "attempt" => {
+            Table::Attempts => {
                 self.attempts.insert(a, Attempt { task: b, epoch: c, worker: s });
             }
-            "live" => {
+            Table::LiveAttempts => {
                 self.live.insert(a, b);
             }
-            "end" => {
-                self.ends.insert(a, (s, t));
+            Table::AttemptEnds => {
+                self.ends.insert(a, (s.parse().expect("it is an end"), t));
             }
-            "acceptance" => {
+            Table::Acceptances => {
                 self.acceptances.insert(a, b);
             }
-            "package" => {
+            Table::Packages => {
                 self.packages.insert(s, Package { task: a, digest: t });
             }
-            "signature" => {
+            Table::Signatures => {
                 self.signatures.insert(s, t);
             }
-            "revision" => {
+            Table::Revisions => {
                 self.revisions.insert(a, s);
             }
-            "publication" => {
+            Table::Publications => {
                 self.publications.insert(a, b);
             }
-            "lease" => {
+            Table::StageLeases => {
                 self.leases.insert(s, StageLease { holder: t, epoch: a });
             }
-            other => unreachable!("nobody asks for `{other}`"),
         }
     }
 
@@ -209,7 +265,7 @@ impl Facts {
         let (_, retried_us) = self.retried(build);
         let of_build = self.tasks.iter().filter(|(_, task)| task.build == build);
         let tasks: Vec<TaskFacts> = of_build
-            .filter(|(_, task)| task.kind != "srpm")
+            .filter(|(_, task)| task.kind != TaskKind::Srpm)
             .map(|(id, task)| {
                 let accepted = self.acceptances.contains_key(id);
                 TaskFacts::new(task.is_locked, self.last(*id), accepted)
@@ -233,11 +289,11 @@ impl Facts {
     fn last(&self, task: i64) -> LastAttempt {
         let last = self.attempts.iter().rev().find(|(_, attempt)| attempt.task == task);
         let Some((id, _)) = last else { return LastAttempt::Missing };
-        match self.ends.get(id).map(|(outcome, _)| outcome.as_str()) {
+        match self.ends.get(id).map(|(ended, _)| *ended) {
             None => LastAttempt::Running,
-            Some("succeeded") => LastAttempt::Succeeded,
-            Some("failed") => LastAttempt::Failed,
-            Some(_) => LastAttempt::Cancelled,
+            Some(Ended::Succeeded) => LastAttempt::Succeeded,
+            Some(Ended::Failed) => LastAttempt::Failed,
+            Some(Ended::Cancelled) => LastAttempt::Cancelled,
         }
     }
 }

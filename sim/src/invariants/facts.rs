@@ -3,7 +3,7 @@
 use rpmfarm_core::status::MAX_ATTEMPTS;
 use rpmfarm_core::{AttemptId, Epoch, Failure, FailureStage, Fault, Sha256};
 
-use crate::facts::Attempt;
+use crate::facts::{Attempt, Ended};
 use crate::planted::Invariant;
 use crate::world::World;
 
@@ -37,7 +37,7 @@ impl World {
                 }
                 // Only a success whose results are refused becomes something else.
                 Some(before) if before != *end => {
-                    let refused = before.0 == "succeeded" && end.0 == "failed";
+                    let refused = (before.0, end.0) == (Ended::Succeeded, Ended::Failed);
                     if !refused || monitor.acceptances.values().any(|accepted| accepted == id) {
                         wrong.push(format!("the end of attempt {id} has changed"));
                     }
@@ -46,7 +46,7 @@ impl World {
             }
         }
         for (task, attempt) in &facts.acceptances {
-            let succeeded = facts.ends.get(attempt).is_some_and(|end| end.0 == "succeeded");
+            let succeeded = facts.ends.get(attempt).is_some_and(|end| end.0 == Ended::Succeeded);
             let own = facts.attempts.get(attempt).is_some_and(|row| row.task == *task);
             if !succeeded || !own {
                 wrong.push(format!(
@@ -73,7 +73,8 @@ impl World {
             let (restarts, _) = facts.retried(task.build);
             // One that was taken back to wait for its batch is no try, and there is one a round.
             let is_try = |(attempt, row): &(&i64, &Attempt)| {
-                row.task == **id && facts.ends.get(*attempt).is_none_or(|end| end.0 != "cancelled")
+                row.task == **id
+                    && facts.ends.get(*attempt).is_none_or(|end| end.0 != Ended::Cancelled)
             };
             facts.attempts.iter().filter(is_try).count() > MAX_TRIES * (restarts + 1)
         });
