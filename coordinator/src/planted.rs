@@ -59,6 +59,8 @@ rpmfarm_core::words! {
         NoPoll = "no-poll",
         /// An attempt that cannot be put together holds back all of its worker's.
         OneHoldsAll = "one-holds-all",
+        /// A build whose files are damaged keeps its whole target from being published.
+        OneStopsAll = "one-stops-all",
         /// The number of a generation that was signed and never shown is used again.
         NumberAgain = "number-again",
         /// What clients see and nobody recorded stays so, when there is nothing else to publish.

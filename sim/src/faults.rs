@@ -1,11 +1,17 @@
 //! Faults that come at a moment, and their end.
 
+use rpmfarm_core::BuildId;
+
 use crate::network::{Down, Up};
+use crate::planted::Invariant;
 use crate::profile::Fault;
 use crate::trace::note;
 use crate::world::{Event, S, World};
 
 const DAY: i64 = 86_400 * 1_000_000;
+
+/// After the last fault an operator waits so long for whoever mends the disk.
+const PATIENCE: u64 = 3_600 * S;
 
 impl World {
     pub(crate) fn next_fault(&mut self) {
@@ -64,6 +70,7 @@ impl World {
             Fault::DatabaseDown => self.database_down_until = self.now + length / 4,
             Fault::SignerDown => self.outside.lock().signer_down_until = until,
             Fault::BundleLost => self.lose_bundle(),
+            Fault::FileRots => self.damage_file(),
         }
     }
 
@@ -102,11 +109,59 @@ impl World {
         }
     }
 
+    /// A file that is signed, of a build that no client sees yet, is another one on the disk.
+    fn damage_file(&mut self) {
+        let facts = &self.facts;
+        let of_open = |task: &i64| {
+            let build = facts.tasks.get(task).map(|task| task.build);
+            build.filter(|build| facts.open.contains(build))
+        };
+        let found = facts.packages.values().find_map(|package| {
+            let build = of_open(&package.task)?;
+            let signed = facts.signatures.get(&package.digest)?;
+            Some((build, signed.parse().ok()?))
+        });
+        let Some((build, digest)) = found else { return };
+        let path = self.place.blobs.path(digest);
+        let Ok(mut bytes) = std::fs::read(&path) else { return };
+        if let Some(byte) = bytes.get_mut(20) {
+            *byte ^= 1;
+        }
+        // Another file: what was linked into the pool stays what it is.
+        let written = std::fs::remove_file(&path).and_then(|()| std::fs::write(&path, bytes));
+        if written.is_ok() {
+            note!(self, "a file of build {build} is damaged");
+            self.damaged.insert(build);
+        }
+    }
+
+    /// An operator gives up what cannot be published, because its file is damaged. Everything else must
+    /// be by now.
+    pub(crate) fn give_up(&mut self) {
+        let is_open = |build: &i64| self.facts.open.contains(build);
+        if !self.damaged.iter().any(is_open) {
+            return;
+        }
+        let others = self.facts.open.difference(&self.damaged).count();
+        if others > 0 {
+            let message = format!("{others} builds wait although their files are good");
+            return self.violated(Invariant::I9, message);
+        }
+        let damaged: Vec<i64> =
+            self.damaged.iter().filter(|build| is_open(build)).copied().collect();
+        let c = self.any_coordinator();
+        for build in damaged {
+            self.cancel(c, BuildId(build));
+        }
+        self.after(5 * S, Event::GivesUp);
+    }
+
     /// From now on nothing goes wrong any more; what went wrong stays as it is, but that clocks are
     /// set: signatures from the future do not hold.
     pub(crate) fn stop_faults(&mut self) {
         note!(self, "faults stop");
         self.faulty = false;
+        self.after(PATIENCE, Event::GivesUp);
         self.database_down_until = 0;
         self.data_full_until = 0;
         {

@@ -57,6 +57,7 @@ pub const fn breaks(bug: Bug) -> Invariant {
         | Bug::FarRetry
         | Bug::NoPoll
         | Bug::OneHoldsAll
+        | Bug::OneStopsAll
         | Bug::NumberAgain
         | Bug::StaysAhead => Invariant::I9,
         Bug::LateWrite => Invariant::I10,

@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     SignerDown,
     /// The sources of a build are lost from the disk, before anybody has fetched them.
     BundleLost,
+    /// A signed file of a build that is not published is damaged on the disk.
+    FileRots,
 }
 
 /// How a day is bad. Rates are per mille.
@@ -153,6 +155,7 @@ impl Profile {
                     (SignerDown, 2),
                     (DataFull, 2),
                     (BundleLost, 2),
+                    (FileRots, 3),
                     (CoordinatorDies, 1),
                 ],
                 answer_lost: 20,

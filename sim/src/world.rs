@@ -52,6 +52,8 @@ pub(crate) enum Event {
     Life(usize, u64, Key, u64),
     Fault,
     FaultsStop,
+    /// An operator gives up builds whose files are damaged.
+    GivesUp,
     User(Action),
     /// A reader of the repository fetches the documents of a generation.
     Reads(u64),
@@ -117,6 +119,8 @@ pub(crate) struct World {
     pub(crate) has_changed: bool,
     pub(crate) disk_used: bool,
     pub(crate) acknowledged: BTreeSet<i64>,
+    /// Builds of which a file was damaged.
+    pub(crate) damaged: BTreeSet<i64>,
     pub(crate) requests: u64,
     /// Keys of requests that wait for an answer, and of those that have one.
     pub(crate) wanted: BTreeSet<String>,
@@ -165,6 +169,7 @@ impl World {
             has_changed: false,
             disk_used: false,
             acknowledged: BTreeSet::new(),
+            damaged: BTreeSet::new(),
             requests: 0,
             wanted: BTreeSet::new(),
             answered: BTreeSet::new(),
@@ -264,6 +269,7 @@ impl World {
                 self.next_fault();
             }
             Event::FaultsStop => self.stop_faults(),
+            Event::GivesUp => self.give_up(),
             Event::User(action) => self.act(action),
             Event::Reads(generation) => self.read_documents(generation),
         }

@@ -53,6 +53,7 @@ bugs! {
     far_retry FarRetry
     no_poll NoPoll
     one_holds_all OneHoldsAll
+    one_stops_all OneStopsAll
     number_again NumberAgain
     stays_ahead StaysAhead
 }
