@@ -119,9 +119,11 @@ impl World {
         let found = facts.packages.values().find_map(|package| {
             let build = of_open(&package.task)?;
             let signed = facts.signatures.get(&package.digest)?;
-            Some((build, signed.parse().ok()?))
+            // Other builds may have the same file: all of the package count as damaged.
+            let package = facts.builds.get(&build)?.package.clone();
+            Some((build, package, signed.parse().ok()?))
         });
-        let Some((build, digest)) = found else { return };
+        let Some((build, package, digest)) = found else { return };
         let path = self.place.blobs.path(digest);
         let Ok(mut bytes) = std::fs::read(&path) else { return };
         if let Some(byte) = bytes.get_mut(20) {
@@ -130,25 +132,25 @@ impl World {
         // Another file: what was linked into the pool stays what it is.
         let written = std::fs::remove_file(&path).and_then(|()| std::fs::write(&path, bytes));
         if written.is_ok() {
-            note!(self, "a file of build {build} is damaged");
-            self.damaged.insert(build);
+            note!(self, "a file of build {build}, {package}, is damaged");
+            self.damaged.insert(package);
         }
     }
 
     /// An operator gives up what cannot be published, because its file is damaged. Everything else must
     /// be by now.
     pub(crate) fn give_up(&mut self) {
-        let is_open = |build: &i64| self.facts.open.contains(build);
-        if !self.damaged.iter().any(is_open) {
+        let open = self.facts.open.iter().copied();
+        let (damaged, good): (Vec<i64>, Vec<i64>) = open.partition(|build| {
+            self.facts.builds.get(build).is_some_and(|row| self.damaged.contains(&row.package))
+        });
+        if damaged.is_empty() {
             return;
         }
-        let others = self.facts.open.difference(&self.damaged).count();
-        if others > 0 {
-            let message = format!("{others} builds wait although their files are good");
+        if !good.is_empty() {
+            let message = format!("builds {good:?} wait although their files are good");
             return self.violated(Invariant::I9, message);
         }
-        let damaged: Vec<i64> =
-            self.damaged.iter().filter(|build| is_open(build)).copied().collect();
         let c = self.any_coordinator();
         for build in damaged {
             self.cancel(c, BuildId(build));

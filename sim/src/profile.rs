@@ -111,7 +111,7 @@ impl Profile {
         use Fault::{
             BeatsLost, BundleLost, ClockJumps, CoordinatorDies, CoordinatorFreezes,
             CoordinatorLost, CoordinatorStops, DataFull, DatabaseDown, DeafWorker, DiskFull,
-            MuteWorker, Partition, Reset, SignerDown, WorkerDies, WorkerFreezes,
+            FileRots, MuteWorker, Partition, Reset, SignerDown, WorkerDies, WorkerFreezes,
         };
         match rng.below(12) {
             0 => Self::calm("calm"),

@@ -119,8 +119,8 @@ pub(crate) struct World {
     pub(crate) has_changed: bool,
     pub(crate) disk_used: bool,
     pub(crate) acknowledged: BTreeSet<i64>,
-    /// Builds of which a file was damaged.
-    pub(crate) damaged: BTreeSet<i64>,
+    /// Packages of which a file was damaged.
+    pub(crate) damaged: BTreeSet<String>,
     pub(crate) requests: u64,
     /// Keys of requests that wait for an answer, and of those that have one.
     pub(crate) wanted: BTreeSet<String>,

@@ -34,10 +34,14 @@ impl World {
         }
     }
 
-    /// Whether the host stands still from now on for a while: in the middle of a stage's work.
+    /// Whether the host stands still from now on for a while: in the middle of some work.
     fn stands_still(&mut self, c: usize, wait: Wait) -> bool {
-        let is_work = matches!(wait, Wait::Transaction(Some(_)) | Wait::Disk);
-        let pauses = if self.faulty && is_work { self.profile.pauses } else { 0 };
+        let pauses = match wait {
+            _ if !self.faulty => 0,
+            Wait::Transaction(Some(_)) | Wait::Disk => self.profile.pauses,
+            Wait::Transaction(None) => self.profile.pauses / 3,
+            Wait::Query | Wait::Beat | Wait::Time(_) => 0,
+        };
         if !self.rng.chance(pauses) {
             return false;
         }

@@ -19,7 +19,7 @@ pub(crate) use solver::Solver;
 pub(crate) use upstream::Upstream;
 
 use crate::rng::Rng;
-use crate::scenario::{Scenario, Source};
+use crate::scenario::Scenario;
 
 /// The truth, which the world and all that is outside of coordinators share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -71,8 +71,7 @@ fn in_base(name: &str, arch: Arch) -> Rpm {
 
 /// The names that external repositories have for an architecture.
 fn base_names(scenario: &Scenario, arch: Arch) -> impl Iterator<Item = &str> {
-    let of = |source: &Source| source.in_base.contains(&arch);
-    let sources = scenario.sources.iter().filter(move |source| of(source));
+    let sources = scenario.sources.iter().filter(move |source| source.in_base.contains(&arch));
     ["base", "base-0", "base-1", "base-2"].into_iter().chain(sources.map(|one| one.name.as_str()))
 }
 
