@@ -171,7 +171,13 @@ pub fn set_disk(is_full: bool) {
 /// # Errors
 /// As the system refuses it.
 pub fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_time().on_thread_park(parks).build()
+    Builder::new_current_thread()
+        .enable_time()
+        .on_thread_park(parks)
+        // What others wake always comes first. By default it does so at times, and how often a task was
+        // polled meanwhile depends on the database's thread.
+        .global_queue_interval(1)
+        .build()
 }
 
 /// The runtime has run everything. While a step is open, what is left to do is the database's thread's.
