@@ -151,6 +151,11 @@ pub fn end() {
     drop(STATE.take());
 }
 
+/// Whether there is a simulation on this thread.
+pub(crate) fn is_on() -> bool {
+    with(|_| ()).is_some()
+}
+
 /// It is so late now, since the run began.
 pub fn set_time(now: Duration) {
     with(|state| state.now = now);

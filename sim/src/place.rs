@@ -1,7 +1,7 @@
 //! Where the database, the blobs and the repositories of a run lie: on a file system in memory. The
 //! empty database is made once, and copied for each run.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,8 @@ use crate::scenario::{CHANNEL, KEY, TARGET};
 struct Workshop {
     dir: tempfile::TempDir,
     resolver: Resolver,
+    /// How many runs there were.
+    runs: Cell<u64>,
 }
 
 thread_local! {
@@ -53,7 +55,7 @@ impl Workshop {
         let (cache, targets) = (dir.path().join("cache"), dir.path().join("run/targets"));
         let resolver =
             Resolver::new(cache, targets, blobs, Patience::default(), PathBuf::from("/nowhere"));
-        Self { resolver: resolver.expect("there are certificates"), dir }
+        Self { resolver: resolver.expect("there are certificates"), dir, runs: Cell::new(0) }
     }
 
     fn fresh(&self, arches: &[Arch]) -> Place {
@@ -63,15 +65,30 @@ impl Workshop {
         fs::create_dir_all(path("targets")).expect("it can be made");
         fs::write(path("targets").join(format!("{TARGET}.toml")), target(arches))
             .expect("it can be written");
-        fs::copy(self.dir.path().join("template.db"), path("farm.db")).expect("it can be copied");
         Place {
-            url: format!("sqlite://{}", path("farm.db").display()),
+            url: format!("sqlite://{}", self.database().display()),
             blobs: Blobs::open(path("blobs")).expect("it can be made"),
             repos: path("repos"),
             logs: path("logs"),
             targets: Targets::open(path("targets")).expect("it can be read"),
             resolver: self.resolver.clone(),
         }
+    }
+
+    /// A database in which nothing is. Each has a name of its own: the threads of the run before may
+    /// still be about to close theirs, and whoever does so last removes its log by name.
+    fn database(&self) -> PathBuf {
+        let run = self.runs.get();
+        self.runs.set(run + 1);
+        let path = |run: u64| self.dir.path().join(format!("farm-{run}.db"));
+        if let Some(before) = run.checked_sub(1) {
+            for ending in ["db", "db-wal", "db-shm"] {
+                // Two of them are there only while somebody is at the third.
+                let _ = fs::remove_file(path(before).with_extension(ending));
+            }
+        }
+        fs::copy(self.dir.path().join("template.db"), path(run)).expect("it can be copied");
+        path(run)
     }
 }
 

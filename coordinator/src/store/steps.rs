@@ -23,6 +23,14 @@ impl Step {
     }
 }
 
+/// Whether a simulation chooses the steps.
+#[cfg(not(feature = "simulation"))]
+pub(super) const fn are_chosen() -> bool {
+    false
+}
+
+#[cfg(feature = "simulation")]
+pub(super) use crate::simulation::is_on as are_chosen;
 #[cfg(feature = "simulation")]
 pub(super) use simulated::{Step, Stepped};
 

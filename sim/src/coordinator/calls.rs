@@ -1,8 +1,6 @@
 //! What workers and users call. Each call is served by the coordinator's own code, in a task of its
 //! process.
 
-use std::future::Future;
-
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::identity::Caller;
 use rpmfarm_coordinator::rpc::session;

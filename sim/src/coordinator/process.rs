@@ -189,7 +189,7 @@ impl Parts {
         let (blobs, tree) = (place.blobs.clone(), Tree::new(&place.repos));
         let seen = outside.clone();
         // Whoever looks at the very moment in which something is shown.
-        let on_step = move |step| {
+        let on_step = move |step: Step| {
             if step == Step::Shown
                 && let Some(broken) = tree.broken()
             {

@@ -219,7 +219,9 @@ impl World {
         let Some(running) = &coordinator.running else { return };
         simulation::within(&running.runtime, c, || match word {
             Word::Facts => running.bus.ring(),
-            Word::Poke(worker) => drop(running.fleet().poke_here(&worker)),
+            Word::Poke(worker) => {
+                running.fleet().poke_here(&worker);
+            }
             Word::PokeAll => running.fleet().poke_all_here(),
             Word::Progress => {}
         });
