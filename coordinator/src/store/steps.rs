@@ -40,7 +40,7 @@ mod simulated {
     use futures_util::future::BoxFuture;
     use futures_util::stream::{self, BoxStream};
     use sqlx::any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
-    use sqlx::{Any, AnyPool, Either, Execute, Executor, SqlStr};
+    use sqlx::{Any, AnyPool, Describe, Either, Execute, Executor, SqlStr};
 
     use super::super::{Fence, Result, StoreError};
     use crate::simulation::{self, Wait};
@@ -129,6 +129,13 @@ mod simulated {
             'p: 'e,
         {
             self.pool.prepare_with(sql, parameters)
+        }
+
+        fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, sqlx::Result<Describe<Any>>>
+        where
+            'p: 'e,
+        {
+            self.pool.describe(sql)
         }
     }
 }
