@@ -10,7 +10,10 @@ use crate::world::{Event, S, World};
 
 const DAY: i64 = 86_400 * 1_000_000;
 
-/// After the last fault an operator waits so long for whoever mends the disk.
+/// How often an operator looks for builds that can never be published, once faults have stopped.
+const LOOKS: u64 = 60 * S;
+
+/// Everything else must be published within this time.
 const PATIENCE: u64 = 3_600 * S;
 
 impl World {
@@ -137,25 +140,26 @@ impl World {
         }
     }
 
-    /// An operator gives up what cannot be published, because its file is damaged. Everything else must
-    /// be by now.
+    /// An operator gives up what cannot be published, because its file is damaged, when nothing else is
+    /// left. That must not wait for it.
     pub(crate) fn give_up(&mut self) {
+        if self.damaged.is_empty() {
+            return;
+        }
+        self.after(LOOKS, Event::GivesUp);
         let open = self.facts.open.iter().copied();
         let (damaged, good): (Vec<i64>, Vec<i64>) = open.partition(|build| {
             self.facts.builds.get(build).is_some_and(|row| self.damaged.contains(&row.package))
         });
-        if damaged.is_empty() {
-            return;
-        }
-        if !good.is_empty() {
+        if good.is_empty() {
+            let c = self.any_coordinator();
+            for build in damaged {
+                self.cancel(c, BuildId(build));
+            }
+        } else if !damaged.is_empty() && self.now > self.faulty_until + PATIENCE {
             let message = format!("builds {good:?} wait although their files are good");
-            return self.violated(Invariant::I9, message);
+            self.violated(Invariant::I9, message);
         }
-        let c = self.any_coordinator();
-        for build in damaged {
-            self.cancel(c, BuildId(build));
-        }
-        self.after(5 * S, Event::GivesUp);
     }
 
     /// From now on nothing goes wrong any more; what went wrong stays as it is, but that clocks are
@@ -163,7 +167,7 @@ impl World {
     pub(crate) fn stop_faults(&mut self) {
         note!(self, "faults stop");
         self.faulty = false;
-        self.after(PATIENCE, Event::GivesUp);
+        self.after(LOOKS, Event::GivesUp);
         self.database_down_until = 0;
         self.data_full_until = 0;
         {

@@ -102,7 +102,7 @@ impl Profile {
             crashing: 0,
             faulty_s: (40, 120),
             actions: 4,
-            pace_ms: 5_000,
+            pace_ms: 8_000,
         }
     }
 

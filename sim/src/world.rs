@@ -94,7 +94,7 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) faulty: bool,
     /// How long faults happen, in microseconds.
-    faulty_until: u64,
+    pub(crate) faulty_until: u64,
 
     pub(crate) outside: Outside,
     pub(crate) signer: Signer,

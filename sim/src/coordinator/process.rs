@@ -52,7 +52,7 @@ use crate::tree::Tree;
 const REST: Duration = Duration::from_secs(1);
 
 /// The least time between two looks of a pass: more than in a farm, so that fewer queries are made.
-const GAP: Duration = Duration::from_millis(40);
+const GAP: Duration = Duration::from_millis(150);
 
 /// The largest result file, in bytes.
 const MAX_RESULT: u64 = 1 << 20;
