@@ -431,3 +431,79 @@ impl Drop for Park {
         drop(waker);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::bus::Bus;
+    use crate::clock::Clock;
+    use crate::store::Store;
+
+    /// The one that waits.
+    fn only() -> Waiting {
+        let all = news();
+        assert_eq!(all.len(), 1, "{all:?}");
+        all[0]
+    }
+
+    #[test]
+    fn a_task_waits_until_it_is_let_go_and_dies_with_its_process() {
+        begin(1);
+        let process = runtime().expect("a runtime");
+        let steps = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&steps);
+        process.spawn(async move {
+            let turn = step(Wait::Disk).await;
+            count.fetch_add(1, Ordering::Relaxed);
+            drop(turn);
+            Clock.sleep(Duration::from_secs(5)).await;
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        settle(&process, 0);
+        let waiting = only();
+        assert_eq!((waiting.wait, steps.load(Ordering::Relaxed)), (Wait::Disk, 0));
+
+        assert!(go(waiting.ticket, Go::On));
+        settle(&process, 0);
+        assert_eq!(done().map(|done| done.wait), Some(Wait::Disk));
+        let waiting = only();
+        let end_of_pause = Wait::Time(Duration::from_secs(5));
+        assert_eq!((waiting.wait, steps.load(Ordering::Relaxed)), (end_of_pause, 1));
+
+        drop(process);
+        assert!(!go(waiting.ticket, Go::On), "its task is gone");
+        assert_eq!(steps.load(Ordering::Relaxed), 1);
+        end();
+    }
+
+    /// What the database's thread does is waited for, however long it takes.
+    #[test]
+    fn a_transaction_is_one_step() {
+        begin(1);
+        let dir = tempfile::tempdir().expect("a directory");
+        let url = format!("sqlite://{}", dir.path().join("farm.db").display());
+        let process = runtime().expect("a runtime");
+        let store = process.block_on(Store::open(&url, Bus::default())).expect("it opens");
+        for how in [Go::On, Go::Unanswered, Go::Refused, Go::Dies] {
+            let store = store.clone();
+            let asking = process.spawn(async move { store.write().await?.commit().await });
+            settle(&process, 0);
+            let waiting = only();
+            assert_eq!(waiting.wait, Wait::Transaction(None));
+            assert!(go(waiting.ticket, how));
+            settle(&process, 0);
+            let is_committed = done().expect("it is over").committed;
+            assert_eq!(is_committed, how != Go::Refused, "{how:?}");
+            assert_eq!(asking.is_finished(), how != Go::Dies, "{how:?}");
+            if asking.is_finished() {
+                let answer = process.block_on(asking).expect("it does not panic");
+                assert_eq!(answer.is_ok(), how == Go::On, "{how:?}: {answer:?}");
+            }
+        }
+        drop(process);
+        end();
+    }
+}
