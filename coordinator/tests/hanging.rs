@@ -16,7 +16,7 @@ use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::resolve::{ResolveStage, ResolveWork};
 use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::NewTask;
-use rpmfarm_coordinator::work::Crew;
+use rpmfarm_coordinator::work::KeyedTaskPool;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Sha256};
 use sqlx::ConnectOptions as _;
@@ -25,7 +25,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use builds::new_build;
 
-/// Builds whose server hangs: more than there are hands.
+/// Builds whose server hangs: more than there are slots.
 const HANGING: usize = 40;
 
 /// How long another target's build may take. What hangs is waited for longer.
@@ -145,16 +145,16 @@ async fn a_git_host_keeps_no_build_from_another_host_waiting() {
     let scene = Scene::new().await;
     let hanging = scene.builds("hangs", HANGING).await;
     let fails = scene.builds("fails", 1).await[0];
-    let crew = Crew::new("import", 16, Bus::default());
-    let stage = ImportStage { crew: crew.clone(), ..scene.farm.import() };
+    let pool = KeyedTaskPool::new("import", 16, Bus::default());
+    let stage = ImportStage { imports: pool.clone(), ..scene.farm.import() };
     let runner = scene.farm.runner();
     let pass = async || runner.pass(&stage).await;
     scene.until_failed(fails, &hanging, pass).await;
-    assert!(crew.busy() >= 8, "the others are being asked for: {}", crew.busy());
+    assert!(pool.busy() >= 8, "the others are being asked for: {}", pool.busy());
     // A coordinator that stops ends them, and that is no failure of theirs.
     scene.farm.importer.stop();
     let ended = async {
-        while crew.busy() > 0 {
+        while pool.busy() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -172,7 +172,7 @@ async fn a_repository_keeps_no_other_target_waiting() {
         scene.tasks(&hanging, kind).await;
         let fails = scene.builds("fails", 1).await;
         scene.tasks(&fails, kind).await;
-        let work = ResolveWork::new(Crew::new("resolve", 8, Bus::default()));
+        let work = ResolveWork::new(KeyedTaskPool::new("resolve", 8, Bus::default()));
         let stage = ResolveStage { work, ..scene.farm.resolve() };
         let runner = scene.farm.runner();
         let pass = async || runner.pass(&stage).await;

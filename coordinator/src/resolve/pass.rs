@@ -29,9 +29,9 @@ use crate::retry::Retries;
 use crate::store::{Build, FencedStore, Srpm, TakenRow, Task};
 use crate::targets::Targets;
 use crate::waits::Waits;
-use crate::work::{self, Coalesced, Crew, Queues};
+use crate::work::{self, Coalesced, KeyedTaskPool, Queues};
 
-/// SRPM tasks of a target that are looked at in one go; more than the crew has hands.
+/// SRPM tasks of a target that are looked at in one go; more than there are slots.
 const SRPMS_AT_ONCE: i64 = 64;
 
 /// Batches of one target that are looked at at once. One that is long, or a repository that hangs,
@@ -68,7 +68,7 @@ pub struct ResolveStage {
 #[derive(Debug, Clone)]
 pub struct ResolveWork {
     /// Makes locks, task by task.
-    locks: Crew<TaskId>,
+    locks: KeyedTaskPool<TaskId>,
     /// Looks at batches.
     batches: Coalesced<i64>,
     targets: Arc<Queues>,
@@ -76,9 +76,9 @@ pub struct ResolveWork {
 }
 
 impl ResolveWork {
-    /// With this crew for locks.
+    /// With this pool for locks.
     #[must_use]
-    pub fn new(locks: Crew<TaskId>) -> Self {
+    pub fn new(locks: KeyedTaskPool<TaskId>) -> Self {
         let batches = Coalesced::new("order");
         Self { locks, batches, targets: Arc::default(), memory: Arc::default() }
     }
@@ -93,7 +93,7 @@ impl work::Stage for ResolveStage {
             let (stage, store) = (self.clone(), store.clone());
             let (id, span, target) = (task.id, span(&task), build.target.clone());
             let work = async move { stage.lock_srpm(&store, &task, &build).await };
-            self.work.locks.start_for(&target, id, work.instrument(span));
+            self.work.locks.spawn_for(&target, id, work.instrument(span));
         }
         let batches = store.batches_to_order(now_us).await?;
         self.work.memory.keep_batches(&batches);
@@ -112,7 +112,7 @@ impl work::Stage for ResolveStage {
             let (stage, store) = (self.clone(), store.clone());
             let (id, span, target) = (task.id, span(&task), build.target.clone());
             let work = async move { stage.lock_round(&store, &task, &build, round).await };
-            self.work.locks.start_for(&target, id, work.instrument(span));
+            self.work.locks.spawn_for(&target, id, work.instrument(span));
         }
         Ok(())
     }
@@ -233,7 +233,7 @@ impl ResolveStage {
                     let (id, span, target) = (task.id, span(&task), build.target.clone());
                     let work =
                         async move { stage.conclude(&store, &task, &build, &wanted, result).await };
-                    self.work.locks.start_for(&target, id, work.instrument(span));
+                    self.work.locks.spawn_for(&target, id, work.instrument(span));
                 }
                 (Some(Turn::WaitFor(builds)), _) => {
                     self.waits.set(task.build, waits_for_text(&solved[&key], &builds, &mates));

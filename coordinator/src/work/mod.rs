@@ -1,10 +1,14 @@
 //! How passes run: what a stage is (`stage`), a dumb loop that wakes when something was written, and
-//! what does the long pieces of a stage beside it (`crew`, `coalesced`, `queues`).
+//! what does the long pieces of a stage beside it:
+//!
+//! - `pool`: a bounded number of tasks, fair between hosts or targets ([`KeyedTaskPool`]);
+//! - `coalesced`: work that is done once more when it was asked for meanwhile ([`Coalesced`]);
+//! - `queues`: turns for each host, repository or target ([`Queues`]).
 //!
 //! It must not know what a pass does.
 
 mod coalesced;
-mod crew;
+mod pool;
 mod queues;
 mod stage;
 
@@ -12,7 +16,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 pub use coalesced::Coalesced;
-pub use crew::Crew;
+pub use pool::{KeyedTaskPool, SlotGuard};
 pub use queues::Queues;
 pub use stage::{LocalPass, Runner, Stage};
 
