@@ -5,9 +5,8 @@
 //! repository is to be signed, the header's signature, the payload's digest and the name. It must
 //! not know why a package is wanted.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::StreamExt as _;
@@ -25,6 +24,7 @@ use super::href;
 use super::mirrors::MirrorLists;
 use super::rejection::Rejection;
 use crate::blobs::{BlobError, BlobWriter, Blobs};
+use crate::work::KeyedSemaphore;
 
 /// Downloads at once.
 const PARALLEL: usize = 8;
@@ -97,12 +97,12 @@ pub(super) struct Fetcher {
     downloader: Downloader,
     mirrors: MirrorLists,
     /// What is being fetched, so that two builds do not fetch one package twice.
-    busy: Arc<Mutex<HashMap<Sha256, Weak<tokio::sync::Mutex<()>>>>>,
+    turns: Arc<KeyedSemaphore<Sha256>>,
 }
 
 impl Fetcher {
     pub(super) fn new(blobs: Blobs, downloader: Downloader, mirrors: MirrorLists) -> Self {
-        Self { blobs, downloader, mirrors, busy: Arc::default() }
+        Self { blobs, downloader, mirrors, turns: Arc::new(KeyedSemaphore::new(1)) }
     }
 
     /// Fetches every package of a lock that is not there yet.
@@ -139,8 +139,7 @@ impl Fetcher {
         package: &LockedPackage,
         now: SystemTime,
     ) -> Result<(), FetchError> {
-        let turn = self.turn(package.digest);
-        let _held = turn.lock().await;
+        let _turn = self.turns.acquire(package.digest).await;
         if self.blobs.contains(package.digest) {
             return Ok(());
         }
@@ -206,15 +205,6 @@ impl Fetcher {
         tokio::task::spawn_blocking(move || sink.check(&repo, &package, &url, now))
             .await
             .expect("checking a package does not panic")
-    }
-
-    /// The turn of whoever wants this blob.
-    fn turn(&self, digest: Sha256) -> Arc<tokio::sync::Mutex<()>> {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.retain(|_, turn| turn.strong_count() > 0);
-        let turn = busy.get(&digest).and_then(Weak::upgrade).unwrap_or_default();
-        busy.insert(digest, Arc::downgrade(&turn));
-        turn
     }
 }
 

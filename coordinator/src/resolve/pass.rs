@@ -29,7 +29,7 @@ use crate::retry::Retries;
 use crate::store::{Build, FencedStore, Srpm, TakenRow, Task};
 use crate::targets::Targets;
 use crate::waits::Waits;
-use crate::work::{self, Coalesced, KeyedTaskPool, Queues};
+use crate::work::{self, Coalesced, KeyedSemaphore, KeyedTaskPool};
 
 /// SRPM tasks of a target that are looked at in one go; more than there are slots.
 const SRPMS_AT_ONCE: i64 = 64;
@@ -71,7 +71,8 @@ pub struct ResolveWork {
     locks: KeyedTaskPool<TaskId>,
     /// Looks at batches.
     batches: Coalesced<i64>,
-    targets: Arc<Queues>,
+    /// Turns of the batches of each target.
+    targets: Arc<KeyedSemaphore<String>>,
     memory: Arc<Memory>,
 }
 
@@ -80,7 +81,8 @@ impl ResolveWork {
     #[must_use]
     pub fn new(locks: KeyedTaskPool<TaskId>) -> Self {
         let batches = Coalesced::new("order");
-        Self { locks, batches, targets: Arc::default(), memory: Arc::default() }
+        let targets = Arc::new(KeyedSemaphore::new(BATCHES_AT_ONCE));
+        Self { locks, batches, targets, memory: Arc::default() }
     }
 }
 
@@ -102,7 +104,7 @@ impl work::Stage for ResolveStage {
             self.work.batches.ask(batch, move || {
                 let (stage, store, target) = (stage.clone(), store.clone(), target.clone());
                 async move {
-                    let _turn = stage.work.targets.turn(&target, BATCHES_AT_ONCE).await;
+                    let _turn = stage.work.targets.acquire(target).await;
                     stage.lock_batch(&store, batch).await
                 }
             });

@@ -136,8 +136,8 @@ impl Hooks {
         peer: Option<IpAddr>,
     ) -> Result<Answer, Answer> {
         let Begun { forge, target, mut check } = begun;
-        let bodies = &self.webhooks.0.bodies;
-        let Some(place) = bodies.place(peer).await else {
+        let permits = &self.webhooks.0.permits;
+        let Some(permit) = permits.acquire(peer).await else {
             let message = "too many webhooks are being read; send it again";
             return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
         };
@@ -146,12 +146,12 @@ impl Hooks {
         let is_form = kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
         let mut reader = Reader::new(is_form);
         let digest = read_body(headers, body, &mut reader, &mut check).await?;
-        drop(place);
+        drop(permit);
         let verdict = check.end();
         if verdict != Verdict::Genuine {
             return Err(not_genuine(verdict));
         }
-        bodies.is_genuine(peer);
+        permits.is_genuine(peer);
         let event = first(headers, forge.event_headers());
         let read = reader
             .end(forge, event)

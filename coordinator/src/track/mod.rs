@@ -5,15 +5,15 @@
 //! built is what the tracked repository itself shows. It must not know how a build runs: it asks for
 //! builds as everybody does. To read from the top:
 //!
-//! - `hooks` takes webhooks over HTTP: `bodies` who may send one now, `secrets` and `verify` whether it
-//!   is genuine, `followed` what it is about, `taker` that it is recorded.
+//! - `hooks` takes webhooks over HTTP: `body_permits` who may send one now, `secrets` and `verify`
+//!   whether it is genuine, `followed` what it is about, `taker` that it is recorded.
 //! - `poll` is the stage that looks at repositories, [`PollStage`]: `look` asks one, `hosts` how much
 //!   each host is to bear, `writer` records what was seen.
 //! - `decide` is the stage that makes builds of pushes, [`DecideStage`]: `plan` says what would become
 //!   of each, `pair` which commits are built together, `tip` what is known of a branch.
 //! - `exists` and `forges` ask upstream for people.
 
-mod bodies;
+mod body_permits;
 mod decide;
 mod exists;
 mod followed;
@@ -45,7 +45,7 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::http::Http;
 use crate::store::Store;
-use bodies::Bodies;
+use body_permits::BodyPermits;
 use followed::Repositories;
 use hosts::Hosts;
 use look::Looker;
@@ -105,7 +105,7 @@ pub struct Webhooks(Arc<Taking>);
 struct Taking {
     taker: Taker,
     secrets: Secrets,
-    bodies: Bodies,
+    permits: BodyPermits,
     repositories: Repositories,
 }
 
@@ -124,7 +124,7 @@ impl Webhooks {
         Ok(Self(Arc::new(Taking {
             taker: Taker::start(store.clone(), bell),
             secrets: Secrets::open(secrets, default_secrets)?,
-            bodies: Bodies::default(),
+            permits: BodyPermits::default(),
             repositories: Repositories::default(),
         })))
     }

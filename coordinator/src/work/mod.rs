@@ -3,13 +3,13 @@
 //!
 //! - `pool`: a bounded number of tasks, fair between hosts or targets ([`KeyedTaskPool`]);
 //! - `coalesced`: work that is done once more when it was asked for meanwhile ([`Coalesced`]);
-//! - `queues`: turns for each host, repository or target ([`Queues`]).
+//! - `semaphore`: turns for each host, repository or target ([`KeyedSemaphore`]).
 //!
 //! It must not know what a pass does.
 
 mod coalesced;
 mod pool;
-mod queues;
+mod semaphore;
 mod stage;
 
 use std::future::Future;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 pub use coalesced::Coalesced;
 pub use pool::{KeyedTaskPool, SlotGuard};
-pub use queues::Queues;
+pub use semaphore::KeyedSemaphore;
 pub use stage::{LocalPass, Runner, Stage};
 
 use crate::bus::Bus;

@@ -1,15 +1,16 @@
-//! Places for bodies of webhooks: whoever sends one is not known before it is read, so nobody may
-//! take them all; and some are kept for those whose webhooks were genuine of late.
+//! Permits to send the body of a webhook: whoever sends one is not known before it is read, so nobody
+//! may take them all; and some are kept for those whose webhooks were genuine of late.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::tally::network;
+use crate::work::KeyedSemaphore;
 
 /// Bodies that are read at once.
 const ALL: usize = 32;
@@ -23,44 +24,43 @@ const KEPT: usize = 8;
 /// So many of these addresses are remembered, those that were genuine last.
 const REMEMBERED: usize = 256;
 
-/// How long a webhook waits for its place.
+/// How long a webhook waits for its permit.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The places.
+/// All permits.
 #[derive(Debug)]
-pub(super) struct Bodies {
+pub(super) struct BodyPermits {
     all: Arc<Semaphore>,
     kept: Arc<Semaphore>,
-    peers: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+    peers: KeyedSemaphore<IpAddr>,
     /// Who has sent a genuine one, and when the last.
     genuine: Mutex<HashMap<IpAddr, Instant>>,
     patience: Duration,
 }
 
-/// A place, until it is dropped.
+/// A permit, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(#[expect(dead_code, reason = "held")] Vec<OwnedSemaphorePermit>);
+pub(super) struct BodyPermit(#[expect(dead_code, reason = "held")] Vec<OwnedSemaphorePermit>);
 
-impl Default for Bodies {
+impl Default for BodyPermits {
     fn default() -> Self {
         let all = Arc::new(Semaphore::new(ALL));
         let kept = Arc::new(Semaphore::new(KEPT));
-        let (peers, genuine) = Default::default();
-        Self { all, kept, peers, genuine, patience: PATIENCE }
+        let peers = KeyedSemaphore::new(OF_ONE);
+        Self { all, kept, peers, genuine: Mutex::default(), patience: PATIENCE }
     }
 }
 
-impl Bodies {
-    /// Waits for a place, for some seconds at most. Without an address, and for this host, where
+impl BodyPermits {
+    /// Waits for a permit, for some seconds at most. Without an address, and for this host, where
     /// a proxy may speak for everybody, there is no limit of its own.
-    pub(super) async fn place(&self, peer: Option<IpAddr>) -> Option<Place> {
+    pub(super) async fn acquire(&self, peer: Option<IpAddr>) -> Option<BodyPermit> {
         let peer = peer.and_then(stranger);
-        let own = peer.map(|peer| self.of(peer));
         let is_known = peer.is_some_and(|peer| self.known().contains_key(&peer));
         let wait = async {
             let mut permits = Vec::new();
-            if let Some(own) = own {
-                permits.push(own.acquire_owned().await.ok()?);
+            if let Some(peer) = peer {
+                permits.push(self.peers.acquire(peer).await);
             }
             let permit = tokio::select! {
                 biased;
@@ -68,7 +68,7 @@ impl Bodies {
                 permit = self.kept.clone().acquire_owned(), if is_known => permit,
             };
             permits.push(permit.ok()?);
-            Some(Place(permits))
+            Some(BodyPermit(permits))
         };
         timeout(self.patience, wait).await.ok().flatten()
     }
@@ -85,19 +85,12 @@ impl Bodies {
         }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, Instant>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<IpAddr, Instant>> {
         self.genuine.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The places of an address. Those of nobody are forgotten.
-    fn of(&self, peer: IpAddr) -> Arc<Semaphore> {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.retain(|_, places| Arc::strong_count(places) > 1);
-        peers.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(OF_ONE))).clone()
     }
 }
 
-/// Whose places are limited: not this host's, where a proxy may speak for everybody.
+/// Whose permits are limited: not this host's, where a proxy may speak for everybody.
 fn stranger(peer: IpAddr) -> Option<IpAddr> {
     let peer = network(peer);
     (!peer.is_loopback()).then_some(peer)
@@ -108,43 +101,43 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn nobody_takes_all_places() {
-        let bodies = Bodies { patience: Duration::from_millis(20), ..Bodies::default() };
+    async fn nobody_takes_all_permits() {
+        let permits = BodyPermits { patience: Duration::from_millis(20), ..BodyPermits::default() };
         let address = |text: &str| Some(text.parse::<IpAddr>().unwrap());
         let mut taken = Vec::new();
         for _ in 0..OF_ONE {
-            taken.push(bodies.place(address("192.0.2.1")).await.unwrap());
+            taken.push(permits.acquire(address("192.0.2.1")).await.unwrap());
         }
-        assert!(bodies.place(address("192.0.2.1")).await.is_none());
-        assert!(bodies.place(address("::ffff:192.0.2.1")).await.is_none());
-        drop(bodies.place(address("192.0.2.2")).await.unwrap());
+        assert!(permits.acquire(address("192.0.2.1")).await.is_none());
+        assert!(permits.acquire(address("::ffff:192.0.2.1")).await.is_none());
+        drop(permits.acquire(address("192.0.2.2")).await.unwrap());
         for n in 0..OF_ONE {
-            taken.push(bodies.place(address(&format!("2001:db8::{n:x}"))).await.unwrap());
+            taken.push(permits.acquire(address(&format!("2001:db8::{n:x}"))).await.unwrap());
         }
-        assert!(bodies.place(address("2001:db8::99")).await.is_none(), "the same network");
-        drop(bodies.place(address("2001:db8:0:1::1")).await.unwrap());
+        assert!(permits.acquire(address("2001:db8::99")).await.is_none(), "the same network");
+        drop(permits.acquire(address("2001:db8:0:1::1")).await.unwrap());
         // This host has no limit but that of all.
         for _ in 0..ALL - 2 * OF_ONE {
-            taken.push(bodies.place(address("127.0.0.1")).await.unwrap());
+            taken.push(permits.acquire(address("127.0.0.1")).await.unwrap());
         }
         for other in [None, address("::1"), address("192.0.2.2")] {
-            assert!(bodies.place(other).await.is_none(), "{other:?}");
+            assert!(permits.acquire(other).await.is_none(), "{other:?}");
         }
         // Who was genuine is let in all the same, and nobody else is.
-        bodies.is_genuine(address("198.51.100.1"));
-        bodies.is_genuine(address("127.0.0.1"));
+        permits.is_genuine(address("198.51.100.1"));
+        permits.is_genuine(address("127.0.0.1"));
         for _ in 0..KEPT {
-            taken.push(bodies.place(address("198.51.100.1")).await.unwrap());
+            taken.push(permits.acquire(address("198.51.100.1")).await.unwrap());
         }
         for other in ["198.51.100.2", "127.0.0.1", "198.51.100.1"] {
-            assert!(bodies.place(address(other)).await.is_none(), "{other}");
+            assert!(permits.acquire(address(other)).await.is_none(), "{other}");
         }
         for n in 0..2 * REMEMBERED {
-            bodies.is_genuine(address(&format!("10.0.{}.{}", n / 256, n % 256)));
+            permits.is_genuine(address(&format!("10.0.{}.{}", n / 256, n % 256)));
         }
-        assert_eq!(bodies.known().len(), REMEMBERED);
+        assert_eq!(permits.known().len(), REMEMBERED);
         taken.clear();
-        drop(bodies.place(address("192.0.2.1")).await.unwrap());
-        assert_eq!(bodies.peers.lock().unwrap().len(), 1, "others are forgotten");
+        drop(permits.acquire(address("192.0.2.1")).await.unwrap());
+        assert_eq!(permits.peers.len(), 1, "others are forgotten");
     }
 }
