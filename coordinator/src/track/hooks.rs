@@ -189,7 +189,7 @@ impl Hooks {
             delivery: delivery.chars().take(MAX_DELIVERY).collect(),
             at_us: now_us(),
         };
-        match self.webhooks.0.taker.take(hook).await {
+        match self.webhooks.0.batcher.record(hook).await {
             Ok(HookTaken::New) => Ok((StatusCode::ACCEPTED, format!("{packages} is looked at"))),
             Ok(HookTaken::Again) => Ok(nothing_to_do("this delivery was taken before")),
             Ok(HookTaken::Often) => Ok(nothing_to_do(&format!(

@@ -3,10 +3,12 @@
 //!
 //! - `pool`: a bounded number of tasks, fair between hosts or targets ([`KeyedTaskPool`]);
 //! - `coalesced`: work that is done once more when it was asked for meanwhile ([`Coalesced`]);
-//! - `semaphore`: turns for each host, repository or target ([`KeyedSemaphore`]).
+//! - `semaphore`: turns for each host, repository or target ([`KeyedSemaphore`]);
+//! - `batcher`: what comes at the same time shares a transaction ([`Batcher`]).
 //!
 //! It must not know what a pass does.
 
+mod batcher;
 mod coalesced;
 mod pool;
 mod semaphore;
@@ -15,6 +17,7 @@ mod stage;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+pub use batcher::Batcher;
 pub use coalesced::Coalesced;
 pub use pool::{KeyedTaskPool, SlotGuard};
 pub use semaphore::KeyedSemaphore;
