@@ -19,6 +19,7 @@ use rpmfarm_core::terms::AllTerms;
 use rpmfarm_core::{
     Allowance, Arch, AttemptId, BuildId, BuildOptions, Epoch, Fault, Lock, Sha256, TaskId,
 };
+use rpmfarm_daemon::log::{self, LogFormat};
 use serde::Serialize;
 use sha2::Digest as _;
 
@@ -105,7 +106,7 @@ struct Report {
 impl Once {
     #[allow(clippy::print_stdout)] // The report is the answer.
     pub(super) fn run(mut self) -> Result<ExitCode> {
-        tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+        log::start(LogFormat::Text);
         let prepared = self.host.prepare()?;
         let lock = fs::read(&self.lock).with_context(|| self.lock.display().to_string())?;
         let lock = Lock::from_bytes(&lock).context("the lock")?;
