@@ -2,9 +2,10 @@
 //! process and found again at the next look.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rpmfarm_core::BuildId;
+use rpmfarm_daemon::sync::Mutex;
 
 /// The reasons. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +49,7 @@ impl Waits {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<BuildId, String>> {
-        self.0.lock().expect("no one panics while holding it")
+        self.0.lock()
     }
 }
 

@@ -10,12 +10,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, MutexGuard, mpsc};
 use std::thread;
 use std::time::SystemTime;
 
 use rpmfarm_core::Sha256;
 use rpmfarm_core::signing::Logged;
+use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_guarded::chain::{self, Broken, Head, Walked};
 use tokio::sync::{oneshot, watch};
 
@@ -158,13 +159,13 @@ impl Audit {
 
     /// What is remembered, to be asked and told.
     pub fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock()
     }
 
     /// Where the log stands.
     #[must_use]
     pub fn head(&self) -> Logged {
-        let head = *self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        let head = *self.head.lock();
         Logged { log: self.log.to_string(), line: head.line, digest: head.digest }
     }
 
@@ -438,7 +439,7 @@ impl Books {
                 tracing::error!(%error, "the audit log could not be written");
                 LogFailed::Disk
             })?;
-            *shown.lock().unwrap_or_else(PoisonError::into_inner) = self.head;
+            *shown.lock() = self.head;
             for (head, done) in heads.into_iter().zip(waiting) {
                 let log = self.name.clone();
                 // Whoever waited may be gone; the record stays.

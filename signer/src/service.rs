@@ -2,12 +2,13 @@
 //! answer.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use rpmfarm_core::signing::{self, Allowance, Bindings, Logged, Page, Place};
 use rpmfarm_core::statement::{Acceptance, PublicKey, SignedAcceptance};
 use rpmfarm_core::{Sha256, name};
+use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_proto::v1;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
@@ -326,7 +327,7 @@ impl Rules {
     }
 
     fn take(&self) -> Result<(), CallError> {
-        let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut allowance = self.allowance.lock();
         allowance.take(Instant::now()).map_err(|wait| {
             let wait = wait.as_secs() + 1;
             CallError::TooMany { per_minute: self.per_minute, wait }
@@ -334,7 +335,7 @@ impl Rules {
     }
 
     fn is_new(&self, refusal: String) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         if told.len() >= REFUSALS {
             told.clear();
         }

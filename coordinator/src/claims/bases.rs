@@ -1,11 +1,12 @@
 //! The files of base roots, read once for each root: a target has one at a time.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::owners::{Owner, merged};
 use rpmfarm_core::{Lock, Sha256};
+use rpmfarm_daemon::sync::Mutex;
 
 use super::files_of;
 use crate::blobs::Blobs;
@@ -89,7 +90,7 @@ impl Bases {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Sha256, Shared)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

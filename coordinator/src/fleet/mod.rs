@@ -11,12 +11,13 @@ mod news;
 mod session;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::lease::{LeaseTerms, Liveness, listening, liveness};
 use rpmfarm_core::task::{Phase, Progress, WorkerState};
 use rpmfarm_core::{Arch, AttemptId};
+use rpmfarm_daemon::sync::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -142,7 +143,7 @@ impl Fleet {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no one panics while holding the fleet")
+        self.inner.lock()
     }
 
     /// Every worker of the farm as it was last heard, by name.

@@ -1,9 +1,10 @@
 //! The connections over which certificates were shown, so that those of a revoked one can be cut.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rpmfarm_core::Sha256;
+use rpmfarm_daemon::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// The connections over which certificates were shown. Cheap to clone.
@@ -50,7 +51,7 @@ impl Connections {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.0.lock().expect("no one panics while holding it")
+        self.0.lock()
     }
 }
 

@@ -15,11 +15,12 @@ pub mod herald;
 mod seat;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::Stage;
 use rpmfarm_core::tenure::{Watch, may_begin};
+use rpmfarm_daemon::sync::Mutex;
 
 pub use seat::Seat;
 
@@ -171,6 +172,6 @@ impl Peers {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().expect("no one panics while holding it")
+        self.0.state.lock()
     }
 }

@@ -5,10 +5,11 @@
 //! here. Owns what is remembered of them; the rules themselves are `rpmfarm_rpmfile`'s.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::{Fault, Lock, Sha256};
+use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_rpmfile::{Claim, Claims, claims, path_of_claim};
 
 use super::farm::FARM;
@@ -148,7 +149,7 @@ impl Clashes {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 

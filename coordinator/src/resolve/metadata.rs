@@ -11,12 +11,13 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rpmfarm_core::Sha256;
 use rpmfarm_core::digest::{Checksum, DigestKind};
 use rpmfarm_core::target::check_base;
+use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_rpmfile::verify_detached;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -290,7 +291,7 @@ impl MetadataCache {
     }
 
     fn checked(&self) -> std::sync::MutexGuard<'_, HashMap<String, RepoMetadata>> {
-        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.checked.lock()
     }
 }
 

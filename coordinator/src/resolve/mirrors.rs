@@ -5,7 +5,7 @@
 //! sends is checked by who asks it; a metalink also says which `repomd.xml` there may be.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quick_xml::events::Event;
@@ -13,6 +13,7 @@ use quick_xml::{Reader, XmlVersion};
 use rpmfarm_core::digest::{Checksum, DigestKind};
 use rpmfarm_core::name::shown;
 use rpmfarm_core::target::check_base;
+use rpmfarm_daemon::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
@@ -92,7 +93,7 @@ impl MirrorLists {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Mirrors)>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 

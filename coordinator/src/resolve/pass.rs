@@ -6,7 +6,7 @@
 //! read anew and the root is solved again, a few times at most.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use rpmfarm_core::learned::{self, Learned};
@@ -17,6 +17,7 @@ use rpmfarm_core::{
     Arch, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Stage, Target,
     TaskId,
 };
+use rpmfarm_daemon::sync::Mutex;
 
 use tracing::Instrument as _;
 
@@ -600,7 +601,7 @@ fn unsolved(error: &ResolveError, arch: Arch) -> Unsolved {
 
 impl Memory {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Remembered>> {
-        self.0.lock().expect("no one panics while holding it")
+        self.0.lock()
     }
 
     /// Forgets the batches that wait no more.

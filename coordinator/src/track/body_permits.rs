@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
+use rpmfarm_daemon::sync::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -86,7 +87,7 @@ impl BodyPermits {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<IpAddr, Instant>> {
-        self.genuine.lock().unwrap_or_else(PoisonError::into_inner)
+        self.genuine.lock()
     }
 }
 

@@ -61,9 +61,10 @@ async fn run<T, R, F: Future<Output = Vec<R>>>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use futures_util::future::join_all;
+    use rpmfarm_daemon::sync::Mutex;
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -75,14 +76,14 @@ mod tests {
         let batcher = Batcher::start(move |items: Vec<u32>| {
             let (gate, sizes) = (waits.clone(), seen.clone());
             async move {
-                sizes.lock().unwrap().push(items.len());
+                sizes.lock().push(items.len());
                 gate.acquire().await.unwrap().forget();
                 items.into_iter().map(|item| item * 10).collect()
             }
         });
         let first = batcher.clone();
         let first = tokio::spawn(async move { first.submit(1).await });
-        while sizes.lock().unwrap().is_empty() {
+        while sizes.lock().is_empty() {
             tokio::task::yield_now().await;
         }
         let others = tokio::spawn(join_all((2..=20).map(|item| {
@@ -96,6 +97,6 @@ mod tests {
         assert_eq!(first.await.unwrap(), Some(10));
         let others: Vec<u32> = others.await.unwrap().into_iter().flatten().collect();
         assert_eq!(others, (2..=20).map(|item| item * 10).collect::<Vec<_>>());
-        assert_eq!(*sizes.lock().unwrap(), [1, 19]);
+        assert_eq!(*sizes.lock(), [1, 19]);
     }
 }

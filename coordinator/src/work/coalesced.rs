@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use rpmfarm_daemon::sync::Mutex;
 
 use super::{REST, tell};
 
@@ -30,7 +32,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> Coalesced<K> {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         {
-            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut under_way = self.under_way.lock();
             if let Some(again) = under_way.get_mut(&key) {
                 *again = true;
                 return;
@@ -64,7 +66,7 @@ struct KeyGuard<K: Eq + Hash> {
 impl<K: Eq + Hash> KeyGuard<K> {
     /// Whether the work was asked for again; if not, the key is free from this moment on.
     fn is_asked_again(&mut self) -> bool {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way.lock();
         let again = under_way.get_mut(&self.key).is_some_and(std::mem::take);
         if !again {
             under_way.remove(&self.key);
@@ -78,7 +80,7 @@ impl<K: Eq + Hash> Drop for KeyGuard<K> {
     fn drop(&mut self) {
         // Who has left already must not take the key from the next.
         if !self.left {
-            self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+            self.under_way.lock().remove(&self.key);
         }
     }
 }

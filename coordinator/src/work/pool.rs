@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
+
+use rpmfarm_daemon::sync::Mutex;
 
 use super::{REST, tell};
 use crate::bus::Bus;
@@ -69,7 +71,7 @@ impl<K> KeyedTaskPool<K> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Tasks<K>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tasks.lock()
     }
 }
 
@@ -188,7 +190,7 @@ mod tests {
         let start = |key: i32| {
             let (gate, started) = (gate.clone(), started.clone());
             pool.spawn(key, async move {
-                started.lock().unwrap().push(key);
+                started.lock().push(key);
                 gate.acquire().await?.forget();
                 Ok(())
             });
@@ -198,7 +200,7 @@ mod tests {
             start(key);
         }
         tokio::task::yield_now().await;
-        assert_eq!((pool.busy(), started.lock().unwrap().len()), (2, 2));
+        assert_eq!((pool.busy(), started.lock().len()), (2, 2));
         gate.add_permits(1);
         bell.rung().await;
         start(3);
@@ -206,7 +208,7 @@ mod tests {
         while pool.busy() > 0 {
             bell.rung().await;
         }
-        assert_eq!(started.lock().unwrap().len(), 3);
+        assert_eq!(started.lock().len(), 3);
     }
 
     /// Eight slots: of three hosts that hang, the first gets four, the second two, the third one. The
@@ -218,7 +220,7 @@ mod tests {
         let hang = |host: &'static str, key: i32| {
             let started = started.clone();
             pool.spawn_for(host, key, async move {
-                started.lock().unwrap().push(host);
+                started.lock().push(host);
                 std::future::pending().await
             });
         };
@@ -227,7 +229,7 @@ mod tests {
             (first..first + 20).for_each(|key| hang(host, key));
         }
         tokio::task::yield_now().await;
-        let started = started.lock().unwrap();
+        let started = started.lock();
         let count = |host| started.iter().filter(|one| **one == host).count();
         assert_eq!(["a", "b", "c", "d"].map(count), [4, 2, 1, 1]);
     }

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use rpmfarm_daemon::sync::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A semaphore for each key, each first come, first served. One whose permits nobody holds or waits
@@ -29,7 +30,7 @@ impl<K: Eq + Hash> KeyedSemaphore<K> {
     }
 
     fn semaphore(&self, key: K) -> Arc<Semaphore> {
-        let mut semaphores = self.semaphores.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut semaphores = self.semaphores.lock();
         if let Some(known) = semaphores.get(&key).and_then(Weak::upgrade) {
             return known;
         }
@@ -42,7 +43,7 @@ impl<K: Eq + Hash> KeyedSemaphore<K> {
     /// How many keys take memory.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.semaphores.lock().unwrap().len()
+        self.semaphores.lock().len()
     }
 }
 

@@ -13,10 +13,10 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rpmfarm_core::Arch;
+use rpmfarm_daemon::sync::Mutex;
 
 use crate::sandbox::run::Plain;
 use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Sandbox, User};
@@ -127,7 +127,7 @@ impl Arches {
     }
 
     fn broken(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arch, String>> {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.broken.lock()
     }
 
     /// Runs the program; the error says what happened instead.

@@ -6,7 +6,6 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +19,7 @@ use rpmfarm_core::{
     Allowance, Arch, AttemptId, BuildId, BuildOptions, Epoch, Fault, Lock, Sha256, TaskId,
 };
 use rpmfarm_daemon::log::{self, LogFormat};
+use rpmfarm_daemon::sync::Mutex;
 use serde::Serialize;
 use sha2::Digest as _;
 
@@ -149,7 +149,7 @@ impl Once {
             cancel: &cancel,
         });
         let total = watch.started.elapsed().as_secs_f64();
-        let phases = watch.phases.into_inner().unwrap_or_default();
+        let phases = watch.phases.into_inner();
         let mut report = Report { total, phases, rss_kib: peak_rss_kib(), ..Report::default() };
         match done {
             Done::Made(Made { files, predicts, terms, rpmbuild_ms, .. }) => {
@@ -239,9 +239,7 @@ struct Stopwatch {
 impl Observer for Stopwatch {
     fn phase(&self, phase: Phase) {
         let at = self.started.elapsed().as_secs_f64();
-        if let Ok(mut phases) = self.phases.lock() {
-            phases.push((phase.to_string(), at));
-        }
+        self.phases.lock().push((phase.to_string(), at));
     }
 }
 

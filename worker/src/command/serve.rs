@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
@@ -12,6 +12,7 @@ use clap::Args;
 use rpmfarm_core::{Arch, name};
 use rpmfarm_daemon::log::{self, LogFormat};
 use rpmfarm_daemon::now_us;
+use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_guarded::key::SigningKey;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;

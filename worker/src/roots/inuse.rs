@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use rpmfarm_core::Sha256;
+use rpmfarm_daemon::sync::{Condvar, Mutex};
 
 use crate::sandbox::{Cancel, Why};
 
@@ -42,7 +43,7 @@ pub(super) struct User {
 
 impl InUse {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Sha256, Use>> {
-        self.0.roots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.roots.lock()
     }
 
     /// Takes the right to make a root, waiting while others make or use it.
@@ -93,8 +94,7 @@ impl InUse {
         if let Some(why) = cancel.raised() {
             return Err(why);
         }
-        let waited = self.0.changed.wait_timeout(roots, Duration::from_millis(100));
-        Ok(waited.unwrap_or_else(PoisonError::into_inner).0)
+        Ok(self.0.changed.wait_timeout(roots, Duration::from_millis(100)))
     }
 }
 

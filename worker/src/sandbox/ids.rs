@@ -3,9 +3,10 @@
 //! Owns who has which range now. It must not know what a range is used for.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use rpmfarm_core::id_ranges::{IdPool, IdRange};
+use rpmfarm_daemon::sync::Mutex;
 
 /// The ids of a worker's cages.
 #[derive(Debug, Clone)]
@@ -76,7 +77,7 @@ impl Drop for TakenIds {
 
 /// Nothing is half done while it is locked.
 fn lock(pool: &Mutex<IdPool>) -> MutexGuard<'_, IdPool> {
-    pool.lock().unwrap_or_else(PoisonError::into_inner)
+    pool.lock()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The conversation: states out, wishes in, for ever.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::lease::next_heartbeat;
@@ -10,6 +10,7 @@ use rpmfarm_core::reach;
 use rpmfarm_core::reconcile::{Action, reconcile};
 use rpmfarm_core::task::DesiredState;
 use rpmfarm_core::{Failure, FailureStage, Fault};
+use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_proto::v1;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
@@ -218,7 +219,7 @@ impl Session {
 
     /// Tells the administrator what the coordinator has to say, once.
     fn note(&self, notice: &str) {
-        let mut last = self.notice.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.notice.lock();
         if *last != notice {
             if notice.is_empty() {
                 tracing::info!("the coordinator gives this worker work again");
