@@ -178,7 +178,10 @@ impl SignerService {
         let audit = self.audit.clone();
         self.run(asked, message.protocol, move |key, now| {
             let place = Place::new(&message.target, &message.channel, &message.path);
-            let place = place.map_err(|reason| CallError::Field { field: "repository", reason })?;
+            let place = place.map_err(|error| CallError::Field {
+                field: "repository",
+                reason: error.to_string(),
+            })?;
             let request = RepomdRequest { key: &message.key, place, data: &message.data };
             let page = request.check()?;
             let taken = audit.memory().take_page(request.key, &request.place, page);

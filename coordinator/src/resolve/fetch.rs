@@ -17,10 +17,10 @@ use rpmfarm_core::{Lock, Sha256};
 use rpmfarm_rpmfile::{inspect, verify_signature};
 use url::Url;
 
-use super::download::{DownloadError, Downloader, Sink, Validator};
+use super::download::{DownloadError, Downloader, Sink, SinkError, Validator};
 use super::external::ExternalRepo;
 use super::farm::FARM;
-use super::href;
+use super::href::{self, LocationError};
 use super::mirrors::MirrorLists;
 use super::rejection::Rejection;
 use crate::blobs::{BlobError, BlobWriter, Blobs};
@@ -52,7 +52,7 @@ pub enum FetchProblem {
     Missing(Sha256),
     /// Where it should lie is refused.
     #[error("location {0}")]
-    Location(String),
+    Location(LocationError),
     /// The mirrors of its repository are not known.
     #[error(transparent)]
     Mirrors(#[from] Box<Rejection>),
@@ -167,7 +167,7 @@ impl Fetcher {
             self.mirrors.of(repo, false).await.map_err(Box::new)?.urls
         } else {
             let base = check_base(&package.base, &repo.private_hosts);
-            vec![base.map_err(FetchProblem::Location)?]
+            vec![base.map_err(|error| FetchProblem::Location(error.into()))?]
         };
         let mut first = None;
         for base in &bases {
@@ -195,9 +195,8 @@ impl Fetcher {
         now: SystemTime,
     ) -> Result<(), FetchProblem> {
         let url = href::join(base, &package.location).map_err(FetchProblem::Location)?;
-        let sink = || {
-            let writer = self.blobs.writer(package.size).map_err(|error| error.to_string())?;
-            Ok(BlobSink { writer, length: 0 })
+        let sink = || -> Result<BlobSink, SinkError> {
+            Ok(BlobSink { writer: self.blobs.writer(package.size)?, length: 0 })
         };
         let (sink, _) =
             self.downloader.file(repo, &url, package.size, &Validator::default(), sink).await?;
@@ -215,9 +214,9 @@ struct BlobSink {
 }
 
 impl Sink for BlobSink {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
         self.length += bytes.len() as u64;
-        self.writer.append(bytes).map_err(|error| error.to_string())
+        Ok(self.writer.append(bytes)?)
     }
 }
 

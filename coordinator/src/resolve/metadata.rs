@@ -27,7 +27,7 @@ use url::Url;
 use super::checks::{FileSink, check_file, check_open, suffix};
 use super::download::{Answer, DownloadError, Downloader, Validator};
 use super::external::ExternalRepo;
-use super::href;
+use super::href::{self, LocationError};
 use super::mirrors::MirrorLists;
 use super::rejection::{MetadataError, Rejection, Result, io_at};
 use super::repomd::{MetadataFile, Repomd};
@@ -266,12 +266,15 @@ impl MetadataCache {
             return Ok(());
         }
         let url = match &file.base {
-            Some(base) => {
-                check_base(base, &repo.private_hosts).and_then(|base| href::join(&base, &file.href))
-            }
+            Some(base) => check_base(base, &repo.private_hosts)
+                .map_err(LocationError::from)
+                .and_then(|base| href::join(&base, &file.href)),
             None => href::join(base, &file.href),
         };
-        let url = url.map_err(|reason| Rejection::Repomd { url: base.to_string(), reason })?;
+        let url = url.map_err(|error| Rejection::Repomd {
+            url: base.to_string(),
+            reason: error.to_string(),
+        })?;
         let limit = file.size.unwrap_or(MAX_FILE);
         let sink = || FileSink::new(home, file.checksum.kind);
         let (sink, _) =

@@ -80,7 +80,7 @@ impl MirrorLists {
         for url in named {
             match check_base(&url, &repo.private_hosts) {
                 Ok(url) => urls.push(url),
-                Err(reason) => why = reason,
+                Err(error) => why = error.to_string(),
             }
         }
         urls.truncate(MAX_MIRRORS);

@@ -45,7 +45,7 @@ use rpmfarm_solv::RequiredBy;
 use tokio::sync::OwnedMutexGuard;
 
 pub use clashes::RootProblem;
-pub use download::{DownloadError, Patience};
+pub use download::{DownloadError, Patience, SinkError};
 pub use external::{ExternalRepo, ExternalRepoError, Place};
 pub use farm::{FARM, FarmError, FarmPackage, FarmPackages};
 pub use fetch::{FetchError, FetchProblem};

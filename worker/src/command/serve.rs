@@ -9,6 +9,7 @@ use std::{fs, io};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use rpmfarm_core::needs::{LabelError, check_label};
 use rpmfarm_core::{Arch, name};
 use rpmfarm_daemon::log::{self, LogFormat};
 use rpmfarm_daemon::now_us;
@@ -265,8 +266,8 @@ async fn token(path: &Path) -> Result<String> {
 const TOKEN_LOOK: Duration = Duration::from_millis(500);
 const TOKEN_TELL: Duration = Duration::from_secs(60);
 
-fn label(text: &str) -> Result<String, String> {
-    rpmfarm_core::needs::check_label(text).map(|()| text.to_owned())
+fn label(text: &str) -> Result<String, LabelError> {
+    check_label(text).map(|()| text.to_owned())
 }
 
 /// The architecture of this host.
