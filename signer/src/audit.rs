@@ -18,6 +18,7 @@ use rpmfarm_core::Sha256;
 use rpmfarm_core::signing::Logged;
 use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_guarded::chain::{self, Broken, Head, Walked};
+use rpmfarm_guarded::path::{PathError, io_at};
 use tokio::sync::{oneshot, watch};
 
 use crate::event::{Entry, Event, Fact};
@@ -55,20 +56,11 @@ pub enum OpenError {
     #[error(transparent)]
     Touched(#[from] LogFailed),
     /// The system said no, or the journal is damaged.
-    #[error("{}: {source}", .path.display())]
-    Io {
-        /// Of what.
-        path: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// Another process has it.
     #[error("{}: a signer runs on it; stop it first", .0.display())]
     Held(PathBuf),
-}
-
-pub(crate) fn io_at<T>(path: &Path, result: io::Result<T>) -> Result<T, OpenError> {
-    result.map_err(|source| OpenError::Io { path: path.to_owned(), source })
 }
 
 struct Item {
@@ -100,7 +92,7 @@ impl Audit {
             books.name.clone_from(&log);
             io_at(path, books.write(vec![Entry::now(Event::Began { log })]))?;
         }
-        io_at(path, Self::start(books))
+        Ok(io_at(path, Self::start(books))?)
     }
 
     fn start(mut books: Books) -> io::Result<Self> {
@@ -386,7 +378,7 @@ impl Books {
         });
         let walked = match walked {
             Ok(walked) => walked,
-            Err(Broken::Io(error)) => return io_at(&self.path, Err(error)),
+            Err(Broken::Io(error)) => return Ok(io_at(&self.path, Err(error))?),
             Err(error) => return Err(self.touched(error.to_string()).into()),
         };
         // A crash cuts the very last line, which then has no end.
