@@ -1,3 +1,5 @@
+//! The wall clock.
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Microseconds since 1970-01-01 UTC, by the wall clock.
