@@ -29,8 +29,10 @@ build: setup ## Build all programs
 demo: build emulation ## Rebuild packages of the lab and install them with dnf; KEEP=1 leaves the farm running
 	"$(TARGET_DIR)/debug/rpmfarm-lab" demo $(if $(KEEP),--keep)
 
+# What must not compile is an example in the documentation, which nextest does not run.
 .PHONY: test
 test: build emulation ## Run all tests
+	cargo test --quiet --doc --package rpmfarm-coordinator
 	cargo nextest run --workspace --no-fail-fast
 
 # The suite against whole farms, with its slow tests, and what docs/security.md names at its sides.

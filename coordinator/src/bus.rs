@@ -1,11 +1,47 @@
-//! The bell that wakes the passes: something was written.
+//! The bell that wakes the passes: something was written. And the words that wake those of other
+//! coordinators, which `peers` sends.
 //!
 //! It carries nothing. A pass that wakes looks for facts that lack its result, so a bell that
 //! rings twice, or is missed because a poll came first, changes nothing.
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use crate::peers::herald::{Voice, Word};
+/// Words that wait to be sent; more are dropped.
+const WAITING: usize = 256;
+
+/// What the other coordinators are told: that they look, not what they see.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Word {
+    /// Something was written.
+    Facts,
+    /// A worker's session shall look at what the worker should have.
+    Poke(String),
+    /// All sessions shall.
+    PokeAll,
+    /// A worker has reported.
+    Progress,
+}
+
+/// Where words are given. Cheap to clone; without somebody who takes them they go nowhere.
+#[derive(Debug, Clone, Default)]
+pub struct Voice(Option<mpsc::Sender<Word>>);
+
+impl Voice {
+    /// A voice and the words that come of it.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Word>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (Self(Some(sender)), receiver)
+    }
+
+    /// Says a word, if it can be said now.
+    pub fn say(&self, word: Word) {
+        if let Some(sender) = &self.0 {
+            // A word that does not fit is one of many: the others' own looks come soon.
+            let _ = sender.try_send(word);
+        }
+    }
+}
 
 /// Rings for everyone who listens. Cheap to clone.
 #[derive(Debug, Clone)]

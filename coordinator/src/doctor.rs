@@ -13,10 +13,42 @@ use rpmfarm_core::{Arch, Target};
 use rpmfarm_proto::v1::log_check::Finding;
 use rpmfarm_proto::v1::{AcceptorStatus, Check, SignerStatus};
 
-use crate::dispatch::fleet::WorkerView;
-use crate::farm::Farm;
-use crate::publish;
-use crate::store::StandingRow;
+use crate::accept::AcceptorClient;
+use crate::blobs::Blobs;
+use crate::fleet::{Fleet, WorkerView};
+use crate::peers::Peers;
+use crate::publish::Channels;
+use crate::scrub::Damaged;
+use crate::sign::SignerClient;
+use crate::store::{StandingRow, Store};
+use crate::targets::Targets;
+
+/// Looks for what is wrong with a farm. Cheap to clone.
+#[derive(Clone)]
+pub struct Doctor {
+    /// The database.
+    pub store: Store,
+    /// The disk.
+    pub blobs: Blobs,
+    /// Files that were found damaged.
+    pub damaged: Damaged,
+    /// What is rebuilt.
+    pub targets: Targets,
+    /// The workers.
+    pub fleet: Fleet,
+    /// The other coordinators.
+    pub peers: Peers,
+    /// The acceptor; none where the coordinator's own verdict is enough.
+    pub acceptor: Option<AcceptorClient>,
+    /// The signer.
+    pub signer: SignerClient,
+    /// What is published.
+    pub channels: Channels,
+    /// Where the published trees lie.
+    pub repos: PathBuf,
+    /// The address under which users reach this farm, without a slash at its end.
+    pub base_url: Arc<str>,
+}
 
 /// Space below which the coordinator warns, in MiB: sources and packages of a few large builds.
 const LOW_SPACE_MIB: u64 = 4096;
@@ -33,26 +65,220 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The same where it reads all of its log.
 const LOOK_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Checks the store, the space, signer and acceptor, the targets and the workers.
-pub async fn checks(farm: &Farm) -> Vec<Check> {
-    let mut checks = vec![store(farm).await];
-    checks.extend(space(farm));
-    checks.extend([signer(farm).await, workers(farm).await]);
-    checks.extend(signer_state(farm).await);
-    checks.extend(acceptor(farm).await);
-    checks.extend(coordinators(farm));
-    checks.extend(damaged(&farm.damaged.all()));
-    for (name, target) in farm.targets.all() {
-        let problem = match &target {
-            Err(problem) => Some(problem.clone()),
-            Ok(target) => missing_keys(target, farm.targets.dir()),
-        };
-        checks.extend(problem.map(|problem| check(&format!("target {name}"), "error", problem)));
-        if let Ok(target) = &target {
-            checks.extend(signatures(farm, target).await);
+impl Doctor {
+    /// Checks the store, the space, signer and acceptor, the targets and the workers.
+    pub async fn checks(&self) -> Vec<Check> {
+        let mut checks = vec![self.store().await];
+        checks.extend(self.space());
+        checks.extend([self.signer().await, self.workers().await]);
+        checks.extend(self.signer_state().await);
+        checks.extend(self.acceptor().await);
+        checks.extend(self.coordinators());
+        checks.extend(damaged(&self.damaged.all()));
+        for (name, target) in self.targets.all() {
+            let problem = match &target {
+                Err(problem) => Some(problem.clone()),
+                Ok(target) => missing_keys(target, self.targets.dir()),
+            };
+            checks
+                .extend(problem.map(|problem| check(&format!("target {name}"), "error", problem)));
+            if let Ok(target) = &target {
+                checks.extend(self.signatures(target).await);
+            }
+        }
+        checks
+    }
+
+    /// The other coordinators, where there are any: how many live, and whether they publish under the
+    /// same address.
+    fn coordinators(&self) -> Option<Check> {
+        let others = self.peers.others(Instant::now());
+        let alive: Vec<_> = others.iter().filter(|(_, alive)| *alive).map(|(row, _)| row).collect();
+        let apart = alive.iter().find(|row| *row.base_url != *self.base_url);
+        if let Some(row) = apart {
+            let message = format!(
+                "{} publishes as {} and this one as {}: give all the same --base-url",
+                row.address, row.base_url, self.base_url
+            );
+            return Some(check("coordinators", "error", message));
+        }
+        let message = format!("{} of {} others are alive", alive.len(), others.len());
+        let level = if alive.len() == others.len() { "ok" } else { "warning" };
+        (!others.is_empty()).then(|| check("coordinators", level, message))
+    }
+
+    async fn store(&self) -> Check {
+        match self.store.ping().await {
+            Ok(()) => check("store", "ok", "the database answers"),
+            Err(error) => check("store", "error", error.to_string()),
         }
     }
-    checks
+
+    /// The space of each file system that the coordinator writes to.
+    fn space(&self) -> Vec<Check> {
+        let mut seen = BTreeSet::new();
+        let mut checks = Vec::new();
+        for dir in [self.blobs.root(), self.repos.as_path()] {
+            match nix::sys::statvfs::statvfs(dir) {
+                Ok(stat) => {
+                    // Directories on one file system are one finding.
+                    if seen.insert(stat.filesystem_id()) {
+                        let mib = stat.blocks_available() * stat.fragment_size() / (1 << 20);
+                        // Some file systems count no files: they have as many as fit.
+                        let counts = stat.files() > 0;
+                        let files = if counts { stat.files_available() } else { u64::MAX };
+                        checks.push(judged(dir, mib, files));
+                    }
+                }
+                Err(error) => {
+                    let check = check("space", "error", format!("{}: {error}", dir.display()));
+                    checks.push(remedied(check, "the directory must be there and readable"));
+                }
+            }
+        }
+        checks
+    }
+
+    async fn signer(&self) -> Check {
+        let mut keys = BTreeMap::<String, Vec<String>>::new();
+        for target in self.targets.all().into_values().flatten() {
+            keys.entry(target.signing_key.clone()).or_default().push(target.name.clone());
+        }
+        // A signer that is not there is one problem, however many keys it should have.
+        let mut problems = BTreeMap::<String, Vec<String>>::new();
+        let mut remedy = "";
+        for (key, targets) in &keys {
+            let asked = self.signer.public_key(key);
+            let problem = match tokio::time::timeout(PATIENCE, asked).await {
+                Ok(Ok(_)) => continue,
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(_) => "no answer".to_owned(),
+            };
+            if remedy.is_empty() {
+                remedy = if problem.contains("no key") {
+                    "make the key (rpmfarm-signer key new NAME --uid 'NAME <MAIL>') and start the \
+                     signer again, or name another one as signing_key of the target"
+                } else {
+                    "start rpmfarm-signer serve; its --socket must be the coordinator's --signer"
+                };
+            }
+            let whose = format!("key `{key}` of {}", targets.join(", "));
+            problems.entry(problem).or_default().push(whose);
+        }
+        if problems.is_empty() {
+            return check("signer", "ok", counted(keys.len(), "key"));
+        }
+        let told =
+            problems.into_iter().map(|(problem, keys)| format!("{}: {problem}", keys.join("; ")));
+        remedied(check("signer", "error", told.collect::<Vec<_>>().join("\n")), remedy)
+    }
+
+    /// What else the signer says of itself; nothing where it does not answer, which is said already.
+    async fn signer_state(&self) -> Vec<Check> {
+        let asked = self.signer.status();
+        let status = match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(Ok(status)) => status,
+            Ok(Err(error)) if format!("{error:#}").contains("is older than") => {
+                return vec![check("signer", "error", format!("{error:#}"))];
+            }
+            _ => return Vec::new(),
+        };
+        let targets: Vec<Arc<Target>> = self.targets.all().into_values().flatten().collect();
+        let mut checks = signs(&status);
+        checks.extend(asks_for_acceptances(&status, self.acceptor.is_some()));
+        checks.extend(targets.iter().filter_map(|target| bound(&status, target)));
+        for target in &targets {
+            for channel in &target.channels {
+                checks.extend(self.signer_log(&target.name, channel).await);
+            }
+        }
+        checks
+    }
+
+    /// Whether the acceptor answers, and whom it waits for.
+    async fn acceptor(&self) -> Option<Check> {
+        let asked = self.acceptor.as_ref()?.status();
+        let problem = match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(Ok(status)) => return Some(accepts(&status)),
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(_) => "no answer".to_owned(),
+        };
+        let remedy = "start rpmfarm-acceptor serve; its --socket must be the coordinator's \
+                  --acceptor-socket";
+        Some(remedied(check("acceptor", "error", problem), remedy))
+    }
+
+    /// Whether the signer's log goes on from where it stood when a channel was signed.
+    async fn signer_log(&self, target: &str, channel: &str) -> Option<Check> {
+        let name = "signer log";
+        let logged = match self.channels.publisher.logged(target, channel) {
+            Ok(logged) => logged?,
+            Err(error) => return Some(check(name, "warning", error.to_string())),
+        };
+        let whose = format!("{target}/{channel}, line {}", logged.line);
+        let asked = tokio::time::timeout(LOOK_PATIENCE, self.signer.check_log(&logged)).await;
+        let found = match asked {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => return Some(check(name, "warning", format!("{whose}: {error:#}"))),
+            Err(_) => return Some(check(name, "warning", format!("{whose}: no answer"))),
+        };
+        let message = format!("{whose}: {}", found.message);
+        match found.finding() {
+            Finding::Continues => None,
+            Finding::Elsewhere => Some(remedied(
+                check(name, "warning", message),
+                "nothing, if that log was put aside by its operator, or the channel was signed by \
+                 the signer of another coordinator; rpmfarm-signer audit verify checks a file",
+            )),
+            Finding::Broken | Finding::Unspecified => Some(remedied(
+                check(name, "error", message),
+                "something was signed that the log does not tell: look who can write it, compare \
+                 it with a copy, and think of the key as in other hands until that is known",
+            )),
+        }
+    }
+
+    /// Whether what a channel holds is signed with the key that its target names now.
+    async fn signatures(&self, target: &Target) -> Option<Check> {
+        let channel = target.first_channel();
+        let name = format!("target {}", target.name);
+        match self.channels.unsigned(&self.store, target, channel).await {
+            Ok(0) => None,
+            Ok(unsigned) => {
+                let key = &target.signing_key;
+                let message = format!(
+                    "{unsigned} packages of {channel} are signed with another key than signing_key \
+                     = \"{key}\"; they are being signed anew, and nothing else is published before"
+                );
+                Some(remedied(
+                    check(&name, "warning", message),
+                    "nothing, if the signer has the key; users must import the new public key \
+                     (rpmfarm repo show)",
+                ))
+            }
+            Err(error) => Some(check(&name, "error", format!("{channel}: {error:#}"))),
+        }
+    }
+
+    /// How many workers take work, and for which architectures of the targets nobody does.
+    async fn workers(&self) -> Check {
+        let seen = self.fleet.workers(Instant::now());
+        let standings = match self.store.standings().await {
+            Ok(standings) => standings,
+            Err(error) => return check("workers", "error", error.to_string()),
+        };
+        let targets = self.targets.all();
+        let arches = targets.values().flatten().flat_map(|target| &target.arches);
+        let wanted: BTreeSet<Arch> = arches.copied().collect();
+        let seen = seen.iter().map(|(name, view)| Seen {
+            name,
+            arches: &view.state.arches,
+            emulated: &view.state.emulated,
+            idle: idle(view, standings.get(name)),
+        });
+        let (level, message) = told(&seen.collect::<Vec<_>>(), &wanted);
+        check("workers", level, message)
+    }
 }
 
 /// The files that were found damaged; nothing when all that were read again are whole.
@@ -86,56 +312,6 @@ fn remedied(check: Check, remedy: impl Into<String>) -> Check {
     Check { remedy: remedy.into(), ..check }
 }
 
-/// The other coordinators, where there are any: how many live, and whether they publish under the
-/// same address.
-fn coordinators(farm: &Farm) -> Option<Check> {
-    let others = farm.peers.others(Instant::now());
-    let alive: Vec<_> = others.iter().filter(|(_, alive)| *alive).map(|(row, _)| row).collect();
-    let apart = alive.iter().find(|row| *row.base_url != *farm.base_url);
-    if let Some(row) = apart {
-        let message = format!(
-            "{} publishes as {} and this one as {}: give all the same --base-url",
-            row.address, row.base_url, farm.base_url
-        );
-        return Some(check("coordinators", "error", message));
-    }
-    let message = format!("{} of {} others are alive", alive.len(), others.len());
-    let level = if alive.len() == others.len() { "ok" } else { "warning" };
-    (!others.is_empty()).then(|| check("coordinators", level, message))
-}
-
-async fn store(farm: &Farm) -> Check {
-    match farm.store.ping().await {
-        Ok(()) => check("store", "ok", "the database answers"),
-        Err(error) => check("store", "error", error.to_string()),
-    }
-}
-
-/// The space of each file system that the coordinator writes to.
-fn space(farm: &Farm) -> Vec<Check> {
-    let mut seen = BTreeSet::new();
-    let mut checks = Vec::new();
-    for dir in [farm.blobs.root(), farm.repos.as_path()] {
-        match nix::sys::statvfs::statvfs(dir) {
-            Ok(stat) => {
-                // Directories on one file system are one finding.
-                if seen.insert(stat.filesystem_id()) {
-                    let mib = stat.blocks_available() * stat.fragment_size() / (1 << 20);
-                    // Some file systems count no files: they have as many as fit.
-                    let counts = stat.files() > 0;
-                    let files = if counts { stat.files_available() } else { u64::MAX };
-                    checks.push(judged(dir, mib, files));
-                }
-            }
-            Err(error) => {
-                let check = check("space", "error", format!("{}: {error}", dir.display()));
-                checks.push(remedied(check, "the directory must be there and readable"));
-            }
-        }
-    }
-    checks
-}
-
 /// What is said of a file system with so much room, in MiB and in files that can be made.
 fn judged(dir: &Path, mib: u64, files: u64) -> Check {
     let dir = dir.display();
@@ -156,62 +332,6 @@ fn judged(dir: &Path, mib: u64, files: u64) -> Check {
         mib if mib < LOW_SPACE_MIB => remedied(found("warning"), remedy(LOW_SPACE_MIB)),
         _ => found("ok"),
     }
-}
-
-async fn signer(farm: &Farm) -> Check {
-    let mut keys = BTreeMap::<String, Vec<String>>::new();
-    for target in farm.targets.all().into_values().flatten() {
-        keys.entry(target.signing_key.clone()).or_default().push(target.name.clone());
-    }
-    // A signer that is not there is one problem, however many keys it should have.
-    let mut problems = BTreeMap::<String, Vec<String>>::new();
-    let mut remedy = "";
-    for (key, targets) in &keys {
-        let asked = farm.signer.public_key(key);
-        let problem = match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(Ok(_)) => continue,
-            Ok(Err(error)) => format!("{error:#}"),
-            Err(_) => "no answer".to_owned(),
-        };
-        if remedy.is_empty() {
-            remedy = if problem.contains("no key") {
-                "make the key (rpmfarm-signer key new NAME --uid 'NAME <MAIL>') and start the \
-                 signer again, or name another one as signing_key of the target"
-            } else {
-                "start rpmfarm-signer serve; its --socket must be the coordinator's --signer"
-            };
-        }
-        let whose = format!("key `{key}` of {}", targets.join(", "));
-        problems.entry(problem).or_default().push(whose);
-    }
-    if problems.is_empty() {
-        return check("signer", "ok", counted(keys.len(), "key"));
-    }
-    let told =
-        problems.into_iter().map(|(problem, keys)| format!("{}: {problem}", keys.join("; ")));
-    remedied(check("signer", "error", told.collect::<Vec<_>>().join("\n")), remedy)
-}
-
-/// What else the signer says of itself; nothing where it does not answer, which is said already.
-async fn signer_state(farm: &Farm) -> Vec<Check> {
-    let asked = farm.signer.status();
-    let status = match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(status)) => status,
-        Ok(Err(error)) if format!("{error:#}").contains("is older than") => {
-            return vec![check("signer", "error", format!("{error:#}"))];
-        }
-        _ => return Vec::new(),
-    };
-    let targets: Vec<Arc<Target>> = farm.targets.all().into_values().flatten().collect();
-    let mut checks = signs(&status);
-    checks.extend(asks_for_acceptances(&status, farm.acceptor.is_some()));
-    checks.extend(targets.iter().filter_map(|target| bound(&status, target)));
-    for target in &targets {
-        for channel in &target.channels {
-            checks.extend(signer_log(farm, &target.name, channel).await);
-        }
-    }
-    checks
 }
 
 /// Whether the signer signs at all.
@@ -251,19 +371,6 @@ fn asks_for_acceptances(status: &SignerStatus, has_acceptor: bool) -> Option<Che
     }
 }
 
-/// Whether the acceptor answers, and whom it waits for.
-async fn acceptor(farm: &Farm) -> Option<Check> {
-    let asked = farm.acceptor.as_ref()?.status();
-    let problem = match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(status)) => return Some(accepts(&status)),
-        Ok(Err(error)) => format!("{error:#}"),
-        Err(_) => "no answer".to_owned(),
-    };
-    let remedy = "start rpmfarm-acceptor serve; its --socket must be the coordinator's \
-                  --acceptor-socket";
-    Some(remedied(check("acceptor", "error", problem), remedy))
-}
-
 fn accepts(status: &AcceptorStatus) -> Check {
     let Some(first) = status.waiting.first() else {
         let (attempts, workers) = (status.accepted, status.workers);
@@ -292,78 +399,6 @@ fn bound(status: &SignerStatus, target: &Target) -> Option<Check> {
         format!("the key `{key}` of {name} does not sign for it: it is bound to {bound}")
     };
     (!found.targets.contains(name)).then(|| remedied(check("signer", "error", message()), remedy))
-}
-
-/// Whether the signer's log goes on from where it stood when a channel was signed.
-async fn signer_log(farm: &Farm, target: &str, channel: &str) -> Option<Check> {
-    let name = "signer log";
-    let logged = match farm.publisher.logged(target, channel) {
-        Ok(logged) => logged?,
-        Err(error) => return Some(check(name, "warning", error.to_string())),
-    };
-    let whose = format!("{target}/{channel}, line {}", logged.line);
-    let asked = tokio::time::timeout(LOOK_PATIENCE, farm.signer.check_log(&logged)).await;
-    let found = match asked {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => return Some(check(name, "warning", format!("{whose}: {error:#}"))),
-        Err(_) => return Some(check(name, "warning", format!("{whose}: no answer"))),
-    };
-    let message = format!("{whose}: {}", found.message);
-    match found.finding() {
-        Finding::Continues => None,
-        Finding::Elsewhere => Some(remedied(
-            check(name, "warning", message),
-            "nothing, if that log was put aside by its operator, or the channel was signed by the \
-             signer of another coordinator; rpmfarm-signer audit verify checks a file",
-        )),
-        Finding::Broken | Finding::Unspecified => Some(remedied(
-            check(name, "error", message),
-            "something was signed that the log does not tell: look who can write it, compare it \
-             with a copy, and think of the key as in other hands until that is known",
-        )),
-    }
-}
-
-/// Whether what a channel holds is signed with the key that its target names now.
-async fn signatures(farm: &Farm, target: &Target) -> Option<Check> {
-    let channel = target.first_channel();
-    let name = format!("target {}", target.name);
-    match publish::pass::unsigned(farm, target, channel).await {
-        Ok(0) => None,
-        Ok(unsigned) => {
-            let key = &target.signing_key;
-            let message = format!(
-                "{unsigned} packages of {channel} are signed with another key than signing_key = \
-                 \"{key}\"; they are being signed anew, and nothing else is published before"
-            );
-            Some(remedied(
-                check(&name, "warning", message),
-                "nothing, if the signer has the key; users must import the new public key \
-                 (rpmfarm repo show)",
-            ))
-        }
-        Err(error) => Some(check(&name, "error", format!("{channel}: {error:#}"))),
-    }
-}
-
-/// How many workers take work, and for which architectures of the targets nobody does.
-async fn workers(farm: &Farm) -> Check {
-    let seen = farm.fleet.workers(Instant::now());
-    let standings = match farm.store.standings().await {
-        Ok(standings) => standings,
-        Err(error) => return check("workers", "error", error.to_string()),
-    };
-    let targets = farm.targets.all();
-    let arches = targets.values().flatten().flat_map(|target| &target.arches);
-    let wanted: BTreeSet<Arch> = arches.copied().collect();
-    let seen = seen.iter().map(|(name, view)| Seen {
-        name,
-        arches: &view.state.arches,
-        emulated: &view.state.emulated,
-        idle: idle(view, standings.get(name)),
-    });
-    let (level, message) = told(&seen.collect::<Vec<_>>(), &wanted);
-    check("workers", level, message)
 }
 
 /// A worker as it is counted.

@@ -3,76 +3,88 @@
 use rpmfarm_core::status::{self, Next, after_failure};
 use rpmfarm_core::{BuildId, Failure, TaskId};
 
-use crate::farm::Farm;
-use crate::store;
+use crate::metrics::Metrics;
+use crate::store::{self, Store};
 
-/// The time of the next try, in microseconds since 1970; `None` when there is none. `task` is
-/// what failed, or `None` when it failed before there was a task.
-///
-/// # Errors
-/// Database errors.
-pub async fn at(
-    farm: &Farm,
-    build: BuildId,
-    task: Option<TaskId>,
-    failure: &Failure,
-    now_us: i64,
-) -> store::Result<Option<i64>> {
-    farm.metrics.failed(failure);
-    if after_failure(failure, []) == Next::GiveUp {
-        // No failure that came before changes that.
-        return Ok(None);
-    }
-    let since = farm.store.retried_us(build).await?;
-    let failures = farm.store.failures(build, since).await?;
-    let earlier = failures.iter().filter(|row| row.task == task).map(|row| row.failure.fault);
-    Ok(match after_failure(failure, earlier) {
-        Next::TryAfter(pause_us) => Some(now_us + pause_us),
-        Next::GiveUp => None,
-    })
+/// Decides on retries, and counts failures. Cheap to clone.
+#[derive(Clone)]
+pub struct Retries {
+    /// Where failures are counted.
+    pub metrics: Metrics,
 }
 
-/// A failure of an attempt, as `core` sees it beside the earlier ones of its task.
-///
-/// # Errors
-/// Database errors.
-pub async fn confirmed(
-    farm: &Farm,
-    build: BuildId,
-    task: TaskId,
-    failure: &Failure,
-) -> store::Result<Failure> {
-    if status::confirmed(failure, [failure]).is_none() {
-        // No failure that came before changes that.
-        return Ok(failure.clone());
+impl Retries {
+    /// The time of the next try, in microseconds since 1970; `None` when there is none. `task` is
+    /// what failed, or `None` when it failed before there was a task.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn at(
+        &self,
+        store: &Store,
+        build: BuildId,
+        task: Option<TaskId>,
+        failure: &Failure,
+        now_us: i64,
+    ) -> store::Result<Option<i64>> {
+        self.metrics.failed(failure);
+        if after_failure(failure, []) == Next::GiveUp {
+            // No failure that came before changes that.
+            return Ok(None);
+        }
+        let since = store.retried_us(build).await?;
+        let failures = store.failures(build, since).await?;
+        let earlier = failures.iter().filter(|row| row.task == task).map(|row| row.failure.fault);
+        Ok(match after_failure(failure, earlier) {
+            Next::TryAfter(pause_us) => Some(now_us + pause_us),
+            Next::GiveUp => None,
+        })
     }
-    let since = farm.store.retried_us(build).await?;
-    let failures = farm.store.failures(build, since).await?;
-    let earlier = failures.iter().filter(|row| row.task == Some(task)).map(|row| &row.failure);
-    Ok(status::confirmed(failure, earlier).unwrap_or_else(|| failure.clone()))
-}
 
-/// Records a failure of a stage, to be tried again or for good.
-///
-/// # Errors
-/// Database errors.
-pub async fn record(
-    farm: &Farm,
-    build: BuildId,
-    task: Option<TaskId>,
-    failure: &Failure,
-    now_us: i64,
-) -> store::Result<()> {
-    let retry_us = at(farm, build, task, failure, now_us).await?;
-    tracing::info!(
-        build = build.0,
-        task = task.map(|task| task.0),
-        fault = failure.fault.as_str(),
-        stage = failure.stage.as_str(),
-        again = retry_us.is_some(),
-        "stage failed: {}",
-        failure.message
-    );
-    farm.store.add_failure(build, task, failure, retry_us, now_us).await?;
-    Ok(())
+    /// A failure of an attempt, as `core` sees it beside the earlier ones of its task.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn confirmed(
+        &self,
+        store: &Store,
+        build: BuildId,
+        task: TaskId,
+        failure: &Failure,
+    ) -> store::Result<Failure> {
+        if status::confirmed(failure, [failure]).is_none() {
+            // No failure that came before changes that.
+            return Ok(failure.clone());
+        }
+        let since = store.retried_us(build).await?;
+        let failures = store.failures(build, since).await?;
+        let earlier = failures.iter().filter(|row| row.task == Some(task)).map(|row| &row.failure);
+        Ok(status::confirmed(failure, earlier).unwrap_or_else(|| failure.clone()))
+    }
+
+    /// Records a failure of a stage, to be tried again or for good.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn record(
+        &self,
+        store: &Store,
+        build: BuildId,
+        task: Option<TaskId>,
+        failure: &Failure,
+        now_us: i64,
+    ) -> store::Result<()> {
+        let retry_us = self.at(store, build, task, failure, now_us).await?;
+        tracing::info!(
+            build = build.0,
+            task = task.map(|task| task.0),
+            fault = failure.fault.as_str(),
+            stage = failure.stage.as_str(),
+            again = retry_us.is_some(),
+            "stage failed: {}",
+            failure.message
+        );
+        store.add_failure(build, task, failure, retry_us, now_us).await?;
+        Ok(())
+    }
 }

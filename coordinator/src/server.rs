@@ -10,18 +10,10 @@ use rpmfarm_proto::v1::sources_server::SourcesServer;
 use rpmfarm_proto::v1::tracking_server::TrackingServer;
 use rpmfarm_proto::v1::workers_server::WorkersServer;
 
-use crate::farm::Farm;
 use crate::identity::guard::guard;
 use crate::listen::Listeners;
+use crate::parts::Parts;
 use crate::rpc::MAX_MESSAGE;
-use crate::rpc::blobs::BlobService;
-use crate::rpc::enrolment::EnrolmentService;
-use crate::rpc::farm::FarmService;
-use crate::rpc::fleet::FleetService;
-use crate::rpc::packages::PackageService;
-use crate::rpc::sources::SourceService;
-use crate::rpc::tracking::TrackingService;
-use crate::rpc::workers::WorkerService;
 use crate::{observe, publish, track};
 
 /// Serves a farm on its ports until `stop` is done.
@@ -29,35 +21,34 @@ use crate::{observe, publish, track};
 /// # Errors
 /// When the repositories' directory cannot be served.
 pub async fn serve(
-    farm: Farm,
+    parts: Parts,
     listeners: impl Into<Listeners>,
     stop: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
-    let connections = farm.connections.clone();
-    listeners.into().serve(app(&farm)?, connections, stop).await
+    let connections = parts.connections.clone();
+    listeners.into().serve(app(&parts)?, connections, stop).await
 }
 
 /// Everything that is served, on each port.
 ///
 /// # Errors
 /// When the repositories' directory cannot be served.
-fn app(farm: &Farm) -> anyhow::Result<Router> {
-    let grpc = tonic::service::Routes::new(FarmServer::new(FarmService(farm.clone())))
-        .add_service(SourcesServer::new(SourceService(farm.clone())))
-        .add_service(TrackingServer::new(TrackingService(farm.clone())))
-        .add_service(PackagesServer::new(PackageService(farm.clone())))
-        .add_service(FleetServer::new(FleetService(farm.clone())))
-        .add_service(EnrolmentServer::new(EnrolmentService(farm.clone())))
-        .add_service(BlobsServer::new(BlobService(farm.clone())))
-        .add_service(
-            WorkersServer::new(WorkerService(farm.clone())).max_decoding_message_size(MAX_MESSAGE),
-        )
+fn app(parts: &Parts) -> anyhow::Result<Router> {
+    let workers = WorkersServer::new(parts.worker_service());
+    let grpc = tonic::service::Routes::new(FarmServer::new(parts.farm_service()))
+        .add_service(SourcesServer::new(parts.source_service()))
+        .add_service(TrackingServer::new(parts.tracking_service()))
+        .add_service(PackagesServer::new(parts.package_service()))
+        .add_service(FleetServer::new(parts.fleet_service()))
+        .add_service(EnrolmentServer::new(parts.enrolment_service()))
+        .add_service(BlobsServer::new(parts.blob_service()))
+        .add_service(workers.max_decoding_message_size(MAX_MESSAGE))
         .prepare()
         .into_axum_router()
         // Nothing of the services above is reached but through it.
-        .layer(middleware::from_fn_with_state(farm.clone(), guard));
-    let http = Router::new().nest_service("/repo", publish::router(&farm.repos)?);
-    let http = http.merge(observe::router(farm));
-    let http = http.nest("/hooks", track::router(farm.clone()));
+        .layer(middleware::from_fn_with_state(parts.guard(), guard));
+    let http = Router::new().nest_service("/repo", publish::router(&parts.repos)?);
+    let http = http.merge(observe::router(parts.operations()));
+    let http = http.nest("/hooks", track::router(parts.hooks()));
     Ok(grpc.merge(http).layer(middleware::from_fn(observe::pages)))
 }

@@ -9,52 +9,39 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rpmfarm_core::Stage;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::accept::AcceptorClient;
 use crate::blobs::Blobs;
-use crate::bus::Bus;
+use crate::bus::{Bus, Voice, Word};
 use crate::claims::Bases;
-use crate::clock::now_us;
+use crate::clock::{Clock, now_us};
 use crate::config::Config;
 use crate::dispatch::heads::Further;
-use crate::dispatch::{self, Fleet};
-use crate::farm::Farm;
-use crate::identity::revoked::{self, Connections};
+use crate::fleet::Fleet;
 use crate::identity::tls::{self, SERVER_SECONDS, ServerCertificate};
-use crate::identity::{Authority, Enrolment};
-use crate::import::{self, ImportLimits, Importer};
+use crate::identity::{Authority, Connections, Enrolment};
+use crate::import::{ImportLimits, Importer};
 use crate::listen::{Listeners, bind};
 use crate::logs::Logs;
-use crate::observe::Metrics;
-use crate::peers::herald::{Voice, Word};
+use crate::metrics::Metrics;
+use crate::parts::Parts;
 use crate::peers::{self, Peers, Seat};
-use crate::publish::{self, Publisher};
-use crate::resolve::{self, Patience, Resolver, solver};
-use crate::sign::{self, SignerClient};
+use crate::publish::Publisher;
+use crate::resolve::{Patience, Resolver, solver};
+use crate::sign::SignerClient;
 use crate::store::{CoordinatorRow, Dialect, Store, explain};
 use crate::streams::Streams;
 use crate::targets::{self, Targets};
 use crate::token::Token;
-use crate::track::{self, LookLimits, Tracker};
+use crate::track::{LookLimits, Tracker, Webhooks};
 use crate::waits::Waits;
-use crate::work::{Coalesced, Crew, run, run_every};
-use crate::{accept, leftovers, plan, process, scrub, server};
+use crate::work::{self, LocalPass};
+use crate::{leftovers, process, scrub, server};
 
 /// The largest result file that is taken, in bytes.
 const MAX_RESULT: u64 = 16 << 30;
-
-/// Imports, locks, checks and signatures at once. Each is bound by the network or the disk. Half
-/// of the imports may be from one git host, half of the locks for one target.
-const IMPORTS: usize = 16;
-const LOCKS: usize = 8;
-const CHECKS: usize = 2;
-const SIGNATURES: usize = 2;
-
-/// How often external repositories are asked for news.
-const REFRESH: Duration = Duration::from_secs(600);
 
 /// How often the age of the coordinator's certificate is looked at.
 const RENEWAL: Duration = Duration::from_secs(60);
@@ -70,7 +57,7 @@ const GOOD_BYE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When something cannot be opened; the error names it.
-pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc::Receiver<Word>)> {
+pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc::Receiver<Word>)> {
     let data = &config.data;
     process::make_data(data)
         .with_context(|| format!("cannot make the data directory {}", data.display()))?;
@@ -105,7 +92,9 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
     let database = if alone { "sqlite" } else { "postgres" };
     let peers = Peers::new(me, Some(seat), config.takeover, alone, now);
     peers::beat::begin(&peers, &store, now).await.context("cannot take a place in the farm")?;
-    let farm = Farm {
+    let tracker = Tracker::new(Clock, LookLimits::default(), rand::random())?;
+    let (hook_secrets, default_secrets) = (config.hook_secrets.as_deref(), data.join("hooks.toml"));
+    let parts = Parts {
         logs: Logs::open(data.join("logs")).context("cannot make the log directory")?,
         fleet: Fleet::new(now, terms).with_voice(voice.clone()),
         further: Further::default(),
@@ -119,13 +108,8 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
         bases: Bases::default(),
         metrics: Metrics::new(database),
         importer: Importer::new(cache, blobs.clone(), ImportLimits::default())?,
-        tracker: Tracker::new(
-            &store,
-            config.hook_secrets.as_deref(),
-            &data.join("hooks.toml"),
-            LookLimits::default(),
-            rand::random(),
-        )?,
+        webhooks: Webhooks::new(&store, tracker.bell(), hook_secrets, &default_secrets)?,
+        tracker,
         resolver: Resolver::new(
             cache.join("metadata"),
             targets.dir(),
@@ -146,8 +130,9 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Farm, mpsc:
         bus,
         peers,
         voice,
+        clock: Clock,
     };
-    Ok((farm, words))
+    Ok((parts, words))
 }
 
 /// Opens the database; one that is away may be coming up beside this program.
@@ -182,7 +167,7 @@ pub async fn start(
     let address = plain.local_addr()?;
     let base = format!("http://{address}");
     // A database that is away is waited for, but not against whoever wants this program to end.
-    let (mut farm, words) = tokio::select! {
+    let (mut parts, words) = tokio::select! {
         opened = open(&config, &base) => opened?,
         () = &mut stop => return Ok(()),
     };
@@ -205,24 +190,24 @@ pub async fn start(
             %address, authority = %enrolment.authority.fingerprint(), workers = enrolment.address,
             "listening with TLS"
         );
-        farm.enrolment = Some(Arc::new(enrolment));
+        parts.enrolment = Some(Arc::new(enrolment));
         listeners.tls = Some((listener, Arc::new(tls::config(certificate.clone())?)));
         renewing.spawn(renew(certificate));
         tell(config.tls_address_file.as_deref(), "https", address)?;
     }
-    let mut passes = passes(&farm);
-    if farm.store.dialect() == Dialect::Postgres {
-        let (peers, store, bus) = (farm.peers.clone(), farm.store.clone(), farm.bus.clone());
+    let mut passes = passes(&parts);
+    if parts.store.dialect() == Dialect::Postgres {
+        let (peers, store, bus) = (parts.peers.clone(), parts.store.clone(), parts.bus.clone());
         passes.spawn(peers::beat::run(peers.clone(), store.clone(), bus));
         passes.spawn(peers::herald::speak(peers, store, words));
-        passes.spawn(peers::herald::listen(farm.clone(), config.database_url()));
+        passes.spawn(parts.listener().run(config.database_url()));
     }
-    tracing::info!(%address, coordinator = farm.peers.me(), data = %config.data.display(), "coordinator started");
+    tracing::info!(%address, coordinator = parts.peers.me(), data = %config.data.display(), "coordinator started");
     tell(config.address_file.as_deref(), "http", address)?;
-    server::serve(farm.clone(), listeners, stop).await?;
+    server::serve(parts.clone(), listeners, stop).await?;
     drop((passes, renewing));
-    farm.importer.stop();
-    let good_bye = peers::beat::end(&farm.peers, &farm.store);
+    parts.importer.stop();
+    let good_bye = peers::beat::end(&parts.peers, &parts.store);
     if let Ok(Err(error)) = tokio::time::timeout(GOOD_BYE, good_bye).await {
         tracing::warn!(%error, "the other coordinators were not told that this one ends");
     }
@@ -282,119 +267,46 @@ fn tell(file: Option<&Path>, scheme: &str, address: SocketAddr) -> anyhow::Resul
 }
 
 /// All passes, each in a loop of its own; they stop when the set is dropped.
-fn passes(farm: &Farm) -> JoinSet<()> {
-    let mut set = JoinSet::new();
-    let bus = || farm.bus.clone();
-    let imports = Crew::new(Stage::Import.as_str(), IMPORTS, bus()).measured(farm.metrics.clone());
-    let locks = Crew::new(Stage::Resolve.as_str(), LOCKS, bus()).measured(farm.metrics.clone());
-    let solvers = resolve::pass::Hands::new(locks);
-    let checks = Crew::new(Stage::Accept.as_str(), CHECKS, bus()).measured(farm.metrics.clone());
-    let signatures = Crew::new(Stage::Sign.as_str(), SIGNATURES, bus());
-    // Runs on each coordinator, while the database answers.
-    macro_rules! pass {
-        ($stage:expr, |$farm:ident| $pass:expr) => {
-            let mine = farm.clone();
-            set.spawn(run($stage.as_str(), bus(), move || {
-                let $farm = mine.clone();
-                async move {
-                    if $farm.peers.database_down().is_some() { Ok(()) } else { $pass.await }
-                }
-            }));
-        };
-    }
-    // Runs on the coordinator that has the stage.
-    macro_rules! stage {
-        ($stage:expr, |$farm:ident| $pass:expr) => {
-            let mine = farm.clone();
-            set.spawn(run($stage.as_str(), bus(), move || {
-                let mine = mine.for_stage($stage, Instant::now());
-                let pass = mine.map(|$farm| $pass);
-                async move {
-                    match pass {
-                        Some(pass) => pass.await,
-                        None => Ok(()),
-                    }
-                }
-            }));
-        };
-    }
-    let mine = farm.clone();
-    set.spawn(run(Stage::Poll.as_str(), farm.tracker.bell(), move || {
-        let mine = mine.for_stage(Stage::Poll, Instant::now());
-        async move {
-            match mine {
-                Some(farm) => track::poll::pass(&farm, now_us()).await,
-                None => Ok(()),
-            }
-        }
-    }));
-    stage!(Stage::Decide, |farm| async move { track::decide::pass(&farm, now_us()).await });
-    stage!(Stage::Import, |farm| {
-        let crew = imports.clone();
-        async move { import::pass::pass(&farm, &crew, now_us()).await }
-    });
-    stage!(Stage::Plan, |farm| async move { plan::pass(&farm, now_us()).await });
-    stage!(Stage::Resolve, |farm| {
-        let hands = solvers.clone();
-        async move { resolve::pass::pass(&farm, &hands, now_us()).await }
-    });
-    set.spawn(revoked::run(farm.clone()));
-    set.spawn(leftovers::run(farm.blobs.clone()));
-    set.spawn(scrub::run(farm.blobs.clone(), farm.repos.clone(), farm.damaged.clone()));
-    set.spawn(targets::run(farm.targets.clone()));
-    set.spawn(refresh(farm.clone()));
-    pass!(Stage::Dispatch, |farm| dispatch::pass::pass(&farm, Instant::now(), now_us()));
-    let mine = farm.clone();
-    let period = dispatch::leases::period(farm);
-    set.spawn(run_every("leases", period, Bus::default(), move || {
-        let farm = mine.clone();
-        async move { dispatch::leases::pass(&farm, Instant::now(), now_us()).await }
-    }));
-    stage!(Stage::Accept, |farm| {
-        let crew = checks.clone();
-        async move { accept::pass(&farm, &crew, now_us()).await }
-    });
-    stage!(Stage::Sign, |farm| {
-        let crew = signatures.clone();
-        async move { sign::pass(&farm, &crew).await }
-    });
-    stage!(Stage::Publish, |farm| async move { publish::pass::pass(&farm).await });
-    set.spawn(inform(farm.clone()));
+fn passes(parts: &Parts) -> JoinSet<()> {
+    let bus = || parts.bus.clone();
+    let mut passes = Passes { parts, set: JoinSet::new() };
+    // Those that run on the coordinator that has the stage's lease, in the order of a build's way.
+    passes.stage(parts.poll(), parts.tracker.bell());
+    passes.stage(parts.decide(), bus());
+    passes.stage(parts.import(), bus());
+    passes.stage(parts.plan(), bus());
+    passes.stage(parts.resolve(), bus());
+    passes.stage(parts.accept(), bus());
+    passes.stage(parts.sign(), bus());
+    passes.stage(parts.publish(), bus());
+    // Those that each coordinator runs. No bell rings for a silence, a revocation or a note.
+    passes.local(parts.dispatch(), bus());
+    passes.local(parts.leases(), Bus::default());
+    passes.local(parts.revocations(), Bus::default());
+    passes.local(parts.notes(), Bus::default());
+    // Those that look at what is no fact.
+    let mut set = passes.set;
+    set.spawn(parts.refresh().run(parts.runner()));
+    set.spawn(leftovers::run(parts.blobs.clone()));
+    set.spawn(scrub::run(parts.blobs.clone(), parts.repos.clone(), parts.damaged.clone()));
+    set.spawn(targets::run(parts.targets.clone()));
     set
 }
 
-/// Asks the external repositories for news, now and then and when this coordinator has come to
-/// solve.
-async fn refresh(farm: Farm) {
-    let refreshes = Coalesced::new("refresh");
-    let mut last = None::<Instant>;
-    loop {
-        match farm.for_stage(Stage::Resolve, Instant::now()) {
-            Some(farm) if last.is_none_or(|last| last.elapsed() >= REFRESH) => {
-                resolve::pass::refresh(&farm, &refreshes).await;
-                last = Some(Instant::now());
-            }
-            Some(_) => {}
-            None => last = None,
-        }
-        tokio::time::sleep(Duration::from_secs(5)).await;
-    }
+/// The passes that run.
+struct Passes<'a> {
+    parts: &'a Parts,
+    set: JoinSet<()>,
 }
 
-/// Tells the other coordinators what is in memory here, and hears what they tell.
-async fn inform(farm: Farm) {
-    let written = peers::notes::Written::default();
-    loop {
-        let now = Instant::now();
-        if farm.peers.database_down().is_none() {
-            let told = async {
-                dispatch::leases::let_go(&farm, now).await?;
-                peers::notes::pass(&farm, &written, now).await
-            };
-            if let Err(error) = told.await {
-                tracing::warn!(error = format!("{error:#}"), "the coordinators were not informed");
-            }
-        }
-        tokio::time::sleep(peers::notes::PERIOD).await;
+impl Passes<'_> {
+    /// Has a stage run, woken by this bell.
+    fn stage(&mut self, stage: impl work::Stage, bell: Bus) {
+        self.set.spawn(self.parts.runner().stage(stage, bell));
+    }
+
+    /// Has a pass of this coordinator's own run, woken by this bell.
+    fn local(&mut self, pass: impl LocalPass, bell: Bus) {
+        self.set.spawn(self.parts.runner().local(pass, bell));
     }
 }

@@ -12,6 +12,8 @@ use anyhow::Context as _;
 use rpmfarm_core::near::did_you_mean;
 use rpmfarm_core::target::Target;
 
+use crate::store::{Build, Store};
+
 /// A file that is there, with its target or with what is wrong with it.
 pub type Loaded = Result<Arc<Target>, String>;
 
@@ -145,6 +147,19 @@ impl Targets {
                 meant: did_you_mean(name, loaded.keys().map(String::as_str)),
             }),
         }
+    }
+
+    /// The definition of a build's target, with the options that the build was asked for with.
+    ///
+    /// # Errors
+    /// When the target cannot be used; database errors.
+    pub async fn of_build(&self, store: &Store, build: &Build) -> anyhow::Result<Arc<Target>> {
+        let target = self.get(&build.target)?;
+        let options = store.build_options(build.id()).await?;
+        if options.is_nothing() {
+            return Ok(target);
+        }
+        Ok(Arc::new(target.for_build(&build.package, &options)))
     }
 
     /// All of them, by name.

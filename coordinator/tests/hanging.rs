@@ -11,11 +11,12 @@ use clap::Parser as _;
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::config::Config;
-use rpmfarm_coordinator::farm::Farm;
+use rpmfarm_coordinator::import::ImportStage;
+use rpmfarm_coordinator::parts::Parts;
+use rpmfarm_coordinator::resolve::{ResolveStage, ResolveWork};
 use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::NewTask;
 use rpmfarm_coordinator::work::Crew;
-use rpmfarm_coordinator::{import, resolve};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Sha256};
 use sqlx::ConnectOptions as _;
@@ -31,7 +32,7 @@ const HANGING: usize = 40;
 const PATIENCE: Duration = Duration::from_secs(50);
 
 struct Scene {
-    farm: Farm,
+    farm: Parts,
     dir: tempfile::TempDir,
     _servers: (TcpListener, TcpSocket),
 }
@@ -145,7 +146,9 @@ async fn a_git_host_keeps_no_build_from_another_host_waiting() {
     let hanging = scene.builds("hangs", HANGING).await;
     let fails = scene.builds("fails", 1).await[0];
     let crew = Crew::new("import", 16, Bus::default());
-    let pass = async || import::pass::pass(&scene.farm, &crew, now_us()).await;
+    let stage = ImportStage { crew: crew.clone(), ..scene.farm.import() };
+    let runner = scene.farm.runner();
+    let pass = async || runner.pass(&stage).await;
     scene.until_failed(fails, &hanging, pass).await;
     assert!(crew.busy() >= 8, "the others are being asked for: {}", crew.busy());
     // A coordinator that stops ends them, and that is no failure of theirs.
@@ -169,8 +172,10 @@ async fn a_repository_keeps_no_other_target_waiting() {
         scene.tasks(&hanging, kind).await;
         let fails = scene.builds("fails", 1).await;
         scene.tasks(&fails, kind).await;
-        let hands = resolve::pass::Hands::new(Crew::new("resolve", 8, Bus::default()));
-        let pass = async || resolve::pass::pass(&scene.farm, &hands, now_us()).await;
+        let work = ResolveWork::new(Crew::new("resolve", 8, Bus::default()));
+        let stage = ResolveStage { work, ..scene.farm.resolve() };
+        let runner = scene.farm.runner();
+        let pass = async || runner.pass(&stage).await;
         scene.until_failed(fails[0], &hanging, pass).await;
     }
 }

@@ -19,8 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::config::Config;
-use rpmfarm_coordinator::farm::Farm;
-use rpmfarm_coordinator::rpc::view;
+use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::store::{Build, BuildFilter, NewTask, Revision, Srpm, Store, explain};
 use rpmfarm_coordinator::{server, start};
 use rpmfarm_core::task::TaskKind;
@@ -42,7 +41,7 @@ use self::common::builds::{import, new_build, planned};
 const NOW: i64 = 1_000_000;
 
 /// A farm for the lab's target, whose upstream is at a port where nobody listens.
-async fn farm(dir: &Path) -> Farm {
+async fn farm(dir: &Path) -> Parts {
     let targets = dir.join("targets");
     std::fs::create_dir_all(&targets).unwrap();
     let text = std::fs::read_to_string("../deploy/targets/lab.toml").unwrap();
@@ -142,11 +141,11 @@ async fn a_list_costs_as_many_statements_as_one_build() {
     let builds = published(&farm.store, 60).await;
     assert_eq!(builds.len(), 60);
     // The first one loads the target and opens connections.
-    view::builds(&farm, &builds[..1]).await.unwrap();
+    farm.views().builds(&builds[..1]).await.unwrap();
     statements.taken();
-    let one = view::builds(&farm, &builds[..1]).await.unwrap();
+    let one = farm.views().builds(&builds[..1]).await.unwrap();
     let for_one = statements.taken();
-    let all = view::builds(&farm, &builds).await.unwrap();
+    let all = farm.views().builds(&builds).await.unwrap();
     let for_all = statements.taken();
     assert!((1..=30).contains(&for_one), "{for_one} statements for one build");
     assert_eq!(for_one, for_all, "statements for one build and for 60");
@@ -162,7 +161,7 @@ async fn a_list_costs_as_many_statements_as_one_build() {
 
 /// A farm that serves, and a client with its token.
 struct Served {
-    farm: Farm,
+    farm: Parts,
     client: FarmClient<Channel>,
     token: String,
     _dir: TempDir,

@@ -14,10 +14,9 @@ use rpmfarm_proto::v1::acceptor_client::AcceptorClient as Client;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::{Refused, WAITS};
-use crate::farm::Farm;
+use super::{AcceptStage, Refused, WAITS};
 use crate::local;
-use crate::store::{Build, EndedAttempt, Task};
+use crate::store::{Build, EndedAttempt, FencedStore, Task};
 
 /// As many files as an attempt may have; in bytes.
 const MAX_MESSAGE: usize = 16 << 20;
@@ -79,41 +78,44 @@ impl AcceptorClient {
 /// Acceptances with the digests of the files.
 pub(super) type Acceptances = Vec<(Sha256, SignedAcceptance)>;
 
-/// Has the acceptor accept what an attempt made; nothing where there is no acceptor. What is made
-/// again to be compared is never signed.
-pub(super) async fn acceptances(
-    farm: &Farm,
-    (ended, task): (&EndedAttempt, &Task),
-    success: &Success,
-    build: &Build,
-    limits: &Limits,
-) -> Result<Acceptances, Refused> {
-    let Some(acceptor) = &farm.acceptor else { return Ok(Vec::new()) };
-    if task.kind == TaskKind::Repeat {
-        return Ok(Vec::new());
-    }
-    let proof = proof(farm, ended, task, success).await?;
-    let request = request((ended, task), success, proof, build, limits);
-    let waits = |reason: anyhow::Error| {
-        farm.waits.set(ended.build, format!("{WAITS}: {reason:#}"));
-        Refused::Error(reason)
-    };
-    match acceptor.accept(request).await.map_err(waits)? {
-        Verdict::Accepted(accepted) => {
-            farm.waits.clear_said(ended.build, WAITS);
-            Ok(read(accepted, success, build).context("the acceptor's answer")?)
+impl AcceptStage {
+    /// Has the acceptor accept what an attempt made; nothing where there is no acceptor. What is made
+    /// again to be compared is never signed.
+    pub(super) async fn acceptances(
+        &self,
+        store: &FencedStore,
+        (ended, task): (&EndedAttempt, &Task),
+        success: &Success,
+        build: &Build,
+        limits: &Limits,
+    ) -> Result<Acceptances, Refused> {
+        let Some(acceptor) = &self.acceptor else { return Ok(Vec::new()) };
+        if task.kind == TaskKind::Repeat {
+            return Ok(Vec::new());
         }
-        Verdict::Refused(failure) => {
-            let failure = Failure::try_from(failure).context("the acceptor's answer")?;
-            Err(Refused::Failure(failure))
+        let proof = proof(store, ended, task, success).await?;
+        let request = request((ended, task), success, proof, build, limits);
+        let waits = |reason: anyhow::Error| {
+            self.waits.set(ended.build, format!("{WAITS}: {reason:#}"));
+            Refused::Error(reason)
+        };
+        match acceptor.accept(request).await.map_err(waits)? {
+            Verdict::Accepted(accepted) => {
+                self.waits.clear_said(ended.build, WAITS);
+                Ok(read(accepted, success, build).context("the acceptor's answer")?)
+            }
+            Verdict::Refused(failure) => {
+                let failure = Failure::try_from(failure).context("the acceptor's answer")?;
+                Err(Refused::Failure(failure))
+            }
+            Verdict::Waits(reason) => Err(waits(anyhow::anyhow!("the acceptor says: {reason}"))),
         }
-        Verdict::Waits(reason) => Err(waits(anyhow::anyhow!("the acceptor says: {reason}"))),
     }
 }
 
 /// The worker's signature, which is over what the worker was given, too.
 async fn proof<'a>(
-    farm: &Farm,
+    store: &FencedStore,
     ended: &EndedAttempt,
     task: &Task,
     success: &'a Success,
@@ -128,7 +130,7 @@ async fn proof<'a>(
         ))
     })?;
     if task.kind != TaskKind::Srpm {
-        let srpm = farm.store.srpm(ended.build).await?.context("a build task has an SRPM")?;
+        let srpm = store.srpm(ended.build).await?.context("a build task has an SRPM")?;
         if srpm.digest != proof.input {
             return Err(refused(format!(
                 "worker {worker} has signed that it built the source package {}, not {}",

@@ -11,10 +11,9 @@ use rpmfarm_core::{AttemptId, BuildId, Fault, Nevra, Sha256};
 use rpmfarm_repodata::{Document, Fragments, PackageFile, RepodataError};
 use rpmfarm_rpmfile::{Archived, Inspected, check_contents_within, inspect, is_intact};
 
-use super::noarch;
 use crate::blobs::{BlobError, Blobs};
-use crate::farm::Farm;
-use crate::store::{StoreError, Task};
+use crate::noarch;
+use crate::store::{Store, StoreError, Task};
 
 /// A result file whose header, payload and name are what they should be.
 #[derive(Debug)]
@@ -106,24 +105,25 @@ impl CheckError {
 /// # Errors
 /// For the first file that is not as it should be.
 pub async fn files(
-    farm: &Farm,
+    store: &Store,
+    blobs: &Blobs,
     (build, attempt): (BuildId, AttemptId),
     task: &Task,
     success: &Success,
     limits: Limits,
 ) -> Result<Vec<Checked>, CheckError> {
     results::check_set(task.kind, &success.files)?;
-    let announced = farm.store.announced(attempt).await?;
+    let announced = store.announced(attempt).await?;
     if let Some(foreign) =
         success.files.iter().find(|file| !announced.contains(&(file.digest, file.size)))
     {
         return Err(CheckError::Foreign { file: foreign.name.clone(), digest: foreign.digest });
     }
-    let expected = expectation(farm, build, task).await?;
+    let expected = expectation(store, build, task).await?;
     let mut room = Room::new(limits);
     let mut checked = Vec::with_capacity(success.files.len());
     for file in &success.files {
-        let (blobs, file, expected) = (farm.blobs.clone(), file.clone(), expected.clone());
+        let (blobs, file, expected) = (blobs.clone(), file.clone(), expected.clone());
         let left = room.clone();
         let one = tokio::task::spawn_blocking(move || check(&blobs, &file, &expected, &left));
         let (one, holds) = one.await??;
@@ -133,7 +133,7 @@ pub async fn files(
     Ok(checked)
 }
 
-async fn expectation(farm: &Farm, build: BuildId, task: &Task) -> Result<Expected, CheckError> {
+async fn expectation(store: &Store, build: BuildId, task: &Task) -> Result<Expected, CheckError> {
     let gone = || StoreError::Corrupt {
         table: "tasks",
         value: task.id.to_string(),
@@ -141,11 +141,11 @@ async fn expectation(farm: &Farm, build: BuildId, task: &Task) -> Result<Expecte
     };
     Ok(match task.kind {
         TaskKind::Srpm => {
-            let build = farm.store.build(build).await?.ok_or_else(gone)?;
+            let build = store.build(build).await?.ok_or_else(gone)?;
             Expected::Srpm { package: build.package }
         }
         TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => {
-            let srpm = farm.store.srpm(build).await?.ok_or_else(gone)?;
+            let srpm = store.srpm(build).await?.ok_or_else(gone)?;
             Expected::Rpm { arch: task.arch, srpm: srpm.nevra }
         }
     })

@@ -4,10 +4,13 @@
 //! other sources own: then they wait for a person ([`crate::claims`]). Nothing that the worker
 //! said is believed: names, architectures and digests are read from the files. Where there is an
 //! acceptor, it reads them once more and signs that it accepts them.
+//!
+//! Here are the stage and the one transaction that accepts. `check` reads the files before, `acceptor`
+//! asks the process of that name, `srpm` says what follows from a source package, and `repeat` whether
+//! another worker makes the same once more.
 
 mod acceptor;
 mod check;
-pub(crate) mod noarch;
 mod repeat;
 mod srpm;
 
@@ -15,62 +18,186 @@ use std::sync::Arc;
 
 use rpmfarm_core::results;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, Target, TaskId};
+use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, Stage, Target, TaskId};
 use tracing::Instrument as _;
 
 pub use acceptor::AcceptorClient;
 pub use check::{CheckError, Checked};
 
 use self::acceptor::Acceptances;
-use crate::claims::{self, Verdict};
-use crate::clock::now_us;
+use crate::blobs::Blobs;
+use crate::claims::{self, Claims, Verdict};
+use crate::clock::Clock;
 use crate::dispatch::quarantine;
-use crate::farm::Farm;
+use crate::fleet::Fleet;
+use crate::noarch;
 use crate::plan;
-use crate::retry;
-use crate::store::{Build, EndedAttempt, MadePackage, NewPackage, StoreError, Task, Tx};
-use crate::work::Crew;
+use crate::retry::Retries;
+use crate::store::{
+    Build, EndedAttempt, FencedStore, MadePackage, NewPackage, StoreError, Task, Tx,
+};
+use crate::targets::Targets;
+use crate::waits::Waits;
+use crate::work::{self, Crew};
 
-/// One look: every success that is not accepted is checked.
-///
-/// # Errors
-/// Database errors.
-pub async fn pass(farm: &Farm, crew: &Crew<AttemptId>, now_us: i64) -> anyhow::Result<()> {
-    for ended in farm.store.attempts_to_accept(now_us).await? {
-        let farm = farm.clone();
-        let (attempt, task) = (ended.attempt.id, ended.attempt.task);
-        let span = tracing::info_span!("accept", build = ended.build.0, task, attempt);
-        let work = async move { accept(&farm, &ended).await };
-        crew.start(AttemptId(attempt), work.instrument(span));
-    }
-    Ok(())
+/// Checks every success that is not accepted, some at once.
+#[derive(Clone)]
+pub struct AcceptStage {
+    /// What is rebuilt.
+    pub targets: Targets,
+    /// The files.
+    pub blobs: Blobs,
+    /// Who builds what natively, and who is quarantined.
+    pub fleet: Fleet,
+    /// Who owns what builds make.
+    pub claims: Claims,
+    /// Asks for acceptances; none where the coordinator's own verdict is enough.
+    pub acceptor: Option<AcceptorClient>,
+    /// Where it is said why results are not accepted now.
+    pub waits: Waits,
+    /// Whether there is a next try.
+    pub retries: Retries,
+    /// What time it has become.
+    pub clock: Clock,
+    /// Checks attempts side by side.
+    pub crew: Crew<AttemptId>,
 }
 
-/// Checks one success and accepts or refuses it.
-///
-/// # Errors
-/// Database errors; a bad result is no error but a refusal that is recorded.
-pub async fn accept(farm: &Farm, ended: &EndedAttempt) -> anyhow::Result<()> {
-    let Outcome::Succeeded(success) = &ended.outcome else { return Ok(()) };
-    let Some(task) = farm.store.task(TaskId(ended.attempt.task)).await? else { return Ok(()) };
-    match check_and_record(farm, ended, &task, success).await {
-        Ok(()) => {
-            tracing::info!(
-                build = ended.build.0,
-                task = task.id.0,
-                attempt = ended.attempt.id,
-                files = success.files.len(),
-                "results accepted"
-            );
-            quarantine::after_acceptance(farm, task.id, &ended.attempt.worker, now_us()).await
+impl work::Stage for AcceptStage {
+    const NAME: Stage = Stage::Accept;
+
+    async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
+        for ended in store.attempts_to_accept(now_us).await? {
+            let (stage, store) = (self.clone(), store.clone());
+            let (attempt, task) = (ended.attempt.id, ended.attempt.task);
+            let span = tracing::info_span!("accept", build = ended.build.0, task, attempt);
+            let work = async move { stage.accept(&store, &ended).await };
+            self.crew.start(AttemptId(attempt), work.instrument(span));
         }
-        Err(Refused::Failure(failure)) => {
-            let now = now_us();
-            let retry_us = retry::at(farm, ended.build, Some(task.id), &failure, now).await?;
-            tracing::warn!(build = ended.build.0, task = task.id.0, "refused: {failure}");
-            Ok(farm.store.refuse_attempt(ended, &failure, retry_us, now).await?)
+        Ok(())
+    }
+}
+
+impl AcceptStage {
+    /// Checks one success and accepts or refuses it.
+    ///
+    /// # Errors
+    /// Database errors; a bad result is no error but a refusal that is recorded.
+    pub async fn accept(&self, store: &FencedStore, ended: &EndedAttempt) -> anyhow::Result<()> {
+        let Outcome::Succeeded(success) = &ended.outcome else { return Ok(()) };
+        let Some(task) = store.task(TaskId(ended.attempt.task)).await? else { return Ok(()) };
+        match self.check_and_record(store, ended, &task, success).await {
+            Ok(()) => {
+                tracing::info!(
+                    build = ended.build.0,
+                    task = task.id.0,
+                    attempt = ended.attempt.id,
+                    files = success.files.len(),
+                    "results accepted"
+                );
+                let (builder, now) = (&ended.attempt.worker, self.clock.now());
+                quarantine::after_acceptance(store, &self.fleet, task.id, builder, now).await
+            }
+            Err(Refused::Failure(failure)) => {
+                let now = self.clock.now_us();
+                let retry_us =
+                    self.retries.at(store, ended.build, Some(task.id), &failure, now).await?;
+                tracing::warn!(build = ended.build.0, task = task.id.0, "refused: {failure}");
+                Ok(store.refuse_attempt(ended, &failure, retry_us, now).await?)
+            }
+            Err(Refused::Error(error)) => Err(error),
         }
-        Err(Refused::Error(error)) => Err(error),
+    }
+
+    async fn check_and_record(
+        &self,
+        store: &FencedStore,
+        ended: &EndedAttempt,
+        task: &Task,
+        success: &Success,
+    ) -> Result<(), Refused> {
+        let attempt = AttemptId(ended.attempt.id);
+        let build = store
+            .build(ended.build)
+            .await?
+            .ok_or_else(|| anyhow::anyhow!("attempt {} belongs to no build", ended.attempt.id))?;
+        let target = self.targets.of_build(store, &build).await?;
+        let limits = target.limits_of(&build.package);
+        let checked =
+            check::files(store, &self.blobs, (ended.build, attempt), task, success, limits.clone())
+                .await?;
+        if task.kind == TaskKind::Srpm {
+            // Before the acceptor signs: it does not know what was imported.
+            let expected = srpm::Expected::of(store, &self.blobs, &build, &target).await?;
+            expected.check(&checked, &target)?;
+        }
+        let acceptances = self.acceptances(store, (ended, task), success, &build, &limits).await?;
+        let mut made: Vec<MadePackage> = checked.iter().map(made).collect();
+        self.keep_known(store, &build, &mut made).await?;
+        let arches = plan::arches(store, &build, &target).await?;
+        let siblings = store.tasks(ended.build).await?;
+        let makes = |task: &&Task| matches!(task.kind, TaskKind::Build | TaskKind::Noarch);
+        let builders = siblings.iter().filter(makes).count();
+        let maker = &ended.attempt.worker;
+        let fleet = (&self.fleet, self.clock.instant());
+        let is_repeated = repeat::is_due(fleet, task, &target, &build.package, maker);
+        let work = Work {
+            ended,
+            task,
+            success,
+            build,
+            target,
+            arches,
+            builders,
+            is_repeated,
+            checked,
+            acceptances,
+            made,
+        };
+        for _ in 0..TRIES {
+            // Looked up before the transaction: a pool may have to be made for it.
+            let verdict = work.verdict(self, store).await?;
+            if work.record(self, store, verdict).await? {
+                return Ok(());
+            }
+        }
+        Err(Refused::Error(anyhow::anyhow!(
+            "the packages of {} change all the time while attempt {} is accepted",
+            work.build.target,
+            ended.attempt.id
+        )))
+    }
+
+    /// Packages of no architecture that an earlier build made with the same content: the bytes of their
+    /// headers say where they were built, so the earlier ones stay and count as this build's.
+    async fn keep_known(
+        &self,
+        store: &FencedStore,
+        of: &Build,
+        made: &mut [MadePackage],
+    ) -> anyhow::Result<()> {
+        for MadePackage { package, content } in made {
+            let Some(content) = *content else { continue };
+            let Some(known) = store.package(&of.target, &package.nevra).await? else { continue };
+            if known.digest == package.digest {
+                continue;
+            }
+            // One of another source says so in its header.
+            let maker = store.build(known.build).await?;
+            if maker.is_none_or(|maker| maker.package != of.package) {
+                continue;
+            }
+            let (blobs, digest) = (self.blobs.clone(), known.digest);
+            let before =
+                tokio::task::spawn_blocking(move || noarch::content_of_blob(&blobs, digest))
+                    .await??;
+            if before == content {
+                package.digest = known.digest;
+                package.size = known.size;
+                package.repodata = known.repodata;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -112,61 +239,6 @@ impl From<anyhow::Error> for Refused {
     }
 }
 
-async fn check_and_record(
-    farm: &Farm,
-    ended: &EndedAttempt,
-    task: &Task,
-    success: &Success,
-) -> Result<(), Refused> {
-    let attempt = AttemptId(ended.attempt.id);
-    let build = farm
-        .store
-        .build(ended.build)
-        .await?
-        .ok_or_else(|| anyhow::anyhow!("attempt {} belongs to no build", ended.attempt.id))?;
-    let target = farm.target_of(&build).await?;
-    let limits = target.limits_of(&build.package);
-    let checked = check::files(farm, (ended.build, attempt), task, success, limits.clone()).await?;
-    if task.kind == TaskKind::Srpm {
-        // Before the acceptor signs: it does not know what was imported.
-        srpm::Expected::of(farm, &build, &target).await?.check(&checked, &target)?;
-    }
-    let acceptances = acceptor::acceptances(farm, (ended, task), success, &build, &limits).await?;
-    let mut made: Vec<MadePackage> = checked.iter().map(made).collect();
-    keep_known(farm, &build, &mut made).await?;
-    let arches = plan::arches(farm, &build, &target).await?;
-    let siblings = farm.store.tasks(ended.build).await?;
-    let makes = |task: &&Task| matches!(task.kind, TaskKind::Build | TaskKind::Noarch);
-    let builders = siblings.iter().filter(makes).count();
-    let maker = &ended.attempt.worker;
-    let is_repeated = repeat::is_due(farm, task, &target, &build.package, maker);
-    let work = Work {
-        ended,
-        task,
-        success,
-        build,
-        target,
-        arches,
-        builders,
-        is_repeated,
-        checked,
-        acceptances,
-        made,
-    };
-    for _ in 0..TRIES {
-        // Looked up before the transaction: a pool may have to be made for it.
-        let verdict = work.verdict(farm).await?;
-        if work.record(farm, verdict).await? {
-            return Ok(());
-        }
-    }
-    Err(Refused::Error(anyhow::anyhow!(
-        "the packages of {} change all the time while attempt {} is accepted",
-        work.build.target,
-        ended.attempt.id
-    )))
-}
-
 /// How often what a build makes is compared with what others own, while the target's packages change.
 const TRIES: usize = 16;
 
@@ -191,36 +263,45 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// What the build claims, when this is the last of its tasks.
-    async fn verdict(&self, farm: &Farm) -> anyhow::Result<Option<Verdict>> {
+    async fn verdict(
+        &self,
+        stage: &AcceptStage,
+        store: &FencedStore,
+    ) -> anyhow::Result<Option<Verdict>> {
         if self.task.kind == TaskKind::Srpm || self.is_repeated {
             return Ok(None);
         }
-        let tasks = farm.store.tasks(self.ended.build).await?;
+        let tasks = store.tasks(self.ended.build).await?;
         for task in tasks.iter().filter(|task| task.kind.is_build() && task.id != self.task.id) {
-            if farm.store.acceptance(task.id).await?.is_none() {
+            if store.acceptance(task.id).await?.is_none() {
                 return Ok(None);
             }
         }
-        let mut packages = farm.store.made_packages(self.ended.build).await?;
+        let mut packages = store.made_packages(self.ended.build).await?;
         if self.task.kind != TaskKind::Repeat {
             packages.extend(self.made.iter().map(|made| made.package.clone()));
         }
-        let found = claims::verdict(farm, &self.build, &packages).await;
+        let found = stage.claims.verdict(store, &self.build, &packages).await;
         match &found {
-            Ok(_) => farm.waits.clear_said(self.ended.build, WAITS),
-            Err(error) => farm.waits.set(self.ended.build, format!("{WAITS}: {error:#}")),
+            Ok(_) => stage.waits.clear_said(self.ended.build, WAITS),
+            Err(error) => stage.waits.set(self.ended.build, format!("{WAITS}: {error:#}")),
         }
         Ok(Some(found?))
     }
 
     /// Accepts it in one transaction. False when the verdict is not of the packages that there are
     /// now: then nothing was recorded.
-    async fn record(&self, farm: &Farm, verdict: Option<Verdict>) -> Result<bool, Refused> {
+    async fn record(
+        &self,
+        stage: &AcceptStage,
+        store: &FencedStore,
+        verdict: Option<Verdict>,
+    ) -> Result<bool, Refused> {
         let Work { ended, task, success, build, target, arches, builders, checked, made, .. } =
             self;
         let attempt = AttemptId(ended.attempt.id);
-        let now = now_us();
-        let mut tx = farm.store.write().await?;
+        let now = stage.clock.now_us();
+        let mut tx = store.write().await?;
         if !tx.hold_open(ended.build).await? {
             return Ok(true);
         }
@@ -229,7 +310,7 @@ impl Work<'_> {
         }
         tx.add_acceptances(&build.target, &self.acceptances).await?;
         if task.kind == TaskKind::Srpm {
-            let native = farm.fleet.native_arches();
+            let native = stage.fleet.native_arches();
             let (srpm, tasks) = srpm::plan(checked, success, task.arch, arches, &native)?;
             for made in made {
                 tx.check_unused(ended.build, &made.package).await?;
@@ -238,7 +319,7 @@ impl Work<'_> {
             tx.add_tasks(ended.build, &tasks, now).await?;
         }
         if task.kind == TaskKind::Repeat {
-            self.compare(farm, &mut tx, now).await?;
+            self.compare(stage, store, &mut tx, now).await?;
             return self.finish(tx, verdict, now).await;
         }
         // What a task made is the build's only together with what the others make: so no other build
@@ -257,7 +338,7 @@ impl Work<'_> {
         } else {
             // Read within the transaction, so that nobody accepts another task meanwhile: descriptions
             // are some kilobytes for most packages, and agree in most builds.
-            let (blobs, accepted) = (farm.blobs.clone(), accepted.clone());
+            let (blobs, accepted) = (stage.blobs.clone(), accepted.clone());
             let found = tokio::task::spawn_blocking(move || noarch::differences(&blobs, &accepted));
             found.await.map_err(anyhow::Error::from)??
         };
@@ -276,12 +357,18 @@ impl Work<'_> {
     }
 
     /// Compares what was made again with what was made first, and records what differs.
-    async fn compare(&self, farm: &Farm, tx: &mut Tx, now: i64) -> Result<(), Refused> {
+    async fn compare(
+        &self,
+        stage: &AcceptStage,
+        store: &FencedStore,
+        tx: &mut Tx,
+        now: i64,
+    ) -> Result<(), Refused> {
         let all = tx.accepted_tasks(self.ended.build, TaskKind::Build).await?;
         let first = all.into_iter().find(|one| one.arch == self.task.arch);
         let first = first.ok_or_else(|| anyhow::anyhow!("what is repeated was not accepted"))?;
-        let maker = farm.store.maker_of_repeated(self.task.id).await?;
-        let (blobs, made) = (farm.blobs.clone(), self.made.clone());
+        let maker = store.maker_of_repeated(self.task.id).await?;
+        let (blobs, made) = (stage.blobs.clone(), self.made.clone());
         let repeater = self.ended.attempt.worker.clone();
         let compare = move || repeat::differences(&blobs, (&maker, &first), (&repeater, &made));
         let found = tokio::task::spawn_blocking(compare).await.map_err(anyhow::Error::from)??;
@@ -354,30 +441,4 @@ fn made(file: &Checked) -> MadePackage {
         repodata: file.repodata,
     };
     MadePackage { package, content: file.content }
-}
-
-/// Packages of no architecture that an earlier build made with the same content: the bytes of their
-/// headers say where they were built, so the earlier ones stay and count as this build's.
-async fn keep_known(farm: &Farm, of: &Build, made: &mut [MadePackage]) -> anyhow::Result<()> {
-    for MadePackage { package, content } in made {
-        let Some(content) = *content else { continue };
-        let Some(known) = farm.store.package(&of.target, &package.nevra).await? else { continue };
-        if known.digest == package.digest {
-            continue;
-        }
-        // One of another source says so in its header.
-        let maker = farm.store.build(known.build).await?;
-        if maker.is_none_or(|maker| maker.package != of.package) {
-            continue;
-        }
-        let (blobs, digest) = (farm.blobs.clone(), known.digest);
-        let before =
-            tokio::task::spawn_blocking(move || noarch::content_of_blob(&blobs, digest)).await??;
-        if before == content {
-            package.digest = known.digest;
-            package.size = known.size;
-            package.repodata = known.repodata;
-        }
-    }
-    Ok(())
 }

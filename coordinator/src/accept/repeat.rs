@@ -13,15 +13,15 @@ use rpmfarm_core::repeat::{Side, claims, is_drawn};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, Nevra, Sha256, Target};
 
-use super::noarch;
 use crate::blobs::Blobs;
-use crate::farm::Farm;
+use crate::fleet::Fleet;
+use crate::noarch;
 use crate::store::{AcceptedTask, MadePackage, Task};
 
 /// Whether a task whose packages a worker has just delivered is repeated: the draw says so, and another
-/// worker is there that runs the architecture itself.
+/// worker is connected now that runs the architecture itself.
 pub(super) fn is_due(
-    farm: &Farm,
+    (fleet, now): (&Fleet, Instant),
     task: &Task,
     target: &Target,
     package: &str,
@@ -30,11 +30,11 @@ pub(super) fn is_due(
     let percent = target.repeat_percent(package);
     task.kind == TaskKind::Build
         && is_drawn(percent, rand::thread_rng().gen_range(0..100))
-        && has_other(farm, task.arch, maker)
+        && has_other((fleet, now), task.arch, maker)
 }
 
-fn has_other(farm: &Farm, arch: Arch, maker: &str) -> bool {
-    let connected = farm.fleet.connected(Instant::now());
+fn has_other((fleet, now): (&Fleet, Instant), arch: Arch, maker: &str) -> bool {
+    let connected = fleet.connected(now);
     let is_native =
         |arches: &[Arch], emulated: &[Arch]| arches.contains(&arch) && !emulated.contains(&arch);
     connected

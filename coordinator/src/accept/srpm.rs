@@ -12,9 +12,9 @@ use rpmfarm_core::{Arch, Evr, Target};
 use rpmfarm_sources::distgit::tag_agrees;
 
 use super::{CheckError, Checked};
+use crate::blobs::Blobs;
 use crate::dispatch::assignment::MAX_DOCUMENT;
-use crate::farm::Farm;
-use crate::store::{Build, NewTask, Srpm};
+use crate::store::{Build, NewTask, Srpm, Store};
 use crate::track;
 
 /// The requirement by which rpmbuild marks a spec with `%generate_buildrequires`.
@@ -37,19 +37,24 @@ impl Expected {
     ///
     /// # Errors
     /// Database errors, and when the build's source bundle cannot be read.
-    pub async fn of(farm: &Farm, build: &Build, target: &Target) -> anyhow::Result<Self> {
+    pub async fn of(
+        store: &Store,
+        blobs: &Blobs,
+        build: &Build,
+        target: &Target,
+    ) -> anyhow::Result<Self> {
         // Of a pattern of tags the record knows which one was built.
-        let record = farm.store.source_record(build.id()).await?.unwrap_or_default();
+        let record = store.source_record(build.id()).await?.unwrap_or_default();
         let git_ref =
             if record.git_ref.is_empty() { build.git_ref.clone() } else { record.git_ref };
         let (channel, package) = (target.first_channel(), build.package.clone());
         let published = if build.submitter == track::SUBMITTER {
-            farm.store.published_evrs(&target.name, channel, &package).await?
+            store.published_evrs(&target.name, channel, &package).await?
         } else {
             Vec::new()
         };
-        let import = farm.store.import(build.id()).await?.context("a task has an import")?;
-        let bundle = farm.blobs.read_small(import.bundle, MAX_DOCUMENT)?;
+        let import = store.import(build.id()).await?.context("a task has an import")?;
+        let bundle = blobs.read_small(import.bundle, MAX_DOCUMENT)?;
         Ok(Self { git_ref, package, published, bundle: SourceBundle::from_bytes(&bundle)? })
     }
 

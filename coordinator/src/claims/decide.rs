@@ -5,11 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rpmfarm_core::owners::{self, Claim, Kind};
 use rpmfarm_core::{BuildId, Failure, FailureStage, Fault, Lock, Nevra};
 
-use super::{MAX_LOCK, accepted, enter, verdict};
-use crate::clock::now_us;
-use crate::farm::Farm;
+use super::{Claims, MAX_LOCK, accepted, enter};
 use crate::plan;
-use crate::store::{Build, StoreError, Withdraw};
+use crate::store::{Build, Store, StoreError, Withdraw};
 
 /// How often an approval is tried while the target's packages change.
 const TRIES: usize = 16;
@@ -42,91 +40,129 @@ impl From<anyhow::Error> for NotDecided {
     }
 }
 
-/// Approves what a build claims: its packages enter the pool, and what they own is its source's.
-///
-/// # Errors
-/// A name that is taken; database errors.
-pub async fn approve(
-    farm: &Farm,
-    build: &Build,
-    (who, reason): (&str, &str),
-) -> Result<Decided, NotDecided> {
-    let target = farm.target_of(build).await?;
-    for _ in 0..TRIES {
-        let shown = farm.store.open_claims(build.id()).await?;
-        if shown.is_empty() || !farm.store.is_open(build.id()).await? {
-            return Ok(Decided::NotClaimed);
-        }
-        let packages = farm.store.made_packages(build.id()).await?;
-        let found = verdict(farm, build, &packages).await?;
-        let is_new = |claim: &&Claim| {
-            !shown.iter().any(|known| known.kind == claim.kind && known.what == claim.what)
-        };
-        let more: Vec<Claim> = found.claims.iter().filter(is_new).cloned().collect();
-        let mut tx = farm.store.write().await?;
-        if !more.is_empty() {
-            if tx.hold_open(build.id()).await? {
-                let mut all = found.claims;
-                all.extend(tx.repeat_claims(build.id()).await?);
-                tx.set_claims(build.id(), &all, now_us()).await?;
-                tx.commit().await?;
+impl Claims {
+    /// Approves what a build claims: its packages enter the pool, and what they own is its source's.
+    ///
+    /// # Errors
+    /// A name that is taken; database errors.
+    pub async fn approve(
+        &self,
+        store: &Store,
+        build: &Build,
+        (who, reason): (&str, &str),
+    ) -> Result<Decided, NotDecided> {
+        let target = self.targets.of_build(store, build).await?;
+        for _ in 0..TRIES {
+            let shown = store.open_claims(build.id()).await?;
+            if shown.is_empty() || !store.is_open(build.id()).await? {
+                return Ok(Decided::NotClaimed);
             }
-            return Ok(Decided::More(more));
+            let packages = store.made_packages(build.id()).await?;
+            let found = self.verdict(store, build, &packages).await?;
+            let is_new = |claim: &&Claim| {
+                !shown.iter().any(|known| known.kind == claim.kind && known.what == claim.what)
+            };
+            let more: Vec<Claim> = found.claims.iter().filter(is_new).cloned().collect();
+            let mut tx = store.write().await?;
+            if !more.is_empty() {
+                if tx.hold_open(build.id()).await? {
+                    let mut all = found.claims;
+                    all.extend(tx.repeat_claims(build.id()).await?);
+                    tx.set_claims(build.id(), &all, self.clock.now_us()).await?;
+                    tx.commit().await?;
+                }
+                return Ok(Decided::More(more));
+            }
+            let taken = holders(&found.claims);
+            let replaced = format!("replaced by build {}: {reason}", build.id);
+            let away = Withdraw {
+                target: &build.target,
+                packages: &taken,
+                roots: &[],
+                impacts: &[],
+                who,
+                reason: &replaced,
+            };
+            // Held before, so that the generation is compared under the lock.
+            tx.hold_open(build.id()).await?;
+            if tx.hold_pool(&build.target).await? != found.generation {
+                continue;
+            }
+            if !taken.is_empty() {
+                tx.withdraw(&away, self.clock.now_us()).await?;
+            }
+            if !tx.decide_claims(build.id(), ("approved", who, reason), self.clock.now_us()).await?
+            {
+                return Ok(Decided::NotClaimed);
+            }
+            let made = accepted(&mut tx, build.id()).await?;
+            enter(&mut tx, build, &plan::arches(store, build, &target).await?, &made).await?;
+            tx.commit().await?;
+            self.mark(store, &build.target, &taken).await?;
+            return Ok(Decided::Done);
         }
-        let taken = holders(&found.claims);
-        let replaced = format!("replaced by build {}: {reason}", build.id);
-        let away = Withdraw {
-            target: &build.target,
-            packages: &taken,
-            roots: &[],
-            impacts: &[],
-            who,
-            reason: &replaced,
-        };
-        // Held before, so that the generation is compared under the lock.
-        tx.hold_open(build.id()).await?;
-        if tx.hold_pool(&build.target).await? != found.generation {
-            continue;
-        }
-        if !taken.is_empty() {
-            tx.withdraw(&away, now_us()).await?;
-        }
-        if !tx.decide_claims(build.id(), ("approved", who, reason), now_us()).await? {
+        Err(NotDecided::Unknown(anyhow::anyhow!(
+            "the packages of {} change all the time; try again",
+            build.target
+        )))
+    }
+
+    /// Refuses what a build claims: it has failed.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn refuse(
+        &self,
+        store: &Store,
+        build: &Build,
+        (who, reason): (&str, &str),
+    ) -> Result<Decided, NotDecided> {
+        let claims = store.open_claims(build.id()).await?;
+        let Some(first) = claims.first() else { return Ok(Decided::NotClaimed) };
+        let mut tx = store.write().await?;
+        if !tx.decide_claims(build.id(), ("refused", who, reason), self.clock.now_us()).await? {
             return Ok(Decided::NotClaimed);
         }
-        let made = accepted(&mut tx, build.id()).await?;
-        enter(&mut tx, build, &plan::arches(farm, build, &target).await?, &made).await?;
+        let message = format!("{who} refused that it {first}: {reason}");
+        let excerpt = claims.iter().take(10).map(ToString::to_string).collect();
+        let failure =
+            Failure::new(Fault::Package, FailureStage::Accept, message).with_excerpt(excerpt);
+        tx.fail(build.id(), &failure, self.clock.now_us()).await?;
         tx.commit().await?;
-        super::withdraw::mark(farm, &build.target, &taken).await?;
-        return Ok(Decided::Done);
+        Ok(Decided::Done)
     }
-    Err(NotDecided::Unknown(anyhow::anyhow!(
-        "the packages of {} change all the time; try again",
-        build.target
-    )))
-}
 
-/// Refuses what a build claims: it has failed.
-///
-/// # Errors
-/// Database errors.
-pub async fn refuse(
-    farm: &Farm,
-    build: &Build,
-    (who, reason): (&str, &str),
-) -> Result<Decided, NotDecided> {
-    let claims = farm.store.open_claims(build.id()).await?;
-    let Some(first) = claims.first() else { return Ok(Decided::NotClaimed) };
-    let mut tx = farm.store.write().await?;
-    if !tx.decide_claims(build.id(), ("refused", who, reason), now_us()).await? {
-        return Ok(Decided::NotClaimed);
+    /// The packages whose newest root holds what is claimed: which, and in which build.
+    ///
+    /// # Errors
+    /// Database errors; a lock that cannot be read.
+    pub async fn affected(
+        &self,
+        store: &Store,
+        target: &str,
+        claims: Vec<Claim>,
+    ) -> anyhow::Result<BTreeMap<String, (BuildId, BTreeSet<String>)>> {
+        let roots = store.roots(target).await?;
+        let blobs = self.blobs.clone();
+        let look = move || {
+            let (mut all, mut seen) = (BTreeMap::new(), BTreeMap::<String, BuildId>::new());
+            for root in roots {
+                // Newest first: of a package only the newest build counts, with all its roots.
+                if *seen.entry(root.package.clone()).or_insert(root.build) != root.build {
+                    continue;
+                }
+                let Ok(bytes) = blobs.read_small(root.lock, MAX_LOCK) else { continue };
+                let lock = Lock::from_bytes(&bytes)?;
+                let has = owners::in_root(&claims, lock.packages());
+                if !has.is_empty() {
+                    let entry = all.entry(root.package).or_insert((root.build, BTreeSet::new()));
+                    entry.1.extend(has);
+                }
+            }
+            anyhow::Ok(all)
+        };
+        tokio::task::spawn_blocking(look).await?
     }
-    let message = format!("{who} refused that it {first}: {reason}");
-    let excerpt = claims.iter().take(10).map(ToString::to_string).collect();
-    let failure = Failure::new(Fault::Package, FailureStage::Accept, message).with_excerpt(excerpt);
-    tx.fail(build.id(), &failure, now_us()).await?;
-    tx.commit().await?;
-    Ok(Decided::Done)
 }
 
 /// The farm's packages whose full names, or file names, are claimed.
@@ -135,35 +171,4 @@ fn holders(claims: &[Claim]) -> Vec<Nevra> {
     let all: BTreeSet<String> =
         taken.flat_map(|claim| &claim.owners).map(|owner| owner.package.to_string()).collect();
     all.iter().filter_map(|nevra| nevra.parse().ok()).collect()
-}
-
-/// The packages whose newest root holds what is claimed: which, and in which build.
-///
-/// # Errors
-/// Database errors; a lock that cannot be read.
-pub async fn affected(
-    farm: &Farm,
-    target: &str,
-    claims: Vec<Claim>,
-) -> anyhow::Result<BTreeMap<String, (BuildId, BTreeSet<String>)>> {
-    let roots = farm.store.roots(target).await?;
-    let blobs = farm.blobs.clone();
-    let look = move || {
-        let (mut all, mut seen) = (BTreeMap::new(), BTreeMap::<String, BuildId>::new());
-        for root in roots {
-            // Newest first: of a package only the newest build counts, with all its roots.
-            if *seen.entry(root.package.clone()).or_insert(root.build) != root.build {
-                continue;
-            }
-            let Ok(bytes) = blobs.read_small(root.lock, MAX_LOCK) else { continue };
-            let lock = Lock::from_bytes(&bytes)?;
-            let has = owners::in_root(&claims, lock.packages());
-            if !has.is_empty() {
-                let entry = all.entry(root.package).or_insert((root.build, BTreeSet::new()));
-                entry.1.extend(has);
-            }
-        }
-        anyhow::Ok(all)
-    };
-    tokio::task::spawn_blocking(look).await?
 }

@@ -11,7 +11,6 @@ pub mod withdraw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::Context as _;
 use rpm::{FileType, PackageMetadata};
@@ -20,11 +19,32 @@ use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Lock, Nevra};
 
 pub use bases::Bases;
-pub use decide::{Decided, NotDecided, affected, approve, refuse};
+pub use decide::{Decided, NotDecided};
 
-use crate::accept::noarch;
-use crate::farm::Farm;
-use crate::store::{AcceptedTask, Build, NewPackage, StoreError, Tx};
+use crate::blobs::Blobs;
+use crate::clock::Clock;
+use crate::fleet::Fleet;
+use crate::noarch;
+use crate::resolve::Resolver;
+use crate::store::{AcceptedTask, Build, NewPackage, Store, StoreError, Tx};
+use crate::targets::Targets;
+
+/// Finds who owns what builds make, and carries out what persons decide. Cheap to clone.
+#[derive(Clone)]
+pub struct Claims {
+    /// What is rebuilt.
+    pub targets: Targets,
+    /// Packages and locks.
+    pub blobs: Blobs,
+    /// Who has the files of base roots.
+    pub bases: Bases,
+    /// The packages of external repositories.
+    pub resolver: Resolver,
+    /// Workers that are told when what they build with is taken back.
+    pub fleet: Fleet,
+    /// What time it is.
+    pub clock: Clock,
+}
 
 /// Locks are read into memory; none is larger, in bytes.
 const MAX_LOCK: u64 = 64 << 20;
@@ -38,49 +58,96 @@ pub struct Verdict {
     pub claims: Vec<Claim>,
 }
 
-/// Compares what a build made with what others own.
-///
-/// # Errors
-/// When the metadata of external repositories or the files of its root cannot be had: then nobody can
-/// tell.
-pub async fn verdict(
-    farm: &Farm,
-    build: &Build,
-    packages: &[NewPackage],
-) -> anyhow::Result<Verdict> {
-    // As the pools have it: options of single builds change nothing about who owns what.
-    let target = farm.targets.get(&build.target)?;
-    let approved = farm.store.approved_claims(&target.name).await?;
-    let required = farm.store.required_things(&target.name).await?;
-    let bases = base_files(farm, build.id()).await?;
-    let rights = Rights { may_own: target.may_own(&build.package), approved: &approved };
-    let (mut generation, mut all) = (i64::MAX, BTreeMap::<(Kind, String), Claim>::new());
-    for arch in &target.arches {
-        let made = made_on(farm, *arch, packages).await?;
-        if made.is_empty() {
-            continue;
+impl Claims {
+    /// Compares what a build made with what others own.
+    ///
+    /// # Errors
+    /// When the metadata of external repositories or the files of its root cannot be had: then nobody can
+    /// tell.
+    pub async fn verdict(
+        &self,
+        store: &Store,
+        build: &Build,
+        packages: &[NewPackage],
+    ) -> anyhow::Result<Verdict> {
+        // As the pools have it: options of single builds change nothing about who owns what.
+        let target = self.targets.get(&build.target)?;
+        let approved = store.approved_claims(&target.name).await?;
+        let required = store.required_things(&target.name).await?;
+        let bases = self.base_files(store, build.id()).await?;
+        let rights = Rights { may_own: target.may_own(&build.package), approved: &approved };
+        let (mut generation, mut all) = (i64::MAX, BTreeMap::<(Kind, String), Claim>::new());
+        for arch in &target.arches {
+            let made = self.made_on(*arch, packages).await?;
+            if made.is_empty() {
+                continue;
+            }
+            let questions = owners::questions(&made);
+            let asked = (&questions, &required);
+            let now = self.clock.system();
+            let (mut known, seen) =
+                self.resolver.owners(&target, *arch, store, asked, now).await.with_context(
+                    || format!("who owns what build {} makes is not known for {arch}", build.id),
+                )?;
+            // What was found in an older state has to be looked up again.
+            generation = generation.min(seen);
+            add_bases(&mut known, &bases, &questions.paths);
+            known.required = required.clone();
+            for claim in owners::claims(&build.package, &made, &known, &rights) {
+                all.entry((claim.kind, claim.what.clone())).or_insert(claim);
+            }
         }
-        let questions = owners::questions(&made);
-        let asked = (&questions, &required);
-        let now = SystemTime::now();
-        let (mut known, seen) =
-            farm.resolver.owners(&target, *arch, &farm.store, asked, now).await.with_context(
-                || format!("who owns what build {} makes is not known for {arch}", build.id),
-            )?;
-        // What was found in an older state has to be looked up again.
-        generation = generation.min(seen);
-        add_bases(&mut known, &bases, &questions.paths);
-        known.required = required.clone();
-        for claim in owners::claims(&build.package, &made, &known, &rights) {
-            all.entry((claim.kind, claim.what.clone())).or_insert(claim);
+        if generation == i64::MAX {
+            // Nothing that any architecture of the target would see.
+            generation = store.package_count(&target.name).await?;
         }
+        let claims = all.into_values().collect();
+        Ok(Verdict { generation, claims })
     }
-    if generation == i64::MAX {
-        // Nothing that any architecture of the target would see.
-        generation = farm.store.package_count(&target.name).await?;
+
+    /// What is in the repositories of an architecture, of the packages that a build made.
+    async fn made_on(&self, arch: Arch, packages: &[NewPackage]) -> anyhow::Result<Vec<Made>> {
+        let seen = packages.iter().filter(|package| arch.accepts(&package.nevra.arch));
+        let all: Vec<(Nevra, PathBuf)> =
+            seen.map(|package| (package.nevra.clone(), self.blobs.path(package.digest))).collect();
+        let read = move || {
+            let made = |(nevra, path): (Nevra, PathBuf)| {
+                let metadata = PackageMetadata::open(&path)?;
+                let names =
+                    |all: Vec<rpm::Dependency>| all.into_iter().map(|one| one.name).collect();
+                anyhow::Ok(Made {
+                    nevra,
+                    provides: names(metadata.get_provides().unwrap_or_default()),
+                    obsoletes: names(metadata.get_obsoletes().unwrap_or_default()),
+                    files: paths(&metadata, false)?,
+                    directories: paths(&metadata, true)?,
+                })
+            };
+            all.into_iter().map(made).collect()
+        };
+        tokio::task::spawn_blocking(read).await?
     }
-    let claims = all.into_values().collect();
-    Ok(Verdict { generation, claims })
+
+    /// Who has the files of the base root that a build's SRPM was made in, and of the bootstrap roots of
+    /// all its tasks.
+    async fn base_files(
+        &self,
+        store: &Store,
+        build: BuildId,
+    ) -> anyhow::Result<Vec<bases::Shared>> {
+        let mut all = Vec::new();
+        for task in store.tasks(build).await? {
+            let Some(row) = store.lock(task.id).await? else { continue };
+            let lock = self.blobs.read_small(row.digest, MAX_LOCK)?;
+            let mut lock = Lock::from_bytes(&lock).context("a stored lock cannot be read")?;
+            if task.kind != TaskKind::Srpm {
+                lock.layers.clear();
+            }
+            let (bases, blobs) = (self.bases.clone(), self.blobs.clone());
+            all.push(tokio::task::spawn_blocking(move || bases.of(&lock, &blobs)).await??);
+        }
+        Ok(all)
+    }
 }
 
 /// A build that claims more than anybody could look at.
@@ -140,28 +207,6 @@ pub(crate) async fn accepted(tx: &mut Tx, build: BuildId) -> Result<Vec<Accepted
     Ok(accepted)
 }
 
-/// What is in the repositories of an architecture, of the packages that a build made.
-async fn made_on(farm: &Farm, arch: Arch, packages: &[NewPackage]) -> anyhow::Result<Vec<Made>> {
-    let seen = packages.iter().filter(|package| arch.accepts(&package.nevra.arch));
-    let all: Vec<(Nevra, PathBuf)> =
-        seen.map(|package| (package.nevra.clone(), farm.blobs.path(package.digest))).collect();
-    let read = move || {
-        let made = |(nevra, path): (Nevra, PathBuf)| {
-            let metadata = PackageMetadata::open(&path)?;
-            let names = |all: Vec<rpm::Dependency>| all.into_iter().map(|one| one.name).collect();
-            anyhow::Ok(Made {
-                nevra,
-                provides: names(metadata.get_provides().unwrap_or_default()),
-                obsoletes: names(metadata.get_obsoletes().unwrap_or_default()),
-                files: paths(&metadata, false)?,
-                directories: paths(&metadata, true)?,
-            })
-        };
-        all.into_iter().map(made).collect()
-    };
-    tokio::task::spawn_blocking(read).await?
-}
-
 /// The paths of a package's directories, or of everything else.
 fn paths(metadata: &PackageMetadata, directories: bool) -> anyhow::Result<Vec<String>> {
     let entries = metadata.get_file_entries()?;
@@ -174,23 +219,6 @@ fn paths(metadata: &PackageMetadata, directories: bool) -> anyhow::Result<Vec<St
 pub(crate) fn files_of(path: &Path) -> anyhow::Result<Vec<String>> {
     let read = || paths(&PackageMetadata::open(path)?, false);
     read().with_context(|| format!("reading the file list of {}", path.display()))
-}
-
-/// Who has the files of the base root that a build's SRPM was made in, and of the bootstrap roots of
-/// all its tasks.
-async fn base_files(farm: &Farm, build: BuildId) -> anyhow::Result<Vec<bases::Shared>> {
-    let mut all = Vec::new();
-    for task in farm.store.tasks(build).await? {
-        let Some(row) = farm.store.lock(task.id).await? else { continue };
-        let lock = farm.blobs.read_small(row.digest, MAX_LOCK)?;
-        let mut lock = Lock::from_bytes(&lock).context("a stored lock cannot be read")?;
-        if task.kind != TaskKind::Srpm {
-            lock.layers.clear();
-        }
-        let (bases, blobs) = (farm.bases.clone(), farm.blobs.clone());
-        all.push(tokio::task::spawn_blocking(move || bases.of(&lock, &blobs)).await??);
-    }
-    Ok(all)
 }
 
 fn add_bases(known: &mut Known, bases: &[bases::Shared], asked: &BTreeSet<String>) {

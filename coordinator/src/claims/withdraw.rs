@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use rpmfarm_core::owners::{self, Link};
 use rpmfarm_core::{BuildId, Lock, Nevra, Sha256, TaskId};
 
-use super::MAX_LOCK;
+use super::{Claims, MAX_LOCK};
 use crate::blobs::Blobs;
-use crate::clock::now_us;
-use crate::farm::Farm;
 use crate::resolve::FARM;
-use crate::store::{ImpactRow, RootRow, Withdraw};
+use crate::store::{ImpactRow, RootRow, Store, Withdraw};
 
 /// What was made with some packages, and which roots that were not used up hold them.
 #[derive(Debug, Clone, Default)]
@@ -21,15 +19,88 @@ pub struct Impact {
     pub roots: Vec<(BuildId, TaskId)>,
 }
 
-/// Looks for what was made with packages of a target, taken back or not.
-///
-/// # Errors
-/// Database errors; a lock that cannot be read.
-pub async fn impact(farm: &Farm, target: &str, packages: &[Nevra]) -> anyhow::Result<Impact> {
-    let made = farm.store.made_digests(target).await?;
-    let roots = farm.store.roots(target).await?;
-    let (blobs, packages) = (farm.blobs.clone(), packages.to_vec());
-    tokio::task::spawn_blocking(move || look(&blobs, &made, roots, &packages)).await?
+impl Claims {
+    /// Looks for what was made with packages of a target, taken back or not.
+    ///
+    /// # Errors
+    /// Database errors; a lock that cannot be read.
+    pub async fn impact(
+        &self,
+        store: &Store,
+        target: &str,
+        packages: &[Nevra],
+    ) -> anyhow::Result<Impact> {
+        let made = store.made_digests(target).await?;
+        let roots = store.roots(target).await?;
+        let (blobs, packages) = (self.blobs.clone(), packages.to_vec());
+        tokio::task::spawn_blocking(move || look(&blobs, &made, roots, &packages)).await?
+    }
+
+    /// Takes packages of a target back; answers those that it had, and what was made with them.
+    ///
+    /// # Errors
+    /// Database errors; a lock that cannot be read.
+    pub async fn withdraw(
+        &self,
+        store: &Store,
+        target: &str,
+        packages: &[Nevra],
+        (who, reason): (&str, &str),
+    ) -> anyhow::Result<(Vec<Nevra>, Vec<ImpactRow>)> {
+        let impact = self.impact(store, target, packages).await?;
+        let mut workers = BTreeSet::new();
+        let touched = impact.rows.iter().map(|row| row.build);
+        for build in touched.chain(impact.roots.iter().map(|(build, _)| *build)) {
+            workers.extend(store.workers_at(build).await?);
+        }
+        let what =
+            Withdraw { target, packages, roots: &impact.roots, impacts: &impact.rows, who, reason };
+        let gone = store.withdraw(&what, self.clock.now_us()).await?;
+        for worker in workers {
+            self.fleet.poke(&worker);
+        }
+        // Roots that were recorded between the look and the transaction.
+        let rows = self.mark(store, target, &gone).await?;
+        tracing::warn!(
+            target,
+            who,
+            reason,
+            packages = gone.len(),
+            impacts = rows.len(),
+            "withdrawn"
+        );
+        Ok((gone, rows))
+    }
+
+    /// Marks what was made with packages that are taken back, and has roots that hold them solved again.
+    ///
+    /// # Errors
+    /// Database errors; a lock that cannot be read.
+    pub async fn mark(
+        &self,
+        store: &Store,
+        target: &str,
+        gone: &[Nevra],
+    ) -> anyhow::Result<Vec<ImpactRow>> {
+        if gone.is_empty() {
+            return Ok(Vec::new());
+        }
+        let left = self.impact(store, target, gone).await?;
+        if left.roots.is_empty() {
+            store.add_impacts(target, &left.rows).await?;
+            return Ok(left.rows);
+        }
+        let what = Withdraw {
+            target,
+            packages: &[],
+            roots: &left.roots,
+            impacts: &left.rows,
+            who: "",
+            reason: "",
+        };
+        store.withdraw(&what, self.clock.now_us()).await?;
+        Ok(left.rows)
+    }
 }
 
 type Digests = BTreeMap<BuildId, BTreeMap<Sha256, Nevra>>;
@@ -76,57 +147,4 @@ fn farm_packages(blobs: &Blobs, lock: Sha256) -> anyhow::Result<BTreeSet<Sha256>
     let lock = Lock::from_bytes(&blobs.read_small(lock, MAX_LOCK)?)?;
     let own = lock.packages().filter(|package| package.origin == FARM);
     Ok(own.map(|package| package.digest).collect())
-}
-
-/// Takes packages of a target back; answers those that it had, and what was made with them.
-///
-/// # Errors
-/// Database errors; a lock that cannot be read.
-pub async fn withdraw(
-    farm: &Farm,
-    target: &str,
-    packages: &[Nevra],
-    (who, reason): (&str, &str),
-) -> anyhow::Result<(Vec<Nevra>, Vec<ImpactRow>)> {
-    let impact = impact(farm, target, packages).await?;
-    let mut workers = BTreeSet::new();
-    let touched = impact.rows.iter().map(|row| row.build);
-    for build in touched.chain(impact.roots.iter().map(|(build, _)| *build)) {
-        workers.extend(farm.store.workers_at(build).await?);
-    }
-    let what =
-        Withdraw { target, packages, roots: &impact.roots, impacts: &impact.rows, who, reason };
-    let gone = farm.store.withdraw(&what, now_us()).await?;
-    for worker in workers {
-        farm.fleet.poke(&worker);
-    }
-    // Roots that were recorded between the look and the transaction.
-    let rows = mark(farm, target, &gone).await?;
-    tracing::warn!(target, who, reason, packages = gone.len(), impacts = rows.len(), "withdrawn");
-    Ok((gone, rows))
-}
-
-/// Marks what was made with packages that are taken back, and has roots that hold them solved again.
-///
-/// # Errors
-/// Database errors; a lock that cannot be read.
-pub async fn mark(farm: &Farm, target: &str, gone: &[Nevra]) -> anyhow::Result<Vec<ImpactRow>> {
-    if gone.is_empty() {
-        return Ok(Vec::new());
-    }
-    let left = impact(farm, target, gone).await?;
-    if left.roots.is_empty() {
-        farm.store.add_impacts(target, &left.rows).await?;
-        return Ok(left.rows);
-    }
-    let what = Withdraw {
-        target,
-        packages: &[],
-        roots: &left.roots,
-        impacts: &left.rows,
-        who: "",
-        reason: "",
-    };
-    farm.store.withdraw(&what, now_us()).await?;
-    Ok(left.rows)
 }

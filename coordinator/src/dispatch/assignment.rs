@@ -9,9 +9,11 @@ use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::task::{Assignment, DesiredState, Input, Outcome, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, TaskId};
 
-use super::report;
-use crate::farm::Farm;
-use crate::store::{Assigned, LiveAttempt, StoreError};
+use super::report::Reports;
+use crate::blobs::Blobs;
+use crate::fleet::Fleet;
+use crate::store::{Assigned, LiveAttempt, Store, StoreError};
+use crate::targets::Targets;
 
 /// Largest source bundle or lock that is read into memory, in bytes.
 pub(crate) const MAX_DOCUMENT: u64 = 64 << 20;
@@ -40,96 +42,113 @@ struct Answer {
 impl Cache {
     /// What the worker should have, where it was put together lately and nothing is new since.
     #[must_use]
-    pub fn fresh(&self, farm: &Farm, worker: &str, now: Instant) -> Option<&DesiredState> {
-        let good = |last: &&Answer| now < last.good_until && last.news == farm.fleet.news(worker);
+    pub fn fresh(&self, fleet: &Fleet, worker: &str, now: Instant) -> Option<&DesiredState> {
+        let good = |last: &&Answer| now < last.good_until && last.news == fleet.news(worker);
         self.last.as_ref().filter(good).map(|last| &last.state)
     }
 }
 
-/// The desired state of a worker. An attempt that cannot be put together, as its bundle is gone
-/// or the target is, ends as the farm's fault: it must not hold back the worker's others.
-///
-/// # Errors
-/// Database errors.
-pub async fn desired(
-    farm: &Farm,
-    worker: &str,
-    cache: &mut Cache,
-    now_us: i64,
-) -> anyhow::Result<DesiredState> {
-    let (news, read) = (farm.fleet.news(worker), Instant::now());
-    if let Some(fresh) = cache.fresh(farm, worker, read) {
-        return Ok(fresh.clone());
-    }
-    let live = farm.store.live_attempts(Some(worker)).await?;
-    cache.assignments.retain(|id, _| live.iter().any(|attempt| attempt.id == *id));
-    let mut desired = DesiredState::nothing(farm.fleet.terms());
-    desired.probe = farm.fleet.probe(worker);
-    for attempt in &live {
-        match assignment(farm, attempt, cache).await {
-            Ok(assignment) => desired.assignments.push(assignment),
-            Err(error) if error.is::<StoreError>() => return Err(error),
-            Err(error) => {
-                let failure =
-                    Failure::new(Fault::Farm, FailureStage::Dispatch, format!("{error:#}"));
-                report::end(farm, attempt, &Outcome::Failed(failure), now_us).await?;
-            }
-        }
-    }
-    let good_until = read + GOOD_FOR.mul_f64(rand::thread_rng().gen_range(0.75..1.25));
-    cache.last = Some(Answer { news, good_until, state: desired.clone() });
-    Ok(desired)
+/// Puts together what workers should have. Cheap to clone.
+#[derive(Clone)]
+pub struct Assignments {
+    /// What is rebuilt.
+    pub targets: Targets,
+    /// Where source bundles are.
+    pub blobs: Blobs,
+    /// The terms of leases, and what is new of a worker.
+    pub fleet: Fleet,
+    /// Ends attempts that cannot be put together.
+    pub reports: Reports,
 }
 
-async fn assignment(
-    farm: &Farm,
-    attempt: &LiveAttempt,
-    cache: &mut Cache,
-) -> anyhow::Result<Assignment> {
-    let task = TaskId(attempt.task);
-    if let Some(assignment) = cache.assignments.get_mut(&attempt.id) {
-        let lock = farm.store.lock(task).await?.context("a granted task has a lock")?;
-        (assignment.lock, assignment.round) = (lock.digest, lock.round);
-        return Ok(assignment.clone());
+impl Assignments {
+    /// The desired state of a worker. An attempt that cannot be put together, as its bundle is gone
+    /// or the target is, ends as the farm's fault: it must not hold back the worker's others.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn desired(
+        &self,
+        store: &Store,
+        worker: &str,
+        cache: &mut Cache,
+        now_us: i64,
+    ) -> anyhow::Result<DesiredState> {
+        let (news, read) = (self.fleet.news(worker), Instant::now());
+        if let Some(fresh) = cache.fresh(&self.fleet, worker, read) {
+            return Ok(fresh.clone());
+        }
+        let live = store.live_attempts(Some(worker)).await?;
+        cache.assignments.retain(|id, _| live.iter().any(|attempt| attempt.id == *id));
+        let mut desired = DesiredState::nothing(self.fleet.terms());
+        desired.probe = self.fleet.probe(worker);
+        for attempt in &live {
+            match self.assignment(store, attempt, cache).await {
+                Ok(assignment) => desired.assignments.push(assignment),
+                Err(error) if error.is::<StoreError>() => return Err(error),
+                Err(error) => {
+                    let failure =
+                        Failure::new(Fault::Farm, FailureStage::Dispatch, format!("{error:#}"));
+                    self.reports.end(store, attempt, &Outcome::Failed(failure), now_us).await?;
+                }
+            }
+        }
+        let good_until = read + GOOD_FOR.mul_f64(rand::thread_rng().gen_range(0.75..1.25));
+        cache.last = Some(Answer { news, good_until, state: desired.clone() });
+        Ok(desired)
     }
-    let Assigned { kind, arch, target: name, package, lock, srpm, dynamic } =
-        farm.store.assigned(task).await?.context("a granted task has a lock")?;
-    let build = BuildId(attempt.build);
-    let options = farm.store.build_options(build).await?;
-    let target = farm.targets.get(&name)?.for_build(&package, &options);
-    let input = match kind {
-        TaskKind::Srpm => {
-            let import = farm.store.import(build).await?.context("a task has an import")?;
-            let bytes = farm.blobs.read_small(import.bundle, MAX_DOCUMENT)?;
-            let bundle = SourceBundle::from_bytes(&bytes)?;
-            let SourceBundle { spec, sources, plan, .. } = bundle;
-            Input::Sources { spec, sources, plan, arches: target.arches.clone() }
+
+    async fn assignment(
+        &self,
+        store: &Store,
+        attempt: &LiveAttempt,
+        cache: &mut Cache,
+    ) -> anyhow::Result<Assignment> {
+        let task = TaskId(attempt.task);
+        if let Some(assignment) = cache.assignments.get_mut(&attempt.id) {
+            let lock = store.lock(task).await?.context("a granted task has a lock")?;
+            (assignment.lock, assignment.round) = (lock.digest, lock.round);
+            return Ok(assignment.clone());
         }
-        TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => {
-            let file = srpm.context("a build task has an SRPM")?;
-            let noarch = kind == TaskKind::Noarch;
-            Input::Srpm { file, dynamic_requires: dynamic, noarch }
-        }
-    };
-    let limits = target.limits_of(&package);
-    let limits = if kind == TaskKind::Srpm { limits.for_srpm() } else { limits };
-    let assignment = Assignment {
-        attempt: AttemptId(attempt.id),
-        task,
-        build,
-        epoch: Epoch(attempt.epoch),
-        input,
-        limits,
-        allow: target.allowed(&package),
-        macros: target.macro_file(&package),
-        nocheck: target.nocheck(&package),
-        keep: target.keep_on_failure.clone(),
-        package,
-        target: name,
-        arch,
-        lock: lock.digest,
-        round: lock.round,
-    };
-    cache.assignments.insert(attempt.id, assignment.clone());
-    Ok(assignment)
+        let Assigned { kind, arch, target: name, package, lock, srpm, dynamic } =
+            store.assigned(task).await?.context("a granted task has a lock")?;
+        let build = BuildId(attempt.build);
+        let options = store.build_options(build).await?;
+        let target = self.targets.get(&name)?.for_build(&package, &options);
+        let input = match kind {
+            TaskKind::Srpm => {
+                let import = store.import(build).await?.context("a task has an import")?;
+                let bytes = self.blobs.read_small(import.bundle, MAX_DOCUMENT)?;
+                let bundle = SourceBundle::from_bytes(&bytes)?;
+                let SourceBundle { spec, sources, plan, .. } = bundle;
+                Input::Sources { spec, sources, plan, arches: target.arches.clone() }
+            }
+            TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => {
+                let file = srpm.context("a build task has an SRPM")?;
+                let noarch = kind == TaskKind::Noarch;
+                Input::Srpm { file, dynamic_requires: dynamic, noarch }
+            }
+        };
+        let limits = target.limits_of(&package);
+        let limits = if kind == TaskKind::Srpm { limits.for_srpm() } else { limits };
+        let assignment = Assignment {
+            attempt: AttemptId(attempt.id),
+            task,
+            build,
+            epoch: Epoch(attempt.epoch),
+            input,
+            limits,
+            allow: target.allowed(&package),
+            macros: target.macro_file(&package),
+            nocheck: target.nocheck(&package),
+            keep: target.keep_on_failure.clone(),
+            package,
+            target: name,
+            arch,
+            lock: lock.digest,
+            round: lock.round,
+        };
+        cache.assignments.insert(attempt.id, assignment.clone());
+        Ok(assignment)
+    }
 }

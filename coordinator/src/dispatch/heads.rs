@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 use rpmfarm_core::matching::{Waiting, Worker};
 use rpmfarm_core::{Arch, Needs, TaskId};
 
-use crate::farm::Farm;
-use crate::store::Ready;
+use crate::store::{Ready, Store};
+use crate::targets::Targets;
 
 /// Tasks that are read of one queue at once.
 const AT_ONCE: i64 = 256;
@@ -68,10 +68,22 @@ impl Queue {
 }
 
 /// Tasks of all queues in the order of their ranks.
-pub struct Heads {
+pub struct Heads<'a> {
     /// The tasks.
     pub tasks: Vec<Head>,
     queues: Vec<Queue>,
+    from: QueueReader<'a>,
+}
+
+/// What queues are read from.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueReader<'a> {
+    /// Where they are.
+    pub store: &'a Store,
+    /// Whether emulating workers may build for a target.
+    pub targets: &'a Targets,
+    /// How far they were read before.
+    pub further: &'a Further,
 }
 
 /// How far queues were read whose heads nobody could take: the last task that was seen. Cheap to
@@ -96,21 +108,21 @@ impl Further {
     }
 }
 
-impl Heads {
+impl<'a> Heads<'a> {
     /// The heads of the queues for which there are free slots, by architecture.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn read(farm: &Farm, free: &BTreeMap<Arch, u32>) -> anyhow::Result<Self> {
-        let mut heads = Self { tasks: Vec::new(), queues: Vec::new() };
-        for (arch, needs) in farm.store.ready_queues().await? {
+    pub async fn read(from: QueueReader<'a>, free: &BTreeMap<Arch, u32>) -> anyhow::Result<Self> {
+        let mut heads = Self { tasks: Vec::new(), queues: Vec::new(), from };
+        for (arch, needs) in from.store.ready_queues().await? {
             let (Ok(arch), Ok(needs)) = (arch.parse::<Arch>(), needs.parse::<Needs>()) else {
                 continue;
             };
             let Some(slots) = free.get(&arch) else { continue };
             let limit = (i64::from(*slots) * 2 + SPARE).min(AT_ONCE);
             heads.queues.push(Queue { arch, needs, read_to: None });
-            heads.read_page(farm, heads.queues.len() - 1, None, limit).await?;
+            heads.read_page(heads.queues.len() - 1, None, limit).await?;
         }
         heads.sort();
         Ok(heads)
@@ -124,7 +136,6 @@ impl Heads {
     /// Database errors.
     pub async fn read_on(
         &mut self,
-        farm: &Farm,
         workers: &[Worker<'_>],
         placed: impl Iterator<Item = usize>,
     ) -> anyhow::Result<bool> {
@@ -136,10 +147,10 @@ impl Heads {
             if placed.contains(&index) || !queue.fits(workers) {
                 continue;
             }
-            let place = farm.further.place(queue).map_or(read_to, |place| place.max(read_to));
-            self.read_page(farm, index, Some(place), AT_ONCE).await?;
+            let place = self.from.further.place(queue).map_or(read_to, |place| place.max(read_to));
+            self.read_page(index, Some(place), AT_ONCE).await?;
             let queue = &self.queues[index];
-            farm.further.set(queue, queue.read_to);
+            self.from.further.set(queue, queue.read_to);
         }
         self.sort();
         Ok(self.tasks.len() > before)
@@ -176,22 +187,22 @@ impl Heads {
 
     async fn read_page(
         &mut self,
-        farm: &Farm,
         index: usize,
         after: Option<Place>,
         limit: i64,
     ) -> anyhow::Result<()> {
+        let QueueReader { store, targets, .. } = self.from;
         let queue = &mut self.queues[index];
         let (arch, needs) = (queue.arch.as_str(), queue.needs.to_string());
-        let page = farm.store.ready_after(arch, &needs, after, limit).await?;
+        let page = store.ready_after(arch, &needs, after, limit).await?;
         let is_full = page.len() >= usize::try_from(limit)?;
         queue.read_to = page.last().filter(|_| is_full).map(|last| (last.rank, last.task));
         for ready in page {
             let avoid = match ready.tries {
                 0 => Vec::new(),
-                _ => farm.store.workers_that_failed(TaskId(ready.task)).await?,
+                _ => store.workers_that_failed(TaskId(ready.task)).await?,
             };
-            let emulation = farm.targets.get(&ready.target).is_ok_and(|target| target.emulation);
+            let emulation = targets.get(&ready.target).is_ok_and(|target| target.emulation);
             let Queue { arch, needs, .. } = &self.queues[index];
             let (arch, needs) = (*arch, needs.clone());
             self.tasks.push(Head { ready, arch, needs, avoid, emulation, queue: index });

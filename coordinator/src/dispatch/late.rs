@@ -3,8 +3,7 @@
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, Epoch, FailureStage, TaskId};
 
-use crate::farm::Farm;
-use crate::store::{self, Attempt, AttemptEnd};
+use crate::store::{self, Attempt, AttemptEnd, Store};
 
 /// Records the ends that a worker reports of attempts which are not live: of those that were
 /// taken from it, not of those whose end it has told before.
@@ -12,7 +11,7 @@ use crate::store::{self, Attempt, AttemptEnd};
 /// # Errors
 /// Database errors.
 pub async fn reports(
-    farm: &Farm,
+    store: &Store,
     worker: &str,
     reports: impl Iterator<Item = &AttemptReport>,
     now_us: i64,
@@ -23,11 +22,11 @@ pub async fn reports(
             Progress::Ended(Outcome::Failed(failure)) => format!("failed: {}", failure.message),
             Progress::Running(_) | Progress::NeedsRequires { .. } => continue,
         };
-        let Some((attempt, end)) = farm.store.ended(report.attempt, report.epoch).await? else {
+        let Some((attempt, end)) = store.ended(report.attempt, report.epoch).await? else {
             continue;
         };
         if attempt.worker == worker && (end.outcome.is_none() || was_lost(&end)) {
-            record(farm, &attempt, &said, now_us).await?;
+            record(store, &attempt, &said, now_us).await?;
         }
     }
     Ok(())
@@ -38,22 +37,22 @@ pub async fn reports(
 /// # Errors
 /// Database errors.
 pub async fn upload(
-    farm: &Farm,
+    store: &Store,
     attempt: AttemptId,
     epoch: Epoch,
     file: &str,
     now_us: i64,
 ) -> store::Result<()> {
-    match farm.store.ended(attempt, epoch).await? {
+    match store.ended(attempt, epoch).await? {
         Some((attempt, end)) if was_lost(&end) => {
-            record(farm, &attempt, &format!("uploads {file}"), now_us).await
+            record(store, &attempt, &format!("uploads {file}"), now_us).await
         }
         _ => Ok(()),
     }
 }
 
-async fn record(farm: &Farm, attempt: &Attempt, said: &str, now_us: i64) -> store::Result<()> {
-    let task = farm.store.task(TaskId(attempt.task)).await?;
+async fn record(store: &Store, attempt: &Attempt, said: &str, now_us: i64) -> store::Result<()> {
+    let task = store.task(TaskId(attempt.task)).await?;
     tracing::info!(
         build = task.map(|task| task.build.0),
         task = attempt.task,
@@ -62,7 +61,7 @@ async fn record(farm: &Farm, attempt: &Attempt, said: &str, now_us: i64) -> stor
         said,
         "late result, not applied"
     );
-    farm.store.add_late_result(AttemptId(attempt.id), said, now_us).await
+    store.add_late_result(AttemptId(attempt.id), said, now_us).await
 }
 
 /// Whether the farm ended it, because its worker was silent or came back without it.

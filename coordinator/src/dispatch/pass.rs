@@ -11,13 +11,15 @@ use rpmfarm_core::fleet::takes_work;
 use rpmfarm_core::learned::Had;
 use rpmfarm_core::matching::{Worker, match_tasks};
 use rpmfarm_core::placement::Candidate;
-use rpmfarm_core::{Arch, AttemptId, BuildId, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Stage, TaskId};
 
-use super::fleet::WorkerView;
-use super::heads::{Head, Heads};
-use super::held::Load;
-use crate::farm::Farm;
-use crate::store::{Grant, StandingRow, StoreError};
+use super::heads::{Further, Head, Heads, QueueReader};
+use crate::clock::Now;
+use crate::fleet::{Fleet, Load, WorkerView};
+use crate::metrics::Metrics;
+use crate::store::{Grant, StandingRow, Store, StoreError};
+use crate::targets::Targets;
+use crate::work::LocalPass;
 
 /// What was decided about workers, by name.
 pub type Standings = BTreeMap<String, StandingRow>;
@@ -28,97 +30,110 @@ const AT_ONCE: i64 = 256;
 /// So often a look reads on in queues whose heads nobody who is free may take.
 const PAGES: u32 = 2;
 
-/// One look: every task that is ready gets a worker, as far as there are free ones.
-///
-/// # Errors
-/// Database errors.
-pub async fn pass(farm: &Farm, now: Instant, now_us: i64) -> anyhow::Result<()> {
-    farm.store.queue_due(now_us, AT_ONCE).await?;
-    refresh(farm, now).await?;
-    let standings = farm.store.standings().await?;
-    while round(farm, &standings, now, now_us).await? {}
-    Ok(())
+/// Gives every task that is ready a worker, as far as there are free ones that are connected to this
+/// coordinator.
+#[derive(Clone)]
+pub struct DispatchPass {
+    /// What is rebuilt.
+    pub targets: Targets,
+    /// The workers, and what they hold.
+    pub fleet: Fleet,
+    /// How far queues were read.
+    pub further: Further,
+    /// How long tasks waited.
+    pub metrics: Metrics,
 }
 
-/// Grants once. True when there may be more to grant.
-async fn round(
-    farm: &Farm,
-    standings: &Standings,
-    now: Instant,
-    now_us: i64,
-) -> anyhow::Result<bool> {
-    let connected = farm.fleet.connected(now);
-    let all = matched(&connected, &farm.fleet.held().loads(), standings);
-    let free = free_slots(&all);
-    if free.is_empty() {
-        return Ok(false);
+impl LocalPass for DispatchPass {
+    const NAME: &'static str = Stage::Dispatch.as_str();
+
+    async fn pass(&self, store: &Store, now: Now) -> anyhow::Result<()> {
+        store.queue_due(now.us, AT_ONCE).await?;
+        self.refresh(store, now.instant).await?;
+        let standings = store.standings().await?;
+        while self.round(store, &standings, now).await? {}
+        Ok(())
     }
-    let mut heads = Heads::read(farm, &free).await?;
-    let mut pages = 0;
-    let (workers, pairs) = loop {
-        let mut workers = all.clone();
-        let pairs = match_tasks(&heads.waiting(), &mut workers);
-        let placed = pairs.iter().map(|(task, _)| *task);
-        if pages == PAGES || !heads.read_on(farm, &workers, placed).await? {
-            break (workers, pairs);
+}
+
+impl DispatchPass {
+    /// Grants once. True when there may be more to grant.
+    async fn round(&self, store: &Store, standings: &Standings, now: Now) -> anyhow::Result<bool> {
+        let Now { instant, us: now_us } = now;
+        let connected = self.fleet.connected(instant);
+        let all = matched(&connected, &self.fleet.held().loads(), standings);
+        let free = free_slots(&all);
+        if free.is_empty() {
+            return Ok(false);
         }
-        pages += 1;
-    };
-    if pairs.is_empty() {
-        return Ok(false);
-    }
-    let more = heads.has_more(&workers, pairs.iter().map(|(task, _)| *task));
-    let heads = heads.tasks;
-    let grants: Vec<Grant> = pairs
-        .iter()
-        .map(|(task, worker)| {
-            let Candidate { name, .. } = workers[*worker].candidate;
-            let state = &connected[name].state;
-            Grant {
-                task: TaskId(heads[*task].ready.task),
-                build: BuildId(heads[*task].ready.build),
-                worker: name.to_owned(),
-                had: Had { memory_mib: state.memory_mib, disk_mib: state.disk_free_mib },
+        let from = QueueReader { store, targets: &self.targets, further: &self.further };
+        let mut heads = Heads::read(from, &free).await?;
+        let mut pages = 0;
+        let (workers, pairs) = loop {
+            let mut workers = all.clone();
+            let pairs = match_tasks(&heads.waiting(), &mut workers);
+            let placed = pairs.iter().map(|(task, _)| *task);
+            if pages == PAGES || !heads.read_on(&workers, placed).await? {
+                break (workers, pairs);
             }
-        })
-        .collect();
-    let heads: HashMap<i64, &Head> = heads.iter().map(|head| (head.ready.task, head)).collect();
-    let granted = farm.store.grant_all(&grants, now_us).await?;
-    if granted.len() < grants.len() {
-        // Somebody was faster, or a build has ended: the index is as the facts are, from now on.
-        farm.store.reindex(grants.iter().map(|grant| grant.build), now_us).await?;
-    }
-    let more = more && !granted.is_empty();
-    for attempt in granted {
-        let head = heads.get(&attempt.task);
-        tracing::info!(
-            build = head.map(|head| head.ready.build),
-            task = attempt.task,
-            attempt = attempt.id,
-            worker = attempt.worker,
-            "task granted"
-        );
-        if let Some(head) = head {
-            let waited = (now_us - head.ready.since_us()).max(0).unsigned_abs();
-            farm.metrics.dispatched(head.arch, Duration::from_micros(waited));
+            pages += 1;
+        };
+        if pairs.is_empty() {
+            return Ok(false);
         }
-        let needs = head.map(|head| head.needs.clone()).unwrap_or_default();
-        farm.fleet.held().granted(&attempt.worker, AttemptId(attempt.id), needs);
-        farm.fleet.poke(&attempt.worker);
+        let more = heads.has_more(&workers, pairs.iter().map(|(task, _)| *task));
+        let heads = heads.tasks;
+        let grants: Vec<Grant> = pairs
+            .iter()
+            .map(|(task, worker)| {
+                let Candidate { name, .. } = workers[*worker].candidate;
+                let state = &connected[name].state;
+                Grant {
+                    task: TaskId(heads[*task].ready.task),
+                    build: BuildId(heads[*task].ready.build),
+                    worker: name.to_owned(),
+                    had: Had { memory_mib: state.memory_mib, disk_mib: state.disk_free_mib },
+                }
+            })
+            .collect();
+        let heads: HashMap<i64, &Head> = heads.iter().map(|head| (head.ready.task, head)).collect();
+        let granted = store.grant_all(&grants, now_us).await?;
+        if granted.len() < grants.len() {
+            // Somebody was faster, or a build has ended: the index is as the facts are, from now on.
+            store.reindex(grants.iter().map(|grant| grant.build), now_us).await?;
+        }
+        let more = more && !granted.is_empty();
+        for attempt in granted {
+            let head = heads.get(&attempt.task);
+            tracing::info!(
+                build = head.map(|head| head.ready.build),
+                task = attempt.task,
+                attempt = attempt.id,
+                worker = attempt.worker,
+                "task granted"
+            );
+            if let Some(head) = head {
+                let waited = (now_us - head.ready.since_us()).max(0).unsigned_abs();
+                self.metrics.dispatched(head.arch, Duration::from_micros(waited));
+            }
+            let needs = head.map(|head| head.needs.clone()).unwrap_or_default();
+            self.fleet.held().granted(&attempt.worker, AttemptId(attempt.id), needs);
+            self.fleet.poke(&attempt.worker);
+        }
+        Ok(more)
     }
-    Ok(more)
-}
 
-/// Reads the leases anew when it is time.
-async fn refresh(farm: &Farm, now: Instant) -> anyhow::Result<()> {
-    if farm.fleet.held().begin_read(now) {
-        let live = farm.store.held().await?;
-        // A lease that another process gave or took, or that was cancelled here in the same moment.
-        for worker in farm.fleet.held().replace(live, now) {
-            farm.fleet.poke(&worker);
+    /// Reads the leases anew when it is time.
+    async fn refresh(&self, store: &Store, now: Instant) -> anyhow::Result<()> {
+        if self.fleet.held().begin_read(now) {
+            let live = store.held().await?;
+            // A lease that another process gave or took, or that was cancelled here in the same moment.
+            for worker in self.fleet.held().replace(live, now) {
+                self.fleet.poke(&worker);
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Free slots by architecture; none is not there.
@@ -139,18 +154,22 @@ fn free_slots(workers: &[Worker<'_>]) -> BTreeMap<Arch, u32> {
 ///
 /// # Errors
 /// Database errors.
-pub async fn allows_emulation(farm: &Farm, build: BuildId) -> Result<bool, StoreError> {
-    let Some(build) = farm.store.build(build).await? else { return Ok(false) };
-    Ok(farm.targets.get(&build.target).is_ok_and(|target| target.emulation))
+pub async fn allows_emulation(
+    store: &Store,
+    targets: &Targets,
+    build: BuildId,
+) -> Result<bool, StoreError> {
+    let Some(build) = store.build(build).await? else { return Ok(false) };
+    Ok(targets.get(&build.target).is_ok_and(|target| target.emulation))
 }
 
 /// How many attempts each worker holds, from the leases.
 ///
 /// # Errors
 /// Database errors.
-pub async fn busy(farm: &Farm) -> anyhow::Result<BTreeMap<String, u32>> {
+pub async fn busy(store: &Store) -> anyhow::Result<BTreeMap<String, u32>> {
     let mut busy = BTreeMap::<String, u32>::new();
-    for (worker, _, _) in farm.store.held().await? {
+    for (worker, _, _) in store.held().await? {
         *busy.entry(worker).or_default() += 1;
     }
     Ok(busy)

@@ -3,14 +3,13 @@
 //! It is looked at when a worker has failed for reasons of its own, and when another worker's
 //! results were accepted for what it failed: only that proves that the package was not at fault.
 
-use std::time::Instant;
-
 use rpmfarm_core::fleet::{Standing, takes_work};
 use rpmfarm_core::quarantine::{Colleague, last_for, verdict};
 use rpmfarm_core::{TaskId, Timestamp};
 
-use super::fleet::WorkerView;
-use crate::farm::Farm;
+use crate::clock::Now;
+use crate::fleet::{Fleet, WorkerView};
+use crate::store::Store;
 
 /// Attempts of a worker that are looked at.
 const LAST: i64 = 64;
@@ -20,16 +19,17 @@ const LAST: i64 = 64;
 /// # Errors
 /// Database errors.
 pub async fn after_acceptance(
-    farm: &Farm,
+    store: &Store,
+    fleet: &Fleet,
     task: TaskId,
     builder: &str,
-    now_us: i64,
+    now: Now,
 ) -> anyhow::Result<()> {
-    let mut failed = farm.store.workers_that_failed(task).await?;
+    let mut failed = store.workers_that_failed(task).await?;
     failed.sort_unstable();
     failed.dedup();
     for worker in failed.iter().filter(|worker| *worker != builder) {
-        look(farm, worker, now_us).await?;
+        look(store, fleet, worker, now).await?;
     }
     Ok(())
 }
@@ -39,19 +39,19 @@ pub async fn after_acceptance(
 ///
 /// # Errors
 /// Database errors.
-pub async fn look(farm: &Farm, worker: &str, now_us: i64) -> anyhow::Result<()> {
+pub async fn look(store: &Store, fleet: &Fleet, worker: &str, now: Now) -> anyhow::Result<()> {
     // Whoever lets it work again is right until it fails anew.
-    let decided = farm.store.standing(worker).await?;
+    let decided = store.standing(worker).await?;
     if decided.as_ref().is_some_and(|row| !row.standing.takes_work()) {
         return Ok(());
     }
     let since_us = decided.map_or(0, |row| row.at_us);
-    let ends = farm.store.ends_of(worker, since_us, LAST).await?;
-    let Some(reason) = verdict(&ends, Timestamp::from_us(now_us)) else { return Ok(()) };
-    let seen = farm.fleet.workers(Instant::now());
+    let ends = store.ends_of(worker, since_us, LAST).await?;
+    let Some(reason) = verdict(&ends, Timestamp::from_us(now.us)) else { return Ok(()) };
+    let seen = fleet.workers(now.instant);
     // One that was not heard since this coordinator started: nobody knows what it builds for.
     let Some(view) = seen.get(worker) else { return Ok(()) };
-    let standings = farm.store.standings().await?;
+    let standings = store.standings().await?;
     let standing = |name: &str| standings.get(name).map_or(Standing::Active, |row| row.standing);
     let others: Vec<Colleague> = seen
         .iter()
@@ -71,9 +71,9 @@ pub async fn look(farm: &Farm, worker: &str, now_us: i64) -> anyhow::Result<()> 
         others.map(|other| other.name.clone()).collect()
     });
     let stand_ins: Vec<Vec<String>> = stand_ins.collect();
-    if farm.store.quarantine(worker, &stand_ins, &reason, now_us).await? {
+    if store.quarantine(worker, &stand_ins, &reason, now.us).await? {
         tracing::warn!(worker, reason, "worker quarantined; rpmfarm worker resume lets it work");
-        farm.fleet.poke(worker);
+        fleet.poke(worker);
     }
     Ok(())
 }

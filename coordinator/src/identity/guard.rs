@@ -13,16 +13,25 @@ use super::openness::Openness;
 use super::policy::{self, Access};
 use super::{Caller, Peer};
 use crate::clock::now_us;
-use crate::farm::Farm;
-use crate::store::Certificate;
+use crate::store::{Certificate, Store};
+use crate::token::Token;
+
+/// Who is let in. Cheap to clone.
+#[derive(Clone)]
+pub struct Guard {
+    /// Certificates, and what was decided about workers.
+    pub store: Store,
+    /// The secret of calls that write.
+    pub token: Token,
+}
 
 /// Lets a call through to its service with its [`Caller`], or answers it with a refusal.
-pub async fn guard(State(farm): State<Farm>, mut request: Request, next: Next) -> Response {
+pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     // Without a listener of ours before it, nothing is known of the other side.
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Tls(None));
     let openness = request.extensions().get::<Openness>().copied().unwrap_or(Openness::CLOSED);
     let (path, headers) = (request.uri().path(), request.headers());
-    let admitted = admit(&farm, path, headers, peer, openness, now_us()).await;
+    let admitted = guard.admit(path, headers, peer, openness, now_us()).await;
     match admitted {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -32,116 +41,120 @@ pub async fn guard(State(farm): State<Farm>, mut request: Request, next: Next) -
     }
 }
 
-/// Who makes a call, if it may.
-///
-/// # Errors
-/// The refusal, in words for whoever calls.
-pub async fn admit(
-    farm: &Farm,
-    path: &str,
-    headers: &HeaderMap,
-    peer: Peer,
-    openness: Openness,
-    now_us: i64,
-) -> Result<Caller, Status> {
-    let Some(access) = policy::access(path) else {
-        return Err(Status::unimplemented(format!("there is no call {}", name::shown(path))));
-    };
-    // Whoever shows a certificate must have one that counts, whatever it calls.
-    if let Peer::Tls(Some(certificate)) = peer {
-        let caller = worker(farm, certificate, now_us).await?;
-        return match access {
-            Access::Token => {
-                token(farm, headers)?;
+impl Guard {
+    /// Who makes a call, if it may.
+    ///
+    /// # Errors
+    /// The refusal, in words for whoever calls.
+    pub async fn admit(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        peer: Peer,
+        openness: Openness,
+        now_us: i64,
+    ) -> Result<Caller, Status> {
+        let Some(access) = policy::access(path) else {
+            return Err(Status::unimplemented(format!("there is no call {}", name::shown(path))));
+        };
+        // Whoever shows a certificate must have one that counts, whatever it calls.
+        if let Peer::Tls(Some(certificate)) = peer {
+            let caller = self.worker(certificate, now_us).await?;
+            return match access {
+                Access::Token => {
+                    self.token(headers)?;
+                    Ok(Caller::Token { worker: None })
+                }
+                Access::Read | Access::Invited => Ok(Caller::Anyone),
+                Access::Worker | Access::WorkerOrToken | Access::Certificate => Ok(caller),
+            };
+        }
+        let plain = peer == Peer::Plain;
+        match access {
+            Access::Read if openness.reads => Ok(Caller::Anyone),
+            Access::Read => {
+                self.reader(headers)?;
                 Ok(Caller::Token { worker: None })
             }
-            Access::Read | Access::Invited => Ok(Caller::Anyone),
-            Access::Worker | Access::WorkerOrToken | Access::Certificate => Ok(caller),
-        };
-    }
-    let plain = peer == Peer::Plain;
-    match access {
-        Access::Read if openness.reads => Ok(Caller::Anyone),
-        Access::Read => {
-            reader(farm, headers)?;
-            Ok(Caller::Token { worker: None })
-        }
-        Access::Invited | Access::Certificate if plain => {
-            Err(Status::failed_precondition("certificates are given over TLS only (--listen-tls)"))
-        }
-        Access::Invited => Ok(Caller::Anyone),
-        Access::Worker | Access::WorkerOrToken if plain => {
-            token(farm, headers)?;
-            let worker = headers.get(WORKER).map(|name| name.to_str().unwrap_or("?").to_owned());
-            if let Some(worker) = &worker {
-                name::check_worker(worker)
-                    .map_err(|error| Status::invalid_argument(format!("{WORKER}: {error}")))?;
-                not_revoked(farm, worker).await?;
+            Access::Invited | Access::Certificate if plain => Err(Status::failed_precondition(
+                "certificates are given over TLS only (--listen-tls)",
+            )),
+            Access::Invited => Ok(Caller::Anyone),
+            Access::Worker | Access::WorkerOrToken if plain => {
+                self.token(headers)?;
+                let worker =
+                    headers.get(WORKER).map(|name| name.to_str().unwrap_or("?").to_owned());
+                if let Some(worker) = &worker {
+                    name::check_worker(worker)
+                        .map_err(|error| Status::invalid_argument(format!("{WORKER}: {error}")))?;
+                    self.not_revoked(worker).await?;
+                }
+                Ok(Caller::Token { worker })
             }
-            Ok(Caller::Token { worker })
+            Access::Worker | Access::Certificate => Err(Status::unauthenticated(
+                "over TLS a worker shows its certificate and this one shows none; enrol it \
+                 (rpmfarm worker enrol NAME)",
+            )),
+            Access::Token | Access::WorkerOrToken => {
+                self.token(headers)?;
+                Ok(Caller::Token { worker: None })
+            }
         }
-        Access::Worker | Access::Certificate => Err(Status::unauthenticated(
-            "over TLS a worker shows its certificate and this one shows none; enrol it \
-             (rpmfarm worker enrol NAME)",
-        )),
-        Access::Token | Access::WorkerOrToken => {
-            token(farm, headers)?;
-            Ok(Caller::Token { worker: None })
+    }
+
+    fn token(&self, headers: &HeaderMap) -> Result<(), Status> {
+        match headers.get(AUTHORIZATION).map(|value| value.to_str()) {
+            Some(Ok(given)) if self.token.admits(given) => Ok(()),
+            Some(_) => Err(Status::unauthenticated("the token is not this farm's")),
+            None => Err(Status::unauthenticated("this call needs the farm's token")),
         }
     }
-}
 
-fn token(farm: &Farm, headers: &HeaderMap) -> Result<(), Status> {
-    match headers.get(AUTHORIZATION).map(|value| value.to_str()) {
-        Some(Ok(given)) if farm.token.admits(given) => Ok(()),
-        Some(_) => Err(Status::unauthenticated("the token is not this farm's")),
-        None => Err(Status::unauthenticated("this call needs the farm's token")),
+    /// Admits whoever may read where reads are not open.
+    fn reader(&self, headers: &HeaderMap) -> Result<(), Status> {
+        self.token(headers).map_err(|refusal| {
+            Status::unauthenticated(format!(
+                "{}; at this address reading needs it, too (the operator may open reads to \
+                 everybody: --public-read)",
+                refusal.message()
+            ))
+        })
     }
-}
 
-/// Admits whoever may read where reads are not open.
-fn reader(farm: &Farm, headers: &HeaderMap) -> Result<(), Status> {
-    token(farm, headers).map_err(|refusal| {
-        Status::unauthenticated(format!(
-            "{}; at this address reading needs it, too (the operator may open reads to everybody: \
-             --public-read)",
-            refusal.message()
-        ))
-    })
-}
-
-/// The worker of a certificate that still counts.
-async fn worker(farm: &Farm, fingerprint: Sha256, now_us: i64) -> Result<Caller, Status> {
-    let Some(row) = farm.store.certificate(fingerprint).await? else {
-        return Err(Status::unauthenticated(format!(
-            "the certificate {fingerprint} is not in the farm's records; enrol this worker again"
-        )));
-    };
-    let Certificate { worker: name, ends_us, .. } = row.certificate;
-    if let Some(reason) = row.ended {
-        return Err(Status::permission_denied(format!(
-            "the certificate of worker {name} does not count any more: {reason}"
-        )));
+    /// The worker of a certificate that still counts.
+    async fn worker(&self, fingerprint: Sha256, now_us: i64) -> Result<Caller, Status> {
+        let Some(row) = self.store.certificate(fingerprint).await? else {
+            return Err(Status::unauthenticated(format!(
+                "the certificate {fingerprint} is not in the farm's records; enrol this worker \
+                 again"
+            )));
+        };
+        let Certificate { worker: name, ends_us, .. } = row.certificate;
+        if let Some(reason) = row.ended {
+            return Err(Status::permission_denied(format!(
+                "the certificate of worker {name} does not count any more: {reason}"
+            )));
+        }
+        if ends_us <= now_us {
+            return Err(Status::unauthenticated(format!(
+                "the certificate of worker {name} has ended; enrol this worker again"
+            )));
+        }
+        Ok(Caller::Worker { name, certificate: fingerprint, ends_us })
     }
-    if ends_us <= now_us {
-        return Err(Status::unauthenticated(format!(
-            "the certificate of worker {name} has ended; enrol this worker again"
-        )));
-    }
-    Ok(Caller::Worker { name, certificate: fingerprint, ends_us })
-}
 
-/// Refuses a worker that is not the farm's any more.
-///
-/// # Errors
-/// `PERMISSION_DENIED` with the reason.
-pub async fn not_revoked(farm: &Farm, worker: &str) -> Result<(), Status> {
-    match farm.store.standing(worker).await? {
-        Some(row) if !row.standing.may_connect() => Err(Status::permission_denied(format!(
-            "worker {} is revoked: {}",
-            name::shown(worker),
-            row.reason
-        ))),
-        _ => Ok(()),
+    /// Refuses a worker that is not the farm's any more.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED` with the reason.
+    pub async fn not_revoked(&self, worker: &str) -> Result<(), Status> {
+        match self.store.standing(worker).await? {
+            Some(row) if !row.standing.may_connect() => Err(Status::permission_denied(format!(
+                "worker {} is revoked: {}",
+                name::shown(worker),
+                row.reason
+            ))),
+            _ => Ok(()),
+        }
     }
 }

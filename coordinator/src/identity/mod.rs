@@ -9,6 +9,7 @@
 
 pub mod authority;
 pub mod caller;
+mod connections;
 pub mod enrol;
 pub mod guard;
 pub mod openness;
@@ -18,4 +19,5 @@ pub mod tls;
 
 pub use authority::Authority;
 pub use caller::{Caller, Peer};
+pub use connections::{Connections, Place};
 pub use enrol::Enrolment;

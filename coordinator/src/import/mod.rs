@@ -1,13 +1,21 @@
 //! Import: a commit of upstream's dist-git becomes a source bundle.
 //!
 //! Owns the way from a package's name to blobs: git, look-aside caches, and the limits and checks
-//! on both. Everything that upstream sends is a stranger's. It must not know of builds, tasks or
-//! the store of facts: the pass that calls it records what it returns.
+//! on both. Everything that upstream sends is a stranger's. To read from the top:
+//!
+//! - `pass` is the stage, [`ImportStage`]: which builds are imported, and what is recorded of them.
+//!   `above` and `security` look at what a build has got. They alone know of builds and of the store.
+//! - [`Importer`] is the engine; `lanes` say where and when its imports run, `watch` how they are
+//!   stopped, and `limits` what they may use.
+//! - `commit` is one import, with `git`, `lookaside`, `sources` (a commit as a tree of files) and
+//!   `index` (look-aside files that are known); `preview` stops before anything is stored.
+//! - `failure` says why there are no sources, and whose fault that is.
 //!
 //! libgit2 blocks and its handles stay on one thread, so each import runs on a thread of its own,
 //! on a lane of the package's git host. Of a repository there is one import at a time, and so
 //! nothing else touches what is cached for it meanwhile.
 
+mod above;
 mod commit;
 mod failure;
 mod git;
@@ -15,9 +23,9 @@ mod index;
 mod lanes;
 mod limits;
 mod lookaside;
-mod modify;
-pub mod pass;
+mod pass;
 mod preview;
+mod security;
 mod sources;
 mod watch;
 
@@ -31,6 +39,7 @@ use rpmfarm_core::{Sha256, Target};
 pub use failure::ImportError;
 pub use git::{Guard, PackError, PackLimits};
 pub use limits::ImportLimits;
+pub use pass::ImportStage;
 pub use preview::{ActionState, Preview, PreviewedAction};
 
 use crate::blobs::Blobs;

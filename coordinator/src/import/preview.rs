@@ -4,9 +4,8 @@ pub use rpmfarm_core::source::ActionState;
 use rpmfarm_core::source::Modification;
 use rpmfarm_sources::modify::{self, Edit, FileDiff, Step, Tree};
 
-use super::commit::{Job, Shared};
+use super::commit::{Changes, Job, Shared, context};
 use super::failure::ImportError;
-use super::modify::{Changes, context};
 use super::sources::Sources;
 use super::watch::Watch;
 

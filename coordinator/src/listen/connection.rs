@@ -23,9 +23,8 @@ use super::activity::{Activity, Answer};
 use super::guests::Entry;
 use super::stall::Unstalled;
 use super::{Limits, Origin};
-use crate::identity::Peer;
 use crate::identity::openness::Openness;
-use crate::identity::revoked::Connections;
+use crate::identity::{Connections, Peer};
 
 /// A connection that was silent for so long is asked whether it is there…
 const KEEPALIVE: Duration = Duration::from_secs(10);

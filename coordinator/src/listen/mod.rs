@@ -24,8 +24,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::identity::Connections;
 use crate::identity::openness::{Opened, Openness};
-use crate::identity::revoked::Connections;
 use crate::tally::{Tally, network};
 use activity::Activity;
 use connection::Connection;

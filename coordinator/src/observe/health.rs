@@ -3,24 +3,24 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use crate::farm::Farm;
+use super::Operations;
 
 /// How long each part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What keeps the coordinator from its work, in a line each; nothing when it is ready.
-pub(super) async fn reasons(farm: &Farm) -> Vec<String> {
-    let (database, signer) = tokio::join!(database(farm), signer(farm));
-    let parts = [database, blobs(farm).await, signer];
+pub(super) async fn reasons(operations: &Operations) -> Vec<String> {
+    let (database, signer) = tokio::join!(database(operations), signer(operations));
+    let parts = [database, blobs(operations).await, signer];
     parts.into_iter().filter_map(Result::err).collect()
 }
 
-async fn database(farm: &Farm) -> Result<(), String> {
-    if let Some(down) = farm.peers.database_down() {
+async fn database(operations: &Operations) -> Result<(), String> {
+    if let Some(down) = operations.peers.database_down() {
         return Err(down);
     }
     // A task of its own: what is dropped half way would poison a connection.
-    let store = farm.store.clone();
+    let store = operations.store.clone();
     let ping = tokio::spawn(async move { store.ping().await });
     match tokio::time::timeout(PATIENCE, ping).await {
         Ok(Ok(pinged)) => pinged.map_err(|error| error.to_string()),
@@ -29,8 +29,8 @@ async fn database(farm: &Farm) -> Result<(), String> {
     }
 }
 
-async fn blobs(farm: &Farm) -> Result<(), String> {
-    let blobs = farm.blobs.clone();
+async fn blobs(operations: &Operations) -> Result<(), String> {
+    let blobs = operations.blobs.clone();
     let written = tokio::task::spawn_blocking(move || {
         let scratch = blobs.scratch().map_err(|error| error.to_string())?;
         let path = scratch.path().join("ready");
@@ -48,9 +48,9 @@ async fn blobs(farm: &Farm) -> Result<(), String> {
     }
 }
 
-async fn signer(farm: &Farm) -> Result<(), String> {
-    for target in farm.targets.all().into_values().flatten() {
-        let key = farm.signer.public_key(&target.signing_key);
+async fn signer(operations: &Operations) -> Result<(), String> {
+    for target in operations.targets.all().into_values().flatten() {
+        let key = operations.signer.public_key(&target.signing_key);
         match tokio::time::timeout(PATIENCE, key).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(format!("{error:#}")),

@@ -4,32 +4,32 @@ use std::time::Instant;
 
 use rpmfarm_core::lease::Liveness;
 
-use super::metrics::{Gauges, Labels};
+use super::Operations;
 use crate::clock::now_us;
 use crate::dispatch::pass::busy;
-use crate::farm::Farm;
+use crate::metrics::{Gauges, Labels};
 use crate::peers::STAGES;
 
 /// Sets all gauges anew.
 ///
 /// # Errors
 /// Database errors; what needs no database is set then, too.
-pub(super) async fn gather(farm: &Farm, now: Instant) -> anyhow::Result<()> {
-    let gauges = farm.metrics.gauges();
-    workers(farm, gauges, now);
-    coordinators(farm, gauges, now);
-    if let Ok(stat) = nix::sys::statvfs::statvfs(&farm.repos) {
+pub(super) async fn gather(operations: &Operations, now: Instant) -> anyhow::Result<()> {
+    let gauges = operations.metrics.gauges();
+    workers(operations, gauges, now);
+    coordinators(operations, gauges, now);
+    if let Ok(stat) = nix::sys::statvfs::statvfs(&operations.repos) {
         let free = stat.blocks_available() * stat.fragment_size();
         gauges.free.set(free.cast_signed());
     }
-    let gathered = facts(farm, gauges, now_us()).await;
-    let up = gathered.is_ok() && farm.peers.database_down().is_none();
+    let gathered = facts(operations, gauges, now_us()).await;
+    let up = gathered.is_ok() && operations.peers.database_down().is_none();
     gauges.database_up.set(i64::from(up));
     gathered
 }
 
-fn workers(farm: &Farm, gauges: &Gauges, now: Instant) {
-    let workers = farm.fleet.workers(now);
+fn workers(operations: &Operations, gauges: &Gauges, now: Instant) {
+    let workers = operations.fleet.workers(now);
     for liveness in Liveness::ALL {
         let count = workers.values().filter(|worker| worker.liveness == liveness).count();
         let labels = vec![("liveness", liveness.as_str().to_owned())];
@@ -42,23 +42,24 @@ fn workers(farm: &Farm, gauges: &Gauges, now: Instant) {
     }
 }
 
-fn coordinators(farm: &Farm, gauges: &Gauges, now: Instant) {
-    let others = farm.peers.others(now);
+fn coordinators(operations: &Operations, gauges: &Gauges, now: Instant) {
+    let others = operations.peers.others(now);
     let alive = others.iter().filter(|(_, alive)| *alive).count();
     for (state, count) in [("alive", alive + 1), ("dead", others.len() - alive)] {
         let labels = vec![("state", state.to_owned())];
         gauges.coordinators.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
-    let held = farm.peers.stages(now);
+    let held = operations.peers.stages(now);
     for stage in STAGES {
         let labels = vec![("stage", stage.to_string())];
         gauges.stages_held.get_or_create(&labels).set(i64::from(held.contains(&stage)));
     }
 }
 
-async fn facts(farm: &Farm, gauges: &Gauges, now_us: i64) -> anyhow::Result<()> {
-    let (queues, builds) = (farm.store.queues().await?, farm.store.build_states().await?);
-    let busy = busy(farm).await?;
+async fn facts(operations: &Operations, gauges: &Gauges, now_us: i64) -> anyhow::Result<()> {
+    let (queues, builds) =
+        (operations.store.queues().await?, operations.store.build_states().await?);
+    let busy = busy(&operations.store).await?;
     // Cleared only now: what could not be read stays as it was.
     gauges.queue.clear();
     gauges.oldest.clear();

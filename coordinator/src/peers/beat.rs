@@ -7,7 +7,7 @@ use rpmfarm_core::tenure::{BEAT, Claim, claim};
 
 use super::{Peers, STAGES};
 use crate::bus::Bus;
-use crate::store::{self, CoordinatorRow, Store, StoreError};
+use crate::store::{self, CoordinatorRow, Fence, Store, StoreError};
 
 /// A coordinator that was dead for so many takeovers is cleared away. Not sooner: while it is
 /// there, one that was only paused comes back to its own workers.
@@ -43,7 +43,7 @@ impl Peers {
             let decide = |stage: Stage| {
                 let of_stage = |(name, _): &&(String, _)| name.parse::<Stage>() == Ok(stage);
                 let lease = leases.iter().find(of_stage).map(|(_, lease)| lease);
-                let held = state.held.get(&stage).copied();
+                let held = state.held.get(&stage).map(Fence::epoch);
                 let beat = lease.and_then(|lease| state.watch.beat(&lease.holder));
                 (stage, lease, beat, claim(me, held, lease, &state.watch, now, takeover))
             };
@@ -51,16 +51,17 @@ impl Peers {
         };
         let mut any = false;
         for (stage, lease, beat, claim) in claims {
-            let epoch = match claim {
-                Claim::Keep(epoch) => Some(epoch),
+            let fence = match claim {
+                Claim::Keep(_) => continue,
                 Claim::Leave => None,
                 Claim::Take => {
-                    let taken = match store.take_stage(stage.as_str(), me, lease, beat).await {
+                    let taken = match store.take_stage(stage, me, lease, beat).await {
                         // Its holder was stopped in mid-transaction: the database ends that soon.
                         Err(error) if error.is_locked() => None,
                         taken => taken?,
                     };
-                    if let Some(epoch) = taken {
+                    if let Some(fence) = &taken {
+                        let epoch = fence.epoch();
                         let from = lease.map_or("nobody", |lease| lease.holder.as_str());
                         tracing::info!(%stage, epoch, from, "this coordinator runs the stage now");
                         any = true;
@@ -68,12 +69,13 @@ impl Peers {
                     taken
                 }
             };
+            let is_left = fence.is_none();
             let mut state = self.lock();
-            let before = match epoch {
-                Some(epoch) => state.held.insert(stage, epoch),
+            let before = match fence {
+                Some(fence) => state.held.insert(stage, fence),
                 None => state.held.remove(&stage),
             };
-            if epoch.is_none() && before.is_some() {
+            if is_left && before.is_some() {
                 tracing::warn!(%stage, "another coordinator runs the stage now");
             }
         }

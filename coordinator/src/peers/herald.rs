@@ -9,7 +9,8 @@ use sqlx::postgres::PgListener;
 use tokio::sync::mpsc;
 
 use super::Peers;
-use crate::farm::Farm;
+use crate::bus::{Bus, Word};
+use crate::fleet::Fleet;
 use crate::store::Store;
 
 /// The channel's name in the database.
@@ -18,69 +19,31 @@ const CHANNEL: &str = "rpmfarm";
 /// Words are gathered for so long, so that a burst of commits is one of them.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// Words that wait to be sent; more are dropped.
-const WAITING: usize = 256;
-
 /// The pause before the listener connects again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is told.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Word {
-    /// Something was written.
-    Facts,
-    /// A worker's session shall look at what the worker should have.
-    Poke(String),
-    /// All sessions shall.
-    PokeAll,
-    /// A worker has reported.
-    Progress,
-}
-
-impl Word {
-    fn payload(&self, me: &str) -> String {
-        match self {
-            Self::Facts => format!("{me} facts"),
-            Self::Poke(worker) => format!("{me} poke {worker}"),
-            Self::PokeAll => format!("{me} poke-all"),
-            Self::Progress => format!("{me} progress"),
-        }
-    }
-
-    /// Reads what another coordinator sent; `None` for one's own words and for what is none.
-    fn read(payload: &str, me: &str) -> Option<Self> {
-        let mut words = payload.splitn(3, ' ');
-        let from = words.next()?;
-        let word = match (words.next()?, words.next()) {
-            ("facts", None) => Self::Facts,
-            ("poke", Some(worker)) => Self::Poke(worker.to_owned()),
-            ("poke-all", None) => Self::PokeAll,
-            ("progress", None) => Self::Progress,
-            _ => return None,
-        };
-        (from != me).then_some(word)
+/// What is sent for a word.
+fn payload(word: &Word, me: &str) -> String {
+    match word {
+        Word::Facts => format!("{me} facts"),
+        Word::Poke(worker) => format!("{me} poke {worker}"),
+        Word::PokeAll => format!("{me} poke-all"),
+        Word::Progress => format!("{me} progress"),
     }
 }
 
-/// Where words are given. Cheap to clone; without a herald behind it they go nowhere.
-#[derive(Debug, Clone, Default)]
-pub struct Voice(Option<mpsc::Sender<Word>>);
-
-impl Voice {
-    /// A voice and the words that come of it.
-    #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<Word>) {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        (Self(Some(sender)), receiver)
-    }
-
-    /// Says a word, if it can be said now.
-    pub fn say(&self, word: Word) {
-        if let Some(sender) = &self.0 {
-            // A word that does not fit is one of many: the others' own looks come soon.
-            let _ = sender.try_send(word);
-        }
-    }
+/// Reads what another coordinator sent; `None` for one's own words and for what is not a word.
+fn read(payload: &str, me: &str) -> Option<Word> {
+    let mut words = payload.splitn(3, ' ');
+    let from = words.next()?;
+    let word = match (words.next()?, words.next()) {
+        ("facts", None) => Word::Facts,
+        ("poke", Some(worker)) => Word::Poke(worker.to_owned()),
+        ("poke-all", None) => Word::PokeAll,
+        ("progress", None) => Word::Progress,
+        _ => return None,
+    };
+    (from != me).then_some(word)
 }
 
 /// Sends words for ever, while there is somebody to hear them.
@@ -95,10 +58,10 @@ pub async fn speak(peers: Peers, store: Store, mut words: mpsc::Receiver<Word>) 
             continue;
         }
         for word in batch {
-            let payload = word.payload(peers.me());
+            let text = payload(&word, peers.me());
             // The function gives nothing, which is a type that is not portable.
             let query = "SELECT 1 FROM pg_notify($1, $2)";
-            let sent = sqlx::query(query).bind(CHANNEL).bind(payload).execute(store.read()).await;
+            let sent = sqlx::query(query).bind(CHANNEL).bind(text).execute(store.read()).await;
             if let Err(error) = sent {
                 tracing::debug!(%error, "the other coordinators were not woken");
                 break;
@@ -107,29 +70,43 @@ pub async fn speak(peers: Peers, store: Store, mut words: mpsc::Receiver<Word>) 
     }
 }
 
-/// Hears words for ever, and rings for each.
-pub async fn listen(farm: Farm, url: String) {
-    loop {
-        if let Err(error) = hear(&farm, &url).await {
-            tracing::debug!(%error, "nothing is heard from the other coordinators");
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
+/// Whom the words of other coordinators wake.
+pub struct Listener {
+    /// Whose own words are not heard.
+    pub peers: Peers,
+    /// The passes.
+    pub bus: Bus,
+    /// Sessions of workers.
+    pub fleet: Fleet,
+    /// Those who watch builds.
+    pub progress: Bus,
 }
 
-async fn hear(farm: &Farm, url: &str) -> sqlx::Result<()> {
-    let mut listener = PgListener::connect(url).await?;
-    listener.listen(CHANNEL).await?;
-    // Whatever was said before is made up for.
-    farm.bus.ring();
-    loop {
-        let heard = listener.recv().await?;
-        match Word::read(heard.payload(), farm.peers.me()) {
-            Some(Word::Facts) => farm.bus.ring(),
-            Some(Word::Poke(worker)) => drop(farm.fleet.poke_here(&worker)),
-            Some(Word::PokeAll) => farm.fleet.poke_all_here(),
-            Some(Word::Progress) => farm.progress.ring(),
-            None => {}
+impl Listener {
+    /// Hears words until the task is dropped, and rings for each.
+    pub async fn run(self, url: String) {
+        loop {
+            if let Err(error) = self.hear(&url).await {
+                tracing::debug!(%error, "nothing is heard from the other coordinators");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn hear(&self, url: &str) -> sqlx::Result<()> {
+        let mut listener = PgListener::connect(url).await?;
+        listener.listen(CHANNEL).await?;
+        // Whatever was said before is made up for.
+        self.bus.ring();
+        loop {
+            let heard = listener.recv().await?;
+            match read(heard.payload(), self.peers.me()) {
+                Some(Word::Facts) => self.bus.ring(),
+                Some(Word::Poke(worker)) => drop(self.fleet.poke_here(&worker)),
+                Some(Word::PokeAll) => self.fleet.poke_all_here(),
+                Some(Word::Progress) => self.progress.ring(),
+                None => {}
+            }
         }
     }
 }
@@ -142,12 +119,12 @@ mod tests {
     fn words_are_read_by_others_and_not_by_who_said_them() {
         let words = [Word::Facts, Word::Poke("w 1".into()), Word::PokeAll, Word::Progress];
         for word in words {
-            let payload = word.payload("a");
-            assert_eq!(Word::read(&payload, "b"), Some(word));
-            assert_eq!(Word::read(&payload, "a"), None);
+            let payload = payload(&word, "a");
+            assert_eq!(read(&payload, "b"), Some(word));
+            assert_eq!(read(&payload, "a"), None);
         }
         for nonsense in ["", "a", "a b", "a poke", "a facts now"] {
-            assert_eq!(Word::read(nonsense, "b"), None, "{nonsense}");
+            assert_eq!(read(nonsense, "b"), None, "{nonsense}");
         }
     }
 }

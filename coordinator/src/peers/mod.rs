@@ -4,15 +4,14 @@
 //! Every coordinator answers calls and serves the workers that are connected to it. Each stage's
 //! pass runs on one of them, under a lease in the database; whoever looks takes the stages of one
 //! whose beat stands still (`core::tenure`). Everything that a stage writes stands behind the
-//! lease's epoch (`Store::behind`), so that a coordinator that was paused can decide nothing after
+//! lease's epoch ([`FencedStore`]), so that a coordinator that was paused can decide nothing after
 //! its stage was taken. With SQLite the same code runs with one holder.
 //!
-//! `beat` keeps the leases, `herald` wakes the others, `notes` tells them what is in memory here,
-//! `seat` is what makes a coordinator the same one after a restart.
+//! `beat` keeps the leases, `herald` wakes the others, `seat` is what makes a coordinator the same one
+//! after a restart. What is in memory here and shown there is [`crate::peer_notes`]'s.
 
 pub mod beat;
 pub mod herald;
-pub mod notes;
 mod seat;
 
 use std::collections::BTreeMap;
@@ -24,7 +23,7 @@ use rpmfarm_core::tenure::{Watch, may_begin};
 
 pub use seat::Seat;
 
-use crate::store::{CoordinatorRow, Fence};
+use crate::store::{CoordinatorRow, Fence, FencedStore, Store};
 
 /// The stages that run on one coordinator at a time. Dispatch is not among them: each coordinator
 /// gives tasks to the workers that it hears, and the database decides who of two was first.
@@ -59,7 +58,7 @@ struct State {
     watch: Watch,
     /// When the beat that the database confirmed last was sent, since `began`.
     confirmed: Option<Duration>,
-    held: BTreeMap<Stage, i64>,
+    held: BTreeMap<Stage, Fence>,
     others: Vec<CoordinatorRow>,
     /// Others that are dead, and since when this one knows.
     dead: BTreeMap<String, Duration>,
@@ -122,10 +121,17 @@ impl Peers {
     pub fn fence(&self, stage: Stage, now: Instant) -> Option<Fence> {
         let now = self.since(now);
         let state = self.lock();
-        let epoch = *state.held.get(&stage)?;
+        let fence = state.held.get(&stage)?;
         let confirmed = state.confirmed?;
         let may = self.0.alone || may_begin(confirmed, now, self.0.takeover);
-        may.then(|| Fence { stage, holder: self.0.me.id.clone(), epoch })
+        may.then(|| fence.clone())
+    }
+
+    /// The store for work on a stage that may begin now; `None` when it is not this coordinator's
+    /// to do.
+    #[must_use]
+    pub fn fenced(&self, store: &Store, stage: Stage, now: Instant) -> Option<FencedStore> {
+        self.fence(stage, now).map(|fence| FencedStore::new(store, fence))
     }
 
     /// The stages that this coordinator runs now.

@@ -1,8 +1,14 @@
 //! Publishing: a channel's packages as repositories on disk, made visible by one rename.
 //!
-//! Owns the tree of files that clients and mirrors read. It is given a set of signed packages
-//! with their repodata fragments, proves each of them, and either shows all of them or changes
-//! nothing. It must not know of builds, verdicts or the database, and holds no key.
+//! Owns the tree of files that clients and mirrors read. To read from the top:
+//!
+//! - `pass` is the stage, [`PublishStage`]: which builds a channel gets next. It alone knows of builds
+//!   and of the database.
+//! - [`Publisher`] is the engine. It is given a set of signed packages with their repodata fragments,
+//!   proves each of them, and either shows all of them or changes nothing. It holds no key.
+//! - `draft` writes a generation, `manifest` says what it is made of, `pool` has the files, `layout`
+//!   says where everything lies, and `lock` that one publisher is at work.
+//! - `shown` is the link that clients follow, `clients` what they are told once, and `http` serves it.
 //!
 //! ```text
 //! repos/TARGET/
@@ -38,17 +44,16 @@ mod http;
 mod layout;
 mod lock;
 mod manifest;
-pub mod pass;
+mod pass;
 mod pool;
 mod published;
 mod publisher;
 mod shown;
-mod written;
 
 pub use error::{ProofError, PublishError, Result};
 pub use http::router;
-pub use layout::{href, href_of_signed};
 pub use manifest::PublishedPackage;
+pub use pass::{Channels, PublishStage};
 pub(crate) use pool::hash;
 pub use published::shown_files;
 pub use publisher::{

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
 use rpmfarm_core::lacking::{Held, Lacks, held};
@@ -13,13 +12,19 @@ use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage, Without, 
 use rpmfarm_core::terms::without_noarch;
 use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Nevra, Sha256, Stage, Target};
 
-use super::{PublishError, PublishRequest, PublishedPackage, SignError, SignRepomd, SignedRepomd};
-use crate::clock::now_us;
-use crate::farm::Farm;
-use crate::retry;
-use crate::sign::{self, SignerClient};
-use crate::store::{Build, Lacking, Revision, SignedPackage};
-use crate::targets::one_line;
+use super::{
+    PublishError, PublishRequest, PublishedPackage, Publisher, SignError, SignRepomd, SignedRepomd,
+};
+use crate::blobs::Blobs;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::resolve::Resolver;
+use crate::retry::Retries;
+use crate::sign::{self, SignerClient, Signing};
+use crate::store::{Build, FencedStore, Lacking, Revision, SignedPackage, Store};
+use crate::targets::{Targets, one_line};
+use crate::waits::Waits;
+use crate::work;
 
 /// Versions of a source package that a channel shows.
 const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
@@ -36,112 +41,360 @@ const WAITS: &str = "not published yet";
 /// A build that is signed, with its packages.
 type Signed = (BuildId, Vec<SignedPackage>);
 
-/// One look: every target whose builds are signed and not published gets a new revision.
-///
-/// # Errors
-/// When a channel could not be published; the others are.
-pub async fn pass(farm: &Farm) -> anyhow::Result<()> {
-    let mut by_target = BTreeMap::<String, Vec<Build>>::new();
-    for build in farm.store.builds_accepted().await? {
-        by_target.entry(build.target.clone()).or_default().push(build);
-    }
-    let mut result = Ok(());
-    for (name, target) in farm.targets.all() {
-        let builds = by_target.remove(&name).unwrap_or_default();
-        let published = match target {
-            Ok(target) => publish_signed(farm, &target, &builds).await,
-            Err(_) if builds.is_empty() => Ok(()),
-            Err(problem) => {
-                let problem = one_line(&problem);
-                Err(anyhow::anyhow!("target `{name}` cannot be used: {problem}"))
-            }
-        };
-        if let Err(error) = published {
-            for build in &builds {
-                farm.waits.set(build.id(), format!("{WAITS}: {error:#}"));
-            }
-            result = Err(error.context(format!("publishing {name}")));
-        }
-    }
-    for build in by_target.into_values().flatten() {
-        farm.waits.set(build.id(), format!("target `{}` is not there any more", build.target));
-    }
-    result
+/// Gives every target whose builds are signed and not published a new revision of its first channel.
+#[derive(Clone)]
+pub struct PublishStage {
+    /// What is rebuilt.
+    pub targets: Targets,
+    /// What channels hold and show.
+    pub channels: Channels,
+    /// Signs packages and pages.
+    pub signing: Signing,
+    /// What other repositories provide.
+    pub resolver: Resolver,
+    /// Where it is said why a build is not published.
+    pub waits: Waits,
+    /// Records that a build cannot be published.
+    pub retries: Retries,
+    /// How long it took.
+    pub metrics: Metrics,
+    /// The address under which users reach this farm, without a slash at its end.
+    pub base_url: Arc<str>,
+    /// What time it has become.
+    pub clock: Clock,
 }
 
-async fn publish_signed(farm: &Farm, target: &Arc<Target>, builds: &[Build]) -> anyhow::Result<()> {
-    let mut signed = Vec::new();
-    for build in builds {
-        let rows = farm.store.packages_of(build.id(), &target.signing_key).await?;
-        anyhow::ensure!(!rows.is_empty(), "build {} has no packages", build.id);
-        if rows.iter().all(|row| row.signature.is_some()) {
-            signed.push((build.id(), rows));
+impl work::Stage for PublishStage {
+    const NAME: Stage = Stage::Publish;
+
+    /// # Errors
+    /// When a channel could not be published; the others are.
+    async fn pass(&self, store: &FencedStore, _now_us: i64) -> anyhow::Result<()> {
+        let mut by_target = BTreeMap::<String, Vec<Build>>::new();
+        for build in store.builds_accepted().await? {
+            by_target.entry(build.target.clone()).or_default().push(build);
         }
+        let mut result = Ok(());
+        for (name, target) in self.targets.all() {
+            let builds = by_target.remove(&name).unwrap_or_default();
+            let published = match target {
+                Ok(target) => self.publish_signed(store, &target, &builds).await,
+                Err(_) if builds.is_empty() => Ok(()),
+                Err(problem) => {
+                    let problem = one_line(&problem);
+                    Err(anyhow::anyhow!("target `{name}` cannot be used: {problem}"))
+                }
+            };
+            if let Err(error) = published {
+                for build in &builds {
+                    self.waits.set(build.id(), format!("{WAITS}: {error:#}"));
+                }
+                result = Err(error.context(format!("publishing {name}")));
+            }
+        }
+        for build in by_target.into_values().flatten() {
+            self.waits.set(build.id(), format!("target `{}` is not there any more", build.target));
+        }
+        result
     }
-    let channel = target.first_channel();
-    let state = farm.store.pool_state(&target.name).await?;
-    let mut withdrawn = state.withdrawn > state.shown;
-    if withdrawn && farm.publisher.shown(&target.name, channel)?.is_none() {
-        // Nobody has seen anything of it.
-        farm.store.set_pool_shown(&target.name, state.withdrawn).await?;
-        withdrawn = false;
-    }
-    if withdrawn {
-        sign_returning(farm, target).await?;
-    }
-    if signed.is_empty() && !withdrawn && !is_due(farm, target, channel).await? {
-        return Ok(());
-    }
-    let shown = Shown::load(farm, target, channel).await?;
-    let left = sign_anew(farm, target, channel, &shown).await?;
-    if left > 0 {
-        let key = &target.signing_key;
+}
+
+impl PublishStage {
+    async fn publish_signed(
+        &self,
+        store: &FencedStore,
+        target: &Arc<Target>,
+        builds: &[Build],
+    ) -> anyhow::Result<()> {
+        let mut signed = Vec::new();
         for build in builds {
-            let reason = format!(
-                "{WAITS}: {left} packages of {channel} are signed anew with the key `{key}` of {} \
-                 first",
-                target.name
-            );
-            farm.waits.set(build.id(), reason);
+            let rows = store.packages_of(build.id(), &target.signing_key).await?;
+            anyhow::ensure!(!rows.is_empty(), "build {} has no packages", build.id);
+            if rows.iter().all(|row| row.signature.is_some()) {
+                signed.push((build.id(), rows));
+            }
         }
-        return Ok(());
-    }
-    let mut first = true;
-    loop {
-        // What is left when builds were kept back.
-        if signed.is_empty()
-            && !std::mem::take(&mut first)
-            && !is_due(farm, target, channel).await?
-        {
+        let channel = target.first_channel();
+        let state = store.pool_state(&target.name).await?;
+        let mut withdrawn = state.withdrawn > state.shown;
+        if withdrawn && self.channels.publisher.shown(&target.name, channel)?.is_none() {
+            // Nobody has seen anything of it.
+            store.set_pool_shown(&target.name, state.withdrawn).await?;
+            withdrawn = false;
+        }
+        if withdrawn {
+            self.sign_returning(store, target).await?;
+        }
+        if signed.is_empty() && !withdrawn && !self.is_due(store, target, channel).await? {
             return Ok(());
         }
-        let Err(error) = publish(farm, target, channel, &signed, &shown).await else {
-            if withdrawn {
-                farm.store.set_pool_shown(&target.name, state.withdrawn).await?;
+        let shown = self.channels.load(store, target, channel).await?;
+        let left = self.sign_anew(store, target, channel, &shown).await?;
+        if left > 0 {
+            let key = &target.signing_key;
+            for build in builds {
+                let reason = format!(
+                    "{WAITS}: {left} packages of {channel} are signed anew with the key `{key}` \
+                     of {} first",
+                    target.name
+                );
+                self.waits.set(build.id(), reason);
             }
             return Ok(());
-        };
-        // A build that cannot be shown keeps itself back, not the others of its target.
-        let Some(place) = signed.iter().position(|build| is_of(build, &error)) else {
-            return Err(error);
-        };
-        keep_back(farm, signed.remove(place).0, &error).await?;
-    }
-}
-
-/// Has what was given back signed where it is not: the target's key may be another one by now.
-async fn sign_returning(farm: &Farm, target: &Target) -> anyhow::Result<()> {
-    let builds: BTreeSet<BuildId> =
-        farm.store.returning(&target.name).await?.into_iter().map(|row| row.build).collect();
-    for build in builds {
-        let rows = farm.store.packages_of(build, &target.signing_key).await?;
-        let unsigned = rows.into_iter().filter(|row| row.signature.is_none());
-        let unsigned: Vec<_> = unsigned.map(|row| row.package).collect();
-        if !unsigned.is_empty() {
-            sign::sign_all(farm, target, unsigned).await?;
+        }
+        let mut first = true;
+        loop {
+            // What is left when builds were kept back.
+            if signed.is_empty()
+                && !std::mem::take(&mut first)
+                && !self.is_due(store, target, channel).await?
+            {
+                return Ok(());
+            }
+            let Err(error) = self.publish(store, target, channel, &signed, &shown).await else {
+                if withdrawn {
+                    store.set_pool_shown(&target.name, state.withdrawn).await?;
+                }
+                return Ok(());
+            };
+            // A build that cannot be shown keeps itself back, not the others of its target.
+            let Some(place) = signed.iter().position(|build| is_of(build, &error)) else {
+                return Err(error);
+            };
+            self.keep_back(store, signed.remove(place).0, &error).await?;
         }
     }
-    Ok(())
+
+    /// Has what was given back signed where it is not: the target's key may be another one by now.
+    async fn sign_returning(&self, store: &FencedStore, target: &Target) -> anyhow::Result<()> {
+        let builds: BTreeSet<BuildId> =
+            store.returning(&target.name).await?.into_iter().map(|row| row.build).collect();
+        for build in builds {
+            let rows = store.packages_of(build, &target.signing_key).await?;
+            let unsigned = rows.into_iter().filter(|row| row.signature.is_none());
+            let unsigned: Vec<_> = unsigned.map(|row| row.package).collect();
+            if !unsigned.is_empty() {
+                self.signing.sign_all(store, target, unsigned).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A build that does not fit has failed. One whose files are not what they should be waits for
+    /// whoever mends the disk.
+    async fn keep_back(
+        &self,
+        store: &FencedStore,
+        build: BuildId,
+        error: &anyhow::Error,
+    ) -> anyhow::Result<()> {
+        if error.is::<Unfit>() {
+            let failure = Failure::new(Fault::Package, FailureStage::Publish, format!("{error:#}"));
+            let now = self.clock.now_us();
+            return Ok(self.retries.record(store, build, None, &failure, now).await?);
+        }
+        tracing::error!(build = build.0, error = format!("{error:#}"), "not published");
+        self.waits.set(build, format!("{WAITS}: {error:#}"));
+        Ok(())
+    }
+
+    /// Whether clients see what was never recorded: whoever showed it died before that, or one of its
+    /// builds was cancelled meanwhile. The channel then goes on to what is recorded.
+    async fn is_ahead(
+        &self,
+        store: &FencedStore,
+        target: &Target,
+        channel: &str,
+    ) -> anyhow::Result<bool> {
+        let Some(shown) = self.channels.publisher.shown(&target.name, channel)? else {
+            return Ok(false);
+        };
+        let recorded = store.channel(&target.name, channel).await?.map_or(0, |row| row.revision);
+        Ok(shown.cast_signed() > recorded)
+    }
+
+    /// Whether a channel has to be published although no build is to be added: clients see what was
+    /// never recorded, or are given another address or another key than the farm has now. A signer that
+    /// is away changes nothing about that: it is asked again at the next look.
+    async fn is_due(
+        &self,
+        store: &FencedStore,
+        target: &Target,
+        channel: &str,
+    ) -> anyhow::Result<bool> {
+        if self.is_ahead(store, target, channel).await? {
+            return Ok(true);
+        }
+        if self.channels.publisher.shown(&target.name, channel)?.is_none() {
+            return Ok(false);
+        }
+        let key = self.signing.signer.known_key(&target.signing_key).await;
+        let Some(key) = key else { return Ok(false) };
+        let (publisher, base_url) = (&self.channels.publisher, self.base_url());
+        Ok(publisher.is_outdated(&target.name, channel, &base_url, &key.armored)?)
+    }
+
+    /// Where clients reach the tree of all targets.
+    fn base_url(&self) -> String {
+        format!("{}/repo", self.base_url)
+    }
+
+    /// Has some of what a channel holds signed with the target's key, where another one signed it.
+    /// Answers how many are left: the next look goes on.
+    async fn sign_anew(
+        &self,
+        store: &FencedStore,
+        target: &Target,
+        channel: &str,
+        shown: &Shown,
+    ) -> anyhow::Result<usize> {
+        let unsigned = shown.unsigned();
+        if unsigned.is_empty() {
+            return Ok(0);
+        }
+        let mut packages = Vec::new();
+        for nevra in unsigned.iter().take(ANEW) {
+            let package = store.package(&target.name, nevra).await?;
+            packages.push(package.with_context(|| format!("{nevra} is no package of the farm"))?);
+        }
+        let key = &target.signing_key;
+        let signed = self.signing.sign_all(store, target, packages).await.with_context(|| {
+            format!(
+                "the {} packages of {channel} have to be signed anew, since signing_key of {} is \
+                 `{key}` now",
+                unsigned.len(),
+                target.name
+            )
+        })?;
+        let left = unsigned.len() - signed;
+        tracing::info!(target = target.name, channel, key, signed, left, "packages signed anew");
+        // What is signed now is read at the next look, which is at once: this one wrote something.
+        Ok(unsigned.len())
+    }
+
+    /// Adds signed builds to a channel.
+    async fn publish(
+        &self,
+        store: &FencedStore,
+        target: &Target,
+        channel: &str,
+        signed: &[Signed],
+        shown: &Shown,
+    ) -> anyhow::Result<()> {
+        let based_on = shown.generation;
+        let snapshot = next_snapshot(store, shown, signed).await?;
+        let lacking = self.lacking(store, target, &snapshot).await;
+        let snapshot = match &lacking {
+            Some((held, _)) => snapshot.with_held(&held.from),
+            None => snapshot,
+        };
+        let key = self.signing.signer.public_key(&target.signing_key).await?;
+        let request = PublishRequest {
+            target: target.name.clone(),
+            channel: channel.into(),
+            base_url: self.base_url(),
+            public_key: key.armored,
+            arches: target.arches.clone(),
+            compression: Default::default(),
+            packages: published_packages(shown, &snapshot)?,
+            based_on,
+            signed: self.signing.signer.revision(&target.name, channel).await?,
+            now: self.clock.system(),
+            prove_all: false,
+        };
+        let signer = TargetSigner { client: &self.signing.signer, key: &target.signing_key };
+        // Asked when no other publisher can show anything: the stage must still be this
+        // coordinator's, and the channel where the files say that it is.
+        let begun = self.clock.instant();
+        let may_show = async || may_show(store, &target.name, channel, based_on).await;
+        let published = self.channels.publisher.publish_if(request, &signer, may_show).await?;
+        let revision = Revision {
+            target: target.name.clone(),
+            channel: channel.into(),
+            revision: published.generation.cast_signed(),
+            snapshot: self.channels.blobs.put(&serde_json::to_vec(&snapshot)?)?,
+            packages: i64::try_from(snapshot.packages().len())?,
+            at_us: self.clock.now_us(),
+        };
+        let builds: Vec<BuildId> = signed.iter().map(|(build, _)| *build).collect();
+        let recorded = store.add_revision(&revision, &builds).await?;
+        anyhow::ensure!(
+            recorded,
+            "revision {} of {channel} of {} does not count: a build ended while it was \
+             published, or the channel is recorded beyond it; the next pass looks again",
+            revision.revision,
+            target.name
+        );
+        if let Some((_, lacking)) = lacking {
+            store.set_lacking(&target.name, channel, &lacking).await?;
+        }
+        self.metrics.worked(Stage::Publish.as_str(), self.clock.instant() - begun);
+        tracing::info!(
+            target = target.name,
+            channel,
+            revision = revision.revision,
+            packages = revision.packages,
+            builds = builds.len(),
+            "published"
+        );
+        Ok(())
+    }
+
+    /// What `noarch` packages require that nobody provides in the repositories of an architecture, and
+    /// what is decided about them. Nothing where a target has one architecture, or where its external
+    /// repositories cannot be asked: then what was decided before stays.
+    async fn lacking(
+        &self,
+        store: &FencedStore,
+        target: &Target,
+        snapshot: &Snapshot,
+    ) -> Option<(Held, Vec<Lacking>)> {
+        let noarch: HashMap<&Nevra, &SnapshotPackage> = snapshot
+            .packages()
+            .iter()
+            .filter(|package| package.nevra.arch == NOARCH)
+            .map(|package| (&package.nevra, package))
+            .collect();
+        if target.arches.len() < 2 {
+            return None;
+        }
+        let shows = |package: &SnapshotPackage, arch: Arch| {
+            belongs_to(&package.nevra, arch) && !package.without.by_source.contains(&arch)
+        };
+        let mut lacks = BTreeMap::<Arch, Lacks>::new();
+        let arches = target.arches.iter().filter(|_| !noarch.is_empty());
+        for arch in arches {
+            let shown = snapshot.packages().iter().filter(|package| shows(package, *arch));
+            let shown = shown.map(|package| package.nevra.clone()).collect();
+            let now = self.clock.system();
+            let found = self.resolver.lacking(target, *arch, &**store, shown, now);
+            match found.await {
+                Ok(found) => {
+                    lacks.insert(*arch, found.into_iter().collect());
+                }
+                Err(error) => {
+                    let target = &target.name;
+                    tracing::warn!(target, %arch, "what packages lack is not known: {error}");
+                    return None;
+                }
+            }
+        }
+        let held = held(&lacks, |nevra, arch| {
+            noarch.get(nevra).is_some_and(|package| shows(package, arch))
+        });
+        let mut all = Vec::new();
+        for (nevra, arches) in &held.from {
+            for arch in arches {
+                let requirement = lacks[arch][nevra].clone();
+                all.push(Lacking { nevra: nevra.clone(), arch: Some(*arch), requirement });
+            }
+        }
+        for (nevra, requirement) in held.everywhere.clone() {
+            all.push(Lacking { nevra, arch: None, requirement });
+        }
+        all.sort_by_cached_key(|lacking| (lacking.nevra.to_string(), lacking.arch));
+        Some((held, all))
+    }
 }
 
 /// A build that cannot be in the channel together with what is there.
@@ -165,46 +418,6 @@ fn is_of((build, rows): &Signed, error: &anyhow::Error) -> bool {
     }
 }
 
-/// A build that does not fit has failed. One whose files are not what they should be waits for
-/// whoever mends the disk.
-async fn keep_back(farm: &Farm, build: BuildId, error: &anyhow::Error) -> anyhow::Result<()> {
-    if error.is::<Unfit>() {
-        let failure = Failure::new(Fault::Package, FailureStage::Publish, format!("{error:#}"));
-        return Ok(retry::record(farm, build, None, &failure, now_us()).await?);
-    }
-    tracing::error!(build = build.0, error = format!("{error:#}"), "not published");
-    farm.waits.set(build, format!("{WAITS}: {error:#}"));
-    Ok(())
-}
-
-/// Whether clients see what was never recorded: whoever showed it died before that, or one of its
-/// builds was cancelled meanwhile. The channel then goes on to what is recorded.
-async fn is_ahead(farm: &Farm, target: &Target, channel: &str) -> anyhow::Result<bool> {
-    let Some(shown) = farm.publisher.shown(&target.name, channel)? else { return Ok(false) };
-    let recorded = farm.store.channel(&target.name, channel).await?.map_or(0, |row| row.revision);
-    Ok(shown.cast_signed() > recorded)
-}
-
-/// Whether a channel has to be published although no build is to be added: clients see what was
-/// never recorded, or are given another address or another key than the farm has now. A signer that
-/// is away changes nothing about that: it is asked again at the next look.
-async fn is_due(farm: &Farm, target: &Target, channel: &str) -> anyhow::Result<bool> {
-    if is_ahead(farm, target, channel).await? {
-        return Ok(true);
-    }
-    if farm.publisher.shown(&target.name, channel)?.is_none() {
-        return Ok(false);
-    }
-    let key = farm.signer.known_key(&target.signing_key).await;
-    let Some(key) = key else { return Ok(false) };
-    Ok(farm.publisher.is_outdated(&target.name, channel, &base_url(farm), &key.armored)?)
-}
-
-/// Where clients reach the tree of all targets.
-fn base_url(farm: &Farm) -> String {
-    format!("{}/repo", farm.base_url)
-}
-
 /// What a channel holds and shows, and what is signed with its target's key.
 struct Shown {
     /// The generation that is shown. Read first: what changes later is seen when it is shown.
@@ -216,14 +429,14 @@ struct Shown {
 }
 
 /// The packages that were given back, by their builds.
-async fn returning(farm: &Farm, target: &Target) -> anyhow::Result<Vec<Signed>> {
+async fn returning(store: &Store, target: &Target) -> anyhow::Result<Vec<Signed>> {
     let mut by_build = BTreeMap::<BuildId, HashSet<Nevra>>::new();
-    for row in farm.store.returning(&target.name).await? {
+    for row in store.returning(&target.name).await? {
         by_build.entry(row.build).or_default().insert(row.nevra);
     }
     let mut all = Vec::new();
     for (build, names) in by_build {
-        let rows = farm.store.packages_of(build, &target.signing_key).await?;
+        let rows = store.packages_of(build, &target.signing_key).await?;
         let back =
             |row: &SignedPackage| names.contains(&row.package.nevra) && row.signature.is_some();
         all.push((build, rows.into_iter().filter(back).collect()));
@@ -231,16 +444,55 @@ async fn returning(farm: &Farm, target: &Target) -> anyhow::Result<Vec<Signed>> 
     Ok(all)
 }
 
-impl Shown {
-    async fn load(farm: &Farm, target: &Target, channel: &str) -> anyhow::Result<Self> {
-        let generation = farm.publisher.shown(&target.name, channel)?;
-        let withdrawn = farm.store.all_withdrawn(&target.name).await?;
-        let snapshot = snapshot(farm, target, channel).await?.without(&withdrawn);
-        let returning = returning(farm, target).await?;
-        let signed = farm.store.signed_packages(&target.name, &target.signing_key).await?;
-        Ok(Self { generation, snapshot, signed, returning })
+/// What channels hold, and what of it clients see. Cheap to clone.
+#[derive(Clone)]
+pub struct Channels {
+    /// The trees of files.
+    pub publisher: Publisher,
+    /// Where snapshots are stored.
+    pub blobs: Blobs,
+}
+
+impl Channels {
+    async fn load(&self, store: &Store, target: &Target, channel: &str) -> anyhow::Result<Shown> {
+        let generation = self.publisher.shown(&target.name, channel)?;
+        let withdrawn = store.all_withdrawn(&target.name).await?;
+        let snapshot = self.snapshot(store, target, channel).await?.without(&withdrawn);
+        let returning = returning(store, target).await?;
+        let signed = store.signed_packages(&target.name, &target.signing_key).await?;
+        Ok(Shown { generation, snapshot, signed, returning })
     }
 
+    /// What a channel holds now.
+    async fn snapshot(
+        &self,
+        store: &Store,
+        target: &Target,
+        channel: &str,
+    ) -> anyhow::Result<Snapshot> {
+        let Some(revision) = store.channel(&target.name, channel).await? else {
+            return Ok(Snapshot::default());
+        };
+        let bytes = self.blobs.read_small(revision.snapshot, MAX_SNAPSHOT)?;
+        serde_json::from_slice(&bytes).context("the snapshot's blob is not a valid snapshot")
+    }
+
+    /// How many packages of a channel the key of its target has not signed, because the target's
+    /// `signing_key` is another one than when they were published.
+    ///
+    /// # Errors
+    /// Database errors; a snapshot that cannot be read.
+    pub async fn unsigned(
+        &self,
+        store: &Store,
+        target: &Target,
+        channel: &str,
+    ) -> anyhow::Result<usize> {
+        Ok(self.load(store, target, channel).await?.unsigned().len())
+    }
+}
+
+impl Shown {
     /// The packages of the channel that the key has not signed.
     fn unsigned(&self) -> Vec<&Nevra> {
         let signed: HashSet<&Nevra> = self.signed.iter().map(|row| &row.package.nevra).collect();
@@ -249,124 +501,16 @@ impl Shown {
     }
 }
 
-/// How many packages of a channel the key of its target has not signed, because the target's
-/// `signing_key` is another one than when they were published.
-///
-/// # Errors
-/// Database errors; a snapshot that cannot be read.
-pub async fn unsigned(farm: &Farm, target: &Target, channel: &str) -> anyhow::Result<usize> {
-    Ok(Shown::load(farm, target, channel).await?.unsigned().len())
-}
-
-/// Has some of what a channel holds signed with the target's key, where another one signed it.
-/// Answers how many are left: the next look goes on.
-async fn sign_anew(
-    farm: &Farm,
-    target: &Target,
-    channel: &str,
-    shown: &Shown,
-) -> anyhow::Result<usize> {
-    let unsigned = shown.unsigned();
-    if unsigned.is_empty() {
-        return Ok(0);
-    }
-    let mut packages = Vec::new();
-    for nevra in unsigned.iter().take(ANEW) {
-        let package = farm.store.package(&target.name, nevra).await?;
-        packages.push(package.with_context(|| format!("{nevra} is no package of the farm"))?);
-    }
-    let key = &target.signing_key;
-    let signed = sign::sign_all(farm, target, packages).await.with_context(|| {
-        format!(
-            "the {} packages of {channel} have to be signed anew, since signing_key of {} is \
-             `{key}` now",
-            unsigned.len(),
-            target.name
-        )
-    })?;
-    let left = unsigned.len() - signed;
-    tracing::info!(target = target.name, channel, key, signed, left, "packages signed anew");
-    // What is signed now is read at the next look, which is at once: this one wrote something.
-    Ok(unsigned.len())
-}
-
-/// Adds signed builds to a channel.
-async fn publish(
-    farm: &Farm,
-    target: &Target,
-    channel: &str,
-    signed: &[Signed],
-    shown: &Shown,
-) -> anyhow::Result<()> {
-    let based_on = shown.generation;
-    let snapshot = next_snapshot(farm, shown, signed).await?;
-    let lacking = lacking(farm, target, &snapshot).await;
-    let snapshot = match &lacking {
-        Some((held, _)) => snapshot.with_held(&held.from),
-        None => snapshot,
-    };
-    let key = farm.signer.public_key(&target.signing_key).await?;
-    let request = PublishRequest {
-        target: target.name.clone(),
-        channel: channel.into(),
-        base_url: base_url(farm),
-        public_key: key.armored,
-        arches: target.arches.clone(),
-        compression: Default::default(),
-        packages: published_packages(shown, &snapshot)?,
-        based_on,
-        signed: farm.signer.revision(&target.name, channel).await?,
-        now: SystemTime::now(),
-        prove_all: false,
-    };
-    let signer = TargetSigner { client: &farm.signer, key: &target.signing_key };
-    // Asked when no other publisher can show anything: the stage must still be this
-    // coordinator's, and the channel where the files say that it is.
-    let begun = Instant::now();
-    let may_show = async || may_show(farm, &target.name, channel, based_on).await;
-    let published = farm.publisher.publish_if(request, &signer, may_show).await?;
-    let revision = Revision {
-        target: target.name.clone(),
-        channel: channel.into(),
-        revision: published.generation.cast_signed(),
-        snapshot: farm.blobs.put(&serde_json::to_vec(&snapshot)?)?,
-        packages: i64::try_from(snapshot.packages().len())?,
-        at_us: now_us(),
-    };
-    let builds: Vec<BuildId> = signed.iter().map(|(build, _)| *build).collect();
-    let recorded = farm.store.add_revision(&revision, &builds).await?;
-    anyhow::ensure!(
-        recorded,
-        "revision {} of {channel} of {} does not count: a build ended while it was published, or \
-         the channel is recorded beyond it; the next pass looks again",
-        revision.revision,
-        target.name
-    );
-    if let Some((_, lacking)) = lacking {
-        farm.store.set_lacking(&target.name, channel, &lacking).await?;
-    }
-    farm.metrics.worked(Stage::Publish.as_str(), begun.elapsed());
-    tracing::info!(
-        target = target.name,
-        channel,
-        revision = revision.revision,
-        packages = revision.packages,
-        builds = builds.len(),
-        "published"
-    );
-    Ok(())
-}
-
 /// Whether a generation that is based on another one may be shown now. What was shown and not
 /// recorded, because its publisher died, is no hindrance: the new one stands on it.
 async fn may_show(
-    farm: &Farm,
+    store: &FencedStore,
     target: &str,
     channel: &str,
     based_on: Option<u64>,
 ) -> Result<(), String> {
-    farm.store.check_fence().await.map_err(|error| error.to_string())?;
-    let recorded = farm.store.channel(target, channel).await.map_err(|error| error.to_string())?;
+    store.check_fence().await.map_err(|error| error.to_string())?;
+    let recorded = store.channel(target, channel).await.map_err(|error| error.to_string())?;
     let recorded = recorded.map_or(0, |row| row.revision.unsigned_abs());
     if recorded > based_on.unwrap_or(0) {
         return Err(format!("revision {recorded} is recorded, and the files are older"));
@@ -374,17 +518,12 @@ async fn may_show(
     Ok(())
 }
 
-/// What the channel holds now.
-async fn snapshot(farm: &Farm, target: &Target, channel: &str) -> anyhow::Result<Snapshot> {
-    let Some(revision) = farm.store.channel(&target.name, channel).await? else {
-        return Ok(Snapshot::default());
-    };
-    let bytes = farm.blobs.read_small(revision.snapshot, MAX_SNAPSHOT)?;
-    serde_json::from_slice(&bytes).context("the snapshot's blob is not a valid snapshot")
-}
-
 /// What the channel holds now, with these packages added build by build.
-async fn next_snapshot(farm: &Farm, shown: &Shown, signed: &[Signed]) -> anyhow::Result<Snapshot> {
+async fn next_snapshot(
+    store: &Store,
+    shown: &Shown,
+    signed: &[Signed],
+) -> anyhow::Result<Snapshot> {
     let digests: HashMap<&Nevra, Sha256> = shown
         .signed
         .iter()
@@ -394,7 +533,7 @@ async fn next_snapshot(farm: &Farm, shown: &Shown, signed: &[Signed]) -> anyhow:
     let mut snapshot = shown.snapshot.clone().signed_anew(|nevra| digests.get(nevra).copied());
     // What was given back comes first: a newer version takes its place again.
     for (build, rows) in shown.returning.iter().chain(signed) {
-        let srpm = farm.store.srpm(*build).await?;
+        let srpm = store.srpm(*build).await?;
         let source = srpm
             .as_ref()
             .with_context(|| format!("build {build} has no source package"))?
@@ -416,59 +555,6 @@ async fn next_snapshot(farm: &Farm, shown: &Shown, signed: &[Signed]) -> anyhow:
             .map_err(|reason| Unfit { build: *build, reason })?;
     }
     Ok(snapshot)
-}
-
-/// What `noarch` packages require that nobody provides in the repositories of an architecture, and
-/// what is decided about them. Nothing where a target has one architecture, or where its external
-/// repositories cannot be asked: then what was decided before stays.
-async fn lacking(
-    farm: &Farm,
-    target: &Target,
-    snapshot: &Snapshot,
-) -> Option<(Held, Vec<Lacking>)> {
-    let noarch: HashMap<&Nevra, &SnapshotPackage> = snapshot
-        .packages()
-        .iter()
-        .filter(|package| package.nevra.arch == NOARCH)
-        .map(|package| (&package.nevra, package))
-        .collect();
-    if target.arches.len() < 2 {
-        return None;
-    }
-    let shows = |package: &SnapshotPackage, arch: Arch| {
-        belongs_to(&package.nevra, arch) && !package.without.by_source.contains(&arch)
-    };
-    let mut lacks = BTreeMap::<Arch, Lacks>::new();
-    let arches = target.arches.iter().filter(|_| !noarch.is_empty());
-    for arch in arches {
-        let shown = snapshot.packages().iter().filter(|package| shows(package, *arch));
-        let shown = shown.map(|package| package.nevra.clone()).collect();
-        let found = farm.resolver.lacking(target, *arch, &farm.store, shown, SystemTime::now());
-        match found.await {
-            Ok(found) => {
-                lacks.insert(*arch, found.into_iter().collect());
-            }
-            Err(error) => {
-                let target = &target.name;
-                tracing::warn!(target, %arch, "what packages lack is not known: {error}");
-                return None;
-            }
-        }
-    }
-    let held =
-        held(&lacks, |nevra, arch| noarch.get(nevra).is_some_and(|package| shows(package, arch)));
-    let mut all = Vec::new();
-    for (nevra, arches) in &held.from {
-        for arch in arches {
-            let requirement = lacks[arch][nevra].clone();
-            all.push(Lacking { nevra: nevra.clone(), arch: Some(*arch), requirement });
-        }
-    }
-    for (nevra, requirement) in held.everywhere.clone() {
-        all.push(Lacking { nevra, arch: None, requirement });
-    }
-    all.sort_by_cached_key(|lacking| (lacking.nevra.to_string(), lacking.arch));
-    Some((held, all))
 }
 
 fn published_packages(shown: &Shown, snapshot: &Snapshot) -> anyhow::Result<Vec<PublishedPackage>> {

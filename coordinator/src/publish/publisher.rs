@@ -1,27 +1,29 @@
 //! The way of one request: proof, draft, signatures, rename.
 //!
-//! Owns the order of the steps, the look at what is shown before them, and the renames; `draft` writes
-//! and `written` signs.
+//! Owns the order of the steps, the look at what is shown before them, the signatures of a draft, and
+//! the renames; `draft` writes the repodata.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rpmfarm_core::signing::{Logged, Place};
+use rpmfarm_core::snapshot::Kind;
 use rpmfarm_core::{Arch, Nevra, Sha256};
 use rpmfarm_repodata::{Compression, Fragments, PackageFile};
 use rpmfarm_rpmfile::Certs;
 
 use super::draft::Draft;
 use super::error::{ProofError, PublishError, Result, io_at};
-use super::layout::{Layout, href};
+use super::layout::{self, Layout};
 use super::manifest::{Listing, Manifest, PublishedPackage, content_of};
 use super::pool::Proof;
-use super::written::{Ready, Written};
 use super::{clients, disk, lock, shown};
 use crate::blobs::{BlobError, Blobs};
+use crate::pool_path::href;
 
 /// What a channel shall show.
 #[derive(Debug, Clone)]
@@ -110,6 +112,9 @@ pub struct Publisher {
 /// How many generations stay readable: a client that takes longer than four publications from
 /// `repomd.xml` to the documents has to begin again.
 const KEEP: u64 = 5;
+
+/// Beside each `repomd.xml`: where its signature stands in the signer's log.
+const LOGGED: &str = "signer-log.json";
 
 /// Stores the repodata fragments of a signed package, as publishing wants them; returns their
 /// blob. Blocks on the disk.
@@ -332,6 +337,89 @@ enum Outcome {
     Shown(u64),
     /// To sign and to show.
     Written(Box<Written>),
+}
+
+/// A draft that waits for its signatures. Dropped, it leaves nothing.
+struct Written {
+    layout: Layout,
+    request: PublishRequest,
+    certs: Certs,
+    dir: shown::DraftDir,
+    manifest: Manifest,
+}
+
+/// A draft that is complete, signed and synced. While it is there, no other publisher shows
+/// anything of the target.
+struct Ready {
+    written: Written,
+    lock: File,
+}
+
+impl Written {
+    /// Everything after the signatures that nobody sees; and the channel must still show what the
+    /// draft is based on.
+    fn settle(self) -> Result<Ready> {
+        let dir = self.dir.path();
+        self.manifest.write(dir)?;
+        for arch in &self.request.arches {
+            disk::sync(&dir.join(arch.as_str()))?;
+        }
+        disk::sync(dir)?;
+        // Temporary directories are private, and so may be all that is written; a generation is for
+        // everyone.
+        disk::readable_by_all(dir)?;
+        let lock = lock::take(&self.layout)?;
+        let shown = shown::generation(&self.layout)?;
+        if shown != self.request.based_on {
+            let PublishRequest { target, channel, based_on, .. } = self.request;
+            return Err(PublishError::Moved { target, channel, based_on, shown });
+        }
+        // One that died between its two renames leaves this place taken.
+        disk::remove(&self.layout.generation(self.manifest.generation))?;
+        Ok(Ready { written: self, lock })
+    }
+
+    /// Has each `repomd.xml` signed, and checks each signature as a client would. Where the signer's
+    /// log stood is put beside it: whoever has a copy of the repository can tell later whether the
+    /// log still goes on from there.
+    async fn sign(&mut self, signer: &impl SignRepomd) -> Result<()> {
+        let mut last: Option<Logged> = None;
+        for state in &self.manifest.repositories {
+            let repodata =
+                layout::repository(self.dir.path(), state.arch, state.kind).join("repodata");
+            let page = repodata.join("repomd.xml");
+            let repomd = std::fs::read(&page).map_err(io_at(&page))?;
+            let refused = |reason: String| PublishError::Signer {
+                repository: self.name(state.arch, state.kind),
+                reason,
+            };
+            let place = Place {
+                target: self.layout.target.clone(),
+                channel: self.layout.channel.clone(),
+                path: format!("{}/{}", state.arch, state.kind.dir()),
+            };
+            let signed = signer.sign(&place, &repomd).await;
+            let signed = signed.map_err(|error| refused(error.to_string()))?;
+            let SignedRepomd { armored, logged } = signed;
+            rpmfarm_rpmfile::verify_detached(&repomd, &armored, &self.certs, self.request.now)
+                .map_err(|error| refused(error.to_string()))?;
+            disk::write(&page.with_extension("xml.asc"), armored.as_bytes())?;
+            if let Some(logged) = &logged {
+                let text =
+                    serde_json::to_vec(logged).expect("a position has no key that JSON lacks");
+                disk::write(&repodata.join(LOGGED), &text)?;
+            }
+            disk::sync(&repodata)?;
+            // Of a signer the later line covers the earlier ones.
+            last = logged.or(last);
+        }
+        self.manifest.logged = last;
+        Ok(())
+    }
+
+    fn name(&self, arch: Arch, kind: Kind) -> String {
+        format!("{}/{}/{arch}/{}", self.layout.target, self.layout.channel, kind.dir())
+    }
 }
 
 /// Runs what blocks on the disk where it holds nobody up.

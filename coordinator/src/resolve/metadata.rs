@@ -3,9 +3,13 @@
 //! Owns what is checked: signature, digests, sizes, that a repository does not go back. What is
 //! kept was checked when it came and is checked again when it is first used. It must not know
 //! what the packages are.
+//!
+//! On disk each repository has `current.json`, which names what is current, and a directory for
+//! each state that is kept, named by the digest of its `repomd.xml`.
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -16,13 +20,13 @@ use rpmfarm_core::target::check_base;
 use rpmfarm_rpmfile::verify_detached;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
+use tempfile::NamedTempFile;
 use url::Url;
 
-use super::checks::{FileSink, check_file, check_open};
+use super::checks::{FileSink, check_file, check_open, suffix};
 use super::download::{Answer, DownloadError, Downloader, Validator};
 use super::external::ExternalRepo;
 use super::href;
-use super::kept::{Current, file_name, link_known, located, prune, read_current, write_current};
 use super::mirrors::MirrorLists;
 use super::rejection::{MetadataError, Rejection, Result, io_at};
 use super::repomd::{MetadataFile, Repomd};
@@ -31,6 +35,9 @@ const MAX_REPOMD: u64 = 4 << 20;
 const MAX_SIGNATURE: u64 = 1 << 20;
 /// For files that announce no size.
 const MAX_FILE: u64 = 1 << 30;
+
+/// States of a repository that are kept: someone may be reading the one before.
+const KEPT: usize = 3;
 
 /// The metadata of a repository, checked and on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -398,5 +405,84 @@ fn read_known(home: &Path, repo: &ExternalRepo, now: SystemTime) -> Option<RepoM
             tracing::warn!(repository = repo.id, %error, "kept metadata are of no use");
             None
         }
+    }
+}
+
+/// What is current, in `current.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Current {
+    repomd: Sha256,
+    #[serde(default)]
+    revision: Option<u64>,
+    timestamp: u64,
+    /// Where the page came from, which is whom `validator` means something to.
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    validator: Validator,
+}
+
+/// Where the files of a state lie.
+fn located(dir: &Path, digest: Sha256, repomd: &Repomd) -> RepoMetadata {
+    RepoMetadata {
+        digest,
+        timestamp: repomd.timestamp,
+        primary: dir.join(file_name(&repomd.primary)),
+        filelists: repomd.filelists.as_ref().map(|file| dir.join(file_name(file))),
+        modules: repomd.modules.as_ref().map(|file| dir.join(file_name(file))),
+    }
+}
+
+/// A name of our own making, with the suffix that tells the compression.
+fn file_name(file: &MetadataFile) -> String {
+    let suffix = suffix(file).map(|suffix| format!(".{suffix}")).unwrap_or_default();
+    let form = if file.kind == "modules" { "yaml" } else { "xml" };
+    format!("{}-{}.{form}{suffix}", &file.checksum.hex[..64], file.kind)
+}
+
+/// Takes over a file that did not change from a state that is kept.
+fn link_known(home: &Path, file: &MetadataFile, path: &Path) -> bool {
+    let Ok(states) = fs::read_dir(home) else { return false };
+    states.filter_map(std::result::Result::ok).any(|state| {
+        let old = state.path().join(file_name(file));
+        old.is_file() && check_file(&old, file).is_ok() && fs::hard_link(&old, path).is_ok()
+    })
+}
+
+fn current_path(home: &Path) -> PathBuf {
+    home.join("current.json")
+}
+
+/// What is current; `None` when nothing is known.
+fn read_current(home: &Path) -> Option<Current> {
+    let bytes = fs::read(current_path(home)).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// Says what is current, at once or not at all.
+///
+/// # Errors
+/// When the disk fails.
+fn write_current(home: &Path, current: &Current) -> Result<()> {
+    let path = current_path(home);
+    let json = serde_json::to_vec(current).expect("plain fields");
+    let mut new = NamedTempFile::new_in(home).map_err(io_at(home))?;
+    new.write_all(&json).map_err(io_at(&path))?;
+    new.persist(&path).map_err(|error| io_at(&path)(error.error))?;
+    Ok(())
+}
+
+/// Removes all states but the newest few. What cannot be removed is removed the next time.
+fn prune(home: &Path, current: Sha256) {
+    let Ok(entries) = fs::read_dir(home) else { return };
+    let mut states: Vec<_> = entries
+        .filter_map(std::result::Result::ok)
+        .filter(|entry| entry.path().is_dir() && entry.file_name() != current.hex().as_str())
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    states.sort_unstable();
+    let surplus = states.len().saturating_sub(KEPT - 1);
+    for (_, path) in states.into_iter().take(surplus) {
+        let _ = fs::remove_dir_all(path);
     }
 }

@@ -1,11 +1,18 @@
 //! The stage `resolve`: from build requirements to a lock, and the packages that it names.
 //!
 //! Owns the metadata of external repositories, the solver pools, and the cache of external
-//! packages. It must not know what a lock is for.
+//! packages. It must not know what a lock is for. To read from the top:
 //!
-//! A [`Resolver`] is shared by everyone: its calls are async, and what takes time runs on
-//! threads that may block. The metadata of a repository are fetched when a target is first
-//! resolved, and again only by [`Resolver::refresh`], which a pass calls from time to time.
+//! - `pass` is the stage, [`ResolveStage`]: whose turn it is, and what is recorded. It alone knows of
+//!   builds and their order. `refresh` asks repositories for news from time to time.
+//! - [`Resolver`] is the engine, which everyone shares: its calls are async, and what takes time runs
+//!   on threads that may block. The metadata of a repository are fetched when a target is first
+//!   resolved, and again only by [`Resolver::refresh`].
+//! - `metadata` fetches and keeps what repositories say, with `external`, `mirrors`, `download`,
+//!   `repomd`, `href` and `checks`; `rejection` says why something is not taken.
+//! - `solver` is the process that solves; `pools` are what it solves in, `farm` and `lock` what goes
+//!   in and comes out.
+//! - `fetch` gets the packages of a lock, and `clashes` looks at them as rpm will.
 
 mod checks;
 mod clashes;
@@ -14,13 +21,12 @@ mod external;
 mod farm;
 mod fetch;
 pub mod href;
-mod kept;
 mod lock;
 mod metadata;
 mod mirrors;
-mod moved;
-pub mod pass;
+mod pass;
 mod pools;
+mod refresh;
 mod rejection;
 pub mod repomd;
 pub mod solver;
@@ -45,6 +51,8 @@ pub use fetch::{FetchError, FetchProblem};
 pub use lock::{LockError, Requirements, Taken};
 pub use metadata::{Older, RepoMetadata};
 pub use mirrors::{metalink, mirrorlist};
+pub use pass::{ResolveStage, ResolveWork};
+pub use refresh::Refresh;
 pub use rejection::{MetadataError, Rejection};
 
 use crate::blobs::Blobs;

@@ -1,26 +1,35 @@
 //! Gives every task its lock: at once for SRPMs, in the order of the batch for builds, and round
 //! by round for what `%generate_buildrequires` finds.
+//!
+//! What a lock names is fetched before the lock is recorded. A busy repository removes a package as
+//! soon as there is a newer one, while the metadata here may be an hour old: then the metadata are
+//! read anew and the root is solved again, a few times at most.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
 use anyhow::Context as _;
 use rpmfarm_core::learned::{self, Learned};
 use rpmfarm_core::name::counted;
 use rpmfarm_core::order::{Mate, Root, Solved, Turn, required_of, turns, waits_for, wanted};
+use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{
-    Arch, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Target, TaskId,
+    Arch, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Stage, Target,
+    TaskId,
 };
 
 use tracing::Instrument as _;
 
-use super::{FARM, Older, Requirements, ResolveError, Resolver, moved};
-use crate::clock::now_us;
-use crate::farm::Farm;
-use crate::retry;
-use crate::store::{Build, Srpm, Task};
-use crate::work::{Coalesced, Crew, Queues};
+use super::{FARM, Older, Requirements, ResolveError, Resolver, Taken};
+use crate::blobs::Blobs;
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::fleet::Fleet;
+use crate::retry::Retries;
+use crate::store::{Build, FencedStore, Srpm, TakenRow, Task};
+use crate::targets::Targets;
+use crate::waits::Waits;
+use crate::work::{self, Coalesced, Crew, Queues};
 
 /// SRPM tasks of a target that are looked at in one go; more than the crew has hands.
 const SRPMS_AT_ONCE: i64 = 64;
@@ -29,9 +38,35 @@ const SRPMS_AT_ONCE: i64 = 64;
 /// keeps neither other targets nor what is more urgent waiting.
 const BATCHES_AT_ONCE: usize = 4;
 
-/// Who does the work of this stage.
+/// How often a root is solved again because one of its packages is gone.
+const AGAIN: u32 = 2;
+
+/// Gives tasks their locks, some at once. Cheap to clone.
+#[derive(Clone)]
+pub struct ResolveStage {
+    /// What is rebuilt.
+    pub targets: Targets,
+    /// Solves roots, and fetches packages.
+    pub resolver: Resolver,
+    /// Where locks are stored.
+    pub blobs: Blobs,
+    /// Workers that wait for a wider lock.
+    pub fleet: Fleet,
+    /// Where it is said what a build waits for.
+    pub waits: Waits,
+    /// Whether there is a next try.
+    pub retries: Retries,
+    /// Rings when something is to be solved anew.
+    pub bus: Bus,
+    /// What time it has become.
+    pub clock: Clock,
+    /// What is under way.
+    pub work: ResolveWork,
+}
+
+/// The long pieces of work of this stage that are under way. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Hands {
+pub struct ResolveWork {
     /// Makes locks, task by task.
     locks: Crew<TaskId>,
     /// Looks at batches.
@@ -40,12 +75,46 @@ pub struct Hands {
     memory: Arc<Memory>,
 }
 
-impl Hands {
-    /// Hands with this crew.
+impl ResolveWork {
+    /// With this crew for locks.
     #[must_use]
     pub fn new(locks: Crew<TaskId>) -> Self {
         let batches = Coalesced::new("order");
         Self { locks, batches, targets: Arc::default(), memory: Arc::default() }
+    }
+}
+
+impl work::Stage for ResolveStage {
+    const NAME: Stage = Stage::Resolve;
+
+    async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
+        for task in store.srpms_to_lock(now_us, SRPMS_AT_ONCE).await? {
+            let build = store.build(task.build).await?.context("a task has a build")?;
+            let (stage, store) = (self.clone(), store.clone());
+            let (id, span, target) = (task.id, span(&task), build.target.clone());
+            let work = async move { stage.lock_srpm(&store, &task, &build).await };
+            self.work.locks.start_for(&target, id, work.instrument(span));
+        }
+        let batches = store.batches_to_order(now_us).await?;
+        self.work.memory.keep_batches(&batches);
+        for (batch, target) in batches {
+            let (stage, store) = (self.clone(), store.clone());
+            self.work.batches.ask(batch, move || {
+                let (stage, store, target) = (stage.clone(), store.clone(), target.clone());
+                async move {
+                    let _turn = stage.work.targets.turn(&target, BATCHES_AT_ONCE).await;
+                    stage.lock_batch(&store, batch).await
+                }
+            });
+        }
+        for (task, round) in store.rounds_to_lock(now_us).await? {
+            let build = store.build(task.build).await?.context("a task has a build")?;
+            let (stage, store) = (self.clone(), store.clone());
+            let (id, span, target) = (task.id, span(&task), build.target.clone());
+            let work = async move { stage.lock_round(&store, &task, &build, round).await };
+            self.work.locks.start_for(&target, id, work.instrument(span));
+        }
+        Ok(())
     }
 }
 
@@ -66,16 +135,16 @@ struct Remembered {
 
 /// Why there is no lock, for the record and for the order of the batch.
 #[derive(Debug, Clone)]
-pub(super) struct Unsolved {
-    pub(super) failure: Failure,
+struct Unsolved {
+    failure: Failure,
     /// Requirements of the build that nobody provides.
     missing: Vec<String>,
 }
 
 /// What a task is to be locked with.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) requirements: Requirements,
+struct Wanted {
+    requirements: Requirements,
     /// The round of its lock: 0, or one more than the last that was found.
     round: u32,
 }
@@ -83,7 +152,7 @@ pub(super) struct Wanted {
 impl Wanted {
     /// What a task's root is to hold on its own architecture's terms, and what was found while it
     /// was built.
-    pub(super) fn new(task: &Task, srpm: &Srpm, found: Vec<Vec<String>>) -> Self {
+    fn new(task: &Task, srpm: &Srpm, found: Vec<Vec<String>>) -> Self {
         let target = task.kind.rpm_target(task.arch);
         let round = u32::try_from(found.len()).unwrap_or(u32::MAX);
         let layers = std::iter::once(srpm.requires_with(target).to_vec()).chain(found).collect();
@@ -97,144 +166,365 @@ impl Wanted {
     }
 }
 
-/// One look at everything that lacks a lock.
-///
-/// # Errors
-/// Database errors.
-pub async fn pass(farm: &Farm, hands: &Hands, now_us: i64) -> anyhow::Result<()> {
-    for task in farm.store.srpms_to_lock(now_us, SRPMS_AT_ONCE).await? {
-        let build = farm.store.build(task.build).await?.context("a task has a build")?;
-        let farm = farm.clone();
-        let (id, span, target) = (task.id, span(&task), build.target.clone());
-        let work = async move { lock_srpm(&farm, &task, &build).await };
-        hands.locks.start_for(&target, id, work.instrument(span));
-    }
-    let batches = farm.store.batches_to_order(now_us).await?;
-    hands.memory.keep_batches(&batches);
-    for (batch, target) in batches {
-        let (farm, hands_of) = (farm.clone(), hands.clone());
-        hands.batches.ask(batch, move || {
-            let (farm, hands, target) = (farm.clone(), hands_of.clone(), target.clone());
-            async move {
-                let _turn = hands.targets.turn(&target, BATCHES_AT_ONCE).await;
-                lock_batch(&farm, &hands, batch).await
-            }
-        });
-    }
-    for (task, round) in farm.store.rounds_to_lock(now_us).await? {
-        let build = farm.store.build(task.build).await?.context("a task has a build")?;
-        let farm = farm.clone();
-        let (id, span, target) = (task.id, span(&task), build.target.clone());
-        let work = async move { lock_round(&farm, &task, &build, round).await };
-        hands.locks.start_for(&target, id, work.instrument(span));
-    }
-    Ok(())
-}
-
 /// What the lines of the log are about.
 fn span(task: &Task) -> tracing::Span {
     tracing::info_span!("resolve", build = task.build.0, task = task.id.0)
 }
 
-/// Asks the external repositories of every target that is built for news, each target's beside
-/// the others'.
-pub async fn refresh(farm: &Farm, refreshes: &Coalesced<String>) {
-    for name in farm.store.targets_built().await.unwrap_or_default() {
-        let Ok(target) = farm.targets.get(&name) else { continue };
-        let farm = farm.clone();
-        refreshes.ask(name, move || {
-            let (farm, target) = (farm.clone(), target.clone());
-            async move {
-                refresh_target(&farm, &target).await;
-                Ok(())
+impl ResolveStage {
+    /// The SRPM is made in the base root, which needs nothing of any other build.
+    async fn lock_srpm(
+        &self,
+        store: &FencedStore,
+        task: &Task,
+        build: &Build,
+    ) -> anyhow::Result<()> {
+        match self.solve(store, build, task.arch, Requirements::default()).await {
+            Ok(lock) => {
+                let wanted = Wanted { requirements: Requirements::default(), round: 0 };
+                self.record(store, task, build, &wanted, &lock).await
             }
-        });
+            Err(Unsolved { failure, .. }) => self.failed(store, task, &failure).await,
+        }
     }
-}
 
-async fn refresh_target(farm: &Farm, target: &Target) {
-    for arch in &target.arches {
-        match farm.resolver.refresh(target, *arch, Older::Refuse, SystemTime::now()).await {
-            Ok(true) => {
-                tracing::info!(target = target.name, %arch, "repositories have news");
-                farm.bus.ring();
+    /// Solves the tasks of a batch, for all architectures, and locks those whose turn it is.
+    async fn lock_batch(&self, store: &FencedStore, batch: i64) -> anyhow::Result<()> {
+        // All of these: who waits for whom is a matter of the whole batch.
+        let tasks = store.tasks_to_order(batch, self.clock.now_us()).await?;
+        self.work.memory.keep_tasks(batch, &tasks);
+        if let Some(late) = store.mate_without_srpm(batch).await? {
+            for (task, _) in &tasks {
+                let reason = format!("waits for the SRPM of build {} ({})", late.id, late.package);
+                self.waits.set(task.build, reason);
             }
-            Ok(false) => {}
-            Err(errors) => {
-                for error in errors {
-                    tracing::warn!(target = target.name, %arch, "no news: {error}");
+            return Ok(());
+        }
+        // A pass for `noarch` has its turn after the task of the same build and architecture.
+        let (tasks, later) = one_of_each_arch(tasks);
+        let mut found = store.requires_found(batch).await?;
+        let mut all = Vec::with_capacity(tasks.len());
+        let mut results = HashMap::new();
+        for (task, build) in &tasks {
+            let srpm = store.srpm(task.build).await?.context("a build task has an SRPM")?;
+            let wanted = Wanted::new(task, &srpm, found.remove(&task.id).unwrap_or_default());
+            let result = self.work.memory.solve(self, store, task, build, &wanted).await?;
+            let (build, arch, requires) = (task.build, task.arch, wanted.requires());
+            all.push(Solved { build, arch, requires, root: root(&result) });
+            results.insert(task.id, (wanted, result));
+        }
+        // What is not accepted and waits for no turn here is built, or is tried again later.
+        let unfinished = store.unaccepted_tasks(batch).await?;
+        let moves: HashSet<BuildId> = unfinished
+            .into_iter()
+            .filter(|(_, task)| !results.contains_key(task) && !later.contains(task))
+            .map(|(build, _)| build)
+            .collect();
+        let mates = mates(store, batch, |build| moves.contains(&build)).await?;
+        let mut turns = turns(&all, &mates);
+        let solved: HashMap<(BuildId, Arch), Solved> =
+            all.into_iter().map(|solved| ((solved.build, solved.arch), solved)).collect();
+        for (task, build) in tasks {
+            let key = (task.build, task.arch);
+            match (turns.remove(&key), results.remove(&task.id)) {
+                (Some(Turn::Go), Some((wanted, result))) => {
+                    self.waits.clear(task.build);
+                    let (stage, store) = (self.clone(), store.clone());
+                    let (id, span, target) = (task.id, span(&task), build.target.clone());
+                    let work =
+                        async move { stage.conclude(&store, &task, &build, &wanted, result).await };
+                    self.work.locks.start_for(&target, id, work.instrument(span));
                 }
+                (Some(Turn::WaitFor(builds)), _) => {
+                    self.waits.set(task.build, waits_for_text(&solved[&key], &builds, &mates));
+                }
+                _ => {}
             }
         }
+        Ok(())
+    }
+
+    async fn conclude(
+        &self,
+        store: &FencedStore,
+        task: &Task,
+        build: &Build,
+        wanted: &Wanted,
+        result: Result<Lock, Unsolved>,
+    ) -> anyhow::Result<()> {
+        match result {
+            Ok(lock) => self.record(store, task, build, wanted, &lock).await,
+            Err(Unsolved { failure, .. }) => {
+                let failure = with_lost_mate(store, build, wanted, failure).await?;
+                self.failed(store, task, &failure).await
+            }
+        }
+    }
+
+    /// Records that a task has no lock, to be tried again or for good.
+    async fn failed(
+        &self,
+        store: &FencedStore,
+        task: &Task,
+        failure: &Failure,
+    ) -> anyhow::Result<()> {
+        let now = self.clock.now_us();
+        Ok(self.retries.record(store, task.build, Some(task.id), failure, now).await?)
+    }
+
+    /// Answers what a running attempt found: with a wider lock, with the end of the build, or by taking
+    /// it from its worker until other builds of its batch are done. It does not wait where it is: its
+    /// place may be the one that the others need.
+    async fn lock_round(
+        &self,
+        store: &FencedStore,
+        task: &Task,
+        build: &Build,
+        round: u32,
+    ) -> anyhow::Result<()> {
+        let srpm = store.srpm(task.build).await?.context("a build task has an SRPM")?;
+        let wanted = Wanted::new(task, &srpm, store.dynamic_requires(task.id).await?);
+        let result = self.solve(store, build, task.arch, wanted.requirements.clone()).await;
+        let found = Solved {
+            build: task.build,
+            arch: task.arch,
+            requires: wanted.requires(),
+            root: root(&result),
+        };
+        let mates = mates(store, build.batch, |_| false).await?;
+        let blockers = waits_for(&found, &mates);
+        // What the farm could not solve says nothing about the package: it is tried again.
+        let is_farms =
+            matches!(&result, Err(Unsolved { failure, .. }) if failure.fault == Fault::Farm);
+        let workers = store.workers_at(task.build).await?;
+        if blockers.is_empty() || is_farms {
+            self.conclude(store, task, build, &wanted, result).await?;
+        } else if store.postpone(task, round, self.clock.now_us()).await? {
+            let reason = waits_for_text(&found, &blockers, &mates);
+            tracing::info!("the attempt found requirements that are still being built: {reason}");
+            self.waits.set(task.build, reason);
+            self.bus.ring();
+        }
+        for worker in workers {
+            self.fleet.poke(&worker);
+        }
+        Ok(())
+    }
+
+    /// Fetches what a lock names and records it: from then on its task can be given to a worker.
+    async fn record(
+        &self,
+        store: &FencedStore,
+        task: &Task,
+        build: &Build,
+        wanted: &Wanted,
+        lock: &Lock,
+    ) -> anyhow::Result<()> {
+        let round = wanted.round;
+        let target = self.targets.get(&build.target)?;
+        let (resolver, with_added) = self.resolver(&target, &lock.options);
+        let repositories = (&resolver, &with_added);
+        let lock = match self.fetch_lock(store, repositories, task, build, round, lock).await? {
+            Ok(lock) => lock,
+            Err(failure) => return self.failed(store, task, &failure).await,
+        };
+        let digest = self.blobs.put(&lock.to_bytes())?;
+        if round == 0 && task.kind.is_build() {
+            self.record_needs(store, &target, task, build).await?;
+        }
+        let own = own_packages(&lock);
+        if !own.is_empty() {
+            let own_target = target.for_build(&build.package, &lock.options);
+            let mut requirements = with_additional(wanted.requirements.clone(), &own_target, build);
+            requirements.modules = target.modules_of(&build.package);
+            let (arch, now) = (task.arch, self.clock.system());
+            // Only for people to see: a build does not wait for it.
+            let taken = resolver
+                .taken(&with_added, arch, &**store, requirements, now)
+                .await
+                .inspect_err(|error| tracing::warn!(%error, "not known what the root has instead"));
+            // The pool may have changed since the lock was made: only packages of the lock count.
+            let taken =
+                taken.unwrap_or_default().into_iter().filter(|one| own.contains_key(&one.package));
+            store.set_taken(task.id, &taken.map(taken_row).collect::<Vec<_>>()).await?;
+        }
+        let own: Vec<Sha256> = own.into_values().collect();
+        if !store
+            .add_lock_with(task.id, round, digest, (&build.target, &own), self.clock.now_us())
+            .await?
+        {
+            // Something of it was withdrawn meanwhile: it is solved anew.
+            tracing::info!("the root holds what was withdrawn since it was solved");
+            self.bus.ring();
+            return Ok(());
+        }
+        self.waits.clear(task.build);
+        Ok(())
+    }
+
+    /// Fetches the packages of a lock. Returns the lock whose packages are there: another one when the
+    /// repositories have moved on.
+    ///
+    /// # Errors
+    /// Outside, the database's; inside, why the packages cannot be had or make no root.
+    async fn fetch_lock(
+        &self,
+        store: &FencedStore,
+        (resolver, target): (&Resolver, &Target),
+        task: &Task,
+        build: &Build,
+        round: u32,
+        lock: &Lock,
+    ) -> anyhow::Result<Result<Lock, Failure>> {
+        let mut lock = lock.clone();
+        for left in (0..=AGAIN).rev() {
+            let now = self.clock.system();
+            let Err(error) = resolver.fetch(target, &lock, now).await else {
+                let checked = resolver.check_root(target, &lock).await;
+                return Ok(checked.map(|()| lock).map_err(|problem| {
+                    Failure::new(problem.fault(), FailureStage::Resolve, problem.to_string())
+                }));
+            };
+            let failure = Failure::new(Fault::Farm, FailureStage::Resolve, error.to_string());
+            if left == 0 || !error.is_gone() {
+                return Ok(Err(failure));
+            }
+            tracing::info!(%error, "reading the metadata anew");
+            let refreshed = resolver.refresh(target, lock.arch, Older::Refuse, now).await;
+            for error in refreshed.err().into_iter().flatten() {
+                tracing::warn!(%error, "no news of a repository");
+            }
+            match self.solve(store, build, task.arch, wanted_of(store, task, round).await?).await {
+                // Nothing has changed: the repository names what it does not have.
+                Ok(same) if same == lock => return Ok(Err(failure)),
+                Ok(other) => lock = other,
+                Err(Unsolved { failure, .. }) => return Ok(Err(failure)),
+            }
+        }
+        unreachable!("the last round returns")
+    }
+
+    /// Records what a task needs of a worker, before it gets into its queue.
+    async fn record_needs(
+        &self,
+        store: &FencedStore,
+        target: &Target,
+        task: &Task,
+        build: &Build,
+    ) -> anyhow::Result<()> {
+        let learned = store.learned(&build.target, &build.package, task.arch, task.kind).await?;
+        // No build gets more memory than its limit.
+        let most = target.limits_of(&build.package).memory_mib;
+        let learned = Learned { memory_mib: learned.memory_mib.min(most), ..learned };
+        let needs = learned::needs(&target.needs_of(&build.package), &learned);
+        if !needs.is_nothing() {
+            store.set_needs(task.id, &needs, self.clock.now_us()).await?;
+        }
+        Ok(())
+    }
+
+    async fn solve(
+        &self,
+        store: &FencedStore,
+        build: &Build,
+        arch: Arch,
+        wanted: Requirements,
+    ) -> Result<Lock, Unsolved> {
+        let of_farm = |error: &dyn std::fmt::Display| Unsolved {
+            failure: Failure::new(Fault::Farm, FailureStage::Resolve, error.to_string()),
+            missing: Vec::new(),
+        };
+        let options = store.build_options(build.id()).await.map_err(|error| of_farm(&error))?;
+        let plain = self.targets.get(&build.target).map_err(|error| of_farm(&error))?;
+        let mut wanted = with_additional(wanted, &plain.for_build(&build.package, &options), build);
+        wanted.modules = plain.modules_of(&build.package);
+        let (resolver, target) = self.resolver(&plain, &options);
+        let now = self.clock.system();
+        if !options.repositories.is_empty() {
+            // Nobody asks them for news from time to time.
+            for error in
+                resolver.refresh(&target, arch, Older::Refuse, now).await.err().unwrap_or_default()
+            {
+                tracing::warn!(target = target.name, %arch, "no news: {error}");
+            }
+        }
+        let solved = resolver.resolve(&target, arch, &**store, wanted, now).await;
+        let mut lock = solved.map_err(|error| unsolved(&error, arch))?;
+        lock.options = options;
+        Ok(lock)
+    }
+
+    /// Who solves a build and fetches its packages, and in which repositories. A build with repositories of
+    /// its own gets pools of its own, which are dropped afterwards: nothing of them reaches other builds.
+    fn resolver(&self, target: &Target, options: &BuildOptions) -> (Resolver, Target) {
+        let mut target = target.clone();
+        if options.repositories.is_empty() {
+            return (self.resolver.clone(), target);
+        }
+        let added = options.target_repositories(&target);
+        target.repositories.extend(added);
+        (self.resolver.apart(), target)
     }
 }
 
-/// The SRPM is made in the base root, which needs nothing of any other build.
-async fn lock_srpm(farm: &Farm, task: &Task, build: &Build) -> anyhow::Result<()> {
-    match solve(farm, build, task.arch, Requirements::default()).await {
-        Ok(lock) => {
-            let wanted = Wanted { requirements: Requirements::default(), round: 0 };
-            record(farm, task, build, &wanted, &lock).await
-        }
-        Err(Unsolved { failure, .. }) => {
-            Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?)
-        }
+/// The builds of a batch that are neither accepted nor ended. `moves` says which of them do
+/// something that waits for no turn.
+async fn mates(
+    store: &FencedStore,
+    batch: i64,
+    moves: impl Fn(BuildId) -> bool,
+) -> anyhow::Result<Vec<Mate>> {
+    let mut mates = Vec::new();
+    for build in store.open_mates(batch).await? {
+        let srpm = store.srpm(build.id()).await?;
+        let mut predicts = srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default();
+        // What it claims is others' until a person has decided, so nobody waits for that.
+        let claims = store.open_claims(build.id()).await?;
+        predicts.retain(|name| claims.iter().all(|claim| claim.what != *name));
+        let (id, moves) = (build.id(), !claims.is_empty() || moves(build.id()));
+        let package = build.package;
+        mates.push(Mate { build: id, package, predicts, moves });
     }
+    Ok(mates)
 }
 
-/// Solves the tasks of a batch, for all architectures, and locks those whose turn it is.
-async fn lock_batch(farm: &Farm, hands: &Hands, batch: i64) -> anyhow::Result<()> {
-    // All of these: who waits for whom is a matter of the whole batch.
-    let tasks = farm.store.tasks_to_order(batch, now_us()).await?;
-    hands.memory.keep_tasks(batch, &tasks);
-    if let Some(late) = farm.store.mate_without_srpm(batch).await? {
-        for (task, _) in &tasks {
-            let reason = format!("waits for the SRPM of build {} ({})", late.id, late.package);
-            farm.waits.set(task.build, reason);
-        }
-        return Ok(());
+/// A package's failure, with the build of the same request that was to make what is missing.
+async fn with_lost_mate(
+    store: &FencedStore,
+    build: &Build,
+    wanted: &Wanted,
+    failure: Failure,
+) -> anyhow::Result<Failure> {
+    if failure.fault != Fault::Package {
+        return Ok(failure);
     }
-    // A pass for `noarch` has its turn after the task of the same build and architecture.
-    let (tasks, later) = one_of_each_arch(tasks);
-    let mut found = farm.store.requires_found(batch).await?;
-    let mut all = Vec::with_capacity(tasks.len());
-    let mut results = HashMap::new();
-    for (task, build) in &tasks {
-        let srpm = farm.store.srpm(task.build).await?.context("a build task has an SRPM")?;
-        let wanted = Wanted::new(task, &srpm, found.remove(&task.id).unwrap_or_default());
-        let result = hands.memory.solve(farm, task, build, &wanted).await?;
-        let (build, arch, requires) = (task.build, task.arch, wanted.requires());
-        all.push(Solved { build, arch, requires, root: root(&result) });
-        results.insert(task.id, (wanted, result));
-    }
-    // What is not accepted and waits for no turn here is built, or is tried again later.
-    let unfinished = farm.store.unaccepted_tasks(batch).await?;
-    let moves: HashSet<BuildId> = unfinished
-        .into_iter()
-        .filter(|(_, task)| !results.contains_key(task) && !later.contains(task))
-        .map(|(build, _)| build)
-        .collect();
-    let mates = mates(farm, batch, |build| moves.contains(&build)).await?;
-    let mut turns = turns(&all, &mates);
-    let solved: HashMap<(BuildId, Arch), Solved> =
-        all.into_iter().map(|solved| ((solved.build, solved.arch), solved)).collect();
-    for (task, build) in tasks {
-        let key = (task.build, task.arch);
-        match (turns.remove(&key), results.remove(&task.id)) {
-            (Some(Turn::Go), Some((wanted, result))) => {
-                farm.waits.clear(task.build);
-                let farm = farm.clone();
-                let (id, span, target) = (task.id, span(&task), build.target.clone());
-                let work = async move { conclude(&farm, &task, &build, &wanted, result).await };
-                hands.locks.start_for(&target, id, work.instrument(span));
-            }
-            (Some(Turn::WaitFor(builds)), _) => {
-                farm.waits.set(task.build, waits_for_text(&solved[&key], &builds, &mates));
-            }
-            _ => {}
+    let said = format!("{}\n{}", failure.message, failure.excerpt.join("\n"));
+    let is_said = |requirement: &str| {
+        requirement.split_whitespace().next().is_some_and(|name| said.contains(name))
+    };
+    let lacking: Vec<String> = wanted.requires().into_iter().filter(|text| is_said(text)).collect();
+    for mate in store.lost_mates(build.batch).await? {
+        let Some(srpm) = store.srpm(mate.id()).await? else { continue };
+        if let Some(missing) = required_of(&lacking, &srpm.predicts_anywhere()) {
+            let message = format!(
+                "{} (build {} ({}), asked for together with this one, was to make `{missing}` \
+                 and has ended without)",
+                failure.message, mate.id, mate.package
+            );
+            return Ok(Failure { message, ..failure });
         }
     }
-    Ok(())
+    Ok(failure)
+}
+
+/// What the root of a task is to have.
+async fn wanted_of(store: &FencedStore, task: &Task, round: u32) -> anyhow::Result<Requirements> {
+    if task.kind == TaskKind::Srpm {
+        return Ok(Requirements::default());
+    }
+    let srpm = store.srpm(task.build).await?.context("a build task has an SRPM")?;
+    let found = if round > 0 { store.dynamic_requires(task.id).await? } else { Vec::new() };
+    Ok(Wanted::new(task, &srpm, found).requirements)
 }
 
 /// The first task of each build and architecture, and the others.
@@ -251,27 +541,6 @@ fn root(result: &Result<Lock, Unsolved>) -> Root {
         Ok(lock) => Root::Packages(lock.packages().cloned().collect()),
         Err(unsolved) => Root::Unsolvable(unsolved.missing.clone()),
     }
-}
-
-/// The builds of a batch that are neither accepted nor ended. `moves` says which of them do
-/// something that waits for no turn.
-async fn mates(
-    farm: &Farm,
-    batch: i64,
-    moves: impl Fn(BuildId) -> bool,
-) -> anyhow::Result<Vec<Mate>> {
-    let mut mates = Vec::new();
-    for build in farm.store.open_mates(batch).await? {
-        let srpm = farm.store.srpm(build.id()).await?;
-        let mut predicts = srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default();
-        // What it claims is others' until a person has decided, so nobody waits for that.
-        let claims = farm.store.open_claims(build.id()).await?;
-        predicts.retain(|name| claims.iter().all(|claim| claim.what != *name));
-        let (id, moves) = (build.id(), !claims.is_empty() || moves(build.id()));
-        let package = build.package;
-        mates.push(Mate { build: id, package, predicts, moves });
-    }
-    Ok(mates)
 }
 
 /// `waits for foo-devel from build 41 (foo)`.
@@ -292,183 +561,16 @@ fn waits_for_text(waits: &Solved, builds: &[BuildId], mates: &[Mate]) -> String 
     format!("waits for {}{more}", names.join(", "))
 }
 
-async fn conclude(
-    farm: &Farm,
-    task: &Task,
-    build: &Build,
-    wanted: &Wanted,
-    result: Result<Lock, Unsolved>,
-) -> anyhow::Result<()> {
-    match result {
-        Ok(lock) => record(farm, task, build, wanted, &lock).await,
-        Err(Unsolved { failure, .. }) => {
-            let failure = with_lost_mate(farm, build, wanted, failure).await?;
-            Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?)
-        }
-    }
-}
-
-/// A package's failure, with the build of the same request that was to make what is missing.
-async fn with_lost_mate(
-    farm: &Farm,
-    build: &Build,
-    wanted: &Wanted,
-    failure: Failure,
-) -> anyhow::Result<Failure> {
-    if failure.fault != Fault::Package {
-        return Ok(failure);
-    }
-    let said = format!("{}\n{}", failure.message, failure.excerpt.join("\n"));
-    let is_said = |requirement: &str| {
-        requirement.split_whitespace().next().is_some_and(|name| said.contains(name))
-    };
-    let lacking: Vec<String> = wanted.requires().into_iter().filter(|text| is_said(text)).collect();
-    for mate in farm.store.lost_mates(build.batch).await? {
-        let Some(srpm) = farm.store.srpm(mate.id()).await? else { continue };
-        if let Some(missing) = required_of(&lacking, &srpm.predicts_anywhere()) {
-            let message = format!(
-                "{} (build {} ({}), asked for together with this one, was to make `{missing}` and \
-                 has ended without)",
-                failure.message, mate.id, mate.package
-            );
-            return Ok(Failure { message, ..failure });
-        }
-    }
-    Ok(failure)
-}
-
-/// Answers what a running attempt found: with a wider lock, with the end of the build, or by taking
-/// it from its worker until other builds of its batch are done. It does not wait where it is: its
-/// place may be the one that the others need.
-async fn lock_round(farm: &Farm, task: &Task, build: &Build, round: u32) -> anyhow::Result<()> {
-    let srpm = farm.store.srpm(task.build).await?.context("a build task has an SRPM")?;
-    let wanted = Wanted::new(task, &srpm, farm.store.dynamic_requires(task.id).await?);
-    let result = solve(farm, build, task.arch, wanted.requirements.clone()).await;
-    let found = Solved {
-        build: task.build,
-        arch: task.arch,
-        requires: wanted.requires(),
-        root: root(&result),
-    };
-    let mates = mates(farm, build.batch, |_| false).await?;
-    let blockers = waits_for(&found, &mates);
-    // What the farm could not solve says nothing about the package: it is tried again.
-    let is_farms = matches!(&result, Err(Unsolved { failure, .. }) if failure.fault == Fault::Farm);
-    let workers = farm.store.workers_at(task.build).await?;
-    if blockers.is_empty() || is_farms {
-        conclude(farm, task, build, &wanted, result).await?;
-    } else if farm.store.postpone(task, round, now_us()).await? {
-        let reason = waits_for_text(&found, &blockers, &mates);
-        tracing::info!("the attempt found requirements that are still being built: {reason}");
-        farm.waits.set(task.build, reason);
-        farm.bus.ring();
-    }
-    for worker in workers {
-        farm.fleet.poke(&worker);
-    }
-    Ok(())
-}
-
-/// Fetches what a lock names and records it: from then on its task can be given to a worker.
-async fn record(
-    farm: &Farm,
-    task: &Task,
-    build: &Build,
-    wanted: &Wanted,
-    lock: &Lock,
-) -> anyhow::Result<()> {
-    let round = wanted.round;
-    let target = farm.targets.get(&build.target)?;
-    let (resolver, with_added) = resolver(farm, &target, &lock.options);
-    let lock = match moved::fetch(farm, &resolver, &with_added, task, build, round, lock).await? {
-        Ok(lock) => lock,
-        Err(failure) => {
-            return Ok(retry::record(farm, task.build, Some(task.id), &failure, now_us()).await?);
-        }
-    };
-    let digest = farm.blobs.put(&lock.to_bytes())?;
-    if round == 0 && task.kind.is_build() {
-        record_needs(farm, &target, task, build).await?;
-    }
-    let own = own_packages(&lock);
-    if !own.is_empty() {
-        let own_target = target.for_build(&build.package, &lock.options);
-        let mut requirements = with_additional(wanted.requirements.clone(), &own_target, build);
-        requirements.modules = target.modules_of(&build.package);
-        let (arch, now) = (task.arch, SystemTime::now());
-        // Only for people to see: a build does not wait for it.
-        let taken = resolver
-            .taken(&with_added, arch, &farm.store, requirements, now)
-            .await
-            .inspect_err(|error| tracing::warn!(%error, "not known what the root has instead"));
-        // The pool may have changed since the lock was made: only packages of the lock count.
-        let taken =
-            taken.unwrap_or_default().into_iter().filter(|one| own.contains_key(&one.package));
-        farm.store.set_taken(task.id, &taken.collect::<Vec<_>>()).await?;
-    }
-    let own: Vec<Sha256> = own.into_values().collect();
-    if !farm.store.add_lock_with(task.id, round, digest, (&build.target, &own), now_us()).await? {
-        // Something of it was withdrawn meanwhile: it is solved anew.
-        tracing::info!("the root holds what was withdrawn since it was solved");
-        farm.bus.ring();
-        return Ok(());
-    }
-    farm.waits.clear(task.build);
-    Ok(())
+fn taken_row(taken: Taken) -> TakenRow {
+    let Taken { package, instead } = taken;
+    let (instead, repository) = instead.unzip();
+    TakenRow { package, instead, repository: repository.unwrap_or_default() }
 }
 
 /// The farm's own packages of a root.
 fn own_packages(lock: &Lock) -> HashMap<Nevra, Sha256> {
     let own = lock.packages().filter(|package| package.origin == FARM);
     own.map(|package| (package.nevra.clone(), package.digest)).collect()
-}
-
-/// Records what a task needs of a worker, before it gets into its queue.
-async fn record_needs(
-    farm: &Farm,
-    target: &Target,
-    task: &Task,
-    build: &Build,
-) -> anyhow::Result<()> {
-    let learned = farm.store.learned(&build.target, &build.package, task.arch, task.kind).await?;
-    // No build gets more memory than its limit.
-    let most = target.limits_of(&build.package).memory_mib;
-    let learned = Learned { memory_mib: learned.memory_mib.min(most), ..learned };
-    let needs = learned::needs(&target.needs_of(&build.package), &learned);
-    if !needs.is_nothing() {
-        farm.store.set_needs(task.id, &needs, now_us()).await?;
-    }
-    Ok(())
-}
-
-pub(super) async fn solve(
-    farm: &Farm,
-    build: &Build,
-    arch: Arch,
-    wanted: Requirements,
-) -> Result<Lock, Unsolved> {
-    let of_farm = |error: &dyn std::fmt::Display| Unsolved {
-        failure: Failure::new(Fault::Farm, FailureStage::Resolve, error.to_string()),
-        missing: Vec::new(),
-    };
-    let options = farm.store.build_options(build.id()).await.map_err(|error| of_farm(&error))?;
-    let plain = farm.targets.get(&build.target).map_err(|error| of_farm(&error))?;
-    let mut wanted = with_additional(wanted, &plain.for_build(&build.package, &options), build);
-    wanted.modules = plain.modules_of(&build.package);
-    let (resolver, target) = resolver(farm, &plain, &options);
-    let now = SystemTime::now();
-    if !options.repositories.is_empty() {
-        // Nobody asks them for news from time to time.
-        for error in
-            resolver.refresh(&target, arch, Older::Refuse, now).await.err().unwrap_or_default()
-        {
-            tracing::warn!(target = target.name, %arch, "no news: {error}");
-        }
-    }
-    let solved = resolver.resolve(&target, arch, &farm.store, wanted, now).await;
-    let mut lock = solved.map_err(|error| unsolved(&error, arch))?;
-    lock.options = options;
-    Ok(lock)
 }
 
 /// What a build requires, with what its options or its target add to that.
@@ -480,18 +582,6 @@ fn with_additional(mut wanted: Requirements, target: &Target, build: &Build) -> 
         None => wanted.layers.push(more.to_vec()),
     }
     wanted
-}
-
-/// Who solves a build and fetches its packages, and in which repositories. A build with repositories of
-/// its own gets pools of its own, which are dropped afterwards: nothing of them reaches other builds.
-fn resolver(farm: &Farm, target: &Target, options: &BuildOptions) -> (Resolver, Target) {
-    let mut target = target.clone();
-    if options.repositories.is_empty() {
-        return (farm.resolver.clone(), target);
-    }
-    let added = options.target_repositories(&target);
-    target.repositories.extend(added);
-    (farm.resolver.apart(), target)
 }
 
 fn unsolved(error: &ResolveError, arch: Arch) -> Unsolved {
@@ -526,19 +616,20 @@ impl Memory {
     /// Solves a task, or remembers what solving it said while its target had the same packages.
     async fn solve(
         &self,
-        farm: &Farm,
+        stage: &ResolveStage,
+        store: &FencedStore,
         task: &Task,
         build: &Build,
         wanted: &Wanted,
     ) -> anyhow::Result<Result<Lock, Unsolved>> {
-        let packages = farm.store.package_count(&build.target).await?;
+        let packages = store.package_count(&build.target).await?;
         let rounds = wanted.requirements.layers.len();
         let is_same = |known: &&Remembered| known.packages == packages && known.rounds == rounds;
         let known = self.lock().get(&task.id).filter(is_same).cloned();
         if let Some(known) = known {
             return Ok(known.result);
         }
-        let result = solve(farm, build, task.arch, wanted.requirements.clone()).await;
+        let result = stage.solve(store, build, task.arch, wanted.requirements.clone()).await;
         // What the farm could not do says nothing of the package, and may pass.
         if !matches!(&result, Err(Unsolved { failure, .. }) if failure.fault == Fault::Farm) {
             let (batch, result) = (build.batch, result.clone());

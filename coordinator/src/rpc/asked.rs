@@ -13,10 +13,9 @@ use rpmfarm_core::{Arch, BuildOptions, Target, name};
 use rpmfarm_proto::v1;
 use tonic::Status;
 
-use crate::farm::Farm;
-use crate::store::NewBuild;
-use crate::targets::TargetError;
-use crate::track::Existence;
+use crate::store::{NewBuild, Store};
+use crate::targets::{TargetError, Targets};
+use crate::track::{Existence, Tracker};
 
 /// Packages that are named one by one in an error at most.
 const SHOWN: usize = 10;
@@ -108,18 +107,19 @@ pub(super) fn builds(
 /// # Errors
 /// A package that upstream does not have; database errors.
 pub(super) async fn check_upstream(
-    farm: &Farm,
+    store: &Store,
+    tracker: &Tracker,
     target: &Target,
     builds: &[NewBuild],
 ) -> Result<Vec<String>, Status> {
     let asked: Vec<&str> = builds.iter().map(|build| build.package.as_str()).collect();
-    let known = farm.store.imported_packages(&target.name, &asked).await?;
+    let known = store.imported_packages(&target.name, &asked).await?;
     let new = builds.iter().map(|build| &build.package).filter(|name| !known.contains(*name));
     let new: Vec<String> = new.cloned().collect();
     if new.is_empty() {
         return Ok(Vec::new());
     }
-    let Existence { absent, unasked } = farm.tracker.existence(target, &new).await;
+    let Existence { absent, unasked } = tracker.existence(target, &new).await;
     let unasked = unasked.map(|(count, why)| {
         format!(
             "whether upstream has {} is not known yet ({why}); the import will show it",
@@ -129,8 +129,8 @@ pub(super) async fn check_upstream(
     if absent.is_empty() {
         return Ok(unasked.into_iter().collect());
     }
-    let known = farm.store.imported_packages(&target.name, &[]).await?;
-    let followed = farm.store.all_tracked(&target.name).await?;
+    let known = store.imported_packages(&target.name, &[]).await?;
+    let followed = store.all_tracked(&target.name).await?;
     let names: BTreeSet<&str> = known
         .iter()
         .map(String::as_str)
@@ -157,14 +157,15 @@ pub(super) async fn check_upstream(
 /// # Errors
 /// A target that neither is there nor has builds; database errors.
 pub(super) async fn nothing_listed(
-    farm: &Farm,
+    store: &Store,
+    targets: &Targets,
     target: &str,
     package: &str,
 ) -> Result<String, Status> {
-    let packages = farm.store.built_packages(target).await?;
+    let packages = store.built_packages(target).await?;
     if !target.is_empty() && packages.is_empty() {
         // One whose file has a fault is there.
-        match farm.targets.get(target) {
+        match targets.get(target) {
             Err(unknown @ TargetError::Unknown { .. }) => return Err(unknown.into()),
             Err(TargetError::Bad { .. }) | Ok(_) => {}
         }

@@ -6,18 +6,18 @@ use std::pin::Pin;
 use futures_util::{Stream, StreamExt as _, stream};
 use rpmfarm_core::Sha256;
 use rpmfarm_proto::v1;
-use rpmfarm_proto::v1::blobs_server::Blobs;
+use rpmfarm_proto::v1::blobs_server::Blobs as BlobsApi;
 use tonic::{Request, Response, Status};
 
 use super::{internal, pieces};
-use crate::farm::Farm;
+use crate::blobs::Blobs;
 
 /// The service.
 #[derive(Clone)]
-pub struct BlobService(pub Farm);
+pub struct BlobService(pub Blobs);
 
 #[tonic::async_trait]
-impl Blobs for BlobService {
+impl BlobsApi for BlobService {
     type FetchStream = Pin<Box<dyn Stream<Item = Result<v1::BlobChunk, Status>> + Send>>;
 
     async fn fetch(
@@ -29,7 +29,7 @@ impl Blobs for BlobService {
             .digest
             .parse()
             .map_err(|error| Status::invalid_argument(format!("digest: {error}")))?;
-        let mut file = self.0.blobs.read(digest)?;
+        let mut file = self.0.read(digest)?;
         let size = file.metadata().map_err(internal)?.len();
         let offset = request.offset.min(size);
         file.seek(SeekFrom::Start(offset)).map_err(internal)?;

@@ -1,5 +1,7 @@
 //! What workers call to get certificates.
 
+use std::sync::Arc;
+
 use rpmfarm_core::Arch;
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::enrolment_server::Enrolment as EnrolmentApi;
@@ -8,14 +10,18 @@ use tonic::{Request, Response, Status};
 use super::asked::few;
 use super::internal;
 use crate::clock::now_us;
-use crate::farm::Farm;
 use crate::identity::enrol::EnrolError;
 use crate::identity::{Caller, Enrolment};
-use crate::store::Certificate;
+use crate::store::{Certificate, Store};
 
 /// The service.
 #[derive(Clone)]
-pub struct EnrolmentService(pub Farm);
+pub struct EnrolmentService {
+    /// Invitations and certificates.
+    pub store: Store,
+    /// Makes hosts workers; none without TLS.
+    pub enrolment: Option<Arc<Enrolment>>,
+}
 
 impl From<EnrolError> for Status {
     fn from(error: EnrolError) -> Self {
@@ -36,8 +42,8 @@ impl From<EnrolError> for Status {
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` with the remedy when it does not.
-pub fn enrolment(farm: &Farm) -> Result<&Enrolment, Status> {
-    farm.enrolment.as_deref().ok_or_else(|| {
+pub fn enrolment(known: Option<&Enrolment>) -> Result<&Enrolment, Status> {
+    known.ok_or_else(|| {
         Status::failed_precondition(
             "this coordinator has no port with TLS for workers; start it with --listen-tls",
         )
@@ -73,10 +79,9 @@ impl EnrolmentApi for EnrolmentService {
         request: Request<v1::EnrolRequest>,
     ) -> Result<Response<v1::Credentials>, Status> {
         let v1::EnrolRequest { token, request, arches: named } = request.into_inner();
-        let enrolment = enrolment(&self.0)?;
+        let enrolment = enrolment(self.enrolment.as_deref())?;
         let arches = arches(&named)?;
-        let certificate =
-            enrolment.enrol(&self.0.store, &token, &request, &arches, now_us()).await?;
+        let certificate = enrolment.enrol(&self.store, &token, &request, &arches, now_us()).await?;
         Ok(Response::new(credentials(enrolment, certificate)))
     }
 
@@ -88,10 +93,9 @@ impl EnrolmentApi for EnrolmentService {
         let Caller::Worker { name, certificate, .. } = caller else {
             return Err(Status::unauthenticated("only a worker with a certificate renews it"));
         };
-        let enrolment = enrolment(&self.0)?;
+        let enrolment = enrolment(self.enrolment.as_deref())?;
         let request = request.into_inner().request;
-        let renewed =
-            enrolment.renew(&self.0.store, &name, certificate, &request, now_us()).await?;
+        let renewed = enrolment.renew(&self.store, &name, certificate, &request, now_us()).await?;
         Ok(Response::new(credentials(enrolment, renewed)))
     }
 }

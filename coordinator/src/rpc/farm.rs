@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::{Stream, StreamExt as _};
@@ -17,17 +18,42 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
 use super::asked::{self, optional};
-use super::{fleet, internal, logs, pieces, to_the_end, view, watch, why};
+use super::view::{self, Views};
+use super::{fleet, internal, logs, pieces, to_the_end, watch, why};
+use crate::blobs::Blobs;
+use crate::bus::Bus;
 use crate::clock::now_us;
-use crate::dispatch::report;
-use crate::doctor;
-use crate::farm::Farm;
-use crate::store::{Build, BuildFilter, KeptRow, Task};
-use crate::targets::{Loaded, TargetError};
+use crate::dispatch::report::Reports;
+use crate::doctor::Doctor;
+use crate::store::{Build, BuildFilter, KeptRow, Store, Task};
+use crate::streams::Streams;
+use crate::targets::{Loaded, TargetError, Targets};
+use crate::track::Tracker;
 
 /// The service.
 #[derive(Clone)]
-pub struct FarmService(pub Farm);
+pub struct FarmService {
+    /// Shows builds; with the store and the targets.
+    pub views: Views,
+    /// Locks and kept files.
+    pub blobs: Blobs,
+    /// Rings when a fact was written.
+    pub bus: Bus,
+    /// Rings when a worker has reported.
+    pub progress: Bus,
+    /// Rings when a log has grown.
+    pub log_bell: Bus,
+    /// Logs of attempts, and what follows when these end.
+    pub reports: Reports,
+    /// The streams that callers have.
+    pub streams: Streams,
+    /// Whether upstream has what is asked for.
+    pub tracker: Tracker,
+    /// What is wrong with the farm.
+    pub doctor: Doctor,
+    /// The address under which users reach this farm, without a slash at its end.
+    pub base_url: Arc<str>,
+}
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -50,27 +76,34 @@ impl From<TargetError> for Status {
 }
 
 impl FarmService {
+    fn store(&self) -> &Store {
+        &self.views.store
+    }
+
+    fn targets(&self) -> &Targets {
+        &self.views.targets
+    }
+
     async fn find(&self, id: i64) -> Result<Build, Status> {
-        self.0
-            .store
+        self.store()
             .build(BuildId(id))
             .await?
             .ok_or_else(|| Status::not_found(format!("no build {id}")))
     }
 
     async fn show(&self, id: i64) -> Result<v1::Build, Status> {
-        Ok(view::build(&self.0, &self.find(id).await?).await?)
+        Ok(self.views.build(&self.find(id).await?).await?)
     }
 
     /// The task whose log is followed, waited for while the build goes on.
     async fn task_to_come(&self, request: &v1::ReadLogRequest) -> Result<Task, Status> {
-        let mut facts = self.0.bus.listen();
+        let mut facts = self.bus.listen();
         loop {
             let looked = Instant::now();
             let picked = self.pick_task(request.build, &request.kind, &request.arch).await;
             match picked {
                 Err(status) if status.code() == Code::NotFound => {
-                    if !self.0.store.is_open(BuildId(request.build)).await? {
+                    if !self.store().is_open(BuildId(request.build)).await? {
                         return Err(status);
                     }
                     facts.rung().await;
@@ -111,7 +144,7 @@ impl FarmService {
         let kind: Option<TaskKind> = optional(kind)?;
         let arch: Option<Arch> = optional(arch)?;
         self.find(build).await?;
-        let tasks = self.0.store.tasks(BuildId(build)).await?;
+        let tasks = self.store().tasks(BuildId(build)).await?;
         let fits = |task: &&Task| {
             kind.is_none_or(|kind| task.kind == kind) && arch.is_none_or(|arch| task.arch == arch)
         };
@@ -145,7 +178,7 @@ fn shown_target(name: &str, loaded: &Loaded) -> v1::Target {
 #[tonic::async_trait]
 impl FarmApi for FarmService {
     async fn get_info(&self, _: Request<v1::GetInfoRequest>) -> Result<Response<v1::Info>, Status> {
-        let database = match self.0.store.dialect() {
+        let database = match self.store().dialect() {
             crate::store::Dialect::Sqlite => "sqlite",
             crate::store::Dialect::Postgres => "postgres",
         };
@@ -153,7 +186,7 @@ impl FarmApi for FarmService {
             version: env!("CARGO_PKG_VERSION").into(),
             now_us: now_us(),
             database: database.into(),
-            checks: doctor::checks(&self.0).await,
+            checks: self.doctor.checks().await,
         }))
     }
 
@@ -161,7 +194,7 @@ impl FarmApi for FarmService {
         &self,
         _: Request<v1::ListTargetsRequest>,
     ) -> Result<Response<v1::ListTargetsReply>, Status> {
-        let all = self.0.targets.all();
+        let all = self.targets().all();
         let targets = all.iter().map(|(name, loaded)| shown_target(name, loaded)).collect();
         Ok(Response::new(v1::ListTargetsReply { targets }))
     }
@@ -171,10 +204,10 @@ impl FarmApi for FarmService {
         request: Request<v1::GetTargetRequest>,
     ) -> Result<Response<v1::Target>, Status> {
         let name = request.into_inner().name;
-        let all = self.0.targets.all();
+        let all = self.targets().all();
         match all.get(&name) {
             Some(loaded) => Ok(Response::new(shown_target(&name, loaded))),
-            None => Err(self.0.targets.get(&name).expect_err("it was not there").into()),
+            None => Err(self.targets().get(&name).expect_err("it was not there").into()),
         }
     }
 
@@ -183,12 +216,12 @@ impl FarmApi for FarmService {
         request: Request<v1::StartBuildsRequest>,
     ) -> Result<Response<v1::StartBuildsReply>, Status> {
         let request = request.into_inner();
-        let target = self.0.targets.get(&request.target)?;
+        let target = self.targets().get(&request.target)?;
         let builds = asked::builds(&request, &target)?;
-        let warnings = asked::check_upstream(&self.0, &target, &builds).await?;
+        let warnings = asked::check_upstream(self.store(), &self.tracker, &target, &builds).await?;
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);
-        let (store, bump) = (self.0.store.clone(), request.bump);
+        let (store, bump) = (self.store().clone(), request.bump);
         let started = to_the_end(async move {
             if bump {
                 store.start_bumps(&builds, &submitter, &key, now_us()).await
@@ -197,12 +230,12 @@ impl FarmApi for FarmService {
             }
         })
         .await??;
-        let mut rows = self.0.store.builds_by_id(&started.ids).await?;
+        let mut rows = self.store().builds_by_id(&started.ids).await?;
         // In the order of the request.
         let place: HashMap<BuildId, usize> =
             started.ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
         rows.sort_by_key(|build| place.get(&build.id()).copied());
-        let builds = view::builds(&self.0, &rows).await?;
+        let builds = self.views.builds(&rows).await?;
         Ok(Response::new(v1::StartBuildsReply { builds, warnings }))
     }
 
@@ -230,11 +263,11 @@ impl FarmApi for FarmService {
             if state == StateFilter::Any {
                 filter.limit = i64::try_from(missing.min(PAGE)).unwrap_or(0);
             }
-            let page = self.0.store.builds(&filter).await?;
+            let page = self.store().builds(&filter).await?;
             let Some(last) = page.last() else { break };
             filter.before = last.id;
             read += page.len();
-            let shown = view::builds(&self.0, &page).await?.into_iter();
+            let shown = self.views.builds(&page).await?.into_iter();
             let fits = shown.filter(|shown| view::matches_filter(state, shown));
             reply.builds.extend(fits.take(missing));
             if reply.builds.len() == wanted {
@@ -249,7 +282,8 @@ impl FarmApi for FarmService {
             }
         }
         if reply.builds.is_empty() && request.before == 0 {
-            reply.note = asked::nothing_listed(&self.0, &target, &package).await?;
+            reply.note =
+                asked::nothing_listed(self.store(), self.targets(), &target, &package).await?;
         }
         Ok(Response::new(reply))
     }
@@ -267,19 +301,20 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::WatchBuildsRequest>,
     ) -> Result<Response<Self::WatchBuildsStream>, Status> {
-        let place = self.0.streams.take(&request)?;
+        let place = self.streams.take(&request)?;
         let ids = request.into_inner().ids;
         asked::named(&ids, "build")?;
         let ids: Vec<BuildId> = ids.into_iter().map(BuildId).collect();
-        let builds = self.0.store.builds_by_id(&ids).await?;
+        let builds = self.store().builds_by_id(&ids).await?;
         if let Some(missing) = ids.iter().find(|id| builds.iter().all(|build| build.id() != **id)) {
             return Err(Status::not_found(format!("no build {missing}")));
         }
         let (sender, receiver) = mpsc::channel(4);
-        let farm = self.0.clone();
+        let service = self.clone();
         tokio::spawn(async move {
             let _place = place;
-            if let Err(status) = watch::builds(&farm, builds, &sender).await {
+            let bells = (&service.bus, &service.progress);
+            if let Err(status) = watch::builds(&service.views, bells, builds, &sender).await {
                 let _ = sender.send(Err(status)).await;
             }
         });
@@ -292,7 +327,7 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::ReadLogRequest>,
     ) -> Result<Response<Self::ReadLogStream>, Status> {
-        let place = self.0.streams.take(&request)?;
+        let place = self.streams.take(&request)?;
         let request = request.into_inner();
         let log = asked::word(&request.log)?;
         let picked = if request.follow {
@@ -302,8 +337,16 @@ impl FarmApi for FarmService {
         };
         let task = self.or_no_log(request.build, picked).await?;
         let (sender, receiver) = mpsc::channel(2);
-        let (farm, follow) = (self.0.clone(), request.follow);
-        let reader = logs::Reader { farm, task: task.id, log, follow, place };
+        let reader = logs::Reader {
+            store: self.store().clone(),
+            logs: self.reports.logs.clone(),
+            grown: self.log_bell.clone(),
+            facts: self.bus.clone(),
+            task: task.id,
+            log,
+            follow: request.follow,
+            place,
+        };
         let service = self.clone();
         tokio::spawn(async move {
             let sent = reader.send(request.offset, &sender).await;
@@ -321,16 +364,16 @@ impl FarmApi for FarmService {
         let id = request.into_inner().id;
         self.find(id).await?;
         // What is granted in between is seen when the worker speaks next.
-        let workers = self.0.store.workers_at(BuildId(id)).await?;
-        let store = self.0.store.clone();
+        let workers = self.store().workers_at(BuildId(id)).await?;
+        let store = self.store().clone();
         let cancel = async move { store.cancel_build(BuildId(id), now_us()).await };
         let cancelled = to_the_end(cancel).await??;
         for worker in workers {
-            self.0.fleet.poke(&worker);
+            self.views.fleet.poke(&worker);
         }
-        for task in self.0.store.tasks(BuildId(id)).await? {
-            for (attempt, _) in self.0.store.attempts(task.id).await? {
-                report::finish_logs(&self.0, AttemptId(attempt.id));
+        for task in self.store().tasks(BuildId(id)).await? {
+            for (attempt, _) in self.store().attempts(task.id).await? {
+                self.reports.finish_logs(AttemptId(attempt.id));
             }
         }
         let build = self.show(id).await?;
@@ -349,7 +392,7 @@ impl FarmApi for FarmService {
     ) -> Result<Response<v1::Build>, Status> {
         let id = request.into_inner().id;
         self.find(id).await?;
-        let store = self.0.store.clone();
+        let store = self.store().clone();
         let retry = async move { store.retry_build(BuildId(id), now_us()).await };
         if !to_the_end(retry).await?? {
             let state = self.show(id).await?.state;
@@ -368,7 +411,7 @@ impl FarmApi for FarmService {
         let class: Class = optional(&priority)?
             .ok_or_else(|| Status::invalid_argument("a priority is missing"))?;
         self.find(id).await?;
-        if !self.0.store.set_priority(BuildId(id), class, now_us()).await? {
+        if !self.store().set_priority(BuildId(id), class, now_us()).await? {
             let state = self.show(id).await?.state;
             return Err(Status::failed_precondition(format!(
                 "build {id} has ended: it is {state}"
@@ -382,7 +425,7 @@ impl FarmApi for FarmService {
         request: Request<v1::WhyBuildRequest>,
     ) -> Result<Response<v1::WhyReply>, Status> {
         let build = self.find(request.into_inner().id).await?;
-        Ok(Response::new(why::build(&self.0, &build, now_us()).await?))
+        Ok(Response::new(why::build(&self.views, &build, now_us()).await?))
     }
 
     async fn get_lock(
@@ -392,10 +435,10 @@ impl FarmApi for FarmService {
         let request = request.into_inner();
         let task = self.pick_task(request.build, &request.kind, &request.arch).await?;
         let row =
-            self.0.store.lock(task.id).await?.ok_or_else(|| {
+            self.store().lock(task.id).await?.ok_or_else(|| {
                 Status::not_found(format!("build {} has no lock yet", request.build))
             })?;
-        let bytes = self.0.blobs.read_small(row.digest, MAX_LOCK)?;
+        let bytes = self.blobs.read_small(row.digest, MAX_LOCK)?;
         let lock = Lock::from_bytes(&bytes).map_err(internal)?;
         let lock = serde_json::to_vec_pretty(&lock).map_err(internal)?;
         Ok(Response::new(v1::LockReply { digest: row.digest.hex(), lock: lock.into() }))
@@ -414,7 +457,7 @@ impl FarmApi for FarmService {
             size: row.file.size,
             digest: row.file.digest.hex(),
         };
-        let rows = self.0.store.kept_files(build.id()).await?;
+        let rows = self.store().kept_files(build.id()).await?;
         Ok(Response::new(v1::ListFilesReply { files: rows.into_iter().map(shown).collect() }))
     }
 
@@ -424,10 +467,10 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::ReadFileRequest>,
     ) -> Result<Response<Self::ReadFileStream>, Status> {
-        let place = self.0.streams.take(&request)?;
+        let place = self.streams.take(&request)?;
         let v1::ReadFileRequest { build, attempt, path } = request.into_inner();
         let build = self.find(build).await?;
-        let rows = self.0.store.kept_files(build.id()).await?;
+        let rows = self.store().kept_files(build.id()).await?;
         let wanted = |row: &&KeptRow| row.attempt.0 == attempt && row.file.path == path;
         let digest = rows.iter().find(wanted).map(|row| row.file.digest).ok_or_else(|| {
             Status::not_found(format!(
@@ -436,7 +479,7 @@ impl FarmApi for FarmService {
                 name::shown(&path)
             ))
         })?;
-        let file = self.0.blobs.read(digest)?;
+        let file = self.blobs.read(digest)?;
         let pieces = pieces(file).map(move |piece| {
             let _place = &place;
             piece.map(|data| v1::FileData { data })
@@ -450,12 +493,11 @@ impl FarmApi for FarmService {
     ) -> Result<Response<v1::ListChannelsReply>, Status> {
         let wanted = request.into_inner().target;
         if !wanted.is_empty() {
-            self.0.targets.get(&wanted)?;
+            self.targets().get(&wanted)?;
         }
-        let base = &self.0.base_url;
+        let base = &self.base_url;
         let channels = self
-            .0
-            .store
+            .store()
             .channels()
             .await?
             .into_iter()
@@ -477,7 +519,10 @@ impl FarmApi for FarmService {
         &self,
         _: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersReply>, Status> {
-        let workers = fleet::all(&self.0, Instant::now()).await?.into_values().collect();
+        let workers = fleet::all(self.store(), &self.views.fleet, Instant::now())
+            .await?
+            .into_values()
+            .collect();
         Ok(Response::new(v1::ListWorkersReply { workers }))
     }
 }

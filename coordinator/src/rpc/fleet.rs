@@ -1,6 +1,7 @@
 //! The workers as people see them, and what administrators decide about them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
 use rpmfarm_core::fleet::{Standing, outdated};
@@ -14,14 +15,23 @@ use tonic::{Request, Response, Status};
 use super::asked::MAX_NAMED;
 use super::enrolment::{arches, enrolment};
 use crate::clock::now_us;
-use crate::dispatch::fleet::WorkerView;
-use crate::farm::Farm;
-use crate::identity::revoked;
-use crate::store::{LiveAttempt, StandingRow};
+use crate::fleet::{Fleet, WorkerView};
+use crate::identity::Enrolment;
+use crate::identity::revoked::Revocations;
+use crate::store::{LiveAttempt, StandingRow, Store};
 
 /// The service.
 #[derive(Clone)]
-pub struct FleetService(pub Farm);
+pub struct FleetService {
+    /// What was decided about workers.
+    pub store: Store,
+    /// What was heard of them.
+    pub fleet: Fleet,
+    /// Makes hosts workers; none without TLS.
+    pub enrolment: Option<Arc<Enrolment>>,
+    /// Cuts off who is revoked.
+    pub revocations: Revocations,
+}
 
 /// Decisions, certificates and faults of a worker that are shown.
 const DECISIONS: u32 = 10;
@@ -32,13 +42,17 @@ const FAULTS: u32 = 10;
 ///
 /// # Errors
 /// Database errors.
-pub async fn all(farm: &Farm, now: Instant) -> Result<BTreeMap<String, v1::Worker>, Status> {
-    let heard = farm.fleet.workers(now);
-    let standings = farm.store.standings().await?;
-    let enrolled = farm.store.enrolled().await?;
+pub async fn all(
+    store: &Store,
+    fleet: &Fleet,
+    now: Instant,
+) -> Result<BTreeMap<String, v1::Worker>, Status> {
+    let heard = fleet.workers(now);
+    let standings = store.standings().await?;
+    let enrolled = store.enrolled().await?;
     let mut running = BTreeMap::<String, Vec<String>>::new();
-    let live = farm.store.live_attempts(None).await?;
-    let packages = packages(farm, &live).await?;
+    let live = store.live_attempts(None).await?;
+    let packages = packages(store, &live).await?;
     for attempt in live {
         let package = packages.get(&attempt.build).map_or("", String::as_str);
         let line = format!("{}/{} {package}", attempt.build, attempt.task);
@@ -59,11 +73,11 @@ pub async fn all(farm: &Farm, now: Instant) -> Result<BTreeMap<String, v1::Worke
 }
 
 /// The packages of the builds of attempts, by the numbers of the builds.
-async fn packages(farm: &Farm, live: &[LiveAttempt]) -> Result<HashMap<i64, String>, Status> {
+async fn packages(store: &Store, live: &[LiveAttempt]) -> Result<HashMap<i64, String>, Status> {
     let mut packages = HashMap::new();
     for page in live.chunks(MAX_NAMED) {
         let ids: Vec<BuildId> = page.iter().map(|attempt| BuildId(attempt.build)).collect();
-        let builds = farm.store.builds_by_id(&ids).await?;
+        let builds = store.builds_by_id(&ids).await?;
         packages.extend(builds.into_iter().map(|build| (build.id, build.package)));
     }
     Ok(packages)
@@ -107,10 +121,11 @@ fn shown(heard: Option<&WorkerView>, decided: Option<&StandingRow>) -> v1::Worke
 
 impl FleetService {
     async fn details(&self, name: &str) -> Result<v1::WorkerDetails, Status> {
-        let store = &self.0.store;
-        let worker = all(&self.0, Instant::now()).await?.remove(name).ok_or_else(|| {
-            Status::not_found(format!("no worker {} (rpmfarm worker list)", name::shown(name)))
-        })?;
+        let store = &self.store;
+        let worker =
+            all(store, &self.fleet, Instant::now()).await?.remove(name).ok_or_else(|| {
+                Status::not_found(format!("no worker {} (rpmfarm worker list)", name::shown(name)))
+            })?;
         let decision = |row: StandingRow| v1::WorkerDecision {
             state: row.standing.to_string(),
             typed_state: v1::Standing::from(row.standing).into(),
@@ -152,10 +167,10 @@ impl FleetApi for FleetService {
         request: Request<v1::InviteWorkerRequest>,
     ) -> Result<Response<v1::Invitation>, Status> {
         let request = request.into_inner();
-        let enrolment = enrolment(&self.0)?;
+        let enrolment = enrolment(self.enrolment.as_deref())?;
         let arches = arches(&request.arches)?;
         let (token, invitation) = enrolment
-            .invite(&self.0.store, &request.worker, &arches, request.valid_seconds, now_us())
+            .invite(&self.store, &request.worker, &arches, request.valid_seconds, now_us())
             .await?;
         tracing::info!(worker = invitation.worker, "worker invited");
         Ok(Response::new(v1::Invitation {
@@ -191,17 +206,17 @@ impl FleetApi for FleetService {
         // Only what is known: a name that is mistyped would be waited for in vain.
         self.details(&name).await?;
         let reason = name::shown(&reason);
-        let changed = self.0.store.set_standing(&name, wanted, &reason, now_us()).await?;
+        let changed = self.store.set_standing(&name, wanted, &reason, now_us()).await?;
         let changed = changed
             .map_err(|refused| Status::failed_precondition(format!("worker {name}: {refused}")))?;
         if changed {
             tracing::info!(worker = name, state, reason, "decided about a worker");
         }
         if !wanted.may_connect() {
-            revoked::pass(&self.0, now_us()).await.map_err(super::internal)?;
+            self.revocations.enforce(&self.store, now_us()).await.map_err(super::internal)?;
         }
         // It is told at once.
-        self.0.fleet.poke(&name);
+        self.fleet.poke(&name);
         Ok(Response::new(self.details(&name).await?))
     }
 }

@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::internal;
-use crate::farm::Farm;
-use crate::logs::{LogName, LogReader};
+use crate::bus::Bus;
+use crate::logs::{LogName, LogReader, Logs};
+use crate::store::Store;
 use crate::streams::Place;
 
 /// The shortest time between two looks of one follower: bells ring for each chunk of any log.
@@ -17,8 +18,14 @@ const PACE: Duration = Duration::from_millis(100);
 
 /// A reading of one log of the newest attempt of a task.
 pub struct Reader {
-    /// Where it is read.
-    pub farm: Farm,
+    /// Where attempts are known.
+    pub store: Store,
+    /// Where logs are.
+    pub logs: Logs,
+    /// Rings when a log has grown.
+    pub grown: Bus,
+    /// Rings when a fact was written.
+    pub facts: Bus,
     /// Whose.
     pub task: TaskId,
     /// Which.
@@ -39,12 +46,12 @@ impl Reader {
         offset: u64,
         answers: &mpsc::Sender<Result<v1::LogData, Status>>,
     ) -> Result<(), Status> {
-        let (mut grown, mut facts) = (self.farm.log_bell.listen(), self.farm.bus.listen());
+        let (mut grown, mut facts) = (self.grown.listen(), self.facts.listen());
         // One attempt to its end: another one's log begins anew.
         let (mut chosen, mut reader) = (None, None);
         loop {
             let looked = Instant::now();
-            let attempts = self.farm.store.attempts(self.task).await?;
+            let attempts = self.store.attempts(self.task).await?;
             let newest = || attempts.last().map(|(attempt, _)| attempt.id);
             chosen = chosen.or_else(newest);
             let Some((attempt, end)) = attempts.iter().find(|(row, _)| Some(row.id) == chosen)
@@ -60,7 +67,7 @@ impl Reader {
             };
             let (attempt, running) = (AttemptId(attempt.id), end.is_none());
             let log = reader.take();
-            let log = log.unwrap_or_else(|| self.farm.logs.reader(attempt, self.log, offset));
+            let log = log.unwrap_or_else(|| self.logs.reader(attempt, self.log, offset));
             let (log, state) = pass_on(log, answers).await?;
             reader = Some(log);
             match state {

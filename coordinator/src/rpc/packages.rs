@@ -9,15 +9,19 @@ use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::packages_server::Packages;
 use tonic::{Request, Response, Status};
 
-use super::{internal, to_the_end, view};
-use crate::claims::withdraw::{self, impact};
-use crate::claims::{Decided, NotDecided, affected, approve, refuse};
-use crate::farm::Farm;
+use super::view::Views;
+use super::{internal, to_the_end};
+use crate::claims::{Claims, Decided, NotDecided};
 use crate::store::{Build, Decision, ImpactRow, StoreError, WithdrawnPackage};
 
 /// The service.
 #[derive(Clone)]
-pub struct PackageService(pub Farm);
+pub struct PackageService {
+    /// Shows builds.
+    pub views: Views,
+    /// Carries out what persons decide.
+    pub claims: Claims,
+}
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -68,14 +72,14 @@ fn named(who: &str) -> String {
 
 impl PackageService {
     async fn find(&self, id: i64) -> Result<Build, Status> {
-        let build = self.0.store.build(BuildId(id)).await?;
+        let build = self.views.store.build(BuildId(id)).await?;
         build.ok_or_else(|| Status::not_found(format!("no build {id}")))
     }
 
     async fn claimed(&self, build: &Build, most: usize) -> Result<v1::ClaimedBuild, Status> {
-        let claims = self.0.store.claims(build.id()).await?;
-        let shown = view::build(&self.0, build).await?;
-        let decisions = self.0.store.decisions(build.id()).await?;
+        let claims = self.views.store.claims(build.id()).await?;
+        let shown = self.views.build(build).await?;
+        let decisions = self.views.store.decisions(build.id()).await?;
         Ok(v1::ClaimedBuild {
             build: build.id,
             target: build.target.clone(),
@@ -91,8 +95,8 @@ impl PackageService {
     async fn meant(&self, build: i64, target: &str, nevra: &str) -> Result<Meant, Status> {
         if build != 0 {
             let build = self.find(build).await?;
-            let packages = self.0.store.own_packages(build.id()).await?;
-            let withdrawn = self.0.store.withdrawn_of(&[build.id()]).await?;
+            let packages = self.views.store.own_packages(build.id()).await?;
+            let withdrawn = self.views.store.withdrawn_of(&[build.id()]).await?;
             return Ok(Meant { target: build.target, packages, withdrawn });
         }
         let nevra: Nevra =
@@ -100,8 +104,8 @@ impl PackageService {
         if target.is_empty() {
             return Err(Status::invalid_argument("a target is missing"));
         }
-        let withdrawn = self.0.store.withdrawn(target, &nevra).await?;
-        let known = self.0.store.package(target, &nevra).await?;
+        let withdrawn = self.views.store.withdrawn(target, &nevra).await?;
+        let known = self.views.store.package(target, &nevra).await?;
         if known.is_none() && withdrawn.is_empty() {
             return Err(Status::not_found(format!("{target} has no package {nevra}")));
         }
@@ -120,8 +124,8 @@ impl PackageService {
         let ids: Vec<BuildId> = ids.into_iter().collect();
         let mut states = HashMap::new();
         for ids in ids.chunks(200) {
-            let builds = self.0.store.builds_by_id(ids).await?;
-            for shown in view::builds(&self.0, &builds).await? {
+            let builds = self.views.store.builds_by_id(ids).await?;
+            for shown in self.views.builds(&builds).await? {
                 states.insert(shown.id, (shown.package, shown.state, shown.typed_state));
             }
         }
@@ -173,10 +177,10 @@ impl Packages for PackageService {
     ) -> Reply<v1::ListClaimsReply> {
         let v1::ListClaimsRequest { target, all } = request.into_inner();
         if !target.is_empty() {
-            self.0.targets.get(&target)?;
+            self.views.targets.get(&target)?;
         }
         let mut builds = Vec::new();
-        for build in self.0.store.builds_with_claims(&target, all, LISTED).await? {
+        for build in self.views.store.builds_with_claims(&target, all, LISTED).await? {
             builds.push(self.claimed(&build, FIRST).await?);
         }
         Ok(Response::new(v1::ListClaimsReply { builds }))
@@ -188,8 +192,12 @@ impl Packages for PackageService {
         if shown.count == 0 {
             return Err(Status::not_found(format!("build {} claims nothing", build.id)));
         }
-        let claims = self.0.store.claims(build.id()).await?;
-        let found = affected(&self.0, &build.target, claims).await.map_err(internal)?;
+        let claims = self.views.store.claims(build.id()).await?;
+        let found = self
+            .claims
+            .affected(&self.views.store, &build.target, claims)
+            .await
+            .map_err(internal)?;
         let affected = found
             .into_iter()
             .filter(|(package, _)| *package != build.package)
@@ -207,21 +215,21 @@ impl Packages for PackageService {
         let build = self.find(request.build).await?;
         let reason = checked_reason(&request.reason)?;
         let who = named(&request.who);
-        let (farm, of) = (self.0.clone(), build.clone());
+        let (service, of) = (self.clone(), build.clone());
         let decided = to_the_end(async move {
             let said = (who.as_str(), reason.as_str());
             tracing::info!(build = of.id, approve = request.approve, who, reason, "claim decided");
             if request.approve {
-                approve(&farm, &of, said).await
+                service.claims.approve(&service.views.store, &of, said).await
             } else {
-                refuse(&farm, &of, said).await
+                service.claims.refuse(&service.views.store, &of, said).await
             }
         })
         .await??;
         match decided {
-            Decided::Done => Ok(Response::new(view::build(&self.0, &build).await?)),
+            Decided::Done => Ok(Response::new(self.views.build(&build).await?)),
             Decided::NotClaimed => {
-                let state = view::build(&self.0, &build).await?.state;
+                let state = self.views.build(&build).await?.state;
                 Err(Status::failed_precondition(format!(
                     "build {} does not wait for a decision: it is {state}",
                     build.id
@@ -247,9 +255,10 @@ impl Packages for PackageService {
             };
             return Err(Status::failed_precondition(why));
         }
-        let (farm, target, packages) = (self.0.clone(), meant.target.clone(), meant.packages);
+        let (service, target, packages) = (self.clone(), meant.target.clone(), meant.packages);
         let (gone, rows) = to_the_end(async move {
-            withdraw::withdraw(&farm, &target, &packages, (&who, &reason)).await
+            let (claims, store) = (service.claims, service.views.store);
+            claims.withdraw(&store, &target, &packages, (&who, &reason)).await
         })
         .await?
         .map_err(internal)?;
@@ -268,7 +277,7 @@ impl Packages for PackageService {
             return Err(Status::failed_precondition("it is not withdrawn"));
         }
         let packages = meant.withdrawn.iter().map(|one| one.nevra.to_string()).collect();
-        let (store, target) = (self.0.store.clone(), meant.target.clone());
+        let (store, target) = (self.views.store.clone(), meant.target.clone());
         let restored = to_the_end(async move {
             store.restore(&meant.withdrawn, &target, (&who, &reason), crate::clock::now_us()).await
         })
@@ -288,7 +297,11 @@ impl Packages for PackageService {
         let away = meant.packages.is_empty();
         let mut packages = meant.packages;
         packages.extend(meant.withdrawn.iter().map(|one| one.nevra.clone()));
-        let found = impact(&self.0, &meant.target, &packages).await.map_err(internal)?;
+        let found = self
+            .claims
+            .impact(&self.views.store, &meant.target, &packages)
+            .await
+            .map_err(internal)?;
         let impact = self.shown_impact(&meant.target, &packages, away, &found.rows).await?;
         Ok(Response::new(impact))
     }

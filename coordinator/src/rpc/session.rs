@@ -17,14 +17,36 @@ use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 
 use super::internal;
+use crate::bus::Bus;
 use crate::clock::now_us;
-use crate::dispatch::fleet::Session;
-use crate::dispatch::{assignment, report};
-use crate::farm::Farm;
+use crate::dispatch::assignment::{self, Assignments};
+use crate::fleet::{Fleet, Session};
 use crate::identity::Caller;
+use crate::metrics::Metrics;
+use crate::peers::Peers;
+use crate::store::Store;
 
 /// How long to wait before a store that said no is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// What sessions of workers need. Cheap to clone.
+#[derive(Clone)]
+pub struct Sessions {
+    /// Facts.
+    pub store: Store,
+    /// What is heard of workers.
+    pub fleet: Fleet,
+    /// This coordinator, which owns the workers that are connected to it.
+    pub peers: Peers,
+    /// Says what workers should have, and takes what they report.
+    pub assignments: Assignments,
+    /// Rings when there are free slots.
+    pub bus: Bus,
+    /// Rings when a worker has reported, be it only a phase.
+    pub progress: Bus,
+    /// How often workers had the roots that they needed.
+    pub metrics: Metrics,
+}
 
 /// Where answers go.
 type Answers = mpsc::Sender<Result<v1::DesiredState, Status>>;
@@ -34,7 +56,7 @@ type Answers = mpsc::Sender<Result<v1::DesiredState, Status>>;
 /// # Errors
 /// When the worker breaks the protocol, or a newer session of it is there.
 pub async fn serve(
-    farm: &Farm,
+    parts: &Sessions,
     caller: &Caller,
     mut states: Streaming<v1::WorkerState>,
     answers: &Answers,
@@ -44,10 +66,10 @@ pub async fn serve(
     let first = WorkerState::try_from(first)?;
     caller.must_be(&first.name, "this session")?;
     // Only under a name that is the caller's: each makes a label of its own.
-    farm.metrics.roots(&first.name, hits, misses);
-    let session = farm.fleet.connect(first.clone(), Instant::now(), now_us());
+    parts.metrics.roots(&first.name, hits, misses);
+    let session = parts.fleet.connect(first.clone(), Instant::now(), now_us());
     tracing::info!(worker = session.worker(), version = first.version, "worker connected");
-    let mut asking = Asking::new(farm, first, heard);
+    let mut asking = Asking::new(parts, first, heard);
     let mut said = None;
     loop {
         asking.begin();
@@ -56,7 +78,7 @@ pub async fn serve(
             state = states.message() => {
                 let Some(state) = state? else { return Ok(()) };
                 heard = state.sequence;
-                farm.metrics.roots(session.worker(), state.root_hits, state.root_misses);
+                parts.metrics.roots(session.worker(), state.root_hits, state.root_misses);
                 let state = hear(&session, state)?;
                 asking.reported(state, heard);
                 continue;
@@ -72,11 +94,11 @@ pub async fn serve(
                 Some(answer) => {
                     if session.settle() {
                         // Free slots are news for the tasks that wait.
-                        farm.bus.ring();
+                        parts.bus.ring();
                     }
                     answer
                 }
-                None => hold(farm, heard),
+                None => hold(parts, heard),
             },
             () = certificate_end(caller) => {
                 return Err(Status::unauthenticated(
@@ -86,7 +108,7 @@ pub async fn serve(
             // The store takes its time; the worker need not fear for its lease.
             () = overdue => {
                 asking.owes = None;
-                hold(farm, heard)
+                hold(parts, heard)
             }
         };
         // An answer is due to each state that was heard, and when something has changed.
@@ -145,14 +167,14 @@ fn overtaken() -> Status {
 }
 
 /// The answer of a coordinator that hears and cannot read its store.
-fn hold(farm: &Farm, heard: u64) -> v1::DesiredState {
-    let terms = DesiredState::nothing(farm.fleet.terms());
+fn hold(parts: &Sessions, heard: u64) -> v1::DesiredState {
+    let terms = DesiredState::nothing(parts.fleet.terms());
     v1::DesiredState { hold: true, heard, ..(&terms).into() }
 }
 
 /// What the store is asked for a session.
 struct Asking {
-    farm: Farm,
+    parts: Sessions,
     /// The newest state, without its reports.
     state: Arc<WorkerState>,
     /// Whether there is something new to ask.
@@ -201,10 +223,10 @@ struct Asked {
 }
 
 impl Asking {
-    fn new(farm: &Farm, mut state: WorkerState, heard: u64) -> Self {
+    fn new(parts: &Sessions, mut state: WorkerState, heard: u64) -> Self {
         let reports = std::mem::take(&mut state.attempts);
         Self {
-            farm: farm.clone(),
+            parts: parts.clone(),
             state: Arc::new(state),
             due: true,
             heard,
@@ -227,12 +249,12 @@ impl Asking {
         if self.due && self.under_way.is_none() {
             self.due = false;
             let asked = Asked {
-                desired: Ok(DesiredState::nothing(self.farm.fleet.terms())),
+                desired: Ok(DesiredState::nothing(self.parts.fleet.terms())),
                 heard: self.heard,
                 reports: self.reports.take(),
                 memory: std::mem::take(&mut self.memory),
             };
-            let asking = ask(self.farm.clone(), self.state.clone(), asked);
+            let asking = ask(self.parts.clone(), self.state.clone(), asked);
             // A task of its own: a question that is begun must not be dropped half way, which
             // would poison a connection of the store.
             self.under_way = Some(tokio::spawn(asking));
@@ -241,7 +263,7 @@ impl Asking {
 
     /// Returns when a state has waited for its answer for a heartbeat.
     fn overdue(&self) -> impl Future<Output = ()> + use<> {
-        let patience = self.farm.fleet.terms().heartbeat();
+        let patience = self.parts.fleet.terms().heartbeat();
         let until = self.owes.map(|since| since + patience);
         async move {
             match until {
@@ -278,8 +300,8 @@ impl Asking {
 }
 
 /// Brings reports to the store, and reads from it what the worker should have.
-async fn ask(farm: Farm, state: Arc<WorkerState>, mut asked: Asked) -> Asked {
-    asked.desired = try_ask(&farm, &state, &mut asked).await;
+async fn ask(parts: Sessions, state: Arc<WorkerState>, mut asked: Asked) -> Asked {
+    asked.desired = try_ask(&parts, &state, &mut asked).await;
     if asked.desired.as_ref().is_err_and(|error| !error.is::<Status>()) {
         tokio::time::sleep(AGAIN).await;
     }
@@ -287,22 +309,22 @@ async fn ask(farm: Farm, state: Arc<WorkerState>, mut asked: Asked) -> Asked {
 }
 
 async fn try_ask(
-    farm: &Farm,
+    parts: &Sessions,
     state: &WorkerState,
     asked: &mut Asked,
 ) -> anyhow::Result<DesiredState> {
     let worker = state.name.as_str();
-    if let Some(desired) = nothing_new(farm, state, asked) {
+    if let Some(desired) = nothing_new(parts, state, asked) {
         asked.reports = None;
-        farm.progress.ring();
+        parts.progress.ring();
         return Ok(desired);
     }
     let Memory { cache, since, notice, claimed } = &mut asked.memory;
-    *notice = welcome(farm, state).await?;
+    *notice = welcome(parts, state).await?;
     claimed.clone_from(&state.arches);
     if let Since::Begin = since {
         // From now on this coordinator judges the worker's silence, whoever did before.
-        let connected = farm.store.own_worker(worker, farm.peers.me()).await?;
+        let connected = parts.store.own_worker(worker, parts.peers.me()).await?;
         *since = Since::Attempt(connected.newest_attempt);
     }
     if let Some(reports) = &asked.reports {
@@ -310,21 +332,21 @@ async fn try_ask(
             Since::Attempt(newest) => Some(*newest),
             Since::Begin | Since::Taken => None,
         };
-        report::take(farm, worker, reports, before, now_us()).await?;
+        parts.assignments.reports.take(&parts.store, worker, reports, before, now_us()).await?;
         (*since, asked.reports) = (Since::Taken, None);
-        farm.progress.ring();
+        parts.progress.ring();
     }
-    let desired = assignment::desired(farm, worker, cache, now_us()).await?;
+    let desired = parts.assignments.desired(&parts.store, worker, cache, now_us()).await?;
     Ok(DesiredState { notice: notice.clone(), ..desired })
 }
 
 /// The answer to a heartbeat of a worker that does what it was told and of which nothing is new.
 /// Nearly all of what is heard is this, and it costs no question to the store.
-fn nothing_new(farm: &Farm, state: &WorkerState, asked: &Asked) -> Option<DesiredState> {
+fn nothing_new(parts: &Sessions, state: &WorkerState, asked: &Asked) -> Option<DesiredState> {
     let Memory { cache, since: Since::Taken, notice, claimed } = &asked.memory else {
         return None;
     };
-    let fresh = cache.fresh(farm, &state.name, Instant::now())?;
+    let fresh = cache.fresh(&parts.fleet, &state.name, Instant::now())?;
     let known = |report: &AttemptReport| {
         let is_it = |assigned: &Assignment| {
             (assigned.attempt, assigned.epoch) == (report.attempt, report.epoch)
@@ -339,8 +361,8 @@ fn nothing_new(farm: &Farm, state: &WorkerState, asked: &Asked) -> Option<Desire
 ///
 /// # Errors
 /// A `PERMISSION_DENIED` status when it may not; database errors.
-async fn welcome(farm: &Farm, state: &WorkerState) -> anyhow::Result<String> {
-    let (decided, enrolled) = farm.store.admission(&state.name).await?;
+async fn welcome(parts: &Sessions, state: &WorkerState) -> anyhow::Result<String> {
+    let (decided, enrolled) = parts.store.admission(&state.name).await?;
     if let Some(row) = decided.as_ref().filter(|row| !row.standing.may_connect()) {
         let message = format!("worker {} is revoked: {}", state.name, row.reason);
         return Err(Status::permission_denied(message).into());

@@ -7,13 +7,23 @@ use rpmfarm_proto::v1::sources_server::Sources as SourcesApi;
 use rpmfarm_sources::modify::FileDiff;
 use tonic::{Request, Response, Status};
 
-use crate::farm::Farm;
-use crate::import::{ImportError, Order, Preview};
-use crate::store::{Build, Import};
+use crate::blobs::Blobs;
+use crate::import::{ImportError, Importer, Order, Preview};
+use crate::store::{Build, Import, Store};
+use crate::targets::Targets;
 
 /// The service.
 #[derive(Clone)]
-pub struct SourceService(pub Farm);
+pub struct SourceService {
+    /// What was imported.
+    pub store: Store,
+    /// What is rebuilt.
+    pub targets: Targets,
+    /// The files.
+    pub blobs: Blobs,
+    /// Fetches what is previewed.
+    pub importer: Importer,
+}
 
 /// Largest source bundle that is read into memory, in bytes.
 const MAX_BUNDLE: u64 = 64 << 20;
@@ -31,15 +41,15 @@ impl SourcesApi for SourceService {
         request: Request<v1::PreviewModificationsRequest>,
     ) -> Result<Response<v1::ModificationsPreview>, Status> {
         let request = request.into_inner();
-        let target = self.0.targets.get(&request.target)?;
+        let target = self.targets.get(&request.target)?;
         let order = Order {
             git_ref: Some(request.git_ref.as_str()).filter(|text| !text.is_empty()),
             modification_ref: Some(request.modification_ref.as_str())
                 .filter(|text| !text.is_empty()),
-            built: self.0.store.built_releases(&target.name, &request.package).await?,
+            built: self.store.built_releases(&target.name, &request.package).await?,
             ..Order::new(&target, &request.package)
         };
-        let preview = self.0.importer.preview(order).await.map_err(refused)?;
+        let preview = self.importer.preview(order).await.map_err(refused)?;
         Ok(Response::new(shown(preview)))
     }
 
@@ -48,7 +58,7 @@ impl SourcesApi for SourceService {
         request: Request<v1::GetSourceRequest>,
     ) -> Result<Response<v1::Source>, Status> {
         let (build, import, record) = self.record(request.into_inner().build).await?;
-        let srpm = self.0.store.srpm(build.id()).await?;
+        let srpm = self.store.srpm(build.id()).await?;
         Ok(Response::new(v1::Source {
             build: build.id,
             target: build.target,
@@ -83,7 +93,7 @@ impl SourcesApi for SourceService {
         let (old, new) = (self.bundle(&older_import)?, self.bundle(&import)?);
         let files = self.differences(&old, &new)?;
         let spec = |bundle: &SourceBundle| -> Result<String, Status> {
-            let bytes = self.0.blobs.read_small(bundle.spec.digest, MAX_BUNDLE)?;
+            let bytes = self.blobs.read_small(bundle.spec.digest, MAX_BUNDLE)?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         let changelog = rpmfarm_sources::spec::new_changelog(&spec(&old)?, &spec(&new)?);
@@ -102,16 +112,16 @@ impl SourceService {
     async fn record(&self, id: i64) -> Result<(Build, Import, Record), Status> {
         let id = BuildId(id);
         let missing = || Status::not_found(format!("no build {id}"));
-        let build = self.0.store.build(id).await?.ok_or_else(missing)?;
+        let build = self.store.build(id).await?.ok_or_else(missing)?;
         let not_yet = || Status::not_found(format!("build {id} has no sources yet"));
-        let import = self.0.store.import(id).await?.ok_or_else(not_yet)?;
-        let record = self.0.store.source_record(id).await?.unwrap_or_default();
+        let import = self.store.import(id).await?.ok_or_else(not_yet)?;
+        let record = self.store.source_record(id).await?.unwrap_or_default();
         Ok((build, import, record))
     }
 
     /// The newest build before this one that has sources of the same package and target.
     async fn before(&self, build: &Build) -> Result<i64, Status> {
-        self.0.store.import_before(build).await?.ok_or_else(|| {
+        self.store.import_before(build).await?.ok_or_else(|| {
             Status::not_found(format!(
                 "no build of {} for {} has sources before build {}; name the one to compare with",
                 build.package, build.target, build.id
@@ -120,7 +130,7 @@ impl SourceService {
     }
 
     fn bundle(&self, import: &Import) -> Result<SourceBundle, Status> {
-        let bytes = self.0.blobs.read_small(import.bundle, MAX_BUNDLE)?;
+        let bytes = self.blobs.read_small(import.bundle, MAX_BUNDLE)?;
         SourceBundle::from_bytes(&bytes).map_err(super::internal)
     }
 
@@ -162,7 +172,7 @@ impl SourceService {
         let all = || before.iter().chain(&after);
         if all().all(|file| file.size <= MAX_COMPARED) {
             let read = |file: Option<&SourceFile>| {
-                file.map(|file| self.0.blobs.read_small(file.digest, MAX_COMPARED)).transpose()
+                file.map(|file| self.blobs.read_small(file.digest, MAX_COMPARED)).transpose()
             };
             let (before, after) = (read(before)?, read(after)?);
             return Ok(FileDiff::between(name, before.as_deref(), after.as_deref()));

@@ -16,32 +16,48 @@ use rpmfarm_proto::v1;
 
 use crate::claims;
 use crate::clock::now_us;
-use crate::farm::Farm;
-use crate::peers::notes;
+use crate::fleet::Fleet;
+use crate::peer_notes::WaitReasons;
 use crate::store::{
     Build, Decision, Ended, FailureRow, Lacking, LateResult, PublishedEvr, ShownBuild, ShownSrpm,
-    ShownTask, SignedPackage, StoreError, TakenPackage, TakenRow,
+    ShownTask, SignedPackage, Store, StoreError, TakenPackage, TakenRow,
 };
+use crate::targets::Targets;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// One build with everything that is known of it.
-///
-/// # Errors
-/// Database errors.
-pub async fn build(farm: &Farm, build: &Build) -> Result<v1::Build> {
-    let mut shown = builds(farm, std::slice::from_ref(build)).await?;
-    Ok(shown.pop().expect("each build is shown"))
+/// What shows builds. Cheap to clone.
+#[derive(Clone)]
+pub struct Views {
+    /// Facts.
+    pub store: Store,
+    /// Channels and keys of targets.
+    pub targets: Targets,
+    /// What running attempts do now.
+    pub fleet: Fleet,
+    /// Why builds wait.
+    pub reasons: WaitReasons,
 }
 
-/// Builds with everything that is known of them, in their order. However many they are, each kind
-/// of fact is asked for once.
-///
-/// # Errors
-/// Database errors.
-pub async fn builds(farm: &Farm, builds: &[Build]) -> Result<Vec<v1::Build>> {
-    let facts = Facts::load(farm, builds).await?;
-    Ok(facts.iter().map(Facts::show).collect())
+impl Views {
+    /// One build with everything that is known of it.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn build(&self, build: &Build) -> Result<v1::Build> {
+        let mut shown = self.builds(std::slice::from_ref(build)).await?;
+        Ok(shown.pop().expect("each build is shown"))
+    }
+
+    /// Builds with everything that is known of them, in their order. However many they are, each
+    /// kind of fact is asked for once.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn builds(&self, builds: &[Build]) -> Result<Vec<v1::Build>> {
+        let facts = Facts::load(self, builds).await?;
+        Ok(facts.iter().map(Facts::show).collect())
+    }
 }
 
 /// What the store says of a build.
@@ -144,11 +160,12 @@ impl TaskView {
 }
 
 impl<'a> Facts<'a> {
-    async fn load(farm: &Farm, builds: &'a [Build]) -> Result<Vec<Self>> {
+    async fn load(views: &Views, builds: &'a [Build]) -> Result<Vec<Self>> {
+        let store = &views.store;
         let ids: Vec<BuildId> = builds.iter().map(Build::id).collect();
-        let mut stored = farm.store.shown(&ids).await?;
-        let published = farm.store.published_beside(&ids).await?;
-        let phases = farm.fleet.phases();
+        let mut stored = store.shown(&ids).await?;
+        let published = store.published_beside(&ids).await?;
+        let phases = views.fleet.phases();
         let (mut packages, mut signed_us) = (HashMap::new(), HashMap::new());
         let mut by_target = BTreeMap::<&str, Vec<BuildId>>::new();
         for build in builds {
@@ -156,16 +173,16 @@ impl<'a> Facts<'a> {
         }
         let mut targets = HashMap::new();
         for (name, ids) in by_target {
-            let target = farm.targets.get(name);
+            let target = views.targets.get(name);
             if let Ok(target) = &target {
                 targets.insert(name, target.clone());
             }
             let key = target.map(|target| target.signing_key.clone()).unwrap_or_default();
-            packages.extend(farm.store.packages_of_each(name, &ids, &key).await?);
-            signed_us.extend(farm.store.signed_each_us(&ids, &key).await?);
+            packages.extend(store.packages_of_each(name, &ids, &key).await?);
+            signed_us.extend(store.signed_each_us(&ids, &key).await?);
         }
         let open = ids.iter().filter(|id| stored.get(*id).is_some_and(|build| build.open));
-        let mut waits = notes::wait_reasons(farm, &open.copied().collect::<Vec<_>>()).await?;
+        let mut waits = views.reasons.of_each(store, &open.copied().collect::<Vec<_>>()).await?;
         let now_us = now_us();
         let facts = builds.iter().map(|build| {
             let mut stored = stored.remove(&build.id()).unwrap_or_default();

@@ -9,8 +9,8 @@ use rpmfarm_proto::{Message as _, v1};
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::view;
-use crate::farm::Farm;
+use super::view::Views;
+use crate::bus::Bus;
 use crate::store::Build;
 
 /// Builds that are looked at together.
@@ -27,19 +27,21 @@ struct Watched {
     ended: bool,
 }
 
-/// Sends builds whenever they change, until all have ended.
+/// Sends builds whenever they change, until all have ended. One bell rings for facts, one for
+/// progress.
 pub(super) async fn builds(
-    farm: &Farm,
+    views: &Views,
+    (facts, progress): (&Bus, &Bus),
     builds: Vec<Build>,
     answers: &mpsc::Sender<Result<v1::Build, Status>>,
 ) -> Result<(), Status> {
-    let (mut facts, mut progress) = (farm.bus.listen(), farm.progress.listen());
+    let (mut facts, mut progress) = (facts.listen(), progress.listen());
     let watched = |build| Watched { build, told: None, ended: false };
     let mut builds: Vec<Watched> = builds.into_iter().map(watched).collect();
     loop {
         let looked = Instant::now();
         for page in builds.chunks_mut(PAGE) {
-            if !tell(farm, page, answers).await? {
+            if !tell(views, page, answers).await? {
                 return Ok(());
             }
         }
@@ -58,12 +60,12 @@ pub(super) async fn builds(
 
 /// Sends what has changed of some builds. False when nobody takes it any more.
 async fn tell(
-    farm: &Farm,
+    views: &Views,
     page: &mut [Watched],
     answers: &mpsc::Sender<Result<v1::Build, Status>>,
 ) -> Result<bool, Status> {
     let rows: Vec<Build> = page.iter().map(|watched| watched.build.clone()).collect();
-    for (watched, shown) in page.iter_mut().zip(view::builds(farm, &rows).await?) {
+    for (watched, shown) in page.iter_mut().zip(views.builds(&rows).await?) {
         watched.ended = shown.ended_us != 0;
         let digest = Some(Sha256::of(&shown.encode_to_vec()));
         if std::mem::replace(&mut watched.told, digest) != digest

@@ -12,21 +12,19 @@ use rpmfarm_core::why::{Seen, UNKNOWN_US, Why, about, starts_in_us, why_none};
 use rpmfarm_core::{TaskId, Timestamp};
 use rpmfarm_proto::v1;
 
-use super::view;
+use super::view::Views;
 use crate::accept;
-use crate::dispatch::fleet::WorkerView;
 use crate::dispatch::pass::{Standings, allows_emulation, matched};
-use crate::farm::Farm;
-use crate::peers::notes;
+use crate::fleet::WorkerView;
 use crate::store::{Build, FailureRow, Place, Result, Running, StandingRow};
 
 /// Everything that a build waits for, or that goes on with it.
 ///
 /// # Errors
 /// Database errors.
-pub async fn build(farm: &Farm, build: &Build, now_us: i64) -> Result<v1::WhyReply> {
-    let shown = view::build(farm, build).await?;
-    let reasons = reasons(farm, build, &shown, now_us).await?;
+pub async fn build(views: &Views, build: &Build, now_us: i64) -> Result<v1::WhyReply> {
+    let shown = views.build(build).await?;
+    let reasons = reasons(views, build, &shown, now_us).await?;
     Ok(v1::WhyReply {
         build: shown.id,
         package: shown.package,
@@ -39,7 +37,7 @@ pub async fn build(farm: &Farm, build: &Build, now_us: i64) -> Result<v1::WhyRep
 }
 
 async fn reasons(
-    farm: &Farm,
+    views: &Views,
     build: &Build,
     shown: &v1::Build,
     now_us: i64,
@@ -57,8 +55,8 @@ async fn reasons(
         };
         return Ok(vec![whole("ended", text)]);
     }
-    let failures =
-        farm.store.failures(build.id(), farm.store.retried_us(build.id()).await?).await?;
+    let store = &views.store;
+    let failures = store.failures(build.id(), store.retried_us(build.id()).await?).await?;
     // The newest of each task, and of what is no task's: a later one of another says nothing of it.
     let newest: BTreeMap<Option<TaskId>, &FailureRow> =
         failures.iter().map(|row| (row.task, row)).collect();
@@ -71,7 +69,7 @@ async fn reasons(
     let mut reasons: Vec<v1::Reason> = retry(None).into_iter().collect();
     match state {
         Some(BuildState::Importing) if reasons.is_empty() => {
-            let text = match farm.store.imports_ahead(build.id()).await? {
+            let text = match store.imports_ahead(build.id()).await? {
                 0 => "its sources are being fetched".to_owned(),
                 ahead => format!("its sources are fetched after those of {ahead} other builds"),
             };
@@ -86,7 +84,7 @@ async fn reasons(
         }
         _ => {}
     }
-    let tasks = farm.store.tasks(build.id()).await?;
+    let tasks = store.tasks(build.id()).await?;
     let mut crowd = None;
     for task in &shown.tasks {
         let name = match task.kind.parse() {
@@ -112,13 +110,13 @@ async fn reasons(
                 reasons.push(of_task(whole("runs", text)));
             }
             Some(TaskState::Accepting) => {
-                let waits = notes::wait_reason(farm, build.id()).await?;
+                let waits = views.reasons.of(store, build.id()).await?;
                 let waits = if waits.starts_with(accept::WAITS) { waits.as_str() } else { "" };
                 let text = or(waits, "its results are being checked");
                 reasons.push(of_task(whole("accept", text)));
             }
             Some(TaskState::Waiting) => {
-                let waits = notes::wait_reason(farm, build.id()).await?;
+                let waits = views.reasons.of(store, build.id()).await?;
                 let code = if waits.is_empty() { "lock" } else { "packages" };
                 let text = or(&waits, "its build root is being solved and fetched");
                 reasons.push(of_task(whole(code, text)));
@@ -129,9 +127,9 @@ async fn reasons(
                 };
                 let crowd = match &mut crowd {
                     Some(crowd) => crowd,
-                    none => none.insert(Crowd::look(farm).await?),
+                    none => none.insert(Crowd::look(views).await?),
                 };
-                reasons.push(of_task(match crowd.why(farm, known.id, now_us).await? {
+                reasons.push(of_task(match crowd.why(views, known.id, now_us).await? {
                     Some(why) => reason(&why, now_us),
                     // On its way into its queue, or out of it.
                     None => whole("queue", "goes on in a moment".into()),
@@ -182,25 +180,27 @@ struct Crowd {
 }
 
 impl Crowd {
-    async fn look(farm: &Farm) -> Result<Self> {
+    async fn look(views: &Views) -> Result<Self> {
+        let store = &views.store;
         let mut running = HashMap::<String, Vec<Running>>::new();
-        for one in farm.store.running().await? {
+        for one in store.running().await? {
             running.entry(one.worker.clone()).or_default().push(one);
         }
-        let workers = farm.fleet.workers(Instant::now());
-        let standings = farm.store.standings().await?;
+        let workers = views.fleet.workers(Instant::now());
+        let standings = store.standings().await?;
         Ok(Self { workers, running, standings })
     }
 
     /// Why a task waits; `None` when it is in no queue any more.
-    async fn why(&self, farm: &Farm, task: TaskId, now_us: i64) -> Result<Option<Why>> {
-        let Some(place) = farm.store.place(task).await? else { return Ok(None) };
-        let avoid = farm.store.workers_that_failed(task).await?;
-        let emulation = match farm.store.task(task).await? {
-            Some(task) => allows_emulation(farm, task.build).await?,
+    async fn why(&self, views: &Views, task: TaskId, now_us: i64) -> Result<Option<Why>> {
+        let store = &views.store;
+        let Some(place) = store.place(task).await? else { return Ok(None) };
+        let avoid = store.workers_that_failed(task).await?;
+        let emulation = match store.task(task).await? {
+            Some(task) => allows_emulation(store, &views.targets, task.build).await?,
             None => false,
         };
-        let maker = farm.store.maker_of_repeated(task).await?;
+        let maker = store.maker_of_repeated(task).await?;
         let waiting = Waiting {
             arch: place.arch,
             emulation,
@@ -208,7 +208,7 @@ impl Crowd {
             avoid: &avoid,
             except: &maker,
         };
-        let loads = farm.fleet.held().loads();
+        let loads = views.fleet.held().loads();
         let seen: Vec<Seen<'_>> = matched(&self.workers, &loads, &self.standings)
             .into_iter()
             .map(|worker| {

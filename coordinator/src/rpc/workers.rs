@@ -15,20 +15,37 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::asked::word;
-use super::{internal, session, to_the_end};
+use super::session::{self, Sessions};
+use super::{internal, to_the_end};
 use crate::blobs::{self, Blobs};
+use crate::bus::Bus;
 use crate::clock::now_us;
-use crate::dispatch::{late, report};
-use crate::farm::Farm;
+use crate::dispatch::late;
 use crate::identity::Caller;
 use crate::logs::{Chunk, LogError, LogName};
+use crate::store::Store;
+use crate::targets::Targets;
+use crate::waits::Waits;
 
 /// A log may be longer than `log_mib` by so many bytes: a worker says at its end why it stopped.
 const LOG_MARGIN: u64 = 4 << 20;
 
 /// The service.
 #[derive(Clone)]
-pub struct WorkerService(pub Farm);
+pub struct WorkerService {
+    /// Serves sessions; with the store, and what takes reports.
+    pub sessions: Sessions,
+    /// The limits of builds.
+    pub targets: Targets,
+    /// Where uploads go.
+    pub blobs: Blobs,
+    /// Rings when a log has grown.
+    pub log_bell: Bus,
+    /// Where it is said that the disk is full.
+    pub waits: Waits,
+    /// The largest result file that is taken, in bytes.
+    pub max_result_bytes: u64,
+}
 
 type States = Pin<Box<dyn Stream<Item = Result<v1::DesiredState, Status>> + Send>>;
 
@@ -42,10 +59,10 @@ impl Workers for WorkerService {
     ) -> Result<Response<States>, Status> {
         let caller = Caller::of(&request)?;
         let (sender, receiver) = mpsc::channel(1);
-        let farm = self.0.clone();
+        let sessions = self.sessions.clone();
         let states = request.into_inner();
         tokio::spawn(async move {
-            if let Err(status) = session::serve(&farm, &caller, states, &sender).await {
+            if let Err(status) = session::serve(&sessions, &caller, states, &sender).await {
                 tracing::info!(%status, "worker session ended");
                 let _ = sender.send(Err(status)).await;
             }
@@ -60,17 +77,17 @@ impl Workers for WorkerService {
         let caller = Caller::of(&request)?;
         let chunk = request.into_inner();
         let attempt = AttemptId(chunk.attempt);
-        let build = held(&self.0, &caller, attempt, Epoch(chunk.epoch)).await?;
+        let build = held(self.store(), &caller, attempt, Epoch(chunk.epoch)).await?;
         let name: LogName = word(&chunk.log)?;
-        let log_mib = limits(&self.0, build).await?.log_mib;
+        let log_mib = self.limits(build).await?.log_mib;
         let limit = log_mib.saturating_mul(1 << 20).saturating_add(LOG_MARGIN);
-        let logs = self.0.logs.clone();
+        let logs = self.sessions.assignments.reports.logs.clone();
         let appended = tokio::task::spawn_blocking(move || {
             let v1::LogChunk { offset, data, last, .. } = chunk;
             logs.append(attempt, name, &Chunk { offset, data: &data, last }, limit)
         });
         let appended = appended.await.map_err(internal)?;
-        self.0.log_bell.ring();
+        self.log_bell.ring();
         match appended {
             Ok(next) => Ok(Response::new(v1::LogOffset { next })),
             Err(LogError::Io(error)) => Err(internal(error)),
@@ -84,7 +101,7 @@ impl Workers for WorkerService {
     ) -> Result<Response<v1::UploadReply>, Status> {
         let caller = Caller::of(&request)?;
         let query = Some(request.into_inner());
-        let Upload { file, build } = Upload::admit(&self.0, &caller, query).await?;
+        let Upload { file, build } = Upload::admit(self, &caller, query).await?;
         let have = self.of_build(build, move |blobs| {
             let have = blobs.uploaded(file.digest, file.size)?;
             // Its last chunk came, and then the coordinator or the disk ended.
@@ -105,7 +122,7 @@ impl Workers for WorkerService {
         let Some(mut chunk) = chunks.message().await? else {
             return Err(Status::invalid_argument("an upload without a chunk"));
         };
-        let Upload { file, build } = Upload::admit(&self.0, &caller, chunk.query.take()).await?;
+        let Upload { file, build } = Upload::admit(self, &caller, chunk.query.take()).await?;
         let (digest, size) = (file.digest, file.size);
         let mut have;
         loop {
@@ -121,7 +138,7 @@ impl Workers for WorkerService {
         }
         if have == size {
             self.of_build(build, move |blobs| blobs.finish_upload(digest)).await?;
-            self.0.waits.clear(build);
+            self.waits.clear(build);
         }
         Ok(Response::new(v1::UploadReply { have }))
     }
@@ -133,14 +150,25 @@ impl Workers for WorkerService {
         let caller = Caller::of(&request)?;
         let v1::KeepFilesRequest { attempt, epoch, files } = request.into_inner();
         let (attempt, epoch) = (AttemptId(attempt), Epoch(epoch));
-        held(&self.0, &caller, attempt, epoch).await?;
+        held(self.store(), &caller, attempt, epoch).await?;
         let files = self.kept(attempt, files).await?;
-        self.0.store.keep_files(attempt, &files).await?;
+        self.store().keep_files(attempt, &files).await?;
         Ok(Response::new(v1::KeepFilesReply {}))
     }
 }
 
 impl WorkerService {
+    fn store(&self) -> &Store {
+        &self.sessions.store
+    }
+
+    /// The limits of a build.
+    async fn limits(&self, build: BuildId) -> Result<Limits, Status> {
+        let row = self.store().build(build).await?;
+        let row = row.ok_or_else(|| Status::internal(format!("there is no build {build}")))?;
+        Ok(self.targets.get(&row.target)?.limits_of(&row.package))
+    }
+
     /// The files that a worker tells of: within bounds, and uploaded by the same attempt.
     async fn kept(
         &self,
@@ -158,9 +186,9 @@ impl WorkerService {
         }
         let files = files.into_iter().map(file).collect::<Result<Vec<_>, _>>()?;
         kept::check(&files).map_err(|error| bad(error.to_string()))?;
-        let announced = self.0.store.announced(attempt).await?;
+        let announced = self.store().announced(attempt).await?;
         for KeptFile { path, digest, size } in &files {
-            if !announced.contains(&(*digest, *size)) || !self.0.blobs.contains(*digest) {
+            if !announced.contains(&(*digest, *size)) || !self.blobs.contains(*digest) {
                 return Err(Status::failed_precondition(format!(
                     "kept file {path} was not uploaded by this attempt"
                 )));
@@ -183,13 +211,15 @@ impl WorkerService {
         };
         let message = format!("{what} wrote a log of more than {log_mib} MiB (limit `log_mib`)");
         if name == LogName::Build
-            && let Some(live) = self.0.store.live_attempt(attempt).await?
+            && let Some(live) = self.store().live_attempt(attempt).await?
         {
             let failure = Failure::new(Fault::Package, FailureStage::Build, message.clone());
-            let (farm, outcome) = (self.0.clone(), Outcome::Failed(failure));
-            to_the_end(async move { report::end(&farm, &live, &outcome, now_us()).await })
-                .await?
-                .map_err(internal)?;
+            let (sessions, outcome) = (self.sessions.clone(), Outcome::Failed(failure));
+            let end = async move {
+                let Sessions { store, assignments, .. } = sessions;
+                assignments.reports.end(&store, &live, &outcome, now_us()).await
+            };
+            to_the_end(end).await?.map_err(internal)?;
         }
         Ok(Status::out_of_range(format!("attempt {attempt}: {message}; no more of it is taken")))
     }
@@ -201,15 +231,15 @@ impl WorkerService {
         build: BuildId,
         work: impl FnOnce(&Blobs) -> blobs::Result<T> + Send + 'static,
     ) -> Result<T, Status> {
-        let blobs = self.0.blobs.clone();
+        let blobs = self.blobs.clone();
         let done = tokio::task::spawn_blocking(move || work(&blobs)).await.map_err(internal)?;
         done.map_err(|error| {
             let full = error.is_full();
             let status = Status::from(error);
             if full {
                 tracing::error!(build = build.0, "results refused: {}", status.message());
-                self.0.waits.set(build, status.message());
-                self.0.progress.ring();
+                self.waits.set(build, status.message());
+                self.sessions.progress.ring();
             }
             status
         })
@@ -224,7 +254,7 @@ struct Upload {
 
 impl Upload {
     async fn admit(
-        farm: &Farm,
+        service: &WorkerService,
         caller: &Caller,
         query: Option<v1::UploadQuery>,
     ) -> Result<Self, Status> {
@@ -234,23 +264,24 @@ impl Upload {
             .ok_or_else(|| Status::invalid_argument("an upload of no file"))?
             .try_into()?;
         let (attempt, epoch) = (AttemptId(query.attempt), Epoch(query.epoch));
-        let build = match held(farm, caller, attempt, epoch).await {
+        let build = match held(service.store(), caller, attempt, epoch).await {
             Ok(build) => build,
             Err(refused) if refused.code() != Code::FailedPrecondition => return Err(refused),
             Err(refused) => {
-                late::upload(farm, attempt, epoch, &file.name, now_us()).await?;
+                late::upload(service.store(), attempt, epoch, &file.name, now_us()).await?;
                 return Err(refused);
             }
         };
-        let limit = farm.max_result_bytes;
+        let limit = service.max_result_bytes;
         if file.size > limit {
             return Err(Status::out_of_range(format!(
                 "{} has {} bytes, at most {limit} are taken",
                 file.name, file.size
             )));
         }
-        let limit = limits(farm, build).await?.results_mib.saturating_mul(1 << 20);
-        let announced = farm.store.announce(attempt, (file.digest, file.size), limit, now_us());
+        let limit = service.limits(build).await?.results_mib.saturating_mul(1 << 20);
+        let announced =
+            service.store().announce(attempt, (file.digest, file.size), limit, now_us());
         announced
             .await?
             .map_err(|refused| Status::out_of_range(format!("{}: {refused}", file.name)))?;
@@ -258,25 +289,18 @@ impl Upload {
     }
 }
 
-/// The limits of a build.
-async fn limits(farm: &Farm, build: BuildId) -> Result<Limits, Status> {
-    let row = farm.store.build(build).await?;
-    let row = row.ok_or_else(|| Status::internal(format!("there is no build {build}")))?;
-    Ok(farm.targets.get(&row.target)?.limits_of(&row.package))
-}
-
 /// The build of a live attempt of the caller. Refuses what no live lease covers, and what is
 /// another worker's.
 async fn held(
-    farm: &Farm,
+    store: &Store,
     caller: &Caller,
     attempt: AttemptId,
     epoch: Epoch,
 ) -> Result<BuildId, Status> {
-    let holder = farm.store.holder(attempt, epoch).await?;
+    let holder = store.holder(attempt, epoch).await?;
     let owner = match &holder {
         Some((worker, _)) => Some(worker.clone()),
-        None => farm.store.attempt_worker(attempt).await?,
+        None => store.attempt_worker(attempt).await?,
     };
     if let Some(owner) = owner {
         caller.must_be(&owner, &format!("attempt {attempt}"))?;

@@ -3,10 +3,12 @@
 //!
 //! A header is read from a file whose digest is computed in the same pass: what was accepted is what
 //! is signed, whatever became of the blob since. A damaged one keeps its build back.
+//!
+//! Here are the stage and [`Signing`], which publishing uses too; `client` is the connection.
 
 mod client;
 
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use rpmfarm_core::signing::PROTOCOL;
@@ -19,10 +21,13 @@ use tracing::Instrument as _;
 pub use client::{SignerClient, logged};
 
 use crate::blobs::Blobs;
-use crate::clock::now_us;
-use crate::farm::Farm;
-use crate::store::{Build, Package, Signature};
-use crate::work::Crew;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::pool_path::{href, href_of_signed};
+use crate::store::{Build, FencedStore, Package, Signature};
+use crate::targets::Targets;
+use crate::waits::Waits;
+use crate::work::{self, Crew};
 
 /// What is said of a build that cannot be signed begins so.
 const WAITS: &str = "not signed yet";
@@ -31,119 +36,156 @@ const WAITS: &str = "not signed yet";
 /// copies wait for the disk.
 const AT_ONCE: usize = 24;
 
-/// One look: every build whose packages are accepted and not signed gets them signed.
-///
-/// # Errors
-/// Database errors.
-pub async fn pass(farm: &Farm, crew: &Crew<BuildId>) -> anyhow::Result<()> {
-    for build in farm.store.builds_accepted().await? {
-        let farm = farm.clone();
-        let id = build.id();
-        let span = tracing::info_span!("sign", build = build.id);
-        let signing = async move {
-            let signed = sign_build(&farm, &build).await;
-            match &signed {
-                Ok(()) => farm.waits.clear_said(id, WAITS),
-                // Whoever asks why it waits is told; the log has it too.
-                Err(error) => farm.waits.set(id, format!("{WAITS}: {error:#}")),
-            }
-            signed
-        };
-        crew.start(id, signing.instrument(span));
-    }
-    Ok(())
+/// Has the packages of accepted builds signed, some builds at once.
+#[derive(Clone)]
+pub struct SignStage {
+    /// Which key signs for a target.
+    pub targets: Targets,
+    /// Signs packages.
+    pub signing: Signing,
+    /// Where it is said why a build is not signed.
+    pub waits: Waits,
+    /// How long it took.
+    pub metrics: Metrics,
+    /// Signs builds side by side.
+    pub crew: Crew<BuildId>,
 }
 
-/// Signs what is not signed of a build. What was signed before stays, so a signer that dies in
-/// the middle costs nothing but time.
-///
-/// # Errors
-/// When the signer refuses or does not answer; nothing is published then.
-pub async fn sign_build(farm: &Farm, build: &Build) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    let target = farm.targets.get(&build.target)?;
-    let key = &target.signing_key;
-    let packages = farm.store.packages_of(build.id(), key).await?;
-    let unsigned: Vec<Package> =
-        packages.into_iter().filter(|row| row.signature.is_none()).map(|row| row.package).collect();
-    if unsigned.is_empty() {
-        return Ok(());
-    }
-    let signed = sign_all(farm, &target, unsigned).await?;
-    farm.metrics.worked(Stage::Sign.as_str(), begun.elapsed());
-    tracing::info!(build = build.id, packages = signed, "packages signed");
-    Ok(())
-}
+impl work::Stage for SignStage {
+    const NAME: Stage = Stage::Sign;
 
-/// Signs packages with the key of their target and records it; answers how many they were. One
-/// that is signed with another key already gets a place of its own among what is published: the
-/// file under the other signature stays where readers of older repodata find it.
-///
-/// # Errors
-/// When the signer refuses or does not answer, or has no such key, or a blob is damaged. What was
-/// signed before is recorded.
-pub async fn sign_all(
-    farm: &Farm,
-    target: &Target,
-    packages: Vec<Package>,
-) -> anyhow::Result<usize> {
-    use futures_util::StreamExt as _;
-    let key = &target.signing_key;
-    let public = farm.signer.public_key(key).await;
-    let public =
-        public.with_context(|| format!("signing_key `{key}` of target {}", target.name))?;
-    let certs = Certs::from_armored(&public.armored)?;
-    let digests: Vec<Sha256> = packages.iter().map(|package| package.digest).collect();
-    let known = farm.store.signed_otherwise(&digests, key).await?;
-    let all: Vec<anyhow::Result<(Sha256, Signature)>> = futures_util::stream::iter(packages)
-        .map(|package| {
-            let anew = known.contains(&package.digest);
-            sign(farm, target, &certs, package, anew)
-        })
-        .buffer_unordered(AT_ONCE)
-        .collect()
-        .await;
-    let mut signed = Vec::new();
-    let mut result = Ok(());
-    for one in all {
-        match one {
-            Ok(one) => signed.push(one),
-            Err(error) => result = result.and(Err(error)),
+    async fn pass(&self, store: &FencedStore, _now_us: i64) -> anyhow::Result<()> {
+        for build in store.builds_accepted().await? {
+            let (stage, store) = (self.clone(), store.clone());
+            let id = build.id();
+            let span = tracing::info_span!("sign", build = build.id);
+            let signing = async move {
+                let signed = stage.sign_build(&store, &build).await;
+                match &signed {
+                    Ok(()) => stage.waits.clear_said(id, WAITS),
+                    // Whoever asks why it waits is told; the log has it too.
+                    Err(error) => stage.waits.set(id, format!("{WAITS}: {error:#}")),
+                }
+                signed
+            };
+            self.crew.start(id, signing.instrument(span));
         }
+        Ok(())
     }
-    farm.store.add_signatures(key, &signed, now_us()).await?;
-    result.map(|()| signed.len())
 }
 
-async fn sign(
-    farm: &Farm,
-    target: &Target,
-    certs: &Certs,
-    package: Package,
-    anew: bool,
-) -> anyhow::Result<(Sha256, Signature)> {
-    let name = package.nevra.to_string();
-    let signing = || format!("signing {name}");
-    let (blobs, digest) = (farm.blobs.clone(), package.digest);
-    let unsigned = tokio::task::spawn_blocking(move || open(&blobs, digest)).await?;
-    let unsigned = unsigned.with_context(signing)?;
-    let acceptance = farm.store.signed_acceptance(&target.name, digest).await?;
-    let header = unsigned.header().to_vec();
-    let request = SignHeaderRequest {
-        key: target.signing_key.clone(),
-        nevra: name.clone(),
-        header_digest: Sha256::of(&header).hex(),
-        header: header.into(),
-        artifact_digest: digest.hex(),
-        target: target.name.clone(),
-        build: package.build.0.unsigned_abs(),
-        acceptance: acceptance.as_ref().map(Into::into),
-        protocol: PROTOCOL,
-    };
-    let answer = farm.signer.sign_header(request).await.with_context(signing)?;
-    let (blobs, certs) = (farm.blobs.clone(), certs.clone());
-    let splice = move || splice(&blobs, &certs, &package, unsigned, &answer.signature, anew);
-    tokio::task::spawn_blocking(splice).await?.with_context(signing)
+impl SignStage {
+    /// Signs what is not signed of a build. What was signed before stays, so a signer that dies in
+    /// the middle costs nothing but time.
+    ///
+    /// # Errors
+    /// When the signer refuses or does not answer; nothing is published then.
+    pub async fn sign_build(&self, store: &FencedStore, build: &Build) -> anyhow::Result<()> {
+        let begun = self.signing.clock.instant();
+        let target = self.targets.get(&build.target)?;
+        let key = &target.signing_key;
+        let packages = store.packages_of(build.id(), key).await?;
+        let unsigned: Vec<Package> = packages
+            .into_iter()
+            .filter(|row| row.signature.is_none())
+            .map(|row| row.package)
+            .collect();
+        if unsigned.is_empty() {
+            return Ok(());
+        }
+        let signed = self.signing.sign_all(store, &target, unsigned).await?;
+        self.metrics.worked(Stage::Sign.as_str(), self.signing.clock.instant() - begun);
+        tracing::info!(build = build.id, packages = signed, "packages signed");
+        Ok(())
+    }
+}
+
+/// Signs packages: what the stages that publish and that sign have in common. Cheap to clone.
+#[derive(Clone)]
+pub struct Signing {
+    /// Where packages are, and signed copies.
+    pub blobs: Blobs,
+    /// Who has the keys.
+    pub signer: SignerClient,
+    /// When a signature was made, and whether it holds.
+    pub clock: Clock,
+}
+
+impl Signing {
+    /// Signs packages with the key of their target and records it; answers how many they were. One
+    /// that is signed with another key already gets a place of its own among what is published: the
+    /// file under the other signature stays where readers of older repodata find it.
+    ///
+    /// # Errors
+    /// When the signer refuses or does not answer, or has no such key, or a blob is damaged. What was
+    /// signed before is recorded.
+    pub async fn sign_all(
+        &self,
+        store: &FencedStore,
+        target: &Target,
+        packages: Vec<Package>,
+    ) -> anyhow::Result<usize> {
+        use futures_util::StreamExt as _;
+        let key = &target.signing_key;
+        let public = self.signer.public_key(key).await;
+        let public =
+            public.with_context(|| format!("signing_key `{key}` of target {}", target.name))?;
+        let certs = Certs::from_armored(&public.armored)?;
+        let digests: Vec<Sha256> = packages.iter().map(|package| package.digest).collect();
+        let known = store.signed_otherwise(&digests, key).await?;
+        let all: Vec<anyhow::Result<(Sha256, Signature)>> = futures_util::stream::iter(packages)
+            .map(|package| {
+                let anew = known.contains(&package.digest);
+                self.sign(store, target, &certs, package, anew)
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        let mut signed = Vec::new();
+        let mut result = Ok(());
+        for one in all {
+            match one {
+                Ok(one) => signed.push(one),
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        store.add_signatures(key, &signed, self.clock.now_us()).await?;
+        result.map(|()| signed.len())
+    }
+
+    async fn sign(
+        &self,
+        store: &FencedStore,
+        target: &Target,
+        certs: &Certs,
+        package: Package,
+        anew: bool,
+    ) -> anyhow::Result<(Sha256, Signature)> {
+        let name = package.nevra.to_string();
+        let signing = || format!("signing {name}");
+        let (blobs, digest) = (self.blobs.clone(), package.digest);
+        let unsigned = tokio::task::spawn_blocking(move || open(&blobs, digest)).await?;
+        let unsigned = unsigned.with_context(signing)?;
+        let acceptance = store.signed_acceptance(&target.name, digest).await?;
+        let header = unsigned.header().to_vec();
+        let request = SignHeaderRequest {
+            key: target.signing_key.clone(),
+            nevra: name.clone(),
+            header_digest: Sha256::of(&header).hex(),
+            header: header.into(),
+            artifact_digest: digest.hex(),
+            target: target.name.clone(),
+            build: package.build.0.unsigned_abs(),
+            acceptance: acceptance.as_ref().map(Into::into),
+            protocol: PROTOCOL,
+        };
+        let answer = self.signer.sign_header(request).await.with_context(signing)?;
+        let (blobs, certs) = (self.blobs.clone(), certs.clone());
+        let now = self.clock.system();
+        let splice =
+            move || splice(&blobs, &certs, now, &package, unsigned, &answer.signature, anew);
+        tokio::task::spawn_blocking(splice).await?.with_context(signing)
+    }
 }
 
 /// Opens the file that was accepted, and proves that it is still the one.
@@ -162,6 +204,7 @@ fn open(blobs: &Blobs, digest: Sha256) -> anyhow::Result<Unsigned> {
 fn splice(
     blobs: &Blobs,
     certs: &Certs,
+    now: SystemTime,
     package: &Package,
     unsigned: Unsigned,
     signature: &[u8],
@@ -170,7 +213,7 @@ fn splice(
     let scratch = blobs.scratch()?;
     let copy = scratch.path().join(package.nevra.file_name());
     unsigned.splice(&copy, signature)?;
-    verify_signature(&copy, certs, SystemTime::now())?;
+    verify_signature(&copy, certs, now)?;
     // With the signature over the header, and that with the payload's digest in it, the copy is what
     // was opened.
     let inspected = inspect(&copy)?;
@@ -180,11 +223,8 @@ fn splice(
         inspected.nevra
     );
     let (signed_digest, signed_size) = blobs.adopt(&copy)?;
-    let href = if anew {
-        crate::publish::href_of_signed(&package.nevra, signed_digest)
-    } else {
-        crate::publish::href(&package.nevra)
-    };
+    let href =
+        if anew { href_of_signed(&package.nevra, signed_digest) } else { href(&package.nevra) };
     let file = PackageFile { digest: signed_digest, size: signed_size, href };
     let fragments = Fragments::of_rpm(&blobs.path(signed_digest), &file)?;
     let repodata = blobs.put(&fragments.to_bytes())?;

@@ -9,7 +9,7 @@ use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Needs, TaskId, Timestamp}
 
 use super::again::again;
 use super::columns::Flag;
-use super::shown::{list, rows};
+use super::lists::{list, rows};
 use super::{Result, Store, Tx, json, parsed, unjson};
 
 /// Numbers in one query at most.

@@ -5,7 +5,7 @@ use rpmfarm_core::tenure::StageLease;
 use rpmfarm_core::{AttemptId, Stage};
 
 use super::again::again;
-use super::{Result, Store, StoreError, Tx};
+use super::{Fence, Result, Store, StoreError, Tx};
 
 /// A coordinator that has not been cleared away.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -22,17 +22,6 @@ pub struct CoordinatorRow {
     pub started_us: i64,
     /// Rises while it lives.
     pub beat: i64,
-}
-
-/// The right to write for a stage: under a stage lease with this epoch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fence {
-    /// The stage.
-    pub stage: Stage,
-    /// The coordinator that has the lease.
-    pub holder: String,
-    /// The lease's epoch.
-    pub epoch: i64,
 }
 
 /// A worker's new connection.
@@ -111,32 +100,35 @@ impl Store {
     }
 
     /// Takes a stage for a coordinator, from a holder whose beat is still `beat` (`None`: who is
-    /// gone). Answers the new epoch; `None` when somebody was faster or the holder has moved.
+    /// gone). Answers the fence for its work, under the new epoch; `None` when somebody was faster or
+    /// the holder has moved.
     pub async fn take_stage(
         &self,
-        stage: &str,
+        stage: Stage,
         me: &str,
         before: Option<&StageLease>,
         beat: Option<i64>,
-    ) -> Result<Option<i64>> {
+    ) -> Result<Option<Fence>> {
+        let granted = |epoch: i64| Fence::granted(stage, me, epoch);
         let Some(before) = before else {
             let query = "INSERT INTO stage_leases (stage, holder, epoch) VALUES ($1, $2, 1)
                          ON CONFLICT DO NOTHING RETURNING epoch";
-            let taken = sqlx::query_scalar(query).bind(stage).bind(me);
-            return Ok(taken.fetch_optional(self.pulse()).await?);
+            let taken = sqlx::query_scalar(query).bind(stage.as_str()).bind(me);
+            return Ok(taken.fetch_optional(self.pulse()).await?.map(granted));
         };
         let query = "UPDATE stage_leases SET holder = $2, epoch = epoch + 1
                      WHERE stage = $1 AND holder = $3 AND epoch = $4 AND ($3 = $2 OR NOT EXISTS
                      (SELECT 1 FROM coordinators WHERE id = $3 AND beat <> $5))
                      RETURNING epoch";
-        Ok(sqlx::query_scalar(query)
-            .bind(stage)
+        let taken = sqlx::query_scalar(query)
+            .bind(stage.as_str())
             .bind(me)
             .bind(&before.holder)
             .bind(before.epoch)
             .bind(beat.unwrap_or(-1))
             .fetch_optional(self.pulse())
-            .await?)
+            .await?;
+        Ok(taken.map(granted))
     }
 
     /// A worker has connected to a coordinator, which owns it from now on.
@@ -229,13 +221,13 @@ impl Tx {
         let result = sqlx::query(
             "UPDATE stage_leases SET epoch = epoch WHERE stage = $1 AND holder = $2 AND epoch = $3",
         )
-        .bind(fence.stage.as_str())
-        .bind(&fence.holder)
-        .bind(fence.epoch)
+        .bind(fence.stage().as_str())
+        .bind(fence.holder())
+        .bind(fence.epoch())
         .execute(self.on())
         .await?;
         if result.rows_affected() == 0 {
-            return Err(StoreError::Fenced { stage: fence.stage, epoch: fence.epoch });
+            return Err(StoreError::Fenced { stage: fence.stage(), epoch: fence.epoch() });
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ mod cves;
 mod enrolment;
 mod explained;
 mod failures;
+mod fenced;
 mod fleet;
 mod grants;
 mod heads;
@@ -26,6 +27,7 @@ mod hooks;
 mod kept;
 mod late;
 mod learned;
+mod lists;
 mod looks;
 mod notes;
 mod observed;
@@ -58,10 +60,11 @@ pub use assigned::Assigned;
 pub use attempts::{Attempt, AttemptEnd, LiveAttempt};
 pub use builds::{Build, BuildFilter, Ended, NewBuild, StartedBuilds};
 pub use channels::{Publication, Revision};
-pub use coordinators::{Connected, CoordinatorRow, Fence, Note, WorkerOwner};
+pub use coordinators::{Connected, CoordinatorRow, Note, WorkerOwner};
 pub use enrolment::{Certificate, CertificateRow, Invitation};
 pub use explained::explain;
 pub use failures::FailureRow;
+pub use fenced::{Fence, FencedStore};
 pub use fleet::{StandingRow, WorkerFault};
 pub use grants::{Grant, Ready};
 pub use hooks::{Hint, HookTaken, NewHook};
@@ -229,7 +232,7 @@ pub struct Store {
     /// For beats, which must not wait behind work.
     pulse: AnyPool,
     bus: Bus,
-    /// The fence that every transaction checks.
+    /// What each transaction has to stand behind: of a [`FencedStore`].
     fence: Option<Arc<Fence>>,
     /// The task of the checkpoints; it ends with the last clone of the store.
     beside: Arc<Mutex<JoinSet<()>>>,
@@ -297,28 +300,9 @@ impl Store {
         Ok(tx)
     }
 
-    /// The same store for the work of a stage: each of its transactions fails when the stage's
-    /// lease is not under the fence's epoch any more.
-    #[must_use]
-    pub fn behind(&self, fence: Fence) -> Self {
-        Self { fence: Some(Arc::new(fence)), ..self.clone() }
-    }
-
-    /// The fence that its transactions check.
-    #[must_use]
-    pub fn fence(&self) -> Option<&Fence> {
-        self.fence.as_deref()
-    }
-
-    /// Whether the fence, if there is one, still holds.
-    ///
-    /// # Errors
-    /// [`StoreError::Fenced`] when it does not; database errors.
-    pub async fn check_fence(&self) -> Result<()> {
-        if self.fence.is_some() {
-            drop(self.write().await?)
-        }
-        Ok(())
+    /// The same store, each of whose transactions stands behind a fence.
+    fn with_fence(&self, fence: Arc<Fence>) -> Self {
+        Self { fence: Some(fence), ..self.clone() }
     }
 
     /// The connections for reading.

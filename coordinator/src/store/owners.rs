@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::builds::COLUMNS;
 use super::{Build, NewPackage, Result, Store, Tx, json, parsed, unjson};
-use crate::resolve::Taken;
 
 /// What a person said of the claims of a build.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -156,20 +155,14 @@ impl Store {
     }
 
     /// Records what the newest root of a task took from the farm.
-    pub async fn set_taken(&self, task: TaskId, taken: &[Taken]) -> Result<()> {
-        let row = |one: &Taken| TakenRow {
-            package: one.package.clone(),
-            instead: one.instead.as_ref().map(|(nevra, _)| nevra.clone()),
-            repository: one.instead.as_ref().map_or_else(String::new, |(_, id)| id.clone()),
-        };
-        let rows: Vec<TakenRow> = taken.iter().map(row).collect();
+    pub async fn set_taken(&self, task: TaskId, taken: &[TakenRow]) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
             "INSERT INTO taken_packages (task, taken) VALUES ($1, $2)
              ON CONFLICT (task) DO UPDATE SET taken = excluded.taken",
         )
         .bind(task.0)
-        .bind(json(&rows))
+        .bind(json(&taken))
         .execute(tx.on())
         .await?;
         // It comes with a lock, which wakes the passes.

@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 
 use super::again::again;
 use super::columns::Columns;
-use super::shown::{Announced, digests, numbers, rows};
+use super::lists::{digests, numbers, rows};
 use super::{Result, Store, StoreError, Tx, parsed, unjson};
 
 /// A package of an accepted attempt.
@@ -110,6 +110,9 @@ impl FromRow<'_, AnyRow> for SignedPackage {
         Ok(Self { package: Package::from_row(row)?, signature })
     }
 }
+
+/// What an accepted attempt announced: the digest and the name of each file.
+type Announced = Vec<(Sha256, String)>;
 
 /// Whether a package is a file that an attempt announced. One without architecture may have stayed
 /// from another architecture or build: it is the same by its name.

@@ -3,14 +3,15 @@
 //! Owns that a page of a list costs as many queries as a single build: each kind of fact is read
 //! by one query for all of them. What the facts mean is the API's to say.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use rpmfarm_core::owners::Claim;
 use rpmfarm_core::terms::AllTerms;
-use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Evr, Nevra, Sha256, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Evr, Nevra, TaskId};
 
 use super::attempts::{AttemptRow, WITH_END};
 use super::builds::COLUMNS;
+use super::lists::{list, rows};
 use super::{
     Attempt, AttemptEnd, Build, Decision, FailureRow, Import, Lacking, LateResult, LockRow,
     Publication, Result, Store, TakenRow, Task, WithdrawnPackage, parsed, unjson,
@@ -106,23 +107,6 @@ pub struct ShownTask {
 /// A version that a channel got: target, channel, package, the build that brought it, and what it
 /// is.
 pub type PublishedEvr = (String, String, String, BuildId, Evr);
-
-/// Numbers as a list of SQL. They are inlined, since the databases bind no lists.
-pub(super) fn list(ids: impl IntoIterator<Item = i64>) -> String {
-    let ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
-    if ids.is_empty() { "NULL".to_owned() } else { ids.join(",") }
-}
-
-/// A query whose text is made for this once.
-macro_rules! rows {
-    ($store:expr, $row:ty, $query:expr) => {{
-        let query = sqlx::AssertSqlSafe($query);
-        let rows: Vec<$row> =
-            sqlx::query_as(query).persistent(false).fetch_all($store.read()).await?;
-        rows
-    }};
-}
-pub(super) use rows;
 
 impl Store {
     /// Builds by their numbers, newest first; those that are not there are left out.
@@ -401,18 +385,4 @@ impl Store {
             sqlx::query_as(query).persistent(false).bind(key).fetch_all(self.read()).await?;
         Ok(rows.into_iter().map(|(build, at_us)| (BuildId(build), at_us)).collect())
     }
-}
-
-/// What an accepted attempt announced: the digest and the name of each file.
-pub(super) type Announced = Vec<(Sha256, String)>;
-
-/// The texts of digests as a list of SQL.
-pub(super) fn digests(of: &BTreeSet<Sha256>) -> String {
-    let texts: Vec<String> = of.iter().map(|digest| format!("'{}'", digest.hex())).collect();
-    if texts.is_empty() { "NULL".to_owned() } else { texts.join(",") }
-}
-
-/// The numbers of builds as a list of SQL.
-pub(super) fn numbers(builds: impl IntoIterator<Item = BuildId>) -> String {
-    list(builds.into_iter().map(|id| id.0))
 }

@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 
 use super::again::again;
 use super::columns::Columns;
-use super::shown::{numbers, rows};
+use super::lists::{self, numbers, rows};
 use super::{Result, Store, StoreError, Tx, parsed};
 
 /// A package that is to be taken back, with everything that follows at once.
@@ -295,7 +295,7 @@ impl Tx {
     /// Whether a target has packages with all of these digests.
     async fn has_packages(&mut self, target: &str, digests: &[Sha256]) -> Result<bool> {
         let wanted: BTreeSet<Sha256> = digests.iter().copied().collect();
-        let list = super::shown::digests(&wanted);
+        let list = lists::digests(&wanted);
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT COUNT(DISTINCT digest) FROM packages WHERE target = $1 AND digest IN ({list})"
         ));

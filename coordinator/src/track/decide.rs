@@ -1,4 +1,4 @@
-//! Pushes become builds.
+//! The stage that makes builds of pushes.
 //!
 //! What becomes of a push and the request that follows are recorded in one transaction; the
 //! request is then made under a key that is the pushes' identity, so that making it twice makes
@@ -8,30 +8,38 @@ use rpmfarm_core::queue::Class;
 use rpmfarm_core::track::push::{Push, request_key};
 use rpmfarm_core::track::storm::{self, Admission, Recent};
 use rpmfarm_core::track::{PushVerdict, Verdict};
-use rpmfarm_core::{BuildOptions, Target};
+use rpmfarm_core::{BuildOptions, Stage, Target};
 
 use super::SUBMITTER;
 use super::plan::{self, Planned};
-use crate::farm::Farm;
-use crate::store::{NewBuild, PushEnd, PushPair};
+use crate::store::{FencedStore, NewBuild, PushEnd, PushPair};
+use crate::targets::Targets;
+use crate::work;
 
-/// One look: decides on every open push, and makes the requests that follow.
-///
-/// # Errors
-/// Database errors.
-pub async fn pass(farm: &Farm, now_us: i64) -> anyhow::Result<()> {
-    for name in farm.store.targets_pushed().await? {
-        // A target with a fault in its file waits until that is mended.
-        let Ok(target) = farm.targets.get(&name) else { continue };
-        decide_target(farm, &target, now_us).await?;
-    }
-    for key in farm.store.push_requests().await? {
-        make_request(farm, &key, now_us).await?;
-    }
-    Ok(())
+/// Decides on every open push, and makes the requests that follow.
+#[derive(Clone)]
+pub struct DecideStage {
+    /// What is rebuilt, and what is built without asking.
+    pub targets: Targets,
 }
 
-async fn decide_target(farm: &Farm, target: &Target, now_us: i64) -> anyhow::Result<()> {
+impl work::Stage for DecideStage {
+    const NAME: Stage = Stage::Decide;
+
+    async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
+        for name in store.targets_pushed().await? {
+            // A target with a fault in its file waits until that is mended.
+            let Ok(target) = self.targets.get(&name) else { continue };
+            decide_target(store, &target, now_us).await?;
+        }
+        for key in store.push_requests().await? {
+            make_request(store, &key, now_us).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn decide_target(store: &FencedStore, target: &Target, now_us: i64) -> anyhow::Result<()> {
     let mut ends = Vec::new();
     let mut builds = Vec::new();
     let mut unasked = Vec::new();
@@ -39,7 +47,7 @@ async fn decide_target(farm: &Farm, target: &Target, now_us: i64) -> anyhow::Res
     let since_us = now_us - limit.window_us;
     let mut recent = Recent::default();
     let mut storm = 0;
-    for planned in plan::of_target(farm, target, now_us).await? {
+    for planned in plan::of_target(store, target, now_us).await? {
         if planned.moot {
             ends.extend(end(&planned, PushVerdict::Removed, 0));
             continue;
@@ -56,19 +64,19 @@ async fn decide_target(farm: &Farm, target: &Target, now_us: i64) -> anyhow::Res
         }
     }
     if !unasked.is_empty() {
-        recent.started = farm.store.pushes_built_since(&target.name, since_us).await?;
-        recent.open = farm.store.storm(storm).await?.map(|storm| (storm.id, storm.at_us));
+        recent.started = store.pushes_built_since(&target.name, since_us).await?;
+        recent.open = store.storm(storm).await?.map(|storm| (storm.id, storm.at_us));
         let pushes: Vec<i64> = unasked.iter().map(|planned| planned.push.id).collect();
         match storm::admit(&limit, &recent, unasked.len(), now_us) {
             Admission::Start => builds.append(&mut unasked),
             Admission::Join(storm) => {
-                farm.store.join_storm(storm, &pushes).await?;
+                store.join_storm(storm, &pushes).await?;
                 let (target, builds) = (&target.name, pushes.len());
                 tracing::warn!(storm, target, builds, "more builds are held");
             }
             Admission::Hold(storm) => {
                 let reason = storm.to_string();
-                let id = farm.store.add_storm(&target.name, &reason, &pushes, now_us).await?;
+                let id = store.add_storm(&target.name, &reason, &pushes, now_us).await?;
                 tracing::warn!(storm = id, target = target.name, reason, "builds are held");
             }
         }
@@ -81,7 +89,7 @@ async fn decide_target(farm: &Farm, target: &Target, now_us: i64) -> anyhow::Res
     let key = if pushes.is_empty() { String::new() } else { request_key(&target.name, &pushes) };
     ends.extend(builds.iter().flat_map(|planned| end(planned, PushVerdict::Build, 0)));
     if !ends.is_empty() {
-        farm.store.end_pushes(&ends, &key, now_us).await?;
+        store.end_pushes(&ends, &key, now_us).await?;
     }
     Ok(())
 }
@@ -102,9 +110,9 @@ fn end(planned: &Planned, verdict: PushVerdict, build: i64) -> Vec<PushEnd> {
 }
 
 /// Makes a request that was decided on.
-async fn make_request(farm: &Farm, key: &str, now_us: i64) -> anyhow::Result<()> {
+async fn make_request(store: &FencedStore, key: &str, now_us: i64) -> anyhow::Result<()> {
     let mut builds: Vec<NewBuild> = Vec::new();
-    for (target, package, pair) in farm.store.pushes_of(key).await? {
+    for (target, package, pair) in store.pushes_of(key).await? {
         if builds.iter().all(|build| build.package != package) {
             let PushPair { git_ref, modification: modification_ref } = pair;
             let (class, arches) = (Class::Tracking, Vec::new());
@@ -121,8 +129,8 @@ async fn make_request(farm: &Farm, key: &str, now_us: i64) -> anyhow::Result<()>
         }
     }
     if !builds.is_empty() {
-        let started = farm.store.start_builds(&builds, SUBMITTER, key, now_us).await?;
+        let started = store.start_builds(&builds, SUBMITTER, key, now_us).await?;
         tracing::info!(builds = started.ids.len(), first = started.ids[0].0, "pushes are built");
     }
-    Ok(farm.store.push_request_made(key).await?)
+    Ok(store.push_request_made(key).await?)
 }

@@ -23,11 +23,11 @@ use rpmfarm_core::{Sha256, Target};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
+use super::Webhooks;
 use super::verify::{Check, Verdict, first};
 use crate::clock::now_us;
-use crate::farm::Farm;
-use crate::store::{Hint, HookTaken, NewHook, StoreError, Tracked};
-use crate::targets::TargetError;
+use crate::store::{Hint, HookTaken, NewHook, Store, StoreError, Tracked};
+use crate::targets::{TargetError, Targets};
 
 /// How long a body may take to arrive, beside the time for its length.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,27 +51,38 @@ const MAX_DELIVERY: usize = 128;
 /// Packages in an answer.
 const MAX_SHOWN: usize = 8;
 
+/// What the pages of webhooks need. Cheap to clone.
+#[derive(Clone)]
+pub struct Hooks {
+    /// Which packages are followed.
+    pub store: Store,
+    /// Where their repositories are.
+    pub targets: Targets,
+    /// Takes what is genuine.
+    pub webhooks: Webhooks,
+}
+
 /// The addresses of webhooks.
-pub fn router(farm: Farm) -> Router {
+pub fn router(hooks: Hooks) -> Router {
     Router::new()
         .route("/{forge}/{target}", post(hook))
         .route("/{forge}/{target}/", post(hook))
-        .with_state(farm)
+        .with_state(hooks)
 }
 
 /// An answer: a status and a line.
 type Answer = (StatusCode, String);
 
 async fn hook(
-    State(farm): State<Farm>,
+    State(hooks): State<Hooks>,
     Path((forge, target)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Response {
     let (head, mut body) = request.into_parts();
     let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let begun = begin(&farm, &forge, &target, &head.headers);
+    let begun = hooks.begin(&forge, &target, &head.headers);
     let answer = match begun {
-        Ok(begun) => take(&farm, begun, &head.headers, &mut body, peer).await,
+        Ok(begun) => hooks.take(begun, &head.headers, &mut body, peer).await,
         Err(answer) => {
             pass_over(&mut body).await;
             Err(answer)
@@ -96,23 +107,141 @@ struct Begun {
     check: Check,
 }
 
-/// What an address and headers tell, before anything of the body is read.
-fn begin(farm: &Farm, forge: &str, target: &str, headers: &HeaderMap) -> Result<Begun, Answer> {
-    let forge: Forge =
-        forge.parse().map_err(|error| (StatusCode::NOT_FOUND, format!("{error}")))?;
-    let known = farm.targets.get(target);
-    let secrets = farm.tracker.0.secrets.of(target, forge);
-    if secrets.is_empty() || matches!(known, Err(TargetError::Unknown { .. })) {
-        let message = format!("no webhooks of {forge} are set up for such a target");
-        return Err((StatusCode::NOT_FOUND, message));
+impl Hooks {
+    /// What an address and headers tell, before anything of the body is read.
+    fn begin(&self, forge: &str, target: &str, headers: &HeaderMap) -> Result<Begun, Answer> {
+        let forge: Forge =
+            forge.parse().map_err(|error| (StatusCode::NOT_FOUND, format!("{error}")))?;
+        let known = self.targets.get(target);
+        let secrets = self.webhooks.0.secrets.of(target, forge);
+        if secrets.is_empty() || matches!(known, Err(TargetError::Unknown { .. })) {
+            let message = format!("no webhooks of {forge} are set up for such a target");
+            return Err((StatusCode::NOT_FOUND, message));
+        }
+        let check = Check::begin(forge, headers, &secrets).map_err(not_genuine)?;
+        let encoding = headers.get(header::CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
+        if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
+            let message = "the body is compressed; send it as it is, without a content encoding";
+            return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, message.to_owned()));
+        }
+        Ok(Begun { forge, target: known, check })
     }
-    let check = Check::begin(forge, headers, &secrets).map_err(not_genuine)?;
-    let encoding = headers.get(header::CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
-    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
-        let message = "the body is compressed; send it as it is, without a content encoding";
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, message.to_owned()));
+
+    /// Reads the body, and takes what it tells.
+    async fn take(
+        &self,
+        begun: Begun,
+        headers: &HeaderMap,
+        body: &mut Body,
+        peer: Option<IpAddr>,
+    ) -> Result<Answer, Answer> {
+        let Begun { forge, target, mut check } = begun;
+        let bodies = &self.webhooks.0.bodies;
+        let Some(place) = bodies.place(peer).await else {
+            let message = "too many webhooks are being read; send it again";
+            return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
+        };
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+        let is_form = kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+        let mut reader = Reader::new(is_form);
+        let digest = read_body(headers, body, &mut reader, &mut check).await?;
+        drop(place);
+        let verdict = check.end();
+        if verdict != Verdict::Genuine {
+            return Err(not_genuine(verdict));
+        }
+        bodies.is_genuine(peer);
+        let event = first(headers, forge.event_headers());
+        let read = reader
+            .end(forge, event)
+            .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+        let notice = match read.said {
+            Said::Push(notice) => notice,
+            Said::Other(what) => return Ok(nothing_to_do(&what)),
+        };
+        let Ok(target) = target else {
+            return Ok(nothing_to_do(
+                "the target's file cannot be read now; its packages are looked at once it can",
+            ));
+        };
+        let repository = match notice.id.as_str() {
+            "" => String::new(),
+            id => format!("{forge}:{id}"),
+        };
+        let hints = match self.find_followed(&target, &notice, &repository).await {
+            Ok(Found::Hints(hints)) => hints,
+            Ok(Found::Nothing(why)) => return Ok(nothing_to_do(&why)),
+            Err(error) => {
+                tracing::error!(%error, "webhook not looked up");
+                let message = "the farm's database does not answer; send it again";
+                return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
+            }
+        };
+        let packages = listed(&hints);
+        let named = first(headers, forge.delivery_headers()).map(str::to_owned);
+        let delivery: String = named.or(read.delivery).unwrap_or_default();
+        let hook = NewHook {
+            target: target.name.clone(),
+            repository,
+            hints,
+            digest: digest.hex(),
+            delivery: delivery.chars().take(MAX_DELIVERY).collect(),
+            at_us: now_us(),
+        };
+        match self.webhooks.0.taker.take(hook).await {
+            Ok(HookTaken::New) => Ok((StatusCode::ACCEPTED, format!("{packages} is looked at"))),
+            Ok(HookTaken::Again) => Ok(nothing_to_do("this delivery was taken before")),
+            Ok(HookTaken::Often) => Ok(nothing_to_do(&format!(
+                "the same was told too often of late; {packages} is looked at in its turn"
+            ))),
+            Err(why) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{why}; send it again"))),
+        }
     }
-    Ok(Begun { forge, target: known, check })
+
+    /// Finds what is followed by the names of the repository, or else by its number.
+    async fn find_followed(
+        &self,
+        target: &Arc<Target>,
+        notice: &Notice,
+        repository: &str,
+    ) -> Result<Found, StoreError> {
+        let followed = self.webhooks.0.repositories.of(&self.store, target).await?;
+        let mut found: Vec<_> = followed.find(&notice.repository).into_iter().cloned().collect();
+        if found.is_empty() && !repository.is_empty() {
+            found = self.store.known_repository(&target.name, repository).await?;
+        }
+        let (mut hints, mut other) = (Vec::new(), None);
+        for (package, modifies) in &found {
+            // Followed no longer since the moment before.
+            let Some(row) = self.store.tracked(&target.name, package).await? else { continue };
+            let branch = branch_of(target, &row, *modifies);
+            let pattern = Pattern::of(&branch).filter(|_| !modifies);
+            let is_meant = |name: &str| match &pattern {
+                Some(pattern) => pattern.evr(package, name).is_some(),
+                None => branch == name,
+            };
+            let moved = notice.moved.iter().find(|moved| is_meant(&moved.branch));
+            if moved.is_some() || notice.more {
+                let commit = moved.map(|moved| moved.commit.clone()).unwrap_or_default();
+                hints.push(Hint { package: package.clone(), modifies: *modifies, commit });
+            } else {
+                other = Some(branch);
+            }
+        }
+        if !hints.is_empty() {
+            return Ok(Found::Hints(hints));
+        }
+        Ok(Found::Nothing(match (other, notice.moved.first()) {
+            (Some(branch), Some(moved)) => {
+                format!("`{branch}` is followed, not `{}`", shown(&moved.branch))
+            }
+            _ => {
+                let repository = notice.repository.first().map_or("", String::as_str);
+                format!("`{}` is not followed for this target", shown(repository))
+            }
+        }))
+    }
 }
 
 fn not_genuine(verdict: Verdict) -> Answer {
@@ -121,77 +250,6 @@ fn not_genuine(verdict: Verdict) -> Answer {
         Verdict::Genuine | Verdict::Wrong => "the signature is wrong",
     };
     (StatusCode::UNAUTHORIZED, message.to_owned())
-}
-
-/// Reads the body, and takes what it tells.
-async fn take(
-    farm: &Farm,
-    begun: Begun,
-    headers: &HeaderMap,
-    body: &mut Body,
-    peer: Option<IpAddr>,
-) -> Result<Answer, Answer> {
-    let Begun { forge, target, mut check } = begun;
-    let bodies = &farm.tracker.0.bodies;
-    let Some(place) = bodies.place(peer).await else {
-        let message = "too many webhooks are being read; send it again";
-        return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
-    };
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
-    let is_form = kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
-    let mut reader = Reader::new(is_form);
-    let digest = read_body(headers, body, &mut reader, &mut check).await?;
-    drop(place);
-    let verdict = check.end();
-    if verdict != Verdict::Genuine {
-        return Err(not_genuine(verdict));
-    }
-    bodies.is_genuine(peer);
-    let event = first(headers, forge.event_headers());
-    let read =
-        reader.end(forge, event).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
-    let notice = match read.said {
-        Said::Push(notice) => notice,
-        Said::Other(what) => return Ok(nothing_to_do(&what)),
-    };
-    let Ok(target) = target else {
-        return Ok(nothing_to_do(
-            "the target's file cannot be read now; its packages are looked at once it can",
-        ));
-    };
-    let repository = match notice.id.as_str() {
-        "" => String::new(),
-        id => format!("{forge}:{id}"),
-    };
-    let hints = match find(farm, &target, &notice, &repository).await {
-        Ok(Found::Hints(hints)) => hints,
-        Ok(Found::Nothing(why)) => return Ok(nothing_to_do(&why)),
-        Err(error) => {
-            tracing::error!(%error, "webhook not looked up");
-            let message = "the farm's database does not answer; send it again";
-            return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
-        }
-    };
-    let packages = listed(&hints);
-    let named = first(headers, forge.delivery_headers()).map(str::to_owned);
-    let delivery: String = named.or(read.delivery).unwrap_or_default();
-    let hook = NewHook {
-        target: target.name.clone(),
-        repository,
-        hints,
-        digest: digest.hex(),
-        delivery: delivery.chars().take(MAX_DELIVERY).collect(),
-        at_us: now_us(),
-    };
-    match farm.tracker.0.taker.take(hook).await {
-        Ok(HookTaken::New) => Ok((StatusCode::ACCEPTED, format!("{packages} is looked at"))),
-        Ok(HookTaken::Again) => Ok(nothing_to_do("this delivery was taken before")),
-        Ok(HookTaken::Often) => Ok(nothing_to_do(&format!(
-            "the same was told too often of late; {packages} is looked at in its turn"
-        ))),
-        Err(why) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{why}; send it again"))),
-    }
 }
 
 fn nothing_to_do(why: &str) -> Answer {
@@ -263,50 +321,6 @@ enum Found {
     Hints(Vec<Hint>),
     /// Nothing, and why.
     Nothing(String),
-}
-
-/// Finds what is followed by the names of the repository, or else by its number.
-async fn find(
-    farm: &Farm,
-    target: &Arc<Target>,
-    notice: &Notice,
-    repository: &str,
-) -> Result<Found, StoreError> {
-    let followed = farm.tracker.0.repositories.of(&farm.store, target).await?;
-    let mut found: Vec<_> = followed.find(&notice.repository).into_iter().cloned().collect();
-    if found.is_empty() && !repository.is_empty() {
-        found = farm.store.known_repository(&target.name, repository).await?;
-    }
-    let (mut hints, mut other) = (Vec::new(), None);
-    for (package, modifies) in &found {
-        // Followed no longer since the moment before.
-        let Some(row) = farm.store.tracked(&target.name, package).await? else { continue };
-        let branch = branch_of(target, &row, *modifies);
-        let pattern = Pattern::of(&branch).filter(|_| !modifies);
-        let is_meant = |name: &str| match &pattern {
-            Some(pattern) => pattern.evr(package, name).is_some(),
-            None => branch == name,
-        };
-        let moved = notice.moved.iter().find(|moved| is_meant(&moved.branch));
-        if moved.is_some() || notice.more {
-            let commit = moved.map(|moved| moved.commit.clone()).unwrap_or_default();
-            hints.push(Hint { package: package.clone(), modifies: *modifies, commit });
-        } else {
-            other = Some(branch);
-        }
-    }
-    if !hints.is_empty() {
-        return Ok(Found::Hints(hints));
-    }
-    Ok(Found::Nothing(match (other, notice.moved.first()) {
-        (Some(branch), Some(moved)) => {
-            format!("`{branch}` is followed, not `{}`", shown(&moved.branch))
-        }
-        _ => {
-            let repository = notice.repository.first().map_or("", String::as_str);
-            format!("`{}` is not followed for this target", shown(repository))
-        }
-    }))
 }
 
 /// The branch, tag or pattern that is followed of a package, or of its modifications.

@@ -8,20 +8,22 @@ use std::time::Instant;
 use rpmfarm_core::track::host::{Answer, Host, HostLimits};
 use rpmfarm_core::track::schedule::Jitter;
 
+use crate::clock::Clock;
+
 /// All hosts.
 #[derive(Debug)]
 pub(super) struct Hosts {
+    clock: Clock,
     began: Instant,
     known: Mutex<HashMap<String, Host>>,
 }
 
-impl Default for Hosts {
-    fn default() -> Self {
-        Self { began: Instant::now(), known: Mutex::default() }
-    }
-}
-
 impl Hosts {
+    /// Hosts of which nothing is known yet.
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, began: clock.instant(), known: Mutex::default() }
+    }
+
     /// How many requests may be started now.
     pub(super) fn room(&self, host: &str, limits: &HostLimits) -> usize {
         self.with(host, |host, now| host.room(limits, now))
@@ -49,7 +51,8 @@ impl Hosts {
 
     /// Time that never jumps, in microseconds, with room for what lies before the first request.
     fn with<T>(&self, host: &str, f: impl FnOnce(&mut Host, i64) -> T) -> T {
-        let elapsed = i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX / 2);
+        let elapsed = self.clock.instant().duration_since(self.began);
+        let elapsed = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX / 2);
         let mut known = self.known.lock().expect("no one panics while holding it");
         f(known.entry(host.to_owned()).or_default(), 1_000_000 + elapsed)
     }

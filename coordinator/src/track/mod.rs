@@ -1,13 +1,20 @@
 //! Following upstream: pushes are heard of, looked at, and become builds.
 //!
 //! Owns the two ways to hear of a push, webhooks and looks at the refs of followed repositories,
-//! and the pass that decides what becomes of each; the decisions themselves are `core`'s. A
-//! webhook is only a hint: what is built is what the tracked repository itself shows. It must not
-//! know how a build runs: it asks for builds as everybody does.
+//! and what becomes of each; the decisions themselves are `core`'s. A webhook is only a hint: what is
+//! built is what the tracked repository itself shows. It must not know how a build runs: it asks for
+//! builds as everybody does. To read from the top:
+//!
+//! - `hooks` takes webhooks over HTTP: `bodies` who may send one now, `secrets` and `verify` whether it
+//!   is genuine, `followed` what it is about, `taker` that it is recorded.
+//! - `poll` is the stage that looks at repositories, [`PollStage`]: `look` asks one, `hosts` how much
+//!   each host is to bear, `writer` records what was seen.
+//! - `decide` is the stage that makes builds of pushes, [`DecideStage`]: `plan` says what would become
+//!   of each, `pair` which commits are built together, `tip` what is known of a branch.
+//! - `exists` and `forges` ask upstream for people.
 
-mod above;
 mod bodies;
-pub mod decide;
+mod decide;
 mod exists;
 mod followed;
 mod forges;
@@ -16,9 +23,8 @@ mod hosts;
 mod look;
 mod pair;
 pub mod plan;
-pub mod poll;
+mod poll;
 mod secrets;
-mod security;
 mod taker;
 mod tip;
 mod verify;
@@ -27,15 +33,16 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use above::of_spec as check_spec;
+pub use decide::DecideStage;
 pub(crate) use exists::Existence;
 pub use forges::{ForgeFailure, Listed};
-pub use hooks::router;
+pub use hooks::{Hooks, router};
 pub use look::LookLimits;
-pub(crate) use security::mark;
+pub use poll::PollStage;
 pub(crate) use tip::{modifications as seen_modifications, upstream as seen_upstream};
 
 use crate::bus::Bus;
+use crate::clock::Clock;
 use crate::http::Http;
 use crate::store::Store;
 use bodies::Bodies;
@@ -49,18 +56,14 @@ use writer::Writer;
 /// Who asks for the builds that follow from pushes.
 pub const SUBMITTER: &str = "track";
 
-/// What following upstream needs beside the store. Cheap to clone.
+/// Asks upstream: what polls need, and what people ask of forges. Cheap to clone.
 #[derive(Clone)]
-pub struct Tracker(Arc<Inner>);
+pub struct Tracker(Arc<Asking>);
 
-struct Inner {
+struct Asking {
     looker: Looker,
     hosts: Hosts,
     writer: Writer,
-    taker: Taker,
-    secrets: Secrets,
-    bodies: Bodies,
-    repositories: Repositories,
     /// Rings when something is due sooner than was known.
     bell: Bus,
     /// What jitter is derived from.
@@ -71,23 +74,13 @@ impl Tracker {
     /// Starts what writes in the background. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the HTTP client cannot be made, or the file of secrets holds none.
-    pub fn new(
-        store: &Store,
-        secrets: Option<&Path>,
-        default_secrets: &Path,
-        limits: LookLimits,
-        seed: u64,
-    ) -> anyhow::Result<Self> {
+    /// When the HTTP client cannot be made.
+    pub fn new(clock: Clock, limits: LookLimits, seed: u64) -> anyhow::Result<Self> {
         let bell = Bus::default();
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Asking {
             looker: Looker::new(Http::new()?, limits),
-            hosts: Hosts::default(),
-            writer: Writer::start(store.clone(), bell.clone()),
-            taker: Taker::start(store.clone(), bell.clone()),
-            secrets: Secrets::open(secrets, default_secrets)?,
-            bodies: Bodies::default(),
-            repositories: Repositories::default(),
+            hosts: Hosts::new(clock),
+            writer: Writer::start(bell.clone()),
             bell,
             seed,
         })))
@@ -102,5 +95,37 @@ impl Tracker {
     /// Has the pass `poll` look again.
     pub fn ring(&self) {
         self.0.bell.ring();
+    }
+}
+
+/// Takes webhooks. Cheap to clone.
+#[derive(Clone)]
+pub struct Webhooks(Arc<Taking>);
+
+struct Taking {
+    taker: Taker,
+    secrets: Secrets,
+    bodies: Bodies,
+    repositories: Repositories,
+}
+
+impl Webhooks {
+    /// Starts what writes in the background, and rings this bell for it. Must be called within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// When the file of secrets holds none.
+    pub fn new(
+        store: &Store,
+        bell: Bus,
+        secrets: Option<&Path>,
+        default_secrets: &Path,
+    ) -> anyhow::Result<Self> {
+        Ok(Self(Arc::new(Taking {
+            taker: Taker::start(store.clone(), bell),
+            secrets: Secrets::open(secrets, default_secrets)?,
+            bodies: Bodies::default(),
+            repositories: Repositories::default(),
+        })))
     }
 }

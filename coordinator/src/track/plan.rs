@@ -8,8 +8,7 @@ use rpmfarm_core::track::{Facts, Verdict, decide};
 use rpmfarm_core::{BuildId, Target};
 
 use super::pair::{Pair, pair};
-use crate::farm::Farm;
-use crate::store::{OpenPush, OrderRow, PushedBuild, Seen, StoreError};
+use crate::store::{OpenPush, OrderRow, PushedBuild, Seen, Store, StoreError};
 
 /// The newest push to a package or its modifications, and what would become of it.
 #[derive(Debug, Clone)]
@@ -74,17 +73,17 @@ impl Orders {
 /// # Errors
 /// Database errors.
 pub async fn of_target(
-    farm: &Farm,
+    store: &Store,
     target: &Target,
     now_us: i64,
 ) -> Result<Vec<Planned>, StoreError> {
-    let open = farm.store.open_pushes(&target.name).await?;
+    let open = store.open_pushes(&target.name).await?;
     if open.is_empty() {
         return Ok(Vec::new());
     }
-    let orders = Orders::new(&farm.store.track_orders(&target.name).await?)?;
-    let seen = farm.store.seen_of_pushed(&target.name).await?;
-    let builds = farm.store.builds_of_pushed(&target.name).await?;
+    let orders = Orders::new(&store.track_orders(&target.name).await?)?;
+    let seen = store.seen_of_pushed(&target.name).await?;
+    let builds = store.builds_of_pushed(&target.name).await?;
     Ok(plan(target, open, &orders, &Known { seen, builds }, now_us))
 }
 

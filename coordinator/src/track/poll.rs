@@ -1,4 +1,4 @@
-//! Looks at what is followed, when it is due: after a webhook at once, else by its schedule, and
+//! The stage that looks at what is followed, when it is due: after a webhook at once, else by its schedule, and
 //! never more at once than a host is to bear.
 //!
 //! One look is at a package and at its modifications, one after the other: what was pushed to
@@ -6,18 +6,19 @@
 
 use std::sync::Arc;
 
-use rpmfarm_core::Target;
 use rpmfarm_core::track::host::{Answer, HostLimits};
 use rpmfarm_core::track::push::{Before, Change, Push, change};
 use rpmfarm_core::track::schedule::{Jitter, Look, next};
 use rpmfarm_core::track::{Pattern, Question, Tip};
+use rpmfarm_core::{Stage, Target};
 
 use super::look::LookError;
 use super::{Tracker, tip};
-use crate::clock::now_us;
-use crate::farm::Farm;
+use crate::clock::Clock;
 use crate::http::host_of;
-use crate::store::{Looked, Saw, Seen, Store, StoreError, Tracked};
+use crate::store::{FencedStore, Looked, Saw, Seen, StoreError, Tracked};
+use crate::targets::Targets;
+use crate::work;
 
 /// Looks under way at all hosts together: each takes a connection and little else.
 const LOOKS: usize = 256;
@@ -25,53 +26,68 @@ const LOOKS: usize = 256;
 /// A webhook is believed for so long while the server shows something else, in microseconds.
 const BELIEVED_US: i64 = 120_000_000;
 
-/// One look: every package whose time has come is asked for, as far as its host has room.
-///
-/// # Errors
-/// Database errors.
-pub async fn pass(farm: &Farm, now_us: i64) -> anyhow::Result<()> {
-    for (name, loaded) in farm.targets.all() {
-        let Ok(target) = loaded else { continue };
-        start_due(farm, &name, &target, now_us).await?;
-    }
-    Ok(())
+/// Asks for every package whose time has come, as far as its host has room.
+#[derive(Clone)]
+pub struct PollStage {
+    /// What is rebuilt.
+    pub targets: Targets,
+    /// Asks upstream.
+    pub tracker: Tracker,
+    /// What time it has become.
+    pub clock: Clock,
 }
 
-async fn start_due(
-    farm: &Farm,
-    name: &str,
-    target: &Arc<Target>,
-    now_us: i64,
-) -> Result<(), StoreError> {
-    let tracker = &farm.tracker.0;
-    let asked = Asked::of(target, tracker);
-    let under_way = tracker.writer.under_way();
-    let busy = under_way.len();
-    let room = asked.room(tracker).min(LOOKS.saturating_sub(busy));
-    if room == 0 {
-        return Ok(());
-    }
-    // Those that are under way are still due and come first.
-    let due = farm.store.tracked_due(name, now_us, room + busy).await?;
-    let mut started = 0;
-    for row in due {
-        // One that ended while the list was read is on it as it was before: it is due no more.
-        let ended = under_way.contains(&(row.target.clone(), row.package.clone()));
-        if started == room || ended || !tracker.writer.begin(&row.target, &row.package) {
-            continue;
+impl work::Stage for PollStage {
+    const NAME: Stage = Stage::Poll;
+
+    async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
+        for (name, loaded) in self.targets.all() {
+            let Ok(target) = loaded else { continue };
+            self.start_due(store, &name, &target, now_us).await?;
         }
-        started += 1;
-        asked.start(tracker);
-        let look = OneLook {
-            store: farm.store.clone(),
-            tracker: farm.tracker.clone(),
-            target: target.clone(),
-            asked: asked.clone(),
-            row,
-        };
-        tokio::spawn(look.run());
+        Ok(())
     }
-    Ok(())
+}
+
+impl PollStage {
+    async fn start_due(
+        &self,
+        store: &FencedStore,
+        name: &str,
+        target: &Arc<Target>,
+        now_us: i64,
+    ) -> Result<(), StoreError> {
+        let tracker = &self.tracker.0;
+        let asked = Asked::of(target, tracker);
+        let under_way = tracker.writer.under_way();
+        let busy = under_way.len();
+        let room = asked.room(tracker).min(LOOKS.saturating_sub(busy));
+        if room == 0 {
+            return Ok(());
+        }
+        // Those that are under way are still due and come first.
+        let due = store.tracked_due(name, now_us, room + busy).await?;
+        let mut started = 0;
+        for row in due {
+            // One that ended while the list was read is on it as it was before: it is due no more.
+            let ended = under_way.contains(&(row.target.clone(), row.package.clone()));
+            if started == room || ended || !tracker.writer.begin(&row.target, &row.package) {
+                continue;
+            }
+            started += 1;
+            asked.start(tracker);
+            let look = OneLook {
+                store: store.clone(),
+                tracker: self.tracker.clone(),
+                clock: self.clock,
+                target: target.clone(),
+                asked: asked.clone(),
+                row,
+            };
+            tokio::spawn(look.run());
+        }
+        Ok(())
+    }
 }
 
 /// The hosts of a target's repositories, which do not depend on the package.
@@ -86,7 +102,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(target: &Target, tracker: &super::Inner) -> Self {
+    fn of(target: &Target, tracker: &super::Asking) -> Self {
         let upstream = host_of(&target.git_url("x"));
         let modifications = target.modifications.as_ref();
         let other = modifications.map(|m| host_of(&m.url.expand(&[("name", "x")])));
@@ -97,13 +113,13 @@ impl Asked {
     }
 
     /// How many looks may be started now.
-    fn room(&self, tracker: &super::Inner) -> usize {
+    fn room(&self, tracker: &super::Asking) -> usize {
         let room = tracker.hosts.room(&self.upstream, &self.limits);
         let other = self.other.as_ref().map(|other| tracker.hosts.room(other, &self.limits));
         other.map_or(room, |other| other.min(room))
     }
 
-    fn start(&self, tracker: &super::Inner) {
+    fn start(&self, tracker: &super::Asking) {
         tracker.hosts.start(&self.upstream, &self.limits);
         if let Some(other) = &self.other {
             tracker.hosts.start(other, &self.limits);
@@ -113,8 +129,9 @@ impl Asked {
 
 /// One look that is under way.
 struct OneLook {
-    store: Store,
+    store: FencedStore,
     tracker: Tracker,
+    clock: Clock,
     target: Arc<Target>,
     asked: Asked,
     row: Tracked,
@@ -132,7 +149,7 @@ enum Modified {
 
 impl OneLook {
     async fn run(self) {
-        let began_us = now_us();
+        let began_us = self.clock.now_us();
         let inner = &self.tracker.0;
         let turn = self.row.looks.unsigned_abs();
         let jitter = Jitter::new(inner.seed, &self.row.package, turn);
@@ -161,7 +178,7 @@ impl OneLook {
             Ok(found) => self.saw(found, modified, &known, began_us, jitter),
             Err(error) => self.failed(&error, began_us, jitter),
         };
-        inner.writer.end(looked).await;
+        inner.writer.end(self.store.clone(), looked).await;
     }
 
     /// What is asked for, and what it points to.
@@ -213,7 +230,7 @@ impl OneLook {
         jitter: Jitter,
     ) -> Looked {
         let row = &self.row;
-        let now_us = now_us();
+        let now_us = self.clock.now_us();
         let told =
             |commit: &str| (row.hint_us != 0 && !commit.is_empty()).then(|| commit.to_owned());
         let (told, told_modified) = (told(&row.hint_commit), told(&row.hint_modification));
@@ -311,7 +328,7 @@ impl OneLook {
 
     fn failed(&self, error: &LookError, began_us: i64, jitter: Jitter) -> Looked {
         let row = &self.row;
-        let now_us = now_us();
+        let now_us = self.clock.now_us();
         let failures = u32::try_from(row.failures).unwrap_or(u32::MAX - 1) + 1;
         let pace = self.target.track.pace();
         // A host that is ill says nothing of the package: it keeps its pace, and waits with all

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 
 use crate::bus::Bus;
-use crate::store::{Looked, Store};
+use crate::store::{FencedStore, Looked, StoreError};
 
 /// Looks of one transaction.
 const AT_ONCE: usize = 256;
@@ -14,21 +14,24 @@ const AT_ONCE: usize = 256;
 /// Looks that wait for theirs.
 const WAITING: usize = 1024;
 
+/// A look that has ended, with the store that it is recorded in.
+type Ended = (FencedStore, Looked);
+
 type Busy = Arc<Mutex<HashSet<(String, String)>>>;
 
 /// The way to the store, and the looks that are under way or on their way to it.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
-    sender: mpsc::Sender<Looked>,
+    sender: mpsc::Sender<Ended>,
     busy: Busy,
 }
 
 impl Writer {
     /// Starts the task that writes.
-    pub(super) fn start(store: Store, bell: Bus) -> Self {
+    pub(super) fn start(bell: Bus) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
         let busy = Busy::default();
-        tokio::spawn(run(receiver, store, bell, busy.clone()));
+        tokio::spawn(run(receiver, bell, busy.clone()));
         Self { sender, busy }
     }
 
@@ -38,10 +41,10 @@ impl Writer {
         busy.insert((target.to_owned(), package.to_owned()))
     }
 
-    /// A look has ended.
-    pub(super) async fn end(&self, looked: Looked) {
+    /// A look has ended, and is recorded under the lease that it began under.
+    pub(super) async fn end(&self, store: FencedStore, looked: Looked) {
         // When the writer is gone, the farm is stopping.
-        let _ = self.sender.send(looked).await;
+        let _ = self.sender.send((store, looked)).await;
     }
 
     /// The looks that are under way: target and package.
@@ -50,20 +53,34 @@ impl Writer {
     }
 }
 
-async fn run(mut receiver: mpsc::Receiver<Looked>, store: Store, bell: Bus, busy: Busy) {
-    let mut batch = Vec::new();
+async fn run(mut receiver: mpsc::Receiver<Ended>, bell: Bus, busy: Busy) {
+    let mut batch: Vec<Ended> = Vec::new();
     while receiver.recv_many(&mut batch, AT_ONCE).await > 0 {
-        match store.record_looks(&batch).await {
-            Ok(0) => {}
-            Ok(pushes) => tracing::info!(pushes, "upstream has pushed"),
-            // What was not recorded is still due, and looked at again.
-            Err(error) => tracing::error!(%error, "looks at upstream were not recorded"),
+        // Nearly always all of them began under one lease.
+        for of_one in batch.chunk_by(|(one, _), (other, _)| one.fence() == other.fence()) {
+            record(of_one).await;
         }
         let mut busy = busy.lock().expect("no one panics while holding it");
-        for Looked { target, package, .. } in batch.drain(..) {
+        for (_, Looked { target, package, .. }) in batch.drain(..) {
             busy.remove(&(target, package));
         }
         drop(busy);
         bell.ring();
+    }
+}
+
+/// Records looks that began under one lease.
+async fn record(ended: &[Ended]) {
+    let Some((store, _)) = ended.first() else { return };
+    let looks: Vec<Looked> = ended.iter().map(|(_, looked)| looked.clone()).collect();
+    match store.record_looks(&looks).await {
+        Ok(0) => {}
+        Ok(pushes) => tracing::info!(pushes, "upstream has pushed"),
+        // Whoever polls now looks at them again.
+        Err(error @ StoreError::Fenced { .. }) => {
+            tracing::info!("looks at upstream are left to another: {error}");
+        }
+        // What was not recorded is still due, and looked at again.
+        Err(error) => tracing::error!(%error, "looks at upstream were not recorded"),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::{REST, tell};
 use crate::bus::Bus;
-use crate::observe::Metrics;
+use crate::metrics::Metrics;
 
 /// A bounded number of pieces of work at once, each known by its key, none taken twice. A piece
 /// that failed rests before it is taken again, and leaves its hand to others meanwhile: those that

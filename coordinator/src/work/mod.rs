@@ -1,11 +1,12 @@
-//! How passes run: a dumb loop that wakes when something was written, and what does the long
-//! pieces of a stage beside it.
+//! How passes run: what a stage is (`stage`), a dumb loop that wakes when something was written, and
+//! what does the long pieces of a stage beside it (`crew`, `coalesced`, `queues`).
 //!
 //! It must not know what a pass does.
 
 mod coalesced;
 mod crew;
 mod queues;
+mod stage;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 pub use coalesced::Coalesced;
 pub use crew::Crew;
 pub use queues::Queues;
+pub use stage::{LocalPass, Runner, Stage};
 
 use crate::bus::Bus;
 use crate::store::StoreError;
@@ -27,21 +29,9 @@ const GAP: Duration = Duration::from_millis(5);
 /// How long a piece of work rests after a fault of the farm's own, as a database that is down.
 const REST: Duration = Duration::from_secs(1);
 
-/// Runs a pass whenever the bell rings, and now and then, until the task is dropped.
-pub async fn run<F>(name: &'static str, bus: Bus, pass: impl FnMut() -> F)
+/// Runs a pass whenever the bell rings, and at least each `period`, until the task is dropped.
+async fn run_every<F>(name: &'static str, period: Duration, bus: Bus, mut pass: impl FnMut() -> F)
 where
-    F: Future<Output = anyhow::Result<()>>,
-{
-    run_every(name, PERIOD, bus, pass).await;
-}
-
-/// The same for a pass that looks at least each `period`.
-pub async fn run_every<F>(
-    name: &'static str,
-    period: Duration,
-    bus: Bus,
-    mut pass: impl FnMut() -> F,
-) where
     F: Future<Output = anyhow::Result<()>>,
 {
     let mut bell = bus.listen();

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use rpmfarm_coordinator::accept::{self, AcceptorClient};
-use rpmfarm_coordinator::farm::Farm;
+use rpmfarm_coordinator::accept::AcceptorClient;
+use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_core::statement::{Acceptance, Proof};
 use rpmfarm_core::task::{Success, TaskKind};
 use rpmfarm_core::{BuildId, Fault, Sha256};
@@ -15,7 +15,7 @@ use crate::scene::{Scene, built, file};
 
 const TAGS: &str = "Release: 1\nBuildArch: noarch";
 
-fn data(farm: &Farm) -> PathBuf {
+fn data(farm: &Parts) -> PathBuf {
     farm.blobs.root().parent().unwrap().to_owned()
 }
 
@@ -29,7 +29,7 @@ async fn scene() -> Scene {
 }
 
 /// What the acceptor has signed of each package of a build.
-async fn acceptances(farm: &Farm, build: BuildId) -> Vec<Acceptance> {
+async fn acceptances(farm: &Parts, build: BuildId) -> Vec<Acceptance> {
     let mut all = Vec::new();
     for row in farm.store.packages_of(build, "lab").await.unwrap() {
         let signed = farm.store.signed_acceptance("lab", row.package.digest).await.unwrap();
@@ -90,10 +90,10 @@ async fn results_wait_for_the_acceptor_and_for_its_operator() {
         let reason = scene.farm.waits.reason(build);
         assert!(reason.starts_with("not accepted yet: ") && reason.contains(why), "{reason}");
     };
-    accept::accept(&scene.farm, &ended.0).await.unwrap_err();
+    scene.accept(&ended.0).await.unwrap_err();
     waits("the acceptor does not answer");
     let _acceptor = Acceptor::start(&data);
-    accept::accept(&scene.farm, &ended.0).await.unwrap();
+    scene.accept(&ended.0).await.unwrap();
     assert_eq!(scene.farm.waits.reason(build), "");
 
     // The worker was set up anew.
@@ -102,11 +102,11 @@ async fn results_wait_for_the_acceptor_and_for_its_operator() {
     let files = [file(&package.binary)];
     let ended = scene.ended("w", build, of, &files, Success::default()).await;
     for _ in 0..2 {
-        accept::accept(&scene.farm, &ended.0).await.unwrap_err();
+        scene.accept(&ended.0).await.unwrap_err();
     }
     let reason = scene.farm.waits.reason(build);
     assert!(reason.contains("rpmfarm-acceptor worker trust w"), "{reason}");
     acceptor::operate(&data, &["worker", "trust", "w"]);
-    accept::accept(&scene.farm, &ended.0).await.unwrap();
+    scene.accept(&ended.0).await.unwrap();
     assert_eq!(acceptances(&scene.farm, build).await.len(), 2);
 }

@@ -1,7 +1,7 @@
 //! Who may make which name: what a build makes of what packages of other sources have waits for a
 //! person, and nothing of it is in the pool before.
 
-use rpmfarm_coordinator::claims::{Decided, affected, approve, refuse};
+use rpmfarm_coordinator::claims::Decided;
 use rpmfarm_core::owners::Kind;
 use rpmfarm_core::{BuildId, Fault};
 
@@ -38,7 +38,7 @@ impl Scene {
 
     async fn approved(&self, build: BuildId) -> Decided {
         let row = self.farm.store.build(build).await.unwrap().unwrap();
-        approve(&self.farm, &row, ("ann", "it replaces it")).await.unwrap()
+        self.farm.claims().approve(&self.farm.store, &row, ("ann", "it replaces it")).await.unwrap()
     }
 
     async fn is_at(&self, build: BuildId, stage: &str) -> bool {
@@ -65,7 +65,12 @@ async fn what_provides_the_name_of_another_waits_for_a_person() {
 
     // Whoever refuses it ends it, and says why.
     let row = scene.farm.store.build(build).await.unwrap().unwrap();
-    let refused = refuse(&scene.farm, &row, ("ann", "nobody knows why")).await.unwrap();
+    let refused = scene
+        .farm
+        .claims()
+        .refuse(&scene.farm.store, &row, ("ann", "nobody knows why"))
+        .await
+        .unwrap();
     assert_eq!(refused, Decided::Done);
     let failure = scene.farm.store.failures(build, 0).await.unwrap().pop().unwrap().failure;
     assert_eq!(failure.fault, Fault::Package);
@@ -167,7 +172,7 @@ async fn the_effect_is_the_roots_that_hold_what_is_claimed() {
     scene.made("hello", &built("hello", "Release: 1", "hello")).await;
     let build = scene.made("evil", &sub("evil", "gcc", "2", "")).await;
     let claims = scene.farm.store.open_claims(build).await.unwrap();
-    let found = affected(&scene.farm, "lab", claims).await.unwrap();
+    let found = scene.farm.claims().affected(&scene.farm.store, "lab", claims).await.unwrap();
     let (_, holds) = &found["hello"];
     assert_eq!(holds.iter().collect::<Vec<_>>(), ["gcc"]);
 }

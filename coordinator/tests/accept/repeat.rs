@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use rpmfarm_coordinator::claims::{Decided, approve};
+use rpmfarm_coordinator::claims::Decided;
 use rpmfarm_coordinator::clock::now_us;
-use rpmfarm_coordinator::dispatch::fleet::Session;
+use rpmfarm_coordinator::fleet::Session;
 use rpmfarm_core::fleet::PROTOCOL;
 use rpmfarm_core::task::{Success, TaskKind, WorkerState};
 use rpmfarm_core::{Arch, BuildId, Failure};
@@ -96,7 +96,9 @@ async fn what_differs_waits_for_a_person_and_neither_is_in_the_pool() {
         assert!(text.contains(part), "{part}: {text}");
     }
     let row = scene.farm.store.build(build).await.unwrap().unwrap();
-    let decided = approve(&scene.farm, &row, ("ann", "the time is in it")).await.unwrap();
+    let farm = &scene.farm;
+    let said = ("ann", "the time is in it");
+    let decided = farm.claims().approve(&farm.store, &row, said).await.unwrap();
     assert_eq!(decided, Decided::Done);
     assert_eq!(scene.packages(build).await, ["tiny-1-1.src", "tiny-1-1.x86_64"]);
 }

@@ -7,10 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser as _;
-use rpmfarm_coordinator::accept;
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::config::Config;
-use rpmfarm_coordinator::farm::Farm;
+use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::{EndedAttempt, NewBuild, NewTask, Task};
 use rpmfarm_core::lock::{Layer, LockedPackage};
@@ -18,7 +17,9 @@ use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::statement::{Proof, Statement};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Lock, Sha256, TaskId};
+use rpmfarm_core::{
+    Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Lock, Sha256, Stage, TaskId,
+};
 use rpmfarm_guarded::key::SigningKey;
 use tokio::task::JoinHandle;
 use tower_http::services::ServeDir;
@@ -32,7 +33,7 @@ use crate::support::{Built, build_spec, run};
 pub(crate) type File = (String, Vec<u8>);
 
 pub(crate) struct Scene {
-    pub(crate) farm: Farm,
+    pub(crate) farm: Parts,
     /// Whether the test has said what was imported.
     imported: AtomicBool,
     /// The base root of every lock.
@@ -231,12 +232,18 @@ impl Scene {
         success: Success,
     ) -> Result<(), Failure> {
         let Waiting(ended) = self.ended(worker, build, of, files, success).await;
-        accept::accept(&self.farm, &ended).await.unwrap();
+        self.accept(&ended).await.unwrap();
         let store = &self.farm.store;
         if store.acceptance(TaskId(ended.attempt.task)).await.unwrap().is_some() {
             return Ok(());
         }
         Err(store.failures(build, 0).await.unwrap().pop().expect("refused for a reason").failure)
+    }
+
+    /// Has an attempt's results accepted, or refused.
+    pub(crate) async fn accept(&self, ended: &EndedAttempt) -> anyhow::Result<()> {
+        let store = self.farm.fenced(Stage::Accept).expect("there is no other coordinator");
+        self.farm.accept().accept(&store, ended).await
     }
 
     /// The same, as far as the worker comes: what it made waits to be accepted.

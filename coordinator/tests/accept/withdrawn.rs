@@ -1,6 +1,5 @@
 //! Packages that are taken back, and what was made with them.
 
-use rpmfarm_coordinator::claims::withdraw::{impact, withdraw};
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::store::NewTask;
 use rpmfarm_core::lock::LockedPackage;
@@ -31,7 +30,8 @@ impl Scene {
     async fn takes_back(&self, build: BuildId) -> (Vec<Nevra>, Vec<i64>) {
         let packages = self.farm.store.own_packages(build).await.unwrap();
         let said = ("ann", "backdoor");
-        let (gone, rows) = withdraw(&self.farm, "lab", &packages, said).await.unwrap();
+        let (gone, rows) =
+            self.farm.claims().withdraw(&self.farm.store, "lab", &packages, said).await.unwrap();
         (gone, rows.iter().map(|row| row.build.0).collect())
     }
 }
@@ -93,7 +93,12 @@ async fn roots_that_hold_it_are_solved_again_and_what_was_made_is_marked() {
     let (running, task) = waiting[1];
     store.grant(task, running, "w", now_us()).await.unwrap().expect("granted");
 
-    let looked = impact(&scene.farm, "lab", &store.own_packages(bad).await.unwrap()).await.unwrap();
+    let looked = scene
+        .farm
+        .claims()
+        .impact(store, "lab", &store.own_packages(bad).await.unwrap())
+        .await
+        .unwrap();
     assert_eq!(looked.roots.len(), 2);
     let (_, impacts) = scene.takes_back(bad).await;
     assert!(impacts.contains(&used.0), "{impacts:?}");

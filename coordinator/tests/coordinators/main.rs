@@ -14,7 +14,9 @@ use common::{on_both, on_postgres};
 use proxy::Proxy;
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::peers::{Judge, Peers, STAGES, beat};
-use rpmfarm_coordinator::store::{BuildFilter, CoordinatorRow, NewTask, Store, StoreError};
+use rpmfarm_coordinator::store::{
+    BuildFilter, CoordinatorRow, FencedStore, NewTask, Store, StoreError,
+};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::tenure::TAKEOVER;
 use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Stage, TaskId};
@@ -65,7 +67,7 @@ async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing
         }
         assert_eq!(a.stages(at(9)), STAGES);
         let build = start(&store, "hello", "").await.unwrap()[0];
-        let old = store.behind(a.fence(Stage::Import, at(9)).unwrap());
+        let old = a.fenced(&store, Stage::Import, at(9)).unwrap();
         old.check_fence().await.unwrap();
 
         // It stands still: half a takeover later it begins nothing new, after a whole one the
@@ -76,7 +78,7 @@ async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing
         assert!(b.look(&store, at(16)).await.unwrap());
         assert_eq!(b.stages(at(16)), STAGES);
         let new = b.fence(Stage::Import, at(16)).unwrap();
-        assert_eq!(new.epoch, 2);
+        assert_eq!(new.epoch(), 2);
 
         // What the old one has under way is fenced, a failure that would end the build above all.
         let failure = Failure::new(Fault::Package, FailureStage::Import, "too late");
@@ -86,7 +88,7 @@ async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing
         let late = old.add_failure(build, None, &failure, None, NOW).await;
         assert!(fenced(late.unwrap_err()));
         assert!(store.is_open(build).await.unwrap());
-        store.behind(new).add_import(build, &import(NOW)).await.unwrap();
+        FencedStore::new(&store, new).add_import(build, &import(NOW)).await.unwrap();
         assert!(store.import(build).await.unwrap().is_some());
 
         // It wakes: it sees that it has lost them, and may begin nothing.
@@ -95,7 +97,7 @@ async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing
         // A good-bye needs no waiting.
         beat::end(&b, &store).await.unwrap();
         assert!(a.look(&store, at(18)).await.unwrap());
-        assert_eq!(a.fence(Stage::Sign, at(18)).unwrap().epoch, 3);
+        assert_eq!(a.fence(Stage::Sign, at(18)).unwrap().epoch(), 3);
     })
     .await;
 }
@@ -106,10 +108,10 @@ async fn a_restarted_coordinator_has_its_stages_at_once_under_a_new_epoch() {
         let began = Instant::now();
         let first = peers("a", began);
         beat::begin(&first, &store, began).await.unwrap();
-        let old = store.behind(first.fence(Stage::Publish, began).unwrap());
+        let old = first.fenced(&store, Stage::Publish, began).unwrap();
         let second = peers("a", began);
         beat::begin(&second, &store, began).await.unwrap();
-        assert_eq!(second.fence(Stage::Publish, began).unwrap().epoch, 2);
+        assert_eq!(second.fence(Stage::Publish, began).unwrap().epoch(), 2);
         assert!(matches!(old.check_fence().await, Err(StoreError::Fenced { .. })));
     })
     .await;
@@ -147,8 +149,7 @@ async fn one_that_is_stopped_in_mid_transaction_keeps_nobody_from_its_stage() {
         beat::begin(&a, &store, began).await.unwrap();
         beat::begin(&b, &store, began).await.unwrap();
         let build = start(&store, "hello", "").await.unwrap()[0];
-        let mut stopped =
-            store.behind(a.fence(Stage::Accept, began).unwrap()).write().await.unwrap();
+        let mut stopped = a.fenced(&store, Stage::Accept, began).unwrap().write().await.unwrap();
         assert!(stopped.hold_open(build).await.unwrap());
 
         let later = began + TAKEOVER;
@@ -159,7 +160,7 @@ async fn one_that_is_stopped_in_mid_transaction_keeps_nobody_from_its_stage() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         assert_eq!(b.stages(later), STAGES);
-        let new = store.behind(b.fence(Stage::Accept, later).unwrap());
+        let new = b.fenced(&store, Stage::Accept, later).unwrap();
         let failure = Failure::new(Fault::Farm, FailureStage::Accept, "tried again");
         assert!(new.add_failure(build, None, &failure, Some(NOW + 1), NOW).await.unwrap());
         let late = stopped.commit().await.unwrap_err();

@@ -16,11 +16,11 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use rpmfarm_coordinator::config::Config;
-use rpmfarm_coordinator::farm::Farm;
 use rpmfarm_coordinator::identity::Authority;
 use rpmfarm_coordinator::identity::openness::Opened;
 use rpmfarm_coordinator::identity::tls::{self, ServerCertificate};
 use rpmfarm_coordinator::listen::{Limits, Listeners};
+use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::{server, start};
 use rpmfarm_core::{BuildId, TaskId};
 use rpmfarm_proto::AUTHORIZATION;
@@ -34,7 +34,7 @@ use self::builds::new_build;
 const NOW: i64 = 1_000_000;
 
 /// A farm for the lab's target, whose logs have 1 MiB. None of its passes run.
-async fn farm(dir: &Path) -> Farm {
+async fn farm(dir: &Path) -> Parts {
     let targets = dir.join("targets");
     std::fs::create_dir_all(&targets).unwrap();
     let text = std::fs::read_to_string("../deploy/targets/lab.toml").unwrap();
@@ -53,7 +53,7 @@ async fn farm(dir: &Path) -> Farm {
 
 /// A farm that serves, with TLS and without.
 struct Served {
-    farm: Farm,
+    farm: Parts,
     plain: SocketAddr,
     tls: SocketAddr,
     authority: Arc<Authority>,

@@ -13,11 +13,12 @@ mod why;
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
+use rpmfarm_coordinator::clock::Now;
 use rpmfarm_coordinator::config::Config;
-use rpmfarm_coordinator::dispatch::{leases, pass};
-use rpmfarm_coordinator::farm::Farm;
 use rpmfarm_coordinator::logs::LogName;
+use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::store::{Import, NewTask};
+use rpmfarm_coordinator::work::LocalPass as _;
 use rpmfarm_coordinator::{server, start};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
@@ -39,7 +40,7 @@ const TARGET: &str = "almalinux-9";
 
 /// A coordinator that serves and whose passes the test runs.
 struct Bench {
-    farm: Farm,
+    farm: Parts,
     client: WorkersClient<Channel>,
     address: String,
     token: String,
@@ -94,7 +95,8 @@ impl Bench {
     }
 
     async fn dispatch(&self) {
-        pass::pass(&self.farm, Instant::now(), NOW).await.unwrap();
+        let now = Now { instant: Instant::now(), us: NOW };
+        self.farm.dispatch().pass(&self.farm.store, now).await.unwrap();
     }
 
     /// Looks at the leases each half second for some time to come.
@@ -102,7 +104,8 @@ impl Bench {
         let (now, step) = (Instant::now(), Duration::from_millis(500));
         let mut at = Duration::ZERO;
         while at <= time {
-            leases::pass(&self.farm, now + at, NOW).await.unwrap();
+            let now = Now { instant: now + at, us: NOW };
+            self.farm.leases().pass(&self.farm.store, now).await.unwrap();
             at += step;
         }
     }

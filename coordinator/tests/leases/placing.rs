@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use clap::Parser as _;
+use rpmfarm_coordinator::clock::Now;
 use rpmfarm_coordinator::config::Config;
-use rpmfarm_coordinator::dispatch::fleet::Session;
-use rpmfarm_coordinator::dispatch::pass;
-use rpmfarm_coordinator::farm::Farm;
+use rpmfarm_coordinator::fleet::Session;
+use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::start;
 use rpmfarm_coordinator::store::{Grant, NewBuild, NewTask, Store};
+use rpmfarm_coordinator::work::LocalPass as _;
 use rpmfarm_core::fleet::PROTOCOL;
 use rpmfarm_core::learned::Had;
 use rpmfarm_core::task::{TaskKind, WorkerState};
@@ -27,7 +28,7 @@ pub(crate) const NOW: i64 = 1_000_000_000_000;
 /// A farm whose passes the test runs, with a target that lets emulating workers build (`lenient`)
 /// and one that does not (`strict`).
 pub(crate) struct Scene {
-    pub(crate) farm: Farm,
+    pub(crate) farm: Parts,
     sessions: Vec<Session>,
     _dir: TempDir,
 }
@@ -56,7 +57,7 @@ impl Scene {
         for (name, emulation) in [("lenient", true), ("strict", false)] {
             assert_eq!(farm.targets.get(name).unwrap().emulation, emulation);
         }
-        Self { farm: Farm { store, ..farm }, sessions: Vec::new(), _dir: dir }
+        Self { farm: Parts { store, ..farm }, sessions: Vec::new(), _dir: dir }
     }
 
     /// A worker with free slots; a second word of it replaces the first.
@@ -127,7 +128,8 @@ impl Scene {
 
     /// One look. Who holds what after it.
     async fn pass(&self) -> BTreeMap<TaskId, String> {
-        pass::pass(&self.farm, Instant::now(), NOW).await.unwrap();
+        let now = Now { instant: Instant::now(), us: NOW };
+        self.farm.dispatch().pass(&self.farm.store, now).await.unwrap();
         let live = self.farm.store.live_attempts(None).await.unwrap();
         live.into_iter().map(|attempt| (TaskId(attempt.task), attempt.worker)).collect()
     }

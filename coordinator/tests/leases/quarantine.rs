@@ -1,9 +1,10 @@
 //! When a worker is quarantined: over a real store, with workers that are connected to a real
 //! fleet.
 
-use rpmfarm_coordinator::dispatch::quarantine::after_acceptance;
-use rpmfarm_coordinator::dispatch::{quarantine, report};
-use rpmfarm_coordinator::doctor;
+use std::time::Instant;
+
+use rpmfarm_coordinator::clock::Now;
+use rpmfarm_coordinator::dispatch::quarantine;
 use rpmfarm_coordinator::store::Grant;
 use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::learned::Had;
@@ -12,6 +13,10 @@ use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault
 
 use super::placing::{NOW, Scene};
 use crate::common::on_both;
+
+fn now() -> Now {
+    Now { instant: Instant::now(), us: NOW }
+}
 
 impl Scene {
     /// A worker builds a task, and its results are accepted.
@@ -25,7 +30,8 @@ impl Scene {
         let mut tx = store.write().await.unwrap();
         assert!(tx.accept(task, id, 1, NOW).await.unwrap());
         tx.commit().await.unwrap();
-        after_acceptance(&self.farm, task, worker, NOW).await.unwrap();
+        let fleet = &self.farm.fleet;
+        quarantine::after_acceptance(store, fleet, task, worker, now()).await.unwrap();
     }
 
     async fn standing(&self, worker: &str) -> Standing {
@@ -34,7 +40,7 @@ impl Scene {
     }
 
     async fn workers_check(&self) -> (String, String) {
-        let checks = doctor::checks(&self.farm).await;
+        let checks = self.farm.doctor().checks().await;
         let check = checks.into_iter().find(|check| check.name == "workers").unwrap();
         (check.level, check.message)
     }
@@ -52,7 +58,8 @@ async fn only_what_another_worker_built_is_held_against_one_and_the_last_one_sta
         // Four packages that break workers, and who requested them retries.
         for worker in ["w1", "w2"] {
             scene.fail(worker, &tasks[..4]).await;
-            quarantine::look(&scene.farm, worker, NOW).await.unwrap();
+            let farm = &scene.farm;
+            quarantine::look(&farm.store, &farm.fleet, worker, now()).await.unwrap();
             assert_eq!(scene.standing(worker).await, Standing::Active, "nobody built them");
         }
         scene.build("w1", tasks[4]).await;
@@ -120,7 +127,7 @@ async fn a_root_that_cannot_be_made_is_tried_twice() {
             let grant = Grant { task, build, worker: worker.into(), had: Had::default() };
             assert_eq!(store.grant_all(&[grant], NOW).await.unwrap().len(), 1);
             let live = store.live_attempts(Some(worker)).await.unwrap().remove(0);
-            report::end(&scene.farm, &live, &outcome, NOW).await.unwrap();
+            scene.farm.reports().end(store, &live, &outcome, NOW).await.unwrap();
             let last = store.failures(build, 0).await.unwrap().pop().unwrap();
             assert_eq!(last.retry_us.is_some(), tries, "{:?}", last.failure);
             let fault = if tries { Fault::Worker } else { Fault::Package };

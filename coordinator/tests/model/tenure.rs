@@ -20,7 +20,7 @@ impl Twins {
     pub(super) async fn coordinate(&mut self) {
         let mut rng = Rng::new(self.seed + 1_000);
         let mut seen = Vec::<Seen>::new();
-        let mut fences = Vec::<(Stage, StageLease)>::new();
+        let mut fences = Vec::<real::Fence>::new();
         for _ in 0..STEPS {
             let me = *rng.pick(&COORDINATORS).unwrap();
             let stage = *rng.pick(&STAGES).unwrap();
@@ -36,19 +36,20 @@ impl Twins {
                 3 | 4 => {
                     let Some((stage, lease, beat)) = rng.pick(&seen).cloned() else { continue };
                     let expected = self.model.take_stage(stage.as_str(), me, lease.as_ref(), beat);
-                    let found =
-                        self.real.take_stage(stage.as_str(), me, lease.as_ref(), beat).await;
-                    assert_eq!(found.unwrap(), expected, "take_stage");
-                    if let Some(epoch) = expected {
+                    let found = self.real.take_stage(stage, me, lease.as_ref(), beat).await;
+                    let found = found.unwrap();
+                    assert_eq!(found.as_ref().map(real::Fence::epoch), expected, "take_stage");
+                    if let Some(fence) = found {
+                        assert_eq!((fence.stage(), fence.holder()), (stage, me), "take_stage");
                         self.reached.taken += 1;
-                        fences.push((stage, StageLease { holder: me.into(), epoch }));
+                        fences.push(fence);
                     } else {
                         self.reached.not_taken += 1;
                     }
                 }
                 5 => {
-                    let Some((stage, lease)) = rng.pick(&fences).cloned() else { continue };
-                    self.stand(stage, &lease).await;
+                    let Some(fence) = rng.pick(&fences).cloned() else { continue };
+                    self.stand(fence).await;
                 }
                 6 if rng.chance(300) => {
                     self.model.forget_coordinator(me);
@@ -78,10 +79,9 @@ impl Twins {
         self.real.beat(&row).await.unwrap();
     }
 
-    async fn stand(&mut self, stage: Stage, lease: &StageLease) {
-        let StageLease { holder, epoch } = lease.clone();
-        let expected = self.model.stands(stage.as_str(), &holder, epoch);
-        let found = self.real.behind(real::Fence { stage, holder, epoch }).check_fence().await;
+    async fn stand(&mut self, fence: real::Fence) {
+        let expected = self.model.stands(fence.stage().as_str(), fence.holder(), fence.epoch());
+        let found = real::FencedStore::new(&self.real, fence).check_fence().await;
         match (expected, found) {
             (true, Ok(())) => self.reached.stood += 1,
             (false, Err(real::StoreError::Fenced { .. })) => self.reached.fenced += 1,

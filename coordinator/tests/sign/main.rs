@@ -18,14 +18,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use rpmfarm_coordinator::accept::AcceptorClient;
-use rpmfarm_coordinator::doctor;
-use rpmfarm_coordinator::farm::Farm;
-use rpmfarm_coordinator::publish;
-use rpmfarm_coordinator::sign;
+use rpmfarm_coordinator::parts::Parts;
+use rpmfarm_coordinator::sign::SignStage;
 use rpmfarm_coordinator::store::Build;
 use rpmfarm_coordinator::work::Crew;
-use rpmfarm_core::BuildId;
 use rpmfarm_core::signing::Place;
+use rpmfarm_core::{BuildId, Stage};
 use rpmfarm_guarded::key::SigningKey;
 use rpmfarm_proto::v1::Check;
 
@@ -36,7 +34,7 @@ use self::support::Built;
 
 const TAGS: &str = "Release: 1\nBuildArch: noarch";
 
-fn data(farm: &Farm) -> PathBuf {
+fn data(farm: &Parts) -> PathBuf {
     farm.blobs.root().parent().unwrap().to_owned()
 }
 
@@ -50,40 +48,45 @@ async fn accepted(scene: &Scene, of: &Built, name: &str) -> Build {
 }
 
 /// Where the blob of a build's package lies whose name ends so.
-async fn blob(farm: &Farm, build: BuildId, end: &str) -> PathBuf {
+async fn blob(farm: &Parts, build: BuildId, end: &str) -> PathBuf {
     let rows = farm.store.packages_of(build, "lab").await.unwrap();
     let row = rows.iter().find(|row| row.package.nevra.to_string().ends_with(end)).unwrap();
     farm.blobs.path(row.package.digest)
 }
 
-async fn signed(farm: &Farm, build: BuildId) -> usize {
+async fn signed(farm: &Parts, build: BuildId) -> usize {
     let rows = farm.store.packages_of(build, "lab").await.unwrap();
     rows.iter().filter(|row| row.signature.is_some()).count()
 }
 
-/// Signs and publishes all that waits.
-async fn publish_all(farm: &Farm) {
-    for build in farm.store.builds_accepted().await.unwrap() {
-        sign::sign_build(farm, &build).await.unwrap();
-    }
-    publish::pass::pass(farm).await.unwrap();
+async fn sign_build(farm: &Parts, build: &Build) -> anyhow::Result<()> {
+    let store = farm.fenced(Stage::Sign).expect("there is no other coordinator");
+    farm.sign().sign_build(&store, build).await
 }
 
-fn repodata(farm: &Farm) -> PathBuf {
+/// Signs and publishes all that waits.
+async fn publish_all(farm: &Parts) {
+    for build in farm.store.builds_accepted().await.unwrap() {
+        sign_build(farm, &build).await.unwrap();
+    }
+    farm.runner().pass(&farm.publish()).await.unwrap();
+}
+
+fn repodata(farm: &Parts) -> PathBuf {
     farm.repos.join("lab/testing/x86_64/os/repodata")
 }
 
-fn revision(farm: &Farm) -> u64 {
+fn revision(farm: &Parts) -> u64 {
     farm.publisher.shown("lab", "testing").unwrap().unwrap()
 }
 
-async fn checks(farm: &Farm, name: &str) -> Vec<Check> {
-    let all = doctor::checks(farm).await;
+async fn checks(farm: &Parts, name: &str) -> Vec<Check> {
+    let all = farm.doctor().checks().await;
     all.into_iter().filter(|check| check.name == name && check.level != "ok").collect()
 }
 
 /// What an operator does to the signer of a farm.
-fn operate(farm: &Farm, words: &[&str]) {
+fn operate(farm: &Parts, words: &[&str]) {
     signer::operate(&data(farm), words);
 }
 
@@ -100,7 +103,7 @@ async fn a_blob_that_was_swapped_is_never_signed() {
     *flipped.last_mut().unwrap() ^= 1;
     for bad in [fs::read(&foreign.binary).unwrap(), flipped, good[..200].to_vec()] {
         fs::write(&path, bad).unwrap();
-        let error = sign::sign_build(farm, &build).await.unwrap_err();
+        let error = sign_build(farm, &build).await.unwrap_err();
         let said = format!("{error:#}");
         for part in ["signing swapme-1-1.noarch", "the store is damaged", path.to_str().unwrap()] {
             assert!(said.contains(part), "{part}: {said}");
@@ -110,7 +113,7 @@ async fn a_blob_that_was_swapped_is_never_signed() {
     }
     let log = fs::read_to_string(signer::log(&data(farm))).unwrap();
     assert!(!log.contains("swapme-1-1.noarch"), "the signer was asked: {log}");
-    publish::pass::pass(farm).await.unwrap();
+    farm.runner().pass(&farm.publish()).await.unwrap();
     assert!(!repodata(farm).exists(), "it is kept back");
 
     fs::write(&path, good).unwrap();
@@ -126,8 +129,8 @@ async fn builds_say_why_the_signer_does_not_sign() {
     let _signer = Signer::start(&data(farm), &[]);
     operate(farm, &["pause", "--reason", "the key moves to a token"]);
     let build = accepted(&scene, &built("waits", TAGS, "x"), "waits").await;
-    let crew = Crew::new("sign", 1, farm.bus.clone());
-    sign::pass(farm, &crew).await.unwrap();
+    let stage = SignStage { crew: Crew::new("sign", 1, farm.bus.clone()), ..farm.sign() };
+    farm.runner().pass(&stage).await.unwrap();
     while farm.waits.reason(build.id()).is_empty() {
         tokio::task::yield_now().await;
     }
@@ -227,7 +230,7 @@ async fn a_signer_with_an_acceptor_signs_only_what_it_accepted() {
     let key = acceptor::state(&data).join("acceptor.pub");
     let signer = Signer::start(&data, &["--acceptor", key.to_str().unwrap()]);
     let alone = accepted(&scene, &built("alone", TAGS, "x"), "alone").await;
-    let error = format!("{:#}", sign::sign_build(&scene.farm, &alone).await.unwrap_err());
+    let error = format!("{:#}", sign_build(&scene.farm, &alone).await.unwrap_err());
     assert!(error.contains("the acceptor has not accepted it"), "{error}");
     let found = checks(&scene.farm, "acceptor").await;
     assert_eq!((found.len(), found[0].level.as_str()), (1, "error"), "{found:?}");
@@ -236,7 +239,7 @@ async fn a_signer_with_an_acceptor_signs_only_what_it_accepted() {
     scene.key = Some(SigningKey::load_or_make(&data.join("w.key")).unwrap());
     assert!(checks(&scene.farm, "acceptor").await.is_empty());
     let both = accepted(&scene, &built("both", TAGS, "x"), "both").await;
-    sign::sign_build(&scene.farm, &both).await.unwrap();
+    sign_build(&scene.farm, &both).await.unwrap();
     assert_eq!(signed(&scene.farm, both.id()).await, 2);
     assert_eq!(signed(&scene.farm, alone.id()).await, 0);
     let log = fs::read_to_string(signer::log(&data)).unwrap();
@@ -248,7 +251,7 @@ async fn a_signer_with_an_acceptor_signs_only_what_it_accepted() {
     // What was accepted before is signed by a signer that does not ask.
     drop(signer);
     let _signer = Signer::start(&data, &[]);
-    sign::sign_build(&scene.farm, &alone).await.unwrap();
+    sign_build(&scene.farm, &alone).await.unwrap();
     let found = checks(&scene.farm, "acceptor").await;
     assert_eq!((found.len(), found[0].level.as_str()), (1, "warning"), "{found:?}");
 }
@@ -270,6 +273,6 @@ async fn doctor_tells_whose_a_key_is() {
     }
     let _signer = Signer::start_as(&data(farm), &["--bind", "lab=other"]);
     let build = accepted(&scene, &built("one", TAGS, "x"), "one").await;
-    let error = format!("{:#}", sign::sign_build(farm, &build).await.unwrap_err());
+    let error = format!("{:#}", sign_build(farm, &build).await.unwrap_err());
     assert!(error.contains("the key `lab` does not sign for the target `lab`"), "{error}");
 }

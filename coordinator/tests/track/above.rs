@@ -2,8 +2,6 @@
 //! imported, and pushes that would not be above what is published.
 
 use rpmfarm_coordinator::clock::now_us;
-use rpmfarm_coordinator::import::pass::import;
-use rpmfarm_coordinator::rpc::tracking::TrackingService;
 use rpmfarm_coordinator::store::{Build, Import, NewBuild, Revision, Srpm};
 use rpmfarm_core::{BuildId, Evr, Failure, FailureStage, Fault, Nevra, Sha256};
 use rpmfarm_proto::v1;
@@ -40,7 +38,7 @@ async fn follow(scene: &Scene) -> Build {
     let mut builds = scene.builds().await;
     assert_eq!(builds.len(), before + 1);
     let build = builds.pop().unwrap();
-    import(&scene.farm, &build).await.unwrap();
+    scene.import(&build).await.unwrap();
     build
 }
 
@@ -107,7 +105,7 @@ async fn pairs_are_imported_as_they_were_pushed() {
     scene.decide().await;
     let second = git.commit(&[("hello.spec", &spec("3"))]);
     let build = scene.builds().await.pop().unwrap();
-    import(&scene.farm, &build).await.unwrap();
+    scene.import(&build).await.unwrap();
     assert_eq!(pair(&scene, build.id()).await, (first, modification.clone()));
     let build = follow(&scene).await;
     assert_eq!(pair(&scene, build.id()).await, (second, modification));
@@ -149,7 +147,7 @@ async fn what_is_not_above_the_channel_is_refused_before_it_is_built() {
     let store = &scene.farm.store;
     let id = store.start_builds(&[new], "me", "", now_us()).await.unwrap().ids[0];
     let build = store.build(id).await.unwrap().unwrap();
-    import(&scene.farm, &build).await.unwrap();
+    scene.import(&build).await.unwrap();
     assert!(store.import(id).await.unwrap().is_some());
 }
 
@@ -169,7 +167,7 @@ async fn upstream_that_goes_back_below_the_channel_is_told() {
     let build = follow(&scene).await;
     assert_eq!(build.git_ref, older);
     assert!(scene.farm.store.import(build.id()).await.unwrap().is_none());
-    let service = TrackingService(scene.farm.clone());
+    let service = scene.farm.tracking_service();
     let request = v1::GetTrackedRequest { target: "lab".into(), package: "hello".into() };
     let details = service.get_tracked(Request::new(request)).await.unwrap().into_inner();
     let push = &details.pushes[0];
@@ -252,7 +250,7 @@ async fn a_tag_that_moved_since_it_was_decided_on_is_not_built_as_that() {
     scene.decide().await;
     let moved = tag("2", "imports/c9/hello-1-2");
     let build = scene.builds().await.pop().unwrap();
-    import(&scene.farm, &build).await.unwrap();
+    scene.import(&build).await.unwrap();
     let message = failure(&scene, &build).await;
     let says = format!("was to be built at commit {decided}, and has been moved to {moved} since");
     assert!(message.contains(&says), "{message}");

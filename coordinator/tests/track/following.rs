@@ -1,7 +1,6 @@
 //! From a push to builds.
 
 use rpmfarm_coordinator::clock::now_us;
-use rpmfarm_coordinator::rpc::tracking::TrackingService;
 use rpmfarm_coordinator::store::{Hint, Import, NewHook, NewTracked, OrderRow};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking as _;
@@ -182,7 +181,7 @@ async fn a_storm_is_held_whole_until_approved() {
 
 /// What is held by storms: storm → packages.
 async fn storms(scene: &Scene) -> Vec<(i64, Vec<String>)> {
-    let service = TrackingService(scene.farm.clone());
+    let service = scene.farm.tracking_service();
     let request = Request::new(v1::PlanPushesRequest { target: "lab".into() });
     let reply = service.plan_pushes(request).await.unwrap().into_inner();
     reply.storms.into_iter().map(|storm| (storm.id, storm.packages)).collect()
@@ -190,7 +189,7 @@ async fn storms(scene: &Scene) -> Vec<(i64, Vec<String>)> {
 
 /// Approves a storm as a person does; the packages that follow from it.
 async fn approve_storm(scene: &Scene, storm: i64) -> Vec<String> {
-    let service = TrackingService(scene.farm.clone());
+    let service = scene.farm.tracking_service();
     let request = v1::ApprovePushesRequest { storm, who: "me".into(), ..Default::default() };
     let reply = service.approve_pushes(Request::new(request)).await.unwrap().into_inner();
     reply.pushes.into_iter().map(|push| push.package).collect()
@@ -214,7 +213,7 @@ async fn a_storm_that_comes_bit_by_bit_is_one() {
     let (storm, held) = &storms_now[0];
     assert_eq!(held[..], names[2..]);
     // One of it may be built; the storm goes on.
-    let service = TrackingService(scene.farm.clone());
+    let service = scene.farm.tracking_service();
     let request = v1::ApprovePushesRequest {
         target: "lab".into(),
         packages: vec!["p2".into()],
@@ -235,7 +234,7 @@ async fn a_storm_that_comes_bit_by_bit_is_one() {
     assert_eq!(builds.len(), 8);
     assert!(builds[3..].iter().all(|build| build.batch == builds[3].batch), "in order");
     assert!(storms(&scene).await.is_empty());
-    let service = TrackingService(scene.farm.clone());
+    let service = scene.farm.tracking_service();
     let request = v1::ApprovePushesRequest { storm: storm + 1, ..Default::default() };
     let refused = service.approve_pushes(Request::new(request)).await.unwrap_err();
     assert!(refused.message().contains("no storm"), "{refused}");
@@ -270,7 +269,7 @@ async fn another_push_does_not_take_a_package_out_of_its_storm() {
 
 /// What `track show` says of the pushes of a package, oldest first: verdict, build, reason.
 async fn shown(scene: &Scene, package: &str) -> Vec<(String, i64, String)> {
-    let service = TrackingService(scene.farm.clone());
+    let service = scene.farm.tracking_service();
     let request = v1::GetTrackedRequest { target: "lab".into(), package: package.into() };
     let details = service.get_tracked(Request::new(request)).await.unwrap().into_inner();
     details.pushes.into_iter().rev().map(|push| (push.verdict, push.build, push.reason)).collect()

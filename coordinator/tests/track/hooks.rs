@@ -103,7 +103,7 @@ async fn send(scene: &Scene, hook: &Hook) -> (StatusCode, String) {
         request = request.header(*name, value);
     }
     let request = request.body(Body::from(hook.body.clone())).unwrap();
-    let response = router(scene.farm.clone()).oneshot(request).await.unwrap();
+    let response = router(scene.farm.hooks()).oneshot(request).await.unwrap();
     let status = response.status();
     let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
     (status, String::from_utf8(body.to_vec()).unwrap())
@@ -119,7 +119,7 @@ fn drips(scene: &Scene, from: [u8; 4]) -> BoxFuture<'static, Response> {
     let mut request = request.body(body).unwrap();
     let from = ConnectInfo(SocketAddr::from((from, 9)));
     request.extensions_mut().insert(from);
-    Box::pin(router(scene.farm.clone()).oneshot(request).map(Result::unwrap))
+    Box::pin(router(scene.farm.hooks()).oneshot(request).map(Result::unwrap))
 }
 
 async fn scene() -> Scene {
@@ -374,7 +374,7 @@ async fn large_bodies_and_forms() {
     }
     let body = Body::from_stream(futures_util::stream::iter(pieces));
     let request = request.header("content-type", "application/json; charset=utf-8");
-    let response = router(scene.farm.clone()).oneshot(request.body(body).unwrap()).await.unwrap();
+    let response = router(scene.farm.hooks()).oneshot(request.body(body).unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::ACCEPTED);
     assert_eq!(scene.tracked("bash").await.hint_commit, id('b'));
 
@@ -494,7 +494,7 @@ async fn bodies_that_are_none() {
             request = request.header("content-length", length);
         }
         let request = request.body(pieces()).unwrap();
-        let response = router(scene.farm.clone()).oneshot(request).await.unwrap();
+        let response = router(scene.farm.hooks()).oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE, "{length:?}");
     }
 }

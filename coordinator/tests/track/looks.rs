@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use rpmfarm_coordinator::clock::now_us;
-use rpmfarm_coordinator::track::poll;
 
 use crate::scene::Scene;
 use crate::upstream::{Serve, id};
@@ -87,7 +86,7 @@ async fn a_host_that_is_busy_is_left_alone_and_others_are_not() {
     scene.track(&["b"]).await;
     scene.upstream.requests();
     for _ in 0..20 {
-        poll::pass(&scene.farm, now_us()).await.unwrap();
+        scene.poll().await.unwrap();
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(scene.upstream.requests(), Vec::<String>::new());

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use clap::Parser as _;
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::config::Config;
-use rpmfarm_coordinator::farm::Farm;
+use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::{Build, BuildFilter, NewTracked, PushFilter, PushRow, Tracked};
-use rpmfarm_coordinator::track::{decide, poll};
+use rpmfarm_core::Stage;
 
 use crate::upstream::Upstream;
 
@@ -17,7 +17,7 @@ use crate::upstream::Upstream;
 pub(crate) const SECRET: &str = "a secret of the tests";
 
 pub(crate) struct Scene {
-    pub(crate) farm: Farm,
+    pub(crate) farm: Parts,
     pub(crate) upstream: Upstream,
     pub(crate) dir: tempfile::TempDir,
 }
@@ -64,7 +64,7 @@ impl Scene {
         Self { farm, upstream, dir }
     }
 
-    async fn open(dir: &std::path::Path) -> Farm {
+    async fn open(dir: &std::path::Path) -> Parts {
         let path = |name: &str| dir.join(name).display().to_string();
         let config = Config::parse_from([
             "rpmfarm-coordinator",
@@ -125,10 +125,21 @@ impl Scene {
         for (package, before) in packages.iter().zip(before) {
             while self.tracked(package).await.looks <= *before {
                 assert!(begun.elapsed() < Duration::from_secs(60), "{package} is not looked at");
-                poll::pass(&self.farm, now_us()).await.unwrap();
+                self.poll().await.unwrap();
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
+    }
+
+    /// Imports a build.
+    pub(crate) async fn import(&self, build: &Build) -> anyhow::Result<()> {
+        let store = self.farm.fenced(Stage::Import).expect("there is no other coordinator");
+        self.farm.import().import(&store, build).await
+    }
+
+    /// Runs the pass `poll` once.
+    pub(crate) async fn poll(&self) -> anyhow::Result<()> {
+        self.farm.runner().pass(&self.farm.poll()).await
     }
 
     /// Git ref and modification of all builds, oldest first.
@@ -142,7 +153,8 @@ impl Scene {
     }
 
     pub(crate) async fn decide(&self) {
-        decide::pass(&self.farm, now_us()).await.unwrap();
+        let farm = &self.farm;
+        farm.runner().pass(&farm.decide()).await.unwrap();
     }
 
     /// Packages and refs of all builds, oldest first.

@@ -7,7 +7,6 @@
 mod fetch;
 mod guard;
 mod history;
-mod pack;
 mod transport;
 mod tree;
 

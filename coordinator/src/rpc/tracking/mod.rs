@@ -18,14 +18,21 @@ use tonic::{Request, Response, Status};
 use super::asked::named;
 use super::internal;
 use crate::clock::now_us;
-use crate::farm::Farm;
-use crate::store::{NewTracked, OrderRow, PushFilter, PushRow, Seen, Tracked};
-use crate::track::ForgeFailure;
+use crate::store::{NewTracked, OrderRow, PushFilter, PushRow, Seen, Store, Tracked};
+use crate::targets::Targets;
 use crate::track::plan::{self, Orders, Planned};
+use crate::track::{ForgeFailure, Tracker};
 
 /// The service.
 #[derive(Clone)]
-pub struct TrackingService(pub Farm);
+pub struct TrackingService {
+    /// What is followed.
+    pub store: Store,
+    /// What is rebuilt.
+    pub targets: Targets,
+    /// Asks forges, and is told what to look at.
+    pub tracker: Tracker,
+}
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -60,7 +67,7 @@ fn checked(packages: Vec<String>) -> Result<Vec<String>, Status> {
 
 impl TrackingService {
     async fn followed(&self, target: &str, package: &str) -> Result<Tracked, Status> {
-        let row = self.0.store.tracked(target, package).await?;
+        let row = self.store.tracked(target, package).await?;
         row.ok_or_else(|| {
             Status::not_found(format!(
                 "{} is not followed for {target} (rpmfarm track list)",
@@ -70,15 +77,15 @@ impl TrackingService {
     }
 
     /// The targets that are meant: one, or all that can be used.
-    fn targets(&self, name: &str) -> Result<Vec<Arc<Target>>, Status> {
+    fn meant(&self, name: &str) -> Result<Vec<Arc<Target>>, Status> {
         if !name.is_empty() {
-            return Ok(vec![self.0.targets.get(name)?]);
+            return Ok(vec![self.targets.get(name)?]);
         }
-        Ok(self.0.targets.all().into_values().filter_map(Result::ok).collect())
+        Ok(self.targets.all().into_values().filter_map(Result::ok).collect())
     }
 
     async fn orders(&self, target: &str) -> Result<Orders, Status> {
-        Ok(Orders::new(&self.0.store.track_orders(target).await?)?)
+        Ok(Orders::new(&self.store.track_orders(target).await?)?)
     }
 
     /// Why the build that a push led to has failed; none when it has not.
@@ -87,15 +94,15 @@ impl TrackingService {
             return Ok(None);
         }
         let build = BuildId(row.build);
-        let since_us = self.0.store.retried_us(build).await?;
-        let failures = self.0.store.failures(build, since_us).await?;
+        let since_us = self.store.retried_us(build).await?;
+        let failures = self.store.failures(build, since_us).await?;
         let last = failures.into_iter().next_back().filter(|row| row.retry_us.is_none());
         Ok(last.map(|row| shown(&row.failure.message)))
     }
 
     /// The open pushes of a target as they are shown.
     async fn open(&self, target: &Target, now_us: i64) -> Result<Vec<(Planned, v1::Push)>, Status> {
-        let planned = plan::of_target(&self.0, target, now_us).await?;
+        let planned = plan::of_target(&self.store, target, now_us).await?;
         let orders = self.orders(&target.name).await?;
         let show = |planned: Planned| {
             let rule = orders.rule(target, &planned.push.package, now_us);
@@ -110,7 +117,7 @@ impl TrackingService {
 impl Tracking for TrackingService {
     async fn track(&self, request: Request<v1::TrackRequest>) -> Reply<v1::TrackReply> {
         let request = request.into_inner();
-        let target = self.0.targets.get(&request.target)?;
+        let target = self.targets.get(&request.target)?;
         if !request.git_ref.is_empty() {
             check_git_ref(&request.git_ref).map_err(bad)?;
         }
@@ -123,7 +130,7 @@ impl Tracking for TrackingService {
         let mut skipped = 0;
         if !request.forge.is_empty() {
             let forge: Forge = request.forge.parse().map_err(bad)?;
-            let listed = self.0.tracker.list(&target, forge, &request.namespace).await?;
+            let listed = self.tracker.list(&target, forge, &request.namespace).await?;
             skipped = listed.skipped;
             packages.extend(listed.packages);
         }
@@ -147,11 +154,11 @@ impl Tracking for TrackingService {
         if let Some(policy) = policy {
             for package in &packages {
                 let row = order(package, policy.as_str(), "", 0, &who, now_us);
-                self.0.store.add_track_order(&target.name, &row).await?;
+                self.store.add_track_order(&target.name, &row).await?;
             }
         }
-        let added = self.0.store.track(&target.name, &new, &who, now_us).await?;
-        self.0.tracker.ring();
+        let added = self.store.track(&target.name, &new, &who, now_us).await?;
+        self.tracker.ring();
         let known = count(packages.len() - added.len());
         Ok(Response::new(v1::TrackReply { added, known, skipped: count(skipped) }))
     }
@@ -165,7 +172,7 @@ impl Tracking for TrackingService {
         let who = shown(&request.who);
         let mut removed = Vec::new();
         for package in request.packages {
-            if self.0.store.untrack(&request.target, &package, &who, now_us()).await? {
+            if self.store.untrack(&request.target, &package, &who, now_us()).await? {
                 removed.push(package);
             }
         }
@@ -179,20 +186,20 @@ impl Tracking for TrackingService {
         let wanted = request.into_inner().target;
         let now_us = now_us();
         let mut packages = Vec::new();
-        for target in self.targets(&wanted)? {
+        for target in self.meant(&wanted)? {
             let orders = self.orders(&target.name).await?;
             let open = self.open(&target, now_us).await?;
             let open: BTreeMap<&str, PushVerdict> = open
                 .iter()
                 .map(|(planned, _)| (planned.push.package.as_str(), planned.verdict.word()))
                 .collect();
-            let seen = self.0.store.seen_of_target(&target.name).await?;
+            let seen = self.store.seen_of_target(&target.name).await?;
             let mut of_package: BTreeMap<String, Vec<Seen>> = BTreeMap::new();
             for seen in seen {
                 of_package.entry(seen.package.clone()).or_default().push(seen);
             }
             let seen = of_package;
-            for row in self.0.store.all_tracked(&target.name).await? {
+            for row in self.store.all_tracked(&target.name).await? {
                 let rule = orders.rule(&target, &row.package, now_us);
                 let seen = seen.get(&row.package).map_or(&[][..], Vec::as_slice);
                 let verdict = open.get(row.package.as_str()).copied();
@@ -209,11 +216,11 @@ impl Tracking for TrackingService {
         request: Request<v1::GetTrackedRequest>,
     ) -> Reply<v1::TrackedDetails> {
         let v1::GetTrackedRequest { target, package } = request.into_inner();
-        let loaded = self.0.targets.get(&target)?;
+        let loaded = self.targets.get(&target)?;
         let row = self.followed(&target, &package).await?;
         let now_us = now_us();
         let rule = self.orders(&target).await?.rule(&loaded, &package, now_us);
-        let seen = self.0.store.seen(&target, &package).await?;
+        let seen = self.store.seen(&target, &package).await?;
         let mut tracked = view::tracked(&loaded, row, &rule, &seen);
         let mut open: BTreeMap<i64, v1::Push> = BTreeMap::new();
         for (planned, push) in self.open(&loaded, now_us).await? {
@@ -225,7 +232,7 @@ impl Tracking for TrackingService {
         let filter =
             PushFilter { target: target.clone(), package: package.clone(), limit: SHOWN_PUSHES };
         let mut pushes = Vec::new();
-        for row in self.0.store.pushes(&filter).await? {
+        for row in self.store.pushes(&filter).await? {
             let shown = match open.remove(&row.id) {
                 Some(push) => push,
                 None => {
@@ -235,7 +242,7 @@ impl Tracking for TrackingService {
             };
             pushes.push(shown);
         }
-        let orders = self.0.store.track_history(&target, &package).await?;
+        let orders = self.store.track_history(&target, &package).await?;
         Ok(Response::new(v1::TrackedDetails {
             tracked: Some(tracked),
             pushes,
@@ -248,7 +255,7 @@ impl Tracking for TrackingService {
         request: Request<v1::OrderPolicyRequest>,
     ) -> Reply<v1::OrderPolicyReply> {
         let request = request.into_inner();
-        let target = self.0.targets.get(&request.target)?;
+        let target = self.targets.get(&request.target)?;
         let now_us = now_us();
         match request.word.as_str() {
             "default" => {}
@@ -272,7 +279,7 @@ impl Tracking for TrackingService {
         let (reason, who) = (shown(&request.reason), shown(&request.who));
         for package in &packages {
             let row = order(package, &request.word, &reason, until_us, &who, now_us);
-            self.0.store.add_track_order(&target.name, &row).await?;
+            self.store.add_track_order(&target.name, &row).await?;
         }
         Ok(Response::new(v1::OrderPolicyReply {}))
     }
@@ -285,11 +292,11 @@ impl Tracking for TrackingService {
         named(&request.packages, "package")?;
         let mut name = request.target.clone();
         if request.storm != 0 {
-            let storm = self.0.store.storm(request.storm).await?;
+            let storm = self.store.storm(request.storm).await?;
             let no_storm = || Status::not_found(format!("no storm {}", request.storm));
             name = storm.ok_or_else(no_storm)?.target;
         }
-        let target = self.0.targets.get(&name)?;
+        let target = self.targets.get(&name)?;
         let wanted: BTreeSet<String> = request.packages.iter().cloned().collect();
         let open = self.open(&target, now_us()).await?;
         let mut chosen = Vec::new();
@@ -315,7 +322,7 @@ impl Tracking for TrackingService {
             return Err(Status::not_found(format!("no push to {package} waits for approval")));
         }
         let ids: Vec<i64> = chosen.iter().flat_map(|(ids, _)| ids).flatten().copied().collect();
-        self.0.store.approve(&ids, &shown(&request.who), now_us()).await?;
+        self.store.approve(&ids, &shown(&request.who), now_us()).await?;
         let pushes = chosen.into_iter().map(|(_, push)| push).collect();
         Ok(Response::new(v1::ApprovePushesReply { pushes }))
     }
@@ -323,16 +330,16 @@ impl Tracking for TrackingService {
     async fn look_now(&self, request: Request<v1::LookNowRequest>) -> Reply<v1::LookNowReply> {
         let v1::LookNowRequest { target, mut packages } = request.into_inner();
         named(&packages, "package")?;
-        self.0.targets.get(&target)?;
+        self.targets.get(&target)?;
         if packages.is_empty() {
-            let all = self.0.store.all_tracked(&target).await?;
+            let all = self.store.all_tracked(&target).await?;
             packages = all.into_iter().map(|row| row.package).collect();
         }
         for package in &packages {
             self.followed(&target, package).await?;
-            self.0.store.look_now(&target, package).await?;
+            self.store.look_now(&target, package).await?;
         }
-        self.0.tracker.ring();
+        self.tracker.ring();
         Ok(Response::new(v1::LookNowReply { packages: count(packages.len()) }))
     }
 
@@ -342,7 +349,7 @@ impl Tracking for TrackingService {
     ) -> Reply<v1::PlanPushesReply> {
         let wanted = request.into_inner().target;
         let mut reply = v1::PlanPushesReply::default();
-        for target in self.targets(&wanted)? {
+        for target in self.meant(&wanted)? {
             let mut storms: BTreeMap<i64, Vec<String>> = BTreeMap::new();
             for (planned, push) in self.open(&target, now_us()).await? {
                 if planned.verdict.word() == PushVerdict::Storm {
@@ -351,7 +358,7 @@ impl Tracking for TrackingService {
                 reply.pushes.push(push);
             }
             for (id, packages) in storms {
-                let storm = self.0.store.storm(id).await?;
+                let storm = self.store.storm(id).await?;
                 let storm = storm.ok_or_else(|| internal(anyhow::anyhow!("storm {id} is gone")))?;
                 let (target, reason, at_us) = (storm.target, storm.reason, storm.at_us);
                 reply.storms.push(v1::Storm { id, target, reason, at_us, packages });

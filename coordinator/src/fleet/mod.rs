@@ -3,8 +3,10 @@
 //! known here only is heard again.
 //!
 //! Here is what was heard and what follows from silence; `session` is one connection of a worker,
-//! and `news` tells sessions that there is something to say.
+//! `news` tells sessions that there is something to say, and `held` is a copy of the leases for
+//! counting. It must not know who gives out work, nor who judges a silence.
 
+mod held;
 mod news;
 mod session;
 
@@ -18,9 +20,9 @@ use rpmfarm_core::{Arch, AttemptId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::held::Held;
-use crate::peers::herald::Voice;
+use crate::bus::Voice;
 
+pub use held::{Held, Load};
 pub use session::Session;
 
 /// All workers. Cheap to clone.
@@ -232,7 +234,7 @@ impl Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::herald::Word;
+    use crate::bus::Word;
 
     pub(super) fn state(name: &str) -> WorkerState {
         WorkerState {

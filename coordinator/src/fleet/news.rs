@@ -4,7 +4,7 @@
 //! Owns that somebody is woken. What there is to say, the woken session finds out itself.
 
 use super::{Fleet, Known};
-use crate::peers::herald::Word;
+use crate::bus::Word;
 
 impl Fleet {
     /// Lets a worker's session look at what the worker should have, wherever it is connected.

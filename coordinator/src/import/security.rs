@@ -8,9 +8,9 @@ use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::track::security::fixed;
 use rpmfarm_core::{BuildId, Sha256};
 
-use crate::farm::Farm;
-use crate::import::Imported;
-use crate::store::Build;
+use super::Imported;
+use crate::blobs::{BlobError, Blobs};
+use crate::store::{Build, FencedStore, Store};
 
 /// A longer spec is not looked at, in bytes.
 const MAX_SPEC: u64 = 4 << 20;
@@ -21,23 +21,23 @@ const MAX_BUNDLE: u64 = 16 << 20;
 /// Looks at what was just imported for a build, and records which CVEs it fixes. Returns them.
 ///
 /// What cannot be read is no reason not to build: then nothing is marked.
-pub(crate) async fn mark(
-    farm: &Farm,
+pub(super) async fn mark(
+    store: &FencedStore,
+    blobs: &Blobs,
     build: &Build,
     imported: &Imported,
     now_us: i64,
 ) -> BTreeSet<String> {
-    match find(farm, build, imported).await {
+    match find(store, blobs, build, imported).await {
         Ok(ids) if ids.is_empty() => ids,
         Ok(ids) => {
             tracing::info!(build = build.id, ?ids, "fixes security problems");
-            if let Err(error) = farm.store.add_cves(build.id(), &ids, now_us).await {
+            if let Err(error) = store.add_cves(build.id(), &ids, now_us).await {
                 tracing::warn!(build = build.id, %error, "the mark was not recorded");
             }
             // Nobody has said how urgent it is, so the fix does.
             if build.priority == Class::Tracking.as_str()
-                && let Err(error) =
-                    farm.store.set_priority(build.id(), Class::Security, now_us).await
+                && let Err(error) = store.set_priority(build.id(), Class::Security, now_us).await
             {
                 tracing::warn!(build = build.id, %error, "the priority was not raised");
             }
@@ -51,31 +51,35 @@ pub(crate) async fn mark(
     }
 }
 
-async fn find(farm: &Farm, build: &Build, imported: &Imported) -> anyhow::Result<BTreeSet<String>> {
+async fn find(
+    store: &Store,
+    blobs: &Blobs,
+    build: &Build,
+    imported: &Imported,
+) -> anyhow::Result<BTreeSet<String>> {
     let mut ids = imported.cves.clone();
     // A fix that failed to build is brought by what repairs it, whose text says nothing of it.
-    ids.extend(farm.store.cves_pending(build).await?);
-    let old = match farm.store.standing_before(build).await? {
-        Some(before) => spec_of(farm, before).await?,
+    ids.extend(store.cves_pending(build).await?);
+    let old = match store.standing_before(build).await? {
+        Some(before) => spec_of(store, blobs, before).await?,
         None => None,
     };
-    if let Some(new) = text(farm, imported.bundle.spec.digest)? {
+    if let Some(new) = text(blobs, imported.bundle.spec.digest)? {
         ids.extend(fixed(old.as_deref(), &new));
     }
     Ok(ids)
 }
 
 /// The spec of a build that has sources.
-async fn spec_of(farm: &Farm, build: BuildId) -> anyhow::Result<Option<String>> {
-    let Some(import) = farm.store.import(build).await? else { return Ok(None) };
-    let Ok(bytes) = farm.blobs.read_small(import.bundle, MAX_BUNDLE) else { return Ok(None) };
-    text(farm, SourceBundle::from_bytes(&bytes)?.spec.digest)
+async fn spec_of(store: &Store, blobs: &Blobs, build: BuildId) -> anyhow::Result<Option<String>> {
+    let Some(import) = store.import(build).await? else { return Ok(None) };
+    let Ok(bytes) = blobs.read_small(import.bundle, MAX_BUNDLE) else { return Ok(None) };
+    text(blobs, SourceBundle::from_bytes(&bytes)?.spec.digest)
 }
 
 /// A spec's text; none when it is no text or too long.
-pub(super) fn text(farm: &Farm, digest: Sha256) -> anyhow::Result<Option<String>> {
-    use crate::blobs::BlobError;
-    match farm.blobs.read_small(digest, MAX_SPEC) {
+pub(super) fn text(blobs: &Blobs, digest: Sha256) -> anyhow::Result<Option<String>> {
+    match blobs.read_small(digest, MAX_SPEC) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(BlobError::TooLong { .. } | BlobError::Missing(_)) => Ok(None),
         Err(error) => Err(error.into()),

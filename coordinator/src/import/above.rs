@@ -5,23 +5,23 @@ use rpmfarm_core::track::NotAbove;
 use rpmfarm_core::{Evr, Target};
 use rpmfarm_sources::spec::{Macros, is_version_fixed, lines, version_tags};
 
+use super::Imported;
 use super::security::text;
-use crate::farm::Farm;
-use crate::import::Imported;
-use crate::store::{Build, StoreError};
+use crate::blobs::Blobs;
+use crate::store::{Build, Store, StoreError};
 
 /// Compares what a build makes with what its channel has of the package.
 ///
 /// # Errors
 /// Database errors.
-pub(crate) async fn check(
-    farm: &Farm,
+async fn check(
+    store: &Store,
     target: &Target,
     build: &Build,
     made: &Evr,
 ) -> Result<Result<(), NotAbove>, StoreError> {
     let channel = target.first_channel();
-    let published = farm.store.published_evrs(&target.name, channel, &build.package).await?;
+    let published = store.published_evrs(&target.name, channel, &build.package).await?;
     Ok(rpmfarm_core::track::check_above(&build.package, made, published, channel))
 }
 
@@ -30,8 +30,9 @@ pub(crate) async fn check(
 ///
 /// # Errors
 /// Database errors, and a spec that cannot be read.
-pub(crate) async fn of_spec(
-    farm: &Farm,
+pub(super) async fn of_spec(
+    store: &Store,
+    blobs: &Blobs,
     target: &Target,
     build: &Build,
     imported: &Imported,
@@ -39,7 +40,7 @@ pub(crate) async fn of_spec(
     if imported.bundle.plan.is_some() {
         return Ok(Ok(()));
     }
-    let Some(spec) = text(farm, imported.bundle.spec.digest)? else { return Ok(Ok(())) };
+    let Some(spec) = text(blobs, imported.bundle.spec.digest)? else { return Ok(Ok(())) };
     let lines = lines(&spec);
     if !is_version_fixed(&lines) {
         return Ok(Ok(()));
@@ -48,7 +49,7 @@ pub(crate) async fn of_spec(
     let macros = macros.iter().map(|(name, body)| (name.as_str(), body.as_str()));
     let macros: Macros = macros.collect();
     match version_tags(&lines, macros).told() {
-        Some(made) => Ok(check(farm, target, build, &made).await?),
+        Some(made) => Ok(check(store, target, build, &made).await?),
         None => Ok(Ok(())),
     }
 }

@@ -14,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use rpmfarm_core::{Arch, Failure};
 
 /// Labels as names and values.
-pub(super) type Labels = Vec<(&'static str, String)>;
+pub(crate) type Labels = Vec<(&'static str, String)>;
 
 type Counts = Family<Labels, Gauge>;
 type Seconds = Family<Labels, Gauge<f64, AtomicU64>>;
@@ -29,23 +29,23 @@ struct Inner {
     dispatch: Durations,
     stages: Durations,
     faults: Family<Labels, Counter>,
-    pub(super) gauges: Gauges,
+    pub(crate) gauges: Gauges,
 }
 
 /// What is set anew with each scrape.
-pub(super) struct Gauges {
-    pub(super) queue: Counts,
-    pub(super) oldest: Seconds,
-    pub(super) slots: Counts,
-    pub(super) busy: Counts,
-    pub(super) workers: Counts,
-    pub(super) builds: Counts,
-    pub(super) root_hits: Counts,
-    pub(super) root_misses: Counts,
-    pub(super) stages_held: Counts,
-    pub(super) coordinators: Counts,
-    pub(super) database_up: Gauge,
-    pub(super) free: Gauge,
+pub(crate) struct Gauges {
+    pub(crate) queue: Counts,
+    pub(crate) oldest: Seconds,
+    pub(crate) slots: Counts,
+    pub(crate) busy: Counts,
+    pub(crate) workers: Counts,
+    pub(crate) builds: Counts,
+    pub(crate) root_hits: Counts,
+    pub(crate) root_misses: Counts,
+    pub(crate) stages_held: Counts,
+    pub(crate) coordinators: Counts,
+    pub(crate) database_up: Gauge,
+    pub(crate) free: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -128,7 +128,7 @@ impl Metrics {
         gauges.root_misses.get_or_create(&labels).set(misses.cast_signed());
     }
 
-    pub(super) fn gauges(&self) -> &Gauges {
+    pub(crate) fn gauges(&self) -> &Gauges {
         &self.0.gauges
     }
 
@@ -228,7 +228,7 @@ mod tests {
         ] {
             assert!(text.contains(line), "no {line} in\n{text}");
         }
-        let manual = include_str!("../../../docs/metrics.md");
+        let manual = include_str!("../../docs/metrics.md");
         let help: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
         // What was never observed is not printed.

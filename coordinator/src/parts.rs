@@ -1,0 +1,508 @@
+//! Everything that a coordinator has opened, and what is put together from it: stages, services and
+//! pages, each with the parts that it needs.
+//!
+//! This is the one place that knows all parts. It is for [`crate::start`] and [`crate::server`] alone:
+//! no stage, service or page takes it, so that what each of them may touch is read here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rpmfarm_core::Stage;
+
+use crate::accept::{AcceptStage, AcceptorClient};
+use crate::blobs::Blobs;
+use crate::bus::{Bus, Voice};
+use crate::claims::{Bases, Claims};
+use crate::clock::Clock;
+use crate::dispatch::assignment::Assignments;
+use crate::dispatch::heads::Further;
+use crate::dispatch::leases::LeasePass;
+use crate::dispatch::pass::DispatchPass;
+use crate::dispatch::report::Reports;
+use crate::doctor::Doctor;
+use crate::fleet::Fleet;
+use crate::identity::guard::Guard;
+use crate::identity::revoked::Revocations;
+use crate::identity::{Connections, Enrolment};
+use crate::import::{ImportStage, Importer};
+use crate::logs::Logs;
+use crate::metrics::Metrics;
+use crate::observe::Operations;
+use crate::peer_notes::{Notes, WaitReasons};
+use crate::peers::{Peers, herald};
+use crate::plan::PlanStage;
+use crate::publish::{Channels, PublishStage, Publisher};
+use crate::resolve::{Refresh, ResolveStage, ResolveWork, Resolver};
+use crate::retry::Retries;
+use crate::rpc::blobs::BlobService;
+use crate::rpc::enrolment::EnrolmentService;
+use crate::rpc::farm::FarmService;
+use crate::rpc::fleet::FleetService;
+use crate::rpc::packages::PackageService;
+use crate::rpc::session::Sessions;
+use crate::rpc::sources::SourceService;
+use crate::rpc::tracking::TrackingService;
+use crate::rpc::view::Views;
+use crate::rpc::workers::WorkerService;
+use crate::scrub::Damaged;
+use crate::sign::{SignStage, SignerClient, Signing};
+use crate::store::{FencedStore, Store};
+use crate::streams::Streams;
+use crate::targets::Targets;
+use crate::token::Token;
+use crate::track::{DecideStage, Hooks, PollStage, Tracker, Webhooks};
+use crate::waits::Waits;
+use crate::work::{Coalesced, Crew, Runner};
+
+/// Imports, locks, checks and signatures at once. Each is bound by the network or the disk. Half
+/// of the imports may be from one git host, half of the locks for one target.
+const IMPORTS: usize = 16;
+const LOCKS: usize = 8;
+const CHECKS: usize = 2;
+const SIGNATURES: usize = 2;
+
+/// Everything that was opened. Cheap to clone.
+#[derive(Clone)]
+pub struct Parts {
+    /// Facts.
+    pub store: Store,
+    /// Files by digest.
+    pub blobs: Blobs,
+    /// Those that were found damaged.
+    pub damaged: Damaged,
+    /// Logs of attempts.
+    pub logs: Logs,
+    /// What is rebuilt.
+    pub targets: Targets,
+    /// What was heard of the workers.
+    pub fleet: Fleet,
+    /// How far queues were read.
+    pub further: Further,
+    /// Rings when a fact was written.
+    pub bus: Bus,
+    /// This coordinator among the others.
+    pub peers: Peers,
+    /// Tells the others.
+    pub voice: Voice,
+    /// Rings when a worker has reported, be it only a phase.
+    pub progress: Bus,
+    /// Rings when a log has grown.
+    pub log_bell: Bus,
+    /// The secret of calls that write.
+    pub token: Token,
+    /// Makes hosts workers; none without TLS.
+    pub enrolment: Option<Arc<Enrolment>>,
+    /// The connections of workers with certificates.
+    pub connections: Connections,
+    /// The streams that callers have.
+    pub streams: Streams,
+    /// Why builds wait, as the passes last saw it.
+    pub waits: Waits,
+    /// What operators see.
+    pub metrics: Metrics,
+    /// Fetches sources.
+    pub importer: Importer,
+    /// Asks upstream.
+    pub tracker: Tracker,
+    /// Hears of pushes.
+    pub webhooks: Webhooks,
+    /// Solves roots.
+    pub resolver: Resolver,
+    /// Who has the files of base roots.
+    pub bases: Bases,
+    /// Asks for acceptances; none where the coordinator's own verdict is enough.
+    pub acceptor: Option<AcceptorClient>,
+    /// Asks for signatures.
+    pub signer: SignerClient,
+    /// Makes repositories.
+    pub publisher: Publisher,
+    /// The largest result file that is taken, in bytes.
+    pub max_result_bytes: u64,
+    /// Where the published trees lie.
+    pub repos: PathBuf,
+    /// The address under which users reach this farm, without a slash at its end.
+    pub base_url: Arc<str>,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// The stages, in the order of a build's way, and the passes that each coordinator runs. Each call makes
+/// a stage of its own, whose work knows nothing of another's: it is made once and kept.
+impl Parts {
+    /// What every pass is run with.
+    #[must_use]
+    pub fn runner(&self) -> Runner {
+        Runner { peers: self.peers.clone(), store: self.store.clone(), clock: self.clock }
+    }
+
+    /// The store for work on a stage that may begin now; `None` when it is not this coordinator's.
+    #[must_use]
+    pub fn fenced(&self, stage: Stage) -> Option<FencedStore> {
+        self.peers.fenced(&self.store, stage, self.clock.instant())
+    }
+
+    /// Asks upstream for pushes.
+    #[must_use]
+    pub fn poll(&self) -> PollStage {
+        PollStage {
+            targets: self.targets.clone(),
+            tracker: self.tracker.clone(),
+            clock: self.clock,
+        }
+    }
+
+    /// Decides what becomes of pushes.
+    #[must_use]
+    pub fn decide(&self) -> DecideStage {
+        DecideStage { targets: self.targets.clone() }
+    }
+
+    /// Fetches sources.
+    #[must_use]
+    pub fn import(&self) -> ImportStage {
+        ImportStage {
+            targets: self.targets.clone(),
+            importer: self.importer.clone(),
+            blobs: self.blobs.clone(),
+            waits: self.waits.clone(),
+            retries: self.retries(),
+            clock: self.clock,
+            crew: self.crew(Stage::Import, IMPORTS).measured(self.metrics.clone()),
+        }
+    }
+
+    /// Makes the first task of each build.
+    #[must_use]
+    pub fn plan(&self) -> PlanStage {
+        PlanStage { targets: self.targets.clone(), waits: self.waits.clone() }
+    }
+
+    /// Makes locks.
+    #[must_use]
+    pub fn resolve(&self) -> ResolveStage {
+        let locks = self.crew(Stage::Resolve, LOCKS).measured(self.metrics.clone());
+        ResolveStage {
+            targets: self.targets.clone(),
+            resolver: self.resolver.clone(),
+            blobs: self.blobs.clone(),
+            fleet: self.fleet.clone(),
+            waits: self.waits.clone(),
+            retries: self.retries(),
+            bus: self.bus.clone(),
+            clock: self.clock,
+            work: ResolveWork::new(locks),
+        }
+    }
+
+    /// Asks external repositories for news.
+    #[must_use]
+    pub fn refresh(&self) -> Refresh {
+        Refresh {
+            targets: self.targets.clone(),
+            resolver: self.resolver.clone(),
+            bus: self.bus.clone(),
+            clock: self.clock,
+            refreshes: Coalesced::new("refresh"),
+        }
+    }
+
+    /// Gives tasks to workers.
+    #[must_use]
+    pub fn dispatch(&self) -> DispatchPass {
+        DispatchPass {
+            targets: self.targets.clone(),
+            fleet: self.fleet.clone(),
+            further: self.further.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// Takes attempts from workers that are silent.
+    #[must_use]
+    pub fn leases(&self) -> LeasePass {
+        LeasePass { fleet: self.fleet.clone(), peers: self.peers.clone(), reports: self.reports() }
+    }
+
+    /// Accepts results.
+    #[must_use]
+    pub fn accept(&self) -> AcceptStage {
+        AcceptStage {
+            targets: self.targets.clone(),
+            blobs: self.blobs.clone(),
+            fleet: self.fleet.clone(),
+            claims: self.claims(),
+            acceptor: self.acceptor.clone(),
+            waits: self.waits.clone(),
+            retries: self.retries(),
+            clock: self.clock,
+            crew: self.crew(Stage::Accept, CHECKS).measured(self.metrics.clone()),
+        }
+    }
+
+    /// Has packages signed.
+    #[must_use]
+    pub fn sign(&self) -> SignStage {
+        SignStage {
+            targets: self.targets.clone(),
+            signing: self.signing(),
+            waits: self.waits.clone(),
+            metrics: self.metrics.clone(),
+            crew: self.crew(Stage::Sign, SIGNATURES),
+        }
+    }
+
+    /// Publishes.
+    #[must_use]
+    pub fn publish(&self) -> PublishStage {
+        PublishStage {
+            targets: self.targets.clone(),
+            channels: self.channels(),
+            signing: self.signing(),
+            resolver: self.resolver.clone(),
+            waits: self.waits.clone(),
+            retries: self.retries(),
+            metrics: self.metrics.clone(),
+            base_url: self.base_url.clone(),
+            clock: self.clock,
+        }
+    }
+
+    /// Cuts off who is not the farm's any more.
+    #[must_use]
+    pub fn revocations(&self) -> Revocations {
+        Revocations {
+            connections: self.connections.clone(),
+            fleet: self.fleet.clone(),
+            reports: self.reports(),
+        }
+    }
+
+    /// Tells the other coordinators what is in memory here.
+    #[must_use]
+    pub fn notes(&self) -> Notes {
+        let (peers, fleet) = (self.peers.clone(), self.fleet.clone());
+        Notes::new(peers, fleet, self.waits.clone(), self.voice.clone())
+    }
+
+    /// Is woken by the other coordinators.
+    #[must_use]
+    pub fn listener(&self) -> herald::Listener {
+        herald::Listener {
+            peers: self.peers.clone(),
+            bus: self.bus.clone(),
+            fleet: self.fleet.clone(),
+            progress: self.progress.clone(),
+        }
+    }
+
+    fn crew<K: Copy + Eq + std::hash::Hash + Send + 'static>(
+        &self,
+        stage: Stage,
+        limit: usize,
+    ) -> Crew<K> {
+        Crew::new(stage.as_str(), limit, self.bus.clone())
+    }
+}
+
+/// What stages, services and pages have in common.
+impl Parts {
+    /// Decides on retries.
+    #[must_use]
+    pub fn retries(&self) -> Retries {
+        Retries { metrics: self.metrics.clone() }
+    }
+
+    /// Takes what is said of attempts.
+    #[must_use]
+    pub fn reports(&self) -> Reports {
+        Reports {
+            fleet: self.fleet.clone(),
+            logs: self.logs.clone(),
+            retries: self.retries(),
+            metrics: self.metrics.clone(),
+            clock: self.clock,
+        }
+    }
+
+    /// Finds who owns what builds make.
+    #[must_use]
+    pub fn claims(&self) -> Claims {
+        Claims {
+            targets: self.targets.clone(),
+            blobs: self.blobs.clone(),
+            bases: self.bases.clone(),
+            resolver: self.resolver.clone(),
+            fleet: self.fleet.clone(),
+            clock: self.clock,
+        }
+    }
+
+    /// Signs packages.
+    #[must_use]
+    pub fn signing(&self) -> Signing {
+        Signing { blobs: self.blobs.clone(), signer: self.signer.clone(), clock: self.clock }
+    }
+
+    /// What channels hold and show.
+    #[must_use]
+    pub fn channels(&self) -> Channels {
+        Channels { publisher: self.publisher.clone(), blobs: self.blobs.clone() }
+    }
+
+    /// Shows builds.
+    #[must_use]
+    pub fn views(&self) -> Views {
+        Views {
+            store: self.store.clone(),
+            targets: self.targets.clone(),
+            fleet: self.fleet.clone(),
+            reasons: WaitReasons { peers: self.peers.clone(), waits: self.waits.clone() },
+        }
+    }
+
+    /// Looks for what is wrong.
+    #[must_use]
+    pub fn doctor(&self) -> Doctor {
+        Doctor {
+            store: self.store.clone(),
+            blobs: self.blobs.clone(),
+            damaged: self.damaged.clone(),
+            targets: self.targets.clone(),
+            fleet: self.fleet.clone(),
+            peers: self.peers.clone(),
+            acceptor: self.acceptor.clone(),
+            signer: self.signer.clone(),
+            channels: self.channels(),
+            repos: self.repos.clone(),
+            base_url: self.base_url.clone(),
+        }
+    }
+}
+
+/// The services of gRPC, and the pages.
+impl Parts {
+    /// What people and scripts call.
+    #[must_use]
+    pub fn farm_service(&self) -> FarmService {
+        FarmService {
+            views: self.views(),
+            blobs: self.blobs.clone(),
+            bus: self.bus.clone(),
+            progress: self.progress.clone(),
+            log_bell: self.log_bell.clone(),
+            reports: self.reports(),
+            streams: self.streams.clone(),
+            tracker: self.tracker.clone(),
+            doctor: self.doctor(),
+            base_url: self.base_url.clone(),
+        }
+    }
+
+    /// What builds are made of.
+    #[must_use]
+    pub fn source_service(&self) -> SourceService {
+        SourceService {
+            store: self.store.clone(),
+            targets: self.targets.clone(),
+            blobs: self.blobs.clone(),
+            importer: self.importer.clone(),
+        }
+    }
+
+    /// What is followed.
+    #[must_use]
+    pub fn tracking_service(&self) -> TrackingService {
+        TrackingService {
+            store: self.store.clone(),
+            targets: self.targets.clone(),
+            tracker: self.tracker.clone(),
+        }
+    }
+
+    /// Claims and withdrawals.
+    #[must_use]
+    pub fn package_service(&self) -> PackageService {
+        PackageService { views: self.views(), claims: self.claims() }
+    }
+
+    /// The workers as people see them.
+    #[must_use]
+    pub fn fleet_service(&self) -> FleetService {
+        FleetService {
+            store: self.store.clone(),
+            fleet: self.fleet.clone(),
+            enrolment: self.enrolment.clone(),
+            revocations: self.revocations(),
+        }
+    }
+
+    /// Certificates.
+    #[must_use]
+    pub fn enrolment_service(&self) -> EnrolmentService {
+        EnrolmentService { store: self.store.clone(), enrolment: self.enrolment.clone() }
+    }
+
+    /// Files by digest.
+    #[must_use]
+    pub fn blob_service(&self) -> BlobService {
+        BlobService(self.blobs.clone())
+    }
+
+    /// What workers call.
+    #[must_use]
+    pub fn worker_service(&self) -> WorkerService {
+        WorkerService {
+            sessions: Sessions {
+                store: self.store.clone(),
+                fleet: self.fleet.clone(),
+                peers: self.peers.clone(),
+                assignments: Assignments {
+                    targets: self.targets.clone(),
+                    blobs: self.blobs.clone(),
+                    fleet: self.fleet.clone(),
+                    reports: self.reports(),
+                },
+                bus: self.bus.clone(),
+                progress: self.progress.clone(),
+                metrics: self.metrics.clone(),
+            },
+            targets: self.targets.clone(),
+            blobs: self.blobs.clone(),
+            log_bell: self.log_bell.clone(),
+            waits: self.waits.clone(),
+            max_result_bytes: self.max_result_bytes,
+        }
+    }
+
+    /// Who may call.
+    #[must_use]
+    pub fn guard(&self) -> Guard {
+        Guard { store: self.store.clone(), token: self.token.clone() }
+    }
+
+    /// What operators read.
+    #[must_use]
+    pub fn operations(&self) -> Operations {
+        Operations {
+            store: self.store.clone(),
+            blobs: self.blobs.clone(),
+            targets: self.targets.clone(),
+            fleet: self.fleet.clone(),
+            peers: self.peers.clone(),
+            signer: self.signer.clone(),
+            metrics: self.metrics.clone(),
+            token: self.token.clone(),
+            repos: self.repos.clone(),
+        }
+    }
+
+    /// What forges send.
+    #[must_use]
+    pub fn hooks(&self) -> Hooks {
+        Hooks {
+            store: self.store.clone(),
+            targets: self.targets.clone(),
+            webhooks: self.webhooks.clone(),
+        }
+    }
+}

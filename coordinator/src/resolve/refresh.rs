@@ -1,0 +1,86 @@
+//! Asks the external repositories for news, now and then, and when this coordinator has come to
+//! solve.
+
+use std::time::{Duration, Instant};
+
+use rpmfarm_core::{Stage, Target};
+
+use super::{Older, Resolver};
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::store::FencedStore;
+use crate::targets::Targets;
+use crate::work::{Coalesced, Runner};
+
+/// How often external repositories are asked.
+const REFRESH: Duration = Duration::from_secs(600);
+
+/// How often it is looked whether this coordinator has come to solve.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Who asks for news. Cheap to clone.
+#[derive(Clone)]
+pub struct Refresh {
+    /// Which repositories there are.
+    pub targets: Targets,
+    /// Has their metadata.
+    pub resolver: Resolver,
+    /// Rings when there is news.
+    pub bus: Bus,
+    /// What time it is.
+    pub clock: Clock,
+    /// Asks for each target, beside the others.
+    pub refreshes: Coalesced<String>,
+}
+
+impl Refresh {
+    /// Asks again and again while this coordinator solves, until the task is dropped.
+    pub async fn run(self, runner: Runner) {
+        let mut last = None::<Instant>;
+        loop {
+            let now = self.clock.instant();
+            match runner.peers.fenced(&runner.store, Stage::Resolve, now) {
+                Some(store) if last.is_none_or(|last| now.duration_since(last) >= REFRESH) => {
+                    self.pass(&store).await;
+                    last = Some(self.clock.instant());
+                }
+                Some(_) => {}
+                None => last = None,
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Asks the repositories of every target that is built, each target's beside the others'.
+    pub async fn pass(&self, store: &FencedStore) {
+        for name in store.targets_built().await.unwrap_or_default() {
+            let Ok(target) = self.targets.get(&name) else { continue };
+            let refresh = self.clone();
+            self.refreshes.ask(name, move || {
+                let (refresh, target) = (refresh.clone(), target.clone());
+                async move {
+                    refresh.target(&target).await;
+                    Ok(())
+                }
+            });
+        }
+    }
+
+    async fn target(&self, target: &Target) {
+        for arch in &target.arches {
+            let now = self.clock.system();
+            match self.resolver.refresh(target, *arch, Older::Refuse, now).await {
+                Ok(true) => {
+                    tracing::info!(target = target.name, %arch, "repositories have news");
+                    self.bus.ring();
+                }
+                Ok(false) => {}
+                Err(errors) => {
+                    for error in errors {
+                        tracing::warn!(target = target.name, %arch, "no news: {error}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Queries with a list in them, such as all facts of some builds.
+//!
+//! Owns how a list is written into the text of a query, since the databases bind none. It must not know
+//! what is asked for.
+
+use std::collections::BTreeSet;
+
+use rpmfarm_core::{BuildId, Sha256};
+
+/// Numbers as a list of SQL.
+pub(super) fn list(ids: impl IntoIterator<Item = i64>) -> String {
+    let ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
+    if ids.is_empty() { "NULL".to_owned() } else { ids.join(",") }
+}
+
+/// The numbers of builds as a list of SQL.
+pub(super) fn numbers(builds: impl IntoIterator<Item = BuildId>) -> String {
+    list(builds.into_iter().map(|id| id.0))
+}
+
+/// The texts of digests as a list of SQL.
+pub(super) fn digests(of: &BTreeSet<Sha256>) -> String {
+    let texts: Vec<String> = of.iter().map(|digest| format!("'{}'", digest.hex())).collect();
+    if texts.is_empty() { "NULL".to_owned() } else { texts.join(",") }
+}
+
+/// A query whose text is made for this once.
+macro_rules! rows {
+    ($store:expr, $row:ty, $query:expr) => {{
+        let query = sqlx::AssertSqlSafe($query);
+        let rows: Vec<$row> =
+            sqlx::query_as(query).persistent(false).fetch_all($store.read()).await?;
+        rows
+    }};
+}
+pub(super) use rows;

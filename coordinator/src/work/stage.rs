@@ -1,0 +1,95 @@
+//! What a stage is, and how its pass runs: on the coordinator that has its lease, with the store
+//! fenced.
+
+use std::time::Duration;
+
+use super::{PERIOD, run_every};
+use crate::bus::Bus;
+use crate::clock::{Clock, Now};
+use crate::peers::Peers;
+use crate::store::{FencedStore, Store};
+
+/// A stage: a value that has the parts which its pass needs, and no others. It runs on one
+/// coordinator at a time.
+///
+/// The store is not among the parts: each pass is given one that is fenced by the stage's lease, and
+/// work that outlives the pass takes a clone of that.
+pub trait Stage: Send + Sync + 'static {
+    /// Its name, which its lease has too; one of [`crate::peers::STAGES`].
+    const NAME: rpmfarm_core::Stage;
+
+    /// One look: does what the facts lack, or begins it, and records the result. Run twice, it
+    /// changes nothing the second time.
+    ///
+    /// # Errors
+    /// Whatever keeps the whole pass from its work. What keeps back one build is no error.
+    fn pass(
+        &self,
+        store: &FencedStore,
+        now_us: i64,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+/// A pass that each coordinator runs for the workers and callers that are connected to it. It has no
+/// lease: where two of them might do the same, a transaction decides who was first.
+pub trait LocalPass: Send + Sync + 'static {
+    /// Its name, for the log.
+    const NAME: &'static str;
+
+    /// Whether it looks while the database does not answer, too.
+    const WHILE_DOWN: bool = false;
+
+    /// It looks at least so often.
+    fn period(&self) -> Duration {
+        PERIOD
+    }
+
+    /// One look, as [`Stage::pass`].
+    ///
+    /// # Errors
+    /// Whatever keeps the whole pass from its work.
+    fn pass(&self, store: &Store, now: Now) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+/// What every pass is run with.
+#[derive(Debug, Clone)]
+pub struct Runner {
+    /// Which stages are this coordinator's, and whether the database answers.
+    pub peers: Peers,
+    /// What passes are given, those of stages fenced.
+    pub store: Store,
+    /// What time it is when a pass begins.
+    pub clock: Clock,
+}
+
+impl Runner {
+    /// Runs the pass of a stage whenever the bell rings, while this coordinator has its lease.
+    pub async fn stage<S: Stage>(self, stage: S, bus: Bus) {
+        let (runner, stage) = (&self, &stage);
+        run_every(S::NAME.as_str(), PERIOD, bus, move || runner.pass(stage)).await;
+    }
+
+    /// Runs the pass of a stage once; does nothing while another coordinator has its lease.
+    ///
+    /// # Errors
+    /// The pass's.
+    pub async fn pass<S: Stage>(&self, stage: &S) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        match self.peers.fenced(&self.store, S::NAME, now.instant) {
+            Some(store) => stage.pass(&store, now.us).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Runs a pass of each coordinator's own whenever the bell rings.
+    pub async fn local<P: LocalPass>(self, pass: P, bus: Bus) {
+        let (runner, pass) = (&self, &pass);
+        run_every(P::NAME, pass.period(), bus, move || async move {
+            if !P::WHILE_DOWN && runner.peers.database_down().is_some() {
+                return Ok(());
+            }
+            pass.pass(&runner.store, runner.clock.now()).await
+        })
+        .await;
+    }
+}
