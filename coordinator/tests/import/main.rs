@@ -46,7 +46,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(dir.path().join("blobs")).unwrap();
         let importer = Importer::new(dir.path(), blobs.clone(), limits).unwrap();
-        let target = Target::parse("lab.toml", &upstream.target()).unwrap();
+        let target = upstream.target().target();
         Self { upstream, target, blobs, importer, dir }
     }
 

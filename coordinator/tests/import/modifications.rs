@@ -1,7 +1,7 @@
 //! What modifications change at import, what is left for the cage, and what is previewed.
 
 use rpmfarm_coordinator::import::{ActionState, Order};
-use rpmfarm_core::{Fault, Target};
+use rpmfarm_core::Fault;
 use rpmfarm_sources::modify::{Plan, Step};
 
 use crate::Bench;
@@ -39,7 +39,7 @@ actions:
 
 async fn bench() -> Bench {
     let mut bench = Bench::new().await;
-    bench.target = Target::parse("lab.toml", &bench.upstream.modified_target()).unwrap();
+    bench.target = bench.upstream.modified_target().target();
     let hash = sha512(b"tarball");
     bench.upstream.serve(&hash, Serve::Whole(b"tarball".to_vec()));
     bench.upstream.commit(&[
@@ -96,8 +96,8 @@ async fn a_package_without_modifications_is_as_upstream_has_it() {
     bench.upstream.modify("a2", &[("config.yaml", CONFIG)]);
     assert_eq!(bench.import(None).await.unwrap(), imported, "no branch");
     bench.upstream.modify("a1", &[("config.yaml", CONFIG)]);
-    let text = bench.upstream.modified_target() + "[packages.hello]\nunmodified = true\n";
-    bench.target = Target::parse("lab.toml", &text).unwrap();
+    let file = bench.upstream.modified_target().with("packages.hello.unmodified = true");
+    bench.target = file.target();
     assert_eq!(bench.import(None).await.unwrap(), imported, "not wanted");
 }
 

@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use rpmfarm_coordinator::import::ImportLimits;
 use rpmfarm_core::{Fault, Target};
 
+use crate::upstream::target_at;
 use crate::{Bench, quick};
 
 #[tokio::test]
@@ -136,11 +137,10 @@ async fn the_spec_that_is_the_package_s() {
     let note = "hello.spec is built; the repository has other spec files beside it, which are not: old-hello.spec";
     assert_eq!(imported.record.notes, [note]);
     // And the one that the target names.
-    let text = bench.upstream.target() + "[packages.hello]\nspec = \"old-hello.spec\"\n";
-    let target = Target::parse("lab.toml", &text).unwrap();
-    let imported = bench.importer.import(&target, "hello", None).await.unwrap();
+    let file = bench.upstream.target().with("packages.hello.spec = \"old-hello.spec\"");
+    let imported = bench.importer.import(&file.target(), "hello", None).await.unwrap();
     assert_eq!(bench.text(&imported, "old-hello.spec"), "old");
-    let text = text.replace("old-hello.spec", "../x.spec");
+    let text = file.with("packages.hello.spec = \"../x.spec\"").text();
     let error = Target::parse("lab.toml", &text).unwrap_err().to_string();
     assert!(error.contains("packages.hello.spec"), "{error}");
 }
@@ -168,12 +168,8 @@ async fn too_much_of_anything() {
 
 /// The lab's target with another server.
 fn at(bench: &Bench, url: &str) -> Target {
-    let text = bench.upstream.target();
-    let own = format!("http://127.0.0.1:{}/git/{{name}}.git", bench.upstream.port);
-    assert!(text.contains(&own));
-    let hosts = format!("\"127.0.0.1:{}\"", bench.upstream.port);
-    let text = text.replace(&own, url).replace(&hosts, &format!("{hosts}, \"127.0.0.1\""));
-    Target::parse("lab.toml", &text).unwrap()
+    let lines = format!("private_hosts = [\"127.0.0.1\"]\nupstream.url = \"{url}\"\n");
+    bench.upstream.target().with(&lines).target()
 }
 
 #[tokio::test]
@@ -303,10 +299,7 @@ async fn a_git_server_that_drips() {
     let limits =
         ImportLimits { slowest: 100_000, pace_window: Duration::from_secs(1), tries: 1, ..quick() };
     let mut bench = Bench::with(limits).await;
-    let text = bench.upstream.target();
-    let port = dripping().await;
-    let text = text.replace(&bench.upstream.port.to_string(), &port.to_string());
-    bench.target = Target::parse("lab.toml", &text).unwrap();
+    bench.target = target_at(dripping().await).target();
     let begun = Instant::now();
     let (_, message) = bench.refusal(None).await;
     assert!(message.contains("too slow ("), "{message}");

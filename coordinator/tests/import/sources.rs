@@ -69,8 +69,7 @@ async fn modes_are_those_of_git() {
     assert!(!imported.bundle.spec.executable);
 
     // Modifications keep the modes of what they change, and bring their own.
-    let target = bench.upstream.modified_target();
-    bench.target = rpmfarm_core::Target::parse("lab.toml", &target).unwrap();
+    bench.target = bench.upstream.modified_target().target();
     let config = "actions:\n  - replace:\n    - {target: run, find: sh, replace: bash}\n  \
                   - add_files:\n    - {type: source, name: new, number: 9}\n";
     bench.upstream.modify("a1", &[("config.yaml", config), ("files/new", "#!/bin/sh\n")]);
@@ -104,8 +103,8 @@ async fn tags_and_commits() {
 #[tokio::test]
 async fn of_a_pattern_the_newest_tag_is_imported() {
     let mut bench = Bench::new().await;
-    let text = bench.upstream.target().replace("\"lab1\"", "\"imports/lab1/{nvr}\"");
-    bench.target = rpmfarm_core::Target::parse("lab.toml", &text).unwrap();
+    let file = bench.upstream.target().with("upstream.ref = \"imports/lab1/{nvr}\"");
+    bench.target = file.target();
     let (_, message) = {
         bench.upstream.commit(&[("hello.spec", "0")]);
         bench.refusal(None).await

@@ -59,7 +59,7 @@ fn placed(world: &World, key: &str, directories: &[&str]) -> Target {
         repository.baseurl = serde_json::from_str("[]").unwrap();
     }
     let text = toml::to_string(&target).unwrap();
-    Target::parse("t.toml", &text).unwrap()
+    Target::parse("lab.toml", &text).unwrap()
 }
 
 #[tokio::test]

@@ -49,10 +49,7 @@ fn index(world: &World, modules: &str, how: &[&str]) {
 }
 
 fn target(world: &World, more: &str) -> Target {
-    let mut target = world.target_of(&[("repo", "gpgcheck = false\ninsecure = true")]);
-    let text = format!("{more}\n{}", toml::to_string(&target).unwrap());
-    target = Target::parse("t.toml", &text).unwrap();
-    target
+    world.file_of(&[("repo", "gpgcheck = false\ninsecure = true")]).with(more).target()
 }
 
 async fn streamed(world: &World, target: &Target, modules: ModuleChoice) -> Result<String, String> {

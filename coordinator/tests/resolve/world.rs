@@ -20,6 +20,7 @@ use rpmfarm_coordinator::resolve::{
 use rpmfarm_coordinator::store::StoreError;
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Lock, Sha256};
+use rpmfarm_lab::fixtures::TargetFile;
 use rpmfarm_repodata::{Fragments, PackageFile};
 use tower_http::services::ServeDir;
 
@@ -235,19 +236,19 @@ impl World {
 
     /// A target with these repositories: served directory, further lines.
     pub(crate) fn target_of(&self, repositories: &[(&str, &str)]) -> Target {
-        let mut text = format!(
-            "name = \"t\"\narches = [\"x86_64\"]\ndist = \".t\"\nchannels = [\"testing\"]\n\
-             signing_key = \"t\"\nbootstrap = [\"rpm\"]\nbase = [\"builder\"]\n\
-             private_hosts = [\"{}\"]\n[upstream]\nurl = \"https://example.org/{{name}}\"\nref = \"r\"\n",
-            self.address
-        );
+        self.file_of(repositories).target()
+    }
+
+    /// The file of such a target.
+    pub(crate) fn file_of(&self, repositories: &[(&str, &str)]) -> TargetFile {
+        let mut lines = "base = [\"builder\"]\n".to_owned();
         for (directory, more) in repositories {
-            text.push_str(&format!(
+            lines.push_str(&format!(
                 "[[repositories]]\nid = \"{directory}\"\nbaseurl = \"http://{}/{directory}\"\n{more}\n",
                 self.address
             ));
         }
-        Target::parse("t.toml", &text).unwrap()
+        TargetFile::small(&self.address.to_string()).with(&lines)
     }
 
     /// A target with the one repository of [`Self::new`], all checks on.
