@@ -1,4 +1,4 @@
-//! A small world to resolve in: keys, signed repositories, a server for them, a target.
+//! What is resolved against: keys, signed repositories, a server for them, a target; and a resolver.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -48,7 +48,7 @@ pub(crate) const UPSTREAM: Packages<'_> = &[
 ];
 
 /// A directory with a server, and everything a resolver needs.
-pub(crate) struct World {
+pub(crate) struct Scene {
     dir: tempfile::TempDir,
     address: SocketAddr,
     server: tokio::task::JoinHandle<()>,
@@ -86,19 +86,19 @@ impl FarmPackages for Farm {
     }
 }
 
-impl World {
-    /// A world with a signed repository of [`UPSTREAM`].
+impl Scene {
+    /// A scene with a signed repository of [`UPSTREAM`].
     pub(crate) async fn new() -> Self {
-        let world = Self::empty().await;
-        world.key("good");
-        world.build("repo", UPSTREAM);
-        world.sign_packages("repo", "good");
-        world.index("repo", &[]);
-        world.sign_page("repo", "good");
-        world
+        let scene = Self::empty().await;
+        scene.key("good");
+        scene.build("repo", UPSTREAM);
+        scene.sign_packages("repo", "good");
+        scene.index("repo", &[]);
+        scene.sign_page("repo", "good");
+        scene
     }
 
-    /// A world without repositories.
+    /// A scene without repositories.
     pub(crate) async fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("www")).unwrap();
