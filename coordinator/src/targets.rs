@@ -197,6 +197,8 @@ fn load(path: &Path) -> (String, Loaded) {
 
 #[cfg(test)]
 mod tests {
+    use rpmfarm_lab::fixtures::{NOWHERE, TargetFile};
+
     use super::*;
 
     #[test]
@@ -208,10 +210,7 @@ mod tests {
         assert!(matches!(targets.get("broken"), Err(TargetError::Bad { .. })));
         assert!(!targets.pass().unwrap(), "nothing has changed");
 
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/targets");
-        let text = std::fs::read_to_string(shipped.join("almalinux-9.toml")).unwrap();
-        let text = text.replace("name = \"almalinux-9\"", "name = \"broken\"");
-        std::fs::write(&file, text).unwrap();
+        TargetFile::small(NOWHERE).named("broken").write(dir.path());
         assert!(targets.pass().unwrap());
         targets.get("broken").unwrap();
 

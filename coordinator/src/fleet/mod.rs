@@ -239,19 +239,9 @@ mod tests {
 
     pub(super) fn state(name: &str) -> WorkerState {
         WorkerState {
-            name: name.into(),
-            version: "1".into(),
-            protocol: rpmfarm_core::fleet::PROTOCOL,
             arches: vec![Arch::X86_64, Arch::Aarch64],
             emulated: vec![Arch::Aarch64],
-            slots: 1,
-            cpus: 1,
-            memory_mib: 1,
-            disk_free_mib: 1,
-            labels: Vec::new(),
-            draining: false,
-            unready: String::new(),
-            attempts: Vec::new(),
+            ..rpmfarm_lab::fixtures::worker(name)
         }
     }
 

@@ -14,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use futures_util::stream;
+use rpmfarm_lab::fixtures::TargetFile;
 use sha2::Digest as _;
 use tokio::io::AsyncWriteExt as _;
 
@@ -55,6 +56,14 @@ pub(crate) struct Upstream {
     dir: tempfile::TempDir,
 }
 
+/// A target whose upstream is at a port, as [`Upstream`] serves it.
+pub(crate) fn target_at(port: u16) -> TargetFile {
+    let address = format!("127.0.0.1:{port}");
+    TargetFile::small(&address).with(&format!(
+        "[upstream]\nlookaside = [\"http://{address}/lookaside/{{hash}}/{{file}}\"]\nmax_file_mib = 1\n"
+    ))
+}
+
 impl Upstream {
     /// Serves an empty repository `hello` with the branch `lab1`.
     pub(crate) async fn start() -> Self {
@@ -76,38 +85,17 @@ impl Upstream {
         upstream
     }
 
-    pub(crate) fn target(&self) -> String {
-        let port = self.port;
-        format!(
-            r#"
-            name = "lab"
-            arches = ["x86_64"]
-            dist = ".lab1"
-            channels = ["testing"]
-            signing_key = "lab"
-            bootstrap = ["rpm"]
-            base = ["rpm-build"]
-            private_hosts = ["127.0.0.1:{port}"]
-            [upstream]
-            url = "http://127.0.0.1:{port}/git/{{name}}.git"
-            ref = "lab1"
-            lookaside = ["http://127.0.0.1:{port}/lookaside/{{hash}}/{{file}}"]
-            max_file_mib = 1
-            [[repositories]]
-            id = "lab"
-            baseurl = "http://127.0.0.1:{port}/repo/"
-            keys = ["lab.asc"]
-            "#
-        )
+    /// The target that is built from it.
+    pub(crate) fn target(&self) -> TargetFile {
+        target_at(self.port)
     }
 
     /// The target with modifications from repositories at `/git/autopatch-NAME.git`, branch `a1`.
-    pub(crate) fn modified_target(&self) -> String {
+    pub(crate) fn modified_target(&self) -> TargetFile {
         let port = self.port;
-        let modifications = format!(
+        self.target().with(&format!(
             "[modifications]\nurl = \"http://127.0.0.1:{port}/git/autopatch-{{name}}.git\"\nref = \"a1\"\n"
-        );
-        self.target() + &modifications
+        ))
     }
 
     /// Commits these files alone as the modifications of `hello` on a branch; returns the

@@ -7,6 +7,8 @@
 mod acceptor;
 #[path = "../common/builds.rs"]
 mod builds;
+#[path = "../common/farms.rs"]
+mod farms;
 #[path = "../accept/scene.rs"]
 #[allow(dead_code, reason = "the tests of acceptance use all of it")]
 mod scene;

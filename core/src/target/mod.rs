@@ -500,4 +500,4 @@ impl Target {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,4 +1,4 @@
-//! A small world to resolve in: keys, signed repositories, a server for them, a target.
+//! What is resolved against: keys, signed repositories, a server for them, a target; and a resolver.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -20,6 +20,7 @@ use rpmfarm_coordinator::resolve::{
 use rpmfarm_coordinator::store::StoreError;
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Lock, Sha256};
+use rpmfarm_lab::fixtures::TargetFile;
 use rpmfarm_repodata::{Fragments, PackageFile};
 use tower_http::services::ServeDir;
 
@@ -47,7 +48,7 @@ pub(crate) const UPSTREAM: Packages<'_> = &[
 ];
 
 /// A directory with a server, and everything a resolver needs.
-pub(crate) struct World {
+pub(crate) struct Scene {
     dir: tempfile::TempDir,
     address: SocketAddr,
     server: tokio::task::JoinHandle<()>,
@@ -85,19 +86,19 @@ impl FarmPackages for Farm {
     }
 }
 
-impl World {
-    /// A world with a signed repository of [`UPSTREAM`].
+impl Scene {
+    /// A scene with a signed repository of [`UPSTREAM`].
     pub(crate) async fn new() -> Self {
-        let world = Self::empty().await;
-        world.key("good");
-        world.build("repo", UPSTREAM);
-        world.sign_packages("repo", "good");
-        world.index("repo", &[]);
-        world.sign_page("repo", "good");
-        world
+        let scene = Self::empty().await;
+        scene.key("good");
+        scene.build("repo", UPSTREAM);
+        scene.sign_packages("repo", "good");
+        scene.index("repo", &[]);
+        scene.sign_page("repo", "good");
+        scene
     }
 
-    /// A world without repositories.
+    /// A scene without repositories.
     pub(crate) async fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("www")).unwrap();
@@ -235,19 +236,19 @@ impl World {
 
     /// A target with these repositories: served directory, further lines.
     pub(crate) fn target_of(&self, repositories: &[(&str, &str)]) -> Target {
-        let mut text = format!(
-            "name = \"t\"\narches = [\"x86_64\"]\ndist = \".t\"\nchannels = [\"testing\"]\n\
-             signing_key = \"t\"\nbootstrap = [\"rpm\"]\nbase = [\"builder\"]\n\
-             private_hosts = [\"{}\"]\n[upstream]\nurl = \"https://example.org/{{name}}\"\nref = \"r\"\n",
-            self.address
-        );
+        self.file_of(repositories).target()
+    }
+
+    /// The file of such a target.
+    pub(crate) fn file_of(&self, repositories: &[(&str, &str)]) -> TargetFile {
+        let mut lines = "base = [\"builder\"]\n".to_owned();
         for (directory, more) in repositories {
-            text.push_str(&format!(
+            lines.push_str(&format!(
                 "[[repositories]]\nid = \"{directory}\"\nbaseurl = \"http://{}/{directory}\"\n{more}\n",
                 self.address
             ));
         }
-        Target::parse("t.toml", &text).unwrap()
+        TargetFile::small(&self.address.to_string()).with(&lines)
     }
 
     /// A target with the one repository of [`Self::new`], all checks on.
