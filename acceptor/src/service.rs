@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use rpmfarm_core::name;
 use rpmfarm_core::statement::{PROTOCOL, SignedAcceptance};
 use rpmfarm_core::{Failure, FailureStage, Fault};
-use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_guarded::blobs::Blobs;
 use rpmfarm_guarded::key::SigningKey;
 use rpmfarm_proto::v1;

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rpmfarm_core::{BuildId, Stage};
-use rpmfarm_daemon::sync::Mutex;
 
 use crate::bus::{Voice, Word};
 use crate::clock::Now;

@@ -11,11 +11,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rpmfarm_core::Sha256;
-use rpmfarm_daemon::sync::Mutex;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::publish;

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
-use rpmfarm_daemon::sync::Mutex;
+use parking_lot::Mutex;
 
 /// Counted places. Cheap to clone.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use parking_lot::{Mutex, RwLock};
 use rpmfarm_core::near::did_you_mean;
 use rpmfarm_core::target::Target;
-use rpmfarm_daemon::sync::{Mutex, RwLock};
 
 use crate::store::{Build, Store};
 

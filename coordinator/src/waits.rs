@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::BuildId;
-use rpmfarm_daemon::sync::Mutex;
 
 /// The reasons. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +48,7 @@ impl Waits {
         self.lock().clear();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<BuildId, String>> {
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<BuildId, String>> {
         self.0.lock()
     }
 }

@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use rpmfarm_daemon::sync::Mutex;
+use parking_lot::Mutex;
 
 /// Calls `work` on each item and returns the results in the order of the items.
 ///

@@ -14,9 +14,9 @@ use std::sync::{Arc, MutexGuard, mpsc};
 use std::thread;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use rpmfarm_core::Sha256;
 use rpmfarm_core::signing::Logged;
-use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_guarded::chain::{self, Broken, Head, Walked};
 use rpmfarm_guarded::path::{PathError, io_at};
 use tokio::sync::{oneshot, watch};

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rpmfarm_daemon::sync::Mutex;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;

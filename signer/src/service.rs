@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use parking_lot::Mutex;
 use rpmfarm_core::signing::{self, Allowance, Bindings, Logged, Page, Place};
 use rpmfarm_core::statement::{Acceptance, PublicKey, SignedAcceptance};
 use rpmfarm_core::{Sha256, name};
-use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_proto::v1;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};

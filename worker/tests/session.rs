@@ -8,10 +8,11 @@ mod common;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{FINDS_OWNERS, ID_COUNT, Scene, UID_BASE, WORKER, has_own_ids, owner, spec};
+use parking_lot::Mutex;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::statement::Statement;
@@ -51,7 +52,7 @@ const LEASE: u64 = 1500;
 
 impl Coordinator {
     fn with<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
-        look(&mut self.0.lock().unwrap())
+        look(&mut self.0.lock())
     }
 
     fn desired(&self) -> Option<v1::DesiredState> {

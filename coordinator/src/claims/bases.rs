@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::owners::{Owner, merged};
 use rpmfarm_core::{Lock, Sha256};
-use rpmfarm_daemon::sync::Mutex;
 
 use super::files_of;
 use crate::blobs::Blobs;
@@ -89,7 +89,7 @@ impl Bases {
         Ok(files)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Sha256, Shared)>> {
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Vec<(Sha256, Shared)>> {
         self.0.lock()
     }
 }

@@ -10,9 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::matching::{Waiting, Worker};
 use rpmfarm_core::{Arch, Needs, TaskId};
-use rpmfarm_daemon::sync::Mutex;
 
 use crate::store::{Ready, Store};
 use crate::targets::Targets;

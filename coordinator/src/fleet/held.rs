@@ -4,11 +4,11 @@
 //! anew now and then, so that what it missed heals; it is never counted up and down.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rpmfarm_core::{AttemptId, Needs};
-use rpmfarm_daemon::sync::Mutex;
 
 /// How long the copy is good without a look at the store.
 const GOOD_FOR: Duration = Duration::from_secs(1);

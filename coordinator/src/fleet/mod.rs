@@ -11,13 +11,13 @@ mod news;
 mod session;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rpmfarm_core::lease::{LeaseTerms, Liveness, listening, liveness};
 use rpmfarm_core::task::{Phase, Progress, WorkerState};
 use rpmfarm_core::{Arch, AttemptId};
-use rpmfarm_daemon::sync::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::Sha256;
-use rpmfarm_daemon::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// The connections over which certificates were shown. Cheap to clone.
@@ -50,7 +50,7 @@ impl Connections {
         self.lock().open.is_empty()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Inner> {
         self.0.lock()
     }
 }

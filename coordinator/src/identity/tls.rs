@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use parking_lot::RwLock;
 use rpmfarm_core::enrolment::renewal_us;
-use rpmfarm_daemon::sync::RwLock;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{

@@ -15,12 +15,12 @@ pub mod herald;
 mod seat;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rpmfarm_core::Stage;
 use rpmfarm_core::tenure::{Watch, may_begin};
-use rpmfarm_daemon::sync::Mutex;
 
 pub use seat::Seat;
 

@@ -7,9 +7,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::{Fault, Lock, Sha256};
-use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_rpmfile::{Claim, Claims, claims, path_of_claim};
 
 use super::farm::FARM;
@@ -148,7 +148,7 @@ impl Clashes {
         Some(found)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Known> {
         self.known.lock()
     }
 }

@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use rpmfarm_core::Sha256;
 use rpmfarm_core::digest::{Checksum, DigestKind};
 use rpmfarm_core::target::check_base;
-use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_rpmfile::verify_detached;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -293,7 +293,7 @@ impl MetadataCache {
         self.dir.join(repo.cache_name())
     }
 
-    fn checked(&self) -> std::sync::MutexGuard<'_, HashMap<String, RepoMetadata>> {
+    fn checked(&self) -> parking_lot::MutexGuard<'_, HashMap<String, RepoMetadata>> {
         self.checked.lock()
     }
 }

@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use quick_xml::events::Event;
 use quick_xml::{Reader, XmlVersion};
 use rpmfarm_core::digest::{Checksum, DigestKind};
 use rpmfarm_core::name::shown;
 use rpmfarm_core::target::check_base;
-use rpmfarm_daemon::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
@@ -92,7 +92,7 @@ impl MirrorLists {
         Ok(mirrors)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Mirrors)>> {
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<String, (Instant, Mirrors)>> {
         self.known.lock()
     }
 }

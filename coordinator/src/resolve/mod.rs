@@ -36,11 +36,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use rpmfarm_core::modules::ModuleChoice;
 use rpmfarm_core::owners::{Known, Questions};
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Fault, Lock, Nevra};
-use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_solv::RequiredBy;
 use tokio::sync::OwnedMutexGuard;
 

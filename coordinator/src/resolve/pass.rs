@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use rpmfarm_core::learned::{self, Learned};
 use rpmfarm_core::name::counted;
 use rpmfarm_core::order::{Mate, Root, Solved, Turn, required_of, turns, waits_for, wanted};
@@ -17,7 +18,6 @@ use rpmfarm_core::{
     Arch, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Stage, Target,
     TaskId,
 };
-use rpmfarm_daemon::sync::Mutex;
 
 use tracing::Instrument as _;
 
@@ -600,7 +600,7 @@ fn unsolved(error: &ResolveError, arch: Arch) -> Unsolved {
 }
 
 impl Memory {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Remembered>> {
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<TaskId, Remembered>> {
         self.0.lock()
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use rpmfarm_core::signing::{Logged, PROTOCOL, Place};
-use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::signer_client::SignerClient as Client;
 use tonic::Status;

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::Target;
 use rpmfarm_core::track::hook::Followed;
-use rpmfarm_daemon::sync::Mutex;
 
 use crate::store::{Store, StoreError};
 

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use rpmfarm_core::track::host::{Answer, Host, HostLimits};
 use rpmfarm_core::track::schedule::Jitter;
-use rpmfarm_daemon::sync::Mutex;
 
 use crate::clock::Clock;
 

@@ -7,12 +7,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use rpmfarm_core::target::PrivateHosts;
 use rpmfarm_core::track::host::Answer;
 use rpmfarm_core::track::refs::{Question, REQUEST_TYPE, Reader, RefsError, Tip, request};
-use rpmfarm_daemon::sync::Mutex;
 use tokio::time::timeout;
 use url::Url;
 

@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use parking_lot::Mutex;
 use rpmfarm_core::track::Forge;
-use rpmfarm_daemon::sync::Mutex;
 use serde::Deserialize;
 
 /// A shorter secret can be guessed.

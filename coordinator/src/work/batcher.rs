@@ -64,7 +64,7 @@ mod tests {
     use std::sync::Arc;
 
     use futures_util::future::join_all;
-    use rpmfarm_daemon::sync::Mutex;
+    use parking_lot::Mutex;
     use tokio::sync::Semaphore;
 
     use super::*;

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use rpmfarm_daemon::sync::Mutex;
+use parking_lot::Mutex;
 
 use super::{REST, tell};
 

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Instant;
 
-use rpmfarm_daemon::sync::Mutex;
+use parking_lot::Mutex;
 
 use super::{REST, tell};
 use crate::bus::Bus;

@@ -3,9 +3,9 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::store::{EndedAttempt, NewBuild, NewTask, Task};
@@ -123,7 +123,7 @@ impl Scene {
             base: String::new(),
             module: String::new(),
         };
-        self.base.lock().unwrap().push(locked);
+        self.base.lock().push(locked);
     }
 
     /// A lock with the base and these packages of the farm.
@@ -132,7 +132,7 @@ impl Scene {
             target: "lab".into(),
             arch: Arch::X86_64,
             bootstrap: Layer::default(),
-            layers: vec![Layer::new(self.base.lock().unwrap().clone()), Layer::new(own)],
+            layers: vec![Layer::new(self.base.lock().clone()), Layer::new(own)],
             options: BuildOptions::default(),
         };
         self.farm.blobs.put(&lock.to_bytes()).unwrap()

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use futures_util::stream;
+use parking_lot::Mutex;
 use rpmfarm_lab::fixtures::TargetFile;
 use sha2::Digest as _;
 use tokio::io::AsyncWriteExt as _;
@@ -122,7 +123,7 @@ impl Upstream {
 
     /// Answers requests for modifications with this status from now on.
     pub(crate) fn refuse_modifications(&self, status: Option<u16>) {
-        *self.shared.refused.lock().unwrap() = status;
+        *self.shared.refused.lock() = status;
     }
 
     pub(crate) fn work(&self) -> std::path::PathBuf {
@@ -210,12 +211,12 @@ impl Upstream {
 
     /// Serves a look-aside file under a digest.
     pub(crate) fn serve(&self, hash: &str, serve: Serve) {
-        self.shared.files.lock().unwrap().insert(hash.to_owned(), serve);
+        self.shared.files.lock().insert(hash.to_owned(), serve);
     }
 
     /// Takes the requests that came so far.
     pub(crate) fn requests(&self) -> Vec<String> {
-        std::mem::take(&mut self.shared.log.lock().unwrap())
+        std::mem::take(&mut self.shared.log.lock())
     }
 }
 
@@ -240,8 +241,8 @@ fn write(path: &Path, text: &str) {
 async fn git(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().trim_start_matches("/git").to_owned();
-    shared.log.lock().unwrap().push(format!("{} {path}", parts.method));
-    let refused = *shared.refused.lock().unwrap();
+    shared.log.lock().push(format!("{} {path}", parts.method));
+    let refused = *shared.refused.lock();
     let by_id = shared.by_id.load(Ordering::Relaxed);
     if let Some(status) = refused.filter(|_| path.starts_with("/autopatch-")) {
         return StatusCode::from_u16(status).unwrap().into_response();
@@ -295,8 +296,8 @@ async fn lookaside(
     let from = range
         .as_deref()
         .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
-    shared.log.lock().unwrap().push(format!("GET {file} {}", range.unwrap_or_default()));
-    let mut files = shared.files.lock().unwrap();
+    shared.log.lock().push(format!("GET {file} {}", range.unwrap_or_default()));
+    let mut files = shared.files.lock();
     let Some(serve) = files.get_mut(&hash) else { return StatusCode::NOT_FOUND.into_response() };
     match serve {
         Serve::Whole(bytes) => bytes.clone().into_response(),

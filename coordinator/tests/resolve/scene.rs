@@ -4,8 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use axum::extract::Request;
@@ -13,6 +13,7 @@ use axum::http::header::{ETAG, IF_NONE_MATCH, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
+use parking_lot::Mutex;
 use rpmfarm_coordinator::blobs::Blobs;
 use rpmfarm_coordinator::resolve::{
     FarmPackage, FarmPackages, Older, Patience, Requirements, ResolveError, Resolver,
@@ -78,11 +79,11 @@ pub(crate) struct Farm {
 
 impl FarmPackages for Farm {
     async fn generation(&self, _: &str) -> Result<i64, StoreError> {
-        Ok(self.packages.lock().unwrap().0)
+        Ok(self.packages.lock().0)
     }
 
     async fn packages(&self, _: &str) -> Result<Vec<FarmPackage>, StoreError> {
-        Ok(self.packages.lock().unwrap().1.clone())
+        Ok(self.packages.lock().1.clone())
     }
 }
 
@@ -348,7 +349,7 @@ impl Scene {
 
     /// Makes the packages of a served directory the farm's own.
     pub(crate) fn accept(&self, repository: &str) {
-        let mut farm = self.farm.packages.lock().unwrap();
+        let mut farm = self.farm.packages.lock();
         farm.0 += 1;
         for path in self.rpms(repository) {
             let bytes = fs::read(&path).unwrap();
@@ -366,7 +367,7 @@ impl Scene {
 
     /// Takes the farm's own packages away.
     pub(crate) fn forget(&self) {
-        let mut farm = self.farm.packages.lock().unwrap();
+        let mut farm = self.farm.packages.lock();
         farm.0 += 1;
         farm.1.clear();
     }
@@ -383,7 +384,7 @@ impl Scene {
 }
 
 fn fault(faults: &Mutex<Vec<(&'static str, Fault)>>, path: &str) -> Option<Fault> {
-    let mut faults = faults.lock().unwrap();
+    let mut faults = faults.lock();
     let (_, fault) = faults.iter_mut().find(|(end, _)| path.ends_with(end))?;
     let now = *fault;
     if let Fault::Unavailable(left) = fault {

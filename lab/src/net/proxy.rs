@@ -2,11 +2,11 @@
 
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use rpmfarm_daemon::sync::Mutex;
+use parking_lot::Mutex;
 
 use super::spoil::Spoiler;
 

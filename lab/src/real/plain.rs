@@ -11,9 +11,9 @@ use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail, ensure};
+use parking_lot::Mutex;
 use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::{Lock, Sha256};
-use rpmfarm_daemon::sync::Mutex;
 
 use super::compare::Packages;
 use super::farmed;

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rpmfarm_core::Arch;
-use rpmfarm_daemon::sync::Mutex;
 
 use crate::sandbox::run::Plain;
 use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Sandbox, User};
@@ -126,7 +126,7 @@ impl Arches {
         result
     }
 
-    fn broken(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arch, String>> {
+    fn broken(&self) -> parking_lot::MutexGuard<'_, BTreeMap<Arch, String>> {
         self.broken.lock()
     }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use parking_lot::Mutex;
 use rpmfarm_core::kept;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
@@ -19,7 +20,6 @@ use rpmfarm_core::{
     Allowance, Arch, AttemptId, BuildId, BuildOptions, Epoch, Fault, Lock, Sha256, TaskId,
 };
 use rpmfarm_daemon::log::{self, LogFormat};
-use rpmfarm_daemon::sync::Mutex;
 use serde::Serialize;
 use sha2::Digest as _;
 

@@ -9,11 +9,11 @@ use std::{fs, io};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use parking_lot::Mutex;
 use rpmfarm_core::needs::{LabelError, check_label};
 use rpmfarm_core::{Arch, name};
 use rpmfarm_daemon::log::{self, LogFormat};
 use rpmfarm_daemon::now_us;
-use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_guarded::key::SigningKey;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use rpmfarm_daemon::sync::Mutex;
+use parking_lot::Mutex;
 use rpmfarm_rpmfile::{Headers, Ownership, unpack};
 
 use super::error::RootError;

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rpmfarm_core::Sha256;
-use rpmfarm_daemon::sync::{Condvar, Mutex};
 
 use crate::sandbox::{Cancel, Why};
 
@@ -88,13 +88,14 @@ impl InUse {
 
     fn wait<'a>(
         &self,
-        roots: MutexGuard<'a, BTreeMap<Sha256, Use>>,
+        mut roots: MutexGuard<'a, BTreeMap<Sha256, Use>>,
         cancel: &Cancel,
     ) -> Result<MutexGuard<'a, BTreeMap<Sha256, Use>>, Why> {
         if let Some(why) = cancel.raised() {
             return Err(why);
         }
-        Ok(self.0.changed.wait_timeout(roots, Duration::from_millis(100)))
+        self.0.changed.wait_for(&mut roots, Duration::from_millis(100));
+        Ok(roots)
     }
 }
 

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use rpmfarm_core::Sha256;
-use rpmfarm_daemon::sync::Mutex;
 
 use crate::trees::{self, ASIDE, clear_or_leave, tell_aside};
 

@@ -3,10 +3,10 @@
 //! Owns who has which range now. It must not know what a range is used for.
 
 use std::io;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::id_ranges::{IdPool, IdRange};
-use rpmfarm_daemon::sync::Mutex;
 
 /// The ids of a worker's cages.
 #[derive(Debug, Clone)]

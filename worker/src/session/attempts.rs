@@ -1,12 +1,12 @@
 //! The attempts that this worker has, and who hears when they change.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::reconcile::Held;
 use rpmfarm_core::task::{Assignment, AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, Epoch, Failure};
-use rpmfarm_daemon::sync::Mutex;
 use tokio::sync::watch;
 
 use crate::sandbox::{Cancel, Why};

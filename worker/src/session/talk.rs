@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rpmfarm_core::lease::next_heartbeat;
 use rpmfarm_core::reach;
 use rpmfarm_core::reconcile::{Action, reconcile};
 use rpmfarm_core::task::DesiredState;
 use rpmfarm_core::{Failure, FailureStage, Fault};
-use rpmfarm_daemon::sync::Mutex;
 use rpmfarm_proto::v1;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};

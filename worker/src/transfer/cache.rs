@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use rpmfarm_core::Sha256;
-use rpmfarm_daemon::sync::Mutex;
 
 /// The directory. Cheap to clone.
 #[derive(Debug, Clone)]

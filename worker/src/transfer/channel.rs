@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rpmfarm_daemon::sync::RwLock;
+use parking_lot::RwLock;
 use rpmfarm_proto::v1::blobs_client::BlobsClient;
 use rpmfarm_proto::v1::enrolment_client::EnrolmentClient;
 use rpmfarm_proto::v1::workers_client::WorkersClient;

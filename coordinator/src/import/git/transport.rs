@@ -9,10 +9,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
+use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use reqwest::{Method, Response, StatusCode};
 use rpmfarm_core::target::PrivateHosts;
-use rpmfarm_daemon::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
