@@ -43,6 +43,7 @@ pub mod queue;
 pub mod reach;
 pub mod reconcile;
 pub mod relation;
+pub mod remedy;
 pub mod repeat;
 pub mod report;
 pub mod results;

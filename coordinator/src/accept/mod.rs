@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use rpmfarm_core::results;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
+use rpmfarm_core::why::NOT_ACCEPTED;
 use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, Stage, Target, TaskId};
 use tracing::Instrument as _;
 
@@ -225,9 +226,7 @@ impl From<StoreError> for Refused {
 impl From<CheckError> for Refused {
     fn from(error: CheckError) -> Self {
         match error.fault() {
-            Some(fault) => {
-                Self::Failure(Failure::new(fault, FailureStage::Accept, error.to_string()))
-            }
+            Some(fault) => Self::Failure(Failure::new(fault, FailureStage::Accept, error.told())),
             None => Self::Error(error.into()),
         }
     }
@@ -283,8 +282,8 @@ impl Work<'_> {
         }
         let found = stage.claims.verdict(store, &self.build, &packages).await;
         match &found {
-            Ok(_) => stage.waits.clear_said(self.ended.build, WAITS),
-            Err(error) => stage.waits.set(self.ended.build, format!("{WAITS}: {error:#}")),
+            Ok(_) => stage.waits.clear_said(self.ended.build, NOT_ACCEPTED),
+            Err(error) => stage.waits.set(self.ended.build, format!("{NOT_ACCEPTED}: {error:#}")),
         }
         Ok(Some(found?))
     }
@@ -411,9 +410,6 @@ impl Work<'_> {
         Ok(true)
     }
 }
-
-/// What is said of a build whose results cannot be accepted now begins so.
-pub(crate) const WAITS: &str = "not accepted yet";
 
 /// What is to be noted of macros in a package's dependencies.
 fn macros_left(file: &Checked) -> Vec<String> {

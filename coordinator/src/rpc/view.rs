@@ -16,6 +16,7 @@ use rpmfarm_proto::v1;
 
 use crate::claims;
 use crate::clock::now_us;
+use crate::commands;
 use crate::fleet::Fleet;
 use crate::peer_notes::WaitReasons;
 use crate::store::{
@@ -395,7 +396,7 @@ fn warnings(
     match channel {
         Some(channel) if stored.open => {
             let checked = check_above(&build.package, &srpm.nevra.evr, beside(channel), channel);
-            checked.err().map(|why| why.to_string()).into_iter().collect()
+            checked.err().as_ref().map(commands::not_above).into_iter().collect()
         }
         _ => Vec::new(),
     }
