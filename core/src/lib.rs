@@ -40,7 +40,6 @@ pub mod owners;
 pub mod placement;
 pub mod quarantine;
 pub mod queue;
-pub mod reach;
 pub mod reconcile;
 pub mod relation;
 pub mod remedy;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::diagnosis::{Ending, diagnose};
+use rpmfarm_core::diagnosis::Ending;
 use rpmfarm_core::excerpt::LogReader;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::SourceFile;
@@ -338,7 +338,7 @@ impl Engine {
         if let Err(error) = kept::collect(scratch.path(), &round.assignment.keep, round.directory) {
             tracing::warn!(%error, "files of the failed build are not kept");
         }
-        Ok(Done::Failed(diagnose(&evidence, &watch.reader)))
+        Ok(Done::Failed(watch.diagnose(&evidence)))
     }
 
     fn collect(&self, round: &Round<'_>, scratch: &Scratch) -> Result<Made, Failure> {

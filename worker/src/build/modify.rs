@@ -11,7 +11,7 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::diagnosis::{Ending, diagnose};
+use rpmfarm_core::diagnosis::{Ending, Evidence};
 use rpmfarm_core::excerpt::LogReader;
 use rpmfarm_core::task::LogName;
 use rpmfarm_core::{Failure, FailureStage, Fault, Sha256};
@@ -132,6 +132,21 @@ fn of_package(message: String) -> Early {
     Early::Failed(Failure::new(Fault::Package, FailureStage::Modify, message))
 }
 
+/// The failure of a script: by its own status, if no limit ended it.
+fn script_failure(name: &str, watch: &Watch<'_>, evidence: &Evidence) -> Failure {
+    let failure = watch.diagnose(evidence);
+    let ended_itself = evidence.oom_kills + evidence.forks_refused == 0
+        && !evidence.disk_filled
+        && !evidence.inodes_filled;
+    let message = match evidence.ending {
+        Ending::Status(code) if ended_itself => {
+            format!("the modifications' script {name} ended with exit status {code}")
+        }
+        _ => format!("the modifications' script {name}: {}", failure.message),
+    };
+    Failure { message, stage: FailureStage::Modify, ..failure }
+}
+
 impl Work<'_> {
     /// A new file of the worker's own.
     fn fresh(&mut self) -> PathBuf {
@@ -178,62 +193,69 @@ impl Work<'_> {
             .take(assignment.limits.disk_mib)
             .map_err(worker(FailureStage::Modify, "make scratch space"))?;
         let package = assignment.package.as_str();
-        let home = scratch.path().join("upper/builddir");
         self.furnish(scratch.path(), package)
             .map_err(worker(FailureStage::Modify, "prepare a script"))?;
+        self.run(script, &scratch, package)?;
+        let home = scratch.path().join("upper/builddir");
+        let left =
+            Beneath::open(&home).map_err(worker(FailureStage::Modify, "open the scratch space"))?;
+        self.rpms = self.collect(&left, RPMS, package)?;
+        self.autopatch = self.collect(&left, AUTOPATCH, package)?;
+        Ok(())
+    }
+
+    /// Runs a script on the trees in a scratch space, to its end.
+    fn run(&self, script: &RunScript, scratch: &Scratch, package: &str) -> Result<(), Early> {
+        let mut watch = self.watch(&script.script, scratch)?;
+        let cage = self.cage(script, scratch, package);
+        let ended = self.engine.sandbox.run(&cage, &mut watch).map_err(|error| {
+            Failure::new(Fault::Worker, FailureStage::Modify, error.to_string())
+        })?;
+        match self.ending(&ended.exit)? {
+            Some(ending) => Err(Early::Failed(script_failure(
+                &script.script,
+                &watch,
+                &watch.evidence(ending, &ended),
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// What keeps the log of a script and enforces its limits.
+    fn watch<'w>(&'w self, name: &str, scratch: &'w Scratch) -> Result<Watch<'w>, Early> {
         let mut log = LogFile::open(self.round.directory, LogName::Build)
             .map_err(worker(FailureStage::Modify, "write the build log"))?;
         writeln!(log, "+ modifications: script {name}")
             .map_err(worker(FailureStage::Modify, "write the build log"))?;
-        let mut watch = Watch {
+        Ok(Watch {
             log,
             reader: LogReader::new(),
-            limits: &assignment.limits,
-            scratch: &scratch,
+            limits: &self.round.assignment.limits,
+            scratch,
             host: (&self.engine.data, self.engine.reserve_mib),
             cancel: self.round.cancel,
             observer: self.round.observer,
             disk_filled: false,
             inodes_filled: false,
             next_look: LOOK,
-        };
-        let cage = self.cage(script, &scratch, package);
-        let ended = self.engine.sandbox.run(&cage, &mut watch).map_err(|error| {
-            Failure::new(Fault::Worker, FailureStage::Modify, error.to_string())
-        })?;
-        let ending = match &ended.exit {
-            Exit::Code(0) => None,
+        })
+    }
+
+    /// How a script has failed; `None` when it has not.
+    fn ending(&self, exit: &Exit) -> Result<Option<Ending>, Early> {
+        Ok(Some(match exit {
+            Exit::Code(0) => return Ok(None),
             Exit::Stopped(Stop::Cancelled) => {
                 let why = self.round.cancel.raised().unwrap_or(Why::Unwanted);
                 return Err(Early::Cancelled(why));
             }
-            Exit::Code(code) => Some(Ending::Status(*code)),
-            Exit::Stopped(Stop::Time) => Some(Ending::Time),
-            Exit::Stopped(Stop::Silence) => Some(Ending::Silence),
-            Exit::Stopped(Stop::Log) => Some(Ending::Log),
-            Exit::Stopped(Stop::HostDisk) => Some(Ending::HostDisk),
-            Exit::Stopped(Stop::Disk) => Some(Ending::Disk),
-        };
-        if let Some(ending) = ending {
-            let evidence = watch.evidence(ending, &ended);
-            let mut failure = diagnose(&evidence, &watch.reader);
-            let ended_itself = evidence.oom_kills + evidence.forks_refused == 0
-                && !evidence.disk_filled
-                && !evidence.inodes_filled;
-            failure.message = match evidence.ending {
-                Ending::Status(code) if ended_itself => {
-                    format!("the modifications' script {name} ended with exit status {code}")
-                }
-                _ => format!("the modifications' script {name}: {}", failure.message),
-            };
-            failure.stage = FailureStage::Modify;
-            return Err(Early::Failed(failure));
-        }
-        let left =
-            Beneath::open(&home).map_err(worker(FailureStage::Modify, "open the scratch space"))?;
-        self.rpms = self.collect(&left, RPMS, package)?;
-        self.autopatch = self.collect(&left, AUTOPATCH, package)?;
-        Ok(())
+            Exit::Code(code) => Ending::Status(*code),
+            Exit::Stopped(Stop::Time) => Ending::Time,
+            Exit::Stopped(Stop::Silence) => Ending::Silence,
+            Exit::Stopped(Stop::Log) => Ending::Log,
+            Exit::Stopped(Stop::HostDisk) => Ending::HostDisk,
+            Exit::Stopped(Stop::Disk) => Ending::Disk,
+        }))
     }
 
     /// Fills an empty upper layer with copies of both trees.
