@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use rpmfarm_core::lacking::Lacking;
 use rpmfarm_core::name::counted;
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::stage::Milestone;
@@ -20,8 +21,8 @@ use crate::commands;
 use crate::fleet::Fleet;
 use crate::peer_notes::WaitReasons;
 use crate::store::{
-    Build, Decision, Ended, FailureRow, Lacking, LateResult, PublishedEvr, ShownBuild, ShownSrpm,
-    ShownTask, SignedPackage, Store, StoreError, TakenPackage, TakenRow,
+    Build, Decision, Ended, FailureRow, LateResult, PublishedEvr, ShownBuild, ShownSrpm, ShownTask,
+    SignedPackage, Store, StoreError, TakenPackage, TakenRow,
 };
 use crate::targets::Targets;
 

@@ -71,7 +71,6 @@ pub use hooks::{Hint, HookTaken, NewHook};
 pub use kept::KeptRow;
 pub use late::LateResult;
 pub use looks::Looked;
-pub use notes::Lacking;
 pub use observed::Queue;
 pub use owners::{Decision, PoolState, TakenRow};
 pub use packages::{NewPackage, Package, Signature, SignedPackage};

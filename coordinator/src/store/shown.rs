@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use rpmfarm_core::lacking::Lacking;
 use rpmfarm_core::owners::Claim;
 use rpmfarm_core::terms::AllTerms;
 use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Evr, Nevra, TaskId};
@@ -13,8 +14,8 @@ use super::attempts::{AttemptRow, WITH_END};
 use super::builds::COLUMNS;
 use super::lists::{list, rows};
 use super::{
-    Attempt, AttemptEnd, Build, Decision, FailureRow, Import, Lacking, LateResult, LockRow,
-    Publication, Result, Store, TakenRow, Task, WithdrawnPackage, parsed, unjson,
+    Attempt, AttemptEnd, Build, Decision, FailureRow, Import, LateResult, LockRow, Publication,
+    Result, Store, TakenRow, Task, WithdrawnPackage, parsed, unjson,
 };
 
 /// The facts of a build, but for its packages ([`Store::packages_of_each`]).
