@@ -223,6 +223,25 @@ pub fn claims(source: &str, made: &[Made], known: &Known, rights: &Rights<'_>) -
     all.into_values().collect()
 }
 
+/// The claims that are not among those which somebody was shown.
+#[must_use]
+pub fn beyond(found: &[Claim], shown: &[Claim]) -> Vec<Claim> {
+    let is_new = |claim: &&Claim| {
+        !shown.iter().any(|known| known.kind == claim.kind && known.what == claim.what)
+    };
+    found.iter().filter(is_new).cloned().collect()
+}
+
+/// The farm's packages whose full names, or file names, are claimed: they give way to the build that
+/// claims them, once a person has approved that.
+#[must_use]
+pub fn holders(claims: &[Claim]) -> Vec<Nevra> {
+    let taken = claims.iter().filter(|claim| claim.kind == Kind::Nevra);
+    let all: BTreeSet<String> =
+        taken.flat_map(|claim| &claim.owners).map(|owner| owner.package.to_string()).collect();
+    all.iter().filter_map(|nevra| nevra.parse().ok()).collect()
+}
+
 struct Judge<'a> {
     source: &'a str,
     known: &'a Known,

@@ -1,5 +1,6 @@
 //! What looks at followed packages led to: the next look, what was seen, new pushes.
 
+use rpmfarm_core::track::poll::Saw;
 use rpmfarm_core::track::push::{Change, Push};
 
 use super::{Result, Store, Tx};
@@ -29,19 +30,6 @@ pub struct Looked {
     pub hinted: bool,
     /// What was seen of the package and of its modifications; nothing of what could not be read.
     pub saw: Vec<Saw>,
-}
-
-/// A branch that was seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Saw {
-    /// Where it points to; an empty commit for modifications that are not there.
-    pub push: Push,
-    /// What that means.
-    pub change: Change,
-    /// Whether it is the modifications'.
-    pub modifies: bool,
-    /// webhook, poll.
-    pub told_by: &'static str,
 }
 
 impl Store {

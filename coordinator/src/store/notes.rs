@@ -1,21 +1,11 @@
 //! What whoever looks at a build should know of it beside its state: differences that were taken, and
 //! packages that are kept from the repositories of an architecture.
 
-use rpmfarm_core::{Arch, BuildId, Nevra};
+use rpmfarm_core::lacking::Lacking;
+use rpmfarm_core::{Arch, BuildId};
 
 use super::again::again;
 use super::{Result, Store, Tx, parsed};
-
-/// A package that lacks something in the repositories of an architecture.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lacking {
-    /// The package.
-    pub nevra: Nevra,
-    /// The architecture; `None` when it is lacking on all, and the package is shown nevertheless.
-    pub arch: Option<Arch>,
-    /// What nobody provides there, as rpm prints it.
-    pub requirement: String,
-}
 
 impl Store {
     /// What was noted of a build when its last task was accepted.

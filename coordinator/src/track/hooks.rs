@@ -135,27 +135,8 @@ impl Hooks {
         body: &mut Body,
         peer: Option<IpAddr>,
     ) -> Result<Answer, Answer> {
-        let Begun { forge, target, mut check } = begun;
-        let permits = &self.webhooks.0.permits;
-        let Some(permit) = permits.acquire(peer).await else {
-            let message = "too many webhooks are being read; send it again";
-            return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
-        };
-        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
-        let is_form = kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
-        let mut reader = Reader::new(is_form);
-        let digest = read_body(headers, body, &mut reader, &mut check).await?;
-        drop(permit);
-        let verdict = check.end();
-        if verdict != Verdict::Genuine {
-            return Err(not_genuine(verdict));
-        }
-        permits.is_genuine(peer);
-        let event = first(headers, forge.event_headers());
-        let read = reader
-            .end(forge, event)
-            .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+        let Begun { forge, target, check } = begun;
+        let (read, digest) = self.read(forge, check, headers, body, peer).await?;
         let notice = match read.said {
             Said::Push(notice) => notice,
             Said::Other(what) => return Ok(nothing_to_do(&what)),
@@ -178,17 +159,53 @@ impl Hooks {
                 return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
             }
         };
-        let packages = listed(&hints);
         let named = first(headers, forge.delivery_headers()).map(str::to_owned);
         let delivery: String = named.or(read.delivery).unwrap_or_default();
-        let hook = NewHook {
+        self.record(NewHook {
             target: target.name.clone(),
             repository,
             hints,
             digest: digest.hex(),
             delivery: delivery.chars().take(MAX_DELIVERY).collect(),
             at_us: now_us(),
+        })
+        .await
+    }
+
+    /// Reads the body of a webhook, and its digest, when it is genuine.
+    async fn read(
+        &self,
+        forge: Forge,
+        mut check: Check,
+        headers: &HeaderMap,
+        body: &mut Body,
+        peer: Option<IpAddr>,
+    ) -> Result<(hook::Body, Sha256), Answer> {
+        let permits = &self.webhooks.0.permits;
+        let Some(permit) = permits.acquire(peer).await else {
+            let message = "too many webhooks are being read; send it again";
+            return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
         };
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+        let is_form = kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+        let mut reader = Reader::new(is_form);
+        let digest = read_body(headers, body, &mut reader, &mut check).await?;
+        drop(permit);
+        let verdict = check.end();
+        if verdict != Verdict::Genuine {
+            return Err(not_genuine(verdict));
+        }
+        permits.is_genuine(peer);
+        let event = first(headers, forge.event_headers());
+        let read = reader.end(forge, event);
+        let read = read.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+        Ok((read, digest))
+    }
+
+    /// Records a webhook, and answers it.
+    async fn record(&self, hook: NewHook) -> Result<Answer, Answer> {
+        let packages = listed(&hook.hints);
         match self.webhooks.0.batcher.record(hook).await {
             Ok(HookTaken::New) => Ok((StatusCode::ACCEPTED, format!("{packages} is looked at"))),
             Ok(HookTaken::Again) => Ok(nothing_to_do("this delivery was taken before")),

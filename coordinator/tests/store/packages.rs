@@ -1,8 +1,7 @@
 //! What builds made: source packages, results that wait for each other, and names that are taken.
 
-use rpmfarm_coordinator::store::{
-    Lacking, MadePackage, NewPackage, NewTask, Signature, Srpm, StoreError,
-};
+use rpmfarm_coordinator::store::{MadePackage, NewPackage, NewTask, Signature, Srpm, StoreError};
+use rpmfarm_core::lacking::Lacking;
 use rpmfarm_core::statement::{Hex, SignedAcceptance};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::terms::Terms;

@@ -1,11 +1,13 @@
 //! What the store keeps, on both databases.
 
 use rpmfarm_coordinator::store::{
-    Hint, HookTaken, Import, Looked, NewBuild, NewHook, NewTracked, OrderRow, PushEnd, PushFilter,
-    PushPair, Saw, Store,
+    Hint, HookTaken, Import, Looked, NewBuild, NewHook, NewTracked, OrderRow, PushFilter, Store,
 };
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::track::PushVerdict;
+use rpmfarm_core::track::pair::PushPair;
+use rpmfarm_core::track::plan::PushEnd;
+use rpmfarm_core::track::poll::Saw;
 use rpmfarm_core::track::push::{Change, Push};
 
 use crate::common::builds::{import, new_build};

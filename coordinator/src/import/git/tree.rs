@@ -157,7 +157,7 @@ impl Checkout {
         Ok(Said { subject: shown(subject), at: commit.time().seconds(), cves: cve_ids(&message) })
     }
 
-    fn git<T>(&self, result: Result<T, git2::Error>) -> Result<T, ImportError> {
+    pub(super) fn git<T>(&self, result: Result<T, git2::Error>) -> Result<T, ImportError> {
         result.map_err(|source| ImportError::Git { url: self.url.clone(), source })
     }
 }

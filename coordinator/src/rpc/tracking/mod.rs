@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rpmfarm_core::name::{check_git_ref, check_package, shown};
+use rpmfarm_core::track::plan::{Orders, Planned};
 use rpmfarm_core::track::policy::Policy;
 use rpmfarm_core::track::schedule::first;
+use rpmfarm_core::track::seen::Seen;
 use rpmfarm_core::track::{Forge, PushVerdict, Verdict};
 use rpmfarm_core::{BuildId, Target};
 use rpmfarm_proto::v1;
@@ -18,10 +20,9 @@ use tonic::{Request, Response, Status};
 use super::asked::named;
 use super::internal;
 use crate::clock::now_us;
-use crate::store::{NewTracked, OrderRow, PushFilter, PushRow, Seen, Store, Tracked};
+use crate::store::{NewTracked, OrderRow, PushFilter, PushRow, Store, Tracked};
 use crate::targets::Targets;
-use crate::track::plan::{self, Orders, Planned};
-use crate::track::{ForgeFailure, Tracker};
+use crate::track::{ForgeFailure, Tracker, plan};
 
 /// The service.
 #[derive(Clone)]
@@ -85,7 +86,7 @@ impl TrackingService {
     }
 
     async fn orders(&self, target: &str) -> Result<Orders, Status> {
-        Ok(Orders::new(&self.store.track_orders(target).await?)?)
+        Ok(plan::orders(&self.store, target).await?)
     }
 
     /// Why the build that a push led to has failed; none when it has not.

@@ -1,10 +1,18 @@
 //! What pushes are to build: a commit of a package, and a commit of its modifications.
 
-use rpmfarm_core::Target;
-use rpmfarm_core::track::Pattern;
+use super::Pattern;
+use super::push::{OpenPush, PushedBuild};
+use super::seen::{self, Seen};
+use crate::Target;
 
-use super::tip;
-use crate::store::{OpenPush, PushPair, PushedBuild, Seen};
+/// What is built because of a push.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PushPair {
+    /// The package's commit, or its tag; empty for the target's own.
+    pub git_ref: String,
+    /// The commit of its modifications; empty for what their branch has.
+    pub modification: String,
+}
 
 /// The two commits that make a build's sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,7 +64,7 @@ pub(super) fn pair(
     package: &str,
     push: &OpenPush,
     beside: Option<&OpenPush>,
-    seen: &[Seen],
+    known: &[Seen],
 ) -> Pair {
     let pushes = || std::iter::once(push).chain(beside);
     let asked = &push.git_ref;
@@ -64,13 +72,13 @@ pub(super) fn pair(
     let followed = target.git_ref(package, git_ref).unwrap_or_default();
     let at = match pushes().find(|push| !push.modifies) {
         Some(push) => Some((push.branch.clone(), push.commit_id.clone())),
-        None => tip::upstream(target, package, asked, seen)
+        None => seen::upstream(target, package, asked, known)
             .map(|seen| (seen.branch.clone(), seen.commit_id.clone())),
     };
     let modification = match pushes().find(|push| push.modifies) {
         Some(push) => Some(push.commit_id.clone()),
         None if target.modifications_of(package).is_none() => Some(String::new()),
-        None => tip::modifications(target, package, seen).map(|seen| seen.commit_id.clone()),
+        None => seen::modifications(target, package, known).map(|seen| seen.commit_id.clone()),
     };
     match at {
         Some((branch, commit)) => {
