@@ -34,6 +34,9 @@ impl Timestamp {
     /// 1970-01-01, which stands for "not yet" in tables and messages.
     pub const ZERO: Self = Self(0);
 
+    /// The last point that there is: whatever is due by then is due at any time.
+    pub const LAST: Self = Self(i64::MAX);
+
     /// The point so many microseconds after 1970-01-01 UTC.
     #[must_use]
     pub const fn from_us(us: i64) -> Self {
@@ -44,6 +47,13 @@ impl Timestamp {
     #[must_use]
     pub const fn as_us(self) -> i64 {
         self.0
+    }
+
+    /// The next point that there is, a microsecond later: for what is in an order by its time, and came
+    /// while the clock had gone back.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
     }
 
     /// The point, unless it is [`Timestamp::ZERO`].
@@ -185,6 +195,7 @@ mod tests {
         assert_eq!(at.since(at + second), Duration::ZERO, "no time has passed");
         let (first, last) = (Timestamp::from_us(i64::MIN), Timestamp::from_us(i64::MAX));
         assert_eq!((last + second, first - second), (last, first));
+        assert_eq!((at.next().as_us(), last.next(), last), (6, last, Timestamp::LAST));
         assert_eq!(last + Duration::MAX, last);
         assert_eq!(last.since(first), Duration::from_micros(i64::MAX.unsigned_abs()));
         assert!(!last.to_string().is_empty() && !first.to_string().is_empty());
