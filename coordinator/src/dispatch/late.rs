@@ -1,7 +1,7 @@
 //! Results that come when their attempt has been taken from the worker: recorded, never applied.
 
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
-use rpmfarm_core::{AttemptId, Epoch, FailureStage, TaskId};
+use rpmfarm_core::{AttemptId, Epoch, FailureStage, Timestamp};
 
 use crate::store::{self, Attempt, AttemptEnd, Store};
 
@@ -14,7 +14,7 @@ pub async fn reports(
     store: &Store,
     worker: &str,
     reports: impl Iterator<Item = &AttemptReport>,
-    now_us: i64,
+    now: Timestamp,
 ) -> store::Result<()> {
     for report in reports {
         let said = match &report.progress {
@@ -26,7 +26,7 @@ pub async fn reports(
             continue;
         };
         if attempt.worker == worker && (end.outcome.is_none() || was_lost(&end)) {
-            record(store, &attempt, &said, now_us).await?;
+            record(store, &attempt, &said, now).await?;
         }
     }
     Ok(())
@@ -41,27 +41,27 @@ pub async fn upload(
     attempt: AttemptId,
     epoch: Epoch,
     file: &str,
-    now_us: i64,
+    now: Timestamp,
 ) -> store::Result<()> {
     match store.ended(attempt, epoch).await? {
         Some((attempt, end)) if was_lost(&end) => {
-            record(store, &attempt, &format!("uploads {file}"), now_us).await
+            record(store, &attempt, &format!("uploads {file}"), now).await
         }
         _ => Ok(()),
     }
 }
 
-async fn record(store: &Store, attempt: &Attempt, said: &str, now_us: i64) -> store::Result<()> {
-    let task = store.task(TaskId(attempt.task)).await?;
+async fn record(store: &Store, attempt: &Attempt, said: &str, now: Timestamp) -> store::Result<()> {
+    let task = store.task(attempt.task).await?;
     tracing::info!(
         build = task.map(|task| task.build.0),
-        task = attempt.task,
-        attempt = attempt.id,
+        task = attempt.task.0,
+        attempt = attempt.id.0,
         worker = attempt.worker,
         said,
         "late result, not applied"
     );
-    store.add_late_result(AttemptId(attempt.id), said, now_us).await
+    store.add_late_result(attempt.id, said, now).await
 }
 
 /// Whether the farm ended it, because its worker was silent or came back without it.

@@ -13,7 +13,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
-use rpmfarm_core::Sha256;
+use rpmfarm_core::{Sha256, Timestamp};
 use rpmfarm_core::name::shown;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -65,7 +65,7 @@ impl Authority {
     ///
     /// # Errors
     /// When its files cannot be read or made, or are broken.
-    pub fn open(dir: &Path, now_us: i64) -> anyhow::Result<Self> {
+    pub fn open(dir: &Path, now: Timestamp) -> anyhow::Result<Self> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -73,7 +73,7 @@ impl Authority {
             .with_context(|| format!("cannot make {}", dir.display()))?;
         let path = dir.join("ca.key");
         if !path.exists() {
-            make(&path, now_us).with_context(|| format!("cannot make {}", path.display()))?;
+            make(&path, now).with_context(|| format!("cannot make {}", path.display()))?;
         }
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -125,11 +125,11 @@ impl Authority {
     pub fn server(
         &self,
         names: &[String],
-        now_us: i64,
+        now: Timestamp,
         seconds: u64,
     ) -> anyhow::Result<ServerIdentity> {
         let key = KeyPair::generate()?;
-        let mut params = leaf("rpmfarm coordinator", now_us, seconds);
+        let mut params = leaf("rpmfarm coordinator", now, seconds);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         for name in names {
             let name = match name.parse::<IpAddr>() {
@@ -154,13 +154,13 @@ impl Authority {
         &self,
         request: &str,
         worker: &str,
-        now_us: i64,
+        now: Timestamp,
         seconds: u64,
     ) -> Result<Issued, BadRequest> {
         let bad = |error: rcgen::Error| BadRequest(shown(&error.to_string()));
         let mut request = CertificateSigningRequestParams::from_pem(request).map_err(bad)?;
         let serial: [u8; 16] = rand::random();
-        request.params = leaf(worker, now_us, seconds);
+        request.params = leaf(worker, now, seconds);
         request.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         request.params.serial_number = Some(SerialNumber::from_slice(&serial));
         let certificate = request.signed_by(&self.issuer).map_err(bad)?;
@@ -189,12 +189,12 @@ fn key_digest(request: &CertificateSigningRequestParams) -> Sha256 {
 }
 
 /// What all certificates below the CA have in common.
-fn leaf(name: &str, now_us: i64, seconds: u64) -> CertificateParams {
+fn leaf(name: &str, now: Timestamp, seconds: u64) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = named(name);
-    params.not_before = at(now_us.saturating_sub(SKEW_US));
+    params.not_before = at(now.saturating_sub(SKEW_US));
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-    params.not_after = at(now_us.saturating_add(seconds.saturating_mul(1_000_000)));
+    params.not_after = at(now.saturating_add(seconds.saturating_mul(1_000_000)));
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
@@ -216,13 +216,13 @@ fn at(us: i64) -> OffsetDateTime {
 
 /// Makes a key and its certificate, in one file: both or none are there. When several coordinators
 /// start at once on one directory, one of them wins and all use its file.
-fn make(path: &Path, now_us: i64) -> anyhow::Result<()> {
+fn make(path: &Path, now: Timestamp) -> anyhow::Result<()> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
     let number: [u8; 4] = rand::random();
     params.distinguished_name = named(&format!("rpmfarm CA {}", hex::encode(number)));
-    params.not_before = at(now_us.saturating_sub(SKEW_US));
-    params.not_after = at(now_us.saturating_add(AUTHORITY_US));
+    params.not_before = at(now.saturating_sub(SKEW_US));
+    params.not_after = at(now.saturating_add(AUTHORITY_US));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(&key)?;

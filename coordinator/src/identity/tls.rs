@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use parking_lot::RwLock;
 use rpmfarm_core::enrolment::renewal_us;
+use rpmfarm_core::Timestamp;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{
@@ -50,9 +51,9 @@ impl ServerCertificate {
         authority: Arc<Authority>,
         names: Vec<String>,
         seconds: u64,
-        now_us: i64,
+        now: Timestamp,
     ) -> anyhow::Result<Self> {
-        let now = RwLock::new(current(&authority, &names, seconds, now_us)?);
+        let now = RwLock::new(current(&authority, &names, seconds, now)?);
         Ok(Self { authority, names, seconds, now })
     }
 
@@ -60,12 +61,12 @@ impl ServerCertificate {
     ///
     /// # Errors
     /// When none can be made; the old one stays.
-    pub fn renew(&self, now_us: i64) -> anyhow::Result<bool> {
+    pub fn renew(&self, now: Timestamp) -> anyhow::Result<bool> {
         let due = self.now.read().renewal_us;
-        if now_us < due {
+        if now < due {
             return Ok(false);
         }
-        let fresh = current(&self.authority, &self.names, self.seconds, now_us)?;
+        let fresh = current(&self.authority, &self.names, self.seconds, now)?;
         *self.now.write() = fresh;
         Ok(true)
     }
@@ -81,14 +82,14 @@ fn current(
     authority: &Authority,
     names: &[String],
     seconds: u64,
-    now_us: i64,
+    now: Timestamp,
 ) -> anyhow::Result<Current> {
-    let made = authority.server(names, now_us, seconds)?;
+    let made = authority.server(names, now, seconds)?;
     let key = CertifiedKey::from_der(made.chain, made.key, &provider())
         .context("the coordinator's certificate")?;
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-    let ends_us = now_us.saturating_add(seconds.saturating_mul(1_000_000));
-    Ok(Current { key: Arc::new(key), renewal_us: renewal_us(now_us, ends_us) })
+    let ends_us = now.saturating_add(seconds.saturating_mul(1_000_000));
+    Ok(Current { key: Arc::new(key), renewal_us: renewal_us(now, ends_us) })
 }
 
 impl ResolvesServerCert for ServerCertificate {

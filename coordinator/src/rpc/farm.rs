@@ -22,7 +22,7 @@ use super::view::{self, Views};
 use super::{fleet, internal, logs, pieces, to_the_end, watch, why};
 use crate::blobs::Blobs;
 use crate::bus::Bus;
-use crate::clock::now_us;
+use crate::clock;
 use crate::dispatch::report::Reports;
 use crate::doctor::Doctor;
 use crate::store::{Build, BuildFilter, KeptRow, Store, Task};
@@ -184,7 +184,7 @@ impl FarmApi for FarmService {
         };
         Ok(Response::new(v1::Info {
             version: env!("CARGO_PKG_VERSION").into(),
-            now_us: now_us(),
+            now_us: clock::now().as_us(),
             database: database.into(),
             checks: self.doctor.checks().await,
         }))
@@ -224,9 +224,9 @@ impl FarmApi for FarmService {
         let (store, bump) = (self.store().clone(), request.bump);
         let started = to_the_end(async move {
             if bump {
-                store.start_bumps(&builds, &submitter, &key, now_us()).await
+                store.start_bumps(&builds, &submitter, &key, clock::now()).await
             } else {
-                store.start_builds(&builds, &submitter, &key, now_us()).await
+                store.start_builds(&builds, &submitter, &key, clock::now()).await
             }
         })
         .await??;
@@ -234,7 +234,7 @@ impl FarmApi for FarmService {
         // In the order of the request.
         let place: HashMap<BuildId, usize> =
             started.ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
-        rows.sort_by_key(|build| place.get(&build.id()).copied());
+        rows.sort_by_key(|build| place.get(&build.id).copied());
         let builds = self.views.builds(&rows).await?;
         Ok(Response::new(v1::StartBuildsReply { builds, warnings }))
     }
@@ -306,7 +306,7 @@ impl FarmApi for FarmService {
         asked::named(&ids, "build")?;
         let ids: Vec<BuildId> = ids.into_iter().map(BuildId).collect();
         let builds = self.store().builds_by_id(&ids).await?;
-        if let Some(missing) = ids.iter().find(|id| builds.iter().all(|build| build.id() != **id)) {
+        if let Some(missing) = ids.iter().find(|id| builds.iter().all(|build| build.id != **id)) {
             return Err(Status::not_found(format!("no build {missing}")));
         }
         let (sender, receiver) = mpsc::channel(4);
@@ -366,7 +366,7 @@ impl FarmApi for FarmService {
         // What is granted in between is seen when the worker speaks next.
         let workers = self.store().workers_at(BuildId(id)).await?;
         let store = self.store().clone();
-        let cancel = async move { store.cancel_build(BuildId(id), now_us()).await };
+        let cancel = async move { store.cancel_build(BuildId(id), clock::now()).await };
         let cancelled = to_the_end(cancel).await??;
         for worker in workers {
             self.views.fleet.poke(&worker);
@@ -393,7 +393,7 @@ impl FarmApi for FarmService {
         let id = request.into_inner().id;
         self.find(id).await?;
         let store = self.store().clone();
-        let retry = async move { store.retry_build(BuildId(id), now_us()).await };
+        let retry = async move { store.retry_build(BuildId(id), clock::now()).await };
         if !to_the_end(retry).await?? {
             let state = self.show(id).await?.state;
             return Err(Status::failed_precondition(format!(
@@ -411,7 +411,7 @@ impl FarmApi for FarmService {
         let class: Class = optional(&priority)?
             .ok_or_else(|| Status::invalid_argument("a priority is missing"))?;
         self.find(id).await?;
-        if !self.store().set_priority(BuildId(id), class, now_us()).await? {
+        if !self.store().set_priority(BuildId(id), class, clock::now()).await? {
             let state = self.show(id).await?.state;
             return Err(Status::failed_precondition(format!(
                 "build {id} has ended: it is {state}"
@@ -425,7 +425,7 @@ impl FarmApi for FarmService {
         request: Request<v1::WhyBuildRequest>,
     ) -> Result<Response<v1::WhyReply>, Status> {
         let build = self.find(request.into_inner().id).await?;
-        Ok(Response::new(why::build(&self.views, &build, now_us()).await?))
+        Ok(Response::new(why::build(&self.views, &build, clock::now()).await?))
     }
 
     async fn get_lock(
@@ -457,7 +457,7 @@ impl FarmApi for FarmService {
             size: row.file.size,
             digest: row.file.digest.hex(),
         };
-        let rows = self.store().kept_files(build.id()).await?;
+        let rows = self.store().kept_files(build.id).await?;
         Ok(Response::new(v1::ListFilesReply { files: rows.into_iter().map(shown).collect() }))
     }
 
@@ -470,7 +470,7 @@ impl FarmApi for FarmService {
         let place = self.streams.take(&request)?;
         let v1::ReadFileRequest { build, attempt, path } = request.into_inner();
         let build = self.find(build).await?;
-        let rows = self.store().kept_files(build.id()).await?;
+        let rows = self.store().kept_files(build.id).await?;
         let wanted = |row: &&KeptRow| row.attempt.0 == attempt && row.file.path == path;
         let digest = rows.iter().find(wanted).map(|row| row.file.digest).ok_or_else(|| {
             Status::not_found(format!(

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::asked::MAX_NAMED;
 use super::enrolment::{arches, enrolment};
-use crate::clock::now_us;
+use crate::clock;
 use crate::commands::with_command;
 use crate::fleet::{Fleet, WorkerView};
 use crate::identity::Enrolment;
@@ -171,7 +171,7 @@ impl FleetApi for FleetService {
         let enrolment = enrolment(self.enrolment.as_deref())?;
         let arches = arches(&request.arches)?;
         let (token, invitation) = enrolment
-            .invite(&self.store, &request.worker, &arches, request.valid_seconds, now_us())
+            .invite(&self.store, &request.worker, &arches, request.valid_seconds, clock::now())
             .await?;
         tracing::info!(worker = invitation.worker, "worker invited");
         Ok(Response::new(v1::Invitation {
@@ -207,7 +207,7 @@ impl FleetApi for FleetService {
         // Only what is known: a name that is mistyped would be waited for in vain.
         self.details(&name).await?;
         let reason = name::shown(&reason);
-        let changed = self.store.set_standing(&name, wanted, &reason, now_us()).await?;
+        let changed = self.store.set_standing(&name, wanted, &reason, clock::now()).await?;
         let changed = changed.map_err(|refused| {
             let text = with_command(refused.to_string(), Some(&refused.remedy()));
             Status::failed_precondition(format!("worker {name}: {text}"))
@@ -216,7 +216,7 @@ impl FleetApi for FleetService {
             tracing::info!(worker = name, state, reason, "decided about a worker");
         }
         if !wanted.may_connect() {
-            self.revocations.enforce(&self.store, now_us()).await.map_err(super::internal)?;
+            self.revocations.enforce(&self.store, clock::now()).await.map_err(super::internal)?;
         }
         // It is told at once.
         self.fleet.poke(&name);

@@ -77,9 +77,9 @@ impl PackageService {
     }
 
     async fn claimed(&self, build: &Build, most: usize) -> Result<v1::ClaimedBuild, Status> {
-        let claims = self.views.store.claims(build.id()).await?;
+        let claims = self.views.store.claims(build.id).await?;
         let shown = self.views.build(build).await?;
-        let decisions = self.views.store.decisions(build.id()).await?;
+        let decisions = self.views.store.decisions(build.id).await?;
         Ok(v1::ClaimedBuild {
             build: build.id,
             target: build.target.clone(),
@@ -95,8 +95,8 @@ impl PackageService {
     async fn meant(&self, build: i64, target: &str, nevra: &str) -> Result<Meant, Status> {
         if build != 0 {
             let build = self.find(build).await?;
-            let packages = self.views.store.own_packages(build.id()).await?;
-            let withdrawn = self.views.store.withdrawn_of(&[build.id()]).await?;
+            let packages = self.views.store.own_packages(build.id).await?;
+            let withdrawn = self.views.store.withdrawn_of(&[build.id]).await?;
             return Ok(Meant { target: build.target, packages, withdrawn });
         }
         let nevra: Nevra =
@@ -192,7 +192,7 @@ impl Packages for PackageService {
         if shown.count == 0 {
             return Err(Status::not_found(format!("build {} claims nothing", build.id)));
         }
-        let claims = self.views.store.claims(build.id()).await?;
+        let claims = self.views.store.claims(build.id).await?;
         let found = self
             .claims
             .affected(&self.views.store, &build.target, claims)
@@ -279,7 +279,7 @@ impl Packages for PackageService {
         let packages = meant.withdrawn.iter().map(|one| one.nevra.to_string()).collect();
         let (store, target) = (self.views.store.clone(), meant.target.clone());
         let restored = to_the_end(async move {
-            store.restore(&meant.withdrawn, &target, (&who, &reason), crate::clock::now_us()).await
+            store.restore(&meant.withdrawn, &target, (&who, &reason), clock::now()).await
         })
         .await?;
         match restored {

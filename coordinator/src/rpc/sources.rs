@@ -58,7 +58,7 @@ impl SourcesApi for SourceService {
         request: Request<v1::GetSourceRequest>,
     ) -> Result<Response<v1::Source>, Status> {
         let (build, import, record) = self.record(request.into_inner().build).await?;
-        let srpm = self.store.srpm(build.id()).await?;
+        let srpm = self.store.srpm(build.id).await?;
         Ok(Response::new(v1::Source {
             build: build.id,
             target: build.target,

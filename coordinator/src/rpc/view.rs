@@ -12,11 +12,11 @@ use rpmfarm_core::status::{
 use rpmfarm_core::task::{Outcome, Phase, TaskKind};
 use rpmfarm_core::terms::without_noarch;
 use rpmfarm_core::track::{check_above, superseded};
-use rpmfarm_core::{AttemptId, BuildId, BuildOptions, Evr, Failure, Target};
+use rpmfarm_core::{AttemptId, BuildId, BuildOptions, Evr, Failure, Target, Timestamp};
 use rpmfarm_proto::v1;
 
 use crate::claims;
-use crate::clock::now_us;
+use crate::clock;
 use crate::commands;
 use crate::fleet::Fleet;
 use crate::peer_notes::WaitReasons;
@@ -72,7 +72,7 @@ struct Facts<'a> {
     waits: String,
     warnings: Vec<String>,
     notes: Vec<String>,
-    now_us: i64,
+    now: Timestamp,
 }
 
 struct TaskView {
@@ -171,7 +171,7 @@ impl<'a> Facts<'a> {
         let (mut packages, mut signed_us) = (HashMap::new(), HashMap::new());
         let mut by_target = BTreeMap::<&str, Vec<BuildId>>::new();
         for build in builds {
-            by_target.entry(&build.target).or_default().push(build.id());
+            by_target.entry(&build.target).or_default().push(build.id);
         }
         let mut targets = HashMap::new();
         for (name, ids) in by_target {
@@ -185,11 +185,11 @@ impl<'a> Facts<'a> {
         }
         let open = ids.iter().filter(|id| stored.get(*id).is_some_and(|build| build.open));
         let mut waits = views.reasons.of_each(store, &open.copied().collect::<Vec<_>>()).await?;
-        let now_us = now_us();
+        let now = clock::now();
         let facts = builds.iter().map(|build| {
-            let mut stored = stored.remove(&build.id()).unwrap_or_default();
+            let mut stored = stored.remove(&build.id).unwrap_or_default();
             let tasks = std::mem::take(&mut stored.tasks);
-            let packages = packages.remove(&build.id()).unwrap_or_default();
+            let packages = packages.remove(&build.id).unwrap_or_default();
             let target = targets.get(build.target.as_str());
             let channel = target.map(|target| target.first_channel());
             let mut warned = std::mem::take(&mut stored.source_notes);
@@ -206,10 +206,10 @@ impl<'a> Facts<'a> {
                 notes,
                 tasks: tasks.into_iter().map(|task| TaskView::new(task, &phases)).collect(),
                 packages,
-                signed_us: signed_us.remove(&build.id()).unwrap_or_default(),
-                waits: waits.remove(&build.id()).unwrap_or_default(),
+                signed_us: signed_us.remove(&build.id).unwrap_or_default(),
+                waits: waits.remove(&build.id).unwrap_or_default(),
                 stored,
-                now_us,
+                now,
             }
         });
         Ok(facts.collect())
@@ -237,7 +237,7 @@ impl<'a> Facts<'a> {
     /// When the last try began: by a call, or by itself after a failure. 0 when there was one try.
     fn retried_us(&self) -> i64 {
         let by_itself = self.stored.failures.iter().filter_map(|row| row.retry_us);
-        let begun = by_itself.filter(|at_us| *at_us <= self.now_us);
+        let begun = by_itself.filter(|at_us| *at_us <= self.now);
         begun.max().unwrap_or(0).max(self.stored.retried_us)
     }
 
@@ -252,7 +252,7 @@ impl<'a> Facts<'a> {
             }
             Some(row) if !self.stored.open => row.failure.to_string(),
             _ if state == BuildState::Claimed => {
-                claims::reason(self.build.id(), &self.stored.claims)
+                claims::reason(self.build.id, &self.stored.claims)
             }
             _ => self.waits.clone(),
         }
@@ -384,7 +384,7 @@ fn warnings(
             *target == build.target
                 && channel == in_channel
                 && *package == build.package
-                && *other != build.id()
+                && *other != build.id
         };
         published.iter().filter(is_beside).map(|(.., evr)| evr.clone()).collect()
     };

@@ -25,9 +25,9 @@ use crate::store::{Build, FailureRow, Result};
 ///
 /// # Errors
 /// Database errors.
-pub async fn build(views: &Views, build: &Build, now_us: i64) -> Result<v1::WhyReply> {
+pub async fn build(views: &Views, build: &Build, now: Timestamp) -> Result<v1::WhyReply> {
     let shown = views.build(build).await?;
-    let reasons = reasons_of(views, build.id(), &shown, now_us).await?;
+    let reasons = reasons_of(views, build.id, &shown, now).await?;
     Ok(v1::WhyReply {
         build: shown.id,
         package: shown.package,
@@ -43,7 +43,7 @@ async fn reasons_of(
     views: &Views,
     build: BuildId,
     shown: &v1::Build,
-    now_us: i64,
+    now: Timestamp,
 ) -> Result<Vec<Reason>> {
     let mut facts = BuildFacts {
         state: shown.known_state(),
@@ -57,12 +57,12 @@ async fn reasons_of(
         tasks: &[],
     };
     if facts.has_ended {
-        return Ok(reasons(&facts, now_us));
+        return Ok(reasons(&facts, now));
     }
     let store = &views.store;
     let rows = store.failures(build, store.retried_us(build).await?).await?;
     let failures: Vec<Failed<'_>> = rows.iter().map(failed).collect();
-    let tasks = tasks(views, &shown.tasks, &failures, now_us).await?;
+    let tasks = tasks(views, &shown.tasks, &failures, now).await?;
     let is_told = |task: &TaskFacts<'_>| {
         matches!(task.state, Some(TaskState::Accepting | TaskState::Waiting))
     };
@@ -75,7 +75,7 @@ async fn reasons_of(
         facts.imports_ahead = store.imports_ahead(build).await?;
     }
     let facts = BuildFacts { failures: &failures, waits: &waits, tasks: &tasks, ..facts };
-    Ok(reasons(&facts, now_us))
+    Ok(reasons(&facts, now))
 }
 
 /// The tasks of a build. Why one is in its queue is asked only if it is not tried again later.
@@ -83,19 +83,19 @@ async fn tasks<'a>(
     views: &Views,
     shown: &'a [v1::Task],
     failures: &[Failed<'_>],
-    now_us: i64,
+    now: Timestamp,
 ) -> Result<Vec<TaskFacts<'a>>> {
     let mut crowd = None;
     let mut tasks = Vec::with_capacity(shown.len());
     for task in shown {
         let (id, state) = (TaskId(task.id), task.known_state());
         let queued = match state {
-            Some(TaskState::Queued) if next_try(failures, Some(id), now_us).is_none() => {
+            Some(TaskState::Queued) if next_try(failures, Some(id), now).is_none() => {
                 let crowd = match &mut crowd {
                     Some(crowd) => crowd,
                     none => none.insert(Crowd::read(views).await?),
                 };
-                crowd.why(views, id, now_us).await?
+                crowd.why(views, id, now).await?
             }
             _ => None,
         };
@@ -152,7 +152,7 @@ impl Crowd {
     }
 
     /// Why a task waits; `None` when it is in no queue any more.
-    async fn why(&self, views: &Views, task: TaskId, now_us: i64) -> Result<Option<Why>> {
+    async fn why(&self, views: &Views, task: TaskId, now: Timestamp) -> Result<Option<Why>> {
         let store = &views.store;
         let Some(place) = store.place(task).await? else { return Ok(None) };
         let avoid = store.workers_that_failed(task).await?;
@@ -169,7 +169,7 @@ impl Crowd {
             except: &maker,
         };
         let ahead = Ahead { tasks: place.ahead, known: place.known, known_us: place.known_us };
-        Ok(Some(why(&waiting, &self.seen(), &ahead, now_us)))
+        Ok(Some(why(&waiting, &self.seen(), &ahead, now)))
     }
 
     fn seen(&self) -> Vec<Seen<'_>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::bus::Bus;
-use crate::clock::now_us;
+use crate::clock;
 use crate::store::{HookTaken, NewHook, Store};
 use crate::work::Batcher;
 
@@ -74,7 +74,7 @@ async fn forget(store: Store) {
     let mut due = tokio::time::interval(FORGET);
     loop {
         due.tick().await;
-        if let Err(error) = store.forget_hooks(now_us() - REMEMBERED_US).await {
+        if let Err(error) = store.forget_hooks(clock::now() - REMEMBERED_US).await {
             tracing::warn!(%error, "old webhooks were not forgotten");
         }
     }

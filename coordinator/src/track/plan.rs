@@ -1,6 +1,6 @@
 //! What would become of the open pushes of a target, now, by what the store knows of them.
 
-use rpmfarm_core::Target;
+use rpmfarm_core::{Target, Timestamp};
 use rpmfarm_core::track::plan::{Known, Orders, Planned, plan};
 
 use crate::store::{OrderRow, Store, StoreError};
@@ -12,7 +12,7 @@ use crate::store::{OrderRow, Store, StoreError};
 pub async fn of_target(
     store: &Store,
     target: &Target,
-    now_us: i64,
+    now: Timestamp,
 ) -> Result<Vec<Planned>, StoreError> {
     let open = store.open_pushes(&target.name).await?;
     if open.is_empty() {
@@ -21,7 +21,7 @@ pub async fn of_target(
     let orders = orders(store, &target.name).await?;
     let seen = store.seen_of_pushed(&target.name).await?;
     let builds = store.builds_of_pushed(&target.name).await?;
-    Ok(plan(target, open, &orders, &Known { seen, builds }, now_us))
+    Ok(plan(target, open, &orders, &Known { seen, builds }, now))
 }
 
 /// What maintainers have said of a target and its packages.

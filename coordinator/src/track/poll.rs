@@ -12,7 +12,7 @@ use rpmfarm_core::track::poll::{Hint, Modified, Outcome, Polled};
 use rpmfarm_core::track::schedule::Jitter;
 use rpmfarm_core::track::seen::Seen;
 use rpmfarm_core::track::{Question, Tip};
-use rpmfarm_core::{Stage, Target};
+use rpmfarm_core::{Stage, Target, Timestamp};
 
 use super::look::LookError;
 use super::{POLLS, Tracker};
@@ -36,10 +36,10 @@ pub struct PollStage {
 impl work::Stage for PollStage {
     const NAME: Stage = Stage::Poll;
 
-    async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
+    async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
         for (name, loaded) in self.targets.all() {
             let Ok(target) = loaded else { continue };
-            self.start_due(store, &name, &target, now_us).await?;
+            self.start_due(store, &name, &target, now).await?;
         }
         Ok(())
     }
@@ -51,7 +51,7 @@ impl PollStage {
         store: &FencedStore,
         name: &str,
         target: &Arc<Target>,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         let tracker = &self.tracker.0;
         let asked = Asked::of(target, tracker);
@@ -62,7 +62,7 @@ impl PollStage {
             return Ok(());
         }
         // Those that are under way are still due and come first.
-        let due = store.tracked_due(name, now_us, room + busy).await?;
+        let due = store.tracked_due(name, now, room + busy).await?;
         let mut started = 0;
         for row in due {
             let key = (row.target.clone(), row.package.clone());
@@ -136,7 +136,7 @@ struct OneLook {
 
 impl OneLook {
     async fn run(self) {
-        let began_us = self.clock.now_us();
+        let began_us = self.clock.time();
         let inner = &self.tracker.0;
         let turn = self.row.looks.unsigned_abs();
         let jitter = Jitter::new(inner.seed, &self.row.package, turn);
@@ -174,12 +174,12 @@ impl OneLook {
             Vec::new()
         });
         let polled = self.polled(&seen);
-        let now_us = self.clock.now_us();
+        let now = self.clock.time();
         let outcome = match upstream {
-            Ok((git_ref, tip)) => polled.answered(&git_ref, tip, modified, jitter, now_us),
+            Ok((git_ref, tip)) => polled.answered(&git_ref, tip, modified, jitter, now),
             Err(error) => {
                 tracing::debug!(target = row.target, package = row.package, %error, "look failed");
-                polled.failed(&error.to_string(), error.answer(), jitter, now_us)
+                polled.failed(&error.to_string(), error.answer(), jitter, now)
             }
         };
         let Outcome { next, failures, problem, hinted, saw } = outcome;
@@ -188,7 +188,7 @@ impl OneLook {
             package: row.package.clone(),
             turn: row.looks,
             began_us,
-            at_us: now_us,
+            at_us: now,
             due_us: next.due_us,
             interval_us: next.interval_us,
             failures,

@@ -26,7 +26,7 @@ pub trait Stage: Send + Sync + 'static {
     fn pass(
         &self,
         store: &FencedStore,
-        now_us: i64,
+        now: Timestamp,
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
@@ -76,7 +76,7 @@ impl Runner {
     pub async fn pass<S: Stage>(&self, stage: &S) -> anyhow::Result<()> {
         let now = self.clock.now();
         match self.peers.fenced(&self.store, S::NAME, now.instant) {
-            Some(store) => stage.pass(&store, now.us).await,
+            Some(store) => stage.pass(&store, now.time).await,
             None => Ok(()),
         }
     }

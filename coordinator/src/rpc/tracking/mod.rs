@@ -12,14 +12,14 @@ use rpmfarm_core::track::policy::Policy;
 use rpmfarm_core::track::schedule::first;
 use rpmfarm_core::track::seen::Seen;
 use rpmfarm_core::track::{Forge, PushVerdict, Verdict};
-use rpmfarm_core::{BuildId, Target};
+use rpmfarm_core::{BuildId, Target, Timestamp};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking;
 use tonic::{Request, Response, Status};
 
 use super::asked::named;
 use super::internal;
-use crate::clock::now_us;
+use crate::clock;
 use crate::store::{NewTracked, OrderRow, PushFilter, PushRow, Store, Tracked};
 use crate::targets::Targets;
 use crate::track::{ForgeFailure, Tracker, plan};
@@ -102,11 +102,11 @@ impl TrackingService {
     }
 
     /// The open pushes of a target as they are shown.
-    async fn open(&self, target: &Target, now_us: i64) -> Result<Vec<(Planned, v1::Push)>, Status> {
-        let planned = plan::of_target(&self.store, target, now_us).await?;
+    async fn open(&self, target: &Target, now: Timestamp) -> Result<Vec<(Planned, v1::Push)>, Status> {
+        let planned = plan::of_target(&self.store, target, now).await?;
         let orders = self.orders(&target.name).await?;
         let show = |planned: Planned| {
-            let rule = orders.rule(target, &planned.push.package, now_us);
+            let rule = orders.rule(target, &planned.push.package, now);
             let push = view::planned(&target.name, &planned, &rule);
             (planned, push)
         };
@@ -139,7 +139,7 @@ impl Tracking for TrackingService {
         if packages.is_empty() {
             return Err(bad("no packages: name some, or a namespace that has any"));
         }
-        let (now_us, who) = (now_us(), shown(&request.who));
+        let (now, who) = (clock::now(), shown(&request.who));
         let pause_us = 1_000_000 / i64::from(target.track.host_requests.max(1));
         let new: Vec<NewTracked> = packages
             .iter()
@@ -148,17 +148,17 @@ impl Tracking for TrackingService {
                 package: package.clone(),
                 git_ref: request.git_ref.clone(),
                 build_first: request.build,
-                due_us: first(index, pause_us, now_us),
+                due_us: first(index, pause_us, now),
             })
             .collect();
         // Policy first, so that no push is decided on before it holds.
         if let Some(policy) = policy {
             for package in &packages {
-                let row = order(package, policy.as_str(), "", 0, &who, now_us);
+                let row = order(package, policy.as_str(), "", 0, &who, now);
                 self.store.add_track_order(&target.name, &row).await?;
             }
         }
-        let added = self.store.track(&target.name, &new, &who, now_us).await?;
+        let added = self.store.track(&target.name, &new, &who, now).await?;
         self.tracker.ring();
         let known = count(packages.len() - added.len());
         Ok(Response::new(v1::TrackReply { added, known, skipped: count(skipped) }))
@@ -173,7 +173,7 @@ impl Tracking for TrackingService {
         let who = shown(&request.who);
         let mut removed = Vec::new();
         for package in request.packages {
-            if self.store.untrack(&request.target, &package, &who, now_us()).await? {
+            if self.store.untrack(&request.target, &package, &who, clock::now()).await? {
                 removed.push(package);
             }
         }
@@ -185,11 +185,11 @@ impl Tracking for TrackingService {
         request: Request<v1::ListTrackedRequest>,
     ) -> Reply<v1::ListTrackedReply> {
         let wanted = request.into_inner().target;
-        let now_us = now_us();
+        let now = clock::now();
         let mut packages = Vec::new();
         for target in self.meant(&wanted)? {
             let orders = self.orders(&target.name).await?;
-            let open = self.open(&target, now_us).await?;
+            let open = self.open(&target, now).await?;
             let open: BTreeMap<&str, PushVerdict> = open
                 .iter()
                 .map(|(planned, _)| (planned.push.package.as_str(), planned.verdict.word()))
@@ -201,7 +201,7 @@ impl Tracking for TrackingService {
             }
             let seen = of_package;
             for row in self.store.all_tracked(&target.name).await? {
-                let rule = orders.rule(&target, &row.package, now_us);
+                let rule = orders.rule(&target, &row.package, now);
                 let seen = seen.get(&row.package).map_or(&[][..], Vec::as_slice);
                 let verdict = open.get(row.package.as_str()).copied();
                 let mut tracked = view::tracked(&target, row, &rule, seen);
@@ -219,12 +219,12 @@ impl Tracking for TrackingService {
         let v1::GetTrackedRequest { target, package } = request.into_inner();
         let loaded = self.targets.get(&target)?;
         let row = self.followed(&target, &package).await?;
-        let now_us = now_us();
-        let rule = self.orders(&target).await?.rule(&loaded, &package, now_us);
+        let now = clock::now();
+        let rule = self.orders(&target).await?.rule(&loaded, &package, now);
         let seen = self.store.seen(&target, &package).await?;
         let mut tracked = view::tracked(&loaded, row, &rule, &seen);
         let mut open: BTreeMap<i64, v1::Push> = BTreeMap::new();
-        for (planned, push) in self.open(&loaded, now_us).await? {
+        for (planned, push) in self.open(&loaded, now).await? {
             if push.package == package {
                 view::set_push(&mut tracked, Some(planned.verdict.word()));
                 open.insert(planned.push.id, push);
@@ -257,10 +257,10 @@ impl Tracking for TrackingService {
     ) -> Reply<v1::OrderPolicyReply> {
         let request = request.into_inner();
         let target = self.targets.get(&request.target)?;
-        let now_us = now_us();
+        let now = clock::now();
         match request.word.as_str() {
             "default" => {}
-            "freeze" if request.until_us <= now_us => {
+            "freeze" if request.until_us <= now => {
                 return Err(bad("a freeze needs an end that is not past"));
             }
             "freeze" if request.reason.trim().is_empty() => {
@@ -279,7 +279,7 @@ impl Tracking for TrackingService {
         }
         let (reason, who) = (shown(&request.reason), shown(&request.who));
         for package in &packages {
-            let row = order(package, &request.word, &reason, until_us, &who, now_us);
+            let row = order(package, &request.word, &reason, until_us, &who, now);
             self.store.add_track_order(&target.name, &row).await?;
         }
         Ok(Response::new(v1::OrderPolicyReply {}))
@@ -299,7 +299,7 @@ impl Tracking for TrackingService {
         }
         let target = self.targets.get(&name)?;
         let wanted: BTreeSet<String> = request.packages.iter().cloned().collect();
-        let open = self.open(&target, now_us()).await?;
+        let open = self.open(&target, clock::now()).await?;
         let mut chosen = Vec::new();
         for (planned, push) in open {
             let meant = wanted.contains(&push.package)
@@ -323,7 +323,7 @@ impl Tracking for TrackingService {
             return Err(Status::not_found(format!("no push to {package} waits for approval")));
         }
         let ids: Vec<i64> = chosen.iter().flat_map(|(ids, _)| ids).flatten().copied().collect();
-        self.store.approve(&ids, &shown(&request.who), now_us()).await?;
+        self.store.approve(&ids, &shown(&request.who), clock::now()).await?;
         let pushes = chosen.into_iter().map(|(_, push)| push).collect();
         Ok(Response::new(v1::ApprovePushesReply { pushes }))
     }
@@ -352,7 +352,7 @@ impl Tracking for TrackingService {
         let mut reply = v1::PlanPushesReply::default();
         for target in self.meant(&wanted)? {
             let mut storms: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-            for (planned, push) in self.open(&target, now_us()).await? {
+            for (planned, push) in self.open(&target, clock::now()).await? {
                 if planned.verdict.word() == PushVerdict::Storm {
                     storms.entry(push.storm).or_default().push(push.package.clone());
                 }
