@@ -17,10 +17,10 @@ mod srpm;
 use std::sync::Arc;
 
 use rpmfarm_core::noarch::Difference;
-use rpmfarm_core::results;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::why::NOT_ACCEPTED;
 use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, Stage, Target, TaskId};
+use rpmfarm_core::{owners, results};
 use tracing::Instrument as _;
 
 pub use acceptor::AcceptorClient;
@@ -409,7 +409,7 @@ impl Work<'_> {
             let Some(verdict) = verdict.filter(|verdict| verdict.generation == generation) else {
                 return Ok(false);
             };
-            if let Some(failure) = claims::too_many(&verdict.claims) {
+            if let Some(failure) = owners::too_many(&verdict.claims) {
                 return Err(Refused::Failure(failure));
             }
             let mut found = verdict.claims;

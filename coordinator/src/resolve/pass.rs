@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
-use rpmfarm_core::learned::{self, Learned};
+use rpmfarm_core::learned;
 use rpmfarm_core::order::{
     LostMate, Mate, Root, Solved, Turn, lacking, put_down_to, turn_of_round, turns, waits_for_text,
 };
@@ -467,9 +467,7 @@ impl ResolveStage {
         build: &Build,
     ) -> anyhow::Result<()> {
         let learned = store.learned(&build.target, &build.package, task.arch, task.kind).await?;
-        // No build gets more memory than its limit.
-        let most = target.limits_of(&build.package).memory_mib;
-        let learned = Learned { memory_mib: learned.memory_mib.min(most), ..learned };
+        let learned = learned.within(target.limits_of(&build.package).memory_mib);
         let needs = learned::needs(&target.needs_of(&build.package), &learned);
         if !needs.is_nothing() {
             store.set_needs(task.id, &needs, self.clock.now_us()).await?;
