@@ -344,7 +344,7 @@ impl<'a> Facts<'a> {
             arches: self.stored.arches.iter().map(ToString::to_string).collect(),
             options: (!self.stored.options.is_nothing())
                 .then(|| shown_options(&self.stored.options)),
-            option_words: self.stored.options.words(),
+            option_words: commands::option_words(&self.stored.options),
             kept_files: self.stored.kept_files,
             retried_us: self.retried_us(),
         }
