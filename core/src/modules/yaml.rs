@@ -69,7 +69,7 @@ impl Modules {
                         read(document).map_err(|what| failed(&kind, what))?;
                     let of = form.data.label();
                     let stream = form.data.check().map_err(|what| failed(&of, what))?;
-                    if seen.is_new(&stream)? {
+                    if seen.note(&stream)? {
                         all.streams.push(stream);
                     }
                 }
@@ -105,8 +105,8 @@ struct SeenStreams {
 }
 
 impl SeenStreams {
-    /// Takes a stream. Of two that have one name the first counts, as for dnf.
-    fn is_new(&mut self, stream: &Stream) -> Result<bool, ModulesError> {
+    /// Notes a stream, and says whether it counts: of two that have one name the first does, as for dnf.
+    fn note(&mut self, stream: &Stream) -> Result<bool, ModulesError> {
         let Stream { name, stream: of, version, context, arch, .. } = stream;
         let id = (name.clone(), of.clone(), *version, context.clone(), arch.clone());
         if !self.known.insert(id) {

@@ -142,11 +142,7 @@ impl PackageFacts<'_> {
     }
 
     /// The newest build that has the sources of a pair, if it counts as the build of these pushes.
-    fn done_by<'p>(
-        &self,
-        pair: &Pair,
-        mut pushes: impl Iterator<Item = &'p OpenPush>,
-    ) -> Option<BuildId> {
+    fn done_by(&self, pair: &Pair, mut pushes: impl Iterator<Item = &OpenPush>) -> Option<BuildId> {
         let done = self.builds().find(|build| pair.is_of(build))?;
         // Where upstream went back to older sources, what was built since stands in their place.
         let returns = pushes.any(OpenPush::returns);
