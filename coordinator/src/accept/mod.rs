@@ -138,8 +138,7 @@ impl AcceptStage {
         self.keep_known(store, &build, &mut made).await?;
         let arches = plan::arches(store, &build, &target).await?;
         let siblings = store.tasks(ended.build).await?;
-        let makes = |task: &&Task| matches!(task.kind, TaskKind::Build | TaskKind::Noarch);
-        let builders = siblings.iter().filter(makes).count();
+        let builders = siblings.iter().filter(|task| task.kind.makes_packages()).count();
         let maker = &ended.attempt.worker;
         let fleet = (&self.fleet, self.clock.instant());
         let is_repeated = repeat::is_due(fleet, task, &target, &build.package, maker);
