@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context as _;
 use rpmfarm_core::learned;
 use rpmfarm_core::order::{
-    LostMate, Mate, Root, Solved, Turn, lacking, put_down_to, turn_of_round, turns, waits_for_text,
+    LostBatchMember, Mate, Root, Solved, Turn, lacking, put_down_to, turn_of_round, turns,
+    waits_for_text,
 };
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{
@@ -551,7 +552,7 @@ async fn with_lost_mate(
     for mate in store.lost_mates(build.batch).await? {
         let Some(srpm) = store.srpm(mate.id()).await? else { continue };
         let (build, predicts) = (mate.id(), srpm.predicts_anywhere());
-        let lost = LostMate { build, package: mate.package, predicts };
+        let lost = LostBatchMember { build, package: mate.package, predicts };
         if let Some(failure) = put_down_to(&failure, &lacking, &lost) {
             return Ok(failure);
         }

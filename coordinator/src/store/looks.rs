@@ -1,6 +1,6 @@
 //! What looks at followed packages led to: the next look, what was seen, new pushes.
 
-use rpmfarm_core::track::poll::Saw;
+use rpmfarm_core::track::poll::RefObservation;
 use rpmfarm_core::track::push::{Change, Push};
 
 use super::{Result, Store, Tx};
@@ -29,7 +29,7 @@ pub struct Looked {
     /// Whether a webhook's push is still to be seen.
     pub hinted: bool,
     /// What was seen of the package and of its modifications; nothing of what could not be read.
-    pub saw: Vec<Saw>,
+    pub saw: Vec<RefObservation>,
 }
 
 impl Store {
@@ -116,7 +116,7 @@ impl Tx {
 
     /// Records a push. False when it is known: the branch was seen there last. A branch that comes
     /// back to where it has been is pushed anew.
-    async fn add_push(&mut self, looked: &Looked, saw: &Saw) -> Result<bool> {
+    async fn add_push(&mut self, looked: &Looked, saw: &RefObservation) -> Result<bool> {
         let push = &saw.push;
         let before: Option<String> = sqlx::query_scalar(
             "SELECT commit_id FROM track_refs

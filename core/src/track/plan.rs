@@ -3,16 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use super::pair::{Pair, PushPair, pair};
+use super::pair::{CommitPair, PushPair, pair};
 use super::policy::{Order, Policy, Rule, Said, effective};
 use super::push::{OpenPush, PushedBuild};
-use super::seen::Seen;
+use super::seen::TrackRef;
 use super::{Facts, PushVerdict, Verdict, decide};
 use crate::{BuildId, Target};
 
 /// The newest push to a package or its modifications, and what would become of it.
 #[derive(Debug, Clone)]
-pub struct Planned {
+pub struct PlannedPush {
     /// The push.
     pub push: OpenPush,
     /// The newest one to the other of the two, which is built with it.
@@ -20,7 +20,7 @@ pub struct Planned {
     /// Those before them, which they stand for.
     pub older: Vec<i64>,
     /// What would be built.
-    pub pair: Pair,
+    pub pair: CommitPair,
     /// A build that has it; 0 for none.
     pub done_by: i64,
     /// Whether it is followed no longer.
@@ -31,25 +31,25 @@ pub struct Planned {
 
 /// What is known of the packages that have open pushes.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct OpenPushContext {
     /// What was last seen of their branches.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<TrackRef>,
     /// Builds that may have what was pushed, oldest first.
     pub builds: Vec<PushedBuild>,
 }
 
 /// What maintainers have said of a target and its packages.
 #[derive(Debug, Clone, Default)]
-pub struct Orders(BTreeMap<String, Order>);
+pub struct PolicyOverrides(BTreeMap<String, Order>);
 
 /// Packages, each with the newest order for it; the empty name stands for the whole target.
-impl FromIterator<(String, Order)> for Orders {
+impl FromIterator<(String, Order)> for PolicyOverrides {
     fn from_iter<I: IntoIterator<Item = (String, Order)>>(orders: I) -> Self {
         Self(orders.into_iter().collect())
     }
 }
 
-impl Orders {
+impl PolicyOverrides {
     /// What holds for a package.
     #[must_use]
     pub fn rule(&self, target: &Target, package: &str, now_us: i64) -> Rule {
@@ -68,10 +68,10 @@ impl Orders {
 pub fn plan(
     target: &Target,
     open: Vec<OpenPush>,
-    orders: &Orders,
-    known: &Known,
+    orders: &PolicyOverrides,
+    known: &OpenPushContext,
     now_us: i64,
-) -> Vec<Planned> {
+) -> Vec<PlannedPush> {
     let mut packages: BTreeMap<String, Vec<OpenPush>> = BTreeMap::new();
     for push in open {
         packages.entry(push.package.clone()).or_default().push(push);
@@ -89,12 +89,16 @@ pub fn plan(
 struct PackageFacts<'a> {
     target: &'a Target,
     package: &'a str,
-    known: &'a Known,
+    known: &'a OpenPushContext,
     rule: Rule,
 }
 
 /// Plans for a package's pushes, which come oldest first.
-fn plan_package(facts: &PackageFacts<'_>, pushes: Vec<OpenPush>, now_us: i64) -> Option<Planned> {
+fn plan_package(
+    facts: &PackageFacts<'_>,
+    pushes: Vec<OpenPush>,
+    now_us: i64,
+) -> Option<PlannedPush> {
     let ids: Vec<i64> = pushes.iter().map(|push| push.id).collect();
     let storm = unapproved_storm(&pushes);
     let (mut pushes, moot_alone) = facts.still_meant(pushes);
@@ -111,7 +115,7 @@ fn plan_package(facts: &PackageFacts<'_>, pushes: Vec<OpenPush>, now_us: i64) ->
     let verdict = facts.verdict(&push, first_us, done_by, facts.importing(&pair), now_us);
     let moot = moot_alone || !push.followed;
     let done_by = done_by.map_or(0, |build| build.0);
-    Some(Planned { push, beside, older, pair, done_by, moot, verdict })
+    Some(PlannedPush { push, beside, older, pair, done_by, moot, verdict })
 }
 
 /// The storm that holds any push of a package; 0 for none. Whatever supersedes a push that is held, or
@@ -142,7 +146,11 @@ impl PackageFacts<'_> {
     }
 
     /// The newest build that has the sources of a pair, if it counts as the build of these pushes.
-    fn done_by(&self, pair: &Pair, mut pushes: impl Iterator<Item = &OpenPush>) -> Option<BuildId> {
+    fn done_by(
+        &self,
+        pair: &CommitPair,
+        mut pushes: impl Iterator<Item = &OpenPush>,
+    ) -> Option<BuildId> {
         let done = self.builds().find(|build| pair.is_of(build))?;
         // Where upstream went back to older sources, what was built since stands in their place.
         let returns = pushes.any(OpenPush::returns);
@@ -152,7 +160,7 @@ impl PackageFacts<'_> {
     }
 
     /// The newest build without sources yet that may come to have those of a pair.
-    fn importing(&self, pair: &Pair) -> Option<BuildId> {
+    fn importing(&self, pair: &CommitPair) -> Option<BuildId> {
         self.builds().find(|build| pair.may_be_of(build)).map(|build| BuildId(build.id))
     }
 
@@ -181,13 +189,13 @@ impl PackageFacts<'_> {
 
 /// The plans of a target, by what is to be done with them now.
 #[derive(Debug, Clone, Default)]
-pub struct Sorted {
+pub struct SortedPlans {
     /// What ends without a build: nobody follows it, or there is a build.
     pub ends: Vec<PushEnd>,
     /// What is built since a maintainer approved it.
-    pub approved: Vec<Planned>,
+    pub approved: Vec<PlannedPush>,
     /// What would be built without asking, if that is not a storm.
-    pub unasked: Vec<Planned>,
+    pub unasked: Vec<PlannedPush>,
     /// The newest storm that holds any; 0 for none.
     pub storm: i64,
     /// How many wait in storms for what was pushed since a time.
@@ -196,8 +204,8 @@ pub struct Sorted {
 
 /// Sorts plans. Of those that a storm holds, the ones that were pushed after `since_us` are counted.
 #[must_use]
-pub fn sort(plans: Vec<Planned>, since_us: i64) -> Sorted {
-    let mut sorted = Sorted::default();
+pub fn sort(plans: Vec<PlannedPush>, since_us: i64) -> SortedPlans {
+    let mut sorted = SortedPlans::default();
     for planned in plans {
         if planned.moot {
             sorted.ends.extend(planned.ends(PushVerdict::Removed, 0));
@@ -230,7 +238,7 @@ pub struct PushEnd {
     pub pair: Option<PushPair>,
 }
 
-impl Planned {
+impl PlannedPush {
     /// The pushes that are built together.
     pub fn pushes(&self) -> impl Iterator<Item = &OpenPush> {
         std::iter::once(&self.push).chain(&self.beside)
@@ -337,7 +345,8 @@ mod tests {
     #[test]
     fn the_newest_push_stands_for_those_before_it() {
         let open = vec![push(1, "a"), push(2, "b"), push(3, "a"), push(4, "a")];
-        let planned = plan(&target(), open, &Orders::default(), &Known::default(), 1_000);
+        let planned =
+            plan(&target(), open, &PolicyOverrides::default(), &OpenPushContext::default(), 1_000);
         let short: Vec<_> = planned
             .iter()
             .map(|p| (p.push.id, p.older.clone(), p.verdict.word().as_str()))
@@ -348,7 +357,13 @@ mod tests {
     #[test]
     fn what_a_storm_holds_stays_held_when_more_is_pushed() {
         let verdict = |open: &[OpenPush]| {
-            let plan = plan(&modified(), open.to_vec(), &Orders::default(), &Known::default(), 9);
+            let plan = plan(
+                &modified(),
+                open.to_vec(),
+                &PolicyOverrides::default(),
+                &OpenPushContext::default(),
+                9,
+            );
             (plan[0].verdict.clone(), plan[0].push.storm)
         };
         let held = OpenPush { storm: 7, ..push(1, "a") };
@@ -363,9 +378,9 @@ mod tests {
     #[test]
     fn upstream_may_go_back() {
         let plan = |builds: &[PushedBuild], left: i64| {
-            let known = Known { seen: Vec::new(), builds: builds.to_vec() };
+            let known = OpenPushContext { seen: Vec::new(), builds: builds.to_vec() };
             let open = vec![OpenPush { left_by: left, ..push(4, "a") }];
-            plan(&target(), open, &Orders::default(), &known, 1_000).remove(0).verdict
+            plan(&target(), open, &PolicyOverrides::default(), &known, 1_000).remove(0).verdict
         };
         let (old, failed) = (built(7, 4, 0), built(8, 5, 0));
         let published = PushedBuild { stands: true, ..failed.clone() };
@@ -380,10 +395,10 @@ mod tests {
     #[test]
     fn pushes_to_both_repositories_are_one_pair() {
         let open = vec![push(1, "a"), modification(2, "a"), modification(3, "a"), push(4, "a")];
-        let plan = |target: &Target, open: &[OpenPush], known: &Known| {
-            plan(target, open.to_vec(), &Orders::default(), known, 1_000).remove(0)
+        let plan = |target: &Target, open: &[OpenPush], known: &OpenPushContext| {
+            plan(target, open.to_vec(), &PolicyOverrides::default(), known, 1_000).remove(0)
         };
-        let mut known = Known::default();
+        let mut known = OpenPushContext::default();
         let planned = plan(&modified(), &open, &known);
         assert_eq!((planned.push.id, planned.beside.as_ref().unwrap().id), (4, 3));
         assert_eq!(planned.older, [1, 2]);
@@ -404,16 +419,16 @@ mod tests {
             );
         }
         // The target has no modifications any more.
-        let planned = plan(&target(), &open[..3], &Known::default());
+        let planned = plan(&target(), &open[..3], &OpenPushContext::default());
         assert_eq!((planned.push.id, planned.older, planned.moot), (1, vec![2, 3], false));
         assert_eq!(planned.pair.modification.as_deref(), Some(""));
-        assert!(plan(&target(), &open[1..3], &Known::default()).moot);
+        assert!(plan(&target(), &open[1..3], &OpenPushContext::default()).moot);
     }
 
     #[test]
     fn a_push_to_one_is_built_with_what_was_seen_of_the_other() {
         let target = modified();
-        let seen = |repository: String, branch: &str, commit: &str| Seen {
+        let seen = |repository: String, branch: &str, commit: &str| TrackRef {
             package: "a".into(),
             repository,
             branch: branch.into(),
@@ -421,21 +436,22 @@ mod tests {
             at_us: 1,
         };
         let branch = target.git_ref("a", None).unwrap();
-        let known = Known {
+        let known = OpenPushContext {
             seen: vec![
                 seen(target.git_url("a"), &branch, "u"),
                 seen("https://h/m/a.git".into(), "a9", "m"),
             ],
             builds: Vec::new(),
         };
-        let pair = |open: OpenPush, known: &Known| {
-            let pair = plan(&target, vec![open], &Orders::default(), known, 9).remove(0).pair;
+        let pair = |open: OpenPush, known: &OpenPushContext| {
+            let pair =
+                plan(&target, vec![open], &PolicyOverrides::default(), known, 9).remove(0).pair;
             (pair.git_ref, pair.modification)
         };
         let (u, m) = ("u".to_owned(), Some("m".to_owned()));
         assert_eq!(pair(modification(1, "a"), &known), (u, Some(format!("{:040}", 1))));
         assert_eq!(pair(push(1, "a"), &known), (format!("{:040}", 1), m));
-        assert_eq!(pair(push(1, "a"), &Known::default()), (format!("{:040}", 1), None));
+        assert_eq!(pair(push(1, "a"), &OpenPushContext::default()), (format!("{:040}", 1), None));
     }
 
     #[test]
@@ -443,7 +459,7 @@ mod tests {
         let mut target = target();
         target.packages.entry("held".into()).or_default().track = Some(Policy::Hold);
         let why = || "why".to_owned();
-        let orders: Orders = [
+        let orders: PolicyOverrides = [
             ("", Order::Policy(Policy::Propose, why())),
             ("frozen", Order::Freeze(Freeze { reason: why(), until_us: 10 })),
             ("auto", Order::Policy(Policy::Automatic, why())),
@@ -458,14 +474,16 @@ mod tests {
             ("frozen", "frozen", "frozen: why"),
         ] {
             let planned =
-                plan(&target, vec![push(1, package)], &orders, &Known::default(), 5).remove(0);
+                plan(&target, vec![push(1, package)], &orders, &OpenPushContext::default(), 5)
+                    .remove(0);
             assert_eq!(planned.verdict.word().as_str(), verdict, "{package}");
             assert_eq!(reason(&planned.verdict, &orders.rule(&target, package, 5)), why);
         }
         let later =
-            plan(&target, vec![push(1, "frozen")], &orders, &Known::default(), 10).remove(0);
+            plan(&target, vec![push(1, "frozen")], &orders, &OpenPushContext::default(), 10)
+                .remove(0);
         assert_eq!(later.verdict, Verdict::Proposed);
-        assert!(Orders::new(&[row("x", "never", 0)]).is_err());
+        assert!(PolicyOverrides::new(&[row("x", "never", 0)]).is_err());
     }
 
     #[test]
@@ -477,14 +495,14 @@ mod tests {
             OpenPush { followed: false, ..push(4, "left") },
             OpenPush { storm: 9, ..push(5, "storm") },
         ];
-        let known = Known {
+        let known = OpenPushContext {
             builds: vec![PushedBuild { package: "done".into(), ..built(8, 7, 0) }],
-            ..Known::default()
+            ..OpenPushContext::default()
         };
         let open: Vec<_> = open.into_iter().chain([push(6, "done"), push(7, "done")]).collect();
-        let plans = plan(&target(), open, &Orders::default(), &known, 1_000);
+        let plans = plan(&target(), open, &PolicyOverrides::default(), &known, 1_000);
         let sorted = sort(plans, 1);
-        let names = |plans: &[Planned]| -> Vec<String> {
+        let names = |plans: &[PlannedPush]| -> Vec<String> {
             plans.iter().map(|planned| planned.push.package.clone()).collect()
         };
         assert_eq!(names(&sorted.approved), ["approved"]);
@@ -515,8 +533,8 @@ mod tests {
             }).collect();
             for target in [target(), modified()] {
                 let plans =
-                    plan(&target, open.clone(), &Orders::default(), &Known::default(), 1_000);
-                let of_plan = |planned: &Planned| -> Vec<i64> {
+                    plan(&target, open.clone(), &PolicyOverrides::default(), &OpenPushContext::default(), 1_000);
+                let of_plan = |planned: &PlannedPush| -> Vec<i64> {
                     planned.pushes().map(|push| push.id).chain(planned.older.clone()).collect()
                 };
                 let mut ids: Vec<i64> = plans.iter().flat_map(of_plan).collect();
