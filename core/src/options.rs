@@ -349,31 +349,15 @@ fn refused(option: BuildOption, value: &str, what: impl Into<String>) -> OptionE
 mod tests {
     use super::*;
 
-    const TARGET: &str = r#"
-        name = "lab"
-        arches = ["x86_64"]
-        dist = ".lab1"
-        channels = ["testing"]
-        signing_key = "lab"
-        bootstrap = ["rpm"]
-        base = ["bash"]
-        [upstream]
-        url = "https://git.example.org/{name}.git"
-        ref = "lab1"
-        [[repositories]]
-        id = "lab"
-        baseurl = "https://example.org/{arch}/"
-        keys = ["lab.asc"]
-        [macros]
-        rhel = "9"
-        [packages.hello]
-        with = ["docs", "tests"]
-        nocheck = true
-        additional_packages = ["bc"]
-    "#;
-
+    /// A target whose package `hello` has options of its own.
     fn target() -> Target {
-        Target::parse("lab.toml", TARGET).expect("is one")
+        let mut target = crate::target::tests::lab();
+        target.macros.insert("rhel".into(), "9".into());
+        let hello = target.packages.entry("hello".into()).or_default();
+        hello.with = vec!["docs".into(), "tests".into()];
+        hello.nocheck = true;
+        hello.additional_packages = vec!["bc".into()];
+        target
     }
 
     fn repository(baseurl: &str) -> AddedRepository {
@@ -468,10 +452,9 @@ mod tests {
             assert!(told.contains(expected), "{told}");
             assert!(!error.to_string().contains("--with"), "{error}");
         }
-        let open = Target::parse("lab.toml", &format!("unsigned_addrepo = true\n{TARGET}"));
+        let open = Target { unsigned_addrepo: true, ..target() };
         let unsigned = AddedRepository { nogpgcheck: true, ..repository("https://example.org/") };
         let options = BuildOptions { repositories: vec![unsigned], ..Default::default() };
-        let open = open.expect("is one");
         assert_eq!(options.check(&open), Ok(()));
         assert!(!options.target_repositories(&open)[0].gpgcheck);
     }

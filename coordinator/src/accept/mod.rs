@@ -40,7 +40,7 @@ use crate::store::{
 };
 use crate::targets::Targets;
 use crate::waits::Waits;
-use crate::work::{self, Crew};
+use crate::work::{self, KeyedTaskPool};
 
 /// Checks every success that is not accepted, some at once.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ pub struct AcceptStage {
     /// What time it has become.
     pub clock: Clock,
     /// Checks attempts side by side.
-    pub crew: Crew<AttemptId>,
+    pub checks: KeyedTaskPool<AttemptId>,
 }
 
 impl work::Stage for AcceptStage {
@@ -74,7 +74,7 @@ impl work::Stage for AcceptStage {
             let (attempt, task) = (ended.attempt.id, ended.attempt.task);
             let span = tracing::info_span!("accept", build = ended.build.0, task, attempt);
             let work = async move { stage.accept(&store, &ended).await };
-            self.crew.start(AttemptId(attempt), work.instrument(span));
+            self.checks.spawn(AttemptId(attempt), work.instrument(span));
         }
         Ok(())
     }

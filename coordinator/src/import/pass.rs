@@ -13,7 +13,7 @@ use crate::store::{Build, FencedStore, Import, StoreError};
 use crate::targets::Targets;
 use crate::track;
 use crate::waits::Waits;
-use crate::work::{self, Crew};
+use crate::work::{self, KeyedTaskPool};
 
 /// Gives every build without sources its sources, some builds at once.
 #[derive(Clone)]
@@ -30,8 +30,8 @@ pub struct ImportStage {
     pub retries: Retries,
     /// What time it has become.
     pub clock: Clock,
-    /// Imports builds side by side, for each host.
-    pub crew: Crew<BuildId>,
+    /// Imports that are under way, fair between git hosts.
+    pub imports: KeyedTaskPool<BuildId>,
 }
 
 impl work::Stage for ImportStage {
@@ -50,7 +50,7 @@ impl work::Stage for ImportStage {
             let span = tracing::info_span!("import", build = build.id);
             let id = build.id();
             let work = async move { stage.import(&store, &build).await };
-            self.crew.start_for(&host, id, work.instrument(span));
+            self.imports.spawn_for(&host, id, work.instrument(span));
         }
         Ok(())
     }

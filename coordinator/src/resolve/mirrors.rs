@@ -5,9 +5,10 @@
 //! sends is checked by who asks it; a metalink also says which `repomd.xml` there may be.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 use rpmfarm_core::digest::{Checksum, DigestKind};
@@ -79,7 +80,7 @@ impl MirrorLists {
         for url in named {
             match check_base(&url, &repo.private_hosts) {
                 Ok(url) => urls.push(url),
-                Err(reason) => why = reason,
+                Err(error) => why = error.to_string(),
             }
         }
         urls.truncate(MAX_MIRRORS);
@@ -91,8 +92,8 @@ impl MirrorLists {
         Ok(mirrors)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Mirrors)>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<String, (Instant, Mirrors)>> {
+        self.known.lock()
     }
 }
 

@@ -6,9 +6,10 @@
 //! read anew and the root is solved again, a few times at most.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use rpmfarm_core::learned;
 use rpmfarm_core::order::{
     LostBatchMember, Mate, Root, Solved, Turn, lacking, put_down_to, turn_of_round, turns,
@@ -31,9 +32,9 @@ use crate::retry::Retries;
 use crate::store::{Build, FencedStore, Srpm, TakenRow, Task};
 use crate::targets::Targets;
 use crate::waits::Waits;
-use crate::work::{self, Coalesced, Crew, Queues};
+use crate::work::{self, Coalesced, KeyedSemaphore, KeyedTaskPool};
 
-/// SRPM tasks of a target that are looked at in one go; more than the crew has hands.
+/// SRPM tasks of a target that are looked at in one go; more than there are slots.
 const SRPMS_AT_ONCE: i64 = 64;
 
 /// Batches of one target that are looked at at once. One that is long, or a repository that hangs,
@@ -70,19 +71,21 @@ pub struct ResolveStage {
 #[derive(Debug, Clone)]
 pub struct ResolveWork {
     /// Makes locks, task by task.
-    locks: Crew<TaskId>,
+    locks: KeyedTaskPool<TaskId>,
     /// Looks at batches.
     batches: Coalesced<i64>,
-    targets: Arc<Queues>,
+    /// Turns of the batches of each target.
+    targets: Arc<KeyedSemaphore<String>>,
     memory: Arc<Memory>,
 }
 
 impl ResolveWork {
-    /// With this crew for locks.
+    /// With this pool for locks.
     #[must_use]
-    pub fn new(locks: Crew<TaskId>) -> Self {
+    pub fn new(locks: KeyedTaskPool<TaskId>) -> Self {
         let batches = Coalesced::new("order");
-        Self { locks, batches, targets: Arc::default(), memory: Arc::default() }
+        let targets = Arc::new(KeyedSemaphore::new(BATCHES_AT_ONCE));
+        Self { locks, batches, targets, memory: Arc::default() }
     }
 }
 
@@ -95,7 +98,7 @@ impl work::Stage for ResolveStage {
             let (stage, store) = (self.clone(), store.clone());
             let (id, span, target) = (task.id, span(&task), build.target.clone());
             let work = async move { stage.lock_srpm(&store, &task, &build).await };
-            self.work.locks.start_for(&target, id, work.instrument(span));
+            self.work.locks.spawn_for(&target, id, work.instrument(span));
         }
         let batches = store.batches_to_order(now_us).await?;
         self.work.memory.keep_batches(&batches);
@@ -104,7 +107,7 @@ impl work::Stage for ResolveStage {
             self.work.batches.ask(batch, move || {
                 let (stage, store, target) = (stage.clone(), store.clone(), target.clone());
                 async move {
-                    let _turn = stage.work.targets.turn(&target, BATCHES_AT_ONCE).await;
+                    let _turn = stage.work.targets.acquire(target).await;
                     stage.lock_batch(&store, batch).await
                 }
             });
@@ -114,7 +117,7 @@ impl work::Stage for ResolveStage {
             let (stage, store) = (self.clone(), store.clone());
             let (id, span, target) = (task.id, span(&task), build.target.clone());
             let work = async move { stage.lock_round(&store, &task, &build, round).await };
-            self.work.locks.start_for(&target, id, work.instrument(span));
+            self.work.locks.spawn_for(&target, id, work.instrument(span));
         }
         Ok(())
     }
@@ -262,7 +265,7 @@ impl ResolveStage {
                     let (id, span, target) = (task.id, span(&task), build.target.clone());
                     let work =
                         async move { stage.conclude(&store, &task, &build, &wanted, result).await };
-                    self.work.locks.start_for(&target, id, work.instrument(span));
+                    self.work.locks.spawn_for(&target, id, work.instrument(span));
                 }
                 (Some(Turn::WaitFor(builds)), _) => {
                     self.waits.set(task.build, waits_for_text(solved[&key], &builds, mates));
@@ -622,8 +625,8 @@ fn unsolved(error: &ResolveError, arch: Arch) -> Unsolved {
 }
 
 impl Memory {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Remembered>> {
-        self.0.lock().expect("no one panics while holding it")
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<TaskId, Remembered>> {
+        self.0.lock()
     }
 
     /// Forgets the batches that wait no more.

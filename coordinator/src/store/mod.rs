@@ -48,9 +48,10 @@ mod withdrawals;
 mod work;
 
 use std::str::FromStr as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool};
 use tokio::task::JoinSet;
@@ -315,7 +316,7 @@ impl Store {
 
     /// Closes all connections, so that the database can go away.
     pub async fn close(&self) {
-        self.beside.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.beside.lock().abort_all();
         self.readers.close().await;
         self.writers.close().await;
         self.pulse.close().await;

@@ -181,8 +181,8 @@ impl Hooks {
         body: &mut Body,
         peer: Option<IpAddr>,
     ) -> Result<(hook::Body, Sha256), Answer> {
-        let bodies = &self.webhooks.0.bodies;
-        let Some(place) = bodies.place(peer).await else {
+        let permits = &self.webhooks.0.permits;
+        let Some(permit) = permits.acquire(peer).await else {
             let message = "too many webhooks are being read; send it again";
             return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
         };
@@ -191,12 +191,12 @@ impl Hooks {
         let is_form = kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
         let mut reader = Reader::new(is_form);
         let digest = read_body(headers, body, &mut reader, &mut check).await?;
-        drop(place);
+        drop(permit);
         let verdict = check.end();
         if verdict != Verdict::Genuine {
             return Err(not_genuine(verdict));
         }
-        bodies.is_genuine(peer);
+        permits.is_genuine(peer);
         let event = first(headers, forge.event_headers());
         let read = reader.end(forge, event);
         let read = read.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
@@ -206,7 +206,7 @@ impl Hooks {
     /// Records a webhook, and answers it.
     async fn record(&self, hook: NewHook) -> Result<Answer, Answer> {
         let packages = listed(&hook.hints);
-        match self.webhooks.0.taker.take(hook).await {
+        match self.webhooks.0.batcher.record(hook).await {
             Ok(HookTaken::New) => Ok((StatusCode::ACCEPTED, format!("{packages} is looked at"))),
             Ok(HookTaken::Again) => Ok(nothing_to_do("this delivery was taken before")),
             Ok(HookTaken::Often) => Ok(nothing_to_do(&format!(

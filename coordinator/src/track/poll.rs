@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use rpmfarm_core::track::host::{Answer, HostLimits};
 use rpmfarm_core::track::poll::{ModificationsTip, PollOutcome, PolledPackage, WebhookHint};
 use rpmfarm_core::track::schedule::Jitter;
@@ -13,16 +14,13 @@ use rpmfarm_core::track::seen::TrackRef;
 use rpmfarm_core::track::{Question, Tip};
 use rpmfarm_core::{Stage, Target};
 
-use super::Tracker;
 use super::look::LookError;
+use super::{POLLS, Tracker};
 use crate::clock::Clock;
 use crate::http::host_of;
 use crate::store::{FencedStore, Looked, StoreError, Tracked};
 use crate::targets::Targets;
 use crate::work;
-
-/// Looks under way at all hosts together: each takes a connection and little else.
-const LOOKS: usize = 256;
 
 /// Asks for every package whose time has come, as far as its host has room.
 #[derive(Clone)]
@@ -57,9 +55,9 @@ impl PollStage {
     ) -> Result<(), StoreError> {
         let tracker = &self.tracker.0;
         let asked = Asked::of(target, tracker);
-        let under_way = tracker.writer.under_way();
+        let under_way = tracker.polls.keys();
         let busy = under_way.len();
-        let room = asked.room(tracker).min(LOOKS.saturating_sub(busy));
+        let room = asked.room(tracker).min(POLLS.saturating_sub(busy));
         if room == 0 {
             return Ok(());
         }
@@ -67,11 +65,12 @@ impl PollStage {
         let due = store.tracked_due(name, now_us, room + busy).await?;
         let mut started = 0;
         for row in due {
+            let key = (row.target.clone(), row.package.clone());
             // One that ended while the list was read is on it as it was before: it is due no more.
-            let ended = under_way.contains(&(row.target.clone(), row.package.clone()));
-            if started == room || ended || !tracker.writer.begin(&row.target, &row.package) {
+            if started == room || under_way.contains(&key) {
                 continue;
             }
+            let Some(slot) = tracker.polls.reserve(key) else { continue };
             started += 1;
             asked.start(tracker);
             let look = OneLook {
@@ -82,7 +81,7 @@ impl PollStage {
                 asked: asked.clone(),
                 row,
             };
-            tokio::spawn(look.run());
+            slot.spawn(look.run().map(Ok));
         }
         Ok(())
     }
@@ -157,7 +156,7 @@ impl OneLook {
             None => inner.hosts.end(&self.asked.upstream, answer, jitter),
         }
         let looked = self.looked(upstream, modified, began_us, jitter).await;
-        inner.writer.end(self.store.clone(), looked).await;
+        inner.batcher.record(self.store.clone(), looked).await;
     }
 
     /// What the poll has led to.

@@ -54,7 +54,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use address::check_base;
+pub use address::{BaseError, check_base};
 pub(crate) use check::problems;
 pub use hosts::{PrivateHosts, is_private};
 pub(crate) use macros::{line as macro_line, problem as macro_problem};
@@ -508,4 +508,4 @@ impl Target {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -42,7 +42,8 @@ limits = { seconds = 60 }
 macros = { optflags = "-O0" }
 "#;
 
-fn lab() -> Target {
+/// A good target, for other tests as well.
+pub(crate) fn lab() -> Target {
     Target::parse("lab.toml", LAB).expect("the lab's target is good")
 }
 
