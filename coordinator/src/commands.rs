@@ -3,6 +3,8 @@
 //! Owns the words of the command lines that stand in messages of more than one folder. It must not know
 //! when a remedy is one: that is `core`'s.
 
+use rpmfarm_core::BuildOptions;
+use rpmfarm_core::options::{AddedRepository, BuildOption, OptionError};
 use rpmfarm_core::remedy::Remedy;
 use rpmfarm_core::track::NotAbove;
 
@@ -34,6 +36,42 @@ pub fn not_above(why: &NotAbove) -> String {
     }
 }
 
+/// What is said of an option of a build that is refused.
+#[must_use]
+pub fn refused_option(error: &OptionError) -> String {
+    error.text(flag)
+}
+
+/// The options of a build as words of a command line, one for each. Keys are left out.
+#[must_use]
+pub fn option_words(options: &BuildOptions) -> Vec<String> {
+    let with = flag(BuildOption::With);
+    let without = flag(BuildOption::Without);
+    let define = flag(BuildOption::Define);
+    let package = flag(BuildOption::AdditionalPackage);
+    let mut words = Vec::new();
+    words.extend(options.with.iter().map(|name| format!("{with} {name}")));
+    words.extend(options.without.iter().map(|name| format!("{without} {name}")));
+    words.extend(options.define.iter().map(|(name, body)| format!("{define} '{name} {body}'")));
+    words.extend(options.nocheck.then(|| flag(BuildOption::NoCheck)));
+    words.extend(options.additional_packages.iter().map(|text| format!("{package} '{text}'")));
+    words.extend(options.repositories.iter().map(repository));
+    words
+}
+
+fn repository(AddedRepository { baseurl, nogpgcheck, .. }: &AddedRepository) -> String {
+    let option = flag(BuildOption::AddRepo);
+    if *nogpgcheck {
+        format!("{option} {baseurl} {}", flag(BuildOption::AddRepoNoGpgCheck))
+    } else {
+        format!("{option} {baseurl}")
+    }
+}
+
+fn flag(option: BuildOption) -> String {
+    format!("--{option}")
+}
+
 #[cfg(test)]
 mod tests {
     use rpmfarm_core::Evr;
@@ -59,5 +97,34 @@ mod tests {
         };
         assert!(told("2.el9").ends_with(", or ask for rpmfarm build hello --bump"));
         assert!(!told("1.el9").contains("--bump"));
+    }
+
+    #[test]
+    fn options_are_shown_as_they_are_typed() {
+        let unsigned = AddedRepository {
+            baseurl: "https://example.org/".into(),
+            keys: Vec::new(),
+            nogpgcheck: true,
+        };
+        let options = BuildOptions {
+            with: vec!["gui".into()],
+            define: vec![("dist".into(), ".x".into())],
+            nocheck: true,
+            ..BuildOptions::default()
+        };
+        assert_eq!(option_words(&options).join(" "), "--with gui --define 'dist .x' --nocheck");
+        let options = BuildOptions {
+            without: vec!["tests".into()],
+            additional_packages: vec!["gcc >= 14".into()],
+            repositories: vec![unsigned],
+            ..BuildOptions::default()
+        };
+        let words = [
+            "--without tests",
+            "--additional-package 'gcc >= 14'",
+            "--addrepo https://example.org/ --addrepo-nogpgcheck",
+        ];
+        assert_eq!(option_words(&options), words);
+        assert!(option_words(&BuildOptions::default()).is_empty());
     }
 }

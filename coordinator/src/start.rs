@@ -94,13 +94,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc
         importer: Importer::new(cache, blobs.clone(), ImportLimits::default())?,
         webhooks: Webhooks::new(&store, tracker.bell(), hook_secrets, &default_secrets)?,
         tracker,
-        resolver: Resolver::new(
-            cache.join("metadata"),
-            targets.dir(),
-            blobs.clone(),
-            Patience::default(),
-            solver::program().context("cannot find the solver")?,
-        )?,
+        resolver: resolver(cache, &targets, &blobs)?,
         acceptor: config.acceptor_socket.as_deref().map(AcceptorClient::new),
         signer: SignerClient::new(&config.signer_socket()),
         publisher: Publisher::new(&repos, blobs.clone()),
@@ -129,6 +123,12 @@ fn coordinator(seat: &Seat, address: &str, base_url: &str) -> CoordinatorRow {
         started_us: clock::now(),
         beat: 0,
     }
+}
+
+fn resolver(cache: &Path, targets: &Targets, blobs: &Blobs) -> anyhow::Result<Resolver> {
+    let solver = solver::program().context("cannot find the solver")?;
+    let metadata = cache.join("metadata");
+    Ok(Resolver::new(metadata, targets.dir(), blobs.clone(), Patience::default(), solver)?)
 }
 
 /// Opens the blobs and the database, and keeps others from where they lie.

@@ -24,7 +24,7 @@ pub struct Held {
 
 /// A package that lacks something in the repositories of an architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lacking {
+pub struct LackingPackage {
     /// The package.
     pub nevra: Nevra,
     /// The architecture; `None` when it is lacking on all, and the package is shown nevertheless.
@@ -36,19 +36,19 @@ pub struct Lacking {
 impl Held {
     /// What people are told of it, by package and architecture. `lacks` are those that it follows from.
     #[must_use]
-    pub fn told(&self, lacks: &BTreeMap<Arch, Lacks>) -> Vec<Lacking> {
+    pub fn told(&self, lacks: &BTreeMap<Arch, Lacks>) -> Vec<LackingPackage> {
         let kept = self.from.iter().flat_map(|(nevra, arches)| {
             arches.iter().filter_map(|arch| {
                 let requirement = lacks.get(arch)?.get(nevra)?.clone();
-                Some(Lacking { nevra: nevra.clone(), arch: Some(*arch), requirement })
+                Some(LackingPackage { nevra: nevra.clone(), arch: Some(*arch), requirement })
             })
         });
-        let everywhere = self.everywhere.iter().map(|(nevra, requirement)| Lacking {
+        let everywhere = self.everywhere.iter().map(|(nevra, requirement)| LackingPackage {
             nevra: nevra.clone(),
             arch: None,
             requirement: requirement.clone(),
         });
-        let mut all: Vec<Lacking> = kept.chain(everywhere).collect();
+        let mut all: Vec<LackingPackage> = kept.chain(everywhere).collect();
         all.sort_by_cached_key(|lacking| (lacking.nevra.to_string(), lacking.arch));
         all
     }

@@ -54,7 +54,7 @@ impl Mate {
 
 /// A build of a batch that has ended without its packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LostMate {
+pub struct LostBatchMember {
     /// Its number.
     pub build: BuildId,
     /// Name of its source package.
@@ -249,7 +249,11 @@ pub fn lacking(failure: &Failure, requires: &[String]) -> Vec<String> {
 /// The failure, put down to a build of the same batch that was to make what is lacking. `None` when that
 /// build was to make nothing of it.
 #[must_use]
-pub fn put_down_to(failure: &Failure, lacking: &[String], lost: &LostMate) -> Option<Failure> {
+pub fn put_down_to(
+    failure: &Failure,
+    lacking: &[String],
+    lost: &LostBatchMember,
+) -> Option<Failure> {
     let missing = required_of(lacking, &lost.predicts)?;
     let message = format!(
         "{} (build {} ({}), asked for together with this one, was to make `{missing}` and has ended \
@@ -520,7 +524,7 @@ mod tests {
         let of_package = failure(Fault::Package);
         let lacks = lacking(&of_package, &requires);
         assert_eq!(lacks, ["foo-devel >= 2"]);
-        let lost = |package: &str, predicts: &[&str]| LostMate {
+        let lost = |package: &str, predicts: &[&str]| LostBatchMember {
             build: BuildId(7),
             package: package.into(),
             predicts: predicts.iter().map(ToString::to_string).collect(),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::glob;
 use crate::lock::LockedPackage;
-use crate::{BuildId, Nevra, Sha256};
+use crate::{BuildId, Failure, FailureStage, Fault, Nevra, Sha256};
 
 /// Claims of one build that are recorded; with more than these it is refused.
 pub const MAX_CLAIMS: usize = 10_000;
@@ -221,6 +221,21 @@ pub fn claims(source: &str, made: &[Made], known: &Known, rights: &Rights<'_>) -
         }
     }
     all.into_values().collect()
+}
+
+/// A build that claims more than anybody could look at.
+#[must_use]
+pub fn too_many(claims: &[Claim]) -> Option<Failure> {
+    (claims.len() > MAX_CLAIMS).then(|| {
+        let message = format!(
+            "it makes {} things that packages of other sources own, more than the {} that a person \
+             can be asked about; the first: {}",
+            claims.len(),
+            MAX_CLAIMS,
+            claims[0]
+        );
+        Failure::new(Fault::Package, FailureStage::Accept, message)
+    })
 }
 
 /// The claims that are not among those which somebody was shown.

@@ -17,10 +17,10 @@ mod srpm;
 use std::sync::Arc;
 
 use rpmfarm_core::noarch::Difference;
-use rpmfarm_core::results;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::why::NOT_ACCEPTED;
 use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, Stage, Target, Timestamp};
+use rpmfarm_core::{owners, results};
 use tracing::Instrument as _;
 
 pub use acceptor::AcceptorClient;
@@ -139,8 +139,7 @@ impl AcceptStage {
         self.keep_known(store, &build, &mut made).await?;
         let arches = plan::arches(store, &build, &target).await?;
         let siblings = store.tasks(ended.build).await?;
-        let makes = |task: &&Task| matches!(task.kind, TaskKind::Build | TaskKind::Noarch);
-        let builders = siblings.iter().filter(makes).count();
+        let builders = siblings.iter().filter(|task| task.kind.makes_packages()).count();
         let maker = &ended.attempt.worker;
         let fleet = (&self.fleet, self.clock.instant());
         let is_repeated = repeat::is_due(fleet, task, &target, &build.package, maker);
@@ -410,7 +409,7 @@ impl Work<'_> {
             let Some(verdict) = verdict.filter(|verdict| verdict.generation == generation) else {
                 return Ok(false);
             };
-            if let Some(failure) = claims::too_many(&verdict.claims) {
+            if let Some(failure) = owners::too_many(&verdict.claims) {
                 return Err(Refused::Failure(failure));
             }
             let mut found = verdict.claims;

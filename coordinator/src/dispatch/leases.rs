@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use rpmfarm_core::report;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{Failure, FailureStage, Fault};
 
 use super::report::Reports;
 use crate::clock::Now;
@@ -51,7 +51,8 @@ impl LeasePass {
         let mut silent = store.holders().await?;
         // A store that did not answer kept everybody from being heard, too.
         self.fleet.look(instant);
-        let is_lost = |worker: &str, silence: Duration| silence >= self.fleet.patience(worker, instant);
+        let is_lost =
+            |worker: &str, silence: Duration| silence >= self.fleet.patience(worker, instant);
         silent.retain(|worker| is_lost(worker, self.fleet.silence(worker, instant)));
         if silent.is_empty() {
             return Ok(());
@@ -59,19 +60,15 @@ impl LeasePass {
         let owners = owners(store).await?;
         let mut lost = Vec::new();
         for worker in &silent {
-            if self.judged(&owners, worker, instant).is_some_and(|silence| is_lost(worker, silence)) {
+            if self.judged(&owners, worker, instant).is_some_and(|silence| is_lost(worker, silence))
+            {
                 lost.extend(store.live_attempts(Some(worker)).await?);
             }
         }
         for attempt in lost {
             let Some(silence) = self.judged(&owners, &attempt.worker, instant) else { continue };
-            let message = format!(
-                "worker {} was not heard for {} s; the task goes to another",
-                attempt.worker,
-                silence.as_secs()
-            );
-            let failure = Failure::new(Fault::Worker, FailureStage::Lease, message);
-            self.reports.end(store, &attempt, &Outcome::Failed(failure), time).await?;
+            let silent = Outcome::Failed(report::silent(&attempt.worker, silence));
+            self.reports.end(store, &attempt, &silent, time).await?;
         }
         Ok(())
     }

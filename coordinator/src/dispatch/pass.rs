@@ -5,13 +5,13 @@
 //! on what it gives away, not on the length of the queues.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rpmfarm_core::fleet::takes_work;
 use rpmfarm_core::learned::Had;
-use rpmfarm_core::matching::{Worker, match_tasks};
+use rpmfarm_core::matching::{Worker, free_slots, match_tasks};
 use rpmfarm_core::placement::Candidate;
-use rpmfarm_core::{Arch, BuildId, Stage, TaskId, Timestamp};
+use rpmfarm_core::{BuildId, Stage, TaskId, Timestamp};
 
 use super::heads::{Further, Head, Heads, QueueReader};
 use crate::clock::Now;
@@ -156,20 +156,6 @@ fn grants(
         }
     };
     pairs.iter().map(grant).collect()
-}
-
-/// Free slots by architecture; none is not there.
-fn free_slots(workers: &[Worker<'_>]) -> BTreeMap<Arch, u32> {
-    let mut free = BTreeMap::new();
-    for Worker { candidate, .. } in workers {
-        let slots = candidate.slots.saturating_sub(candidate.busy);
-        if candidate.ready && slots > 0 {
-            for arch in candidate.arches {
-                *free.entry(*arch).or_default() += slots;
-            }
-        }
-    }
-    free
 }
 
 /// Whether the target of a build lets emulating workers build for it.

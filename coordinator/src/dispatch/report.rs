@@ -1,13 +1,11 @@
 //! Takes what a worker says of its attempts. Only what a live lease covers changes anything.
 
-use std::time::Duration;
 
 use rpmfarm_core::quarantine::last_message;
 use rpmfarm_core::report::{self, Said};
-use rpmfarm_core::results::check_requires;
 use rpmfarm_core::stage::Milestone;
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
-use rpmfarm_core::{AttemptId, Failure, FailureStage, Fault, Timestamp};
+use rpmfarm_core::{AttemptId, Fault, Timestamp};
 
 use tonic::Status;
 
@@ -69,21 +67,15 @@ impl Reports {
             match report::of(id, epoch, before, reports) {
                 Said::Ended(outcome) => self.end(store, attempt, outcome, now).await?,
                 Said::NeedsRequires { round, requires } => {
-                    if let Err(refusal) = check_requires("%generate_buildrequires", requires) {
-                        let failure = Failure::new(
-                            refusal.fault(),
-                            FailureStage::Resolve,
-                            refusal.to_string(),
-                        );
+                    if let Some(failure) = report::refused_requires(requires) {
                         self.end(store, attempt, &Outcome::Failed(failure), now).await?;
                         continue;
                     }
                     store.add_dynamic_requires(attempt.task, id, round, requires, now).await?;
                 }
                 Said::Lost => {
-                    let message = format!("worker {worker} was restarted and lost the attempt");
-                    let failure = Failure::new(Fault::Worker, FailureStage::Lease, message);
-                    self.end(store, attempt, &Outcome::Failed(failure), now).await?;
+                    let lost = Outcome::Failed(report::lost(worker));
+                    self.end(store, attempt, &lost, now).await?;
                 }
                 Said::Nothing => {}
             }

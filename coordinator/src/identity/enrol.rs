@@ -115,7 +115,7 @@ impl Enrolment {
         arches: &[Arch],
         now: Timestamp,
     ) -> Result<Certificate, EnrolError> {
-        let token: Token = token.parse().map_err(|error| no_token(&error))?;
+        let token = token.parse::<Token>().map_err(|error| no_token(&error))?;
         if token.authority != self.authority.fingerprint() {
             return Err(EnrolError::Token("the enrolment token is another farm's".into()));
         }

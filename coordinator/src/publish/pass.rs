@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use rpmfarm_core::lacking::{Held, Lacking, Lacks, held};
+use rpmfarm_core::lacking::{Held, LackingPackage, Lacks, held};
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::signing::Place;
 use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage};
@@ -355,7 +355,7 @@ impl PublishStage {
         store: &FencedStore,
         target: &Target,
         snapshot: &Snapshot,
-    ) -> Option<(Held, Vec<Lacking>)> {
+    ) -> Option<(Held, Vec<LackingPackage>)> {
         if target.arches.len() < 2 {
             return None;
         }

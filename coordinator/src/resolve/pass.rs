@@ -10,12 +10,16 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
-use rpmfarm_core::learned::{self, Learned};
+use rpmfarm_core::learned;
 use rpmfarm_core::order::{
-    LostMate, Mate, Root, Solved, Turn, lacking, put_down_to, turn_of_round, turns, waits_for_text,
+    LostBatchMember, Mate, Root, Solved, Turn, lacking, put_down_to, turn_of_round, turns,
+    waits_for_text,
 };
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Stage, Target, TaskId, Timestamp};
+use rpmfarm_core::{
+    Arch, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Stage, Target,
+    TaskId, Timestamp,
+};
 
 use tracing::Instrument as _;
 
@@ -467,9 +471,7 @@ impl ResolveStage {
         build: &Build,
     ) -> anyhow::Result<()> {
         let learned = store.learned(&build.target, &build.package, task.arch, task.kind).await?;
-        // No build gets more memory than its limit.
-        let most = target.limits_of(&build.package).memory_mib;
-        let learned = Learned { memory_mib: learned.memory_mib.min(most), ..learned };
+        let learned = learned.within(target.limits_of(&build.package).memory_mib);
         let needs = learned::needs(&target.needs_of(&build.package), &learned);
         if !needs.is_nothing() {
             store.set_needs(task.id, &needs, self.clock.time()).await?;
@@ -553,7 +555,7 @@ async fn with_lost_mate(
     for mate in store.lost_mates(build.batch).await? {
         let Some(srpm) = store.srpm(mate.id).await? else { continue };
         let (build, predicts) = (mate.id, srpm.predicts_anywhere());
-        let lost = LostMate { build, package: mate.package, predicts };
+        let lost = LostBatchMember { build, package: mate.package, predicts };
         if let Some(failure) = put_down_to(&failure, &lacking, &lost) {
             return Ok(failure);
         }

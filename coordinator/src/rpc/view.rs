@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rpmfarm_core::lacking::Lacking;
+use rpmfarm_core::lacking::LackingPackage;
 use rpmfarm_core::name::counted;
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::stage::Milestone;
@@ -344,7 +344,7 @@ impl<'a> Facts<'a> {
             arches: self.stored.arches.iter().map(ToString::to_string).collect(),
             options: (!self.stored.options.is_nothing())
                 .then(|| shown_options(&self.stored.options)),
-            option_words: self.stored.options.words(),
+            option_words: commands::option_words(&self.stored.options),
             kept_files: self.stored.kept_files,
             retried_us: self.retried_us(),
         }
@@ -428,7 +428,7 @@ fn kept_away(target: &Target, srpm: &ShownSrpm, packages: &[SignedPackage]) -> O
 }
 
 /// One line of what a package lacks.
-fn lacks(Lacking { nevra, arch, requirement }: &Lacking) -> String {
+fn lacks(LackingPackage { nevra, arch, requirement }: &LackingPackage) -> String {
     match arch {
         Some(arch) => format!(
             "{nevra}: kept from the repositories of {arch}, where nobody provides `{requirement}`"

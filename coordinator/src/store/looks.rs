@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rpmfarm_core::Timestamp;
 use rpmfarm_core::time::span_us;
-use rpmfarm_core::track::poll::Saw;
+use rpmfarm_core::track::poll::RefObservation;
 use rpmfarm_core::track::push::{Change, Push};
 
 use super::{Result, Store, Tx};
@@ -33,7 +33,7 @@ pub struct Looked {
     /// Whether a webhook's push is still to be seen.
     pub hinted: bool,
     /// What was seen of the package and of its modifications; nothing of what could not be read.
-    pub saw: Vec<Saw>,
+    pub saw: Vec<RefObservation>,
 }
 
 impl Store {
@@ -120,7 +120,7 @@ impl Tx {
 
     /// Records a push. False when it is known: the branch was seen there last. A branch that comes
     /// back to where it has been is pushed anew.
-    async fn add_push(&mut self, looked: &Looked, saw: &Saw) -> Result<bool> {
+    async fn add_push(&mut self, looked: &Looked, saw: &RefObservation) -> Result<bool> {
         let push = &saw.push;
         let before: Option<String> = sqlx::query_scalar(
             "SELECT commit_id FROM track_refs

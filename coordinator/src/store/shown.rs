@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use rpmfarm_core::lacking::Lacking;
+use rpmfarm_core::lacking::LackingPackage;
 use rpmfarm_core::owners::Claim;
 use rpmfarm_core::terms::AllTerms;
 use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Evr, Nevra, TaskId, Timestamp};
@@ -46,7 +46,7 @@ pub struct ShownBuild {
     /// What was noted of the build.
     pub notes: Vec<String>,
     /// What its packages lack in their channels.
-    pub lacking: Vec<Lacking>,
+    pub lacking: Vec<LackingPackage>,
     /// What else was asked for.
     pub options: BuildOptions,
     /// How many files of failed attempts were kept.
@@ -210,7 +210,7 @@ impl Store {
                 word => Some(parsed("lacking_packages", "an architecture", word)?),
             };
             let nevra = parsed("lacking_packages", "a NEVRA", &nevra)?;
-            of(all, build).lacking.push(Lacking { nevra, arch, requirement });
+            of(all, build).lacking.push(LackingPackage { nevra, arch, requirement });
         }
         let query = format!(
             "SELECT t.build, COUNT(*) FROM tasks t JOIN attempts a ON a.task = t.id

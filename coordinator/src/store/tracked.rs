@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rpmfarm_core::Timestamp;
 use rpmfarm_core::track::policy::{Freeze, Order, Policy};
-use rpmfarm_core::track::seen::Seen;
+use rpmfarm_core::track::seen::TrackRef;
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
@@ -64,12 +64,12 @@ pub struct Tracked {
 }
 
 /// Reads what was last seen of a branch.
-struct SeenRow(Seen);
+struct TrackRefRow(TrackRef);
 
-impl FromRow<'_, AnyRow> for SeenRow {
+impl FromRow<'_, AnyRow> for TrackRefRow {
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let row = Columns::of("track_refs", row);
-        Ok(Self(Seen {
+        Ok(Self(TrackRef {
             package: row.string("package")?,
             repository: row.string("repository")?,
             branch: row.string("branch")?,
@@ -79,8 +79,8 @@ impl FromRow<'_, AnyRow> for SeenRow {
     }
 }
 
-fn seen(rows: Vec<SeenRow>) -> Vec<Seen> {
-    rows.into_iter().map(|SeenRow(seen)| seen).collect()
+fn seen(rows: Vec<TrackRefRow>) -> Vec<TrackRef> {
+    rows.into_iter().map(|TrackRefRow(seen)| seen).collect()
 }
 
 /// What a maintainer has said.
@@ -278,7 +278,7 @@ impl Store {
     }
 
     /// What was last seen of a package's branches.
-    pub async fn seen(&self, target: &str, package: &str) -> Result<Vec<Seen>> {
+    pub async fn seen(&self, target: &str, package: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package = $2 ORDER BY repository, branch";
         let query = sqlx::query_as(query).bind(target).bind(package);
@@ -286,14 +286,14 @@ impl Store {
     }
 
     /// What was last seen of all packages of a target.
-    pub async fn seen_of_target(&self, target: &str) -> Result<Vec<Seen>> {
+    pub async fn seen_of_target(&self, target: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1";
         Ok(seen(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?))
     }
 
     /// What was last seen of the packages of a target that have open pushes.
-    pub async fn seen_of_pushed(&self, target: &str) -> Result<Vec<Seen>> {
+    pub async fn seen_of_pushed(&self, target: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package IN (SELECT p.package FROM open_pushes o
                          JOIN pushes p ON p.id = o.push WHERE p.target = $1)";

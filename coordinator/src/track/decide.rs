@@ -7,7 +7,7 @@
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::track::PushVerdict;
 use rpmfarm_core::track::pair::PushPair;
-use rpmfarm_core::track::plan::{Planned, Sorted, sort};
+use rpmfarm_core::track::plan::{PlannedPush, SortedPlans, sort};
 use rpmfarm_core::track::push::{Push, request_key};
 use rpmfarm_core::track::storm::{self, Admission, Recent};
 use rpmfarm_core::{BuildOptions, Stage, Target, Timestamp};
@@ -44,12 +44,12 @@ async fn decide_target(store: &FencedStore, target: &Target, now: Timestamp) -> 
     let since_us = now - target.track.storm().window_us;
     let sorted = sort(plan::of_target(store, target, now).await?, since_us);
     let is_admitted = is_admitted(store, target, &sorted, now).await?;
-    let Sorted { mut ends, approved: mut builds, unasked, .. } = sorted;
+    let SortedPlans { mut ends, approved: mut builds, unasked, .. } = sorted;
     if is_admitted {
         builds.extend(unasked);
     }
     let pushes: Vec<(i64, Push)> =
-        builds.iter().flat_map(Planned::pushes).map(|push| (push.id, push.push())).collect();
+        builds.iter().flat_map(PlannedPush::pushes).map(|push| (push.id, push.push())).collect();
     let key = if pushes.is_empty() { String::new() } else { request_key(&target.name, &pushes) };
     ends.extend(builds.iter().flat_map(|planned| planned.ends(PushVerdict::Build, 0)));
     if !ends.is_empty() {
@@ -62,7 +62,7 @@ async fn decide_target(store: &FencedStore, target: &Target, now: Timestamp) -> 
 async fn is_admitted(
     store: &FencedStore,
     target: &Target,
-    sorted: &Sorted,
+    sorted: &SortedPlans,
     now: Timestamp,
 ) -> anyhow::Result<bool> {
     if sorted.unasked.is_empty() {

@@ -17,8 +17,8 @@ use axum::routing::post;
 use axum::{Json, Router};
 use futures_util::StreamExt as _;
 use rpmfarm_core::name::shown;
+use rpmfarm_core::track::Forge;
 use rpmfarm_core::track::hook::{self, Notice, Reader, Said};
-use rpmfarm_core::track::{Forge, Pattern};
 use rpmfarm_core::{Sha256, Target};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
@@ -233,31 +233,19 @@ impl Hooks {
             // Followed no longer since the moment before.
             let Some(row) = self.store.tracked(&target.name, package).await? else { continue };
             let branch = branch_of(target, &row, *modifies);
-            let pattern = Pattern::of(&branch).filter(|_| !modifies);
-            let is_meant = |name: &str| match &pattern {
-                Some(pattern) => pattern.evr(package, name).is_some(),
-                None => branch == name,
-            };
-            let moved = notice.moved.iter().find(|moved| is_meant(&moved.branch));
-            if moved.is_some() || notice.more {
-                let commit = moved.map(|moved| moved.commit.clone()).unwrap_or_default();
-                hints.push(Hint { package: package.clone(), modifies: *modifies, commit });
-            } else {
-                other = Some(branch);
+            match notice.commit_for(package, &branch, *modifies) {
+                Some(commit) => hints.push(Hint {
+                    package: package.clone(),
+                    modifies: *modifies,
+                    commit: commit.to_owned(),
+                }),
+                None => other = Some(branch),
             }
         }
-        if !hints.is_empty() {
-            return Ok(Found::Hints(hints));
+        if hints.is_empty() {
+            return Ok(Found::Nothing(notice.why_nobody(other.as_deref())));
         }
-        Ok(Found::Nothing(match (other, notice.moved.first()) {
-            (Some(branch), Some(moved)) => {
-                format!("`{branch}` is followed, not `{}`", shown(&moved.branch))
-            }
-            _ => {
-                let repository = notice.repository.first().map_or("", String::as_str);
-                format!("`{}` is not followed for this target", shown(repository))
-            }
-        }))
+        Ok(Found::Hints(hints))
     }
 }
 

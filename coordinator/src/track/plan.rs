@@ -1,7 +1,7 @@
 //! What would become of the open pushes of a target, now, by what the store knows of them.
 
+use rpmfarm_core::track::plan::{OpenPushContext, PlannedPush, PolicyOverrides, plan};
 use rpmfarm_core::{Target, Timestamp};
-use rpmfarm_core::track::plan::{Known, Orders, Planned, plan};
 
 use crate::store::{OrderRow, Store, StoreError};
 
@@ -13,7 +13,7 @@ pub async fn of_target(
     store: &Store,
     target: &Target,
     now: Timestamp,
-) -> Result<Vec<Planned>, StoreError> {
+) -> Result<Vec<PlannedPush>, StoreError> {
     let open = store.open_pushes(&target.name).await?;
     if open.is_empty() {
         return Ok(Vec::new());
@@ -21,18 +21,18 @@ pub async fn of_target(
     let orders = orders(store, &target.name).await?;
     let seen = store.seen_of_pushed(&target.name).await?;
     let builds = store.builds_of_pushed(&target.name).await?;
-    Ok(plan(target, open, &orders, &Known { seen, builds }, now))
+    Ok(plan(target, open, &orders, &OpenPushContext { seen, builds }, now))
 }
 
 /// What maintainers have said of a target and its packages.
 ///
 /// # Errors
 /// Database errors, and a row that holds no order.
-pub async fn orders(store: &Store, target: &str) -> Result<Orders, StoreError> {
+pub async fn orders(store: &Store, target: &str) -> Result<PolicyOverrides, StoreError> {
     read(&store.track_orders(target).await?)
 }
 
-fn read(rows: &[OrderRow]) -> Result<Orders, StoreError> {
+fn read(rows: &[OrderRow]) -> Result<PolicyOverrides, StoreError> {
     let mut orders = Vec::new();
     for row in rows {
         orders.extend(row.order()?.map(|order| (row.package.clone(), order)));

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use rpmfarm_core::track::host::{Answer, HostLimits};
-use rpmfarm_core::track::poll::{Hint, Modified, Outcome, Polled};
+use rpmfarm_core::track::poll::{ModificationsTip, PollOutcome, PolledPackage, WebhookHint};
 use rpmfarm_core::track::schedule::Jitter;
-use rpmfarm_core::track::seen::Seen;
+use rpmfarm_core::track::seen::TrackRef;
 use rpmfarm_core::track::{Question, Tip};
 use rpmfarm_core::{Stage, Target, Timestamp};
 
@@ -145,7 +145,7 @@ impl OneLook {
         // Upstream cannot be read: its modifications are not asked for.
         let (modified, other) = match &upstream {
             Ok(_) => self.modifications().await,
-            Err(_) => (Modified::Nowhere, Answer::Well),
+            Err(_) => (ModificationsTip::Nowhere, Answer::Well),
         };
         match &self.asked.other {
             Some(host) => {
@@ -163,7 +163,7 @@ impl OneLook {
     async fn looked(
         &self,
         upstream: Result<(String, Option<Tip>), LookError>,
-        modified: Modified,
+        modified: ModificationsTip,
         began_us: i64,
         jitter: Jitter,
     ) -> Looked {
@@ -182,7 +182,7 @@ impl OneLook {
                 polled.failed(&error.to_string(), error.answer(), jitter, now)
             }
         };
-        let Outcome { next, failures, problem, hinted, saw } = outcome;
+        let PollOutcome { next, failures, problem, hinted, saw } = outcome;
         Looked {
             target: row.target.clone(),
             package: row.package.clone(),
@@ -198,14 +198,14 @@ impl OneLook {
         }
     }
 
-    fn polled<'a>(&'a self, seen: &'a [Seen]) -> Polled<'a> {
+    fn polled<'a>(&'a self, seen: &'a [TrackRef]) -> PolledPackage<'a> {
         let row = &self.row;
-        let hint = Hint {
+        let hint = WebhookHint {
             told_us: row.hint_us,
             commit: &row.hint_commit,
             modification: &row.hint_modification,
         };
-        Polled {
+        PolledPackage {
             target: &self.target,
             package: &row.package,
             git_ref: &row.git_ref,
@@ -232,14 +232,14 @@ impl OneLook {
     }
 
     /// What there is of modifications, and what that says of their host.
-    async fn modifications(&self) -> (Modified, Answer) {
+    async fn modifications(&self) -> (ModificationsTip, Answer) {
         let Some((repository, branch)) = self.target.modifications_of(&self.row.package) else {
-            return (Modified::Nowhere, Answer::Well);
+            return (ModificationsTip::Nowhere, Answer::Well);
         };
         let inner = &self.tracker.0;
         if self.asked.rests {
             let why = format!("{} fails and is left alone for now", host_of(&repository));
-            return (Modified::Hidden(why), Answer::Well);
+            return (ModificationsTip::Hidden(why), Answer::Well);
         }
         if self.asked.other.is_none() {
             inner.hosts.go_on(&self.asked.upstream, &self.asked.limits);
@@ -248,12 +248,12 @@ impl OneLook {
         match inner.looker.look(&repository, &question, &self.target.private_hosts).await {
             Ok(tip) => {
                 let commit = tip.map(|tip| tip.commit);
-                (Modified::At { repository, branch, commit }, Answer::Well)
+                (ModificationsTip::At { repository, branch, commit }, Answer::Well)
             }
             Err(LookError::Missing(_)) => {
-                (Modified::At { repository, branch, commit: None }, Answer::Well)
+                (ModificationsTip::At { repository, branch, commit: None }, Answer::Well)
             }
-            Err(error) => (Modified::Hidden(error.to_string()), error.answer()),
+            Err(error) => (ModificationsTip::Hidden(error.to_string()), error.answer()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Pattern;
 use super::push::{OpenPush, PushedBuild};
-use super::seen::{self, Seen};
+use super::seen::{self, TrackRef};
 use crate::Target;
 
 /// What is built because of a push.
@@ -16,7 +16,7 @@ pub struct PushPair {
 
 /// The two commits that make a build's sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pair {
+pub struct CommitPair {
     /// The branch, or tag, that the commit is of; empty when it was never seen.
     pub branch: String,
     /// The package's commit; empty when it was never seen.
@@ -27,7 +27,7 @@ pub struct Pair {
     pub modification: Option<String>,
 }
 
-impl Pair {
+impl CommitPair {
     /// As it is recorded.
     #[must_use]
     pub fn to_build(&self) -> PushPair {
@@ -64,8 +64,8 @@ pub(super) fn pair(
     package: &str,
     push: &OpenPush,
     beside: Option<&OpenPush>,
-    known: &[Seen],
-) -> Pair {
+    known: &[TrackRef],
+) -> CommitPair {
     let pushes = || std::iter::once(push).chain(beside);
     let asked = &push.git_ref;
     let git_ref = Some(asked.as_str()).filter(|asked| !asked.is_empty());
@@ -85,8 +85,8 @@ pub(super) fn pair(
             // A tag says what is to be made, and is checked against what is.
             let is_tag = Pattern::of(&followed).is_some();
             let git_ref = if is_tag { branch.clone() } else { commit.clone() };
-            Pair { branch, commit, git_ref, modification }
+            CommitPair { branch, commit, git_ref, modification }
         }
-        None => Pair { git_ref: asked.clone(), modification, ..Pair::default() },
+        None => CommitPair { git_ref: asked.clone(), modification, ..CommitPair::default() },
     }
 }

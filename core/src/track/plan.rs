@@ -3,16 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use super::pair::{Pair, PushPair, pair};
+use super::pair::{CommitPair, PushPair, pair};
 use super::policy::{Order, Policy, Rule, Said, effective};
 use super::push::{OpenPush, PushedBuild};
-use super::seen::Seen;
+use super::seen::TrackRef;
 use super::{Facts, PushVerdict, Verdict, decide};
 use crate::{BuildId, PushId, StormId, Target, Timestamp};
 
 /// The newest push to a package or its modifications, and what would become of it.
 #[derive(Debug, Clone)]
-pub struct Planned {
+pub struct PlannedPush {
     /// The push.
     pub push: OpenPush,
     /// The newest one to the other of the two, which is built with it.
@@ -20,7 +20,7 @@ pub struct Planned {
     /// Those before them, which they stand for.
     pub older: Vec<PushId>,
     /// What would be built.
-    pub pair: Pair,
+    pub pair: CommitPair,
     /// A build that has it.
     pub done_by: Option<BuildId>,
     /// Whether it is followed no longer.
@@ -31,25 +31,25 @@ pub struct Planned {
 
 /// What is known of the packages that have open pushes.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct OpenPushContext {
     /// What was last seen of their branches.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<TrackRef>,
     /// Builds that may have what was pushed, oldest first.
     pub builds: Vec<PushedBuild>,
 }
 
 /// What maintainers have said of a target and its packages.
 #[derive(Debug, Clone, Default)]
-pub struct Orders(BTreeMap<String, Order>);
+pub struct PolicyOverrides(BTreeMap<String, Order>);
 
 /// Packages, each with the newest order for it; the empty name stands for the whole target.
-impl FromIterator<(String, Order)> for Orders {
+impl FromIterator<(String, Order)> for PolicyOverrides {
     fn from_iter<I: IntoIterator<Item = (String, Order)>>(orders: I) -> Self {
         Self(orders.into_iter().collect())
     }
 }
 
-impl Orders {
+impl PolicyOverrides {
     /// What holds for a package.
     #[must_use]
     pub fn rule(&self, target: &Target, package: &str, now: Timestamp) -> Rule {
@@ -68,10 +68,10 @@ impl Orders {
 pub fn plan(
     target: &Target,
     open: Vec<OpenPush>,
-    orders: &Orders,
-    known: &Known,
+    orders: &PolicyOverrides,
+    known: &OpenPushContext,
     now: Timestamp,
-) -> Vec<Planned> {
+) -> Vec<PlannedPush> {
     let mut packages: BTreeMap<String, Vec<OpenPush>> = BTreeMap::new();
     for push in open {
         packages.entry(push.package.clone()).or_default().push(push);
@@ -89,7 +89,7 @@ pub fn plan(
 struct PackageFacts<'a> {
     target: &'a Target,
     package: &'a str,
-    known: &'a Known,
+    known: &'a OpenPushContext,
     rule: Rule,
 }
 
@@ -98,7 +98,7 @@ fn plan_package(
     facts: &PackageFacts<'_>,
     pushes: Vec<OpenPush>,
     now: Timestamp,
-) -> Option<Planned> {
+) -> Option<PlannedPush> {
     let ids: Vec<PushId> = pushes.iter().map(|push| push.id).collect();
     let storm = unapproved_storm(&pushes);
     let (mut pushes, moot_alone) = facts.still_meant(pushes);
@@ -114,7 +114,7 @@ fn plan_package(
     let done_by = facts.done_by(&pair, std::iter::once(&push).chain(&beside));
     let verdict = facts.verdict(&push, first, done_by, facts.importing(&pair), now);
     let moot = moot_alone || !push.followed;
-    Some(Planned { push, beside, older, pair, done_by, moot, verdict })
+    Some(PlannedPush { push, beside, older, pair, done_by, moot, verdict })
 }
 
 /// The storm that holds any push of a package. Whatever supersedes a push that is held, or is built with
@@ -145,10 +145,10 @@ impl PackageFacts<'_> {
     }
 
     /// The newest build that has the sources of a pair, if it counts as the build of these pushes.
-    fn done_by<'p>(
+    fn done_by(
         &self,
-        pair: &Pair,
-        mut pushes: impl Iterator<Item = &'p OpenPush>,
+        pair: &CommitPair,
+        mut pushes: impl Iterator<Item = &OpenPush>,
     ) -> Option<BuildId> {
         let done = self.builds().find(|build| pair.is_of(build))?;
         // Where upstream went back to older sources, what was built since stands in their place.
@@ -159,7 +159,7 @@ impl PackageFacts<'_> {
     }
 
     /// The newest build without sources yet that may come to have those of a pair.
-    fn importing(&self, pair: &Pair) -> Option<BuildId> {
+    fn importing(&self, pair: &CommitPair) -> Option<BuildId> {
         self.builds().find(|build| pair.may_be_of(build)).map(|build| build.id)
     }
 
@@ -187,13 +187,13 @@ impl PackageFacts<'_> {
 
 /// The plans of a target, by what is to be done with them now.
 #[derive(Debug, Clone, Default)]
-pub struct Sorted {
+pub struct SortedPlans {
     /// What ends without a build: nobody follows it, or there is a build.
     pub ends: Vec<PushEnd>,
     /// What is built since a maintainer approved it.
-    pub approved: Vec<Planned>,
+    pub approved: Vec<PlannedPush>,
     /// What would be built without asking, if that is not a storm.
-    pub unasked: Vec<Planned>,
+    pub unasked: Vec<PlannedPush>,
     /// The newest storm that holds any.
     pub storm: Option<StormId>,
     /// How many wait in storms for what was pushed since a time.
@@ -202,8 +202,8 @@ pub struct Sorted {
 
 /// Sorts plans. Of those that a storm holds, the ones that were pushed after `since` are counted.
 #[must_use]
-pub fn sort(plans: Vec<Planned>, since: Timestamp) -> Sorted {
-    let mut sorted = Sorted::default();
+pub fn sort(plans: Vec<PlannedPush>, since: Timestamp) -> SortedPlans {
+    let mut sorted = SortedPlans::default();
     for planned in plans {
         if planned.moot {
             sorted.ends.extend(planned.ends(PushVerdict::Removed, None));
@@ -238,7 +238,7 @@ pub struct PushEnd {
     pub pair: Option<PushPair>,
 }
 
-impl Planned {
+impl PlannedPush {
     /// The pushes that are built together.
     pub fn pushes(&self) -> impl Iterator<Item = &OpenPush> {
         std::iter::once(&self.push).chain(&self.beside)
@@ -356,7 +356,8 @@ mod tests {
     #[test]
     fn the_newest_push_stands_for_those_before_it() {
         let open = vec![push(1, "a"), push(2, "b"), push(3, "a"), push(4, "a")];
-        let planned = plan(&target(), open, &Orders::default(), &Known::default(), NOW);
+        let planned =
+            plan(&target(), open, &PolicyOverrides::default(), &OpenPushContext::default(), NOW);
         let short: Vec<_> = planned
             .iter()
             .map(|p| (p.push.id.0, numbers(&p.older), p.verdict.word().as_str()))
@@ -367,7 +368,13 @@ mod tests {
     #[test]
     fn what_a_storm_holds_stays_held_when_more_is_pushed() {
         let verdict = |open: &[OpenPush]| {
-            let plan = plan(&modified(), open.to_vec(), &Orders::default(), &Known::default(), NOW);
+            let plan = plan(
+                &modified(),
+                open.to_vec(),
+                &PolicyOverrides::default(),
+                &OpenPushContext::default(),
+                NOW,
+            );
             (plan[0].verdict.clone(), plan[0].push.storm)
         };
         let storm = StormId(7);
@@ -384,9 +391,9 @@ mod tests {
     #[test]
     fn upstream_may_go_back() {
         let plan = |builds: &[PushedBuild], left: Option<i64>| {
-            let known = Known { seen: Vec::new(), builds: builds.to_vec() };
+            let known = OpenPushContext { seen: Vec::new(), builds: builds.to_vec() };
             let open = vec![OpenPush { left_by: left.map(PushId), ..push(4, "a") }];
-            plan(&target(), open, &Orders::default(), &known, NOW).remove(0).verdict
+            plan(&target(), open, &PolicyOverrides::default(), &known, NOW).remove(0).verdict
         };
         let (old, failed) = (built(7, 4, 0), built(8, 5, 0));
         let published = PushedBuild { stands: true, ..failed.clone() };
@@ -401,10 +408,10 @@ mod tests {
     #[test]
     fn pushes_to_both_repositories_are_one_pair() {
         let open = vec![push(1, "a"), modification(2, "a"), modification(3, "a"), push(4, "a")];
-        let plan = |target: &Target, open: &[OpenPush], known: &Known| {
-            plan(target, open.to_vec(), &Orders::default(), known, NOW).remove(0)
+        let plan = |target: &Target, open: &[OpenPush], known: &OpenPushContext| {
+            plan(target, open.to_vec(), &PolicyOverrides::default(), known, NOW).remove(0)
         };
-        let mut known = Known::default();
+        let mut known = OpenPushContext::default();
         let planned = plan(&modified(), &open, &known);
         assert_eq!((planned.push.id, planned.beside.as_ref().unwrap().id), (PushId(4), PushId(3)));
         assert_eq!(numbers(&planned.older), [1, 2]);
@@ -425,17 +432,17 @@ mod tests {
             );
         }
         // The target has no modifications any more.
-        let planned = plan(&target(), &open[..3], &Known::default());
+        let planned = plan(&target(), &open[..3], &OpenPushContext::default());
         assert_eq!((planned.push.id, planned.moot), (PushId(1), false));
         assert_eq!(numbers(&planned.older), [2, 3]);
         assert_eq!(planned.pair.modification.as_deref(), Some(""));
-        assert!(plan(&target(), &open[1..3], &Known::default()).moot);
+        assert!(plan(&target(), &open[1..3], &OpenPushContext::default()).moot);
     }
 
     #[test]
     fn a_push_to_one_is_built_with_what_was_seen_of_the_other() {
         let target = modified();
-        let seen = |repository: String, branch: &str, commit: &str| Seen {
+        let seen = |repository: String, branch: &str, commit: &str| TrackRef {
             package: "a".into(),
             repository,
             branch: branch.into(),
@@ -443,21 +450,22 @@ mod tests {
             since: at(1),
         };
         let branch = target.git_ref("a", None).unwrap();
-        let known = Known {
+        let known = OpenPushContext {
             seen: vec![
                 seen(target.git_url("a"), &branch, "u"),
                 seen("https://h/m/a.git".into(), "a9", "m"),
             ],
             builds: Vec::new(),
         };
-        let pair = |open: OpenPush, known: &Known| {
-            let pair = plan(&target, vec![open], &Orders::default(), known, NOW).remove(0).pair;
+        let pair = |open: OpenPush, known: &OpenPushContext| {
+            let pair =
+                plan(&target, vec![open], &PolicyOverrides::default(), known, NOW).remove(0).pair;
             (pair.git_ref, pair.modification)
         };
         let (u, m) = ("u".to_owned(), Some("m".to_owned()));
         assert_eq!(pair(modification(1, "a"), &known), (u, Some(format!("{:040}", 1))));
         assert_eq!(pair(push(1, "a"), &known), (format!("{:040}", 1), m));
-        assert_eq!(pair(push(1, "a"), &Known::default()), (format!("{:040}", 1), None));
+        assert_eq!(pair(push(1, "a"), &OpenPushContext::default()), (format!("{:040}", 1), None));
     }
 
     #[test]
@@ -465,7 +473,7 @@ mod tests {
         let mut target = target();
         target.packages.entry("held".into()).or_default().track = Some(Policy::Hold);
         let why = || "why".to_owned();
-        let orders: Orders = [
+        let orders: PolicyOverrides = [
             ("", Order::Policy(Policy::Propose, why())),
             ("frozen", Order::Freeze(Freeze { reason: why(), until: at(10) })),
             ("auto", Order::Policy(Policy::Automatic, why())),
@@ -480,12 +488,14 @@ mod tests {
             ("frozen", "frozen", "frozen: why"),
         ] {
             let planned =
-                plan(&target, vec![push(1, package)], &orders, &Known::default(), at(5)).remove(0);
+                plan(&target, vec![push(1, package)], &orders, &OpenPushContext::default(), at(5))
+                    .remove(0);
             assert_eq!(planned.verdict.word().as_str(), verdict, "{package}");
             assert_eq!(reason(&planned.verdict, &orders.rule(&target, package, at(5))), why);
         }
         let later =
-            plan(&target, vec![push(1, "frozen")], &orders, &Known::default(), at(10)).remove(0);
+            plan(&target, vec![push(1, "frozen")], &orders, &OpenPushContext::default(), at(10))
+                .remove(0);
         assert_eq!(later.verdict, Verdict::Proposed);
     }
 
@@ -498,14 +508,14 @@ mod tests {
             OpenPush { followed: false, ..push(4, "left") },
             OpenPush { storm: Some(StormId(9)), ..push(5, "storm") },
         ];
-        let known = Known {
+        let known = OpenPushContext {
             builds: vec![PushedBuild { package: "done".into(), ..built(8, 7, 0) }],
-            ..Known::default()
+            ..OpenPushContext::default()
         };
         let open: Vec<_> = open.into_iter().chain([push(6, "done"), push(7, "done")]).collect();
-        let plans = plan(&target(), open, &Orders::default(), &known, NOW);
+        let plans = plan(&target(), open, &PolicyOverrides::default(), &known, NOW);
         let sorted = sort(plans, at(1));
-        let names = |plans: &[Planned]| -> Vec<String> {
+        let names = |plans: &[PlannedPush]| -> Vec<String> {
             plans.iter().map(|planned| planned.push.package.clone()).collect()
         };
         assert_eq!(names(&sorted.approved), ["approved"]);
@@ -536,8 +546,8 @@ mod tests {
             }).collect();
             for target in [target(), modified()] {
                 let plans =
-                    plan(&target, open.clone(), &Orders::default(), &Known::default(), NOW);
-                let of_plan = |planned: &Planned| -> Vec<PushId> {
+                    plan(&target, open.clone(), &PolicyOverrides::default(), &OpenPushContext::default(), NOW);
+                let of_plan = |planned: &PlannedPush| -> Vec<PushId> {
                     planned.pushes().map(|push| push.id).chain(planned.older.clone()).collect()
                 };
                 let mut ids: Vec<PushId> = plans.iter().flat_map(of_plan).collect();

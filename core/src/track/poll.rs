@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::host::Answer;
 use super::push::{Before, Change, Push, change};
 use super::schedule::{Jitter, Look, Next, is_hint_believed, next};
-use super::seen::{self, Seen};
+use super::seen::{self, TrackRef};
 use super::{Pattern, Tip};
 use crate::name::shown;
 use crate::{Target, Timestamp};
 
 /// A package that is polled, with what decides on the outcome.
 #[derive(Debug, Clone, Copy)]
-pub struct Polled<'a> {
+pub struct PolledPackage<'a> {
     /// The target that it is followed for.
     pub target: &'a Target,
     /// Its name.
@@ -29,14 +29,14 @@ pub struct Polled<'a> {
     /// How often in a row it could not be read.
     pub failures: u32,
     /// What a webhook has told of it, and is not seen yet.
-    pub hint: Option<Hint<'a>>,
+    pub hint: Option<WebhookHint<'a>>,
     /// What was last seen of its branches.
-    pub seen: &'a [Seen],
+    pub seen: &'a [TrackRef],
 }
 
 /// What a webhook has told of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hint<'a> {
+pub struct WebhookHint<'a> {
     /// When it came.
     pub told: Timestamp,
     /// The commit of the package that it told of; empty for none.
@@ -47,7 +47,7 @@ pub struct Hint<'a> {
 
 /// What was found of a package's modifications.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Modified {
+pub enum ModificationsTip {
     /// The package has no place for any.
     Nowhere,
     /// Where they are.
@@ -65,7 +65,7 @@ pub enum Modified {
 
 /// What a poll has led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct PollOutcome {
     /// When the next one is.
     pub next: Next,
     /// How often in a row it could not be read; 0 when it could.
@@ -75,12 +75,12 @@ pub struct Outcome {
     /// Whether a webhook's push is still to be seen.
     pub hinted: bool,
     /// What was seen of the package and of its modifications; nothing of what could not be read.
-    pub saw: Vec<Saw>,
+    pub saw: Vec<RefObservation>,
 }
 
 /// A branch that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Saw {
+pub struct RefObservation {
     /// Where it points to; an empty commit for modifications that are not there.
     pub push: Push,
     /// What that means.
@@ -94,28 +94,28 @@ pub struct Saw {
 /// What one of the two repositories has shown.
 struct Found {
     change: Change,
-    saw: Option<Saw>,
+    saw: Option<RefObservation>,
     problem: String,
     /// Whether a webhook told of another commit.
     is_not_yet: bool,
 }
 
-impl Polled<'_> {
+impl PolledPackage<'_> {
     /// What it means that upstream answered: `git_ref` was asked for, and points to `tip`.
     #[must_use]
     pub fn answered(
         &self,
         git_ref: &str,
         tip: Option<Tip>,
-        modified: Modified,
+        modified: ModificationsTip,
         jitter: Jitter,
         now: Timestamp,
-    ) -> Outcome {
+    ) -> PollOutcome {
         let package = self.package(git_ref, tip);
         let modifications = self.modifications(modified);
         let is_not_yet = package.is_not_yet || modifications.is_not_yet;
         let problem = [modifications.problem, package.problem].into_iter().find(|p| !p.is_empty());
-        let saw: Vec<Saw> = package.saw.into_iter().chain(modifications.saw).collect();
+        let saw: Vec<RefObservation> = package.saw.into_iter().chain(modifications.saw).collect();
 
         let believed = self.hint.filter(|hint| is_hint_believed(hint.told, now));
         let has_pushed = saw.iter().any(|saw| saw.change == Change::Pushed);
@@ -124,7 +124,7 @@ impl Polled<'_> {
             None if has_pushed => Look::Saw(Change::Pushed),
             None => Look::Saw(package.change),
         };
-        Outcome {
+        PollOutcome {
             next: next(&self.target.track.pace(), self.interval, look, jitter, now),
             failures: u32::from(problem.is_some()),
             problem: shown(&problem.unwrap_or_default()),
@@ -135,7 +135,13 @@ impl Polled<'_> {
 
     /// What it means that upstream could not be read, by this error, which says so of the host.
     #[must_use]
-    pub fn failed(&self, error: &str, answer: Answer, jitter: Jitter, now: Timestamp) -> Outcome {
+    pub fn failed(
+        &self,
+        error: &str,
+        answer: Answer,
+        jitter: Jitter,
+        now: Timestamp,
+    ) -> PollOutcome {
         let failures = self.failures.saturating_add(1);
         let look = match answer {
             Answer::Well => Look::Failed(failures),
@@ -143,7 +149,7 @@ impl Polled<'_> {
             // others until the host is asked again.
             Answer::Ill(_) => Look::Saw(Change::Begin),
         };
-        Outcome {
+        PollOutcome {
             next: next(&self.target.track.pace(), self.interval, look, jitter, now),
             failures,
             problem: shown(error),
@@ -160,12 +166,12 @@ impl Polled<'_> {
         let problem = if change == Change::Gone { self.gone(git_ref) } else { String::new() };
         let saw = tip.map(|Tip { name: branch, commit }| {
             let push = Push { repository: self.target.git_url(self.package), branch, commit };
-            Saw { push, change, modifies: false, told_by: told_by(told) }
+            RefObservation { push, change, modifies: false, told_by: told_by(told) }
         });
         Found { change, saw, problem, is_not_yet }
     }
 
-    fn modifications(&self, modified: Modified) -> Found {
+    fn modifications(&self, modified: ModificationsTip) -> Found {
         let told = self.hint.map(|hint| hint.modification).filter(|commit| !commit.is_empty());
         let nothing = |problem: String, is_not_yet: bool| Found {
             change: Change::Same,
@@ -174,11 +180,11 @@ impl Polled<'_> {
             is_not_yet,
         };
         let (repository, branch, commit) = match modified {
-            Modified::Nowhere => return nothing(String::new(), false),
-            Modified::Hidden(why) => {
+            ModificationsTip::Nowhere => return nothing(String::new(), false),
+            ModificationsTip::Hidden(why) => {
                 return nothing(format!("modifications: {why}"), told.is_some());
             }
-            Modified::At { repository, branch, commit } => (repository, branch, commit),
+            ModificationsTip::At { repository, branch, commit } => (repository, branch, commit),
         };
         let before = seen::modifications(self.target, self.package, self.seen);
         let before = before.map(|seen| seen.commit_id.as_str());
@@ -189,7 +195,7 @@ impl Polled<'_> {
             _ => String::new(),
         };
         let push = Push { repository, branch, commit: commit.unwrap_or_default() };
-        let saw = Saw { push, change, modifies: true, told_by: told_by(told) };
+        let saw = RefObservation { push, change, modifies: true, told_by: told_by(told) };
         Found { change, saw: Some(saw), problem, is_not_yet }
     }
 
@@ -203,7 +209,7 @@ impl Polled<'_> {
             return Change::Same;
         }
         // A newer tag is a push even if it is of the same commit.
-        let same_name = |seen: &&Seen| tip.is_none_or(|tip| tip.name == seen.branch);
+        let same_name = |seen: &&TrackRef| tip.is_none_or(|tip| tip.name == seen.branch);
         let commit = match before.filter(same_name) {
             Some(seen) => Some(seen.commit_id.as_str()),
             None => before.map(|_| ""),
@@ -259,20 +265,24 @@ mod tests {
         Target { modifications: None, ..Target::parse("lab.toml", text).unwrap() }
     }
 
-    fn polled<'a>(target: &'a Target, git_ref: &'a str, seen: &'a [Seen]) -> Polled<'a> {
+    fn polled<'a>(target: &'a Target, git_ref: &'a str, seen: &'a [TrackRef]) -> PolledPackage<'a> {
         let (package, hint) = ("a", None);
         let (build_first, interval, failures) = (false, None, 0);
-        Polled { target, package, git_ref, build_first, interval, failures, hint, seen }
+        PolledPackage { target, package, git_ref, build_first, interval, failures, hint, seen }
     }
 
-    fn answered(polled: &Polled<'_>, tip: Option<(&str, &str)>, now: Timestamp) -> Outcome {
+    fn answered(
+        polled: &PolledPackage<'_>,
+        tip: Option<(&str, &str)>,
+        now: Timestamp,
+    ) -> PollOutcome {
         let tip = tip.map(|(name, commit)| Tip { name: name.into(), commit: commit.into() });
-        let (jitter, modified) = (Jitter::new(1, "a", 1), Modified::Nowhere);
+        let (jitter, modified) = (Jitter::new(1, "a", 1), ModificationsTip::Nowhere);
         polled.answered(polled.git_ref, tip, modified, jitter, now)
     }
 
-    fn seen(target: &Target, branch: &str, commit: &str) -> Seen {
-        Seen {
+    fn seen(target: &Target, branch: &str, commit: &str) -> TrackRef {
+        TrackRef {
             package: "a".into(),
             repository: target.git_url("a"),
             branch: branch.into(),
@@ -305,8 +315,8 @@ mod tests {
     fn a_hint_is_believed_until_it_is_seen_or_too_old() {
         let target = target();
         let known = [seen(&target, "c9s", "old")];
-        let hint = Some(Hint { told: at(1), commit: "new", modification: "" });
-        let polled = Polled { hint, ..polled(&target, "c9s", &known) };
+        let hint = Some(WebhookHint { told: at(1), commit: "new", modification: "" });
+        let polled = PolledPackage { hint, ..polled(&target, "c9s", &known) };
         let told = answered(&polled, Some(("c9s", "new")), at(2));
         assert_eq!((told.hinted, told.saw[0].told_by), (false, "webhook"));
         assert_eq!(told.saw[0].change, Change::Pushed);
@@ -323,9 +333,9 @@ mod tests {
     #[test]
     fn what_hides_modifications_is_the_problem() {
         let (target, jitter) = (target(), Jitter::new(1, "a", 1));
-        let hint = Some(Hint { told: at(1), commit: "", modification: "m" });
-        let polled = Polled { hint, ..polled(&target, "c9s", &[]) };
-        let hidden = Modified::Hidden("no access".into());
+        let hint = Some(WebhookHint { told: at(1), commit: "", modification: "m" });
+        let polled = PolledPackage { hint, ..polled(&target, "c9s", &[]) };
+        let hidden = ModificationsTip::Hidden("no access".into());
         let outcome = polled.answered("c9s", None, hidden, jitter, at(2));
         assert_eq!((outcome.problem.as_str(), outcome.failures), ("modifications: no access", 1));
         assert!(outcome.hinted && outcome.saw.is_empty());
@@ -336,7 +346,7 @@ mod tests {
         let (target, jitter) = (target(), Jitter::new(1, "a", 1));
         let interval = target.track.pace().shortest * 2;
         let polled =
-            Polled { interval: Some(interval), failures: 3, ..polled(&target, "c9s", &[]) };
+            PolledPackage { interval: Some(interval), failures: 3, ..polled(&target, "c9s", &[]) };
         let ill = polled.failed("busy", Answer::Ill(Some(9)), jitter, NOW);
         assert_eq!((ill.next.interval, ill.failures), (interval, 4));
         let own = polled.failed("no such repository", Answer::Well, jitter, NOW);

@@ -5,7 +5,7 @@ use crate::{Target, Timestamp};
 
 /// The commit that a branch was last seen to point to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct TrackRef {
     /// Name of the package.
     pub package: String,
     /// Address of the repository.
@@ -25,8 +25,8 @@ pub fn upstream<'s>(
     target: &Target,
     package: &str,
     asked: &str,
-    seen: &'s [Seen],
-) -> Option<&'s Seen> {
+    seen: &'s [TrackRef],
+) -> Option<&'s TrackRef> {
     let repository = target.git_url(package);
     let git_ref = target.git_ref(package, Some(asked).filter(|asked| !asked.is_empty())).ok()?;
     let of_repository =
@@ -42,7 +42,11 @@ pub fn upstream<'s>(
 /// What was last seen of a package's modifications, with an empty commit when there were none;
 /// nothing when they were never looked at.
 #[must_use]
-pub fn modifications<'s>(target: &Target, package: &str, seen: &'s [Seen]) -> Option<&'s Seen> {
+pub fn modifications<'s>(
+    target: &Target,
+    package: &str,
+    seen: &'s [TrackRef],
+) -> Option<&'s TrackRef> {
     let (repository, branch) = target.modifications_of(package)?;
     seen.iter().find(|seen| {
         seen.package == package && seen.repository == repository && seen.branch == branch

@@ -52,7 +52,7 @@ impl CagedRun<'_> {
         self.ended.memory_used
     }
 
-    /// What the evidence says, with the option that helps where there is one.
+    /// What the evidence says, beside what it wrote.
     pub(super) fn diagnose(&self, evidence: &Evidence) -> Failure {
         self.watch.diagnose(evidence)
     }

@@ -11,7 +11,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::diagnosis::{Ending, Evidence};
+use rpmfarm_core::diagnosis::Ending;
 use rpmfarm_core::{Allowed, Failure, FailureStage, Fault, Sha256};
 use rpmfarm_sources::distgit::{Committed, Layout, LookasideFile, MAX_FILES};
 use rpmfarm_sources::modify::{
@@ -128,12 +128,13 @@ fn of_package(message: String) -> Early {
 }
 
 /// The failure of a script: by its own status, if no limit ended it.
-fn script_failure(name: &str, run: &CagedRun<'_>, evidence: &Evidence) -> Failure {
-    let failure = run.diagnose(evidence);
+fn script_failure(name: &str, run: &CagedRun<'_>, ending: Ending) -> Failure {
+    let evidence = run.evidence(ending);
+    let failure = run.diagnose(&evidence);
     let ended_itself = evidence.oom_kills + evidence.forks_refused == 0
         && !evidence.disk_filled
         && !evidence.inodes_filled;
-    let message = match evidence.ending {
+    let message = match ending {
         Ending::Status(code) if ended_itself => {
             format!("the modifications' script {name} ended with exit status {code}")
         }
@@ -188,14 +189,14 @@ impl Work<'_> {
             .take(assignment.limits.disk_mib)
             .map_err(worker(FailureStage::Modify, "make scratch space"))?;
         let package = assignment.package.as_str();
+        let home = scratch.path().join("upper/builddir");
         self.furnish(scratch.path(), package)
             .map_err(worker(FailureStage::Modify, "prepare a script"))?;
         let command = self.caged(script, package);
         let run = self.engine.run_caged(self.round, self.lease, &scratch, command)?;
         if let Some(ending) = run.failed {
-            return Err(Early::Failed(script_failure(name, &run, &run.evidence(ending))));
+            return Err(Early::Failed(script_failure(name, &run, ending)));
         }
-        let home = scratch.path().join("upper/builddir");
         let left =
             Beneath::open(&home).map_err(worker(FailureStage::Modify, "open the scratch space"))?;
         self.rpms = self.collect(&left, RPMS, package)?;

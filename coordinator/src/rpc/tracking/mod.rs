@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rpmfarm_core::name::{check_git_ref, check_package, shown};
-use rpmfarm_core::track::plan::{Orders, Planned};
+use rpmfarm_core::track::plan::{PlannedPush, PolicyOverrides};
 use rpmfarm_core::track::policy::Policy;
 use rpmfarm_core::track::schedule::first;
-use rpmfarm_core::track::seen::Seen;
+use rpmfarm_core::track::seen::TrackRef;
 use rpmfarm_core::track::{Forge, PushVerdict, Verdict};
 use rpmfarm_core::{BuildId, Target, Timestamp};
 use rpmfarm_proto::v1;
@@ -85,7 +85,7 @@ impl TrackingService {
         Ok(self.targets.all().into_values().filter_map(Result::ok).collect())
     }
 
-    async fn orders(&self, target: &str) -> Result<Orders, Status> {
+    async fn orders(&self, target: &str) -> Result<PolicyOverrides, Status> {
         Ok(plan::orders(&self.store, target).await?)
     }
 
@@ -102,10 +102,14 @@ impl TrackingService {
     }
 
     /// The open pushes of a target as they are shown.
-    async fn open(&self, target: &Target, now: Timestamp) -> Result<Vec<(Planned, v1::Push)>, Status> {
+    async fn open(
+        &self,
+        target: &Target,
+        now: Timestamp,
+    ) -> Result<Vec<(PlannedPush, v1::Push)>, Status> {
         let planned = plan::of_target(&self.store, target, now).await?;
         let orders = self.orders(&target.name).await?;
-        let show = |planned: Planned| {
+        let show = |planned: PlannedPush| {
             let rule = orders.rule(target, &planned.push.package, now);
             let push = view::planned(&target.name, &planned, &rule);
             (planned, push)
@@ -195,7 +199,7 @@ impl Tracking for TrackingService {
                 .map(|(planned, _)| (planned.push.package.as_str(), planned.verdict.word()))
                 .collect();
             let seen = self.store.seen_of_target(&target.name).await?;
-            let mut of_package: BTreeMap<String, Vec<Seen>> = BTreeMap::new();
+            let mut of_package: BTreeMap<String, Vec<TrackRef>> = BTreeMap::new();
             for seen in seen {
                 of_package.entry(seen.package.clone()).or_default().push(seen);
             }
