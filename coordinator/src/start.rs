@@ -16,7 +16,7 @@ use crate::accept::AcceptorClient;
 use crate::blobs::Blobs;
 use crate::bus::{Bus, Voice, Word};
 use crate::claims::Bases;
-use crate::clock::{Clock, now};
+use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::dispatch::heads::Further;
 use crate::fleet::Fleet;
@@ -120,7 +120,7 @@ fn coordinator(seat: &Seat, address: &str, base_url: &str) -> CoordinatorRow {
         address: address.to_owned(),
         base_url: base_url.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_us: clock::now(),
+        started: clock::now(),
         beat: 0,
     }
 }
@@ -242,7 +242,8 @@ fn secure(
     names.extend(["localhost", "127.0.0.1", "::1"].map(String::from));
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|name| seen.insert(name.clone()));
-    let certificate = ServerCertificate::new(authority.clone(), names, SERVER_SECONDS, clock::now())?;
+    let certificate =
+        ServerCertificate::new(authority.clone(), names, SERVER_SECONDS, clock::now())?;
     // A lone address needs brackets where it is IPv6.
     let host = match certificate.name().parse::<Ipv6Addr>() {
         Ok(address) => format!("[{address}]"),

@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn no_build_needs_more_memory_than_it_gets() {
-        let learned = Learned { took_us: 1, memory_mib: 5000, disk_mib: 100, ..Learned::default() };
+        let learned = Learned { memory_mib: 5000, disk_mib: 100, ..Learned::default() };
         assert_eq!(learned.within(4096), Learned { memory_mib: 4096, ..learned });
         assert_eq!(learned.within(8192), learned);
     }

@@ -1,6 +1,7 @@
 //! Makes hosts workers: tokens given out, redeemed for certificates, and certificates renewed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rpmfarm_core::enrolment::{
     MAX_TOKEN_SECONDS, NoToken, Redeemed, TOKEN_SECONDS, Token, TokenRefusal, redeem,
@@ -95,8 +96,8 @@ impl Enrolment {
         let invitation = Invitation {
             worker: worker.into(),
             arches: arches.to_vec(),
-            created_us: now,
-            expires_us: now + seconds.cast_signed() * 1_000_000,
+            created: now,
+            expires: now + Duration::from_secs(seconds),
             used: None,
         };
         store.add_invitation(token.digest(), &invitation).await?;
@@ -129,7 +130,7 @@ impl Enrolment {
             let refused = |refusal| EnrolError::Refused { refusal, worker: worker.clone() };
             let used = invitation.used.map(|(used, _)| used);
             let key = Authority::key_of(request)?;
-            match redeem(invitation.expires_us, used, key, now).map_err(refused)? {
+            match redeem(invitation.expires, used, key, now).map_err(refused)? {
                 Redeemed::Again => {
                     let given = invitation.used.map(|(_, certificate)| certificate);
                     return self.given(store, given, &worker).await;
@@ -200,8 +201,8 @@ impl Enrolment {
             worker: worker.into(),
             serial: issued.serial.clone(),
             pem: issued.pem.clone(),
-            issued_us: now,
-            ends_us: now.saturating_add(seconds.cast_signed().saturating_mul(1_000_000)),
+            issued: now,
+            ends: now + Duration::from_secs(seconds),
         };
         Ok((issued, certificate))
     }

@@ -129,18 +129,18 @@ impl Guard {
                  again"
             )));
         };
-        let Certificate { worker: name, ends_us, .. } = row.certificate;
+        let Certificate { worker: name, ends, .. } = row.certificate;
         if let Some(reason) = row.ended {
             return Err(Status::permission_denied(format!(
                 "the certificate of worker {name} does not count any more: {reason}"
             )));
         }
-        if ends_us <= now {
+        if ends <= now {
             return Err(Status::unauthenticated(format!(
                 "the certificate of worker {name} has ended; enrol this worker again"
             )));
         }
-        Ok(Caller::Worker { name, certificate: fingerprint, ends_us })
+        Ok(Caller::Worker { name, certificate: fingerprint, ends })
     }
 
     /// Refuses a worker that is not the farm's any more.

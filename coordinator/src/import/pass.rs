@@ -47,7 +47,7 @@ impl work::Stage for ImportStage {
                 }
             };
             let (stage, store) = (self.clone(), store.clone());
-            let span = tracing::info_span!("import", build = build.id);
+            let span = tracing::info_span!("import", build = build.id.0);
             let id = build.id;
             let work = async move { stage.import(&store, &build).await };
             self.imports.spawn_for(&host, id, work.instrument(span));
@@ -98,9 +98,9 @@ impl ImportStage {
                     commit: imported.bundle.commit,
                     subject: imported.subject,
                     bundle: imported.digest,
-                    at_us: self.clock.time(),
+                    at: self.clock.time(),
                 };
-                tracing::info!(build = build.id, commit = import.commit, "sources imported");
+                tracing::info!(build = build.id.0, commit = import.commit, "sources imported");
                 store.add_sources(build.id, &import, &imported.record).await?;
             }
             // The coordinator stops: nobody's fault, and the next one's to do.

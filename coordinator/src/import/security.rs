@@ -31,21 +31,21 @@ pub(super) async fn mark(
     match find(store, blobs, build, imported).await {
         Ok(ids) if ids.is_empty() => ids,
         Ok(ids) => {
-            tracing::info!(build = build.id, ?ids, "fixes security problems");
+            tracing::info!(build = build.id.0, ?ids, "fixes security problems");
             if let Err(error) = store.add_cves(build.id, &ids, now).await {
-                tracing::warn!(build = build.id, %error, "the mark was not recorded");
+                tracing::warn!(build = build.id.0, %error, "the mark was not recorded");
             }
             // Nobody has said how urgent it is, so the fix does.
             if build.priority == Class::Tracking.as_str()
                 && let Err(error) = store.set_priority(build.id, Class::Security, now).await
             {
-                tracing::warn!(build = build.id, %error, "the priority was not raised");
+                tracing::warn!(build = build.id.0, %error, "the priority was not raised");
             }
             ids
         }
         Err(error) => {
             let error = format!("{error:#}");
-            tracing::warn!(build = build.id, error, "not looked at for security fixes");
+            tracing::warn!(build = build.id.0, error, "not looked at for security fixes");
             BTreeSet::new()
         }
     }

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use rpmfarm_core::lease::Liveness;
 use rpmfarm_core::Timestamp;
+use rpmfarm_core::lease::Liveness;
 
 use super::Operations;
 use crate::clock;
@@ -67,9 +67,7 @@ async fn facts(operations: &Operations, gauges: &Gauges, now: Timestamp) -> anyh
     for queue in queues {
         let labels: Labels = vec![("arch", queue.arch), ("priority", queue.priority)];
         gauges.queue.get_or_create(&labels).set(queue.tasks);
-        #[expect(clippy::cast_precision_loss, reason = "a waiting time is far below 2^52 µs")]
-        let seconds = (now - queue.oldest_us).max(0) as f64 / 1e6;
-        gauges.oldest.get_or_create(&labels).set(seconds);
+        gauges.oldest.get_or_create(&labels).set(now.since(queue.oldest).as_secs_f64());
     }
     for (state, count) in builds {
         gauges.builds.get_or_create(&vec![("state", state.to_string())]).set(count);

@@ -10,7 +10,9 @@ use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::signing::Place;
 use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage};
 use rpmfarm_core::terms::without_noarch;
-use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Nevra, Sha256, Stage, Target, Timestamp};
+use rpmfarm_core::{
+    Arch, BuildId, Failure, FailureStage, Fault, Nevra, Sha256, Stage, Target, Timestamp,
+};
 
 use super::{
     PublishError, PublishRequest, PublishedPackage, Publisher, SignError, SignRepomd, SignedRepomd,
@@ -313,7 +315,7 @@ impl PublishStage {
             revision: published.generation.cast_signed(),
             snapshot: self.channels.blobs.put(&serde_json::to_vec(&snapshot)?)?,
             packages: i64::try_from(snapshot.packages().len())?,
-            at_us: self.clock.time(),
+            at: self.clock.time(),
         };
         record(store, &revision, signed).await?;
         if let Some((_, lacking)) = lacking {

@@ -17,8 +17,8 @@ use rpmfarm_core::order::{
 };
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{
-    Arch, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Stage, Target,
-    TaskId, Timestamp,
+    Arch, BatchId, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Stage,
+    Target, TaskId, Timestamp,
 };
 
 use tracing::Instrument as _;
@@ -73,7 +73,7 @@ pub struct ResolveWork {
     /// Makes locks, task by task.
     locks: KeyedTaskPool<TaskId>,
     /// Looks at batches.
-    batches: Coalesced<i64>,
+    batches: Coalesced<BatchId>,
     /// Turns of the batches of each target.
     targets: Arc<KeyedSemaphore<String>>,
     memory: Arc<Memory>,
@@ -130,7 +130,7 @@ struct Memory(Mutex<HashMap<TaskId, Remembered>>);
 
 #[derive(Debug, Clone)]
 struct Remembered {
-    batch: i64,
+    batch: BatchId,
     /// The count of the target's packages that it was solved with.
     packages: i64,
     /// How many rounds of requirements had been found.
@@ -197,7 +197,7 @@ impl ResolveStage {
     }
 
     /// Solves the tasks of a batch, for all architectures, and locks those whose turn it is.
-    async fn lock_batch(&self, store: &FencedStore, batch: i64) -> anyhow::Result<()> {
+    async fn lock_batch(&self, store: &FencedStore, batch: BatchId) -> anyhow::Result<()> {
         // All of these: who waits for whom is a matter of the whole batch.
         let tasks = store.tasks_to_order(batch, self.clock.time()).await?;
         self.work.memory.keep_tasks(batch, &tasks);
@@ -227,7 +227,7 @@ impl ResolveStage {
     async fn solve_batch(
         &self,
         store: &FencedStore,
-        batch: i64,
+        batch: BatchId,
         tasks: &[(Task, Build)],
     ) -> anyhow::Result<(Vec<Solved>, SolvedTasks)> {
         let mut found = store.requires_found(batch).await?;
@@ -527,7 +527,7 @@ impl ResolveStage {
 /// something that waits for no turn.
 async fn mates(
     store: &FencedStore,
-    batch: i64,
+    batch: BatchId,
     moves: impl Fn(BuildId) -> bool,
 ) -> anyhow::Result<Vec<Mate>> {
     let mut mates = Vec::new();
@@ -630,13 +630,13 @@ impl Memory {
     }
 
     /// Forgets the batches that wait no more.
-    fn keep_batches(&self, batches: &[(i64, String)]) {
-        let waiting: HashSet<i64> = batches.iter().map(|(batch, _)| *batch).collect();
+    fn keep_batches(&self, batches: &[(BatchId, String)]) {
+        let waiting: HashSet<BatchId> = batches.iter().map(|(batch, _)| *batch).collect();
         self.lock().retain(|_, known| waiting.contains(&known.batch));
     }
 
     /// Forgets the tasks of a batch that wait no more.
-    fn keep_tasks(&self, batch: i64, tasks: &[(Task, Build)]) {
+    fn keep_tasks(&self, batch: BatchId, tasks: &[(Task, Build)]) {
         let waiting: HashSet<TaskId> = tasks.iter().map(|(task, _)| task.id).collect();
         self.lock().retain(|id, known| known.batch != batch || waiting.contains(id));
     }

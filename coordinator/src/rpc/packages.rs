@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use super::view::Views;
 use super::{internal, to_the_end};
 use crate::claims::{Claims, Decided, NotDecided};
+use crate::clock;
 use crate::store::{Build, Decision, ImpactRow, StoreError, WithdrawnPackage};
 
 /// The service.
@@ -71,8 +72,8 @@ fn named(who: &str) -> String {
 }
 
 impl PackageService {
-    async fn find(&self, id: i64) -> Result<Build, Status> {
-        let build = self.views.store.build(BuildId(id)).await?;
+    async fn find(&self, id: BuildId) -> Result<Build, Status> {
+        let build = self.views.store.build(id).await?;
         build.ok_or_else(|| Status::not_found(format!("no build {id}")))
     }
 
@@ -81,7 +82,7 @@ impl PackageService {
         let shown = self.views.build(build).await?;
         let decisions = self.views.store.decisions(build.id).await?;
         Ok(v1::ClaimedBuild {
-            build: build.id,
+            build: build.id.0,
             target: build.target.clone(),
             package: build.package.clone(),
             typed_state: shown.typed_state,
@@ -94,7 +95,7 @@ impl PackageService {
 
     async fn meant(&self, build: i64, target: &str, nevra: &str) -> Result<Meant, Status> {
         if build != 0 {
-            let build = self.find(build).await?;
+            let build = self.find(BuildId(build)).await?;
             let packages = self.views.store.own_packages(build.id).await?;
             let withdrawn = self.views.store.withdrawn_of(&[build.id]).await?;
             return Ok(Meant { target: build.target, packages, withdrawn });
@@ -166,7 +167,7 @@ fn claim(claim: &Claim) -> v1::Claim {
 }
 
 fn decision(row: Decision) -> v1::ClaimDecision {
-    v1::ClaimDecision { word: row.word, who: row.who, reason: row.reason, at_us: row.at_us }
+    v1::ClaimDecision { word: row.word, who: row.who, reason: row.reason, at_us: row.at.as_us() }
 }
 
 #[tonic::async_trait]
@@ -187,7 +188,7 @@ impl Packages for PackageService {
     }
 
     async fn get_claim(&self, request: Request<v1::GetClaimRequest>) -> Reply<v1::ClaimDetails> {
-        let build = self.find(request.into_inner().build).await?;
+        let build = self.find(BuildId(request.into_inner().build)).await?;
         let shown = self.claimed(&build, usize::MAX).await?;
         if shown.count == 0 {
             return Err(Status::not_found(format!("build {} claims nothing", build.id)));
@@ -212,13 +213,19 @@ impl Packages for PackageService {
 
     async fn decide_claim(&self, request: Request<v1::DecideClaimRequest>) -> Reply<v1::Build> {
         let request = request.into_inner();
-        let build = self.find(request.build).await?;
+        let build = self.find(BuildId(request.build)).await?;
         let reason = checked_reason(&request.reason)?;
         let who = named(&request.who);
         let (service, of) = (self.clone(), build.clone());
         let decided = to_the_end(async move {
             let said = (who.as_str(), reason.as_str());
-            tracing::info!(build = of.id, approve = request.approve, who, reason, "claim decided");
+            tracing::info!(
+                build = of.id.0,
+                approve = request.approve,
+                who,
+                reason,
+                "claim decided"
+            );
             if request.approve {
                 service.claims.approve(&service.views.store, &of, said).await
             } else {

@@ -168,8 +168,8 @@ impl Talk<'_> {
 
 /// When the caller's certificate ends; never for one without.
 async fn certificate_end(caller: &Caller) {
-    let Caller::Worker { ends_us, .. } = caller else { return pending().await };
-    let left = Duration::from_micros(ends_us.saturating_sub(clock::now()).max(0).unsigned_abs());
+    let Caller::Worker { ends, .. } = caller else { return pending().await };
+    let left = ends.since(clock::now());
     tokio::time::sleep(left).await;
 }
 

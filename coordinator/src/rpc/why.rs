@@ -19,7 +19,7 @@ use super::view::Views;
 use crate::commands::with_command;
 use crate::dispatch::pass::{Standings, allows_emulation, matched};
 use crate::fleet::{Load, WorkerView};
-use crate::store::{Build, FailureRow, Result};
+use crate::store::{Build, FailureRow, Place, Result};
 
 /// Everything that a build waits for, or that goes on with it.
 ///
@@ -60,7 +60,7 @@ async fn reasons_of(
         return Ok(reasons(&facts, now));
     }
     let store = &views.store;
-    let rows = store.failures(build, store.retried_us(build).await?).await?;
+    let rows = store.failures(build, store.retried_at(build).await?).await?;
     let failures: Vec<Failed<'_>> = rows.iter().map(failed).collect();
     let tasks = tasks(views, &shown.tasks, &failures, now).await?;
     let is_told = |task: &TaskFacts<'_>| {
@@ -105,7 +105,7 @@ async fn tasks<'a>(
             state,
             worker: &task.worker,
             phase: &task.phase,
-            started_us: task.started_us,
+            started: Timestamp::from_us(task.started_us),
             queued,
         });
     }
@@ -113,7 +113,7 @@ async fn tasks<'a>(
 }
 
 fn failed(row: &FailureRow) -> Failed<'_> {
-    Failed { task: row.task, failure: &row.failure, retry_us: row.retry_us }
+    Failed { task: row.task, failure: &row.failure, retry: row.retry }
 }
 
 /// `srpm`, `build x86_64`.
@@ -125,8 +125,9 @@ fn name(task: &v1::Task) -> String {
 }
 
 fn reason(reason: Reason) -> v1::Reason {
-    let Reason { code, task, text, remedy, ahead, starts_us } = reason;
+    let Reason { code, task, text, remedy, ahead, starts } = reason;
     let text = with_command(text, remedy.as_ref());
+    let starts_us = Timestamp::or_zero(starts).as_us();
     v1::Reason { code: code.to_string(), task, text, ahead, starts_us }
 }
 
@@ -143,7 +144,7 @@ impl Crowd {
         let store = &views.store;
         let mut running = HashMap::<String, Vec<Running>>::new();
         for row in store.running().await? {
-            let one = Running { started_us: row.started_us, takes_us: row.takes_us };
+            let one = Running { started: row.started, takes: row.takes };
             running.entry(row.worker).or_default().push(one);
         }
         let workers = views.fleet.workers(Instant::now());
@@ -168,7 +169,8 @@ impl Crowd {
             avoid: &avoid,
             except: &maker,
         };
-        let ahead = Ahead { tasks: place.ahead, known: place.known, known_us: place.known_us };
+        let Place { ahead: tasks, known, known_take, .. } = place;
+        let ahead = Ahead { tasks, known, known_take };
         Ok(Some(why(&waiting, &self.seen(), &ahead, now)))
     }
 
@@ -181,7 +183,7 @@ impl Crowd {
             let standing = standing.map(|row| row.standing).unwrap_or_default();
             Seen {
                 connected: view.liveness == Liveness::Alive,
-                heard: Timestamp::from_us(view.heard_us),
+                heard: view.heard_at,
                 holds_back: holds_back(&view.state, standing, reason),
                 running: self.running.get(name).map_or(&[][..], Vec::as_slice),
                 worker,

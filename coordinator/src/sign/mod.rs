@@ -58,7 +58,7 @@ impl work::Stage for SignStage {
         for build in store.builds_accepted().await? {
             let (stage, store) = (self.clone(), store.clone());
             let id = build.id;
-            let span = tracing::info_span!("sign", build = build.id);
+            let span = tracing::info_span!("sign", build = build.id.0);
             let signing = async move {
                 let signed = stage.sign_build(&store, &build).await;
                 match &signed {
@@ -95,7 +95,7 @@ impl SignStage {
         }
         let signed = self.signing.sign_all(store, &target, unsigned).await?;
         self.metrics.worked(Stage::Sign.as_str(), self.signing.clock.instant() - begun);
-        tracing::info!(build = build.id, packages = signed, "packages signed");
+        tracing::info!(build = build.id.0, packages = signed, "packages signed");
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use rpmfarm_core::track::pair::PushPair;
 use rpmfarm_core::track::plan::{PlannedPush, SortedPlans, sort};
 use rpmfarm_core::track::push::{Push, request_key};
 use rpmfarm_core::track::storm::{self, Admission, Recent};
-use rpmfarm_core::{BuildOptions, Stage, Target, Timestamp};
+use rpmfarm_core::{BuildOptions, PushId, Stage, Target, Timestamp};
 
 use super::{SUBMITTER, plan};
 use crate::store::{FencedStore, NewBuild};
@@ -41,17 +41,17 @@ impl work::Stage for DecideStage {
 }
 
 async fn decide_target(store: &FencedStore, target: &Target, now: Timestamp) -> anyhow::Result<()> {
-    let since_us = now - target.track.storm().window_us;
-    let sorted = sort(plan::of_target(store, target, now).await?, since_us);
+    let since = now - target.track.storm().window;
+    let sorted = sort(plan::of_target(store, target, now).await?, since);
     let is_admitted = is_admitted(store, target, &sorted, now).await?;
     let SortedPlans { mut ends, approved: mut builds, unasked, .. } = sorted;
     if is_admitted {
         builds.extend(unasked);
     }
-    let pushes: Vec<(i64, Push)> =
+    let pushes: Vec<(PushId, Push)> =
         builds.iter().flat_map(PlannedPush::pushes).map(|push| (push.id, push.push())).collect();
     let key = if pushes.is_empty() { String::new() } else { request_key(&target.name, &pushes) };
-    ends.extend(builds.iter().flat_map(|planned| planned.ends(PushVerdict::Build, 0)));
+    ends.extend(builds.iter().flat_map(|planned| planned.ends(PushVerdict::Build, None)));
     if !ends.is_empty() {
         store.end_pushes(&ends, &key, now).await?;
     }
@@ -69,23 +69,27 @@ async fn is_admitted(
         return Ok(true);
     }
     let limit = target.track.storm();
-    let recent = Recent {
-        started: store.pushes_built_since(&target.name, now - limit.window_us).await?,
-        held: sorted.held,
-        open: store.storm(sorted.storm).await?.map(|storm| (storm.id, storm.at_us)),
+    let open = match sorted.storm {
+        Some(storm) => store.storm(storm).await?.map(|storm| (storm.id, storm.at)),
+        None => None,
     };
-    let pushes: Vec<i64> = sorted.unasked.iter().map(|planned| planned.push.id).collect();
+    let recent = Recent {
+        started: store.pushes_built_since(&target.name, now - limit.window).await?,
+        held: sorted.held,
+        open,
+    };
+    let pushes: Vec<PushId> = sorted.unasked.iter().map(|planned| planned.push.id).collect();
     match storm::admit(&limit, &recent, pushes.len(), now) {
         Admission::Start => return Ok(true),
         Admission::Join(storm) => {
             store.join_storm(storm, &pushes).await?;
             let (target, builds) = (&target.name, pushes.len());
-            tracing::warn!(storm, target, builds, "more builds are held");
+            tracing::warn!(storm = storm.0, target, builds, "more builds are held");
         }
         Admission::Hold(storm) => {
             let reason = storm.to_string();
             let id = store.add_storm(&target.name, &reason, &pushes, now).await?;
-            tracing::warn!(storm = id, target = target.name, reason, "builds are held");
+            tracing::warn!(storm = id.0, target = target.name, reason, "builds are held");
         }
     }
     Ok(false)

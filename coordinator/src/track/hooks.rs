@@ -167,7 +167,7 @@ impl Hooks {
             hints,
             digest: digest.hex(),
             delivery: delivery.chars().take(MAX_DELIVERY).collect(),
-            at_us: clock::now(),
+            at: clock::now(),
         })
         .await
     }

@@ -50,13 +50,13 @@ mod tests {
     fn rows_are_read_as_orders() {
         let text = include_str!("../../../deploy/targets/lab.toml");
         let target = Target::parse("lab.toml", text).unwrap();
-        let row = |package: &str, word: &str, until_us| OrderRow {
+        let row = |package: &str, word: &str, until: i64| OrderRow {
             package: package.into(),
             word: word.into(),
             reason: "why".into(),
-            until_us,
+            until: Timestamp::from_us(until).known(),
             who: String::new(),
-            at_us: 0,
+            at: Timestamp::ZERO,
         };
         let rows =
             [row("", "propose", 0), row("frozen", "freeze", 10), row("auto", "automatic", 0)];
@@ -66,7 +66,7 @@ mod tests {
             ("auto", Policy::Automatic, false),
             ("frozen", Policy::Propose, true),
         ] {
-            let rule = orders.rule(&target, package, 5);
+            let rule = orders.rule(&target, package, Timestamp::from_us(5));
             assert_eq!((rule.policy, rule.freeze.is_some()), (policy, frozen), "{package}");
         }
         assert!(read(&[row("", "added", 0)]).is_err());

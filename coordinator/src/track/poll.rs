@@ -136,7 +136,7 @@ struct OneLook {
 
 impl OneLook {
     async fn run(self) {
-        let began_us = self.clock.time();
+        let began = self.clock.time();
         let inner = &self.tracker.0;
         let turn = self.row.looks.unsigned_abs();
         let jitter = Jitter::new(inner.seed, &self.row.package, turn);
@@ -155,7 +155,7 @@ impl OneLook {
             None if answer == Answer::Well => inner.hosts.end(&self.asked.upstream, other, jitter),
             None => inner.hosts.end(&self.asked.upstream, answer, jitter),
         }
-        let looked = self.looked(upstream, modified, began_us, jitter).await;
+        let looked = self.looked(upstream, modified, began, jitter).await;
         inner.batcher.record(self.store.clone(), looked).await;
     }
 
@@ -164,7 +164,7 @@ impl OneLook {
         &self,
         upstream: Result<(String, Option<Tip>), LookError>,
         modified: ModificationsTip,
-        began_us: i64,
+        began: Timestamp,
         jitter: Jitter,
     ) -> Looked {
         let row = &self.row;
@@ -187,10 +187,10 @@ impl OneLook {
             target: row.target.clone(),
             package: row.package.clone(),
             turn: row.looks,
-            began_us,
-            at_us: now,
-            due_us: next.due_us,
-            interval_us: next.interval_us,
+            began,
+            at: now,
+            due: next.due,
+            interval: next.interval,
             failures,
             problem,
             hinted,
@@ -200,19 +200,19 @@ impl OneLook {
 
     fn polled<'a>(&'a self, seen: &'a [TrackRef]) -> PolledPackage<'a> {
         let row = &self.row;
-        let hint = WebhookHint {
-            told_us: row.hint_us,
+        let hint = row.hinted_at.map(|told| WebhookHint {
+            told,
             commit: &row.hint_commit,
             modification: &row.hint_modification,
-        };
+        });
         PolledPackage {
             target: &self.target,
             package: &row.package,
             git_ref: &row.git_ref,
             build_first: row.build_first,
-            interval_us: row.interval_us,
+            interval: row.interval,
             failures: u32::try_from(row.failures).unwrap_or(u32::MAX),
-            hint: Some(hint).filter(|hint| hint.told_us != 0),
+            hint,
             seen,
         }
     }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use rpmfarm_core::Timestamp;
+
 use super::{PERIOD, run_every};
 use crate::bus::Bus;
 use crate::clock::{Clock, Now};

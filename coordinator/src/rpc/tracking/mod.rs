@@ -5,6 +5,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rpmfarm_core::name::{check_git_ref, check_package, shown};
 use rpmfarm_core::track::plan::{PlannedPush, PolicyOverrides};
@@ -12,7 +13,7 @@ use rpmfarm_core::track::policy::Policy;
 use rpmfarm_core::track::schedule::first;
 use rpmfarm_core::track::seen::TrackRef;
 use rpmfarm_core::track::{Forge, PushVerdict, Verdict};
-use rpmfarm_core::{BuildId, Target, Timestamp};
+use rpmfarm_core::{PushId, StormId, Target, Timestamp};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking;
 use tonic::{Request, Response, Status};
@@ -91,13 +92,11 @@ impl TrackingService {
 
     /// Why the build that a push led to has failed; none when it has not.
     async fn failed(&self, row: &PushRow) -> Result<Option<String>, Status> {
-        if row.ended() != Some(PushVerdict::Build) || row.build == 0 {
-            return Ok(None);
-        }
-        let build = BuildId(row.build);
-        let since_us = self.store.retried_us(build).await?;
-        let failures = self.store.failures(build, since_us).await?;
-        let last = failures.into_iter().next_back().filter(|row| row.retry_us.is_none());
+        let is_built = row.ended() == Some(PushVerdict::Build);
+        let Some(build) = row.build.filter(|_| is_built) else { return Ok(None) };
+        let since = self.store.retried_at(build).await?;
+        let failures = self.store.failures(build, since).await?;
+        let last = failures.into_iter().next_back().filter(|row| row.retry.is_none());
         Ok(last.map(|row| shown(&row.failure.message)))
     }
 
@@ -144,7 +143,7 @@ impl Tracking for TrackingService {
             return Err(bad("no packages: name some, or a namespace that has any"));
         }
         let (now, who) = (clock::now(), shown(&request.who));
-        let pause_us = 1_000_000 / i64::from(target.track.host_requests.max(1));
+        let pause = Duration::from_secs(1) / target.track.host_requests.max(1);
         let new: Vec<NewTracked> = packages
             .iter()
             .enumerate()
@@ -152,13 +151,13 @@ impl Tracking for TrackingService {
                 package: package.clone(),
                 git_ref: request.git_ref.clone(),
                 build_first: request.build,
-                due_us: first(index, pause_us, now),
+                due: first(index, pause, now),
             })
             .collect();
         // Policy first, so that no push is decided on before it holds.
         if let Some(policy) = policy {
             for package in &packages {
-                let row = order(package, policy.as_str(), "", 0, &who, now);
+                let row = order(package, policy.as_str(), "", None, &who, now);
                 self.store.add_track_order(&target.name, &row).await?;
             }
         }
@@ -227,7 +226,7 @@ impl Tracking for TrackingService {
         let rule = self.orders(&target).await?.rule(&loaded, &package, now);
         let seen = self.store.seen(&target, &package).await?;
         let mut tracked = view::tracked(&loaded, row, &rule, &seen);
-        let mut open: BTreeMap<i64, v1::Push> = BTreeMap::new();
+        let mut open: BTreeMap<PushId, v1::Push> = BTreeMap::new();
         for (planned, push) in self.open(&loaded, now).await? {
             if push.package == package {
                 view::set_push(&mut tracked, Some(planned.verdict.word()));
@@ -264,7 +263,7 @@ impl Tracking for TrackingService {
         let now = clock::now();
         match request.word.as_str() {
             "default" => {}
-            "freeze" if request.until_us <= now => {
+            "freeze" if Timestamp::from_us(request.until_us) <= now => {
                 return Err(bad("a freeze needs an end that is not past"));
             }
             "freeze" if request.reason.trim().is_empty() => {
@@ -273,7 +272,8 @@ impl Tracking for TrackingService {
             "freeze" => {}
             word => drop(word.parse::<Policy>().map_err(bad)?),
         }
-        let until_us = if request.word == "freeze" { request.until_us } else { 0 };
+        let until = Timestamp::from_us(request.until_us);
+        let until = (request.word == "freeze").then_some(until);
         let whole = request.packages.is_empty();
         let packages = if whole { vec![String::new()] } else { checked(request.packages)? };
         if !whole {
@@ -283,7 +283,7 @@ impl Tracking for TrackingService {
         }
         let (reason, who) = (shown(&request.reason), shown(&request.who));
         for package in &packages {
-            let row = order(package, &request.word, &reason, until_us, &who, now);
+            let row = order(package, &request.word, &reason, until, &who, now);
             self.store.add_track_order(&target.name, &row).await?;
         }
         Ok(Response::new(v1::OrderPolicyReply {}))
@@ -297,7 +297,7 @@ impl Tracking for TrackingService {
         named(&request.packages, "package")?;
         let mut name = request.target.clone();
         if request.storm != 0 {
-            let storm = self.store.storm(request.storm).await?;
+            let storm = self.store.storm(StormId(request.storm)).await?;
             let no_storm = || Status::not_found(format!("no storm {}", request.storm));
             name = storm.ok_or_else(no_storm)?.target;
         }
@@ -326,7 +326,7 @@ impl Tracking for TrackingService {
             let package = shown(package);
             return Err(Status::not_found(format!("no push to {package} waits for approval")));
         }
-        let ids: Vec<i64> = chosen.iter().flat_map(|(ids, _)| ids).flatten().copied().collect();
+        let ids: Vec<PushId> = chosen.iter().flat_map(|(ids, _)| ids).flatten().copied().collect();
         self.store.approve(&ids, &shown(&request.who), clock::now()).await?;
         let pushes = chosen.into_iter().map(|(_, push)| push).collect();
         Ok(Response::new(v1::ApprovePushesReply { pushes }))
@@ -355,18 +355,18 @@ impl Tracking for TrackingService {
         let wanted = request.into_inner().target;
         let mut reply = v1::PlanPushesReply::default();
         for target in self.meant(&wanted)? {
-            let mut storms: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+            let mut storms: BTreeMap<StormId, Vec<String>> = BTreeMap::new();
             for (planned, push) in self.open(&target, clock::now()).await? {
-                if planned.verdict.word() == PushVerdict::Storm {
-                    storms.entry(push.storm).or_default().push(push.package.clone());
+                if let Verdict::Storm(storm) = planned.verdict {
+                    storms.entry(storm).or_default().push(push.package.clone());
                 }
                 reply.pushes.push(push);
             }
             for (id, packages) in storms {
                 let storm = self.store.storm(id).await?;
                 let storm = storm.ok_or_else(|| internal(anyhow::anyhow!("storm {id} is gone")))?;
-                let (target, reason, at_us) = (storm.target, storm.reason, storm.at_us);
-                reply.storms.push(v1::Storm { id, target, reason, at_us, packages });
+                let (target, reason, at_us) = (storm.target, storm.reason, storm.at.as_us());
+                reply.storms.push(v1::Storm { id: id.0, target, reason, at_us, packages });
             }
         }
         Ok(Response::new(reply))
@@ -381,16 +381,16 @@ fn order(
     package: &str,
     word: &str,
     reason: &str,
-    until_us: i64,
+    until: Option<Timestamp>,
     who: &str,
-    at_us: i64,
+    at: Timestamp,
 ) -> OrderRow {
     OrderRow {
         package: package.into(),
         word: word.into(),
         reason: reason.into(),
-        until_us,
+        until,
         who: who.into(),
-        at_us,
+        at,
     }
 }
