@@ -21,7 +21,7 @@ use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::server;
 use rpmfarm_coordinator::store::{Build, BuildFilter, NewTask, Revision, Store, explain};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Sha256};
+use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Sha256, Timestamp};
 use rpmfarm_lab::farm::Postgres;
 use rpmfarm_lab::fixtures::{NOWHERE, TargetFile};
 use rpmfarm_proto::AUTHORIZATION;
@@ -37,7 +37,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use self::common::builds::{add_srpm, import, new_build, planned, srpm};
 use self::common::farms;
 
-const NOW: i64 = 1_000_000;
+const NOW: Timestamp = Timestamp::from_us(1_000_000);
 
 /// A farm for the lab's target, whose upstream is at a port where nobody listens.
 async fn farm(dir: &Path) -> Parts {
@@ -60,7 +60,7 @@ async fn published(store: &Store, count: usize) -> Vec<Build> {
             revision: newest + 1,
             snapshot: Sha256::of(b"snapshot"),
             packages: 1,
-            at_us: NOW,
+            at: NOW,
         };
         assert!(store.add_revision(&revision, &[build]).await.unwrap());
     }

@@ -11,11 +11,9 @@ use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::learned::{Had, Learned};
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{
-    Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Needs, Sha256, TaskId,
-};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Needs, Sha256, TaskId, Timestamp};
 
-const NOW: i64 = 1_000_000_000_000;
+const NOW: Timestamp = Timestamp::from_us(1_000_000_000_000);
 const X86: &str = "x86_64";
 const HAD: Had = Had { memory_mib: 4500, disk_mib: 8 };
 
@@ -41,7 +39,7 @@ async fn ready(
 /// The tasks of the queue, the next one first.
 async fn queue(store: &Store) -> Vec<TaskId> {
     let head = store.ready_head(X86, "", 1000).await.unwrap();
-    head.into_iter().map(|ready| TaskId(ready.task)).collect()
+    head.into_iter().map(|ready| ready.task).collect()
 }
 
 async fn grant(store: &Store, tasks: &[(BuildId, TaskId)]) -> Vec<Attempt> {
@@ -134,7 +132,7 @@ async fn many_grants_are_one_transaction_with_the_fence_of_each() {
         assert_eq!(store.holders().await.unwrap(), ["w"]);
 
         let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
-        let (id, epoch) = (AttemptId(attempts[0].id), Epoch(attempts[0].epoch));
+        let (id, epoch) = (attempts[0].id, attempts[0].epoch);
         assert!(store.end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
         assert_eq!(queue(&store).await, [tasks[0].1]);
         assert_eq!(store.workers_that_failed(tasks[0].1).await.unwrap(), ["w"]);
@@ -152,7 +150,7 @@ async fn a_task_keeps_its_place_over_tries() {
         let rank = store.ready_head(X86, "", 1).await.unwrap()[0].rank;
         let attempt = grant(&store, &tasks[..1]).await.remove(0);
         let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
-        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+        let (id, epoch) = (attempt.id, attempt.epoch);
         store.end_failed(id, epoch, &lost, Some(NOW + 9), NOW + 9).await.unwrap();
         let head = store.ready_head(X86, "", 1).await.unwrap();
         assert_eq!((head[0].task, head[0].rank, head[0].tries), (tasks[0].1.0, rank, 1));
@@ -191,13 +189,13 @@ async fn every_stage_sees_its_work_and_no_more() {
         assert_eq!(seen(NOW).await, (0, 0, 0, 1, 0, 0));
         let attempt = store.grant(task, build, "w", NOW).await.unwrap().expect("granted");
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 0));
-        let id = AttemptId(attempt.id);
+        let id = attempt.id;
         store.add_dynamic_requires(task, id, 0, &["x".into()], NOW).await.unwrap();
         assert_eq!(store.rounds_to_lock(NOW).await.unwrap().len(), 1);
         store.add_lock(task, 1, Sha256::of(b"m"), NOW).await.unwrap();
         assert_eq!(store.rounds_to_lock(NOW).await.unwrap().len(), 0);
         let outcome = Outcome::Succeeded(Success::default());
-        assert!(store.end_succeeded(id, Epoch(attempt.epoch), &outcome, NOW).await.unwrap());
+        assert!(store.end_succeeded(id, attempt.epoch, &outcome, NOW).await.unwrap());
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 1, 0));
         let mut tx = store.write().await.unwrap();
         assert!(tx.accept(task, id, 1, NOW).await.unwrap());
@@ -250,10 +248,10 @@ async fn needs_have_a_queue_of_their_own_and_are_learned() {
         let attempt = grant(&store, &tasks[..1]).await.remove(0);
         assert_eq!(
             store.held().await.unwrap(),
-            [("w".to_owned(), AttemptId(attempt.id), needs.clone())]
+            [("w".to_owned(), attempt.id, needs.clone())]
         );
         let success = Success { memory_mib: 4000, disk_mib: 1, ..Success::default() };
-        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+        let (id, epoch) = (attempt.id, attempt.epoch);
         let outcome = Outcome::Succeeded(success);
         assert!(store.end_succeeded(id, epoch, &outcome, NOW + 7_000_000).await.unwrap());
         let mut tx = store.write().await.unwrap();
@@ -314,7 +312,7 @@ async fn so_many_builds_of_one_target_hide_none_of_another() {
         let late = store.start_builds(&late, "bob", "", NOW + 9).await.unwrap().ids[0];
         let early = store.start_builds(&early, "bob", "", NOW - 9).await.unwrap().ids[0];
         let found = store.builds_to_import(NOW + 10).await.unwrap();
-        let found: Vec<BuildId> = found.iter().map(|build| build.id()).collect();
+        let found: Vec<BuildId> = found.iter().map(|build| build.id).collect();
         assert_eq!(found.first(), Some(&early), "the oldest of all comes first");
         assert_eq!(found.last(), Some(&late));
         let inner = &found[1..found.len() - 1];

@@ -43,8 +43,8 @@ impl Scene {
         let waiting = self.farm.store.builds_with_claims("lab", false, 9).await.unwrap();
         let finish = self.farm.store.builds_accepted().await.unwrap();
         match stage {
-            "claim" => waiting.iter().any(|row| row.id() == build),
-            _ => finish.iter().any(|row| row.id() == build),
+            "claim" => waiting.iter().any(|row| row.id == build),
+            _ => finish.iter().any(|row| row.id == build),
         }
     }
 }

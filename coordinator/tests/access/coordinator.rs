@@ -11,7 +11,7 @@ use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::start::start;
 use rpmfarm_coordinator::store::{Attempt, Import, NewTask, Store};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, BuildId};
+use rpmfarm_core::{Arch, BuildId, Timestamp};
 use rpmfarm_lab::fixtures::{NOWHERE, TargetFile};
 use rpmfarm_proto::v1::enrolment_client::EnrolmentClient;
 use rpmfarm_proto::v1::fleet_client::FleetClient;
@@ -196,7 +196,7 @@ impl Coordinator {
             if let Some(attempt) = self.store.grant(task, build, worker, 1).await.unwrap() {
                 return (build, attempt);
             }
-            self.store.queue_due(i64::MAX / 2, 9).await.unwrap();
+            self.store.queue_due(Timestamp::LAST, 9).await.unwrap();
         }
         panic!("{package} is not granted: {:?}", self.store.failures(build, 0).await.unwrap());
     }

@@ -100,7 +100,7 @@ async fn results_of_attempts_do_not_mix() {
     };
     let success = Success { files: vec![file], ..Success::default() };
     let outcome = Outcome::Succeeded(success);
-    let (id, epoch) = (AttemptId(second.id), Epoch(second.epoch));
+    let (id, epoch) = (second.id, second.epoch);
     assert!(coordinator.store.end_succeeded(id, epoch, &outcome, 2).await.unwrap());
     let begun = Instant::now();
     let failure = loop {

@@ -19,9 +19,9 @@ use rpmfarm_coordinator::store::{
 };
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::tenure::TAKEOVER;
-use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Stage, TaskId};
+use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Stage, TaskId, Timestamp};
 
-const NOW: i64 = 1_000_000;
+const NOW: Timestamp = Timestamp::from_us(1_000_000);
 
 fn row(id: &str) -> CoordinatorRow {
     CoordinatorRow {

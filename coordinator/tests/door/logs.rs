@@ -74,7 +74,7 @@ async fn a_log_has_what_its_limit_allows_and_the_build_fails_for_more() {
         served
             .farm
             .store
-            .live_attempt(rpmfarm_core::AttemptId(attempt.id))
+            .live_attempt(attempt.id)
             .await
             .unwrap()
             .is_some()

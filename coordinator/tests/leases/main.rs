@@ -21,7 +21,7 @@ use rpmfarm_coordinator::store::{Import, NewTask};
 use rpmfarm_coordinator::work::LocalPass as _;
 use rpmfarm_coordinator::{server, start};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId, Timestamp};
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::attempt_report::Progress;
@@ -35,7 +35,7 @@ use tonic::{Request, Streaming};
 
 use self::common::builds::{bundle, import, new_build, ready};
 
-const NOW: i64 = 1_000_000;
+const NOW: Timestamp = Timestamp::from_us(1_000_000);
 const TARGET: &str = "almalinux-9";
 
 /// A coordinator that serves and whose passes the test runs.

@@ -64,7 +64,7 @@ impl Twins {
         let mut found = Vec::new();
         for (batch, target) in real.batches_to_order(now).await.unwrap() {
             for (task, build) in real.tasks_to_order(batch, now).await.unwrap() {
-                assert_eq!((build.id(), build.batch, &build.target), (task.build, batch, &target));
+                assert_eq!((build.id, build.batch, &build.target), (task.build, batch, &target));
                 found.push(task);
             }
         }
@@ -166,7 +166,7 @@ impl Twins {
             of_batch && model.is_open(*id) && model.srpm(*id).is_none()
         };
         let mate = real.mate_without_srpm(batch).await.unwrap();
-        assert_eq!(mate.map(|build| build.id()), self.builds().find(lacks), "mate_without_srpm");
+        assert_eq!(mate.map(|build| build.id), self.builds().find(lacks), "mate_without_srpm");
         assert_eq!(real.is_open(build).await.unwrap(), model.is_open(build), "is_open");
         let found = real.import(build).await.unwrap().map(|row| (row.bundle, row.at_us));
         assert_eq!(found, model.import(build).map(|row| (row.bundle, row.at_us)), "import");

@@ -5,12 +5,12 @@ use rpmfarm_coordinator::store::{NewPackage, NewTask, Revision, Store};
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::status::CountedState;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Sha256, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Sha256, TaskId, Timestamp};
 
 use super::common::builds::{self, import, new_build};
 use super::common::on_both;
 
-const NOW: i64 = 1_000_000;
+const NOW: Timestamp = Timestamp::from_us(1_000_000);
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 
@@ -165,7 +165,7 @@ async fn what_was_cancelled_while_it_was_published_is_not_published() {
             revision: 1,
             snapshot: digest("snapshot"),
             packages: 3,
-            at_us: NOW,
+            at: NOW,
         };
         assert!(store.cancel_build(build, NOW).await.unwrap());
         assert!(!store.add_revision(&revision, &[build]).await.unwrap());

@@ -40,7 +40,7 @@ impl Twins {
     fn one_of(&mut self, waiting: &[model::Build]) -> BuildId {
         let any = self.a_build();
         match self.rng.pick(waiting) {
-            Some(build) if !self.rng.chance(150) => build.id(),
+            Some(build) if !self.rng.chance(150) => build.id,
             _ => any,
         }
     }

@@ -76,7 +76,7 @@ async fn failures_end_a_build_or_wait_and_retries_open_it_again() {
 
         let attempt = store.grant(task, build, "w1", NOW + 50).await.unwrap().expect("granted");
         let package = Failure::new(Fault::Package, FailureStage::Build, "does not compile");
-        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+        let (id, epoch) = (attempt.id, attempt.epoch);
         assert!(store.end_failed(id, epoch, &package, None, NOW + 60).await.unwrap());
         assert!(!store.is_open(build).await.unwrap());
         assert!(!store.add_failure(build, None, &package, None, NOW + 61).await.unwrap());
@@ -129,7 +129,7 @@ async fn revisions_only_go_forward() {
             revision: number,
             snapshot: digest("snapshot"),
             packages: 3,
-            at_us: NOW,
+            at: NOW,
         };
         assert!(store.add_revision(&revision(1), &[build]).await.unwrap());
         let same = start(&store, &["same"], "").await[0];

@@ -17,11 +17,11 @@ mod workers;
 
 use rpmfarm_coordinator::store::{NewBuild, NewTask, Store};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, BuildId, Sha256, TaskId};
+use rpmfarm_core::{Arch, BuildId, Sha256, TaskId, Timestamp};
 
 use self::common::builds::{import, new_build};
 
-const NOW: i64 = 1_000_000;
+const NOW: Timestamp = Timestamp::from_us(1_000_000);
 
 fn digest(text: &str) -> Sha256 {
     Sha256::of(text.as_bytes())

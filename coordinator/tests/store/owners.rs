@@ -27,8 +27,8 @@ pub(crate) fn claim(what: &str) -> Claim {
 async fn accepted(store: &Store) -> (BuildId, TaskId) {
     let (build, task) = ready(store, TaskKind::Build).await;
     let granted = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
-    let attempt = AttemptId(granted.id);
-    let epoch = rpmfarm_core::Epoch(granted.epoch);
+    let attempt = granted.id;
+    let epoch = granted.epoch;
     assert!(store.end_succeeded(attempt, epoch, &succeeded(), NOW).await.unwrap());
     let mut tx = store.write().await.unwrap();
     assert!(tx.accept(task, attempt, 1, NOW).await.unwrap());
@@ -52,7 +52,7 @@ async fn add(store: &Store, (build, task): (BuildId, TaskId), nevra: &str) -> Ne
 
 async fn at_claim(store: &Store) -> Vec<BuildId> {
     let rows = store.builds_with_claims("", false, 9).await.unwrap();
-    rows.iter().map(|row| row.id()).collect()
+    rows.iter().map(|row| row.id).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,7 +124,7 @@ async fn what_is_taken_back_can_be_given_back() {
             revision: 1,
             snapshot: digest("snapshot"),
             packages: 2,
-            at_us: NOW,
+            at: NOW,
         };
         assert!(store.add_revision(&revision, &[build]).await.unwrap());
         add_srpm(&store, build, &srpm("hello-1-1.src")).await;

@@ -18,9 +18,9 @@ const KEY: &str = "key";
 /// A task that the store has just been given goes to a worker, who succeeds with it.
 async fn built(store: &Store, build: BuildId, task: TaskId, ends: bool) -> AttemptId {
     let granted = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
-    let attempt = AttemptId(granted.id);
+    let attempt = granted.id;
     if ends {
-        let epoch = Epoch(granted.epoch);
+        let epoch = granted.epoch;
         assert!(store.end_succeeded(attempt, epoch, &succeeded(), NOW).await.unwrap());
     }
     attempt
@@ -83,7 +83,7 @@ async fn publish(store: &Store, build: BuildId) {
         revision: 1,
         snapshot: digest("snapshot"),
         packages: 1,
-        at_us: NOW,
+        at: NOW,
     };
     assert!(store.add_revision(&revision, &[build]).await.unwrap());
 }

@@ -71,7 +71,7 @@ async fn an_invitation_is_used_once_and_a_revocation_ends_all_certificates() {
         assert!(!enrol("token", digest("thief"), certificate("w", "thief")).await);
         assert_eq!(store.certificate(digest("thief")).await.unwrap(), None);
         let used = store.invitation(digest("token")).await.unwrap().unwrap().used;
-        assert_eq!(used, Some((Use { key, at_us: NOW + 1 }, first.fingerprint)));
+        assert_eq!(used, Some((Use { key, at: NOW + 1 }, first.fingerprint)));
         assert_eq!(store.enrolled_arches("w").await.unwrap(), Some(vec![Arch::X86_64]));
 
         // Renewing leaves the first one as it is; only the worker's own can be renewed.

@@ -9,12 +9,13 @@ use rpmfarm_core::track::pair::PushPair;
 use rpmfarm_core::track::plan::PushEnd;
 use rpmfarm_core::track::poll::RefObservation;
 use rpmfarm_core::track::push::{Change, Push};
+use rpmfarm_core::Timestamp;
 
 use crate::common::builds::{import, new_build};
 use crate::common::on_both;
 use crate::upstream::id;
 
-const NOW: i64 = 1_000_000;
+const NOW: Timestamp = Timestamp::from_us(1_000_000);
 
 fn new(package: &str, due_us: i64) -> NewTracked {
     NewTracked { package: package.into(), git_ref: String::new(), build_first: false, due_us }
@@ -31,7 +32,7 @@ fn looked(package: &str, commit: &str, change: Change) -> Looked {
         package: package.into(),
         turn: 0,
         began_us: NOW,
-        at_us: NOW + 1,
+        at: NOW + 1,
         due_us: NOW + 100,
         interval_us: 100,
         failures: 0,
@@ -313,7 +314,7 @@ async fn the_newest_order_counts() {
                 reason: "why".into(),
                 until_us: 7,
                 who: "me".into(),
-                at_us: NOW,
+                at: NOW,
             };
             store.add_track_order("lab", &row).await.unwrap();
         }

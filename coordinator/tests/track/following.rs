@@ -1,6 +1,6 @@
 //! From a push to builds.
 
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::store::{Hint, Import, NewHook, NewTracked, OrderRow};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking as _;
@@ -29,7 +29,7 @@ fn hook(digest: &str) -> NewHook {
         hints: vec![Hint { package: "bash".into(), modifies: false, commit: id('b') }],
         digest: digest.into(),
         delivery: String::new(),
-        at_us: now_us(),
+        at_us: clock::now(),
     }
 }
 
@@ -40,7 +40,7 @@ fn order(package: &str, word: &str, until_us: i64) -> OrderRow {
         reason: "release".into(),
         until_us,
         who: "me".into(),
-        at_us: now_us(),
+        at_us: clock::now(),
     }
 }
 
@@ -79,11 +79,11 @@ async fn what_a_person_built_is_not_built_again() {
     let scene = scene("", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
     let by_hand = new_build("lab", "bash");
-    let build = scene.farm.store.start_builds(&[by_hand], "me", "", now_us()).await.unwrap().ids[0];
+    let build = scene.farm.store.start_builds(&[by_hand], "me", "", clock::now()).await.unwrap().ids[0];
     scene.look(&["bash"]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1, "it waits for that build's commit");
-    let import = Import { commit: id('b'), ..import(now_us()) };
+    let import = Import { commit: id('b'), ..import(clock::now()) };
     scene.farm.store.add_import(build, &import).await.unwrap();
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1);
@@ -118,8 +118,8 @@ async fn a_proposal_waits_for_approval_and_a_freeze_for_its_end() {
     scene.decide().await;
     assert!(scene.builds().await.is_empty());
     let push = scene.pushes().await[0].id;
-    scene.farm.store.approve(&[push], "me", now_us()).await.unwrap();
-    let end = now_us() + 2_000_000;
+    scene.farm.store.approve(&[push], "me", clock::now()).await.unwrap();
+    let end = clock::now() + 2_000_000;
     scene.farm.store.add_track_order("lab", &order("", "freeze", end)).await.unwrap();
     scene.decide().await;
     assert!(scene.builds().await.is_empty(), "a freeze is for everyone");
@@ -169,7 +169,7 @@ async fn a_storm_is_held_whole_until_approved() {
     let reason = scene.farm.store.storm(storm).await.unwrap().unwrap().reason;
     assert!(reason.contains("4 builds at once after 2 in the last 600 s"), "{reason}");
     let ids: Vec<i64> = open.iter().map(|push| push.id).collect();
-    scene.farm.store.approve(&ids, "me", now_us()).await.unwrap();
+    scene.farm.store.approve(&ids, "me", clock::now()).await.unwrap();
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 6);
     // What was approved does not make the next one a storm.
@@ -284,9 +284,9 @@ async fn upstream_that_goes_back_is_seen_and_built() {
         scene.look(&["bash"]).await;
         scene.decide().await;
         let build = scene.builds().await.pop().unwrap();
-        let import = Import { commit: build.git_ref.clone(), ..import(now_us()) };
-        assert!(scene.farm.store.import(build.id()).await.unwrap().is_none(), "a build of its own");
-        scene.farm.store.add_import(build.id(), &import).await.unwrap();
+        let import = Import { commit: build.git_ref.clone(), ..import(clock::now()) };
+        assert!(scene.farm.store.import(build.id).await.unwrap().is_none(), "a build of its own");
+        scene.farm.store.add_import(build.id, &import).await.unwrap();
     }
     scene = scene.restart().await;
     scene.look(&["bash"]).await;
@@ -305,12 +305,12 @@ async fn what_is_followed_anew_may_be_built_where_it_was() {
     let scene = scene("policy = \"hold\"", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
     scene.look(&["bash"]).await;
-    scene.farm.store.untrack("lab", "bash", "me", now_us()).await.unwrap();
+    scene.farm.store.untrack("lab", "bash", "me", clock::now()).await.unwrap();
     scene.decide().await;
     scene.farm.store.add_track_order("lab", &order("", "automatic", 0)).await.unwrap();
     let again =
         NewTracked { package: "bash".into(), git_ref: String::new(), build_first: true, due_us: 0 };
-    scene.farm.store.track("lab", &[again], "me", now_us()).await.unwrap();
+    scene.farm.store.track("lab", &[again], "me", clock::now()).await.unwrap();
     scene.wait_for_looks(&["bash"], &[0]).await;
     scene.decide().await;
     let refs: Vec<_> = scene.builds().await.into_iter().map(|build| build.git_ref).collect();
@@ -337,7 +337,7 @@ async fn a_webhook_that_comes_before_the_commit_is_looked_after() {
     scene.farm.store.take_hooks(&[hook("one")]).await.unwrap();
     scene.wait_for_looks(&["bash"], &[before]).await;
     let row = scene.tracked("bash").await;
-    assert!(row.hint_us != 0 && row.due_us < now_us() + 5_000_000, "{row:?}");
+    assert!(row.hint_us != 0 && row.due_us < clock::now() + 5_000_000, "{row:?}");
     scene.upstream.push("bash", "c9s", &id('b'));
     // By itself, without being told again.
     scene.wait_for_looks(&["bash"], &[row.looks]).await;
@@ -351,7 +351,7 @@ async fn what_is_followed_no_longer_is_not_built() {
     let scene = scene("policy = \"hold\"", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
     scene.look(&["bash"]).await;
-    scene.farm.store.untrack("lab", "bash", "me", now_us()).await.unwrap();
+    scene.farm.store.untrack("lab", "bash", "me", clock::now()).await.unwrap();
     scene.decide().await;
     assert_eq!(scene.pushes().await[0].verdict, "removed");
     assert!(scene.builds().await.is_empty());

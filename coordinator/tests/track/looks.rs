@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
 
 use crate::scene::Scene;
 use crate::upstream::{Serve, id};
@@ -20,7 +20,7 @@ async fn an_unchanged_repository_costs_one_small_request() {
     assert_eq!(scene.upstream.requests(), ["POST /rpms/bash.git/git-upload-pack"]);
     assert!(scene.pushes().await.is_empty(), "where following begins is no push");
     let row = scene.tracked("bash").await;
-    assert!(row.due_us > now_us() && row.interval_us > 0 && row.problem.is_empty(), "{row:?}");
+    assert!(row.due_us > clock::now() && row.interval_us > 0 && row.problem.is_empty(), "{row:?}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::store::{Hint, Import, NewHook};
 use rpmfarm_core::source::{Modification, Record};
 
@@ -79,8 +79,8 @@ async fn the_pair_is_the_identity_of_what_was_built() {
         let store = scene.farm.store.clone();
         async move {
             let new = new_build("lab", "bash");
-            let id_of = store.start_builds(&[new], "me", "", now_us()).await.unwrap().ids[0];
-            let import = Import { commit: id('a'), ..import(now_us()) };
+            let id_of = store.start_builds(&[new], "me", "", clock::now()).await.unwrap().ids[0];
+            let import = Import { commit: id('a'), ..import(clock::now()) };
             let modification = Modification {
                 url: "x".into(),
                 commit: id(modification),
@@ -121,7 +121,7 @@ async fn modifications_that_come_later_are_a_push_and_those_that_go_are_told() {
     scene.decide().await;
     assert_eq!(scene.pairs().await, [(id('b'), String::new())]);
     let build = scene.builds().await[0].id();
-    scene.farm.store.cancel_build(build, now_us()).await.unwrap();
+    scene.farm.store.cancel_build(build, clock::now()).await.unwrap();
 
     scene.upstream.push(CHANGES, "a9", &id('1'));
     scene.look(&["bash"]).await;
@@ -166,7 +166,7 @@ async fn a_webhook_of_modifications_is_looked_after_until_it_is_seen() {
         hints: vec![Hint { package: "bash".into(), modifies, commit: id(commit) }],
         digest: digest.into(),
         delivery: String::new(),
-        at_us: now_us(),
+        at_us: clock::now(),
     };
     let looks = scene.tracked("bash").await.looks;
     scene.upstream.push("bash", "c9s", &id('b'));
@@ -174,7 +174,7 @@ async fn a_webhook_of_modifications_is_looked_after_until_it_is_seen() {
     scene.farm.store.take_hooks(&hooks).await.unwrap();
     scene.wait_for_looks(&["bash"], &[looks]).await;
     let row = scene.tracked("bash").await;
-    assert!(row.hint_us != 0 && row.due_us < now_us() + 5_000_000, "{row:?}");
+    assert!(row.hint_us != 0 && row.due_us < clock::now() + 5_000_000, "{row:?}");
     scene.upstream.push(CHANGES, "a9", &id('2'));
     scene.wait_for_looks(&["bash"], &[row.looks]).await;
     let row = scene.tracked("bash").await;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::store::{Build, BuildFilter, NewTracked, PushFilter, PushRow, Tracked};
 use rpmfarm_core::Stage;
@@ -87,7 +87,7 @@ impl Scene {
                 due_us: 0,
             })
             .collect();
-        let added = self.farm.store.track("lab", &new, "tester", now_us()).await.unwrap();
+        let added = self.farm.store.track("lab", &new, "tester", clock::now()).await.unwrap();
         assert_eq!(added.len(), packages.len());
     }
 
@@ -132,7 +132,7 @@ impl Scene {
     pub(crate) async fn pairs(&self) -> Vec<(String, String)> {
         let mut pairs = Vec::new();
         for build in self.builds().await {
-            let modification = self.farm.store.modification_ref(build.id()).await.unwrap();
+            let modification = self.farm.store.modification_ref(build.id).await.unwrap();
             pairs.push((build.git_ref, modification.unwrap_or_default()));
         }
         pairs

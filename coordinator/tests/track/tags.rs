@@ -1,6 +1,6 @@
 //! Following tags: the newest by rpm's order is what counts.
 
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
 
 use crate::scene::Scene;
 use crate::upstream::{Serve, id};
@@ -78,6 +78,6 @@ async fn without_a_tag_it_says_so() {
     let scene = scene(&[("bash-completion-5-9.el9", 'a')]).await;
     let row = scene.tracked("bash").await;
     assert!(row.problem.contains("has no tag `imports/c9/{nvr}`"), "{}", row.problem);
-    assert!(row.due_us > now_us(), "{row:?}");
+    assert!(row.due_us > clock::now(), "{row:?}");
     assert!(scene.pushes().await.is_empty());
 }
