@@ -14,7 +14,9 @@ use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::statement::{Proof, Statement};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Lock, Sha256, Stage, TaskId, Timestamp};
+use rpmfarm_core::{
+    Arch, AttemptId, BuildId, BuildOptions, Failure, Lock, Sha256, Stage, Timestamp,
+};
 use rpmfarm_guarded::key::SigningKey;
 use rpmfarm_lab::fixtures::TargetFile;
 use tokio::task::JoinHandle;
@@ -220,7 +222,7 @@ impl Scene {
         if store.acceptance(ended.attempt.task).await.unwrap().is_some() {
             return Ok(());
         }
-        Err(store.failures(build, 0).await.unwrap().pop().expect("refused for a reason").failure)
+        Err(store.failures(build, None).await.unwrap().pop().expect("refused for a reason").failure)
     }
 
     /// Has an attempt's results accepted, or refused.
@@ -245,8 +247,9 @@ impl Scene {
         let task = of.id;
         store.add_lock(task, 0, self.lock(Vec::new()), clock::now()).await.unwrap();
         // What was tried before may rest.
-        store.queue_due(Timestamp::LAST, 9).await.unwrap();
-        let granted = store.grant(task, build, worker, clock::now()).await.unwrap().expect("granted");
+        store.queue_due(Timestamp::from_us(i64::MAX / 2), 9).await.unwrap();
+        let granted =
+            store.grant(task, build, worker, clock::now()).await.unwrap().expect("granted");
         let (attempt, epoch) = (granted.id, granted.epoch);
         let mut results = Vec::new();
         for (name, bytes) in files {
@@ -268,8 +271,9 @@ impl Scene {
         let outcome = Outcome::Succeeded(success);
         assert!(store.end_succeeded(attempt, epoch, &outcome, clock::now()).await.unwrap());
         // Long after: the build may wait for a retry.
-        let mut ended = store.attempts_to_accept(Timestamp::LAST).await.unwrap().into_iter();
-        Waiting(ended.find(|ended| ended.attempt.id == attempt.0).expect("it waits"))
+        let mut ended =
+            store.attempts_to_accept(Timestamp::from_us(i64::MAX / 2)).await.unwrap().into_iter();
+        Waiting(ended.find(|ended| ended.attempt.id == attempt).expect("it waits"))
     }
 
     /// What a worker signs of what it made.

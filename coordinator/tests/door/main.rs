@@ -56,10 +56,10 @@ impl Served {
         let farm = farm(dir.path()).await;
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (plain, tls) = (bind().await, bind().await);
-        let now_us = rpmfarm_coordinator::clock::now();
-        let authority = Arc::new(Authority::open(&dir.path().join("tls"), now_us).unwrap());
+        let now = rpmfarm_coordinator::clock::now();
+        let authority = Arc::new(Authority::open(&dir.path().join("tls"), now).unwrap());
         let names = vec!["localhost".to_owned()];
-        let certificate = ServerCertificate::new(authority.clone(), names, 3600, now_us).unwrap();
+        let certificate = ServerCertificate::new(authority.clone(), names, 3600, now).unwrap();
         let config = Arc::new(tls::config(Arc::new(certificate)).unwrap());
         let served = Self {
             plain: plain.local_addr().unwrap(),

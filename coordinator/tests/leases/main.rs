@@ -95,7 +95,7 @@ impl Served {
     }
 
     async fn dispatch(&self) {
-        let now = Now { instant: Instant::now(), us: NOW };
+        let now = Now { instant: Instant::now(), time: NOW };
         self.farm.dispatch().pass(&self.farm.store, now).await.unwrap();
     }
 
@@ -104,7 +104,7 @@ impl Served {
         let (now, step) = (Instant::now(), Duration::from_millis(500));
         let mut at = Duration::ZERO;
         while at <= time {
-            let now = Now { instant: now + at, us: NOW };
+            let now = Now { instant: now + at, time: NOW };
             self.farm.leases().pass(&self.farm.store, now).await.unwrap();
             at += step;
         }

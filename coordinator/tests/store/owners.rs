@@ -7,7 +7,7 @@ use rpmfarm_coordinator::store::{
 };
 use rpmfarm_core::owners::{Claim, Kind, Owner};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Nevra, TaskId};
+use rpmfarm_core::{Arch, BuildId, Nevra, TaskId};
 
 use crate::common::builds::{add_srpm, srpm};
 use crate::common::on_both;
@@ -79,7 +79,7 @@ async fn a_claimed_build_is_at_no_other_stage() {
         assert!(decide("approved").await);
         assert!(!decide("approved").await, "it is decided");
         assert!(at_claim(&store).await.is_empty());
-        assert_eq!(store.builds_accepted().await.unwrap()[0].id(), build);
+        assert_eq!(store.builds_accepted().await.unwrap()[0].id, build);
         assert_eq!(store.builds_with_claims("lab", true, 9).await.unwrap().len(), 1);
         assert!(store.open_claims(build).await.unwrap().is_empty());
         let words: Vec<_> =

@@ -5,7 +5,7 @@ use rpmfarm_core::lacking::LackingPackage;
 use rpmfarm_core::statement::{Hex, SignedAcceptance};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::terms::Terms;
-use rpmfarm_core::{Arch, AttemptId, Sha256};
+use rpmfarm_core::{Arch, Sha256};
 
 use crate::common::on_both;
 use crate::{NOW, digest, ready, start};

@@ -64,13 +64,13 @@ async fn publish_build(scene: &Scene, build: BuildId, evr: Evr) {
         revision: revision + 1,
         snapshot: Sha256::of(b"y"),
         packages: 1,
-        at_us: clock::now(),
+        at: clock::now(),
     };
     assert!(store.add_revision(&revision, &[build]).await.unwrap());
 }
 
 async fn failure(scene: &Scene, build: &Build) -> String {
-    let failures = scene.farm.store.failures(build.id, 0).await.unwrap();
+    let failures = scene.farm.store.failures(build.id, None).await.unwrap();
     failures.first().map(|row| row.failure.to_string()).unwrap_or_default()
 }
 
@@ -160,7 +160,7 @@ async fn upstream_that_goes_back_below_the_channel_is_told() {
     let request = v1::GetTrackedRequest { target: "lab".into(), package: "hello".into() };
     let details = service.get_tracked(Request::new(request)).await.unwrap().into_inner();
     let push = &details.pushes[0];
-    assert_eq!((push.verdict.as_str(), push.build), ("build", build.id));
+    assert_eq!((push.verdict.as_str(), push.build), ("build", build.id.0));
     for words in
         ["hello would be 1-2.lab1, which is below 1-3.lab1 in testing", "the branch went back"]
     {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::store::{Build, BuildFilter, NewTracked, PushFilter, PushRow, Tracked};
-use rpmfarm_core::Stage;
+use rpmfarm_core::{Stage, Timestamp};
 use rpmfarm_lab::fixtures::TargetFile;
 
 use crate::common::farms;
@@ -84,7 +84,7 @@ impl Scene {
                 package: (*package).into(),
                 git_ref: String::new(),
                 build_first: false,
-                due_us: 0,
+                due: Timestamp::ZERO,
             })
             .collect();
         let added = self.farm.store.track("lab", &new, "tester", clock::now()).await.unwrap();
