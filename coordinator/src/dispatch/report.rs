@@ -1,12 +1,10 @@
 //! Takes what a worker says of its attempts. Only what a live lease covers changes anything.
 
-
 use rpmfarm_core::quarantine::last_message;
 use rpmfarm_core::report::{self, Said};
 use rpmfarm_core::stage::Milestone;
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, Fault, Timestamp};
-
 use tonic::Status;
 
 use super::{late, quarantine};

@@ -469,7 +469,7 @@ impl FarmApi for FarmService {
     ) -> Result<Response<Self::ReadFileStream>, Status> {
         let place = self.streams.take(&request)?;
         let v1::ReadFileRequest { build, attempt, path } = request.into_inner();
-        let build = self.find(build).await?;
+        let build = self.find(BuildId(build)).await?;
         let rows = self.store().kept_files(build.id).await?;
         let wanted = |row: &&KeptRow| row.attempt.0 == attempt && row.file.path == path;
         let digest = rows.iter().find(wanted).map(|row| row.file.digest).ok_or_else(|| {

@@ -7,13 +7,14 @@ use std::time::Instant;
 use rpmfarm_core::fleet::{Standing, outdated};
 use rpmfarm_core::lease::NEVER;
 use rpmfarm_core::words::UnknownWord;
-use rpmfarm_core::{BuildId, Timestamp, name};
+use rpmfarm_core::{BuildId, name};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::fleet_server::Fleet as FleetApi;
 use tonic::{Request, Response, Status};
 
 use super::asked::MAX_NAMED;
 use super::enrolment::{arches, enrolment};
+use super::us;
 use crate::clock;
 use crate::commands::with_command;
 use crate::fleet::{Fleet, WorkerView};
@@ -65,7 +66,7 @@ pub async fn all(
         let mut worker = shown(heard.get(name), standings.get(name));
         worker.enrolled = enrolled.contains_key(name);
         let ends = enrolled.get(name).copied().flatten();
-        worker.certificate_ends_us = Timestamp::or_zero(ends).as_us();
+        worker.certificate_ends_us = us(ends);
         worker.running = running.remove(name).unwrap_or_default();
         worker.busy = u32::try_from(worker.running.len()).unwrap_or(u32::MAX);
         worker.name.clone_from(name);

@@ -15,6 +15,7 @@ use rpmfarm_core::track::{check_above, superseded};
 use rpmfarm_core::{AttemptId, BuildId, BuildOptions, Evr, Failure, Target, Timestamp};
 use rpmfarm_proto::v1;
 
+use super::us;
 use crate::claims;
 use crate::clock;
 use crate::commands;
@@ -109,11 +110,6 @@ fn task_facts(shown: &ShownTask) -> TaskFacts {
         Some((_, Some(end))) => LastAttempt::ended(end.outcome.as_ref()),
     };
     TaskFacts::new(lock.is_some(), last, acceptance.is_some())
-}
-
-/// A point in time as messages have it: 0 when it has not come.
-fn us(at: Option<Timestamp>) -> i64 {
-    Timestamp::or_zero(at).as_us()
 }
 
 /// The failure that ended a build.

@@ -15,6 +15,7 @@ use rpmfarm_core::why::{
 use rpmfarm_core::{BuildId, TaskId, Timestamp};
 use rpmfarm_proto::v1;
 
+use super::us;
 use super::view::Views;
 use crate::commands::with_command;
 use crate::dispatch::pass::{Standings, allows_emulation, matched};
@@ -127,7 +128,7 @@ fn name(task: &v1::Task) -> String {
 fn reason(reason: Reason) -> v1::Reason {
     let Reason { code, task, text, remedy, ahead, starts } = reason;
     let text = with_command(text, remedy.as_ref());
-    let starts_us = Timestamp::or_zero(starts).as_us();
+    let starts_us = us(starts);
     v1::Reason { code: code.to_string(), task, text, ahead, starts_us }
 }
 

@@ -25,6 +25,8 @@ use tonic::{Request, Status};
 
 use crate::builds::{bundle, import, new_build, ready};
 
+const NOW: Timestamp = Timestamp::from_us(1);
+
 /// A coordinator that runs.
 pub(crate) struct Coordinator {
     pub(crate) plain: String,

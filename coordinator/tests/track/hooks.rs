@@ -350,7 +350,7 @@ async fn found_by_repository_and_not_by_a_name() {
     // What is followed from now on is found at once, and what is not any more is not.
     scene.track(&["less"]).await;
     assert_eq!(send_of(r#""full_name":"rpms/less""#, "c9s").await.0, StatusCode::ACCEPTED);
-    scene.farm.store.untrack("lab", "less", "tester", 1).await.unwrap();
+    scene.farm.store.untrack("lab", "less", "tester", Timestamp::from_us(1)).await.unwrap();
     assert_eq!(send_of(r#""full_name":"rpms/less","x":1"#, "c9s").await.0, StatusCode::OK);
 }
 

@@ -211,7 +211,7 @@ pub fn sort(plans: Vec<PlannedPush>, since: Timestamp) -> SortedPlans {
         }
         match planned.verdict {
             Verdict::Done(build) => {
-                sorted.ends.extend(planned.ends(PushVerdict::Done, Some(build)))
+                sorted.ends.extend(planned.ends(PushVerdict::Done, Some(build)));
             }
             Verdict::Build if planned.push.approved_at.is_some() => sorted.approved.push(planned),
             Verdict::Build => sorted.unasked.push(planned),

@@ -6,9 +6,10 @@ use rpmfarm_core::track::plan::{self, PlannedPush};
 use rpmfarm_core::track::policy::Rule;
 use rpmfarm_core::track::seen::{self, TrackRef};
 use rpmfarm_core::track::{PushVerdict, Verdict};
-use rpmfarm_core::{BuildId, Target, Timestamp};
+use rpmfarm_core::{BuildId, Target};
 use rpmfarm_proto::v1;
 
+use crate::rpc::us;
 use crate::store::{OrderRow, PushRow, Tracked};
 
 pub(super) fn tracked(
@@ -82,11 +83,6 @@ pub(super) fn planned(target: &str, planned: &PlannedPush, rule: &Rule) -> v1::P
         with_commit: planned.pair.commit.clone(),
         with_modification: planned.pair.modification.clone().unwrap_or_default(),
     }
-}
-
-/// A point in time as messages have it: 0 when there is none.
-fn us(at: Option<Timestamp>) -> i64 {
-    Timestamp::or_zero(at).as_us()
 }
 
 /// The number of a build as messages have it: 0 when there is none.
