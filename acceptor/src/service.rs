@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::name;
 use rpmfarm_core::statement::{PROTOCOL, SignedAcceptance};
-use rpmfarm_core::{Failure, FailureStage, Fault};
+use rpmfarm_core::{AttemptId, Failure, FailureStage, Fault};
 use rpmfarm_guarded::blobs::Blobs;
 use rpmfarm_guarded::key::SigningKey;
 use rpmfarm_proto::v1;
@@ -52,7 +53,7 @@ enum Denied {
     #[error(
         "the signature of worker {worker} (key {key}) is not over these results of attempt {attempt}"
     )]
-    Signature { worker: String, key: String, attempt: i64 },
+    Signature { worker: String, key: String, attempt: AttemptId },
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
     #[error(transparent)]
@@ -98,7 +99,7 @@ impl AcceptorService {
 
 impl Desk {
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 
     /// Reads what is asked for, and says what comes of it.
@@ -125,7 +126,7 @@ impl Desk {
     fn accept(&self, asked: &Asked) -> Result<Vec<SignedAcceptance>, Denied> {
         if !asked.is_signed() {
             let (worker, key) = (asked.worker.clone(), asked.proof.key.to_string());
-            return Err(Denied::Signature { worker, key, attempt: asked.attempt.0 });
+            return Err(Denied::Signature { worker, key, attempt: asked.attempt });
         }
         // Before anything is read.
         self.workers.check(&asked.worker, asked.proof.key)?;
@@ -168,7 +169,7 @@ impl Desk {
     fn tell(&self, asked: &Asked, reason: &str) {
         let (worker, attempt) = (asked.worker.clone(), asked.attempt);
         tracing::warn!(worker, attempt = attempt.0, reason, "not accepted");
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         if told.len() >= DENIALS {
             told.clear();
         }

@@ -1,14 +1,26 @@
 //! The clocks, read here and passed on as arguments; and pauses.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
+
+use rpmfarm_core::Timestamp;
 
 /// One moment, on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
     /// On the clock that never jumps, for silences and pauses.
     pub instant: Instant,
-    /// On the wall clock, for what is recorded: microseconds since 1970-01-01 UTC.
-    pub us: i64,
+    /// On the wall clock, for what is recorded.
+    pub time: Timestamp,
+}
+
+/// This moment on the wall clock.
+#[must_use]
+pub fn now() -> Timestamp {
+    #[cfg(feature = "simulation")]
+    if let Some(time) = crate::simulation::wall() {
+        return time;
+    }
+    Timestamp::from_us(rpmfarm_daemon::now_us())
 }
 
 /// Where work that takes long reads what time it has become, and where it pauses. A part of each stage
@@ -20,13 +32,13 @@ impl Clock {
     /// This moment.
     #[must_use]
     pub fn now(self) -> Now {
-        Now { instant: self.instant(), us: self.now_us() }
+        Now { instant: self.instant(), time: self.time() }
     }
 
-    /// Microseconds since 1970-01-01 UTC.
+    /// This moment on the wall clock, for what is recorded.
     #[must_use]
-    pub fn now_us(self) -> i64 {
-        now_us()
+    pub fn time(self) -> Timestamp {
+        now()
     }
 
     /// A moment on the clock that never jumps.
@@ -43,8 +55,8 @@ impl Clock {
     #[must_use]
     pub fn system(self) -> SystemTime {
         #[cfg(feature = "simulation")]
-        if let Some(us) = crate::simulation::wall_us() {
-            return UNIX_EPOCH + Duration::from_micros(us.max(0).unsigned_abs());
+        if let Some(time) = crate::simulation::wall() {
+            return SystemTime::UNIX_EPOCH + time.since(Timestamp::ZERO);
         }
         SystemTime::now()
     }
@@ -62,11 +74,4 @@ impl Clock {
     pub async fn sleep_until(self, moment: Instant) {
         self.sleep(moment.saturating_duration_since(self.instant())).await;
     }
-}
-
-/// Microseconds since 1970-01-01 UTC, by the wall clock.
-#[must_use]
-pub fn now_us() -> i64 {
-    let since = Clock.system().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -13,6 +13,7 @@ pub mod bus;
 pub mod chance;
 pub mod claims;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod dispatch;
 pub mod doctor;

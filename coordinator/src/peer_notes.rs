@@ -5,10 +5,10 @@
 //! them to show them, never to decide.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::{BuildId, Stage};
+use parking_lot::Mutex;
+use rpmfarm_core::{BuildId, Stage, Timestamp};
 
 use crate::bus::{Voice, Word};
 use crate::clock::Now;
@@ -130,7 +130,8 @@ impl LocalPass for Notes {
 /// Without what changes with each heartbeat and interests nobody far away.
 fn coarse(mut view: WorkerView) -> WorkerView {
     view.state.disk_free_mib -= view.state.disk_free_mib % 1024;
-    view.heard_us -= view.heard_us % 60_000_000;
+    let us = view.heard_at.as_us();
+    view.heard_at = Timestamp::from_us(us - us % 60_000_000);
     view
 }
 
@@ -139,7 +140,7 @@ impl Written {
         &self,
         wanted: &BTreeMap<(&'static str, String), String>,
     ) -> Vec<(&'static str, String, Option<String>)> {
-        let written = self.0.lock().expect("no one panics while holding it");
+        let written = self.0.lock();
         let news = wanted.iter().filter(|(key, text)| written.get(*key) != Some(*text));
         let gone = written.keys().filter(|key| !wanted.contains_key(*key));
         news.map(|((kind, subject), text)| (*kind, subject.clone(), Some(text.clone())))
@@ -148,7 +149,7 @@ impl Written {
     }
 
     fn set(&self, wanted: BTreeMap<(&'static str, String), String>) {
-        *self.0.lock().expect("no one panics while holding it") = wanted;
+        *self.0.lock() = wanted;
     }
 }
 

@@ -20,12 +20,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::Stage;
+use rpmfarm_core::{Stage, StageEpoch, Timestamp};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::Id;
 
-/// When each run begins by the wall clock: 2025-06-15, in microseconds since 1970.
-pub const BEGINNING_US: i64 = 1_750_000_000_000_000;
+/// When each run begins by the wall clock: 2025-06-15.
+pub const BEGINNING: Timestamp = Timestamp::from_us(1_750_000_000_000_000);
 
 /// What a task waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub enum Wait {
     /// The same, of a beat or a stage's lease.
     Beat,
     /// A transaction; of a stage with the epoch of the fence that it stands behind.
-    Transaction(Option<(Stage, i64)>),
+    Transaction(Option<(Stage, StageEpoch)>),
     /// Work on the disk.
     Disk,
     /// A time, since the run began.
@@ -261,12 +261,11 @@ pub(crate) fn instant() -> Option<Instant> {
     with(|state| state.began + state.now)
 }
 
-/// What the wall clock says, where there is a simulation, in microseconds since 1970.
-pub(crate) fn wall_us() -> Option<i64> {
+/// What the wall clock says, where there is a simulation.
+pub(crate) fn wall() -> Option<Timestamp> {
     with(|state| {
         let off = state.wall_off_us.get(&state.current).copied().unwrap_or(0);
-        let since = i64::try_from(state.now.as_micros()).unwrap_or(i64::MAX);
-        BEGINNING_US.saturating_add(since).saturating_add(off)
+        Timestamp::from_us((BEGINNING + state.now).as_us().saturating_add(off))
     })
 }
 

@@ -17,7 +17,7 @@ use crate::blobs::Blobs;
 use crate::bus::{Bus, Voice, Word};
 use crate::chance::Chance;
 use crate::claims::Bases;
-use crate::clock::{Clock, now_us};
+use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::dispatch::heads::Further;
 use crate::fleet::Fleet;
@@ -67,30 +67,14 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc
     let base_url = config.base_url().unwrap_or(address).trim_end_matches('/').to_owned();
     let (voice, words) = Voice::new();
     let bus = Bus::with_voice(voice.clone());
-    let blobs = Blobs::open(data.join("blobs"))?;
-    let store = open_store(&config.database_url(), &bus).await?;
-    for dir in [data.as_path(), cache] {
-        process::keep_private(dir)
-            .with_context(|| format!("cannot keep others from {}", dir.display()))?;
-    }
-    let blobs = match config.blobs_group {
-        Some(group) => blobs.shared_with(group).context("--blobs-group")?,
-        None => blobs,
-    };
+    let (blobs, store) = open_facts(config, &bus).await?;
     let targets = Targets::open(&config.targets)?;
     let terms = config.lease_terms()?;
     let repos = data.join("repos");
-    let me = CoordinatorRow {
-        id: seat.id().to_owned(),
-        address: address.to_owned(),
-        base_url: base_url.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_us: now_us(),
-        beat: 0,
-    };
     let now = Instant::now();
     let alone = store.dialect() == Dialect::Sqlite;
     let database = if alone { "sqlite" } else { "postgres" };
+    let me = coordinator(&seat, address, &base_url);
     let peers = Peers::new(me, Some(seat), config.takeover, alone, now);
     peers::beat::begin(&peers, &store, now).await.context("cannot take a place in the farm")?;
     let tracker = Tracker::new(Clock, LookLimits::default(), rand::random())?;
@@ -111,13 +95,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc
         importer: Importer::new(cache, blobs.clone(), ImportLimits::default())?,
         webhooks: Webhooks::new(&store, tracker.bell(), hook_secrets, &default_secrets)?,
         tracker,
-        resolver: Resolver::new(
-            cache.join("metadata"),
-            targets.dir(),
-            blobs.clone(),
-            Patience::default(),
-            solver::program().context("cannot find the solver")?,
-        )?,
+        resolver: resolver(cache, &targets, &blobs)?,
         acceptor: config.acceptor_socket.as_deref().map(AcceptorClient::new),
         signer: SignerClient::new(&config.signer_socket()),
         publisher: Publisher::new(&repos, blobs.clone()),
@@ -135,6 +113,39 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc
         chance: Chance,
     };
     Ok((parts, words))
+}
+
+/// What is recorded of this coordinator.
+fn coordinator(seat: &Seat, address: &str, base_url: &str) -> CoordinatorRow {
+    CoordinatorRow {
+        id: seat.id().to_owned(),
+        address: address.to_owned(),
+        base_url: base_url.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: clock::now(),
+        beat: 0,
+    }
+}
+
+fn resolver(cache: &Path, targets: &Targets, blobs: &Blobs) -> anyhow::Result<Resolver> {
+    let solver = solver::program().context("cannot find the solver")?;
+    let metadata = cache.join("metadata");
+    Ok(Resolver::new(metadata, targets.dir(), blobs.clone(), Patience::default(), solver)?)
+}
+
+/// Opens the blobs and the database, and keeps others from where they lie.
+async fn open_facts(config: &Config, bus: &Bus) -> anyhow::Result<(Blobs, Store)> {
+    let blobs = Blobs::open(config.data.join("blobs"))?;
+    let store = open_store(&config.database_url(), bus).await?;
+    for dir in [config.data.as_path(), config.cache_dir()] {
+        process::keep_private(dir)
+            .with_context(|| format!("cannot keep others from {}", dir.display()))?;
+    }
+    let blobs = match config.blobs_group {
+        Some(group) => blobs.shared_with(group).context("--blobs-group")?,
+        None => blobs,
+    };
+    Ok((blobs, store))
 }
 
 /// Opens the database; one that is away may be coming up beside this program.
@@ -221,7 +232,7 @@ fn secure(
     config: &Config,
     address: SocketAddr,
 ) -> anyhow::Result<(Enrolment, Arc<ServerCertificate>)> {
-    let authority = Arc::new(Authority::open(&config.tls_directory(), now_us())?);
+    let authority = Arc::new(Authority::open(&config.tls_directory(), clock::now())?);
     let mut names = config.tls_names.clone();
     if names.is_empty() {
         names.push(nix::unistd::gethostname()?.to_string_lossy().into_owned());
@@ -233,7 +244,8 @@ fn secure(
     names.extend(["localhost", "127.0.0.1", "::1"].map(String::from));
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|name| seen.insert(name.clone()));
-    let certificate = ServerCertificate::new(authority.clone(), names, SERVER_SECONDS, now_us())?;
+    let certificate =
+        ServerCertificate::new(authority.clone(), names, SERVER_SECONDS, clock::now())?;
     // A lone address needs brackets where it is IPv6.
     let host = match certificate.name().parse::<Ipv6Addr>() {
         Ok(address) => format!("[{address}]"),
@@ -251,7 +263,7 @@ fn secure(
 async fn renew(certificate: Arc<ServerCertificate>) {
     loop {
         tokio::time::sleep(RENEWAL).await;
-        match certificate.renew(now_us()) {
+        match certificate.renew(clock::now()) {
             Ok(true) => tracing::info!("the coordinator's certificate was renewed"),
             Ok(false) => {}
             Err(error) => tracing::error!(error = format!("{error:#}"), "certificate not renewed"),

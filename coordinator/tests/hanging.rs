@@ -4,28 +4,28 @@
 
 #[path = "common/builds.rs"]
 mod builds;
+#[path = "common/farms.rs"]
+mod farms;
 
 use std::time::Duration;
 
-use clap::Parser as _;
 use rpmfarm_coordinator::bus::Bus;
-use rpmfarm_coordinator::clock::now_us;
-use rpmfarm_coordinator::config::Config;
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::import::ImportStage;
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::resolve::{ResolveStage, ResolveWork};
-use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::NewTask;
-use rpmfarm_coordinator::work::Crew;
+use rpmfarm_coordinator::work::KeyedTaskPool;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Sha256};
+use rpmfarm_lab::fixtures::TargetFile;
 use sqlx::ConnectOptions as _;
 use sqlx::any::AnyConnectOptions;
 use tokio::net::{TcpListener, TcpSocket};
 
 use builds::new_build;
 
-/// Builds whose server hangs: more than there are hands.
+/// Builds whose server hangs: more than there are slots.
 const HANGING: usize = 40;
 
 /// How long another target's build may take. What hangs is waited for longer.
@@ -46,19 +46,13 @@ impl Scene {
         let gone = TcpSocket::new_v4().unwrap();
         gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name).display().to_string();
-        std::fs::create_dir(path("targets")).unwrap();
         for (name, address) in
             [("hangs", hangs.local_addr().unwrap()), ("fails", gone.local_addr().unwrap())]
         {
-            std::fs::write(path(&format!("targets/{name}.toml")), target(name, address)).unwrap();
+            let file = TargetFile::small(&address.to_string()).named(name).unsigned();
+            file.write(&dir.path().join("targets"));
         }
-        let (data, targets) = (path("data"), path("targets"));
-        let arguments = ["rpmfarm-coordinator", "--data", &data, "--targets", &targets];
-        let config = Config::parse_from(arguments);
-        let (farm, words) = open(&config, "http://127.0.0.1:1").await.unwrap();
-        // Nobody listens.
-        std::mem::forget(words);
+        let farm = farms::open(dir.path(), &[]).await;
         Self { farm, dir, _servers: (hangs, gone) }
     }
 
@@ -67,7 +61,8 @@ impl Scene {
         let mut builds = Vec::new();
         for number in 0..count {
             let new = new_build(target, &format!("p{number}"));
-            let started = self.farm.store.start_builds(&[new], "ann", "", now_us()).await.unwrap();
+            let started =
+                self.farm.store.start_builds(&[new], "ann", "", clock::now()).await.unwrap();
             builds.extend(started.ids);
         }
         builds
@@ -76,7 +71,7 @@ impl Scene {
     /// Their tasks of a kind, which lack their locks.
     async fn tasks(&self, builds: &[BuildId], kind: TaskKind) {
         let store = &self.farm.store;
-        let import = builds::import(now_us());
+        let import = builds::import(clock::now());
         let database = format!("sqlite://{}", self.dir.path().join("data/farm.db").display());
         let mut connection =
             database.parse::<AnyConnectOptions>().unwrap().connect().await.unwrap();
@@ -88,7 +83,7 @@ impl Scene {
             let insert = sqlx::query(srpm).bind(build.0).bind(Sha256::of(b"srpm").hex());
             insert.execute(&mut connection).await.unwrap();
             let task = NewTask { kind, arch: Arch::X86_64 };
-            store.add_tasks(*build, &[task], now_us()).await.unwrap();
+            store.add_tasks(*build, &[task], clock::now()).await.unwrap();
         }
     }
 
@@ -101,7 +96,7 @@ impl Scene {
     ) {
         let store = &self.farm.store;
         let failed = async {
-            while store.failures(build, 0).await.unwrap().is_empty() {
+            while store.failures(build, None).await.unwrap().is_empty() {
                 pass().await.unwrap();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -109,35 +104,9 @@ impl Scene {
         let failed = tokio::time::timeout(PATIENCE, failed).await;
         assert!(failed.is_ok(), "it waits for a server of others");
         for build in hanging {
-            assert_eq!(store.failures(*build, 0).await.unwrap(), []);
+            assert_eq!(store.failures(*build, None).await.unwrap(), []);
         }
     }
-}
-
-fn target(name: &str, address: std::net::SocketAddr) -> String {
-    format!(
-        r#"
-name = "{name}"
-arches = ["x86_64"]
-dist = ".el9"
-channels = ["testing"]
-signing_key = "{name}"
-bootstrap = ["rpm"]
-base = ["bash"]
-private_hosts = ["127.0.0.1"]
-
-[upstream]
-url = "http://{address}/git/{{name}}.git"
-ref = "c9"
-lookaside = ["http://{address}/lookaside/{{name}}/{{file}}/{{hashtype}}/{{hash}}/{{file}}"]
-
-[[repositories]]
-id = "base"
-baseurl = "http://{address}/repo/{{arch}}/"
-gpgcheck = false
-insecure = true
-"#
-    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,22 +114,22 @@ async fn a_git_host_keeps_no_build_from_another_host_waiting() {
     let scene = Scene::new().await;
     let hanging = scene.builds("hangs", HANGING).await;
     let fails = scene.builds("fails", 1).await[0];
-    let crew = Crew::new("import", 16, Bus::default());
-    let stage = ImportStage { crew: crew.clone(), ..scene.farm.import() };
+    let pool = KeyedTaskPool::new("import", 16, Bus::default());
+    let stage = ImportStage { imports: pool.clone(), ..scene.farm.import() };
     let runner = scene.farm.runner();
     let pass = async || runner.pass(&stage).await;
     scene.until_failed(fails, &hanging, pass).await;
-    assert!(crew.busy() >= 8, "the others are being asked for: {}", crew.busy());
+    assert!(pool.busy() >= 8, "the others are being asked for: {}", pool.busy());
     // A coordinator that stops ends them, and that is no failure of theirs.
     scene.farm.importer.stop();
     let ended = async {
-        while crew.busy() > 0 {
+        while pool.busy() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(PATIENCE, ended).await.expect("imports end when they are stopped");
     for build in hanging {
-        assert_eq!(scene.farm.store.failures(build, 0).await.unwrap(), []);
+        assert_eq!(scene.farm.store.failures(build, None).await.unwrap(), []);
     }
 }
 
@@ -172,7 +141,7 @@ async fn a_repository_keeps_no_other_target_waiting() {
         scene.tasks(&hanging, kind).await;
         let fails = scene.builds("fails", 1).await;
         scene.tasks(&fails, kind).await;
-        let work = ResolveWork::new(Crew::new("resolve", 8, Bus::default()));
+        let work = ResolveWork::new(KeyedTaskPool::new("resolve", 8, Bus::default()));
         let stage = ResolveStage { work, ..scene.farm.resolve() };
         let runner = scene.farm.runner();
         let pass = async || runner.pass(&stage).await;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rpmfarm_core::status::{BuildFacts, BuildState, LastAttempt, TaskFacts, derive};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::tenure::StageLease;
+use rpmfarm_core::{AttemptId, BuildId, Epoch, StageEpoch, TaskId, Timestamp};
 use sqlx::{AnyConnection, Connection as _};
 use tokio::runtime::{Builder, Runtime};
 
@@ -123,7 +124,7 @@ pub(crate) struct Build {
 /// A task.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
-    pub(crate) build: i64,
+    pub(crate) build: BuildId,
     pub(crate) kind: TaskKind,
     pub(crate) is_locked: bool,
 }
@@ -131,8 +132,8 @@ pub(crate) struct Task {
 /// An attempt.
 #[derive(Debug, Clone)]
 pub(crate) struct Attempt {
-    pub(crate) task: i64,
-    pub(crate) epoch: i64,
+    pub(crate) task: TaskId,
+    pub(crate) epoch: Epoch,
     pub(crate) worker: String,
 }
 
@@ -142,45 +143,45 @@ pub(crate) type End = (Ended, String);
 /// A failure: when, the text of it, and when it is tried again.
 #[derive(Debug, Clone)]
 pub(crate) struct Failed {
-    pub(crate) build: i64,
-    pub(crate) at_us: i64,
-    pub(crate) retry_us: i64,
+    pub(crate) build: BuildId,
+    pub(crate) at: Timestamp,
+    pub(crate) retry: Option<Timestamp>,
     pub(crate) failure: String,
 }
 
 /// An accepted package.
 #[derive(Debug, Clone)]
 pub(crate) struct Package {
-    pub(crate) task: i64,
+    pub(crate) task: TaskId,
     pub(crate) digest: String,
 }
 
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
-    pub(crate) builds: BTreeMap<i64, Build>,
-    pub(crate) open: BTreeSet<i64>,
-    pub(crate) cancelled: BTreeMap<i64, i64>,
+    pub(crate) builds: BTreeMap<BuildId, Build>,
+    pub(crate) open: BTreeSet<BuildId>,
+    pub(crate) cancelled: BTreeMap<BuildId, Timestamp>,
     /// By build: how often it was retried, and when last.
-    pub(crate) retries: BTreeMap<i64, (usize, i64)>,
+    pub(crate) retries: BTreeMap<BuildId, (usize, Timestamp)>,
     pub(crate) failures: Vec<Failed>,
     /// By build: its bundle.
-    pub(crate) imports: BTreeMap<i64, String>,
+    pub(crate) imports: BTreeMap<BuildId, String>,
     /// By build: its name and its digest.
-    pub(crate) srpms: BTreeMap<i64, (String, String)>,
-    pub(crate) tasks: BTreeMap<i64, Task>,
-    pub(crate) attempts: BTreeMap<i64, Attempt>,
+    pub(crate) srpms: BTreeMap<BuildId, (String, String)>,
+    pub(crate) tasks: BTreeMap<TaskId, Task>,
+    pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
     /// By task: the attempt that runs.
-    pub(crate) live: BTreeMap<i64, i64>,
-    pub(crate) ends: BTreeMap<i64, End>,
+    pub(crate) live: BTreeMap<TaskId, AttemptId>,
+    pub(crate) ends: BTreeMap<AttemptId, End>,
     /// By task: the attempt.
-    pub(crate) acceptances: BTreeMap<i64, i64>,
+    pub(crate) acceptances: BTreeMap<TaskId, AttemptId>,
     /// By name.
     pub(crate) packages: BTreeMap<String, Package>,
     /// By digest: that of the signed form.
     pub(crate) signatures: BTreeMap<String, String>,
     pub(crate) revisions: BTreeMap<i64, String>,
-    pub(crate) publications: BTreeMap<i64, i64>,
+    pub(crate) publications: BTreeMap<BuildId, i64>,
     pub(crate) leases: BTreeMap<String, StageLease>,
 }
 
@@ -189,51 +190,53 @@ impl Facts {
         let table: Table = kind.parse().expect("nothing else is asked for");
         match table {
             Table::Builds => {
-                self.builds.insert(a, Build { package: s });
+                self.builds.insert(a.into(), Build { package: s });
             }
             Table::OpenBuilds => {
-                self.open.insert(a);
+                self.open.insert(a.into());
             }
             Table::Cancellations => {
-                let at = self.cancelled.entry(a).or_insert(b);
-                *at = b.max(*at);
+                let at = self.cancelled.entry(a.into()).or_default();
+                *at = (*at).max(b.into());
             }
             Table::Retries => {
-                let (count, at) = self.retries.entry(a).or_insert((0, b));
-                (*count, *at) = (*count + 1, b.max(*at));
+                let (count, at) = self.retries.entry(a.into()).or_default();
+                (*count, *at) = (*count + 1, (*at).max(b.into()));
             }
             Table::Failures => {
-                self.failures.push(Failed { build: a, at_us: b, retry_us: c, failure: s });
+                let (build, retry) = (a.into(), Timestamp::from_us(c).known());
+                self.failures.push(Failed { build, at: b.into(), retry, failure: s });
             }
             Table::Imports => {
-                self.imports.insert(a, s);
+                self.imports.insert(a.into(), s);
             }
             Table::Srpms => {
-                self.srpms.insert(a, (s, t));
+                self.srpms.insert(a.into(), (s, t));
             }
             Table::Tasks => {
                 let kind = s.parse().expect("it is a kind of task");
-                self.tasks.insert(a, Task { build: b, kind, is_locked: false });
+                self.tasks.insert(a.into(), Task { build: b.into(), kind, is_locked: false });
             }
             Table::Locks => {
-                if let Some(task) = self.tasks.get_mut(&a) {
+                if let Some(task) = self.tasks.get_mut(&TaskId(a)) {
                     task.is_locked = true;
                 }
             }
             Table::Attempts => {
-                self.attempts.insert(a, Attempt { task: b, epoch: c, worker: s });
+                let attempt = Attempt { task: b.into(), epoch: c.into(), worker: s };
+                self.attempts.insert(a.into(), attempt);
             }
             Table::LiveAttempts => {
-                self.live.insert(a, b);
+                self.live.insert(a.into(), b.into());
             }
             Table::AttemptEnds => {
-                self.ends.insert(a, (s.parse().expect("it is an end"), t));
+                self.ends.insert(a.into(), (s.parse().expect("it is an end"), t));
             }
             Table::Acceptances => {
-                self.acceptances.insert(a, b);
+                self.acceptances.insert(a.into(), b.into());
             }
             Table::Packages => {
-                self.packages.insert(s, Package { task: a, digest: t });
+                self.packages.insert(s, Package { task: a.into(), digest: t });
             }
             Table::Signatures => {
                 self.signatures.insert(s, t);
@@ -242,10 +245,10 @@ impl Facts {
                 self.revisions.insert(a, s);
             }
             Table::Publications => {
-                self.publications.insert(a, b);
+                self.publications.insert(a.into(), b);
             }
             Table::StageLeases => {
-                self.leases.insert(s, StageLease { holder: t, epoch: a });
+                self.leases.insert(s, StageLease { holder: t, epoch: StageEpoch(a) });
             }
         }
     }
@@ -256,13 +259,13 @@ impl Facts {
     }
 
     /// How often a build was retried, and when last.
-    pub(crate) fn retried(&self, build: i64) -> (usize, i64) {
+    pub(crate) fn retried(&self, build: BuildId) -> (usize, Timestamp) {
         self.retries.get(&build).copied().unwrap_or_default()
     }
 
     /// Where a build is, as everybody derives it.
-    pub(crate) fn state(&self, build: i64) -> BuildState {
-        let (_, retried_us) = self.retried(build);
+    pub(crate) fn state(&self, build: BuildId) -> BuildState {
+        let (_, retried) = self.retried(build);
         let of_build = self.tasks.iter().filter(|(_, task)| task.build == build);
         let tasks: Vec<TaskFacts> = of_build
             .filter(|(_, task)| task.kind != TaskKind::Srpm)
@@ -271,11 +274,11 @@ impl Facts {
                 TaskFacts::new(task.is_locked, self.last(*id), accepted)
             })
             .collect();
-        let fails = |one: &&Failed| one.build == build && one.at_us > retried_us;
+        let fails = |one: &&Failed| one.build == build && one.at > retried;
         let mut failures = self.failures.iter().filter(fails);
         derive(&BuildFacts {
-            cancelled: self.cancelled.get(&build).is_some_and(|at| *at > retried_us),
-            failed: failures.any(|one| one.retry_us == 0) && !self.open.contains(&build),
+            cancelled: self.cancelled.get(&build).is_some_and(|at| *at > retried),
+            failed: failures.any(|one| one.retry.is_none()) && !self.open.contains(&build),
             imported: self.imports.contains_key(&build),
             srpm: self.srpms.contains_key(&build),
             tasks: &tasks,
@@ -286,7 +289,7 @@ impl Facts {
         })
     }
 
-    fn last(&self, task: i64) -> LastAttempt {
+    fn last(&self, task: TaskId) -> LastAttempt {
         let last = self.attempts.iter().rev().find(|(_, attempt)| attempt.task == task);
         let Some((id, _)) = last else { return LastAttempt::Missing };
         match self.ends.get(id).map(|(ended, _)| *ended) {

@@ -1,6 +1,6 @@
 //! Faults that come at a moment, and their end.
 
-use rpmfarm_core::BuildId;
+use rpmfarm_core::{BuildId, TaskId};
 
 use crate::network::{Down, Up};
 use crate::planted::Invariant;
@@ -92,8 +92,8 @@ impl World {
     /// What a build is made of is gone from the disk; no attempt has had it.
     fn lose_bundle(&mut self) {
         let facts = &self.facts;
-        let is_tried = |build: i64| {
-            let of_build = |task: &i64| facts.tasks.get(task).is_some_and(|t| t.build == build);
+        let is_tried = |build: BuildId| {
+            let of_build = |task: &TaskId| facts.tasks.get(task).is_some_and(|t| t.build == build);
             facts.attempts.values().any(|attempt| of_build(&attempt.task))
         };
         let lost = facts.imports.iter().filter(|(build, _)| facts.open.contains(build));
@@ -115,7 +115,7 @@ impl World {
     /// A file that is signed, of a build that no client sees yet, is another one on the disk.
     fn damage_file(&mut self) {
         let facts = &self.facts;
-        let of_open = |task: &i64| {
+        let of_open = |task: &TaskId| {
             let build = facts.tasks.get(task).map(|task| task.build);
             build.filter(|build| facts.open.contains(build))
         };
@@ -148,13 +148,13 @@ impl World {
         }
         self.after(LOOKS, Event::GivesUp);
         let open = self.facts.open.iter().copied();
-        let (damaged, good): (Vec<i64>, Vec<i64>) = open.partition(|build| {
+        let (damaged, good): (Vec<BuildId>, Vec<BuildId>) = open.partition(|build| {
             self.facts.builds.get(build).is_some_and(|row| self.damaged.contains(&row.package))
         });
         if good.is_empty() {
             let c = self.any_coordinator();
             for build in damaged {
-                self.cancel(c, BuildId(build));
+                self.cancel(c, build);
             }
         } else if !damaged.is_empty() && self.now > self.faulty_until + PATIENCE {
             let message = format!("builds {good:?} wait although their files are good");

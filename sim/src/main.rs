@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::Parser;
+use parking_lot::Mutex;
 use rpmfarm_sim::planted::Bug;
 use rpmfarm_sim::{SEEDS, replay, report, run};
 
@@ -83,7 +83,7 @@ fn run_all(options: &Options) -> ExitCode {
             scope.spawn(|| work(options, &next, &stop, &tally));
         }
     });
-    let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let tally = tally.into_inner();
     let first = tally.broken.values().map(|(_, seed, _)| *seed).min();
     if let (Some(seed), false) = (first, options.all) {
         print!("{}", report(seed, options.plant));
@@ -114,7 +114,7 @@ fn work(options: &Options, next: &AtomicU64, stop: &AtomicBool, tally: &Mutex<Ta
             return;
         }
         let outcome = run(seed, options.plant);
-        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = tally.lock();
         tally.steps += outcome.steps;
         tally.builds += outcome.builds;
         tally.published += outcome.published;

@@ -92,14 +92,15 @@ impl World {
     }
 
     fn any_build(&mut self) -> Option<BuildId> {
-        let newest = self.facts.builds.keys().next_back().copied().unwrap_or(0).unsigned_abs();
+        let newest = self.facts.builds.keys().next_back().map_or(0, |id| id.0.unsigned_abs());
         (newest > 0).then(|| BuildId(self.rng.range(1, newest + 1).cast_signed()))
     }
 
     /// A request came back.
-    pub(crate) fn started(&mut self, key: &str, answer: Option<(Vec<i64>, bool)>) {
+    pub(crate) fn started(&mut self, key: &str, answer: Option<(Vec<BuildId>, bool)>) {
         let Some((ids, new)) = answer else { return };
-        note!(self, "a user asked for `{key}`: {ids:?}, new: {new}");
+        let shown: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        note!(self, "a user asked for `{key}`: {shown:?}, new: {new}");
         if let Some(violation) = self.monitor.answered(key, &ids) {
             return self.violated(violation.invariant, violation.message);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rpmfarm_coordinator::bus::Word;
 use rpmfarm_coordinator::planted::{self, Bug};
 use rpmfarm_coordinator::simulation::{self, Waiting};
-use rpmfarm_core::{AttemptId, Epoch, Sha256, Stage};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Sha256, Stage, StageEpoch, TaskId};
 
 use crate::coordinator::{Coordinator, Place};
 use crate::facts::{Database, Facts};
@@ -104,7 +104,7 @@ pub(crate) struct World {
     pub(crate) tree: Tree,
     pub(crate) made: BTreeMap<Sha256, Made>,
     /// Result files of each task, as they were announced, for a worker that copies them.
-    pub(crate) uploads: BTreeMap<i64, Vec<Vec<rpmfarm_core::results::ResultFile>>>,
+    pub(crate) uploads: BTreeMap<TaskId, Vec<Vec<rpmfarm_core::results::ResultFile>>>,
 
     pub(crate) coordinators: Vec<Coordinator>,
     pub(crate) workers: Vec<Worker>,
@@ -114,11 +114,11 @@ pub(crate) struct World {
     /// Until when the disk of the blobs and the repositories is full.
     pub(crate) data_full_until: u64,
     /// What the step has written for a stage, and under which epoch.
-    pub(crate) written: Option<(Stage, i64)>,
+    pub(crate) written: Option<(Stage, StageEpoch)>,
     /// Whether the step has changed facts, or files.
     pub(crate) has_changed: bool,
     pub(crate) disk_used: bool,
-    pub(crate) acknowledged: BTreeSet<i64>,
+    pub(crate) acknowledged: BTreeSet<BuildId>,
     /// Packages of which a file was damaged.
     pub(crate) damaged: BTreeSet<String>,
     pub(crate) requests: u64,

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use rpm::{FileType, PackageMetadata};
 use rpmfarm_core::owners::{self, Claim, Kind, Known, Made, Rights};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Lock, Nevra};
+use rpmfarm_core::{Arch, BuildId, Lock, Nevra};
 
 pub use bases::Bases;
 pub use decide::{Decided, NotDecided};
@@ -75,7 +75,7 @@ impl Claims {
         let target = self.targets.get(&build.target)?;
         let approved = store.approved_claims(&target.name).await?;
         let required = store.required_things(&target.name).await?;
-        let bases = self.base_files(store, build.id()).await?;
+        let bases = self.base_files(store, build.id).await?;
         let rights = Rights { may_own: target.may_own(&build.package), approved: &approved };
         let (mut generation, mut all) = (i64::MAX, BTreeMap::<(Kind, String), Claim>::new());
         for arch in &target.arches {
@@ -151,21 +151,6 @@ impl Claims {
     }
 }
 
-/// A build that claims more than anybody could look at.
-#[must_use]
-pub fn too_many(claims: &[Claim]) -> Option<Failure> {
-    (claims.len() > owners::MAX_CLAIMS).then(|| {
-        let message = format!(
-            "it makes {} things that packages of other sources own, more than the {} that a person \
-             can be asked about; the first: {}",
-            claims.len(),
-            owners::MAX_CLAIMS,
-            claims[0]
-        );
-        Failure::new(Fault::Package, FailureStage::Accept, message)
-    })
-}
-
 /// One line of why a claimed build waits.
 #[must_use]
 pub fn reason(build: BuildId, claims: &[Claim]) -> String {
@@ -191,12 +176,12 @@ pub(crate) async fn enter(
 ) -> Result<(), StoreError> {
     for (index, made) in noarch::taken(arches, accepted) {
         let AcceptedTask { task, arch, .. } = accepted[index];
-        tx.add_packages(&build.target, build.id(), task, arch, &[made.package]).await?;
+        tx.add_packages(&build.target, build.id, task, arch, &[made.package]).await?;
     }
-    for source in tx.accepted_tasks(build.id(), TaskKind::Srpm).await? {
+    for source in tx.accepted_tasks(build.id, TaskKind::Srpm).await? {
         let AcceptedTask { task, arch, packages, .. } = source;
         let srpm: Vec<NewPackage> = packages.into_iter().map(|made| made.package).collect();
-        tx.add_packages(&build.target, build.id(), task, arch, &srpm).await?;
+        tx.add_packages(&build.target, build.id, task, arch, &srpm).await?;
     }
     Ok(())
 }

@@ -8,9 +8,11 @@
 //! length of the queue and no task is out of reach.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::matching::{Waiting, Worker};
+use rpmfarm_core::queue::Rank;
 use rpmfarm_core::{Arch, Needs, TaskId};
 
 use crate::store::{Ready, Store};
@@ -24,7 +26,7 @@ const AT_ONCE: i64 = 256;
 const SPARE: i64 = 16;
 
 /// A task in its queue, by its rank and its number.
-type Place = (i64, i64);
+type Place = (Rank, TaskId);
 
 /// A queue, by what its tasks have in common.
 type QueueKey = (Arch, Needs);
@@ -93,13 +95,13 @@ pub struct Further(Arc<Mutex<HashMap<QueueKey, Place>>>);
 
 impl Further {
     fn place(&self, queue: &Queue) -> Option<Place> {
-        let places = self.0.lock().expect("no one panics while holding it");
+        let places = self.0.lock();
         places.get(&(queue.arch, queue.needs.clone())).copied()
     }
 
     /// Reading goes on behind this place the next time; `None` begins anew.
     fn set(&self, queue: &Queue, place: Option<Place>) {
-        let mut places = self.0.lock().expect("no one panics while holding it");
+        let mut places = self.0.lock();
         let key = (queue.arch, queue.needs.clone());
         match place {
             Some(place) => places.insert(key, place),
@@ -200,7 +202,7 @@ impl<'a> Heads<'a> {
         for ready in page {
             let avoid = match ready.tries {
                 0 => Vec::new(),
-                _ => store.workers_that_failed(TaskId(ready.task)).await?,
+                _ => store.workers_that_failed(ready.task).await?,
             };
             let emulation = targets.get(&ready.target).is_ok_and(|target| target.emulation);
             let Queue { arch, needs, .. } = &self.queues[index];

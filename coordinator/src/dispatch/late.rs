@@ -1,10 +1,10 @@
 //! Results that come when their attempt has been taken from the worker: recorded, never applied.
 
-use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
-use rpmfarm_core::{AttemptId, Epoch, FailureStage, TaskId};
+use rpmfarm_core::task::{AttemptReport, Progress};
+use rpmfarm_core::{AttemptId, Epoch, Timestamp, report};
 
 use crate::planted::{self, Bug};
-use crate::store::{self, Attempt, AttemptEnd, Store};
+use crate::store::{self, Attempt, Store};
 
 /// Records the ends that a worker reports of attempts which are not live: of those that were
 /// taken from it, not of those whose end it has told before.
@@ -15,24 +15,20 @@ pub async fn reports(
     store: &Store,
     worker: &str,
     reports: impl Iterator<Item = &AttemptReport>,
-    now_us: i64,
+    now: Timestamp,
 ) -> store::Result<()> {
-    for report in reports {
-        let said = match &report.progress {
-            Progress::Ended(Outcome::Succeeded(_)) => "succeeded".to_owned(),
-            Progress::Ended(Outcome::Failed(failure)) => format!("failed: {}", failure.message),
-            Progress::Running(_) | Progress::NeedsRequires { .. } => continue,
-        };
-        let Some((attempt, end)) = store.ended(report.attempt, report.epoch).await? else {
+    for told in reports {
+        let Some(said) = report::late(&told.progress) else { continue };
+        let Some((attempt, end)) = store.ended(told.attempt, told.epoch).await? else {
             continue;
         };
-        if attempt.worker == worker && (end.outcome.is_none() || was_lost(&end)) {
-            record(store, &attempt, &said, now_us).await?;
+        if attempt.worker == worker && end.outcome.as_ref().is_none_or(report::was_taken) {
+            record(store, &attempt, &said, now).await?;
         }
-        if let Progress::Ended(outcome) = &report.progress
+        if let Progress::Ended(outcome) = &told.progress
             && planted::is(Bug::LateReport)
         {
-            store.end_succeeded(report.attempt, report.epoch, outcome, now_us).await?;
+            store.end_succeeded(told.attempt, told.epoch, outcome, now).await?;
         }
     }
     Ok(())
@@ -47,30 +43,25 @@ pub async fn upload(
     attempt: AttemptId,
     epoch: Epoch,
     file: &str,
-    now_us: i64,
+    now: Timestamp,
 ) -> store::Result<()> {
     match store.ended(attempt, epoch).await? {
-        Some((attempt, end)) if was_lost(&end) => {
-            record(store, &attempt, &format!("uploads {file}"), now_us).await
+        Some((attempt, end)) if end.outcome.as_ref().is_some_and(report::was_taken) => {
+            record(store, &attempt, &format!("uploads {file}"), now).await
         }
         _ => Ok(()),
     }
 }
 
-async fn record(store: &Store, attempt: &Attempt, said: &str, now_us: i64) -> store::Result<()> {
-    let task = store.task(TaskId(attempt.task)).await?;
+async fn record(store: &Store, attempt: &Attempt, said: &str, now: Timestamp) -> store::Result<()> {
+    let task = store.task(attempt.task).await?;
     tracing::info!(
         build = task.map(|task| task.build.0),
-        task = attempt.task,
-        attempt = attempt.id,
+        task = attempt.task.0,
+        attempt = attempt.id.0,
         worker = attempt.worker,
         said,
         "late result, not applied"
     );
-    store.add_late_result(AttemptId(attempt.id), said, now_us).await
-}
-
-/// Whether the farm ended it, because its worker was silent or came back without it.
-fn was_lost(end: &AttemptEnd) -> bool {
-    matches!(&end.outcome, Some(Outcome::Failed(failure)) if failure.stage == FailureStage::Lease)
+    store.add_late_result(attempt.id, said, now).await
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{Failure, FailureStage, Fault};
+use rpmfarm_core::{Fault, report};
 
 use super::report::Reports;
 use crate::clock::Now;
@@ -42,41 +42,37 @@ impl LocalPass for LeasePass {
     }
 
     async fn pass(&self, store: &Store, now: Now) -> anyhow::Result<()> {
-        self.look(store, now.instant, now.us).await
+        self.look(store, now).await
     }
 }
 
 impl LeasePass {
     /// One look at all leases.
-    async fn look(&self, store: &Store, now: Instant, now_us: i64) -> anyhow::Result<()> {
+    async fn look(&self, store: &Store, Now { instant, time }: Now) -> anyhow::Result<()> {
         let mut silent = store.holders().await?;
         // A store that did not answer kept everybody from being heard, too.
-        self.fleet.look(now);
-        let is_lost = |worker: &str, silence: Duration| silence >= self.fleet.patience(worker, now);
-        silent.retain(|worker| is_lost(worker, self.fleet.silence(worker, now)));
+        self.fleet.look(instant);
+        let is_lost =
+            |worker: &str, silence: Duration| silence >= self.fleet.patience(worker, instant);
+        silent.retain(|worker| is_lost(worker, self.fleet.silence(worker, instant)));
         if silent.is_empty() || planted::is(Bug::NoLeases) {
             return Ok(());
         }
         let owners = owners(store).await?;
         let mut lost = Vec::new();
         for worker in &silent {
-            if self.judged(&owners, worker, now).is_some_and(|silence| is_lost(worker, silence)) {
+            if self.judged(&owners, worker, instant).is_some_and(|silence| is_lost(worker, silence))
+            {
                 lost.extend(store.live_attempts(Some(worker)).await?);
             }
         }
         for attempt in lost {
-            let Some(silence) = self.judged(&owners, &attempt.worker, now) else { continue };
-            let message = format!(
-                "worker {} was not heard for {} s; the task goes to another",
-                attempt.worker,
-                silence.as_secs()
-            );
-            let whose = match planted::is(Bug::LostIsPackages) {
-                false => Fault::Worker,
-                true => Fault::Package,
-            };
-            let failure = Failure::new(whose, FailureStage::Lease, message);
-            self.reports.end(store, &attempt, &Outcome::Failed(failure), now_us).await?;
+            let Some(silence) = self.judged(&owners, &attempt.worker, instant) else { continue };
+            let mut failure = report::silent(&attempt.worker, silence);
+            if planted::is(Bug::LostIsPackages) {
+                failure.fault = Fault::Package;
+            }
+            self.reports.end(store, &attempt, &Outcome::Failed(failure), time).await?;
         }
         Ok(())
     }

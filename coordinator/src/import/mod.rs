@@ -176,7 +176,7 @@ impl Importer {
     /// As [`Importer::import`].
     pub async fn import_as(&self, order: Order<'_>) -> Result<Imported, ImportError> {
         let lanes = match &self.upstream {
-            Upstream::Hosts(lanes) => lanes,
+            Upstream::Hosts(lanes) => lanes.as_ref(),
             #[cfg(feature = "simulation")]
             Upstream::Simulated(upstream) => return upstream.import(order).await,
         };
@@ -192,7 +192,7 @@ impl Importer {
     /// not fit is no error of the preview.
     pub async fn preview(&self, order: Order<'_>) -> Result<Preview, ImportError> {
         let lanes = match &self.upstream {
-            Upstream::Hosts(lanes) => lanes,
+            Upstream::Hosts(lanes) => lanes.as_ref(),
             #[cfg(feature = "simulation")]
             Upstream::Simulated(_) => return Err(ImportError::Cancelled),
         };

@@ -15,9 +15,10 @@ use sha2::Digest as _;
 
 use super::disk;
 use super::error::{ProofError, Result, io_at};
-use super::layout::{Layout, href, href_of_signed};
+use super::layout::Layout;
 use super::manifest::PublishedPackage;
 use crate::blobs::Blobs;
+use crate::pool_path::{href, href_of_signed};
 
 /// Fragments of the largest packages of a distribution are some ten MiB.
 pub(super) const MAX_FRAGMENTS: u64 = 1 << 30;

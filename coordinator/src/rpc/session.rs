@@ -65,73 +65,117 @@ pub async fn serve(
     answers: &Answers,
 ) -> Result<(), Status> {
     let Some(first) = states.try_next().await? else { return Ok(()) };
-    let (mut heard, hits, misses) = (first.sequence, first.root_hits, first.root_misses);
+    let (heard, hits, misses) = (first.sequence, first.root_hits, first.root_misses);
     let first = WorkerState::try_from(first)?;
     caller.must_be(&first.name, "this session")?;
     // Only under a name that is the caller's: each makes a label of its own.
     parts.metrics.roots(&first.name, hits, misses);
-    let session = parts.fleet.connect(first.clone(), parts.clock.instant(), parts.clock.now_us());
+    let session = parts.fleet.connect(first.clone(), parts.clock.instant(), parts.clock.time());
     tracing::info!(worker = session.worker(), version = first.version, "worker connected");
-    let mut asking = Asking::new(parts, first, heard);
+    let asking = Asking::new(parts, first, heard);
+    let mut talk = Talk { parts, session, asking, heard };
     let mut said = None;
-    loop {
-        asking.begin();
-        let overdue = asking.overdue();
-        let answer = tokio::select! {
-            // What is owed goes first, so that a worker that speaks all the time is answered; and in an
-            // order that a simulation can repeat.
-            biased;
-            () = session.poked() => {
-                if !session.is_current() {
-                    return Err(overtaken());
-                }
-                asking.due = true;
-                continue;
-            }
-            answer = asking.answered() => match answer.map_err(refused)? {
-                Some(answer) => {
-                    if session.settle() {
-                        // Free slots are news for the tasks that wait.
-                        parts.bus.ring();
-                    }
-                    answer
-                }
-                None => hold(parts, heard),
-            },
-            state = states.try_next() => {
-                let Some(state) = state? else { return Ok(()) };
-                heard = state.sequence;
-                parts.metrics.roots(session.worker(), state.root_hits, state.root_misses);
-                let state = hear(parts, &session, state)?;
-                asking.reported(state, heard);
-                continue;
-            }
-            () = certificate_end(parts.clock, caller) => {
-                return Err(Status::unauthenticated(
-                    "the certificate of this session has ended; connect with a newer one",
-                ));
-            }
-            // The store takes its time; the worker need not fear for its lease.
-            () = overdue => {
-                asking.owes = None;
-                hold(parts, heard)
-            }
-        };
+    while let Some(event) = talk.next(&mut states, caller).await? {
         // An answer is due to each state that was heard, and when something has changed.
+        let Some(answer) = talk.take(event)? else { continue };
         if said.as_ref() != Some(&answer) {
-            if !say(parts.clock, answers, answer.clone(), &session).await? {
+            if !say(parts.clock, answers, answer.clone(), &talk.session).await? {
                 return Ok(());
             }
             said = Some(answer);
+        }
+    }
+    Ok(())
+}
+
+/// The conversation with a worker.
+struct Talk<'a> {
+    parts: &'a Sessions,
+    session: Session,
+    asking: Asking,
+    /// The number of the newest state.
+    heard: u64,
+}
+
+/// What happens in a conversation.
+enum Event {
+    /// The worker says how it is.
+    Said(Box<v1::WorkerState>),
+    /// What the worker should have may have changed, or a newer session of it is there.
+    Poked,
+    /// The store was asked. Nothing when it could not answer.
+    Answered(anyhow::Result<Option<v1::DesiredState>>),
+    /// The store takes its time.
+    Overdue,
+    /// The certificate under which the worker is connected has ended.
+    CertificateEnded,
+}
+
+impl Talk<'_> {
+    /// Waits for what happens next; `None` when the worker has ended its stream.
+    async fn next(
+        &mut self,
+        states: &mut (impl Stream<Item = Result<v1::WorkerState, Status>> + Unpin),
+        caller: &Caller,
+    ) -> Result<Option<Event>, Status> {
+        self.asking.begin();
+        let overdue = self.asking.overdue();
+        Ok(Some(tokio::select! {
+            // What is owed goes first, so that a worker that speaks all the time is answered; and in an
+            // order that a simulation can repeat.
+            biased;
+            () = self.session.poked() => Event::Poked,
+            answer = self.asking.answered() => Event::Answered(answer),
+            state = states.try_next() => match state? {
+                Some(state) => Event::Said(Box::new(state)),
+                None => return Ok(None),
+            },
+            () = certificate_end(self.parts.clock, caller) => Event::CertificateEnded,
+            () = overdue => Event::Overdue,
+        }))
+    }
+
+    /// Takes what has happened. Returns what the worker is told about it, if anything.
+    fn take(&mut self, event: Event) -> Result<Option<v1::DesiredState>, Status> {
+        match event {
+            Event::Said(state) => {
+                self.heard = state.sequence;
+                let worker = self.session.worker();
+                self.parts.metrics.roots(worker, state.root_hits, state.root_misses);
+                let state = hear(self.parts, &self.session, *state)?;
+                self.asking.reported(state, self.heard);
+                Ok(None)
+            }
+            Event::Poked if !self.session.is_current() => Err(overtaken()),
+            Event::Poked => {
+                self.asking.due = true;
+                Ok(None)
+            }
+            Event::Answered(Ok(Some(answer))) => {
+                if self.session.settle() {
+                    // Free slots are news for the tasks that wait.
+                    self.parts.bus.ring();
+                }
+                Ok(Some(answer))
+            }
+            Event::Answered(Ok(None)) => Ok(Some(hold(self.parts, self.heard))),
+            Event::Answered(Err(error)) => Err(refused(error)),
+            Event::Overdue => {
+                // The worker need not fear for its lease.
+                self.asking.owes = None;
+                Ok(Some(hold(self.parts, self.heard)))
+            }
+            Event::CertificateEnded => Err(Status::unauthenticated(
+                "the certificate of this session has ended; connect with a newer one",
+            )),
         }
     }
 }
 
 /// When the caller's certificate ends; never for one without.
 async fn certificate_end(clock: Clock, caller: &Caller) {
-    let Caller::Worker { ends_us, .. } = caller else { return pending().await };
-    let left = ends_us.saturating_sub(clock.now_us()).max(0);
-    clock.sleep(Duration::from_micros(left.unsigned_abs())).await;
+    let Caller::Worker { ends, .. } = caller else { return pending().await };
+    clock.sleep(ends.since(clock.time())).await;
 }
 
 /// What ends a session: a refusal as it is, or what went wrong inside.
@@ -145,7 +189,7 @@ fn hear(parts: &Sessions, session: &Session, wire: v1::WorkerState) -> Result<Wo
     if state.name != session.worker() {
         return Err(Status::invalid_argument("a worker does not change its name"));
     }
-    if !session.heard(state.clone(), parts.clock.instant(), parts.clock.now_us()) {
+    if !session.heard(state.clone(), parts.clock.instant(), parts.clock.time()) {
         return Err(overtaken());
     }
     Ok(state)
@@ -342,13 +386,13 @@ async fn try_ask(
             Since::Attempt(newest) => Some(*newest),
             Since::Begin | Since::Taken => None,
         };
-        let now_us = parts.clock.now_us();
-        parts.assignments.reports.take(&parts.store, worker, reports, before, now_us).await?;
+        let now = parts.clock.time();
+        parts.assignments.reports.take(&parts.store, worker, reports, before, now).await?;
         (*since, asked.reports) = (Since::Taken, None);
         parts.progress.ring();
     }
-    let now_us = parts.clock.now_us();
-    let desired = parts.assignments.desired(&parts.store, worker, cache, now_us).await?;
+    let now = parts.clock.time();
+    let desired = parts.assignments.desired(&parts.store, worker, cache, now).await?;
     Ok(DesiredState { notice: notice.clone(), ..desired })
 }
 

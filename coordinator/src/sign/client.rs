@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use rpmfarm_core::signing::{Logged, PROTOCOL, Place};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::signer_client::SignerClient as Client;
@@ -168,7 +169,7 @@ impl SignerClient {
             let lately = |at: Instant| now.saturating_duration_since(at) < LATELY;
             known.get(key).filter(|(at, _)| lately(*at)).map(|(_, key)| key.clone())
         };
-        if let Some(known) = lately(&self.lately.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(known) = lately(&self.lately.lock()) {
             return known;
         }
         let found = tokio::select! {
@@ -176,7 +177,7 @@ impl SignerClient {
             key = self.public_key(key) => key.ok(),
             () = Clock.sleep(PATIENCE) => None,
         };
-        let mut known = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lately.lock();
         known.insert(key.to_owned(), (Clock.instant(), found.clone()));
         found
     }

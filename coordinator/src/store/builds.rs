@@ -1,7 +1,7 @@
 //! Builds: what was asked for, and by whom.
 
 use rpmfarm_core::queue::Class;
-use rpmfarm_core::{Arch, BuildId, BuildOptions};
+use rpmfarm_core::{Arch, BatchId, BuildId, BuildOptions, Timestamp};
 
 use super::again::again;
 use super::{Result, Store, Tx, json, parsed, unjson};
@@ -30,9 +30,11 @@ pub struct NewBuild {
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Build {
     /// Its number.
-    pub id: i64,
+    #[sqlx(try_from = "i64")]
+    pub id: BuildId,
     /// The builds of one request share it.
-    pub batch: i64,
+    #[sqlx(try_from = "i64")]
+    pub batch: BatchId,
     /// Name of the target.
     pub target: String,
     /// Name of the package.
@@ -42,17 +44,10 @@ pub struct Build {
     /// Who asked.
     pub submitter: String,
     /// When.
-    pub created_us: i64,
+    #[sqlx(rename = "created_us", try_from = "i64")]
+    pub created: Timestamp,
     /// How urgent it is, by the newest that was said of it.
     pub priority: String,
-}
-
-impl Build {
-    /// Its number, typed.
-    #[must_use]
-    pub const fn id(&self) -> BuildId {
-        BuildId(self.id)
-    }
 }
 
 /// What a request led to.
@@ -116,8 +111,8 @@ pub struct BuildFilter {
     pub package: String,
     /// Only these.
     pub ended: Ended,
-    /// Only builds before this one; 0 for all.
-    pub before: i64,
+    /// Only builds before this one; `None` for all.
+    pub before: Option<BuildId>,
     /// At most so many, newest first.
     pub limit: i64,
 }
@@ -150,9 +145,9 @@ impl Store {
         builds: &[NewBuild],
         submitter: &str,
         request_key: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<StartedBuilds> {
-        self.start(builds, submitter, request_key, now_us, false).await
+        self.start(builds, submitter, request_key, now, false).await
     }
 
     /// Records a request for rebuilds without a change, whose releases are raised.
@@ -161,9 +156,9 @@ impl Store {
         builds: &[NewBuild],
         submitter: &str,
         request_key: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<StartedBuilds> {
-        self.start(builds, submitter, request_key, now_us, true).await
+        self.start(builds, submitter, request_key, now, true).await
     }
 
     async fn start(
@@ -171,15 +166,15 @@ impl Store {
         builds: &[NewBuild],
         submitter: &str,
         request_key: &str,
-        now_us: i64,
+        now: Timestamp,
         bump: bool,
     ) -> Result<StartedBuilds> {
-        let started = self.record_request(builds, submitter, request_key, now_us, bump).await;
+        let started = self.record_request(builds, submitter, request_key, now, bump).await;
         match started {
             // Its key tells whether it happened, be it here or at another coordinator.
             Err(error) if !request_key.is_empty() && error.may_have_happened() => {
                 tracing::info!(%error, "the request is looked up by its key");
-                self.record_request(builds, submitter, request_key, now_us, bump).await
+                self.record_request(builds, submitter, request_key, now, bump).await
             }
             started => started,
         }
@@ -190,75 +185,21 @@ impl Store {
         builds: &[NewBuild],
         submitter: &str,
         request_key: &str,
-        now_us: i64,
+        now: Timestamp,
         bump: bool,
     ) -> Result<StartedBuilds> {
         let request_key = if planted::is(Bug::RequestTwice) { "" } else { request_key };
         again(|| async move {
             let mut tx = self.write().await?;
-            if !request_key.is_empty() {
-                // The index leaves out builds without a key, so the query has to say that as well.
-                let query = "SELECT id FROM builds WHERE request_key = $1 AND request_key <> ''
-                             ORDER BY id";
-                let ids: Vec<i64> =
-                    sqlx::query_scalar(query).bind(request_key).fetch_all(tx.on()).await?;
-                if !ids.is_empty() {
-                    return Ok(StartedBuilds {
-                        ids: ids.into_iter().map(BuildId).collect(),
-                        new: false,
-                    });
-                }
+            let known = tx.builds_of_request(request_key).await?;
+            if !known.is_empty() {
+                return Ok(StartedBuilds { ids: known, new: false });
             }
-            let batch = tx.next_id("batch").await?;
+            let batch = BatchId(tx.next_id("batch").await?);
+            let request = NewRequest { batch, submitter, request_key, bump, now };
             let mut ids = Vec::with_capacity(builds.len());
             for build in builds {
-                let id = tx.next_id("build").await?;
-                sqlx::query(
-                "INSERT INTO builds (id, batch, target, package, git_ref, submitter, request_key,
-                 created_us, priority) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            )
-            .bind(id)
-            .bind(batch)
-            .bind(&build.target)
-            .bind(&build.package)
-            .bind(&build.git_ref)
-            .bind(submitter)
-            .bind(request_key)
-            .bind(now_us)
-            .bind(build.class.as_str())
-            .execute(tx.on())
-            .await?;
-                if bump {
-                    let query = sqlx::query("INSERT INTO bumps (build) VALUES ($1)").bind(id);
-                    query.execute(tx.on()).await?;
-                }
-                if !build.modification_ref.is_empty() {
-                    sqlx::query("INSERT INTO build_modifications (build, git_ref) VALUES ($1, $2)")
-                        .bind(id)
-                        .bind(&build.modification_ref)
-                        .execute(tx.on())
-                        .await?;
-                }
-                for arch in &build.arches {
-                    sqlx::query(
-                        "INSERT INTO build_arches (build, arch) VALUES ($1, $2)
-                         ON CONFLICT DO NOTHING",
-                    )
-                    .bind(id)
-                    .bind(arch.as_str())
-                    .execute(tx.on())
-                    .await?;
-                }
-                if !build.options.is_nothing() {
-                    sqlx::query("INSERT INTO build_options (build, options) VALUES ($1, $2)")
-                        .bind(id)
-                        .bind(json(&build.options))
-                        .execute(tx.on())
-                        .await?;
-                }
-                tx.open_build(BuildId(id)).await?;
-                tx.index_new(BuildId(id), build.class, now_us).await?;
-                ids.push(BuildId(id));
+                ids.push(tx.add_build(build, &request).await?);
             }
             tx.commit().await?;
             Ok(StartedBuilds { ids, new: true })
@@ -301,11 +242,91 @@ impl Store {
             "SELECT {COLUMNS} FROM builds b WHERE b.id < $1{ended}{named}
              ORDER BY b.id DESC LIMIT $2"
         );
-        let before = if filter.before == 0 { i64::MAX } else { filter.before };
+        let before = filter.before.map_or(i64::MAX, |build| build.0);
         let mut query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(before).bind(filter.limit);
         for name in names {
             query = query.bind(name);
         }
         Ok(query.fetch_all(self.read()).await?)
+    }
+}
+
+/// What the builds of a request have in common.
+struct NewRequest<'a> {
+    batch: BatchId,
+    submitter: &'a str,
+    request_key: &'a str,
+    /// Whether they are rebuilds without a change, whose releases are raised.
+    bump: bool,
+    now: Timestamp,
+}
+
+impl Tx {
+    /// The builds that were recorded with a key; none without a key.
+    async fn builds_of_request(&mut self, request_key: &str) -> Result<Vec<BuildId>> {
+        if request_key.is_empty() {
+            return Ok(Vec::new());
+        }
+        // The index leaves out builds without a key, so the query has to say that as well.
+        let query = "SELECT id FROM builds WHERE request_key = $1 AND request_key <> ''
+                     ORDER BY id";
+        let ids: Vec<i64> =
+            sqlx::query_scalar(query).bind(request_key).fetch_all(self.on()).await?;
+        Ok(ids.into_iter().map(BuildId).collect())
+    }
+
+    async fn add_build(&mut self, build: &NewBuild, request: &NewRequest<'_>) -> Result<BuildId> {
+        let id = BuildId(self.next_id("build").await?);
+        sqlx::query(
+            "INSERT INTO builds (id, batch, target, package, git_ref, submitter, request_key,
+             created_us, priority) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(id.0)
+        .bind(request.batch.0)
+        .bind(&build.target)
+        .bind(&build.package)
+        .bind(&build.git_ref)
+        .bind(request.submitter)
+        .bind(request.request_key)
+        .bind(request.now.as_us())
+        .bind(build.class.as_str())
+        .execute(self.on())
+        .await?;
+        if request.bump {
+            let query = sqlx::query("INSERT INTO bumps (build) VALUES ($1)").bind(id.0);
+            query.execute(self.on()).await?;
+        }
+        self.add_build_settings(id, build).await?;
+        self.open_build(id).await?;
+        self.index_new(id, build.class, request.now).await?;
+        Ok(id)
+    }
+
+    /// Records what a build was asked for beyond its package.
+    async fn add_build_settings(&mut self, id: BuildId, build: &NewBuild) -> Result<()> {
+        if !build.modification_ref.is_empty() {
+            sqlx::query("INSERT INTO build_modifications (build, git_ref) VALUES ($1, $2)")
+                .bind(id.0)
+                .bind(&build.modification_ref)
+                .execute(self.on())
+                .await?;
+        }
+        for arch in &build.arches {
+            sqlx::query(
+                "INSERT INTO build_arches (build, arch) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(id.0)
+            .bind(arch.as_str())
+            .execute(self.on())
+            .await?;
+        }
+        if !build.options.is_nothing() {
+            sqlx::query("INSERT INTO build_options (build, options) VALUES ($1, $2)")
+                .bind(id.0)
+                .bind(json(&build.options))
+                .execute(self.on())
+                .await?;
+        }
+        Ok(())
     }
 }

@@ -1,15 +1,20 @@
 //! What accepted attempts took, and what is learned of it for the next ones.
 
+use std::time::Duration;
+
 use rpmfarm_core::learned::{Had, Learned, SAMPLES, Sample, learn};
 use rpmfarm_core::task::{Outcome, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, Needs, TaskId};
+use rpmfarm_core::time::span_us;
+use rpmfarm_core::{Arch, AttemptId, Needs, TaskId, Timestamp};
 
+use super::columns::Span;
 use super::{Result, Store, Tx, unjson};
 
 /// What an attempt took, or is expected to take, and what its worker had.
 #[derive(sqlx::FromRow)]
 struct TookRow {
-    took_us: i64,
+    #[sqlx(rename = "took_us", try_from = "Span")]
+    took: Duration,
     memory_mib: i64,
     disk_mib: i64,
     had_memory_mib: i64,
@@ -26,7 +31,7 @@ impl TookRow {
 
     const fn sample(&self) -> Sample {
         Sample {
-            took_us: self.took_us,
+            took: self.took,
             memory_mib: self.memory_mib.unsigned_abs(),
             disk_mib: self.disk_mib.unsigned_abs(),
             had: self.had(),
@@ -37,8 +42,10 @@ impl TookRow {
 /// An accepted attempt, with the package and the kind of task that its measure is kept under.
 #[derive(sqlx::FromRow)]
 struct AcceptedRow {
-    started_us: i64,
-    ended_us: i64,
+    #[sqlx(rename = "started_us", try_from = "i64")]
+    started: Timestamp,
+    #[sqlx(rename = "ended_us", try_from = "i64")]
+    ended: Timestamp,
     report: String,
     target: String,
     package: String,
@@ -68,12 +75,12 @@ impl Store {
             .fetch_optional(self.read())
             .await?;
         let Some(row) = row else { return Ok(Learned::default()) };
-        let Sample { took_us, memory_mib, disk_mib, had } = row.sample();
-        Ok(Learned { took_us, memory_mib, disk_mib, enough: had })
+        let Sample { took, memory_mib, disk_mib, had } = row.sample();
+        Ok(Learned { took, memory_mib, disk_mib, enough: had })
     }
 
     /// Records what a task needs, before it gets into its queue.
-    pub async fn set_needs(&self, task: TaskId, needs: &Needs, now_us: i64) -> Result<()> {
+    pub async fn set_needs(&self, task: TaskId, needs: &Needs, now: Timestamp) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
             "INSERT INTO task_needs (task, needs) VALUES ($1, $2)
@@ -83,7 +90,7 @@ impl Store {
         .bind(needs.to_string())
         .execute(tx.on())
         .await?;
-        tx.reindex_of(task, now_us).await?;
+        tx.reindex_of(task, now).await?;
         tx.commit().await
     }
 }
@@ -102,39 +109,56 @@ impl Tx {
         let Some(row) = row else { return Ok(()) };
         let report = unjson("attempt_ends", "a report", &row.report)?;
         let Some(Outcome::Succeeded(success)) = report else { return Ok(()) };
-        let AcceptedRow { target, package, arch, kind, .. } = &row;
-        let capped = |mib: u64| i64::try_from(mib).unwrap_or(i64::MAX);
+        self.add_measure(attempt, &row, (success.memory_mib, success.disk_mib)).await?;
+        let samples = self.samples(&row).await?;
+        self.set_learned(&row, &learn(&samples)).await
+    }
+
+    /// Records what an attempt took: its time, and so much memory and disk, in MiB.
+    async fn add_measure(
+        &mut self,
+        attempt: AttemptId,
+        row: &AcceptedRow,
+        (memory_mib, disk_mib): (u64, u64),
+    ) -> Result<()> {
         sqlx::query(
             "INSERT INTO measures (target, package, arch, kind, attempt, took_us, memory_mib,
              disk_mib, had_memory_mib, had_disk_mib)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
         )
-        .bind(target)
-        .bind(package)
-        .bind(arch)
-        .bind(kind)
+        .bind(&row.target)
+        .bind(&row.package)
+        .bind(&row.arch)
+        .bind(&row.kind)
         .bind(attempt.0)
-        .bind((row.ended_us - row.started_us).max(0))
-        .bind(capped(success.memory_mib))
-        .bind(capped(success.disk_mib))
+        .bind(span_us(row.ended.since(row.started)))
+        .bind(capped(memory_mib))
+        .bind(capped(disk_mib))
         .bind(row.memory_mib)
         .bind(row.disk_mib)
         .execute(self.on())
         .await?;
+        Ok(())
+    }
+
+    /// What the newest attempts of the same package, architecture and kind took.
+    async fn samples(&mut self, row: &AcceptedRow) -> Result<Vec<Sample>> {
         let query = "SELECT took_us, memory_mib, disk_mib, had_memory_mib, had_disk_mib
                      FROM measures
                      WHERE target = $1 AND package = $2 AND arch = $3 AND kind = $4
                      ORDER BY attempt DESC LIMIT $5";
         let rows: Vec<TookRow> = sqlx::query_as(query)
-            .bind(target)
-            .bind(package)
-            .bind(arch)
-            .bind(kind)
+            .bind(&row.target)
+            .bind(&row.package)
+            .bind(&row.arch)
+            .bind(&row.kind)
             .bind(i64::try_from(SAMPLES).unwrap_or(i64::MAX))
             .fetch_all(self.on())
             .await?;
-        let samples: Vec<Sample> = rows.iter().map(TookRow::sample).collect();
-        let learned = learn(&samples);
+        Ok(rows.iter().map(TookRow::sample).collect())
+    }
+
+    async fn set_learned(&mut self, row: &AcceptedRow, learned: &Learned) -> Result<()> {
         sqlx::query(
             "INSERT INTO learned (target, package, arch, kind, took_us, memory_mib, disk_mib,
              enough_memory_mib, enough_disk_mib)
@@ -144,11 +168,11 @@ impl Tx {
              enough_memory_mib = excluded.enough_memory_mib,
              enough_disk_mib = excluded.enough_disk_mib",
         )
-        .bind(target)
-        .bind(package)
-        .bind(arch)
-        .bind(kind)
-        .bind(learned.took_us)
+        .bind(&row.target)
+        .bind(&row.package)
+        .bind(&row.arch)
+        .bind(&row.kind)
+        .bind(span_us(learned.took))
         .bind(capped(learned.memory_mib))
         .bind(capped(learned.disk_mib))
         .bind(capped(learned.enough.memory_mib))
@@ -157,4 +181,8 @@ impl Tx {
         .await?;
         Ok(())
     }
+}
+
+fn capped(mib: u64) -> i64 {
+    i64::try_from(mib).unwrap_or(i64::MAX)
 }

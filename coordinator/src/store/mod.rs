@@ -49,9 +49,11 @@ mod withdrawals;
 mod work;
 
 use std::str::FromStr as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use rpmfarm_core::{BuildId, StageEpoch};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool};
 use tokio::task::JoinSet;
@@ -71,19 +73,17 @@ pub use grants::{Grant, Ready};
 pub use hooks::{Hint, HookTaken, NewHook};
 pub use kept::KeptRow;
 pub use late::LateResult;
-pub use looks::{Looked, Saw};
-pub use notes::Lacking;
+pub use looks::Looked;
 pub use observed::Queue;
-pub use open_pushes::{OpenPush, PushedBuild};
 pub use owners::{Decision, PoolState, TakenRow};
 pub use packages::{NewPackage, Package, Signature, SignedPackage};
 pub use places::{Place, Running};
-pub use pushes::{PushEnd, PushFilter, PushPair, PushRow, StormRow};
+pub use pushes::{PushFilter, PushRow, StormRow};
 pub use results::{AcceptedTask, MadePackage};
 pub use shown::{PublishedEvr, ShownBuild, ShownSrpm, ShownTask, TakenPackage};
 pub use sources::{Import, Srpm};
 pub use tasks::{LockRow, NewTask, Task};
-pub use tracked::{NewTracked, OrderRow, Seen, Tracked};
+pub use tracked::{NewTracked, OrderRow, Tracked};
 pub use withdrawals::{ImpactRow, Returning, RootRow, Withdraw, WithdrawnPackage};
 
 use crate::bus::Bus;
@@ -107,7 +107,7 @@ pub enum StoreError {
         /// The stage.
         stage: rpmfarm_core::Stage,
         /// The epoch of the lease that ended.
-        epoch: i64,
+        epoch: StageEpoch,
     },
     /// The schema could not be brought up to date.
     #[error("database schema: {0}")]
@@ -132,7 +132,7 @@ pub enum StoreError {
         /// The target.
         target: String,
         /// The build that made the first one.
-        build: i64,
+        build: BuildId,
         /// Digest of the first one.
         existing: String,
         /// Digest of this one.
@@ -148,7 +148,7 @@ pub enum StoreError {
         /// The target.
         target: String,
         /// The build that made the first one.
-        build: i64,
+        build: BuildId,
         /// Options of the first one, in words.
         existing: String,
         /// Options of this one, in words.
@@ -164,7 +164,7 @@ pub enum StoreError {
         /// The target.
         target: String,
         /// The build that made it.
-        build: i64,
+        build: BuildId,
         /// Who took it back.
         who: String,
         /// Why.
@@ -182,7 +182,7 @@ pub enum StoreError {
         /// The target.
         target: String,
         /// The build that made it.
-        build: i64,
+        build: BuildId,
     },
 }
 
@@ -341,7 +341,7 @@ impl Store {
 
     /// Closes all connections, so that the database can go away.
     pub async fn close(&self) {
-        self.beside.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.beside.lock().abort_all();
         self.readers.close().await;
         self.writers.close().await;
         self.pulse.close().await;
@@ -446,8 +446,8 @@ pub(crate) fn unjson<T: serde::de::DeserializeOwned>(
 }
 
 /// What waits until a later time than this was set by a clock that has gone back since.
-pub(super) fn latest_due(now_us: i64) -> i64 {
-    if planted::is(Bug::FarRetry) { i64::MAX } else { rpmfarm_core::status::latest_due(now_us) }
+pub(super) fn latest_due(now: Timestamp) -> Timestamp {
+    if planted::is(Bug::FarRetry) { Timestamp::LAST } else { rpmfarm_core::status::latest_due(now) }
 }
 
 /// A value as the JSON of a column.

@@ -5,16 +5,17 @@
 
 use std::collections::HashMap;
 
+use rpmfarm_core::lacking::LackingPackage;
 use rpmfarm_core::owners::Claim;
 use rpmfarm_core::terms::AllTerms;
-use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Evr, Nevra, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Evr, Nevra, TaskId, Timestamp};
 
 use super::attempts::{AttemptRow, WITH_END};
 use super::builds::COLUMNS;
 use super::lists::{list, rows};
 use super::{
-    Attempt, AttemptEnd, Build, Decision, FailureRow, Import, Lacking, LateResult, LockRow,
-    Publication, Result, Store, TakenRow, Task, WithdrawnPackage, parsed, unjson,
+    Attempt, AttemptEnd, Build, Decision, FailureRow, Import, LateResult, LockRow, Publication,
+    Result, Store, TakenRow, Task, WithdrawnPackage, parsed, unjson,
 };
 
 /// The facts of a build, but for its packages ([`Store::packages_of_each`]).
@@ -32,10 +33,10 @@ pub struct ShownBuild {
     pub publication: Option<Publication>,
     /// What failed since it was last retried, oldest first.
     pub failures: Vec<FailureRow>,
-    /// When it was last cancelled; 0 when never.
-    pub cancelled_us: i64,
-    /// When it was last retried by a call; 0 when never.
-    pub retried_us: i64,
+    /// When it was last cancelled; `None` when never.
+    pub cancelled_at: Option<Timestamp>,
+    /// When it was last retried by a call; `None` when never.
+    pub retried_at: Option<Timestamp>,
     /// Whether it has not ended.
     pub open: bool,
     /// The CVE ids that its sources fix.
@@ -45,7 +46,7 @@ pub struct ShownBuild {
     /// What was noted of the build.
     pub notes: Vec<String>,
     /// What its packages lack in their channels.
-    pub lacking: Vec<Lacking>,
+    pub lacking: Vec<LackingPackage>,
     /// What else was asked for.
     pub options: BuildOptions,
     /// How many files of failed attempts were kept.
@@ -68,8 +69,8 @@ pub struct ShownBuild {
 pub struct TakenPackage {
     /// The package, and what would have been taken without it.
     pub row: TakenRow,
-    /// The build that made it; 0 when that is not known any more.
-    pub build: i64,
+    /// The build that made it; `None` when that is not known any more.
+    pub build: Option<BuildId>,
 }
 
 impl ShownBuild {
@@ -99,7 +100,7 @@ pub struct ShownTask {
     /// Its attempts with their ends, oldest first.
     pub attempts: Vec<(Attempt, Option<AttemptEnd>)>,
     /// The attempt that was accepted, how many milliseconds rpmbuild ran in it, and when.
-    pub acceptance: Option<(AttemptId, u64, i64)>,
+    pub acceptance: Option<(AttemptId, u64, Timestamp)>,
     /// Results that came too late.
     pub late: Vec<LateResult>,
 }
@@ -107,6 +108,13 @@ pub struct ShownTask {
 /// A version that a channel got: target, channel, package, the build that brought it, and what it
 /// is.
 pub type PublishedEvr = (String, String, String, BuildId, Evr);
+
+/// The facts of builds, by their numbers.
+type ShownBuilds = HashMap<BuildId, ShownBuild>;
+
+fn of(all: &mut ShownBuilds, build: i64) -> &mut ShownBuild {
+    all.entry(BuildId(build)).or_default()
+}
 
 impl Store {
     /// Builds by their numbers, newest first; those that are not there are left out.
@@ -120,48 +128,76 @@ impl Store {
     /// The facts of builds, each that was asked for.
     pub async fn shown(&self, builds: &[BuildId]) -> Result<HashMap<BuildId, ShownBuild>> {
         let ids = list(builds.iter().map(|id| id.0));
-        let mut all: HashMap<BuildId, ShownBuild> =
-            builds.iter().map(|id| (*id, ShownBuild::default())).collect();
-        macro_rules! of {
-            ($build:expr) => {
-                all.entry(BuildId($build)).or_default()
-            };
+        let mut all: ShownBuilds = builds.iter().map(|id| (*id, ShownBuild::default())).collect();
+        self.shown_requests(&ids, &mut all).await?;
+        self.shown_sources(&ids, &mut all).await?;
+        self.shown_results(&ids, &mut all).await?;
+        self.shown_failures(&ids, &mut all).await?;
+        self.shown_names(&ids, &mut all).await?;
+        for withdrawn in self.withdrawn_of(builds).await? {
+            all.entry(withdrawn.build).or_default().withdrawn.push(withdrawn);
         }
+        for task in self.shown_tasks(&ids).await? {
+            all.entry(task.task.build).or_default().tasks.push(task);
+        }
+        Ok(all)
+    }
 
+    /// Whether builds are open, and what they were asked for with.
+    async fn shown_requests(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         let query = format!("SELECT build FROM open_builds WHERE build IN ({ids})");
         for (build,) in rows!(self, (i64,), query) {
-            of!(build).open = true;
+            of(all, build).open = true;
         }
         let query =
             format!("SELECT build, arch FROM build_arches WHERE build IN ({ids}) ORDER BY arch");
         for (build, arch) in rows!(self, (i64, String), query) {
-            of!(build).arches.push(parsed("build_arches", "an architecture", &arch)?);
+            of(all, build).arches.push(parsed("build_arches", "an architecture", &arch)?);
         }
+        let query = format!("SELECT build, options FROM build_options WHERE build IN ({ids})");
+        for (build, text) in rows!(self, (i64, String), query) {
+            of(all, build).options = super::builds::options(&text)?;
+        }
+        Ok(())
+    }
+
+    /// What was imported, and what SRPM was made of it.
+    async fn shown_sources(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         let query = format!(
             "SELECT build, url, commit_id, subject, bundle, at_us FROM imports
              WHERE build IN ({ids})"
         );
-        for (build, url, commit, subject, bundle, at_us) in
+        for (build, url, commit, subject, bundle, at) in
             rows!(self, (i64, String, String, String, String, i64), query)
         {
             let bundle = parsed("imports", "a digest", &bundle)?;
-            of!(build).import = Some(Import { url, commit, subject, bundle, at_us });
+            let at = Timestamp::from_us(at);
+            of(all, build).import = Some(Import { url, commit, subject, bundle, at });
         }
         let query = format!("SELECT build, nevra, terms FROM srpms WHERE build IN ({ids})");
         for (build, nevra, terms) in rows!(self, (i64, String, String), query) {
             let nevra = parsed("srpms", "a NEVRA", &nevra)?;
             let terms = unjson("srpms", "terms", &terms)?;
-            of!(build).srpm = Some(ShownSrpm { nevra, terms });
+            of(all, build).srpm = Some(ShownSrpm { nevra, terms });
         }
         let query =
             format!("SELECT build, note FROM source_notes WHERE build IN ({ids}) ORDER BY n");
         for (build, note) in rows!(self, (i64, String), query) {
-            of!(build).source_notes.push(note);
+            of(all, build).source_notes.push(note);
         }
+        let query = format!("SELECT build, ids FROM build_cves WHERE build IN ({ids})");
+        for (build, cves) in rows!(self, (i64, String), query) {
+            of(all, build).cves = unjson("build_cves", "a list", &cves)?;
+        }
+        Ok(())
+    }
+
+    /// What builds have made, and where it is published.
+    async fn shown_results(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         let query =
             format!("SELECT build, note FROM build_notes WHERE build IN ({ids}) ORDER BY position");
         for (build, note) in rows!(self, (i64, String), query) {
-            of!(build).notes.push(note);
+            of(all, build).notes.push(note);
         }
         let query = format!(
             "SELECT p.build, l.nevra, l.arch, l.requirement FROM packages p
@@ -174,18 +210,14 @@ impl Store {
                 word => Some(parsed("lacking_packages", "an architecture", word)?),
             };
             let nevra = parsed("lacking_packages", "a NEVRA", &nevra)?;
-            of!(build).lacking.push(Lacking { nevra, arch, requirement });
-        }
-        let query = format!("SELECT build, options FROM build_options WHERE build IN ({ids})");
-        for (build, text) in rows!(self, (i64, String), query) {
-            of!(build).options = super::builds::options(&text)?;
+            of(all, build).lacking.push(LackingPackage { nevra, arch, requirement });
         }
         let query = format!(
             "SELECT t.build, COUNT(*) FROM tasks t JOIN attempts a ON a.task = t.id
              JOIN kept_files k ON k.attempt = a.id WHERE t.build IN ({ids}) GROUP BY t.build"
         );
         for (build, count) in rows!(self, (i64, i64), query) {
-            of!(build).kept_files = u32::try_from(count).unwrap_or(u32::MAX);
+            of(all, build).kept_files = u32::try_from(count).unwrap_or(u32::MAX);
         }
         let query = format!(
             "SELECT build, channel, revision, at_us FROM publications WHERE build IN ({ids})
@@ -193,51 +225,43 @@ impl Store {
         );
         // The oldest comes last and stays.
         for row in rows!(self, Publication, query) {
-            let build = all.entry(row.build).or_default();
+            let build = of(all, row.build.0);
             build.publication = Some(row);
         }
+        Ok(())
+    }
+
+    /// What has failed since the last retry, and whether builds were cancelled.
+    async fn shown_failures(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         for (table, which) in [("cancellations", 0), ("retries", 1)] {
             let query = format!(
                 "SELECT build, MAX(at_us) FROM {table} WHERE build IN ({ids}) GROUP BY build"
             );
-            for (build, at_us) in rows!(self, (i64, i64), query) {
-                let build = of!(build);
-                if which == 0 { build.cancelled_us = at_us } else { build.retried_us = at_us }
+            for (build, at) in rows!(self, (i64, i64), query) {
+                let (build, at) = (of(all, build), Some(Timestamp::from_us(at)));
+                if which == 0 { build.cancelled_at = at } else { build.retried_at = at }
             }
         }
         let query = format!(
             "SELECT build, task, failure, at_us, retry_us FROM failures WHERE build IN ({ids})
              ORDER BY at_us"
         );
-        for (build, task, failure, at_us, retry_us) in
-            rows!(self, (i64, i64, String, i64, i64), query)
-        {
-            let build = of!(build);
-            if at_us > build.retried_us {
+        for (build, task, failure, at, retry) in rows!(self, (i64, i64, String, i64, i64), query) {
+            let (build, at) = (of(all, build), Timestamp::from_us(at));
+            if Some(at) > build.retried_at {
                 build.failures.push(FailureRow {
                     task: (task != 0).then_some(TaskId(task)),
                     failure: unjson("failures", "a failure", &failure)?,
-                    at_us,
-                    retry_us: (retry_us != 0).then_some(retry_us),
+                    at,
+                    retry: Timestamp::from_us(retry).known(),
                 });
             }
         }
-        let query = format!("SELECT build, ids FROM build_cves WHERE build IN ({ids})");
-        for (build, cves) in rows!(self, (i64, String), query) {
-            of!(build).cves = unjson("build_cves", "a list", &cves)?;
-        }
-        self.shown_names(&ids, &mut all).await?;
-        for withdrawn in self.withdrawn_of(builds).await? {
-            all.entry(withdrawn.build).or_default().withdrawn.push(withdrawn);
-        }
-        for (build, task) in self.shown_tasks(&ids).await? {
-            of!(build).tasks.push(task);
-        }
-        Ok(all)
+        Ok(())
     }
 
     /// What is known of claims, and of packages that builds were made with.
-    async fn shown_names(&self, ids: &str, all: &mut HashMap<BuildId, ShownBuild>) -> Result<()> {
+    async fn shown_names(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         let query = format!(
             "SELECT build, kind, what, package, owners FROM claims WHERE build IN ({ids})
              ORDER BY build, kind, what"
@@ -245,17 +269,16 @@ impl Store {
         type Row = (i64, String, String, String, String);
         for (build, kind, what, package, owners) in rows!(self, Row, query) {
             let claim = super::owners::claim((kind, what, package, owners))?;
-            all.entry(BuildId(build)).or_default().claims.push(claim);
+            of(all, build).claims.push(claim);
         }
         let query = format!(
             "SELECT build, at_us, word, who, reason FROM claim_decisions WHERE build IN ({ids})
              ORDER BY at_us"
         );
-        for (build, at_us, word, who, reason) in
-            rows!(self, (i64, i64, String, String, String), query)
+        for (build, at, word, who, reason) in rows!(self, (i64, i64, String, String, String), query)
         {
-            let decision = Decision { at_us, word, who, reason };
-            all.entry(BuildId(build)).or_default().decisions.push(decision);
+            let decision = Decision { at: at.into(), word, who, reason };
+            of(all, build).decisions.push(decision);
         }
         let query = format!(
             "SELECT build, nevra, through FROM impacts WHERE build IN ({ids}) ORDER BY nevra"
@@ -263,7 +286,7 @@ impl Store {
         for (build, nevra, through) in rows!(self, (i64, String, i64), query) {
             let nevra = parsed("impacts", "a NEVRA", &nevra)?;
             let through = (through != 0).then_some(BuildId(through));
-            all.entry(BuildId(build)).or_default().impacts.push((nevra, through));
+            of(all, build).impacts.push((nevra, through));
         }
         let query = format!(
             "SELECT t.build, b.target, k.taken FROM taken_packages k JOIN tasks t ON t.id = k.task
@@ -272,7 +295,7 @@ impl Store {
         for (build, target, taken) in rows!(self, (i64, String, String), query) {
             let taken: Vec<TakenRow> = unjson("taken_packages", "a list", &taken)?;
             for row in taken {
-                let shown = all.entry(BuildId(build)).or_default();
+                let shown = of(all, build);
                 if shown.taken.iter().any(|known| known.row == row) {
                     continue;
                 }
@@ -283,16 +306,16 @@ impl Store {
         Ok(())
     }
 
-    async fn build_of_package(&self, target: &str, nevra: &Nevra) -> Result<i64> {
+    async fn build_of_package(&self, target: &str, nevra: &Nevra) -> Result<Option<BuildId>> {
         let query = "SELECT build FROM packages WHERE target = $1 AND nevra = $2
                      UNION ALL
                      SELECT build FROM withdrawn_packages WHERE target = $1 AND nevra = $2";
         let query = sqlx::query_scalar(query).bind(target).bind(nevra.to_string());
         let build: Option<i64> = query.fetch_optional(self.read()).await?;
-        Ok(build.unwrap_or(0))
+        Ok(build.map(BuildId))
     }
 
-    async fn shown_tasks(&self, builds: &str) -> Result<Vec<(i64, ShownTask)>> {
+    async fn shown_tasks(&self, builds: &str) -> Result<Vec<ShownTask>> {
         let tasks = format!("SELECT id FROM tasks WHERE build IN ({builds})");
         let query = format!(
             "SELECT l.task, l.round, l.digest, l.at_us FROM locks l WHERE l.task IN ({tasks})
@@ -300,22 +323,24 @@ impl Store {
                              WHERE p.task = l.task AND p.round >= l.round) ORDER BY l.round"
         );
         let mut locks = HashMap::new();
-        for (task, round, digest, at_us) in rows!(self, (i64, i64, String, i64), query) {
+        for (task, round, digest, at) in rows!(self, (i64, i64, String, i64), query) {
             let digest = parsed("locks", "a digest", &digest)?;
-            locks.insert(task, LockRow { round: u32::try_from(round).unwrap_or(0), digest, at_us });
+            let (round, at) = (u32::try_from(round).unwrap_or(0), Timestamp::from_us(at));
+            locks.insert(TaskId(task), LockRow { round, digest, at });
         }
         let query = format!(
             "SELECT task, attempt, rpmbuild_ms, at_us FROM acceptances WHERE task IN ({tasks})"
         );
         let mut acceptances = HashMap::new();
-        for (task, attempt, ms, at_us) in rows!(self, (i64, i64, i64, i64), query) {
-            acceptances.insert(task, (AttemptId(attempt), ms.unsigned_abs(), at_us));
+        for (task, attempt, ms, at) in rows!(self, (i64, i64, i64, i64), query) {
+            let accepted = (AttemptId(attempt), ms.unsigned_abs(), Timestamp::from_us(at));
+            acceptances.insert(TaskId(task), accepted);
         }
         let query = format!(
             "SELECT {WITH_END} FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
              WHERE a.task IN ({tasks}) ORDER BY a.epoch"
         );
-        let mut attempts = HashMap::<i64, Vec<(Attempt, Option<AttemptEnd>)>>::new();
+        let mut attempts = HashMap::<TaskId, Vec<(Attempt, Option<AttemptEnd>)>>::new();
         for row in rows!(self, AttemptRow, query) {
             let (attempt, end) = row.read()?;
             attempts.entry(attempt.task).or_default().push((attempt, end));
@@ -325,12 +350,11 @@ impl Store {
              FROM attempts a JOIN late_results l ON l.attempt = a.id
              WHERE a.task IN ({tasks}) ORDER BY l.attempt"
         );
-        let mut late = HashMap::<i64, Vec<LateResult>>::new();
-        for (task, attempt, worker, said, at_us) in
-            rows!(self, (i64, i64, String, String, i64), query)
+        let mut late = HashMap::<TaskId, Vec<LateResult>>::new();
+        for (task, attempt, worker, said, at) in rows!(self, (i64, i64, String, String, i64), query)
         {
-            let attempt = AttemptId(attempt);
-            late.entry(task).or_default().push(LateResult { attempt, worker, said, at_us });
+            let (attempt, at) = (AttemptId(attempt), Timestamp::from_us(at));
+            late.entry(TaskId(task)).or_default().push(LateResult { attempt, worker, said, at });
         }
         let query = format!(
             "SELECT id, build, kind, arch, created_us FROM tasks WHERE build IN ({builds})
@@ -338,15 +362,14 @@ impl Store {
         );
         let mut shown = Vec::new();
         for task in rows!(self, Task, query) {
-            let id = task.id.0;
-            let shown_task = ShownTask {
+            let id = task.id;
+            shown.push(ShownTask {
                 lock: locks.remove(&id),
                 attempts: attempts.remove(&id).unwrap_or_default(),
                 acceptance: acceptances.remove(&id),
                 late: late.remove(&id).unwrap_or_default(),
                 task,
-            };
-            shown.push((shown_task.task.build.0, shown_task));
+            });
         }
         Ok(shown)
     }
@@ -371,11 +394,11 @@ impl Store {
     }
 
     /// When the last package of each build was signed with a key; those without are left out.
-    pub async fn signed_each_us(
+    pub async fn signed_each(
         &self,
         builds: &[BuildId],
         key: &str,
-    ) -> Result<HashMap<BuildId, i64>> {
+    ) -> Result<HashMap<BuildId, Timestamp>> {
         let ids = list(builds.iter().map(|id| id.0));
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT p.build, MAX(s.at_us) FROM packages p JOIN signatures s
@@ -383,6 +406,6 @@ impl Store {
         ));
         let rows: Vec<(i64, i64)> =
             sqlx::query_as(query).persistent(false).bind(key).fetch_all(self.read()).await?;
-        Ok(rows.into_iter().map(|(build, at_us)| (BuildId(build), at_us)).collect())
+        Ok(rows.into_iter().map(|(build, at)| (BuildId(build), at.into())).collect())
     }
 }

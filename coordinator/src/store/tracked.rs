@@ -1,8 +1,14 @@
 //! Who is followed: orders of maintainers, when each package is looked at, what was seen last.
 
-use rpmfarm_core::track::policy::{Freeze, Order, Policy};
+use std::time::Duration;
 
-use super::columns::Flag;
+use rpmfarm_core::Timestamp;
+use rpmfarm_core::track::policy::{Freeze, Order, Policy};
+use rpmfarm_core::track::seen::TrackRef;
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
+
+use super::columns::{Columns, Flag, OrNone};
 use super::{Result, Store, StoreError, Tx};
 
 /// A package to follow from now on.
@@ -15,7 +21,7 @@ pub struct NewTracked {
     /// Whether what is there at the first look is built as well.
     pub build_first: bool,
     /// When it is looked at first.
-    pub due_us: i64,
+    pub due: Timestamp,
 }
 
 /// A package that is followed.
@@ -31,40 +37,50 @@ pub struct Tracked {
     #[sqlx(try_from = "Flag")]
     pub build_first: bool,
     /// Since when it is followed.
-    pub added_us: i64,
-    /// When it is looked at next; 0 for at once.
-    pub due_us: i64,
-    /// The time between looks.
-    pub interval_us: i64,
+    #[sqlx(rename = "added_us", try_from = "i64")]
+    pub added: Timestamp,
+    /// When it is looked at next; [`Timestamp::ZERO`] for at once.
+    #[sqlx(rename = "due_us", try_from = "i64")]
+    pub due: Timestamp,
+    /// The time between looks; `None` before the first.
+    #[sqlx(rename = "interval_us", try_from = "OrNone")]
+    pub interval: Option<Duration>,
     /// When it was looked at last.
-    pub looked_us: i64,
+    #[sqlx(rename = "looked_us", try_from = "OrNone")]
+    pub looked_at: Option<Timestamp>,
     /// How often it was looked at.
     pub looks: i64,
     /// How often in a row it could not be read.
     pub failures: i64,
     /// Why, the last time.
     pub problem: String,
-    /// When a webhook told of a push that was not seen yet; 0 when none did.
-    pub hint_us: i64,
+    /// When a webhook told of a push that was not seen yet.
+    #[sqlx(rename = "hint_us", try_from = "OrNone")]
+    pub hinted_at: Option<Timestamp>,
     /// The commit that it told of; empty for none.
     pub hint_commit: String,
     /// The commit of the modifications that it told of; empty for none.
     pub hint_modification: String,
 }
 
-/// The commit that a branch was last seen to point to.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Seen {
-    /// Name of the package.
-    pub package: String,
-    /// Address of the repository.
-    pub repository: String,
-    /// The branch.
-    pub branch: String,
-    /// The commit.
-    pub commit_id: String,
-    /// Since when.
-    pub at_us: i64,
+/// Reads what was last seen of a branch.
+struct TrackRefRow(TrackRef);
+
+impl FromRow<'_, AnyRow> for TrackRefRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("track_refs", row);
+        Ok(Self(TrackRef {
+            package: row.string("package")?,
+            repository: row.string("repository")?,
+            branch: row.string("branch")?,
+            commit_id: row.string("commit_id")?,
+            since: row.time("at_us")?,
+        }))
+    }
+}
+
+fn seen(rows: Vec<TrackRefRow>) -> Vec<TrackRef> {
+    rows.into_iter().map(|TrackRefRow(seen)| seen).collect()
 }
 
 /// What a maintainer has said.
@@ -77,11 +93,13 @@ pub struct OrderRow {
     /// Why.
     pub reason: String,
     /// When a freeze ends.
-    pub until_us: i64,
+    #[sqlx(rename = "until_us", try_from = "OrNone")]
+    pub until: Option<Timestamp>,
     /// Who said it.
     pub who: String,
     /// When.
-    pub at_us: i64,
+    #[sqlx(rename = "at_us", try_from = "i64")]
+    pub at: Timestamp,
 }
 
 impl OrderRow {
@@ -94,7 +112,9 @@ impl OrderRow {
             "add" | "remove" => return Ok(None),
             "default" => Order::Default,
             "freeze" => {
-                Order::Freeze(Freeze { reason: self.reason.clone(), until_us: self.until_us })
+                // One that has no end has ended.
+                let until = Timestamp::or_zero(self.until);
+                Order::Freeze(Freeze { reason: self.reason.clone(), until })
             }
             word => {
                 let corrupt = |_| StoreError::Corrupt {
@@ -120,7 +140,7 @@ impl Store {
         target: &str,
         packages: &[NewTracked],
         who: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<Vec<String>> {
         let mut tx = self.write().await?;
         let mut added = Vec::new();
@@ -134,12 +154,12 @@ impl Store {
             .bind(&new.package)
             .bind(&new.git_ref)
             .bind(i64::from(new.build_first))
-            .bind(now_us)
-            .bind(new.due_us)
+            .bind(now.as_us())
+            .bind(new.due.as_us())
             .execute(tx.on())
             .await?;
             if result.rows_affected() > 0 {
-                let row = order(&new.package, "add", who, now_us);
+                let row = order(&new.package, "add", who, now);
                 tx.add_track_order(target, &row).await?;
                 added.push(new.package.clone());
             }
@@ -154,7 +174,7 @@ impl Store {
         target: &str,
         package: &str,
         who: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.write().await?;
         let removed = sqlx::query("DELETE FROM tracked WHERE target = $1 AND package = $2")
@@ -171,7 +191,7 @@ impl Store {
             .bind(package)
             .execute(tx.on())
             .await?;
-        tx.add_track_order(target, &order(package, "remove", who, now_us)).await?;
+        tx.add_track_order(target, &order(package, "remove", who, now)).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -229,7 +249,7 @@ impl Store {
     pub async fn tracked_due(
         &self,
         target: &str,
-        now_us: i64,
+        now: Timestamp,
         most: usize,
     ) -> Result<Vec<Tracked>> {
         let query = sqlx::AssertSqlSafe(format!(
@@ -238,7 +258,7 @@ impl Store {
         ));
         Ok(sqlx::query_as(query)
             .bind(target)
-            .bind(now_us)
+            .bind(now.as_us())
             .bind(i64::try_from(most).unwrap_or(i64::MAX))
             .fetch_all(self.read())
             .await?)
@@ -258,36 +278,37 @@ impl Store {
     }
 
     /// What was last seen of a package's branches.
-    pub async fn seen(&self, target: &str, package: &str) -> Result<Vec<Seen>> {
+    pub async fn seen(&self, target: &str, package: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package = $2 ORDER BY repository, branch";
-        Ok(sqlx::query_as(query).bind(target).bind(package).fetch_all(self.read()).await?)
+        let query = sqlx::query_as(query).bind(target).bind(package);
+        Ok(seen(query.fetch_all(self.read()).await?))
     }
 
     /// What was last seen of all packages of a target.
-    pub async fn seen_of_target(&self, target: &str) -> Result<Vec<Seen>> {
+    pub async fn seen_of_target(&self, target: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1";
-        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+        Ok(seen(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?))
     }
 
     /// What was last seen of the packages of a target that have open pushes.
-    pub async fn seen_of_pushed(&self, target: &str) -> Result<Vec<Seen>> {
+    pub async fn seen_of_pushed(&self, target: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package IN (SELECT p.package FROM open_pushes o
                          JOIN pushes p ON p.id = o.push WHERE p.target = $1)";
-        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+        Ok(seen(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?))
     }
 }
 
-fn order(package: &str, word: &str, who: &str, at_us: i64) -> OrderRow {
+fn order(package: &str, word: &str, who: &str, at: Timestamp) -> OrderRow {
     OrderRow {
         package: package.to_owned(),
         word: word.to_owned(),
         reason: String::new(),
-        until_us: 0,
+        until: None,
         who: who.to_owned(),
-        at_us,
+        at,
     }
 }
 
@@ -303,9 +324,9 @@ impl Tx {
         .bind(&row.package)
         .bind(&row.word)
         .bind(&row.reason)
-        .bind(row.until_us)
+        .bind(Timestamp::or_zero(row.until).as_us())
         .bind(&row.who)
-        .bind(row.at_us)
+        .bind(row.at.as_us())
         .execute(self.on())
         .await?;
         Ok(())

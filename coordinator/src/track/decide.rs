@@ -5,14 +5,15 @@
 //! no second build.
 
 use rpmfarm_core::queue::Class;
+use rpmfarm_core::track::PushVerdict;
+use rpmfarm_core::track::pair::PushPair;
+use rpmfarm_core::track::plan::{PlannedPush, SortedPlans, sort};
 use rpmfarm_core::track::push::{Push, request_key};
 use rpmfarm_core::track::storm::{self, Admission, Recent};
-use rpmfarm_core::track::{PushVerdict, Verdict};
-use rpmfarm_core::{BuildOptions, Stage, Target};
+use rpmfarm_core::{BuildOptions, PushId, Stage, Target, Timestamp};
 
-use super::SUBMITTER;
-use super::plan::{self, Planned};
-use crate::store::{FencedStore, NewBuild, PushEnd, PushPair};
+use super::{SUBMITTER, plan};
+use crate::store::{FencedStore, NewBuild};
 use crate::targets::Targets;
 use crate::work;
 
@@ -26,91 +27,76 @@ pub struct DecideStage {
 impl work::Stage for DecideStage {
     const NAME: Stage = Stage::Decide;
 
-    async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
+    async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
         for name in store.targets_pushed().await? {
             // A target with a fault in its file waits until that is mended.
             let Ok(target) = self.targets.get(&name) else { continue };
-            decide_target(store, &target, now_us).await?;
+            decide_target(store, &target, now).await?;
         }
         for key in store.push_requests().await? {
-            make_request(store, &key, now_us).await?;
+            make_request(store, &key, now).await?;
         }
         Ok(())
     }
 }
 
-async fn decide_target(store: &FencedStore, target: &Target, now_us: i64) -> anyhow::Result<()> {
-    let mut ends = Vec::new();
-    let mut builds = Vec::new();
-    let mut unasked = Vec::new();
-    let limit = target.track.storm();
-    let since_us = now_us - limit.window_us;
-    let mut recent = Recent::default();
-    let mut storm = 0;
-    for planned in plan::of_target(store, target, now_us).await? {
-        if planned.moot {
-            ends.extend(end(&planned, PushVerdict::Removed, 0));
-            continue;
-        }
-        match planned.verdict {
-            Verdict::Done(build) => ends.extend(end(&planned, PushVerdict::Done, build.0)),
-            Verdict::Build if planned.push.approved_us != 0 => builds.push(planned),
-            Verdict::Build => unasked.push(planned),
-            Verdict::Storm(id) => {
-                storm = storm.max(id);
-                recent.held += usize::from(planned.push.seen_us > since_us);
-            }
-            _ => {}
-        }
+async fn decide_target(store: &FencedStore, target: &Target, now: Timestamp) -> anyhow::Result<()> {
+    let since = now - target.track.storm().window;
+    let sorted = sort(plan::of_target(store, target, now).await?, since);
+    let is_admitted = is_admitted(store, target, &sorted, now).await?;
+    let SortedPlans { mut ends, approved: mut builds, unasked, .. } = sorted;
+    if is_admitted {
+        builds.extend(unasked);
     }
-    if !unasked.is_empty() {
-        recent.started = store.pushes_built_since(&target.name, since_us).await?;
-        recent.open = store.storm(storm).await?.map(|storm| (storm.id, storm.at_us));
-        let pushes: Vec<i64> = unasked.iter().map(|planned| planned.push.id).collect();
-        match storm::admit(&limit, &recent, unasked.len(), now_us) {
-            Admission::Start => builds.append(&mut unasked),
-            Admission::Join(storm) => {
-                store.join_storm(storm, &pushes).await?;
-                let (target, builds) = (&target.name, pushes.len());
-                tracing::warn!(storm, target, builds, "more builds are held");
-            }
-            Admission::Hold(storm) => {
-                let reason = storm.to_string();
-                let id = store.add_storm(&target.name, &reason, &pushes, now_us).await?;
-                tracing::warn!(storm = id, target = target.name, reason, "builds are held");
-            }
-        }
-    }
-    let of = |planned: &Planned| -> Vec<(i64, Push)> {
-        let pushes = std::iter::once(&planned.push).chain(&planned.beside);
-        pushes.map(|push| (push.id, push.push())).collect()
-    };
-    let pushes: Vec<(i64, Push)> = builds.iter().flat_map(of).collect();
+    let pushes: Vec<(PushId, Push)> =
+        builds.iter().flat_map(PlannedPush::pushes).map(|push| (push.id, push.push())).collect();
     let key = if pushes.is_empty() { String::new() } else { request_key(&target.name, &pushes) };
-    ends.extend(builds.iter().flat_map(|planned| end(planned, PushVerdict::Build, 0)));
+    ends.extend(builds.iter().flat_map(|planned| planned.ends(PushVerdict::Build, None)));
     if !ends.is_empty() {
-        store.end_pushes(&ends, &key, now_us).await?;
+        store.end_pushes(&ends, &key, now).await?;
     }
     Ok(())
 }
 
-/// The end of a push, of the one that is built with it, and of those that they stand for.
-fn end(planned: &Planned, verdict: PushVerdict, build: i64) -> Vec<PushEnd> {
-    let older = match verdict {
-        PushVerdict::Removed => PushVerdict::Removed,
-        _ => PushVerdict::Superseded,
+/// Whether what would be built without asking is built. If not, it is held as a storm.
+async fn is_admitted(
+    store: &FencedStore,
+    target: &Target,
+    sorted: &SortedPlans,
+    now: Timestamp,
+) -> anyhow::Result<bool> {
+    if sorted.unasked.is_empty() {
+        return Ok(true);
+    }
+    let limit = target.track.storm();
+    let open = match sorted.storm {
+        Some(storm) => store.storm(storm).await?.map(|storm| (storm.id, storm.at)),
+        None => None,
     };
-    let pair = (verdict == PushVerdict::Build).then(|| planned.pair.to_build());
-    let newest = std::iter::once(&planned.push).chain(&planned.beside);
-    let mut ends: Vec<_> =
-        newest.map(|push| PushEnd { push: push.id, verdict, build, pair: pair.clone() }).collect();
-    let superseded = |push: &i64| PushEnd { push: *push, verdict: older, build: 0, pair: None };
-    ends.extend(planned.older.iter().map(superseded));
-    ends
+    let recent = Recent {
+        started: store.pushes_built_since(&target.name, now - limit.window).await?,
+        held: sorted.held,
+        open,
+    };
+    let pushes: Vec<PushId> = sorted.unasked.iter().map(|planned| planned.push.id).collect();
+    match storm::admit(&limit, &recent, pushes.len(), now) {
+        Admission::Start => return Ok(true),
+        Admission::Join(storm) => {
+            store.join_storm(storm, &pushes).await?;
+            let (target, builds) = (&target.name, pushes.len());
+            tracing::warn!(storm = storm.0, target, builds, "more builds are held");
+        }
+        Admission::Hold(storm) => {
+            let reason = storm.to_string();
+            let id = store.add_storm(&target.name, &reason, &pushes, now).await?;
+            tracing::warn!(storm = id.0, target = target.name, reason, "builds are held");
+        }
+    }
+    Ok(false)
 }
 
 /// Makes a request that was decided on.
-async fn make_request(store: &FencedStore, key: &str, now_us: i64) -> anyhow::Result<()> {
+async fn make_request(store: &FencedStore, key: &str, now: Timestamp) -> anyhow::Result<()> {
     let mut builds: Vec<NewBuild> = Vec::new();
     for (target, package, pair) in store.pushes_of(key).await? {
         if builds.iter().all(|build| build.package != package) {
@@ -129,7 +115,7 @@ async fn make_request(store: &FencedStore, key: &str, now_us: i64) -> anyhow::Re
         }
     }
     if !builds.is_empty() {
-        let started = store.start_builds(&builds, SUBMITTER, key, now_us).await?;
+        let started = store.start_builds(&builds, SUBMITTER, key, now).await?;
         tracing::info!(builds = started.ids.len(), first = started.ids[0].0, "pushes are built");
     }
     Ok(store.push_request_made(key).await?)

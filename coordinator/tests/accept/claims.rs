@@ -8,8 +8,6 @@ use rpmfarm_core::{BuildId, Fault};
 use crate::scene::{Scene, built, spec};
 use crate::support::{Built, build_spec};
 
-const LAB: &str = include_str!("../../../deploy/targets/lab.toml");
-
 /// A source package with one binary package of another name.
 fn sub(source: &str, name: &str, version: &str, more: &str) -> Built {
     let package = if source == name {
@@ -45,8 +43,8 @@ impl Scene {
         let waiting = self.farm.store.builds_with_claims("lab", false, 9).await.unwrap();
         let finish = self.farm.store.builds_accepted().await.unwrap();
         match stage {
-            "claim" => waiting.iter().any(|row| row.id() == build),
-            _ => finish.iter().any(|row| row.id() == build),
+            "claim" => waiting.iter().any(|row| row.id == build),
+            _ => finish.iter().any(|row| row.id == build),
         }
     }
 }
@@ -72,7 +70,7 @@ async fn what_provides_the_name_of_another_waits_for_a_person() {
         .await
         .unwrap();
     assert_eq!(refused, Decided::Done);
-    let failure = scene.farm.store.failures(build, 0).await.unwrap().pop().unwrap().failure;
+    let failure = scene.farm.store.failures(build, None).await.unwrap().pop().unwrap().failure;
     assert_eq!(failure.fault, Fault::Package);
     assert!(failure.message.contains("ann refused that it evil provides gcc"), "{failure}");
     assert!(failure.message.ends_with("nobody knows why"), "{failure}");
@@ -118,8 +116,7 @@ async fn a_takeover_that_is_approved_makes_an_owner() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_target_lists_needs_no_person() {
-    let target = format!("{LAB}\n[packages.new]\nmay_own = [\"tool*\"]\n");
-    let scene = Scene::of(&target).await;
+    let scene = Scene::with("packages.new.may_own = [\"tool*\"]").await;
     scene.distribution(&[&sub("old", "tool", "1", ""), &sub("other", "thing", "1", "")]);
     let build = scene.made("new", &sub("new", "tool", "2", "")).await;
     assert_eq!(scene.packages(build).await, ["new-2-1.src", "tool-2-1.noarch"]);
@@ -145,8 +142,7 @@ async fn a_file_of_a_base_package_has_an_owner() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_a_stranger_took_first_does_not_fail_its_owner() {
-    let target = format!("{LAB}\n[packages.evil]\nmay_own = [\"tool\"]\n");
-    let scene = Scene::of(&target).await;
+    let scene = Scene::with("packages.evil.may_own = [\"tool\"]").await;
     scene.distribution(&[&sub("tool", "tool", "1", "")]);
     let stranger = scene.made("evil", &sub("evil", "tool", "2", "")).await;
     assert_eq!(scene.packages(stranger).await, ["evil-2-1.src", "tool-2-1.noarch"]);

@@ -3,14 +3,11 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::Parser as _;
-use rpmfarm_coordinator::clock::now_us;
-use rpmfarm_coordinator::config::Config;
+use parking_lot::Mutex;
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::parts::Parts;
-use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::{EndedAttempt, NewBuild, NewTask, Task};
 use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::results::{ResultFile, ResultKind};
@@ -18,15 +15,17 @@ use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::statement::{Proof, Statement};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{
-    Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Lock, Sha256, Stage, TaskId,
+    Arch, AttemptId, BuildId, BuildOptions, Failure, Lock, Sha256, Stage, Timestamp,
 };
 use rpmfarm_guarded::key::SigningKey;
+use rpmfarm_lab::fixtures::TargetFile;
 use tokio::task::JoinHandle;
 use tower_http::services::ServeDir;
 
 use rpmfarm_rpmfile::check_contents;
 
 use crate::builds::{bundle, import, new_build, planned};
+use crate::farms;
 use crate::support::{Built, build_spec, run};
 
 /// What a worker uploads: a name and the bytes.
@@ -78,11 +77,11 @@ pub(crate) fn file(path: &Path) -> File {
 
 impl Scene {
     pub(crate) async fn new() -> Self {
-        Self::of(include_str!("../../../deploy/targets/lab.toml")).await
+        Self::with("").await
     }
 
-    /// With a target's file.
-    pub(crate) async fn of(target: &str) -> Self {
+    /// With lines in which the target differs from the lab's.
+    pub(crate) async fn with(lines: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         std::fs::create_dir_all(path(REPO)).unwrap();
@@ -94,22 +93,8 @@ impl Scene {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = tokio::spawn(async move { axum::serve(listener, www).await.unwrap() });
-        let target = target.replace("127.0.0.1:8170", &address).replace(
-            "repo_gpgcheck = true\nkeys = [\"RPM-GPG-KEY-lab\"]",
-            "gpgcheck = false\ninsecure = true",
-        );
-        std::fs::create_dir(path("targets")).unwrap();
-        std::fs::write(path("targets/lab.toml"), target).unwrap();
-        let config = Config::parse_from([
-            "rpmfarm-coordinator",
-            "--data",
-            &path("data"),
-            "--targets",
-            &path("targets"),
-        ]);
-        let (farm, words) = open(&config, "http://127.0.0.1:1").await.unwrap();
-        // Nobody listens.
-        std::mem::forget(words);
+        TargetFile::lab(&address).unsigned().with(lines).write(&dir.path().join("targets"));
+        let farm = farms::open(dir.path(), &[]).await;
         let (imported, base) = (AtomicBool::new(false), Mutex::default());
         Self { farm, imported, base, key: None, dir, server }
     }
@@ -138,7 +123,7 @@ impl Scene {
             base: String::new(),
             module: String::new(),
         };
-        self.base.lock().unwrap().push(locked);
+        self.base.lock().push(locked);
     }
 
     /// A lock with the base and these packages of the farm.
@@ -147,7 +132,7 @@ impl Scene {
             target: "lab".into(),
             arch: Arch::X86_64,
             bootstrap: Layer::default(),
-            layers: vec![Layer::new(self.base.lock().unwrap().clone()), Layer::new(own)],
+            layers: vec![Layer::new(self.base.lock().clone()), Layer::new(own)],
             options: BuildOptions::default(),
         };
         self.farm.blobs.put(&lock.to_bytes()).unwrap()
@@ -194,9 +179,9 @@ impl Scene {
 
     async fn start(&self, new: NewBuild) -> BuildId {
         let store = &self.farm.store;
-        let build = store.start_builds(&[new], "tester", "", now_us()).await.unwrap().ids[0];
+        let build = store.start_builds(&[new], "tester", "", clock::now()).await.unwrap().ids[0];
         let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
-        planned(store, build, &import(now_us()), task).await;
+        planned(store, build, &import(clock::now()), task).await;
         build
     }
 
@@ -234,10 +219,10 @@ impl Scene {
         let Waiting(ended) = self.ended(worker, build, of, files, success).await;
         self.accept(&ended).await.unwrap();
         let store = &self.farm.store;
-        if store.acceptance(TaskId(ended.attempt.task)).await.unwrap().is_some() {
+        if store.acceptance(ended.attempt.task).await.unwrap().is_some() {
             return Ok(());
         }
-        Err(store.failures(build, 0).await.unwrap().pop().expect("refused for a reason").failure)
+        Err(store.failures(build, None).await.unwrap().pop().expect("refused for a reason").failure)
     }
 
     /// Has an attempt's results accepted, or refused.
@@ -260,11 +245,12 @@ impl Scene {
         let is_it = |task: &&Task| task.kind == kind && arch.is_none_or(|arch| task.arch == arch);
         let of = tasks.iter().find(is_it).expect("it is planned");
         let task = of.id;
-        store.add_lock(task, 0, self.lock(Vec::new()), now_us()).await.unwrap();
+        store.add_lock(task, 0, self.lock(Vec::new()), clock::now()).await.unwrap();
         // What was tried before may rest.
-        store.queue_due(i64::MAX / 2, 9).await.unwrap();
-        let granted = store.grant(task, build, worker, now_us()).await.unwrap().expect("granted");
-        let (attempt, epoch) = (AttemptId(granted.id), Epoch(granted.epoch));
+        store.queue_due(Timestamp::from_us(i64::MAX / 2), 9).await.unwrap();
+        let granted =
+            store.grant(task, build, worker, clock::now()).await.unwrap().expect("granted");
+        let (attempt, epoch) = (granted.id, granted.epoch);
         let mut results = Vec::new();
         for (name, bytes) in files {
             let digest = self.farm.blobs.put(bytes).unwrap();
@@ -272,7 +258,7 @@ impl Scene {
                 self.import(&self.farm.blobs.path(digest));
             }
             let size = bytes.len() as u64;
-            store.announce(attempt, (digest, size), u64::MAX, now_us()).await.unwrap().unwrap();
+            store.announce(attempt, (digest, size), u64::MAX, clock::now()).await.unwrap().unwrap();
             let kind = match kind {
                 TaskKind::Srpm => ResultKind::Srpm,
                 TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => ResultKind::Rpm,
@@ -283,10 +269,11 @@ impl Scene {
         let proof = success.proof.clone().or(signed);
         let success = Success { files: results, proof, ..success };
         let outcome = Outcome::Succeeded(success);
-        assert!(store.end_succeeded(attempt, epoch, &outcome, now_us()).await.unwrap());
+        assert!(store.end_succeeded(attempt, epoch, &outcome, clock::now()).await.unwrap());
         // Long after: the build may wait for a retry.
-        let mut ended = store.attempts_to_accept(i64::MAX / 2).await.unwrap().into_iter();
-        Waiting(ended.find(|ended| ended.attempt.id == attempt.0).expect("it waits"))
+        let mut ended =
+            store.attempts_to_accept(Timestamp::from_us(i64::MAX / 2)).await.unwrap().into_iter();
+        Waiting(ended.find(|ended| ended.attempt.id == attempt).expect("it waits"))
     }
 
     /// What a worker signs of what it made.

@@ -3,10 +3,11 @@
 
 #![allow(dead_code, reason = "no test needs all of it")]
 
-use rpmfarm_coordinator::store::{Import, NewBuild, NewTask, Store};
+use rpmfarm_coordinator::store::{Import, NewBuild, NewTask, Srpm, Store};
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::source::{SourceBundle, SourceFile};
-use rpmfarm_core::{BuildId, BuildOptions, Sha256, TaskId};
+use rpmfarm_core::terms::AllTerms;
+use rpmfarm_core::{BuildId, BuildOptions, Sha256, TaskId, Timestamp};
 
 /// A build as anybody may ask for it.
 pub fn new_build(target: &str, package: &str) -> NewBuild {
@@ -22,13 +23,13 @@ pub fn new_build(target: &str, package: &str) -> NewBuild {
 }
 
 /// A build's sources, of which nothing lies in the blob store.
-pub fn import(at_us: i64) -> Import {
+pub fn import(at: Timestamp) -> Import {
     Import {
         url: "http://git/hello.git".into(),
         commit: "c0ffee".into(),
         subject: "Update".into(),
         bundle: Sha256::of(b"bundle"),
-        at_us,
+        at,
     }
 }
 
@@ -46,16 +47,37 @@ pub fn bundle(package: &str) -> SourceBundle {
     }
 }
 
+/// An accepted SRPM that requires nothing, with the digest of its name.
+pub fn srpm(nevra: &str) -> Srpm {
+    Srpm {
+        digest: Sha256::of(nevra.as_bytes()),
+        size: 1,
+        nevra: nevra.parse().unwrap(),
+        requires: Vec::new(),
+        conflicts: Vec::new(),
+        predicts: Vec::new(),
+        dynamic: false,
+        terms: AllTerms::default(),
+    }
+}
+
+/// Records the SRPM of a build.
+pub async fn add_srpm(store: &Store, build: BuildId, srpm: &Srpm) {
+    let mut tx = store.write().await.unwrap();
+    tx.add_srpm(build, srpm).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
 /// Records the sources of a build and its one task, both at the time of the import.
 pub async fn planned(store: &Store, build: BuildId, import: &Import, task: NewTask) -> TaskId {
     store.add_import(build, import).await.unwrap();
-    store.add_tasks(build, &[task], import.at_us).await.unwrap();
+    store.add_tasks(build, &[task], import.at).await.unwrap();
     store.tasks(build).await.unwrap()[0].id
 }
 
 /// The same with the task's lock: it waits for a worker.
 pub async fn ready(store: &Store, build: BuildId, import: &Import, task: NewTask) -> TaskId {
     let task = planned(store, build, import, task).await;
-    store.add_lock(task, 0, Sha256::of(b"lock"), import.at_us).await.unwrap();
+    store.add_lock(task, 0, Sha256::of(b"lock"), import.at).await.unwrap();
     task
 }

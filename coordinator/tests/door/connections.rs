@@ -172,19 +172,17 @@ async fn without_files_connections_wait_and_are_served_later() {
     // It stays, so that no file of it becomes free.
     let mut first = connect("127.0.0.1", served.plain).await;
     assert!(is_served(&mut first).await);
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     // A test has a process of its own.
-    setrlimit(Resource::RLIMIT_NOFILE, 256, hard).unwrap();
     let socket = TcpSocket::new_v4().unwrap();
-    let mut files = Vec::new();
-    while let Ok(file) = File::open("/dev/null") {
-        files.push(file);
-    }
+    // Below every number in use: what the coordinator closes in the meantime makes no room for a connection.
+    setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
+    assert!(File::open("/dev/null").is_err(), "a file can still be opened");
     let mut stream = socket.connect(served.plain).await.unwrap();
     stream.write_all(ASKS).await.unwrap();
     let early = timeout(Duration::from_millis(500), stream.readable()).await;
     assert!(early.is_err(), "it is neither served nor closed");
-    drop(files);
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
     let mut answer = [0; 15];
     timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200 OK");

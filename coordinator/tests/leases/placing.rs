@@ -2,28 +2,24 @@
 //! real fleet.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use clap::Parser as _;
 use rpmfarm_coordinator::clock::Now;
-use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::fleet::Session;
 use rpmfarm_coordinator::parts::Parts;
-use rpmfarm_coordinator::start;
 use rpmfarm_coordinator::store::{Grant, NewBuild, NewTask, Store};
 use rpmfarm_coordinator::work::LocalPass as _;
-use rpmfarm_core::fleet::PROTOCOL;
 use rpmfarm_core::learned::Had;
 use rpmfarm_core::task::{TaskKind, WorkerState};
-use rpmfarm_core::{
-    Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Needs, Sha256, TaskId,
-};
+use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Needs, Sha256, TaskId, Timestamp};
+use rpmfarm_lab::fixtures::{NOWHERE, TargetFile, worker};
 use tempfile::TempDir;
 
 use crate::common::builds::{import, new_build, planned};
-use crate::common::on_both;
+use crate::common::{farms, on_both};
 
-pub(crate) const NOW: i64 = 1_000_000_000_000;
+pub(crate) const NOW: Timestamp = Timestamp::from_us(1_000_000_000_000);
+const US: Duration = Duration::from_micros(1);
 
 /// A farm whose passes the test runs, with a target that lets emulating workers build (`lenient`)
 /// and one that does not (`strict`).
@@ -36,24 +32,12 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) async fn new(store: Store) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let targets = dir.path().join("targets");
-        std::fs::create_dir(&targets).unwrap();
-        let lab = std::fs::read_to_string("../deploy/targets/lab.toml").unwrap();
-        for (name, emulation) in [("lenient", "true"), ("strict", "false")] {
-            let text = lab
-                .replace("name = \"lab\"", &format!("name = \"{name}\""))
-                .replace("emulation = true", &format!("emulation = {emulation}"));
-            std::fs::write(targets.join(format!("{name}.toml")), text).unwrap();
+        for (name, emulation) in [("lenient", "emulation = true"), ("strict", "emulation = false")]
+        {
+            let file = TargetFile::lab(NOWHERE).named(name).with(emulation);
+            file.write(&dir.path().join("targets"));
         }
-        let data = dir.path().join("data");
-        let config = Config::parse_from([
-            "rpmfarm-coordinator",
-            "--data",
-            data.to_str().unwrap(),
-            "--targets",
-            targets.to_str().unwrap(),
-        ]);
-        let (farm, _words) = start::open(&config, "http://127.0.0.1:1").await.unwrap();
+        let farm = farms::open(dir.path(), &[]).await;
         for (name, emulation) in [("lenient", true), ("strict", false)] {
             assert_eq!(farm.targets.get(name).unwrap().emulation, emulation);
         }
@@ -62,21 +46,7 @@ impl Scene {
 
     /// A worker with free slots; a second word of it replaces the first.
     pub(crate) fn connect(&mut self, name: &str, change: impl FnOnce(&mut WorkerState)) {
-        let mut state = WorkerState {
-            name: name.into(),
-            version: "1".into(),
-            protocol: PROTOCOL,
-            arches: vec![Arch::X86_64],
-            emulated: Vec::new(),
-            slots: 1,
-            cpus: 1,
-            memory_mib: 8 << 10,
-            disk_free_mib: 100 << 10,
-            labels: Vec::new(),
-            draining: false,
-            unready: String::new(),
-            attempts: Vec::new(),
-        };
+        let mut state = worker(name);
         change(&mut state);
         let session = self.farm.fleet.connect(state, Instant::now(), NOW);
         assert!(session.settle());
@@ -121,17 +91,17 @@ impl Scene {
         assert_eq!(attempts.len(), tasks.len());
         let crashed = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
         for attempt in attempts {
-            let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+            let (id, epoch) = (attempt.id, attempt.epoch);
             assert!(store.end_failed(id, epoch, &crashed, Some(NOW), NOW).await.unwrap());
         }
     }
 
     /// One look. Who holds what after it.
     async fn pass(&self) -> BTreeMap<TaskId, String> {
-        let now = Now { instant: Instant::now(), us: NOW };
+        let now = Now { instant: Instant::now(), time: NOW };
         self.farm.dispatch().pass(&self.farm.store, now).await.unwrap();
         let live = self.farm.store.live_attempts(None).await.unwrap();
-        live.into_iter().map(|attempt| (TaskId(attempt.task), attempt.worker)).collect()
+        live.into_iter().map(|attempt| (attempt.task, attempt.worker)).collect()
     }
 }
 
@@ -257,9 +227,9 @@ async fn a_worker_is_kept_for_a_big_task_while_small_ones_go_elsewhere() {
         let expected = held(&[(first[0].1, "big"), (small[0].1, "small")]);
         assert_eq!(scene.pass().await, expected, "one slot of the big one is kept");
         let live = scene.farm.store.live_attempts(Some("big")).await.unwrap();
-        let (id, epoch) = (AttemptId(live[0].id), Epoch(live[0].epoch));
+        let (id, epoch) = (live[0].id, live[0].epoch);
         let crashed = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
-        scene.farm.store.end_failed(id, epoch, &crashed, Some(NOW + 1), NOW).await.unwrap();
+        scene.farm.store.end_failed(id, epoch, &crashed, Some(NOW + US), NOW).await.unwrap();
         scene.farm.fleet.held().ended("big", id);
         let held = scene.pass().await;
         assert_eq!(held.get(&again[0].1).map(String::as_str), Some("big"), "it fits now");
@@ -277,12 +247,12 @@ async fn what_is_learned_fits_the_worker_that_built_it() {
         assert_eq!(scene.pass().await.len(), 1);
         let store = &scene.farm.store;
         let live = store.live_attempts(None).await.unwrap();
-        let (id, epoch) = (AttemptId(live[0].id), Epoch(live[0].epoch));
+        let (id, epoch) = (live[0].id, live[0].epoch);
         let made = rpmfarm_core::task::Success { memory_mib: 5325, ..Default::default() };
         let outcome = rpmfarm_core::task::Outcome::Succeeded(made);
-        assert!(store.end_succeeded(id, epoch, &outcome, NOW + 1).await.unwrap());
+        assert!(store.end_succeeded(id, epoch, &outcome, NOW + US).await.unwrap());
         let mut tx = store.write().await.unwrap();
-        assert!(tx.accept(first[0].1, id, 1, NOW + 1).await.unwrap());
+        assert!(tx.accept(first[0].1, id, 1, NOW + US).await.unwrap());
         tx.commit().await.unwrap();
         scene.farm.fleet.held().ended("small", id);
 

@@ -1,12 +1,11 @@
 //! What builds made: source packages, results that wait for each other, and names that are taken.
 
-use rpmfarm_coordinator::store::{
-    Lacking, MadePackage, NewPackage, NewTask, Signature, Srpm, StoreError,
-};
+use rpmfarm_coordinator::store::{MadePackage, NewPackage, NewTask, Signature, Srpm, StoreError};
+use rpmfarm_core::lacking::LackingPackage;
 use rpmfarm_core::statement::{Hex, SignedAcceptance};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::terms::Terms;
-use rpmfarm_core::{Arch, AttemptId, Sha256};
+use rpmfarm_core::{Arch, Sha256};
 
 use crate::common::on_both;
 use crate::{NOW, digest, ready, start};
@@ -128,7 +127,7 @@ async fn results_of_architectures_wait_for_each_other() {
             store.add_lock(task.id, 0, digest("lock"), NOW).await.unwrap();
             let attempt = store.grant(task.id, build, "w1", NOW).await.unwrap().expect("granted");
             let mut tx = store.write().await.unwrap();
-            assert!(tx.accept(task.id, AttemptId(attempt.id), 1, NOW).await.unwrap());
+            assert!(tx.accept(task.id, attempt.id, 1, NOW).await.unwrap());
             let all = [made(task.arch.as_str(), "a"), made("noarch", task.arch.as_str())];
             tx.add_results(build, task.id, task.arch, &all).await.unwrap();
             let accepted = tx.accepted_tasks(build, TaskKind::Build).await.unwrap();
@@ -163,7 +162,7 @@ async fn what_packages_lack_is_that_of_the_newest_publication() {
         tx.add_notes(build, &["two".into(), "three".into()]).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(store.build_notes(build).await.unwrap(), ["one", "two", "three"]);
-        let lacking = |arch, requirement: &str| Lacking {
+        let lacking = |arch, requirement: &str| LackingPackage {
             nevra: package.nevra.clone(),
             arch,
             requirement: requirement.into(),

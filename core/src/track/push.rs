@@ -4,7 +4,7 @@
 //! commit, for as long as the branch stays there. A branch that comes back to a commit which it
 //! has left is pushed again; so each push has a number beside.
 
-use crate::digest::Sha256;
+use crate::{BuildId, PushId, Sha256, StormId, Timestamp};
 
 /// A branch at a commit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +15,78 @@ pub struct Push {
     pub branch: String,
     /// The full id of the commit.
     pub commit: String,
+}
+
+/// A push of which nothing has become yet, with all that decides on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenPush {
+    /// Its number.
+    pub id: PushId,
+    /// Name of the package.
+    pub package: String,
+    /// Address of the repository.
+    pub repository: String,
+    /// The branch.
+    pub branch: String,
+    /// The commit.
+    pub commit_id: String,
+    /// The commit before it; empty when none was seen.
+    pub before_id: String,
+    /// Whether it is a push to the package's modifications.
+    pub modifies: bool,
+    /// webhook, poll.
+    pub told_by: String,
+    /// When it was seen.
+    pub seen_at: Timestamp,
+    /// When a maintainer approved it.
+    pub approved_at: Option<Timestamp>,
+    /// The storm that holds it.
+    pub storm: Option<StormId>,
+    /// When the package was last built because of a push.
+    pub started_at: Option<Timestamp>,
+    /// When the branch was at this commit before, and has left it: the push that led away.
+    pub left_by: Option<PushId>,
+    /// Whether the package is followed.
+    pub followed: bool,
+    /// What it is followed for; empty for the target's own.
+    pub git_ref: String,
+}
+
+impl OpenPush {
+    /// Whether it goes back to a commit that the branch has left.
+    #[must_use]
+    pub const fn returns(&self) -> bool {
+        self.left_by.is_some()
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub fn push(&self) -> Push {
+        Push {
+            repository: self.repository.clone(),
+            branch: self.branch.clone(),
+            commit: self.commit_id.clone(),
+        }
+    }
+}
+
+/// A build that may have what was pushed: it has its sources, or is to get them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedBuild {
+    /// Its number.
+    pub id: BuildId,
+    /// Name of the package.
+    pub package: String,
+    /// Branch, tag or commit that was asked for; empty for the target's own.
+    pub git_ref: String,
+    /// The commit of the modifications that was asked for; empty for what their branch has.
+    pub modification_ref: String,
+    /// The commit; empty while it is not known.
+    pub commit_id: String,
+    /// The commit of its modifications; empty when there are none, or they are not known yet.
+    pub modification: String,
+    /// Whether it is published, or may still be.
+    pub stands: bool,
 }
 
 /// What is known of a branch before it is looked at.
@@ -59,8 +131,8 @@ pub fn change(before: &Before<'_>, now: Option<&str>) -> Change {
 /// The key of the request that builds these pushes, each with its number: the same pushes, in
 /// whatever order, give the same key, and so the same builds.
 #[must_use]
-pub fn request_key(target: &str, pushes: &[(i64, Push)]) -> String {
-    let mut sorted: Vec<&(i64, Push)> = pushes.iter().collect();
+pub fn request_key(target: &str, pushes: &[(PushId, Push)]) -> String {
+    let mut sorted: Vec<&(PushId, Push)> = pushes.iter().collect();
     sorted.sort();
     sorted.dedup();
     let mut text = target.to_owned();
@@ -97,9 +169,11 @@ mod tests {
         }
     }
 
-    fn push() -> impl Strategy<Value = (i64, Push)> {
+    fn push() -> impl Strategy<Value = (PushId, Push)> {
         (0i64..3, "[a-c]{1,2}", "[a-c]{1,2}", "[a-c]{1,2}").prop_map(
-            |(number, repository, branch, commit)| (number, Push { repository, branch, commit }),
+            |(number, repository, branch, commit)| {
+                (PushId(number), Push { repository, branch, commit })
+            },
         )
     }
 

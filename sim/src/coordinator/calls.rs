@@ -1,7 +1,7 @@
 //! What workers and users call. Each call is served by the coordinator's own code, in a task of its
 //! process.
 
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::identity::Caller;
 use rpmfarm_coordinator::rpc::session;
 use rpmfarm_coordinator::store::Store;
@@ -100,7 +100,6 @@ impl World {
                 Err(status) if status.code() == Code::FailedPrecondition => None,
                 Err(_) => Some(false),
             };
-            let (attempt, epoch) = (attempt.0, epoch.0);
             inbox.put(Reply::Upload { worker, connection, attempt, epoch, index, taken });
         });
     }
@@ -110,9 +109,8 @@ impl World {
         let builds: Vec<_> = packages.iter().map(|package| new_build(package)).collect();
         let key = key.to_owned();
         self.call(c, |store, inbox| async move {
-            let started = store.start_builds(&builds, "user", &key, now_us()).await.ok();
-            let ids = |ids: Vec<BuildId>| ids.into_iter().map(|id| id.0).collect();
-            let answer = started.map(|started| (ids(started.ids), started.new));
+            let started = store.start_builds(&builds, "user", &key, clock::now()).await.ok();
+            let answer = started.map(|started| (started.ids, started.new));
             inbox.put(Reply::Started { key, answer });
         });
     }
@@ -123,19 +121,19 @@ impl World {
         let fleet = running.fleet().clone();
         self.call(c, |store, inbox| async move {
             let workers = store.workers_at(build).await.unwrap_or_default();
-            let done = store.cancel_build(build, now_us()).await.ok();
+            let done = store.cancel_build(build, clock::now()).await.ok();
             for worker in workers {
                 fleet.poke(&worker);
             }
-            inbox.put(Reply::Done { what: "cancels", build: build.0, done });
+            inbox.put(Reply::Done { what: "cancels", build, done });
         });
     }
 
     /// A user has a build tried again.
     pub(crate) fn retry(&mut self, c: usize, build: BuildId) {
         self.call(c, |store, inbox| async move {
-            let done = store.retry_build(build, now_us()).await.ok();
-            inbox.put(Reply::Done { what: "retries", build: build.0, done });
+            let done = store.retry_build(build, clock::now()).await.ok();
+            inbox.put(Reply::Done { what: "retries", build, done });
         });
     }
 

@@ -12,6 +12,7 @@ mod steps;
 
 use rpmfarm_coordinator::simulation;
 use rpmfarm_coordinator::store::NewBuild;
+use rpmfarm_core::{AttemptId, BuildId, Epoch};
 
 pub(crate) use process::{Place, Running};
 
@@ -46,15 +47,15 @@ pub(crate) enum Reply {
     Upload {
         worker: usize,
         connection: u64,
-        attempt: i64,
-        epoch: i64,
+        attempt: AttemptId,
+        epoch: Epoch,
         index: usize,
         taken: Option<bool>,
     },
     /// A request was answered, with its builds and whether they are new.
-    Started { key: String, answer: Option<(Vec<i64>, bool)> },
+    Started { key: String, answer: Option<(Vec<BuildId>, bool)> },
     /// Something was done to a build, or not.
-    Done { what: &'static str, build: i64, done: Option<bool> },
+    Done { what: &'static str, build: BuildId, done: Option<bool> },
     /// A pass failed, and rests.
     Rests(&'static str),
 }

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rpmfarm_coordinator::accept::AcceptStage;
 use rpmfarm_coordinator::blobs::Blobs;
 use rpmfarm_coordinator::bus::{Bus, Voice, Word};
@@ -35,10 +36,9 @@ use rpmfarm_coordinator::simulation;
 use rpmfarm_coordinator::store::{CoordinatorRow, Store};
 use rpmfarm_coordinator::targets::Targets;
 use rpmfarm_coordinator::waits::Waits;
-use rpmfarm_coordinator::work::{Crew, LocalPass, Runner, Stage};
+use rpmfarm_coordinator::work::{KeyedTaskPool, LocalPass, Runner, Stage};
 use rpmfarm_core::lease::LeaseTerms;
 use rpmfarm_core::tenure::TAKEOVER;
-use rpmfarm_core::{AttemptId, BuildId, TaskId};
 use rpmfarm_proto::v1;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -75,11 +75,11 @@ pub(crate) struct Inbox(Arc<Mutex<Vec<Reply>>>);
 
 impl Inbox {
     pub(crate) fn put(&self, reply: Reply) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(reply);
+        self.0.lock().push(reply);
     }
 
     pub(super) fn take(&self) -> Vec<Reply> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.lock())
     }
 }
 
@@ -183,7 +183,7 @@ impl Parts {
             address: format!("http://{}", name(c)),
             base_url: BASE_URL.into(),
             version: "sim".into(),
-            started_us: now.us,
+            started: now.time,
             beat: 0,
         };
         let (blobs, tree) = (place.blobs.clone(), Tree::new(&place.repos));
@@ -287,6 +287,10 @@ impl Parts {
         Looks { name, pace, bus: self.bus.clone(), inbox: self.inbox.clone() }
     }
 
+    fn pool<K>(&self, name: &'static str, slots: usize) -> KeyedTaskPool<K> {
+        KeyedTaskPool::new(name, slots, self.bus.clone())
+    }
+
     fn retries(&self) -> Retries {
         Retries { metrics: self.metrics.clone() }
     }
@@ -309,7 +313,7 @@ impl Parts {
             waits: self.waits.clone(),
             retries: self.retries(),
             clock: Clock,
-            crew: Crew::<BuildId>::new("import", 8, self.bus.clone()),
+            imports: self.pool("import", 8),
         }
     }
 
@@ -323,7 +327,7 @@ impl Parts {
             retries: self.retries(),
             bus: self.bus.clone(),
             clock: Clock,
-            work: ResolveWork::new(Crew::<TaskId>::new("resolve", 8, self.bus.clone())),
+            work: ResolveWork::new(self.pool("resolve", 8)),
         }
     }
 
@@ -346,7 +350,7 @@ impl Parts {
             retries: self.retries(),
             clock: Clock,
             chance: Chance,
-            crew: Crew::<AttemptId>::new("accept", 2, self.bus.clone()),
+            checks: self.pool("accept", 2),
         }
     }
 
@@ -360,7 +364,7 @@ impl Parts {
             signing: self.signing(),
             waits: self.waits.clone(),
             metrics: self.metrics.clone(),
-            crew: Crew::<BuildId>::new("sign", 2, self.bus.clone()),
+            signatures: self.pool("sign", 2),
         }
     }
 

@@ -3,7 +3,6 @@
 
 use rpmfarm_coordinator::bus::Word;
 use rpmfarm_coordinator::simulation::{self, Done, Go, Wait, Waiting};
-use rpmfarm_core::{AttemptId, Epoch};
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::Reply;
@@ -177,7 +176,6 @@ impl World {
     fn replied(&mut self, c: usize, reply: Reply) {
         match reply {
             Reply::Upload { worker, connection, attempt, epoch, index, taken } => {
-                let (attempt, epoch) = (AttemptId(attempt), Epoch(epoch));
                 let answer = Down::Uploaded { attempt, epoch, index, taken };
                 self.send_down(worker, c, connection, answer);
             }

@@ -1,7 +1,7 @@
 //! What the facts must say: I1 to I4, I8, and the bound on tries of I9.
 
 use rpmfarm_core::status::MAX_ATTEMPTS;
-use rpmfarm_core::{AttemptId, Epoch, Failure, FailureStage, Fault, Sha256};
+use rpmfarm_core::{AttemptId, BuildId, Failure, FailureStage, Fault, Sha256, TaskId};
 
 use crate::facts::{Attempt, Ended};
 use crate::planted::Invariant;
@@ -15,7 +15,7 @@ impl World {
     pub(super) fn check_attempts(&mut self) {
         let (facts, monitor) = (&self.facts, &mut self.monitor);
         let mut wrong = Vec::new();
-        let live: std::collections::BTreeSet<i64> = facts.live.values().copied().collect();
+        let live: std::collections::BTreeSet<AttemptId> = facts.live.values().copied().collect();
         for (id, attempt) in &facts.attempts {
             let end = facts.ends.get(id);
             if end.is_none() != live.contains(id) {
@@ -23,7 +23,7 @@ impl World {
                     if end.is_none() { "not live and has no end" } else { "live and has ended" };
                 wrong.push(format!("attempt {id} of task {} is {is}", attempt.task));
             }
-            let is_new = *id > monitor.attempts;
+            let is_new = Some(*id) > monitor.attempts;
             if is_new {
                 let before = monitor.epochs.insert(attempt.task, attempt.epoch);
                 if before.is_some_and(|before| before >= attempt.epoch) {
@@ -45,6 +45,19 @@ impl World {
                 _ => {}
             }
         }
+        wrong.extend(self.wrong_acceptances());
+        self.monitor.live = live;
+        self.monitor.attempts = self.facts.attempts.keys().next_back().copied();
+        if let Some(message) = wrong.pop() {
+            self.violated(Invariant::I2, message);
+        }
+        self.check_tries();
+    }
+
+    /// What is wrong with the acceptances.
+    fn wrong_acceptances(&self) -> Vec<String> {
+        let (facts, monitor) = (&self.facts, &self.monitor);
+        let mut wrong = Vec::new();
         for (task, attempt) in &facts.acceptances {
             let succeeded = facts.ends.get(attempt).is_some_and(|end| end.0 == Ended::Succeeded);
             let own = facts.attempts.get(attempt).is_some_and(|row| row.task == *task);
@@ -58,12 +71,7 @@ impl World {
                 wrong.push(format!("task {task} was accepted twice: {before:?}, now {attempt}"));
             }
         }
-        monitor.live = live;
-        monitor.attempts = facts.attempts.keys().next_back().copied().unwrap_or(0);
-        if let Some(message) = wrong.pop() {
-            self.violated(Invariant::I2, message);
-        }
-        self.check_tries();
+        wrong
     }
 
     /// I9, fault 26: what fails again and again ends.
@@ -72,7 +80,7 @@ impl World {
         let too_many = facts.tasks.iter().find(|(id, task)| {
             let (restarts, _) = facts.retried(task.build);
             // One that was taken back to wait for its batch is no try, and there is one a round.
-            let is_try = |(attempt, row): &(&i64, &Attempt)| {
+            let is_try = |(attempt, row): &(&AttemptId, &Attempt)| {
                 row.task == **id
                     && facts.ends.get(*attempt).is_none_or(|end| end.0 != Ended::Cancelled)
             };
@@ -106,12 +114,12 @@ impl World {
     }
 
     /// A package that has just become the farm's.
-    fn check_package(&self, nevra: &str, task: i64, hex: &str) -> Option<(Invariant, String)> {
+    fn check_package(&self, nevra: &str, task: TaskId, hex: &str) -> Option<(Invariant, String)> {
         let digest: Sha256 = hex.parse().ok()?;
         let attempt = self.facts.acceptances.get(&task);
         let own = attempt.and_then(|id| {
             let row = self.facts.attempts.get(id)?;
-            Some((AttemptId(*id), Epoch(row.epoch)))
+            Some((*id, row.epoch))
         });
         let made = self.made.get(&digest);
         if made.is_none_or(|made| made.by.is_some() && made.by != own) {
@@ -141,7 +149,7 @@ impl World {
         }
     }
 
-    fn is_packages(&self, build: i64, failure: &Failure) -> bool {
+    fn is_packages(&self, build: BuildId, failure: &Failure) -> bool {
         match failure.stage {
             // It needs what nobody provides, as far as the farm has got; or has another content
             // than its release had before.

@@ -10,6 +10,7 @@ use std::fmt;
 
 use rpmfarm_core::status::BuildState;
 use rpmfarm_core::tenure::StageLease;
+use rpmfarm_core::{AttemptId, BuildId, Epoch, StageEpoch, TaskId};
 
 use crate::facts::End;
 use crate::planted::Invariant;
@@ -34,14 +35,15 @@ impl fmt::Display for Violation {
 #[derive(Debug, Default)]
 pub(crate) struct Monitor {
     /// By key of a request: the builds that were answered.
-    answers: BTreeMap<String, Vec<i64>>,
+    answers: BTreeMap<String, Vec<BuildId>>,
     /// By build: its retries so far, and its end.
-    ends: BTreeMap<i64, (usize, BuildState)>,
-    acceptances: BTreeMap<i64, i64>,
-    attempt_ends: BTreeMap<i64, End>,
-    live: BTreeSet<i64>,
-    epochs: BTreeMap<i64, i64>,
-    attempts: i64,
+    ends: BTreeMap<BuildId, (usize, BuildState)>,
+    acceptances: BTreeMap<TaskId, AttemptId>,
+    attempt_ends: BTreeMap<AttemptId, End>,
+    live: BTreeSet<AttemptId>,
+    epochs: BTreeMap<TaskId, Epoch>,
+    /// The newest attempt.
+    attempts: Option<AttemptId>,
     failures: usize,
     digests: BTreeMap<String, String>,
     revision: i64,
@@ -50,12 +52,12 @@ pub(crate) struct Monitor {
     shown: Vec<u64>,
     stages: BTreeMap<String, StageLease>,
     /// By stage: the highest epoch under which anything was written.
-    written: BTreeMap<&'static str, i64>,
+    written: BTreeMap<&'static str, StageEpoch>,
 }
 
 impl Monitor {
     /// A request was answered: always with the same builds.
-    pub(crate) fn answered(&mut self, key: &str, ids: &[i64]) -> Option<Violation> {
+    pub(crate) fn answered(&mut self, key: &str, ids: &[BuildId]) -> Option<Violation> {
         let before = self.answers.entry(key.into()).or_insert_with(|| ids.to_vec());
         (before != ids).then(|| Violation {
             invariant: Invariant::I1,

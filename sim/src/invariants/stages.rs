@@ -1,5 +1,7 @@
 //! What the writes of stages must say: I10.
 
+use rpmfarm_core::StageEpoch;
+
 use crate::planted::Invariant;
 use crate::world::World;
 
@@ -10,7 +12,8 @@ impl World {
         let mut wrong = None;
         if let Some((stage, epoch)) = self.written.take() {
             // No step both takes a stage and writes for it.
-            let lease = self.facts.leases.get(stage.as_str()).map_or(0, |lease| lease.epoch);
+            let lease =
+                self.facts.leases.get(stage.as_str()).map_or(StageEpoch(0), |lease| lease.epoch);
             let newest = self.monitor.written.entry(stage.as_str()).or_insert(epoch);
             if epoch != lease || epoch < *newest {
                 wrong = Some(format!(

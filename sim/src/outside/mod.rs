@@ -6,9 +6,10 @@ mod signer;
 mod solver;
 mod upstream;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_coordinator::blobs::{BlobError, Blobs};
 use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::{Arch, Evr, Nevra};
@@ -48,7 +49,7 @@ impl Outside {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Truth> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// How long an answer takes, and whether it comes.

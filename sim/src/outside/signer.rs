@@ -1,12 +1,13 @@
 //! The signer: the rules of the real one about what it has signed before, and a key of its own.
 
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use rpmfarm_coordinator::clock::Clock;
-use rpmfarm_coordinator::simulation::BEGINNING_US;
-use rpmfarm_core::Sha256;
+use rpmfarm_coordinator::simulation::BEGINNING;
 use rpmfarm_core::signing::{Page, Place};
+use rpmfarm_core::{Sha256, Timestamp};
 use rpmfarm_proto::v1;
 use rpmfarm_signer::key::Key;
 use rpmfarm_signer::memory::Memory;
@@ -46,11 +47,12 @@ impl Signer {
         if !answers || truth.now < truth.signer_down_until {
             return Err(Status::unavailable("nobody listens at its socket"));
         }
-        Ok(UNIX_EPOCH + Duration::from_micros(BEGINNING_US.unsigned_abs() + truth.now))
+        let now = BEGINNING + Duration::from_micros(truth.now);
+        Ok(SystemTime::UNIX_EPOCH + now.since(Timestamp::ZERO))
     }
 
     fn signed(&self, signature: Vec<u8>) -> Response<v1::Signature> {
-        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut books = self.books.lock();
         books.lines += 1;
         Response::new(v1::Signature {
             signature: signature.into(),
@@ -77,7 +79,7 @@ impl v1::signer_server::Signer for Signer {
         let now = self.called().await?;
         let v1::SignHeaderRequest { nevra, header, target, .. } = request.into_inner();
         {
-            let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut books = self.books.lock();
             let digest = Sha256::of(&header);
             books.memory.take_package(&target, &nevra, digest).map_err(refused)?;
         }
@@ -93,7 +95,7 @@ impl v1::signer_server::Signer for Signer {
         let page =
             Page { revision: repomd::revision(&data).map_err(refused)?, digest: Sha256::of(&data) };
         {
-            let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut books = self.books.lock();
             let place = Place { target, channel, path };
             books.memory.take_page(&key, &place, page).map_err(refused)?;
         }
@@ -122,7 +124,7 @@ impl v1::signer_server::Signer for Signer {
     ) -> Result<Response<v1::SignedRevision>, Status> {
         self.called().await?;
         let v1::GetRevisionRequest { target, channel } = request.into_inner();
-        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let books = self.books.lock();
         let revision = books.memory.revision(&target, &channel);
         Ok(Response::new(v1::SignedRevision { revision }))
     }

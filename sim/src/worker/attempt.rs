@@ -236,7 +236,7 @@ impl World {
             ..Success::default()
         };
         self.break_success(w, assignment.task, &mut files, &mut success);
-        self.uploads.entry(assignment.task.0).or_default().push(success.files.clone());
+        self.uploads.entry(assignment.task).or_default().push(success.files.clone());
         (files, success)
     }
 

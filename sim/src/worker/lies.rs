@@ -31,11 +31,11 @@ impl World {
         self.workers[w].old_reports.extend(ended);
         self.workers[w].old_reports.truncate(8);
         // Any attempt of the farm, under any epoch.
-        let newest = self.facts.attempts.keys().next_back().copied().unwrap_or(0).unsigned_abs();
+        let newest = self.facts.attempts.keys().next_back().map_or(0, |id| id.0.unsigned_abs());
         let attempt = AttemptId(self.rng.below(newest + 1).cast_signed());
         let epoch = Epoch(self.rng.range(1, 3).cast_signed());
         // Of its own it could say anything.
-        let holder = self.facts.attempts.get(&attempt.0).map(|row| row.worker.as_str());
+        let holder = self.facts.attempts.get(&attempt).map(|row| row.worker.as_str());
         if holder != Some(self.workers[w].host.name.as_str()) {
             let outcome = Outcome::Succeeded(Success::default());
             reports.push(AttemptReport { attempt, epoch, progress: Progress::Ended(outcome) });
@@ -65,7 +65,7 @@ impl World {
             0 => files.clear(),
             // What another attempt has uploaded.
             1 => {
-                if let Some(first) = self.uploads.get(&task.0).and_then(|all| all.first()) {
+                if let Some(first) = self.uploads.get(&task).and_then(|all| all.first()) {
                     success.files.clone_from(first);
                 }
             }

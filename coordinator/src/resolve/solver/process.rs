@@ -139,7 +139,7 @@ impl Solver {
 
     fn ask(&mut self, generation: i64, question: Question) -> Result<Answer, PoolsError> {
         let program = match &self.program {
-            Program::Process(program) => program,
+            Program::Process(program) => program.as_path(),
             #[cfg(feature = "simulation")]
             Program::Simulated(solver) => return simulated(&**solver, &self.start, question),
         };
