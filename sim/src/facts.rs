@@ -189,33 +189,26 @@ impl Facts {
     fn add(&mut self, (kind, a, b, c, s, t): Row) {
         let table: Table = kind.parse().expect("nothing else is asked for");
         match table {
-            Table::Builds => {
-                self.builds.insert(a.into(), Build { package: s });
-            }
-            Table::OpenBuilds => {
-                self.open.insert(a.into());
-            }
+            Table::Builds => self.builds.extend([(BuildId(a), Build { package: s })]),
+            Table::OpenBuilds => self.open.extend([BuildId(a)]),
             Table::Cancellations => {
-                let at = self.cancelled.entry(a.into()).or_default();
-                *at = (*at).max(b.into());
+                let at = self.cancelled.entry(BuildId(a)).or_default();
+                *at = (*at).max(Timestamp::from_us(b));
             }
             Table::Retries => {
-                let (count, at) = self.retries.entry(a.into()).or_default();
-                (*count, *at) = (*count + 1, (*at).max(b.into()));
+                let (count, at) = self.retries.entry(BuildId(a)).or_default();
+                (*count, *at) = (*count + 1, (*at).max(Timestamp::from_us(b)));
             }
             Table::Failures => {
-                let (build, retry) = (a.into(), Timestamp::from_us(c).known());
-                self.failures.push(Failed { build, at: b.into(), retry, failure: s });
+                let (at, retry) = (Timestamp::from_us(b), Timestamp::from_us(c).known());
+                self.failures.push(Failed { build: BuildId(a), at, retry, failure: s });
             }
-            Table::Imports => {
-                self.imports.insert(a.into(), s);
-            }
-            Table::Srpms => {
-                self.srpms.insert(a.into(), (s, t));
-            }
+            Table::Imports => self.imports.extend([(BuildId(a), s)]),
+            Table::Srpms => self.srpms.extend([(BuildId(a), (s, t))]),
             Table::Tasks => {
                 let kind = s.parse().expect("it is a kind of task");
-                self.tasks.insert(a.into(), Task { build: b.into(), kind, is_locked: false });
+                let task = Task { build: BuildId(b), kind, is_locked: false };
+                self.tasks.insert(TaskId(a), task);
             }
             Table::Locks => {
                 if let Some(task) = self.tasks.get_mut(&TaskId(a)) {
@@ -223,30 +216,18 @@ impl Facts {
                 }
             }
             Table::Attempts => {
-                let attempt = Attempt { task: b.into(), epoch: c.into(), worker: s };
-                self.attempts.insert(a.into(), attempt);
+                let attempt = Attempt { task: TaskId(b), epoch: Epoch(c), worker: s };
+                self.attempts.insert(AttemptId(a), attempt);
             }
-            Table::LiveAttempts => {
-                self.live.insert(a.into(), b.into());
-            }
+            Table::LiveAttempts => self.live.extend([(TaskId(a), AttemptId(b))]),
             Table::AttemptEnds => {
-                self.ends.insert(a.into(), (s.parse().expect("it is an end"), t));
+                self.ends.insert(AttemptId(a), (s.parse().expect("it is an end"), t));
             }
-            Table::Acceptances => {
-                self.acceptances.insert(a.into(), b.into());
-            }
-            Table::Packages => {
-                self.packages.insert(s, Package { task: a.into(), digest: t });
-            }
-            Table::Signatures => {
-                self.signatures.insert(s, t);
-            }
-            Table::Revisions => {
-                self.revisions.insert(a, s);
-            }
-            Table::Publications => {
-                self.publications.insert(a.into(), b);
-            }
+            Table::Acceptances => self.acceptances.extend([(TaskId(a), AttemptId(b))]),
+            Table::Packages => self.packages.extend([(s, Package { task: TaskId(a), digest: t })]),
+            Table::Signatures => self.signatures.extend([(s, t)]),
+            Table::Revisions => self.revisions.extend([(a, s)]),
+            Table::Publications => self.publications.extend([(BuildId(a), b)]),
             Table::StageLeases => {
                 self.leases.insert(s, StageLease { holder: t, epoch: StageEpoch(a) });
             }

@@ -17,7 +17,7 @@ use crate::place;
 use crate::planted::Invariant;
 use crate::profile::Profile;
 use crate::rng::Rng;
-use crate::scenario::Scenario;
+use crate::scenario::{Host, Scenario, Source};
 use crate::trace::{Trace, note};
 use crate::tree::Tree;
 use crate::users::Action;
@@ -176,25 +176,30 @@ impl World {
             monitor: Monitor::default(),
             violation: None,
         };
-        let coordinators = world.coordinators.len();
-        note!(world, "seed {seed}: a day of {}, coordinators: {coordinators}", world.profile.name);
-        for host in &hosts {
-            world.trace.line(0, format_args!("{host:?}"));
-        }
-        for source in &sources {
-            world.trace.line(0, format_args!("{source:?}"));
-        }
-        for c in 0..world.coordinators.len() {
-            world.after(0, Event::CoordinatorStarts(c));
-        }
-        for worker in 0..world.workers.len() {
-            let delay = world.rng.below(3_000) * MS;
-            world.after(delay, Event::WorkerStarts(worker));
-        }
-        world.after(faulty_until, Event::FaultsStop);
-        world.first_actions();
-        world.next_fault();
+        world.first_events(seed, &hosts, &sources);
         world
+    }
+
+    /// Says what the seed has chosen, and what comes first.
+    fn first_events(&mut self, seed: u64, hosts: &[Host], sources: &[Source]) {
+        let coordinators = self.coordinators.len();
+        note!(self, "seed {seed}: a day of {}, coordinators: {coordinators}", self.profile.name);
+        for host in hosts {
+            self.trace.line(0, format_args!("{host:?}"));
+        }
+        for source in sources {
+            self.trace.line(0, format_args!("{source:?}"));
+        }
+        for c in 0..self.coordinators.len() {
+            self.after(0, Event::CoordinatorStarts(c));
+        }
+        for worker in 0..self.workers.len() {
+            let delay = self.rng.below(3_000) * MS;
+            self.after(delay, Event::WorkerStarts(worker));
+        }
+        self.after(self.faulty_until, Event::FaultsStop);
+        self.first_actions();
+        self.next_fault();
     }
 
     /// Something happens after so many microseconds.

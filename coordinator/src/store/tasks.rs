@@ -163,17 +163,17 @@ impl Store {
             let mut tx = self.write().await?;
             let again = match planted::is(Bug::RoundOfTheDead) {
                 false => {
-                    "UPDATE SET attempt = excluded.attempt, requires = excluded.requires,
+                    "DO UPDATE SET attempt = excluded.attempt, requires = excluded.requires,
                      at_us = excluded.at_us"
                 }
-                true => "NOTHING",
+                true => "DO NOTHING",
             };
             sqlx::query(sqlx::AssertSqlSafe(format!(
                 "INSERT INTO dynamic_requires (task, round, attempt, requires, at_us)
              SELECT $1, $2, $3, $4, $5
              WHERE EXISTS (SELECT 1 FROM live_attempts WHERE attempt = $3)
              AND $2 = (SELECT MAX(l.round) FROM locks l WHERE l.task = $1)
-             ON CONFLICT (task, round) DO {again}"
+             ON CONFLICT (task, round) {again}"
             )))
             .bind(task.0)
             .bind(i64::from(round))

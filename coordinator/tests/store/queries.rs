@@ -7,8 +7,18 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What may stand for a placeholder that has a value only when the query is made: file, name, texts. The
-/// texts of the names of one query belong together in their order; a single one goes with all.
+/// texts of the names of one query belong together in their order; a single one goes with all. Those with
+/// which a simulation breaks a rule are among them where they are SQL.
 const FILLINGS: &[(&str, &str, &[&str])] = &[
+    ("acceptances.rs", "again", &["DO NOTHING", "(task) DO UPDATE SET attempt = excluded.attempt"]),
+    (
+        "attempts.rs",
+        "again",
+        &[
+            "DO NOTHING",
+            "(attempt) DO UPDATE SET outcome = excluded.outcome, report = excluded.report",
+        ],
+    ),
     ("attempts.rs", "ids", &["1, 2"]),
     ("builds.rs", "ended", &["", OPEN, PUBLISHED, UNPUBLISHED, OPEN]),
     (
@@ -22,10 +32,23 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
             "",
         ],
     ),
+    (
+        "channels.rs",
+        "above",
+        &["(SELECT MAX(revision) FROM revisions WHERE target = $1 AND channel = $2)"],
+    ),
     ("grants.rs", "ids", &["$1, $2"]),
     ("grants.rs", "lock", &["", " FOR UPDATE"]),
     ("grants.rs", "rows_of_3", &["($1, $2, $3)"]),
     ("grants.rs", "rows_of_7", &["($1, $2, $3, $4, $5, $6, $7)"]),
+    (
+        "grants.rs",
+        "taken",
+        &[
+            "DO NOTHING",
+            "(task) DO UPDATE SET attempt = excluded.attempt, worker = excluded.worker",
+        ],
+    ),
     ("heads.rs", "columns", &["b.id", "a.id", "t.id"]),
     (
         "heads.rs",
@@ -47,6 +70,11 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("packages.rs", "NOARCH", &["noarch"]),
+    (
+        "packages.rs",
+        "again",
+        &["DO NOTHING", "(target, nevra) DO UPDATE SET digest = excluded.digest"],
+    ),
     ("packages.rs", "builds", &["1, 2"]),
     ("packages.rs", "ids", &["1, 2"]),
     ("packages.rs", "list", &["'d1', 'd2'"]),
@@ -71,6 +99,15 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
         "of_batch",
         &["FROM builds b JOIN stage_work w ON w.build = b.id AND w.stage = 'order' \
            WHERE b.batch = $1 AND (w.due_us <= $2 OR w.due_us > $3)"],
+    ),
+    (
+        "tasks.rs",
+        "again",
+        &[
+            "DO UPDATE SET attempt = excluded.attempt, requires = excluded.requires, \
+             at_us = excluded.at_us",
+            "DO NOTHING",
+        ],
     ),
     ("withdrawals.rs", "from", &["packages", "withdrawn_packages"]),
     ("withdrawals.rs", "ids", &["1, 2"]),

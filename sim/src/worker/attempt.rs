@@ -107,32 +107,8 @@ impl World {
         if kills || (crashing && self.rng.chance(600)) {
             return self.kill_worker(w);
         }
-        let failed = |fault, stage: FailureStage, message: &str| {
-            Some(Outcome::Failed(Failure::new(fault, stage, message)))
-        };
-        if worker.disk_full_until > self.now {
-            return self.over(
-                w,
-                key,
-                failed(Fault::Worker, FailureStage::Build, "the worker's disk is full"),
-            );
-        }
-        match (assignment.kind(), source.defect) {
-            (TaskKind::Srpm, Defect::BadSpec) => {
-                return self.over(
-                    w,
-                    key,
-                    failed(Fault::Package, FailureStage::Srpm, "the spec is no spec"),
-                );
-            }
-            (TaskKind::Build, Defect::BadBuild) => {
-                return self.over(
-                    w,
-                    key,
-                    failed(Fault::Package, FailureStage::Build, "it does not compile"),
-                );
-            }
-            _ => {}
+        if let Some(failure) = self.failure(w, assignment.kind(), source.defect) {
+            return self.over(w, key, Some(Outcome::Failed(failure)));
         }
         if assignment.kind() == TaskKind::Build {
             let root = self.root(&assignment);
@@ -149,15 +125,29 @@ impl World {
             }
         }
         let Some(version) = self.version(&assignment) else {
-            return self.over(
-                w,
-                key,
-                failed(Fault::Farm, FailureStage::Fetch, "an input is not there"),
-            );
+            let failure = Failure::new(Fault::Farm, FailureStage::Fetch, "an input is not there");
+            return self.over(w, key, Some(Outcome::Failed(failure)));
         };
         let (files, success) = self.results(w, key, &assignment, &version);
         self.stage(w, key, Stage::Upload(files, 0, Box::new(success)), Phase::Upload);
         self.next_step(w, key, MS);
+    }
+
+    /// What rpmbuild fails with, if it does: the worker's disk, or what is wrong with the package.
+    fn failure(&self, w: usize, kind: TaskKind, defect: Defect) -> Option<Failure> {
+        let (fault, stage, message) = match (kind, defect) {
+            _ if self.workers[w].disk_full_until > self.now => {
+                (Fault::Worker, FailureStage::Build, "the worker's disk is full")
+            }
+            (TaskKind::Srpm, Defect::BadSpec) => {
+                (Fault::Package, FailureStage::Srpm, "the spec is no spec")
+            }
+            (TaskKind::Build, Defect::BadBuild) => {
+                (Fault::Package, FailureStage::Build, "it does not compile")
+            }
+            _ => return None,
+        };
+        Some(Failure::new(fault, stage, message))
     }
 
     /// The names of the packages of a root.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, BufReader, BufWriter};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -201,7 +201,7 @@ struct Ended {
 }
 
 impl Running {
-    fn start(program: &PathBuf, start: &Start, content: &Content) -> Result<Self, PoolsError> {
+    fn start(program: &Path, start: &Start, content: &Content) -> Result<Self, PoolsError> {
         let failed = |error: io::Error| PoolsError::Died {
             how: format!("the solver {} cannot be started: {error}", program.display()),
             ready: false,
