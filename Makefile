@@ -6,7 +6,7 @@ SHELL := /bin/bash
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rpmfarm/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
-SEEDS ?= 2000
+SEEDS ?= 500
 
 .PHONY: help
 help: ## List the targets
