@@ -7,10 +7,11 @@
 //!
 //! Here are the stage and the one transaction that accepts. `check` reads the files before, `acceptor`
 //! asks the process of that name, `srpm` says what follows from a source package, and `repeat` whether
-//! another worker makes the same once more.
+//! another worker makes the same once more. `refused` is why something is not accepted.
 
 mod acceptor;
 mod check;
+mod refused;
 mod repeat;
 mod srpm;
 
@@ -18,13 +19,15 @@ use std::sync::Arc;
 
 use rpmfarm_core::results;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, Stage, Target, TaskId};
+use rpmfarm_core::{Arch, AttemptId, Stage, Target, TaskId};
 use tracing::Instrument as _;
 
 pub use acceptor::AcceptorClient;
 pub use check::{CheckError, Checked};
+pub(crate) use refused::WAITS;
 
 use self::acceptor::Acceptances;
+use self::refused::Refused;
 use crate::blobs::Blobs;
 use crate::claims::{self, Claims, Verdict};
 use crate::clock::Clock;
@@ -33,9 +36,7 @@ use crate::fleet::Fleet;
 use crate::noarch;
 use crate::plan;
 use crate::retry::Retries;
-use crate::store::{
-    Build, EndedAttempt, FencedStore, MadePackage, NewPackage, StoreError, Task, Tx,
-};
+use crate::store::{Build, EndedAttempt, FencedStore, MadePackage, NewPackage, Task, Tx};
 use crate::targets::Targets;
 use crate::waits::Waits;
 use crate::work::{self, KeyedTaskPool};
@@ -131,7 +132,9 @@ impl AcceptStage {
             let expected = srpm::Expected::of(store, &self.blobs, &build, &target).await?;
             expected.check(&checked, &target)?;
         }
-        let acceptances = self.acceptances(store, (ended, task), success, &build, &limits).await?;
+        let acceptor = (self.acceptor.as_ref(), &self.waits);
+        let acceptances =
+            acceptor::acceptances(acceptor, store, (ended, task), success, &build, &limits).await?;
         let mut made: Vec<MadePackage> = checked.iter().map(made).collect();
         self.keep_known(store, &build, &mut made).await?;
         let arches = plan::arches(store, &build, &target).await?;
@@ -198,44 +201,6 @@ impl AcceptStage {
             }
         }
         Ok(())
-    }
-}
-
-/// Why results are not accepted: they are bad, or the farm could not tell.
-enum Refused {
-    Failure(Failure),
-    Error(anyhow::Error),
-}
-
-impl From<StoreError> for Refused {
-    fn from(error: StoreError) -> Self {
-        match error {
-            // A release that was built before with other content is the package's to mend.
-            StoreError::SameNevra { .. }
-            | StoreError::SameFile { .. }
-            | StoreError::OtherOptions { .. }
-            | StoreError::Withdrawn { .. } => {
-                Self::Failure(Failure::new(Fault::Package, FailureStage::Accept, error.to_string()))
-            }
-            error => Self::Error(error.into()),
-        }
-    }
-}
-
-impl From<CheckError> for Refused {
-    fn from(error: CheckError) -> Self {
-        match error.fault() {
-            Some(fault) => {
-                Self::Failure(Failure::new(fault, FailureStage::Accept, error.to_string()))
-            }
-            None => Self::Error(error.into()),
-        }
-    }
-}
-
-impl From<anyhow::Error> for Refused {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Error(error)
     }
 }
 
@@ -411,9 +376,6 @@ impl Work<'_> {
         Ok(true)
     }
 }
-
-/// What is said of a build whose results cannot be accepted now begins so.
-pub(crate) const WAITS: &str = "not accepted yet";
 
 /// What is to be noted of macros in a package's dependencies.
 fn macros_left(file: &Checked) -> Vec<String> {

@@ -8,7 +8,7 @@ use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::owners::{Owner, merged};
 use rpmfarm_core::{Lock, Sha256};
 
-use super::files_of;
+use super::files::files_of;
 use crate::blobs::Blobs;
 
 /// Roots whose files are remembered; a base root of Enterprise Linux has about 30,000 files.

@@ -7,13 +7,14 @@
 
 mod bases;
 mod decide;
+mod files;
 pub mod withdraw;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
-use rpm::{FileType, PackageMetadata};
+use rpm::PackageMetadata;
 use rpmfarm_core::owners::{self, Claim, Kind, Known, Made, Rights};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Lock, Nevra};
@@ -21,6 +22,7 @@ use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Lock, Nevra};
 pub use bases::Bases;
 pub use decide::{Decided, NotDecided};
 
+use self::files::paths;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::fleet::Fleet;
@@ -205,20 +207,6 @@ pub(crate) async fn accepted(tx: &mut Tx, build: BuildId) -> Result<Vec<Accepted
     let mut accepted = tx.accepted_tasks(build, TaskKind::Build).await?;
     accepted.extend(tx.accepted_tasks(build, TaskKind::Noarch).await?);
     Ok(accepted)
-}
-
-/// The paths of a package's directories, or of everything else.
-fn paths(metadata: &PackageMetadata, directories: bool) -> anyhow::Result<Vec<String>> {
-    let entries = metadata.get_file_entries()?;
-    let wanted =
-        entries.iter().filter(|one| (one.mode().file_type() == FileType::Dir) == directories);
-    Ok(wanted.map(|entry| entry.path().display().to_string()).collect())
-}
-
-/// The paths of the files of a package's file.
-pub(crate) fn files_of(path: &Path) -> anyhow::Result<Vec<String>> {
-    let read = || paths(&PackageMetadata::open(path)?, false);
-    read().with_context(|| format!("reading the file list of {}", path.display()))
 }
 
 fn add_bases(known: &mut Known, bases: &[bases::Shared], asked: &BTreeSet<String>) {

@@ -9,6 +9,7 @@ mod activity;
 mod connection;
 mod guests;
 mod limits;
+mod origin;
 mod stall;
 
 use std::io;
@@ -31,6 +32,7 @@ use activity::Activity;
 use connection::Connection;
 use guests::Guests;
 pub use limits::Limits;
+pub use origin::Origin;
 
 /// How long calls that are under way may take to end when the coordinator stops. Sessions of
 /// workers and watchers have no end of their own; they connect again.
@@ -59,15 +61,6 @@ impl From<TcpListener> for Listeners {
     fn from(plain: TcpListener) -> Self {
         Self { plain, tls: None, limits: Limits::default(), opened: Opened::default() }
     }
-}
-
-/// Where a request comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
-    /// The connection, by a number of its own.
-    pub connection: u64,
-    /// What counts as the other side's address.
-    pub network: IpAddr,
 }
 
 impl Listeners {

@@ -29,11 +29,11 @@ const MAX_REFS_BYTES: u64 = 16 * 1024 * 1024;
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// One fetch from one repository.
-pub(in crate::import) struct Session {
-    pub(in crate::import) http: Arc<Http>,
-    pub(in crate::import) allowed: PrivateHosts,
-    pub(in crate::import) watch: Watch,
-    pub(in crate::import) package: String,
+pub(crate) struct Session {
+    pub(crate) http: Arc<Http>,
+    pub(crate) allowed: PrivateHosts,
+    pub(crate) watch: Watch,
+    pub(crate) package: String,
     /// What went wrong first.
     failure: Mutex<Option<ImportError>>,
 }
@@ -51,7 +51,7 @@ thread_local! {
     unsafe_code,
     reason = "registering transports needs to be synchronized, which the lock does"
 )]
-pub(in crate::import) fn register() -> Result<(), git2::Error> {
+pub(crate) fn register() -> Result<(), git2::Error> {
     static REGISTERED: OnceLock<Result<(), String>> = OnceLock::new();
     let registered = REGISTERED.get_or_init(|| {
         for scheme in ["http", "https"] {
@@ -72,7 +72,7 @@ pub(in crate::import) fn register() -> Result<(), git2::Error> {
 }
 
 impl Session {
-    pub(in crate::import) fn new(
+    pub(crate) fn new(
         http: Arc<Http>,
         allowed: PrivateHosts,
         watch: Watch,

@@ -27,17 +27,17 @@ const OWNER_MAY_RUN: i32 = 0o100;
 const MAX_MESSAGE: usize = 256 * 1024;
 
 /// What a commit says of itself.
-pub(in crate::import) struct Said {
+pub(crate) struct Said {
     /// The first line of its message.
-    pub(in crate::import) subject: String,
+    pub(crate) subject: String,
     /// The committer's time in seconds since 1970.
-    pub(in crate::import) at: i64,
+    pub(crate) at: i64,
     /// The CVE ids in its whole message.
-    pub(in crate::import) cves: BTreeSet<String>,
+    pub(crate) cves: BTreeSet<String>,
 }
 
 /// The files of a commit with their content's ids, sorted by path.
-pub(in crate::import) type Files = std::collections::BTreeMap<String, (EntryKind, Oid)>;
+pub(crate) type Files = std::collections::BTreeMap<String, (EntryKind, Oid)>;
 
 impl Checkout {
     /// The files of the commit. What can be a source is there, or it is an error; of other folders
@@ -46,7 +46,7 @@ impl Checkout {
     /// # Errors
     /// When more lies at the root, in `SPECS` and `SOURCES` than any package has, or the repository
     /// cannot be read.
-    pub(in crate::import) fn files(&self) -> Result<Files, ImportError> {
+    pub(crate) fn files(&self) -> Result<Files, ImportError> {
         let root = self.git(self.repository.find_commit(self.commit))?.tree_id();
         let mut files = Files::new();
         let mut entries = 0;
@@ -112,12 +112,7 @@ impl Checkout {
     ///
     /// # Errors
     /// When it is longer, or the repository cannot be read.
-    pub(in crate::import) fn content(
-        &self,
-        path: &str,
-        id: Oid,
-        limit: u64,
-    ) -> Result<Vec<u8>, ImportError> {
+    pub(crate) fn content(&self, path: &str, id: Oid, limit: u64) -> Result<Vec<u8>, ImportError> {
         // The header is read first: a small pack can hold a huge file.
         let (size, _) = self.git(self.repository.odb().and_then(|odb| odb.read_header(id)))?;
         if size as u64 > limit {
@@ -135,12 +130,7 @@ impl Checkout {
     ///
     /// # Errors
     /// Also when it is not UTF-8.
-    pub(in crate::import) fn text(
-        &self,
-        path: &str,
-        id: Oid,
-        limit: u64,
-    ) -> Result<String, ImportError> {
+    pub(crate) fn text(&self, path: &str, id: Oid, limit: u64) -> Result<String, ImportError> {
         let bytes = self.content(path, id, limit)?;
         String::from_utf8(bytes).map_err(|_| ImportError::NotText(shown(path)))
     }
@@ -149,7 +139,7 @@ impl Checkout {
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub(in crate::import) fn said(&self) -> Result<Said, ImportError> {
+    pub(crate) fn said(&self) -> Result<Said, ImportError> {
         let commit = self.git(self.repository.find_commit(self.commit))?;
         let bytes = commit.message_bytes();
         let message = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_MESSAGE)]);
