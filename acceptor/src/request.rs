@@ -19,11 +19,8 @@ const MAX_FILES: usize = 20_000;
 pub struct Asked {
     /// Name of the target.
     pub target: String,
-    /// The build.
     pub build: BuildId,
-    /// The task.
     pub task: TaskId,
-    /// The attempt.
     pub attempt: AttemptId,
     /// Which kind of work.
     pub kind: TaskKind,
@@ -33,9 +30,7 @@ pub struct Asked {
     pub package: String,
     /// Name of the worker.
     pub worker: String,
-    /// The worker's signature.
     pub proof: Proof,
-    /// What it made.
     pub files: Vec<ResultFile>,
     /// What that may hold.
     pub limits: Limits,

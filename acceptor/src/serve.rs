@@ -22,7 +22,6 @@ const MAX_MESSAGE: usize = 16 << 20;
 pub struct Config {
     /// Directory of everything that it keeps.
     pub state: PathBuf,
-    /// Where to listen.
     pub socket: PathBuf,
     /// The coordinator's blob store.
     pub blobs: PathBuf,

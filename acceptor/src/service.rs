@@ -28,7 +28,6 @@ const STAGE: FailureStage = FailureStage::Accept;
 /// Denials that are known to be logged; asked again, they are not logged again.
 const DENIALS: usize = 1024;
 
-/// The service.
 #[derive(Debug, Clone)]
 pub struct AcceptorService(Arc<Desk>);
 

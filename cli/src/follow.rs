@@ -22,11 +22,9 @@ const TICK: Duration = Duration::from_millis(250);
 pub(crate) trait View {
     /// A build is new or has changed.
     fn update(&mut self, build: &Build) -> Result<(), Error>;
-    /// Time has passed.
     fn tick(&mut self) -> Result<(), Error>;
     /// Something happened that is not about a build.
     fn note(&mut self, text: &str) -> Result<(), Error>;
-    /// Nothing more comes.
     fn close(&mut self) -> Result<(), Error>;
 }
 

@@ -25,7 +25,6 @@ pub(crate) enum TokenSource {
 pub(crate) struct Token {
     /// The token itself. Never printed.
     pub(crate) secret: String,
-    /// For messages.
     pub(crate) origin: String,
 }
 

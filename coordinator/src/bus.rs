@@ -12,11 +12,9 @@ const WAITING: usize = 256;
 /// What the other coordinators are told: that they look, not what they see.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Word {
-    /// Something was written.
     Facts,
     /// A worker's session shall look at what the worker should have.
     Poke(String),
-    /// All sessions shall.
     PokeAll,
     /// A worker has reported.
     Progress,
@@ -70,7 +68,7 @@ impl Bus {
         self.voice.say(Word::Facts);
     }
 
-    /// Wakes everyone here.
+    /// Wakes the listeners of this process; other coordinators are not told.
     pub fn ring(&self) {
         self.count.send_modify(|count| *count += 1);
     }
@@ -82,7 +80,6 @@ impl Bus {
     }
 }
 
-/// One listener.
 #[derive(Debug)]
 pub struct Listener {
     count: watch::Receiver<u64>,

@@ -19,7 +19,6 @@ pub struct Now {
 pub struct Clock;
 
 impl Clock {
-    /// This moment.
     #[must_use]
     pub fn now(self) -> Now {
         Now { instant: self.instant(), us: self.now_us() }

@@ -26,23 +26,16 @@ use crate::targets::Targets;
 /// Looks for what is wrong with a farm. Cheap to clone.
 #[derive(Clone)]
 pub struct Doctor {
-    /// The database.
     pub store: Store,
-    /// The disk.
     pub blobs: Blobs,
     /// Files that were found damaged.
     pub damaged: Damaged,
-    /// What is rebuilt.
     pub targets: Targets,
-    /// The workers.
     pub fleet: Fleet,
-    /// The other coordinators.
     pub peers: Peers,
     /// The acceptor; none where the coordinator's own verdict is enough.
     pub acceptor: Option<AcceptorClient>,
-    /// The signer.
     pub signer: SignerClient,
-    /// What is published.
     pub channels: Channels,
     /// Where the published trees lie.
     pub repos: PathBuf,

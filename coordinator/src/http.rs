@@ -56,19 +56,13 @@ pub(crate) enum HttpError {
     /// The URL must not be asked.
     #[error("{url}: refused: {why}")]
     Refused {
-        /// The URL.
         url: String,
         /// Why, and what to do.
         why: String,
     },
     /// The server, or the way to it, failed.
     #[error("{url}: {why}")]
-    Server {
-        /// The URL.
-        url: String,
-        /// How.
-        why: String,
-    },
+    Server { url: String, why: String },
 }
 
 impl Http {

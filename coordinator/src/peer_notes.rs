@@ -155,7 +155,6 @@ impl Written {
 /// Why builds wait, as this coordinator knows, or another one that lives. Cheap to clone.
 #[derive(Clone)]
 pub struct WaitReasons {
-    /// The other coordinators.
     pub peers: Peers,
     /// What is known here.
     pub waits: Waits,
@@ -164,9 +163,6 @@ pub struct WaitReasons {
 impl WaitReasons {
     /// Why builds wait, of which anything is known: as this coordinator knows, or another one that
     /// lives. However many they are, the database is asked once.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn of_each(
         &self,
         store: &Store,
@@ -190,9 +186,6 @@ impl WaitReasons {
     }
 
     /// The same of one build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn of(&self, store: &Store, build: BuildId) -> store::Result<String> {
         let here = self.waits.reason(build);
         let now = Instant::now();

@@ -16,9 +16,6 @@ pub struct Retries {
 impl Retries {
     /// The time of the next try, in microseconds since 1970; `None` when there is none. `task` is
     /// what failed, or `None` when it failed before there was a task.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn at(
         &self,
         store: &Store,
@@ -42,9 +39,6 @@ impl Retries {
     }
 
     /// A failure of an attempt, as `core` sees it beside the earlier ones of its task.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn confirmed(
         &self,
         store: &Store,
@@ -63,9 +57,6 @@ impl Retries {
     }
 
     /// Records a failure of a stage, to be tried again or for good.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn record(
         &self,
         store: &Store,

@@ -53,7 +53,6 @@ pub enum TargetError {
     /// No file of that name.
     #[error("unknown target `{name}` (known: {known}){meant}")]
     Unknown {
-        /// The name.
         name: String,
         /// Those that are there.
         known: String,
@@ -63,7 +62,6 @@ pub enum TargetError {
     /// Its file has a fault.
     #[error("target `{name}` cannot be used: {}", one_line(.problem))]
     Bad {
-        /// The name.
         name: String,
         /// What is wrong, a line for each problem.
         problem: String,

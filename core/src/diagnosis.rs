@@ -25,7 +25,6 @@ pub enum Ending {
 /// What is known about a run beside its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// How it ended.
     pub ending: Ending,
     /// Processes that the kernel killed because memory ran out.
     pub oom_kills: u64,

@@ -87,7 +87,6 @@ pub struct Use {
 /// What a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redeemed {
-    /// A new certificate.
     First,
     /// The certificate that was given for it before: the answer got lost, the key is the same.
     Again,

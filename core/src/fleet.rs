@@ -19,7 +19,6 @@ words! {
     /// What was decided about a worker.
     #[derive(Default)]
     pub enum Standing: "state of a worker" {
-        /// It works.
         #[default]
         Active = "active",
         /// An administrator wants it to finish what it has and to take nothing new.

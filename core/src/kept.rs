@@ -44,7 +44,7 @@ pub const DEFAULT: &[&str] = &[
 pub struct KeptFile {
     /// Its path below rpm's build directory, with `/` between the parts.
     pub path: String,
-    /// Its blob.
+    /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
@@ -53,17 +53,14 @@ pub struct KeptFile {
 /// Why what a worker tells of is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeptError {
-    /// Too many.
     #[error("{0} kept files, at most {MAX_FILES} are taken")]
     Many(usize),
     /// Too large, one or all together.
     #[error("kept file {path} makes {bytes} bytes, at most {limit} are taken")]
     Large {
-        /// The file.
         path: String,
         /// Its size, or that of all up to it.
         bytes: u64,
-        /// The limit.
         limit: u64,
     },
     /// The path would lead elsewhere.

@@ -44,7 +44,6 @@ pub struct Learned {
     pub took_us: i64,
     /// The most of the samples, with a quarter more.
     pub memory_mib: u64,
-    /// Likewise.
     pub disk_mib: u64,
     /// What was enough: the least that a worker had which did it. Of the disk an eighth less, for
     /// what is free shrinks as caches grow, but no less than was used.

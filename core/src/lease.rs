@@ -30,22 +30,13 @@ pub enum LeaseTermsError {
     Lease(Duration),
     /// One lost message would cost a worker its attempts.
     #[error("a lease of {lease:?} is shorter than three heartbeats of {heartbeat:?}")]
-    Short {
-        /// The heartbeat.
-        heartbeat: Duration,
-        /// The lease.
-        lease: Duration,
-    },
+    Short { heartbeat: Duration, lease: Duration },
 }
 
 impl LeaseTerms {
-    /// The shortest heartbeat.
     pub const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
-    /// The longest heartbeat.
     pub const MAX_HEARTBEAT: Duration = Duration::from_secs(60);
-    /// The shortest lease.
     pub const MIN_LEASE: Duration = Duration::from_secs(1);
-    /// The longest lease.
     pub const MAX_LEASE: Duration = Duration::from_secs(3600);
 
     /// Terms by which a worker speaks each `heartbeat`, and has lost its attempts after a silence

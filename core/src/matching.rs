@@ -19,7 +19,6 @@ pub struct Worker<'a> {
     pub memory_used_mib: u64,
     /// Its free disk, in MiB.
     pub disk_mib: u64,
-    /// Its labels.
     pub labels: &'a [String],
 }
 

@@ -121,7 +121,7 @@ pub fn differences(made: &[Made]) -> Vec<Difference> {
 /// A package that two builds made.
 struct Sides<'a> {
     nevra: &'a str,
-    /// Their targets.
+    /// Where each was built, as differences say it.
     on: [&'a str; 2],
 }
 
@@ -308,11 +308,8 @@ pub fn notes(differences: &[Difference]) -> Vec<String> {
 /// A package that a task made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate<'a> {
-    /// The task's kind.
     pub kind: TaskKind,
-    /// The task's architecture.
     pub arch: Arch,
-    /// The package.
     pub nevra: &'a Nevra,
 }
 

@@ -19,7 +19,6 @@ use crate::{Arch, BuildId};
 /// A build that has not been accepted yet, as others of its batch see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mate {
-    /// Its number.
     pub build: BuildId,
     /// Name of its source package.
     pub package: String,
@@ -33,9 +32,7 @@ pub struct Mate {
 /// What solving said of a build that has no lock for an architecture yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Solved {
-    /// Its number.
     pub build: BuildId,
-    /// The architecture.
     pub arch: Arch,
     /// Its build requirements, those that were found while it was built among them.
     pub requires: Vec<String>,

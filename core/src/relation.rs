@@ -112,8 +112,10 @@ enum Reference {
     No,
     /// After `&`.
     Begun,
-    /// In its digits.
-    Number { radix: u32, value: u32 },
+    Number {
+        radix: u32,
+        value: u32,
+    },
 }
 
 impl Reference {

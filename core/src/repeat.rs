@@ -22,7 +22,6 @@ pub const fn is_drawn(percent: u8, draw: u8) -> bool {
 /// The packages that a worker made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Side {
-    /// The worker.
     pub worker: String,
     /// NEVRA → content, of those whose digests differ between the two; `None` for those that are alike.
     pub packages: HashMap<Nevra, Option<Content>>,

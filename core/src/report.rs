@@ -6,7 +6,6 @@ use crate::{AttemptId, Epoch};
 /// What was said of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said<'a> {
-    /// It has ended.
     Ended(&'a Outcome),
     /// It waits for the lock of the next round.
     NeedsRequires {

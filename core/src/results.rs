@@ -14,9 +14,7 @@ use crate::{Arch, Fault, Nevra, Sha256};
 words! {
     /// What a result file is.
     pub enum ResultKind: "kind of result" {
-        /// A binary package.
         Rpm = "rpm",
-        /// A source package.
         Srpm = "srpm",
     }
 }
@@ -26,7 +24,6 @@ words! {
 pub struct ResultFile {
     /// Plain file name.
     pub name: String,
-    /// What it is.
     pub kind: ResultKind,
     /// Its SHA-256.
     pub digest: Sha256,
@@ -42,19 +39,13 @@ pub enum Refusal {
     Name(#[from] NameError),
     /// Nothing, or not what the task makes.
     #[error("the build made {found}, expected {expected}")]
-    Set {
-        /// What was there.
-        found: String,
-        /// What should be.
-        expected: &'static str,
-    },
+    Set { found: String, expected: &'static str },
     /// Two files with one name.
     #[error("two result files are named `{0}`")]
     Twice(String),
     /// The header says another name than the file.
     #[error("file `{file}` holds the package {nevra} (expected a file named `{expected}`)")]
     FileName {
-        /// The announced name.
         file: String,
         /// What the header says.
         nevra: Box<Nevra>,
@@ -72,9 +63,7 @@ pub enum Refusal {
     /// A package of another source.
     #[error("{nevra} says it was built from `{found}`, not from `{expected}`")]
     Source {
-        /// The package.
         nevra: Box<Nevra>,
-        /// Its SOURCERPM.
         found: String,
         /// The SRPM that was given.
         expected: String,
@@ -84,12 +73,7 @@ pub enum Refusal {
         "{nevra} is for none of the architectures that it is to be built for ({}); see its ExclusiveArch and ExcludeArch",
         list(arches)
     )]
-    NoArch {
-        /// The source package.
-        nevra: Box<Nevra>,
-        /// The build's architectures.
-        arches: Vec<Arch>,
-    },
+    NoArch { nevra: Box<Nevra>, arches: Vec<Arch> },
     /// An SRPM that is not what the tag says that was asked for.
     #[error("the spec makes {}, but the tag `{tag}` says {nvr}", made.nvr())]
     Tag {
@@ -97,13 +81,11 @@ pub enum Refusal {
         made: Box<Nevra>,
         /// What was asked for.
         tag: String,
-        /// What it says.
         nvr: String,
     },
     /// A macro in a tag of the spec that nothing defines.
     #[error("{place} is `{}`: {}", name::shown(text), crate::unexpanded::undefined(macro_name))]
     Macro {
-        /// The tag.
         place: &'static str,
         /// What it says, as rpm has expanded it.
         text: String,
@@ -114,16 +96,10 @@ pub enum Refusal {
     #[error(
         "{package} requires {count} packages for its build, more than the {MAX_REQUIRES} that are accepted"
     )]
-    Requires {
-        /// Who does.
-        package: String,
-        /// How many.
-        count: usize,
-    },
+    Requires { package: String, count: usize },
     /// A dependency or path beyond what the solver could bear.
     #[error("{package}: {source}")]
     OutOfBounds {
-        /// Whose it is.
         package: String,
         /// Which one, and by how much.
         source: relation::OutOfBounds,
@@ -133,9 +109,7 @@ pub enum Refusal {
         "{nevra}: `{file}` is not the file that was imported from dist-git ({expected}, found {found}): the worker put another one in"
     )]
     SourceFile {
-        /// The source package.
         nevra: Box<Nevra>,
-        /// The file.
         file: String,
         /// Its SHA-256 as it was imported, or that there is none.
         expected: String,
@@ -441,11 +415,7 @@ pub fn check_rpm(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
     /// The source package of a package.
-    Srpm {
-        /// Its name.
-        package: String,
-    },
-    /// A binary package.
+    Srpm { package: String },
     Rpm {
         /// Where it was built.
         arch: Arch,

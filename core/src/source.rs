@@ -12,7 +12,7 @@ use crate::Sha256;
 pub struct SourceFile {
     /// A plain file name, checked by [`crate::name::check_file`].
     pub name: String,
-    /// Its blob.
+    /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
@@ -31,7 +31,6 @@ pub struct SourceBundle {
     pub url: String,
     /// Full commit id.
     pub commit: String,
-    /// The spec file.
     pub spec: SourceFile,
     /// Everything that goes beside it (patches, tarballs), sorted by name.
     pub sources: Vec<SourceFile>,
@@ -77,7 +76,6 @@ words! {
 pub struct Record {
     /// The branch, tag or commit that was followed.
     pub git_ref: String,
-    /// The modifications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modification: Option<Modification>,
     /// The first line of the modifications' commit message.
@@ -101,7 +99,7 @@ pub struct Record {
 pub struct Origin {
     /// Its name in the source package.
     pub name: String,
-    /// Its blob.
+    /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,

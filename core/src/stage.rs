@@ -8,9 +8,7 @@ words! {
         Poll = "poll",
         /// Pushes are decided on.
         Decide = "decide",
-        /// Sources are fetched.
         Import = "import",
-        /// Tasks are made.
         Plan = "plan",
         /// Build roots are solved and locked.
         Resolve = "resolve",
@@ -18,9 +16,7 @@ words! {
         Dispatch = "dispatch",
         /// Results are read and accepted.
         Accept = "accept",
-        /// Packages are signed.
         Sign = "sign",
-        /// Packages are published.
         Publish = "publish",
     }
 }

@@ -83,15 +83,11 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
 /// What a worker says of an attempt that succeeded, and signs with the key that it made itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statement<'a> {
-    /// The worker's name.
     pub worker: &'a str,
     /// Name of the target.
     pub target: &'a str,
-    /// The build.
     pub build: BuildId,
-    /// The task.
     pub task: TaskId,
-    /// The attempt.
     pub attempt: AttemptId,
     /// Which kind of work. A worker is not told whether it repeats a build, and says it built.
     pub kind: TaskKind,
@@ -101,7 +97,6 @@ pub struct Statement<'a> {
     pub arch: Arch,
     /// What it was given ([`input_digest`]).
     pub input: Sha256,
-    /// What it made.
     pub files: &'a [ResultFile],
 }
 
@@ -156,11 +151,9 @@ pub fn set_digest(files: &[ResultFile]) -> Sha256 {
 /// A worker's signature over its [`Statement`], as it travels with the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
-    /// The worker's key.
     pub key: PublicKey,
     /// What the worker was given.
     pub input: Sha256,
-    /// Over the statement.
     pub signature: Signature,
 }
 
@@ -169,13 +162,11 @@ pub struct Proof {
 pub struct Acceptance {
     /// The target that it was accepted for.
     pub target: String,
-    /// The build.
     pub build: BuildId,
     /// The attempt that made it.
     pub attempt: AttemptId,
     /// The worker that signed that it made it.
     pub worker: String,
-    /// The package.
     pub nevra: String,
     /// SHA-256 of the file.
     pub file: Sha256,

@@ -166,14 +166,12 @@ words! {
 /// How far the last attempt of a task is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LastAttempt {
-    /// There was none.
     #[default]
     Missing,
     /// A worker has it.
     Running,
     /// The worker has reported success.
     Succeeded,
-    /// It failed.
     Failed,
     /// It was taken from its worker, because its build ended.
     Cancelled,
@@ -235,7 +233,6 @@ pub const fn task_state(task: &TaskFacts, failed: bool, open: bool) -> TaskState
 /// What is known of one build.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BuildFacts<'a> {
-    /// Somebody cancelled it.
     pub cancelled: bool,
     /// It failed for good and was not retried since.
     pub failed: bool,

@@ -55,9 +55,7 @@ impl TaskKind {
 pub enum Input {
     /// A spec and its sources, for [`TaskKind::Srpm`].
     Sources {
-        /// The spec file.
         spec: SourceFile,
-        /// Everything beside it.
         sources: Vec<SourceFile>,
         /// What is to be done to them first, in the cage (a plan of `rpmfarm-sources`). The spec and
         /// the sources are then what comes out of it.
@@ -69,7 +67,6 @@ pub enum Input {
     },
     /// A source package, for [`TaskKind::Build`] and [`TaskKind::Noarch`].
     Srpm {
-        /// The SRPM.
         file: SourceFile,
         /// Whether its spec has `%generate_buildrequires`.
         dynamic_requires: bool,
@@ -95,7 +92,6 @@ impl Input {
 /// One attempt that a worker should have, with everything it needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
-    /// The attempt.
     pub attempt: AttemptId,
     /// The task that it is a try of.
     pub task: TaskId,
@@ -181,7 +177,6 @@ words! {
 /// How far an attempt is, as its worker reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Progress {
-    /// It runs.
     Running(Phase),
     /// `%generate_buildrequires` asks for these; the attempt waits for the lock of the next
     /// round.
@@ -191,7 +186,6 @@ pub enum Progress {
         /// Requirement strings as rpm prints them.
         requires: Vec<String>,
     },
-    /// It has ended.
     Ended(Outcome),
 }
 
@@ -200,7 +194,6 @@ pub enum Progress {
 pub enum Outcome {
     /// Everything was built and uploaded.
     Succeeded(Success),
-    /// It failed.
     Failed(Failure),
 }
 
@@ -236,7 +229,6 @@ pub struct Success {
 /// The report on one attempt. `epoch` fences it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptReport {
-    /// Which attempt.
     pub attempt: AttemptId,
     /// The epoch under which the worker holds it.
     pub epoch: Epoch,
@@ -259,7 +251,6 @@ pub struct WorkerState {
     pub emulated: Vec<Arch>,
     /// How many attempts it runs at once.
     pub slots: u32,
-    /// Processors.
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,

@@ -79,7 +79,6 @@ pub enum Claim {
     /// To be taken: the database decides who of several does. The lease and the holder's beat must
     /// still be what was seen.
     Take,
-    /// Its holder lives.
     Leave,
 }
 

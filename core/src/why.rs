@@ -12,37 +12,23 @@ pub const UNKNOWN_US: i64 = 5 * 60 * 1_000_000;
 /// Why a task waits for a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// None is connected.
     NoWorker {
-        /// The architecture.
         arch: Arch,
         /// When the last one was heard; `None` when none ever was.
         heard: Option<Timestamp>,
     },
     /// Those that are connected run it under emulation only, which the target does not allow.
-    OnlyEmulated {
-        /// The architecture.
-        arch: Arch,
-        /// Who they are.
-        workers: Vec<String>,
-    },
+    OnlyEmulated { arch: Arch, workers: Vec<String> },
     /// Those that are connected take nothing new.
     NoneTakes {
-        /// The architecture.
         arch: Arch,
         /// What holds them back, each with its name.
         reasons: Vec<String>,
     },
     /// It repeats what the only one that could take it has made.
-    OnlyMaker {
-        /// The architecture.
-        arch: Arch,
-        /// Who made it.
-        worker: String,
-    },
+    OnlyMaker { arch: Arch, worker: String },
     /// It needs more than any of them has.
     TooMuch {
-        /// What it needs.
         needs: Needs,
         /// The most memory of one that takes work, in MiB.
         memory_mib: u64,
@@ -51,9 +37,7 @@ pub enum Why {
         /// Whether one has the label.
         labelled: bool,
     },
-    /// Others go first.
     Behind {
-        /// How many.
         tasks: u64,
         /// How long it takes until it starts, in microseconds, as far as is known.
         starts_in_us: i64,

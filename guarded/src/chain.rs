@@ -63,7 +63,6 @@ struct Line<'a, E> {
 pub struct Walked {
     /// What the first line follows. In a file that goes on from another one that is not its start.
     pub from: Head,
-    /// The last line.
     pub head: Head,
     /// Where the last line begins and ends, in bytes after where the walk began.
     pub last: (u64, u64),
@@ -83,7 +82,6 @@ pub enum Broken {
     Line {
         /// Its number in the file.
         line: u64,
-        /// What is wrong.
         reason: String,
     },
     /// The file cannot be read.

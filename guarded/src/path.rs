@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", .path.display())]
 pub struct PathError {
-    /// Of what.
     pub path: PathBuf,
-    /// What it said.
     pub source: io::Error,
 }
 

@@ -67,17 +67,14 @@ pub enum AptError {
     NotThere {
         /// The package with its version.
         package: String,
-        /// The file.
         file: String,
     },
     /// A download is not what the index says.
     #[error("{name} has the digest {found}, and the index says {expected}")]
     Digest {
-        /// The file.
         name: String,
         /// As the index has it.
         expected: String,
-        /// As downloaded.
         found: String,
     },
 }

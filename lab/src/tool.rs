@@ -19,7 +19,6 @@ pub enum ToolError {
     /// It could not be started for another reason.
     #[error("cannot run `{tool}`")]
     Spawn {
-        /// The program.
         tool: String,
         /// What the system said.
         source: io::Error,
@@ -27,9 +26,7 @@ pub enum ToolError {
     /// It ran and failed.
     #[error("`{tool}` failed ({status}): {message}")]
     Failed {
-        /// The program.
         tool: String,
-        /// How it ended.
         status: ExitStatus,
         /// The end of what it said.
         message: String,

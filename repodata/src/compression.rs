@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// Gzip.
+    /// The format of RFC 1952.
     #[default]
     Gzip,
-    /// Zstandard.
+    /// Zstandard, the format of RFC 8878.
     Zstd,
 }
 

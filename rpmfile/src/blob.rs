@@ -26,7 +26,7 @@ const BIN: u32 = 7;
 /// Which header is looked at.
 #[derive(Clone, Copy)]
 pub(crate) struct Kind {
-    /// For messages.
+    /// What errors call it.
     pub(crate) place: &'static str,
     /// Largest size of entries and data together, in bytes.
     pub(crate) limit: u64,

@@ -80,12 +80,12 @@ impl Issuer<'_> {
         }
     }
 
-    /// Key id, hex.
+    /// Key id: 16 hex digits.
     pub(crate) fn key_id(&self) -> String {
         format!("{}", self.details().legacy_key_id())
     }
 
-    /// Fingerprint, hex.
+    /// Fingerprint in lower-case hex.
     pub(crate) fn fingerprint(&self) -> String {
         hex::encode(self.details().fingerprint().as_bytes())
     }

@@ -135,7 +135,7 @@ pub(crate) fn contents_from(
 /// What the archive of a package holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Archived {
-    /// How much.
+    /// How many files there are, and how many bytes.
     pub contents: Contents,
     /// Of a source package, the name of each file and the SHA-256 of its content.
     pub sources: Vec<(Vec<u8>, Sha256)>,

@@ -4,6 +4,8 @@
 //! Owns everything that looks inside an `.rpm`. A file is streamed, only its headers are ever in
 //! memory, and nothing in it is trusted. It must not know of targets, builds or stores.
 
+#![warn(missing_docs)]
+
 mod archive;
 mod blob;
 mod certs;

@@ -42,7 +42,6 @@ pub enum LogFailed {
     /// Somebody else touched the log.
     #[error("the audit log {path}: {reason}; {GO_ON}", path = .path.display())]
     Touched {
-        /// The log.
         path: PathBuf,
         /// What happened to it.
         reason: String,
@@ -199,7 +198,6 @@ pub enum Check {
     Continues(String),
     /// The line is in another file or of another log.
     Elsewhere(String),
-    /// It does not.
     Broken(String),
 }
 
@@ -336,9 +334,6 @@ impl Books {
     }
 
     /// Writes what an operator did, and remembers it.
-    ///
-    /// # Errors
-    /// When the disk says no.
     pub fn record(&mut self, event: Event) -> io::Result<()> {
         if let Some(fact) = event.fact() {
             self.memory.apply(&fact);

@@ -21,7 +21,6 @@ const LOCK: &str = "state.lock";
 /// Where the log ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct End {
-    /// Its last line.
     pub(crate) head: Head,
     /// Where that begins and ends in the file, in bytes.
     pub(crate) last: (u64, u64),

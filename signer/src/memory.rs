@@ -19,7 +19,6 @@ pub enum Known {
     Package {
         /// Name of the target.
         target: String,
-        /// The package.
         nevra: String,
         /// Digest of the header that was signed.
         signed: Sha256,
@@ -31,18 +30,12 @@ pub enum Known {
         "repomd.xml of {place}: {source}; if the channel was set back on purpose, an operator runs \
          `rpmfarm-signer revision reset`"
     )]
-    Revision {
-        /// The repository.
-        place: Box<Place>,
-        /// Why.
-        source: StaleRevision,
-    },
+    Revision { place: Box<Place>, source: StaleRevision },
     /// An operator has set the channel to a revision, and this is not above it.
     #[error(
         "repomd.xml of {place}: revision {asked} is not above {floor}, which the channel was reset to"
     )]
     Floor {
-        /// The repository.
         place: Box<Place>,
         /// The revision that was asked for.
         asked: u64,
@@ -56,7 +49,6 @@ pub enum Known {
         place: Box<Place>,
         /// The repository that it is of.
         signed: Box<Place>,
-        /// Its revision.
         revision: u64,
     },
 }

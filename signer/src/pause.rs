@@ -75,10 +75,6 @@ impl Switch {
         (now, Some(event))
     }
 
-    /// Turns it.
-    ///
-    /// # Errors
-    /// When the disk says no.
     pub fn pause(&self, paused: &Paused) -> io::Result<()> {
         let new = self.path.with_extension("new");
         let mut options = OpenOptions::new();
@@ -90,9 +86,6 @@ impl Switch {
     }
 
     /// Turns it back. Answers whether it was turned.
-    ///
-    /// # Errors
-    /// When the disk says no.
     pub fn resume(&self) -> io::Result<bool> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

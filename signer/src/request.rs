@@ -25,7 +25,6 @@ pub struct HeaderRequest<'a> {
     pub nevra: Nevra,
     /// The main header's bytes.
     pub header: &'a [u8],
-    /// Their digest.
     pub header_digest: Sha256,
     /// Digest of the whole unsigned file.
     pub artifact_digest: Sha256,
@@ -40,7 +39,6 @@ pub struct HeaderRequest<'a> {
 pub struct RepomdRequest<'a> {
     /// Name of the key.
     pub key: &'a str,
-    /// The repository.
     pub place: Place,
     /// Its bytes.
     pub data: &'a [u8],
@@ -73,7 +71,6 @@ pub enum Refusal {
     File {
         /// Where it should be.
         path: PathBuf,
-        /// What is wrong.
         reason: String,
     },
     /// No acceptor that is known has accepted the package.
@@ -97,7 +94,6 @@ pub enum Refusal {
     Header {
         /// The package, as the request has it.
         nevra: String,
-        /// What is wrong.
         reason: String,
     },
     /// The header is of another package.

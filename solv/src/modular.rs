@@ -35,7 +35,7 @@ pub enum ModuleProblem {
     Unsolvable {
         /// As it was chosen.
         chosen: String,
-        /// The solver's words.
+        /// What libsolv says of it, a line each.
         reasons: Vec<String>,
     },
     /// Streams require a platform, and nobody says which it is.

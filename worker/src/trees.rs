@@ -42,7 +42,6 @@ pub enum TreeError {
     /// It is too deep.
     #[error("more than {limit} directories lie in each other, in {place}")]
     Deep {
-        /// How many may.
         limit: usize,
         /// The first steps of the path, as it can be shown.
         place: String,
@@ -73,12 +72,10 @@ pub enum TreeError {
         /// The first steps of the path, as it can be shown.
         place: String,
     },
-    /// The disk.
     #[error("{place}: {source}")]
     Io {
         /// The first steps of the path, as it can be shown.
         place: String,
-        /// Why.
         source: io::Error,
     },
 }
@@ -125,7 +122,6 @@ struct Walk<'a> {
 /// A directory that the walk is in.
 struct Level {
     name: CString,
-    /// Device and inode.
     id: (u64, u64),
     /// Kept by the last levels only.
     descriptor: Option<OwnedFd>,
@@ -313,7 +309,6 @@ impl Moved {
 struct Pass {
     /// Whether something went, so that another pass finds other things.
     again: bool,
-    /// The first error.
     kept: Option<nix::Error>,
 }
 

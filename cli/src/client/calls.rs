@@ -25,14 +25,12 @@ impl Client {
         self.explained(reply)
     }
 
-    /// All targets.
     pub(crate) async fn targets(&mut self) -> Result<Vec<v1::Target>, Error> {
         let request = self.reading(v1::ListTargetsRequest {});
         let reply = self.farm.list_targets(request).await;
         Ok(self.explained(reply)?.targets)
     }
 
-    /// One target.
     pub(crate) async fn target(&mut self, name: &str) -> Result<v1::Target, Error> {
         let request = self.reading(v1::GetTargetRequest { name: name.into() });
         let reply = self.farm.get_target(request).await;
@@ -70,7 +68,6 @@ impl Client {
         self.explained(reply)
     }
 
-    /// One build.
     pub(crate) async fn build(&mut self, id: i64) -> Result<Build, Error> {
         let request = self.reading(v1::GetBuildRequest { id });
         let reply = self.farm.get_build(request).await;
@@ -98,7 +95,6 @@ impl Client {
         self.explained(reply)
     }
 
-    /// Cancels a build.
     pub(crate) async fn cancel(&mut self, id: i64) -> Result<Build, Error> {
         let request = self.authorized(v1::CancelBuildRequest { id })?;
         let reply = self.farm.cancel_build(request).await;
@@ -180,7 +176,6 @@ impl Client {
         self.explained(reply)
     }
 
-    /// Takes packages back.
     pub(crate) async fn withdraw(
         &mut self,
         request: v1::WithdrawRequest,
@@ -190,7 +185,6 @@ impl Client {
         self.explained(reply)
     }
 
-    /// Gives them back.
     pub(crate) async fn restore(
         &mut self,
         request: v1::WithdrawRequest,
@@ -248,14 +242,12 @@ impl Client {
         Ok(self.explained(reply)?.channels)
     }
 
-    /// All workers.
     pub(crate) async fn workers(&mut self) -> Result<Vec<v1::Worker>, Error> {
         let request = self.reading(v1::ListWorkersRequest {});
         let reply = self.farm.list_workers(request).await;
         Ok(self.explained(reply)?.workers)
     }
 
-    /// Follows packages.
     pub(crate) async fn track(
         &mut self,
         request: v1::TrackRequest,
@@ -294,7 +286,6 @@ impl Client {
         self.explained(reply)
     }
 
-    /// Orders a policy.
     pub(crate) async fn order_policy(
         &mut self,
         request: v1::OrderPolicyRequest,

@@ -28,14 +28,12 @@ impl Level {
 /// What a check found.
 #[derive(Debug, Clone)]
 pub(crate) struct Finding {
-    /// here, coordinator.
+    /// Where it was checked: `here` or `coordinator`.
     pub(crate) place: &'static str,
     /// What was looked at.
     pub(crate) name: String,
     pub(crate) level: Level,
-    /// What was found.
     pub(crate) message: String,
-    /// What to do.
     pub(crate) remedy: Option<String>,
 }
 

@@ -19,7 +19,6 @@ pub(crate) fn is_one() -> bool {
     beside.is_some_and(|path| path.is_file()) || program("rpmfarm-worker").is_some()
 }
 
-/// All findings.
 pub(crate) fn check(directory: &Path) -> Vec<Finding> {
     vec![
         root_user(),

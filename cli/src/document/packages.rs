@@ -11,7 +11,6 @@ pub(crate) struct ClaimList {
     builds: Vec<ClaimedBuild>,
 }
 
-/// One of them.
 #[derive(Debug, Serialize)]
 pub(crate) struct ClaimedBuild {
     build: i64,
@@ -45,7 +44,7 @@ struct Owner {
 
 #[derive(Debug, Serialize)]
 struct Decision {
-    /// approved, refused.
+    /// Either `approved` or `refused`.
     word: String,
     who: String,
     reason: String,
@@ -63,7 +62,6 @@ pub(crate) struct ClaimDetails {
 #[derive(Debug, Serialize)]
 struct Affected {
     package: String,
-    /// Its last build.
     build: i64,
     /// Packages of its root that own what is claimed.
     holds: Vec<String>,

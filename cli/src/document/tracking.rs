@@ -26,7 +26,6 @@ pub(crate) struct Removed {
     pub(crate) removed: Vec<String>,
 }
 
-/// What was ordered.
 #[derive(Debug, Serialize)]
 pub(crate) struct Ordered {
     pub(crate) policy: String,
@@ -39,7 +38,6 @@ pub(crate) struct Looks {
     pub(crate) packages: u32,
 }
 
-/// What is followed.
 #[derive(Debug, Serialize)]
 pub(crate) struct List {
     packages: Vec<TrackedDocument>,

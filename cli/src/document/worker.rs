@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::known;
 use crate::show::time;
 
-/// A worker.
 #[derive(Debug, Serialize)]
 pub(crate) struct WorkerDocument {
     name: String,

@@ -12,7 +12,6 @@ use rpmfarm_core::track::{Policy, PushVerdict};
 use super::{escape, wrap};
 use crate::out::Out;
 
-/// Between two columns.
 const GAP: usize = 2;
 /// A text that may go on below its row stays beside it, if it has so much room there.
 const BESIDE: usize = 24;

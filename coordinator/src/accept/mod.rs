@@ -44,9 +44,7 @@ use crate::work::{self, KeyedTaskPool};
 /// Checks every success that is not accepted, some at once.
 #[derive(Clone)]
 pub struct AcceptStage {
-    /// What is rebuilt.
     pub targets: Targets,
-    /// The files.
     pub blobs: Blobs,
     /// Who builds what natively, and who is quarantined.
     pub fleet: Fleet,

@@ -12,9 +12,6 @@ use super::{BlobError, Blobs, Result, hash, io_at};
 
 impl Blobs {
     /// How many bytes of an announced blob are there: its size if it is whole.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn uploaded(&self, digest: Sha256, size: u64) -> Result<u64> {
         if self.contains(digest) {
             return Ok(size);

@@ -15,7 +15,6 @@ const TRIES: usize = 16;
 /// What came of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decided {
-    /// It counts.
     Done,
     /// The build is not claimed any more, or has ended.
     NotClaimed,
@@ -108,9 +107,6 @@ impl Claims {
     }
 
     /// Refuses what a build claims: it has failed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn refuse(
         &self,
         store: &Store,

@@ -34,9 +34,7 @@ use crate::targets::Targets;
 /// Finds who owns what builds make, and carries out what persons decide. Cheap to clone.
 #[derive(Clone)]
 pub struct Claims {
-    /// What is rebuilt.
     pub targets: Targets,
-    /// Packages and locks.
     pub blobs: Blobs,
     /// Who has the files of base roots.
     pub bases: Bases,

@@ -26,7 +26,6 @@ const GOOD_FOR: Duration = Duration::from_secs(10);
 /// What a session has put together already.
 #[derive(Debug, Default)]
 pub struct Cache {
-    /// Assignments by attempt.
     assignments: HashMap<i64, Assignment>,
     last: Option<Answer>,
 }
@@ -51,7 +50,6 @@ impl Cache {
 /// Puts together what workers should have. Cheap to clone.
 #[derive(Clone)]
 pub struct Assignments {
-    /// What is rebuilt.
     pub targets: Targets,
     /// Where source bundles are.
     pub blobs: Blobs,
@@ -64,9 +62,6 @@ pub struct Assignments {
 impl Assignments {
     /// The desired state of a worker. An attempt that cannot be put together, as its bundle is gone
     /// or the target is, ends as the farm's fault: it must not hold back the worker's others.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn desired(
         &self,
         store: &Store,

@@ -70,7 +70,6 @@ impl Queue {
 
 /// Tasks of all queues in the order of their ranks.
 pub struct Heads<'a> {
-    /// The tasks.
     pub tasks: Vec<Head>,
     queues: Vec<Queue>,
     from: QueueReader<'a>,
@@ -79,7 +78,6 @@ pub struct Heads<'a> {
 /// What queues are read from.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueReader<'a> {
-    /// Where they are.
     pub store: &'a Store,
     /// Whether emulating workers may build for a target.
     pub targets: &'a Targets,
@@ -111,9 +109,6 @@ impl Further {
 
 impl<'a> Heads<'a> {
     /// The heads of the queues for which there are free slots, by architecture.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn read(from: QueueReader<'a>, free: &BTreeMap<Arch, u32>) -> anyhow::Result<Self> {
         let mut heads = Self { tasks: Vec::new(), queues: Vec::new(), from };
         for (arch, needs) in from.store.ready_queues().await? {
@@ -132,9 +127,6 @@ impl<'a> Heads<'a> {
     /// Reads on in queues of which no task was placed although a worker is free for them. `workers`
     /// are as matching left them, `placed` are the tasks that have one, by their index. False when
     /// there is nothing to read.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn read_on(
         &mut self,
         workers: &[Worker<'_>],

@@ -24,7 +24,6 @@ pub struct LeasePass {
     pub fleet: Fleet,
     /// Who judges whose silence.
     pub peers: Peers,
-    /// Ends attempts.
     pub reports: Reports,
 }
 

@@ -34,7 +34,6 @@ const PAGES: u32 = 2;
 /// coordinator.
 #[derive(Clone)]
 pub struct DispatchPass {
-    /// What is rebuilt.
     pub targets: Targets,
     /// The workers, and what they hold.
     pub fleet: Fleet,
@@ -151,9 +150,6 @@ fn free_slots(workers: &[Worker<'_>]) -> BTreeMap<Arch, u32> {
 }
 
 /// Whether the target of a build lets emulating workers build for it.
-///
-/// # Errors
-/// Database errors.
 pub async fn allows_emulation(
     store: &Store,
     targets: &Targets,
@@ -164,9 +160,6 @@ pub async fn allows_emulation(
 }
 
 /// How many attempts each worker holds, from the leases.
-///
-/// # Errors
-/// Database errors.
 pub async fn busy(store: &Store) -> anyhow::Result<BTreeMap<String, u32>> {
     let mut busy = BTreeMap::<String, u32>::new();
     for (worker, _, _) in store.held().await? {

@@ -15,9 +15,6 @@ use crate::store::Store;
 const LAST: i64 = 64;
 
 /// Looks at the workers that failed a task which another one has built.
-///
-/// # Errors
-/// Database errors.
 pub async fn after_acceptance(
     store: &Store,
     fleet: &Fleet,
@@ -36,9 +33,6 @@ pub async fn after_acceptance(
 
 /// Gives a worker no more work when its last attempts say that it should not get any, and others
 /// are left that can do its work.
-///
-/// # Errors
-/// Database errors.
 pub async fn look(store: &Store, fleet: &Fleet, worker: &str, now: Now) -> anyhow::Result<()> {
     // Whoever lets it work again is right until it fails anew.
     let decided = store.standing(worker).await?;

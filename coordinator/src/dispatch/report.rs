@@ -24,7 +24,6 @@ use crate::store::{LiveAttempt, Store};
 pub struct Reports {
     /// Workers that are to be told, and what they hold.
     pub fleet: Fleet,
-    /// Logs of attempts.
     pub logs: Logs,
     /// Whether there is a next try.
     pub retries: Retries,
@@ -93,9 +92,6 @@ impl Reports {
     }
 
     /// Ends an attempt, and decides what follows from a failure.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn end(
         &self,
         store: &Store,

@@ -29,7 +29,6 @@ struct Inner {
 /// What a worker holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Load {
-    /// How many attempts.
     pub attempts: u32,
     /// The memory that they are known to need, in MiB.
     pub memory_mib: u64,

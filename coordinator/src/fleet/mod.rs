@@ -84,7 +84,6 @@ impl Known {
 /// A worker as it was last heard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerView {
-    /// What it said.
     pub state: WorkerState,
     /// Whether it is alive, stale or gone.
     pub liveness: Liveness,
@@ -192,7 +191,6 @@ impl Fleet {
         if inner.workers.get(worker).is_some_and(stays_away) { away } else { self.terms.lease() }
     }
 
-    /// What workers hold.
     #[must_use]
     pub const fn held(&self) -> &Held {
         &self.held

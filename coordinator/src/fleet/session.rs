@@ -70,7 +70,6 @@ impl Fleet {
 }
 
 impl Session {
-    /// The worker's name.
     #[must_use]
     pub fn worker(&self) -> &str {
         &self.name

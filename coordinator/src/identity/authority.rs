@@ -27,7 +27,6 @@ const AUTHORITY_US: i64 = 20 * 365 * 24 * 3600 * 1_000_000;
 /// microseconds.
 const SKEW_US: i64 = 5 * 60 * 1_000_000;
 
-/// The certificate authority.
 pub struct Authority {
     certificate: CertificateDer<'static>,
     pem: String,
@@ -41,7 +40,6 @@ pub struct Issued {
     pub fingerprint: Sha256,
     /// Hex.
     pub serial: String,
-    /// The certificate.
     pub pem: String,
     /// SHA-256 of the public key in it.
     pub key: Sha256,
@@ -51,7 +49,6 @@ pub struct Issued {
 pub struct ServerIdentity {
     /// The certificate, and the CA's after it.
     pub chain: Vec<CertificateDer<'static>>,
-    /// Its key.
     pub key: PrivateKeyDer<'static>,
 }
 
@@ -100,7 +97,6 @@ impl Authority {
         Ok(Self { certificate, pem, issuer })
     }
 
-    /// The CA's certificate.
     #[must_use]
     pub const fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate

@@ -14,7 +14,6 @@ use crate::store::{Certificate, Invitation, Store, StoreError};
 
 /// Gives certificates to workers.
 pub struct Enrolment {
-    /// The farm's CA.
     pub authority: Arc<Authority>,
     /// The coordinator's address for workers: `https://HOST:PORT`.
     pub address: String,
@@ -25,7 +24,6 @@ pub struct Enrolment {
 /// Why somebody gets no token or certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
-    /// A bad name.
     #[error(transparent)]
     Name(#[from] NameError),
     /// A time that no token should hold.
@@ -37,7 +35,6 @@ pub enum EnrolError {
     /// A token that does not count any more.
     #[error("{refusal}; make a new one: rpmfarm worker enrol {worker}")]
     Refused {
-        /// Why.
         refusal: TokenRefusal,
         /// For whom it was.
         worker: String,
@@ -45,7 +42,6 @@ pub enum EnrolError {
     /// An architecture that the worker was not invited for.
     #[error("the token makes a worker for {invited}, not for {asked}")]
     Arch {
-        /// What is allowed.
         invited: String,
         /// What was asked for.
         asked: Arch,
@@ -56,7 +52,6 @@ pub enum EnrolError {
     /// The certificate with which a further one was asked for does not count any more.
     #[error("the certificate of worker {0} does not count any more")]
     Ended(String),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -22,9 +22,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 pub struct Revocations {
     /// The connections with certificates.
     pub connections: Connections,
-    /// Whose sessions end.
     pub fleet: Fleet,
-    /// Ends attempts.
     pub reports: Reports,
 }
 
@@ -42,9 +40,6 @@ impl LocalPass for Revocations {
 
 impl Revocations {
     /// One look: nothing of a revoked worker goes on.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn enforce(&self, store: &Store, now_us: i64) -> anyhow::Result<()> {
         if !self.connections.is_empty() {
             let ended = store.ended_certificates(now_us).await?;

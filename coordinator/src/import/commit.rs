@@ -41,7 +41,6 @@ pub(super) struct Shared {
     pub(super) repositories: PathBuf,
 }
 
-/// What is imported.
 pub(super) struct Job {
     pub(super) target: Target,
     pub(super) package: String,
@@ -591,9 +590,6 @@ fn scripts(steps: &[Step]) -> Vec<String> {
 }
 
 /// Makes a directory of the importer.
-///
-/// # Errors
-/// What the disk says.
 pub(super) fn make_dir(path: &Path) -> Result<(), ImportError> {
     std::fs::create_dir_all(path)
         .map_err(|source| ImportError::Disk { path: path.display().to_string(), source })

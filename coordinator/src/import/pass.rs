@@ -17,9 +17,7 @@ use crate::work::{self, KeyedTaskPool};
 /// Gives every build without sources its sources, some builds at once.
 #[derive(Clone)]
 pub struct ImportStage {
-    /// Where upstream is.
     pub targets: Targets,
-    /// Fetches sources.
     pub importer: Importer,
     /// Where they are stored.
     pub blobs: Blobs,

@@ -12,7 +12,6 @@ use super::watch::Watch;
 /// What modifications would change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preview {
-    /// The dist-git repository.
     pub url: String,
     /// The branch, tag or commit id that was followed.
     pub git_ref: String,

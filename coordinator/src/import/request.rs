@@ -27,9 +27,7 @@ pub struct Imported {
 /// What is to be imported.
 #[derive(Debug, Clone)]
 pub struct Order<'a> {
-    /// For which target.
     pub target: &'a Target,
-    /// The package.
     pub package: &'a str,
     /// Branch, tag or full commit id; none for what the target names.
     pub git_ref: Option<&'a str>,

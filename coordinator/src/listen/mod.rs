@@ -44,9 +44,7 @@ const REST: Duration = Duration::from_millis(100);
 /// What goes wrong again and again is told so often at most.
 const TOLD: Duration = Duration::from_secs(10);
 
-/// The ports.
 pub struct Listeners {
-    /// Without TLS.
     pub plain: TcpListener,
     /// With TLS, and how.
     pub tls: Option<(TcpListener, Arc<rustls::ServerConfig>)>,

@@ -20,13 +20,10 @@ pub struct Operations {
     pub blobs: Blobs,
     /// Whose keys the signer must have.
     pub targets: Targets,
-    /// Workers.
     pub fleet: Fleet,
     /// The other coordinators, and whether the database answers.
     pub peers: Peers,
-    /// Who must sign.
     pub signer: SignerClient,
-    /// What is counted.
     pub metrics: Metrics,
     /// Who may read metrics where they are not open.
     pub token: Token,

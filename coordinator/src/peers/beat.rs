@@ -116,9 +116,6 @@ impl Peers {
 }
 
 /// Takes this coordinator's place: afterwards it has every stage that it can have.
-///
-/// # Errors
-/// Database errors.
 pub async fn begin(peers: &Peers, store: &Store, now: Instant) -> store::Result<()> {
     if peers.0.alone {
         // The database is this process's own: whoever else is in it was an earlier one.
@@ -158,9 +155,6 @@ pub async fn run(peers: Peers, store: Store, bus: Bus) {
 }
 
 /// Says good-bye, so that the others need not wait.
-///
-/// # Errors
-/// Database errors.
 pub async fn end(peers: &Peers, store: &Store) -> Result<(), StoreError> {
     store.forget_coordinator(peers.me()).await
 }

@@ -74,9 +74,7 @@ pub async fn speak(peers: Peers, store: Store, mut words: mpsc::Receiver<Word>) 
 pub struct Listener {
     /// Whose own words are not heard.
     pub peers: Peers,
-    /// The passes.
     pub bus: Bus,
-    /// Sessions of workers.
     pub fleet: Fleet,
     /// Those who watch builds.
     pub progress: Bus,

@@ -93,7 +93,6 @@ impl Peers {
         Self(Arc::new(Inner { me, _seat: seat, takeover, alone, began: now, state }))
     }
 
-    /// This coordinator's id.
     #[must_use]
     pub fn me(&self) -> &str {
         &self.0.me.id

@@ -41,7 +41,6 @@ impl Seat {
         Ok(Self { id, _lock: lock })
     }
 
-    /// The coordinator's id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id

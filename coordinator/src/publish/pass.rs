@@ -44,7 +44,6 @@ type Signed = (BuildId, Vec<SignedPackage>);
 /// Gives every target whose builds are signed and not published a new revision of its first channel.
 #[derive(Clone)]
 pub struct PublishStage {
-    /// What is rebuilt.
     pub targets: Targets,
     /// What channels hold and show.
     pub channels: Channels,

@@ -96,7 +96,6 @@ pub enum Step {
     Signed,
     /// The draft is complete, synced and in its place.
     Placed,
-    /// Clients see it.
     Shown,
 }
 
@@ -307,7 +306,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// The renames.
+    /// Puts a written generation in its place and points clients to it, each by one rename.
     fn show(&self, ready: Ready) -> Result<Published> {
         let Ready { written, lock } = ready;
         let Written { layout, request, dir, manifest, .. } = written;

@@ -28,11 +28,8 @@ pub enum RootProblem {
         "{first} and {second} both have {path}, and not the same one: rpm installs only one of these packages; require one of them only, or hide the other by `excludes` of its repository"
     )]
     Conflict {
-        /// The one.
         first: String,
-        /// The other.
         second: String,
-        /// The path.
         path: String,
         /// Whether the target's own list of packages leads to both.
         in_base: bool,
@@ -42,9 +39,7 @@ pub enum RootProblem {
         "{package} of repository `{repository}` is of the module {label}, and no active module stream lists it: dnf would not install it; is modules.yaml of the repository complete? (module_hotfixes = true takes its packages as they are)"
     )]
     NoModule {
-        /// The package.
         package: String,
-        /// Its repository.
         repository: String,
         /// Its `ModularityLabel`.
         label: String,

@@ -49,16 +49,10 @@ pub enum DownloadError {
     Server(String),
     /// The server has no such file.
     #[error("{url}: the server answered {status}")]
-    Status {
-        /// The URL.
-        url: String,
-        /// The answer.
-        status: u16,
-    },
+    Status { url: String, status: u16 },
     /// More came than was announced or is allowed.
     #[error("{url}: longer than {limit} bytes")]
     TooLong {
-        /// The URL.
         url: String,
         /// What was announced or is allowed.
         limit: u64,
@@ -66,7 +60,6 @@ pub enum DownloadError {
     /// What came could not be kept.
     #[error("{url}: {why}")]
     Sink {
-        /// The URL.
         url: String,
         /// What became of the bytes. Boxed, as it is larger than all others.
         why: Box<SinkError>,

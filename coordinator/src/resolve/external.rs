@@ -14,7 +14,6 @@ use url::Url;
 pub struct ExternalRepo {
     /// Its name in locks and messages.
     pub id: String,
-    /// Where it lies.
     pub place: Place,
     /// Every package must be signed.
     pub gpgcheck: bool,
@@ -81,9 +80,7 @@ impl Place {
 #[derive(Debug, thiserror::Error)]
 #[error("target {target}, repository `{repository}`: {reason}")]
 pub struct ExternalRepoError {
-    /// The target.
     pub target: String,
-    /// The repository's id.
     pub repository: String,
     /// What is wrong, and what to do.
     pub reason: String,

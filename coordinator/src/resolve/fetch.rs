@@ -26,18 +26,15 @@ use super::rejection::Rejection;
 use crate::blobs::{BlobError, BlobWriter, Blobs};
 use crate::work::KeyedSemaphore;
 
-/// Downloads at once.
+/// Packages of one lock that are downloaded at once.
 const PARALLEL: usize = 8;
 
 /// Why a package cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("{package} of repository `{repository}`: {source}")]
 pub struct FetchError {
-    /// The package.
     pub package: String,
-    /// The repository.
     pub repository: String,
-    /// Why.
     pub source: FetchProblem,
 }
 
@@ -66,7 +63,6 @@ pub enum FetchProblem {
         url: String,
         /// The size that the lock has.
         expected: u64,
-        /// What came.
         found: u64,
     },
     /// It is not signed as it must be, or not what its signature says.
@@ -74,7 +70,6 @@ pub enum FetchProblem {
     Rpm {
         /// Where it came from.
         url: String,
-        /// What is wrong.
         source: rpmfarm_rpmfile::Error,
     },
     /// It is another package.

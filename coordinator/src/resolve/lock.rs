@@ -46,13 +46,10 @@ pub enum LockError {
     /// What the target puts into every root cannot be had.
     #[error("target {target} on {arch}: its {what} root: {source}")]
     Root {
-        /// The target.
         target: String,
-        /// The architecture.
         arch: Arch,
         /// `bootstrap` or `base`.
         what: Box<str>,
-        /// What is missing.
         source: Unsolvable,
     },
     /// A requirement is malformed.
@@ -60,14 +57,7 @@ pub enum LockError {
     Malformed(#[from] rpmfarm_solv::MalformedRequirement),
     /// The module streams cannot be used as the target or the package chooses them.
     #[error("target {target} on {arch}: {source}")]
-    Modules {
-        /// The target.
-        target: String,
-        /// The architecture.
-        arch: Arch,
-        /// What is wrong.
-        source: ModuleProblem,
-    },
+    Modules { target: String, arch: Arch, source: ModuleProblem },
     /// Repository metadata cannot be used.
     #[error("{0}")]
     Metadata(String),
@@ -75,12 +65,7 @@ pub enum LockError {
     #[error(
         "the solver ended twice while it looked for packages that fulfil the build requirements ({how}); the most complex of them is `{requirement}`: simplify it"
     )]
-    Fatal {
-        /// How it ended.
-        how: String,
-        /// The longest requirement.
-        requirement: String,
-    },
+    Fatal { how: String, requirement: String },
 }
 
 /// The layers that all builds of a target share, for one state of its pool.
@@ -219,7 +204,6 @@ fn root(
 /// A package of the farm in a root, and what would be there without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
-    /// The package.
     pub package: Nevra,
     /// The package of an external repository, and that repository's id; none where no other has what
     /// it is for.
@@ -267,7 +251,6 @@ fn stacked(
     Ok(layers)
 }
 
-/// Everything at once.
 fn joint(pool: &mut Pool, target: &Target, wanted: &Requirements) -> Result<Vec<Package>, Failed> {
     let lists =
         std::iter::once(target.base.as_slice()).chain(wanted.layers.iter().map(Vec::as_slice));

@@ -60,7 +60,6 @@ pub struct RepoMetadata {
 pub enum Older {
     /// No: someone may be holding back updates.
     Refuse,
-    /// Yes, once.
     Accept,
 }
 

@@ -45,7 +45,6 @@ const AGAIN: u32 = 2;
 /// Gives tasks their locks, some at once. Cheap to clone.
 #[derive(Clone)]
 pub struct ResolveStage {
-    /// What is rebuilt.
     pub targets: Targets,
     /// Solves roots, and fetches packages.
     pub resolver: Resolver,
@@ -70,7 +69,6 @@ pub struct ResolveStage {
 pub struct ResolveWork {
     /// Makes locks, task by task.
     locks: KeyedTaskPool<TaskId>,
-    /// Looks at batches.
     batches: Coalesced<i64>,
     /// Turns of the batches of each target.
     targets: Arc<KeyedSemaphore<String>>,

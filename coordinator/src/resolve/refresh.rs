@@ -23,7 +23,6 @@ const LOOK: Duration = Duration::from_secs(5);
 pub struct Refresh {
     /// Which repositories there are.
     pub targets: Targets,
-    /// Has their metadata.
     pub resolver: Resolver,
     /// Rings when there is news.
     pub bus: Bus,

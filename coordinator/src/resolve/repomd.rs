@@ -28,7 +28,6 @@ pub struct Repomd {
     pub modules: Option<MetadataFile>,
 }
 
-/// A metadata file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetadataFile {
     /// `primary`, `filelists` or `modules`.

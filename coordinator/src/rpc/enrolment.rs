@@ -14,10 +14,8 @@ use crate::identity::enrol::EnrolError;
 use crate::identity::{Caller, Enrolment};
 use crate::store::{Certificate, Store};
 
-/// The service.
 #[derive(Clone)]
 pub struct EnrolmentService {
-    /// Invitations and certificates.
     pub store: Store,
     /// Makes hosts workers; none without TLS.
     pub enrolment: Option<Arc<Enrolment>>,

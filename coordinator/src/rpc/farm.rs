@@ -30,7 +30,6 @@ use crate::streams::Streams;
 use crate::targets::{Loaded, TargetError, Targets};
 use crate::track::Tracker;
 
-/// The service.
 #[derive(Clone)]
 pub struct FarmService {
     /// Shows builds; with the store and the targets.

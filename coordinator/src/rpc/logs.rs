@@ -20,19 +20,15 @@ const PACE: Duration = Duration::from_millis(100);
 pub struct Reader {
     /// Where attempts are known.
     pub store: Store,
-    /// Where logs are.
     pub logs: Logs,
     /// Rings when a log has grown.
     pub grown: Bus,
     /// Rings when a fact was written.
     pub facts: Bus,
-    /// Whose.
     pub task: TaskId,
-    /// Which.
     pub log: LogName,
     /// Whether to wait for more until it has ended.
     pub follow: bool,
-    /// The stream's place.
     pub place: Place,
 }
 
@@ -96,7 +92,6 @@ enum State {
     Absent,
     /// All that there is was sent, and there may come more.
     Growing,
-    /// All was sent.
     Ended,
     /// Nobody takes it any more.
     Unwanted,

@@ -14,10 +14,8 @@ use super::{internal, to_the_end};
 use crate::claims::{Claims, Decided, NotDecided};
 use crate::store::{Build, Decision, ImpactRow, StoreError, WithdrawnPackage};
 
-/// The service.
 #[derive(Clone)]
 pub struct PackageService {
-    /// Shows builds.
     pub views: Views,
     /// Carries out what persons decide.
     pub claims: Claims,

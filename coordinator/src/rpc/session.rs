@@ -32,7 +32,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What sessions of workers need. Cheap to clone.
 #[derive(Clone)]
 pub struct Sessions {
-    /// Facts.
     pub store: Store,
     /// What is heard of workers.
     pub fleet: Fleet,
@@ -48,7 +47,6 @@ pub struct Sessions {
     pub metrics: Metrics,
 }
 
-/// Where answers go.
 type Answers = mpsc::Sender<Result<v1::DesiredState, Status>>;
 
 /// Serves a worker from its first state to the end of its stream.

@@ -29,21 +29,16 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// What shows builds. Cheap to clone.
 #[derive(Clone)]
 pub struct Views {
-    /// Facts.
     pub store: Store,
     /// Channels and keys of targets.
     pub targets: Targets,
     /// What running attempts do now.
     pub fleet: Fleet,
-    /// Why builds wait.
     pub reasons: WaitReasons,
 }
 
 impl Views {
     /// One build with everything that is known of it.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn build(&self, build: &Build) -> Result<v1::Build> {
         let mut shown = self.builds(std::slice::from_ref(build)).await?;
         Ok(shown.pop().expect("each build is shown"))
@@ -51,9 +46,6 @@ impl Views {
 
     /// Builds with everything that is known of them, in their order. However many they are, each
     /// kind of fact is asked for once.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds(&self, builds: &[Build]) -> Result<Vec<v1::Build>> {
         let facts = Facts::load(self, builds).await?;
         Ok(facts.iter().map(Facts::show).collect())

@@ -19,9 +19,6 @@ use crate::fleet::WorkerView;
 use crate::store::{Build, FailureRow, Place, Result, Running, StandingRow};
 
 /// Everything that a build waits for, or that goes on with it.
-///
-/// # Errors
-/// Database errors.
 pub async fn build(views: &Views, build: &Build, now_us: i64) -> Result<v1::WhyReply> {
     let shown = views.build(build).await?;
     let reasons = reasons(views, build, &shown, now_us).await?;

@@ -41,7 +41,6 @@ const AT_ONCE: usize = 24;
 pub struct SignStage {
     /// Which key signs for a target.
     pub targets: Targets,
-    /// Signs packages.
     pub signing: Signing,
     /// Where it is said why a build is not signed.
     pub waits: Waits,

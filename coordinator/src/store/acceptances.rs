@@ -16,9 +16,7 @@ const AT_ONCE: i64 = 256;
 /// An attempt whose success waits to be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedAttempt {
-    /// The attempt.
     pub attempt: Attempt,
-    /// The build.
     pub build: BuildId,
     /// What it says it made.
     pub outcome: Outcome,

@@ -14,7 +14,6 @@ use super::{LockRow, Result, Store};
 pub struct Assigned {
     /// What is to be done.
     pub kind: TaskKind,
-    /// The architecture.
     pub arch: Arch,
     /// Name of the target.
     pub target: String,

@@ -28,7 +28,6 @@ pub struct NewBuild {
 /// A build as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Build {
-    /// Its number.
     pub id: i64,
     /// The builds of one request share it.
     pub batch: i64,
@@ -38,16 +37,13 @@ pub struct Build {
     pub package: String,
     /// Branch, tag or commit; empty for the target's own.
     pub git_ref: String,
-    /// Who asked.
     pub submitter: String,
-    /// When.
     pub created_us: i64,
     /// How urgent it is, by the newest that was said of it.
     pub priority: String,
 }
 
 impl Build {
-    /// Its number, typed.
     #[must_use]
     pub const fn id(&self) -> BuildId {
         BuildId(self.id)
@@ -66,7 +62,6 @@ pub struct StartedBuilds {
 /// Whether builds have ended, and how, as far as that is a fact of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ended {
-    /// All builds.
     #[default]
     Any,
     /// Those that have not.
@@ -113,7 +108,6 @@ pub struct BuildFilter {
     pub target: String,
     /// Only this package; empty for all.
     pub package: String,
-    /// Only these.
     pub ended: Ended,
     /// Only builds before this one; 0 for all.
     pub before: i64,
@@ -264,7 +258,6 @@ impl Store {
         .await
     }
 
-    /// One build.
     pub async fn build(&self, id: BuildId) -> Result<Option<Build>> {
         let query = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM builds b WHERE b.id = $1"));
         Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?)

@@ -17,25 +17,20 @@ pub struct Revision {
     pub channel: String,
     /// One more for each change.
     pub revision: i64,
-    /// The snapshot's blob.
     pub snapshot: Sha256,
     /// How many packages it has.
     pub packages: i64,
-    /// Since when.
     pub at_us: i64,
 }
 
 /// The revision that first holds a build.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Publication {
-    /// The build.
     #[sqlx(try_from = "i64")]
     pub build: BuildId,
     /// Name of the channel.
     pub channel: String,
-    /// The revision.
     pub revision: i64,
-    /// When.
     pub at_us: i64,
 }
 

@@ -12,11 +12,9 @@ use super::{Fence, Result, Store, StoreError, Tx};
 pub struct CoordinatorRow {
     /// Its id, which it keeps over restarts.
     pub id: String,
-    /// Where it listens.
     pub address: String,
     /// The address that it gives to users.
     pub base_url: String,
-    /// Its version.
     pub version: String,
     /// When it was started.
     pub started_us: i64,
@@ -36,20 +34,15 @@ pub struct Connected {
 /// Who hears a worker.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct WorkerOwner {
-    /// The worker.
     pub worker: String,
-    /// The coordinator.
     pub coordinator: String,
 }
 
 /// A note of another coordinator.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Note {
-    /// Who wrote it.
     pub coordinator: String,
-    /// About what.
     pub subject: String,
-    /// What it says.
     pub text: String,
 }
 

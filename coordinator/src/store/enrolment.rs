@@ -21,9 +21,7 @@ pub struct Invitation {
     pub worker: String,
     /// What it may build for; empty for anything.
     pub arches: Vec<Arch>,
-    /// Since when.
     pub created_us: i64,
-    /// Until when.
     pub expires_us: i64,
     /// Its use, and the fingerprint of the certificate that was given for it.
     pub used: Option<(Use, Sha256)>,
@@ -34,22 +32,17 @@ pub struct Invitation {
 pub struct Certificate {
     /// SHA-256 of its DER.
     pub fingerprint: Sha256,
-    /// Whose it is.
     pub worker: String,
     /// Its serial number, in hex.
     pub serial: String,
-    /// The certificate itself.
     pub pem: String,
-    /// Since when.
     pub issued_us: i64,
-    /// Until when.
     pub ends_us: i64,
 }
 
 /// A certificate, and why it does not count any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateRow {
-    /// The certificate.
     pub certificate: Certificate,
     /// Why it was ended before its time; `None` when it was not.
     pub ended: Option<String>,

@@ -5,14 +5,11 @@ use rpmfarm_core::{BuildId, Failure, TaskId};
 use super::again::again;
 use super::{Result, Store, Tx, json, unjson};
 
-/// A recorded failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureRow {
     /// The task that failed; `None` when it failed before there was one.
     pub task: Option<TaskId>,
-    /// What it was.
     pub failure: Failure,
-    /// When.
     pub at_us: i64,
     /// When it is tried again; `None` when it is not.
     pub retry_us: Option<i64>,

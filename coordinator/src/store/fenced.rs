@@ -54,7 +54,6 @@ impl Fence {
         Self { stage, holder: holder.to_owned(), epoch }
     }
 
-    /// The stage.
     #[must_use]
     pub const fn stage(&self) -> Stage {
         self.stage
@@ -66,7 +65,6 @@ impl Fence {
         &self.holder
     }
 
-    /// The lease's epoch.
     #[must_use]
     pub const fn epoch(&self) -> i64 {
         self.epoch

@@ -17,26 +17,19 @@ use super::{Result, Store, Tx, parsed, unjson};
 /// A decision about a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StandingRow {
-    /// What was decided.
     pub standing: Standing,
     /// Why, in one line.
     pub reason: String,
-    /// When.
     pub at_us: i64,
 }
 
 /// An attempt that failed through the worker's fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerFault {
-    /// The build.
     pub build: BuildId,
-    /// The task.
     pub task: TaskId,
-    /// The package.
     pub package: String,
-    /// When it ended.
     pub at_us: i64,
-    /// How.
     pub failure: Failure,
 }
 

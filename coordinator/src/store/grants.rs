@@ -17,11 +17,8 @@ use super::{Attempt, Dialect, Result, Store, Tx, parsed};
 /// A task that is to be given to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// The task.
     pub task: TaskId,
-    /// Its build.
     pub build: BuildId,
-    /// Who gets it.
     pub worker: String,
     /// What that worker has.
     pub had: Had,
@@ -30,11 +27,8 @@ pub struct Grant {
 /// A task at the head of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Ready {
-    /// The task.
     pub task: i64,
-    /// Its build.
     pub build: i64,
-    /// Its build's target.
     pub target: String,
     /// Its place: the lowest is next.
     pub rank: i64,

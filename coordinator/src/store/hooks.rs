@@ -23,7 +23,6 @@ pub struct NewHook {
     pub digest: String,
     /// What the forge calls the delivery; empty when it has no name for it.
     pub delivery: String,
-    /// When it came.
     pub at_us: i64,
 }
 

@@ -15,7 +15,6 @@ pub struct Looked {
     pub turn: i64,
     /// When the look began: a webhook that came later is not answered by it.
     pub began_us: i64,
-    /// When it ended.
     pub at_us: i64,
     /// When the next one is due.
     pub due_us: i64,
@@ -23,7 +22,6 @@ pub struct Looked {
     pub interval_us: i64,
     /// How often in a row it could not be read; 0 when it could.
     pub failures: u32,
-    /// Why not.
     pub problem: String,
     /// Whether a webhook's push is still to be seen.
     pub hinted: bool,

@@ -102,7 +102,6 @@ pub enum StoreError {
         "the lease of the {stage} stage moved to another coordinator; this write under epoch {epoch} is rejected"
     )]
     Fenced {
-        /// The stage.
         stage: rpmfarm_core::Stage,
         /// The epoch of the lease that ended.
         epoch: i64,
@@ -113,9 +112,7 @@ pub enum StoreError {
     /// A column holds a value that is invalid for it.
     #[error("database: {table} holds `{value}` where {expected} was expected")]
     Corrupt {
-        /// The table.
         table: &'static str,
-        /// The value.
         value: String,
         /// What a valid value is.
         expected: &'static str,
@@ -125,9 +122,7 @@ pub enum StoreError {
         "{nevra} exists already in {target}, built by build {build} with digest {existing}; this one has {new} (raise the release, or rebuild with --bump)"
     )]
     SameNevra {
-        /// The package.
         nevra: String,
-        /// The target.
         target: String,
         /// The build that made the first one.
         build: i64,
@@ -141,9 +136,7 @@ pub enum StoreError {
         "{nevra} exists already in {target}, built by build {build} with {existing}; this one was asked for with {new}: two builds with different options cannot have one name (rebuild with --bump, or with a dist tag of its own, --define 'dist TAG')"
     )]
     OtherOptions {
-        /// The package.
         nevra: String,
-        /// The target.
         target: String,
         /// The build that made the first one.
         build: i64,
@@ -157,15 +150,12 @@ pub enum StoreError {
         "{nevra} was made for {target} by build {build} and withdrawn by {who}: {reason} (raise the release, or rebuild with --bump; rpmfarm package restore gives it back)"
     )]
     Withdrawn {
-        /// The package.
         nevra: String,
-        /// The target.
         target: String,
         /// The build that made it.
         build: i64,
         /// Who took it back.
         who: String,
-        /// Why.
         reason: String,
     },
     /// A package whose file has the name of another one, as their epochs alone differ.
@@ -173,11 +163,9 @@ pub enum StoreError {
         "{nevra} would have the same file name as {existing}, which build {build} made for {target} (the epoch is no part of it; raise the release)"
     )]
     SameFile {
-        /// The package.
         nevra: String,
         /// The one that is there.
         existing: String,
-        /// The target.
         target: String,
         /// The build that made it.
         build: i64,
@@ -203,7 +191,6 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// The embedded default.
     Sqlite,
     /// For a real farm.
     Postgres,

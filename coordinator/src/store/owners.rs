@@ -13,24 +13,19 @@ use super::{Build, NewPackage, Result, Store, Tx, json, parsed, unjson};
 /// What a person said of the claims of a build.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Decision {
-    /// When.
     pub at_us: i64,
     /// `approved` or `refused`.
     pub word: String,
-    /// Who.
     pub who: String,
-    /// Why.
     pub reason: String,
 }
 
 /// A package that a root took from the farm, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TakenRow {
-    /// The package.
     pub package: Nevra,
     /// What an external repository has for it.
     pub instead: Option<Nevra>,
-    /// That repository.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub repository: String,
 }
@@ -40,7 +35,6 @@ pub struct TakenRow {
 pub struct PoolState {
     /// What is to be shown.
     pub withdrawn: i64,
-    /// What was shown.
     pub shown: i64,
 }
 

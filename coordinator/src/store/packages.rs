@@ -16,9 +16,8 @@ use super::{Result, Store, StoreError, Tx, parsed, unjson};
 /// A package of an accepted attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewPackage {
-    /// Its full name.
     pub nevra: Nevra,
-    /// Its blob.
+    /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
@@ -26,16 +25,14 @@ pub struct NewPackage {
     pub repodata: Sha256,
 }
 
-/// An accepted package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
-    /// Its full name.
     pub nevra: Nevra,
     /// The build that made it.
     pub build: BuildId,
     /// Architecture of the task that made it.
     pub arch: Arch,
-    /// Its blob.
+    /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
@@ -59,7 +56,6 @@ pub struct Signature {
 pub struct SignedPackage {
     /// The package as it was accepted.
     pub package: Package,
-    /// Its signed form.
     pub signature: Option<Signature>,
 }
 
@@ -261,7 +257,6 @@ impl Store {
         Ok(latest.unwrap_or(0))
     }
 
-    /// Records signed forms.
     pub async fn add_signatures(
         &self,
         key: &str,

@@ -5,7 +5,6 @@ use rpmfarm_core::{Arch, BuildId, Needs, TaskId};
 
 use super::{Result, Store, parsed};
 
-/// A task's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The architecture of the queue.
@@ -23,7 +22,6 @@ pub struct Place {
 /// A task that a worker has.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Running {
-    /// Who has it.
     pub worker: String,
     /// Since when, in microseconds since 1970.
     pub started_us: i64,

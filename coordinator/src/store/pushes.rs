@@ -32,7 +32,6 @@ pub struct PushEnd {
 /// A push with what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct PushRow {
-    /// Its number.
     pub id: i64,
     /// Name of the target.
     pub target: String,
@@ -40,16 +39,13 @@ pub struct PushRow {
     pub package: String,
     /// Address of the repository.
     pub repository: String,
-    /// The branch.
     pub branch: String,
-    /// The commit.
     pub commit_id: String,
     /// The commit before it.
     pub before_id: String,
     /// Whether it is a push to the package's modifications.
     #[sqlx(try_from = "Flag")]
     pub modifies: bool,
-    /// webhook, poll.
     pub told_by: String,
     /// When it was seen.
     pub seen_us: i64,
@@ -85,13 +81,11 @@ pub struct PushFilter {
 /// Too many builds at once.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StormRow {
-    /// Its number.
     pub id: i64,
     /// Name of the target.
     pub target: String,
     /// Why they are held.
     pub reason: String,
-    /// Since when.
     pub at_us: i64,
 }
 
@@ -214,7 +208,6 @@ impl Store {
         tx.commit().await
     }
 
-    /// A storm.
     pub async fn storm(&self, id: i64) -> Result<Option<StormRow>> {
         let query = "SELECT id, target, reason, at_us FROM storms WHERE id = $1";
         Ok(sqlx::query_as(query).bind(id).fetch_optional(self.read()).await?)

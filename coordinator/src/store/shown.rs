@@ -22,9 +22,7 @@ use super::{
 pub struct ShownBuild {
     /// The architectures that were asked for; none for all of the target's.
     pub arches: Vec<Arch>,
-    /// Its sources.
     pub import: Option<Import>,
-    /// Its SRPM.
     pub srpm: Option<ShownSrpm>,
     /// Its tasks, in the order in which they were made.
     pub tasks: Vec<ShownTask>,
@@ -83,7 +81,6 @@ impl ShownBuild {
 /// What is shown of an SRPM.
 #[derive(Debug, Clone)]
 pub struct ShownSrpm {
-    /// Its name.
     pub nevra: Nevra,
     /// What it says of architectures.
     pub terms: AllTerms,
@@ -92,7 +89,6 @@ pub struct ShownSrpm {
 /// The facts of a task.
 #[derive(Debug, Clone)]
 pub struct ShownTask {
-    /// The task.
     pub task: Task,
     /// Its newest lock.
     pub lock: Option<LockRow>,

@@ -15,7 +15,6 @@ use super::{Build, Result, Store, Tx, json, parsed, unjson};
 /// Names that are bound to one query at most.
 const NAMES: usize = 500;
 
-/// An imported commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
     /// Where it was fetched from.
@@ -26,14 +25,13 @@ pub struct Import {
     pub subject: String,
     /// The source bundle's blob.
     pub bundle: Sha256,
-    /// When.
     pub at_us: i64,
 }
 
 /// A source package, as its header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Srpm {
-    /// Its blob.
+    /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
@@ -127,7 +125,6 @@ impl Store {
         Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?)
     }
 
-    /// Records an import.
     pub async fn add_import(&self, build: BuildId, import: &Import) -> Result<()> {
         self.add_sources(build, import, &Record::default()).await
     }

@@ -8,7 +8,6 @@ use super::{Result, Store, StoreError, Tx};
 /// A package to follow from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTracked {
-    /// Its name.
     pub package: String,
     /// The branch or tag; empty for the target's own.
     pub git_ref: String,
@@ -74,13 +73,10 @@ pub struct OrderRow {
     pub package: String,
     /// add, remove, default, automatic, propose, hold, freeze.
     pub word: String,
-    /// Why.
     pub reason: String,
     /// When a freeze ends.
     pub until_us: i64,
-    /// Who said it.
     pub who: String,
-    /// When.
     pub at_us: i64,
 }
 

@@ -28,7 +28,6 @@ const REMEMBERED: usize = 256;
 /// How long a webhook waits for its permit.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// All permits.
 #[derive(Debug)]
 pub(super) struct BodyPermits {
     all: Arc<Semaphore>,

@@ -27,9 +27,6 @@ pub(super) struct Repositories(Mutex<HashMap<String, Kept>>);
 
 impl Repositories {
     /// What is followed of a target.
-    ///
-    /// # Errors
-    /// Database errors.
     pub(super) async fn of(
         &self,
         store: &Store,

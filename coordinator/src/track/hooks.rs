@@ -319,7 +319,6 @@ async fn pass_over(body: &mut Body) {
 /// What a push means for what is followed.
 enum Found {
     Hints(Vec<Hint>),
-    /// Nothing, and why.
     Nothing(String),
 }
 

@@ -21,7 +21,7 @@ use crate::http::{Http, HttpError, explain, host_of};
 /// What one look may use.
 #[derive(Debug, Clone, Copy)]
 pub struct LookLimits {
-    /// The whole look.
+    /// The longest time from the request to the end of the answer.
     pub time: Duration,
     /// The longest wait for the next bytes.
     pub silence: Duration,
@@ -48,7 +48,6 @@ pub(super) enum LookError {
     /// The host is ill or busy: nobody should ask it for a while, in seconds if it said so.
     #[error("{why}")]
     Host {
-        /// What happened.
         why: String,
         /// For how long it wants to be left alone.
         after: Option<u32>,
@@ -78,7 +77,6 @@ impl LookError {
     }
 }
 
-/// Looks.
 #[derive(Debug)]
 pub(super) struct Looker {
     http: Http,

@@ -69,9 +69,6 @@ impl Orders {
 }
 
 /// Plans for the open pushes of a target.
-///
-/// # Errors
-/// Database errors.
 pub async fn of_target(
     store: &Store,
     target: &Target,

@@ -27,9 +27,7 @@ const BELIEVED_US: i64 = 120_000_000;
 /// Asks for every package whose time has come, as far as its host has room.
 #[derive(Clone)]
 pub struct PollStage {
-    /// What is rebuilt.
     pub targets: Targets,
-    /// Asks upstream.
     pub tracker: Tracker,
     /// What time it has become.
     pub clock: Clock,

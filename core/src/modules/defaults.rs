@@ -24,9 +24,7 @@ pub struct Defaults {
     "the repositories name different default profiles for stream `{stream}` of module `{module}`, so that dnf would not use any default stream; exclude one of the repositories"
 )]
 pub struct DefaultsConflict {
-    /// The module.
     pub module: String,
-    /// The stream.
     pub stream: String,
 }
 

@@ -19,7 +19,6 @@ use crate::Nevra;
 pub struct Modules {
     /// Every stream in each of its versions and contexts, in the order of the file.
     pub streams: Vec<Stream>,
-    /// The default streams.
     pub defaults: Vec<Defaults>,
 }
 

@@ -34,7 +34,6 @@ pub enum ModulesError {
         number: usize,
         /// What it is about, as far as that is known.
         of: String,
-        /// What is wrong.
         what: String,
     },
     /// A module has too many streams.

@@ -79,7 +79,6 @@ pub struct PackageOverrides {
 /// Single limits in place of the target's. The fields are those of [`Limits`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields of `Limits`, described there")]
 pub struct LimitOverrides {
     pub seconds: Option<u64>,
     pub srpm_seconds: Option<u64>,

@@ -83,7 +83,6 @@ impl Tracking {
         }
     }
 
-    /// The storm guard.
     #[must_use]
     pub fn storm(&self) -> StormLimit {
         StormLimit {

@@ -16,7 +16,6 @@ pub struct NotAbove {
     pub made: Box<Evr>,
     /// The newest that is published.
     pub published: Box<Evr>,
-    /// Where.
     pub channel: String,
 }
 

@@ -84,7 +84,6 @@ pub enum Verdict {
     },
     /// Until the freeze ends.
     Frozen {
-        /// Why.
         reason: String,
         /// When it ends.
         until_us: i64,

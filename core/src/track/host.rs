@@ -11,7 +11,6 @@ const LONGEST_REST: i64 = 900 * SECOND;
 /// What a host is asked at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostLimits {
-    /// Requests at once.
     pub at_once: usize,
     /// Requests a second. As many may follow each other without a pause after a rest.
     pub per_second: u32,
@@ -86,7 +85,6 @@ impl Host {
         if now_us < self.rest_until_us { self.rest_until_us } else { 0 }
     }
 
-    /// Requests under way.
     #[must_use]
     pub const fn running(&self) -> usize {
         self.running

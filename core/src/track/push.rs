@@ -31,11 +31,9 @@ pub struct Before<'a> {
 /// What a look at a branch means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing has happened.
     Same,
     /// The first look: what is there is where following begins.
     Begin,
-    /// Somebody has pushed.
     Pushed,
     /// The branch is not there (any more).
     Gone,

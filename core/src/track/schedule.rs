@@ -23,7 +23,6 @@ pub struct Pace {
 /// How a look ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// The server answered.
     Saw(Change),
     /// The server answered, with another commit than a webhook told of at this time.
     NotYet {

@@ -3,7 +3,6 @@
 /// How many builds may follow from pushes without a person's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StormLimit {
-    /// So many builds,
     pub builds: usize,
     /// within this time, in microseconds.
     pub window_us: i64,
@@ -20,7 +19,6 @@ pub struct Storm {
     pub wanted: usize,
     /// Builds that were started within the window.
     pub started: usize,
-    /// The limit.
     pub limit: usize,
     /// The window in seconds.
     pub seconds: i64,
@@ -40,7 +38,6 @@ pub struct Recent {
 /// What the guard says of builds that would start now: all of them may, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// They are started.
     Start,
     /// They are of this storm, which is not over.
     Join(i64),

@@ -59,7 +59,6 @@ pub(super) fn measure(directory: &Path, world: &World, report: &mut Report) -> a
     Ok(())
 }
 
-/// What was seen.
 #[derive(Default)]
 struct Watched {
     time: Duration,

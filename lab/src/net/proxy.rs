@@ -20,7 +20,6 @@ pub struct Proxy {
 struct Shared {
     /// New connections are closed at once.
     refuses: AtomicBool,
-    /// New connections stall.
     stalls: AtomicBool,
     /// Bytes a second to the server; 0 for as many as there are.
     rate: AtomicU64,

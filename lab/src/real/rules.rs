@@ -9,7 +9,6 @@ use super::release::matches;
 
 /// A reason, and the differences that it explains.
 struct Rule {
-    /// The tag.
     tag: &'static str,
     /// A pattern of the file's path; `*` where the tag has no files.
     path: &'static str,

@@ -34,7 +34,6 @@ impl Macros {
         self.0.insert(name.to_owned(), body.to_owned());
     }
 
-    /// Forgets a macro.
     pub fn unset(&mut self, name: &str) {
         self.0.remove(name);
     }

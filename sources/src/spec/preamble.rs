@@ -59,7 +59,6 @@ pub struct Preamble {
     pub macros: Macros,
     /// `Name`, if it can be told.
     pub name: Option<String>,
-    /// Epoch, version, release.
     pub tags: VersionTags,
 }
 

@@ -41,7 +41,6 @@ pub struct Arches {
      flag F (Debian: install qemu-user-static), or leave {arch} out of --arch"
 )]
 pub struct Unrunnable {
-    /// The architecture.
     pub arch: Arch,
     /// What happened when a program of it was run.
     pub reason: String,

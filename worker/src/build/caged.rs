@@ -20,7 +20,6 @@ use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Stop, User, Why};
 
 /// What is run, and what it has beside the root.
 pub(super) struct CagedCommand {
-    /// Names the cage.
     pub(super) name: String,
     /// Where an error of the worker's own belongs.
     pub(super) stage: FailureStage,

@@ -26,11 +26,8 @@ use crate::sandbox::{Cancel, Sandbox, Why};
 /// Makes SRPMs and packages.
 #[derive(Debug)]
 pub struct Engine {
-    /// Where builds run.
     pub sandbox: Sandbox,
-    /// Their roots.
     pub roots: Roots,
-    /// Their disk space.
     pub scratch: ScratchPool,
     /// Processors that one build is told of, and how it is held to them.
     pub cpus: u32,
@@ -45,13 +42,10 @@ pub struct Engine {
 /// How a round of an attempt ended.
 #[derive(Debug)]
 pub enum Done {
-    /// With packages.
     Made(Made),
     /// `%generate_buildrequires` asks for more than the lock has.
     NeedsRequires(Vec<String>),
-    /// With a failure.
     Failed(Failure),
-    /// It was cancelled.
     Cancelled(Why),
 }
 
@@ -99,7 +93,6 @@ impl From<RootError> for Early {
 pub struct Round<'a> {
     /// What is asked for.
     pub assignment: &'a Assignment,
-    /// Its lock.
     pub lock: &'a Lock,
     /// The attempt's own directory, for logs and results.
     pub directory: &'a Path,
@@ -107,7 +100,6 @@ pub struct Round<'a> {
     pub files: &'a dyn Files,
     /// Is told how far it is.
     pub observer: &'a dyn Observer,
-    /// Ends it early.
     pub cancel: &'a Cancel,
 }
 

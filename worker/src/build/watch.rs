@@ -16,7 +16,6 @@ use crate::sandbox::scratch::Scratch;
 use crate::sandbox::{Cancel, Stop};
 use crate::trees::{self, TreeError};
 
-/// Watches one build.
 pub(super) struct Watch<'a> {
     pub(super) log: LogFile,
     pub(super) reader: LogReader,

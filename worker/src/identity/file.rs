@@ -23,7 +23,6 @@ pub struct Credentials {
     pub key: String,
     /// Since when it holds, in microseconds since 1970.
     pub issued_us: i64,
-    /// Until when.
     pub ends_us: i64,
 }
 
@@ -46,7 +45,6 @@ impl IdentityFile {
         Self(directory.join("worker.json"))
     }
 
-    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
@@ -71,9 +69,6 @@ impl IdentityFile {
     }
 
     /// Replaces it: a reader sees the old or the new one, whole.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn write(&self, credentials: &Credentials) -> Result<()> {
         let directory = self.0.parent().context("a file without a directory")?;
         let written = || -> std::io::Result<()> {

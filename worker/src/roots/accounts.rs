@@ -35,9 +35,6 @@ const ZONES: &str = "usr/share/zoneinfo";
 
 /// Puts what scriptlets may look for into the empty tree of a base root. What packages bring takes
 /// its place.
-///
-/// # Errors
-/// What the disk says.
 pub(super) fn prepare(tree: &Path, uid_base: u32) -> io::Result<()> {
     let root = Beneath::open(tree)?;
     for (name, mode) in [("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o1777)] {

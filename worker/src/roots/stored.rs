@@ -29,7 +29,6 @@ pub struct Store {
 /// A stored root as eviction sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Its id.
     pub id: Sha256,
     /// Its size in bytes.
     pub bytes: u64,

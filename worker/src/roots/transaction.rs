@@ -20,7 +20,6 @@ pub(super) struct Transaction<'a> {
     pub(super) name: String,
     /// Which layer, in words.
     pub(super) layer: &'static str,
-    /// The bootstrap root.
     pub(super) bootstrap: &'a Path,
     /// What is bound at the target: an empty tree, or layers with an empty one on top.
     pub(super) target: Source,

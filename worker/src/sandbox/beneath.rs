@@ -31,7 +31,6 @@ pub struct Entry {
 /// What lies in a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// A plain file.
     File {
         /// Its size in bytes.
         size: u64,

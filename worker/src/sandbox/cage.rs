@@ -19,11 +19,9 @@ pub struct Cage {
     pub system_at: Vec<PathBuf>,
     /// Directories that are a fresh tmpfs.
     pub tmpfs: Vec<PathBuf>,
-    /// Who runs.
     pub user: User,
     /// The command and its arguments.
     pub command: Vec<String>,
-    /// Where it starts.
     pub directory: PathBuf,
     /// Variables beside the fixed ones.
     pub environment: Vec<(String, String)>,
@@ -56,7 +54,6 @@ pub struct Overlay {
 /// Something of the host that is seen in the cage.
 #[derive(Debug, Clone)]
 pub struct Bind {
-    /// What.
     pub source: Source,
     /// Where in the cage.
     pub target: PathBuf,
@@ -88,7 +85,6 @@ pub enum User {
 pub struct Caps {
     /// Memory of all processes, in MiB.
     pub memory_mib: u64,
-    /// Processes and threads.
     pub processes: u64,
     /// Processors' worth of time; none for as much as there is.
     pub cpus: Option<u32>,

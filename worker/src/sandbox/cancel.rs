@@ -25,7 +25,6 @@ impl Cancel {
         Self::default()
     }
 
-    /// Raises it.
     pub fn raise(&self, why: Why) {
         let code = match why {
             Why::Unwanted => 1,

@@ -18,7 +18,6 @@ use super::sysfs;
 /// What is made for one root of a cage: `dev`, `bus` and `class` in a directory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Devices {
-    /// Where.
     pub(super) at: PathBuf,
     /// Whom all of it belongs to: root in the cage.
     pub(super) owner: u32,

@@ -55,7 +55,6 @@ impl Loops {
         Ok(loops)
     }
 
-    /// Their numbers.
     pub(super) fn numbers(&self) -> &[u32] {
         &self.numbers
     }

@@ -26,7 +26,6 @@ use super::{oci, stage};
 /// What all cages of a worker share.
 #[derive(Debug, Clone)]
 pub struct Sandbox {
-    /// The crun program.
     pub crun: PathBuf,
     /// The worker's own program, which has the stages.
     pub program: PathBuf,
@@ -43,7 +42,6 @@ pub struct Sandbox {
 /// How a run ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Why it ended.
     pub exit: Exit,
     /// What its control group saw.
     pub events: Events,
@@ -87,12 +85,7 @@ pub enum Stop {
 pub enum CageError {
     /// The cage could not be set up.
     #[error("cannot {what}: {source}")]
-    Setup {
-        /// What failed.
-        what: &'static str,
-        /// Why.
-        source: io::Error,
-    },
+    Setup { what: &'static str, source: io::Error },
     /// crun or a stage reported an error.
     #[error("the sandbox failed: {0}")]
     Runtime(String),
@@ -429,11 +422,9 @@ fn crun_error(log: &str) -> Option<String> {
 /// A watcher that keeps the log and ends the run by time or when cancelled: enough for what the
 /// farm itself runs in a cage.
 pub struct Plain<'a, W> {
-    /// Takes the log.
     pub log: W,
     /// How long the run may take.
     pub time: Duration,
-    /// Ends it early.
     pub cancel: &'a super::Cancel,
 }
 

@@ -62,7 +62,6 @@ const fn refuse(errno: i32) -> sock_filter {
     step(RETURN, SECCOMP_RET_ERRNO | errno.cast_unsigned(), 0, 0)
 }
 
-/// The filter.
 fn program(allow: &Allowed) -> Vec<sock_filter> {
     let families = families(allow);
     let old = old_calls(allow.contains(&Allowance::SocketsOf32Bits));

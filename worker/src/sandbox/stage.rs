@@ -44,7 +44,6 @@ pub(super) struct Plan {
     pub(super) devices: Vec<Devices>,
     /// What is open in the cage.
     pub(super) allow: Allowed,
-    /// Its users.
     pub(super) users: Users,
     /// The ids on disk, where they are others than those of the cage.
     pub(super) mapped: Option<Mapped>,

@@ -29,7 +29,6 @@ use crate::trees;
 
 /// What all attempts share.
 pub struct Shared {
-    /// Makes packages.
     pub engine: Arc<Engine>,
     /// The way to the coordinator.
     pub connection: Connection,
@@ -39,7 +38,6 @@ pub struct Shared {
     pub directory: PathBuf,
     /// How many run at once.
     pub slots: Semaphore,
-    /// All attempts.
     pub attempts: Attempts,
     /// Space for what comes next.
     pub room: Room,
@@ -51,7 +49,6 @@ pub struct Shared {
 
 /// What a worker signs with.
 pub struct Pen {
-    /// The worker's name.
     pub worker: String,
     /// Its key, which is none of its certificates': those change, and a worker with the farm's token
     /// has none.

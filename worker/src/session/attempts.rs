@@ -37,7 +37,6 @@ struct Entry {
 
 /// What an attempt's task gets.
 pub struct Started {
-    /// Ends it early.
     pub cancel: Cancel,
     /// What is asked for; changes with each round.
     pub assignment: watch::Receiver<Assignment>,

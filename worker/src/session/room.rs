@@ -12,7 +12,6 @@ use crate::transfer::Cache;
 
 /// What lies on a worker's disk and can go.
 pub struct Room {
-    /// Has the roots.
     pub engine: Arc<Engine>,
     /// Files that were fetched before.
     pub cache: Cache,

@@ -37,13 +37,9 @@ pub enum Shutdown {
     Now,
 }
 
-/// The session.
 pub struct Session {
-    /// Who speaks.
     pub identity: Identity,
-    /// What attempts need.
     pub shared: Arc<Shared>,
-    /// Whether to end.
     pub shutdown: watch::Receiver<Shutdown>,
     /// What the coordinator had to say last.
     pub notice: Mutex<String>,
@@ -55,7 +51,6 @@ pub struct Session {
 enum Broken {
     /// There is a newer certificate to connect with.
     Renewed,
-    /// It broke.
     Status(Status),
 }
 

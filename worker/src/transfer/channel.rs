@@ -48,7 +48,6 @@ pub struct Connection {
     bearer: Bearer,
 }
 
-/// One coordinator.
 #[derive(Clone)]
 struct Place {
     address: String,
@@ -180,7 +179,6 @@ impl Connection {
         BlobsClient::with_interceptor(self.place().bulk, self.bearer.clone())
     }
 
-    /// For further certificates.
     #[must_use]
     pub fn enrolment(&self) -> EnrolmentClient<Authorized> {
         EnrolmentClient::with_interceptor(self.place().endpoint.connect_lazy(), self.bearer.clone())

@@ -19,13 +19,9 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// A log on its way.
 pub struct Shipment {
-    /// Where it goes.
     pub connection: Connection,
-    /// Whose it is.
     pub attempt: AttemptId,
-    /// Under which lease.
     pub epoch: Epoch,
-    /// Which of them.
     pub log: LogName,
     /// The file that grows.
     pub path: PathBuf,

@@ -15,7 +15,6 @@ use crate::show::{escape, time, track as show};
 
 pub(crate) use self::options::Options;
 
-/// Does it.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let target = filled(options.target.target).or(session.settings.target.take());
     let Some(what) = options.what else {

@@ -37,7 +37,6 @@ pub(crate) struct Checkout {
 /// How much of a repository is fetched. One cache holds one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// The commit alone.
     Tip,
     /// With its whole history.
     History,

@@ -36,7 +36,6 @@ pub enum PackError {
     /// All of it is too large.
     #[error("a pack that unpacks to {0} bytes")]
     Total(u64),
-    /// It is none.
     #[error("what it sent is no pack: {0}")]
     Format(&'static str),
 }
@@ -60,7 +59,6 @@ pub struct Guard {
 enum Outer {
     /// In packets, of which the first byte names the band.
     Packets,
-    /// As it is.
     Raw,
 }
 

@@ -21,9 +21,7 @@ const MAX_DOCUMENT: u32 = 1 << 30;
 /// What a solver is for; said once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in super::super) struct Start {
-    /// The target.
     pub(in super::super) target: Target,
-    /// The architecture.
     pub(in super::super) arch: Arch,
     /// The module streams that differ from the default ones.
     pub(in super::super) modules: ModuleChoice,
@@ -53,12 +51,10 @@ pub(super) struct Question {
     pub(super) task: Task,
 }
 
-/// An answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     /// The pool is up to date.
     Prepared(Prepared),
-    /// The lock.
     Lock(Box<Lock>),
     /// What lacks something, and what.
     Lacking(Vec<(Nevra, String)>),

@@ -23,12 +23,9 @@ use crate::targets::Targets;
 use crate::track::plan::{self, Orders, Planned};
 use crate::track::{ForgeFailure, Tracker};
 
-/// The service.
 #[derive(Clone)]
 pub struct TrackingService {
-    /// What is followed.
     pub store: Store,
-    /// What is rebuilt.
     pub targets: Targets,
     /// Asks forges, and is told what to look at.
     pub tracker: Tracker,

@@ -35,7 +35,6 @@ pub enum Proof {
         /// What comes before the digits.
         prefix: &'static str,
     },
-    /// The secret itself.
     Token {
         /// The header that carries it.
         header: &'static str,
@@ -90,7 +89,6 @@ pub struct Moved {
     pub commit: String,
 }
 
-/// Somebody has pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// The repository's path on its forge, as `rpms/bash`, and its addresses.
@@ -98,7 +96,6 @@ pub struct Notice {
     /// The number that the forge gives the repository, which stays when that is renamed; empty
     /// where it tells none.
     pub id: String,
-    /// What was pushed.
     pub moved: Vec<Moved>,
     /// More was pushed than is listed.
     pub more: bool,
@@ -107,7 +104,6 @@ pub struct Notice {
 /// What a webhook says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
-    /// A push.
     Push(Notice),
     /// Something that leads to no build, in words.
     Other(String),
@@ -116,7 +112,6 @@ pub enum Said {
 /// A body that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Body {
-    /// What it says.
     pub said: Said,
     /// The delivery's id, where the body has it.
     pub delivery: Option<String>,
@@ -127,22 +122,10 @@ pub struct Body {
 pub enum HookError {
     /// It is no JSON, or not that of a push.
     #[error("the body is not what {forge} sends for `{event}`: {why}")]
-    Body {
-        /// The forge.
-        forge: Forge,
-        /// The event.
-        event: String,
-        /// What is wrong.
-        why: String,
-    },
+    Body { forge: Forge, event: String, why: String },
     /// A value that cannot be.
     #[error("the body's {field} cannot be `{value}`")]
-    Value {
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        value: String,
-    },
+    Value { field: &'static str, value: String },
     /// Neither a header nor the body says what has happened.
     #[error("neither a header nor the body names the event")]
     NoEvent,

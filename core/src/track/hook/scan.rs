@@ -24,7 +24,6 @@ pub const MAX_CHANGES: usize = 64;
 /// Which values are kept: the keys that lead to each.
 pub type Path = &'static [&'static str];
 
-/// What was kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kept {
     values: BTreeMap<Path, String>,
@@ -53,24 +52,30 @@ enum Level {
 /// What may come next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// A value.
     Value,
     /// A value, or the end of the list.
     FirstOfList,
     /// A key, or the end of the object.
     FirstKey,
-    /// A key.
     Key,
     /// The colon after a key.
     Colon,
     /// A comma, or the end of what is open.
     After,
     /// The rest of a string.
-    Text { is_key: bool },
+    Text {
+        is_key: bool,
+    },
     /// The character after a backslash.
-    Escape { is_key: bool },
+    Escape {
+        is_key: bool,
+    },
     /// The rest of four hexadecimal digits.
-    Unicode { is_key: bool, value: u32, left: u8 },
+    Unicode {
+        is_key: bool,
+        value: u32,
+        left: u8,
+    },
     /// The rest of a number.
     Number,
     /// The rest of `true`, `false` or `null`.

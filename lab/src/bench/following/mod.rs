@@ -21,7 +21,6 @@ pub(super) const POLL: &str = "poll.rate";
 pub(super) const WEBHOOK: &str = "webhook.p99";
 pub(super) const IMPORT: &str = "import.rss";
 pub(super) const PUSH: &str = "push.end_to_end_overhead";
-/// All of them.
 pub(super) const ALL: [&str; 4] = [POLL, WEBHOOK, IMPORT, PUSH];
 
 /// The longest that anything here may take.
