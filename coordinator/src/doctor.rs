@@ -226,7 +226,7 @@ impl Doctor {
             Finding::Broken | Finding::Unspecified => Some(remedied(
                 check(name, "error", message),
                 "something was signed that the log does not tell: look who can write it, compare \
-                 it with a copy, and think of the key as in other hands until that is known",
+                 it with a copy, and treat the key as compromised until the cause is known",
             )),
         }
     }
@@ -241,7 +241,8 @@ impl Doctor {
                 let key = &target.signing_key;
                 let message = format!(
                     "{unsigned} packages of {channel} are signed with another key than signing_key \
-                     = \"{key}\"; they are being signed anew, and nothing else is published before"
+                     = \"{key}\"; they are being signed again, and nothing else is published before that is \
+                     done"
                 );
                 Some(remedied(
                     check(&name, "warning", message),
@@ -278,7 +279,7 @@ impl Doctor {
 fn damaged(all: &[(PathBuf, String)]) -> Option<Check> {
     let (_, first) = all.first()?;
     let message = format!("{}: {first}", counted(all.len(), "damaged file"));
-    let remedy = "restore these files from a backup or, of published ones, from DATA/blobs, and look at the disk; \
+    let remedy = "restore these files from a backup (published files also from DATA/blobs), and check the disk; \
                   no build that needs a damaged blob is signed or published";
     Some(remedied(check("blobs", "error", message), remedy))
 }

@@ -35,10 +35,10 @@ pub async fn run(blobs: Blobs) {
         match looked {
             Ok(Ok(Cleared { entries: 0, .. })) => {}
             Ok(Ok(Cleared { entries, bytes })) => {
-                tracing::info!(entries, bytes, "cleared away what dead writers left");
+                tracing::info!(entries, bytes, "removed unfinished files of dead writers");
             }
-            Ok(Err(error)) => tracing::error!(%error, "what is left cannot be cleared away"),
-            Err(error) => tracing::error!(%error, "the look at what is left was cut off"),
+            Ok(Err(error)) => tracing::error!(%error, "unfinished files cannot be removed"),
+            Err(error) => tracing::error!(%error, "the scan for unfinished files was interrupted"),
         }
         tokio::time::sleep(PERIOD).await;
     }

@@ -91,7 +91,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc
     let alone = store.dialect() == Dialect::Sqlite;
     let database = if alone { "sqlite" } else { "postgres" };
     let peers = Peers::new(me, Some(seat), config.takeover, alone, now);
-    peers::beat::begin(&peers, &store, now).await.context("cannot take a place in the farm")?;
+    peers::beat::begin(&peers, &store, now).await.context("cannot register this coordinator")?;
     let tracker = Tracker::new(Clock, LookLimits::default(), rand::random())?;
     let (hook_secrets, default_secrets) = (config.hook_secrets.as_deref(), data.join("hooks.toml"));
     let parts = Parts {
@@ -176,7 +176,7 @@ pub async fn start(
         tracing::warn!(
             connections = limits.connections,
             files = process::files(),
-            "fewer connections than --max-connections says: the system allows too few open files \
+            "fewer connections than --max-connections: the system allows too few open files \
              (LimitNOFILE= of systemd, ulimit -Hn)"
         );
     }
@@ -209,7 +209,10 @@ pub async fn start(
     parts.importer.stop();
     let good_bye = peers::beat::end(&parts.peers, &parts.store);
     if let Ok(Err(error)) = tokio::time::timeout(GOOD_BYE, good_bye).await {
-        tracing::warn!(%error, "the other coordinators were not told that this one ends");
+        tracing::warn!(
+            %error,
+            "the other coordinators were not told that this coordinator is stopping"
+        );
     }
     Ok(())
 }

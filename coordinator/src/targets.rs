@@ -41,8 +41,11 @@ pub async fn run(targets: Targets) {
         match tokio::task::spawn_blocking(move || these.pass()).await {
             Ok(Ok(true)) => tracing::info!(dir = %targets.dir.display(), "targets read again"),
             Ok(Ok(false)) => {}
-            Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "targets stay"),
-            Err(error) => tracing::error!(%error, "the look at the targets was cut off"),
+            Ok(Err(error)) => tracing::error!(
+                error = format!("{error:#}"),
+                "cannot read the targets; the loaded ones are kept"
+            ),
+            Err(error) => tracing::error!(%error, "reading the targets was interrupted"),
         }
     }
 }

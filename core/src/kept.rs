@@ -64,10 +64,10 @@ pub enum KeptError {
         limit: u64,
     },
     /// The path would lead elsewhere.
-    #[error("`{0}` is no path of a kept file (relative, of plain file names)")]
+    #[error("`{0}` is not a valid path of a kept file (relative, of plain file names)")]
     Path(String),
     /// Two with one path.
-    #[error("kept file {0} is told of twice")]
+    #[error("kept file {0} is listed twice")]
     Twice(String),
 }
 
@@ -178,10 +178,10 @@ mod tests {
             (vec![file("a", MAX_FILE + 1)], "at most"),
             (vec![file("a", MAX_FILE), file("b", MAX_FILE), file("c", 1)], "at most"),
             (vec![file("a", 1), file("a", 2)], "twice"),
-            (vec![file("/etc/passwd", 1)], "is no path"),
-            (vec![file("a/../../b", 1)], "is no path"),
-            (vec![file("a//b", 1)], "is no path"),
-            (vec![file("a\u{1b}", 1)], "is no path"),
+            (vec![file("/etc/passwd", 1)], "is not a valid path"),
+            (vec![file("a/../../b", 1)], "is not a valid path"),
+            (vec![file("a//b", 1)], "is not a valid path"),
+            (vec![file("a\u{1b}", 1)], "is not a valid path"),
         ] {
             let error = check(&files).expect_err(says).to_string();
             assert!(error.contains(says), "{error}");

@@ -19,7 +19,7 @@ pub struct Needs {
 
 /// Text that is no [`Needs`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no list of needs (expected words as memory=1024 disk=2048 label=ssd)")]
+#[error("`{0}` is not a list of needs (expected words as memory=1024 disk=2048 label=ssd)")]
 pub struct BadNeeds(String);
 
 impl Needs {
@@ -48,7 +48,7 @@ impl Needs {
 
 /// A text that is no label, with what labels are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no label (1 to 60 letters, digits, `.`, `_`, `-`)", shown(.0))]
+#[error("`{}` is not a label (1 to 60 letters, digits, `.`, `_`, `-`)", shown(.0))]
 pub struct LabelError(pub String);
 
 /// Checks a label: letters, digits, `.`, `_` and `-`, at most 60.

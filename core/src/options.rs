@@ -216,7 +216,7 @@ impl AddedRepository {
         let refused = |what: &str| Err(refused("--addrepo", &self.baseurl, what));
         let url = self.template().expand(&[("arch", "x86_64")]);
         let Ok(parsed) = Url::parse(&url) else {
-            return refused("is no URL; write https://HOST/DIRECTORY/");
+            return refused("is not a URL; write https://HOST/DIRECTORY/");
         };
         if url.contains('$') || url.contains('{') {
             return refused("has an unknown variable; known are $basearch, $arch and {arch}");
@@ -374,7 +374,7 @@ mod tests {
             (package("--x"), "--additional-package `--x`: write what a spec"),
             (package("@buildsys"), "--additional-package"),
             (added("file:///srv"), "on a web server"),
-            (added("nonsense"), "is no URL"),
+            (added("nonsense"), "is not a URL"),
             (added("https://example.org/$releasever/"), "unknown variable"),
             (added("https://me:secret@example.org/"), "holds a password"),
             (

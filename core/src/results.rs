@@ -70,7 +70,7 @@ pub enum Refusal {
     },
     /// A package that none of a build's architectures builds.
     #[error(
-        "{nevra} is for none of the architectures that it is to be built for ({}); see its ExclusiveArch and ExcludeArch",
+        "{nevra} is not for any of the requested architectures ({}); see its ExclusiveArch and ExcludeArch",
         list(arches)
     )]
     NoArch { nevra: Box<Nevra>, arches: Vec<Arch> },
@@ -106,7 +106,7 @@ pub enum Refusal {
     },
     /// A file of an SRPM that is not among the sources that the worker was given.
     #[error(
-        "{nevra}: `{file}` is not the file that was imported from dist-git ({expected}, found {found}): the worker put another one in"
+        "{nevra}: `{file}` is not the file that was imported from dist-git ({expected}, found {found}): the worker replaced it"
     )]
     SourceFile {
         nevra: Box<Nevra>,
@@ -118,7 +118,7 @@ pub enum Refusal {
     },
     /// Packages that are too much when they are unpacked.
     #[error(
-        "the packages are too much when they are unpacked: with {package} they have {found} {unit}, at most {limit} are taken (limit `{key}`)"
+        "the packages are too large unpacked: with {package} they have {found} {unit}, at most {limit} are taken (limit `{key}`)"
     )]
     Unpacked {
         /// The file with which it became too much.
@@ -136,13 +136,13 @@ pub enum Refusal {
     #[error(transparent)]
     NotAbove(#[from] Box<NotAbove>),
     /// A binary package where the source package should be.
-    #[error("{nevra} is no source package")]
+    #[error("{nevra} is not a source package")]
     NotSource {
         /// What the header says.
         nevra: Box<Nevra>,
     },
     /// An SRPM of another package.
-    #[error("the spec makes the package `{found}`, but `{expected}` was asked for")]
+    #[error("the spec makes the package `{found}`, but `{expected}` was requested")]
     Package {
         /// What the SRPM's header says.
         found: String,
@@ -539,7 +539,7 @@ mod tests {
         assert!(matches!(check_srpm(&source, &srpm, "other"), Err(Refusal::Package { .. })));
         let binary = file("a-1-1.x86_64.rpm", ResultKind::Srpm);
         let refused = check_srpm(&binary, &nevra("a-1:1-1.x86_64"), "a").unwrap_err();
-        assert_eq!(refused.to_string(), "a-1:1-1.x86_64 is no source package");
+        assert_eq!(refused.to_string(), "a-1:1-1.x86_64 is not a source package");
     }
 
     #[test]

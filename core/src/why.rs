@@ -82,7 +82,7 @@ impl fmt::Display for Why {
             }
             Self::OnlyMaker { arch, worker } => write!(
                 f,
-                "repeats what {worker} has made, and no other worker for {arch} takes work; connect \
+                "repeats a task of {worker}, and no other worker for {arch} takes work; connect \
                  one, or cancel the build and set repeat_percent = 0 for its package"
             ),
             Self::TooMuch { needs, memory_mib, disk_mib, labelled } => {
@@ -103,7 +103,7 @@ impl fmt::Display for Why {
             }
             Self::Behind { tasks: 0, starts_in_us: 0 } => f.write_str("is next"),
             Self::Behind { tasks: 0, starts_in_us } => {
-                write!(f, "is next, when a worker gets free, {}", about(*starts_in_us))
+                write!(f, "is next when a worker becomes free, {}", about(*starts_in_us))
             }
             Self::Behind { tasks, starts_in_us } => {
                 let s = if *tasks == 1 { "" } else { "s" };
@@ -256,7 +256,7 @@ mod tests {
             Waiting { arch: Arch::X86_64, emulation: false, needs: &none, avoid: &[], except: "a" };
         let why =
             why_none(&repeat, &[seen("a", 1024)]).map_or_else(String::new, |why| why.to_string());
-        assert!(why.starts_with("repeats what a has made, and no other worker"), "{why}");
+        assert!(why.starts_with("repeats a task of a, and no other worker"), "{why}");
         assert_eq!(why_none(&repeat, &[seen("a", 1024), seen("b", 1024)]), None);
         let big = Needs { memory_mib: 32 << 10, label: "ssd".into(), ..Needs::default() };
         assert_eq!(
@@ -271,7 +271,7 @@ mod tests {
         let behind = |tasks, starts_in_us| Why::Behind { tasks, starts_in_us }.to_string();
         assert_eq!(behind(12, 6 * MINUTE), "behind 12 tasks, about 6 min");
         assert_eq!(behind(0, 0), "is next");
-        assert_eq!(behind(0, 3 * MINUTE), "is next, when a worker gets free, about 3 min");
+        assert_eq!(behind(0, 3 * MINUTE), "is next when a worker becomes free, about 3 min");
         assert_eq!(behind(1, 60 * MINUTE * 30), "behind 1 task, about 30 h");
         assert_eq!(behind(9, 60 * MINUTE * 24 * 10), "behind 9 tasks, about 10 days");
     }

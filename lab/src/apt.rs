@@ -60,7 +60,7 @@ pub enum AptError {
     )]
     Download(#[source] ToolError),
     /// apt printed something else than expected.
-    #[error("apt-get printed a line that is no `'URI' NAME SIZE SHA256:DIGEST`: {0}")]
+    #[error("apt-get printed a line that is not `'URI' NAME SIZE SHA256:DIGEST`: {0}")]
     Line(String),
     /// A source package has no file of a name.
     #[error("the source package {package} has no file {file}")]

@@ -24,7 +24,7 @@ pub enum Error {
     #[error("the lab's target is wrong")]
     Target(#[from] TargetError),
     /// An address cannot be read.
-    #[error("`{address}` is no address of a lab: http://HOST:PORT is expected")]
+    #[error("`{address}` is not the address of a lab: http://HOST:PORT is expected")]
     Address {
         /// As it was given.
         address: String,

@@ -46,7 +46,7 @@ pub struct Inspected {
 /// When it is no RPM, is truncated, has trailing bytes, or a digest is missing or does not match.
 pub fn inspect(path: &Path) -> Result<Inspected> {
     let file = File::open(path).map_err(Error::io("opening the package"))?;
-    let size = file.metadata().map_err(Error::io("looking at the package"))?.len();
+    let size = file.metadata().map_err(Error::io("reading the size of the package"))?.len();
     inspect_from(file, size)
 }
 

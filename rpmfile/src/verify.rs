@@ -81,7 +81,7 @@ fn parse(bytes: &[u8]) -> Result<Signature> {
     match PacketParser::new(bytes).next() {
         Some(Ok(Packet::Signature(signature))) => Ok(signature),
         Some(Err(error)) => Err(unreadable(error)),
-        _ => Err(Error::Signature { key: "unknown".into(), reason: "is no signature".into() }),
+        _ => Err(Error::Signature { key: "unknown".into(), reason: "is not a signature".into() }),
     }
 }
 

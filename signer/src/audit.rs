@@ -29,7 +29,7 @@ use crate::memory::Memory;
 const QUEUE: usize = 1024;
 
 /// What an operator does about a log that is not what it was.
-const GO_ON: &str = "nothing is signed until then: look what happened to it (rpmfarm-signer audit \
+const GO_ON: &str = "nothing is signed until then: find out what happened to it (rpmfarm-signer audit \
                      verify FILE) and put it back, or stop the signer, run `rpmfarm-signer audit \
                      restart --reason TEXT` and start it again";
 
@@ -103,7 +103,7 @@ impl Audit {
         let shown = head.clone();
         thread::Builder::new().name("audit".into()).spawn(move || {
             if let Err(error) = books.write_items(&items, &shown) {
-                tracing::error!(%error, "nothing is signed any more");
+                tracing::error!(%error, "signing has stopped");
                 failure.send_replace(Some(error));
                 // Whoever waits or comes is told.
                 items.try_iter().for_each(drop);
@@ -378,7 +378,7 @@ impl Books {
         };
         // A crash cuts the very last line, which then has no end.
         if walked.cut > u64::from(walked.is_torn) && from.is_some() {
-            let reason = "lines were added that are none of the signer's".to_owned();
+            let reason = "lines were added that the signer did not write".to_owned();
             return Err(self.touched(reason).into());
         }
         self.go_on(begin, &walked, &entries)

@@ -138,7 +138,7 @@ fn read(path: &Path) -> io::Result<Kept> {
             Err(error) => {
                 let number = number + 1;
                 return Err(io::Error::other(format!(
-                    "line {number} is damaged ({error}); move the file away to have it made anew \
+                    "line {number} is damaged ({error}); move the file away to have it rebuilt \
                      from the audit log"
                 )));
             }

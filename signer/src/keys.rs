@@ -155,7 +155,7 @@ fn check_closed(path: &Path, metadata: &fs::Metadata) -> Result<(), KeysError> {
 
 fn listed(known: &[String]) -> String {
     match known {
-        [] => "are none; make one with `rpmfarm-signer key new`".into(),
+        [] => "are no keys; make one with `rpmfarm-signer key new`".into(),
         [only] => format!("is only `{only}`"),
         all => format!("are: {}", all.join(", ")),
     }

@@ -48,7 +48,7 @@ pub struct RepomdRequest<'a> {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Nobody has accepted it.
-    #[error("no build: only what was accepted as the result of a build is signed")]
+    #[error("no build number: only accepted results of a build are signed")]
     NoBuild,
     /// The target's name is not one.
     #[error("`{}` is not the name of a target", name::shown(.0))]

@@ -77,7 +77,7 @@ enum CallError {
     Packet(#[from] PacketError),
     #[error(transparent)]
     Log(#[from] LogFailed),
-    #[error("signing was cut off")]
+    #[error("signing was interrupted")]
     Cut,
 }
 
@@ -132,7 +132,7 @@ impl SignerService {
     pub async fn look_at_switch(&self) -> Result<Option<Paused>, LogFailed> {
         let (paused, event) = self.rules.switch.look_again();
         if let Some(event) = event {
-            tracing::warn!(?event, "the operator's switch was turned");
+            tracing::warn!(?event, "signing was paused or resumed");
             self.audit.append(Entry::now(event)).await?;
         }
         Ok(paused)

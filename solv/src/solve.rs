@@ -74,7 +74,7 @@ pub enum SolveError {
     StalePin,
     /// Metadata lack what a lock needs.
     #[error(
-        "repository `{repository}` says no SHA-256 checksum or no size for {package}: it must be made with createrepo_c --checksum sha256"
+        "repository `{repository}` has no SHA-256 checksum or no size for {package}: it must be made with createrepo_c --checksum sha256"
     )]
     NoDigest {
         /// Its name, without version and architecture.

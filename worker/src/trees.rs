@@ -40,7 +40,7 @@ pub struct Size {
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
     /// It is too deep.
-    #[error("more than {limit} directories lie in each other, in {place}")]
+    #[error("directories are nested more than {limit} levels deep, in {place}")]
     Deep {
         limit: usize,
         /// The first steps of the path, as it can be shown.
@@ -60,8 +60,8 @@ pub enum TreeError {
         /// How many bytes it may take.
         limit: u64,
     },
-    /// Directories of one place have more names than are remembered.
-    #[error("the names of directories that lie side by side take more than {} MiB, in {place}", NAMES >> 20)]
+    /// More names of directories are waiting to be read than are remembered.
+    #[error("the names of directories that are still to be read take more than {} MiB, in {place}", NAMES >> 20)]
     Names {
         /// The first steps of the path, as it can be shown.
         place: String,
@@ -512,7 +512,7 @@ mod tests {
         let deep = measure(&top, &Bounds { depth: 100, ..WIDE }).expect_err("is too deep");
         assert_eq!(
             deep.to_string(),
-            "more than 100 directories lie in each other, in /deep/deep/deep/deep/…"
+            "directories are nested more than 100 levels deep, in /deep/deep/deep/deep/…"
         );
         remove(&top).expect("is removed");
         assert!(!top.exists());

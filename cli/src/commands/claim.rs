@@ -16,9 +16,10 @@ use crate::show::{escape, time, wrap};
 /// What to do.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A build that makes what packages of other sources own (a name, something that is provided or
+A build that claims something owned by another source package (a name, something provided or
 obsoleted, a file of the base root) is kept out of the pool and the channels until somebody decides.
-Whoever is known to replace another package is listed in the target: [packages.NAME] may_own = [...]
+A package that is known to replace another one can be listed in the target:
+[packages.NAME] may_own = [...]
 
 Examples:
   rpmfarm claim list
@@ -34,7 +35,7 @@ pub(crate) struct Options {
 enum What {
     /// List the builds that wait for a decision
     List(List),
-    /// Show what a build claims, of whom, and whose roots would change
+    /// Show the claims of a build, their owners, and the packages whose roots would change
     Show {
         /// Number of the build
         #[arg(value_parser = clap::value_parser!(i64).range(1..))]

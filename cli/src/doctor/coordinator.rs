@@ -112,7 +112,7 @@ fn no_token(error: &Error) -> Finding {
         Level::Warning,
         "token",
         error.to_string(),
-        "without it one can look at everything on the coordinator's own host, but not build, cancel or retry",
+        "without it only reading works, and only on the coordinator's own host; building, cancelling and retrying need it",
     )
 }
 

@@ -131,7 +131,7 @@ fn space(directory: &Path) -> Finding {
         Ok(stat) => stat.blocks_available() * stat.fragment_size(),
         Err(error) => {
             let why = reason(&std::io::Error::from(error));
-            let message = format!("cannot look at {}: {why}", existing.display());
+            let message = format!("cannot inspect {}: {why}", existing.display());
             return bad(Level::Error, name, message, "name the worker's directory: --worker-dir");
         }
     };

@@ -329,7 +329,7 @@ impl Work<'_> {
     ) -> Result<(), Refused> {
         let all = tx.accepted_tasks(self.ended.build, TaskKind::Build).await?;
         let first = all.into_iter().find(|one| one.arch == self.task.arch);
-        let first = first.ok_or_else(|| anyhow::anyhow!("what is repeated was not accepted"))?;
+        let first = first.ok_or_else(|| anyhow::anyhow!("the task to repeat was not accepted"))?;
         let maker = store.maker_of_repeated(self.task.id).await?;
         let (blobs, made) = (stage.blobs.clone(), self.made.clone());
         let repeater = self.ended.attempt.worker.clone();

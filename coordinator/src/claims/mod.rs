@@ -85,10 +85,10 @@ impl Claims {
             let questions = owners::questions(&made);
             let asked = (&questions, &required);
             let now = self.clock.system();
-            let (mut known, seen) =
-                self.resolver.owners(&target, *arch, store, asked, now).await.with_context(
-                    || format!("who owns what build {} makes is not known for {arch}", build.id),
-                )?;
+            let unknown =
+                || format!("the owners of what build {} provides are unknown for {arch}", build.id);
+            let owners = self.resolver.owners(&target, *arch, store, asked, now).await;
+            let (mut known, seen) = owners.with_context(unknown)?;
             // What was found in an older state has to be looked up again.
             generation = generation.min(seen);
             add_bases(&mut known, &bases, &questions.paths);

@@ -170,7 +170,12 @@ async fn refuse_foreign(
     let unknown: Vec<AttemptId> = named.filter(|id| !is_live(id)).collect();
     let owners = store.attempt_workers(&unknown).await?;
     if let Some((attempt, owner)) = owners.into_iter().find(|(_, owner)| owner != worker) {
-        tracing::warn!(worker, attempt = attempt.0, owner, "a report on another's attempt");
+        tracing::warn!(
+            worker,
+            attempt = attempt.0,
+            owner,
+            "a worker reported on another worker's attempt"
+        );
         let message = format!("attempt {attempt} is worker {owner}'s, not {worker}'s");
         return Err(Status::permission_denied(message).into());
     }

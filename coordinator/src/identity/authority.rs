@@ -54,7 +54,7 @@ pub struct ServerIdentity {
 
 /// A request for a certificate that is none, or is not signed by its own key.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the request for a certificate is none: {0}")]
+#[error("not a valid certificate signing request: {0}")]
 pub struct BadRequest(String);
 
 impl Authority {

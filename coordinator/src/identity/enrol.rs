@@ -50,7 +50,7 @@ pub enum EnrolError {
     #[error(transparent)]
     Request(#[from] BadRequest),
     /// The certificate with which a further one was asked for does not count any more.
-    #[error("the certificate of worker {0} does not count any more")]
+    #[error("the certificate of worker {0} is no longer valid")]
     Ended(String),
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -132,7 +132,7 @@ impl Guard {
         let Certificate { worker: name, ends_us, .. } = row.certificate;
         if let Some(reason) = row.ended {
             return Err(Status::permission_denied(format!(
-                "the certificate of worker {name} does not count any more: {reason}"
+                "the certificate of worker {name} is no longer valid: {reason}"
             )));
         }
         if ends_us <= now_us {

@@ -16,7 +16,7 @@ pub enum ImportError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// The server has no such repository, or hides it.
-    #[error("package `{package}` is not there: {url} answered {status}")]
+    #[error("upstream has no package `{package}`: {url} answered {status}")]
     NoRepository {
         /// The package asked for.
         package: String,
@@ -93,7 +93,7 @@ pub enum ImportError {
         found: Checksum,
     },
     /// No look-aside server has the file.
-    #[error("{file} ({checksum}) is in no look-aside cache; tried {}", .urls.join(", "))]
+    #[error("{file} ({checksum}) is not in any look-aside cache; tried {}", .urls.join(", "))]
     NotInLookaside {
         file: String,
         /// What git says of it.

@@ -92,7 +92,7 @@ impl Peers {
                 state.dead.remove(&id);
             } else {
                 state.dead.entry(id).or_insert_with_key(|id| {
-                    tracing::warn!(coordinator = id, "a coordinator is gone");
+                    tracing::warn!(coordinator = id, "a coordinator is dead");
                     now
                 });
             }
@@ -145,7 +145,7 @@ pub async fn run(peers: Peers, store: Store, bus: Bus) {
             }
             Err(error) => {
                 if !was_down {
-                    tracing::error!(%error, "the database does not answer; nothing new is begun");
+                    tracing::error!(%error, "the database does not answer; no new work is started");
                 }
                 was_down = true;
             }

@@ -63,7 +63,7 @@ pub async fn speak(peers: Peers, store: Store, mut words: mpsc::Receiver<Word>) 
             let query = "SELECT 1 FROM pg_notify($1, $2)";
             let sent = sqlx::query(query).bind(CHANNEL).bind(text).execute(store.read()).await;
             if let Err(error) = sent {
-                tracing::debug!(%error, "the other coordinators were not woken");
+                tracing::debug!(%error, "the other coordinators were not notified");
                 break;
             }
         }
@@ -85,7 +85,7 @@ impl Listener {
     pub async fn run(self, url: String) {
         loop {
             if let Err(error) = self.hear(&url).await {
-                tracing::debug!(%error, "nothing is heard from the other coordinators");
+                tracing::debug!(%error, "no notifications arrive from the other coordinators");
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -27,7 +27,7 @@ pub enum PublishError {
     Busy { target: String },
     /// The channel has changed since the request was made.
     #[error(
-        "{channel} of {target} shows {}, but the request is based on {}; look again and make a new one",
+        "{channel} of {target} shows {}, but the request is based on {}; read the channel again and make a new request",
         generation(*.shown), generation(*.based_on)
     )]
     Moved {
@@ -102,7 +102,7 @@ pub enum ProofError {
     #[error("its file is damaged: {0}")]
     Damaged(rpmfarm_rpmfile::Error),
     /// The file is not signed with the target's key.
-    #[error("its signature does not hold with the key of {target}: {source}")]
+    #[error("its signature is invalid with the key of {target}: {source}")]
     Signature {
         target: String,
         /// What is wrong with it.

@@ -254,19 +254,20 @@ impl PublishStage {
         let mut packages = Vec::new();
         for nevra in unsigned.iter().take(ANEW) {
             let package = store.package(&target.name, nevra).await?;
-            packages.push(package.with_context(|| format!("{nevra} is no package of the farm"))?);
+            packages
+                .push(package.with_context(|| format!("{nevra} is not a package of the farm"))?);
         }
         let key = &target.signing_key;
         let signed = self.signing.sign_all(store, target, packages).await.with_context(|| {
             format!(
-                "the {} packages of {channel} have to be signed anew, since signing_key of {} is \
+                "the {} packages of {channel} have to be signed again, since signing_key of {} is \
                  `{key}` now",
                 unsigned.len(),
                 target.name
             )
         })?;
         let left = unsigned.len() - signed;
-        tracing::info!(target = target.name, channel, key, signed, left, "packages signed anew");
+        tracing::info!(target = target.name, channel, key, signed, left, "packages signed again");
         // What is signed now is read at the next look, which is at once: this one wrote something.
         Ok(unsigned.len())
     }
@@ -373,7 +374,11 @@ impl PublishStage {
                 }
                 Err(error) => {
                     let target = &target.name;
-                    tracing::warn!(target, %arch, "what packages lack is not known: {error}");
+                    tracing::warn!(
+                        target,
+                        %arch,
+                        "missing requirements of packages are unknown: {error}"
+                    );
                     return None;
                 }
             }

@@ -63,7 +63,7 @@ pub enum LockError {
     Metadata(String),
     /// The solver ended, twice, while it looked for what the build requires.
     #[error(
-        "the solver ended twice while it looked for packages that fulfil the build requirements ({how}); the most complex of them is `{requirement}`: simplify it"
+        "the solver crashed twice while it searched for packages that fulfil the build requirements ({how}); the most complex of them is `{requirement}`: simplify it"
     )]
     Fatal { how: String, requirement: String },
 }

@@ -405,7 +405,7 @@ fn read_known(home: &Path, repo: &ExternalRepo, now: SystemTime) -> Option<RepoM
     match read() {
         Ok(metadata) => Some(metadata),
         Err(error) => {
-            tracing::warn!(repository = repo.id, %error, "kept metadata are of no use");
+            tracing::warn!(repository = repo.id, %error, "cached metadata cannot be used");
             None
         }
     }

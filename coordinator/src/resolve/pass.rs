@@ -355,7 +355,7 @@ impl ResolveStage {
             .await?
         {
             // Something of it was withdrawn meanwhile: it is solved anew.
-            tracing::info!("the root holds what was withdrawn since it was solved");
+            tracing::info!("the root contains a package that was withdrawn after it was solved");
             self.bus.ring();
             return Ok(());
         }
@@ -390,10 +390,10 @@ impl ResolveStage {
             if left == 0 || !error.is_gone() {
                 return Ok(Err(failure));
             }
-            tracing::info!(%error, "reading the metadata anew");
+            tracing::info!(%error, "fetching the metadata again");
             let refreshed = resolver.refresh(target, lock.arch, Older::Refuse, now).await;
             for error in refreshed.err().into_iter().flatten() {
-                tracing::warn!(%error, "no news of a repository");
+                tracing::warn!(%error, "a repository could not be refreshed");
             }
             match self.solve(store, build, task.arch, wanted_of(store, task, round).await?).await {
                 // Nothing has changed: the repository names what it does not have.
@@ -446,7 +446,11 @@ impl ResolveStage {
             for error in
                 resolver.refresh(&target, arch, Older::Refuse, now).await.err().unwrap_or_default()
             {
-                tracing::warn!(target = target.name, %arch, "no news: {error}");
+                tracing::warn!(
+                    target = target.name,
+                    %arch,
+                    "repositories could not be refreshed: {error}"
+                );
             }
         }
         let solved = resolver.resolve(&target, arch, &**store, wanted, now).await;

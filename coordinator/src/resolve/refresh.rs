@@ -70,13 +70,17 @@ impl Refresh {
             let now = self.clock.system();
             match self.resolver.refresh(target, *arch, Older::Refuse, now).await {
                 Ok(true) => {
-                    tracing::info!(target = target.name, %arch, "repositories have news");
+                    tracing::info!(target = target.name, %arch, "repositories have changed");
                     self.bus.ring();
                 }
                 Ok(false) => {}
                 Err(errors) => {
                     for error in errors {
-                        tracing::warn!(target = target.name, %arch, "no news: {error}");
+                        tracing::warn!(
+                            target = target.name,
+                            %arch,
+                            "a repository could not be refreshed: {error}"
+                        );
                     }
                 }
             }

@@ -53,7 +53,7 @@ pub enum Rejection {
     },
     /// The metadata are older than those that are known.
     #[error(
-        "{url}: older than what is known: {what} {found} after {known}; a repository does not go back by itself (if that is meant, remove {cache})"
+        "{url}: older than the cached metadata: {what} {found} after {known}; a repository should not go back (if this is intended, remove {cache})"
     )]
     RolledBack {
         url: String,
@@ -65,7 +65,7 @@ pub enum Rejection {
     },
     /// The metadata are older than the target allows.
     #[error(
-        "{url}: its metadata are {days} days old, more than max_age_days = {limit}: the server may be showing an old state; look at the repository, or raise max_age_days in the target"
+        "{url}: its metadata are {days} days old, more than max_age_days = {limit}: the server may serve an old state; check the repository, or raise max_age_days in the target"
     )]
     TooOld {
         url: String,

@@ -122,7 +122,7 @@ pub(super) async fn check_upstream(
     let Existence { absent, unasked } = tracker.existence(target, &new).await;
     let unasked = unasked.map(|(count, why)| {
         format!(
-            "whether upstream has {} is not known yet ({why}); the import will show it",
+            "whether upstream has {} is not known yet ({why}); the import will tell",
             if new.len() == 1 { new[0].clone() } else { format!("{count} of the packages") }
         )
     });
@@ -175,7 +175,7 @@ pub(super) async fn nothing_listed(
     }
     let meant = did_you_mean(package, packages.iter().map(String::as_str));
     let of = if target.is_empty() { String::new() } else { format!(" for {target}") };
-    Ok(format!("no build of a package `{}`{of} was ever asked for{meant}", name::shown(package)))
+    Ok(format!("no build of package `{}`{of} was ever requested{meant}", name::shown(package)))
 }
 
 /// A word of a request that may be empty.

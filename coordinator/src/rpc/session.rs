@@ -135,7 +135,7 @@ fn refused(error: anyhow::Error) -> Status {
 fn hear(session: &Session, wire: v1::WorkerState) -> Result<WorkerState, Status> {
     let state = WorkerState::try_from(wire)?;
     if state.name != session.worker() {
-        return Err(Status::invalid_argument("a worker does not change its name"));
+        return Err(Status::invalid_argument("a worker must not change its name during a session"));
     }
     if !session.heard(state.clone(), Instant::now(), now_us()) {
         return Err(overtaken());
@@ -289,7 +289,11 @@ impl Asking {
             Err(error) if error.is::<Status>() => Err(error),
             Err(error) => {
                 let (worker, error) = (&self.state.name, format!("{error:#}"));
-                tracing::error!(worker, error, "a worker is told to hold on");
+                tracing::error!(
+                    worker,
+                    error,
+                    "the store does not answer; a worker was told to keep its attempts"
+                );
                 self.due = true;
                 Ok(None)
             }

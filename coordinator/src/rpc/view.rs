@@ -421,11 +421,11 @@ fn kept_away(target: &Target, srpm: &ShownSrpm, packages: &[SignedPackage]) -> O
 fn lacks(Lacking { nevra, arch, requirement }: &Lacking) -> String {
     match arch {
         Some(arch) => format!(
-            "{nevra}: kept from the repositories of {arch}, where nobody provides `{requirement}`"
+            "{nevra}: left out of the repositories of {arch}, where no package provides `{requirement}`"
         ),
         None => format!(
-            "{nevra}: nobody provides `{requirement}` on any architecture of the target; it is \
-             published nevertheless"
+            "{nevra}: no package provides `{requirement}` on any architecture of the target; it is \
+             published anyway"
         ),
     }
 }
@@ -484,7 +484,7 @@ fn names(build: &Build, stored: &ShownBuild) -> Vec<String> {
         lines.push(match through {
             None => format!("made with {nevra}, which was withdrawn"),
             Some(build) => format!(
-                "made with {nevra} of build {build}, which was made with what was withdrawn"
+                "made with {nevra} of build {build}, which was made with withdrawn packages"
             ),
         });
     }

@@ -171,7 +171,7 @@ impl Store {
         match started {
             // Its key tells whether it happened, be it here or at another coordinator.
             Err(error) if !request_key.is_empty() && error.may_have_happened() => {
-                tracing::info!(%error, "the request is looked up by its key");
+                tracing::info!(%error, "checking by its key whether the request was recorded");
                 self.record_request(builds, submitter, request_key, now_us, bump).await
             }
             started => started,

@@ -133,7 +133,7 @@ pub enum StoreError {
     },
     /// A NEVRA that exists, and was built with other options.
     #[error(
-        "{nevra} exists already in {target}, built by build {build} with {existing}; this one was asked for with {new}: two builds with different options cannot have one name (rebuild with --bump, or with a dist tag of its own, --define 'dist TAG')"
+        "{nevra} exists already in {target}, built by build {build} with {existing}; this one was requested with {new}: two builds with different options cannot have one name (rebuild with --bump, or with a dist tag of its own, --define 'dist TAG')"
     )]
     OtherOptions {
         nevra: String,
@@ -147,7 +147,7 @@ pub enum StoreError {
     },
     /// A NEVRA that was taken back.
     #[error(
-        "{nevra} was made for {target} by build {build} and withdrawn by {who}: {reason} (raise the release, or rebuild with --bump; rpmfarm package restore gives it back)"
+        "{nevra} was made for {target} by build {build} and withdrawn by {who}: {reason} (raise the release, or rebuild with --bump; or restore it with rpmfarm package restore)"
     )]
     Withdrawn {
         nevra: String,
@@ -160,7 +160,7 @@ pub enum StoreError {
     },
     /// A package whose file has the name of another one, as their epochs alone differ.
     #[error(
-        "{nevra} would have the same file name as {existing}, which build {build} made for {target} (the epoch is no part of it; raise the release)"
+        "{nevra} would have the same file name as {existing}, which build {build} made for {target} (file names do not contain the epoch; raise the release)"
     )]
     SameFile {
         nevra: String,

@@ -162,7 +162,7 @@ impl Hooks {
         };
         let Ok(target) = target else {
             return Ok(nothing_to_do(
-                "the target's file cannot be read now; its packages are looked at once it can",
+                "the target's file cannot be read now; its packages are polled once it can be read",
             ));
         };
         let repository = match notice.id.as_str() {
@@ -173,7 +173,7 @@ impl Hooks {
             Ok(Found::Hints(hints)) => hints,
             Ok(Found::Nothing(why)) => return Ok(nothing_to_do(&why)),
             Err(error) => {
-                tracing::error!(%error, "webhook not looked up");
+                tracing::error!(%error, "cannot look up the packages of a webhook");
                 let message = "the farm's database does not answer; send it again";
                 return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
             }
@@ -190,10 +190,10 @@ impl Hooks {
             at_us: now_us(),
         };
         match self.webhooks.0.batcher.record(hook).await {
-            Ok(HookTaken::New) => Ok((StatusCode::ACCEPTED, format!("{packages} is looked at"))),
+            Ok(HookTaken::New) => Ok((StatusCode::ACCEPTED, format!("{packages} is polled now"))),
             Ok(HookTaken::Again) => Ok(nothing_to_do("this delivery was taken before")),
             Ok(HookTaken::Often) => Ok(nothing_to_do(&format!(
-                "the same was told too often of late; {packages} is looked at in its turn"
+                "the same delivery came too often lately; {packages} is polled as scheduled"
             ))),
             Err(why) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{why}; send it again"))),
         }

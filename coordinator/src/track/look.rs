@@ -199,7 +199,9 @@ impl Looker {
         let response = sent.map_err(|_| self.silent(url))?.map_err(|e| failed(explain(url, e)))?;
         let status = response.status();
         if [401, 403, 404, 410].contains(&status.as_u16()) {
-            let why = format!("there is no repository for us: {url} answered {status}");
+            let why = format!(
+                "the repository does not exist or is not readable: {url} answered {status}"
+            );
             let is_missing = [404, 410].contains(&status.as_u16());
             return Err(if is_missing { LookError::Missing(why) } else { LookError::Hidden(why) });
         }

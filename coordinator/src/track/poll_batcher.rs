@@ -35,12 +35,12 @@ async fn record(ended: &[Ended]) {
     let looks: Vec<Looked> = ended.iter().map(|(_, looked)| looked.clone()).collect();
     match store.record_looks(&looks).await {
         Ok(0) => {}
-        Ok(pushes) => tracing::info!(pushes, "upstream has pushed"),
+        Ok(pushes) => tracing::info!(pushes, "new pushes upstream"),
         // Whoever polls now looks at them again.
         Err(error @ StoreError::Fenced { .. }) => {
             tracing::info!("looks at upstream are left to another: {error}");
         }
         // What was not recorded is still due, and looked at again.
-        Err(error) => tracing::error!(%error, "looks at upstream were not recorded"),
+        Err(error) => tracing::error!(%error, "polls of upstream were not recorded"),
     }
 }

@@ -61,7 +61,9 @@ where
 /// one's to do, and no fault.
 fn tell(what: &str, name: &str, error: &anyhow::Error) {
     match error.downcast_ref() {
-        Some(StoreError::Fenced { .. }) => tracing::info!(name, "{what} left to another: {error}"),
+        Some(StoreError::Fenced { .. }) => {
+            tracing::info!(name, "{what} left to another coordinator: {error}")
+        }
         _ => tracing::error!(name, error = format!("{error:#}"), "{what} failed"),
     }
 }

@@ -136,7 +136,7 @@ async fn of_every_forge() {
     for forge in ["github", "gitlab", "gitea", "forgejo", "pagure"] {
         let (status, message) = send(&scene, &hook(forge, &id('b'), &format!("{forge}-1"))).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{forge}: {message}");
-        assert!(message.contains("bash is looked at"), "{message}");
+        assert!(message.contains("bash is polled now"), "{message}");
         let row = scene.tracked("bash").await;
         assert_eq!((row.due_us, row.hint_commit), (0, id('b')));
     }
@@ -238,7 +238,7 @@ async fn there_and_back_with_equal_bodies() {
     assert_eq!(taken, 6, "beside the two before: {answers:?}");
     let (status, message) = answers.last().unwrap();
     assert_eq!(*status, StatusCode::OK);
-    assert!(message.contains("told too often of late"), "{message}");
+    assert!(message.contains("came too often lately"), "{message}");
 }
 
 #[tokio::test]
@@ -333,7 +333,7 @@ async fn found_by_repository_and_not_by_a_name() {
         match told {
             Some(package) => {
                 assert_eq!(status, StatusCode::ACCEPTED, "{fields}: {message}");
-                assert!(message.contains(&format!("{package} is looked at")), "{message}");
+                assert!(message.contains(&format!("{package} is polled now")), "{message}");
             }
             None => assert_eq!(status, StatusCode::OK, "{fields}: {message}"),
         }
@@ -343,7 +343,7 @@ async fn found_by_repository_and_not_by_a_name() {
     assert_eq!(send_of(&numbered("rpms/gcc"), "c9s").await.0, StatusCode::ACCEPTED);
     let (status, message) = send_of(&numbered("elsewhere/gcc-new"), "c9s").await;
     assert_eq!(status, StatusCode::ACCEPTED, "{message}");
-    assert!(message.contains("gcc is looked at"), "{message}");
+    assert!(message.contains("gcc is polled now"), "{message}");
     let unknown = r#""full_name":"elsewhere/gcc-new","id":18"#;
     assert_eq!(send_of(unknown, "c9s").await.0, StatusCode::OK);
     // What is followed from now on is found at once, and what is not any more is not.

@@ -5,7 +5,7 @@ use crate::Evr;
 /// A build that nobody's update would take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{package} would be {made}, which is {} {published} in {channel}: no update would take it; {}",
+    "{package} would be {made}, which is {} {published} in {channel}: clients would not update to it; {}",
     if made == published { "the same as" } else { "below" },
     remedy(.package, made, published)
 )]

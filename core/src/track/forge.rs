@@ -19,10 +19,10 @@ words! {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForgeError {
     /// The answer is not the forge's.
-    #[error("this is no list of repositories of {forge}: {why}")]
+    #[error("not a valid list of repositories of {forge}: {why}")]
     Answer { forge: Forge, why: String },
     /// The name cannot be an organisation, group or namespace.
-    #[error("`{0}` is no namespace (letters, digits, `.`, `_`, `-` and, in GitLab, `/`)")]
+    #[error("`{0}` is not a namespace (letters, digits, `.`, `_`, `-` and, in GitLab, `/`)")]
     Namespace(String),
 }
 

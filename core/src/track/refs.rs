@@ -18,13 +18,13 @@ const MAX_PACKET: usize = 65_520;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RefsError {
     /// It is not what git servers send.
-    #[error("this is no list of refs: {0}")]
+    #[error("not a valid list of refs: {0}")]
     Format(String),
     /// The server says no.
     #[error("the git server says: {0}")]
     Refused(String),
     /// More refs than any package has.
-    #[error("more than {0} refs; a server that speaks git protocol 2 gives just the one asked for")]
+    #[error("more than {0} refs; a server that speaks git protocol 2 sends only the requested one")]
     TooMany(usize),
 }
 
@@ -293,11 +293,11 @@ mod tests {
     #[test]
     fn refusals() {
         for (bytes, words) in [
-            (&b"<html>"[..], "no list of refs"),
+            (&b"<html>"[..], "not a valid list of refs"),
             (b"", "broke off"),
             (b"0032", "broke off"),
-            (b"ffff", "no list of refs"),
-            (b"0008abcd", "no list of refs: abcd"),
+            (b"ffff", "not a valid list of refs"),
+            (b"0008abcd", "not a valid list of refs: abcd"),
             (b"000eERR no\x1b[m\n", "the git server says: no\u{fffd}[m"),
         ] {
             let error = read("x", bytes).unwrap_err().to_string();

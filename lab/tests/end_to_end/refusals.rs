@@ -27,7 +27,7 @@ const REFUSED: &[Refused] = &[
     refused("no-spec", &["import"], &["no spec file"]),
     refused("two-specs", &["import"], &["2 spec files", "remove the others"]),
     refused("wrong-digest", &["import"], &["does not match: expected sha512:", "found sha512:"]),
-    refused("missing-source", &["import"], &["is in no look-aside cache", "(404)"]),
+    refused("missing-source", &["import"], &["is not in any look-aside cache", "(404)"]),
     refused("outside-symlink", &["import"], &["leads out of the repository"]),
     refused("outside-list", &["import"], &["`../../x` is not a plain file name"]),
     // rpmbuild looks for the last part of the name, among the sources.

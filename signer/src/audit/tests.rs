@@ -155,7 +155,7 @@ async fn a_log_that_others_touched_is_not_gone_on_with() {
         fs::write(scene.log(), [&good, more].concat()).unwrap();
         let said = scene.refused();
         assert!(
-            said.contains("none of the signer's") || said.contains("does not follow"),
+            said.contains("the signer did not write") || said.contains("does not follow"),
             "{said}"
         );
     }

@@ -64,7 +64,7 @@ pub enum DistgitError {
     #[error("symlink {path} leads out of the repository, to {target}; commit the file itself")]
     LinkOutside { path: String, target: String },
     /// A symlink that leads to no file.
-    #[error("symlink {path} leads to {target}, which is no file of the repository")]
+    #[error("symlink {path} leads to {target}, which is not a file of the repository")]
     LinkBroken { path: String, target: String },
     /// A line of the list that is of no known form.
     #[error("{file}, line {line}: `{text}` is neither `SHA512 (FILE) = HEX` nor `HEX FILE`")]
@@ -113,7 +113,7 @@ pub enum DistgitError {
         digests: Box<(Checksum, Checksum)>,
     },
     /// The same file twice, so that it is not clear which one is meant.
-    #[error("{name} is there twice: {first} and {second}; remove one")]
+    #[error("{name} exists twice: {first} and {second}; remove one")]
     Twice {
         name: String,
         first: String,
@@ -122,7 +122,7 @@ pub enum DistgitError {
     },
     /// A file that is committed and listed with another content.
     #[error(
-        "{name} is there twice and differs: {path} is committed with {found}, {list} says \
+        "{name} exists twice with different content: {path} is committed with {found}, {list} says \
          {expected}; remove one"
     )]
     Differs {

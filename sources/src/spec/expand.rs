@@ -15,7 +15,7 @@ const MAX_WORK: usize = 1024 * 1024;
 
 /// A value that cannot be told without rpm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot be told from the text alone: {0}")]
+#[error("cannot be determined from the text alone: {0}")]
 pub struct Unknown(pub String);
 
 /// Macros and their bodies.

@@ -159,7 +159,7 @@ impl Arches {
 /// The last line that came out of the cage. When the program could not be started it is crun's own,
 /// which is JSON.
 fn said(log: &str) -> String {
-    let last = log.lines().last().unwrap_or("it said nothing");
+    let last = log.lines().last().unwrap_or("it printed nothing");
     let message = serde_json::from_str::<serde_json::Value>(last).ok();
     let message = message.as_ref().and_then(|line| line.get("msg")?.as_str());
     message.unwrap_or(last).to_owned()

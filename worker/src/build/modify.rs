@@ -300,7 +300,7 @@ impl Work<'_> {
         };
         let committed = |file: &Committed| -> Result<ReadyFile, Early> {
             let from = self.rpms.file(&file.path);
-            let from = from.ok_or_else(|| failed(format!("{} is no file", file.path)))?;
+            let from = from.ok_or_else(|| failed(format!("{} is not a file", file.path)))?;
             put(from, &file.name)?;
             Ok(ReadyFile { name: file.name.clone(), executable: file.executable })
         };

@@ -61,7 +61,7 @@ pub(super) struct Once {
     /// Leave %check out.
     #[arg(long)]
     nocheck: bool,
-    /// Limits, as JSON; what is left out has its default.
+    /// Limits, as JSON; missing fields have their defaults.
     #[arg(long, value_name = "JSON", default_value = "{}")]
     limits: String,
     /// What the build may do beyond what every build may, as in a target's `allow`; separated by

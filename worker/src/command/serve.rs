@@ -57,8 +57,8 @@ pub(super) struct Serve {
     /// A word that packages may ask for, as `ssd`; may be given several times.
     #[arg(long = "label", value_name = "WORD", value_parser = label)]
     labels: Vec<String>,
-    /// After SIGTERM, builds that run get so many seconds to end; what is left then is killed and
-    /// goes to other workers. A second SIGTERM ends them at once.
+    /// After SIGTERM, running builds have this many seconds to end; the others are then killed and
+    /// go to other workers. A second SIGTERM ends them at once.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, alias = "drain-time")]
     #[arg(overrides_with = "stop_deadline")]
     stop_deadline: u64,
@@ -195,7 +195,7 @@ impl Serve {
         }
         let credentials = file.read()?.with_context(|| {
             format!(
-                "this host is no worker yet ({} is not there): enrol it with `rpmfarm-worker \
+                "this host is not a worker yet ({} is not there): enrol it with `rpmfarm-worker \
                  enrol`, or name a token with --token-file",
                 file.path().display()
             )

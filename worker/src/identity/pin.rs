@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// When nobody answers, when the coordinator's certificate does not come from this CA, or is for
 /// another name.
 pub async fn authority(server: &str, fingerprint: Sha256) -> Result<Vec<u8>> {
-    let uri: Uri = server.parse().with_context(|| format!("`{server}` is no address"))?;
+    let uri: Uri = server.parse().with_context(|| format!("`{server}` is not an address"))?;
     let (Some("https"), Some(host)) = (uri.scheme_str(), uri.host()) else {
         bail!("`{server}` is not the address of a coordinator with TLS (https://HOST:PORT)");
     };

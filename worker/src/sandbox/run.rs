@@ -87,7 +87,7 @@ pub enum CageError {
     #[error("cannot {what}: {source}")]
     Setup { what: &'static str, source: io::Error },
     /// crun or a stage reported an error.
-    #[error("the sandbox failed: {0}")]
+    #[error("the cage failed: {0}")]
     Runtime(String),
     /// The log could not be written.
     #[error("cannot write the log: {0}")]

@@ -98,7 +98,7 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut started: Started) {
             tracing::info!(files = success.files.len(), "succeeded");
         }
         Some(Outcome::Failed(failure)) => tracing::info!("failed: {failure}"),
-        None => tracing::info!("nobody wants it any more"),
+        None => tracing::info!("no longer wanted"),
     }
     if let Some(outcome) = ended {
         shared.attempts.set(key, Progress::Ended(outcome));

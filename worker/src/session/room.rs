@@ -54,7 +54,7 @@ impl Room {
 
     fn trim(&self, limit: u64) {
         if let Err(error) = self.cache.trim(limit) {
-            tracing::warn!(%error, "cannot make room among the fetched files");
+            tracing::warn!(%error, "cannot remove fetched files to free space");
         }
     }
 

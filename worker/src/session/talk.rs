@@ -195,7 +195,7 @@ impl Session {
     fn heard(&self, message: v1::DesiredState, sent: &mut Sent, pace: &watch::Sender<Pace>) {
         pace.send_modify(|pace| *pace = pace.after(&message, sent, Instant::now()));
         if message.hold {
-            tracing::warn!("the coordinator cannot read its store: all stays as it is");
+            tracing::warn!("the coordinator cannot read its store: all attempts are kept");
             return;
         }
         match DesiredState::try_from(message) {
@@ -208,7 +208,7 @@ impl Session {
                     tokio::task::spawn_blocking(move || arches.probe());
                 }
             }
-            Err(error) => tracing::error!(%error, "the coordinator sent what is no state"),
+            Err(error) => tracing::error!(%error, "the coordinator sent an invalid state"),
         }
     }
 
@@ -219,7 +219,7 @@ impl Session {
             if notice.is_empty() {
                 tracing::info!("the coordinator gives this worker work again");
             } else {
-                tracing::warn!(notice, "the coordinator says");
+                tracing::warn!(notice, "notice from the coordinator");
             }
             notice.clone_into(&mut last);
         }
@@ -248,7 +248,7 @@ impl Session {
                         task = assignment.task.0,
                         attempt = key.0.0
                     );
-                    span.in_scope(|| tracing::info!(epoch = %key.1, %package, "begins"));
+                    span.in_scope(|| tracing::info!(epoch = %key.1, %package, "attempt started"));
                     let life = attempt::run(Arc::clone(&self.shared), key, started);
                     tokio::spawn(life.instrument(span));
                 }

@@ -66,7 +66,7 @@ pub fn endpoint(server: &str) -> anyhow::Result<Endpoint> {
          coordinator's own host"
     );
     let endpoint = Endpoint::from_shared(server.to_owned()).with_context(|| {
-        format!("`{server}` is no address of a coordinator (https://HOST:PORT)")
+        format!("`{server}` is not the address of a coordinator (https://HOST:PORT)")
     })?;
     Ok(endpoint
         .connect_timeout(Duration::from_secs(10))

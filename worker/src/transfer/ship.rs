@@ -72,7 +72,7 @@ impl Shipment {
                     tries += 1;
                 }
                 Err(status) => {
-                    tracing::info!(attempt = self.attempt.0, %status, "log not wanted any more");
+                    tracing::info!(attempt = self.attempt.0, %status, "log no longer wanted");
                     return;
                 }
             }

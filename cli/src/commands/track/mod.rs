@@ -150,7 +150,7 @@ async fn say(
         return Ok(Exit::Done);
     }
     let what = match word {
-        "default" => "what the target says".to_owned(),
+        "default" => "the target's policy".to_owned(),
         "freeze" => format!("frozen until {}", time::point(until_us)),
         word => word.to_owned(),
     };

@@ -70,7 +70,7 @@ pub(crate) fn fetch(
     let tried = fetch_into(session, cache, url, git_ref, depth);
     let Err(ImportError::Git { source, .. }) = &tried else { return tried };
     // The cache is only that: when it cannot be used, a fresh one can.
-    tracing::warn!(url, error = %source, "the cached repository is made anew");
+    tracing::warn!(url, error = %source, "the cached repository is recreated");
     remove(cache)?;
     fetch_into(session, cache, url, git_ref, depth)
 }

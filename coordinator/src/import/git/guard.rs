@@ -36,7 +36,7 @@ pub enum PackError {
     /// All of it is too large.
     #[error("a pack that unpacks to {0} bytes")]
     Total(u64),
-    #[error("what it sent is no pack: {0}")]
+    #[error("the server did not send a valid pack: {0}")]
     Format(&'static str),
 }
 
@@ -216,7 +216,7 @@ impl Data {
                 self.head.extend_from_slice(&out[..more]);
             }
             if self.zlib.total_out() > self.size {
-                return Err(PackError::Format("an object is longer than it says"));
+                return Err(PackError::Format("an object is longer than its header says"));
             }
             match status {
                 Status::StreamEnd => return Ok((taken, true)),

@@ -60,10 +60,10 @@ async fn serve(
     let path = path.map(|UrlPath(path)| path).unwrap_or_default();
     let looked = path.clone();
     let found = tokio::task::spawn_blocking(move || find(&root, &looked)).await;
-    match found.expect("looking for a file does not panic") {
+    match found.expect("finding a file does not panic") {
         Ok(Found::File { file, metadata }) => {
             send(&path, &method, &headers, file, &metadata).await.unwrap_or_else(|error| {
-                tracing::warn!(%path, %error, "serving a file");
+                tracing::warn!(%path, %error, "cannot serve a file");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             })
         }
@@ -71,7 +71,7 @@ async fn serve(
         Ok(Found::Directory { page }) => axum::response::Html(page).into_response(),
         Err(error) if not_found(&error) => (StatusCode::NOT_FOUND, "not found\n").into_response(),
         Err(error) => {
-            tracing::warn!(%path, %error, "looking for a file");
+            tracing::warn!(%path, %error, "cannot find a file");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -260,5 +260,5 @@ fn ended(status: ExitStatus) -> String {
 }
 
 fn unexpected(answer: &Answer) -> PoolsError {
-    PoolsError::Died { how: format!("the solver said {answer:?}"), ready: false }
+    PoolsError::Died { how: format!("unexpected answer of the solver: {answer:?}"), ready: false }
 }
