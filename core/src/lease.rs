@@ -94,7 +94,10 @@ impl LeaseTerms {
 /// How long a worker that has nothing new waits before it speaks again: three quarters of a
 /// heartbeat or more, and before its first heartbeat in a session anything up to a whole one.
 /// `chance` is drawn anew each time, from 0 to 1. A fleet that has connected in one moment, as
-/// after a restart of the coordinator, so does not speak in one moment for ever after.
+/// after a restart of the coordinator, so does not go on to speak in one moment.
+///
+/// Without this spread the store was asked for a whole fleet in one moment at every heartbeat: with a
+/// thousand workers that was 100 ms of dispatch latency every five seconds.
 #[must_use]
 pub fn next_heartbeat(heartbeat: Duration, is_first: bool, chance: f64) -> Duration {
     let chance = chance.clamp(0.0, 1.0);

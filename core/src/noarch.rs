@@ -5,6 +5,10 @@
 //! architectures is made by every one of their builds, or by some of them: one is taken, and those
 //! that several made must agree as far as Koji compares them, for whoever installs it gets the one
 //! whatever their own architecture is.
+//!
+//! Packages are compared as Koji compares them, and the first architecture's is taken.
+//! `terms::without_noarch` and, at each publication, the requirements that no package provides tell which
+//! repositories are without one.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,8 @@
 //! What is signed of an RPM, and putting the signature into a copy of it. A v4 signature covers
 //! the main header, which holds the payload's digest; the key is somewhere else.
+//!
+//! The accepted file is opened once: its digest is computed over the bytes that the header is read from, and
+//! the signature is spliced into a copy of that open file. The copy is verified before it is stored.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Seek, SeekFrom, Write};

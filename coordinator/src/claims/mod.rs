@@ -4,6 +4,10 @@
 //! Owns where the answers come from (the solver's pools, the files of base roots, what builds have
 //! required, what was approved), and what a person's word changes. The rules are
 //! [`rpmfarm_core::owners`]'.
+//!
+//! Owners are derived and never stored. A claimed build is at the stage `claim`, which no pass reads: an
+//! approval checks again, withdraws whoever holds its full names, and enters the packages. Builds of its
+//! batch do not wait for what it claims.
 
 mod bases;
 mod decide;

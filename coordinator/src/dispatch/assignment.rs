@@ -19,8 +19,9 @@ use crate::targets::Targets;
 pub(crate) const MAX_DOCUMENT: u64 = 64 << 20;
 
 /// How long an answer is good when nothing is new of its worker, give or take a quarter, so that
-/// a fleet that connected in one moment does not ask in one moment. Then the store is read again,
-/// for what another process has changed.
+/// a fleet that connected in one moment does not ask in one moment. Most heartbeats report nothing new,
+/// and are answered from memory. After this time the store is read again, for what another process has
+/// changed.
 const GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// What a session has put together already.

@@ -2,6 +2,9 @@
 //!
 //! It is looked at when a worker has failed for reasons of its own, and when another worker's
 //! results were accepted for what it failed: only that proves that the package was not at fault.
+//!
+//! The store leaves a worker for each architecture in the same transaction, so that no package can take the
+//! last one.
 
 use rpmfarm_core::fleet::{Standing, takes_work};
 use rpmfarm_core::quarantine::{Colleague, last_for, verdict};

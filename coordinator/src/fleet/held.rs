@@ -1,7 +1,7 @@
 //! What workers hold, for counting their free slots: a copy in memory of the live leases.
 //!
 //! The leases are in the store. This copy follows what this process grants and ends, and is read
-//! anew now and then, so that what it missed heals; it is never counted up and down.
+//! again now and then, so that what it missed heals; it is never counted up and down.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rpmfarm_core::{AttemptId, Needs};
 
-/// How long the copy is good without a look at the store.
+/// How long the copy is used before the store is read again: free slots are counted at every pass, and
+/// the list of live leases is long.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// The copy. Cheap to clone.

@@ -9,6 +9,10 @@
 //!
 //! `beat` keeps the leases, `herald` wakes the others, `seat` is what makes a coordinator the same one
 //! after a restart. What is in memory here and shown there is [`crate::peer_notes`]'s.
+//!
+//! Dispatch runs on each coordinator for the workers that are connected to it. Publishing asks the database
+//! once more while it holds the target's lock. NOTIFY of PostgreSQL is a wake-up only: whoever misses it
+//! reads the same facts a little later.
 
 pub mod beat;
 pub mod herald;

@@ -1,4 +1,8 @@
-//! Publishes what is signed to the first channel of its target.
+//! Publishes signed packages to the first channel of their target.
+//!
+//! A build that does not fit into its channel fails, one whose files are damaged waits, and the others go
+//! on. When a target's key or the farm's address changes, the channel is published again, with its packages
+//! signed with that key.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;

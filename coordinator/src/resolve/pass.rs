@@ -4,6 +4,12 @@
 //! What a lock names is fetched before the lock is recorded. A busy repository removes a package as
 //! soon as there is a newer one, while the metadata here may be an hour old: then the metadata are
 //! read anew and the root is solved again, a few times at most.
+//!
+//! Batches are ordered beside the pass, each in the queue of its target, so that a target whose
+//! repositories hang delays no other. What a running attempt finds is asked the same question as what a
+//! spec says: when another build of the batch is to provide or replace it, the attempt is taken from its
+//! worker, so that it holds no slot that the awaited build may need, and the task waits with what was
+//! found.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

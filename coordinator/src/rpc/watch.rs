@@ -1,6 +1,9 @@
 //! Builds that somebody watches.
 //!
 //! Owns when a build is told again. It must not know how one is shown.
+//!
+//! Builds are read again after a pause and not for each wake-up, and a digest of what was told is
+//! remembered: a thousand watchers of a busy farm cost what one read per pause costs.
 
 use std::time::{Duration, Instant};
 

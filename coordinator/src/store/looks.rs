@@ -1,4 +1,9 @@
 //! What looks at followed packages led to: the next look, what was seen, new pushes.
+//!
+//! A push is a branch that left the commit in `track_refs`. That is compared in the transaction that
+//! records the poll, behind the lock of the package's row in `tracked`, and a poll counts only if no other
+//! was recorded since it began. So a push is recorded once, whoever tells of it and however often; and a
+//! branch that returns to a commit which it had left is pushed again.
 
 use rpmfarm_core::track::push::{Change, Push};
 

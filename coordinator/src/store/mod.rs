@@ -245,7 +245,8 @@ impl Store {
             Dialect::Sqlite => {
                 let url = format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' });
                 // The writer comes first: it sets the journal mode, which stays in the file.
-                // Foreign keys count only on connections that say so.
+                // Foreign keys count only on connections that say so. A commit that was acknowledged must
+                // survive a loss of power, since builds are facts: so FULL.
                 let settings = [
                     "PRAGMA foreign_keys = ON",
                     "PRAGMA journal_mode = WAL",

@@ -3,6 +3,9 @@
 //! The indexes of a build are made anew by [`Tx::reindex`] from its facts, in the transaction that
 //! changed them; `core::next_step` says what a fact means. Nothing else writes them, but a grant,
 //! which takes a task from its queue.
+//!
+//! `stage_work` says which stage has the next word on an open build, `ready_tasks` which tasks wait for a
+//! worker. A task gets its rank once (`core::queue`).
 
 use std::collections::BTreeSet;
 

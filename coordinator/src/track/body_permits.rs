@@ -13,7 +13,10 @@ use tokio::time::timeout;
 use crate::tally::network;
 use crate::work::KeyedSemaphore;
 
-/// Bodies that are read at once.
+// The sender of a webhook is unknown until its body is read, so that reading is a resource which anybody
+// can take. docs/following.md tells operators of the numbers.
+
+/// Bodies that are read at once, of 32 MiB each at most (`hook::MAX_BODY`).
 const ALL: usize = 32;
 
 /// Of these, from one address.

@@ -1,6 +1,9 @@
 //! The files of a failed build that are kept: found in what the build left, and copied out of it.
 //!
 //! Owns the walk over a stranger's tree. What is worth keeping is `core`'s to say.
+//!
+//! The files that the target's `keep_on_failure` names are uploaded by digest, and then listed to the
+//! coordinator.
 
 use std::fs;
 use std::io::{self, Read as _};
