@@ -1,5 +1,5 @@
 //! The token that guards the calls that write, and elsewhere than on the coordinator's own host also
-//! those that read: where it is looked for, and reading it.
+//! those that read: where it is searched for, and reading it.
 
 use std::io;
 use std::path::{Path, PathBuf};

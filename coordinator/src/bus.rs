@@ -9,11 +9,11 @@ use tokio::sync::{mpsc, watch};
 /// Words that wait to be sent; more are dropped.
 const WAITING: usize = 256;
 
-/// What the other coordinators are told: that they look, not what they see.
+/// What the other coordinators are told: to read the facts again, never the facts themselves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Word {
     Facts,
-    /// A worker's session shall look at what the worker should have.
+    /// A worker's session shall read again what the worker should have.
     Poke(String),
     PokeAll,
     /// A worker has reported.
@@ -35,7 +35,7 @@ impl Voice {
     /// Says a word, if it can be said now.
     pub fn say(&self, word: Word) {
         if let Some(sender) = &self.0 {
-            // A word that does not fit is one of many: the others' own looks come soon.
+            // A word that does not fit is one of many: the others read the facts by themselves soon.
             let _ = sender.try_send(word);
         }
     }
@@ -73,7 +73,7 @@ impl Bus {
         self.count.send_modify(|count| *count += 1);
     }
 
-    /// Listens from now on. Listen first and look then, so that nothing falls between.
+    /// Listens from now on. Listen first and read the facts then, so that nothing falls between.
     #[must_use]
     pub fn listen(&self) -> Listener {
         Listener { count: self.count.subscribe() }

@@ -23,7 +23,7 @@ use crate::sign::SignerClient;
 use crate::store::{StandingRow, Store};
 use crate::targets::Targets;
 
-/// Looks for what is wrong with a farm. Cheap to clone.
+/// Finds problems of a farm. Cheap to clone.
 #[derive(Clone)]
 pub struct Doctor {
     pub store: Store,

@@ -16,7 +16,7 @@ use url::{Host, Url};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const REDIRECTS: usize = 5;
 
-/// Some git servers refuse clients that do not look like git or do not name themselves.
+/// Some git servers refuse clients that do not name themselves as git does.
 const USER_AGENT: &str = concat!("git/2.0 (rpmfarm/", env!("CARGO_PKG_VERSION"), ")");
 
 /// Host and port of an address: what is asked gently, and what hangs as one.

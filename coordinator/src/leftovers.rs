@@ -15,7 +15,7 @@ use crate::blobs::Blobs;
 /// How long nothing must have been written.
 const LEFT_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How often it is looked.
+/// How often unfinished files are searched for.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
 
 /// What was cleared away.
@@ -27,7 +27,7 @@ pub struct Cleared {
     pub bytes: u64,
 }
 
-/// Looks now and then, until the task is dropped.
+/// Searches now and then, until the task is dropped.
 pub async fn run(blobs: Blobs) {
     loop {
         let store = blobs.clone();
@@ -44,7 +44,7 @@ pub async fn run(blobs: Blobs) {
     }
 }
 
-/// One look. Blocks: not for a thread of the runtime.
+/// One search. Blocks: not for a thread of the runtime.
 ///
 /// # Errors
 /// When a directory cannot be read or something in it cannot be removed.

@@ -141,7 +141,7 @@ impl LogReader {
     /// its end for now. `None` when there is no such log.
     pub fn next(&mut self, limit: usize) -> io::Result<Option<(Vec<u8>, bool)>> {
         if self.ended.is_none() {
-            // The growing file first: when it is compressed between the two looks, the second
+            // The growing file first: when it is compressed between the two reads, the second
             // finds it.
             if let Some(mut file) = found(&self.logs.growing(self.attempt, self.name))? {
                 // File systems refuse to seek to where no file of theirs can be.

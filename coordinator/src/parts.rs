@@ -336,7 +336,7 @@ impl Parts {
         }
     }
 
-    /// Looks for what is wrong.
+    /// Finds problems of the farm.
     #[must_use]
     pub fn doctor(&self) -> Doctor {
         Doctor {

@@ -43,7 +43,7 @@ use crate::{leftovers, process, scrub, server};
 /// The largest result file that is taken, in bytes.
 const MAX_RESULT: u64 = 16 << 30;
 
-/// How often the age of the coordinator's certificate is looked at.
+/// How often the age of the coordinator's certificate is checked.
 const RENEWAL: Duration = Duration::from_secs(60);
 
 /// How long a database that is away is waited for at start.
@@ -287,7 +287,7 @@ fn passes(parts: &Parts) -> JoinSet<()> {
     passes.local(parts.leases(), Bus::default());
     passes.local(parts.revocations(), Bus::default());
     passes.local(parts.notes(), Bus::default());
-    // Those that look at what is no fact.
+    // Those that read what is not in the database.
     let mut set = passes.set;
     set.spawn(parts.refresh().run(parts.runner()));
     set.spawn(leftovers::run(parts.blobs.clone()));

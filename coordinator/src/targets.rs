@@ -30,10 +30,10 @@ pub struct Targets {
 /// Modification time and length of each file.
 type Stamps = BTreeMap<PathBuf, (SystemTime, u64)>;
 
-/// How often it is looked whether the files have changed.
+/// How often it is checked whether the files have changed.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Looks now and then whether the files have changed, until the task is dropped.
+/// Checks now and then whether the files have changed, until the task is dropped.
 pub async fn run(targets: Targets) {
     loop {
         tokio::time::sleep(PERIOD).await;
@@ -89,13 +89,13 @@ impl Targets {
         Ok(targets)
     }
 
-    /// One look: reads the files again if one of them has changed, and answers whether it did.
+    /// One check: reads the files again if one of them has changed, and answers whether it did.
     ///
     /// # Errors
     /// When the directory cannot be read; then all stays as it is.
     pub fn pass(&self) -> anyhow::Result<bool> {
         let dir = || format!("cannot read the target directory {}", self.dir.display());
-        // Stamped before they are read: what changes in between is seen at the next look.
+        // Stamped before they are read: what changes in between is seen at the next check.
         let stamps = self.stamps().with_context(dir)?;
         let mut read = self.read.lock();
         if !read.is_empty() && *read == stamps {

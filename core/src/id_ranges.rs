@@ -71,7 +71,7 @@ impl fmt::Display for IdRange {
     .disk.count
 )]
 pub struct TooFewIds {
-    /// The range on disk, above which they were looked for.
+    /// The range on disk, above which they were searched for.
     pub disk: IdRange,
     /// Ranges that are needed.
     pub wanted: usize,

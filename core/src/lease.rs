@@ -140,7 +140,7 @@ pub fn liveness(terms: LeaseTerms, silence: Duration, connected: bool) -> Livene
     }
 }
 
-/// Whether a coordinator that looks at the leases now, so long after it last did, has listened
+/// Whether a coordinator that checks the leases now, so long after it last did, has listened
 /// in between. If it was stopped, or had no processor, then it was not the workers who were
 /// silent, and their silence counts anew.
 #[must_use]

@@ -1,4 +1,4 @@
-//! Which waiting tasks go to which workers, in one look.
+//! Which waiting tasks go to which workers, in one round.
 //!
 //! Tasks come in the order of their ranks. One that fits no idle worker blocks nobody behind it;
 //! so that it does not starve either, a worker that could take it is kept free for it from then
@@ -253,7 +253,7 @@ mod tests {
         let mut workers = [worker("big", 3, 64), worker("a", 1, 8)];
         workers[0].candidate.busy = 1;
         workers[0].memory_used_mib = 40 << 10;
-        // Small ones would fill it for ever.
+        // Small ones would fill it again and again.
         let tasks = [again, task(&small), task(&small)];
         assert_eq!(match_tasks(&tasks, &mut workers), [(1, 1)]);
         assert!(!workers[0].fits(&task(&small)), "it is kept");

@@ -54,7 +54,7 @@ pub struct LabelError(pub String);
 /// Checks a label: letters, digits, `.`, `_` and `-`, at most 60.
 ///
 /// # Errors
-/// When it is none.
+/// When it is not a list of needs.
 pub fn check_label(label: &str) -> Result<(), LabelError> {
     let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if label.is_empty() || label.len() > 60 || !label.chars().all(good) {

@@ -209,7 +209,7 @@ fn text_of(script: &str) -> &str {
 }
 
 impl File {
-    /// What of it is not as in another one, where Koji looks.
+    /// What of it is not as in another one, among what Koji compares.
     fn changed(&self, other: &Self) -> Vec<String> {
         let mut changed = Vec::new();
         if self.mode != other.mode {
@@ -294,7 +294,7 @@ pub fn verdict(package: &str, differences: &[Difference]) -> Option<Failure> {
     )
 }
 
-/// What whoever looks at the build is told of differences that are taken, a line each.
+/// Notes on differences that are accepted, a line each.
 #[must_use]
 pub fn notes(differences: &[Difference]) -> Vec<String> {
     let mut lines: Vec<String> = differences

@@ -56,7 +56,7 @@ pub struct Modification {
 }
 
 words! {
-    /// What becomes of an action of modifications where they are only looked at.
+    /// What becomes of an action of modifications where they are only previewed.
     pub enum ActionState: "state of an action" {
         /// It fits and is in the diff.
         Applied = "applied",
@@ -89,7 +89,7 @@ pub struct Record {
     pub bump: bool,
     /// The spec and every source, sorted by name.
     pub files: Vec<Origin>,
-    /// What whoever looks at the build is to know of them.
+    /// Notes on them, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }

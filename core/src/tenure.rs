@@ -1,7 +1,7 @@
 //! Which of several coordinators runs a stage: one at a time, under an epoch, and another one
 //! when its holder is dead.
 //!
-//! A coordinator that lives raises its beat in the database. Whoever looks decides on its own
+//! A coordinator that lives raises its beat in the database. Each observer decides on its own
 //! monotonic clock: a beat that stood still for the time of a takeover belongs to the dead. No
 //! clocks are compared, and one that was only slow is fenced by the epoch, which rises with each
 //! change of the holder.

@@ -1,7 +1,7 @@
 //! The chain of a log: each line has its number and the SHA-256 of the line before, so that no
 //! line can be taken out, put in or changed without all after it being others.
 //!
-//! A line that is none of the chain (one that a crash has cut, or of a log from before there was a
+//! A line that is not of the chain (one that a crash has cut, or of a log from before there was a
 //! chain) is covered by the digest in the next one all the same.
 
 use std::io::{self, BufRead};
@@ -68,7 +68,7 @@ pub struct Walked {
     pub last: (u64, u64),
     /// Lines from before there was a chain.
     pub before: u64,
-    /// Other lines that are none of the chain.
+    /// Other lines, which are not of the chain.
     pub cut: u64,
     /// Whether the last line has no end.
     pub is_torn: bool,

@@ -85,7 +85,7 @@ pub fn at(places: &Places<'_>) -> Result<Target, Error> {
 /// Writes the target's file.
 ///
 /// # Errors
-/// When an address is none, or the file cannot be written.
+/// When an address is not valid, or the file cannot be written.
 pub fn write(places: &Places<'_>, out: &Path) -> Result<(), Error> {
     Ok(std::fs::write(out, toml::to_string_pretty(&at(places)?)?)?)
 }

@@ -11,7 +11,7 @@ pub enum ToolError {
     /// The program is not installed.
     #[error("`{tool}` is not installed on this host; `apt-get install {package}` brings it")]
     Missing {
-        /// The program looked for.
+        /// The program that was searched for.
         tool: String,
         /// The Debian package that has it.
         package: &'static str,

@@ -23,7 +23,7 @@ const MAX_TEXTS: u64 = 16_000_000;
 const REGION: u32 = 63;
 const BIN: u32 = 7;
 
-/// Which header is looked at.
+/// Which header is read.
 #[derive(Clone, Copy)]
 pub(crate) struct Kind {
     /// What errors call it.

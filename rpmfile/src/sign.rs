@@ -21,7 +21,7 @@ const REGION: u32 = 62;
 /// Bytes that one more tag takes in a header's index.
 const INDEX_ENTRY: usize = 16;
 
-/// An RPM that is to be signed: its file is held open from the look at its header to the copy, so
+/// An RPM that is to be signed: its file is held open from the reading of its header to the copy, so
 /// that both are of one file whatever is put in its place meanwhile.
 #[derive(Debug)]
 pub struct Unsigned {

@@ -341,7 +341,7 @@ impl Books {
         self.write(vec![Entry::now(event)]).map(drop)
     }
 
-    /// Looks for the last line that the journal has.
+    /// Finds the last line that the journal has.
     fn find(&mut self, end: &End) -> Result<(), OpenError> {
         let (from, to) = end.last;
         let length = io_at(&self.path, self.file.metadata())?.len();

@@ -30,7 +30,7 @@ impl std::fmt::Display for Paused {
     }
 }
 
-/// The switch, and how it was when it was looked at last.
+/// The switch, and how it was when it was last read.
 #[derive(Debug)]
 pub struct Switch {
     path: PathBuf,

@@ -52,7 +52,7 @@ struct Rules {
     switch: Switch,
     /// The refusals that were logged.
     told: Mutex<BTreeSet<String>>,
-    /// One look at the whole log at a time.
+    /// One check of the whole log at a time.
     looks: tokio::sync::Mutex<()>,
 }
 
@@ -125,7 +125,7 @@ impl SignerService {
         Self { keys: Arc::new(keys), audit, places, rules: Arc::new(rules) }
     }
 
-    /// Looks at the operator's switch, and logs when it was turned.
+    /// Reads the operator's switch, and logs when it was turned.
     ///
     /// # Errors
     /// When the log could not be written.

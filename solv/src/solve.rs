@@ -63,7 +63,7 @@ pub enum SolveError {
     /// The request cannot be fulfilled.
     #[error(transparent)]
     Unsolvable(#[from] Unsolvable),
-    /// A requirement is none.
+    /// A requirement is malformed.
     #[error(transparent)]
     Malformed(#[from] MalformedRequirement),
     /// Metadata that are needed cannot be read.

@@ -305,7 +305,7 @@ impl Client {
         Ok(self.explained(reply)?.pushes)
     }
 
-    /// Has packages looked at; returns how many.
+    /// Has packages polled; returns how many.
     pub(crate) async fn look_now(&mut self, request: v1::LookNowRequest) -> Result<u32, Error> {
         let request = self.authorized(request)?;
         let reply = self.tracking.look_now(request).await;

@@ -46,7 +46,7 @@ pub(crate) struct Options {
     root: bool,
 }
 
-/// The kinds of tasks: that which makes the SRPM, and those that build the packages from it.
+/// The kinds of tasks: the one that makes the SRPM, and those that build the packages from it.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Kind {
     Srpm,

@@ -80,7 +80,7 @@ fn clock(ahead: i64) -> Finding {
     bad(level, "clock", message, "keep both in step with chrony or systemd-timesyncd")
 }
 
-/// Whether the coordinator takes the token. It is asked to cancel build 0, which is none: a
+/// Whether the coordinator takes the token. It is asked to cancel build 0, which does not exist: a
 /// good token is answered by "not found", and nothing is changed.
 async fn token(settings: &Settings, client: &mut Client) -> Finding {
     let source = match settings.token.read(&first(settings)) {

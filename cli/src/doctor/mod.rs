@@ -1,4 +1,4 @@
-//! The checks of `rpmfarm doctor`: what is looked at, and what to do about it.
+//! The checks of `rpmfarm doctor`: what is checked, and what to do about it.
 
 pub(crate) mod coordinator;
 pub(crate) mod worker_host;
@@ -30,7 +30,7 @@ impl Level {
 pub(crate) struct Finding {
     /// Where it was checked: `here` or `coordinator`.
     pub(crate) place: &'static str,
-    /// What was looked at.
+    /// What was checked.
     pub(crate) name: String,
     pub(crate) level: Level,
     pub(crate) message: String,

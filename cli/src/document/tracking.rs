@@ -32,7 +32,7 @@ pub(crate) struct Ordered {
     pub(crate) until: Option<String>,
 }
 
-/// How many packages are looked at.
+/// How many packages are polled.
 #[derive(Debug, Serialize)]
 pub(crate) struct Looks {
     pub(crate) packages: u32,
@@ -73,7 +73,7 @@ pub(crate) struct TrackedDocument {
 struct ModificationsDocument {
     repository: String,
     branch: String,
-    /// None when there are none, or before the first look.
+    /// None when there are none, or before the first poll.
     commit: Option<String>,
 }
 

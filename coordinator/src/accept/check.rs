@@ -184,7 +184,7 @@ fn check(
     Ok((Checked { nevra, digest, size, repodata, content, sources, inspected }, holds))
 }
 
-/// What is said of a package reaches a solver that is written in C: the very text is looked through.
+/// What is said of a package reaches a solver that is written in C: so the very text is searched.
 fn check_bounds(
     nevra: &Nevra,
     inspected: &Inspected,

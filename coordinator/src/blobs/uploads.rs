@@ -54,7 +54,7 @@ impl Blobs {
             let _ = file.set_len(have);
             let error = BlobError::Io { path, source };
             if error.is_full() {
-                // Nothing partial stays, lest uploads take each other's last space for ever.
+                // Nothing partial stays, lest uploads take each other's last space again and again.
                 let _ = fs::remove_file(self.partial(digest));
             }
             return Err(error);

@@ -1,4 +1,4 @@
-//! Taking packages back, and what was made with them.
+//! Withdrawing packages, and finding what was made with them.
 //!
 //! To withdraw is to move rows from `packages` to `withdrawn_packages`, so that every reader of `packages`
 //! is without them; `withdrawals` has the history. In the same transaction open builds of these packages
@@ -27,7 +27,7 @@ pub struct Impact {
 }
 
 impl Claims {
-    /// Looks for what was made with packages of a target, taken back or not.
+    /// Finds what was made with packages of a target, withdrawn or not.
     ///
     /// # Errors
     /// Database errors; a lock that cannot be read.
@@ -66,7 +66,7 @@ impl Claims {
         for worker in workers {
             self.fleet.poke(&worker);
         }
-        // Roots that were recorded between the look and the transaction.
+        // Roots that were recorded between the search and the transaction.
         let rows = self.mark(store, target, &gone).await?;
         tracing::warn!(
             target,

@@ -4,7 +4,7 @@
 //! A queue holds tasks of one architecture with the same needs, so that nearly always its head is
 //! as good as any other of its tasks. Not so where its target lets no emulating worker build, and
 //! where the free worker has failed it: then further tasks are read, page by page, so many at a
-//! look. The next look goes on where this one stopped, so that its cost stays independent of the
+//! pass. The next one goes on where this one stopped, so that its cost stays independent of the
 //! length of the queue and no task is out of reach.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -46,7 +46,7 @@ pub struct Head {
     queue: usize,
 }
 
-/// A queue that was looked into.
+/// A queue of which a page was read.
 struct Queue {
     arch: Arch,
     needs: Needs,
@@ -86,7 +86,7 @@ pub struct QueueReader<'a> {
 }
 
 /// How far queues were read whose heads nobody could take: the last task that was seen. Cheap to
-/// clone. Lost with the process, which costs a few looks.
+/// clone. Lost with the process, which costs a few passes.
 #[derive(Debug, Clone, Default)]
 pub struct Further(Arc<Mutex<HashMap<QueueKey, Place>>>);
 
@@ -149,7 +149,7 @@ impl<'a> Heads<'a> {
         Ok(self.tasks.len() > before)
     }
 
-    /// Whether another look may place more: a queue of which tasks were placed goes on, and a
+    /// Whether another page may place more: a queue of which tasks were placed goes on, and a
     /// worker is free for it.
     pub fn has_more(&self, workers: &[Worker<'_>], placed: impl Iterator<Item = usize>) -> bool {
         let goes_on = |queue: &Queue| queue.read_to.is_some() && queue.fits(workers);

@@ -1,6 +1,6 @@
 //! Gives tasks that are ready to workers that are free, the lowest rank first.
 //!
-//! A look reads the heads of the queues for which there are free slots, some more tasks than there
+//! A pass reads the heads of the queues for which there are free slots, some more tasks than there
 //! are slots (`heads`), and grants all that it can place in one transaction. What it costs depends
 //! on what it gives away, not on the length of the queues.
 

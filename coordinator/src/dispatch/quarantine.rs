@@ -1,6 +1,6 @@
 //! Quarantine: gathers what `core`'s rule asks for, and records its verdict.
 //!
-//! It is looked at when a worker has failed for reasons of its own, and when another worker's
+//! It is decided when a worker has failed for reasons of its own, and when another worker's
 //! results were accepted for what it failed: only that proves that the package was not at fault.
 //!
 //! The store leaves a worker for each architecture in the same transaction, so that no package can take the
@@ -14,10 +14,10 @@ use crate::clock::Now;
 use crate::fleet::{Fleet, WorkerView};
 use crate::store::Store;
 
-/// Attempts of a worker that are looked at.
+/// The newest attempts of a worker, which decide.
 const LAST: i64 = 64;
 
-/// Looks at the workers that failed a task which another one has built.
+/// Decides on the workers that failed a task which another one has built.
 pub async fn after_acceptance(
     store: &Store,
     fleet: &Fleet,

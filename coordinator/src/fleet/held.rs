@@ -137,7 +137,7 @@ mod tests {
         assert!(held.replace(live(&[1, 2]), start + GOOD_FOR).is_empty(), "2 is known");
         assert_eq!(held.loads()["w"].attempts, 1);
         held.granted("w", AttemptId(3), Needs::default());
-        // A lease that went without a word here is seen at the next look.
+        // A lease that another process ended is seen at the next read.
         assert!(held.begin_read(start + GOOD_FOR * 2));
         assert_eq!(held.replace(live(&[3]), start + GOOD_FOR * 2), ["w"]);
         assert_eq!(held.loads()["w"].attempts, 1);

@@ -1,6 +1,6 @@
 //! One connection of a worker: only its newest counts, and its end is noticed.
 //!
-//! Owns which session speaks for a worker. It must not know what the wire looks like, nor what the
+//! Owns which session speaks for a worker. It must not know the messages of the wire, nor what the
 //! worker is given.
 
 use std::sync::Arc;

@@ -52,7 +52,7 @@ pub struct ServerIdentity {
     pub key: PrivateKeyDer<'static>,
 }
 
-/// A request for a certificate that is none, or is not signed by its own key.
+/// A malformed certificate signing request, or one that is not signed by its own key.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("not a valid certificate signing request: {0}")]
 pub struct BadRequest(String);

@@ -46,7 +46,7 @@ pub enum EnrolError {
         /// What was asked for.
         asked: Arch,
     },
-    /// A request that is none.
+    /// A malformed request, or one that its own key has not signed.
     #[error(transparent)]
     Request(#[from] BadRequest),
     /// The certificate with which a further one was asked for does not count any more.
@@ -108,7 +108,7 @@ impl Enrolment {
             return Err(EnrolError::Token("the enrolment token is another farm's".into()));
         }
         let digest = token.digest();
-        // Twice at most: when another call used the token in between, the second look says so.
+        // Twice at most: when another call used the token in between, the second read tells.
         for _ in 0..2 {
             let invitation = store.invitation(digest).await?.ok_or_else(|| {
                 EnrolError::Token("this farm has given out no such enrolment token".into())

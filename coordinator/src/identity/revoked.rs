@@ -39,7 +39,7 @@ impl LocalPass for Revocations {
 }
 
 impl Revocations {
-    /// One look: nothing of a revoked worker goes on.
+    /// One pass: nothing of a revoked worker goes on.
     pub async fn enforce(&self, store: &Store, now_us: i64) -> anyhow::Result<()> {
         if !self.connections.is_empty() {
             let ended = store.ended_certificates(now_us).await?;

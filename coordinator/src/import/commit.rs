@@ -29,7 +29,7 @@ use super::{Imported, Order};
 use crate::blobs::Blobs;
 use crate::http::Http;
 
-/// Committed sources that are looked through for what a spec includes.
+/// Committed sources that are searched for what a spec includes.
 const INCLUDED: usize = 500;
 
 /// What all imports share.

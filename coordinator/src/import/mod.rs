@@ -4,7 +4,7 @@
 //! on both. Everything that upstream sends is a stranger's. To read from the top:
 //!
 //! - `pass` is the stage, [`ImportStage`]: which builds are imported, and what is recorded of them.
-//!   `above` and `security` look at what a build has got. They alone know of builds and of the store.
+//!   `above` and `security` check what was imported. They alone know of builds and of the store.
 //! - `request` is what an import is asked for, and what it gives.
 //! - [`Importer`] is the engine; `lanes` say where and when its imports run, `watch` how they are
 //!   stopped, and `limits` what they may use.

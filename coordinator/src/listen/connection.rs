@@ -38,7 +38,7 @@ const STREAMS: u32 = 128;
 /// The headers of one request, in bytes. A token and a user agent have some hundreds.
 const HEADERS: u32 = 16 << 10;
 
-/// Requests that the other side took back before they were looked at, and streams that this side
+/// Requests that the other side took back before they were read, and streams that this side
 /// had to reset: beyond so many the connection ends.
 const RESETS: usize = 64;
 

@@ -40,7 +40,7 @@ open them to everybody: --public-metrics.\n";
 struct Observed {
     operations: Operations,
     last: Arc<Mutex<Option<(Instant, String)>>>,
-    /// Held by whoever looks at readiness: that writes a file and asks the signer, and anybody may.
+    /// Held while readiness is checked: that writes a file and asks the signer, and anybody may.
     looking: Arc<Mutex<()>>,
 }
 

@@ -14,8 +14,8 @@ use crate::store::{self, CoordinatorRow, Fence, Store, StoreError};
 const CLEARED_AFTER: u32 = 100;
 
 impl Peers {
-    /// One look: beats, watches, and takes the stages that nobody who lives has. Answers whether
-    /// any was taken.
+    /// One round: beats, reads the others' beats, and takes the stages of which no living coordinator has
+    /// the lease. Answers whether any was taken.
     ///
     /// # Errors
     /// Database errors. While they last, this coordinator stops to begin work by itself.
@@ -128,7 +128,7 @@ pub async fn begin(peers: &Peers, store: &Store, now: Instant) -> store::Result<
     Ok(())
 }
 
-/// Beats for ever; rings when a stage has come to this coordinator.
+/// Beats as long as the coordinator runs; rings when a stage has come to this coordinator.
 pub async fn run(peers: Peers, store: Store, bus: Bus) {
     let mut was_down = false;
     loop {

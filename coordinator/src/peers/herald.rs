@@ -1,6 +1,6 @@
 //! Wakes the other coordinators, and is woken by them: PostgreSQL's NOTIFY and LISTEN.
 //!
-//! A word is only a wake-up. What gets lost is made up for by the passes' and sessions' own looks.
+//! A word is only a wake-up. What gets lost is made up for by the periods of passes and sessions.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ fn read(payload: &str, me: &str) -> Option<Word> {
     (from != me).then_some(word)
 }
 
-/// Sends words for ever, while there is somebody to hear them.
+/// Sends words as long as the coordinator runs.
 pub async fn speak(peers: Peers, store: Store, mut words: mpsc::Receiver<Word>) {
     while let Some(first) = words.recv().await {
         let mut batch = BTreeSet::from([first]);

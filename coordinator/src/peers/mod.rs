@@ -2,7 +2,7 @@
 //! inform each other.
 //!
 //! Every coordinator answers calls and serves the workers that are connected to it. Each stage's
-//! pass runs on one of them, under a lease in the database; whoever looks takes the stages of one
+//! pass runs on one of them, under a lease in the database; whoever sees it takes the stages of one
 //! whose beat stands still (`core::tenure`). Everything that a stage writes stands behind the
 //! lease's epoch ([`FencedStore`]), so that a coordinator that was paused can decide nothing after
 //! its stage was taken. With SQLite the same code runs with one holder.
@@ -83,7 +83,7 @@ pub enum Judge {
 }
 
 impl Peers {
-    /// This coordinator, which has not looked at the others yet. A seat is kept as long as
+    /// This coordinator, which has not read the others' heartbeats yet. A seat is kept as long as
     /// anything of this coordinator works; `alone` says that nobody else can have its database.
     #[must_use]
     pub fn new(

@@ -36,7 +36,7 @@ const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
 /// Largest snapshot that is read into memory, in bytes.
 const MAX_SNAPSHOT: u64 = 256 << 20;
 
-/// Packages of a channel that are signed anew in one look, so that other targets wait for no more.
+/// Packages of a channel that one pass signs again, so that other targets wait for no more.
 const ANEW: usize = 256;
 
 /// What is said of a build that cannot be published begins so.
@@ -218,7 +218,7 @@ impl PublishStage {
 
     /// Whether a channel has to be published although no build is to be added: clients see what was
     /// never recorded, or are given another address or another key than the farm has now. A signer that
-    /// is away changes nothing about that: it is asked again at the next look.
+    /// is away changes nothing about that: it is asked again at the next pass.
     async fn is_due(
         &self,
         store: &FencedStore,
@@ -243,7 +243,7 @@ impl PublishStage {
     }
 
     /// Has some of what a channel holds signed with the target's key, where another one signed it.
-    /// Answers how many are left: the next look goes on.
+    /// Answers how many are left: the next pass goes on.
     async fn sign_anew(
         &self,
         store: &FencedStore,
@@ -272,7 +272,7 @@ impl PublishStage {
         })?;
         let left = unsigned.len() - signed;
         tracing::info!(target = target.name, channel, key, signed, left, "packages signed again");
-        // What is signed now is read at the next look, which is at once: this one wrote something.
+        // What is signed now is read at the next pass, which is at once: this one wrote something.
         Ok(unsigned.len())
     }
 

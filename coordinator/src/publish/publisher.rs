@@ -1,6 +1,6 @@
 //! The way of one request: proof, draft, signatures, rename.
 //!
-//! Owns the order of the steps, the look at what is shown before them, the signatures of a draft, and
+//! Owns the order of the steps, the check of what is shown before them, the signatures of a draft, and
 //! the renames; `draft` writes the repodata.
 
 use std::collections::HashSet;
@@ -238,7 +238,7 @@ impl Publisher {
         sort(&mut request.packages)?;
         let listing = Listing::of(&request.packages);
         disk::make_dir(&layout.generations())?;
-        // Held for the look and the cleaning only: one that stands still in the middle of its
+        // Held for the check and the cleaning only: one that stands still in the middle of its
         // draft must not hold up all others. What it draws up is checked again before it is shown.
         let lock = lock::take(&layout)?;
         let shown = shown::generation(&layout)?;

@@ -72,7 +72,7 @@ struct Known {
 }
 
 impl Clashes {
-    /// Looks for what rpm would refuse. `is_masked` says of which repositories' packages an active
+    /// Finds what rpm would refuse. `is_masked` says of which repositories' packages an active
     /// stream must have those that are of a module. Reads files.
     ///
     /// # Errors

@@ -61,7 +61,7 @@ pub enum LockError {
     /// Repository metadata cannot be used.
     #[error("{0}")]
     Metadata(String),
-    /// The solver ended, twice, while it looked for what the build requires.
+    /// The solver crashed, twice, while it searched for the build requirements.
     #[error(
         "the solver crashed twice while it searched for packages that fulfil the build requirements ({how}); the most complex of them is `{requirement}`: simplify it"
     )]

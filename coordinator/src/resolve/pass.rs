@@ -38,10 +38,10 @@ use crate::targets::Targets;
 use crate::waits::Waits;
 use crate::work::{self, Coalesced, KeyedSemaphore, KeyedTaskPool};
 
-/// SRPM tasks of a target that are looked at in one go; more than there are slots.
+/// SRPM tasks of a target that one pass reads; more than there are slots.
 const SRPMS_AT_ONCE: i64 = 64;
 
-/// Batches of one target that are looked at at once. One that is long, or a repository that hangs,
+/// Batches of one target that are ordered side by side. One that is long, or a repository that hangs,
 /// keeps neither other targets nor what is more urgent waiting.
 const BATCHES_AT_ONCE: usize = 4;
 

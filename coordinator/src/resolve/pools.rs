@@ -131,7 +131,7 @@ impl TargetPool {
         Ok(made.shared.solve(&mut made.pool, target, arch)?)
     }
 
-    /// Looks for packages of the farm that lack something, with a pool that was prepared.
+    /// Finds packages of the farm that lack something, with a pool that was prepared.
     ///
     /// # Errors
     /// When file lists that are needed cannot be read.
@@ -143,7 +143,7 @@ impl TargetPool {
         Ok(made.pool.lacking(FARM, shown)?)
     }
 
-    /// Looks up who has what is asked about, with a pool that was prepared. `paths` are those that
+    /// Looks up the owners of the things in the questions, with a pool that was prepared. `paths` are those that
     /// builds of the target have required.
     ///
     /// # Errors

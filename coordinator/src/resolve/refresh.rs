@@ -15,7 +15,7 @@ use crate::work::{Coalesced, Runner};
 /// How often external repositories are asked.
 const REFRESH: Duration = Duration::from_secs(600);
 
-/// How often it is looked whether this coordinator has come to solve.
+/// How often it is checked whether the resolve stage has moved to this coordinator.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Who asks for news. Cheap to clone.

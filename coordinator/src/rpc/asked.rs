@@ -60,7 +60,7 @@ pub(super) fn few<T>(list: &[T], thing: &str) -> Result<(), Status> {
 /// The builds that are asked for of a target, one for each package.
 ///
 /// # Errors
-/// No packages, too many, or one twice; a name that is none; an architecture or a priority that
+/// No packages, too many, or one twice; an invalid name; an architecture or a priority that
 /// does not exist, or an architecture that the target does not have; options that it does not allow.
 pub(super) fn builds(
     request: &v1::StartBuildsRequest,

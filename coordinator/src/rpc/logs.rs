@@ -13,7 +13,7 @@ use crate::logs::{LogName, LogReader, Logs};
 use crate::store::Store;
 use crate::streams::Place;
 
-/// The shortest time between two looks of one follower: bells ring for each chunk of any log.
+/// The shortest time between two reads of one follower: bells ring for each chunk of any log.
 const PACE: Duration = Duration::from_millis(100);
 
 /// A reading of one log of the newest attempt of a task.
@@ -86,7 +86,7 @@ impl Reader {
     }
 }
 
-/// What a look at a log found, beyond the pieces that were sent.
+/// What one read of a log found, beyond the pieces that were sent.
 enum State {
     /// There is no such log yet.
     Absent,
@@ -120,7 +120,7 @@ async fn pass_on(
     }
 }
 
-/// Waits until the next look may be.
+/// Waits until the log may be read again.
 pub(super) async fn rest(looked: Instant) {
     tokio::time::sleep(PACE.saturating_sub(looked.elapsed())).await;
 }

@@ -16,10 +16,10 @@ use super::view::Views;
 use crate::bus::Bus;
 use crate::store::Build;
 
-/// Builds that are looked at together.
+/// Builds that are read together.
 const PAGE: usize = 100;
 
-/// The shortest time between two looks, for each build that is watched: bells ring for every fact
+/// The shortest time between two reads, for each build that is watched: bells ring for every fact
 /// of the farm.
 const PACE: Duration = Duration::from_millis(1);
 

@@ -10,7 +10,7 @@ use super::again::again;
 use super::heads::Look;
 use super::{Attempt, Result, Store, Tx, json, parsed, unjson};
 
-/// Successes that are looked at in one go.
+/// Successes that one pass reads.
 const AT_ONCE: i64 = 256;
 
 /// An attempt whose success waits to be accepted.

@@ -1,7 +1,7 @@
 //! Transactions that the database broke for reasons of its own, run again as a whole.
 //!
 //! The one place where that is done. What is known to be rolled back is repeated; a commit whose
-//! answer got lost is not, for nobody knows whether it happened: the passes look at the facts
+//! answer got lost is not, for nobody knows whether it happened: the passes read the facts
 //! again, and a request is repeated under its key.
 
 use std::time::Duration;

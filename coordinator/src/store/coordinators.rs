@@ -179,7 +179,7 @@ impl Store {
                     .execute(tx.on())
                     .await?;
             }
-            // They wake nobody: no pass looks at them.
+            // They wake nobody: no pass reads them.
             tx.commit_quietly().await
         })
         .await

@@ -2,7 +2,7 @@
 
 use super::{Result, Store};
 
-/// How often a body of the same content has packages looked at within [`OFTEN_US`]. A branch may
+/// How often a body of the same content has packages polled within [`OFTEN_US`]. A branch may
 /// go there and back some times; whoever records a webhook and sends it again and again is not to
 /// keep the farm busy with one package.
 const OFTEN: i64 = 8;
@@ -40,16 +40,16 @@ pub struct Hint {
 /// What became of a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookTaken {
-    /// The packages are looked at, at once.
+    /// The packages are polled at once.
     New,
     /// It was taken before.
     Again,
-    /// The same was told too often; the packages are looked at by their schedule.
+    /// The same was told too often; the packages are polled as scheduled.
     Often,
 }
 
 impl Store {
-    /// Takes webhooks, all or none: each has its packages looked at, unless it came before.
+    /// Takes webhooks, all or none: each has its packages polled, unless it came before.
     pub async fn take_hooks(&self, hooks: &[NewHook]) -> Result<Vec<HookTaken>> {
         let mut tx = self.write().await?;
         let mut taken = Vec::with_capacity(hooks.len());

@@ -342,7 +342,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Makes it durable; no pass has to look.
+    /// Makes it durable, and wakes no pass.
     pub(crate) async fn commit_quietly(self) -> Result<()> {
         self.inner.commit().await.map_err(|error| match error {
             // It has spoken: it is rolled back.

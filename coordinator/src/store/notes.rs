@@ -1,4 +1,4 @@
-//! What whoever looks at a build should know of it beside its state: differences that were taken, and
+//! Notes on a build, for people: differences that were accepted, and
 //! packages that are kept from the repositories of an architecture.
 
 use rpmfarm_core::{Arch, BuildId, Nevra};

@@ -119,7 +119,7 @@ impl Srpm {
 }
 
 impl Store {
-    /// What whoever looks at a build is to know of its sources.
+    /// Notes on a build's sources, for people.
     pub async fn source_notes(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT note FROM source_notes WHERE build = $1 ORDER BY n";
         Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?)

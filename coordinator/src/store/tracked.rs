@@ -1,4 +1,4 @@
-//! Who is followed: orders of maintainers, when each package is looked at, what was seen last.
+//! Which packages are tracked: orders of maintainers, when each package is polled, what was seen last.
 
 use rpmfarm_core::track::policy::{Freeze, Order, Policy};
 
@@ -11,9 +11,9 @@ pub struct NewTracked {
     pub package: String,
     /// The branch or tag; empty for the target's own.
     pub git_ref: String,
-    /// Whether what is there at the first look is built as well.
+    /// Whether the commit of the first poll is built as well.
     pub build_first: bool,
-    /// When it is looked at first.
+    /// When it is polled first.
     pub due_us: i64,
 }
 
@@ -31,13 +31,13 @@ pub struct Tracked {
     pub build_first: bool,
     /// Since when it is followed.
     pub added_us: i64,
-    /// When it is looked at next; 0 for at once.
+    /// When it is polled next; 0 for at once.
     pub due_us: i64,
-    /// The time between looks.
+    /// The time between polls.
     pub interval_us: i64,
-    /// When it was looked at last.
+    /// When it was polled last.
     pub looked_us: i64,
-    /// How often it was looked at.
+    /// How often it was polled.
     pub looks: i64,
     /// How often in a row it could not be read.
     pub failures: i64,
@@ -221,7 +221,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(target).fetch_one(self.read()).await?)
     }
 
-    /// Packages of a target whose look is due, the longest due first.
+    /// Packages of a target whose poll is due, the longest due first.
     pub async fn tracked_due(
         &self,
         target: &str,
@@ -240,7 +240,7 @@ impl Store {
             .await?)
     }
 
-    /// Has a package looked at, at once. False when it is not followed.
+    /// Has a package polled at once. False when it is not tracked.
     pub async fn look_now(&self, target: &str, package: &str) -> Result<bool> {
         let mut tx = self.write().await?;
         let result =

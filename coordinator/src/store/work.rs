@@ -85,7 +85,7 @@ struct Entry {
 
 impl Store {
     /// Tasks that failed and whose time for another try has come get into their queues. Returns
-    /// how many builds were looked at, at most `limit`.
+    /// how many builds were searched, at most `limit`.
     pub async fn queue_due(&self, now_us: i64, limit: i64) -> Result<usize> {
         let query = "SELECT build FROM stage_work
                      WHERE stage = 'dispatch' AND (due_us <= $1 OR due_us > $3)
@@ -208,7 +208,7 @@ impl Tx {
         Ok(())
     }
 
-    /// What is known of a build. When a stage may look again is what its newest failure says: a
+    /// What is known of a build. Its newest failure says when a stage may try again: a
     /// later time of an earlier one is from before a clock that went back.
     async fn known_build(&mut self, build: BuildId) -> Result<Option<KnownBuild>> {
         let query = "SELECT b.submitter, b.created_us,

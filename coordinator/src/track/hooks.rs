@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How fast a long body has to come, in bytes per second.
 const SLOWEST: usize = 256 << 10;
 
-/// A body is looked at in pieces of so many bytes.
+/// A body is searched in pieces of so many bytes.
 const PIECE: usize = 64 << 10;
 
 /// How long a body is passed over that is refused for its headers, so that whoever sends it

@@ -1,4 +1,4 @@
-//! One look at a repository: which commit a branch points to, asked in one small request.
+//! One poll of a repository: which commit a branch points to, asked in one small request.
 //!
 //! Git protocol 2 answers a question for one branch, or for one package's tags. Servers that do not know it give their whole
 //! list, which is read without being kept. Addresses, sizes and times are limited as they are
@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::http::{Http, HttpError, explain, host_of};
 
-/// What one look may use.
+/// What one poll may use.
 #[derive(Debug, Clone, Copy)]
 pub struct LookLimits {
     /// The longest time from the request to the end of the answer.
@@ -42,7 +42,7 @@ impl Default for LookLimits {
     }
 }
 
-/// Why a look saw nothing.
+/// Why a poll saw nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LookError {
     /// The host is ill or busy: nobody should ask it for a while, in seconds if it said so.
@@ -193,7 +193,7 @@ impl Looker {
         self.http.request(method, url, allowed).map_err(failed)
     }
 
-    /// Sends a request. Answers that say the same to every git client end the look.
+    /// Sends a request. Answers that say the same to every git client end the poll.
     async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, LookError> {
         let sent = timeout(self.limits.silence, request.send()).await;
         let response = sent.map_err(|_| self.silent(url))?.map_err(|e| failed(explain(url, e)))?;

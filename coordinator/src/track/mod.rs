@@ -1,13 +1,13 @@
-//! Following upstream: pushes are heard of, looked at, and become builds.
+//! Following upstream: pushes are found, and become builds.
 //!
-//! Owns the two ways to hear of a push, webhooks and looks at the refs of followed repositories,
+//! Owns the two ways to hear of a push, webhooks and polls of the refs of tracked repositories,
 //! and what becomes of each; the decisions themselves are `core`'s. A webhook is only a hint: what is
 //! built is what the tracked repository itself shows. It must not know how a build runs: it asks for
 //! builds as everybody does. To read from the top:
 //!
 //! - `hooks` takes webhooks over HTTP: `body_permits` who may send one now, `secrets` and `verify`
 //!   whether it is genuine, `followed` what it is about, `hook_batcher` that it is recorded.
-//! - `poll` is the stage that looks at repositories, [`PollStage`]: `look` asks one, `hosts` how much
+//! - `poll` is the stage that polls repositories, [`PollStage`]: `look` asks one, `hosts` how much
 //!   each host is to bear, `poll_batcher` records what was seen.
 //! - `decide` is the stage that makes builds of pushes, [`DecideStage`]: `plan` says what would become
 //!   of each, `pair` which commits are built together, `tip` what is known of a branch.
@@ -95,13 +95,13 @@ impl Tracker {
         })))
     }
 
-    /// Rings when the pass `poll` should look again.
+    /// Rings when the pass `poll` should run again.
     #[must_use]
     pub fn bell(&self) -> Bus {
         self.0.bell.clone()
     }
 
-    /// Has the pass `poll` look again.
+    /// Has the pass `poll` run again.
     pub fn ring(&self) {
         self.0.bell.ring();
     }

@@ -1,7 +1,7 @@
-//! The stage that looks at what is followed, when it is due: after a webhook at once, else by its schedule, and
+//! The stage that polls tracked packages when they are due: after a webhook at once, else by its schedule, and
 //! never more at once than a host is to bear.
 //!
-//! One look is at a package and at its modifications, one after the other: what was pushed to
+//! One poll reads a package and its modifications, one after the other: what was pushed to
 //! both is seen together.
 
 use std::sync::Arc;
@@ -109,7 +109,7 @@ impl Asked {
         Self { upstream, other, rests, limits: target.track.host_limits() }
     }
 
-    /// How many looks may be started now.
+    /// How many polls may be started now.
     fn room(&self, tracker: &super::Asking) -> usize {
         let room = tracker.hosts.room(&self.upstream, &self.limits);
         let other = self.other.as_ref().map(|other| tracker.hosts.room(other, &self.limits));
@@ -124,7 +124,7 @@ impl Asked {
     }
 }
 
-/// One look that is under way.
+/// One poll that is under way.
 struct OneLook {
     store: FencedStore,
     tracker: Tracker,

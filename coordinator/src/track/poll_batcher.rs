@@ -36,11 +36,11 @@ async fn record(ended: &[Ended]) {
     match store.record_looks(&looks).await {
         Ok(0) => {}
         Ok(pushes) => tracing::info!(pushes, "new pushes upstream"),
-        // Whoever polls now looks at them again.
+        // The coordinator that polls now polls them again.
         Err(error @ StoreError::Fenced { .. }) => {
             tracing::info!("looks at upstream are left to another: {error}");
         }
-        // What was not recorded is still due, and looked at again.
+        // What was not recorded is still due, and polled again.
         Err(error) => tracing::error!(%error, "polls of upstream were not recorded"),
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::{REST, tell};
 
 /// Work that is done beside the pass that asks for it, once at a time for each key. However often
-/// it is asked for while it is done, it is done once more after that, as what it looked at may
+/// it is asked for while it is done, it is done once more after that, as what it read may
 /// have changed.
 #[derive(Debug, Clone)]
 pub struct Coalesced<K> {

@@ -26,11 +26,11 @@ pub use stage::{LocalPass, Runner, Stage};
 use crate::bus::Bus;
 use crate::store::StoreError;
 
-/// A pass looks at least so often, for what no bell rings for: retries that are due, leases.
+/// A pass runs at least so often, for what no bell rings for: retries that are due, leases.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The least time between two looks of a pass, so that a storm of bells costs little. What comes
-/// after a pause is looked at at once.
+/// The least time between two runs of a pass, so that a storm of bells costs little. What comes
+/// after a pause is done at once.
 const GAP: Duration = Duration::from_millis(5);
 
 /// How long a piece of work rests after a fault of the farm's own, as a database that is down.

@@ -37,10 +37,10 @@ pub struct Tracking {
     /// See `storm_builds`.
     pub storm_seconds: u32,
 
-    /// Seconds between two looks at the busiest repositories.
+    /// Seconds between two polls of the busiest repositories.
     pub poll_seconds: u32,
 
-    /// Seconds between two looks at the quietest ones.
+    /// Seconds between two polls of the quietest ones.
     pub poll_longest_seconds: u32,
 
     /// Requests to the git server at once.
@@ -91,7 +91,7 @@ impl Tracking {
         }
     }
 
-    /// How often repositories are looked at.
+    /// How often repositories are polled.
     #[must_use]
     pub fn pace(&self) -> Pace {
         Pace {

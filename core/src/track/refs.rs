@@ -1,7 +1,7 @@
 //! The list of refs as a git server sends it (`gitprotocol-v2(5)`, `gitprotocol-http(5)`).
 //!
 //! Of protocol 2 one request asks for the one branch, or for the tags of one package; of protocol
-//! 0, which knows no questions, the whole list is read. Only what was looked for is kept.
+//! 0, which knows no questions, the whole list is read. Only the ref in question is kept.
 
 use std::cmp::Ordering;
 
@@ -37,7 +37,7 @@ struct Tag {
     peeled: Option<String>,
 }
 
-/// Reads a list piece by piece and keeps what was looked for.
+/// Reads a list piece by piece and keeps the ref in question.
 #[derive(Debug)]
 pub struct Reader {
     question: Question,
@@ -53,7 +53,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Looks for what is asked.
+    /// A reader for the answer to this question.
     #[must_use]
     pub fn new(question: &Question) -> Self {
         Self {

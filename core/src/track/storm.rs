@@ -1,4 +1,4 @@
-//! The storm guard: more builds at once than anybody meant are held until a person has looked.
+//! The storm guard: more builds at once than anybody meant are held until a person approves them.
 
 /// How many builds may follow from pushes without a person's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

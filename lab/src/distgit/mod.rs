@@ -54,7 +54,7 @@ pub enum Error {
     NotInPool {
         package: String,
         source_package: String,
-        /// The file looked for.
+        /// The file that was searched for.
         file: String,
     },
     /// A tarball is not the one that the list promises.

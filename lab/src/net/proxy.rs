@@ -38,7 +38,7 @@ struct Connection {
     ends: [TcpStream; 2],
 }
 
-/// How often a stalled connection looks whether it still is.
+/// How often a stalled connection checks whether it still is stalled.
 const LOOK: Duration = Duration::from_millis(20);
 
 impl Proxy {

@@ -91,7 +91,7 @@ pub enum Verdict {
     Explained,
     /// Something differs, or only one of the two builds it, and no rule says why.
     Unexplained,
-    /// The run was stopped before it was looked at.
+    /// The run was stopped before it was compared.
     Open,
 }
 

@@ -283,7 +283,7 @@ mod tests {
                 "{spec}"
             );
         }
-        // Flags are looked for where a letter of two bytes may lie.
+        // Flags are searched for where a letter of two bytes may lie.
         assert_eq!(state("Version: 1\nRelease: %autorelease a\u{e9} -b 2").base, 1);
     }
 

@@ -163,7 +163,7 @@ impl<'de> Deserialize<'de> for Action {
     }
 }
 
-/// An empty `parameters:` is none.
+/// An empty `parameters:` counts as absent.
 fn or_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Parameters, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }

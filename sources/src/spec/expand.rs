@@ -10,7 +10,7 @@ const MAX_DEPTH: usize = 32;
 const MAX_TEXT: usize = 64 * 1024;
 
 /// What an expansion may read on its way, in bytes: macros that stand for others twice over may
-/// take for ever and give nothing.
+/// never end and give nothing.
 const MAX_WORK: usize = 1024 * 1024;
 
 /// A value that cannot be told without rpm.

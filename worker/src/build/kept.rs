@@ -18,7 +18,7 @@ use crate::sandbox::beneath::Beneath;
 const DIRECTORY: &str = "kept";
 const LIST: &str = "list.json";
 
-/// The most entries of the tree that are looked at.
+/// The most entries of the tree that are read.
 const MAX_ENTRIES: usize = 200_000;
 
 /// Copies what is to be kept out of the upper layer of a build that is dead. A file that is too large

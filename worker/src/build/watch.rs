@@ -71,7 +71,7 @@ impl Watch<'_> {
         let measured = trees::measure(self.scratch.path(), &bounds);
         self.next_look = running + LOOK.max(begun.elapsed() * REST);
         match measured {
-            // A build may move its directories; the next look finds them elsewhere.
+            // A build may move its directories; the next measurement finds them elsewhere.
             Ok(_) | Err(TreeError::Moved { .. }) => return None,
             Err(TreeError::Io { .. }) => return Some(Stop::HostDisk),
             Err(TreeError::Large { .. }) => self.disk_filled = true,

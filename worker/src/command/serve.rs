@@ -262,7 +262,7 @@ async fn token(path: &Path) -> Result<String> {
     }
 }
 
-/// How often it is looked whether the token is there, and said that it is not.
+/// How often the token's file is checked, and a warning given that it is missing.
 const TOKEN_LOOK: Duration = Duration::from_millis(500);
 const TOKEN_TELL: Duration = Duration::from_secs(60);
 

@@ -48,7 +48,7 @@ pub(super) struct Bounds<'a, W> {
     bounds: trees::Bounds,
     cancel: &'a Cancel,
     next_look: Duration,
-    /// What was free on the disk at the last look: MiB and inodes.
+    /// What was free on the disk when it was last read: MiB and inodes.
     free: (u64, u64),
     /// What was wrong with the tree, which ended the transaction.
     pub(super) wrong: Option<TreeError>,

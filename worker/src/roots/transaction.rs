@@ -96,7 +96,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// Digests and signatures are not looked at again: each file came by its digest, and the
+    /// Digests and signatures are not checked again: each file came by its digest, and the
     /// coordinator checked the signature before it named that digest in a lock.
     fn command(&self) -> Vec<String> {
         let options = [

@@ -1,4 +1,4 @@
-//! A flag that ends work early, with the reason. Cheap to look at from any thread.
+//! A flag that ends work early, with the reason. Cheap to read from any thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -48,7 +48,7 @@ pub struct Ended {
     /// The processes that the kernel killed for memory, as far as its log tells.
     pub victims: Victims,
     /// The most memory that its processes were seen to have at once, in bytes; 0 when it was too
-    /// short to be looked at, or nothing tells.
+    /// short to be measured, or nothing tells.
     pub memory_used: u64,
     /// How long it took.
     pub took: Duration,

@@ -120,7 +120,7 @@ pub fn probe_ids(directory: &Path) -> u8 {
     id_probe::try_in(directory)
 }
 
-/// Leaves the error where the worker looks for it.
+/// Leaves the error where the worker reads it.
 fn noting(directory: &Path, stage: impl FnOnce() -> Result<u8>) -> u8 {
     stage().unwrap_or_else(|error| {
         let _ = fs::write(directory.join(STAGE_ERROR), format!("{error:#}"));

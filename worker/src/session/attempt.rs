@@ -50,7 +50,7 @@ pub struct Shared {
 /// What a worker signs with.
 pub struct Pen {
     pub worker: String,
-    /// Its key, which is none of its certificates': those change, and a worker with the farm's token
+    /// Its signing key, which is not that of its certificate: those change, and a worker with the farm's token
     /// has none.
     pub key: SigningKey,
 }

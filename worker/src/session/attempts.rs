@@ -175,7 +175,7 @@ impl Attempts {
     }
 }
 
-/// Reports as reconciliation looks at them.
+/// Reports in the form that reconciliation reads.
 #[must_use]
 pub fn held(reports: &[AttemptReport]) -> Vec<Held<'_>> {
     reports

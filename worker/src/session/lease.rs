@@ -51,7 +51,7 @@ pub(super) struct Sent {
     unanswered: VecDeque<(u64, Instant)>,
 }
 
-/// Of more unanswered states than this, the oldest are forgotten; an answer to them is none.
+/// Of more unanswered states than this, the oldest are forgotten; an answer to them does not count.
 const MOST: usize = 4096;
 
 impl Sent {

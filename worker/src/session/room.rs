@@ -28,7 +28,7 @@ pub struct Room {
 /// New work is taken with so many times the reserve free: what begins at the edge is soon ended.
 const RESERVES: u64 = 2;
 
-/// How often the disk is looked at.
+/// How often free disk space is checked.
 const LOOK: Duration = Duration::from_secs(2);
 
 impl Room {
@@ -72,7 +72,7 @@ pub async fn keep(shared: Arc<Shared>) {
         tokio::time::sleep(LOOK).await;
         if shared.room.lacks() > 0 {
             let shared = Arc::clone(&shared);
-            // A panic in there is logged, and the next look tries again.
+            // A panic in there is logged, and the next round tries again.
             let _ = tokio::task::spawn_blocking(move || shared.room.make()).await;
         }
     }

@@ -1,4 +1,4 @@
-//! The conversation: states out, wishes in, for ever.
+//! The connection to a coordinator: states go out, desired states come in, as long as the worker runs.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -178,7 +178,7 @@ impl Session {
                 _ = self.shutdown.changed() => news = true,
                 () = sleep(next_heartbeat(heartbeat, is_first, chance).saturating_sub(spoken.elapsed())),
                     if !news => news = true,
-                // To look at the lease again.
+                // To check the lease again.
                 () = sleep(lease / 4) => {}
             }
         }
@@ -270,7 +270,7 @@ async fn watch_lease(shared: Arc<Shared>, pace: watch::Receiver<Pace>) {
     }
 }
 
-/// Looks whether architectures that were lost run again. Never returns.
+/// Checks whether architectures that were lost run again. Never returns.
 async fn mend_arches(arches: Arc<Arches>) {
     loop {
         sleep(MEND).await;

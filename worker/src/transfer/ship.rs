@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::channel::{Connection, passes, pause};
 
-/// How often a growing log is looked at.
+/// How often a growing log is read.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A log on its way.
@@ -34,7 +34,7 @@ impl Shipment {
         let mut offset = 0;
         let mut tries = 0;
         loop {
-            // Looked at before reading: what is read after the end is the whole rest.
+            // Checked before reading: what is read after the end is the whole rest.
             let last = *complete.borrow();
             let data = self.read(offset).unwrap_or_default();
             let end_of_file = data.len() < CHUNK;

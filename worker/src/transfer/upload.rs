@@ -24,7 +24,7 @@ const ANSWERS: u32 = 20;
 /// more of the file gets there.
 const SILENCE: Duration = Duration::from_secs(6 * 3600);
 
-/// Decides when an upload is given up, so that none holds its slot for ever.
+/// Decides when an upload is given up, so that none keeps its slot without end.
 struct Patience {
     /// The most bytes that were there, since when, and how many tries were refused since.
     have: u64,

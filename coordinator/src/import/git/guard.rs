@@ -50,7 +50,7 @@ pub struct Guard {
     inner: Inner,
     objects: u32,
     total: u64,
-    /// Bytes of the pack that have not been looked at yet.
+    /// Bytes of the pack that have not been checked yet.
     pack: Vec<u8>,
 }
 
@@ -176,7 +176,7 @@ impl Guard {
                 }
                 Ok((taken > 0).then_some(taken))
             }
-            // A checksum, which libgit2 looks at.
+            // A checksum, which libgit2 checks.
             Inner::Trailer => Ok((!bytes.is_empty()).then_some(bytes.len())),
         }
     }

@@ -222,7 +222,7 @@ struct Exchange {
     chunk: Bytes,
     received: u64,
     pace: Pace,
-    /// Looks at the pack before libgit2 does.
+    /// Reads the pack before libgit2 does.
     guard: Guard,
 }
 

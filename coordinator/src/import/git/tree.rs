@@ -10,7 +10,7 @@ use rpmfarm_sources::distgit::{DistgitError, EntryKind, MAX_FILES};
 use super::Checkout;
 use crate::import::failure::ImportError;
 
-/// How deep directories are looked into.
+/// How deep directories are read.
 const MAX_DEPTH: usize = 64;
 
 /// What a symlink may hold, as Linux has it.

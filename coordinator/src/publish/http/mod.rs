@@ -1,5 +1,5 @@
 //! The tree of repositories over HTTP, as dnf, curl, mirrors and caches want it: ranges,
-//! validators, and names that can be cached for ever marked so.
+//! validators, and names that never change marked as such for caches.
 //!
 //! Reads files and nothing else. A path that has a hidden part, or whose links lead out of the
 //! tree, is not found.

@@ -34,7 +34,7 @@ pub(in super::super) struct Start {
 pub(in super::super) enum Task {
     /// To make a lock.
     Lock(Requirements),
-    /// To look for `noarch` packages of these that lack something.
+    /// To find `noarch` packages of these that lack something.
     Lacking(HashSet<Nevra>),
     /// To look up who has what is asked about; the paths are those that builds have required.
     Owners(Questions, BTreeSet<String>),

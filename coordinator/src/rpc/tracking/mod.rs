@@ -1,6 +1,6 @@
 //! What people and scripts call to follow upstream.
 //!
-//! Owns what a request must be and what is done for it; `view` says how packages and pushes look.
+//! Owns what a request must be and what is done for it; `view` says how packages and pushes are shown.
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ use crate::track::{ForgeFailure, Tracker};
 pub struct TrackingService {
     pub store: Store,
     pub targets: Targets,
-    /// Asks forges, and is told what to look at.
+    /// Asks forges, and is told which packages to poll.
     pub tracker: Tracker,
 }
 

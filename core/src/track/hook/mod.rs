@@ -1,7 +1,7 @@
 //! Webhooks: what a forge sends when somebody has pushed, and when anything else has happened.
 //!
 //! Owns the forms of the bodies and the names of the headers. A webhook is a hint: it says which
-//! branch of which repository to look at, and nothing in it is built or fetched. What a forge has
+//! branch of which repository to poll, and nothing in it is built or fetched. What a forge has
 //! signed is right, whatever it tells of: forges count refusals, and give up a webhook that has
 //! several in a row. It must not know how signatures are checked.
 
@@ -342,7 +342,7 @@ fn changes(kept: &Kept) -> Result<Said, HookError> {
     Ok(Said::Push(Notice { repository, id, moved, more }))
 }
 
-/// A branch or tag that was pushed, or why it is none to be looked at.
+/// A branch or tag that was pushed, or why it is not to be polled.
 fn moved(git_ref: &str, commit: &str) -> Result<Result<Moved, String>, HookError> {
     if !is_commit_id(commit) {
         return Err(HookError::Value { field: "commit", value: shown(commit) });

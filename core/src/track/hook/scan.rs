@@ -15,7 +15,7 @@ const MAX_KEY: usize = 64;
 /// How deep objects and lists may lie in each other.
 const MAX_DEPTH: usize = 256;
 
-/// Values are looked for so deep.
+/// Values are searched for so deep.
 const PATH_DEPTH: usize = 4;
 
 /// Changes of a list that are kept; more are counted.
@@ -103,7 +103,7 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Looks for the values at these paths.
+    /// A scan for the values at these paths.
     #[must_use]
     pub fn new(paths: &'static [Path]) -> Self {
         Self {
@@ -151,7 +151,7 @@ impl Scanner {
         self.problem.map_or(Ok(self.kept), Err)
     }
 
-    /// Bytes of a string that need no look of their own.
+    /// Bytes of a string that need no check of their own.
     fn pass_over(&mut self, bytes: &[u8]) -> usize {
         let State::Text { .. } = self.state else { return 0 };
         let plain = |byte: &u8| *byte != b'"' && *byte != b'\\' && *byte >= b' ';

@@ -1,4 +1,4 @@
-//! Following upstream: what a look costs, how soon a webhook leads to work, what an import holds,
+//! Following upstream: what a poll costs, how soon a webhook leads to work, what an import holds,
 //! and the whole way from a push to an installable package.
 
 mod import;
@@ -57,7 +57,7 @@ fn farm(
 ) -> anyhow::Result<Farm> {
     let mut target = world.target()?;
     target.track.spacing_seconds = 0;
-    // Nothing is found by looking unless a measurement says so.
+    // Nothing is found by polling unless a measurement says so.
     target.track.poll_seconds = 3600;
     target.track.poll_longest_seconds = 3600;
     change(&mut target);

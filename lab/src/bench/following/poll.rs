@@ -1,4 +1,4 @@
-//! Looking at 2,000 repositories in which nothing has changed.
+//! Polling 2,000 repositories in which nothing has changed.
 
 use std::path::Path;
 use std::process::Command;
@@ -30,7 +30,7 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
         if let Ok(hosts) = serde_json::from_value(serde_json::json!(hosts)) {
             target.private_hosts = hosts;
         }
-        // As soon as one has been looked at, it is due again.
+        // As soon as one has been polled, it is due again.
         target.track.poll_seconds = 1;
         target.track.poll_longest_seconds = 1;
         target.track.host_connections = 32;
