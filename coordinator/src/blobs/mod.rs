@@ -277,6 +277,7 @@ impl BlobWriter {
         }
         if !self.store.contains(found) {
             let path = self.file.path().to_owned();
+            // Before it has its name: a blob that is there after a loss of power is whole.
             self.file.as_file().sync_all().map_err(io_at(&path))?;
             let path = self.file.into_temp_path();
             self.store.appear(&path, found)?;

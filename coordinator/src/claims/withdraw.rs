@@ -55,6 +55,7 @@ impl Claims {
         (who, reason): (&str, &str),
     ) -> anyhow::Result<(Vec<Nevra>, Vec<ImpactRow>)> {
         let impact = self.impact(store, target, packages).await?;
+        // Read before their attempts end, since afterwards nothing tells whom to poke.
         let mut workers = BTreeSet::new();
         let touched = impact.rows.iter().map(|row| row.build);
         for build in touched.chain(impact.roots.iter().map(|(build, _)| *build)) {

@@ -37,6 +37,7 @@ impl Peers {
         let claims: Vec<_> = {
             let mut state = self.lock();
             state.watch.observe(rows.iter().map(|row| (row.id.as_str(), row.beat)), now);
+            // The time before the beat was sent: the others count from when it arrived, which is later.
             state.confirmed = Some(now);
             self.bury(&mut state, &rows, now);
             state.others = rows.into_iter().filter(|row| row.id != *me).collect();

@@ -54,6 +54,7 @@ pub async fn speak(peers: Peers, store: Store, mut words: mpsc::Receiver<Word>) 
         while let Ok(word) = words.try_recv() {
             batch.insert(word);
         }
+        // What is not sent is only a wake-up less.
         if !peers.has_others(Instant::now()) || peers.database_down().is_some() {
             continue;
         }

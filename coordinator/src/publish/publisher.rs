@@ -315,8 +315,10 @@ impl Publisher {
         std::fs::rename(dir.path(), &place).map_err(io_at(&place))?;
         // It has another name now, and nothing is left to be removed.
         dir.keep();
+        // A link must not outlive, over a loss of power, the directory that it leads to.
         disk::sync(&layout.generations())?;
         clients::write(&layout, &request.base_url, &request.public_key)?;
+        // These lead through `current`, which is turned after them: until then clients see what they saw.
         for arch in &request.arches {
             let to = Path::new("current").join(arch.as_str());
             disk::relink(&layout.channel().join(arch.as_str()), &to)?;

@@ -134,6 +134,7 @@ impl Fetcher {
         package: &LockedPackage,
         now: SystemTime,
     ) -> Result<(), FetchError> {
+        // Then looked up again: whoever had the turn before may have fetched it.
         let _turn = self.turns.acquire(package.digest).await;
         if self.blobs.contains(package.digest) {
             return Ok(());

@@ -239,6 +239,7 @@ impl Store {
         let (readers, writers, pulse) = match dialect {
             Dialect::Postgres => {
                 let pool = pool(url, 8, PATIENCE, vec![LET_GO]).await?;
+                // A connection that no work can take: a beat that waits behind work looks like death.
                 let pulse = self::pool(url, 1, PULSE_PATIENCE, vec![LET_GO, NO_WAIT]).await?;
                 (pool.clone(), pool, pulse)
             }
@@ -338,6 +339,7 @@ impl Tx {
     pub async fn commit(self) -> Result<()> {
         let bus = self.bus.clone();
         self.commit_quietly().await?;
+        // Not before the commit: a pass that wakes too early does not see what it was woken for.
         bus.written();
         Ok(())
     }

@@ -26,7 +26,7 @@ pub(crate) fn upstream<'s>(
 }
 
 /// What was last seen of a package's modifications, with an empty commit when there were none;
-/// nothing when they were never polled.
+/// nothing when they were never looked at.
 pub(crate) fn modifications<'s>(
     target: &Target,
     package: &str,

@@ -41,6 +41,7 @@ async fn run_every<F>(name: &'static str, period: Duration, bus: Bus, mut pass: 
 where
     F: Future<Output = anyhow::Result<()>>,
 {
+    // Before the first pass: what is written while it runs rings for the second.
     let mut bell = bus.listen();
     loop {
         let begun = Instant::now();
@@ -49,7 +50,9 @@ where
             tokio::time::sleep(REST).await;
         }
         let took = begun.elapsed();
+        // As long as the pass took, up to a second: bells that ring all the time leave others their share.
         tokio::time::sleep(took.max(GAP.saturating_sub(took)).min(PERIOD)).await;
+        // Either may be dropped: a bell is a count, so that nothing that rang is lost.
         tokio::select! {
             () = bell.rung() => {}
             () = tokio::time::sleep(period) => {}

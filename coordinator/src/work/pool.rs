@@ -142,6 +142,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> SlotGuard<K> {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         tokio::spawn(async move {
+            // Moved in here, so that its drop gives the slot back even when the work panics.
             let slot = self;
             let begun = Instant::now();
             let ended = work.await;
@@ -162,6 +163,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> SlotGuard<K> {
         let mut tasks = self.pool.lock();
         tasks.running.remove(&self.key);
         tasks.pausing.insert(self.key.clone());
+        // Whoever the bell wakes takes the lock.
         drop(tasks);
         self.pool.bus.ring();
     }

@@ -115,6 +115,7 @@ impl Store {
     pub fn finish(&self, mut making: Making, id: &Sha256, bytes: u64) -> io::Result<PathBuf> {
         let root = self.directory.join(id.hex());
         fs::rename(&making.0, &root)?;
+        // It has another name now, and its drop has nothing to remove.
         making.0 = PathBuf::new();
         let kept = root.clone();
         let sync = std::thread::spawn(move || {
@@ -212,6 +213,7 @@ impl Drop for Making {
 }
 
 fn keep(root: &Path, bytes: u64) -> io::Result<()> {
+    // The mark comes last: a root without it may not be whole after a loss of power.
     nix::unistd::syncfs(fs::File::open(root)?)?;
     let mark = root.join(MARK);
     fs::write(&mark, bytes.to_string())?;

@@ -184,6 +184,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let (kind, directory) = (self.kind, std::mem::take(&mut self.directory));
+        // On a thread: to remove a large tree takes long, and the build's slot is free meanwhile.
         let mut going = GOING.lock();
         going.retain(|thread| !thread.is_finished());
         going.push(std::thread::spawn(move || throw_away(kind, &directory)));

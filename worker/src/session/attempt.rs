@@ -100,13 +100,16 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut started: Started) {
         Some(Outcome::Failed(failure)) => tracing::info!("failed: {failure}"),
         None => tracing::info!("no longer wanted"),
     }
+    // Before the files are removed, which the farm need not wait for.
     if let Some(outcome) = ended {
         shared.attempts.set(key, Progress::Ended(outcome));
     }
     if let Err(error) = trees::remove(&directory) {
         tracing::warn!(%error, directory = %directory.display(), "an attempt's files stay behind");
     }
+    // Only now: until then no second life of the attempt begins, which would use the same directory.
     shared.attempts.done(key);
+    // Not waited for, so that the slot is free at once.
     let shared = Arc::clone(&shared);
     tokio::task::spawn_blocking(move || shared.room.make());
 }

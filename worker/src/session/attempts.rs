@@ -62,6 +62,7 @@ impl Attempts {
                 entries.remove(&key);
             }
         }
+        // Whoever is told takes the lock.
         drop(entries);
         self.0.changed.send_replace(());
     }
@@ -139,6 +140,7 @@ impl Attempts {
 
     /// Kills and forgets all; for when the coordinator has long been silent.
     pub fn forget_all(&self, why: Why) {
+        // Gathered first, since `forget` takes the lock itself.
         let keys: Vec<Key> = self.entries().keys().copied().collect();
         keys.into_iter().for_each(|key| self.forget(key, why));
     }

@@ -65,6 +65,7 @@ impl Session {
     /// made again, for ever.
     pub async fn run(mut self) {
         let pace = watch::Sender::new(Pace::new(Instant::now()));
+        // Outside of the loop, so that they go on over broken connections.
         let mut ended = pin!(ended(self.shared.clone(), self.shutdown.clone()));
         let mut lapse = pin!(watch_lease(self.shared.clone(), pace.subscribe()));
         let count = u32::try_from(self.shared.connection.count()).unwrap_or(1);
@@ -158,6 +159,8 @@ impl Session {
             if answered.max(opened).elapsed() > lease {
                 return Status::deadline_exceeded("no answer for the length of a lease");
             }
+            // Each arm may be dropped: what has come of a message stays in the stream, and whoever only waited
+            // for room has sent nothing.
             tokio::select! {
                 message = inbound.message() => match message {
                     Ok(Some(message)) => self.heard(message, &mut sent, pace),
@@ -205,6 +208,7 @@ impl Session {
                 // The next state says what came of it.
                 if self.probed.swap(desired.probe, Ordering::Relaxed) != desired.probe {
                     let arches = Arc::clone(&self.shared.arches);
+                    // It runs a program of each architecture: the session goes on meanwhile.
                     tokio::task::spawn_blocking(move || arches.probe());
                 }
             }
