@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::name;
 use rpmfarm_core::statement::{PROTOCOL, SignedAcceptance};
 use rpmfarm_core::{Failure, FailureStage, Fault};

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::statement::{Acceptance, PROTOCOL, Proof, SignedAcceptance};
 use rpmfarm_core::task::{Success, TaskKind};
+use rpmfarm_core::why::NOT_ACCEPTED;
 use rpmfarm_core::{Failure, FailureStage, Fault, Sha256};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::accept_reply::Verdict;
@@ -14,7 +15,7 @@ use rpmfarm_proto::v1::acceptor_client::AcceptorClient as Client;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::refused::{Refused, WAITS};
+use super::refused::Refused;
 use crate::local;
 use crate::store::{Build, EndedAttempt, FencedStore, Task};
 use crate::waits::Waits;
@@ -99,12 +100,12 @@ pub(super) async fn acceptances(
     let proof = proof(store, ended, task, success).await?;
     let request = request((ended, task), success, proof, build, limits);
     let wait = |reason: anyhow::Error| {
-        waits.set(ended.build, format!("{WAITS}: {reason:#}"));
+        waits.set(ended.build, format!("{NOT_ACCEPTED}: {reason:#}"));
         Refused::Error(reason)
     };
     match acceptor.accept(request).await.map_err(wait)? {
         Verdict::Accepted(accepted) => {
-            waits.clear_said(ended.build, WAITS);
+            waits.clear_said(ended.build, NOT_ACCEPTED);
             Ok(read(accepted, success, build).context("the acceptor's answer")?)
         }
         Verdict::Refused(failure) => {

@@ -22,14 +22,15 @@ mod srpm;
 
 use std::sync::Arc;
 
-use rpmfarm_core::results;
+use rpmfarm_core::noarch::Difference;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
+use rpmfarm_core::why::NOT_ACCEPTED;
 use rpmfarm_core::{Arch, AttemptId, Stage, Target, TaskId};
+use rpmfarm_core::{owners, results};
 use tracing::Instrument as _;
 
 pub use acceptor::AcceptorClient;
 pub use check::{CheckError, Checked};
-pub(crate) use refused::WAITS;
 
 use self::acceptor::Acceptances;
 use self::refused::Refused;
@@ -41,7 +42,9 @@ use crate::fleet::Fleet;
 use crate::noarch;
 use crate::plan;
 use crate::retry::Retries;
-use crate::store::{Build, EndedAttempt, FencedStore, MadePackage, NewPackage, Task, Tx};
+use crate::store::{
+    AcceptedTask, Build, EndedAttempt, FencedStore, MadePackage, NewPackage, Task, Tx,
+};
 use crate::targets::Targets;
 use crate::waits::Waits;
 use crate::work::{self, KeyedTaskPool};
@@ -142,8 +145,7 @@ impl AcceptStage {
         self.keep_known(store, &build, &mut made).await?;
         let arches = plan::arches(store, &build, &target).await?;
         let siblings = store.tasks(ended.build).await?;
-        let makes = |task: &&Task| matches!(task.kind, TaskKind::Build | TaskKind::Noarch);
-        let builders = siblings.iter().filter(makes).count();
+        let builders = siblings.iter().filter(|task| task.kind.makes_packages()).count();
         let maker = &ended.attempt.worker;
         let fleet = (&self.fleet, self.clock.instant());
         let is_repeated = repeat::is_due(fleet, task, &target, &build.package, maker);
@@ -251,8 +253,8 @@ impl Work<'_> {
         }
         let found = stage.claims.verdict(store, &self.build, &packages).await;
         match &found {
-            Ok(_) => stage.waits.clear_said(self.ended.build, WAITS),
-            Err(error) => stage.waits.set(self.ended.build, format!("{WAITS}: {error:#}")),
+            Ok(_) => stage.waits.clear_said(self.ended.build, NOT_ACCEPTED),
+            Err(error) => stage.waits.set(self.ended.build, format!("{NOT_ACCEPTED}: {error:#}")),
         }
         Ok(Some(found?))
     }
@@ -265,8 +267,7 @@ impl Work<'_> {
         store: &FencedStore,
         verdict: Option<Verdict>,
     ) -> Result<bool, Refused> {
-        let Work { ended, task, success, build, target, arches, builders, checked, made, .. } =
-            self;
+        let Work { ended, task, success, build, .. } = self;
         let attempt = AttemptId(ended.attempt.id);
         let now = stage.clock.now_us();
         let mut tx = store.write().await?;
@@ -277,39 +278,54 @@ impl Work<'_> {
             return Ok(true);
         }
         tx.add_acceptances(&build.target, &self.acceptances).await?;
-        if task.kind == TaskKind::Srpm {
-            let native = stage.fleet.native_arches();
-            let (srpm, tasks) = srpm::plan(checked, success, task.arch, arches, &native)?;
-            for made in made {
-                tx.check_unused(ended.build, &made.package).await?;
+        match task.kind {
+            TaskKind::Srpm => self.record_srpm(stage, tx, now).await,
+            TaskKind::Repeat => {
+                self.compare(stage, store, &mut tx, now).await?;
+                self.finish(tx, verdict, now).await
             }
-            tx.add_srpm(ended.build, &srpm).await?;
-            tx.add_tasks(ended.build, &tasks, now).await?;
+            TaskKind::Build | TaskKind::Noarch => {
+                self.record_packages(stage, &mut tx, now).await?;
+                self.finish(tx, verdict, now).await
+            }
         }
-        if task.kind == TaskKind::Repeat {
-            self.compare(stage, store, &mut tx, now).await?;
-            return self.finish(tx, verdict, now).await;
+    }
+
+    /// Records a source package, and the tasks that follow from it.
+    async fn record_srpm(
+        &self,
+        stage: &AcceptStage,
+        mut tx: Tx,
+        now: i64,
+    ) -> Result<bool, Refused> {
+        let Work { ended, task, success, arches, checked, made, .. } = self;
+        let native = stage.fleet.native_arches();
+        let (srpm, tasks) = srpm::plan(checked, success, task.arch, arches, &native)?;
+        for made in made {
+            tx.check_unused(ended.build, &made.package).await?;
         }
-        // What a task made is the build's only together with what the others make: so no other build
-        // meets packages of one that fails elsewhere, and what it fails at can be mended without
-        // raising the release.
+        tx.add_srpm(ended.build, &srpm).await?;
+        tx.add_tasks(ended.build, &tasks, now).await?;
         tx.add_results(ended.build, task.id, task.arch, made).await?;
-        if task.kind == TaskKind::Srpm {
-            tx.commit().await?;
-            return Ok(true);
-        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Records the packages of a task. They are the build's only together with what the other tasks make:
+    /// so no other build meets packages of one that fails elsewhere, and what it fails at can be mended
+    /// without raising the release.
+    async fn record_packages(
+        &self,
+        stage: &AcceptStage,
+        tx: &mut Tx,
+        now: i64,
+    ) -> Result<(), Refused> {
+        let Work { ended, task, build, target, builders, checked, made, .. } = self;
+        tx.add_results(ended.build, task.id, task.arch, made).await?;
         let left: Vec<String> = checked.iter().flat_map(macros_left).collect();
         tx.add_notes(ended.build, &left).await?;
-        let accepted = claims::accepted(&mut tx, ended.build).await?;
-        let differences = if noarch::agree(&accepted) {
-            Vec::new()
-        } else {
-            // Read within the transaction, so that nobody accepts another task meanwhile: descriptions
-            // are some kilobytes for most packages, and agree in most builds.
-            let (blobs, accepted) = (stage.blobs.clone(), accepted.clone());
-            let found = tokio::task::spawn_blocking(move || noarch::differences(&blobs, &accepted));
-            found.await.map_err(anyhow::Error::from)??
-        };
+        let accepted = claims::accepted(tx, ended.build).await?;
+        let differences = noarch_differences(&stage.blobs, &accepted).await?;
         if !target.noarch_may_differ(&build.package)
             && let Some(failure) = rpmfarm_core::noarch::verdict(&build.package, &differences)
         {
@@ -321,7 +337,7 @@ impl Work<'_> {
         if accepted.len() == *builders {
             tx.add_notes(ended.build, &rpmfarm_core::noarch::notes(&differences)).await?;
         }
-        self.finish(tx, verdict, now).await
+        Ok(())
     }
 
     /// Compares what was made again with what was made first, and records what differs.
@@ -363,7 +379,7 @@ impl Work<'_> {
             let Some(verdict) = verdict.filter(|verdict| verdict.generation == generation) else {
                 return Ok(false);
             };
-            if let Some(failure) = claims::too_many(&verdict.claims) {
+            if let Some(failure) = owners::too_many(&verdict.claims) {
                 return Err(Refused::Failure(failure));
             }
             let mut found = verdict.claims;
@@ -378,6 +394,20 @@ impl Work<'_> {
         tx.commit().await?;
         Ok(true)
     }
+}
+
+/// What differs between packages of no architecture that several tasks made. Read within the transaction,
+/// so that nobody accepts another task meanwhile: descriptions are some kilobytes for most packages, and
+/// agree in most builds.
+async fn noarch_differences(
+    blobs: &Blobs,
+    accepted: &[AcceptedTask],
+) -> anyhow::Result<Vec<Difference>> {
+    if noarch::agree(accepted) {
+        return Ok(Vec::new());
+    }
+    let (blobs, accepted) = (blobs.clone(), accepted.to_vec());
+    tokio::task::spawn_blocking(move || noarch::differences(&blobs, &accepted)).await?
 }
 
 /// What is to be noted of macros in a package's dependencies.

@@ -5,9 +5,6 @@ use rpmfarm_core::{Failure, FailureStage, Fault};
 use super::CheckError;
 use crate::store::StoreError;
 
-/// What is said of a build whose results cannot be accepted now begins so.
-pub(crate) const WAITS: &str = "not accepted yet";
-
 /// Why results are not accepted: they are bad, or the farm could not tell.
 pub(super) enum Refused {
     Failure(Failure),
@@ -32,9 +29,7 @@ impl From<StoreError> for Refused {
 impl From<CheckError> for Refused {
     fn from(error: CheckError) -> Self {
         match error.fault() {
-            Some(fault) => {
-                Self::Failure(Failure::new(fault, FailureStage::Accept, error.to_string()))
-            }
+            Some(fault) => Self::Failure(Failure::new(fault, FailureStage::Accept, error.told())),
             None => Self::Error(error.into()),
         }
     }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::{AttemptId, Needs};
 
 /// How long the copy is used before the store is read again: free slots are counted at every pass, and

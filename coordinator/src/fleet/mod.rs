@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::lease::{LeaseTerms, Liveness, listening, liveness};
 use rpmfarm_core::task::{Phase, Progress, WorkerState};
 use rpmfarm_core::{Arch, AttemptId};

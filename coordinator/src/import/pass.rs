@@ -6,6 +6,7 @@ use tracing::Instrument as _;
 use super::{ImportError, Imported, Importer, Order, above, security};
 use crate::blobs::Blobs;
 use crate::clock::Clock;
+use crate::commands;
 use crate::http::host_of;
 use crate::retry::Retries;
 use crate::store::{Build, FencedStore, Import, StoreError};
@@ -82,8 +83,8 @@ impl ImportStage {
                     && let Err(why) =
                         above::of_spec(store, &self.blobs, &target, build, &imported).await?
                 {
-                    let failure =
-                        Failure::new(Fault::Package, FailureStage::Import, why.to_string());
+                    let why = commands::not_above(&why);
+                    let failure = Failure::new(Fault::Package, FailureStage::Import, why);
                     return Ok(self
                         .retries
                         .record(store, build.id(), None, &failure, self.clock.now_us())

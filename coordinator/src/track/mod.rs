@@ -9,8 +9,8 @@
 //!   whether it is genuine, `followed` what it is about, `hook_batcher` that it is recorded.
 //! - `poll` is the stage that polls repositories, [`PollStage`]: `look` asks one, `hosts` how much
 //!   each host is to bear, `poll_batcher` records what was seen.
-//! - `decide` is the stage that makes builds of pushes, [`DecideStage`]: `plan` says what would become
-//!   of each, `pair` which commits are built together, `tip` what is known of a branch.
+//! - `decide` is the stage that makes builds of pushes, [`DecideStage`]; `plan` asks what would become of
+//!   each.
 //! - `exists` and `forges` ask upstream for people.
 
 mod body_permits;
@@ -22,12 +22,10 @@ mod hook_batcher;
 mod hooks;
 mod hosts;
 mod look;
-mod pair;
 pub mod plan;
 mod poll;
 mod poll_batcher;
 mod secrets;
-mod tip;
 mod verify;
 
 use std::path::Path;
@@ -41,7 +39,6 @@ pub use forges::{ForgeFailure, Listed};
 pub use hooks::{Hooks, router};
 pub use look::LookLimits;
 pub use poll::PollStage;
-pub(crate) use tip::{modifications as seen_modifications, upstream as seen_upstream};
 
 use crate::bus::Bus;
 use crate::clock::Clock;

@@ -24,7 +24,7 @@ async fn packages_come_once_and_stay() {
     let target = scene.target();
     let lock = lock(&scene, &target).await;
     scene.requests();
-    scene.faults.lock().unwrap().push((".rpm", Fault::Unavailable(2)));
+    scene.faults.lock().push((".rpm", Fault::Unavailable(2)));
     let (resolver, now) = (scene.resolver(), SystemTime::now());
     let (a, b) =
         tokio::join!(resolver.fetch(&target, &lock, now), resolver.fetch(&target, &lock, now));

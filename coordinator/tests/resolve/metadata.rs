@@ -183,7 +183,7 @@ async fn a_bomb_is_not_given_to_the_solver() {
 async fn servers_that_misbehave() {
     let scene = Scene::new().await;
     let (resolver, target) = (scene.resolver(), scene.target());
-    let fault = |fault| *scene.faults.lock().unwrap() = vec![("/repomd.xml", fault)];
+    let fault = |fault| *scene.faults.lock() = vec![("/repomd.xml", fault)];
 
     fault(Fault::Redirect("http://127.0.0.2:1/repo/repodata/repomd.xml"));
     let why = rejection_of_other_host(scene.resolve(&resolver, &target, &[]).await.unwrap_err());

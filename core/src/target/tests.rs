@@ -87,6 +87,14 @@ fn defaults_and_overrides() {
 }
 
 #[test]
+fn a_build_is_for_the_architectures_of_its_target_that_were_asked_for() {
+    use crate::Arch::{Aarch64, Ppc64le, X86_64};
+    let target = Target { arches: vec![X86_64, Aarch64], ..lab() };
+    assert_eq!(target.arches_among(&[]), [X86_64, Aarch64]);
+    assert_eq!(target.arches_among(&[Ppc64le, Aarch64]), [Aarch64]);
+}
+
+#[test]
 fn a_repository_may_be_named_unlike_its_package() {
     let named = "[packages.\"gtk+\"]\nrepository = \"gtkplus\"\n";
     let target = Target::parse("lab.toml", &format!("{LAB}\n{named}")).unwrap();

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::tun::Tun;
 

@@ -51,9 +51,9 @@ impl CagedRun<'_> {
         self.ended.memory_used
     }
 
-    /// What it wrote.
-    pub(super) const fn reader(&self) -> &LogReader {
-        &self.watch.reader
+    /// What the evidence says, beside what it wrote.
+    pub(super) fn diagnose(&self, evidence: &Evidence) -> Failure {
+        self.watch.diagnose(evidence)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::diagnosis::{Ending, diagnose};
+use rpmfarm_core::diagnosis::Ending;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::{Assignment, Input, LogName, Phase, TaskKind};
@@ -264,7 +264,7 @@ impl Engine {
         if let Err(error) = kept::collect(scratch.path(), &round.assignment.keep, round.directory) {
             tracing::warn!(%error, "files of the failed build are not kept");
         }
-        Ok(Done::Failed(diagnose(&evidence, run.reader())))
+        Ok(Done::Failed(run.diagnose(&evidence)))
     }
 
     fn collect(&self, round: &Round<'_>, scratch: &Scratch) -> Result<Made, Failure> {

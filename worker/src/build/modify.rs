@@ -11,14 +11,14 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::diagnosis::{Ending, diagnose};
+use rpmfarm_core::diagnosis::Ending;
 use rpmfarm_core::{Allowed, Failure, FailureStage, Fault, Sha256};
 use rpmfarm_sources::distgit::{Committed, Layout, LookasideFile, MAX_FILES};
 use rpmfarm_sources::modify::{
     self, MAX_PLAN, Node, Note, Plan, PlannedNode, Read, RunScript, Step, Tree, WorkingDirectory,
 };
 
-use super::caged::CagedCommand;
+use super::caged::{CagedCommand, CagedRun};
 use super::engine::{Early, Engine, Round, worker};
 use super::folder::{Folder, Item, copy_out};
 use super::home::owned_directory;
@@ -127,6 +127,22 @@ fn of_package(message: String) -> Early {
     Early::Failed(Failure::new(Fault::Package, FailureStage::Modify, message))
 }
 
+/// The failure of a script: by its own status, if no limit ended it.
+fn script_failure(name: &str, run: &CagedRun<'_>, ending: Ending) -> Failure {
+    let evidence = run.evidence(ending);
+    let failure = run.diagnose(&evidence);
+    let ended_itself = evidence.oom_kills + evidence.forks_refused == 0
+        && !evidence.disk_filled
+        && !evidence.inodes_filled;
+    let message = match ending {
+        Ending::Status(code) if ended_itself => {
+            format!("the modifications' script {name} ended with exit status {code}")
+        }
+        _ => format!("the modifications' script {name}: {}", failure.message),
+    };
+    Failure { message, stage: FailureStage::Modify, ..failure }
+}
+
 impl Work<'_> {
     /// A new file of the worker's own.
     fn fresh(&mut self) -> PathBuf {
@@ -179,19 +195,7 @@ impl Work<'_> {
         let command = self.caged(script, package);
         let run = self.engine.run_caged(self.round, self.lease, &scratch, command)?;
         if let Some(ending) = run.failed {
-            let evidence = run.evidence(ending);
-            let mut failure = diagnose(&evidence, run.reader());
-            let ended_itself = evidence.oom_kills + evidence.forks_refused == 0
-                && !evidence.disk_filled
-                && !evidence.inodes_filled;
-            failure.message = match evidence.ending {
-                Ending::Status(code) if ended_itself => {
-                    format!("the modifications' script {name} ended with exit status {code}")
-                }
-                _ => format!("the modifications' script {name}: {}", failure.message),
-            };
-            failure.stage = FailureStage::Modify;
-            return Err(Early::Failed(failure));
+            return Err(Early::Failed(script_failure(name, &run, ending)));
         }
         let left =
             Beneath::open(&home).map_err(worker(FailureStage::Modify, "open the scratch space"))?;

@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::id_ranges::{IdPool, IdRange};
 
 /// The ids of a worker's cages.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::reconcile::Held;
 use rpmfarm_core::task::{Assignment, AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, Epoch, Failure};

@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rpmfarm_core::lease::next_heartbeat;
-use rpmfarm_core::reach;
 use rpmfarm_core::reconcile::{Action, reconcile};
 use rpmfarm_core::task::DesiredState;
 use rpmfarm_core::{Failure, FailureStage, Fault};
-use rpmfarm_proto::v1;
+use rpmfarm_proto::{reach, v1};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
