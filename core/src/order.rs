@@ -253,8 +253,8 @@ pub fn put_down_to(
 ) -> Option<Failure> {
     let missing = required_of(lacking, &lost.predicts)?;
     let message = format!(
-        "{} (build {} ({}), asked for together with this one, was to make `{missing}` and has ended \
-         without)",
+        "{} (build {} ({}), from the same request, was to provide `{missing}` and ended without \
+         it)",
         failure.message, lost.build, lost.package
     );
     Some(Failure { message, ..failure.clone() })
@@ -531,8 +531,8 @@ mod tests {
         let blamed = blamed.expect("it is to blame");
         assert_eq!(
             blamed.message,
-            "no build root (build 7 (foo), asked for together with this one, was to make \
-             `foo-devel` and has ended without)"
+            "no build root (build 7 (foo), from the same request, was to provide \
+             `foo-devel` and ended without it)"
         );
         assert_eq!((blamed.fault, blamed.excerpt), (of_package.fault, of_package.excerpt.clone()));
         for fault in [Fault::Farm, Fault::Worker] {

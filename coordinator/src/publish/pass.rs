@@ -155,7 +155,7 @@ impl PublishStage {
         let (name, key) = (&target.name, &target.signing_key);
         for build in builds {
             let reason = format!(
-                "{WAITS}: {left} packages of {channel} are signed anew with the key `{key}` of \
+                "{WAITS}: {left} packages of {channel} are signed again with the key `{key}` of \
                  {name} first"
             );
             self.waits.set(build.id(), reason);
@@ -423,7 +423,7 @@ async fn record(store: &FencedStore, revision: &Revision, signed: &[Signed]) -> 
     anyhow::ensure!(
         recorded,
         "revision {revision} of {channel} of {target} does not count: a build ended while it was \
-         published, or the channel is recorded beyond it; the next pass looks again"
+         published, or a newer revision is recorded; the next pass tries again"
     );
     tracing::info!(target, channel, revision, packages, builds = builds.len(), "published");
     Ok(())

@@ -128,7 +128,7 @@ pub fn metalink(text: &str) -> Result<(Vec<String>, Vec<Checksum>), String> {
     }
     if !link.has_file {
         return Err(format!(
-            "it is no metalink of repomd.xml: `{}`",
+            "it is not a metalink of repomd.xml: `{}`",
             shown(first_line(link.text.trim()))
         ));
     }
@@ -254,9 +254,9 @@ mod tests {
         let weak = page("").replace("sha256", "sha1");
         for (text, why) in [
             (weak.as_str(), "no SHA-256"),
-            ("not found", "no metalink"),
-            ("<metalink></metalink>", "no metalink"),
-            ("<metalink><files>", "no metalink"),
+            ("not found", "not a metalink"),
+            ("<metalink></metalink>", "not a metalink"),
+            ("<metalink><files>", "not a metalink"),
         ] {
             let error = metalink(text).expect_err(text);
             assert!(error.contains(why), "{error}");

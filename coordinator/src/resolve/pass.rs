@@ -415,7 +415,7 @@ impl ResolveStage {
         let taken = resolver
             .taken(target, task.arch, &**store, requirements, self.clock.system())
             .await
-            .inspect_err(|error| tracing::warn!(%error, "not known what the root has instead"));
+            .inspect_err(|error| tracing::warn!(%error, "the packages that the farm's packages replace in the root are unknown"));
         // The pool may have changed since the lock was made: only packages of the lock count.
         let own = own_packages(lock);
         let taken =

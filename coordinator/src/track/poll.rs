@@ -168,7 +168,7 @@ impl OneLook {
         let row = &self.row;
         let seen = self.store.seen(&row.target, &row.package).await.unwrap_or_else(|error| {
             // Recording will fail as well, and the poll is repeated.
-            tracing::warn!(%error, "what was seen before is not known");
+            tracing::warn!(%error, "the last seen commits are unknown");
             Vec::new()
         });
         let polled = self.polled(&seen);

@@ -111,7 +111,7 @@ async fn certificates_are_renewed_and_end_with_a_revocation_or_a_new_enrolment()
     assert!(status.message().contains("revoked: a test's"), "{}", status.message());
     // Revoked is for good, until it is enrolled again.
     let status = coordinator.decide("w1", "active").await.unwrap_err();
-    assert!(status.message().contains("enrol it anew"), "{}", status.message());
+    assert!(status.message().contains("enrol it again"), "{}", status.message());
     let fourth = coordinator.enrol("w1").await;
     renew(&coordinator, &fourth).await.unwrap();
     assert!(renew(&coordinator, &third).await.is_err());

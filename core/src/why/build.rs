@@ -9,7 +9,7 @@ use crate::{Failure, TaskId};
 pub const NOT_ACCEPTED: &str = "not accepted yet";
 
 /// What is said of a build that is between two stages: the next pass has it.
-const IN_A_MOMENT: &str = "goes on in a moment";
+const IN_A_MOMENT: &str = "will continue in a moment";
 
 /// A reason why a build, or one of its tasks, is where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -268,7 +268,7 @@ mod tests {
         let waits = BuildFacts { reason: "not signed yet: no signer", ..signing };
         assert_eq!(one(&waits).1, "not signed yet: no signer");
         let between = build(BuildState::Building);
-        assert_eq!(one(&between), ("lock", "goes on in a moment".to_owned()));
+        assert_eq!(one(&between), ("lock", "will continue in a moment".to_owned()));
     }
 
     #[test]
@@ -327,7 +327,7 @@ mod tests {
                 ("build 1", ReasonCode::Runs, "runs on w1 (tests) for 3 min"),
                 ("build 2", ReasonCode::Accept, "its results are being checked"),
                 ("build 3", ReasonCode::Packages, waits),
-                ("build 4", ReasonCode::Queue, "goes on in a moment"),
+                ("build 4", ReasonCode::Queue, "will continue in a moment"),
                 (
                     "build 5",
                     ReasonCode::NoWorker,
