@@ -55,7 +55,7 @@ impl TokenSource {
     /// another address must not get it.
     ///
     /// # Errors
-    /// When there is none, or it cannot be read, or is no token.
+    /// When there is no file, or it cannot be read, or does not hold a token.
     pub(crate) fn read(&self, server: &str) -> Result<Token, Error> {
         match self {
             Self::Given(secret) => checked(secret, "the variable RPMFARM_TOKEN".into()),
@@ -77,7 +77,7 @@ fn search(paths: &[PathBuf], server: &str) -> Result<Token, Error> {
         looked.push(path.display().to_string());
     }
     Err(Error::Token(format!(
-        "this needs a token for {server} and none was found (looked for {}); copy the coordinator's token there, or name it with --token-file or RPMFARM_TOKEN",
+        "this needs a token for {server} and none was found (searched for {}); copy the coordinator's token there, or name it with --token-file or RPMFARM_TOKEN",
         looked.join(", ")
     )))
 }

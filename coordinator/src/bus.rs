@@ -1,7 +1,7 @@
 //! The bell that wakes the passes: something was written. And the words that wake those of other
 //! coordinators, which `peers` sends.
 //!
-//! It carries nothing. A pass that wakes looks for facts that lack its result, so a bell that
+//! It carries nothing. A pass that wakes reads the facts that lack its result, so a bell that
 //! rings twice, or is missed because a poll came first, changes nothing.
 
 use tokio::sync::{mpsc, watch};

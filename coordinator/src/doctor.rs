@@ -225,7 +225,7 @@ impl Doctor {
             )),
             Finding::Broken | Finding::Unspecified => Some(remedied(
                 check(name, "error", message),
-                "something was signed that the log does not tell: look who can write it, compare \
+                "something was signed that is not in the log: check who can write to the log, compare \
                  it with a copy, and treat the key as compromised until the cause is known",
             )),
         }

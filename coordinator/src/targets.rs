@@ -132,7 +132,7 @@ impl Targets {
     /// A target by name.
     ///
     /// # Errors
-    /// When there is none, or its file has a fault.
+    /// When there is no such target, or its file has a fault.
     pub fn get(&self, name: &str) -> Result<Arc<Target>, TargetError> {
         let loaded = self.loaded.read();
         match loaded.get(name) {

@@ -42,7 +42,7 @@ fn sources() -> BTreeMap<Module, String> {
     all
 }
 
-/// A file's text without comments and without its tests, which may look anywhere.
+/// A file's text without comments and without its tests, which may use anything.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let lines = text.lines().map(|line| line.split("//").next().unwrap());

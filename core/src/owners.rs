@@ -217,7 +217,7 @@ pub fn claims(source: &str, made: &[Made], known: &Known, rights: &Rights<'_>) -
     all.into_values().collect()
 }
 
-/// A build that claims more than anybody could look at.
+/// A build that claims more than anybody could review.
 #[must_use]
 pub fn too_many(claims: &[Claim]) -> Option<Failure> {
     (claims.len() > MAX_CLAIMS).then(|| {

@@ -178,7 +178,7 @@ pub struct Acceptance {
 
 /// Text that is no acceptance.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it is no acceptance of a package: {0}")]
+#[error("it is not an acceptance of a package: {0}")]
 pub struct NoAcceptance(String);
 
 impl Acceptance {
@@ -436,7 +436,7 @@ mod tests {
         );
         assert_eq!(acceptance.to_text(), expected);
         let error = Acceptance::parse(&expected.replace("time 6", "time x")).unwrap_err();
-        assert_eq!(error.to_string(), "it is no acceptance of a package: its time is `x`");
+        assert_eq!(error.to_string(), "it is not an acceptance of a package: its time is `x`");
         assert!(Acceptance::parse(&expected.replace("time 6", "time +6")).is_err());
         assert!(Acceptance::parse(expected.trim_end()).is_err());
         assert!(Acceptance::parse(&format!("{expected}more\n")).is_err());

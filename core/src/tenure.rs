@@ -168,7 +168,7 @@ mod tests {
     }
 
     /// A step: for so many milliseconds nothing happens, then a coordinator is paused or goes on,
-    /// and those that are not paused look in turn.
+    /// and those that are not paused observe in turn.
     fn steps() -> impl Strategy<Value = Vec<(u64, Option<(usize, bool)>)>> {
         let toggle = proptest::option::weighted(0.2, (0..3_usize, any::<bool>()));
         proptest::collection::vec((100..2500_u64, toggle), 1..120)

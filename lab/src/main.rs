@@ -72,7 +72,7 @@ enum Command {
     ///
     /// Needs root. Everything is made in a temporary directory and gone afterwards.
     Demo {
-        /// Leave the farm running until Ctrl-C, and say how to look around.
+        /// Leave the farm running until Ctrl-C, and say how to use it.
         #[arg(long)]
         keep: bool,
     },
@@ -88,7 +88,7 @@ enum Command {
         /// The clones.
         #[arg(long, value_name = "DIR", env = "RPMFARM_REAL_DIR")]
         repositories: PathBuf,
-        /// Tarballs, by name or by digest; those that are not there are looked for in Debian's pool.
+        /// Tarballs, by name or by digest; those that are not there are searched for in Debian's pool.
         #[arg(long, value_name = "DIR", env = "RPMFARM_REAL_LOOKASIDE")]
         lookaside: Option<PathBuf>,
         /// Where roots, results and packages are kept.

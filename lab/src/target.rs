@@ -56,7 +56,7 @@ pub struct Places<'a> {
 /// The lab's target at these places.
 ///
 /// # Errors
-/// When an address is none.
+/// When an address is not valid.
 pub fn at(places: &Places<'_>) -> Result<Target, Error> {
     let mut target = Target::parse("lab.toml", TEXT)?;
     let distro = places.distro.trim_end_matches('/');

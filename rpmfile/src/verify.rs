@@ -57,7 +57,7 @@ pub fn verify_signature(path: &Path, certs: &Certs, now: SystemTime) -> Result<V
 /// Checks a detached armored signature over data, as `repomd.xml.asc` is one.
 ///
 /// # Errors
-/// When there is none, or none by a key that is known and may be believed, or it does not match.
+/// When there is no signature by a key that is known and may be believed, or it does not match.
 pub fn verify_detached(
     data: &[u8],
     armored: &str,

@@ -315,7 +315,7 @@ fn a_scriptlet_reaches_its_own_root_alone() {
     }
     let allowed: Vec<&str> = log.lines().filter(|line| line.contains("ALLOWED")).collect();
     assert!(allowed.is_empty(), "{allowed:#?}");
-    // What lay where packages are looked for was not the build's.
+    // What lay where packages are searched for was not the build's.
     assert_eq!(report["files"].as_array().unwrap(), &["meets-1-1.lab9.noarch.rpm"]);
     port.was_not_called();
     assert_nothing_left(&scene);

@@ -145,7 +145,7 @@ impl Authority {
     /// certificate says is ours.
     ///
     /// # Errors
-    /// When the request is none, or is not signed by its key.
+    /// When the request is malformed, or is not signed by its key.
     pub fn worker(
         &self,
         request: &str,
@@ -171,7 +171,7 @@ impl Authority {
     /// SHA-256 of the key of a request.
     ///
     /// # Errors
-    /// When the request is none, or is not signed by its key.
+    /// When the request is malformed, or is not signed by its key.
     pub fn key_of(request: &str) -> Result<Sha256, BadRequest> {
         CertificateSigningRequestParams::from_pem(request)
             .map(|request| key_digest(&request))

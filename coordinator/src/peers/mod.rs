@@ -157,7 +157,7 @@ impl Peers {
                     return Judge::Another;
                 }
                 // One that is gone from the database was dead, or has said good-bye, before this
-                // coordinator looked; it looks since its start.
+                // coordinator read the beats; it reads them since its start.
                 let since = state.dead.get(owner).copied().unwrap_or_default();
                 Judge::Orphaned(now.saturating_sub(since))
             }

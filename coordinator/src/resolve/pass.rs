@@ -398,7 +398,7 @@ impl ResolveStage {
     }
 
     /// Records for each of the farm's own packages of a lock what the root would have instead. Only people
-    /// look at it: no build waits for it, and an error of the resolver is logged.
+    /// read it: no build waits for it, and an error of the resolver is logged.
     async fn record_taken(
         &self,
         store: &FencedStore,
@@ -415,7 +415,12 @@ impl ResolveStage {
         let taken = resolver
             .taken(target, task.arch, &**store, requirements, self.clock.system())
             .await
-            .inspect_err(|error| tracing::warn!(%error, "the packages that the farm's packages replace in the root are unknown"));
+            .inspect_err(|error| {
+                tracing::warn!(
+                    %error,
+                    "the packages that the farm's packages replace in the root are unknown"
+                );
+            });
         // The pool may have changed since the lock was made: only packages of the lock count.
         let own = own_packages(lock);
         let taken =

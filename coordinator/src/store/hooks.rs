@@ -114,7 +114,7 @@ impl Tx {
         Ok(HookTaken::New)
     }
 
-    /// Has a package looked at, at once, and remembers for which repository it was told of.
+    /// Has a package polled at once, and remembers which repository the webhook named.
     async fn take_hint(&mut self, hook: &NewHook, hint: &Hint) -> Result<()> {
         if !hook.repository.is_empty() {
             sqlx::query(

@@ -237,7 +237,7 @@ impl Store {
         let (readers, writers, pulse) = match dialect {
             Dialect::Postgres => {
                 let pool = pool(url, 8, PATIENCE, vec![LET_GO]).await?;
-                // A connection that no work can take: a beat that waits behind work looks like death.
+                // A connection that no work can take: the others would take one that waits behind work for dead.
                 let pulse = self::pool(url, 1, PULSE_PATIENCE, vec![LET_GO, NO_WAIT]).await?;
                 (pool.clone(), pool, pulse)
             }

@@ -38,7 +38,7 @@ async fn record(ended: &[Ended]) {
         Ok(pushes) => tracing::info!(pushes, "new pushes upstream"),
         // The coordinator that polls now polls them again.
         Err(error @ StoreError::Fenced { .. }) => {
-            tracing::info!("looks at upstream are left to another: {error}");
+            tracing::info!("polls of upstream are left to another coordinator: {error}");
         }
         // What was not recorded is still due, and polled again.
         Err(error) => tracing::error!(%error, "polls of upstream were not recorded"),

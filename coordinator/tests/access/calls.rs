@@ -296,7 +296,7 @@ async fn metrics_have_a_switch_of_their_own() {
     assert!(text.contains("--public-metrics") && text.contains("Bearer TOKEN"), "{text}");
     assert_eq!(page(address, "/metrics", Some("wrong")).await.0, 401);
     assert_eq!(page(address, "/metrics", Some(&coordinator.token)).await.0, 200);
-    // dnf and whoever looks whether it lives need nothing.
+    // dnf and whoever checks whether it lives need nothing.
     for path in ["/", "/healthz", "/repo/"] {
         assert_eq!(page(address, path, None).await.0, 200, "{path}");
     }

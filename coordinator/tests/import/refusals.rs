@@ -273,7 +273,7 @@ async fn a_full_disk() {
     scene.import(None).await.unwrap();
 }
 
-/// A git server that begins its list of refs and then sends a ref now and then, for ever.
+/// A git server that begins its list of refs and then sends a ref now and then, without end.
 async fn dripping() -> u16 {
     let drip = |_: axum::extract::Request| async {
         let packet = |text: &str| format!("{:04x}{text}", text.len() + 4);

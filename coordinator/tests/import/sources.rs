@@ -208,7 +208,7 @@ async fn nothing_is_fetched_twice_and_no_history() {
     let first = scene.import(None).await.unwrap();
     scene.upstream.requests();
 
-    // The same commit again: its refs are looked at, and that is all.
+    // The same commit again: its refs are read, and that is all.
     assert_eq!(scene.import(None).await.unwrap(), first);
     let requests = scene.upstream.requests();
     assert_eq!(requests, ["GET /hello.git/info/refs"], "{requests:?}");

@@ -163,7 +163,7 @@ async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
         assert_eq!(taken, [New, New, New, New, New], "content and delivery make one together");
         assert_eq!(store.take_hooks(&hooks).await.unwrap(), [Again; 5]);
         assert_eq!(due(&store, NOW).await, ["a"]);
-        // A look that began before the webhook came.
+        // A poll that began before the webhook came.
         store.record_looks(&[looked("a", &id('a'), Change::Begin)]).await.unwrap();
         let row = store.tracked("lab", "a").await.unwrap().unwrap();
         assert_eq!((row.due_us, row.hint_us, row.looks), (0, NOW + 5, 1));

@@ -109,7 +109,7 @@ async fn send(scene: &Scene, hook: &Hook) -> (StatusCode, String) {
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// A webhook of which the body never comes, from an address. It has to look signed, else nobody
+/// A webhook of which the body never comes, from an address. It has to have a signature, else nobody
 /// waits for it.
 fn drips(scene: &Scene, from: [u8; 4]) -> BoxFuture<'static, Response> {
     let body =
@@ -187,7 +187,7 @@ async fn unsigned_or_wrongly_signed() {
     assert_eq!(scene.tracked("bash").await, before, "nothing was recorded");
 }
 
-/// The look that a webhook led to is over, as far as the store knows.
+/// The poll that a webhook led to is over, as far as the store knows.
 async fn forget_hint(scene: &Scene) {
     let looked = scene.farm.store.look_now("lab", "bash").await.unwrap();
     assert!(looked);
@@ -227,7 +227,7 @@ async fn there_and_back_with_equal_bodies() {
         let (status, message) = send(&scene, &hook).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{n}: {message}");
     }
-    // Whoever has a copy of a webhook gives it what names they like, and has no more looks for it.
+    // Whoever has a copy of a webhook gives it what names they like, and causes no more polls with it.
     let mut answers = Vec::new();
     for n in 0..20 {
         let mut hook = there.clone();

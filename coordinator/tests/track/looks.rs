@@ -1,4 +1,4 @@
-//! Looks at git servers, good and bad.
+//! Polls of git servers, good and bad.
 
 use std::time::Duration;
 

@@ -95,7 +95,7 @@ impl Scene {
         self.farm.store.tracked("lab", package).await.unwrap().unwrap()
     }
 
-    /// Has packages looked at, and waits until they were.
+    /// Has packages polled, and waits until they were.
     pub(crate) async fn look(&self, packages: &[&str]) {
         let mut before = Vec::new();
         for package in packages {
@@ -105,7 +105,7 @@ impl Scene {
         self.wait_for_looks(packages, &before).await;
     }
 
-    /// Runs the pass `poll` until each package was looked at once more than before.
+    /// Runs the pass `poll` until each package was polled once more than before.
     pub(crate) async fn wait_for_looks(&self, packages: &[&str], before: &[i64]) {
         let begun = Instant::now();
         for (package, before) in packages.iter().zip(before) {

@@ -223,8 +223,8 @@ const fn told_by(told: Option<&str>) -> &'static str {
     if told.is_some() { "webhook" } else { "poll" }
 }
 
-/// What a look at modifications means. That there were none is remembered as an empty commit:
-/// those that come after it are a push. Those that have gone are none: a package does not lose its
+/// What a poll of modifications means. That there were none is remembered as an empty commit:
+/// those that come after it are a push. Those that have gone are not: a package does not lose its
 /// changes because a server forgot them.
 fn change_of_modifications(before: Option<&str>, now: Option<&str>, told: Option<&str>) -> Change {
     match (before, now) {

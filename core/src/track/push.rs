@@ -89,7 +89,7 @@ pub struct PushedBuild {
     pub stands: bool,
 }
 
-/// What is known of a branch before it is looked at.
+/// What is known of a branch before it is polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Before<'a> {
     /// The commit seen last; none when it was never polled.

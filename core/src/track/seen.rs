@@ -40,7 +40,7 @@ pub fn upstream<'s>(
 }
 
 /// What was last seen of a package's modifications, with an empty commit when there were none;
-/// nothing when they were never looked at.
+/// nothing when they were never polled.
 #[must_use]
 pub fn modifications<'s>(
     target: &Target,

@@ -159,7 +159,7 @@ async fn a_log_that_others_touched_is_not_gone_on_with() {
             "{said}"
         );
     }
-    // A line before the last is not looked at when it starts, but by whoever compares.
+    // A line before the last is not read when it starts, but by whoever compares.
     let changed =
         String::from_utf8(good.clone()).unwrap().replace("\"revision\":1", "\"revision\":0");
     fs::write(scene.log(), changed).unwrap();

@@ -32,7 +32,7 @@ pub struct Uses {
 }
 
 /// Tells which of the two macros are to be filled in: none in a spec in which rpmautospec has
-/// done so. As that tool does, it looks at all lines before the changelog, since a release may
+/// done so. As that tool does, it reads all lines before the changelog, since a release may
 /// be put together by macros.
 #[must_use]
 pub fn uses(spec: &[String]) -> Uses {

@@ -25,7 +25,7 @@ pub struct Commit {
     pub message: String,
     /// Names the whole content of the commit.
     pub tree: String,
-    /// The spec; none when there is none.
+    /// The spec; absent when the commit has no spec.
     pub spec: Option<SpecState>,
     /// Names the content of the file `changelog`; empty when there is none.
     pub changelog: String,

@@ -170,7 +170,7 @@ impl Attempts {
         self.entries().values().any(|entry| !entry.done)
     }
 
-    /// Whether there is none at all.
+    /// Whether this worker has no attempt at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries().is_empty()

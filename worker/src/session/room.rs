@@ -65,7 +65,7 @@ impl Room {
     }
 }
 
-/// Makes room whenever there is too little, for ever: nothing else would, on a worker that gets no
+/// Makes room whenever there is too little, as long as the worker runs: nothing else would, on a worker that gets no
 /// work.
 pub async fn keep(shared: Arc<Shared>) {
     loop {

@@ -61,7 +61,7 @@ const MEND: Duration = Duration::from_secs(20);
 
 impl Session {
     /// Speaks with the coordinator until a shutdown has come to its end. A broken connection is
-    /// made again, for ever.
+    /// made again, as often as it breaks.
     pub async fn run(mut self) {
         let pace = watch::Sender::new(Pace::new(Instant::now()));
         // Outside of the loop, so that they go on over broken connections.

@@ -51,7 +51,7 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
     let asked = (refs.asked() - asked) as f64;
     let spent = seconds(&farm.coordinator)? - spent;
     let wall = begun.elapsed().as_secs_f64();
-    ensure!(asked > 0.0, "nothing was looked at");
+    ensure!(asked > 0.0, "nothing was polled");
     let grown = farm.coordinator.rss_kib()? as f64 - memory as f64;
     let peer = ls_remote(&host)?;
     let each = spent / asked;
@@ -63,7 +63,7 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
         peer: format!("git ls-remote of one of them: {:.1} ms", peer.median * 1000.0),
         ratio: Some(each / peer.median),
         note: format!(
-            "time of one core for each look, nothing changed: {:.0} repositories a second of a core; \
+            "time of one core for each poll, nothing changed: {:.0} repositories a second of a core; \
              {:.0} a second by the clock, memory {:.0} MiB and {:+.1} MiB over {} looks",
             1.0 / each,
             asked / wall,
