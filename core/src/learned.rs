@@ -88,7 +88,7 @@ pub fn learn(samples: &[Sample]) -> Learned {
 /// What a task needs: what its target says, and what was learned where that says nothing.
 ///
 /// Learned amounts are rounded up to a few steps, for each set of needs has a queue of its own,
-/// and small ones are no need. They are never more than was enough before: a margin must not keep
+/// and small ones count as none. They are never more than was enough before: a margin must not keep
 /// a package from the only host that builds it.
 #[must_use]
 pub fn needs(set: &Needs, learned: &Learned) -> Needs {

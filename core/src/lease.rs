@@ -13,7 +13,7 @@ pub struct LeaseTerms {
     lease: Duration,
 }
 
-/// Why two times are no terms.
+/// Why two times cannot be the terms of leases.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseTermsError {
     /// The heartbeat is out of bounds.

@@ -17,7 +17,7 @@ pub struct Needs {
     pub label: String,
 }
 
-/// Text that is no [`Needs`].
+/// A text that is not a list of needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a list of needs (expected words as memory=1024 disk=2048 label=ssd)")]
 pub struct BadNeeds(String);
@@ -46,7 +46,7 @@ impl Needs {
     }
 }
 
-/// A text that is no label, with what labels are.
+/// A text that is not a label; the message says what labels are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is not a label (1 to 60 letters, digits, `.`, `_`, `-`)", shown(.0))]
 pub struct LabelError(pub String);

@@ -27,7 +27,7 @@ pub struct Nevra {
     pub arch: String,
 }
 
-/// Text that is no NEVRA.
+/// A text that is not a NEVRA.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a NEVRA (expected NAME-[EPOCH:]VERSION-RELEASE.ARCH)")]
 pub struct NevraError(String);

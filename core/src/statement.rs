@@ -176,7 +176,7 @@ pub struct Acceptance {
     pub time: u64,
 }
 
-/// Text that is no acceptance.
+/// A text that is not an acceptance.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("it is not an acceptance of a package: {0}")]
 pub struct NoAcceptance(String);

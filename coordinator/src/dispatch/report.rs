@@ -52,7 +52,7 @@ impl Reports {
         }
         let live = store.live_attempts(Some(worker)).await?;
         refuse_foreign(store, worker, reports, &live).await?;
-        // What runs on says nothing new, and that is what is said most.
+        // The fast path: most reports say only that an attempt still runs.
         let runs = |report: &AttemptReport| matches!(report.progress, Progress::Running(_));
         if before.is_none() && reports.iter().all(runs) {
             return Ok(());

@@ -31,7 +31,7 @@ pub enum EnrolError {
     /// A time that no token should hold.
     #[error("a token for {0} s: at most {MAX_TOKEN_SECONDS} s (7 days)")]
     Valid(u64),
-    /// A text that is no token, or another farm's.
+    /// A text that is not a token, or is another farm's.
     #[error("{0}")]
     Token(String),
     /// A token that does not count any more.

@@ -77,7 +77,7 @@ async fn spec_of(store: &Store, blobs: &Blobs, build: BuildId) -> anyhow::Result
     text(blobs, SourceBundle::from_bytes(&bytes)?.spec.digest)
 }
 
-/// A spec's text; none when it is no text or too long.
+/// A spec's text; none when it is not UTF-8 or too long.
 pub(super) fn text(blobs: &Blobs, digest: Sha256) -> anyhow::Result<Option<String>> {
     match blobs.read_small(digest, MAX_SPEC) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),

@@ -112,7 +112,7 @@ fn is_http(text: &str) -> bool {
 /// preference, and the digests of the current page and of older ones that are still good.
 ///
 /// # Errors
-/// In words, when the bytes are no metalink, or name no digest that is accepted.
+/// In words, when the bytes are not a metalink, or name no digest that is accepted.
 pub fn metalink(text: &str) -> Result<(Vec<String>, Vec<Checksum>), String> {
     let mut reader = Reader::from_str(text);
     let mut link = Metalink::default();

@@ -149,7 +149,7 @@ fn read(xml: &[u8]) -> Result<(Option<u64>, Vec<Data>), String> {
 struct Page {
     /// How many elements are open.
     depth: usize,
-    /// The revision, once there was an element of that name; `None` within when it is no number.
+    /// The revision, once there was an element of that name; `None` within when it is not a number.
     revision: Option<Option<u64>>,
     /// All `<data>` elements that have ended.
     all: Vec<Data>,

@@ -134,7 +134,7 @@ impl Looker {
         Ok(seen)
     }
 
-    /// Protocol 2: one question. What a server says that does not understand it is no answer.
+    /// Protocol 2: one question. A reply of a server that does not understand it is not an answer.
     async fn question(
         &self,
         repository: &str,

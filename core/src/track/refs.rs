@@ -70,7 +70,7 @@ impl Reader {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// When they are no list of refs, or too long a one.
+    /// When they are not a list of refs, or it is too long.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), RefsError> {
         self.rest.extend_from_slice(bytes);
         let taken = std::mem::take(&mut self.rest);

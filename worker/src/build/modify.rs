@@ -150,7 +150,7 @@ impl Work<'_> {
         self.directory.join(format!("{}.file", self.next))
     }
 
-    /// Takes a step that is no script.
+    /// Takes a step that is not a script.
     fn step(&mut self, step: &Step) -> Result<(), Early> {
         let (rpms, autopatch) = (self.rpms.clone(), self.autopatch.clone());
         let mut tree = Tree::of(&rpms.entries(), &rpms).with_spec(&self.spec_names());

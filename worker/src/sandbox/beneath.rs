@@ -51,7 +51,7 @@ impl Beneath {
     /// Opens the directory to start from. Its own path is the worker's and is trusted.
     ///
     /// # Errors
-    /// When it is no directory or cannot be opened.
+    /// When it is not a directory or cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(openat(AT_FDCWD, path, DIRECTORY, Mode::empty())?))
     }
@@ -104,7 +104,7 @@ impl Beneath {
     /// Reads a small text file.
     ///
     /// # Errors
-    /// When it is no plain file, longer than `limit` bytes, or not UTF-8.
+    /// When it is not a plain file, longer than `limit` bytes, or not UTF-8.
     pub fn text(&self, name: &str, limit: u64) -> io::Result<String> {
         let mut text = String::new();
         let count = self.file(name)?.take(limit + 1).read_to_string(&mut text)?;

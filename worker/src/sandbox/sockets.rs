@@ -188,7 +188,7 @@ mod tests {
                     assert_eq!(ask(family), errno(EAFNOSUPPORT), "{family}");
                 }
             }
-            // One that is no socket at all.
+            // A descriptor that is not a socket.
             assert_eq!(run(&program, abi.audit, 0, VSOCK), SECCOMP_RET_ALLOW);
         }
         // Whatever its family, which cannot be seen.

@@ -99,7 +99,7 @@ impl Guard {
     /// Takes the next bytes of the answer.
     ///
     /// # Errors
-    /// When they unpack to more than is allowed, or are no pack.
+    /// When they unpack to more than is allowed, or are not a pack.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), PackError> {
         if self.outer == Outer::Raw {
             return self.feed_pack(bytes);

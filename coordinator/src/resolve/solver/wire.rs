@@ -82,7 +82,7 @@ pub(super) fn write(to: &mut impl Write, document: &impl Serialize) -> io::Resul
 /// Reads a document; `None` when the other side has ended between two.
 ///
 /// # Errors
-/// When the other side has ended within one, or it is no such document.
+/// When the other side has ended within one, or it is not such a document.
 pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     match from.read_exact(&mut length) {

@@ -140,7 +140,7 @@ impl Scanner {
     /// What was kept.
     ///
     /// # Errors
-    /// What is wrong and where, when it was no object in JSON.
+    /// What is wrong and where, when it was not a JSON object.
     pub fn end(mut self) -> Result<Kept, String> {
         if self.problem.is_none() && (self.at == 0 || !self.open.is_empty()) {
             self.fail("it broke off");
