@@ -340,7 +340,7 @@ impl Config {
         self.tls_dir.clone().unwrap_or_else(|| self.data.join("tls"))
     }
 
-    /// What can be fetched again, of this coordinator alone.
+    /// The directory of files that can be fetched again, which this coordinator alone uses.
     #[must_use]
     pub fn cache_dir(&self) -> &Path {
         self.cache.as_deref().unwrap_or(&self.data)

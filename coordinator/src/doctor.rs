@@ -166,7 +166,7 @@ impl Doctor {
         remedied(check("signer", "error", told.collect::<Vec<_>>().join("\n")), remedy)
     }
 
-    /// What else the signer says of itself; nothing where it does not answer, which is said already.
+    /// Further checks of the signer; none where it does not answer, which is a finding already.
     async fn signer_state(&self) -> Vec<Check> {
         let asked = self.signer.status();
         let status = match tokio::time::timeout(PATIENCE, asked).await {
@@ -306,7 +306,7 @@ fn remedied(check: Check, remedy: impl Into<String>) -> Check {
     Check { remedy: remedy.into(), ..check }
 }
 
-/// What is said of a file system with so much room, in MiB and in files that can be made.
+/// The check of a file system with so much free space, in MiB and in files that can be made.
 fn judged(dir: &Path, mib: u64, files: u64) -> Check {
     let dir = dir.display();
     if files < FEW_FILES && mib >= NO_SPACE_MIB {
@@ -420,7 +420,7 @@ fn idle(view: &WorkerView, decided: Option<&StandingRow>) -> Option<String> {
     })
 }
 
-/// Of so many workers the reasons are told.
+/// At most so many workers are listed with their reasons.
 const TOLD: usize = 4;
 
 /// Nobody to build at all is an error where there are workers, and a warning where none has come

@@ -18,7 +18,7 @@ const LEFT_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often unfinished files are searched for.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
 
-/// What was cleared away.
+/// The files that were removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cleared {
     /// Files, and directories of files.

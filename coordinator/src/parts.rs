@@ -117,7 +117,7 @@ pub struct Parts {
 /// The stages, in the order of a build's way, and the passes that each coordinator runs. Each call makes
 /// a stage of its own, whose work knows nothing of another's: it is made once and kept.
 impl Parts {
-    /// What every pass is run with.
+    /// The parts that every pass is run with.
     #[must_use]
     pub fn runner(&self) -> Runner {
         Runner { peers: self.peers.clone(), store: self.store.clone(), clock: self.clock }
@@ -260,7 +260,7 @@ impl Parts {
         }
     }
 
-    /// Tells the other coordinators what is in memory here.
+    /// Shares the state in memory with the other coordinators.
     #[must_use]
     pub fn notes(&self) -> Notes {
         let (peers, fleet) = (self.peers.clone(), self.fleet.clone());
@@ -290,7 +290,7 @@ impl Parts {
         Retries { metrics: self.metrics.clone() }
     }
 
-    /// Takes what is said of attempts.
+    /// Takes reports on attempts.
     #[must_use]
     pub fn reports(&self) -> Reports {
         Reports {
@@ -320,7 +320,7 @@ impl Parts {
         Signing { blobs: self.blobs.clone(), signer: self.signer.clone(), clock: self.clock }
     }
 
-    /// What channels hold and show.
+    /// Reads the contents of channels.
     #[must_use]
     pub fn channels(&self) -> Channels {
         Channels { publisher: self.publisher.clone(), blobs: self.blobs.clone() }
@@ -357,7 +357,7 @@ impl Parts {
 
 /// The services of gRPC, and the pages.
 impl Parts {
-    /// What people and scripts call.
+    /// The service for people and scripts.
     #[must_use]
     pub fn farm_service(&self) -> FarmService {
         FarmService {
@@ -374,7 +374,7 @@ impl Parts {
         }
     }
 
-    /// What builds are made of.
+    /// The service for sources of builds.
     #[must_use]
     pub fn source_service(&self) -> SourceService {
         SourceService {

@@ -31,7 +31,7 @@ const WAIT: &str = "wait";
 #[derive(Debug, Default)]
 struct Written(Mutex<BTreeMap<(&'static str, String), String>>);
 
-/// Tells the other coordinators what is in memory here, and hears what they tell.
+/// Shares the state in memory with the other coordinators, and reads theirs.
 pub struct Notes {
     peers: Peers,
     fleet: Fleet,

@@ -16,7 +16,7 @@ use crate::clock::now_us;
 use crate::store::{Certificate, Store};
 use crate::token::Token;
 
-/// Who is let in. Cheap to clone.
+/// Decides which calls are admitted. Cheap to clone.
 #[derive(Clone)]
 pub struct Guard {
     /// Certificates, and what was decided about workers.

@@ -131,7 +131,7 @@ impl Connection {
     }
 }
 
-/// How HTTP is spoken. What ends a connection that is there and does nothing is not HTTP's.
+/// The settings of HTTP. Idle connections are ended elsewhere (`activity`).
 fn builder(limits: Limits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.first_request);

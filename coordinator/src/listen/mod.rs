@@ -46,7 +46,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// A pause after the system refused to accept, as for want of file descriptors.
 const REST: Duration = Duration::from_millis(100);
 
-/// What goes wrong again and again is told so often at most.
+/// A repeated problem is logged at most once in this time.
 const TOLD: Duration = Duration::from_secs(10);
 
 pub struct Listeners {
@@ -209,7 +209,7 @@ fn is_of_one(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-/// What happens again and again, and is told now and then.
+/// A problem that is repeated, and logged now and then.
 #[derive(Debug, Default)]
 struct Told {
     last: Option<Instant>,
@@ -218,7 +218,7 @@ struct Told {
 }
 
 impl Told {
-    /// It has happened. When it is to be told, answers how often it was not.
+    /// Counts it. When it is to be logged, answers how often it was not.
     fn due(&mut self) -> Option<u64> {
         if self.last.is_some_and(|last| last.elapsed() < TOLD) {
             self.untold += 1;

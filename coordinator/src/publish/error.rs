@@ -38,7 +38,7 @@ pub enum PublishError {
         /// The generation that is shown.
         shown: Option<u64>,
     },
-    /// Whoever asked must not show it any more.
+    /// The stage moved to another coordinator, or the channel has changed, before the renames.
     #[error("{channel} of {target} is not shown: {reason}")]
     Stopped { target: String, channel: String, reason: String },
     /// A target or channel whose name cannot be a directory.

@@ -39,7 +39,7 @@ const MAX_SNAPSHOT: u64 = 256 << 20;
 /// Packages of a channel that one pass signs again, so that other targets wait for no more.
 const ANEW: usize = 256;
 
-/// What is said of a build that cannot be published begins so.
+/// The beginning of the reason of a build that cannot be published now.
 const WAITS: &str = "not published yet";
 
 /// A build that is signed, with its packages.
@@ -49,11 +49,11 @@ type Signed = (BuildId, Vec<SignedPackage>);
 #[derive(Clone)]
 pub struct PublishStage {
     pub targets: Targets,
-    /// What channels hold and show.
+    /// The contents of channels.
     pub channels: Channels,
     /// Signs packages and pages.
     pub signing: Signing,
-    /// What other repositories provide.
+    /// Knows the packages of external repositories.
     pub resolver: Resolver,
     /// Where it is said why a build is not published.
     pub waits: Waits,
@@ -63,7 +63,7 @@ pub struct PublishStage {
     pub metrics: Metrics,
     /// The address under which users reach this farm, without a slash at its end.
     pub base_url: Arc<str>,
-    /// What time it has become.
+    /// Reads the time, which goes on while work is done.
     pub clock: Clock,
 }
 
@@ -327,7 +327,7 @@ impl PublishStage {
         Ok(())
     }
 
-    /// What is asked of the publisher.
+    /// Makes the request to the publisher.
     async fn request(
         &self,
         target: &Target,
@@ -450,13 +450,13 @@ fn is_of((build, rows): &Signed, error: &anyhow::Error) -> bool {
     }
 }
 
-/// What a channel holds and shows, and what is signed with its target's key.
+/// A channel's content, and which of it is signed with its target's key.
 struct Shown {
     /// The generation that is shown. Read first: what changes later is seen when it is shown.
     generation: Option<u64>,
     snapshot: Snapshot,
     signed: Vec<SignedPackage>,
-    /// What was given back and is to be in the channel again.
+    /// Restored packages that have to be in the channel again.
     returning: Vec<Signed>,
 }
 
@@ -476,7 +476,7 @@ async fn returning(store: &Store, target: &Target) -> anyhow::Result<Vec<Signed>
     Ok(all)
 }
 
-/// What channels hold, and what of it clients see. Cheap to clone.
+/// Reads the contents of channels, as recorded and as shown to clients. Cheap to clone.
 #[derive(Clone)]
 pub struct Channels {
     /// The trees of files.
@@ -495,7 +495,7 @@ impl Channels {
         Ok(Shown { generation, snapshot, signed, returning })
     }
 
-    /// What a channel holds now.
+    /// The content of a channel now.
     async fn snapshot(
         &self,
         store: &Store,
@@ -550,7 +550,7 @@ async fn may_show(
     Ok(())
 }
 
-/// What the channel holds now, with these packages added build by build.
+/// The content of the channel now, with these packages added build by build.
 async fn next_snapshot(
     store: &Store,
     shown: &Shown,

@@ -25,7 +25,7 @@ use super::{clients, disk, lock, shown};
 use crate::blobs::{BlobError, Blobs};
 use crate::pool_path::href;
 
-/// What a channel shall show.
+/// A request for a new generation of a channel.
 #[derive(Debug, Clone)]
 pub struct PublishRequest {
     /// Name of the target.
@@ -54,7 +54,7 @@ pub struct PublishRequest {
     pub prove_all: bool,
 }
 
-/// What a channel shows after a request.
+/// The result of a request: the generation that the channel shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
     /// The generation that is shown.
@@ -82,10 +82,10 @@ pub struct SignedRepomd {
     pub logged: Option<Logged>,
 }
 
-/// What a signer says when it does not sign.
+/// Why a signer did not sign.
 pub type SignError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a publisher has done, in this order; for those who show progress.
+/// The steps of a publication, in this order; for progress and for tests of crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// The new packages are proved and in the pool.
@@ -143,7 +143,7 @@ impl Publisher {
         Self { keep: generations.max(1), ..self }
     }
 
-    /// Tells each step as it is done.
+    /// Calls this after each step.
     #[must_use]
     pub fn on_step(self, on_step: impl Fn(Step) + Send + Sync + 'static) -> Self {
         Self { on_step: Arc::new(on_step), ..self }
@@ -332,7 +332,7 @@ impl Publisher {
     }
 }
 
-/// What is left to do.
+/// The state of a publication before its signatures.
 enum Outcome {
     /// Nothing: this generation shows it all.
     Shown(u64),

@@ -57,7 +57,7 @@ impl RootProblem {
     }
 }
 
-/// What has been read of packages and found of roots.
+/// The headers that were read, and the roots that were checked.
 #[derive(Debug, Default)]
 pub(super) struct Clashes {
     known: Mutex<Known>,
@@ -124,7 +124,7 @@ impl Clashes {
         Ok(())
     }
 
-    /// What a package wants. What cannot be read is left to rpm.
+    /// The claims of a package's header. One that cannot be read is left to rpm.
     fn claims(&self, package: &LockedPackage, blobs: &Blobs) -> Option<Arc<Claims>> {
         if let Some(known) = self.lock().claims.get(&package.digest) {
             return Some(Arc::clone(known));

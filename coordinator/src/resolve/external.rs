@@ -23,7 +23,7 @@ pub struct ExternalRepo {
     pub certs: Certs,
     /// The lowest number wins, as in dnf.
     pub priority: u32,
-    /// Of two that have the same package the cheaper one is asked.
+    /// The repository with the lower cost is preferred for a package that both have.
     pub cost: u32,
     /// Packages that are treated as if they were not there.
     pub excludes: Vec<String>,
@@ -107,7 +107,7 @@ pub fn load(
 }
 
 impl ExternalRepo {
-    /// What the solver is told of it.
+    /// Its description for the solver.
     pub(super) fn for_solver(&self) -> rpmfarm_solv::Repository {
         rpmfarm_solv::Repository {
             id: self.id.clone(),

@@ -56,7 +56,7 @@ pub enum FetchProblem {
     /// It cannot be downloaded.
     #[error(transparent)]
     Download(#[from] DownloadError),
-    /// What came is something else.
+    /// The download has another size.
     #[error("{url}: expected {expected} bytes, found {found}")]
     Size {
         /// Where it came from.
@@ -65,7 +65,7 @@ pub enum FetchProblem {
         expected: u64,
         found: u64,
     },
-    /// It is not signed as it must be, or not what its signature says.
+    /// Its signature is missing or invalid.
     #[error("{url}: {source}")]
     Rpm {
         /// Where it came from.
@@ -80,7 +80,7 @@ pub enum FetchProblem {
         /// What its header says.
         found: String,
     },
-    /// It cannot be kept, or its digest is another one.
+    /// It cannot be stored, or has another digest.
     #[error(transparent)]
     Blob(#[from] BlobError),
 }
@@ -91,7 +91,7 @@ pub(super) struct Fetcher {
     blobs: Blobs,
     downloader: Downloader,
     mirrors: MirrorLists,
-    /// What is being fetched, so that two builds do not fetch one package twice.
+    /// Packages that are being fetched, so that two builds do not fetch one twice.
     turns: Arc<KeyedSemaphore<Sha256>>,
 }
 

@@ -40,10 +40,10 @@ impl Requirements {
 /// Why there is no lock.
 #[derive(Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum LockError {
-    /// What the package requires cannot be had.
+    /// A requirement of the package cannot be fulfilled.
     #[error(transparent)]
     Package(Unsolvable),
-    /// What the target puts into every root cannot be had.
+    /// A package that the target puts into every root cannot be had.
     #[error("target {target} on {arch}: its {what} root: {source}")]
     Root {
         target: String,
@@ -212,7 +212,7 @@ pub struct Taken {
     pub instead: Option<(Nevra, String)>,
 }
 
-/// What a root takes from the farm, in the order of its layers.
+/// The farm's own packages in a root, in the order of its layers.
 pub(super) fn taken(
     pool: &mut Pool,
     shared: &mut SharedLayers,

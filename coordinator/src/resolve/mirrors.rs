@@ -33,7 +33,7 @@ const BELIEVED: Duration = Duration::from_secs(3600);
 pub(super) struct Mirrors {
     /// The directories that hold `repodata/`, the best first; at least one.
     pub(super) urls: Vec<Url>,
-    /// What `repomd.xml` may be, one of these; empty when nobody says.
+    /// The digests that `repomd.xml` may have; empty when the list names none.
     pub(super) pages: Vec<Checksum>,
 }
 

@@ -324,7 +324,7 @@ impl Resolver {
         Ok((asked.expect("asking the solver does not panic")?, generation))
     }
 
-    /// Says of the packages that a root takes from the farm what it would have without them.
+    /// For each of the farm's packages in a root, the package that the root would have without it.
     ///
     /// # Errors
     /// As [`Self::resolve`].

@@ -66,7 +66,7 @@ pub struct ResolveStage {
     pub retries: Retries,
     /// Rings when something is to be solved anew.
     pub bus: Bus,
-    /// What time it has become.
+    /// Reads the time, which goes on while work is done.
     pub clock: Clock,
     /// What is under way.
     pub work: ResolveWork,
@@ -150,7 +150,7 @@ struct Unsolved {
     missing: Vec<String>,
 }
 
-/// What a task is to be locked with.
+/// The requirements of a task's root.
 #[derive(Debug)]
 struct Wanted {
     requirements: Requirements,
@@ -175,10 +175,10 @@ impl Wanted {
     }
 }
 
-/// What solving gave for the tasks of a batch, with what each was to have.
+/// The results of solving for the tasks of a batch, with the requirements of each.
 type SolvedTasks = HashMap<TaskId, (Wanted, Result<Lock, Unsolved>)>;
 
-/// What the lines of the log are about.
+/// The span of the log's lines, with build and task.
 fn span(task: &Task) -> tracing::Span {
     tracing::info_span!("resolve", build = task.build.0, task = task.id.0)
 }
@@ -523,7 +523,7 @@ impl ResolveStage {
         Ok(lock)
     }
 
-    /// Who solves a build and fetches its packages, and in which repositories. A build with repositories of
+    /// The resolver of a build, and the target with its repositories. A build with repositories of
     /// its own gets pools of its own, which are dropped afterwards: nothing of them reaches other builds.
     fn resolver(&self, target: &Target, options: &BuildOptions) -> (Resolver, Target) {
         let mut target = target.clone();
@@ -576,7 +576,7 @@ async fn with_lost_mate(
     Ok(failure)
 }
 
-/// What the root of a task is to have.
+/// Reads the requirements of a task's root.
 async fn wanted_of(store: &FencedStore, task: &Task, round: u32) -> anyhow::Result<Requirements> {
     if task.kind == TaskKind::Srpm {
         return Ok(Requirements::default());
@@ -594,7 +594,7 @@ fn one_of_each_arch(tasks: Vec<(Task, Build)>) -> (Vec<(Task, Build)>, HashSet<T
     (first, later.into_iter().map(|(task, _)| task.id).collect())
 }
 
-/// What solving gave, as the order of the batch sees it.
+/// The result of solving, in the form that the order of the batch needs.
 fn root(result: &Result<Lock, Unsolved>) -> Root {
     match result {
         Ok(lock) => Root::Packages(lock.packages().cloned().collect()),

@@ -18,10 +18,10 @@ const REFRESH: Duration = Duration::from_secs(600);
 /// How often it is checked whether the resolve stage has moved to this coordinator.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Who asks for news. Cheap to clone.
+/// Refreshes the metadata of external repositories. Cheap to clone.
 #[derive(Clone)]
 pub struct Refresh {
-    /// Which repositories there are.
+    /// The targets, which name the repositories.
     pub targets: Targets,
     pub resolver: Resolver,
     /// Rings when there is news.

@@ -13,7 +13,7 @@ use rpmfarm_core::name::shown;
 
 use super::href;
 
-/// What a repository says of itself.
+/// The content of a `repomd.xml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repomd {
     /// Its revision, where it is a number: createrepo_c writes the time.

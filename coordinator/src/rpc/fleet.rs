@@ -23,9 +23,9 @@ use crate::store::{LiveAttempt, StandingRow, Store};
 
 #[derive(Clone)]
 pub struct FleetService {
-    /// What was decided about workers.
+    /// Decisions about workers.
     pub store: Store,
-    /// What was heard of them.
+    /// Their last reports.
     pub fleet: Fleet,
     /// Makes hosts workers; none without TLS.
     pub enrolment: Option<Arc<Enrolment>>,

@@ -93,7 +93,7 @@ enum State {
     /// All that there is was sent, and there may come more.
     Growing,
     Ended,
-    /// Nobody takes it any more.
+    /// The client is gone.
     Unwanted,
 }
 

@@ -28,13 +28,13 @@ use crate::targets::Targets;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// What shows builds. Cheap to clone.
+/// Builds the API's view of builds. Cheap to clone.
 #[derive(Clone)]
 pub struct Views {
     pub store: Store,
     /// Channels and keys of targets.
     pub targets: Targets,
-    /// What running attempts do now.
+    /// The phases of running attempts.
     pub fleet: Fleet,
     pub reasons: WaitReasons,
 }
@@ -54,7 +54,7 @@ impl Views {
     }
 }
 
-/// What the store says of a build.
+/// The facts that the view of a build is made of.
 struct Facts<'a> {
     build: &'a Build,
     stored: ShownBuild,
@@ -250,7 +250,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// What it has, and what was taken back of it.
+    /// Its packages, the withdrawn ones among them.
     fn artifacts(&self) -> Vec<v1::Artifact> {
         let away = self.stored.withdrawn.iter().map(|row| v1::Artifact {
             nevra: row.nevra.to_string(),
@@ -360,7 +360,7 @@ impl TaskView {
     }
 }
 
-/// What whoever asked for a build should know: that no update would take it, or that a newer one
+/// Warnings for people who requested a build: that clients would not update to it, or that a newer one
 /// is shown in its place.
 fn warnings(
     build: &Build,
@@ -460,7 +460,7 @@ fn taken(package: &TakenPackage) -> String {
     }
 }
 
-/// What was said of a build's claims, what of it was taken back, and what it was made with that was.
+/// Notes on a build's claims, on its withdrawn packages, and on withdrawn packages that it was made with.
 fn names(build: &Build, stored: &ShownBuild) -> Vec<String> {
     let mut lines = Vec::new();
     for Decision { word, who, reason, .. } in &stored.decisions {
@@ -499,7 +499,7 @@ pub fn matches_filter(filter: StateFilter, shown: &v1::Build) -> bool {
     shown.known_state().is_some_and(|state| filter.admits(state))
 }
 
-/// What the store knows of builds in such a state.
+/// The store's filter for builds in such a state.
 #[must_use]
 pub const fn ended_of_filter(filter: StateFilter) -> Ended {
     match filter {

@@ -29,7 +29,7 @@ use crate::targets::Targets;
 use crate::waits::Waits;
 use crate::work::{self, KeyedTaskPool};
 
-/// What is said of a build that cannot be signed begins so.
+/// The beginning of the reason of a build that cannot be signed now.
 const WAITS: &str = "not signed yet";
 
 /// Packages of one build that are signed at once: enough that the signer's cores have work while

@@ -18,7 +18,7 @@ const AT_ONCE: i64 = 256;
 pub struct EndedAttempt {
     pub attempt: Attempt,
     pub build: BuildId,
-    /// What it says it made.
+    /// The worker's report, which is not checked yet.
     pub outcome: Outcome,
 }
 

@@ -163,7 +163,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(attempt.0).fetch_optional(self.read()).await?)
     }
 
-    /// Who holds which attempt, and what it needs: the leases, for counting.
+    /// Live attempts with their workers and needs, for counting free slots.
     pub async fn held(&self) -> Result<Vec<(String, AttemptId, Needs)>> {
         let query = "SELECT v.worker, v.attempt, COALESCE(n.needs, '') FROM live_attempts v
                      LEFT JOIN task_needs n ON n.task = v.task";

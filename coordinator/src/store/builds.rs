@@ -21,7 +21,7 @@ pub struct NewBuild {
     pub class: Class,
     /// The architectures to build for; none for all of the target's.
     pub arches: Vec<Arch>,
-    /// What else was asked for.
+    /// Options of the request, such as bconds and macros.
     pub options: BuildOptions,
 }
 
@@ -50,7 +50,7 @@ impl Build {
     }
 }
 
-/// What a request led to.
+/// The builds that a request started, or had started before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartedBuilds {
     /// The builds, in the order of the request.
@@ -64,16 +64,16 @@ pub struct StartedBuilds {
 pub enum Ended {
     #[default]
     Any,
-    /// Those that have not.
+    /// Builds that have not ended.
     Open,
-    /// Those that are published.
+    /// Builds that are published.
     Published,
-    /// Those that have ended otherwise.
+    /// Builds that failed or were cancelled.
     Unpublished,
 }
 
 impl Ended {
-    /// What a query asks of `builds b` beside other conditions. Of open builds it begins with those,
+    /// The condition of a query on `builds b`. Of open builds it begins with those,
     /// which are few, and not with all that there ever were.
     const fn condition(self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use super::again::again;
 use super::columns::Columns;
 use super::{Result, Store, parsed};
 
-/// What a channel holds since a time.
+/// One revision of a channel: its packages, and since when it shows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
     /// Name of the target.

@@ -31,7 +31,7 @@ pub struct Connected {
     pub newest_attempt: AttemptId,
 }
 
-/// Who hears a worker.
+/// The coordinator that a worker is connected to.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct WorkerOwner {
     pub worker: String,
@@ -148,7 +148,7 @@ impl Store {
         .await
     }
 
-    /// Who hears each worker that was ever connected.
+    /// The coordinator that each worker was last connected to.
     pub async fn worker_owners(&self) -> Result<Vec<WorkerOwner>> {
         let query = "SELECT worker, coordinator FROM worker_owners ORDER BY worker";
         Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
@@ -188,14 +188,14 @@ impl Store {
         .await
     }
 
-    /// What the other coordinators have noted of a kind.
+    /// The notes of a kind that the other coordinators wrote.
     pub async fn notes(&self, kind: &str, me: &str) -> Result<Vec<Note>> {
         let query = "SELECT coordinator, subject, text FROM notes
                      WHERE kind = $1 AND coordinator <> $2 ORDER BY subject, coordinator";
         Ok(sqlx::query_as(query).bind(kind).bind(me).fetch_all(self.read()).await?)
     }
 
-    /// What the other coordinators have noted of one thing.
+    /// The notes on one subject that the other coordinators wrote.
     pub async fn notes_of(&self, kind: &str, subject: &str, me: &str) -> Result<Vec<Note>> {
         let query = "SELECT coordinator, subject, text FROM notes
                      WHERE kind = $1 AND subject = $2 AND coordinator <> $3 ORDER BY coordinator";

@@ -19,7 +19,7 @@ use super::{Result, Store, Tx, json, parsed, unjson};
 pub struct Invitation {
     /// The name that the worker gets.
     pub worker: String,
-    /// What it may build for; empty for anything.
+    /// The architectures that it may build for; empty for all.
     pub arches: Vec<Arch>,
     pub created_us: i64,
     pub expires_us: i64,
@@ -212,7 +212,7 @@ impl Store {
         found.iter().map(|text| parsed("certificate_ends", "a digest", text)).collect()
     }
 
-    /// What an enrolled worker may build for: `None` when it was not enrolled, empty for anything.
+    /// The architectures that an enrolled worker may build for: `None` when it was not enrolled, empty for all.
     pub async fn enrolled_arches(&self, worker: &str) -> Result<Option<Vec<Arch>>> {
         let query = "SELECT arches FROM enrolments WHERE worker = $1 ORDER BY id DESC LIMIT 1";
         let found: Option<String> =

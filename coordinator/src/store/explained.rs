@@ -47,7 +47,7 @@ pub fn explain(error: &StoreError, url: &str) -> String {
     }
 }
 
-/// What a database refuses, by the code and the message of its error.
+/// Why a database refuses, by the code and the message of its error.
 fn refused(code: &str, message: &str, place: &str, url: &str) -> String {
     let name = Url::parse(url).map(|url| url.path().trim_start_matches('/').to_owned());
     let name = name.unwrap_or_default();

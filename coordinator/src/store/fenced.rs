@@ -86,7 +86,7 @@ impl FencedStore {
         Self { store: store.with_fence(fence.clone()), fence }
     }
 
-    /// What its transactions stand behind.
+    /// The fence that each of its transactions compares.
     #[must_use]
     pub fn fence(&self) -> &Fence {
         &self.fence

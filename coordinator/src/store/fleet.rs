@@ -52,7 +52,7 @@ struct OfWorker {
     row: StandingRow,
 }
 
-/// What says whether a worker may connect.
+/// The facts that decide whether a worker may connect.
 struct Admission(Option<StandingRow>, Vec<Arch>);
 
 impl FromRow<'_, AnyRow> for Admission {
@@ -96,7 +96,7 @@ impl Store {
         Ok(self.standing_history(worker, 1).await?.pop())
     }
 
-    /// What decides whether a worker may connect: the newest decision about it, and the architectures
+    /// The facts that decide whether a worker may connect: the newest decision about it, and the architectures
     /// that it was enrolled for; none stand for all. One query, since every report needs it.
     pub async fn admission(&self, worker: &str) -> Result<(Option<StandingRow>, Vec<Arch>)> {
         let query = "SELECT COALESCE(s.state, '') AS state, COALESCE(s.reason, '') AS reason,

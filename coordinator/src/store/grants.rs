@@ -20,7 +20,7 @@ pub struct Grant {
     pub task: TaskId,
     pub build: BuildId,
     pub worker: String,
-    /// What that worker has.
+    /// Memory and disk of that worker.
     pub had: Had,
 }
 

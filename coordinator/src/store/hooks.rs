@@ -17,7 +17,7 @@ pub struct NewHook {
     pub target: String,
     /// The forge and the number that it gives the repository, `github:17`; empty for none.
     pub repository: String,
-    /// What it told of.
+    /// The packages that it is about.
     pub hints: Vec<Hint>,
     /// SHA-256 of the body, in hex.
     pub digest: String,
@@ -26,7 +26,7 @@ pub struct NewHook {
     pub at_us: i64,
 }
 
-/// What a webhook told of one package.
+/// One package that a webhook is about, with the commit that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint {
     /// Name of the package.
@@ -37,12 +37,12 @@ pub struct Hint {
     pub commit: String,
 }
 
-/// What became of a webhook.
+/// How a webhook was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookTaken {
     /// The packages are polled at once.
     New,
-    /// It was taken before.
+    /// The same delivery was recorded before.
     Again,
     /// The same was told too often; the packages are polled as scheduled.
     Often,

@@ -31,7 +31,7 @@ pub struct Looked {
     pub problem: String,
     /// Whether a webhook's push is still to be seen.
     pub hinted: bool,
-    /// What was seen of the package and of its modifications; nothing of what could not be read.
+    /// The refs of the package and of its modifications; without those that could not be read.
     pub saw: Vec<RefObservation>,
 }
 

@@ -86,7 +86,7 @@ pub use withdrawals::{ImpactRow, Returning, RootRow, Withdraw, WithdrawnPackage}
 
 use crate::bus::Bus;
 
-/// What can go wrong with the store.
+/// Why an operation of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database refused a statement, or could not be reached.
@@ -218,7 +218,7 @@ pub struct Store {
     /// For beats, which must not wait behind work.
     pulse: AnyPool,
     bus: Bus,
-    /// What each transaction has to stand behind: of a [`FencedStore`].
+    /// The fence that each transaction compares, in a [`FencedStore`].
     fence: Option<Arc<Fence>>,
     /// The task of the checkpoints; it ends with the last clone of the store.
     beside: Arc<Mutex<JoinSet<()>>>,

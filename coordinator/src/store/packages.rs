@@ -61,7 +61,7 @@ pub struct SignedPackage {
 }
 
 impl FromRow<'_, AnyRow> for NewPackage {
-    /// Of a row of `results`.
+    /// Reads a row of `results`.
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let row = Columns::of("results", row);
         Ok(Self {
@@ -108,7 +108,7 @@ impl FromRow<'_, AnyRow> for SignedPackage {
     }
 }
 
-/// What an accepted attempt announced: the digest and the name of each file.
+/// The digest and the name of each file that an accepted attempt announced.
 type Announced = Vec<(Sha256, String)>;
 
 /// Whether a package is a file that an attempt announced. One without architecture may have stayed

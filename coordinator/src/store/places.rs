@@ -13,7 +13,7 @@ pub struct Place {
     pub needs: Needs,
     /// How many tasks for the architecture go first.
     pub ahead: u64,
-    /// Of how many of these it is known what they take.
+    /// The number of these whose duration is known.
     pub known: u64,
     /// What those take together, in microseconds.
     pub known_us: i64,
@@ -67,7 +67,7 @@ impl Store {
         Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
     }
 
-    /// Of how many builds that lack their sources this one comes last.
+    /// The number of builds that are imported before this one.
     pub async fn imports_ahead(&self, build: BuildId) -> Result<u64> {
         let query = "SELECT COUNT(*) FROM stage_work w JOIN stage_work mine
                      ON mine.build = $1 AND mine.stage = 'import'

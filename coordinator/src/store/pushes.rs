@@ -135,7 +135,7 @@ impl Store {
         Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
     }
 
-    /// What a request builds: target, package, and what of it, for each of its pushes.
+    /// For each push of a request: target, package, and the push.
     pub async fn pushes_of(&self, request_key: &str) -> Result<Vec<(String, String, PushPair)>> {
         let query = "SELECT p.target, p.package, COALESCE(x.git_ref, p.commit_id),
                      COALESCE(x.modification, '') FROM push_ends e

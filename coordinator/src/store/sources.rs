@@ -39,7 +39,7 @@ pub struct Srpm {
     pub nevra: Nevra,
     /// Its build requirements, as rpm prints them; those that rpm answers itself left out.
     pub requires: Vec<String>,
-    /// What must not be in its root (`BuildConflicts`).
+    /// Packages that must not be in its root (`BuildConflicts`).
     pub conflicts: Vec<String>,
     /// Names of the binary packages that its spec says it makes.
     pub predicts: Vec<String>,

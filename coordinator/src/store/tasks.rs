@@ -133,7 +133,7 @@ impl Store {
         Ok(rows.into_iter().map(|(build, task)| (BuildId(build), TaskId(task))).collect())
     }
 
-    /// What `%generate_buildrequires` asked for so far, round by round.
+    /// The requirements that `%generate_buildrequires` asked for so far, round by round.
     pub async fn dynamic_requires(&self, task: TaskId) -> Result<Vec<Vec<String>>> {
         let query = "SELECT requires FROM dynamic_requires WHERE task = $1 ORDER BY round";
         let rows: Vec<String> =
@@ -181,7 +181,7 @@ impl Store {
         .await
     }
 
-    /// What attempts of a batch's postponed tasks found so far, round by round: of the tasks that
+    /// The requirements that attempts of a batch's postponed tasks found so far, round by round: of the tasks that
     /// wait for their turn.
     pub async fn requires_found(&self, batch: i64) -> Result<HashMap<TaskId, Vec<Vec<String>>>> {
         let query = "SELECT d.task, d.requires FROM builds b

@@ -74,7 +74,7 @@ fn seen(rows: Vec<TrackRefRow>) -> Vec<TrackRef> {
     rows.into_iter().map(|TrackRefRow(seen)| seen).collect()
 }
 
-/// What a maintainer has said.
+/// A maintainer's policy override.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct OrderRow {
     /// Name of the package; empty for the whole target.
@@ -223,7 +223,7 @@ impl Store {
         Ok(query.fetch_all(self.read()).await?)
     }
 
-    /// What changes when a package of a target is followed, or no longer.
+    /// A value that changes when a package of a target is tracked or untracked.
     pub async fn tracked_state(&self, target: &str) -> Result<(i64, i64)> {
         let query = "SELECT COUNT(*), COALESCE(MAX(added_us), 0) FROM tracked WHERE target = $1";
         Ok(sqlx::query_as(query).bind(target).fetch_one(self.read()).await?)
@@ -261,7 +261,7 @@ impl Store {
         Ok(result.rows_affected() > 0)
     }
 
-    /// What was last seen of a package's branches.
+    /// The commits that a package's branches had when they were last polled.
     pub async fn seen(&self, target: &str, package: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package = $2 ORDER BY repository, branch";
@@ -269,14 +269,14 @@ impl Store {
         Ok(seen(query.fetch_all(self.read()).await?))
     }
 
-    /// What was last seen of all packages of a target.
+    /// The same of all packages of a target.
     pub async fn seen_of_target(&self, target: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1";
         Ok(seen(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?))
     }
 
-    /// What was last seen of the packages of a target that have open pushes.
+    /// The same of the packages of a target that have open pushes.
     pub async fn seen_of_pushed(&self, target: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package IN (SELECT p.package FROM open_pushes o

@@ -44,7 +44,7 @@ pub struct WithdrawnPackage {
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
-    /// Who took it back.
+    /// Who withdrew it.
     pub who: String,
     pub reason: String,
     pub at_us: i64,
@@ -169,7 +169,7 @@ impl Store {
         rows.into_iter().map(pair).collect()
     }
 
-    /// What was given back of a target and is not in its channel yet.
+    /// Packages of a target that were restored and are not in its channel yet.
     pub async fn returning(&self, target: &str) -> Result<Vec<Returning>> {
         let query = "SELECT nevra, build FROM returning_packages WHERE target = $1 ORDER BY nevra";
         Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
@@ -416,7 +416,7 @@ impl Tx {
         Ok(())
     }
 
-    /// So many packages have come or gone, of which the channel does not know yet.
+    /// Notes that packages were withdrawn or restored, which the channel does not show yet.
     async fn raise_withdrawn(&mut self, target: &str, by: usize) -> Result<i64> {
         let changes = self.raise_pool(target, i64::try_from(by).unwrap_or(i64::MAX)).await?;
         sqlx::query("UPDATE pools SET withdrawn = changes WHERE target = $1")

@@ -20,7 +20,7 @@ use sqlx::any::AnyRow;
 use super::columns::Columns;
 use super::{Result, Store, Tx};
 
-/// What is known of a task, for its stage and its place in the queue.
+/// The facts of a task that decide its stage and its place in the queue.
 struct Known {
     id: TaskId,
     kind: TaskKind,
@@ -32,7 +32,7 @@ struct Known {
     needs: String,
 }
 
-/// What is known of a build.
+/// The facts of a build that decide its stage.
 struct KnownBuild {
     submitter: String,
     class: Class,
@@ -208,7 +208,7 @@ impl Tx {
         Ok(())
     }
 
-    /// What is known of a build. Its newest failure says when a stage may try again: a
+    /// The facts of a build that decide its stage. Its newest failure says when a stage may try again: a
     /// later time of an earlier one is from before a clock that went back.
     async fn known_build(&mut self, build: BuildId) -> Result<Option<KnownBuild>> {
         let query = "SELECT b.submitter, b.created_us,

@@ -44,7 +44,7 @@ pub fn router(repos: &Path) -> io::Result<Router> {
         .with_state(root))
 }
 
-/// What a path leads to.
+/// The file or directory at a path.
 enum Found {
     File { file: File, metadata: Metadata },
     Directory { page: String },

@@ -112,7 +112,8 @@ impl Solver {
         }
     }
 
-    /// Says of the farm's packages in a root what it would have without them. Takes time, too.
+    /// For each of the farm's packages in a root, the package that the root would have without it. Takes time,
+    /// too.
     ///
     /// # Errors
     /// As [`Self::lock`].

@@ -18,7 +18,7 @@ use super::super::pools::{Content, PoolsError, Prepared};
 /// A list of 100,000 packages has some 20 MB.
 const MAX_DOCUMENT: u32 = 1 << 30;
 
-/// What a solver is for; said once.
+/// The first message to a solver: which target and architecture it is for, and where the blobs lie.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in super::super) struct Start {
     pub(in super::super) target: Target,
@@ -29,7 +29,7 @@ pub(in super::super) struct Start {
     pub(in super::super) blobs: PathBuf,
 }
 
-/// What is to be done with a pool that is up to date.
+/// A question to a pool that is up to date.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in super::super) enum Task {
     /// To make a lock.
@@ -47,7 +47,7 @@ pub(in super::super) enum Task {
 pub(super) struct Question {
     /// What the pool is to be made of.
     pub(super) content: Content,
-    /// What is to be done with it.
+    /// The question to the pool.
     pub(super) task: Task,
 }
 
@@ -56,11 +56,11 @@ pub(super) enum Answer {
     /// The pool is up to date.
     Prepared(Prepared),
     Lock(Box<Lock>),
-    /// What lacks something, and what.
+    /// Packages with a requirement that no package provides.
     Lacking(Vec<(Nevra, String)>),
-    /// Who has what was asked about.
+    /// The owners of the things in the questions.
     Owners(Known),
-    /// What the root takes from the farm.
+    /// The farm's own packages in the root.
     Taken(Vec<Taken>),
     /// Why there is no answer.
     Failed(PoolsError),
