@@ -22,7 +22,7 @@ words! {
 }
 
 words! {
-    /// What is behind a build, in the order in which it comes. The time of each is shown.
+    /// A point that a build has passed, in their order. The time of each is shown.
     pub enum Milestone: "milestone of a build" {
         /// Its sources are there.
         Import = "import",

@@ -80,7 +80,7 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
     }
 }
 
-/// What a worker says of an attempt that succeeded, and signs with the key that it made itself.
+/// A worker's statement on an attempt that succeeded, signed with the key that it made itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statement<'a> {
     pub worker: &'a str,
@@ -95,7 +95,7 @@ pub struct Statement<'a> {
     pub package: &'a str,
     /// The architecture of the root.
     pub arch: Arch,
-    /// What it was given ([`input_digest`]).
+    /// The digest of its input ([`input_digest`]).
     pub input: Sha256,
     pub files: &'a [ResultFile],
 }
@@ -152,12 +152,12 @@ pub fn set_digest(files: &[ResultFile]) -> Sha256 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     pub key: PublicKey,
-    /// What the worker was given.
+    /// The digest of the worker's input.
     pub input: Sha256,
     pub signature: Signature,
 }
 
-/// That one package was accepted, as the acceptor signs it.
+/// The statement, signed by the acceptor, that one package was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acceptance {
     /// The target that it was accepted for.

@@ -90,15 +90,15 @@ words! {
     }
 }
 
-/// Which builds somebody wants to see, by their state.
+/// A filter of builds by their state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum StateFilter {
     /// All; an empty text.
     #[default]
     Any,
-    /// Those that have not ended.
+    /// Builds that have not ended.
     Running,
-    /// Those in this state.
+    /// Builds in this state.
     In(BuildState),
 }
 
@@ -192,7 +192,7 @@ impl LastAttempt {
     }
 }
 
-/// What is known of one task.
+/// The facts that decide the state of a task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TaskFacts {
     /// It has a lock.
@@ -233,7 +233,7 @@ pub const fn task_state(task: &TaskFacts, failed: bool, open: bool) -> TaskState
     }
 }
 
-/// What is known of one build.
+/// The facts that decide the state of a build.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BuildFacts<'a> {
     pub cancelled: bool,

@@ -56,7 +56,7 @@ impl TaskKind {
     }
 }
 
-/// What the work starts from.
+/// The input of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// A spec and its sources, for [`TaskKind::Srpm`].
@@ -105,7 +105,7 @@ pub struct Assignment {
     pub build: BuildId,
     /// The fencing number that every report and upload of the attempt carries.
     pub epoch: Epoch,
-    /// What is to be made.
+    /// The input, which decides the kind of the task.
     pub input: Input,
     /// Name of the package, for logs and messages.
     pub package: String,
@@ -126,9 +126,9 @@ pub struct Assignment {
     /// Patterns of the files that are kept of a build that fails ([`crate::kept`]).
     #[serde(default)]
     pub keep: Vec<String>,
-    /// What it may use.
+    /// Limits on its time, memory, disk and files.
     pub limits: Limits,
-    /// What it may do beyond what every build may.
+    /// Allowances beyond those of every build.
     pub allow: Allowed,
 }
 
@@ -242,7 +242,7 @@ pub struct AttemptReport {
     pub progress: Progress,
 }
 
-/// What a worker says of itself and of everything it has, each time it speaks.
+/// The state of a worker with all its attempts, as it reports it each time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerState {
     /// Its name, unique in the farm.
@@ -273,7 +273,7 @@ pub struct WorkerState {
     pub attempts: Vec<AttemptReport>,
 }
 
-/// What a worker should have, and how often it should speak.
+/// The desired state of a worker, and the terms of its lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DesiredState {
     /// The attempts that it should run or go on reporting.

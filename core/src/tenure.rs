@@ -17,7 +17,7 @@ pub const BEAT: Duration = Duration::from_secs(1);
 /// How long a beat stands still until its coordinator counts as dead, when nobody says otherwise.
 pub const TAKEOVER: Duration = Duration::from_secs(6);
 
-/// What one observer has seen of the coordinators of a farm.
+/// The coordinators' beats as one observer has seen them.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
     seen: BTreeMap<String, Pulse>,
@@ -71,7 +71,7 @@ pub struct StageLease {
     pub epoch: i64,
 }
 
-/// What to do about a stage.
+/// The decision on the lease of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     /// It is held already, under this epoch.

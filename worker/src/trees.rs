@@ -16,7 +16,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use rpmfarm_core::name;
 
-/// What a tree may have.
+/// The bounds on a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Files and directories, with the topmost one.
@@ -27,7 +27,7 @@ pub struct Bounds {
     pub bytes: u64,
 }
 
-/// What a tree has.
+/// The measured size of a tree.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Size {
     /// Files and directories, with the topmost one.
@@ -86,7 +86,7 @@ const KEPT: usize = 64;
 /// Names of directories that wait for their turn may take so many bytes: some hundred thousand.
 const NAMES: usize = 64 << 20;
 
-/// So many steps of a path are told.
+/// Messages name so many steps of a path.
 const TOLD: usize = 4;
 
 const DIRECTORY: OFlag =
@@ -304,7 +304,7 @@ impl Moved {
     }
 }
 
-/// What a pass over a directory did.
+/// The result of a pass over a directory.
 #[derive(Default)]
 struct Pass {
     /// Whether something went, so that another pass finds other things.
@@ -465,7 +465,7 @@ pub fn emptied(directory: &Path, aside: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells of what was moved aside before and is still there.
+/// Logs the trees that were moved aside before and are still there.
 pub fn tell_aside(aside: &Path) {
     let Ok(entries) = std::fs::read_dir(aside) else { return };
     for entry in entries.flatten() {

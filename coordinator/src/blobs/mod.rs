@@ -18,11 +18,11 @@ use sha2::Digest as _;
 #[derive(Debug, Clone)]
 pub struct Blobs {
     root: PathBuf,
-    /// Who reads them beside this user.
+    /// The group that may read them, beside this user.
     group: Option<u32>,
 }
 
-/// What can go wrong with a blob.
+/// Why an operation on a blob failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
     /// The store has no such blob.
@@ -31,7 +31,7 @@ pub enum BlobError {
     /// The bytes are not those that were announced.
     #[error("{what}: expected sha256 {expected}, found {found}")]
     Mismatch {
-        /// What was being stored.
+        /// A name of the content, for messages.
         what: String,
         /// The digest that was announced.
         expected: Sha256,
@@ -41,7 +41,7 @@ pub enum BlobError {
     /// More bytes than were announced or allowed.
     #[error("{what}: longer than the {limit} bytes that were announced")]
     TooLong {
-        /// What was being stored.
+        /// A name of the content, for messages.
         what: String,
         /// The limit in bytes.
         limit: u64,

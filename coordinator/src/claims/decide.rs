@@ -12,7 +12,7 @@ use crate::store::{Build, Store, StoreError, Withdraw};
 /// How often an approval is tried while the target's packages change.
 const TRIES: usize = 16;
 
-/// What came of a decision.
+/// The result of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decided {
     Done,
@@ -28,7 +28,7 @@ pub enum NotDecided {
     /// A name of the build is taken.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Who owns what is not known now.
+    /// The owners cannot be determined now.
     #[error("{0:#}")]
     Unknown(anyhow::Error),
 }

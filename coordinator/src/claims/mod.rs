@@ -40,13 +40,13 @@ use crate::targets::Targets;
 pub struct Claims {
     pub targets: Targets,
     pub blobs: Blobs,
-    /// Who has the files of base roots.
+    /// The owners of the files of base roots.
     pub bases: Bases,
     /// The packages of external repositories.
     pub resolver: Resolver,
     /// Workers that are told when what they build with is taken back.
     pub fleet: Fleet,
-    /// What time it is.
+    /// Reads the time.
     pub clock: Clock,
 }
 
@@ -58,7 +58,7 @@ const MAX_LOCK: u64 = 64 << 20;
 pub struct Verdict {
     /// The generation of the target's packages.
     pub generation: i64,
-    /// What it makes that others own.
+    /// The things of other source packages that it makes.
     pub claims: Vec<Claim>,
 }
 
@@ -109,7 +109,7 @@ impl Claims {
         Ok(Verdict { generation, claims })
     }
 
-    /// What is in the repositories of an architecture, of the packages that a build made.
+    /// The packages of a build that belong into the repositories of an architecture.
     async fn made_on(&self, arch: Arch, packages: &[NewPackage]) -> anyhow::Result<Vec<Made>> {
         let seen = packages.iter().filter(|package| arch.accepts(&package.nevra.arch));
         let all: Vec<(Nevra, PathBuf)> =
@@ -132,7 +132,7 @@ impl Claims {
         tokio::task::spawn_blocking(read).await?
     }
 
-    /// Who has the files of the base root that a build's SRPM was made in, and of the bootstrap roots of
+    /// The owners of the files of the base root that a build's SRPM was made in, and of the bootstrap roots of
     /// all its tasks.
     async fn base_files(
         &self,

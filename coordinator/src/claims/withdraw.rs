@@ -17,7 +17,7 @@ use crate::blobs::Blobs;
 use crate::resolve::FARM;
 use crate::store::{ImpactRow, RootRow, Store, Withdraw};
 
-/// What was made with some packages, and which roots that were not used up hold them.
+/// The builds that were made with some packages, and the pending roots that hold them.
 #[derive(Debug, Clone, Default)]
 pub struct Impact {
     /// The builds, those that used them themselves first.

@@ -24,7 +24,7 @@ pub(crate) const MAX_DOCUMENT: u64 = 64 << 20;
 /// changed.
 const GOOD_FOR: Duration = Duration::from_secs(10);
 
-/// What a session has put together already.
+/// The assignments and the last answer of a session.
 #[derive(Debug, Default)]
 pub struct Cache {
     assignments: HashMap<i64, Assignment>,
@@ -40,7 +40,7 @@ struct Answer {
 }
 
 impl Cache {
-    /// What the worker should have, where it was put together lately and nothing is new since.
+    /// The last answer, if it is recent and nothing is new since.
     #[must_use]
     pub fn fresh(&self, fleet: &Fleet, worker: &str, now: Instant) -> Option<&DesiredState> {
         let good = |last: &&Answer| now < last.good_until && last.news == fleet.news(worker);

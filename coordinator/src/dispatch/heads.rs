@@ -36,7 +36,7 @@ pub struct Head {
     pub ready: Ready,
     /// The architecture to build for.
     pub arch: Arch,
-    /// What it needs beyond a slot.
+    /// Its needs beyond a slot: memory, disk, labels.
     pub needs: Needs,
     /// Workers that failed it.
     pub avoid: Vec<String>,
@@ -75,7 +75,7 @@ pub struct Heads<'a> {
     from: QueueReader<'a>,
 }
 
-/// What queues are read from.
+/// The parts that queues are read with.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueReader<'a> {
     pub store: &'a Store,

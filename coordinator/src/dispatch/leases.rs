@@ -23,9 +23,9 @@ use crate::work::LocalPass;
 /// Takes attempts from workers that are silent.
 #[derive(Clone)]
 pub struct LeasePass {
-    /// Who was heard when.
+    /// When each worker was last heard.
     pub fleet: Fleet,
-    /// Who judges whose silence.
+    /// Which coordinator judges the silence of a worker.
     pub peers: Peers,
     pub reports: Reports,
 }

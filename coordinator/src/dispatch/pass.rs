@@ -21,7 +21,7 @@ use crate::store::{Attempt, Grant, StandingRow, Store, StoreError};
 use crate::targets::Targets;
 use crate::work::LocalPass;
 
-/// What was decided about workers, by name.
+/// The standing of workers, by name.
 pub type Standings = BTreeMap<String, StandingRow>;
 
 /// Tasks that failed and are due, which get into their queues at once.
@@ -140,7 +140,7 @@ async fn place<'w>(
     }
 }
 
-/// What is granted for matches of tasks and workers.
+/// The grants for matches of tasks and workers.
 fn grants(
     heads: &[Head],
     pairs: &[(usize, usize)],

@@ -23,11 +23,11 @@ struct Inner {
     by_worker: HashMap<String, HashMap<AttemptId, Needs>>,
     /// When the store was read; `None` before the first time.
     read: Option<Instant>,
-    /// What ended while the store is being read: the answer may still have it.
+    /// Attempts that ended while the store is being read: the answer may still have them.
     ended: Option<HashSet<AttemptId>>,
 }
 
-/// What a worker holds.
+/// The load of a worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Load {
     pub attempts: u32,
@@ -96,7 +96,7 @@ impl Held {
         }
     }
 
-    /// What each worker holds.
+    /// The load of each worker.
     #[must_use]
     pub fn loads(&self) -> HashMap<String, Load> {
         let load = |attempts: &HashMap<AttemptId, Needs>| Load {

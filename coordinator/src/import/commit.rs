@@ -32,7 +32,7 @@ use crate::http::Http;
 /// Committed sources that are searched for what a spec includes.
 const INCLUDED: usize = 500;
 
-/// What all imports share.
+/// The parts that all imports share.
 pub(super) struct Shared {
     pub(super) http: Arc<Http>,
     pub(super) blobs: Blobs,
@@ -321,7 +321,7 @@ impl Import<'_> {
         Made { bundle, record }
     }
 
-    /// What `%autorelease` and `%autochangelog` stand for, when the spec uses one of them.
+    /// The values of `%autorelease` and `%autochangelog`, when the spec uses one of them.
     fn generated(
         &self,
         sources: &Sources<'_>,
@@ -535,7 +535,7 @@ impl Changes {
     }
 }
 
-/// What the changes of an import may need to know.
+/// The context of the changes of an import: package, time, macros.
 pub(super) fn context(job: &Job, committed_at: i64, changes: Option<&Changes>) -> Context {
     Context {
         package: job.package.clone(),
@@ -614,7 +614,7 @@ fn stored(shared: &Shared, bytes: &[u8], executable: bool) -> Result<PlannedNode
     Ok(PlannedNode::File { digest, size, executable })
 }
 
-/// What is to be said of specs that are not built.
+/// A note on specs that are not built.
 fn other_specs(layout: &Layout) -> Option<String> {
     let others = layout.other_specs.join(", ");
     let one = &layout.spec.path;
@@ -625,7 +625,7 @@ fn other_specs(layout: &Layout) -> Option<String> {
     })
 }
 
-/// What modifications have made of a file, if anything.
+/// The content that modifications gave a file, if they changed it.
 fn changed<'t>(tree: &'t Tree<'_>, path: &str) -> Option<&'t [u8]> {
     match tree.node(path) {
         Some(Node::Changed(bytes)) => Some(bytes),

@@ -12,7 +12,7 @@ use crate::http::HttpError;
 /// Why an import failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// What was asked for cannot be a package or a git reference.
+    /// The requested name cannot be a package or a git reference.
     #[error(transparent)]
     Name(#[from] NameError),
     /// The server has no such repository, or hides it.
@@ -28,7 +28,7 @@ pub enum ImportError {
     #[error("{url} has no branch or tag `{git_ref}`{}", but_has(.known))]
     NoRef {
         url: String,
-        /// What was asked for.
+        /// The requested branch, tag or commit.
         git_ref: String,
         /// Some branches that are there.
         known: Vec<String>,
@@ -56,7 +56,7 @@ pub enum ImportError {
     NoConfig {
         url: String,
         config: String,
-        /// Those that are there.
+        /// The names that exist.
         known: Vec<String>,
     },
     /// It cannot be told whether the package has modifications.
@@ -96,7 +96,7 @@ pub enum ImportError {
     #[error("{file} ({checksum}) is not in any look-aside cache; tried {}", .urls.join(", "))]
     NotInLookaside {
         file: String,
-        /// What git says of it.
+        /// The checksum in the look-aside list.
         checksum: Checksum,
         /// The URLs and what each answered.
         urls: Vec<String>,
@@ -120,7 +120,7 @@ pub enum ImportError {
     /// The import took longer than it may.
     #[error("the import took longer than {0} s and was stopped")]
     Time(u64),
-    /// Whoever asked for it went away.
+    /// Its caller went away, or the coordinator stops.
     #[error("the import was cancelled")]
     Cancelled,
     /// The farm's own disk.

@@ -26,7 +26,7 @@ pub struct ImportStage {
     pub waits: Waits,
     /// Whether there is a next try.
     pub retries: Retries,
-    /// What time it has become.
+    /// Reads the time, which goes on while work is done.
     pub clock: Clock,
     /// Imports that are under way, fair between git hosts.
     pub imports: KeyedTaskPool<BuildId>,

@@ -36,7 +36,7 @@ pub struct PreviewedAction {
     pub place: String,
     /// What it does, in words.
     pub what: String,
-    /// What becomes of it.
+    /// Its state: applied, for the sandbox, or failed.
     pub state: ActionState,
     /// Why it does not fit, when it does not.
     pub message: String,

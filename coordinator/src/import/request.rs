@@ -24,7 +24,7 @@ pub struct Imported {
     pub record: Record,
 }
 
-/// What is to be imported.
+/// A request for an import.
 #[derive(Debug, Clone)]
 pub struct Order<'a> {
     pub target: &'a Target,
@@ -40,7 +40,7 @@ pub struct Order<'a> {
 }
 
 impl<'a> Order<'a> {
-    /// What the target names.
+    /// A request for the commit that the target names.
     #[must_use]
     pub const fn new(target: &'a Target, package: &'a str) -> Self {
         let built = Vec::new();

@@ -155,7 +155,7 @@ pub async fn run(peers: Peers, store: Store, bus: Bus) {
     }
 }
 
-/// Says good-bye, so that the others need not wait.
+/// Removes this coordinator's row, so that the others need not wait for a takeover.
 pub async fn end(peers: &Peers, store: &Store) -> Result<(), StoreError> {
     store.forget_coordinator(peers.me()).await
 }

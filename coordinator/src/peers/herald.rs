@@ -22,7 +22,7 @@ const GATHER: Duration = Duration::from_millis(20);
 /// The pause before the listener connects again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is sent for a word.
+/// The payload of NOTIFY for a word.
 fn payload(word: &Word, me: &str) -> String {
     match word {
         Word::Facts => format!("{me} facts"),
@@ -71,13 +71,13 @@ pub async fn speak(peers: Peers, store: Store, mut words: mpsc::Receiver<Word>) 
     }
 }
 
-/// Whom the words of other coordinators wake.
+/// Wakes passes, sessions and watchers at words of other coordinators.
 pub struct Listener {
-    /// Whose own words are not heard.
+    /// This coordinator, whose own words are ignored.
     pub peers: Peers,
     pub bus: Bus,
     pub fleet: Fleet,
-    /// Those who watch builds.
+    /// Wakes the watchers of builds.
     pub progress: Bus,
 }
 

@@ -52,7 +52,7 @@ struct Inner {
     me: CoordinatorRow,
     _seat: Option<Seat>,
     takeover: Duration,
-    /// Nobody else can have this database.
+    /// Whether this is the only coordinator that can have this database (SQLite).
     alone: bool,
     began: Instant,
     state: Mutex<State>,
@@ -67,11 +67,11 @@ struct State {
     others: Vec<CoordinatorRow>,
     /// Others that are dead, and since when this one knows.
     dead: BTreeMap<String, Duration>,
-    /// What the database said when it did not answer.
+    /// The last error of the database, while it does not answer.
     down: Option<String>,
 }
 
-/// Who is to judge a worker's silence.
+/// The coordinator that is to judge a worker's silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judge {
     /// This coordinator: it is connected here, or nowhere.
@@ -144,7 +144,7 @@ impl Peers {
         STAGES.into_iter().filter(|stage| self.fence(*stage, now).is_some()).collect()
     }
 
-    /// Who judges a worker that is owned by a coordinator; `None` for one that never connected.
+    /// The judge of a worker that is owned by a coordinator; `None` stands for one that never connected.
     #[must_use]
     pub fn judge(&self, owner: Option<&str>, now: Instant) -> Judge {
         match owner {
@@ -164,7 +164,7 @@ impl Peers {
         }
     }
 
-    /// What the database said when it did not answer last; `None` while it answers.
+    /// The last error of the database; `None` while it answers.
     #[must_use]
     pub fn database_down(&self) -> Option<String> {
         self.lock().down.clone()

@@ -36,7 +36,7 @@ pub(super) struct BodyPermits {
     all: Arc<Semaphore>,
     kept: Arc<Semaphore>,
     peers: KeyedSemaphore<IpAddr>,
-    /// Who has sent a genuine one, and when the last.
+    /// Addresses that sent a genuine webhook, with the time of the last.
     genuine: Mutex<HashMap<IpAddr, Instant>>,
     patience: Duration,
 }
@@ -93,7 +93,7 @@ impl BodyPermits {
     }
 }
 
-/// Whose permits are limited: not this host's, where a proxy may speak for everybody.
+/// The address whose permits are limited; none for this host, where a proxy may speak for everybody.
 fn stranger(peer: IpAddr) -> Option<IpAddr> {
     let peer = network(peer);
     (!peer.is_loopback()).then_some(peer)

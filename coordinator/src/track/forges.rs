@@ -40,7 +40,7 @@ pub enum ForgeFailure {
     /// The forge has no such namespace, or does not show it.
     #[error("{forge} has no namespace `{namespace}`: {url} answered {status}")]
     NoNamespace { forge: Forge, namespace: String, url: String, status: u16 },
-    /// What was asked for, or what was answered, cannot be.
+    /// The namespace or the forge's answer is not valid.
     #[error(transparent)]
     Forge(#[from] ForgeError),
     /// The forge does not answer as it should.

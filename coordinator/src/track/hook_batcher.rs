@@ -21,7 +21,7 @@ const FORGET: Duration = Duration::from_secs(3600);
 pub(super) enum RecordError {
     #[error("the farm's database does not answer")]
     Database,
-    /// Nobody records any more.
+    /// The coordinator is stopping.
     #[error("the farm is stopping")]
     Stopping,
 }

@@ -51,10 +51,10 @@ const MAX_DELIVERY: usize = 128;
 /// Packages in an answer.
 const MAX_SHOWN: usize = 8;
 
-/// What the pages of webhooks need. Cheap to clone.
+/// The parts that the pages of webhooks need. Cheap to clone.
 #[derive(Clone)]
 pub struct Hooks {
-    /// Which packages are followed.
+    /// The tracked packages.
     pub store: Store,
     /// Where their repositories are.
     pub targets: Targets,
@@ -108,7 +108,7 @@ struct Begun {
 }
 
 impl Hooks {
-    /// What an address and headers tell, before anything of the body is read.
+    /// Checks the URL and the headers before anything of the body is read.
     fn begin(&self, forge: &str, target: &str, headers: &HeaderMap) -> Result<Begun, Answer> {
         let forge: Forge =
             forge.parse().map_err(|error| (StatusCode::NOT_FOUND, format!("{error}")))?;
@@ -321,7 +321,7 @@ async fn pass_over(body: &mut Body) {
     }
 }
 
-/// What a push means for what is followed.
+/// The tracked packages that a push is about.
 enum Found {
     Hints(Vec<Hint>),
     Nothing(String),

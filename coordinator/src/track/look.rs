@@ -25,9 +25,9 @@ pub struct LookLimits {
     pub time: Duration,
     /// The longest wait for the next bytes.
     pub silence: Duration,
-    /// What a server may send that was asked for one branch, in bytes.
+    /// The longest answer to a question about one branch, in bytes.
     pub answer: u64,
-    /// What a server may send that only gives its whole list, in bytes.
+    /// The longest answer of a server that sends its whole list of refs, in bytes.
     pub list: u64,
 }
 
@@ -68,7 +68,7 @@ pub(super) enum LookError {
 }
 
 impl LookError {
-    /// What it says of the host.
+    /// What the failure means for the limits of the host.
     pub(super) const fn answer(&self) -> Answer {
         match self {
             Self::Host { after, .. } => Answer::Ill(*after),

@@ -56,7 +56,7 @@ use secrets::Secrets;
 /// Polls under way at all hosts together: each takes a connection and little else.
 const POLLS: usize = 256;
 
-/// Who asks for the builds that follow from pushes.
+/// The submitter of builds that follow from pushes.
 pub const SUBMITTER: &str = "track";
 
 /// Asks upstream: what polls need, and what people ask of forges. Cheap to clone.
@@ -71,7 +71,7 @@ struct Asking {
     batcher: PollBatcher,
     /// Rings when something is due sooner than was known.
     bell: Bus,
-    /// What jitter is derived from.
+    /// The seed of the jitter of polls.
     seed: u64,
 }
 

@@ -3,7 +3,7 @@
 use crate::store::{FencedStore, Looked, StoreError};
 use crate::work::Batcher;
 
-/// What a poll led to, with the store that it is recorded in.
+/// The result of a poll, with the store that it is recorded in.
 type Ended = (FencedStore, Looked);
 
 /// The way of polls to the store.

@@ -28,7 +28,7 @@ pub struct DefaultsConflict {
     pub stream: String,
 }
 
-/// What is known of one module so far.
+/// The defaults of one module that were read so far.
 struct Merged {
     stream: Option<String>,
     /// Two documents of the same age named different streams: then there is no default any more.

@@ -14,7 +14,7 @@ pub struct Gather {
     pub longest_us: i64,
 }
 
-/// What is known of the newest push of a package.
+/// The facts that decide on the newest push of a package.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// The policy that holds.

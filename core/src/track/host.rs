@@ -8,7 +8,7 @@ const SECOND: i64 = 1_000_000;
 /// The longest rest, in microseconds.
 const LONGEST_REST: i64 = 900 * SECOND;
 
-/// What a host is asked at most.
+/// The limits on requests to a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostLimits {
     pub at_once: usize,
@@ -26,7 +26,7 @@ pub enum Answer {
     Ill(Option<u32>),
 }
 
-/// What is known of a host.
+/// The requests to a host, and its answers so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Host {
     running: usize,

@@ -5,10 +5,10 @@ use crate::remedy::Remedy;
 use crate::status::{BuildState, TaskState};
 use crate::{Failure, TaskId};
 
-/// What is said of a build whose results cannot be accepted now begins so.
+/// The beginning of the reason of a build whose results cannot be accepted now.
 pub const NOT_ACCEPTED: &str = "not accepted yet";
 
-/// What is said of a build that is between two stages: the next pass has it.
+/// The reason of a build that is between two stages: the next pass takes it.
 const IN_A_MOMENT: &str = "will continue in a moment";
 
 /// A reason why a build, or one of its tasks, is where it is.
@@ -41,11 +41,11 @@ pub struct BuildFacts<'a> {
     pub revision: i64,
     /// Why it failed or waits, as its state says; may be empty.
     pub reason: &'a str,
-    /// What failed since it was retried last, oldest first.
+    /// The failures since the last retry, oldest first.
     pub failures: &'a [Failed<'a>],
     /// How many other builds' sources are fetched first.
     pub imports_ahead: u64,
-    /// What the stages say it waits for; empty for nothing.
+    /// The reason to wait that the stages recorded; empty for none.
     pub waits: &'a str,
     /// Its tasks, in the order in which they are shown.
     pub tasks: &'a [TaskFacts<'a>],
@@ -73,7 +73,7 @@ pub struct TaskFacts<'a> {
     pub state: Option<TaskState>,
     /// Who runs it.
     pub worker: &'a str,
-    /// What its build does now; empty before it begins.
+    /// The phase of its build; empty before it begins.
     pub phase: &'a str,
     /// Since when it runs, in microseconds since 1970.
     pub started_us: i64,

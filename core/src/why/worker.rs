@@ -19,12 +19,12 @@ pub enum Why {
         /// When the last one was heard; `None` when none ever was.
         heard: Option<Timestamp>,
     },
-    /// Those that are connected run it under emulation only, which the target does not allow.
+    /// The connected workers run it under emulation only, which the target does not allow.
     OnlyEmulated { arch: Arch, workers: Vec<String> },
-    /// Those that are connected take nothing new.
+    /// The connected workers take no new work.
     NoneTakes {
         arch: Arch,
-        /// What holds them back, each with its name.
+        /// Why each of them takes no work, with its name.
         reasons: Vec<String>,
     },
     /// It repeats what the only one that could take it has made.
@@ -149,7 +149,7 @@ impl Running {
 pub struct Ahead {
     /// How many.
     pub tasks: u64,
-    /// Of how many of these it is known what they take.
+    /// The number of these whose duration is known.
     pub known: u64,
     /// What those take together, in microseconds.
     pub known_us: i64,

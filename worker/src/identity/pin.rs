@@ -57,7 +57,7 @@ pub async fn authority(server: &str, fingerprint: Sha256) -> Result<Vec<u8>> {
     found.context("the coordinator showed no certificate")
 }
 
-/// What a failed handshake means for whoever enrols.
+/// Explains a failed handshake to people who enrol a worker.
 fn explained(error: std::io::Error) -> anyhow::Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => anyhow::anyhow!(

@@ -18,7 +18,7 @@ const OFS_DELTA: u8 = 6;
 const REF_DELTA: u8 = 7;
 const SHA1: usize = 20;
 
-/// What a pack may hold.
+/// The bounds on the unpacked objects of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackLimits {
     /// One object, in bytes.

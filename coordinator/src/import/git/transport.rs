@@ -25,7 +25,7 @@ use super::guard::{Guard, PackError, PackLimits};
 /// The list of refs of the largest repositories has a few MiB; libgit2 keeps all of it.
 const MAX_REFS_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What is sent: wants and haves of some dozen bytes each.
+/// The longest request, in bytes: wants and haves of some dozen bytes each.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// One fetch from one repository.
@@ -34,7 +34,7 @@ pub(crate) struct Session {
     pub(crate) allowed: PrivateHosts,
     pub(crate) watch: Watch,
     pub(crate) package: String,
-    /// What went wrong first.
+    /// The first error, which libgit2 would turn into text.
     failure: Mutex<Option<ImportError>>,
 }
 

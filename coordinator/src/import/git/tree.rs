@@ -13,7 +13,7 @@ use crate::import::failure::ImportError;
 /// How deep directories are read.
 const MAX_DEPTH: usize = 64;
 
-/// What a symlink may hold, as Linux has it.
+/// The longest target of a symlink in Linux, in bytes.
 const MAX_LINK: u64 = 4096;
 
 /// File types in the modes of git trees.
@@ -23,10 +23,10 @@ const SUBMODULE: i32 = 0o160_000;
 /// Of the permissions, git knows this bit alone.
 const OWNER_MAY_RUN: i32 = 0o100;
 
-/// What is read of a commit's message, in bytes.
+/// The part of a commit's message that is read, in bytes.
 const MAX_MESSAGE: usize = 256 * 1024;
 
-/// What a commit says of itself.
+/// A commit's subject, time and CVE ids.
 pub(crate) struct Said {
     /// The first line of its message.
     pub(crate) subject: String,
@@ -101,7 +101,7 @@ impl Checkout {
         Ok(Some(Entry::File(path, kind)))
     }
 
-    /// What a symlink says. One that cannot be followed says so in words.
+    /// The target of a symlink; for one that is too long, a text that says so.
     fn link(&self, id: Oid) -> Result<String, ImportError> {
         let (size, _) = self.git(self.repository.odb().and_then(|odb| odb.read_header(id)))?;
         if size as u64 > MAX_LINK {
@@ -138,7 +138,7 @@ impl Checkout {
         String::from_utf8(bytes).map_err(|_| ImportError::NotText(shown(path)))
     }
 
-    /// What the commit says of itself.
+    /// The commit's subject, time and CVE ids.
     ///
     /// # Errors
     /// When the repository cannot be read.
