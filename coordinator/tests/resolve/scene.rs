@@ -249,7 +249,7 @@ impl Scene {
                 self.address
             ));
         }
-        TargetFile::small(&self.address.to_string()).with(&lines)
+        TargetFile::small(&self.address.to_string()).named("t").with(&lines)
     }
 
     /// A target with the one repository of [`Self::new`], all checks on.
