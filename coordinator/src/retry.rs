@@ -16,6 +16,9 @@ pub struct Retries {
 impl Retries {
     /// The time of the next try, in microseconds since 1970; `None` when there is none. `task` is
     /// what failed, or `None` when it failed before there was a task.
+    ///
+    /// # Errors
+    /// Database errors.
     pub async fn at(
         &self,
         store: &Store,

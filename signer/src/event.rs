@@ -103,6 +103,7 @@ pub enum Event {
 /// Of which attempt the acceptor has accepted a package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
+    /// The attempt.
     pub attempt: i64,
     /// The worker that has signed that it made it.
     pub worker: String,

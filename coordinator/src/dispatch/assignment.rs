@@ -27,6 +27,7 @@ const GOOD_FOR: Duration = Duration::from_secs(10);
 /// The assignments and the last answer of a session.
 #[derive(Debug, Default)]
 pub struct Cache {
+    /// Assignments by attempt.
     assignments: HashMap<i64, Assignment>,
     last: Option<Answer>,
 }

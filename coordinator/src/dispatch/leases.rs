@@ -48,7 +48,7 @@ impl LocalPass for LeasePass {
 }
 
 impl LeasePass {
-    /// One pass over all leases.
+    /// One look at all leases.
     async fn look(&self, store: &Store, now: Instant, now_us: i64) -> anyhow::Result<()> {
         let mut silent = store.holders().await?;
         // A store that did not answer kept everybody from being heard, too.

@@ -29,6 +29,7 @@ pub enum Caller {
         name: String,
         /// The certificate that it showed.
         certificate: Sha256,
+        /// When that ends.
         ends_us: i64,
     },
 }

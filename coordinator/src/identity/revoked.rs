@@ -39,7 +39,10 @@ impl LocalPass for Revocations {
 }
 
 impl Revocations {
-    /// One pass: nothing of a revoked worker goes on.
+    /// One look: nothing of a revoked worker goes on.
+    ///
+    /// # Errors
+    /// Database errors.
     pub async fn enforce(&self, store: &Store, now_us: i64) -> anyhow::Result<()> {
         if !self.connections.is_empty() {
             let ended = store.ended_certificates(now_us).await?;

@@ -33,7 +33,7 @@ pub(super) async fn mark(
         Ok(ids) => {
             tracing::info!(build = build.id, ?ids, "fixes security problems");
             if let Err(error) = store.add_cves(build.id(), &ids, now_us).await {
-                tracing::warn!(build = build.id, %error, "the security mark was not recorded");
+                tracing::warn!(build = build.id, %error, "the mark was not recorded");
             }
             // Nobody has said how urgent it is, so the fix does.
             if build.priority == Class::Tracking.as_str()
@@ -45,7 +45,7 @@ pub(super) async fn mark(
         }
         Err(error) => {
             let error = format!("{error:#}");
-            tracing::warn!(build = build.id, error, "not checked for security fixes");
+            tracing::warn!(build = build.id, error, "not looked at for security fixes");
             BTreeSet::new()
         }
     }

@@ -77,6 +77,7 @@ pub struct ResolveStage {
 pub struct ResolveWork {
     /// Makes locks, task by task.
     locks: KeyedTaskPool<TaskId>,
+    /// Looks at batches.
     batches: Coalesced<i64>,
     /// Turns of the batches of each target.
     targets: Arc<KeyedSemaphore<String>>,

@@ -274,7 +274,7 @@ impl FarmApi for FarmService {
             }
             if read >= MAX_READ {
                 reply.note = format!(
-                    "{read} builds were searched, down to build {}; older builds were not",
+                    "{read} builds were looked at, down to build {}; older ones were not",
                     filter.before
                 );
                 return Ok(Response::new(reply));

@@ -148,7 +148,6 @@ impl Signing {
                 Err(error) => result = result.and(Err(error)),
             }
         }
-        // Also when one of them failed: the next try then signs only the others.
         store.add_signatures(key, &signed, self.clock.now_us()).await?;
         result.map(|()| signed.len())
     }

@@ -27,9 +27,8 @@ where
     loop {
         match work().await {
             Err(error) if error.rolled_back() && tries + 1 < TRIES => {
-                // With a random part: two transactions that broke each other shall not meet again.
                 let pause = (PAUSE * 2_u32.pow(tries)).mul_f64(0.5 + rand::random::<f64>());
-                tracing::info!(%error, ?pause, "retrying the transaction");
+                tracing::info!(%error, ?pause, "the transaction is run again");
                 tokio::time::sleep(pause).await;
                 tries += 1;
             }

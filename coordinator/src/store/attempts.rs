@@ -18,8 +18,11 @@ const IDS_OF_QUERY: usize = 500;
 /// One try of a task by one worker.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Attempt {
+    /// Its number.
     pub id: i64,
+    /// The task.
     pub task: i64,
+    /// The fencing number.
     pub epoch: i64,
     /// The worker that got it.
     pub worker: String,
@@ -30,11 +33,17 @@ pub struct Attempt {
 /// An attempt that a worker has now.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LiveAttempt {
+    /// Its number.
     pub id: i64,
+    /// The task.
     pub task: i64,
+    /// The build.
     pub build: i64,
+    /// The fencing number.
     pub epoch: i64,
+    /// Who has it.
     pub worker: String,
+    /// Since when.
     pub started_us: i64,
 }
 
@@ -43,6 +52,7 @@ pub struct LiveAttempt {
 pub struct AttemptEnd {
     /// The report; `None` for one that was cancelled.
     pub outcome: Option<Outcome>,
+    /// When.
     pub at_us: i64,
 }
 

@@ -28,6 +28,7 @@ pub struct NewBuild {
 /// A build as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Build {
+    /// Its number.
     pub id: i64,
     /// The builds of one request share it.
     pub batch: i64,
@@ -38,19 +39,21 @@ pub struct Build {
     /// Branch, tag or commit; empty for the target's own.
     pub git_ref: String,
     pub submitter: String,
+    /// When.
     pub created_us: i64,
     /// How urgent it is, by the newest that was said of it.
     pub priority: String,
 }
 
 impl Build {
+    /// Its number, typed.
     #[must_use]
     pub const fn id(&self) -> BuildId {
         BuildId(self.id)
     }
 }
 
-/// The builds that a request started, or had started before.
+/// What a request led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartedBuilds {
     /// The builds, in the order of the request.
@@ -171,7 +174,7 @@ impl Store {
         match started {
             // Its key tells whether it happened, be it here or at another coordinator.
             Err(error) if !request_key.is_empty() && error.may_have_happened() => {
-                tracing::info!(%error, "checking by its key whether the request was recorded");
+                tracing::info!(%error, "the request is looked up by its key");
                 self.record_request(builds, submitter, request_key, now_us, bump).await
             }
             started => started,

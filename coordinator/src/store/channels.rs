@@ -20,6 +20,7 @@ pub struct Revision {
     pub snapshot: Sha256,
     /// How many packages it has.
     pub packages: i64,
+    /// Since when.
     pub at_us: i64,
 }
 
@@ -31,6 +32,7 @@ pub struct Publication {
     /// Name of the channel.
     pub channel: String,
     pub revision: i64,
+    /// When.
     pub at_us: i64,
 }
 

@@ -21,7 +21,9 @@ pub struct Invitation {
     pub worker: String,
     /// The architectures that it may build for; empty for all.
     pub arches: Vec<Arch>,
+    /// Since when.
     pub created_us: i64,
+    /// Until when.
     pub expires_us: i64,
     /// Its use, and the fingerprint of the certificate that was given for it.
     pub used: Option<(Use, Sha256)>,
@@ -36,7 +38,9 @@ pub struct Certificate {
     /// Its serial number, in hex.
     pub serial: String,
     pub pem: String,
+    /// Since when.
     pub issued_us: i64,
+    /// Until when.
     pub ends_us: i64,
 }
 

@@ -10,6 +10,7 @@ pub struct FailureRow {
     /// The task that failed; `None` when it failed before there was one.
     pub task: Option<TaskId>,
     pub failure: Failure,
+    /// When.
     pub at_us: i64,
     /// When it is tried again; `None` when it is not.
     pub retry_us: Option<i64>,

@@ -20,6 +20,7 @@ pub struct StandingRow {
     pub standing: Standing,
     /// Why, in one line.
     pub reason: String,
+    /// When.
     pub at_us: i64,
 }
 
@@ -29,7 +30,9 @@ pub struct WorkerFault {
     pub build: BuildId,
     pub task: TaskId,
     pub package: String,
+    /// When it ended.
     pub at_us: i64,
+    /// How.
     pub failure: Failure,
 }
 

@@ -27,8 +27,11 @@ pub struct Grant {
 /// A task at the head of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Ready {
+    /// The task.
     pub task: i64,
+    /// Its build.
     pub build: i64,
+    /// Its build's target.
     pub target: String,
     /// Its place: the lowest is next.
     pub rank: i64,

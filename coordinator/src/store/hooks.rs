@@ -2,7 +2,7 @@
 
 use super::{Result, Store, Tx};
 
-/// How often a body of the same content has packages polled within [`OFTEN_US`]. A branch may
+/// How often a body of the same content has packages looked at within [`OFTEN_US`]. A branch may
 /// go there and back some times; whoever records a webhook and sends it again and again is not to
 /// keep the farm busy with one package.
 const OFTEN: i64 = 8;
@@ -23,6 +23,7 @@ pub struct NewHook {
     pub digest: String,
     /// What the forge calls the delivery; empty when it has no name for it.
     pub delivery: String,
+    /// When it came.
     pub at_us: i64,
 }
 

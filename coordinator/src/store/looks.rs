@@ -19,12 +19,13 @@ pub struct Looked {
     pub package: String,
     /// How often the package had been polled when this poll began.
     pub turn: i64,
-    /// When the poll began: a webhook that came later is not answered by it.
+    /// When the look began: a webhook that came later is not answered by it.
     pub began_us: i64,
+    /// When it ended.
     pub at_us: i64,
     /// When the next one is due.
     pub due_us: i64,
-    /// The time between polls from now on, in microseconds.
+    /// The time between looks from now on.
     pub interval_us: i64,
     /// How often in a row it could not be read; 0 when it could.
     pub failures: u32,

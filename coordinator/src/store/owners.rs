@@ -13,6 +13,7 @@ use super::{Build, NewPackage, Result, Store, Tx, json, parsed, unjson};
 /// A person's decision on the claims of a build.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Decision {
+    /// When.
     pub at_us: i64,
     /// `approved` or `refused`.
     pub word: String,

@@ -12,6 +12,7 @@ use super::{Result, Store, Tx};
 /// A push with what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct PushRow {
+    /// Its number.
     pub id: i64,
     /// Name of the target.
     pub target: String,
@@ -61,11 +62,13 @@ pub struct PushFilter {
 /// Too many builds at once.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StormRow {
+    /// Its number.
     pub id: i64,
     /// Name of the target.
     pub target: String,
     /// Why they are held.
     pub reason: String,
+    /// Since when.
     pub at_us: i64,
 }
 
@@ -188,6 +191,7 @@ impl Store {
         tx.commit().await
     }
 
+    /// A storm.
     pub async fn storm(&self, id: i64) -> Result<Option<StormRow>> {
         let query = "SELECT id, target, reason, at_us FROM storms WHERE id = $1";
         Ok(sqlx::query_as(query).bind(id).fetch_optional(self.read()).await?)

@@ -25,6 +25,7 @@ pub struct Import {
     pub subject: String,
     /// The source bundle's blob.
     pub bundle: Sha256,
+    /// When.
     pub at_us: i64,
 }
 

@@ -16,7 +16,7 @@ pub struct NewTracked {
     pub git_ref: String,
     /// Whether the commit of the first poll is built as well.
     pub build_first: bool,
-    /// When it is polled first.
+    /// When it is looked at first.
     pub due_us: i64,
 }
 
@@ -34,13 +34,13 @@ pub struct Tracked {
     pub build_first: bool,
     /// Since when it is followed.
     pub added_us: i64,
-    /// When it is polled next; 0 for at once.
+    /// When it is looked at next; 0 for at once.
     pub due_us: i64,
-    /// The time between polls.
+    /// The time between looks.
     pub interval_us: i64,
-    /// When it was polled last.
+    /// When it was looked at last.
     pub looked_us: i64,
-    /// How often it was polled.
+    /// How often it was looked at.
     pub looks: i64,
     /// How often in a row it could not be read.
     pub failures: i64,
@@ -84,7 +84,9 @@ pub struct OrderRow {
     pub reason: String,
     /// When a freeze ends.
     pub until_us: i64,
+    /// Who said it.
     pub who: String,
+    /// When.
     pub at_us: i64,
 }
 

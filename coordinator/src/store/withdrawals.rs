@@ -47,6 +47,7 @@ pub struct WithdrawnPackage {
     /// Who withdrew it.
     pub who: String,
     pub reason: String,
+    /// When.
     pub at_us: i64,
 }
 

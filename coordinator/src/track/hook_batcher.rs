@@ -74,7 +74,7 @@ async fn forget(store: Store) {
     loop {
         due.tick().await;
         if let Err(error) = store.forget_hooks(now_us() - REMEMBERED_US).await {
-            tracing::warn!(%error, "old webhooks were not deleted");
+            tracing::warn!(%error, "old webhooks were not forgotten");
         }
     }
 }

@@ -99,7 +99,7 @@ impl fmt::Display for Why {
             }
             Self::Behind { tasks: 0, starts_in_us: 0 } => f.write_str("is next"),
             Self::Behind { tasks: 0, starts_in_us } => {
-                write!(f, "is next when a worker becomes free, {}", about(*starts_in_us))
+                write!(f, "is next, when a worker gets free, {}", about(*starts_in_us))
             }
             Self::Behind { tasks, starts_in_us } => {
                 let s = if *tasks == 1 { "" } else { "s" };
@@ -347,7 +347,7 @@ mod tests {
         let behind = |tasks, starts_in_us| Why::Behind { tasks, starts_in_us }.to_string();
         assert_eq!(behind(12, 6 * MINUTE), "behind 12 tasks, about 6 min");
         assert_eq!(behind(0, 0), "is next");
-        assert_eq!(behind(0, 3 * MINUTE), "is next when a worker becomes free, about 3 min");
+        assert_eq!(behind(0, 3 * MINUTE), "is next, when a worker gets free, about 3 min");
         assert_eq!(behind(1, 60 * MINUTE * 30), "behind 1 task, about 30 h");
         assert_eq!(behind(9, 60 * MINUTE * 24 * 10), "behind 9 tasks, about 10 days");
     }

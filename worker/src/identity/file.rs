@@ -23,6 +23,7 @@ pub struct Credentials {
     pub key: String,
     /// Since when it holds, in microseconds since 1970.
     pub issued_us: i64,
+    /// Until when.
     pub ends_us: i64,
 }
 
