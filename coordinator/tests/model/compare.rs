@@ -19,7 +19,7 @@ macro_rules! show {
     };
 }
 
-/// The same rows in the same order, by the fields that rules read.
+/// The same rows in the same order, by the fields that rules look at.
 macro_rules! same {
     ($twins:ident, $call:ident ( $($argument:expr),* ); $($field:ident)*) => {
         let expected = $twins.model.$call($($argument),*);
@@ -117,7 +117,7 @@ impl Twins {
         assert!(queued.iter().all(|task| may(task.id)), "{queued:?} of {some_day:?}");
         self.queue_due().await;
         if !self.steady {
-            // What was queued stays so when the clock goes back, until its build is read again.
+            // What was queued stays so when the clock goes back, until its build is looked at.
             if !self.step.is_multiple_of(8) {
                 return;
             }

@@ -3,9 +3,6 @@
 //! with the model so holds for the real store.
 //!
 //! A seed is a run. `MODEL_SEED=7 cargo nextest run -E 'test(the_model_answers)'` runs that one.
-//!
-//! A new function of the store that the simulation uses gets a step in `steps` and a line in `compare`.
-//! Ranks, needs, what is learned and standings are not modelled.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 

@@ -12,7 +12,7 @@ const STEPS: usize = 150;
 const COORDINATORS: [&str; 3] = ["c0", "c1", "c2"];
 const STAGES: [Stage; 2] = [Stage::Import, Stage::Publish];
 
-/// What a coordinator last read of a stage: the lease, and the holder's beat.
+/// What a coordinator saw of a stage when it looked: the lease, and the holder's beat.
 type Seen = (Stage, Option<StageLease>, Option<i64>);
 
 impl Twins {
