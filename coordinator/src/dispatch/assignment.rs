@@ -34,7 +34,8 @@ pub struct Cache {
 
 #[derive(Debug)]
 struct Answer {
-    /// How often the worker had been poked by then.
+    /// How often the worker had been poked before the store was read: what comes meanwhile is news for the next
+    /// answer.
     news: u64,
     good_until: Instant,
     state: DesiredState,

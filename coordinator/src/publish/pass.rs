@@ -415,7 +415,8 @@ async fn signed_builds(
     Ok(signed)
 }
 
-/// Records a revision that is shown, with the builds that came with it.
+/// Records a revision that clients see already, with the builds that came with it. A coordinator that dies
+/// before leaves that to the next pass (`is_ahead`).
 async fn record(store: &FencedStore, revision: &Revision, signed: &[Signed]) -> anyhow::Result<()> {
     let builds: Vec<BuildId> = signed.iter().map(|(build, _)| *build).collect();
     let recorded = store.add_revision(revision, &builds).await?;

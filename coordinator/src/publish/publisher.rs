@@ -369,6 +369,7 @@ impl Written {
         // Temporary directories are private, and so may be all that is written; a generation is for
         // everyone.
         disk::readable_by_all(dir)?;
+        // Held from here to the renames, so that the answer of `may_show` stays true.
         let lock = lock::take(&self.layout)?;
         let shown = shown::generation(&self.layout)?;
         if shown != self.request.based_on {

@@ -329,6 +329,7 @@ impl ResolveStage {
         };
         let mates = mates(store, build.batch, |_| false).await?;
         let fault = result.as_ref().err().map(|unsolved| unsolved.failure.fault);
+        // Before the attempt may be taken from its worker: afterwards nothing tells whom to poke.
         let workers = store.workers_at(task.build).await?;
         match turn_of_round(&found, &mates, fault) {
             Turn::Go => self.conclude(store, task, build, &wanted, result).await?,

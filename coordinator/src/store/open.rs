@@ -109,6 +109,8 @@ impl Tx {
     }
 
     /// Marks a build as ended. False when it was before: then nothing may be added to it.
+    ///
+    /// Of two transactions that end a build, only one deletes its row: the other finds it closed.
     pub async fn close_build(&mut self, id: BuildId) -> Result<bool> {
         let result = sqlx::query("DELETE FROM open_builds WHERE build = $1")
             .bind(id.0)
