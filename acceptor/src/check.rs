@@ -126,7 +126,7 @@ fn open(blobs: &Blobs, digest: Sha256) -> Result<Proved, CheckError> {
     Ok(Proved::new(opened.map_err(store)?, digest))
 }
 
-/// What it means that a file cannot be read as a package.
+/// Why a file cannot be read as a package, and whose fault that is.
 fn unread(blobs: &Blobs, digest: Sha256, name: &str, source: Error) -> CheckError {
     let path = blobs.path(digest);
     match source {

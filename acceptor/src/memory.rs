@@ -7,7 +7,7 @@ use rpmfarm_core::{AttemptId, Sha256, TaskId};
 
 use crate::event::Event;
 
-/// What was accepted of a task last.
+/// The last acceptance of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
     pub attempt: AttemptId,

@@ -105,7 +105,7 @@ impl Workers {
         list(&self.known)
     }
 
-    /// Those that wait for an operator.
+    /// Workers that wait for an operator.
     pub fn waiting(&self) -> Result<Vec<(String, PublicKey)>, Untrusted> {
         list(&self.waiting)
     }

@@ -86,7 +86,7 @@ pub(crate) enum Command {
     List(list::Options),
     /// Show everything about one build
     Show(show::Options),
-    /// Say why a build waits, and when it goes on
+    /// Explain why a build waits, and when it will continue
     Why(why::Options),
     /// Make builds more or less urgent
     Priority(priority::Options),

@@ -17,7 +17,7 @@ pub(crate) enum Color {
     Never,
 }
 
-/// What is known of standard output.
+/// The properties of standard output.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Out {
     /// Scripts read it: JSON only.

@@ -58,7 +58,7 @@ struct Line<'a, E> {
     entry: &'a E,
 }
 
-/// What a log is, from its beginning or a head on.
+/// The result of reading a log from its beginning or a head on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Walked {
     /// What the first line follows. In a file that goes on from another one that is not its start.

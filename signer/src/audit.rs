@@ -28,7 +28,7 @@ use crate::memory::Memory;
 /// Lines that wait; whoever comes then waits for a place.
 const QUEUE: usize = 1024;
 
-/// What an operator does about a log that is not what it was.
+/// The remedy for a log that was changed.
 const GO_ON: &str = "nothing is signed until then: find out what happened to it (rpmfarm-signer audit \
                      verify FILE) and put it back, or stop the signer, run `rpmfarm-signer audit \
                      restart --reason TEXT` and start it again";
@@ -148,7 +148,7 @@ impl Audit {
         }
     }
 
-    /// What is remembered, to be asked and told.
+    /// The signer's memory, locked.
     pub fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock()
     }

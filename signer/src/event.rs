@@ -100,7 +100,7 @@ pub enum Event {
     },
 }
 
-/// Of which attempt the acceptor has accepted a package.
+/// The attempt of which the acceptor has accepted a package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
     /// The attempt.
@@ -109,7 +109,7 @@ pub struct Accepted {
     pub worker: String,
 }
 
-/// What the signer remembers of what was done.
+/// A fact that the signer remembers of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fact {
@@ -139,7 +139,7 @@ pub enum Fact {
         /// SHA-256 of the page.
         digest: Sha256,
     },
-    /// Of a channel all above this may be signed.
+    /// Revisions of a channel above this one may be signed.
     Floor {
         /// Name of the target.
         target: String,
@@ -156,7 +156,7 @@ pub enum Fact {
 }
 
 impl Event {
-    /// What is remembered of it.
+    /// The fact that is remembered of it, if any.
     #[must_use]
     pub fn fact(&self) -> Option<Fact> {
         match self.clone() {

@@ -33,7 +33,7 @@ enum Line {
     End { log: String, end: Option<End> },
 }
 
-/// What a journal has.
+/// The content of a journal.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) memory: Memory,

@@ -166,7 +166,7 @@ impl Memory {
         self.newest.iter()
     }
 
-    /// What operators have reset channels to: target, channel, revision.
+    /// The revisions that operators have reset channels to: target, channel, revision.
     pub fn floors(&self) -> impl Iterator<Item = (&str, &str, u64)> {
         self.floors.iter().map(|((target, channel), to)| (target.as_str(), channel.as_str(), *to))
     }

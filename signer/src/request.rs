@@ -47,7 +47,7 @@ pub struct RepomdRequest<'a> {
 /// Why something is not signed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Nobody has accepted it.
+    /// The request names no build.
     #[error("no build number: only accepted results of a build are signed")]
     NoBuild,
     /// The target's name is not one.
@@ -203,7 +203,7 @@ impl Refusal {
     }
 }
 
-/// What differs between what was accepted and what is to be signed.
+/// The differences between the accepted package and the one to be signed.
 fn differing(found: &Acceptance, said: &Acceptance) -> Option<String> {
     let pairs = [
         ("target", found.target.clone(), said.target.clone()),

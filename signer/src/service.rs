@@ -40,7 +40,7 @@ pub struct SignerService {
     rules: Arc<Rules>,
 }
 
-/// What the operator has said.
+/// The operator's settings.
 #[derive(Debug)]
 struct Rules {
     bindings: Bindings,
@@ -98,7 +98,7 @@ impl From<CallError> for Status {
     }
 }
 
-/// What is asked for, as it is told.
+/// The subject of a request, for logs.
 struct Asked {
     key: String,
     target: String,

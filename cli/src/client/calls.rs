@@ -159,14 +159,14 @@ impl Client {
         Ok(self.explained(reply)?.builds)
     }
 
-    /// What a build claims, and whose roots would change.
+    /// The claims of a build, and the packages whose roots would change.
     pub(crate) async fn claim(&mut self, build: i64) -> Result<v1::ClaimDetails, Error> {
         let request = self.authorized(v1::GetClaimRequest { build })?;
         let reply = self.packages.get_claim(request).await;
         self.explained(reply)
     }
 
-    /// Says whether a build may make what it claims.
+    /// Approves or refuses the claims of a build.
     pub(crate) async fn decide_claim(
         &mut self,
         request: v1::DecideClaimRequest,
@@ -194,7 +194,7 @@ impl Client {
         self.explained(reply)
     }
 
-    /// What was made with packages.
+    /// Builds that were made with packages.
     pub(crate) async fn impact(
         &mut self,
         request: v1::GetImpactRequest,
@@ -214,7 +214,7 @@ impl Client {
         self.explained(reply)
     }
 
-    /// What a build is made of.
+    /// The sources of a build.
     pub(crate) async fn source(
         &mut self,
         request: v1::GetSourceRequest,
@@ -224,7 +224,7 @@ impl Client {
         self.explained(reply)
     }
 
-    /// What differs between the sources of two builds.
+    /// The differences between the sources of two builds.
     pub(crate) async fn diff_sources(
         &mut self,
         request: v1::DiffSourcesRequest,
@@ -267,7 +267,7 @@ impl Client {
         Ok(self.explained(reply)?.removed)
     }
 
-    /// What is followed; an empty target stands for all.
+    /// The tracked packages; an empty target stands for all.
     pub(crate) async fn tracked(&mut self, target: &str) -> Result<Vec<v1::Tracked>, Error> {
         let request = v1::ListTrackedRequest { target: target.into() };
         let request = self.reading(request);
@@ -312,7 +312,7 @@ impl Client {
         Ok(self.explained(reply)?.packages)
     }
 
-    /// What would become of open pushes; an empty target stands for all.
+    /// The verdicts on open pushes; an empty target stands for all.
     pub(crate) async fn plan_pushes(&mut self, target: &str) -> Result<v1::PlanPushesReply, Error> {
         let request = v1::PlanPushesRequest { target: target.into() };
         let request = self.reading(request);

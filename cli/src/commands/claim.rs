@@ -41,18 +41,18 @@ enum What {
         #[arg(value_parser = clap::value_parser!(i64).range(1..))]
         build: i64,
     },
-    /// Let a build make what it claims; its source package is the owner from then on
+    /// Approve the claims of a build; its source package is the owner from then on
     Approve(Decide),
-    /// Do not let it; the build has failed
+    /// Refuse the claims; the build then fails
     Refuse(Decide),
 }
 
 #[derive(Debug, Default, Args)]
 struct List {
-    /// Of this target only
+    /// Only builds of this target
     #[arg(long, env = "RPMFARM_TARGET", hide_env_values = true)]
     target: Option<String>,
-    /// Those that were decided on too
+    /// Also builds that were decided on
     #[arg(long)]
     all: bool,
 }
@@ -62,7 +62,7 @@ struct Decide {
     /// Number of the build
     #[arg(value_parser = clap::value_parser!(i64).range(1..))]
     build: i64,
-    /// Why, for the record
+    /// The reason, for the record
     #[arg(long)]
     reason: String,
 }

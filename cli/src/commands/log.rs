@@ -32,16 +32,16 @@ pub(crate) struct Options {
     /// Number of the build
     #[arg(value_parser = clap::value_parser!(i64).range(1..))]
     build: i64,
-    /// Go on until the log ends
+    /// Follow the log until it ends
     #[arg(short, long)]
     follow: bool,
-    /// Of which task [default: the newest that has a log]
+    /// Kind of the task [default: the newest that has a log]
     #[arg(long)]
     kind: Option<Kind>,
-    /// On which architecture [default: the first that has a log]
+    /// Architecture [default: the first that has a log]
     #[arg(long)]
     arch: Option<String>,
-    /// The log of how the root was made, not that of the build
+    /// The log of making the root, instead of that of the build
     #[arg(long)]
     root: bool,
 }

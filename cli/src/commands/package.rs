@@ -60,7 +60,7 @@ struct Which {
 struct Move {
     #[command(flatten)]
     which: Which,
-    /// Why, for the record
+    /// The reason, for the record
     #[arg(long)]
     reason: String,
 }

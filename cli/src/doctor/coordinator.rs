@@ -116,7 +116,7 @@ fn no_token(error: &Error) -> Finding {
     )
 }
 
-/// What the coordinator says of itself.
+/// A finding of the coordinator itself.
 fn own(check: &v1::Check) -> Finding {
     let level = match check.level.as_str() {
         "ok" => Level::Ok,

@@ -51,7 +51,7 @@ pub(crate) struct BuildDocument {
     srpm: Option<String>,
     /// The CVE ids that its sources fix.
     cves: Vec<String>,
-    /// What whoever asked for it should know before it is done.
+    /// Warnings about it, before it has ended.
     warnings: Vec<String>,
     /// Differences between architectures that were taken, and repositories without a package.
     notes: Vec<String>,

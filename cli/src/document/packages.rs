@@ -51,7 +51,7 @@ struct Decision {
     at: Option<String>,
 }
 
-/// What a build claims, and whose roots would change.
+/// The claims of a build, and the packages whose roots would change.
 #[derive(Debug, Serialize)]
 pub(crate) struct ClaimDetails {
     #[serde(flatten)]
@@ -67,7 +67,7 @@ struct Affected {
     holds: Vec<String>,
 }
 
-/// What was made with packages.
+/// Builds that were made with packages.
 #[derive(Debug, Serialize)]
 pub(crate) struct Impact {
     target: String,
@@ -86,7 +86,7 @@ struct ImpactedBuild {
     through: Option<i64>,
 }
 
-/// What was taken back or given back.
+/// Packages that were withdrawn or restored.
 #[derive(Debug, Serialize)]
 pub(crate) struct Moved {
     pub(crate) target: String,

@@ -218,7 +218,7 @@ impl From<&v1::TrackedDetails> for Details {
     }
 }
 
-/// What a maintainer has said.
+/// A maintainer's policy override.
 #[derive(Debug, Serialize)]
 struct OrderDocument {
     word: String,

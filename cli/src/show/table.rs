@@ -23,7 +23,7 @@ const BELOW: usize = 4;
 pub(crate) struct Cell {
     /// Harmless for a terminal; more than one line only in the last column.
     text: String,
-    /// What is shown where the column is too narrow for the text.
+    /// Shown where the column is too narrow for the text.
     short: Option<String>,
     color: Option<Color>,
     align: Alignment,

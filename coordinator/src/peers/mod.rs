@@ -83,8 +83,8 @@ pub enum Judge {
 }
 
 impl Peers {
-    /// This coordinator, which has not read the others' heartbeats yet. A seat is kept as long as
-    /// anything of this coordinator works; `alone` says that nobody else can have its database.
+    /// This coordinator, which has not read the others' heartbeats yet. The lock of its directory is held as long
+    /// as anything of this coordinator works; `alone` says that nobody else can have its database.
     #[must_use]
     pub fn new(
         me: CoordinatorRow,

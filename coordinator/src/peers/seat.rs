@@ -1,4 +1,4 @@
-//! A coordinator's seat: a directory that one process has at a time, which makes it the same
+//! The lock and the id in a coordinator's cache directory, which one process has at a time. They make it the same
 //! coordinator after a restart.
 
 use std::fs::{self, File, TryLockError};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-/// A seat that is taken until this is dropped, or the process ends however it does.
+/// Held until this is dropped, or the process ends however it does.
 #[derive(Debug)]
 pub struct Seat {
     id: String,
@@ -14,7 +14,7 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Takes the seat of a directory.
+    /// Locks a directory, and reads or makes its id.
     ///
     /// # Errors
     /// When another coordinator has it, or what the disk says.

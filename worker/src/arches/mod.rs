@@ -26,7 +26,7 @@ use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Sandbox, User};
 pub struct Arches {
     native: Arch,
     claimed: Vec<Arch>,
-    /// Those that do not run now, and why.
+    /// Architectures that do not run now, and why.
     broken: Mutex<BTreeMap<Arch, String>>,
     sandbox: Sandbox,
     /// Where the roots of the probes are.
@@ -42,7 +42,7 @@ pub struct Arches {
 )]
 pub struct Unrunnable {
     pub arch: Arch,
-    /// What happened when a program of it was run.
+    /// The error of running a program of it.
     pub reason: String,
 }
 
@@ -73,7 +73,7 @@ impl Arches {
         Ok(arches)
     }
 
-    /// What the worker builds for now.
+    /// The architectures that the worker builds for now.
     #[must_use]
     pub fn working(&self) -> Vec<Arch> {
         let broken = self.broken();

@@ -49,7 +49,7 @@ pub enum Done {
     Cancelled(Why),
 }
 
-/// What an attempt made.
+/// The packages that an attempt made, and what they took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Made {
     /// The packages; they lie in `results/` of the attempt's directory.
@@ -91,7 +91,7 @@ impl From<RootError> for Early {
 
 /// One round of an attempt.
 pub struct Round<'a> {
-    /// What is asked for.
+    /// The attempt, with its input.
     pub assignment: &'a Assignment,
     pub lock: &'a Lock,
     /// The attempt's own directory, for logs and results.
@@ -291,7 +291,7 @@ impl Engine {
     }
 }
 
-/// What runs in the cage: rpmbuild on the spec, whose name the modifications may have changed, or on
+/// The command in the cage: rpmbuild on the spec, whose name the modifications may have changed, or on
 /// the SRPM.
 fn rpmbuild_command(assignment: &Assignment, sources: Option<&Ready>) -> Vec<String> {
     match (&assignment.input, sources) {

@@ -59,7 +59,7 @@ struct Work<'a> {
     directory: PathBuf,
     rpms: Folder,
     autopatch: Folder,
-    /// What belongs into the changelog.
+    /// Entries for the changelog.
     notes: Vec<Note>,
     /// Names files of the worker's own.
     next: usize,

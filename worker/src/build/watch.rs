@@ -46,7 +46,7 @@ const FULL_MIB: u64 = 2;
 const FULL_INODES: u64 = 16;
 
 impl Watch<'_> {
-    /// What is known of the run, now that it has ended.
+    /// The evidence of the run, which has ended.
     pub(super) fn evidence(&self, ending: Ending, ended: &Ended) -> Evidence {
         Evidence {
             ending,

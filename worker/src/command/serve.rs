@@ -54,7 +54,7 @@ pub(super) struct Serve {
     /// registered in binfmt_misc with flag F; each is tried at start [default: the host's].
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     arch: Vec<Arch>,
-    /// A word that packages may ask for, as `ssd`; may be given several times.
+    /// A label that packages may require, as `ssd`; may be given several times.
     #[arg(long = "label", value_name = "WORD", value_parser = label)]
     labels: Vec<String>,
     /// After SIGTERM, running builds have this many seconds to end; the others are then killed and

@@ -26,7 +26,7 @@ pub enum RootError {
         layer: &'static str,
         /// rpm's exit status.
         code: u8,
-        /// What it said last, and its errors.
+        /// Its last output, and its errors.
         said: Vec<String>,
     },
     /// rpm did not end in time.

@@ -40,7 +40,7 @@ pub struct Lease {
     _users: Vec<User>,
 }
 
-/// What one request for a root works with.
+/// The parts of one request for a root.
 struct Request<'a> {
     lock: &'a Lock,
     files: &'a dyn Files,

@@ -40,7 +40,7 @@ pub struct Stored {
 const MARK: &str = "kept";
 const MAKING: &str = "making-";
 
-/// What went wrong in a root without spoiling it, a line each.
+/// The file with warnings about a root, a line each.
 const WARNINGS: &str = "warnings";
 
 /// Says how the roots of a store were made. What the farm puts into them changes with its versions,
@@ -85,7 +85,7 @@ impl Store {
         Some(tree)
     }
 
-    /// What went wrong while a root was made, without spoiling it.
+    /// The warnings of rpm while a root was made.
     #[must_use]
     pub fn warnings(&self, id: &Sha256) -> Vec<String> {
         let text = fs::read_to_string(self.directory.join(id.hex()).join(WARNINGS));

@@ -33,7 +33,7 @@ pub(super) struct Transaction<'a> {
 
 const CAPS: Caps = Caps { memory_mib: 4096, processes: 4096, cpus: None, file_mib: None };
 
-/// So many packages of a layer are named in a message.
+/// At most so many packages of a layer are named in a message.
 const NAMED: usize = 5;
 
 /// Lines of rpm's output that are kept for the report.

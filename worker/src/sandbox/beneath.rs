@@ -17,7 +17,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat
 #[derive(Debug)]
 pub struct Beneath(OwnedFd);
 
-/// What an entry of a directory is.
+/// An entry of a directory: its kind and size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its name; names that are not UTF-8 are shown with replacement characters.
@@ -28,7 +28,7 @@ pub struct Entry {
     pub size: u64,
 }
 
-/// What lies in a tree.
+/// The kind of an entry of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     File {

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct Cage {
     /// Unique among the cages of this worker; names its cgroup and its directory.
     pub name: String,
-    /// What is `/` in it.
+    /// Its `/`.
     pub root: Root,
-    /// What else is seen in it, in this order.
+    /// Other directories that are mounted in it, in this order.
     pub binds: Vec<Bind>,
     /// Directories that get a `/dev`, `/proc`, `/sys` of their own: `/`, and where a second root
     /// is bound, that.
@@ -27,11 +27,11 @@ pub struct Cage {
     pub environment: Vec<(String, String)>,
     /// How much it may use.
     pub caps: Caps,
-    /// What it may do that is closed by default.
+    /// Allowances beyond the default.
     pub allow: Allowed,
 }
 
-/// What is `/` in a cage.
+/// The file system at `/` in a cage.
 #[derive(Debug, Clone)]
 pub enum Root {
     /// A directory that nothing in the cage can write to.
@@ -61,7 +61,7 @@ pub struct Bind {
     pub writable: bool,
 }
 
-/// What a bind shows.
+/// The source of a bind.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// A directory of the worker's own files, which nothing in the cage can write to. Their owners are
@@ -71,7 +71,7 @@ pub enum Source {
     Overlay(Overlay),
 }
 
-/// Who runs in a cage.
+/// The user in a cage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum User {
     /// Root of the cage's user namespace, with the capabilities that an rpm transaction needs.

@@ -19,7 +19,7 @@ use super::sysfs;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Devices {
     pub(super) at: PathBuf,
-    /// Whom all of it belongs to: root in the cage.
+    /// The owner of all of it: root in the cage.
     pub(super) owner: u32,
     /// Whether `/dev/fuse` is there.
     pub(super) fuse: bool,

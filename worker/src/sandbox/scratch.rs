@@ -191,7 +191,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Those that throw scratches away.
+/// Threads that remove scratch space.
 static GOING: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 
 /// Waits until all scratches that were dropped are gone: the process ends next, and with it would end

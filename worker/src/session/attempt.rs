@@ -27,7 +27,7 @@ use crate::transfer::upload::{keep_files, upload};
 use crate::transfer::{Cache, Connection};
 use crate::trees;
 
-/// What all attempts share.
+/// The parts that all attempts share.
 pub struct Shared {
     pub engine: Arc<Engine>,
     /// The way to the coordinator.
@@ -41,13 +41,13 @@ pub struct Shared {
     pub attempts: Attempts,
     /// Space for what comes next.
     pub room: Room,
-    /// What this host runs.
+    /// The architectures that this host runs.
     pub arches: Arc<Arches>,
     /// Signs what attempts made.
     pub pen: Pen,
 }
 
-/// What a worker signs with.
+/// A worker's name and signing key.
 pub struct Pen {
     pub worker: String,
     /// Its signing key, which is not that of its certificate: those change, and a worker with the farm's token
@@ -127,7 +127,7 @@ struct Logs {
     shipping: Vec<JoinHandle<()>>,
 }
 
-/// Tells the session how far an attempt is.
+/// Reports the phase of an attempt to the session.
 struct Telling {
     attempts: Attempts,
     key: Key,

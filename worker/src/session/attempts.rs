@@ -35,10 +35,10 @@ struct Entry {
     forgotten: bool,
 }
 
-/// What an attempt's task gets.
+/// The handles of an attempt's task.
 pub struct Started {
     pub cancel: Cancel,
-    /// What is asked for; changes with each round.
+    /// The assignment, which changes with each round.
     pub assignment: watch::Receiver<Assignment>,
 }
 
@@ -130,7 +130,7 @@ impl Attempts {
         self.change(key, |entry| entry.done = true);
     }
 
-    /// Nobody wants it any more: it is killed, and no longer reported.
+    /// It is no longer wanted: it is killed, and no longer reported.
     pub fn forget(&self, key: Key, why: Why) {
         self.change(key, |entry| {
             entry.cancel.raise(why);
@@ -150,7 +150,7 @@ impl Attempts {
         self.entries().values().for_each(|entry| entry.cancel.raise(why));
     }
 
-    /// What is reported to the coordinator.
+    /// The reports to the coordinator.
     #[must_use]
     pub fn reports(&self) -> Vec<AttemptReport> {
         let entries = self.entries();

@@ -8,7 +8,7 @@ use rpmfarm_core::task::{AttemptReport, WorkerState};
 use crate::arches::Arches;
 use crate::disk::free_mib;
 
-/// Who this worker is.
+/// The name and the abilities of this worker.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Its name, unique in the farm.

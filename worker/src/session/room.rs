@@ -10,16 +10,16 @@ use crate::build::Engine;
 use crate::disk::free_mib;
 use crate::transfer::Cache;
 
-/// What lies on a worker's disk and can go.
+/// The caches on a worker's disk, and their limits.
 pub struct Room {
     pub engine: Arc<Engine>,
     /// Files that were fetched before.
     pub cache: Cache,
     /// The worker's data directory.
     pub data: PathBuf,
-    /// What roots may take, in bytes.
+    /// The limit of stored roots, in bytes.
     pub roots_bytes: u64,
-    /// What fetched files may take, in bytes.
+    /// The limit of fetched files, in bytes.
     pub files_bytes: u64,
     /// MiB that must be free for new work.
     pub wanted_mib: u64,

@@ -30,9 +30,9 @@ use crate::transfer::channel::{pause, reason};
 pub enum Shutdown {
     /// None was asked for.
     No,
-    /// What runs may end; nothing new is taken.
+    /// Running builds may end; no new ones are taken.
     Drain,
-    /// What runs is killed.
+    /// Running builds are killed.
     Now,
 }
 
@@ -40,7 +40,7 @@ pub struct Session {
     pub identity: Identity,
     pub shared: Arc<Shared>,
     pub shutdown: watch::Receiver<Shutdown>,
-    /// What the coordinator had to say last.
+    /// The last notice of the coordinator.
     pub notice: Mutex<String>,
     /// How often the coordinator has wished for a probe, as far as it was done.
     pub probed: AtomicU64,
@@ -99,7 +99,7 @@ impl Session {
         }
     }
 
-    /// What follows from a broken connection.
+    /// Handles a broken connection.
     fn broken(&self, status: &Status) {
         let reason = reason(status);
         if status.code() == Code::PermissionDenied {
@@ -215,7 +215,7 @@ impl Session {
         }
     }
 
-    /// Tells the administrator what the coordinator has to say, once.
+    /// Logs a notice of the coordinator, once.
     fn note(&self, notice: &str) {
         let mut last = self.notice.lock();
         if *last != notice {

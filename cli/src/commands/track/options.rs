@@ -39,7 +39,7 @@ pub(crate) struct Options {
 /// The target that is meant.
 #[derive(Debug, Args)]
 pub(super) struct TargetOption {
-    /// What is rebuilt [default: `target` of the configuration file, else the
+    /// Target [default: `target` of the configuration file, else the
     /// only one of the farm]
     #[arg(long, env = "RPMFARM_TARGET", hide_env_values = true, global = true)]
     pub(super) target: Option<String>,
@@ -47,7 +47,7 @@ pub(super) struct TargetOption {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum What {
-    /// Follow packages from now on
+    /// Track packages from now on
     #[command(after_help = "\
 The present commit is not built, unless --build is given.
 
@@ -68,14 +68,14 @@ Examples:
         /// Name of the package
         package: String,
     },
-    /// Follow packages no longer
+    /// Stop tracking packages
     #[command(after_help = "Examples:\n  rpmfarm track remove bash --target lab")]
     Remove {
         /// Names of packages
         #[arg(required = true, value_name = "PACKAGE", value_parser = package)]
         packages: Vec<String>,
     },
-    /// Say what happens with pushes: automatic, propose, hold, or default for what the target says
+    /// Set the policy for pushes: automatic, propose, hold, or default for the target's policy
     #[command(after_help = "\
 Examples:
   rpmfarm track policy propose kernel glibc --target lab
@@ -91,7 +91,7 @@ Examples:
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Only note pushes until `resume` (the policy `hold`)
+    /// Only record pushes until `resume` (the policy `hold`)
     #[command(after_help = "\
 Examples:
   rpmfarm track pause kernel --reason 'does not boot' --target lab
@@ -103,7 +103,7 @@ Examples:
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Build nothing until a date, whoever approves
+    /// Build nothing until a date, not even approved pushes
     #[command(after_help = "\
 Examples:
   rpmfarm track freeze --all --until 2026-12-31 --reason 'release week' --target lab
@@ -137,10 +137,10 @@ Examples:
         /// Packages whose pushes wait
         #[arg(value_name = "PACKAGE", value_parser = package, required_unless_present_any = ["storm", "all"])]
         packages: Vec<String>,
-        /// Everything that a storm holds
+        /// All pushes that a storm holds
         #[arg(long, value_name = "STORM", value_parser = clap::value_parser!(i64).range(1..), conflicts_with = "all")]
         storm: Option<i64>,
-        /// Everything of the target that waits for approval
+        /// All pushes of the target that wait for approval
         #[arg(long)]
         all: bool,
     },

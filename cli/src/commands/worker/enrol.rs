@@ -25,7 +25,7 @@ pub(super) struct Enrol {
     /// Architectures that it may build for; may be repeated [default: any]
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     arch: Vec<String>,
-    /// How long the token holds, as 90s, 15m, 1h, 2d; at most 7d
+    /// Lifetime of the token, as 90s, 15m, 1h, 2d; at most 7d
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = seconds)]
     valid: u64,
 }
