@@ -29,7 +29,7 @@ pub enum BookError {
     Held(PathBuf),
     /// It is not as it was left.
     #[error(
-        "the log {path} was changed: {source}; find out what happened to it and put it back. A log that is moved away is begun anew: then attempts are accepted that were before, of workers by their keys of now",
+        "the log {path} was changed: {source}; find out what happened to it and put it back. If it is moved away, a new log is started: attempts that were accepted before can then be accepted again, with the keys that workers have now",
         path = .path.display()
     )]
     Broken { path: PathBuf, source: Broken },

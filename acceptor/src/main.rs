@@ -134,7 +134,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Worker(command) => worker(command),
         Command::Attempts(AttemptsCommand::Forget { from, reason, place }) => {
             operate::forget_attempts(&place.state, AttemptId(from), &reason)?;
-            say(&format!("attempts from {from} on may be accepted anew"))
+            say(&format!("attempts from {from} on may be accepted again"))
         }
     }
 }

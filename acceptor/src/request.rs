@@ -88,7 +88,7 @@ impl TryFrom<v1::AcceptRequest> for Asked {
         let lacks = |field| WireError::Missing { message: "request", field };
         let kind: TaskKind = parse("kind", &wire.kind)?;
         if kind == TaskKind::Repeat {
-            return Err(bad("kind", "what is made again is compared, and never accepted"));
+            return Err(bad("kind", "a repeated build is only compared, never accepted"));
         }
         if wire.files.is_empty() || wire.files.len() > MAX_FILES {
             let count = wire.files.len();

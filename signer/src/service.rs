@@ -67,7 +67,7 @@ enum CallError {
     Refused(#[from] Refusal),
     #[error("{field}: {reason}")]
     Field { field: &'static str, reason: String },
-    #[error("it is paused {0} (to go on: rpmfarm-signer resume)")]
+    #[error("it is paused {0} (run `rpmfarm-signer resume` to continue)")]
     Paused(Paused),
     #[error(
         "more than {per_minute} signatures a minute (--per-minute); the next can be made in {wait} s"

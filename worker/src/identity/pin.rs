@@ -75,7 +75,7 @@ fn explained(error: std::io::Error) -> anyhow::Error {
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. },
-        )) => anyhow::anyhow!("its certificate does not hold now: are the clocks right?"),
+        )) => anyhow::anyhow!("its certificate is not valid now: are the clocks right?"),
         _ => error.into(),
     }
 }

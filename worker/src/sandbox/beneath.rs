@@ -17,7 +17,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat
 #[derive(Debug)]
 pub struct Beneath(OwnedFd);
 
-/// An entry of a directory: its kind and size.
+/// An entry of a directory: its name, its size, and whether it is a plain file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its name; names that are not UTF-8 are shown with replacement characters.
