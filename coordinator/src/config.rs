@@ -264,7 +264,6 @@ impl Config {
         LeaseTerms::new(self.heartbeat, self.lease).context("--heartbeat and --lease")
     }
 
-    /// The database's URL.
     #[must_use]
     pub fn database_url(&self) -> String {
         let default = || format!("sqlite://{}", self.data.join("farm.db").display());
@@ -346,7 +345,6 @@ impl Config {
         self.cache.as_deref().unwrap_or(&self.data)
     }
 
-    /// The signer's socket.
     #[must_use]
     pub fn signer_socket(&self) -> PathBuf {
         self.signer.clone().unwrap_or_else(|| self.data.join("signer.sock"))

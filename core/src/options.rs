@@ -69,7 +69,6 @@ words! {
         With = "with",
         /// A bcond that is switched off.
         Without = "without",
-        /// A macro.
         Define = "define",
         /// `%check` is left out.
         NoCheck = "nocheck",
@@ -87,7 +86,6 @@ words! {
 /// An option that is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionError {
-    /// The option.
     pub option: BuildOption,
     /// Its value, fit for a message.
     pub value: String,

@@ -54,7 +54,6 @@ impl Mate {
 /// A build of a batch that has ended without its packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostBatchMember {
-    /// Its number.
     pub build: BuildId,
     /// Name of its source package.
     pub package: String,

@@ -40,7 +40,6 @@ pub struct SignerService {
     rules: Arc<Rules>,
 }
 
-/// The operator's settings.
 #[derive(Debug)]
 struct Rules {
     bindings: Bindings,

@@ -91,7 +91,6 @@ struct AsMock {
 }
 
 impl AsMock {
-    /// Reads the keys.
     fn options(self) -> Result<BuildOptions, Error> {
         let read = |path: &PathBuf| {
             std::fs::read_to_string(path)

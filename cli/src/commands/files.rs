@@ -67,7 +67,6 @@ struct FileDocument {
     digest: String,
 }
 
-/// Lists or fetches.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let build = options.build;
     let mut files = session.client.files(build).await?;

@@ -70,7 +70,6 @@ impl From<State> for StateFilter {
     }
 }
 
-/// Prints the builds.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let builds = all(&mut session.client, &options).await?;
     let now = time::now();

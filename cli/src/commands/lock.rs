@@ -41,7 +41,6 @@ pub(crate) struct Options {
     kind: Option<Kind>,
 }
 
-/// Prints the lock.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let request = GetLockRequest {
         build: options.build,

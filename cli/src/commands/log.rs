@@ -66,7 +66,6 @@ impl Kind {
     }
 }
 
-/// Prints the log.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let mut request = ReadLogRequest {
         build: options.build,

@@ -30,7 +30,6 @@ impl Level {
 pub(crate) struct Finding {
     /// Where it was checked: `here` or `coordinator`.
     pub(crate) place: &'static str,
-    /// What was checked.
     pub(crate) name: String,
     pub(crate) level: Level,
     pub(crate) message: String,

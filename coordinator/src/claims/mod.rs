@@ -46,7 +46,6 @@ pub struct Claims {
     pub resolver: Resolver,
     /// Workers that are told when what they build with is taken back.
     pub fleet: Fleet,
-    /// Reads the time.
     pub clock: Clock,
 }
 

@@ -23,9 +23,7 @@ use crate::store::{LiveAttempt, StandingRow, Store};
 
 #[derive(Clone)]
 pub struct FleetService {
-    /// Decisions about workers.
     pub store: Store,
-    /// Their last reports.
     pub fleet: Fleet,
     /// Makes hosts workers; none without TLS.
     pub enrolment: Option<Arc<Enrolment>>,

@@ -44,7 +44,6 @@ pub struct WithdrawnPackage {
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
-    /// Who withdrew it.
     pub who: String,
     pub reason: String,
     /// When.

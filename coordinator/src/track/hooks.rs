@@ -54,7 +54,6 @@ const MAX_SHOWN: usize = 8;
 /// The parts that the pages of webhooks need. Cheap to clone.
 #[derive(Clone)]
 pub struct Hooks {
-    /// The tracked packages.
     pub store: Store,
     /// Where their repositories are.
     pub targets: Targets,

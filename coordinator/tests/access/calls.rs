@@ -19,13 +19,11 @@ use crate::coordinator::{Coordinator, Keys, with_token};
 enum Row {
     /// Everybody where reads are open, else the token or a certificate: it only reads.
     Reading,
-    /// The farm's token.
     Token,
     /// A worker: the token without TLS, a certificate over TLS.
     Worker,
     /// Either, both ways.
     Either,
-    /// A certificate.
     Certificate,
     /// Nobody without a one-time token in the message, and only over TLS.
     Invited,
@@ -84,7 +82,6 @@ const TABLE: &[(&str, Row)] = &[
 /// Served by the signer, on a socket of its own.
 const ELSEWHERE: &[&str] = &["Acceptor", "Signer"];
 
-/// Somebody who calls.
 struct Who {
     name: &'static str,
     channel: Channel,

@@ -76,7 +76,6 @@ impl Scene {
         Self { farm, upstream, dir }
     }
 
-    /// Follows packages.
     pub(crate) async fn track(&self, packages: &[&str]) {
         let new: Vec<NewTracked> = packages
             .iter()
@@ -117,7 +116,6 @@ impl Scene {
         }
     }
 
-    /// Imports a build.
     pub(crate) async fn import(&self, build: &Build) -> anyhow::Result<()> {
         let store = self.farm.fenced(Stage::Import).expect("there is no other coordinator");
         self.farm.import().import(&store, build).await

@@ -13,7 +13,6 @@ use crate::{BuildId, Target};
 /// The newest push to a package or its modifications, and what would become of it.
 #[derive(Debug, Clone)]
 pub struct PlannedPush {
-    /// The push.
     pub push: OpenPush,
     /// The newest one to the other of the two, which is built with it.
     pub beside: Option<OpenPush>,

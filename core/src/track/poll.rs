@@ -16,7 +16,6 @@ use crate::name::shown;
 pub struct PolledPackage<'a> {
     /// The target that it is followed for.
     pub target: &'a Target,
-    /// Its name.
     pub package: &'a str,
     /// The branch or tag that it is followed for; empty for the target's own.
     pub git_ref: &'a str,
@@ -48,11 +47,9 @@ pub struct WebhookHint<'a> {
 pub enum ModificationsTip {
     /// The package has no place for any.
     Nowhere,
-    /// Where they are.
     At {
         /// Address of the repository.
         repository: String,
-        /// The branch.
         branch: String,
         /// What it points to; nothing when there is no such repository or branch.
         commit: Option<String>,
@@ -81,7 +78,6 @@ pub struct PollOutcome {
 pub struct RefObservation {
     /// Where it points to; an empty commit for modifications that are not there.
     pub push: Push,
-    /// What that means.
     pub change: Change,
     /// Whether it is the modifications'.
     pub modifies: bool,

@@ -26,9 +26,7 @@ pub struct OpenPush {
     pub package: String,
     /// Address of the repository.
     pub repository: String,
-    /// The branch.
     pub branch: String,
-    /// The commit.
     pub commit_id: String,
     /// The commit before it; empty when none was seen.
     pub before_id: String,
@@ -59,7 +57,6 @@ impl OpenPush {
         self.left_by != 0
     }
 
-    /// Its identity.
     #[must_use]
     pub fn push(&self) -> Push {
         Push {

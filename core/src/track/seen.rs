@@ -10,7 +10,6 @@ pub struct TrackRef {
     pub package: String,
     /// Address of the repository.
     pub repository: String,
-    /// The branch.
     pub branch: String,
     /// The commit; empty for modifications that were not there.
     pub commit_id: String,

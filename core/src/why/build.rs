@@ -56,7 +56,6 @@ pub struct BuildFacts<'a> {
 pub struct Failed<'a> {
     /// The task; `None` when the build failed before there was one.
     pub task: Option<TaskId>,
-    /// What it was.
     pub failure: &'a Failure,
     /// When it is tried again, in microseconds since 1970; `None` when it is not.
     pub retry_us: Option<i64>,
@@ -65,13 +64,11 @@ pub struct Failed<'a> {
 /// What is known of a task.
 #[derive(Debug, Clone)]
 pub struct TaskFacts<'a> {
-    /// Its number.
     pub id: TaskId,
     /// `build x86_64`.
     pub name: String,
     /// Its state; `None` when that is not known.
     pub state: Option<TaskState>,
-    /// Who runs it.
     pub worker: &'a str,
     /// The phase of its build; empty before it begins.
     pub phase: &'a str,

@@ -147,7 +147,6 @@ impl Running {
 /// The tasks for an architecture that go before a task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ahead {
-    /// How many.
     pub tasks: u64,
     /// The number of these whose duration is known.
     pub known: u64,
@@ -176,7 +175,6 @@ pub struct Seen<'a> {
     pub heard: Timestamp,
     /// Why it takes nothing new; empty when it does.
     pub holds_back: String,
-    /// What it runs.
     pub running: &'a [Running],
 }
 

@@ -207,7 +207,6 @@ pub fn fill_in(spec: &str, generated: &Generated, notes: &[Note], time: i64) -> 
 enum Part {
     /// Text for a spec, in which percent signs are doubled.
     Text(String),
-    /// What rpm expands.
     Macros(&'static str),
 }
 

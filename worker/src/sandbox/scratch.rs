@@ -142,7 +142,6 @@ impl Pool {
 }
 
 impl Scratch {
-    /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.directory
