@@ -41,7 +41,8 @@ impl Out {
         Self { json, color, tty }
     }
 
-    /// Columns of the terminal; absent where standard output is not one, so that files and pipes get whole lines.
+    /// Columns of the terminal; absent where standard output is not one, so that files and pipes
+    /// get whole lines.
     pub(crate) fn width(&self) -> Option<usize> {
         self.tty.then(|| console::Term::stdout().size().1.into())
     }

@@ -35,7 +35,8 @@ impl Voice {
     /// Says a word, if it can be said now.
     pub fn say(&self, word: Word) {
         if let Some(sender) = &self.0 {
-            // A word that does not fit is one of many: the others read the facts by themselves soon.
+            // A word that does not fit is one of many: the others read the facts by themselves
+            // soon.
             let _ = sender.try_send(word);
         }
     }

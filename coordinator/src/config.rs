@@ -35,8 +35,8 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_DATA", default_value = "/var/lib/rpmfarm")]
     pub data: PathBuf,
 
-    /// Directory of files that can be fetched again (git repositories, metadata). Coordinators of one farm
-    /// share DATA and need a cache each. Default: DATA.
+    /// Directory of files that can be fetched again (git repositories, metadata). Coordinators of
+    /// one farm share DATA and need a cache each. Default: DATA.
     #[arg(long, env = "RPMFARM_CACHE", value_name = "DIR")]
     pub cache: Option<PathBuf>,
 

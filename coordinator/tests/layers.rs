@@ -1,6 +1,6 @@
-//! A reader of the coordinator goes forward: no two of its folders need each other, be it through others,
-//! and no two of its files do. A folder's `mod.rs` counts like any file: it may use its own files or be used
-//! by them, but not both in a circle. Read from the paths in the sources.
+//! A reader of the coordinator goes forward: no two of its folders need each other, be it through
+//! others, and no two of its files do. A folder's `mod.rs` counts like any file: it may use its own
+//! files or be used by them, but not both in a circle. Read from the paths in the sources.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
@@ -60,8 +60,8 @@ enum How {
     Inline,
 }
 
-/// The paths that a text names: those of `use`, and others from `crate`, `super`, `self` or a module of its
-/// own.
+/// The paths that a text names: those of `use`, and others from `crate`, `super`, `self` or a
+/// module of its own.
 fn paths(text: &str, own: &[&str]) -> Vec<(How, Vec<String>)> {
     let (mut all, mut rest) = (Vec::new(), String::new());
     for statement in text.split_inclusive(';') {

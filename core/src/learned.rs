@@ -1,7 +1,7 @@
 //! What is learned of a package from its last builds: how long it takes, and what it needs.
 //!
-//! Needs that are learned never exceed the least that was enough: an attempt records what its worker had,
-//! and a need above that would keep the package from a worker that has built it.
+//! Needs that are learned never exceed the least that was enough: an attempt records what its
+//! worker had, and a need above that would keep the package from a worker that has built it.
 
 use crate::needs::Needs;
 

@@ -96,8 +96,8 @@ impl LeaseTerms {
 /// `chance` is drawn anew each time, from 0 to 1. A fleet that has connected in one moment, as
 /// after a restart of the coordinator, so does not go on to speak in one moment.
 ///
-/// Without this spread the store was asked for a whole fleet in one moment at every heartbeat: with a
-/// thousand workers that was 100 ms of dispatch latency every five seconds.
+/// Without this spread the store was asked for a whole fleet in one moment at every heartbeat: with
+/// a thousand workers that was 100 ms of dispatch latency every five seconds.
 #[must_use]
 pub fn next_heartbeat(heartbeat: Duration, is_first: bool, chance: f64) -> Duration {
     let chance = chance.clamp(0.0, 1.0);

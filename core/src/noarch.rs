@@ -7,8 +7,8 @@
 //! whatever their own architecture is.
 //!
 //! Packages are compared as Koji compares them, and the first architecture's is taken.
-//! `terms::without_noarch` and, at each publication, the requirements that no package provides tell which
-//! repositories are without one.
+//! `terms::without_noarch` and, at each publication, the requirements that no package provides tell
+//! which repositories are without one.
 
 use std::collections::{BTreeMap, BTreeSet};
 

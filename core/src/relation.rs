@@ -80,7 +80,8 @@ pub struct Attributes {
     open: usize,
     start: Vec<u8>,
     reference: Reference,
-    /// The last bytes of a comment, a CDATA section or a processing instruction, whose end is searched for.
+    /// The last bytes of a comment, a CDATA section or a processing instruction, whose end is
+    /// searched for.
     recent: Vec<u8>,
     found: Option<OutOfBounds>,
 }

@@ -4,8 +4,8 @@
 //! that is absent means that its stage has not been, so the order of the questions is the order
 //! of the pipeline, from its end.
 //!
-//! What counts of failures, cancellations and retries is their order, whatever the wall clock does: it may
-//! jump.
+//! What counts of failures, cancellations and retries is their order, whatever the wall clock does:
+//! it may jump.
 
 use std::fmt;
 use std::str::FromStr;

@@ -88,7 +88,8 @@ enum Command {
         /// The clones.
         #[arg(long, value_name = "DIR", env = "RPMFARM_REAL_DIR")]
         repositories: PathBuf,
-        /// Tarballs, by name or by digest; those that are not there are searched for in Debian's pool.
+        /// Tarballs, by name or by digest; those that are not there are searched for in Debian's
+        /// pool.
         #[arg(long, value_name = "DIR", env = "RPMFARM_REAL_LOOKASIDE")]
         lookaside: Option<PathBuf>,
         /// Where roots, results and packages are kept.

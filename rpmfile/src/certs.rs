@@ -153,7 +153,8 @@ fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>) -> Option<&'a Sig
     signatures.max_by_key(|signature| signature.created().map(Timestamp::as_secs))
 }
 
-/// Whether a key has ended, by the newest signature that binds it. An expiration of 0 means that it never ends.
+/// Whether a key has ended, by the newest signature that binds it. An expiration of 0 means that it
+/// never ends.
 fn expired(key: &impl KeyDetails, binding: Option<&Signature>, now: Timestamp) -> bool {
     let lifetime =
         binding.and_then(Signature::key_expiration_time).map_or(0, |time| time.as_secs());

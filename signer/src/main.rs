@@ -127,8 +127,8 @@ enum AuditCommand {
         /// The log.
         file: PathBuf,
     },
-    /// Continue with a new file, after the log was moved or cut off. The rest of the old file is moved
-    /// aside. The signer must be stopped.
+    /// Continue with a new file, after the log was moved or cut off. The rest of the old file is
+    /// moved aside. The signer must be stopped.
     Restart {
         /// The reason, for the log.
         #[arg(long, value_name = "TEXT")]

@@ -1,9 +1,9 @@
 //! What was signed, as far as it decides what may be signed: which package a target has under a
 //! NEVRA, and which page of each repository is the newest. Decides; writes nothing.
 //!
-//! At the start the journal is compared with the log, and takes from it what a crash kept out of the
-//! journal. A request is remembered before it is signed, so that of two for one revision only one is
-//! signed.
+//! At the start the journal is compared with the log, and takes from it what a crash kept out of
+//! the journal. A request is remembered before it is signed, so that of two for one revision only
+//! one is signed.
 
 use std::collections::{BTreeMap, HashMap};
 

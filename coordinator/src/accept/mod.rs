@@ -9,10 +9,10 @@
 //! asks the process of that name, `srpm` says what follows from a source package, and `repeat` whether
 //! another worker makes the same once more. `refused` is why something is not accepted.
 //!
-//! An SRPM's acceptance records its facts and the build tasks (ExclusiveArch and ExcludeArch applied).
-//! What a task made goes to `results`; the last accepted task of a build makes them `packages`, in one
-//! transaction. What was looked up about owners counts only while the target's row in `pools` has the
-//! generation of the look-up.
+//! An SRPM's acceptance records its facts and the build tasks (ExclusiveArch and ExcludeArch
+//! applied). What a task made goes to `results`; the last accepted task of a build makes them
+//! `packages`, in one transaction. What was looked up about owners counts only while the target's
+//! row in `pools` has the generation of the look-up.
 
 mod acceptor;
 mod check;

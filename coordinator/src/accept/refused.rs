@@ -2,7 +2,7 @@
 
 use rpmfarm_core::{Failure, FailureStage, Fault};
 
-use super::CheckError;
+use super::check::CheckError;
 use crate::store::StoreError;
 
 /// Why results are not accepted: they are bad, or the farm could not tell.

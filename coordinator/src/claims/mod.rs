@@ -5,9 +5,9 @@
 //! required, what was approved), and what a person's word changes. The rules are
 //! [`rpmfarm_core::owners`]'.
 //!
-//! Owners are derived and never stored. A claimed build is at the stage `claim`, which no pass reads: an
-//! approval checks again, withdraws whoever holds its full names, and enters the packages. Builds of its
-//! batch do not wait for what it claims.
+//! Owners are derived and never stored. A claimed build is at the stage `claim`, which no pass
+//! reads: an approval checks again, withdraws whoever holds its full names, and enters the
+//! packages. Builds of its batch do not wait for what it claims.
 
 mod bases;
 mod decide;
@@ -131,8 +131,8 @@ impl Claims {
         tokio::task::spawn_blocking(read).await?
     }
 
-    /// The owners of the files of the base root that a build's SRPM was made in, and of the bootstrap roots of
-    /// all its tasks.
+    /// The owners of the files of the base root that a build's SRPM was made in, and of the
+    /// bootstrap roots of all its tasks.
     async fn base_files(
         &self,
         store: &Store,

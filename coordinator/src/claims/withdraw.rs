@@ -1,11 +1,11 @@
 //! Withdrawing packages, and finding what was made with them.
 //!
-//! To withdraw is to move rows from `packages` to `withdrawn_packages`, so that every reader of `packages`
-//! is without them; `withdrawals` has the history. In the same transaction open builds of these packages
-//! are cancelled, roots that hold them are forgotten and solved again, and `impacts` are marked. A lock is
-//! recorded only while all of the farm's packages in it are there. `pools.withdrawn` above `pools.shown`
-//! makes the publish pass show the channel again, without them and with what was restored
-//! (`returning_packages`).
+//! To withdraw is to move rows from `packages` to `withdrawn_packages`, so that every reader of
+//! `packages` is without them; `withdrawals` has the history. In the same transaction open builds
+//! of these packages are cancelled, roots that hold them are forgotten and solved again, and
+//! `impacts` are marked. A lock is recorded only while all of the farm's packages in it are there.
+//! `pools.withdrawn` above `pools.shown` makes the publish pass show the channel again, without
+//! them and with what was restored (`returning_packages`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

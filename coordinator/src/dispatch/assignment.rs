@@ -19,9 +19,9 @@ use crate::targets::Targets;
 pub(crate) const MAX_DOCUMENT: u64 = 64 << 20;
 
 /// How long an answer is good when nothing is new of its worker, give or take a quarter, so that
-/// a fleet that connected in one moment does not ask in one moment. Most heartbeats report nothing new,
-/// and are answered from memory. After this time the store is read again, for what another process has
-/// changed.
+/// a fleet that connected in one moment does not ask in one moment. Most heartbeats report nothing
+/// new, and are answered from memory. After this time the store is read again, for what another
+/// process has changed.
 const GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// The assignments and the last answer of a session.
@@ -34,8 +34,8 @@ pub struct Cache {
 
 #[derive(Debug)]
 struct Answer {
-    /// How often the worker had been poked before the store was read: what comes meanwhile is news for the next
-    /// answer.
+    /// How often the worker had been poked before the store was read: what comes meanwhile is news
+    /// for the next answer.
     news: u64,
     good_until: Instant,
     state: DesiredState,

@@ -4,8 +4,9 @@
 //! Only the coordinator that a worker is connected to judges its silence. When that one is dead,
 //! the others do, and count from the moment when they knew.
 //!
-//! A worker whose connection broke loses its attempts after two thirds of a lease, a silent one after the
-//! whole: epochs make both safe. Late results are recorded and shown as notes, never applied.
+//! A worker whose connection broke loses its attempts after two thirds of a lease, a silent one
+//! after the whole: epochs make both safe. Late results are recorded and shown as notes, never
+//! applied.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -27,9 +27,9 @@ pub type Standings = BTreeMap<String, StandingRow>;
 /// Tasks that failed and are due, which get into their queues at once.
 const AT_ONCE: i64 = 256;
 
-/// So often one pass reads on in queues whose heads no free worker may take, a page each time; the next
-/// pass goes on there. So a pass costs the same whatever the length of a queue, and no task is out of
-/// reach.
+/// So often one pass reads on in queues whose heads no free worker may take, a page each time; the
+/// next pass goes on there. So a pass costs the same whatever the length of a queue, and no task is
+/// out of reach.
 const PAGES: u32 = 2;
 
 /// Gives every task that is ready a worker, as far as there are free ones that are connected to this

@@ -3,8 +3,8 @@
 //! It is decided when a worker has failed for reasons of its own, and when another worker's
 //! results were accepted for what it failed: only that proves that the package was not at fault.
 //!
-//! The store leaves a worker for each architecture in the same transaction, so that no package can take the
-//! last one.
+//! The store leaves a worker for each architecture in the same transaction, so that no package can
+//! take the last one.
 
 use rpmfarm_core::fleet::{Standing, takes_work};
 use rpmfarm_core::quarantine::{Colleague, last_for, stand_ins, verdict};

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::{AttemptId, Needs};
 
-/// How long the copy is used before the store is read again: free slots are counted at every pass, and
-/// the list of live leases is long.
+/// How long the copy is used before the store is read again: free slots are counted at every pass,
+/// and the list of live leases is long.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// The copy. Cheap to clone.

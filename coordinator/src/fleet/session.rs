@@ -115,7 +115,8 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let mut inner = self.fleet.lock();
-        // An old session may end long after the worker's next one began, and must not hang that one up.
+        // An old session may end long after the worker's next one began, and must not hang that one
+        // up.
         if let Some(known) = inner.workers.get_mut(&self.name)
             && known.session == self.id
         {

@@ -100,8 +100,8 @@ impl Connection {
         let service = service_fn(move |request| requests.clone().answer(request));
         let io = TokioIo::new(Unstalled::new(stream, limits.stalled));
         let connection = builder(limits).serve_connection(io, service).into_owned();
-        // Known as this connection's for as long as the future lives: so a revocation ends calls that are
-        // under way, too.
+        // Known as this connection's for as long as the future lives: so a revocation ends calls
+        // that are under way, too.
         let cut = async {
             match peer {
                 Peer::Tls(Some(certificate)) => {

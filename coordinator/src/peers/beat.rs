@@ -14,8 +14,8 @@ use crate::store::{self, CoordinatorRow, Fence, Store, StoreError};
 const CLEARED_AFTER: u32 = 100;
 
 impl Peers {
-    /// One round: beats, reads the others' beats, and takes the stages of which no living coordinator has
-    /// the lease. Answers whether any was taken.
+    /// One round: beats, reads the others' beats, and takes the stages of which no living
+    /// coordinator has the lease. Answers whether any was taken.
     ///
     /// # Errors
     /// Database errors. While they last, this coordinator stops to begin work by itself.
@@ -37,7 +37,8 @@ impl Peers {
         let claims: Vec<_> = {
             let mut state = self.lock();
             state.watch.observe(rows.iter().map(|row| (row.id.as_str(), row.beat)), now);
-            // The time before the beat was sent: the others count from when it arrived, which is later.
+            // The time before the beat was sent: the others count from when it arrived, which is
+            // later.
             state.confirmed = Some(now);
             self.bury(&mut state, &rows, now);
             state.others = rows.into_iter().filter(|row| row.id != *me).collect();

@@ -10,9 +10,9 @@
 //! `beat` keeps the leases, `herald` wakes the others, `seat` is what makes a coordinator the same one
 //! after a restart. What is in memory here and shown there is [`crate::peer_notes`]'s.
 //!
-//! Dispatch runs on each coordinator for the workers that are connected to it. Publishing asks the database
-//! once more while it holds the target's lock. NOTIFY of PostgreSQL is a wake-up only: whoever misses it
-//! reads the same facts a little later.
+//! Dispatch runs on each coordinator for the workers that are connected to it. Publishing asks the
+//! database once more while it holds the target's lock. NOTIFY of PostgreSQL is a wake-up only:
+//! whoever misses it reads the same facts a little later.
 
 pub mod beat;
 pub mod herald;
@@ -83,8 +83,9 @@ pub enum Judge {
 }
 
 impl Peers {
-    /// This coordinator, which has not read the others' heartbeats yet. The lock of its directory is held as long
-    /// as anything of this coordinator works; `alone` says that nobody else can have its database.
+    /// This coordinator, which has not read the others' heartbeats yet. The lock of its directory
+    /// is held as long as anything of this coordinator works; `alone` says that nobody else can
+    /// have its database.
     #[must_use]
     pub fn new(
         me: CoordinatorRow,
@@ -144,7 +145,8 @@ impl Peers {
         STAGES.into_iter().filter(|stage| self.fence(*stage, now).is_some()).collect()
     }
 
-    /// The judge of a worker that is owned by a coordinator; `None` stands for one that never connected.
+    /// The judge of a worker that is owned by a coordinator; `None` stands for one that never
+    /// connected.
     #[must_use]
     pub fn judge(&self, owner: Option<&str>, now: Instant) -> Judge {
         match owner {

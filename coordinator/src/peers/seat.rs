@@ -1,5 +1,5 @@
-//! The lock and the id in a coordinator's cache directory, which one process has at a time. They make it the same
-//! coordinator after a restart.
+//! The lock and the id in a coordinator's cache directory, which one process has at a time. They
+//! make it the same coordinator after a restart.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Publishes signed packages to the first channel of their target.
 //!
-//! A build that does not fit into its channel fails, one whose files are damaged waits, and the others go
-//! on. When a target's key or the farm's address changes, the channel is published again, with its packages
-//! signed with that key.
+//! A build that does not fit into its channel fails, one whose files are damaged waits, and the
+//! others go on. When a target's key or the farm's address changes, the channel is published again,
+//! with its packages signed with that key.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -415,8 +415,8 @@ async fn signed_builds(
     Ok(signed)
 }
 
-/// Records a revision that clients see already, with the builds that came with it. A coordinator that dies
-/// before leaves that to the next pass (`is_ahead`).
+/// Records a revision that clients see already, with the builds that came with it. A coordinator
+/// that dies before leaves that to the next pass (`is_ahead`).
 async fn record(store: &FencedStore, revision: &Revision, signed: &[Signed]) -> anyhow::Result<()> {
     let builds: Vec<BuildId> = signed.iter().map(|(build, _)| *build).collect();
     let recorded = store.add_revision(revision, &builds).await?;

@@ -1,7 +1,7 @@
 //! The way of one request: proof, draft, signatures, rename.
 //!
-//! Owns the order of the steps, the check of what is shown before them, the signatures of a draft, and
-//! the renames; `draft` writes the repodata.
+//! Owns the order of the steps, the check of what is shown before them, the signatures of a draft,
+//! and the renames; `draft` writes the repodata.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -318,7 +318,8 @@ impl Publisher {
         // A link must not outlive, over a loss of power, the directory that it leads to.
         disk::sync(&layout.generations())?;
         clients::write(&layout, &request.base_url, &request.public_key)?;
-        // These lead through `current`, which is turned after them: until then clients see what they saw.
+        // These lead through `current`, which is turned after them: until then clients see what
+        // they saw.
         for arch in &request.arches {
             let to = Path::new("current").join(arch.as_str());
             disk::relink(&layout.channel().join(arch.as_str()), &to)?;

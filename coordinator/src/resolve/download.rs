@@ -97,8 +97,8 @@ impl From<HttpError> for DownloadError {
     }
 }
 
-/// The validator that a server gave for a file, to ask whether it has changed. Only its entity tag: times
-/// have whole seconds, and a change within the same second would never be seen.
+/// The validator that a server gave for a file, to ask whether it has changed. Only its entity tag:
+/// times have whole seconds, and a change within the same second would never be seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Validator(Option<String>);

@@ -147,8 +147,8 @@ fn solve_base(
     allowed: &HashSet<Nevra>,
 ) -> Result<Vec<Package>, Failed> {
     let request = Request { install: install.to_vec(), ..Request::default() };
-    // Bootstrap and base are solved without the farm's own packages (docs/names.md), unless nobody else
-    // has what is required, or the target lists the source package in `base_from_farm`.
+    // Bootstrap and base are solved without the farm's own packages (docs/names.md), unless nobody
+    // else has what is required, or the target lists the source package in `base_from_farm`.
     let wanted =
         |nevra: &Nevra, source: &str| target.is_base_from_farm(source) || allowed.contains(nevra);
     packages(pool.solve_apart(&request, FARM, wanted))

@@ -302,8 +302,9 @@ impl Resolver {
         Ok(tokio::task::spawn_blocking(look).await.expect("asking the solver does not panic")?)
     }
 
-    /// Looks up the owners of the things in the questions: external repositories and the farm's own packages.
-    /// Answers the generation of these too. `paths` are those that builds of the target have required.
+    /// Looks up the owners of the things in the questions: external repositories and the farm's own
+    /// packages. Answers the generation of these too. `paths` are those that builds of the target
+    /// have required.
     ///
     /// # Errors
     /// When the metadata of the repositories are not there and cannot be had.

@@ -6,10 +6,10 @@
 //! read anew and the root is solved again, a few times at most.
 //!
 //! Batches are ordered beside the pass, each in the queue of its target, so that a target whose
-//! repositories hang delays no other. What a running attempt finds is asked the same question as what a
-//! spec says: when another build of the batch is to provide or replace it, the attempt is taken from its
-//! worker, so that it holds no slot that the awaited build may need, and the task waits with what was
-//! found.
+//! repositories hang delays no other. What a running attempt finds is asked the same question as
+//! what a spec says: when another build of the batch is to provide or replace it, the attempt is
+//! taken from its worker, so that it holds no slot that the awaited build may need, and the task
+//! waits with what was found.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -43,8 +43,8 @@ use crate::work::{self, Coalesced, KeyedSemaphore, KeyedTaskPool};
 /// SRPM tasks of a target that one pass reads; more than there are slots.
 const SRPMS_AT_ONCE: i64 = 64;
 
-/// Batches of one target that are ordered side by side. One that is long, or a repository that hangs,
-/// keeps neither other targets nor what is more urgent waiting.
+/// Batches of one target that are ordered side by side. One that is long, or a repository that
+/// hangs, keeps neither other targets nor what is more urgent waiting.
 const BATCHES_AT_ONCE: usize = 4;
 
 /// How often a root is solved again because one of its packages is gone.

@@ -143,8 +143,8 @@ impl TargetPool {
         Ok(made.pool.lacking(FARM, shown)?)
     }
 
-    /// Looks up the owners of the things in the questions, with a pool that was prepared. `paths` are those that
-    /// builds of the target have required.
+    /// Looks up the owners of the things in the questions, with a pool that was prepared. `paths`
+    /// are those that builds of the target have required.
     ///
     /// # Errors
     /// When file lists that are needed cannot be read.

@@ -360,8 +360,8 @@ impl TaskView {
     }
 }
 
-/// Warnings for people who requested a build: that clients would not update to it, or that a newer one
-/// is shown in its place.
+/// Warnings for people who requested a build: that clients would not update to it, or that a newer
+/// one is shown in its place.
 fn warnings(
     build: &Build,
     stored: &ShownBuild,
@@ -460,7 +460,8 @@ fn taken(package: &TakenPackage) -> String {
     }
 }
 
-/// Notes on a build's claims, on its withdrawn packages, and on withdrawn packages that it was made with.
+/// Notes on a build's claims, on its withdrawn packages, and on withdrawn packages that it was made
+/// with.
 fn names(build: &Build, stored: &ShownBuild) -> Vec<String> {
     let mut lines = Vec::new();
     for Decision { word, who, reason, .. } in &stored.decisions {

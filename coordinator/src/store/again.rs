@@ -11,8 +11,8 @@ use super::{Result, StoreError};
 /// How often a transaction is tried in all.
 const TRIES: u32 = 6;
 
-/// The pause before the second try; it doubles, and varies by half at random, so that two transactions which
-/// broke each other do not meet again.
+/// The pause before the second try; it doubles, and varies by half at random, so that two
+/// transactions which broke each other do not meet again.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Runs a transaction, and again while it was rolled back by a deadlock, a failure to serialise,

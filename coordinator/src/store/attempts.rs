@@ -325,8 +325,8 @@ impl Tx {
         let Some((build, task)) = known else { return Ok(None) };
         // The build's row is locked before all others, here as everywhere.
         self.hold_open(BuildId(build)).await?;
-        // Whoever deletes the row ends the attempt: a second report, and a lease that is over in the same
-        // moment, find none.
+        // Whoever deletes the row ends the attempt: a second report, and a lease that is over in
+        // the same moment, find none.
         let freed = sqlx::query(
             "DELETE FROM live_attempts WHERE attempt = $1 AND task = $2
              AND EXISTS (SELECT 1 FROM attempts WHERE id = $1 AND epoch = $3)",

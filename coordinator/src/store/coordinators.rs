@@ -75,7 +75,8 @@ impl Store {
 
     /// A coordinator has gone: its beat, its notes. What it holds goes to others at once.
     pub async fn forget_coordinator(&self, id: &str) -> Result<()> {
-        // The row last: after a crash in between, the coordinator is still there to be cleared away.
+        // The row last: after a crash in between, the coordinator is still there to be cleared
+        // away.
         for query in
             ["DELETE FROM notes WHERE coordinator = $1", "DELETE FROM coordinators WHERE id = $1"]
         {
@@ -110,8 +111,8 @@ impl Store {
             let taken = sqlx::query_scalar(query).bind(stage.as_str()).bind(me);
             return Ok(taken.fetch_optional(self.pulse()).await?.map(granted));
         };
-        // The statement compares what was decided upon: a holder that has beaten meanwhile keeps the
-        // stage, and of several coordinators that take it one gets the row.
+        // The statement compares what was decided upon: a holder that has beaten meanwhile keeps
+        // the stage, and of several coordinators that take it one gets the row.
         let query = "UPDATE stage_leases SET holder = $2, epoch = epoch + 1
                      WHERE stage = $1 AND holder = $3 AND epoch = $4 AND ($3 = $2 OR NOT EXISTS
                      (SELECT 1 FROM coordinators WHERE id = $3 AND beat <> $5))

@@ -216,7 +216,8 @@ impl Store {
         found.iter().map(|text| parsed("certificate_ends", "a digest", text)).collect()
     }
 
-    /// The architectures that an enrolled worker may build for: `None` when it was not enrolled, empty for all.
+    /// The architectures that an enrolled worker may build for: `None` when it was not enrolled,
+    /// empty for all.
     pub async fn enrolled_arches(&self, worker: &str) -> Result<Option<Vec<Arch>>> {
         let query = "SELECT arches FROM enrolments WHERE worker = $1 ORDER BY id DESC LIMIT 1";
         let found: Option<String> =

@@ -99,8 +99,9 @@ impl Store {
         Ok(self.standing_history(worker, 1).await?.pop())
     }
 
-    /// The facts that decide whether a worker may connect: the newest decision about it, and the architectures
-    /// that it was enrolled for; none stand for all. One query, since every report needs it.
+    /// The facts that decide whether a worker may connect: the newest decision about it, and the
+    /// architectures that it was enrolled for; none stand for all. One query, since every report
+    /// needs it.
     pub async fn admission(&self, worker: &str) -> Result<(Option<StandingRow>, Vec<Arch>)> {
         let query = "SELECT COALESCE(s.state, '') AS state, COALESCE(s.reason, '') AS reason,
                      COALESCE(s.at_us, 0) AS at_us,

@@ -125,16 +125,17 @@ impl Store {
     pub async fn grant_all(&self, grants: &[Grant], now_us: i64) -> Result<Vec<Attempt>> {
         again(|| async move {
             let mut tx = self.write().await?;
-            // Builds are locked before all other rows, here as everywhere, and in the order of their
-            // numbers: so no two transactions wait for each other, and no build ends before the commit.
+            // Builds are locked before all other rows, here as everywhere, and in the order of
+            // their numbers: so no two transactions wait for each other, and no build ends before
+            // the commit.
             let open = tx.hold_all_open(grants, self.dialect()).await?;
             let wanted: Vec<i64> = grants
                 .iter()
                 .filter(|grant| open.contains(&grant.build.0))
                 .map(|grant| grant.task.0)
                 .collect();
-            // To delete a task from its queue is what makes a grant exclusive: of coordinators that grant
-            // it at once, one gets the row.
+            // To delete a task from its queue is what makes a grant exclusive: of coordinators that
+            // grant it at once, one gets the row.
             let claimed = tx.claim(&wanted).await?;
             let tasks: Vec<i64> = claimed.iter().map(|row| row.0).collect();
             let epochs = tx.last_epochs(&tasks).await?;
@@ -226,8 +227,8 @@ impl Tx {
             return Ok(Vec::new());
         }
         let count = i64::try_from(held.len()).unwrap_or(i64::MAX);
-        // One update for all numbers. The counter's row stays locked until the commit, so that attempts
-        // become visible in the order of their numbers.
+        // One update for all numbers. The counter's row stays locked until the commit, so that
+        // attempts become visible in the order of their numbers.
         let query = "UPDATE counters SET value = value + $1 WHERE name = 'attempt' RETURNING value";
         let last: i64 = sqlx::query_scalar(query).bind(count).fetch_one(self.on()).await?;
         let rows_of_3 = rows(held.len(), 3);

@@ -1,9 +1,9 @@
 //! What polls of tracked packages led to: the next poll, what was seen, new pushes.
 //!
-//! A push is a branch that left the commit in `track_refs`. That is compared in the transaction that
-//! records the poll, behind the lock of the package's row in `tracked`, and a poll counts only if no other
-//! was recorded since it began. So a push is recorded once, whoever tells of it and however often; and a
-//! branch that returns to a commit which it had left is pushed again.
+//! A push is a branch that left the commit in `track_refs`. That is compared in the transaction
+//! that records the poll, behind the lock of the package's row in `tracked`, and a poll counts only
+//! if no other was recorded since it began. So a push is recorded once, whoever tells of it and
+//! however often; and a branch that returns to a commit which it had left is pushed again.
 
 use rpmfarm_core::track::poll::RefObservation;
 use rpmfarm_core::track::push::{Change, Push};
@@ -70,7 +70,8 @@ impl Tx {
     /// Plans the next poll, and tells whether what this one saw counts. A webhook that came since
     /// it began keeps the package due at once, as does another poll.
     ///
-    /// From here to the transaction's end nobody else records a poll of the package: its row is locked.
+    /// From here to the transaction's end nobody else records a poll of the package: its row is
+    /// locked.
     async fn end_look(&mut self, looked: &Looked) -> Result<bool> {
         let looks: Option<i64> = sqlx::query_scalar(
             "UPDATE tracked SET

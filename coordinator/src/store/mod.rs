@@ -237,15 +237,16 @@ impl Store {
         let (readers, writers, pulse) = match dialect {
             Dialect::Postgres => {
                 let pool = pool(url, 8, PATIENCE, vec![LET_GO]).await?;
-                // A connection that no work can take: the others would take one that waits behind work for dead.
+                // A connection that no work can take: the others would take one that waits behind
+                // work for dead.
                 let pulse = self::pool(url, 1, PULSE_PATIENCE, vec![LET_GO, NO_WAIT]).await?;
                 (pool.clone(), pool, pulse)
             }
             Dialect::Sqlite => {
                 let url = format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' });
                 // The writer comes first: it sets the journal mode, which stays in the file.
-                // Foreign keys count only on connections that say so. A commit that was acknowledged must
-                // survive a loss of power, since builds are facts: so FULL.
+                // Foreign keys count only on connections that say so. A commit that was
+                // acknowledged must survive a loss of power, since builds are facts: so FULL.
                 let settings = [
                     "PRAGMA foreign_keys = ON",
                     "PRAGMA journal_mode = WAL",

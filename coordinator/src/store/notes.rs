@@ -47,7 +47,8 @@ impl Store {
         .await
     }
 
-    /// Requirements of a build's packages that no package provides in the repositories of its target.
+    /// Requirements of a build's packages that no package provides in the repositories of its
+    /// target.
     pub async fn lacking(&self, build: BuildId) -> Result<Vec<LackingPackage>> {
         let query = "SELECT l.nevra, l.arch, l.requirement FROM packages p
                      JOIN lacking_packages l ON l.target = p.target AND l.nevra = p.nevra

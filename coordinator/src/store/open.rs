@@ -1,7 +1,7 @@
 //! Which builds are open: what ends one, and what opens it again.
 //!
-//! `open_builds` and `live_attempts` are indexes over facts, and are written in the transaction that
-//! changes the facts: so a pass reads what is under way and never history.
+//! `open_builds` and `live_attempts` are indexes over facts, and are written in the transaction
+//! that changes the facts: so a pass reads what is under way and never history.
 
 use rpmfarm_core::BuildId;
 

@@ -1,4 +1,5 @@
-//! Which packages are tracked: orders of maintainers, when each package is polled, what was seen last.
+//! Which packages are tracked: orders of maintainers, when each package is polled, what was seen
+//! last.
 
 use rpmfarm_core::track::policy::{Freeze, Order, Policy};
 use rpmfarm_core::track::seen::TrackRef;

@@ -4,8 +4,8 @@
 //! changed them; `core::next_step` says what a fact means. Nothing else writes them, but a grant,
 //! which takes a task from its queue.
 //!
-//! `stage_work` says which stage has the next word on an open build, `ready_tasks` which tasks wait for a
-//! worker. A task gets its rank once (`core::queue`).
+//! `stage_work` says which stage has the next word on an open build, `ready_tasks` which tasks wait
+//! for a worker. A task gets its rank once (`core::queue`).
 
 use std::collections::BTreeSet;
 
@@ -208,8 +208,8 @@ impl Tx {
         Ok(())
     }
 
-    /// The facts of a build that decide its stage. Its newest failure says when a stage may try again: a
-    /// later time of an earlier one is from before a clock that went back.
+    /// The facts of a build that decide its stage. Its newest failure says when a stage may try
+    /// again: a later time of an earlier one is from before a clock that went back.
     async fn known_build(&mut self, build: BuildId) -> Result<Option<KnownBuild>> {
         let query = "SELECT b.submitter, b.created_us,
                      COALESCE((SELECT c.priority FROM priority_changes c WHERE c.build = b.id

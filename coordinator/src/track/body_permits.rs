@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use crate::tally::network;
 use crate::work::KeyedSemaphore;
 
-// The sender of a webhook is unknown until its body is read, so that reading is a resource which anybody
-// can take. docs/following.md tells operators of the numbers.
+// The sender of a webhook is unknown until its body is read, so that reading is a resource which
+// anybody can take. docs/following.md tells operators of the numbers.
 
 /// Bodies that are read at once, of 32 MiB each at most (`hook::MAX_BODY`).
 const ALL: usize = 32;
@@ -93,7 +93,8 @@ impl BodyPermits {
     }
 }
 
-/// The address whose permits are limited; none for this host, where a proxy may speak for everybody.
+/// The address whose permits are limited; none for this host, where a proxy may speak for
+/// everybody.
 fn stranger(peer: IpAddr) -> Option<IpAddr> {
     let peer = network(peer);
     (!peer.is_loopback()).then_some(peer)

@@ -1,5 +1,5 @@
-//! The stage that polls tracked packages when they are due: after a webhook at once, else by its schedule, and
-//! never more at once than a host is to bear.
+//! The stage that polls tracked packages when they are due: after a webhook at once, else by its
+//! schedule, and never more at once than a host is to bear.
 //!
 //! One poll reads a package and its modifications, one after the other: what was pushed to
 //! both is seen together.

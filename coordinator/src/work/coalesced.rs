@@ -66,7 +66,8 @@ struct KeyGuard<K: Eq + Hash> {
 impl<K: Eq + Hash> KeyGuard<K> {
     /// Whether the work was asked for again; if not, the key is free from this moment on.
     fn is_asked_again(&mut self) -> bool {
-        // Read and removed under one lock: whoever asked in between would be told that work is under way.
+        // Read and removed under one lock: whoever asked in between would be told that work is
+        // under way.
         let mut under_way = self.under_way.lock();
         let again = under_way.get_mut(&self.key).is_some_and(std::mem::take);
         if !again {

@@ -50,7 +50,8 @@ where
             tokio::time::sleep(REST).await;
         }
         let took = begun.elapsed();
-        // As long as the pass took, up to a second: bells that ring all the time leave others their share.
+        // As long as the pass took, up to a second: bells that ring all the time leave others their
+        // share.
         tokio::time::sleep(took.max(GAP.saturating_sub(took)).min(PERIOD)).await;
         // Either may be dropped: a bell is a count, so that nothing that rang is lost.
         tokio::select! {

@@ -16,9 +16,9 @@ use crate::metrics::Metrics;
 /// for a second before its key is free again, and gives its slot to others meanwhile: those that
 /// always fail do not hold up the rest.
 ///
-/// A task may have a fairness key, such as a git host or a target, and a key may hold no more slots than
-/// remain free. One key whose tasks hang takes half of the pool, the next one a quarter: of eight slots
-/// all are held only when four keys hang, of sixteen when five do.
+/// A task may have a fairness key, such as a git host or a target, and a key may hold no more slots
+/// than remain free. One key whose tasks hang takes half of the pool, the next one a quarter: of
+/// eight slots all are held only when four keys hang, of sixteen when five do.
 #[derive(Debug, Clone)]
 pub struct KeyedTaskPool<K> {
     name: &'static str,

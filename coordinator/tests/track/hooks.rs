@@ -109,8 +109,8 @@ async fn send(scene: &Scene, hook: &Hook) -> (StatusCode, String) {
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// A webhook of which the body never comes, from an address. It has to have a signature, else nobody
-/// waits for it.
+/// A webhook of which the body never comes, from an address. It has to have a signature, else
+/// nobody waits for it.
 fn drips(scene: &Scene, from: [u8; 4]) -> BoxFuture<'static, Response> {
     let body =
         Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
@@ -227,7 +227,8 @@ async fn there_and_back_with_equal_bodies() {
         let (status, message) = send(&scene, &hook).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{n}: {message}");
     }
-    // Whoever has a copy of a webhook gives it what names they like, and causes no more polls with it.
+    // Whoever has a copy of a webhook gives it what names they like, and causes no more polls with
+    // it.
     let mut answers = Vec::new();
     for n in 0..20 {
         let mut hook = there.clone();

@@ -75,8 +75,8 @@ impl Pattern {
         (plain(&version) && plain(&release)).then(|| Evr::new(epoch, version, release))
     }
 
-    /// The order of two tags of a package; one that does not fit its pattern comes first. Tags of the same
-    /// version and release are ordered by their text, so that there is always one newest.
+    /// The order of two tags of a package; one that does not fit its pattern comes first. Tags of
+    /// the same version and release are ordered by their text, so that there is always one newest.
     #[must_use]
     pub fn compare(&self, package: &str, one: &str, other: &str) -> Ordering {
         let evrs = (self.evr(package, one), self.evr(package, other));

@@ -94,8 +94,8 @@ pub fn reasons(build: &BuildFacts<'_>, now_us: i64) -> Vec<Reason> {
     reasons
 }
 
-/// When a task, or the build outside of its tasks, is retried after its newest failure; `None` when it is not, or
-/// when that time is over. Failures of other tasks say nothing about it.
+/// When a task, or the build outside of its tasks, is retried after its newest failure; `None` when
+/// it is not, or when that time is over. Failures of other tasks say nothing about it.
 #[must_use]
 pub fn next_try(failures: &[Failed<'_>], of: Option<TaskId>, now_us: i64) -> Option<i64> {
     let newest = failures.iter().rfind(|failed| failed.task == of)?;

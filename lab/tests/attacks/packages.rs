@@ -120,8 +120,8 @@ fn a_batch_does_not_wait_for_an_srpm_that_does_not_come() {
     scene.goes_on();
 }
 
-/// A build searches for the farm around it: by its addresses, in its environment, its descriptors and in
-/// what it sees of other processes.
+/// A build searches for the farm around it: by its addresses, in its environment, its descriptors
+/// and in what it sees of other processes.
 #[test]
 #[ignore = "slow: make attack"]
 fn a_build_finds_nothing_of_its_farm() {

@@ -36,7 +36,8 @@ const WAYS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Each is told as the package's fault or leaves the package as it is, and no upload goes on without end.
+/// Each is told as the package's fault or leaves the package as it is, and no upload goes on
+/// without end.
 #[test]
 #[ignore = "slow: make attack"]
 fn whatever_lies_among_the_results_is_the_packages_fault() {

@@ -291,8 +291,8 @@ impl Engine {
     }
 }
 
-/// The command in the cage: rpmbuild on the spec, whose name the modifications may have changed, or on
-/// the SRPM.
+/// The command in the cage: rpmbuild on the spec, whose name the modifications may have changed, or
+/// on the SRPM.
 fn rpmbuild_command(assignment: &Assignment, sources: Option<&Ready>) -> Vec<String> {
     match (&assignment.input, sources) {
         (Input::Srpm { file, .. }, _) => {

@@ -2,8 +2,8 @@
 //!
 //! Owns the walk over a stranger's tree. What is worth keeping is `core`'s to say.
 //!
-//! The files that the target's `keep_on_failure` names are uploaded by digest, and then listed to the
-//! coordinator.
+//! The files that the target's `keep_on_failure` names are uploaded by digest, and then listed to
+//! the coordinator.
 
 use std::fs;
 use std::io::{self, Read as _};

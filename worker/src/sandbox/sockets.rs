@@ -4,8 +4,8 @@
 //! A network namespace holds back neither packet sockets' code, nor AF_ALG, nor AF_VSOCK, which
 //! reaches the hypervisor. The family is the first argument of `socket`, but programs of 32 bits
 //! on x86 (and whoever wants to on ppc64le) may use `socketcall`, which keeps it in memory where
-//! no filter checks them: making a socket is refused there, whatever its family. libseccomp, which crun
-//! uses, would allow that call along with `socket`, hence a filter of our own. The kernel asks
+//! no filter checks them: making a socket is refused there, whatever its family. libseccomp, which
+//! crun uses, would allow that call along with `socket`, hence a filter of our own. The kernel asks
 //! both, and the stricter answer holds.
 
 use std::io;

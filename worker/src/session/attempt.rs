@@ -50,8 +50,8 @@ pub struct Shared {
 /// A worker's name and signing key.
 pub struct Pen {
     pub worker: String,
-    /// Its signing key, which is not that of its certificate: those change, and a worker with the farm's token
-    /// has none.
+    /// Its signing key, which is not that of its certificate: those change, and a worker with the
+    /// farm's token has none.
     pub key: SigningKey,
 }
 
@@ -107,7 +107,8 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut started: Started) {
     if let Err(error) = trees::remove(&directory) {
         tracing::warn!(%error, directory = %directory.display(), "an attempt's files stay behind");
     }
-    // Only now: until then no second life of the attempt begins, which would use the same directory.
+    // Only now: until then no second life of the attempt begins, which would use the same
+    // directory.
     shared.attempts.done(key);
     // Not waited for, so that the slot is free at once.
     let shared = Arc::clone(&shared);

@@ -65,8 +65,8 @@ impl Room {
     }
 }
 
-/// Makes room whenever there is too little, as long as the worker runs: nothing else would, on a worker that gets no
-/// work.
+/// Makes room whenever there is too little, as long as the worker runs: nothing else would, on a
+/// worker that gets no work.
 pub async fn keep(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(LOOK).await;

@@ -1,4 +1,5 @@
-//! The connection to a coordinator: states go out, desired states come in, as long as the worker runs.
+//! The connection to a coordinator: states go out, desired states come in, as long as the worker
+//! runs.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -158,8 +159,8 @@ impl Session {
             if answered.max(opened).elapsed() > lease {
                 return Status::deadline_exceeded("no answer for the length of a lease");
             }
-            // Each arm may be dropped: what has come of a message stays in the stream, and whoever only waited
-            // for room has sent nothing.
+            // Each arm may be dropped: what has come of a message stays in the stream, and whoever
+            // only waited for room has sent nothing.
             tokio::select! {
                 message = inbound.message() => match message {
                     Ok(Some(message)) => self.heard(message, &mut sent, pace),

@@ -83,7 +83,8 @@ impl Connection {
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When there is no address or an invalid one, or the token has characters that no header takes.
+    /// When there is no address or an invalid one, or the token has characters that no header
+    /// takes.
     pub fn with_token(servers: &[String], token: &str, worker: &str) -> anyhow::Result<Self> {
         if let Some(server) = servers.iter().find(|server| server.starts_with("https://")) {
             anyhow::bail!(

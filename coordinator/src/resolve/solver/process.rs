@@ -93,8 +93,8 @@ impl Solver {
         }
     }
 
-    /// Looks up the owners of the things in the questions; `paths` are those that builds have required. Takes
-    /// time, too.
+    /// Looks up the owners of the things in the questions; `paths` are those that builds have
+    /// required. Takes time, too.
     ///
     /// # Errors
     /// As [`Self::lock`].
@@ -112,8 +112,8 @@ impl Solver {
         }
     }
 
-    /// For each of the farm's packages in a root, the package that the root would have without it. Takes time,
-    /// too.
+    /// For each of the farm's packages in a root, the package that the root would have without it.
+    /// Takes time, too.
     ///
     /// # Errors
     /// As [`Self::lock`].

@@ -36,7 +36,8 @@ pub(in super::super) enum Task {
     Lock(Requirements),
     /// To find `noarch` packages of these that lack something.
     Lacking(HashSet<Nevra>),
-    /// To look up the owners of the things in the questions; the paths are those that builds have required.
+    /// To look up the owners of the things in the questions; the paths are those that builds have
+    /// required.
     Owners(Questions, BTreeSet<String>),
     /// To say of the farm's packages in a root what it would have without them.
     Taken(Requirements),

@@ -1,6 +1,7 @@
 //! What people and scripts call to follow upstream.
 //!
-//! Owns what a request must be and what is done for it; `view` says how packages and pushes are shown.
+//! Owns what a request must be and what is done for it; `view` says how packages and pushes are
+//! shown.
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
