@@ -85,6 +85,7 @@ impl Twins {
         assert_eq!(found, expected, "rounds_to_lock");
     }
 
+    /// Who holds what.
     async fn compare_attempts(&mut self) {
         same!(self, live_attempts(None); id task build epoch worker started_us);
         same!(self, live_attempts(Some("w1")); id task build epoch worker);
