@@ -111,7 +111,7 @@ async fn a_branch_may_come_back_but_not_by_an_old_look() {
         // It began before b was recorded, and ended after it.
         assert_eq!(look(1, 'a', Change::Pushed).await, 0);
         assert_eq!(store.seen("lab", "a").await.unwrap()[0].commit_id, id('b'));
-        assert_eq!(due(&store, NOW).await, ["a"], "it is looked at again");
+        assert_eq!(due(&store, NOW).await, ["a"], "it is polled again");
         assert_eq!(look(3, 'a', Change::Pushed).await, 1);
         assert_eq!(look(4, 'b', Change::Pushed).await, 1);
         let open = store.open_pushes("lab").await.unwrap();

@@ -109,7 +109,7 @@ impl Scene {
         let begun = Instant::now();
         for (package, before) in packages.iter().zip(before) {
             while self.tracked(package).await.looks <= *before {
-                assert!(begun.elapsed() < Duration::from_secs(60), "{package} is not looked at");
+                assert!(begun.elapsed() < Duration::from_secs(60), "{package} is not polled");
                 self.poll().await.unwrap();
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
