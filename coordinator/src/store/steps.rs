@@ -2,8 +2,10 @@
 //! A simulation chooses which is next, and whether the database answers; without one a step begins at
 //! once and costs nothing.
 
-#[cfg(not(feature = "simulation"))]
-use super::{Fence, Result};
+use rpmfarm_core::{Stage, StageEpoch};
+
+/// The stage whose transaction it is, with the epoch under which it writes.
+pub(super) type OfStage = Option<(Stage, StageEpoch)>;
 
 /// A step that has begun; over when it is dropped.
 #[cfg(not(feature = "simulation"))]
@@ -12,14 +14,14 @@ pub(super) struct Step;
 
 #[cfg(not(feature = "simulation"))]
 impl Step {
-    /// Begins a transaction, of a stage behind this fence.
-    pub(super) async fn transaction(_fence: Option<&Fence>) -> Result<Self> {
+    /// Begins a transaction.
+    pub(super) async fn transaction(_: OfStage) -> sqlx::Result<Self> {
         Ok(Self)
     }
 
-    /// The transaction is committed.
-    pub(super) async fn committed(self) -> Result<()> {
-        Ok(())
+    /// The transaction is committed. False when its answer gets lost.
+    pub(super) async fn committed(self) -> bool {
+        true
     }
 }
 
@@ -42,26 +44,22 @@ mod simulated {
     use sqlx::any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
     use sqlx::{Any, AnyPool, Describe, Either, Execute, Executor, SqlStr};
 
-    use super::super::{Fence, Result, StoreError};
     use crate::simulation::{self, Wait};
+    use crate::store::steps::OfStage;
 
     /// A step that has begun; over when it is dropped.
     #[derive(Debug)]
     pub(crate) struct Step(simulation::Step);
 
     impl Step {
-        /// Begins a transaction, of a stage behind this fence.
-        pub(crate) async fn transaction(fence: Option<&Fence>) -> Result<Self> {
-            let fence = fence.map(|fence| (fence.stage(), fence.epoch()));
-            Ok(Self(begin(Wait::Transaction(fence)).await?))
+        /// Begins a transaction.
+        pub(crate) async fn transaction(of: OfStage) -> sqlx::Result<Self> {
+            begin(Wait::Transaction(of)).await.map(Self)
         }
 
-        /// The transaction is committed.
-        pub(crate) async fn committed(self) -> Result<()> {
-            if self.0.committed().await {
-                return Ok(());
-            }
-            Err(StoreError::Unanswered(sqlx::Error::WorkerCrashed))
+        /// The transaction is committed. False when its answer gets lost.
+        pub(crate) async fn committed(self) -> bool {
+            self.0.committed().await
         }
     }
 

@@ -18,7 +18,9 @@ use std::path::PathBuf;
 use rpmfarm_core::{Arch, Lock, target::Target};
 
 #[cfg(feature = "simulation")]
-use super::{FarmPackage, Requirements};
+use super::farm::FarmPackage;
+#[cfg(feature = "simulation")]
+use super::lock::Requirements;
 
 /// The argument with which the coordinator's program is a solver.
 pub const ARGUMENT: &str = "solver";

@@ -74,7 +74,7 @@ impl Solver {
     /// Makes a lock. Takes time: not for a thread of the runtime.
     ///
     /// # Errors
-    /// When there is none, or the process ended; then it is started again by the next call.
+    /// When there is no solution, or the process ended; then it is started again by the next call.
     pub(in super::super) fn lock(
         &mut self,
         generation: i64,
@@ -87,7 +87,7 @@ impl Solver {
         }
     }
 
-    /// Looks for packages that lack something. Takes time, too.
+    /// Finds packages that lack something. Takes time, too.
     ///
     /// # Errors
     /// As [`Self::lock`].
@@ -103,7 +103,8 @@ impl Solver {
         }
     }
 
-    /// Looks up who has what is asked about; `paths` are those that builds have required. Takes time, too.
+    /// Looks up the owners of the things in the questions; `paths` are those that builds have
+    /// required. Takes time, too.
     ///
     /// # Errors
     /// As [`Self::lock`].
@@ -121,7 +122,8 @@ impl Solver {
         }
     }
 
-    /// Says of the farm's packages in a root what it would have without them. Takes time, too.
+    /// For each of the farm's packages in a root, the package that the root would have without it.
+    /// Takes time, too.
     ///
     /// # Errors
     /// As [`Self::lock`].
@@ -305,5 +307,5 @@ fn ended(status: ExitStatus) -> String {
 }
 
 fn unexpected(answer: &Answer) -> PoolsError {
-    PoolsError::Died { how: format!("the solver said {answer:?}"), ready: false }
+    PoolsError::Died { how: format!("unexpected answer of the solver: {answer:?}"), ready: false }
 }
