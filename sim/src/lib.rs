@@ -1,5 +1,5 @@
-//! The farm in a bottle: one coordinator or two, workers, users and the network between them,
-//! simulated from a seed. The coordinators are the real ones: their stages, their sessions with workers
+//! A simulation of the whole farm from a seed: one coordinator or two, workers, users and the network
+//! between them. The coordinators are the real ones: their stages, their sessions with workers
 //! and their calls, on a real database and a real tree of repositories, both in memory. The invariants
 //! I1 to I10 are checked after every step.
 //!

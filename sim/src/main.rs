@@ -17,7 +17,7 @@ use rpmfarm_sim::{SEEDS, replay, report, run};
 /// Examples:
 ///   rpmfarm-sim --seeds 20000         looks for a violation among so many seeds
 ///   rpmfarm-sim --seed 4711           shows every event of one
-///   rpmfarm-sim --plant late-report   breaks a rule on purpose and looks who notices
+///   rpmfarm-sim --plant late-report   breaks a rule on purpose and reports what notices
 #[derive(Debug, Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Options {

@@ -83,7 +83,7 @@ pub(crate) struct Profile {
     pub(crate) faulty_s: (u64, u64),
     /// User actions in a minute: cancels, retries, new requests.
     pub(crate) actions: u64,
-    /// A pass looks at least so often, in milliseconds.
+    /// A pass runs at least so often, in milliseconds.
     pub(crate) pace_ms: u64,
 }
 

@@ -1,5 +1,5 @@
-//! The simulation bites: each rule that is broken on purpose in the coordinator's code is found within
-//! the seeds of `make test`, by the invariant that it breaks.
+//! Each rule that is broken on purpose in the coordinator's code is found within the seeds of `make test`,
+//! by the invariant that it breaks.
 
 use rpmfarm_sim::planted::{Bug, Invariant, breaks};
 use rpmfarm_sim::{SEEDS, run};

@@ -51,7 +51,7 @@ use crate::tree::Tree;
 /// How long a pass rests that failed.
 const REST: Duration = Duration::from_secs(1);
 
-/// The least time between two looks of a pass: more than in a farm, so that fewer queries are made.
+/// The least time between two runs of a pass: more than in a farm, so that fewer queries are made.
 const GAP: Duration = Duration::from_millis(150);
 
 /// The largest result file, in bytes.
@@ -188,7 +188,7 @@ impl Parts {
         };
         let (blobs, tree) = (place.blobs.clone(), Tree::new(&place.repos));
         let seen = outside.clone();
-        // Whoever looks at the very moment in which something is shown.
+        // What a client would find at the very moment in which something is shown.
         let on_step = move |step: Step| {
             if step == Step::Shown
                 && let Some(broken) = tree.broken()
@@ -261,8 +261,8 @@ impl Parts {
     /// Runs the pass of a stage, while this coordinator has its lease.
     fn stage<S: Stage>(&self, stage: S) {
         let (runner, stage) = (Arc::new(self.runner()), Arc::new(stage));
-        let looks = self.looks(S::NAME.as_str(), self.pace);
-        tokio::spawn(looks.run(move || {
+        let schedule = self.schedule(S::NAME.as_str(), self.pace);
+        tokio::spawn(schedule.run(move || {
             let (runner, stage) = (runner.clone(), stage.clone());
             async move { runner.pass(&*stage).await }
         }));
@@ -271,8 +271,8 @@ impl Parts {
     /// Runs a pass of this coordinator's own.
     fn local<P: LocalPass>(&self, pace: Duration, bus: Bus, pass: P) {
         let (runner, pass) = (Arc::new(self.runner()), Arc::new(pass));
-        let looks = Looks { bus, ..self.looks(P::NAME, pace) };
-        tokio::spawn(looks.run(move || {
+        let schedule = Schedule { bus, ..self.schedule(P::NAME, pace) };
+        tokio::spawn(schedule.run(move || {
             let (runner, pass) = (runner.clone(), pass.clone());
             async move {
                 if !P::WHILE_DOWN && runner.peers.database_down().is_some() {
@@ -283,8 +283,8 @@ impl Parts {
         }));
     }
 
-    fn looks(&self, name: &'static str, pace: Duration) -> Looks {
-        Looks { name, pace, bus: self.bus.clone(), inbox: self.inbox.clone() }
+    fn schedule(&self, name: &'static str, pace: Duration) -> Schedule {
+        Schedule { name, pace, bus: self.bus.clone(), inbox: self.inbox.clone() }
     }
 
     fn pool<K>(&self, name: &'static str, slots: usize) -> KeyedTaskPool<K> {
@@ -411,16 +411,16 @@ impl Parts {
     }
 }
 
-/// When a pass looks.
-struct Looks {
+/// When a pass runs.
+struct Schedule {
     name: &'static str,
     pace: Duration,
     bus: Bus,
     inbox: Inbox,
 }
 
-impl Looks {
-    /// Looks whenever the bell rings, and at least at its pace, as `coordinator/src/work` does.
+impl Schedule {
+    /// Runs a pass whenever the bell rings, and at least at its pace, as `coordinator/src/work` does.
     async fn run<F>(self, pass: impl Fn() -> F)
     where
         F: Future<Output = anyhow::Result<()>>,
