@@ -53,7 +53,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rpmfarm_core::{BuildId, StageEpoch};
+use rpmfarm_core::{BuildId, StageEpoch, Timestamp};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool};
 use tokio::task::JoinSet;
