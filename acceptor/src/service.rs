@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::name;
 use rpmfarm_core::statement::{PROTOCOL, SignedAcceptance};
-use rpmfarm_core::{Failure, FailureStage, Fault};
+use rpmfarm_core::{AttemptId, Failure, FailureStage, Fault};
 use rpmfarm_guarded::blobs::Blobs;
 use rpmfarm_guarded::key::SigningKey;
 use rpmfarm_proto::v1;
@@ -53,7 +53,7 @@ enum Denied {
     #[error(
         "the signature of worker {worker} (key {key}) is not over these results of attempt {attempt}"
     )]
-    Signature { worker: String, key: String, attempt: i64 },
+    Signature { worker: String, key: String, attempt: AttemptId },
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
     #[error(transparent)]
@@ -126,7 +126,7 @@ impl Desk {
     fn accept(&self, asked: &Asked) -> Result<Vec<SignedAcceptance>, Denied> {
         if !asked.is_signed() {
             let (worker, key) = (asked.worker.clone(), asked.proof.key.to_string());
-            return Err(Denied::Signature { worker, key, attempt: asked.attempt.0 });
+            return Err(Denied::Signature { worker, key, attempt: asked.attempt });
         }
         // Before anything is read.
         self.workers.check(&asked.worker, asked.proof.key)?;

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_core::lease::next_heartbeat;
+use rpmfarm_daemon::now_us;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 use rpmfarm_proto::v1::workers_client::WorkersClient;
 use rpmfarm_proto::{AUTHORIZATION, WORKER, v1};

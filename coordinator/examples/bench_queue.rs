@@ -6,8 +6,8 @@
 
 use clap::Parser;
 use rpmfarm_coordinator::bus::Bus;
-use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::store::Store;
+use rpmfarm_daemon::now_us;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _, Executor as _};
 

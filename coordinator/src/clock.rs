@@ -2,15 +2,21 @@
 
 use std::time::{Instant, SystemTime};
 
-pub use rpmfarm_daemon::now_us;
+use rpmfarm_core::Timestamp;
 
 /// One moment, on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
     /// On the clock that never jumps, for silences and pauses.
     pub instant: Instant,
-    /// On the wall clock, for what is recorded: microseconds since 1970-01-01 UTC.
-    pub us: i64,
+    /// On the wall clock, for what is recorded.
+    pub time: Timestamp,
+}
+
+/// This moment on the wall clock.
+#[must_use]
+pub fn now() -> Timestamp {
+    Timestamp::from_us(rpmfarm_daemon::now_us())
 }
 
 /// Where work that takes long reads what time it has become. A part of each stage that does such
@@ -22,13 +28,13 @@ impl Clock {
     /// This moment.
     #[must_use]
     pub fn now(self) -> Now {
-        Now { instant: self.instant(), us: self.now_us() }
+        Now { instant: self.instant(), time: self.time() }
     }
 
-    /// Microseconds since 1970-01-01 UTC.
+    /// This moment on the wall clock, for what is recorded.
     #[must_use]
-    pub fn now_us(self) -> i64 {
-        now_us()
+    pub fn time(self) -> Timestamp {
+        now()
     }
 
     /// A moment on the clock that never jumps.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rpmfarm_core::{BuildId, Stage};
+use rpmfarm_core::{BuildId, Stage, Timestamp};
 
 use crate::bus::{Voice, Word};
 use crate::clock::Now;
@@ -130,7 +130,8 @@ impl LocalPass for Notes {
 /// Without what changes with each heartbeat and interests nobody far away.
 fn coarse(mut view: WorkerView) -> WorkerView {
     view.state.disk_free_mib -= view.state.disk_free_mib % 1024;
-    view.heard_us -= view.heard_us % 60_000_000;
+    let us = view.heard_at.as_us();
+    view.heard_at = Timestamp::from_us(us - us % 60_000_000);
     view
 }
 

@@ -1,7 +1,7 @@
 //! When something that failed is tried again: `core`'s rule over the failures of the store.
 
 use rpmfarm_core::status::{self, Next, after_failure};
-use rpmfarm_core::{BuildId, Failure, TaskId};
+use rpmfarm_core::{BuildId, Failure, TaskId, Timestamp};
 
 use crate::metrics::Metrics;
 use crate::store::{self, Store};
@@ -14,8 +14,8 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// The time of the next try, in microseconds since 1970; `None` when there is none. `task` is
-    /// what failed, or `None` when it failed before there was a task.
+    /// The time of the next try; `None` when there is none. `task` is what failed, or `None` when it
+    /// failed before there was a task.
     ///
     /// # Errors
     /// Database errors.
@@ -25,18 +25,18 @@ impl Retries {
         build: BuildId,
         task: Option<TaskId>,
         failure: &Failure,
-        now_us: i64,
-    ) -> store::Result<Option<i64>> {
+        now: Timestamp,
+    ) -> store::Result<Option<Timestamp>> {
         self.metrics.failed(failure);
         if after_failure(failure, []) == Next::GiveUp {
             // No failure that came before changes that.
             return Ok(None);
         }
-        let since = store.retried_us(build).await?;
+        let since = store.retried_at(build).await?;
         let failures = store.failures(build, since).await?;
         let earlier = failures.iter().filter(|row| row.task == task).map(|row| row.failure.fault);
         Ok(match after_failure(failure, earlier) {
-            Next::TryAfter(pause_us) => Some(now_us + pause_us),
+            Next::TryAfter(pause) => Some(now + pause),
             Next::GiveUp => None,
         })
     }
@@ -56,7 +56,7 @@ impl Retries {
             // No failure that came before changes that.
             return Ok(failure.clone());
         }
-        let since = store.retried_us(build).await?;
+        let since = store.retried_at(build).await?;
         let failures = store.failures(build, since).await?;
         let earlier = failures.iter().filter(|row| row.task == Some(task)).map(|row| &row.failure);
         Ok(status::confirmed(failure, earlier).unwrap_or_else(|| failure.clone()))
@@ -72,19 +72,19 @@ impl Retries {
         build: BuildId,
         task: Option<TaskId>,
         failure: &Failure,
-        now_us: i64,
+        now: Timestamp,
     ) -> store::Result<()> {
-        let retry_us = self.at(store, build, task, failure, now_us).await?;
+        let retry = self.at(store, build, task, failure, now).await?;
         tracing::info!(
             build = build.0,
             task = task.map(|task| task.0),
             fault = failure.fault.as_str(),
             stage = failure.stage.as_str(),
-            again = retry_us.is_some(),
+            again = retry.is_some(),
             "stage failed: {}",
             failure.message
         );
-        store.add_failure(build, task, failure, retry_us, now_us).await?;
+        store.add_failure(build, task, failure, retry, now).await?;
         Ok(())
     }
 }

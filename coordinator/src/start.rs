@@ -16,7 +16,7 @@ use crate::accept::AcceptorClient;
 use crate::blobs::Blobs;
 use crate::bus::{Bus, Voice, Word};
 use crate::claims::Bases;
-use crate::clock::{Clock, now_us};
+use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::dispatch::heads::Further;
 use crate::fleet::Fleet;
@@ -120,7 +120,7 @@ fn coordinator(seat: &Seat, address: &str, base_url: &str) -> CoordinatorRow {
         address: address.to_owned(),
         base_url: base_url.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_us: now_us(),
+        started: clock::now(),
         beat: 0,
     }
 }
@@ -230,7 +230,7 @@ fn secure(
     config: &Config,
     address: SocketAddr,
 ) -> anyhow::Result<(Enrolment, Arc<ServerCertificate>)> {
-    let authority = Arc::new(Authority::open(&config.tls_directory(), now_us())?);
+    let authority = Arc::new(Authority::open(&config.tls_directory(), clock::now())?);
     let mut names = config.tls_names.clone();
     if names.is_empty() {
         names.push(nix::unistd::gethostname()?.to_string_lossy().into_owned());
@@ -242,7 +242,8 @@ fn secure(
     names.extend(["localhost", "127.0.0.1", "::1"].map(String::from));
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|name| seen.insert(name.clone()));
-    let certificate = ServerCertificate::new(authority.clone(), names, SERVER_SECONDS, now_us())?;
+    let certificate =
+        ServerCertificate::new(authority.clone(), names, SERVER_SECONDS, clock::now())?;
     // A lone address needs brackets where it is IPv6.
     let host = match certificate.name().parse::<Ipv6Addr>() {
         Ok(address) => format!("[{address}]"),
@@ -260,7 +261,7 @@ fn secure(
 async fn renew(certificate: Arc<ServerCertificate>) {
     loop {
         tokio::time::sleep(RENEWAL).await;
-        match certificate.renew(now_us()) {
+        match certificate.renew(clock::now()) {
             Ok(true) => tracing::info!("the coordinator's certificate was renewed"),
             Ok(false) => {}
             Err(error) => tracing::error!(error = format!("{error:#}"), "certificate not renewed"),

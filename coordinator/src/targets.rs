@@ -156,7 +156,7 @@ impl Targets {
     /// When the target cannot be used; database errors.
     pub async fn of_build(&self, store: &Store, build: &Build) -> anyhow::Result<Arc<Target>> {
         let target = self.get(&build.target)?;
-        let options = store.build_options(build.id()).await?;
+        let options = store.build_options(build.id).await?;
         if options.is_nothing() {
             return Ok(target);
         }

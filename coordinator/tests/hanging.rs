@@ -10,7 +10,7 @@ mod farms;
 use std::time::Duration;
 
 use rpmfarm_coordinator::bus::Bus;
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::import::ImportStage;
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::resolve::{ResolveStage, ResolveWork};
@@ -61,7 +61,8 @@ impl Scene {
         let mut builds = Vec::new();
         for number in 0..count {
             let new = new_build(target, &format!("p{number}"));
-            let started = self.farm.store.start_builds(&[new], "ann", "", now_us()).await.unwrap();
+            let started =
+                self.farm.store.start_builds(&[new], "ann", "", clock::now()).await.unwrap();
             builds.extend(started.ids);
         }
         builds
@@ -70,7 +71,7 @@ impl Scene {
     /// Their tasks of a kind, which lack their locks.
     async fn tasks(&self, builds: &[BuildId], kind: TaskKind) {
         let store = &self.farm.store;
-        let import = builds::import(now_us());
+        let import = builds::import(clock::now());
         let database = format!("sqlite://{}", self.dir.path().join("data/farm.db").display());
         let mut connection =
             database.parse::<AnyConnectOptions>().unwrap().connect().await.unwrap();
@@ -82,7 +83,7 @@ impl Scene {
             let insert = sqlx::query(srpm).bind(build.0).bind(Sha256::of(b"srpm").hex());
             insert.execute(&mut connection).await.unwrap();
             let task = NewTask { kind, arch: Arch::X86_64 };
-            store.add_tasks(*build, &[task], now_us()).await.unwrap();
+            store.add_tasks(*build, &[task], clock::now()).await.unwrap();
         }
     }
 
@@ -95,7 +96,7 @@ impl Scene {
     ) {
         let store = &self.farm.store;
         let failed = async {
-            while store.failures(build, 0).await.unwrap().is_empty() {
+            while store.failures(build, None).await.unwrap().is_empty() {
                 pass().await.unwrap();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -103,7 +104,7 @@ impl Scene {
         let failed = tokio::time::timeout(PATIENCE, failed).await;
         assert!(failed.is_ok(), "it waits for a server of others");
         for build in hanging {
-            assert_eq!(store.failures(*build, 0).await.unwrap(), []);
+            assert_eq!(store.failures(*build, None).await.unwrap(), []);
         }
     }
 }
@@ -128,7 +129,7 @@ async fn a_git_host_keeps_no_build_from_another_host_waiting() {
     };
     tokio::time::timeout(PATIENCE, ended).await.expect("imports end when they are stopped");
     for build in hanging {
-        assert_eq!(scene.farm.store.failures(build, 0).await.unwrap(), []);
+        assert_eq!(scene.farm.store.failures(build, None).await.unwrap(), []);
     }
 }
 

@@ -5,6 +5,7 @@
 
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::store::{PushFilter, Store};
+use rpmfarm_core::{PushId, Timestamp};
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _};
 
@@ -57,10 +58,10 @@ async fn what_is_open_is_found_by_its_stage() {
     drop(connection);
 
     let store = Store::open(url.trim_end_matches("?mode=rwc"), Bus::default()).await.unwrap();
-    let now = 1_000_000;
+    let now = Timestamp::from_us(1_000_000);
     assert_eq!(store.queue_due(now, 99).await.unwrap(), 1);
     let builds = |builds: Vec<rpmfarm_coordinator::store::Build>| {
-        builds.into_iter().map(|build| build.id).collect::<Vec<_>>()
+        builds.into_iter().map(|build| build.id.0).collect::<Vec<_>>()
     };
     let tasks = |tasks: Vec<rpmfarm_coordinator::store::Task>| {
         tasks.into_iter().map(|task| task.id.0).collect::<Vec<_>>()
@@ -99,6 +100,7 @@ async fn pushes_are_kept() {
     let filter = PushFilter { limit: 9, ..PushFilter::default() };
     let rows = store.pushes(&filter).await.unwrap();
     let row = &rows[0];
-    assert_eq!((rows.len(), row.id, row.modifies, row.seen_us), (1, 1, true, 5));
+    assert_eq!((rows.len(), row.id, row.modifies), (1, PushId(1), true));
+    assert_eq!(row.seen_at, Timestamp::from_us(5));
     assert_eq!((&*row.branch, &*row.commit_id, &*row.before_id), ("m", "c1", "c0"));
 }

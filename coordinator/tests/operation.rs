@@ -21,7 +21,7 @@ use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::server;
 use rpmfarm_coordinator::store::{Build, BuildFilter, NewTask, Revision, Store, explain};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Sha256};
+use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Sha256, Timestamp};
 use rpmfarm_lab::farm::Postgres;
 use rpmfarm_lab::fixtures::{NOWHERE, TargetFile};
 use rpmfarm_proto::AUTHORIZATION;
@@ -37,7 +37,8 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use self::common::builds::{add_srpm, import, new_build, planned, srpm};
 use self::common::farms;
 
-const NOW: i64 = 1_000_000;
+const NOW: Timestamp = Timestamp::from_us(1_000_000);
+const US: Duration = Duration::from_micros(1);
 
 /// A farm for the lab's target, whose upstream is at a port where nobody listens.
 async fn farm(dir: &Path) -> Parts {
@@ -60,7 +61,7 @@ async fn published(store: &Store, count: usize) -> Vec<Build> {
             revision: newest + 1,
             snapshot: Sha256::of(b"snapshot"),
             packages: 1,
-            at_us: NOW,
+            at: NOW,
         };
         assert!(store.add_revision(&revision, &[build]).await.unwrap());
     }
@@ -166,7 +167,7 @@ impl Served {
         let mut failure =
             Failure::new(Fault::Package, FailureStage::Import, "no spec file".to_owned());
         failure.excerpt = vec!["found: README".to_owned()];
-        assert!(store.add_failure(build, None, &failure, None, NOW + 5).await.unwrap());
+        assert!(store.add_failure(build, None, &failure, None, NOW + 5 * US).await.unwrap());
         build
     }
 }
@@ -198,17 +199,18 @@ async fn the_log_of_what_failed_at_import_is_its_failure() {
 async fn a_retry_begins_a_time_of_its_own() {
     let mut served = Served::start().await;
     let build = served.failed_at_import().await;
-    assert!(served.farm.store.retry_build(build, NOW + 100).await.unwrap());
+    assert!(served.farm.store.retry_build(build, NOW + 100 * US).await.unwrap());
     let shown = served.client.get_build(v1::GetBuildRequest { id: build.0 }).await.unwrap();
     let shown = shown.into_inner();
-    assert_eq!((shown.created_us, shown.retried_us), (NOW, NOW + 100));
+    let retried = NOW + 100 * US;
+    assert_eq!((shown.created_us, shown.retried_us), (NOW.as_us(), retried.as_us()));
     // One that is tried again by itself counts from then.
     let failure = Failure::new(Fault::Farm, FailureStage::Import, "the host is away".to_owned());
-    let at_us = NOW + 200;
+    let at = NOW + 200 * US;
     let store = &served.farm.store;
-    assert!(store.add_failure(build, None, &failure, Some(NOW + 300), at_us).await.unwrap());
+    assert!(store.add_failure(build, None, &failure, Some(NOW + 300 * US), at).await.unwrap());
     let shown = served.client.get_build(v1::GetBuildRequest { id: build.0 }).await.unwrap();
-    assert_eq!(shown.into_inner().retried_us, NOW + 300);
+    assert_eq!(shown.into_inner().retried_us, (NOW + 300 * US).as_us());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::builds::{self, import, new_build};
 use common::on_both;
 use rpmfarm_coordinator::store::{Attempt, Grant, NewBuild, NewTask, Store};
@@ -12,10 +14,11 @@ use rpmfarm_core::learned::{Had, Learned};
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{
-    Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Needs, Sha256, TaskId,
+    Arch, BuildId, Epoch, Failure, FailureStage, Fault, Needs, Sha256, TaskId, Timestamp,
 };
 
-const NOW: i64 = 1_000_000_000_000;
+const NOW: Timestamp = Timestamp::from_us(1_000_000_000_000);
+const US: Duration = Duration::from_micros(1);
 const X86: &str = "x86_64";
 const HAD: Had = Had { memory_mib: 4500, disk_mib: 8 };
 
@@ -41,7 +44,7 @@ async fn ready(
 /// The tasks of the queue, the next one first.
 async fn queue(store: &Store) -> Vec<TaskId> {
     let head = store.ready_head(X86, "", 1000).await.unwrap();
-    head.into_iter().map(|ready| TaskId(ready.task)).collect()
+    head.into_iter().map(|ready| ready.task).collect()
 }
 
 async fn grant(store: &Store, tasks: &[(BuildId, TaskId)]) -> Vec<Attempt> {
@@ -73,16 +76,13 @@ async fn urgent_tasks_go_first_and_submitters_take_turns() {
             .collect();
         let expected = [(X86, "interactive", 4), (X86, "mass", 3), (X86, "security", 1)];
         assert_eq!(counted, expected);
-        assert!(store.queues().await.unwrap().iter().all(|queue| queue.oldest_us == NOW));
+        assert!(store.queues().await.unwrap().iter().all(|queue| queue.oldest == NOW));
         assert_eq!(store.ready_queues().await.unwrap(), [(X86.to_owned(), String::new())]);
         let head = store.ready_head(X86, "", 2).await.unwrap();
         assert_eq!(head.len(), 2);
         assert_eq!(head[1].target, "lab");
         let next = store.ready_after(X86, "", Some((head[1].rank, head[1].task)), 2).await.unwrap();
-        assert_eq!(
-            next.iter().map(|ready| ready.task).collect::<Vec<_>>(),
-            [order[2].0, order[3].0]
-        );
+        assert_eq!(next.iter().map(|ready| ready.task).collect::<Vec<_>>(), [order[2], order[3]]);
         let last = store.ready_head(X86, "", 99).await.unwrap().pop().unwrap();
         assert!(
             store.ready_after(X86, "", Some((last.rank, last.task)), 2).await.unwrap().is_empty()
@@ -123,23 +123,22 @@ async fn many_grants_are_one_transaction_with_the_fence_of_each() {
         wanted.push(tasks[0]);
         wanted.push((tasks[0].0, TaskId(999)));
         let attempts = grant(&store, &wanted).await;
-        let granted: Vec<i64> = attempts.iter().map(|attempt| attempt.task).collect();
-        let expected: Vec<i64> =
-            [0, 2, 3, 4].iter().map(|index: &usize| tasks[*index].1.0).collect();
+        let granted: Vec<TaskId> = attempts.iter().map(|attempt| attempt.task).collect();
+        let expected = [0, 2, 3, 4].map(|index: usize| tasks[index].1);
         assert_eq!(granted, expected);
-        assert!(attempts.iter().all(|attempt| attempt.epoch == 1));
+        assert!(attempts.iter().all(|attempt| attempt.epoch == Epoch(1)));
         assert!(grant(&store, &tasks).await.is_empty(), "all are held");
         assert!(queue(&store).await.is_empty());
         assert_eq!(store.held().await.unwrap().len(), 4);
         assert_eq!(store.holders().await.unwrap(), ["w"]);
 
         let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
-        let (id, epoch) = (AttemptId(attempts[0].id), Epoch(attempts[0].epoch));
+        let (id, epoch) = (attempts[0].id, attempts[0].epoch);
         assert!(store.end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
         assert_eq!(queue(&store).await, [tasks[0].1]);
         assert_eq!(store.workers_that_failed(tasks[0].1).await.unwrap(), ["w"]);
         let again = grant(&store, &tasks).await;
-        assert_eq!((again.len(), again[0].epoch), (1, 2));
+        assert_eq!((again.len(), again[0].epoch), (1, Epoch(2)));
         assert!(again[0].id > attempts[3].id);
     })
     .await;
@@ -152,10 +151,10 @@ async fn a_task_keeps_its_place_over_tries() {
         let rank = store.ready_head(X86, "", 1).await.unwrap()[0].rank;
         let attempt = grant(&store, &tasks[..1]).await.remove(0);
         let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
-        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
-        store.end_failed(id, epoch, &lost, Some(NOW + 9), NOW + 9).await.unwrap();
+        let (id, epoch) = (attempt.id, attempt.epoch);
+        store.end_failed(id, epoch, &lost, Some(NOW + 9 * US), NOW + 9 * US).await.unwrap();
         let head = store.ready_head(X86, "", 1).await.unwrap();
-        assert_eq!((head[0].task, head[0].rank, head[0].tries), (tasks[0].1.0, rank, 1));
+        assert_eq!((head[0].task, head[0].rank, head[0].tries), (tasks[0].1, rank, 1));
     })
     .await;
 }
@@ -164,7 +163,7 @@ async fn a_task_keeps_its_place_over_tries() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_stage_sees_its_work_and_no_more() {
     on_both(|store| async move {
-        let seen = async |now: i64| {
+        let seen = async |now: Timestamp| {
             (
                 store.builds_to_import(now).await.unwrap().len(),
                 store.builds_to_plan().await.unwrap().len(),
@@ -178,9 +177,9 @@ async fn every_stage_sees_its_work_and_no_more() {
             store.start_builds(&[new_build("lab", "a")], "ann", "", NOW).await.unwrap().ids[0];
         assert_eq!(seen(NOW).await, (1, 0, 0, 0, 0, 0));
         let down = Failure::new(Fault::Farm, FailureStage::Import, "no route");
-        store.add_failure(build, None, &down, Some(NOW + 5), NOW).await.unwrap();
+        store.add_failure(build, None, &down, Some(NOW + 5 * US), NOW).await.unwrap();
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 0));
-        assert_eq!(seen(NOW + 5).await, (1, 0, 0, 0, 0, 0));
+        assert_eq!(seen(NOW + 5 * US).await, (1, 0, 0, 0, 0, 0));
         store.add_import(build, &import(NOW)).await.unwrap();
         assert_eq!(seen(NOW).await, (0, 1, 0, 0, 0, 0));
         let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
@@ -191,13 +190,13 @@ async fn every_stage_sees_its_work_and_no_more() {
         assert_eq!(seen(NOW).await, (0, 0, 0, 1, 0, 0));
         let attempt = store.grant(task, build, "w", NOW).await.unwrap().expect("granted");
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 0));
-        let id = AttemptId(attempt.id);
+        let id = attempt.id;
         store.add_dynamic_requires(task, id, 0, &["x".into()], NOW).await.unwrap();
         assert_eq!(store.rounds_to_lock(NOW).await.unwrap().len(), 1);
         store.add_lock(task, 1, Sha256::of(b"m"), NOW).await.unwrap();
         assert_eq!(store.rounds_to_lock(NOW).await.unwrap().len(), 0);
         let outcome = Outcome::Succeeded(Success::default());
-        assert!(store.end_succeeded(id, Epoch(attempt.epoch), &outcome, NOW).await.unwrap());
+        assert!(store.end_succeeded(id, attempt.epoch, &outcome, NOW).await.unwrap());
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 1, 0));
         let mut tx = store.write().await.unwrap();
         assert!(tx.accept(task, id, 1, NOW).await.unwrap());
@@ -212,7 +211,7 @@ async fn every_stage_sees_its_work_and_no_more() {
         );
         assert!(store.cancel_build(build, NOW).await.unwrap());
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 0));
-        assert!(store.retry_build(build, NOW + 1).await.unwrap());
+        assert!(store.retry_build(build, NOW + US).await.unwrap());
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 1));
     })
     .await;
@@ -223,13 +222,16 @@ async fn a_build_that_is_made_urgent_overtakes() {
     on_both(|store| async move {
         let tasks = ready(&store, "ann", Class::Mass, 3).await;
         let (build, task) = tasks[2];
-        assert!(store.set_priority(build, Class::Security, NOW + 1).await.unwrap());
+        assert!(store.set_priority(build, Class::Security, NOW + US).await.unwrap());
         assert_eq!(queue(&store).await, [task, tasks[0].1, tasks[1].1]);
         assert_eq!(store.build(build).await.unwrap().unwrap().priority, "security");
         let place = store.place(tasks[1].1).await.unwrap().expect("it waits");
         assert_eq!((place.arch, place.ahead, place.known), (Arch::X86_64, 2, 0));
-        store.cancel_build(build, NOW + 2).await.unwrap();
-        assert!(!store.set_priority(build, Class::Mass, NOW + 3).await.unwrap(), "it has ended");
+        store.cancel_build(build, NOW + 2 * US).await.unwrap();
+        assert!(
+            !store.set_priority(build, Class::Mass, NOW + 3 * US).await.unwrap(),
+            "it has ended"
+        );
         assert!(store.place(task).await.unwrap().is_none());
     })
     .await;
@@ -245,23 +247,21 @@ async fn needs_have_a_queue_of_their_own_and_are_learned() {
         let queues = store.ready_queues().await.unwrap();
         assert_eq!(queues[1], (X86.to_owned(), needs.to_string()));
         let head = store.ready_head(X86, &needs.to_string(), 9).await.unwrap();
-        assert_eq!(head[0].task, tasks[0].1.0);
+        assert_eq!(head[0].task, tasks[0].1);
 
         let attempt = grant(&store, &tasks[..1]).await.remove(0);
-        assert_eq!(
-            store.held().await.unwrap(),
-            [("w".to_owned(), AttemptId(attempt.id), needs.clone())]
-        );
+        assert_eq!(store.held().await.unwrap(), [("w".to_owned(), attempt.id, needs.clone())]);
         let success = Success { memory_mib: 4000, disk_mib: 1, ..Success::default() };
-        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+        let (id, epoch) = (attempt.id, attempt.epoch);
         let outcome = Outcome::Succeeded(success);
-        assert!(store.end_succeeded(id, epoch, &outcome, NOW + 7_000_000).await.unwrap());
+        let took = Duration::from_secs(7);
+        assert!(store.end_succeeded(id, epoch, &outcome, NOW + took).await.unwrap());
         let mut tx = store.write().await.unwrap();
         assert!(tx.accept(tasks[0].1, id, 1, NOW).await.unwrap());
         tx.commit().await.unwrap();
         let learned = store.learned("lab", "p0", Arch::X86_64, TaskKind::Build).await.unwrap();
         let enough = Had { memory_mib: 4500, disk_mib: 7 };
-        let expected = Learned { took_us: 7_000_000, memory_mib: 5000, disk_mib: 1, enough };
+        let expected = Learned { took, memory_mib: 5000, disk_mib: 1, enough };
         assert_eq!(learned, expected);
         let none = store.learned("lab", "p1", Arch::X86_64, TaskKind::Build).await.unwrap();
         assert_eq!(none, Learned::default());
@@ -269,12 +269,12 @@ async fn needs_have_a_queue_of_their_own_and_are_learned() {
         // The same package again waits, and what goes first is known.
         let next = ready(&store, "ann", Class::Interactive, 2).await;
         let place = store.place(next[1].1).await.unwrap().expect("it waits");
-        assert_eq!((place.ahead, place.known, place.known_us), (2, 1, 7_000_000));
+        assert_eq!((place.ahead, place.known, place.known_take), (2, 1, took));
         assert!(store.running().await.unwrap().is_empty());
-        let ends = store.ends_of("w", 0, 9).await.unwrap();
+        let ends = store.ends_of("w", Timestamp::ZERO, 9).await.unwrap();
         assert_eq!((ends.len(), ends[0].package.as_str()), (1, "p0"));
         assert!(!ends[0].built_elsewhere, "it is the one that built it");
-        assert!(store.ends_of("w", NOW + 8_000_000, 9).await.unwrap().is_empty());
+        assert!(store.ends_of("w", NOW + Duration::from_secs(8), 9).await.unwrap().is_empty());
     })
     .await;
 }
@@ -283,7 +283,7 @@ async fn needs_have_a_queue_of_their_own_and_are_learned() {
 async fn an_assignment_and_an_admission_are_one_question_each() {
     on_both(|store| async move {
         let (_, task) = ready(&store, "ann", Class::Interactive, 1).await[0];
-        store.add_lock(task, 1, Sha256::of(b"a second round"), NOW + 1).await.unwrap();
+        store.add_lock(task, 1, Sha256::of(b"a second round"), NOW + US).await.unwrap();
         let assigned = store.assigned(task).await.unwrap().unwrap();
         assert_eq!((assigned.kind, assigned.arch), (TaskKind::Build, Arch::X86_64));
         assert_eq!((assigned.target.as_str(), assigned.package.as_str()), ("lab", "p0"));
@@ -311,10 +311,10 @@ async fn so_many_builds_of_one_target_hide_none_of_another() {
             (0..600).map(|number| new_build("el8", &format!("p{number}"))).collect();
         let many = store.start_builds(&many, "ann", "", NOW).await.unwrap().ids;
         let (late, early) = ([new_build("el9", "p0")], [new_build("el10", "p0")]);
-        let late = store.start_builds(&late, "bob", "", NOW + 9).await.unwrap().ids[0];
-        let early = store.start_builds(&early, "bob", "", NOW - 9).await.unwrap().ids[0];
-        let found = store.builds_to_import(NOW + 10).await.unwrap();
-        let found: Vec<BuildId> = found.iter().map(|build| build.id()).collect();
+        let late = store.start_builds(&late, "bob", "", NOW + 9 * US).await.unwrap().ids[0];
+        let early = store.start_builds(&early, "bob", "", NOW - 9 * US).await.unwrap().ids[0];
+        let found = store.builds_to_import(NOW + 10 * US).await.unwrap();
+        let found: Vec<BuildId> = found.iter().map(|build| build.id).collect();
         assert_eq!(found.first(), Some(&early), "the oldest of all comes first");
         assert_eq!(found.last(), Some(&late));
         let inner = &found[1..found.len() - 1];

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::Sha256;
+use crate::{Sha256, Timestamp};
 
 /// How long a worker's certificate holds when nothing else is said, in seconds: 30 days.
 pub const CERTIFICATE_SECONDS: u64 = 30 * 24 * 3600;
@@ -78,8 +78,8 @@ impl std::str::FromStr for Token {
 pub struct Use {
     /// SHA-256 of the public key.
     pub key: Sha256,
-    /// In microseconds since 1970.
-    pub at_us: i64,
+    /// When it was used.
+    pub at: Timestamp,
 }
 
 /// What a token is good for.
@@ -107,24 +107,24 @@ pub enum TokenRefusal {
 /// # Errors
 /// When it was used or has expired.
 pub fn redeem(
-    expires_us: i64,
+    expires: Timestamp,
     used: Option<Use>,
     key: Sha256,
-    now_us: i64,
+    now: Timestamp,
 ) -> Result<Redeemed, TokenRefusal> {
     match used {
         Some(used) if used.key != key => Err(TokenRefusal::Used),
-        _ if now_us >= expires_us => Err(TokenRefusal::Expired),
+        _ if now >= expires => Err(TokenRefusal::Expired),
         Some(_) => Ok(Redeemed::Again),
         None => Ok(Redeemed::First),
     }
 }
 
 /// When a certificate is renewed: after two thirds of its time, so that a coordinator may be away
-/// for days. In microseconds since 1970.
+/// for days.
 #[must_use]
-pub const fn renewal_us(issued_us: i64, ends_us: i64) -> i64 {
-    issued_us.saturating_add(ends_us.saturating_sub(issued_us) / 3 * 2)
+pub fn renewal(issued: Timestamp, ends: Timestamp) -> Timestamp {
+    issued + ends.since(issued) / 3 * 2
 }
 
 #[cfg(test)]
@@ -147,18 +147,20 @@ mod tests {
     #[test]
     fn a_token_counts_once_and_for_a_time() {
         let (mine, other) = (Sha256::of(b"mine"), Sha256::of(b"other"));
-        let used = Some(Use { key: mine, at_us: 5 });
-        assert_eq!(redeem(10, None, mine, 9), Ok(Redeemed::First));
-        assert_eq!(redeem(10, None, mine, 10), Err(TokenRefusal::Expired));
-        assert_eq!(redeem(10, used, mine, 6), Ok(Redeemed::Again));
-        assert_eq!(redeem(10, used, mine, 10), Err(TokenRefusal::Expired));
-        assert_eq!(redeem(10, used, other, 6), Err(TokenRefusal::Used));
-        assert_eq!(redeem(10, used, other, 11), Err(TokenRefusal::Used));
+        let at = Timestamp::from_us;
+        let used = Some(Use { key: mine, at: at(5) });
+        assert_eq!(redeem(at(10), None, mine, at(9)), Ok(Redeemed::First));
+        assert_eq!(redeem(at(10), None, mine, at(10)), Err(TokenRefusal::Expired));
+        assert_eq!(redeem(at(10), used, mine, at(6)), Ok(Redeemed::Again));
+        assert_eq!(redeem(at(10), used, mine, at(10)), Err(TokenRefusal::Expired));
+        assert_eq!(redeem(at(10), used, other, at(6)), Err(TokenRefusal::Used));
+        assert_eq!(redeem(at(10), used, other, at(11)), Err(TokenRefusal::Used));
     }
 
     #[test]
     fn certificates_are_renewed_while_they_hold() {
-        assert_eq!(renewal_us(0, 30), 20);
-        assert_eq!(renewal_us(100, 100), 100);
+        let at = Timestamp::from_us;
+        assert_eq!(renewal(at(0), at(30)), at(20));
+        assert_eq!(renewal(at(100), at(100)), at(100));
     }
 }

@@ -38,7 +38,24 @@ id! {
     AttemptId
 }
 id! {
-    /// The fencing number of a lease: each grant of a task has a higher one, and a write that
-    /// carries an older one changes nothing.
+    /// The fencing number of an attempt's lease: each grant of a task has a higher one, and a write
+    /// that carries an older one changes nothing.
     Epoch
+}
+id! {
+    /// The fencing number of a stage's lease: one more for each change of the coordinator that holds
+    /// it, and what is written under an older one changes nothing.
+    StageEpoch
+}
+id! {
+    /// The builds of one request together.
+    BatchId
+}
+id! {
+    /// One push to a branch that is followed.
+    PushId
+}
+id! {
+    /// Builds from pushes that are held together, because they are too many at once.
+    StormId
 }

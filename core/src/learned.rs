@@ -1,5 +1,7 @@
 //! What is learned of a package from its last builds: how long it takes, and what it needs.
 
+use std::time::Duration;
+
 use crate::needs::Needs;
 
 /// How many of the last builds count.
@@ -27,8 +29,8 @@ pub struct Had {
 /// What one accepted attempt took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// From its grant to its report, in microseconds.
-    pub took_us: i64,
+    /// From its grant to its report.
+    pub took: Duration,
     /// The most memory that its build had at once, in MiB; 0 when it was not measured.
     pub memory_mib: u64,
     /// The disk that its build had used, in MiB; 0 when it was not measured.
@@ -41,7 +43,7 @@ pub struct Sample {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Learned {
     /// The median of the samples.
-    pub took_us: i64,
+    pub took: Duration,
     /// The most of the samples, with a quarter more.
     pub memory_mib: u64,
     /// Likewise.
@@ -62,7 +64,7 @@ impl Learned {
 /// Learns from samples; of none, nothing.
 #[must_use]
 pub fn learn(samples: &[Sample]) -> Learned {
-    let mut times: Vec<i64> = samples.iter().map(|sample| sample.took_us).collect();
+    let mut times: Vec<Duration> = samples.iter().map(|sample| sample.took).collect();
     times.sort_unstable();
     let most = |of: fn(&Sample) -> u64| samples.iter().map(of).max().unwrap_or(0);
     let with_margin = |mib: u64| mib.saturating_add(mib / 4);
@@ -76,7 +78,7 @@ pub fn learn(samples: &[Sample]) -> Learned {
         disk_mib: if free_mib == 0 { 0 } else { (free_mib - free_mib / 8).max(disk_mib) },
     };
     Learned {
-        took_us: times.get(times.len() / 2).copied().unwrap_or(0),
+        took: times.get(times.len() / 2).copied().unwrap_or_default(),
         memory_mib: with_margin(most(|sample| sample.memory_mib)),
         disk_mib: with_margin(disk_mib),
         enough,
@@ -116,27 +118,28 @@ fn step(mib: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn sample(took_us: i64, memory_mib: u64) -> Sample {
-        Sample { took_us, memory_mib, ..Sample::default() }
+    fn sample(took: u64, memory_mib: u64) -> Sample {
+        Sample { took: Duration::from_secs(took), memory_mib, ..Sample::default() }
     }
 
     #[test]
     fn the_median_and_the_most_count() {
         assert_eq!(learn(&[]), Learned::default());
         let learned = learn(&[sample(9, 100), sample(1, 4000), sample(5, 0)]);
-        assert_eq!(learned, Learned { took_us: 5, memory_mib: 5000, ..Learned::default() });
+        let took = Duration::from_secs(5);
+        assert_eq!(learned, Learned { took, memory_mib: 5000, ..Learned::default() });
     }
 
     #[test]
     fn no_build_needs_more_memory_than_it_gets() {
-        let learned = Learned { took_us: 1, memory_mib: 5000, disk_mib: 100, ..Learned::default() };
+        let learned = Learned { memory_mib: 5000, disk_mib: 100, ..Learned::default() };
         assert_eq!(learned.within(4096), Learned { memory_mib: 4096, ..learned });
         assert_eq!(learned.within(8192), learned);
     }
 
     #[test]
     fn what_is_set_goes_before_what_is_learned() {
-        let learned = Learned { took_us: 1, memory_mib: 5000, disk_mib: 100, ..Learned::default() };
+        let learned = Learned { memory_mib: 5000, disk_mib: 100, ..Learned::default() };
         let none = Needs::default();
         assert_eq!(needs(&none, &learned), Needs { memory_mib: 6144, ..none.clone() });
         let set = Needs { memory_mib: 1024, disk_mib: 0, label: "ssd".into() };
@@ -150,7 +153,7 @@ mod tests {
         let none = Needs::default();
         // A host of "8 GiB" has less, and 5.2 GiB with the margin and a step are 8192 MiB.
         let had = Had { memory_mib: 7900, disk_mib: 50 << 10 };
-        let once = Sample { took_us: 1, memory_mib: 5325, disk_mib: 34 << 10, had };
+        let once = Sample { memory_mib: 5325, disk_mib: 34 << 10, had, ..Sample::default() };
         let unknown = Sample { had: Had::default(), ..once };
         assert_eq!(needs(&none, &learn(&[unknown])).memory_mib, 8192);
         let wanted = needs(&none, &learn(&[once]));

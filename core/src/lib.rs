@@ -87,7 +87,7 @@ pub use allowance::{Allowance, Allowed};
 pub use arch::Arch;
 pub use digest::Sha256;
 pub use fault::{Failure, FailureStage, Fault};
-pub use id::{AttemptId, BuildId, Epoch, TaskId};
+pub use id::{AttemptId, BatchId, BuildId, Epoch, PushId, StageEpoch, StormId, TaskId};
 pub use lock::Lock;
 pub use needs::Needs;
 pub use nevra::{Evr, Nevra};

@@ -11,8 +11,13 @@
 //! is never slower than the wall clock, every rank is passed some day by all that is new, so that
 //! nothing starves. A rank is a number in an index: the length of a queue costs nothing.
 
-/// One minute, in microseconds.
-const MINUTE: i64 = 60_000_000;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use crate::Timestamp;
+use crate::time::span_us;
+
+const MINUTE: u64 = 60;
 
 words! {
     /// How urgent a build is.
@@ -31,28 +36,65 @@ words! {
 }
 
 impl Class {
-    /// What one task takes of its line's share, in microseconds of virtual time. Between lines
-    /// that are never empty, it is the ratio in which classes get on: 64 : 16 : 4 : 1.
+    /// What one task takes of its line's share, in virtual time. Between lines that are never empty,
+    /// it is the ratio in which classes get on: 64 : 16 : 4 : 1.
     #[must_use]
-    pub const fn share_us(self) -> i64 {
-        match self {
+    pub const fn share(self) -> Duration {
+        Duration::from_secs(match self {
             Self::Security => MINUTE,
             Self::Interactive => 4 * MINUTE,
             Self::Tracking => 16 * MINUTE,
             Self::Mass => 64 * MINUTE,
-        }
+        })
     }
 
-    /// How far it yields, in microseconds of virtual time: a task that is older by more goes
-    /// before a fresh security update.
+    /// How far it yields, in virtual time: a task that is older by more goes before a fresh security
+    /// update.
     #[must_use]
-    pub const fn yields_us(self) -> i64 {
-        match self {
+    pub const fn yields(self) -> Duration {
+        Duration::from_secs(match self {
             Self::Security => 0,
             Self::Interactive => 60 * MINUTE,
             Self::Tracking => 6 * 60 * MINUTE,
             Self::Mass => 24 * 60 * MINUTE,
-        }
+        })
+    }
+}
+
+/// A point in the virtual time of a queue, in microseconds. It is no [`Timestamp`]: virtual time runs
+/// ahead of the wall clock, by the lead of its queue, and what two queues have cannot be compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rank(pub i64);
+
+impl Rank {
+    /// The rank of what starts at a time, in a queue without a lead.
+    #[must_use]
+    pub const fn at(time: Timestamp) -> Self {
+        Self(time.as_us())
+    }
+}
+
+impl From<i64> for Rank {
+    fn from(number: i64) -> Self {
+        Self(number)
+    }
+}
+
+impl Add<Duration> for Rank {
+    type Output = Self;
+
+    /// Ends at the last rank that there is.
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(span_us(duration)))
+    }
+}
+
+impl Sub<Duration> for Rank {
+    type Output = Self;
+
+    /// Ends at the first rank that there is.
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(span_us(duration)))
     }
 }
 
@@ -60,27 +102,24 @@ impl Class {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// The lowest is next; of equals, the older task.
-    pub rank: i64,
-    /// When the task has had its share, in virtual time: the next of its line starts then.
-    pub finish_us: i64,
+    pub rank: Rank,
+    /// When the task has had its share: the next of its line starts then.
+    pub finish: Rank,
 }
 
-/// Gives a task its place. `lead_us` is the queue's (0 at first), `finish_us` that of the task
-/// before it in the line of its submitter and class (0 at first).
+/// Gives a task its place. `lead` is the queue's (zero at first), `finish` that of the task before it
+/// in the line of its submitter and class (0 at first).
 #[must_use]
-pub fn place(class: Class, now_us: i64, lead_us: i64, finish_us: i64) -> Place {
-    let start = now_us.saturating_add(lead_us).max(finish_us);
-    Place {
-        rank: start.saturating_add(class.yields_us()),
-        finish_us: start.saturating_add(class.share_us()),
-    }
+pub fn place(class: Class, now: Timestamp, lead: Duration, finish: Rank) -> Place {
+    let start = (Rank::at(now) + lead).max(finish);
+    Place { rank: start + class.yields(), finish: start + class.share() }
 }
 
 /// The lead of a queue after a task has gone to a worker: virtual time is not behind its start.
 #[must_use]
-pub fn lead(class: Class, rank: i64, now_us: i64, lead_us: i64) -> i64 {
-    let start = rank.saturating_sub(class.yields_us());
-    lead_us.max(start.saturating_sub(now_us))
+pub fn lead(class: Class, rank: Rank, now: Timestamp, lead: Duration) -> Duration {
+    let start = rank - class.yields();
+    lead.max(Timestamp::from_us(start.0).since(now))
 }
 
 #[cfg(test)]
@@ -94,29 +133,31 @@ mod tests {
     /// A queue as the store keeps it.
     #[derive(Default)]
     struct Queue {
-        lead_us: i64,
-        lines: HashMap<(Class, u8), i64>,
-        waiting: BTreeSet<(i64, usize)>,
+        lead: Duration,
+        lines: HashMap<(Class, u8), Rank>,
+        waiting: BTreeSet<(Rank, usize)>,
         tasks: Vec<(Class, u8)>,
     }
 
     impl Queue {
-        fn enter(&mut self, class: Class, submitter: u8, now_us: i64) -> i64 {
+        fn enter(&mut self, class: Class, submitter: u8, now: Timestamp) -> Rank {
             let finish = self.lines.entry((class, submitter)).or_default();
-            let place = place(class, now_us, self.lead_us, *finish);
-            *finish = place.finish_us;
+            let place = place(class, now, self.lead, *finish);
+            *finish = place.finish;
             self.waiting.insert((place.rank, self.tasks.len()));
             self.tasks.push((class, submitter));
             place.rank
         }
 
-        fn serve(&mut self, now_us: i64) -> Option<(Class, u8)> {
+        fn serve(&mut self, now: Timestamp) -> Option<(Class, u8)> {
             let (rank, task) = self.waiting.pop_first()?;
             let served = self.tasks[task];
-            self.lead_us = lead(served.0, rank, now_us, self.lead_us);
+            self.lead = lead(served.0, rank, now, self.lead);
             Some(served)
         }
     }
+
+    const NOW: Timestamp = Timestamp::ZERO;
 
     fn class() -> impl Strategy<Value = Class> {
         prop::sample::select(Class::ALL.to_vec())
@@ -135,19 +176,21 @@ mod tests {
     fn a_newcomer_takes_turns_with_a_mass_of_tasks() {
         let mut queue = Queue::default();
         for _ in 0..20_000 {
-            queue.enter(Class::Mass, 1, 0);
+            queue.enter(Class::Mass, 1, NOW);
         }
         // Much is done before the other one comes: the idle time of the farm is nobody's debt.
         for second in 0..5_000 {
-            assert_eq!(queue.serve(second * 1_000_000), Some((Class::Mass, 1)));
+            let now = NOW + Duration::from_secs(second);
+            assert_eq!(queue.serve(now), Some((Class::Mass, 1)));
         }
-        let now = 5_000_000_000;
+        let now = NOW + Duration::from_secs(5_000);
         for _ in 0..100 {
             queue.enter(Class::Mass, 2, now);
         }
         let served: Vec<u8> = (0..240).filter_map(|_| Some(queue.serve(now)?.1)).collect();
         let first = served.iter().position(|submitter| *submitter == 2).expect("it has its turn");
-        let yields = usize::try_from(Class::Mass.yields_us() / Class::Mass.share_us()).unwrap();
+        let yields = Class::Mass.yields().as_secs() / Class::Mass.share().as_secs();
+        let yields = usize::try_from(yields).unwrap();
         assert!(first <= yields + 1, "it waited for {first} others");
         let of_two = served[first..first + 100].iter().filter(|one| **one == 2).count();
         assert!((49..=51).contains(&of_two), "{of_two} of 100 turns");
@@ -157,15 +200,16 @@ mod tests {
     fn what_is_urgent_overtakes_a_backlog() {
         let mut queue = Queue::default();
         for _ in 0..1_000 {
-            queue.enter(Class::Mass, 1, 0);
+            queue.enter(Class::Mass, 1, NOW);
         }
         for _ in 0..300 {
-            queue.serve(0);
+            queue.serve(NOW);
         }
+        let now = Timestamp::from_us(1);
         for class in [Class::Tracking, Class::Interactive, Class::Security] {
-            queue.enter(class, 2, 1);
+            queue.enter(class, 2, now);
         }
-        let next: Vec<Class> = (0..4).filter_map(|_| Some(queue.serve(1)?.0)).collect();
+        let next: Vec<Class> = (0..4).filter_map(|_| Some(queue.serve(now)?.0)).collect();
         assert_eq!(next, Class::ALL);
     }
 
@@ -173,20 +217,22 @@ mod tests {
         /// Tasks of one line keep their order.
         #[test]
         fn a_line_is_first_come_first_served(
-            class in class(), arrivals in prop::collection::vec((0_i64..1 << 40, 0_i64..1 << 40), 1..50)
+            class in class(), arrivals in prop::collection::vec((0_i64..1 << 40, 0_u64..1 << 40), 1..50)
         ) {
-            let (mut finish, mut last) = (0, i64::MIN);
+            let (mut finish, mut last) = (Rank(0), Rank(i64::MIN));
             for (now, lead) in arrivals {
+                let (now, lead) = (Timestamp::from_us(now), Duration::from_micros(lead));
                 let place = place(class, now, lead, finish);
                 prop_assert!(place.rank > last);
-                (finish, last) = (place.finish_us, place.rank);
+                (finish, last) = (place.finish, place.rank);
             }
         }
 
         /// Of submitters that have nothing waiting, the more urgent goes first.
         #[test]
-        fn classes_are_respected(a in class(), b in class(), now in 0_i64..1 << 50, lead in 0_i64..1 << 50) {
-            let rank = |class| place(class, now, lead, 0).rank;
+        fn classes_are_respected(a in class(), b in class(), now in 0_i64..1 << 50, lead in 0_u64..1 << 50) {
+            let (now, lead) = (Timestamp::from_us(now), Duration::from_micros(lead));
+            let rank = |class| place(class, now, lead, Rank(0)).rank;
             prop_assert_eq!(a < b, rank(a) < rank(b));
         }
 
@@ -200,14 +246,15 @@ mod tests {
         ) {
             let mut queue = Queue::default();
             for (class, submitter) in before {
-                queue.enter(class, submitter, 0);
+                queue.enter(class, submitter, NOW);
             }
-            let rank = queue.enter(waits, 0, 0);
+            let rank = queue.enter(waits, 0, NOW);
+            let passed = Timestamp::from_us(rank.0);
             for (class, submitter, serve) in after {
                 if serve {
-                    queue.serve(rank);
+                    queue.serve(passed);
                 }
-                prop_assert!(queue.enter(class, submitter, rank) >= rank);
+                prop_assert!(queue.enter(class, submitter, passed) >= rank);
             }
         }
 
@@ -221,15 +268,15 @@ mod tests {
         ) {
             let mut queue = Queue::default();
             for other in others.iter().filter(|other| **other != class) {
-                queue.enter(*other, 9, 0);
+                queue.enter(*other, 9, NOW);
             }
             for _ in 0..100 {
-                queue.enter(class, 1, 0);
-                queue.enter(class, 2, 0);
+                queue.enter(class, 1, NOW);
+                queue.enter(class, 2, NOW);
             }
             let mut turns = [0_i64; 2];
             for _ in 0..early + 100 {
-                match queue.serve(0) {
+                match queue.serve(NOW) {
                     Some((served, submitter @ (1 | 2))) if served == class => {
                         turns[usize::from(submitter - 1)] += 1;
                     }

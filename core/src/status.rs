@@ -6,7 +6,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
+use crate::Timestamp;
 use crate::fault::{Failure, FailureStage, Fault};
 use crate::name::shown;
 use crate::task::Outcome;
@@ -287,30 +289,29 @@ pub fn derive(facts: &BuildFacts<'_>) -> BuildState {
     }
 }
 
-/// What follows from a failed attempt: another try after so many microseconds, or the end.
+/// What follows from a failed attempt: another try after a pause, or the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Another attempt, not before this much time has passed, in microseconds.
-    TryAfter(i64),
+    /// Another attempt, not before this much time has passed.
+    TryAfter(Duration),
     /// No more attempts.
     GiveUp,
 }
 
-/// The longest pause before another try, in microseconds. What waits for longer waits for a clock
-/// that has jumped.
-pub const MAX_PAUSE_US: i64 = 120_000_000;
+/// The longest pause before another try. What waits for longer waits for a clock that has jumped.
+pub const MAX_PAUSE: Duration = Duration::from_secs(120);
 
-/// The latest time, in microseconds, for which a try that is to be made can be due: it waits for
-/// no more than [`MAX_PAUSE_US`]. One with a later time is from before a clock that went back.
+/// The latest time for which a try that is to be made can be due: it waits for no more than
+/// [`MAX_PAUSE`]. One with a later time is from before a clock that went back.
 #[must_use]
-pub const fn latest_due(now_us: i64) -> i64 {
-    now_us.saturating_add(MAX_PAUSE_US)
+pub fn latest_due(now: Timestamp) -> Timestamp {
+    now + MAX_PAUSE
 }
 
 /// Whether a try that is due at a time is to be made now.
 #[must_use]
-pub const fn is_due(due_us: i64, now_us: i64) -> bool {
-    due_us <= now_us || due_us > latest_due(now_us)
+pub fn is_due(due: Timestamp, now: Timestamp) -> bool {
+    due <= now || due > latest_due(now)
 }
 
 /// The most attempts of a task that fails again and again, until its build is retried: all that
@@ -334,8 +335,8 @@ pub fn after_failure(failure: &Failure, earlier: impl IntoIterator<Item = Fault>
     }
     match failure.fault {
         Fault::Package => Next::GiveUp,
-        Fault::Worker => Next::TryAfter(250_000 << (2 * before.min(4))),
-        Fault::Farm => Next::TryAfter((1_000_000 << before.min(7)).min(MAX_PAUSE_US)),
+        Fault::Worker => Next::TryAfter(Duration::from_millis(250 << (2 * before.min(4)))),
+        Fault::Farm => Next::TryAfter(Duration::from_secs(1 << before.min(7)).min(MAX_PAUSE)),
     }
 }
 
@@ -484,11 +485,12 @@ mod tests {
     #[test]
     fn each_fault_has_a_count_of_its_own_and_all_together_an_end() {
         let failed = |fault| Failure::new(fault, FailureStage::Build, "x");
+        let after = |millis| Next::TryAfter(Duration::from_millis(millis));
         // A mirror that was away thrice, and then a worker that crashed for the first time.
         let outage = [Fault::Farm; 3];
-        assert_eq!(after_failure(&failed(Fault::Worker), outage), Next::TryAfter(250_000));
+        assert_eq!(after_failure(&failed(Fault::Worker), outage), after(250));
         let crashes = [Fault::Worker; 3];
-        assert_eq!(after_failure(&failed(Fault::Farm), crashes), Next::TryAfter(1_000_000));
+        assert_eq!(after_failure(&failed(Fault::Farm), crashes), after(1000));
         let both = [outage, crashes].concat();
         assert_eq!(after_failure(&failed(Fault::Worker), both), Next::GiveUp);
         // Whatever fails in turn, there is an end.
@@ -504,10 +506,12 @@ mod tests {
 
     #[test]
     fn what_is_due_does_not_wait_for_a_clock_that_went_back() {
-        const DAY: i64 = 86_400_000_000;
-        assert!(is_due(10, 10) && !is_due(11, 10));
-        assert!(!is_due(10 + MAX_PAUSE_US, 10) && is_due(11 + MAX_PAUSE_US, 10));
-        assert!(is_due(DAY, 0) && is_due(0, DAY) && is_due(0, i64::MAX));
+        const DAY: Duration = Duration::from_secs(86_400);
+        let at = Timestamp::from_us;
+        assert!(is_due(at(10), at(10)) && !is_due(at(11), at(10)));
+        assert!(!is_due(at(10) + MAX_PAUSE, at(10)) && is_due(at(11) + MAX_PAUSE, at(10)));
+        assert!(is_due(at(0) + DAY, at(0)) && is_due(at(0), at(0) + DAY));
+        assert!(is_due(at(0), at(i64::MAX)));
     }
 
     #[test]
@@ -515,16 +519,17 @@ mod tests {
         let pauses = |fault| {
             let failure = Failure::new(fault, FailureStage::Build, "x");
             let pause = |before| match after_failure(&failure, vec![fault; before]) {
-                Next::TryAfter(pause_us) => Some(pause_us / 1000),
+                Next::TryAfter(pause) => Some(pause),
                 Next::GiveUp => None,
             };
             (0..).map_while(pause).collect::<Vec<_>>()
         };
         assert!(pauses(Fault::Package).is_empty());
-        assert_eq!(pauses(Fault::Worker), [250, 1000, 4000]);
+        assert_eq!(pauses(Fault::Worker), [250, 1000, 4000].map(Duration::from_millis));
         let farm = pauses(Fault::Farm);
-        assert_eq!(farm[..3], [1000, 2000, 4000]);
-        assert!(farm.iter().sum::<i64>() > 120_000, "an outage of two minutes fails nothing");
-        assert!(farm.iter().all(|pause| pause * 1000 <= MAX_PAUSE_US));
+        assert_eq!(farm[..3], [1, 2, 4].map(Duration::from_secs));
+        let whole: Duration = farm.iter().sum();
+        assert!(whole > Duration::from_secs(120), "an outage of two minutes fails nothing");
+        assert!(farm.iter().all(|pause| *pause <= MAX_PAUSE));
     }
 }

@@ -11,6 +11,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::StageEpoch;
+
 /// How often a coordinator raises its beat.
 pub const BEAT: Duration = Duration::from_secs(1);
 
@@ -68,14 +70,14 @@ pub struct StageLease {
     /// The coordinator that holds it.
     pub holder: String,
     /// One more for each change of the holder.
-    pub epoch: i64,
+    pub epoch: StageEpoch,
 }
 
 /// What to do about a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     /// It is held already, under this epoch.
-    Keep(i64),
+    Keep(StageEpoch),
     /// To be taken: the database decides who of several does. The lease and the holder's beat must
     /// still be what was seen.
     Take,
@@ -87,7 +89,7 @@ pub enum Claim {
 #[must_use]
 pub fn claim(
     me: &str,
-    held: Option<i64>,
+    held: Option<StageEpoch>,
     lease: Option<&StageLease>,
     watch: &Watch,
     now: Duration,
@@ -124,6 +126,7 @@ mod tests {
     }
 
     fn lease(holder: &str, epoch: i64) -> StageLease {
+        let epoch = StageEpoch(epoch);
         StageLease { holder: holder.into(), epoch }
     }
 
@@ -145,11 +148,11 @@ mod tests {
     fn claims() {
         let mut watch = Watch::default();
         watch.observe([("me", 1), ("you", 1)], s(0));
-        let decide = |held, lease: Option<StageLease>, now| {
-            claim("me", held, lease.as_ref(), &watch, now, TAKEOVER)
+        let decide = |held: Option<i64>, lease: Option<StageLease>, now| {
+            claim("me", held.map(StageEpoch), lease.as_ref(), &watch, now, TAKEOVER)
         };
         assert_eq!(decide(None, None, s(1)), Claim::Take);
-        assert_eq!(decide(Some(3), Some(lease("me", 3)), s(1)), Claim::Keep(3));
+        assert_eq!(decide(Some(3), Some(lease("me", 3)), s(1)), Claim::Keep(StageEpoch(3)));
         assert_eq!(decide(None, Some(lease("me", 3)), s(1)), Claim::Take, "an earlier life's");
         assert_eq!(decide(None, Some(lease("you", 3)), s(1)), Claim::Leave);
         assert_eq!(decide(Some(2), Some(lease("you", 3)), s(5)), Claim::Leave, "it was lost");
@@ -164,7 +167,7 @@ mod tests {
     struct Coordinator {
         clock: Duration,
         watch: Watch,
-        held: Option<i64>,
+        held: Option<StageEpoch>,
         paused: bool,
     }
 
@@ -210,9 +213,9 @@ mod tests {
                                 let holder = names.iter().position(|name| *name == before.holder).unwrap();
                                 prop_assert!(time - beaten[holder] >= TAKEOVER, "taken from the living");
                             }
-                            let epoch = stage.as_ref().map_or(0, |lease| lease.epoch) + 1;
+                            let epoch = stage.as_ref().map_or(0, |lease| lease.epoch.0) + 1;
                             stage = Some(lease(names[index], epoch));
-                            one.held = Some(epoch);
+                            one.held = Some(StageEpoch(epoch));
                         }
                     }
                 }

@@ -1,14 +1,14 @@
-//! Points in time, as facts have them.
+//! Points in time and spans between them, as facts have them.
 
 use std::fmt;
-use std::ops::{Add, Sub};
+use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 /// A point in time: microseconds since 1970-01-01 UTC, without leap seconds. Stored and sent as this
-/// number. A time that has not come is an `Option`, or [`Timestamp::ZERO`] where tables and messages
-/// have 0 for it.
+/// number. A time that has not come is an `Option`; tables and messages have 0 for it
+/// ([`Timestamp::known`], [`Timestamp::or_zero`]).
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,6 +34,9 @@ impl Timestamp {
     /// 1970-01-01, which stands for "not yet" in tables and messages.
     pub const ZERO: Self = Self(0);
 
+    /// The last point that there is: whatever is due by then is due at any time.
+    pub const LAST: Self = Self(i64::MAX);
+
     /// The point so many microseconds after 1970-01-01 UTC.
     #[must_use]
     pub const fn from_us(us: i64) -> Self {
@@ -46,22 +49,49 @@ impl Timestamp {
         self.0
     }
 
+    /// The next point that there is, a microsecond later: for what is in an order by its time, and came
+    /// while the clock had gone back.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// The point, unless it is [`Timestamp::ZERO`].
     #[must_use]
     pub fn known(self) -> Option<Self> {
         (self != Self::ZERO).then_some(self)
     }
 
+    /// The point, or [`Timestamp::ZERO`] when it has not come.
+    #[must_use]
+    pub fn or_zero(point: Option<Self>) -> Self {
+        point.unwrap_or(Self::ZERO)
+    }
+
     /// How much time has passed since an earlier point; zero when that one is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        let us = self.0.saturating_sub(earlier.0);
-        Duration::from_micros(u64::try_from(us).unwrap_or(0))
+        span(self.0.saturating_sub(earlier.0))
     }
 }
 
-fn us(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+/// A point that a table or message has as microseconds since 1970-01-01 UTC.
+impl From<i64> for Timestamp {
+    fn from(us: i64) -> Self {
+        Self(us)
+    }
+}
+
+/// A span in microseconds, as tables and messages have it; the longest of them for longer ones.
+#[must_use]
+pub fn span_us(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// The span of so many microseconds, as tables and messages have it; zero for less than none.
+#[must_use]
+pub fn span(us: i64) -> Duration {
+    Duration::from_micros(u64::try_from(us).unwrap_or(0))
 }
 
 impl Add<Duration> for Timestamp {
@@ -69,7 +99,13 @@ impl Add<Duration> for Timestamp {
 
     /// Ends at the last point that there is.
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(us(duration)))
+        Self(self.0.saturating_add(span_us(duration)))
+    }
+}
+
+impl AddAssign<Duration> for Timestamp {
+    fn add_assign(&mut self, duration: Duration) {
+        self.0 = self.0.saturating_add(span_us(duration));
     }
 }
 
@@ -78,7 +114,7 @@ impl Sub<Duration> for Timestamp {
 
     /// Ends at the first point that there is.
     fn sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(us(duration)))
+        Self(self.0.saturating_sub(span_us(duration)))
     }
 }
 
@@ -159,9 +195,20 @@ mod tests {
         assert_eq!(at.since(at + second), Duration::ZERO, "no time has passed");
         let (first, last) = (Timestamp::from_us(i64::MIN), Timestamp::from_us(i64::MAX));
         assert_eq!((last + second, first - second), (last, first));
+        assert_eq!((at.next().as_us(), last.next(), last), (6, last, Timestamp::LAST));
         assert_eq!(last + Duration::MAX, last);
         assert_eq!(last.since(first), Duration::from_micros(i64::MAX.unsigned_abs()));
         assert!(!last.to_string().is_empty() && !first.to_string().is_empty());
+        let mut later = at;
+        later += second;
+        assert_eq!(later, at + second);
+    }
+
+    #[test]
+    fn a_span_is_a_number_of_microseconds_that_is_not_negative() {
+        assert_eq!((span(1_500_000), span(-1)), (Duration::from_millis(1500), Duration::ZERO));
+        assert_eq!(span_us(Duration::from_millis(1500)), 1_500_000);
+        assert_eq!(span_us(Duration::MAX), i64::MAX);
     }
 
     #[test]
@@ -169,6 +216,10 @@ mod tests {
         let at = Timestamp::from_us(1_750_000_000_123_456);
         assert_eq!(serde_json::to_string(&at).unwrap(), "1750000000123456");
         assert_eq!(serde_json::from_str::<Timestamp>("1750000000123456").unwrap(), at);
+        assert_eq!(at, Timestamp::from(1_750_000_000_123_456));
         assert_eq!((at.known(), Timestamp::ZERO.known()), (Some(at), None));
+        for point in [Some(at), None] {
+            assert_eq!(Timestamp::or_zero(point).known(), point);
+        }
     }
 }

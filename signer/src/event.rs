@@ -1,7 +1,7 @@
 //! What the log has of each thing that was done, as JSON.
 
-use rpmfarm_core::Sha256;
 use rpmfarm_core::signing::Place;
+use rpmfarm_core::{AttemptId, Sha256};
 use serde::{Deserialize, Serialize};
 
 /// A line of the log, but for its place in the chain.
@@ -116,7 +116,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
     /// The attempt.
-    pub attempt: i64,
+    pub attempt: AttemptId,
     /// The worker that has signed that it made it.
     pub worker: String,
 }

@@ -326,7 +326,7 @@ impl Rules {
             return Ok(None);
         }
         let Acceptance { attempt, worker, .. } = request.check_accepted(&self.acceptors)?;
-        Ok(Some(Accepted { attempt: attempt.0, worker }))
+        Ok(Some(Accepted { attempt, worker }))
     }
 
     fn take(&self) -> Result<(), CallError> {

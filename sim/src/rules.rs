@@ -15,6 +15,7 @@ use rpmfarm_core::status::{
     BuildFacts, BuildState, LastAttempt, Next, TaskFacts, after_failure, derive,
 };
 use rpmfarm_core::task::{Assignment, DesiredState, Input, TaskKind, WorkerState};
+use rpmfarm_core::time::span_us;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Needs, Sha256, TaskId};
 
 use crate::coordinator::{Fleet, Known, Solution};
@@ -32,7 +33,7 @@ pub(crate) fn retry_at(
     let failures = store.failures(build, store.retried_us(build));
     let earlier = failures.iter().filter(|row| row.task == task).map(|row| row.failure.fault);
     match after_failure(failure, earlier) {
-        Next::TryAfter(pause_us) => Some(now_us + pause_us),
+        Next::TryAfter(pause) => Some(now_us + span_us(pause)),
         Next::GiveUp => None,
     }
 }

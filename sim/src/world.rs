@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rpmfarm_core::{AttemptId, Epoch, Nevra, Sha256, Snapshot};
+use rpmfarm_core::{AttemptId, Epoch, Nevra, Sha256, Snapshot, StageEpoch};
 
 use crate::coordinator::{Coordinator, Pass, Work};
 use crate::invariants::{Monitor, Violation};
@@ -113,7 +113,7 @@ pub(crate) struct World {
     /// Until when the disk of the blobs and the repositories is full.
     pub(crate) data_full_until: u64,
     /// What the step has written for stages, and under which epoch.
-    pub(crate) written: Vec<(&'static str, i64)>,
+    pub(crate) written: Vec<(&'static str, StageEpoch)>,
     pub(crate) acknowledged: BTreeSet<i64>,
     pub(crate) requests: u64,
     pub(crate) monitor: Monitor,

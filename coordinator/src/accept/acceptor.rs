@@ -153,7 +153,7 @@ fn request(
         target: build.target.clone(),
         build: ended.build.0,
         task: task.id.0,
-        attempt: ended.attempt.id,
+        attempt: ended.attempt.id.0,
         kind: task.kind.as_str().to_owned(),
         arch: task.arch.as_str().to_owned(),
         package: build.package.clone(),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use rpmfarm_core::noarch::Difference;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::why::NOT_ACCEPTED;
-use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, Stage, Target, TaskId};
+use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, Stage, Target, Timestamp};
 use rpmfarm_core::{owners, results};
 use tracing::Instrument as _;
 
@@ -68,13 +68,14 @@ pub struct AcceptStage {
 impl work::Stage for AcceptStage {
     const NAME: Stage = Stage::Accept;
 
-    async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
-        for ended in store.attempts_to_accept(now_us).await? {
+    async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
+        for ended in store.attempts_to_accept(now).await? {
             let (stage, store) = (self.clone(), store.clone());
             let (attempt, task) = (ended.attempt.id, ended.attempt.task);
-            let span = tracing::info_span!("accept", build = ended.build.0, task, attempt);
+            let (build, task, number) = (ended.build.0, task.0, attempt.0);
+            let span = tracing::info_span!("accept", build, task, attempt = number);
             let work = async move { stage.accept(&store, &ended).await };
-            self.checks.spawn(AttemptId(attempt), work.instrument(span));
+            self.checks.spawn(attempt, work.instrument(span));
         }
         Ok(())
     }
@@ -87,13 +88,13 @@ impl AcceptStage {
     /// Database errors; a bad result is no error but a refusal that is recorded.
     pub async fn accept(&self, store: &FencedStore, ended: &EndedAttempt) -> anyhow::Result<()> {
         let Outcome::Succeeded(success) = &ended.outcome else { return Ok(()) };
-        let Some(task) = store.task(TaskId(ended.attempt.task)).await? else { return Ok(()) };
+        let Some(task) = store.task(ended.attempt.task).await? else { return Ok(()) };
         match self.check_and_record(store, ended, &task, success).await {
             Ok(()) => {
                 tracing::info!(
                     build = ended.build.0,
                     task = task.id.0,
-                    attempt = ended.attempt.id,
+                    attempt = ended.attempt.id.0,
                     files = success.files.len(),
                     "results accepted"
                 );
@@ -101,11 +102,11 @@ impl AcceptStage {
                 quarantine::after_acceptance(store, &self.fleet, task.id, builder, now).await
             }
             Err(Refused::Failure(failure)) => {
-                let now = self.clock.now_us();
-                let retry_us =
+                let now = self.clock.time();
+                let retry =
                     self.retries.at(store, ended.build, Some(task.id), &failure, now).await?;
                 tracing::warn!(build = ended.build.0, task = task.id.0, "refused: {failure}");
-                Ok(store.refuse_attempt(ended, &failure, retry_us, now).await?)
+                Ok(store.refuse_attempt(ended, &failure, retry, now).await?)
             }
             Err(Refused::Error(error)) => Err(error),
         }
@@ -118,7 +119,7 @@ impl AcceptStage {
         task: &Task,
         success: &Success,
     ) -> Result<(), Refused> {
-        let attempt = AttemptId(ended.attempt.id);
+        let attempt = ended.attempt.id;
         let build = store
             .build(ended.build)
             .await?
@@ -297,8 +298,8 @@ impl Work<'_> {
         verdict: Option<Verdict>,
     ) -> Result<bool, Refused> {
         let Work { ended, task, success, build, .. } = self;
-        let attempt = AttemptId(ended.attempt.id);
-        let now = stage.clock.now_us();
+        let attempt = ended.attempt.id;
+        let now = stage.clock.time();
         let mut tx = store.write().await?;
         if !tx.hold_open(ended.build).await? {
             return Ok(true);
@@ -325,7 +326,7 @@ impl Work<'_> {
         &self,
         stage: &AcceptStage,
         mut tx: Tx,
-        now: i64,
+        now: Timestamp,
     ) -> Result<bool, Refused> {
         let Work { ended, task, success, arches, checked, made, .. } = self;
         let native = stage.fleet.native_arches();
@@ -347,7 +348,7 @@ impl Work<'_> {
         &self,
         stage: &AcceptStage,
         tx: &mut Tx,
-        now: i64,
+        now: Timestamp,
     ) -> Result<(), Refused> {
         let Work { ended, task, build, target, builders, checked, made, .. } = self;
         tx.add_results(ended.build, task.id, task.arch, made).await?;
@@ -375,7 +376,7 @@ impl Work<'_> {
         stage: &AcceptStage,
         store: &FencedStore,
         tx: &mut Tx,
-        now: i64,
+        now: Timestamp,
     ) -> Result<(), Refused> {
         let all = tx.accepted_tasks(self.ended.build, TaskKind::Build).await?;
         let first = all.into_iter().find(|one| one.arch == self.task.arch);
@@ -399,7 +400,7 @@ impl Work<'_> {
         &self,
         mut tx: Tx,
         verdict: Option<Verdict>,
-        now: i64,
+        now: Timestamp,
     ) -> Result<bool, Refused> {
         let Work { ended, build, arches, builders, .. } = self;
         let accepted = claims::accepted(&mut tx, ended.build).await?;

@@ -44,7 +44,7 @@ impl Expected {
         target: &Target,
     ) -> anyhow::Result<Self> {
         // Of a pattern of tags the record knows which one was built.
-        let record = store.source_record(build.id()).await?.unwrap_or_default();
+        let record = store.source_record(build.id).await?.unwrap_or_default();
         let git_ref =
             if record.git_ref.is_empty() { build.git_ref.clone() } else { record.git_ref };
         let (channel, package) = (target.first_channel(), build.package.clone());
@@ -53,7 +53,7 @@ impl Expected {
         } else {
             Vec::new()
         };
-        let import = store.import(build.id()).await?.context("a task has an import")?;
+        let import = store.import(build.id).await?.context("a task has an import")?;
         let bundle = blobs.read_small(import.bundle, MAX_DOCUMENT)?;
         Ok(Self { git_ref, package, published, bundle: SourceBundle::from_bytes(&bundle)? })
     }

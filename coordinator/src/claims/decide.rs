@@ -53,11 +53,11 @@ impl Claims {
     ) -> Result<Decided, NotDecided> {
         let target = self.targets.of_build(store, build).await?;
         for _ in 0..TRIES {
-            let shown = store.open_claims(build.id()).await?;
-            if shown.is_empty() || !store.is_open(build.id()).await? {
+            let shown = store.open_claims(build.id).await?;
+            if shown.is_empty() || !store.is_open(build.id).await? {
                 return Ok(Decided::NotClaimed);
             }
-            let packages = store.made_packages(build.id()).await?;
+            let packages = store.made_packages(build.id).await?;
             let found = self.verdict(store, build, &packages).await?;
             let more = owners::beyond(&found.claims, &shown);
             if !more.is_empty() {
@@ -82,9 +82,9 @@ impl Claims {
         mut claims: Vec<Claim>,
     ) -> Result<(), StoreError> {
         let mut tx = store.write().await?;
-        if tx.hold_open(build.id()).await? {
-            claims.extend(tx.repeat_claims(build.id()).await?);
-            tx.set_claims(build.id(), &claims, self.clock.now_us()).await?;
+        if tx.hold_open(build.id).await? {
+            claims.extend(tx.repeat_claims(build.id).await?);
+            tx.set_claims(build.id, &claims, self.clock.time()).await?;
             tx.commit().await?;
         }
         Ok(())
@@ -112,17 +112,17 @@ impl Claims {
         };
         let mut tx = store.write().await?;
         // Held before, so that the generation is compared under the lock.
-        tx.hold_open(build.id()).await?;
+        tx.hold_open(build.id).await?;
         if tx.hold_pool(&build.target).await? != found.generation {
             return Ok(None);
         }
         if !taken.is_empty() {
-            tx.withdraw(&away, self.clock.now_us()).await?;
+            tx.withdraw(&away, self.clock.time()).await?;
         }
-        if !tx.decide_claims(build.id(), ("approved", who, reason), self.clock.now_us()).await? {
+        if !tx.decide_claims(build.id, ("approved", who, reason), self.clock.time()).await? {
             return Ok(Some(Decided::NotClaimed));
         }
-        let made = accepted(&mut tx, build.id()).await?;
+        let made = accepted(&mut tx, build.id).await?;
         enter(&mut tx, build, &plan::arches(store, build, target).await?, &made).await?;
         tx.commit().await?;
         self.mark(store, &build.target, &taken).await?;
@@ -139,17 +139,17 @@ impl Claims {
         build: &Build,
         (who, reason): (&str, &str),
     ) -> Result<Decided, NotDecided> {
-        let claims = store.open_claims(build.id()).await?;
+        let claims = store.open_claims(build.id).await?;
         let Some(first) = claims.first() else { return Ok(Decided::NotClaimed) };
         let mut tx = store.write().await?;
-        if !tx.decide_claims(build.id(), ("refused", who, reason), self.clock.now_us()).await? {
+        if !tx.decide_claims(build.id, ("refused", who, reason), self.clock.time()).await? {
             return Ok(Decided::NotClaimed);
         }
         let message = format!("{who} refused that it {first}: {reason}");
         let excerpt = claims.iter().take(10).map(ToString::to_string).collect();
         let failure =
             Failure::new(Fault::Package, FailureStage::Accept, message).with_excerpt(excerpt);
-        tx.fail(build.id(), &failure, self.clock.now_us()).await?;
+        tx.fail(build.id, &failure, self.clock.time()).await?;
         tx.commit().await?;
         Ok(Decided::Done)
     }

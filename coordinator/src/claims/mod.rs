@@ -74,7 +74,7 @@ impl Claims {
         let target = self.targets.get(&build.target)?;
         let approved = store.approved_claims(&target.name).await?;
         let required = store.required_things(&target.name).await?;
-        let bases = self.base_files(store, build.id()).await?;
+        let bases = self.base_files(store, build.id).await?;
         let rights = Rights { may_own: target.may_own(&build.package), approved: &approved };
         let (mut generation, mut all) = (i64::MAX, BTreeMap::<(Kind, String), Claim>::new());
         for arch in &target.arches {
@@ -175,12 +175,12 @@ pub(crate) async fn enter(
 ) -> Result<(), StoreError> {
     for (index, made) in noarch::taken(arches, accepted) {
         let AcceptedTask { task, arch, .. } = accepted[index];
-        tx.add_packages(&build.target, build.id(), task, arch, &[made.package]).await?;
+        tx.add_packages(&build.target, build.id, task, arch, &[made.package]).await?;
     }
-    for source in tx.accepted_tasks(build.id(), TaskKind::Srpm).await? {
+    for source in tx.accepted_tasks(build.id, TaskKind::Srpm).await? {
         let AcceptedTask { task, arch, packages, .. } = source;
         let srpm: Vec<NewPackage> = packages.into_iter().map(|made| made.package).collect();
-        tx.add_packages(&build.target, build.id(), task, arch, &srpm).await?;
+        tx.add_packages(&build.target, build.id, task, arch, &srpm).await?;
     }
     Ok(())
 }

@@ -55,7 +55,7 @@ impl Claims {
         }
         let what =
             Withdraw { target, packages, roots: &impact.roots, impacts: &impact.rows, who, reason };
-        let gone = store.withdraw(&what, self.clock.now_us()).await?;
+        let gone = store.withdraw(&what, self.clock.time()).await?;
         for worker in workers {
             self.fleet.poke(&worker);
         }
@@ -98,7 +98,7 @@ impl Claims {
             who: "",
             reason: "",
         };
-        store.withdraw(&what, self.clock.now_us()).await?;
+        store.withdraw(&what, self.clock.time()).await?;
         Ok(left.rows)
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use rand::Rng as _;
 use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::task::{Assignment, DesiredState, Input, Outcome, TaskKind};
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, TaskId};
+use rpmfarm_core::{AttemptId, Failure, FailureStage, Fault, Timestamp};
 
 use super::report::Reports;
 use crate::blobs::Blobs;
@@ -27,7 +27,7 @@ const GOOD_FOR: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Cache {
     /// Assignments by attempt.
-    assignments: HashMap<i64, Assignment>,
+    assignments: HashMap<AttemptId, Assignment>,
     last: Option<Answer>,
 }
 
@@ -72,7 +72,7 @@ impl Assignments {
         store: &Store,
         worker: &str,
         cache: &mut Cache,
-        now_us: i64,
+        now: Timestamp,
     ) -> anyhow::Result<DesiredState> {
         let (news, read) = (self.fleet.news(worker), Instant::now());
         if let Some(fresh) = cache.fresh(&self.fleet, worker, read) {
@@ -89,7 +89,7 @@ impl Assignments {
                 Err(error) => {
                     let failure =
                         Failure::new(Fault::Farm, FailureStage::Dispatch, format!("{error:#}"));
-                    self.reports.end(store, attempt, &Outcome::Failed(failure), now_us).await?;
+                    self.reports.end(store, attempt, &Outcome::Failed(failure), now).await?;
                 }
             }
         }
@@ -104,7 +104,7 @@ impl Assignments {
         attempt: &LiveAttempt,
         cache: &mut Cache,
     ) -> anyhow::Result<Assignment> {
-        let task = TaskId(attempt.task);
+        let task = attempt.task;
         if let Some(assignment) = cache.assignments.get_mut(&attempt.id) {
             let lock = store.lock(task).await?.context("a granted task has a lock")?;
             (assignment.lock, assignment.round) = (lock.digest, lock.round);
@@ -112,7 +112,7 @@ impl Assignments {
         }
         let Assigned { kind, arch, target: name, package, lock, srpm, dynamic } =
             store.assigned(task).await?.context("a granted task has a lock")?;
-        let build = BuildId(attempt.build);
+        let build = attempt.build;
         let options = store.build_options(build).await?;
         let target = self.targets.get(&name)?.for_build(&package, &options);
         let input = match kind {
@@ -132,10 +132,10 @@ impl Assignments {
         let limits = target.limits_of(&package);
         let limits = if kind == TaskKind::Srpm { limits.for_srpm() } else { limits };
         let assignment = Assignment {
-            attempt: AttemptId(attempt.id),
+            attempt: attempt.id,
             task,
             build,
-            epoch: Epoch(attempt.epoch),
+            epoch: attempt.epoch,
             input,
             limits,
             allow: target.allowed(&package),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rpmfarm_core::matching::{Waiting, Worker};
+use rpmfarm_core::queue::Rank;
 use rpmfarm_core::{Arch, Needs, TaskId};
 
 use crate::store::{Ready, Store};
@@ -25,7 +26,7 @@ const AT_ONCE: i64 = 256;
 const SPARE: i64 = 16;
 
 /// A task in its queue, by its rank and its number.
-type Place = (i64, i64);
+type Place = (Rank, TaskId);
 
 /// A queue, by what its tasks have in common.
 type QueueKey = (Arch, Needs);
@@ -201,7 +202,7 @@ impl<'a> Heads<'a> {
         for ready in page {
             let avoid = match ready.tries {
                 0 => Vec::new(),
-                _ => store.workers_that_failed(TaskId(ready.task)).await?,
+                _ => store.workers_that_failed(ready.task).await?,
             };
             let emulation = targets.get(&ready.target).is_ok_and(|target| target.emulation);
             let Queue { arch, needs, .. } = &self.queues[index];

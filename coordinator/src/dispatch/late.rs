@@ -1,7 +1,7 @@
 //! Results that come when their attempt has been taken from the worker: recorded, never applied.
 
 use rpmfarm_core::task::AttemptReport;
-use rpmfarm_core::{AttemptId, Epoch, TaskId, report};
+use rpmfarm_core::{AttemptId, Epoch, Timestamp, report};
 
 use crate::store::{self, Attempt, Store};
 
@@ -14,7 +14,7 @@ pub async fn reports(
     store: &Store,
     worker: &str,
     reports: impl Iterator<Item = &AttemptReport>,
-    now_us: i64,
+    now: Timestamp,
 ) -> store::Result<()> {
     for told in reports {
         let Some(said) = report::late(&told.progress) else { continue };
@@ -22,7 +22,7 @@ pub async fn reports(
             continue;
         };
         if attempt.worker == worker && end.outcome.as_ref().is_none_or(report::was_taken) {
-            record(store, &attempt, &said, now_us).await?;
+            record(store, &attempt, &said, now).await?;
         }
     }
     Ok(())
@@ -37,25 +37,25 @@ pub async fn upload(
     attempt: AttemptId,
     epoch: Epoch,
     file: &str,
-    now_us: i64,
+    now: Timestamp,
 ) -> store::Result<()> {
     match store.ended(attempt, epoch).await? {
         Some((attempt, end)) if end.outcome.as_ref().is_some_and(report::was_taken) => {
-            record(store, &attempt, &format!("uploads {file}"), now_us).await
+            record(store, &attempt, &format!("uploads {file}"), now).await
         }
         _ => Ok(()),
     }
 }
 
-async fn record(store: &Store, attempt: &Attempt, said: &str, now_us: i64) -> store::Result<()> {
-    let task = store.task(TaskId(attempt.task)).await?;
+async fn record(store: &Store, attempt: &Attempt, said: &str, now: Timestamp) -> store::Result<()> {
+    let task = store.task(attempt.task).await?;
     tracing::info!(
         build = task.map(|task| task.build.0),
-        task = attempt.task,
-        attempt = attempt.id,
+        task = attempt.task.0,
+        attempt = attempt.id.0,
         worker = attempt.worker,
         said,
         "late result, not applied"
     );
-    store.add_late_result(AttemptId(attempt.id), said, now_us).await
+    store.add_late_result(attempt.id, said, now).await
 }

@@ -41,32 +41,34 @@ impl LocalPass for LeasePass {
     }
 
     async fn pass(&self, store: &Store, now: Now) -> anyhow::Result<()> {
-        self.look(store, now.instant, now.us).await
+        self.look(store, now).await
     }
 }
 
 impl LeasePass {
     /// One look at all leases.
-    async fn look(&self, store: &Store, now: Instant, now_us: i64) -> anyhow::Result<()> {
+    async fn look(&self, store: &Store, Now { instant, time }: Now) -> anyhow::Result<()> {
         let mut silent = store.holders().await?;
         // A store that did not answer kept everybody from being heard, too.
-        self.fleet.look(now);
-        let is_lost = |worker: &str, silence: Duration| silence >= self.fleet.patience(worker, now);
-        silent.retain(|worker| is_lost(worker, self.fleet.silence(worker, now)));
+        self.fleet.look(instant);
+        let is_lost =
+            |worker: &str, silence: Duration| silence >= self.fleet.patience(worker, instant);
+        silent.retain(|worker| is_lost(worker, self.fleet.silence(worker, instant)));
         if silent.is_empty() {
             return Ok(());
         }
         let owners = owners(store).await?;
         let mut lost = Vec::new();
         for worker in &silent {
-            if self.judged(&owners, worker, now).is_some_and(|silence| is_lost(worker, silence)) {
+            if self.judged(&owners, worker, instant).is_some_and(|silence| is_lost(worker, silence))
+            {
                 lost.extend(store.live_attempts(Some(worker)).await?);
             }
         }
         for attempt in lost {
-            let Some(silence) = self.judged(&owners, &attempt.worker, now) else { continue };
+            let Some(silence) = self.judged(&owners, &attempt.worker, instant) else { continue };
             let silent = Outcome::Failed(report::silent(&attempt.worker, silence));
-            self.reports.end(store, &attempt, &silent, now_us).await?;
+            self.reports.end(store, &attempt, &silent, time).await?;
         }
         Ok(())
     }

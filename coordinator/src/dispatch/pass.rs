@@ -5,13 +5,13 @@
 //! on what it gives away, not on the length of the queues.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rpmfarm_core::fleet::takes_work;
 use rpmfarm_core::learned::Had;
 use rpmfarm_core::matching::{Worker, free_slots, match_tasks};
 use rpmfarm_core::placement::Candidate;
-use rpmfarm_core::{AttemptId, BuildId, Stage, TaskId};
+use rpmfarm_core::{BuildId, Stage, TaskId, Timestamp};
 
 use super::heads::{Further, Head, Heads, QueueReader};
 use crate::clock::Now;
@@ -48,7 +48,7 @@ impl LocalPass for DispatchPass {
     const NAME: &'static str = Stage::Dispatch.as_str();
 
     async fn pass(&self, store: &Store, now: Now) -> anyhow::Result<()> {
-        store.queue_due(now.us, AT_ONCE).await?;
+        store.queue_due(now.time, AT_ONCE).await?;
         self.refresh(store, now.instant).await?;
         let standings = store.standings().await?;
         while self.round(store, &standings, now).await? {}
@@ -73,35 +73,34 @@ impl DispatchPass {
         }
         let more = heads.has_more(&workers, pairs.iter().map(|(task, _)| *task));
         let grants = grants(&heads.tasks, &pairs, &workers, &connected);
-        let granted = store.grant_all(&grants, now.us).await?;
+        let granted = store.grant_all(&grants, now.time).await?;
         if granted.len() < grants.len() {
             // Somebody was faster, or a build has ended: the index is as the facts are, from now on.
-            store.reindex(grants.iter().map(|grant| grant.build), now.us).await?;
+            store.reindex(grants.iter().map(|grant| grant.build), now.time).await?;
         }
         let more = more && !granted.is_empty();
-        let heads: HashMap<i64, &Head> =
+        let heads: HashMap<TaskId, &Head> =
             heads.tasks.iter().map(|head| (head.ready.task, head)).collect();
         for attempt in granted {
-            self.granted(&attempt, heads.get(&attempt.task).copied(), now.us);
+            self.granted(&attempt, heads.get(&attempt.task).copied(), now.time);
         }
         Ok(more)
     }
 
     /// Tells the worker, and whoever reads logs and metrics, of a grant.
-    fn granted(&self, attempt: &Attempt, head: Option<&Head>, now_us: i64) {
+    fn granted(&self, attempt: &Attempt, head: Option<&Head>, now: Timestamp) {
         tracing::info!(
-            build = head.map(|head| head.ready.build),
-            task = attempt.task,
-            attempt = attempt.id,
+            build = head.map(|head| head.ready.build.0),
+            task = attempt.task.0,
+            attempt = attempt.id.0,
             worker = attempt.worker,
             "task granted"
         );
         if let Some(head) = head {
-            let waited = (now_us - head.ready.since_us()).max(0).unsigned_abs();
-            self.metrics.dispatched(head.arch, Duration::from_micros(waited));
+            self.metrics.dispatched(head.arch, now.since(head.ready.since()));
         }
         let needs = head.map(|head| head.needs.clone()).unwrap_or_default();
-        self.fleet.held().granted(&attempt.worker, AttemptId(attempt.id), needs);
+        self.fleet.held().granted(&attempt.worker, attempt.id, needs);
         self.fleet.poke(&attempt.worker);
     }
 
@@ -150,8 +149,8 @@ fn grants(
         let Candidate { name, .. } = workers[*worker].candidate;
         let state = &connected[name].state;
         Grant {
-            task: TaskId(heads[*task].ready.task),
-            build: BuildId(heads[*task].ready.build),
+            task: heads[*task].ready.task,
+            build: heads[*task].ready.build,
             worker: name.to_owned(),
             had: Had { memory_mib: state.memory_mib, disk_mib: state.disk_free_mib },
         }

@@ -45,9 +45,9 @@ pub async fn look(store: &Store, fleet: &Fleet, worker: &str, now: Now) -> anyho
     if decided.as_ref().is_some_and(|row| !row.standing.takes_work()) {
         return Ok(());
     }
-    let since_us = decided.map_or(0, |row| row.at_us);
-    let ends = store.ends_of(worker, since_us, LAST).await?;
-    let Some(reason) = verdict(&ends, Timestamp::from_us(now.us)) else { return Ok(()) };
+    let since = decided.map_or(Timestamp::ZERO, |row| row.at);
+    let ends = store.ends_of(worker, since, LAST).await?;
+    let Some(reason) = verdict(&ends, now.time) else { return Ok(()) };
     let seen = fleet.workers(now.instant);
     // One that was not heard since this coordinator started: nobody knows what it builds for.
     let Some(view) = seen.get(worker) else { return Ok(()) };
@@ -66,7 +66,7 @@ pub async fn look(store: &Store, fleet: &Fleet, worker: &str, now: Now) -> anyho
         tracing::warn!(worker, reason, "not quarantined: it is the last worker for {arches}");
         return Ok(());
     }
-    if store.quarantine(worker, &stand_ins(&it, &others), &reason, now.us).await? {
+    if store.quarantine(worker, &stand_ins(&it, &others), &reason, now.time).await? {
         tracing::warn!(worker, reason, "worker quarantined; rpmfarm worker resume lets it work");
         fleet.poke(worker);
     }

@@ -1,13 +1,10 @@
 //! Takes what a worker says of its attempts. Only what a live lease covers changes anything.
 
-use std::time::Duration;
-
 use rpmfarm_core::quarantine::last_message;
 use rpmfarm_core::report::{self, Said};
 use rpmfarm_core::stage::Milestone;
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Fault, TaskId};
-
+use rpmfarm_core::{AttemptId, Fault, Timestamp};
 use tonic::Status;
 
 use super::{late, quarantine};
@@ -46,7 +43,7 @@ impl Reports {
         worker: &str,
         reports: &[AttemptReport],
         before: Option<AttemptId>,
-        now_us: i64,
+        now: Timestamp,
     ) -> anyhow::Result<()> {
         if before.is_none() && reports.is_empty() {
             return Ok(());
@@ -59,25 +56,24 @@ impl Reports {
             return Ok(());
         }
         let is_live =
-            |report: &&AttemptReport| live.iter().any(|attempt| attempt.id == report.attempt.0);
+            |report: &&AttemptReport| live.iter().any(|attempt| attempt.id == report.attempt);
         let dead = reports.iter().filter(|report| !is_live(report));
-        late::reports(store, worker, dead, now_us).await?;
+        late::reports(store, worker, dead, now).await?;
         for attempt in &live {
-            let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+            let (id, epoch) = (attempt.id, attempt.epoch);
             let before = before.is_some_and(|before| id <= before);
             match report::of(id, epoch, before, reports) {
-                Said::Ended(outcome) => self.end(store, attempt, outcome, now_us).await?,
+                Said::Ended(outcome) => self.end(store, attempt, outcome, now).await?,
                 Said::NeedsRequires { round, requires } => {
                     if let Some(failure) = report::refused_requires(requires) {
-                        self.end(store, attempt, &Outcome::Failed(failure), now_us).await?;
+                        self.end(store, attempt, &Outcome::Failed(failure), now).await?;
                         continue;
                     }
-                    let task = TaskId(attempt.task);
-                    store.add_dynamic_requires(task, id, round, requires, now_us).await?;
+                    store.add_dynamic_requires(attempt.task, id, round, requires, now).await?;
                 }
                 Said::Lost => {
                     let lost = Outcome::Failed(report::lost(worker));
-                    self.end(store, attempt, &lost, now_us).await?;
+                    self.end(store, attempt, &lost, now).await?;
                 }
                 Said::Nothing => {}
             }
@@ -94,21 +90,21 @@ impl Reports {
         store: &Store,
         attempt: &LiveAttempt,
         outcome: &Outcome,
-        now_us: i64,
+        now: Timestamp,
     ) -> anyhow::Result<()> {
-        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
-        let (build, task) = (BuildId(attempt.build), TaskId(attempt.task));
+        let (id, epoch) = (attempt.id, attempt.epoch);
+        let (build, task) = (attempt.build, attempt.task);
         // What follows is decided before, so that a crash in between leaves an attempt that is live
         // and is reported again.
         if let Outcome::Failed(failure) = outcome {
             let mut failure = self.retries.confirmed(store, build, task, failure).await?;
-            let next = self.retries.at(store, build, Some(task), &failure, now_us).await?;
+            let next = self.retries.at(store, build, Some(task), &failure, now).await?;
             if next.is_none() && failure.fault == Fault::Worker {
                 let mut workers = store.workers_that_failed(task).await?;
                 workers.push(attempt.worker.clone());
                 failure.message = last_message(&failure, &workers);
             }
-            if !store.end_failed(id, epoch, &failure, next, now_us).await? {
+            if !store.end_failed(id, epoch, &failure, next, now).await? {
                 return Ok(());
             }
             tracing::info!(
@@ -122,16 +118,15 @@ impl Reports {
                 failure.message
             );
             if failure.fault == Fault::Worker {
-                let now = Now { instant: self.clock.instant(), us: now_us };
+                let now = Now { instant: self.clock.instant(), time: now };
                 quarantine::look(store, &self.fleet, &attempt.worker, now).await?;
                 // It may be that it lost the emulator that it built with.
                 self.fleet.ask_for_probe(&attempt.worker);
             }
-        } else if store.end_succeeded(id, epoch, outcome, now_us).await? {
+        } else if store.end_succeeded(id, epoch, outcome, now).await? {
             tracing::info!(build = build.0, task = task.0, attempt = id.0, "attempt succeeded");
         }
-        let took = (now_us - attempt.started_us).max(0).unsigned_abs();
-        self.metrics.worked(Milestone::Build.as_str(), Duration::from_micros(took));
+        self.metrics.worked(Milestone::Build.as_str(), now.since(attempt.started));
         self.fleet.held().ended(&attempt.worker, id);
         self.finish_logs(id);
         self.fleet.poke(&attempt.worker);
@@ -162,7 +157,7 @@ async fn refuse_foreign(
     live: &[LiveAttempt],
 ) -> anyhow::Result<()> {
     // Old ones of its own are no lie: they are recorded as late, and change nothing.
-    let is_live = |id: &AttemptId| live.iter().any(|attempt| attempt.id == id.0);
+    let is_live = |id: &AttemptId| live.iter().any(|attempt| attempt.id == *id);
     let named = reports.iter().map(|report| report.attempt);
     let unknown: Vec<AttemptId> = named.filter(|id| !is_live(id)).collect();
     let owners = store.attempt_workers(&unknown).await?;

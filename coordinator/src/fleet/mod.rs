@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::lease::{LeaseTerms, Liveness, listening, liveness};
 use rpmfarm_core::task::{Phase, Progress, WorkerState};
-use rpmfarm_core::{Arch, AttemptId};
+use rpmfarm_core::{Arch, AttemptId, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -67,7 +67,7 @@ struct Known {
     /// When its session hung up, if it has since it was heard here.
     hung_up: Option<Instant>,
     heard: Instant,
-    heard_us: i64,
+    heard_at: Timestamp,
     /// How often it was poked.
     news: u64,
     poke: Arc<Notify>,
@@ -88,8 +88,9 @@ pub struct WorkerView {
     pub state: WorkerState,
     /// Whether it is alive, stale or gone.
     pub liveness: Liveness,
-    /// When it was heard, in microseconds since 1970.
-    pub heard_us: i64,
+    /// When it was heard. Coordinators tell each other by the name of the unit.
+    #[serde(rename = "heard_us")]
+    pub heard_at: Timestamp,
 }
 
 impl Fleet {
@@ -138,7 +139,7 @@ impl Fleet {
         WorkerView {
             state: known.state.clone(),
             liveness: liveness(self.terms, inner.silence(Some(known), now), connected),
-            heard_us: known.heard_us,
+            heard_at: known.heard_at,
         }
     }
 
@@ -237,6 +238,10 @@ mod tests {
     use super::*;
     use crate::bus::Word;
 
+    const fn time(us: i64) -> Timestamp {
+        Timestamp::from_us(us)
+    }
+
     pub(super) fn state(name: &str) -> WorkerState {
         WorkerState {
             arches: vec![Arch::X86_64, Arch::Aarch64],
@@ -250,8 +255,8 @@ mod tests {
         let start = Instant::now();
         let terms = LeaseTerms::default();
         let fleet = Fleet::new(start, terms);
-        let stays = fleet.connect(state("stays"), start, 0);
-        drop(fleet.connect(state("hung up"), start, 0));
+        let stays = fleet.connect(state("stays"), start, time(0));
+        drop(fleet.connect(state("hung up"), start, time(0)));
         let hung_up = Instant::now();
         let away = terms.away_after();
         assert!(away < terms.lease());
@@ -259,7 +264,7 @@ mod tests {
         assert_eq!(fleet.patience("hung up", hung_up + away), away);
         assert_eq!(fleet.patience("stays", hung_up + away), terms.lease());
         assert_eq!(fleet.patience("never heard", hung_up + away), terms.lease());
-        let back = fleet.connect(state("hung up"), hung_up, 0);
+        let back = fleet.connect(state("hung up"), hung_up, time(0));
         assert_eq!(fleet.patience("hung up", hung_up + away), terms.lease());
         drop((stays, back));
     }
@@ -269,7 +274,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let fleet = Fleet::new(start, LeaseTerms::default());
-        let session = fleet.connect(state("w"), at(0), 0);
+        let session = fleet.connect(state("w"), at(0), time(0));
         session.settle();
         for second in 1..=20 {
             fleet.look(at(second));
@@ -291,13 +296,13 @@ mod tests {
         let start = Instant::now();
         let (voice, mut words) = Voice::new();
         let fleet = Fleet::new(start, LeaseTerms::default()).with_voice(voice);
-        let session = fleet.connect(state("w"), start, 1);
+        let session = fleet.connect(state("w"), start, time(1));
         assert!(fleet.sessions().is_empty(), "it is not settled");
         session.settle();
-        let away = WorkerView { state: state("w"), liveness: Liveness::Stale, heard_us: 7 };
-        let other = WorkerView { state: state("v"), liveness: Liveness::Alive, heard_us: 8 };
+        let away = WorkerView { state: state("w"), liveness: Liveness::Stale, heard_at: time(7) };
+        let other = WorkerView { state: state("v"), liveness: Liveness::Alive, heard_at: time(8) };
         fleet.see_elsewhere([("w".into(), away), ("v".into(), other.clone())].into());
-        assert_eq!(fleet.workers(start)["w"].heard_us, 1, "it is connected here");
+        assert_eq!(fleet.workers(start)["w"].heard_at, time(1), "it is connected here");
         assert_eq!(fleet.workers(start)["v"], other);
         assert_eq!(fleet.connected(start).keys().collect::<Vec<_>>(), ["w"]);
 
@@ -312,19 +317,19 @@ mod tests {
         assert!(session.is_current(), "that was an earlier session");
         fleet.moved("w", sessions[0].1);
         assert!(!session.is_current());
-        assert_eq!(fleet.workers(start)["w"].heard_us, 7, "now it is connected elsewhere");
+        assert_eq!(fleet.workers(start)["w"].heard_at, time(7), "now it is connected elsewhere");
     }
 
     #[test]
     fn what_is_native_somewhere_is_known_and_a_wish_for_a_probe_outlives_the_session() {
         let now = Instant::now();
         let fleet = Fleet::new(now, LeaseTerms::default());
-        let _first = fleet.connect(state("w"), now, 0);
+        let _first = fleet.connect(state("w"), now, time(0));
         assert_eq!(fleet.native_arches(), [Arch::X86_64]);
         assert_eq!(fleet.probe("w"), 0);
         fleet.ask_for_probe("w");
         fleet.ask_for_probe("nobody");
-        let _second = fleet.connect(state("w"), now, 0);
+        let _second = fleet.connect(state("w"), now, time(0));
         assert_eq!((fleet.probe("w"), fleet.probe("nobody")), (1, 0));
     }
 }

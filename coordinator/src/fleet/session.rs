@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use rpmfarm_core::Timestamp;
 use rpmfarm_core::task::WorkerState;
 use tokio::sync::Notify;
 
@@ -24,7 +25,7 @@ impl Fleet {
     /// A worker has connected. Its earlier session, if any, is over. It gets work once its session
     /// is settled.
     #[must_use]
-    pub fn connect(&self, state: WorkerState, now: Instant, now_us: i64) -> Session {
+    pub fn connect(&self, state: WorkerState, now: Instant, time: Timestamp) -> Session {
         let mut inner = self.lock();
         inner.sessions += 1;
         let id = inner.sessions;
@@ -38,7 +39,7 @@ impl Fleet {
             settled: false,
             hung_up: None,
             heard: now,
-            heard_us: now_us,
+            heard_at: time,
             news: 0,
             poke: poke.clone(),
         };
@@ -78,13 +79,13 @@ impl Session {
 
     /// The worker has spoken. False when a newer session of it is there: then this one is over.
     #[must_use]
-    pub fn heard(&self, state: WorkerState, now: Instant, now_us: i64) -> bool {
+    pub fn heard(&self, state: WorkerState, now: Instant, time: Timestamp) -> bool {
         let mut inner = self.fleet.lock();
         match inner.workers.get_mut(&self.name) {
             Some(known) if known.session == self.id => {
                 known.state = state;
                 known.heard = now;
-                known.heard_us = now_us;
+                known.heard_at = time;
                 true
             }
             _ => false,
@@ -141,11 +142,11 @@ mod tests {
         let fleet = Fleet::new(start, LeaseTerms::default());
         assert_eq!(fleet.silence("w", at(7)), Duration::from_secs(7));
 
-        let first = fleet.connect(state("w"), at(10), 0);
-        let second = fleet.connect(state("w"), at(11), 0);
-        assert!(!first.heard(state("w"), at(12), 0));
+        let first = fleet.connect(state("w"), at(10), Timestamp::ZERO);
+        let second = fleet.connect(state("w"), at(11), Timestamp::ZERO);
+        assert!(!first.heard(state("w"), at(12), Timestamp::ZERO));
         assert!(!first.is_current());
-        assert!(second.heard(state("w"), at(13), 0));
+        assert!(second.heard(state("w"), at(13), Timestamp::ZERO));
         assert_eq!(fleet.silence("w", at(14)), Duration::from_secs(1));
         drop(first);
         assert_eq!(fleet.workers(at(14))["w"].liveness, Liveness::Stale, "not settled");

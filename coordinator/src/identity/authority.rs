@@ -7,25 +7,24 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
-use rpmfarm_core::Sha256;
 use rpmfarm_core::name::shown;
+use rpmfarm_core::{Sha256, Timestamp};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 
-/// How long the CA's certificate holds, in microseconds: 20 years. Whoever replaces it enrols
-/// every worker anew.
-const AUTHORITY_US: i64 = 20 * 365 * 24 * 3600 * 1_000_000;
+/// How long the CA's certificate holds: 20 years. Whoever replaces it enrols every worker anew.
+const AUTHORITY: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 
-/// Certificates hold from so long before they are made, for hosts whose clocks are behind, in
-/// microseconds.
-const SKEW_US: i64 = 5 * 60 * 1_000_000;
+/// Certificates hold from so long before they are made, for hosts whose clocks are behind.
+const SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// The certificate authority.
 pub struct Authority {
@@ -65,7 +64,7 @@ impl Authority {
     ///
     /// # Errors
     /// When its files cannot be read or made, or are broken.
-    pub fn open(dir: &Path, now_us: i64) -> anyhow::Result<Self> {
+    pub fn open(dir: &Path, now: Timestamp) -> anyhow::Result<Self> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -73,7 +72,7 @@ impl Authority {
             .with_context(|| format!("cannot make {}", dir.display()))?;
         let path = dir.join("ca.key");
         if !path.exists() {
-            make(&path, now_us).with_context(|| format!("cannot make {}", path.display()))?;
+            make(&path, now).with_context(|| format!("cannot make {}", path.display()))?;
         }
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -125,11 +124,11 @@ impl Authority {
     pub fn server(
         &self,
         names: &[String],
-        now_us: i64,
+        now: Timestamp,
         seconds: u64,
     ) -> anyhow::Result<ServerIdentity> {
         let key = KeyPair::generate()?;
-        let mut params = leaf("rpmfarm coordinator", now_us, seconds);
+        let mut params = leaf("rpmfarm coordinator", now, seconds);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         for name in names {
             let name = match name.parse::<IpAddr>() {
@@ -154,13 +153,13 @@ impl Authority {
         &self,
         request: &str,
         worker: &str,
-        now_us: i64,
+        now: Timestamp,
         seconds: u64,
     ) -> Result<Issued, BadRequest> {
         let bad = |error: rcgen::Error| BadRequest(shown(&error.to_string()));
         let mut request = CertificateSigningRequestParams::from_pem(request).map_err(bad)?;
         let serial: [u8; 16] = rand::random();
-        request.params = leaf(worker, now_us, seconds);
+        request.params = leaf(worker, now, seconds);
         request.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         request.params.serial_number = Some(SerialNumber::from_slice(&serial));
         let certificate = request.signed_by(&self.issuer).map_err(bad)?;
@@ -189,12 +188,11 @@ fn key_digest(request: &CertificateSigningRequestParams) -> Sha256 {
 }
 
 /// What all certificates below the CA have in common.
-fn leaf(name: &str, now_us: i64, seconds: u64) -> CertificateParams {
+fn leaf(name: &str, now: Timestamp, seconds: u64) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = named(name);
-    params.not_before = at(now_us.saturating_sub(SKEW_US));
-    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-    params.not_after = at(now_us.saturating_add(seconds.saturating_mul(1_000_000)));
+    params.not_before = at(now - SKEW);
+    params.not_after = at(now + Duration::from_secs(seconds));
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
@@ -209,20 +207,20 @@ fn named(name: &str) -> DistinguishedName {
 }
 
 /// The second in which a time lies; certificates know nothing finer.
-fn at(us: i64) -> OffsetDateTime {
-    let seconds = us.div_euclid(1_000_000);
+fn at(time: Timestamp) -> OffsetDateTime {
+    let seconds = time.as_us().div_euclid(1_000_000);
     OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 /// Makes a key and its certificate, in one file: both or none are there. When several coordinators
 /// start at once on one directory, one of them wins and all use its file.
-fn make(path: &Path, now_us: i64) -> anyhow::Result<()> {
+fn make(path: &Path, now: Timestamp) -> anyhow::Result<()> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
     let number: [u8; 4] = rand::random();
     params.distinguished_name = named(&format!("rpmfarm CA {}", hex::encode(number)));
-    params.not_before = at(now_us.saturating_sub(SKEW_US));
-    params.not_after = at(now_us.saturating_add(AUTHORITY_US));
+    params.not_before = at(now - SKEW);
+    params.not_after = at(now + AUTHORITY);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(&key)?;
@@ -255,7 +253,7 @@ mod tests {
 
     use super::*;
 
-    const NOW: i64 = 1_800_000_000_000_000;
+    const NOW: Timestamp = Timestamp::from_us(1_800_000_000_000_000);
 
     fn request(key: &KeyPair, name: &str) -> String {
         let mut params = CertificateParams::default();
@@ -268,7 +266,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("tls");
         let first = Authority::open(&dir, NOW).unwrap();
-        let second = Authority::open(&dir, NOW + 5).unwrap();
+        let second = Authority::open(&dir, NOW.next()).unwrap();
         assert_eq!(first.fingerprint(), second.fingerprint());
         let mode = |name: &str| {
             let path = if name.is_empty() { dir.clone() } else { dir.join(name) };

@@ -1,6 +1,6 @@
 //! Who calls: what a connection showed, and who a call was found to come from.
 
-use rpmfarm_core::Sha256;
+use rpmfarm_core::{Sha256, Timestamp};
 use tonic::{Request, Status};
 
 /// What is known of the other side of a connection.
@@ -30,7 +30,7 @@ pub enum Caller {
         /// The certificate that it showed.
         certificate: Sha256,
         /// When that ends.
-        ends_us: i64,
+        ends: Timestamp,
     },
 }
 

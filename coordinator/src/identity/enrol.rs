@@ -1,13 +1,14 @@
 //! Makes hosts workers: tokens given out, redeemed for certificates, and certificates renewed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rpmfarm_core::enrolment::{
     MAX_TOKEN_SECONDS, NoToken, Redeemed, TOKEN_SECONDS, Token, TokenRefusal, redeem,
 };
 use rpmfarm_core::name::{self, NameError};
 use rpmfarm_core::remedy::Remedy;
-use rpmfarm_core::{Arch, Sha256};
+use rpmfarm_core::{Arch, Sha256, Timestamp};
 
 use super::Authority;
 use super::authority::{BadRequest, Issued};
@@ -84,7 +85,7 @@ impl Enrolment {
         worker: &str,
         arches: &[Arch],
         valid_seconds: u64,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<(Token, Invitation), EnrolError> {
         name::check_worker(worker)?;
         let seconds = if valid_seconds == 0 { TOKEN_SECONDS } else { valid_seconds };
@@ -95,8 +96,8 @@ impl Enrolment {
         let invitation = Invitation {
             worker: worker.into(),
             arches: arches.to_vec(),
-            created_us: now_us,
-            expires_us: now_us + seconds.cast_signed() * 1_000_000,
+            created: now,
+            expires: now + Duration::from_secs(seconds),
             used: None,
         };
         store.add_invitation(token.digest(), &invitation).await?;
@@ -113,7 +114,7 @@ impl Enrolment {
         token: &str,
         request: &str,
         arches: &[Arch],
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<Certificate, EnrolError> {
         let token = token.parse::<Token>().map_err(|error| no_token(&error))?;
         if token.authority != self.authority.fingerprint() {
@@ -129,7 +130,7 @@ impl Enrolment {
             let refused = |refusal| EnrolError::Refused { refusal, worker: worker.clone() };
             let used = invitation.used.map(|(used, _)| used);
             let key = Authority::key_of(request)?;
-            match redeem(invitation.expires_us, used, key, now_us).map_err(refused)? {
+            match redeem(invitation.expires, used, key, now).map_err(refused)? {
                 Redeemed::Again => {
                     let given = invitation.used.map(|(_, certificate)| certificate);
                     return self.given(store, given, &worker).await;
@@ -142,8 +143,8 @@ impl Enrolment {
             {
                 return Err(EnrolError::Arch { invited: listed(allowed), asked: *asked });
             }
-            let (issued, certificate) = self.issue(request, &worker, now_us)?;
-            if store.enrol(digest, allowed, issued.key, &certificate, now_us).await? {
+            let (issued, certificate) = self.issue(request, &worker, now)?;
+            if store.enrol(digest, allowed, issued.key, &certificate, now).await? {
                 tracing::info!(worker, fingerprint = %certificate.fingerprint, "worker enrolled");
                 return Ok(certificate);
             }
@@ -177,9 +178,9 @@ impl Enrolment {
         worker: &str,
         shown: Sha256,
         request: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<Certificate, EnrolError> {
-        let (_, certificate) = self.issue(request, worker, now_us)?;
+        let (_, certificate) = self.issue(request, worker, now)?;
         if !store.renew(shown, &certificate).await? {
             return Err(EnrolError::Ended(worker.into()));
         }
@@ -191,17 +192,17 @@ impl Enrolment {
         &self,
         request: &str,
         worker: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<(Issued, Certificate), BadRequest> {
         let seconds = self.certificate_seconds;
-        let issued = self.authority.worker(request, worker, now_us, seconds)?;
+        let issued = self.authority.worker(request, worker, now, seconds)?;
         let certificate = Certificate {
             fingerprint: issued.fingerprint,
             worker: worker.into(),
             serial: issued.serial.clone(),
             pem: issued.pem.clone(),
-            issued_us: now_us,
-            ends_us: now_us.saturating_add(seconds.cast_signed().saturating_mul(1_000_000)),
+            issued: now,
+            ends: now + Duration::from_secs(seconds),
         };
         Ok((issued, certificate))
     }

@@ -5,14 +5,14 @@ use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::Response;
-use rpmfarm_core::{Sha256, name};
+use rpmfarm_core::{Sha256, Timestamp, name};
 use rpmfarm_proto::{AUTHORIZATION, WORKER};
 use tonic::Status;
 
 use super::openness::Openness;
 use super::policy::{self, Access};
 use super::{Caller, Peer};
-use crate::clock::now_us;
+use crate::clock;
 use crate::store::{Certificate, Store};
 use crate::token::Token;
 
@@ -31,7 +31,7 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Tls(None));
     let openness = request.extensions().get::<Openness>().copied().unwrap_or(Openness::CLOSED);
     let (path, headers) = (request.uri().path(), request.headers());
-    let admitted = guard.admit(path, headers, peer, openness, now_us()).await;
+    let admitted = guard.admit(path, headers, peer, openness, clock::now()).await;
     match admitted {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -52,14 +52,14 @@ impl Guard {
         headers: &HeaderMap,
         peer: Peer,
         openness: Openness,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<Caller, Status> {
         let Some(access) = policy::access(path) else {
             return Err(Status::unimplemented(format!("there is no call {}", name::shown(path))));
         };
         // Whoever shows a certificate must have one that counts, whatever it calls.
         if let Peer::Tls(Some(certificate)) = peer {
-            let caller = self.worker(certificate, now_us).await?;
+            let caller = self.worker(certificate, now).await?;
             return match access {
                 Access::Token => {
                     self.token(headers)?;
@@ -122,25 +122,25 @@ impl Guard {
     }
 
     /// The worker of a certificate that still counts.
-    async fn worker(&self, fingerprint: Sha256, now_us: i64) -> Result<Caller, Status> {
+    async fn worker(&self, fingerprint: Sha256, now: Timestamp) -> Result<Caller, Status> {
         let Some(row) = self.store.certificate(fingerprint).await? else {
             return Err(Status::unauthenticated(format!(
                 "the certificate {fingerprint} is not in the farm's records; enrol this worker \
                  again"
             )));
         };
-        let Certificate { worker: name, ends_us, .. } = row.certificate;
+        let Certificate { worker: name, ends, .. } = row.certificate;
         if let Some(reason) = row.ended {
             return Err(Status::permission_denied(format!(
                 "the certificate of worker {name} does not count any more: {reason}"
             )));
         }
-        if ends_us <= now_us {
+        if ends <= now {
             return Err(Status::unauthenticated(format!(
                 "the certificate of worker {name} has ended; enrol this worker again"
             )));
         }
-        Ok(Caller::Worker { name, certificate: fingerprint, ends_us })
+        Ok(Caller::Worker { name, certificate: fingerprint, ends })
     }
 
     /// Refuses a worker that is not the farm's any more.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{Failure, FailureStage, Fault};
+use rpmfarm_core::{Failure, FailureStage, Fault, Timestamp};
 
 use super::Connections;
 use crate::clock::Now;
@@ -36,7 +36,7 @@ impl LocalPass for Revocations {
     }
 
     async fn pass(&self, store: &Store, now: Now) -> anyhow::Result<()> {
-        self.enforce(store, now.us).await
+        self.enforce(store, now.time).await
     }
 }
 
@@ -45,9 +45,9 @@ impl Revocations {
     ///
     /// # Errors
     /// Database errors.
-    pub async fn enforce(&self, store: &Store, now_us: i64) -> anyhow::Result<()> {
+    pub async fn enforce(&self, store: &Store, now: Timestamp) -> anyhow::Result<()> {
         if !self.connections.is_empty() {
-            let ended = store.ended_certificates(now_us).await?;
+            let ended = store.ended_certificates(now).await?;
             let cut = self.connections.cut(&ended);
             if cut > 0 {
                 tracing::info!(connections = cut, "connections of revoked certificates are cut");
@@ -63,7 +63,7 @@ impl Revocations {
                     row.reason
                 );
                 let failure = Failure::new(Fault::Worker, FailureStage::Lease, message);
-                self.reports.end(store, &attempt, &Outcome::Failed(failure), now_us).await?;
+                self.reports.end(store, &attempt, &Outcome::Failed(failure), now).await?;
             }
         }
         Ok(())

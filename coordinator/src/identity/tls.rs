@@ -6,10 +6,12 @@
 //! come from the farm's CA. Whether it still counts is asked at each call, see `guard`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use parking_lot::RwLock;
-use rpmfarm_core::enrolment::renewal_us;
+use rpmfarm_core::Timestamp;
+use rpmfarm_core::enrolment::renewal;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{
@@ -32,7 +34,7 @@ pub struct ServerCertificate {
 
 struct Current {
     key: Arc<CertifiedKey>,
-    renewal_us: i64,
+    renewal: Timestamp,
 }
 
 impl std::fmt::Debug for ServerCertificate {
@@ -50,9 +52,9 @@ impl ServerCertificate {
         authority: Arc<Authority>,
         names: Vec<String>,
         seconds: u64,
-        now_us: i64,
+        now: Timestamp,
     ) -> anyhow::Result<Self> {
-        let now = RwLock::new(current(&authority, &names, seconds, now_us)?);
+        let now = RwLock::new(current(&authority, &names, seconds, now)?);
         Ok(Self { authority, names, seconds, now })
     }
 
@@ -60,12 +62,12 @@ impl ServerCertificate {
     ///
     /// # Errors
     /// When none can be made; the old one stays.
-    pub fn renew(&self, now_us: i64) -> anyhow::Result<bool> {
-        let due = self.now.read().renewal_us;
-        if now_us < due {
+    pub fn renew(&self, now: Timestamp) -> anyhow::Result<bool> {
+        let due = self.now.read().renewal;
+        if now < due {
             return Ok(false);
         }
-        let fresh = current(&self.authority, &self.names, self.seconds, now_us)?;
+        let fresh = current(&self.authority, &self.names, self.seconds, now)?;
         *self.now.write() = fresh;
         Ok(true)
     }
@@ -81,14 +83,13 @@ fn current(
     authority: &Authority,
     names: &[String],
     seconds: u64,
-    now_us: i64,
+    now: Timestamp,
 ) -> anyhow::Result<Current> {
-    let made = authority.server(names, now_us, seconds)?;
+    let made = authority.server(names, now, seconds)?;
     let key = CertifiedKey::from_der(made.chain, made.key, &provider())
         .context("the coordinator's certificate")?;
-    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-    let ends_us = now_us.saturating_add(seconds.saturating_mul(1_000_000));
-    Ok(Current { key: Arc::new(key), renewal_us: renewal_us(now_us, ends_us) })
+    let ends = now + Duration::from_secs(seconds);
+    Ok(Current { key: Arc::new(key), renewal: renewal(now, ends) })
 }
 
 impl ResolvesServerCert for ServerCertificate {
@@ -129,18 +130,20 @@ mod tests {
     #[test]
     fn the_coordinators_certificate_is_renewed_before_its_end() {
         let dir = tempfile::tempdir().unwrap();
-        let authority = Arc::new(Authority::open(dir.path(), 0).unwrap());
+        let authority = Arc::new(Authority::open(dir.path(), Timestamp::ZERO).unwrap());
         let names = vec!["farm.example.org".to_owned(), "10.0.0.1".to_owned()];
-        let server = ServerCertificate::new(authority.clone(), names, 30, 0).unwrap();
+        let server = ServerCertificate::new(authority.clone(), names, 30, Timestamp::ZERO).unwrap();
         let shown = |server: &ServerCertificate| server.now.read().key.cert[0].clone();
         let first = shown(&server);
-        assert!(!server.renew(19_000_000).unwrap());
+        let second = |number| Timestamp::ZERO + Duration::from_secs(number);
+        assert!(!server.renew(second(19)).unwrap());
         assert_eq!(shown(&server), first);
-        assert!(server.renew(20_000_000).unwrap());
+        assert!(server.renew(second(20)).unwrap());
         assert_ne!(shown(&server), first);
-        assert!(!server.renew(39_000_000).unwrap());
+        assert!(!server.renew(second(39)).unwrap());
 
-        let bad = ServerCertificate::new(authority, vec!["é".into()], 30, 0).unwrap_err();
+        let bad =
+            ServerCertificate::new(authority, vec!["é".into()], 30, Timestamp::ZERO).unwrap_err();
         assert!(format!("{bad:#}").contains("--tls-name é"), "{bad:#}");
     }
 }

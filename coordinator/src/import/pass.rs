@@ -1,6 +1,6 @@
 //! Imports every build that has no sources yet.
 
-use rpmfarm_core::{BuildId, Failure, FailureStage, Fault, Stage, Target};
+use rpmfarm_core::{BuildId, Failure, FailureStage, Fault, Stage, Target, Timestamp};
 use tracing::Instrument as _;
 
 use super::{ImportError, Imported, Importer, Order, above, security};
@@ -37,18 +37,18 @@ pub struct ImportStage {
 impl work::Stage for ImportStage {
     const NAME: Stage = Stage::Import;
 
-    async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
-        for build in store.builds_to_import(now_us).await? {
+    async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
+        for build in store.builds_to_import(now).await? {
             let host = match self.targets.get(&build.target) {
                 Ok(target) => host_of(&target.git_url(&build.package)),
                 Err(error) => {
-                    self.waits.set(build.id(), error.to_string());
+                    self.waits.set(build.id, error.to_string());
                     continue;
                 }
             };
             let (stage, store) = (self.clone(), store.clone());
-            let span = tracing::info_span!("import", build = build.id);
-            let id = build.id();
+            let span = tracing::info_span!("import", build = build.id.0);
+            let id = build.id;
             let work = async move { stage.import(&store, &build).await };
             self.imports.spawn_for(&host, id, work.instrument(span));
         }
@@ -64,11 +64,11 @@ impl ImportStage {
     pub async fn import(&self, store: &FencedStore, build: &Build) -> anyhow::Result<()> {
         let target = self.targets.of_build(store, build).await?;
         let git_ref = Some(build.git_ref.as_str()).filter(|text| !text.is_empty());
-        let modification_ref = store.modification_ref(build.id()).await?;
+        let modification_ref = store.modification_ref(build.id).await?;
         let order = Order {
             git_ref,
             modification_ref: modification_ref.as_deref(),
-            bump: store.is_bump(build.id()).await?,
+            bump: store.is_bump(build.id).await?,
             built: store.built_releases(&build.target, &build.package).await?,
             ..Order::new(&target, &build.package)
         };
@@ -78,7 +78,7 @@ impl ImportStage {
                     let failure = Failure::new(Fault::Package, FailureStage::Import, moved);
                     return Ok(self
                         .retries
-                        .record(store, build.id(), None, &failure, self.clock.now_us())
+                        .record(store, build.id, None, &failure, self.clock.time())
                         .await?);
                 }
                 if build.submitter == track::SUBMITTER
@@ -89,25 +89,25 @@ impl ImportStage {
                     let failure = Failure::new(Fault::Package, FailureStage::Import, why);
                     return Ok(self
                         .retries
-                        .record(store, build.id(), None, &failure, self.clock.now_us())
+                        .record(store, build.id, None, &failure, self.clock.time())
                         .await?);
                 }
-                security::mark(store, &self.blobs, build, &imported, self.clock.now_us()).await;
+                security::mark(store, &self.blobs, build, &imported, self.clock.time()).await;
                 let import = Import {
                     url: imported.bundle.url,
                     commit: imported.bundle.commit,
                     subject: imported.subject,
                     bundle: imported.digest,
-                    at_us: self.clock.now_us(),
+                    at: self.clock.time(),
                 };
-                tracing::info!(build = build.id, commit = import.commit, "sources imported");
-                store.add_sources(build.id(), &import, &imported.record).await?;
+                tracing::info!(build = build.id.0, commit = import.commit, "sources imported");
+                store.add_sources(build.id, &import, &imported.record).await?;
             }
             // The coordinator stops: nobody's fault, and the next one's to do.
             Err(ImportError::Cancelled) => {}
             Err(error) => {
                 let failure = Failure::from(error);
-                self.retries.record(store, build.id(), None, &failure, self.clock.now_us()).await?;
+                self.retries.record(store, build.id, None, &failure, self.clock.time()).await?;
             }
         }
         Ok(())
@@ -126,7 +126,7 @@ async fn moved_tag(
         return Ok(None);
     }
     let repository = target.git_url(&build.package);
-    let pushed = store.pushed_commit(build.id(), &repository, &build.git_ref).await?;
+    let pushed = store.pushed_commit(build.id, &repository, &build.git_ref).await?;
     let now = &imported.bundle.commit;
     Ok(pushed.filter(|pushed| pushed != now).map(|pushed| {
         format!(

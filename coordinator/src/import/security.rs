@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::track::security::fixed;
-use rpmfarm_core::{BuildId, Sha256};
+use rpmfarm_core::{BuildId, Sha256, Timestamp};
 
 use super::Imported;
 use crate::blobs::{BlobError, Blobs};
@@ -26,26 +26,26 @@ pub(super) async fn mark(
     blobs: &Blobs,
     build: &Build,
     imported: &Imported,
-    now_us: i64,
+    now: Timestamp,
 ) -> BTreeSet<String> {
     match find(store, blobs, build, imported).await {
         Ok(ids) if ids.is_empty() => ids,
         Ok(ids) => {
-            tracing::info!(build = build.id, ?ids, "fixes security problems");
-            if let Err(error) = store.add_cves(build.id(), &ids, now_us).await {
-                tracing::warn!(build = build.id, %error, "the mark was not recorded");
+            tracing::info!(build = build.id.0, ?ids, "fixes security problems");
+            if let Err(error) = store.add_cves(build.id, &ids, now).await {
+                tracing::warn!(build = build.id.0, %error, "the mark was not recorded");
             }
             // Nobody has said how urgent it is, so the fix does.
             if build.priority == Class::Tracking.as_str()
-                && let Err(error) = store.set_priority(build.id(), Class::Security, now_us).await
+                && let Err(error) = store.set_priority(build.id, Class::Security, now).await
             {
-                tracing::warn!(build = build.id, %error, "the priority was not raised");
+                tracing::warn!(build = build.id.0, %error, "the priority was not raised");
             }
             ids
         }
         Err(error) => {
             let error = format!("{error:#}");
-            tracing::warn!(build = build.id, error, "not looked at for security fixes");
+            tracing::warn!(build = build.id.0, error, "not looked at for security fixes");
             BTreeSet::new()
         }
     }

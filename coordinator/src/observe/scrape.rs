@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use rpmfarm_core::Timestamp;
 use rpmfarm_core::lease::Liveness;
 
 use super::Operations;
-use crate::clock::now_us;
+use crate::clock;
 use crate::dispatch::pass::busy;
 use crate::metrics::{Gauges, Labels};
 use crate::peers::STAGES;
@@ -22,7 +23,7 @@ pub(super) async fn gather(operations: &Operations, now: Instant) -> anyhow::Res
         let free = stat.blocks_available() * stat.fragment_size();
         gauges.free.set(free.cast_signed());
     }
-    let gathered = facts(operations, gauges, now_us()).await;
+    let gathered = facts(operations, gauges, clock::now()).await;
     let up = gathered.is_ok() && operations.peers.database_down().is_none();
     gauges.database_up.set(i64::from(up));
     gathered
@@ -56,7 +57,7 @@ fn coordinators(operations: &Operations, gauges: &Gauges, now: Instant) {
     }
 }
 
-async fn facts(operations: &Operations, gauges: &Gauges, now_us: i64) -> anyhow::Result<()> {
+async fn facts(operations: &Operations, gauges: &Gauges, now: Timestamp) -> anyhow::Result<()> {
     let (queues, builds) =
         (operations.store.queues().await?, operations.store.build_states().await?);
     let busy = busy(&operations.store).await?;
@@ -66,9 +67,7 @@ async fn facts(operations: &Operations, gauges: &Gauges, now_us: i64) -> anyhow:
     for queue in queues {
         let labels: Labels = vec![("arch", queue.arch), ("priority", queue.priority)];
         gauges.queue.get_or_create(&labels).set(queue.tasks);
-        #[expect(clippy::cast_precision_loss, reason = "a waiting time is far below 2^52 µs")]
-        let seconds = (now_us - queue.oldest_us).max(0) as f64 / 1e6;
-        gauges.oldest.get_or_create(&labels).set(seconds);
+        gauges.oldest.get_or_create(&labels).set(now.since(queue.oldest).as_secs_f64());
     }
     for (state, count) in builds {
         gauges.builds.get_or_create(&vec![("state", state.to_string())]).set(count);

@@ -61,7 +61,7 @@ impl Peers {
                         taken => taken?,
                     };
                     if let Some(fence) = &taken {
-                        let epoch = fence.epoch();
+                        let epoch = fence.epoch().0;
                         let from = lease.map_or("nobody", |lease| lease.holder.as_str());
                         tracing::info!(%stage, epoch, from, "this coordinator runs the stage now");
                         any = true;

@@ -2,7 +2,7 @@
 //! build it are recorded together with its acceptance, by `accept`.)
 
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, Stage, Target};
+use rpmfarm_core::{Arch, Stage, Target, Timestamp};
 
 use crate::store::{Build, FencedStore, NewTask, Store, StoreError};
 use crate::targets::Targets;
@@ -20,13 +20,13 @@ pub struct PlanStage {
 impl work::Stage for PlanStage {
     const NAME: Stage = Stage::Plan;
 
-    async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
+    async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
         for build in store.builds_to_plan().await? {
             // A target that cannot be used keeps its own builds waiting, not those of others.
             let target = match self.targets.get(&build.target) {
                 Ok(target) => target,
                 Err(error) => {
-                    self.waits.set(build.id(), error.to_string());
+                    self.waits.set(build.id, error.to_string());
                     continue;
                 }
             };
@@ -34,7 +34,7 @@ impl work::Stage for PlanStage {
             // always give the same SRPM, that is the target's first, whatever the build is for.
             if let Some(arch) = target.arches.first() {
                 let task = NewTask { kind: TaskKind::Srpm, arch: *arch };
-                store.add_tasks(build.id(), &[task], now_us).await?;
+                store.add_tasks(build.id, &[task], now).await?;
             }
         }
         Ok(())
@@ -51,6 +51,6 @@ pub async fn arches(
     build: &Build,
     target: &Target,
 ) -> Result<Vec<Arch>, StoreError> {
-    let asked = store.build_arches(build.id()).await?;
+    let asked = store.build_arches(build.id).await?;
     Ok(target.arches_among(&asked))
 }

@@ -10,7 +10,9 @@ use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::signing::Place;
 use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage};
 use rpmfarm_core::terms::without_noarch;
-use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Nevra, Sha256, Stage, Target};
+use rpmfarm_core::{
+    Arch, BuildId, Failure, FailureStage, Fault, Nevra, Sha256, Stage, Target, Timestamp,
+};
 
 use super::{
     PublishError, PublishRequest, PublishedPackage, Publisher, SignError, SignRepomd, SignedRepomd,
@@ -69,7 +71,7 @@ impl work::Stage for PublishStage {
 
     /// # Errors
     /// When a channel could not be published; the others are.
-    async fn pass(&self, store: &FencedStore, _now_us: i64) -> anyhow::Result<()> {
+    async fn pass(&self, store: &FencedStore, _now: Timestamp) -> anyhow::Result<()> {
         let mut by_target = BTreeMap::<String, Vec<Build>>::new();
         for build in store.builds_accepted().await? {
             by_target.entry(build.target.clone()).or_default().push(build);
@@ -87,13 +89,13 @@ impl work::Stage for PublishStage {
             };
             if let Err(error) = published {
                 for build in &builds {
-                    self.waits.set(build.id(), format!("{WAITS}: {error:#}"));
+                    self.waits.set(build.id, format!("{WAITS}: {error:#}"));
                 }
                 result = Err(error.context(format!("publishing {name}")));
             }
         }
         for build in by_target.into_values().flatten() {
-            self.waits.set(build.id(), format!("target `{}` is not there any more", build.target));
+            self.waits.set(build.id, format!("target `{}` is not there any more", build.target));
         }
         result
     }
@@ -155,7 +157,7 @@ impl PublishStage {
                 "{WAITS}: {left} packages of {channel} are signed anew with the key `{key}` of \
                  {name} first"
             );
-            self.waits.set(build.id(), reason);
+            self.waits.set(build.id, reason);
         }
     }
 
@@ -202,7 +204,7 @@ impl PublishStage {
     ) -> anyhow::Result<()> {
         if error.is::<Unfit>() {
             let failure = Failure::new(Fault::Package, FailureStage::Publish, format!("{error:#}"));
-            let now = self.clock.now_us();
+            let now = self.clock.time();
             return Ok(self.retries.record(store, build, None, &failure, now).await?);
         }
         tracing::error!(build = build.0, error = format!("{error:#}"), "not published");
@@ -313,7 +315,7 @@ impl PublishStage {
             revision: published.generation.cast_signed(),
             snapshot: self.channels.blobs.put(&serde_json::to_vec(&snapshot)?)?,
             packages: i64::try_from(snapshot.packages().len())?,
-            at_us: self.clock.now_us(),
+            at: self.clock.time(),
         };
         record(store, &revision, signed).await?;
         if let Some((_, lacking)) = lacking {
@@ -398,10 +400,10 @@ async fn signed_builds(
 ) -> anyhow::Result<Vec<Signed>> {
     let mut signed = Vec::new();
     for build in builds {
-        let rows = store.packages_of(build.id(), &target.signing_key).await?;
+        let rows = store.packages_of(build.id, &target.signing_key).await?;
         anyhow::ensure!(!rows.is_empty(), "build {} has no packages", build.id);
         if rows.iter().all(|row| row.signature.is_some()) {
-            signed.push((build.id(), rows));
+            signed.push((build.id, rows));
         }
     }
     Ok(signed)

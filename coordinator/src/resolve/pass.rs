@@ -17,8 +17,8 @@ use rpmfarm_core::order::{
 };
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{
-    Arch, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Stage, Target,
-    TaskId,
+    Arch, BatchId, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Stage,
+    Target, TaskId, Timestamp,
 };
 
 use tracing::Instrument as _;
@@ -73,7 +73,7 @@ pub struct ResolveWork {
     /// Makes locks, task by task.
     locks: KeyedTaskPool<TaskId>,
     /// Looks at batches.
-    batches: Coalesced<i64>,
+    batches: Coalesced<BatchId>,
     /// Turns of the batches of each target.
     targets: Arc<KeyedSemaphore<String>>,
     memory: Arc<Memory>,
@@ -92,15 +92,15 @@ impl ResolveWork {
 impl work::Stage for ResolveStage {
     const NAME: Stage = Stage::Resolve;
 
-    async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
-        for task in store.srpms_to_lock(now_us, SRPMS_AT_ONCE).await? {
+    async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
+        for task in store.srpms_to_lock(now, SRPMS_AT_ONCE).await? {
             let build = store.build(task.build).await?.context("a task has a build")?;
             let (stage, store) = (self.clone(), store.clone());
             let (id, span, target) = (task.id, span(&task), build.target.clone());
             let work = async move { stage.lock_srpm(&store, &task, &build).await };
             self.work.locks.spawn_for(&target, id, work.instrument(span));
         }
-        let batches = store.batches_to_order(now_us).await?;
+        let batches = store.batches_to_order(now).await?;
         self.work.memory.keep_batches(&batches);
         for (batch, target) in batches {
             let (stage, store) = (self.clone(), store.clone());
@@ -112,7 +112,7 @@ impl work::Stage for ResolveStage {
                 }
             });
         }
-        for (task, round) in store.rounds_to_lock(now_us).await? {
+        for (task, round) in store.rounds_to_lock(now).await? {
             let build = store.build(task.build).await?.context("a task has a build")?;
             let (stage, store) = (self.clone(), store.clone());
             let (id, span, target) = (task.id, span(&task), build.target.clone());
@@ -130,7 +130,7 @@ struct Memory(Mutex<HashMap<TaskId, Remembered>>);
 
 #[derive(Debug, Clone)]
 struct Remembered {
-    batch: i64,
+    batch: BatchId,
     /// The count of the target's packages that it was solved with.
     packages: i64,
     /// How many rounds of requirements had been found.
@@ -197,9 +197,9 @@ impl ResolveStage {
     }
 
     /// Solves the tasks of a batch, for all architectures, and locks those whose turn it is.
-    async fn lock_batch(&self, store: &FencedStore, batch: i64) -> anyhow::Result<()> {
+    async fn lock_batch(&self, store: &FencedStore, batch: BatchId) -> anyhow::Result<()> {
         // All of these: who waits for whom is a matter of the whole batch.
-        let tasks = store.tasks_to_order(batch, self.clock.now_us()).await?;
+        let tasks = store.tasks_to_order(batch, self.clock.time()).await?;
         self.work.memory.keep_tasks(batch, &tasks);
         if let Some(late) = store.mate_without_srpm(batch).await? {
             for (task, _) in &tasks {
@@ -227,7 +227,7 @@ impl ResolveStage {
     async fn solve_batch(
         &self,
         store: &FencedStore,
-        batch: i64,
+        batch: BatchId,
         tasks: &[(Task, Build)],
     ) -> anyhow::Result<(Vec<Solved>, SolvedTasks)> {
         let mut found = store.requires_found(batch).await?;
@@ -299,7 +299,7 @@ impl ResolveStage {
         task: &Task,
         failure: &Failure,
     ) -> anyhow::Result<()> {
-        let now = self.clock.now_us();
+        let now = self.clock.time();
         Ok(self.retries.record(store, task.build, Some(task.id), failure, now).await?)
     }
 
@@ -346,7 +346,7 @@ impl ResolveStage {
         round: u32,
         reason: String,
     ) -> anyhow::Result<()> {
-        if store.postpone(task, round, self.clock.now_us()).await? {
+        if store.postpone(task, round, self.clock.time()).await? {
             tracing::info!("the attempt found requirements that are still being built: {reason}");
             self.waits.set(task.build, reason);
             self.bus.ring();
@@ -381,7 +381,7 @@ impl ResolveStage {
         }
         let own: Vec<Sha256> = own.into_values().collect();
         if !store
-            .add_lock_with(task.id, round, digest, (&build.target, &own), self.clock.now_us())
+            .add_lock_with(task.id, round, digest, (&build.target, &own), self.clock.time())
             .await?
         {
             // Something of it was withdrawn meanwhile: it is solved anew.
@@ -474,7 +474,7 @@ impl ResolveStage {
         let learned = learned.within(target.limits_of(&build.package).memory_mib);
         let needs = learned::needs(&target.needs_of(&build.package), &learned);
         if !needs.is_nothing() {
-            store.set_needs(task.id, &needs, self.clock.now_us()).await?;
+            store.set_needs(task.id, &needs, self.clock.time()).await?;
         }
         Ok(())
     }
@@ -490,7 +490,7 @@ impl ResolveStage {
             failure: Failure::new(Fault::Farm, FailureStage::Resolve, error.to_string()),
             missing: Vec::new(),
         };
-        let options = store.build_options(build.id()).await.map_err(|error| of_farm(&error))?;
+        let options = store.build_options(build.id).await.map_err(|error| of_farm(&error))?;
         let plain = self.targets.get(&build.target).map_err(|error| of_farm(&error))?;
         let mut wanted = with_additional(wanted, &plain.for_build(&build.package, &options), build);
         wanted.modules = plain.modules_of(&build.package);
@@ -527,15 +527,15 @@ impl ResolveStage {
 /// something that waits for no turn.
 async fn mates(
     store: &FencedStore,
-    batch: i64,
+    batch: BatchId,
     moves: impl Fn(BuildId) -> bool,
 ) -> anyhow::Result<Vec<Mate>> {
     let mut mates = Vec::new();
     for build in store.open_mates(batch).await? {
-        let srpm = store.srpm(build.id()).await?;
+        let srpm = store.srpm(build.id).await?;
         let predicts = srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default();
-        let claims = store.open_claims(build.id()).await?;
-        let (id, is_moving) = (build.id(), moves(build.id()));
+        let claims = store.open_claims(build.id).await?;
+        let (id, is_moving) = (build.id, moves(build.id));
         mates.push(Mate::new(id, build.package, predicts, &claims, is_moving));
     }
     Ok(mates)
@@ -553,8 +553,8 @@ async fn with_lost_mate(
         return Ok(failure);
     }
     for mate in store.lost_mates(build.batch).await? {
-        let Some(srpm) = store.srpm(mate.id()).await? else { continue };
-        let (build, predicts) = (mate.id(), srpm.predicts_anywhere());
+        let Some(srpm) = store.srpm(mate.id).await? else { continue };
+        let (build, predicts) = (mate.id, srpm.predicts_anywhere());
         let lost = LostBatchMember { build, package: mate.package, predicts };
         if let Some(failure) = put_down_to(&failure, &lacking, &lost) {
             return Ok(failure);
@@ -630,13 +630,13 @@ impl Memory {
     }
 
     /// Forgets the batches that wait no more.
-    fn keep_batches(&self, batches: &[(i64, String)]) {
-        let waiting: HashSet<i64> = batches.iter().map(|(batch, _)| *batch).collect();
+    fn keep_batches(&self, batches: &[(BatchId, String)]) {
+        let waiting: HashSet<BatchId> = batches.iter().map(|(batch, _)| *batch).collect();
         self.lock().retain(|_, known| waiting.contains(&known.batch));
     }
 
     /// Forgets the tasks of a batch that wait no more.
-    fn keep_tasks(&self, batch: i64, tasks: &[(Task, Build)]) {
+    fn keep_tasks(&self, batch: BatchId, tasks: &[(Task, Build)]) {
         let waiting: HashSet<TaskId> = tasks.iter().map(|(task, _)| task.id).collect();
         self.lock().retain(|id, known| known.batch != batch || waiting.contains(id));
     }

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::asked::few;
 use super::internal;
-use crate::clock::now_us;
+use crate::clock;
 use crate::identity::enrol::EnrolError;
 use crate::identity::{Caller, Enrolment};
 use crate::store::{Certificate, Store};
@@ -67,8 +67,8 @@ fn credentials(enrolment: &Enrolment, certificate: Certificate) -> v1::Credentia
         worker: certificate.worker,
         certificate: certificate.pem,
         authority: enrolment.authority.pem().into(),
-        issued_us: certificate.issued_us,
-        ends_us: certificate.ends_us,
+        issued_us: certificate.issued.as_us(),
+        ends_us: certificate.ends.as_us(),
     }
 }
 
@@ -81,7 +81,8 @@ impl EnrolmentApi for EnrolmentService {
         let v1::EnrolRequest { token, request, arches: named } = request.into_inner();
         let enrolment = enrolment(self.enrolment.as_deref())?;
         let arches = arches(&named)?;
-        let certificate = enrolment.enrol(&self.store, &token, &request, &arches, now_us()).await?;
+        let certificate =
+            enrolment.enrol(&self.store, &token, &request, &arches, clock::now()).await?;
         Ok(Response::new(credentials(enrolment, certificate)))
     }
 
@@ -95,7 +96,8 @@ impl EnrolmentApi for EnrolmentService {
         };
         let enrolment = enrolment(self.enrolment.as_deref())?;
         let request = request.into_inner().request;
-        let renewed = enrolment.renew(&self.store, &name, certificate, &request, now_us()).await?;
+        let renewed =
+            enrolment.renew(&self.store, &name, certificate, &request, clock::now()).await?;
         Ok(Response::new(credentials(enrolment, renewed)))
     }
 }

@@ -10,7 +10,7 @@ use rpmfarm_core::lock::Lock;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::status::{BuildState, StateFilter};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BuildId, name};
+use rpmfarm_core::{Arch, BuildId, name};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::farm_server::Farm as FarmApi;
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ use super::view::{self, Views};
 use super::{fleet, internal, logs, pieces, to_the_end, watch, why};
 use crate::blobs::Blobs;
 use crate::bus::Bus;
-use crate::clock::now_us;
+use crate::clock;
 use crate::dispatch::report::Reports;
 use crate::doctor::Doctor;
 use crate::store::{Build, BuildFilter, KeptRow, Store, Task};
@@ -84,14 +84,11 @@ impl FarmService {
         &self.views.targets
     }
 
-    async fn find(&self, id: i64) -> Result<Build, Status> {
-        self.store()
-            .build(BuildId(id))
-            .await?
-            .ok_or_else(|| Status::not_found(format!("no build {id}")))
+    async fn find(&self, id: BuildId) -> Result<Build, Status> {
+        self.store().build(id).await?.ok_or_else(|| Status::not_found(format!("no build {id}")))
     }
 
-    async fn show(&self, id: i64) -> Result<v1::Build, Status> {
+    async fn show(&self, id: BuildId) -> Result<v1::Build, Status> {
         Ok(self.views.build(&self.find(id).await?).await?)
     }
 
@@ -100,10 +97,11 @@ impl FarmService {
         let mut facts = self.bus.listen();
         loop {
             let looked = Instant::now();
-            let picked = self.pick_task(request.build, &request.kind, &request.arch).await;
+            let build = BuildId(request.build);
+            let picked = self.pick_task(build, &request.kind, &request.arch).await;
             match picked {
                 Err(status) if status.code() == Code::NotFound => {
-                    if !self.store().is_open(BuildId(request.build)).await? {
+                    if !self.store().is_open(build).await? {
                         return Err(status);
                     }
                     facts.rung().await;
@@ -116,7 +114,7 @@ impl FarmService {
 
     /// Says of a build without the log that was asked for why there is none: what failed before
     /// anything was built has its reason in its failure alone.
-    async fn or_no_log<T>(&self, build: i64, found: Result<T, Status>) -> Result<T, Status> {
+    async fn or_no_log<T>(&self, build: BuildId, found: Result<T, Status>) -> Result<T, Status> {
         let status = match found {
             Err(status) if status.code() == Code::NotFound => status,
             found => return found,
@@ -140,11 +138,11 @@ impl FarmService {
 
     /// The task of a build of a kind and architecture; empty words take the first, the newest
     /// kind before.
-    async fn pick_task(&self, build: i64, kind: &str, arch: &str) -> Result<Task, Status> {
+    async fn pick_task(&self, build: BuildId, kind: &str, arch: &str) -> Result<Task, Status> {
         let kind: Option<TaskKind> = optional(kind)?;
         let arch: Option<Arch> = optional(arch)?;
         self.find(build).await?;
-        let tasks = self.store().tasks(BuildId(build)).await?;
+        let tasks = self.store().tasks(build).await?;
         let fits = |task: &&Task| {
             kind.is_none_or(|kind| task.kind == kind) && arch.is_none_or(|arch| task.arch == arch)
         };
@@ -184,7 +182,7 @@ impl FarmApi for FarmService {
         };
         Ok(Response::new(v1::Info {
             version: env!("CARGO_PKG_VERSION").into(),
-            now_us: now_us(),
+            now_us: clock::now().as_us(),
             database: database.into(),
             checks: self.doctor.checks().await,
         }))
@@ -224,9 +222,9 @@ impl FarmApi for FarmService {
         let (store, bump) = (self.store().clone(), request.bump);
         let started = to_the_end(async move {
             if bump {
-                store.start_bumps(&builds, &submitter, &key, now_us()).await
+                store.start_bumps(&builds, &submitter, &key, clock::now()).await
             } else {
-                store.start_builds(&builds, &submitter, &key, now_us()).await
+                store.start_builds(&builds, &submitter, &key, clock::now()).await
             }
         })
         .await??;
@@ -234,7 +232,7 @@ impl FarmApi for FarmService {
         // In the order of the request.
         let place: HashMap<BuildId, usize> =
             started.ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
-        rows.sort_by_key(|build| place.get(&build.id()).copied());
+        rows.sort_by_key(|build| place.get(&build.id).copied());
         let builds = self.views.builds(&rows).await?;
         Ok(Response::new(v1::StartBuildsReply { builds, warnings }))
     }
@@ -250,7 +248,7 @@ impl FarmApi for FarmService {
             target: request.target,
             package: request.package,
             ended: view::ended_of_filter(state),
-            before: request.before,
+            before: (request.before != 0).then_some(BuildId(request.before)),
             limit: i64::try_from(PAGE).unwrap_or(0),
         };
         let mut reply = v1::ListBuildsReply::default();
@@ -265,7 +263,8 @@ impl FarmApi for FarmService {
             }
             let page = self.store().builds(&filter).await?;
             let Some(last) = page.last() else { break };
-            filter.before = last.id;
+            let oldest = last.id;
+            filter.before = Some(oldest);
             read += page.len();
             let shown = self.views.builds(&page).await?.into_iter();
             let fits = shown.filter(|shown| view::matches_filter(state, shown));
@@ -275,8 +274,7 @@ impl FarmApi for FarmService {
             }
             if read >= MAX_READ {
                 reply.note = format!(
-                    "{read} builds were looked at, down to build {}; older ones were not",
-                    filter.before
+                    "{read} builds were looked at, down to build {oldest}; older ones were not"
                 );
                 return Ok(Response::new(reply));
             }
@@ -292,7 +290,7 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::GetBuildRequest>,
     ) -> Result<Response<v1::Build>, Status> {
-        Ok(Response::new(self.show(request.into_inner().id).await?))
+        Ok(Response::new(self.show(BuildId(request.into_inner().id)).await?))
     }
 
     type WatchBuildsStream = Answers<v1::Build>;
@@ -306,7 +304,7 @@ impl FarmApi for FarmService {
         asked::named(&ids, "build")?;
         let ids: Vec<BuildId> = ids.into_iter().map(BuildId).collect();
         let builds = self.store().builds_by_id(&ids).await?;
-        if let Some(missing) = ids.iter().find(|id| builds.iter().all(|build| build.id() != **id)) {
+        if let Some(missing) = ids.iter().find(|id| builds.iter().all(|build| build.id != **id)) {
             return Err(Status::not_found(format!("no build {missing}")));
         }
         let (sender, receiver) = mpsc::channel(4);
@@ -329,13 +327,13 @@ impl FarmApi for FarmService {
     ) -> Result<Response<Self::ReadLogStream>, Status> {
         let place = self.streams.take(&request)?;
         let request = request.into_inner();
-        let log = asked::word(&request.log)?;
+        let (log, build) = (asked::word(&request.log)?, BuildId(request.build));
         let picked = if request.follow {
             self.task_to_come(&request).await
         } else {
-            self.pick_task(request.build, &request.kind, &request.arch).await
+            self.pick_task(build, &request.kind, &request.arch).await
         };
-        let task = self.or_no_log(request.build, picked).await?;
+        let task = self.or_no_log(build, picked).await?;
         let (sender, receiver) = mpsc::channel(2);
         let reader = logs::Reader {
             store: self.store().clone(),
@@ -350,7 +348,7 @@ impl FarmApi for FarmService {
         let service = self.clone();
         tokio::spawn(async move {
             let sent = reader.send(request.offset, &sender).await;
-            if let Err(status) = service.or_no_log(request.build, sent).await {
+            if let Err(status) = service.or_no_log(build, sent).await {
                 let _ = sender.send(Err(status)).await;
             }
         });
@@ -361,19 +359,19 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::CancelBuildRequest>,
     ) -> Result<Response<v1::Build>, Status> {
-        let id = request.into_inner().id;
+        let id = BuildId(request.into_inner().id);
         self.find(id).await?;
         // What is granted in between is seen when the worker speaks next.
-        let workers = self.store().workers_at(BuildId(id)).await?;
+        let workers = self.store().workers_at(id).await?;
         let store = self.store().clone();
-        let cancel = async move { store.cancel_build(BuildId(id), now_us()).await };
+        let cancel = async move { store.cancel_build(id, clock::now()).await };
         let cancelled = to_the_end(cancel).await??;
         for worker in workers {
             self.views.fleet.poke(&worker);
         }
-        for task in self.store().tasks(BuildId(id)).await? {
+        for task in self.store().tasks(id).await? {
             for (attempt, _) in self.store().attempts(task.id).await? {
-                self.reports.finish_logs(AttemptId(attempt.id));
+                self.reports.finish_logs(attempt.id);
             }
         }
         let build = self.show(id).await?;
@@ -390,10 +388,10 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::RetryBuildRequest>,
     ) -> Result<Response<v1::Build>, Status> {
-        let id = request.into_inner().id;
+        let id = BuildId(request.into_inner().id);
         self.find(id).await?;
         let store = self.store().clone();
-        let retry = async move { store.retry_build(BuildId(id), now_us()).await };
+        let retry = async move { store.retry_build(id, clock::now()).await };
         if !to_the_end(retry).await?? {
             let state = self.show(id).await?.state;
             return Err(Status::failed_precondition(format!(
@@ -410,8 +408,9 @@ impl FarmApi for FarmService {
         let v1::SetPriorityRequest { id, priority } = request.into_inner();
         let class: Class = optional(&priority)?
             .ok_or_else(|| Status::invalid_argument("a priority is missing"))?;
+        let id = BuildId(id);
         self.find(id).await?;
-        if !self.store().set_priority(BuildId(id), class, now_us()).await? {
+        if !self.store().set_priority(id, class, clock::now()).await? {
             let state = self.show(id).await?.state;
             return Err(Status::failed_precondition(format!(
                 "build {id} has ended: it is {state}"
@@ -424,8 +423,8 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::WhyBuildRequest>,
     ) -> Result<Response<v1::WhyReply>, Status> {
-        let build = self.find(request.into_inner().id).await?;
-        Ok(Response::new(why::build(&self.views, &build, now_us()).await?))
+        let build = self.find(BuildId(request.into_inner().id)).await?;
+        Ok(Response::new(why::build(&self.views, &build, clock::now()).await?))
     }
 
     async fn get_lock(
@@ -433,7 +432,8 @@ impl FarmApi for FarmService {
         request: Request<v1::GetLockRequest>,
     ) -> Result<Response<v1::LockReply>, Status> {
         let request = request.into_inner();
-        let task = self.pick_task(request.build, &request.kind, &request.arch).await?;
+        let build = BuildId(request.build);
+        let task = self.pick_task(build, &request.kind, &request.arch).await?;
         let row =
             self.store().lock(task.id).await?.ok_or_else(|| {
                 Status::not_found(format!("build {} has no lock yet", request.build))
@@ -448,7 +448,7 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::ListFilesRequest>,
     ) -> Result<Response<v1::ListFilesReply>, Status> {
-        let build = self.find(request.into_inner().build).await?;
+        let build = self.find(BuildId(request.into_inner().build)).await?;
         let shown = |row: KeptRow| v1::BuildFile {
             attempt: row.attempt.0,
             kind: row.kind,
@@ -457,7 +457,7 @@ impl FarmApi for FarmService {
             size: row.file.size,
             digest: row.file.digest.hex(),
         };
-        let rows = self.store().kept_files(build.id()).await?;
+        let rows = self.store().kept_files(build.id).await?;
         Ok(Response::new(v1::ListFilesReply { files: rows.into_iter().map(shown).collect() }))
     }
 
@@ -469,8 +469,8 @@ impl FarmApi for FarmService {
     ) -> Result<Response<Self::ReadFileStream>, Status> {
         let place = self.streams.take(&request)?;
         let v1::ReadFileRequest { build, attempt, path } = request.into_inner();
-        let build = self.find(build).await?;
-        let rows = self.store().kept_files(build.id()).await?;
+        let build = self.find(BuildId(build)).await?;
+        let rows = self.store().kept_files(build.id).await?;
         let wanted = |row: &&KeptRow| row.attempt.0 == attempt && row.file.path == path;
         let digest = rows.iter().find(wanted).map(|row| row.file.digest).ok_or_else(|| {
             Status::not_found(format!(
@@ -507,7 +507,7 @@ impl FarmApi for FarmService {
                 key_url: format!("{base}/repo/{0}/RPM-GPG-KEY-{0}", row.target),
                 revision: row.revision,
                 packages: u32::try_from(row.packages).unwrap_or(u32::MAX),
-                published_us: row.at_us,
+                published_us: row.at.as_us(),
                 target: row.target,
                 name: row.channel,
             })

@@ -14,7 +14,8 @@ use tonic::{Request, Response, Status};
 
 use super::asked::MAX_NAMED;
 use super::enrolment::{arches, enrolment};
-use crate::clock::now_us;
+use super::us;
+use crate::clock;
 use crate::commands::with_command;
 use crate::fleet::{Fleet, WorkerView};
 use crate::identity::Enrolment;
@@ -64,7 +65,8 @@ pub async fn all(
     let show = |name: &String| {
         let mut worker = shown(heard.get(name), standings.get(name));
         worker.enrolled = enrolled.contains_key(name);
-        worker.certificate_ends_us = enrolled.get(name).copied().unwrap_or(0);
+        let ends = enrolled.get(name).copied().flatten();
+        worker.certificate_ends_us = us(ends);
         worker.running = running.remove(name).unwrap_or_default();
         worker.busy = u32::try_from(worker.running.len()).unwrap_or(u32::MAX);
         worker.name.clone_from(name);
@@ -74,10 +76,10 @@ pub async fn all(
 }
 
 /// The packages of the builds of attempts, by the numbers of the builds.
-async fn packages(store: &Store, live: &[LiveAttempt]) -> Result<HashMap<i64, String>, Status> {
+async fn packages(store: &Store, live: &[LiveAttempt]) -> Result<HashMap<BuildId, String>, Status> {
     let mut packages = HashMap::new();
     for page in live.chunks(MAX_NAMED) {
-        let ids: Vec<BuildId> = page.iter().map(|attempt| BuildId(attempt.build)).collect();
+        let ids: Vec<BuildId> = page.iter().map(|attempt| attempt.build).collect();
         let builds = store.builds_by_id(&ids).await?;
         packages.extend(builds.into_iter().map(|build| (build.id, build.package)));
     }
@@ -86,7 +88,7 @@ async fn packages(store: &Store, live: &[LiveAttempt]) -> Result<HashMap<i64, St
 
 fn shown(heard: Option<&WorkerView>, decided: Option<&StandingRow>) -> v1::Worker {
     let mut worker = match heard {
-        Some(WorkerView { state, liveness, heard_us, .. }) => v1::Worker {
+        Some(WorkerView { state, liveness, heard_at, .. }) => v1::Worker {
             version: state.version.clone(),
             protocol: state.protocol,
             outdated: outdated(state).unwrap_or_default(),
@@ -101,7 +103,7 @@ fn shown(heard: Option<&WorkerView>, decided: Option<&StandingRow>) -> v1::Worke
             draining: state.draining,
             unready: state.unready.clone(),
             labels: state.labels.clone(),
-            heard_us: *heard_us,
+            heard_us: heard_at.as_us(),
             ..v1::Worker::default()
         },
         None => v1::Worker {
@@ -115,7 +117,7 @@ fn shown(heard: Option<&WorkerView>, decided: Option<&StandingRow>) -> v1::Worke
     worker.typed_state = v1::Standing::from(standing).into();
     if let Some(row) = decided {
         worker.state_reason.clone_from(&row.reason);
-        worker.state_us = row.at_us;
+        worker.state_us = row.at.as_us();
     }
     worker
 }
@@ -131,20 +133,20 @@ impl FleetService {
             state: row.standing.to_string(),
             typed_state: v1::Standing::from(row.standing).into(),
             reason: row.reason,
-            at_us: row.at_us,
+            at_us: row.at.as_us(),
         };
         let certificate = |row: crate::store::CertificateRow| v1::WorkerCertificate {
             fingerprint: row.certificate.fingerprint.hex(),
             serial: row.certificate.serial,
-            issued_us: row.certificate.issued_us,
-            ends_us: row.certificate.ends_us,
+            issued_us: row.certificate.issued.as_us(),
+            ends_us: row.certificate.ends.as_us(),
             ended: row.ended.unwrap_or_default(),
         };
         let fault = |row: crate::store::WorkerFault| v1::WorkerFault {
             build: row.build.0,
             task: row.task.0,
             package: row.package,
-            at_us: row.at_us,
+            at_us: row.at.as_us(),
             failure: Some((&row.failure).into()),
         };
         let decisions = store.standing_history(name, DECISIONS).await?;
@@ -171,13 +173,13 @@ impl FleetApi for FleetService {
         let enrolment = enrolment(self.enrolment.as_deref())?;
         let arches = arches(&request.arches)?;
         let (token, invitation) = enrolment
-            .invite(&self.store, &request.worker, &arches, request.valid_seconds, now_us())
+            .invite(&self.store, &request.worker, &arches, request.valid_seconds, clock::now())
             .await?;
         tracing::info!(worker = invitation.worker, "worker invited");
         Ok(Response::new(v1::Invitation {
             worker: invitation.worker,
             token: token.to_string(),
-            expires_us: invitation.expires_us,
+            expires_us: invitation.expires.as_us(),
             coordinator: enrolment.address.clone(),
             authority: enrolment.authority.fingerprint().hex(),
             arches: request.arches,
@@ -207,7 +209,7 @@ impl FleetApi for FleetService {
         // Only what is known: a name that is mistyped would be waited for in vain.
         self.details(&name).await?;
         let reason = name::shown(&reason);
-        let changed = self.store.set_standing(&name, wanted, &reason, now_us()).await?;
+        let changed = self.store.set_standing(&name, wanted, &reason, clock::now()).await?;
         let changed = changed.map_err(|refused| {
             let text = with_command(refused.to_string(), Some(&refused.remedy()));
             Status::failed_precondition(format!("worker {name}: {text}"))
@@ -216,7 +218,7 @@ impl FleetApi for FleetService {
             tracing::info!(worker = name, state, reason, "decided about a worker");
         }
         if !wanted.may_connect() {
-            self.revocations.enforce(&self.store, now_us()).await.map_err(super::internal)?;
+            self.revocations.enforce(&self.store, clock::now()).await.map_err(super::internal)?;
         }
         // It is told at once.
         self.fleet.poke(&name);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::{AttemptId, TaskId};
+use rpmfarm_core::TaskId;
 use rpmfarm_proto::{CHUNK, v1};
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -65,7 +65,7 @@ impl Reader {
                 }
                 continue;
             };
-            let (attempt, running) = (AttemptId(attempt.id), end.is_none());
+            let (attempt, running) = (attempt.id, end.is_none());
             let log = reader.take();
             let log = log.unwrap_or_else(|| self.logs.reader(attempt, self.log, offset));
             let (log, state) = pass_on(log, answers).await?;

@@ -22,6 +22,7 @@ use std::fs::File;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
+use rpmfarm_core::Timestamp;
 use rpmfarm_proto::CHUNK;
 use tokio_util::io::ReaderStream;
 use tonic::Status;
@@ -43,6 +44,11 @@ pub(crate) fn internal(error: impl Into<anyhow::Error>) -> Status {
     }
     tracing::error!(error = format!("{error:#}"), "call failed");
     Status::internal(format!("the farm failed: {error:#}"))
+}
+
+/// A point in time as messages have it: 0 when there is none.
+pub(crate) fn us(at: Option<Timestamp>) -> i64 {
+    Timestamp::or_zero(at).as_us()
 }
 
 /// A file from where it is read on, piece by piece. Each is read when the caller takes it: a slow one

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use super::view::Views;
 use super::{internal, to_the_end};
 use crate::claims::{Claims, Decided, NotDecided};
+use crate::clock;
 use crate::store::{Build, Decision, ImpactRow, StoreError, WithdrawnPackage};
 
 /// The service.
@@ -71,17 +72,17 @@ fn named(who: &str) -> String {
 }
 
 impl PackageService {
-    async fn find(&self, id: i64) -> Result<Build, Status> {
-        let build = self.views.store.build(BuildId(id)).await?;
+    async fn find(&self, id: BuildId) -> Result<Build, Status> {
+        let build = self.views.store.build(id).await?;
         build.ok_or_else(|| Status::not_found(format!("no build {id}")))
     }
 
     async fn claimed(&self, build: &Build, most: usize) -> Result<v1::ClaimedBuild, Status> {
-        let claims = self.views.store.claims(build.id()).await?;
+        let claims = self.views.store.claims(build.id).await?;
         let shown = self.views.build(build).await?;
-        let decisions = self.views.store.decisions(build.id()).await?;
+        let decisions = self.views.store.decisions(build.id).await?;
         Ok(v1::ClaimedBuild {
-            build: build.id,
+            build: build.id.0,
             target: build.target.clone(),
             package: build.package.clone(),
             typed_state: shown.typed_state,
@@ -94,9 +95,9 @@ impl PackageService {
 
     async fn meant(&self, build: i64, target: &str, nevra: &str) -> Result<Meant, Status> {
         if build != 0 {
-            let build = self.find(build).await?;
-            let packages = self.views.store.own_packages(build.id()).await?;
-            let withdrawn = self.views.store.withdrawn_of(&[build.id()]).await?;
+            let build = self.find(BuildId(build)).await?;
+            let packages = self.views.store.own_packages(build.id).await?;
+            let withdrawn = self.views.store.withdrawn_of(&[build.id]).await?;
             return Ok(Meant { target: build.target, packages, withdrawn });
         }
         let nevra: Nevra =
@@ -166,7 +167,7 @@ fn claim(claim: &Claim) -> v1::Claim {
 }
 
 fn decision(row: Decision) -> v1::ClaimDecision {
-    v1::ClaimDecision { word: row.word, who: row.who, reason: row.reason, at_us: row.at_us }
+    v1::ClaimDecision { word: row.word, who: row.who, reason: row.reason, at_us: row.at.as_us() }
 }
 
 #[tonic::async_trait]
@@ -187,12 +188,12 @@ impl Packages for PackageService {
     }
 
     async fn get_claim(&self, request: Request<v1::GetClaimRequest>) -> Reply<v1::ClaimDetails> {
-        let build = self.find(request.into_inner().build).await?;
+        let build = self.find(BuildId(request.into_inner().build)).await?;
         let shown = self.claimed(&build, usize::MAX).await?;
         if shown.count == 0 {
             return Err(Status::not_found(format!("build {} claims nothing", build.id)));
         }
-        let claims = self.views.store.claims(build.id()).await?;
+        let claims = self.views.store.claims(build.id).await?;
         let found = self
             .claims
             .affected(&self.views.store, &build.target, claims)
@@ -212,13 +213,19 @@ impl Packages for PackageService {
 
     async fn decide_claim(&self, request: Request<v1::DecideClaimRequest>) -> Reply<v1::Build> {
         let request = request.into_inner();
-        let build = self.find(request.build).await?;
+        let build = self.find(BuildId(request.build)).await?;
         let reason = checked_reason(&request.reason)?;
         let who = named(&request.who);
         let (service, of) = (self.clone(), build.clone());
         let decided = to_the_end(async move {
             let said = (who.as_str(), reason.as_str());
-            tracing::info!(build = of.id, approve = request.approve, who, reason, "claim decided");
+            tracing::info!(
+                build = of.id.0,
+                approve = request.approve,
+                who,
+                reason,
+                "claim decided"
+            );
             if request.approve {
                 service.claims.approve(&service.views.store, &of, said).await
             } else {
@@ -279,7 +286,7 @@ impl Packages for PackageService {
         let packages = meant.withdrawn.iter().map(|one| one.nevra.to_string()).collect();
         let (store, target) = (self.views.store.clone(), meant.target.clone());
         let restored = to_the_end(async move {
-            store.restore(&meant.withdrawn, &target, (&who, &reason), crate::clock::now_us()).await
+            store.restore(&meant.withdrawn, &target, (&who, &reason), clock::now()).await
         })
         .await?;
         match restored {

@@ -18,7 +18,7 @@ use tonic::{Status, Streaming};
 
 use super::internal;
 use crate::bus::Bus;
-use crate::clock::now_us;
+use crate::clock;
 use crate::dispatch::assignment::{self, Assignments};
 use crate::fleet::{Fleet, Session};
 use crate::identity::Caller;
@@ -67,7 +67,7 @@ pub async fn serve(
     caller.must_be(&first.name, "this session")?;
     // Only under a name that is the caller's: each makes a label of its own.
     parts.metrics.roots(&first.name, hits, misses);
-    let session = parts.fleet.connect(first.clone(), Instant::now(), now_us());
+    let session = parts.fleet.connect(first.clone(), Instant::now(), clock::now());
     tracing::info!(worker = session.worker(), version = first.version, "worker connected");
     let asking = Asking::new(parts, first, heard);
     let mut talk = Talk { parts, session, asking, heard };
@@ -168,8 +168,8 @@ impl Talk<'_> {
 
 /// When the caller's certificate ends; never for one without.
 async fn certificate_end(caller: &Caller) {
-    let Caller::Worker { ends_us, .. } = caller else { return pending().await };
-    let left = Duration::from_micros(ends_us.saturating_sub(now_us()).max(0).unsigned_abs());
+    let Caller::Worker { ends, .. } = caller else { return pending().await };
+    let left = ends.since(clock::now());
     tokio::time::sleep(left).await;
 }
 
@@ -184,7 +184,7 @@ fn hear(session: &Session, wire: v1::WorkerState) -> Result<WorkerState, Status>
     if state.name != session.worker() {
         return Err(Status::invalid_argument("a worker does not change its name"));
     }
-    if !session.heard(state.clone(), Instant::now(), now_us()) {
+    if !session.heard(state.clone(), Instant::now(), clock::now()) {
         return Err(overtaken());
     }
     Ok(state)
@@ -377,11 +377,11 @@ async fn try_ask(
             Since::Attempt(newest) => Some(*newest),
             Since::Begin | Since::Taken => None,
         };
-        parts.assignments.reports.take(&parts.store, worker, reports, before, now_us()).await?;
+        parts.assignments.reports.take(&parts.store, worker, reports, before, clock::now()).await?;
         (*since, asked.reports) = (Since::Taken, None);
         parts.progress.ring();
     }
-    let desired = parts.assignments.desired(&parts.store, worker, cache, now_us()).await?;
+    let desired = parts.assignments.desired(&parts.store, worker, cache, clock::now()).await?;
     Ok(DesiredState { notice: notice.clone(), ..desired })
 }
 

@@ -57,10 +57,10 @@ impl SourcesApi for SourceService {
         &self,
         request: Request<v1::GetSourceRequest>,
     ) -> Result<Response<v1::Source>, Status> {
-        let (build, import, record) = self.record(request.into_inner().build).await?;
-        let srpm = self.store.srpm(build.id()).await?;
+        let (build, import, record) = self.record(BuildId(request.into_inner().build)).await?;
+        let srpm = self.store.srpm(build.id).await?;
         Ok(Response::new(v1::Source {
-            build: build.id,
+            build: build.id.0,
             target: build.target,
             package: build.package,
             url: import.url,
@@ -73,7 +73,7 @@ impl SourcesApi for SourceService {
             scripts: record.scripts,
             bump: record.bump,
             submitter: build.submitter,
-            imported_us: import.at_us,
+            imported_us: import.at.as_us(),
             files: record.files.into_iter().map(origin).collect(),
             srpm: srpm.map(|srpm| srpm.nevra.to_string()).unwrap_or_default(),
         }))
@@ -84,10 +84,10 @@ impl SourcesApi for SourceService {
         request: Request<v1::DiffSourcesRequest>,
     ) -> Result<Response<v1::SourceDiff>, Status> {
         let request = request.into_inner();
-        let (build, import, record) = self.record(request.build).await?;
+        let (build, import, record) = self.record(BuildId(request.build)).await?;
         let older = match request.older {
             0 => self.before(&build).await?,
-            older => older,
+            older => BuildId(older),
         };
         let (_, older_import, older_record) = self.record(older).await?;
         let (old, new) = (self.bundle(&older_import)?, self.bundle(&import)?);
@@ -101,16 +101,15 @@ impl SourcesApi for SourceService {
         let scripted = [(older, older_record.scripts), (build.id, record.scripts)]
             .into_iter()
             .filter(|(_, scripts)| !scripts.is_empty())
-            .map(|(build, scripts)| v1::ScriptedBuild { build, scripts })
+            .map(|(build, scripts)| v1::ScriptedBuild { build: build.0, scripts })
             .collect();
-        let newer = build.id;
+        let (older, newer) = (older.0, build.id.0);
         Ok(Response::new(v1::SourceDiff { older, newer, files, changelog, scripted }))
     }
 }
 
 impl SourceService {
-    async fn record(&self, id: i64) -> Result<(Build, Import, Record), Status> {
-        let id = BuildId(id);
+    async fn record(&self, id: BuildId) -> Result<(Build, Import, Record), Status> {
         let missing = || Status::not_found(format!("no build {id}"));
         let build = self.store.build(id).await?.ok_or_else(missing)?;
         let not_yet = || Status::not_found(format!("build {id} has no sources yet"));
@@ -120,7 +119,7 @@ impl SourceService {
     }
 
     /// The newest build before this one that has sources of the same package and target.
-    async fn before(&self, build: &Build) -> Result<i64, Status> {
+    async fn before(&self, build: &Build) -> Result<BuildId, Status> {
         self.store.import_before(build).await?.ok_or_else(|| {
             Status::not_found(format!(
                 "no build of {} for {} has sources before build {}; name the one to compare with",

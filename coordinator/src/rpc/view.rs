@@ -12,11 +12,12 @@ use rpmfarm_core::status::{
 use rpmfarm_core::task::{Outcome, Phase, TaskKind};
 use rpmfarm_core::terms::without_noarch;
 use rpmfarm_core::track::{check_above, superseded};
-use rpmfarm_core::{AttemptId, BuildId, BuildOptions, Evr, Failure, Target};
+use rpmfarm_core::{AttemptId, BuildId, BuildOptions, Evr, Failure, Target, Timestamp};
 use rpmfarm_proto::v1;
 
+use super::us;
 use crate::claims;
-use crate::clock::now_us;
+use crate::clock;
 use crate::commands;
 use crate::fleet::Fleet;
 use crate::peer_notes::WaitReasons;
@@ -68,11 +69,11 @@ struct Facts<'a> {
     stored: ShownBuild,
     tasks: Vec<TaskView>,
     packages: Vec<SignedPackage>,
-    signed_us: i64,
+    signed_at: Option<Timestamp>,
     waits: String,
     warnings: Vec<String>,
     notes: Vec<String>,
-    now_us: i64,
+    now: Timestamp,
 }
 
 struct TaskView {
@@ -90,7 +91,7 @@ pub fn state<'a>(
     let builds = tasks.into_iter().filter(|shown| shown.task.kind.is_build());
     let tasks: Vec<TaskFacts> = builds.map(task_facts).collect();
     derive(&BuildFacts {
-        cancelled: stored.cancelled_us > stored.retried_us,
+        cancelled: stored.cancelled_at > stored.retried_at,
         failed: final_failure(stored).is_some(),
         imported: stored.import.is_some(),
         srpm: stored.srpm.is_some(),
@@ -113,13 +114,13 @@ fn task_facts(shown: &ShownTask) -> TaskFacts {
 
 /// The failure that ended a build.
 fn final_failure(stored: &ShownBuild) -> Option<&FailureRow> {
-    stored.failures.iter().rev().find(|row| row.retry_us.is_none() && !stored.open)
+    stored.failures.iter().rev().find(|row| row.retry.is_none() && !stored.open)
 }
 
 impl TaskView {
     fn new(stored: ShownTask, phases: &HashMap<AttemptId, Phase>) -> Self {
         let last = stored.attempts.last();
-        let phase = last.and_then(|(attempt, _)| phases.get(&AttemptId(attempt.id)).copied());
+        let phase = last.and_then(|(attempt, _)| phases.get(&attempt.id).copied());
         Self { stored, phase }
     }
 
@@ -140,7 +141,7 @@ impl TaskView {
         let phase = self.phase.filter(|_| state == TaskState::Running);
         let ShownTask { task, lock, attempts, acceptance, late } = &self.stored;
         let last = attempts.last();
-        let ended_us = last.and_then(|(_, end)| end.as_ref()).map_or(0, |end| end.at_us);
+        let ended = last.and_then(|(_, end)| end.as_ref()).map(|end| end.at);
         v1::Task {
             id: task.id.0,
             kind: task.kind.to_string(),
@@ -150,8 +151,8 @@ impl TaskView {
             phase: phase.map_or("", Phase::as_str).into(),
             typed_phase: phase.map_or(v1::Phase::Unspecified, v1::Phase::from).into(),
             worker: last.map_or_else(String::new, |(attempt, _)| attempt.worker.clone()),
-            started_us: last.map_or(0, |(attempt, _)| attempt.started_us),
-            ended_us,
+            started_us: us(last.map(|(attempt, _)| attempt.started)),
+            ended_us: us(ended),
             attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
             failure: self.failure().filter(|_| acceptance.is_none()).map(Into::into),
             rpmbuild_ms: acceptance.map_or(0, |(_, ms, _)| ms),
@@ -164,14 +165,14 @@ impl TaskView {
 impl<'a> Facts<'a> {
     async fn load(views: &Views, builds: &'a [Build]) -> Result<Vec<Self>> {
         let store = &views.store;
-        let ids: Vec<BuildId> = builds.iter().map(Build::id).collect();
+        let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
         let mut stored = store.shown(&ids).await?;
         let published = store.published_beside(&ids).await?;
         let phases = views.fleet.phases();
-        let (mut packages, mut signed_us) = (HashMap::new(), HashMap::new());
+        let (mut packages, mut signed) = (HashMap::new(), HashMap::new());
         let mut by_target = BTreeMap::<&str, Vec<BuildId>>::new();
         for build in builds {
-            by_target.entry(&build.target).or_default().push(build.id());
+            by_target.entry(&build.target).or_default().push(build.id);
         }
         let mut targets = HashMap::new();
         for (name, ids) in by_target {
@@ -181,15 +182,15 @@ impl<'a> Facts<'a> {
             }
             let key = target.map(|target| target.signing_key.clone()).unwrap_or_default();
             packages.extend(store.packages_of_each(name, &ids, &key).await?);
-            signed_us.extend(store.signed_each_us(&ids, &key).await?);
+            signed.extend(store.signed_each(&ids, &key).await?);
         }
         let open = ids.iter().filter(|id| stored.get(*id).is_some_and(|build| build.open));
         let mut waits = views.reasons.of_each(store, &open.copied().collect::<Vec<_>>()).await?;
-        let now_us = now_us();
+        let now = clock::now();
         let facts = builds.iter().map(|build| {
-            let mut stored = stored.remove(&build.id()).unwrap_or_default();
+            let mut stored = stored.remove(&build.id).unwrap_or_default();
             let tasks = std::mem::take(&mut stored.tasks);
-            let packages = packages.remove(&build.id()).unwrap_or_default();
+            let packages = packages.remove(&build.id).unwrap_or_default();
             let target = targets.get(build.target.as_str());
             let channel = target.map(|target| target.first_channel());
             let mut warned = std::mem::take(&mut stored.source_notes);
@@ -206,10 +207,10 @@ impl<'a> Facts<'a> {
                 notes,
                 tasks: tasks.into_iter().map(|task| TaskView::new(task, &phases)).collect(),
                 packages,
-                signed_us: signed_us.remove(&build.id()).unwrap_or_default(),
-                waits: waits.remove(&build.id()).unwrap_or_default(),
+                signed_at: signed.remove(&build.id),
+                waits: waits.remove(&build.id).unwrap_or_default(),
                 stored,
-                now_us,
+                now,
             }
         });
         Ok(facts.collect())
@@ -225,20 +226,21 @@ impl<'a> Facts<'a> {
         self.packages.iter().all(|package| package.signature.is_some())
     }
 
-    fn ended_us(&self, state: BuildState) -> i64 {
+    fn ended_at(&self, state: BuildState) -> Option<Timestamp> {
         match state {
-            BuildState::Published => self.stored.publication.as_ref().map_or(0, |row| row.at_us),
-            BuildState::Failed => final_failure(&self.stored).map_or(0, |row| row.at_us),
-            BuildState::Cancelled => self.stored.cancelled_us,
-            _ => 0,
+            BuildState::Published => self.stored.publication.as_ref().map(|row| row.at),
+            BuildState::Failed => final_failure(&self.stored).map(|row| row.at),
+            BuildState::Cancelled => self.stored.cancelled_at,
+            _ => None,
         }
     }
 
-    /// When the last try began: by a call, or by itself after a failure. 0 when there was one try.
-    fn retried_us(&self) -> i64 {
-        let by_itself = self.stored.failures.iter().filter_map(|row| row.retry_us);
-        let begun = by_itself.filter(|at_us| *at_us <= self.now_us);
-        begun.max().unwrap_or(0).max(self.stored.retried_us)
+    /// When the last try began: by a call, or by itself after a failure. `None` when there was one
+    /// try.
+    fn retried_at(&self) -> Option<Timestamp> {
+        let by_itself = self.stored.failures.iter().filter_map(|row| row.retry);
+        let begun = by_itself.filter(|at| *at <= self.now);
+        begun.max().max(self.stored.retried_at)
     }
 
     /// Why it waits, or why it failed.
@@ -247,13 +249,11 @@ impl<'a> Facts<'a> {
             return String::new();
         }
         match self.stored.failures.last() {
-            Some(row) if row.retry_us.is_some() && self.stored.open => {
+            Some(row) if row.retry.is_some() && self.stored.open => {
                 format!("will be tried again after: {}", row.failure)
             }
             Some(row) if !self.stored.open => row.failure.to_string(),
-            _ if state == BuildState::Claimed => {
-                claims::reason(self.build.id(), &self.stored.claims)
-            }
+            _ if state == BuildState::Claimed => claims::reason(self.build.id, &self.stored.claims),
             _ => self.waits.clone(),
         }
     }
@@ -274,35 +274,35 @@ impl<'a> Facts<'a> {
 
     fn milestones(&self) -> Vec<v1::Milestone> {
         let mut all = Vec::new();
-        let mut add = |stage: Milestone, at_us: Option<i64>| {
-            all.extend(at_us.map(|at_us| v1::Milestone::new(stage, at_us)));
+        let mut add = |stage: Milestone, at: Option<Timestamp>| {
+            all.extend(at.map(|at| v1::Milestone::new(stage, at)));
         };
         let accepted = |builds: bool| {
             let mut of_kind =
                 self.tasks.iter().filter(move |view| view.kind().is_build() == builds).peekable();
             of_kind.peek()?;
             of_kind
-                .map(|view| view.stored.acceptance.map(|(_, _, at_us)| at_us))
+                .map(|view| view.stored.acceptance.map(|(_, _, at)| at))
                 .collect::<Option<Vec<_>>>()?
                 .into_iter()
                 .max()
         };
         let builds = || self.tasks.iter().filter(|view| view.kind().is_build());
-        add(Milestone::Import, self.stored.import.as_ref().map(|import| import.at_us));
+        add(Milestone::Import, self.stored.import.as_ref().map(|import| import.at));
         add(Milestone::Srpm, accepted(false));
         add(
             Milestone::Resolve,
-            builds().filter_map(|view| view.stored.lock.map(|lock| lock.at_us)).max(),
+            builds().filter_map(|view| view.stored.lock.map(|lock| lock.at)).max(),
         );
         add(
             Milestone::Dispatch,
-            builds().filter_map(|view| Some(view.stored.attempts.last()?.0.started_us)).max(),
+            builds().filter_map(|view| Some(view.stored.attempts.last()?.0.started)).max(),
         );
-        add(Milestone::Build, accepted(true).and(builds().filter_map(TaskView::ended_us).max()));
+        add(Milestone::Build, accepted(true).and(builds().filter_map(TaskView::ended_at).max()));
         add(Milestone::Accept, accepted(true));
         let signed = !self.packages.is_empty() && self.is_signed();
-        add(Milestone::Sign, (signed && accepted(true).is_some()).then_some(self.signed_us));
-        add(Milestone::Publish, self.stored.publication.as_ref().map(|row| row.at_us));
+        add(Milestone::Sign, self.signed_at.filter(|_| signed && accepted(true).is_some()));
+        add(Milestone::Publish, self.stored.publication.as_ref().map(|row| row.at));
         all
     }
 
@@ -313,16 +313,16 @@ impl<'a> Facts<'a> {
             _ => None,
         };
         v1::Build {
-            id: self.build.id,
+            id: self.build.id.0,
             target: self.build.target.clone(),
             package: self.build.package.clone(),
             git_ref: self.build.git_ref.clone(),
-            batch: self.build.batch,
+            batch: self.build.batch.0,
             submitter: self.build.submitter.clone(),
-            created_us: self.build.created_us,
+            created_us: self.build.created.as_us(),
             state: state.to_string(),
             typed_state: v1::BuildState::from(state).into(),
-            ended_us: self.ended_us(state),
+            ended_us: us(self.ended_at(state)),
             reason: self.reason(state),
             failure,
             commit: self.stored.import.as_ref().map_or_else(String::new, |row| row.commit.clone()),
@@ -346,7 +346,7 @@ impl<'a> Facts<'a> {
                 .then(|| shown_options(&self.stored.options)),
             option_words: commands::option_words(&self.stored.options),
             kept_files: self.stored.kept_files,
-            retried_us: self.retried_us(),
+            retried_us: us(self.retried_at()),
         }
     }
 }
@@ -363,8 +363,8 @@ impl TaskView {
         self.stored.task.kind
     }
 
-    fn ended_us(&self) -> Option<i64> {
-        Some(self.stored.attempts.last()?.1.as_ref()?.at_us)
+    fn ended_at(&self) -> Option<Timestamp> {
+        Some(self.stored.attempts.last()?.1.as_ref()?.at)
     }
 }
 
@@ -384,7 +384,7 @@ fn warnings(
             *target == build.target
                 && channel == in_channel
                 && *package == build.package
-                && *other != build.id()
+                && *other != build.id
         };
         published.iter().filter(is_beside).map(|(.., evr)| evr.clone()).collect()
     };
@@ -461,7 +461,7 @@ fn artifact(row: &SignedPackage) -> v1::Artifact {
 /// `gcc-14-1.x86_64 (build 12) instead of gcc-13-1.x86_64 of appstream`.
 fn taken(package: &TakenPackage) -> String {
     let TakenPackage { row: TakenRow { package, instead, repository }, build } = package;
-    let by = if *build == 0 { String::new() } else { format!(" (build {build})") };
+    let by = build.map_or_else(String::new, |build| format!(" (build {build})"));
     match instead {
         Some(instead) => format!("{package}{by} instead of {instead} of {repository}"),
         None => format!("{package}{by}, which no other repository has"),
@@ -479,8 +479,8 @@ fn names(build: &Build, stored: &ShownBuild) -> Vec<String> {
     }
     let mut said = std::collections::BTreeSet::new();
     for row in &stored.withdrawn {
-        if said.insert((row.at_us, &row.who)) {
-            let count = stored.withdrawn.iter().filter(|one| one.at_us == row.at_us).count();
+        if said.insert((row.at, &row.who)) {
+            let count = stored.withdrawn.iter().filter(|one| one.at == row.at).count();
             lines.push(format!(
                 "withdrawn by {}: {} ({}; rpmfarm package impact {})",
                 row.who,
@@ -530,13 +530,13 @@ mod tests {
 
     fn build(id: i64) -> Build {
         Build {
-            id,
-            batch: 1,
+            id: BuildId(id),
+            batch: rpmfarm_core::BatchId(1),
             target: "lab".into(),
             package: "hello".into(),
             git_ref: String::new(),
             submitter: "ann".into(),
-            created_us: 1,
+            created: Timestamp::ZERO,
             priority: "interactive".into(),
         }
     }

@@ -15,19 +15,20 @@ use rpmfarm_core::why::{
 use rpmfarm_core::{BuildId, TaskId, Timestamp};
 use rpmfarm_proto::v1;
 
+use super::us;
 use super::view::Views;
 use crate::commands::with_command;
 use crate::dispatch::pass::{Standings, allows_emulation, matched};
 use crate::fleet::{Load, WorkerView};
-use crate::store::{Build, FailureRow, Result};
+use crate::store::{Build, FailureRow, Place, Result};
 
 /// Everything that a build waits for, or that goes on with it.
 ///
 /// # Errors
 /// Database errors.
-pub async fn build(views: &Views, build: &Build, now_us: i64) -> Result<v1::WhyReply> {
+pub async fn build(views: &Views, build: &Build, now: Timestamp) -> Result<v1::WhyReply> {
     let shown = views.build(build).await?;
-    let reasons = reasons_of(views, build.id(), &shown, now_us).await?;
+    let reasons = reasons_of(views, build.id, &shown, now).await?;
     Ok(v1::WhyReply {
         build: shown.id,
         package: shown.package,
@@ -43,7 +44,7 @@ async fn reasons_of(
     views: &Views,
     build: BuildId,
     shown: &v1::Build,
-    now_us: i64,
+    now: Timestamp,
 ) -> Result<Vec<Reason>> {
     let mut facts = BuildFacts {
         state: shown.known_state(),
@@ -57,12 +58,12 @@ async fn reasons_of(
         tasks: &[],
     };
     if facts.has_ended {
-        return Ok(reasons(&facts, now_us));
+        return Ok(reasons(&facts, now));
     }
     let store = &views.store;
-    let rows = store.failures(build, store.retried_us(build).await?).await?;
+    let rows = store.failures(build, store.retried_at(build).await?).await?;
     let failures: Vec<Failed<'_>> = rows.iter().map(failed).collect();
-    let tasks = tasks(views, &shown.tasks, &failures, now_us).await?;
+    let tasks = tasks(views, &shown.tasks, &failures, now).await?;
     let is_told = |task: &TaskFacts<'_>| {
         matches!(task.state, Some(TaskState::Accepting | TaskState::Waiting))
     };
@@ -75,7 +76,7 @@ async fn reasons_of(
         facts.imports_ahead = store.imports_ahead(build).await?;
     }
     let facts = BuildFacts { failures: &failures, waits: &waits, tasks: &tasks, ..facts };
-    Ok(reasons(&facts, now_us))
+    Ok(reasons(&facts, now))
 }
 
 /// The tasks of a build. Why one is in its queue is asked only if it is not tried again later.
@@ -83,19 +84,19 @@ async fn tasks<'a>(
     views: &Views,
     shown: &'a [v1::Task],
     failures: &[Failed<'_>],
-    now_us: i64,
+    now: Timestamp,
 ) -> Result<Vec<TaskFacts<'a>>> {
     let mut crowd = None;
     let mut tasks = Vec::with_capacity(shown.len());
     for task in shown {
         let (id, state) = (TaskId(task.id), task.known_state());
         let queued = match state {
-            Some(TaskState::Queued) if next_try(failures, Some(id), now_us).is_none() => {
+            Some(TaskState::Queued) if next_try(failures, Some(id), now).is_none() => {
                 let crowd = match &mut crowd {
                     Some(crowd) => crowd,
                     none => none.insert(Crowd::read(views).await?),
                 };
-                crowd.why(views, id, now_us).await?
+                crowd.why(views, id, now).await?
             }
             _ => None,
         };
@@ -105,7 +106,7 @@ async fn tasks<'a>(
             state,
             worker: &task.worker,
             phase: &task.phase,
-            started_us: task.started_us,
+            started: Timestamp::from_us(task.started_us),
             queued,
         });
     }
@@ -113,7 +114,7 @@ async fn tasks<'a>(
 }
 
 fn failed(row: &FailureRow) -> Failed<'_> {
-    Failed { task: row.task, failure: &row.failure, retry_us: row.retry_us }
+    Failed { task: row.task, failure: &row.failure, retry: row.retry }
 }
 
 /// `srpm`, `build x86_64`.
@@ -125,8 +126,9 @@ fn name(task: &v1::Task) -> String {
 }
 
 fn reason(reason: Reason) -> v1::Reason {
-    let Reason { code, task, text, remedy, ahead, starts_us } = reason;
+    let Reason { code, task, text, remedy, ahead, starts } = reason;
     let text = with_command(text, remedy.as_ref());
+    let starts_us = us(starts);
     v1::Reason { code: code.to_string(), task, text, ahead, starts_us }
 }
 
@@ -143,7 +145,7 @@ impl Crowd {
         let store = &views.store;
         let mut running = HashMap::<String, Vec<Running>>::new();
         for row in store.running().await? {
-            let one = Running { started_us: row.started_us, takes_us: row.takes_us };
+            let one = Running { started: row.started, takes: row.takes };
             running.entry(row.worker).or_default().push(one);
         }
         let workers = views.fleet.workers(Instant::now());
@@ -152,7 +154,7 @@ impl Crowd {
     }
 
     /// Why a task waits; `None` when it is in no queue any more.
-    async fn why(&self, views: &Views, task: TaskId, now_us: i64) -> Result<Option<Why>> {
+    async fn why(&self, views: &Views, task: TaskId, now: Timestamp) -> Result<Option<Why>> {
         let store = &views.store;
         let Some(place) = store.place(task).await? else { return Ok(None) };
         let avoid = store.workers_that_failed(task).await?;
@@ -168,8 +170,9 @@ impl Crowd {
             avoid: &avoid,
             except: &maker,
         };
-        let ahead = Ahead { tasks: place.ahead, known: place.known, known_us: place.known_us };
-        Ok(Some(why(&waiting, &self.seen(), &ahead, now_us)))
+        let Place { ahead: tasks, known, known_take, .. } = place;
+        let ahead = Ahead { tasks, known, known_take };
+        Ok(Some(why(&waiting, &self.seen(), &ahead, now)))
     }
 
     fn seen(&self) -> Vec<Seen<'_>> {
@@ -181,7 +184,7 @@ impl Crowd {
             let standing = standing.map(|row| row.standing).unwrap_or_default();
             Seen {
                 connected: view.liveness == Liveness::Alive,
-                heard: Timestamp::from_us(view.heard_us),
+                heard: view.heard_at,
                 holds_back: holds_back(&view.state, standing, reason),
                 running: self.running.get(name).map_or(&[][..], Vec::as_slice),
                 worker,

@@ -19,7 +19,7 @@ use super::session::{self, Sessions};
 use super::{internal, to_the_end};
 use crate::blobs::{self, Blobs};
 use crate::bus::Bus;
-use crate::clock::now_us;
+use crate::clock;
 use crate::dispatch::late;
 use crate::identity::Caller;
 use crate::logs::{Chunk, LogError, LogName};
@@ -217,7 +217,7 @@ impl WorkerService {
             let (sessions, outcome) = (self.sessions.clone(), Outcome::Failed(failure));
             let end = async move {
                 let Sessions { store, assignments, .. } = sessions;
-                assignments.reports.end(&store, &live, &outcome, now_us()).await
+                assignments.reports.end(&store, &live, &outcome, clock::now()).await
             };
             to_the_end(end).await?.map_err(internal)?;
         }
@@ -268,7 +268,7 @@ impl Upload {
             Ok(build) => build,
             Err(refused) if refused.code() != Code::FailedPrecondition => return Err(refused),
             Err(refused) => {
-                late::upload(service.store(), attempt, epoch, &file.name, now_us()).await?;
+                late::upload(service.store(), attempt, epoch, &file.name, clock::now()).await?;
                 return Err(refused);
             }
         };
@@ -281,7 +281,7 @@ impl Upload {
         }
         let limit = service.limits(build).await?.results_mib.saturating_mul(1 << 20);
         let announced =
-            service.store().announce(attempt, (file.digest, file.size), limit, now_us());
+            service.store().announce(attempt, (file.digest, file.size), limit, clock::now());
         announced
             .await?
             .map_err(|refused| Status::out_of_range(format!("{}: {refused}", file.name)))?;

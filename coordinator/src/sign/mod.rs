@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use rpmfarm_core::signing::PROTOCOL;
-use rpmfarm_core::{BuildId, Sha256, Stage, Target};
+use rpmfarm_core::{BuildId, Sha256, Stage, Target, Timestamp};
 use rpmfarm_proto::v1::SignHeaderRequest;
 use rpmfarm_repodata::{Fragments, PackageFile};
 use rpmfarm_rpmfile::{Certs, Unsigned, inspect, verify_signature};
@@ -54,11 +54,11 @@ pub struct SignStage {
 impl work::Stage for SignStage {
     const NAME: Stage = Stage::Sign;
 
-    async fn pass(&self, store: &FencedStore, _now_us: i64) -> anyhow::Result<()> {
+    async fn pass(&self, store: &FencedStore, _now: Timestamp) -> anyhow::Result<()> {
         for build in store.builds_accepted().await? {
             let (stage, store) = (self.clone(), store.clone());
-            let id = build.id();
-            let span = tracing::info_span!("sign", build = build.id);
+            let id = build.id;
+            let span = tracing::info_span!("sign", build = build.id.0);
             let signing = async move {
                 let signed = stage.sign_build(&store, &build).await;
                 match &signed {
@@ -84,7 +84,7 @@ impl SignStage {
         let begun = self.signing.clock.instant();
         let target = self.targets.get(&build.target)?;
         let key = &target.signing_key;
-        let packages = store.packages_of(build.id(), key).await?;
+        let packages = store.packages_of(build.id, key).await?;
         let unsigned: Vec<Package> = packages
             .into_iter()
             .filter(|row| row.signature.is_none())
@@ -95,7 +95,7 @@ impl SignStage {
         }
         let signed = self.signing.sign_all(store, &target, unsigned).await?;
         self.metrics.worked(Stage::Sign.as_str(), self.signing.clock.instant() - begun);
-        tracing::info!(build = build.id, packages = signed, "packages signed");
+        tracing::info!(build = build.id.0, packages = signed, "packages signed");
         Ok(())
     }
 }
@@ -149,7 +149,7 @@ impl Signing {
                 Err(error) => result = result.and(Err(error)),
             }
         }
-        store.add_signatures(key, &signed, self.clock.now_us()).await?;
+        store.add_signatures(key, &signed, self.clock.time()).await?;
         result.map(|()| signed.len())
     }
 

@@ -4,7 +4,7 @@
 use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::statement::SignedAcceptance;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{AttemptId, BuildId, Failure, Sha256, TaskId};
+use rpmfarm_core::{AttemptId, BuildId, Failure, Sha256, TaskId, Timestamp};
 
 use super::again::again;
 use super::heads::Look;
@@ -36,7 +36,7 @@ struct SuccessRow {
 impl Store {
     /// Successes of open builds that are not accepted and do not wait for a retry, the most urgent
     /// and oldest first, of each target as many as are of use at once.
-    pub async fn attempts_to_accept(&self, now_us: i64) -> Result<Vec<EndedAttempt>> {
+    pub async fn attempts_to_accept(&self, now: Timestamp) -> Result<Vec<EndedAttempt>> {
         let look = Look {
             stage: NextStep::Accept,
             columns: "a.id, a.task, a.epoch, a.worker, a.started_us, w.build, e.report",
@@ -44,7 +44,7 @@ impl Store {
                     JOIN attempt_ends e ON e.attempt = a.id AND e.outcome = 'succeeded'",
             within: "a.id",
         };
-        let rows: Vec<SuccessRow> = self.heads(&look, now_us, AT_ONCE).await?;
+        let rows: Vec<SuccessRow> = self.heads(&look, now, AT_ONCE).await?;
         let mut ended = Vec::with_capacity(rows.len());
         for SuccessRow { attempt, build, report } in rows {
             if let Some(outcome) = unjson("attempt_ends", "a report", &report)? {
@@ -55,11 +55,11 @@ impl Store {
     }
 
     /// The accepted attempt of a task: its number, rpmbuild's time in milliseconds, and when.
-    pub async fn acceptance(&self, task: TaskId) -> Result<Option<(AttemptId, u64, i64)>> {
+    pub async fn acceptance(&self, task: TaskId) -> Result<Option<(AttemptId, u64, Timestamp)>> {
         let query = "SELECT attempt, rpmbuild_ms, at_us FROM acceptances WHERE task = $1";
         let row: Option<(i64, i64, i64)> =
             sqlx::query_as(query).bind(task.0).fetch_optional(self.read()).await?;
-        Ok(row.map(|(attempt, ms, at_us)| (AttemptId(attempt), ms.unsigned_abs(), at_us)))
+        Ok(row.map(|(attempt, ms, at)| (attempt.into(), ms.unsigned_abs(), at.into())))
     }
 
     /// What the acceptor has signed of a target's file.
@@ -78,14 +78,14 @@ impl Store {
         .transpose()
     }
 
-    /// Turns a success that was refused into a failure, to be tried again at `retry_us`; without
-    /// that the build ends.
+    /// Turns a success that was refused into a failure, to be tried again at `retry`; without that
+    /// the build ends.
     pub async fn refuse_attempt(
         &self,
         ended: &EndedAttempt,
         failure: &Failure,
-        retry_us: Option<i64>,
-        now_us: i64,
+        retry: Option<Timestamp>,
+        now: Timestamp,
     ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -95,13 +95,13 @@ impl Store {
              AND NOT EXISTS (SELECT 1 FROM attempts a JOIN acceptances c
                              ON c.task = a.task AND c.attempt = a.id WHERE a.id = $1)",
             )
-            .bind(ended.attempt.id)
+            .bind(ended.attempt.id.0)
             .bind(json(&Some(Outcome::Failed(failure.clone()))))
             .execute(tx.on())
             .await?;
             if changed.rows_affected() > 0 {
-                let task = Some(TaskId(ended.attempt.task));
-                tx.add_failure(ended.build, task, failure, retry_us, now_us).await?;
+                let task = Some(ended.attempt.task);
+                tx.add_failure(ended.build, task, failure, retry, now).await?;
             }
             tx.commit().await
         })
@@ -116,7 +116,7 @@ impl Tx {
         task: TaskId,
         attempt: AttemptId,
         rpmbuild_ms: u64,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<bool> {
         let result = sqlx::query(
             "INSERT INTO acceptances (task, attempt, rpmbuild_ms, at_us)
@@ -125,14 +125,14 @@ impl Tx {
         .bind(task.0)
         .bind(attempt.0)
         .bind(rpmbuild_ms.cast_signed())
-        .bind(now_us)
+        .bind(now.as_us())
         .execute(self.on())
         .await?;
         let accepted = result.rows_affected() > 0;
         if accepted {
             self.learn(attempt).await?;
         }
-        self.reindex_of(task, now_us).await?;
+        self.reindex_of(task, now).await?;
         Ok(accepted)
     }
 

@@ -19,32 +19,41 @@ const IDS_OF_QUERY: usize = 500;
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Attempt {
     /// Its number.
-    pub id: i64,
+    #[sqlx(try_from = "i64")]
+    pub id: AttemptId,
     /// The task.
-    pub task: i64,
+    #[sqlx(try_from = "i64")]
+    pub task: TaskId,
     /// The fencing number.
-    pub epoch: i64,
+    #[sqlx(try_from = "i64")]
+    pub epoch: Epoch,
     /// The worker that got it.
     pub worker: String,
     /// When the worker got it.
-    pub started_us: i64,
+    #[sqlx(rename = "started_us", try_from = "i64")]
+    pub started: Timestamp,
 }
 
 /// An attempt that a worker has now.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LiveAttempt {
     /// Its number.
-    pub id: i64,
+    #[sqlx(try_from = "i64")]
+    pub id: AttemptId,
     /// The task.
-    pub task: i64,
+    #[sqlx(try_from = "i64")]
+    pub task: TaskId,
     /// The build.
-    pub build: i64,
+    #[sqlx(try_from = "i64")]
+    pub build: BuildId,
     /// The fencing number.
-    pub epoch: i64,
+    #[sqlx(try_from = "i64")]
+    pub epoch: Epoch,
     /// Who has it.
     pub worker: String,
     /// Since when.
-    pub started_us: i64,
+    #[sqlx(rename = "started_us", try_from = "i64")]
+    pub started: Timestamp,
 }
 
 /// How an attempt ended.
@@ -53,7 +62,7 @@ pub struct AttemptEnd {
     /// The report; `None` for one that was cancelled.
     pub outcome: Option<Outcome>,
     /// When.
-    pub at_us: i64,
+    pub at: Timestamp,
 }
 
 /// An attempt with its end; an empty report stands for none.
@@ -62,7 +71,8 @@ pub(super) struct AttemptRow {
     #[sqlx(flatten)]
     attempt: Attempt,
     report: String,
-    ended_us: i64,
+    #[sqlx(rename = "ended_us", try_from = "i64")]
+    ended: Timestamp,
 }
 
 /// The columns of an [`AttemptRow`], of `attempts a` and its `attempt_ends e`, if there is one.
@@ -71,12 +81,12 @@ pub(super) const WITH_END: &str = "a.id, a.task, a.epoch, a.worker, a.started_us
 
 impl AttemptRow {
     pub(super) fn read(self) -> Result<(Attempt, Option<AttemptEnd>)> {
-        let Self { attempt, report, ended_us } = self;
+        let Self { attempt, report, ended } = self;
         if report.is_empty() {
             return Ok((attempt, None));
         }
         let outcome = unjson("attempt_ends", "a report", &report)?;
-        Ok((attempt, Some(AttemptEnd { outcome, at_us: ended_us })))
+        Ok((attempt, Some(AttemptEnd { outcome, at: ended })))
     }
 }
 
@@ -85,7 +95,8 @@ impl AttemptRow {
 struct EndRow {
     package: String,
     report: String,
-    at_us: i64,
+    #[sqlx(rename = "at_us", try_from = "i64")]
+    at: Timestamp,
     /// Whether another worker's results were accepted.
     #[sqlx(try_from = "Flag")]
     elsewhere: bool,
@@ -111,30 +122,30 @@ impl Store {
         attempt: AttemptId,
         epoch: Epoch,
         outcome: &Outcome,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
             let Some((build, _)) = tx.free_attempt(attempt, epoch).await? else {
                 return Ok(false);
             };
-            tx.add_end(attempt.0, "succeeded", &json(&Some(outcome)), now_us).await?;
-            tx.reindex(build, now_us).await?;
+            tx.add_end(attempt, "succeeded", &json(&Some(outcome)), now).await?;
+            tx.reindex(build, now).await?;
             tx.commit().await?;
             Ok(true)
         })
         .await
     }
 
-    /// Ends a live attempt with its failure, to be tried again at `retry_us`; without that the
-    /// build ends. False when it is not live under this epoch: then nothing changed.
+    /// Ends a live attempt with its failure, to be tried again at `retry`; without that the build
+    /// ends. False when it is not live under this epoch: then nothing changed.
     pub async fn end_failed(
         &self,
         attempt: AttemptId,
         epoch: Epoch,
         failure: &Failure,
-        retry_us: Option<i64>,
-        now_us: i64,
+        retry: Option<Timestamp>,
+        now: Timestamp,
     ) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -142,8 +153,8 @@ impl Store {
                 return Ok(false);
             };
             let outcome = Outcome::Failed(failure.clone());
-            tx.add_end(attempt.0, "failed", &json(&Some(outcome)), now_us).await?;
-            tx.add_failure(build, Some(task), failure, retry_us, now_us).await?;
+            tx.add_end(attempt, "failed", &json(&Some(outcome)), now).await?;
+            tx.add_failure(build, Some(task), failure, retry, now).await?;
             tx.commit().await?;
             Ok(true)
         })
@@ -217,10 +228,10 @@ impl Store {
         Ok(maker.unwrap_or_default())
     }
 
-    /// How the last attempts of a worker ended since a time, the newest first, at most `limit`,
+    /// How the last attempts of a worker ended after a time, the newest first, at most `limit`,
     /// and whether another worker's results were accepted for the same task. What was cancelled is
     /// not among them.
-    pub async fn ends_of(&self, worker: &str, since_us: i64, limit: i64) -> Result<Vec<End>> {
+    pub async fn ends_of(&self, worker: &str, since: Timestamp, limit: i64) -> Result<Vec<End>> {
         let query = "SELECT b.package, e.report, e.at_us,
                      CASE WHEN o.worker IS NULL OR o.worker = a.worker THEN 0 ELSE 1 END AS elsewhere
                      FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
@@ -232,13 +243,12 @@ impl Store {
         let query = sqlx::query_as(query).bind(worker).bind(limit);
         let rows: Vec<EndRow> = query.fetch_all(self.read()).await?;
         let mut ends = Vec::with_capacity(rows.len());
-        for EndRow { package, report, at_us, elsewhere } in rows {
+        for EndRow { package, report, at, elsewhere } in rows {
             let failure = match unjson("attempt_ends", "a report", &report)? {
                 Some(Outcome::Failed(failure)) => Some(failure),
                 Some(Outcome::Succeeded(_)) | None => None,
             };
-            if at_us > since_us {
-                let at = Timestamp::from_us(at_us);
+            if at > since {
                 ends.push(End { package, failure, built_elsewhere: elsewhere, at });
             }
         }
@@ -296,7 +306,7 @@ impl Tx {
     pub(crate) async fn end_attempts_of_build(
         &mut self,
         build: BuildId,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         let query = "SELECT v.attempt FROM live_attempts v JOIN tasks t ON t.id = v.task
                      WHERE t.build = $1 ORDER BY v.attempt";
@@ -307,7 +317,7 @@ impl Tx {
                 .bind(attempt)
                 .execute(self.on())
                 .await?;
-            self.add_end(attempt, "cancelled", "null", now_us).await?;
+            self.add_end(AttemptId(attempt), "cancelled", "null", now).await?;
         }
         Ok(())
     }
@@ -339,19 +349,19 @@ impl Tx {
 
     pub(super) async fn add_end(
         &mut self,
-        attempt: i64,
+        attempt: AttemptId,
         outcome: &str,
         report: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         sqlx::query(
             "INSERT INTO attempt_ends (attempt, outcome, report, at_us) VALUES ($1, $2, $3, $4)
              ON CONFLICT DO NOTHING",
         )
-        .bind(attempt)
+        .bind(attempt.0)
         .bind(outcome)
         .bind(report)
-        .bind(now_us)
+        .bind(now.as_us())
         .execute(self.on())
         .await?;
         Ok(())

@@ -1,7 +1,7 @@
 //! Builds: what was asked for, and by whom.
 
 use rpmfarm_core::queue::Class;
-use rpmfarm_core::{Arch, BuildId, BuildOptions};
+use rpmfarm_core::{Arch, BatchId, BuildId, BuildOptions, Timestamp};
 
 use super::again::again;
 use super::{Result, Store, Tx, json, parsed, unjson};
@@ -29,9 +29,11 @@ pub struct NewBuild {
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Build {
     /// Its number.
-    pub id: i64,
+    #[sqlx(try_from = "i64")]
+    pub id: BuildId,
     /// The builds of one request share it.
-    pub batch: i64,
+    #[sqlx(try_from = "i64")]
+    pub batch: BatchId,
     /// Name of the target.
     pub target: String,
     /// Name of the package.
@@ -41,17 +43,10 @@ pub struct Build {
     /// Who asked.
     pub submitter: String,
     /// When.
-    pub created_us: i64,
+    #[sqlx(rename = "created_us", try_from = "i64")]
+    pub created: Timestamp,
     /// How urgent it is, by the newest that was said of it.
     pub priority: String,
-}
-
-impl Build {
-    /// Its number, typed.
-    #[must_use]
-    pub const fn id(&self) -> BuildId {
-        BuildId(self.id)
-    }
 }
 
 /// What a request led to.
@@ -115,8 +110,8 @@ pub struct BuildFilter {
     pub package: String,
     /// Only these.
     pub ended: Ended,
-    /// Only builds before this one; 0 for all.
-    pub before: i64,
+    /// Only builds before this one; `None` for all.
+    pub before: Option<BuildId>,
     /// At most so many, newest first.
     pub limit: i64,
 }
@@ -149,9 +144,9 @@ impl Store {
         builds: &[NewBuild],
         submitter: &str,
         request_key: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<StartedBuilds> {
-        self.start(builds, submitter, request_key, now_us, false).await
+        self.start(builds, submitter, request_key, now, false).await
     }
 
     /// Records a request for rebuilds without a change, whose releases are raised.
@@ -160,9 +155,9 @@ impl Store {
         builds: &[NewBuild],
         submitter: &str,
         request_key: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<StartedBuilds> {
-        self.start(builds, submitter, request_key, now_us, true).await
+        self.start(builds, submitter, request_key, now, true).await
     }
 
     async fn start(
@@ -170,15 +165,15 @@ impl Store {
         builds: &[NewBuild],
         submitter: &str,
         request_key: &str,
-        now_us: i64,
+        now: Timestamp,
         bump: bool,
     ) -> Result<StartedBuilds> {
-        let started = self.record_request(builds, submitter, request_key, now_us, bump).await;
+        let started = self.record_request(builds, submitter, request_key, now, bump).await;
         match started {
             // Its key tells whether it happened, be it here or at another coordinator.
             Err(error) if !request_key.is_empty() && error.may_have_happened() => {
                 tracing::info!(%error, "the request is looked up by its key");
-                self.record_request(builds, submitter, request_key, now_us, bump).await
+                self.record_request(builds, submitter, request_key, now, bump).await
             }
             started => started,
         }
@@ -189,7 +184,7 @@ impl Store {
         builds: &[NewBuild],
         submitter: &str,
         request_key: &str,
-        now_us: i64,
+        now: Timestamp,
         bump: bool,
     ) -> Result<StartedBuilds> {
         again(|| async move {
@@ -198,8 +193,8 @@ impl Store {
             if !known.is_empty() {
                 return Ok(StartedBuilds { ids: known, new: false });
             }
-            let batch = tx.next_id("batch").await?;
-            let request = NewRequest { batch, submitter, request_key, bump, now_us };
+            let batch = BatchId(tx.next_id("batch").await?);
+            let request = NewRequest { batch, submitter, request_key, bump, now };
             let mut ids = Vec::with_capacity(builds.len());
             for build in builds {
                 ids.push(tx.add_build(build, &request).await?);
@@ -245,7 +240,7 @@ impl Store {
             "SELECT {COLUMNS} FROM builds b WHERE b.id < $1{ended}{named}
              ORDER BY b.id DESC LIMIT $2"
         );
-        let before = if filter.before == 0 { i64::MAX } else { filter.before };
+        let before = filter.before.map_or(i64::MAX, |build| build.0);
         let mut query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(before).bind(filter.limit);
         for name in names {
             query = query.bind(name);
@@ -256,12 +251,12 @@ impl Store {
 
 /// What the builds of a request have in common.
 struct NewRequest<'a> {
-    batch: i64,
+    batch: BatchId,
     submitter: &'a str,
     request_key: &'a str,
     /// Whether they are rebuilds without a change, whose releases are raised.
     bump: bool,
-    now_us: i64,
+    now: Timestamp,
 }
 
 impl Tx {
@@ -285,13 +280,13 @@ impl Tx {
              created_us, priority) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(id.0)
-        .bind(request.batch)
+        .bind(request.batch.0)
         .bind(&build.target)
         .bind(&build.package)
         .bind(&build.git_ref)
         .bind(request.submitter)
         .bind(request.request_key)
-        .bind(request.now_us)
+        .bind(request.now.as_us())
         .bind(build.class.as_str())
         .execute(self.on())
         .await?;
@@ -301,7 +296,7 @@ impl Tx {
         }
         self.add_build_settings(id, build).await?;
         self.open_build(id).await?;
-        self.index_new(id, build.class, request.now_us).await?;
+        self.index_new(id, build.class, request.now).await?;
         Ok(id)
     }
 

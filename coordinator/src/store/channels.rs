@@ -1,6 +1,6 @@
 //! Channels: their revisions, and which builds they hold.
 
-use rpmfarm_core::{BuildId, Evr, Nevra, Sha256};
+use rpmfarm_core::{BuildId, Evr, Nevra, Sha256, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
@@ -22,7 +22,7 @@ pub struct Revision {
     /// How many packages it has.
     pub packages: i64,
     /// Since when.
-    pub at_us: i64,
+    pub at: Timestamp,
 }
 
 /// The revision that first holds a build.
@@ -36,7 +36,8 @@ pub struct Publication {
     /// The revision.
     pub revision: i64,
     /// When.
-    pub at_us: i64,
+    #[sqlx(rename = "at_us", try_from = "i64")]
+    pub at: Timestamp,
 }
 
 impl FromRow<'_, AnyRow> for Revision {
@@ -48,7 +49,7 @@ impl FromRow<'_, AnyRow> for Revision {
             revision: row.number("revision")?,
             snapshot: row.parsed("snapshot", "a digest")?,
             packages: row.number("packages")?,
-            at_us: row.number("at_us")?,
+            at: row.time("at_us")?,
         })
     }
 }
@@ -108,7 +109,7 @@ impl Store {
             .bind(revision.revision)
             .bind(revision.snapshot.hex())
             .bind(revision.packages)
-            .bind(revision.at_us)
+            .bind(revision.at.as_us())
             .execute(tx.on())
             .await?;
             let newest: i64 = sqlx::query_scalar(
@@ -131,7 +132,7 @@ impl Store {
                 .bind(&revision.target)
                 .bind(&revision.channel)
                 .bind(revision.revision)
-                .bind(revision.at_us)
+                .bind(revision.at.as_us())
                 .execute(tx.on())
                 .await?;
             }

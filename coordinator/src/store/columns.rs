@@ -1,10 +1,16 @@
 //! What the columns of the databases stand for, so that rows read themselves.
 //!
-//! Owns the types at the border of the store: booleans, sizes, and text that is something else. It must
-//! not know a table but by the name that an error tells.
+//! Owns the types at the border of the store: booleans, ids, times, sizes, and text that is something else.
+//! It must not know a table but by the name that an error tells.
+//!
+//! A row that derives how it is read has `#[sqlx(try_from = "i64")]` at ids and times, for a time under
+//! the name of its column (`#[sqlx(rename = "at_us", try_from = "i64")]`): the unit is in the name of the
+//! column, and in the type of the field.
 
 use std::str::FromStr;
+use std::time::Duration;
 
+use rpmfarm_core::{BuildId, PushId, Timestamp, time};
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -20,6 +26,60 @@ pub(super) struct Flag(i64);
 impl From<Flag> for bool {
     fn from(flag: Flag) -> Self {
         flag.0 != 0
+    }
+}
+
+/// A number of the databases that is 0 where there is none. For rows that derive how they are read:
+/// `#[sqlx(try_from = "OrNone")]`.
+#[derive(Debug, Clone, Copy, sqlx::Type)]
+#[sqlx(transparent)]
+pub(super) struct OrNone(i64);
+
+impl OrNone {
+    fn get<T: From<i64>>(self) -> Option<T> {
+        (self.0 != 0).then(|| self.0.into())
+    }
+}
+
+impl From<OrNone> for Option<Timestamp> {
+    fn from(number: OrNone) -> Self {
+        number.get()
+    }
+}
+
+impl From<OrNone> for Option<BuildId> {
+    fn from(number: OrNone) -> Self {
+        number.get()
+    }
+}
+
+impl From<OrNone> for Option<PushId> {
+    fn from(number: OrNone) -> Self {
+        number.get()
+    }
+}
+
+impl From<OrNone> for Option<Duration> {
+    fn from(number: OrNone) -> Self {
+        number.get::<Span>().map(Duration::from)
+    }
+}
+
+/// A span of time in microseconds. For rows that derive how they are read:
+/// `#[sqlx(rename = "took_us", try_from = "Span")]`.
+#[derive(Debug, Clone, Copy, sqlx::Type)]
+#[sqlx(transparent)]
+pub(super) struct Span(i64);
+
+impl From<i64> for Span {
+    fn from(us: i64) -> Self {
+        Self(us)
+    }
+}
+
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        time::span(span.0)
     }
 }
 
@@ -46,6 +106,21 @@ impl<'r> Columns<'r> {
     /// A boolean, or whether a count is not 0.
     pub(super) fn flag(&self, column: &str) -> sqlx::Result<bool> {
         Ok(self.number(column)? != 0)
+    }
+
+    /// An id.
+    pub(super) fn id<T: From<i64>>(&self, column: &str) -> sqlx::Result<T> {
+        self.number(column).map(T::from)
+    }
+
+    /// A point in time.
+    pub(super) fn time(&self, column: &str) -> sqlx::Result<Timestamp> {
+        self.id(column)
+    }
+
+    /// An id or a point in time; the databases have 0 where there is none.
+    pub(super) fn or_none<T: From<i64>>(&self, column: &str) -> sqlx::Result<Option<T>> {
+        self.number(column).map(|number| OrNone(number).get())
     }
 
     /// A size in bytes or MiB.

@@ -2,7 +2,7 @@
 //! and the notes that they leave for each other.
 
 use rpmfarm_core::tenure::StageLease;
-use rpmfarm_core::{AttemptId, Stage};
+use rpmfarm_core::{AttemptId, Stage, StageEpoch, Timestamp};
 
 use super::again::again;
 use super::{Fence, Result, Store, StoreError, Tx};
@@ -19,7 +19,8 @@ pub struct CoordinatorRow {
     /// Its version.
     pub version: String,
     /// When it was started.
-    pub started_us: i64,
+    #[sqlx(rename = "started_us", try_from = "i64")]
+    pub started: Timestamp,
     /// Rises while it lives.
     pub beat: i64,
 }
@@ -67,7 +68,7 @@ impl Store {
         .bind(&row.address)
         .bind(&row.base_url)
         .bind(&row.version)
-        .bind(row.started_us)
+        .bind(row.started.as_us())
         .execute(self.pulse())
         .await?;
         Ok(())
@@ -95,7 +96,10 @@ impl Store {
         let query = "SELECT stage, holder, epoch FROM stage_leases ORDER BY stage";
         let rows: Vec<(String, String, i64)> =
             sqlx::query_as(query).fetch_all(self.pulse()).await?;
-        let lease = |(stage, holder, epoch)| (stage, StageLease { holder, epoch });
+        let lease = |(stage, holder, epoch)| {
+            let epoch = StageEpoch(epoch);
+            (stage, StageLease { holder, epoch })
+        };
         Ok(rows.into_iter().map(lease).collect())
     }
 
@@ -109,7 +113,7 @@ impl Store {
         before: Option<&StageLease>,
         beat: Option<i64>,
     ) -> Result<Option<Fence>> {
-        let granted = |epoch: i64| Fence::granted(stage, me, epoch);
+        let granted = |epoch: i64| Fence::granted(stage, me, StageEpoch(epoch));
         let Some(before) = before else {
             let query = "INSERT INTO stage_leases (stage, holder, epoch) VALUES ($1, $2, 1)
                          ON CONFLICT DO NOTHING RETURNING epoch";
@@ -124,7 +128,7 @@ impl Store {
             .bind(stage.as_str())
             .bind(me)
             .bind(&before.holder)
-            .bind(before.epoch)
+            .bind(before.epoch.0)
             .bind(beat.unwrap_or(-1))
             .fetch_optional(self.pulse())
             .await?;
@@ -223,7 +227,7 @@ impl Tx {
         )
         .bind(fence.stage().as_str())
         .bind(fence.holder())
-        .bind(fence.epoch())
+        .bind(fence.epoch().0)
         .execute(self.on())
         .await?;
         if result.rows_affected() == 0 {

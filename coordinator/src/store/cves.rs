@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rpmfarm_core::BuildId;
+use rpmfarm_core::{BuildId, Timestamp};
 
 use super::{Build, Result, Store, json, unjson};
 
@@ -12,7 +12,7 @@ impl Store {
         &self,
         build: BuildId,
         ids: &BTreeSet<String>,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
@@ -20,7 +20,7 @@ impl Store {
         )
         .bind(build.0)
         .bind(json(ids))
-        .bind(now_us)
+        .bind(now.as_us())
         .execute(tx.on())
         .await?;
         tx.commit_quietly().await
@@ -47,7 +47,7 @@ impl Store {
         let id: Option<i64> = sqlx::query_scalar(query)
             .bind(&build.target)
             .bind(&build.package)
-            .bind(build.id)
+            .bind(build.id.0)
             .fetch_optional(self.read())
             .await?;
         Ok(id.map(BuildId))
@@ -65,7 +65,7 @@ impl Store {
         let rows: Vec<String> = sqlx::query_scalar(query)
             .bind(&build.target)
             .bind(&build.package)
-            .bind(build.id)
+            .bind(build.id.0)
             .fetch_all(self.read())
             .await?;
         let lists = rows.iter().map(|ids| unjson::<Vec<String>>("build_cves", "a list", ids));

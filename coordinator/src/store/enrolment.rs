@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rpmfarm_core::enrolment::Use;
 use rpmfarm_core::fleet::Standing;
-use rpmfarm_core::{Arch, Sha256};
+use rpmfarm_core::{Arch, Sha256, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
@@ -22,9 +22,9 @@ pub struct Invitation {
     /// What it may build for; empty for anything.
     pub arches: Vec<Arch>,
     /// Since when.
-    pub created_us: i64,
+    pub created: Timestamp,
     /// Until when.
-    pub expires_us: i64,
+    pub expires: Timestamp,
     /// Its use, and the fingerprint of the certificate that was given for it.
     pub used: Option<(Use, Sha256)>,
 }
@@ -41,9 +41,9 @@ pub struct Certificate {
     /// The certificate itself.
     pub pem: String,
     /// Since when.
-    pub issued_us: i64,
+    pub issued: Timestamp,
     /// Until when.
-    pub ends_us: i64,
+    pub ends: Timestamp,
 }
 
 /// A certificate, and why it does not count any more.
@@ -63,8 +63,8 @@ impl FromRow<'_, AnyRow> for CertificateRow {
             worker: row.string("worker")?,
             serial: row.string("serial")?,
             pem: row.string("pem")?,
-            issued_us: row.number("issued_us")?,
-            ends_us: row.number("ends_us")?,
+            issued: row.time("issued_us")?,
+            ends: row.time("ends_us")?,
         };
         let ended = row.string("ended")?;
         Ok(Self { certificate, ended: (!ended.is_empty()).then_some(ended) })
@@ -76,16 +76,16 @@ impl FromRow<'_, AnyRow> for Invitation {
         let (row, used) = (Columns::of("invitations", row), Columns::of("enrolments", row));
         let used = match used.parsed_or_none("key_digest", "a digest")? {
             Some(key) => {
-                let at_us = used.number("at_us")?;
-                Some((Use { key, at_us }, used.parsed("certificate", "a digest")?))
+                let at = used.time("at_us")?;
+                Some((Use { key, at }, used.parsed("certificate", "a digest")?))
             }
             None => None,
         };
         Ok(Self {
             worker: row.string("worker")?,
             arches: row.json("arches", "a list of architectures")?,
-            created_us: row.number("created_us")?,
-            expires_us: row.number("expires_us")?,
+            created: row.time("created_us")?,
+            expires: row.time("expires_us")?,
             used,
         })
     }
@@ -102,8 +102,8 @@ impl Store {
         .bind(digest.hex())
         .bind(&invitation.worker)
         .bind(json(&invitation.arches))
-        .bind(invitation.created_us)
-        .bind(invitation.expires_us)
+        .bind(invitation.created.as_us())
+        .bind(invitation.expires.as_us())
         .execute(tx.on())
         .await?;
         tx.commit().await
@@ -127,7 +127,7 @@ impl Store {
         arches: &[Arch],
         key: Sha256,
         certificate: &Certificate,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.write().await?;
         let id = tx.next_id("fleet").await?;
@@ -142,16 +142,16 @@ impl Store {
         .bind(json(&arches))
         .bind(key.hex())
         .bind(certificate.fingerprint.hex())
-        .bind(now_us)
+        .bind(now.as_us())
         .execute(tx.on())
         .await?;
         if used.rows_affected() == 0 {
             return Ok(false);
         }
         let worker = &certificate.worker;
-        tx.end_certificates(worker, "the worker was enrolled again", now_us).await?;
+        tx.end_certificates(worker, "the worker was enrolled again", now).await?;
         if tx.standing(worker).await? == Standing::Revoked {
-            tx.add_standing(id, worker, Standing::Active, "enrolled again", now_us).await?;
+            tx.add_standing(id, worker, Standing::Active, "enrolled again", now).await?;
         }
         tx.add_certificate(certificate).await?;
         tx.commit().await?;
@@ -198,24 +198,25 @@ impl Store {
         Ok(query.fetch_all(self.read()).await?)
     }
 
-    /// Every worker that was ever enrolled, with the end of its newest certificate that counts; 0
-    /// when none does.
-    pub async fn enrolled(&self) -> Result<BTreeMap<String, i64>> {
+    /// Every worker that was ever enrolled, with the end of its newest certificate that counts;
+    /// `None` when none does.
+    pub async fn enrolled(&self) -> Result<BTreeMap<String, Option<Timestamp>>> {
         let query =
             "SELECT c.worker, MAX(CASE WHEN e.fingerprint IS NULL THEN c.ends_us ELSE 0 END)
                      FROM worker_certificates c
                      LEFT JOIN certificate_ends e ON e.fingerprint = c.fingerprint
                      GROUP BY c.worker";
         let rows: Vec<(String, i64)> = sqlx::query_as(query).fetch_all(self.read()).await?;
-        Ok(rows.into_iter().collect())
+        let ends = |(worker, ends)| (worker, Timestamp::from_us(ends).known());
+        Ok(rows.into_iter().map(ends).collect())
     }
 
     /// Certificates that were ended before their time, as long as they would still hold.
-    pub async fn ended_certificates(&self, now_us: i64) -> Result<BTreeSet<Sha256>> {
+    pub async fn ended_certificates(&self, now: Timestamp) -> Result<BTreeSet<Sha256>> {
         let query = "SELECT e.fingerprint FROM certificate_ends e JOIN worker_certificates c
                      ON c.fingerprint = e.fingerprint WHERE c.ends_us > $1";
         let found: Vec<String> =
-            sqlx::query_scalar(query).bind(now_us).fetch_all(self.read()).await?;
+            sqlx::query_scalar(query).bind(now.as_us()).fetch_all(self.read()).await?;
         found.iter().map(|text| parsed("certificate_ends", "a digest", text)).collect()
     }
 
@@ -238,8 +239,8 @@ impl Tx {
         .bind(&certificate.worker)
         .bind(&certificate.serial)
         .bind(&certificate.pem)
-        .bind(certificate.issued_us)
-        .bind(certificate.ends_us)
+        .bind(certificate.issued.as_us())
+        .bind(certificate.ends.as_us())
         .execute(self.on())
         .await?;
         Ok(())
@@ -250,7 +251,7 @@ impl Tx {
         &mut self,
         worker: &str,
         reason: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         sqlx::query(
             "INSERT INTO certificate_ends (fingerprint, reason, at_us)
@@ -259,7 +260,7 @@ impl Tx {
         )
         .bind(worker)
         .bind(reason)
-        .bind(now_us)
+        .bind(now.as_us())
         .execute(self.on())
         .await?;
         Ok(())

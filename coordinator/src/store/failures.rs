@@ -1,6 +1,6 @@
 //! Failures of builds: for good, or until a time.
 
-use rpmfarm_core::{BuildId, Failure, TaskId};
+use rpmfarm_core::{BuildId, Failure, TaskId, Timestamp};
 
 use super::again::again;
 use super::{Result, Store, Tx, json, unjson};
@@ -13,9 +13,9 @@ pub struct FailureRow {
     /// What it was.
     pub failure: Failure,
     /// When.
-    pub at_us: i64,
+    pub at: Timestamp,
     /// When it is tried again; `None` when it is not.
-    pub retry_us: Option<i64>,
+    pub retry: Option<Timestamp>,
 }
 
 impl Store {
@@ -26,31 +26,36 @@ impl Store {
         build: BuildId,
         task: Option<TaskId>,
         failure: &Failure,
-        retry_us: Option<i64>,
-        now_us: i64,
+        retry: Option<Timestamp>,
+        now: Timestamp,
     ) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
-            let added = tx.add_failure(build, task, failure, retry_us, now_us).await?;
+            let added = tx.add_failure(build, task, failure, retry, now).await?;
             tx.commit().await?;
             Ok(added)
         })
         .await
     }
 
-    /// Failures of a build since a time, oldest first.
-    pub async fn failures(&self, build: BuildId, since_us: i64) -> Result<Vec<FailureRow>> {
+    /// Failures of a build after a time, or all of them, oldest first.
+    pub async fn failures(
+        &self,
+        build: BuildId,
+        since: Option<Timestamp>,
+    ) -> Result<Vec<FailureRow>> {
         let query = "SELECT task, failure, at_us, retry_us FROM failures
                      WHERE build = $1 AND at_us > $2 ORDER BY at_us";
+        let since = Timestamp::or_zero(since);
         let rows: Vec<(i64, String, i64, i64)> =
-            sqlx::query_as(query).bind(build.0).bind(since_us).fetch_all(self.read()).await?;
+            sqlx::query_as(query).bind(build.0).bind(since.as_us()).fetch_all(self.read()).await?;
         rows.into_iter()
-            .map(|(task, failure, at_us, retry_us)| {
+            .map(|(task, failure, at, retry)| {
                 Ok(FailureRow {
                     task: (task != 0).then_some(TaskId(task)),
                     failure: unjson("failures", "a failure", &failure)?,
-                    at_us,
-                    retry_us: (retry_us != 0).then_some(retry_us),
+                    at: at.into(),
+                    retry: Timestamp::from_us(retry).known(),
                 })
             })
             .collect()
@@ -59,8 +64,13 @@ impl Store {
 
 impl Tx {
     /// Ends a build with a failure of none of its tasks.
-    pub async fn fail(&mut self, build: BuildId, failure: &Failure, now_us: i64) -> Result<bool> {
-        self.add_failure(build, None, failure, None, now_us).await
+    pub async fn fail(
+        &mut self,
+        build: BuildId,
+        failure: &Failure,
+        now: Timestamp,
+    ) -> Result<bool> {
+        self.add_failure(build, None, failure, None, now).await
     }
 
     pub(crate) async fn add_failure(
@@ -68,32 +78,32 @@ impl Tx {
         build: BuildId,
         task: Option<TaskId>,
         failure: &Failure,
-        retry_us: Option<i64>,
-        now_us: i64,
+        retry: Option<Timestamp>,
+        now: Timestamp,
     ) -> Result<bool> {
-        let open = match retry_us {
+        let open = match retry {
             Some(_) => self.hold_open(build).await?,
             None => self.close_build(build).await?,
         };
         if !open {
             return Ok(false);
         }
-        let at_us = self.stamp(build, now_us).await?;
+        let at = self.stamp(build, now).await?;
         sqlx::query(
             "INSERT INTO failures (build, at_us, task, stage, failure, retry_us)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
         )
         .bind(build.0)
-        .bind(at_us)
+        .bind(at.as_us())
         .bind(task.map_or(0, |task| task.0))
         .bind(failure.stage.as_str())
         .bind(json(failure))
-        .bind(retry_us.unwrap_or(0))
+        .bind(Timestamp::or_zero(retry).as_us())
         .execute(self.on())
         .await?;
-        match retry_us {
-            Some(_) => self.reindex(build, now_us).await?,
-            None => self.end_attempts_of_build(build, now_us).await?,
+        match retry {
+            Some(_) => self.reindex(build, now).await?,
+            None => self.end_attempts_of_build(build, now).await?,
         }
         Ok(true)
     }

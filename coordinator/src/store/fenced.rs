@@ -35,7 +35,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use rpmfarm_core::Stage;
+use rpmfarm_core::{Stage, StageEpoch};
 
 use super::{Result, Store};
 
@@ -45,12 +45,12 @@ use super::{Result, Store};
 pub struct Fence {
     stage: Stage,
     holder: String,
-    epoch: i64,
+    epoch: StageEpoch,
 }
 
 impl Fence {
     /// Only where the database has just granted the lease.
-    pub(super) fn granted(stage: Stage, holder: &str, epoch: i64) -> Self {
+    pub(super) fn granted(stage: Stage, holder: &str, epoch: StageEpoch) -> Self {
         Self { stage, holder: holder.to_owned(), epoch }
     }
 
@@ -68,7 +68,7 @@ impl Fence {
 
     /// The lease's epoch.
     #[must_use]
-    pub const fn epoch(&self) -> i64 {
+    pub const fn epoch(&self) -> StageEpoch {
         self.epoch
     }
 }

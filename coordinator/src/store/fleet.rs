@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rpmfarm_core::fleet::{Standing, StandingError};
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{Arch, BuildId, Failure, TaskId};
+use rpmfarm_core::{Arch, BuildId, Failure, TaskId, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
@@ -22,7 +22,7 @@ pub struct StandingRow {
     /// Why, in one line.
     pub reason: String,
     /// When.
-    pub at_us: i64,
+    pub at: Timestamp,
 }
 
 /// An attempt that failed through the worker's fault.
@@ -35,7 +35,7 @@ pub struct WorkerFault {
     /// The package.
     pub package: String,
     /// When it ended.
-    pub at_us: i64,
+    pub at: Timestamp,
     /// How.
     pub failure: Failure,
 }
@@ -46,7 +46,7 @@ impl FromRow<'_, AnyRow> for StandingRow {
         Ok(Self {
             standing: row.parsed("state", "a state of a worker")?,
             reason: row.string("reason")?,
-            at_us: row.number("at_us")?,
+            at: row.time("at_us")?,
         })
     }
 }
@@ -79,7 +79,8 @@ struct FailedRow {
     #[sqlx(try_from = "i64")]
     task: TaskId,
     package: String,
-    at_us: i64,
+    #[sqlx(rename = "at_us", try_from = "i64")]
+    at: Timestamp,
     report: String,
 }
 
@@ -139,12 +140,12 @@ impl Store {
         let query = sqlx::query_as(query).bind(worker).bind(i64::from(limit));
         let rows: Vec<FailedRow> = query.fetch_all(self.read()).await?;
         let mut faults = Vec::with_capacity(rows.len());
-        for FailedRow { build, task, package, at_us, report } in rows {
+        for FailedRow { build, task, package, at, report } in rows {
             // The text may also stand in a log's line; what counts is the report itself.
             if let Some(Outcome::Failed(failure)) = unjson("attempt_ends", "a report", &report)?
                 && failure.fault == rpmfarm_core::Fault::Worker
             {
-                faults.push(WorkerFault { build, task, package, at_us, failure });
+                faults.push(WorkerFault { build, task, package, at, failure });
             }
         }
         Ok(faults)
@@ -160,16 +161,16 @@ impl Store {
         worker: &str,
         wanted: Standing,
         reason: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<std::result::Result<bool, StandingError>> {
         let mut tx = self.write().await?;
         let id = tx.next_id("fleet").await?;
-        let now = tx.standing(worker).await?;
-        let changed = match now.change(wanted) {
+        let before = tx.standing(worker).await?;
+        let changed = match before.change(wanted) {
             Ok(Some(standing)) => {
-                tx.add_standing(id, worker, standing, reason, now_us).await?;
+                tx.add_standing(id, worker, standing, reason, now).await?;
                 if standing == Standing::Revoked {
-                    tx.end_certificates(worker, &format!("revoked: {reason}"), now_us).await?;
+                    tx.end_certificates(worker, &format!("revoked: {reason}"), now).await?;
                 }
                 true
             }
@@ -188,12 +189,12 @@ impl Store {
         worker: &str,
         stand_ins: &[Vec<String>],
         reason: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.write().await?;
         let id = tx.next_id("fleet").await?;
-        let now = tx.standing(worker).await?;
-        let Ok(Some(standing)) = now.change(Standing::Quarantined) else { return Ok(false) };
+        let before = tx.standing(worker).await?;
+        let Ok(Some(standing)) = before.change(Standing::Quarantined) else { return Ok(false) };
         for group in stand_ins {
             let mut left = false;
             for name in group {
@@ -203,7 +204,7 @@ impl Store {
                 return Ok(false);
             }
         }
-        tx.add_standing(id, worker, standing, reason, now_us).await?;
+        tx.add_standing(id, worker, standing, reason, now).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -226,7 +227,7 @@ impl Tx {
         worker: &str,
         standing: Standing,
         reason: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         sqlx::query(
             "INSERT INTO worker_states (id, worker, state, reason, at_us)
@@ -236,7 +237,7 @@ impl Tx {
         .bind(worker)
         .bind(standing.as_str())
         .bind(reason)
-        .bind(now_us)
+        .bind(now.as_us())
         .execute(self.on())
         .await?;
         Ok(())

@@ -5,13 +5,16 @@
 //! not accepted, `live_attempts` has the task as its key, and the epoch is one more than the last.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use rpmfarm_core::learned::Had;
-use rpmfarm_core::queue::{Class, lead};
-use rpmfarm_core::{BuildId, TaskId};
+use rpmfarm_core::queue::{Class, Rank, lead};
+use rpmfarm_core::time::span_us;
+use rpmfarm_core::{AttemptId, BuildId, Epoch, TaskId, Timestamp};
 
 use super::again::again;
 use super::attempts::MAKER_OF;
+use super::columns::OrNone;
 use super::{Attempt, Dialect, Result, Store, Tx, parsed};
 
 /// A task that is to be given to a worker.
@@ -31,19 +34,24 @@ pub struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Ready {
     /// The task.
-    pub task: i64,
+    #[sqlx(try_from = "i64")]
+    pub task: TaskId,
     /// Its build.
-    pub build: i64,
+    #[sqlx(try_from = "i64")]
+    pub build: BuildId,
     /// Its build's target.
     pub target: String,
     /// Its place: the lowest is next.
-    pub rank: i64,
+    #[sqlx(try_from = "i64")]
+    pub rank: Rank,
     /// How often it was tried.
     pub tries: i64,
     /// When it was locked.
-    pub locked_us: i64,
-    /// When the pause after its last failure was over; 0 when it never failed.
-    pub retry_us: i64,
+    #[sqlx(rename = "locked_us", try_from = "i64")]
+    pub locked: Timestamp,
+    /// When the pause after its last failure was over; `None` when it never failed.
+    #[sqlx(rename = "retry_us", try_from = "OrNone")]
+    pub retry: Option<Timestamp>,
     /// Of a task that repeats another, the worker that made the first packages; empty for others.
     #[sqlx(rename = "except_worker")]
     pub except: String,
@@ -52,13 +60,21 @@ pub struct Ready {
 impl Ready {
     /// Since when it waits for a worker.
     #[must_use]
-    pub fn since_us(&self) -> i64 {
-        self.locked_us.max(self.retry_us)
+    pub fn since(&self) -> Timestamp {
+        self.retry.map_or(self.locked, |retry| self.locked.max(retry))
     }
 }
 
 /// A task that left its queue.
-type Claimed = (i64, String, String, i64);
+#[derive(sqlx::FromRow)]
+struct Claimed {
+    #[sqlx(try_from = "i64")]
+    task: TaskId,
+    arch: String,
+    class: String,
+    #[sqlx(try_from = "i64")]
+    rank: Rank,
+}
 
 impl Store {
     /// The queues that there are: architecture and needs, as stored.
@@ -79,10 +95,10 @@ impl Store {
         &self,
         arch: &str,
         needs: &str,
-        after: Option<(i64, i64)>,
+        after: Option<(Rank, TaskId)>,
         limit: i64,
     ) -> Result<Vec<Ready>> {
-        let (rank, task) = after.unwrap_or((i64::MIN, i64::MIN));
+        let (rank, task) = after.map_or((i64::MIN, i64::MIN), |(rank, task)| (rank.0, task.0));
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT r.task, r.build, r.rank,
                      COALESCE((SELECT b.target FROM builds b WHERE b.id = r.build), '')
@@ -115,27 +131,27 @@ impl Store {
         task: TaskId,
         build: BuildId,
         worker: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<Option<Attempt>> {
         let grant = Grant { task, build, worker: worker.to_owned(), had: Had::default() };
-        Ok(self.grant_all(&[grant], now_us).await?.pop())
+        Ok(self.grant_all(&[grant], now).await?.pop())
     }
 
     /// Gives tasks to workers in one transaction. What cannot be given is not in the answer.
     ///
     /// # Errors
     /// Database errors; then nothing was given.
-    pub async fn grant_all(&self, grants: &[Grant], now_us: i64) -> Result<Vec<Attempt>> {
+    pub async fn grant_all(&self, grants: &[Grant], now: Timestamp) -> Result<Vec<Attempt>> {
         again(|| async move {
             let mut tx = self.write().await?;
             let open = tx.hold_all_open(grants, self.dialect()).await?;
-            let wanted: Vec<i64> = grants
+            let wanted: Vec<TaskId> = grants
                 .iter()
-                .filter(|grant| open.contains(&grant.build.0))
-                .map(|grant| grant.task.0)
+                .filter(|grant| open.contains(&grant.build))
+                .map(|grant| grant.task)
                 .collect();
             let claimed = tx.claim(&wanted).await?;
-            let tasks: Vec<i64> = claimed.iter().map(|row| row.0).collect();
+            let tasks: Vec<TaskId> = claimed.iter().map(|row| row.task).collect();
             let epochs = tx.last_epochs(&tasks).await?;
             let mut attempts: Vec<Attempt> = tx
                 .hold(grants, &tasks)
@@ -144,14 +160,14 @@ impl Store {
                 .map(|(task, id, worker)| Attempt {
                     id,
                     task,
-                    epoch: epochs.get(&task).copied().unwrap_or(0) + 1,
+                    epoch: Epoch(epochs.get(&task).copied().unwrap_or(0) + 1),
                     worker,
-                    started_us: now_us,
+                    started: now,
                 })
                 .collect();
             attempts.sort_unstable_by_key(|attempt| attempt.id);
             tx.add_attempts(&attempts, grants).await?;
-            tx.lead_on(&claimed, now_us).await?;
+            tx.lead_on(&claimed, now).await?;
             tx.commit().await?;
             Ok(attempts)
         })
@@ -161,8 +177,12 @@ impl Store {
 
 impl Tx {
     /// Holds all builds of grants that are open, in one order, and returns them.
-    async fn hold_all_open(&mut self, grants: &[Grant], dialect: Dialect) -> Result<HashSet<i64>> {
-        let builds: BTreeSet<i64> = grants.iter().map(|grant| grant.build.0).collect();
+    async fn hold_all_open(
+        &mut self,
+        grants: &[Grant],
+        dialect: Dialect,
+    ) -> Result<HashSet<BuildId>> {
+        let builds: BTreeSet<BuildId> = grants.iter().map(|grant| grant.build).collect();
         if builds.is_empty() {
             return Ok(HashSet::new());
         }
@@ -173,13 +193,13 @@ impl Tx {
             format!("SELECT build FROM open_builds WHERE build IN ({ids}) ORDER BY build{lock}");
         let mut query = sqlx::query_scalar(sqlx::AssertSqlSafe(text));
         for build in builds {
-            query = query.bind(build);
+            query = query.bind(build.0);
         }
-        Ok(query.fetch_all(self.on()).await?.into_iter().collect())
+        Ok(query.fetch_all(self.on()).await?.into_iter().map(BuildId).collect())
     }
 
     /// Takes tasks that are not accepted from their queues. One that is not there is not claimed.
-    async fn claim(&mut self, tasks: &[i64]) -> Result<Vec<Claimed>> {
+    async fn claim(&mut self, tasks: &[TaskId]) -> Result<Vec<Claimed>> {
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
@@ -191,13 +211,13 @@ impl Tx {
         );
         let mut query = sqlx::query_as(sqlx::AssertSqlSafe(text));
         for task in tasks {
-            query = query.bind(*task);
+            query = query.bind(task.0);
         }
         Ok(query.fetch_all(self.on()).await?)
     }
 
-    /// The last epoch of each task that ever had one.
-    async fn last_epochs(&mut self, tasks: &[i64]) -> Result<HashMap<i64, i64>> {
+    /// The number of the last epoch of each task that ever had one.
+    async fn last_epochs(&mut self, tasks: &[TaskId]) -> Result<HashMap<TaskId, i64>> {
         if tasks.is_empty() {
             return Ok(HashMap::new());
         }
@@ -206,20 +226,24 @@ impl Tx {
             format!("SELECT task, MAX(epoch) FROM attempts WHERE task IN ({ids}) GROUP BY task");
         let mut query = sqlx::query_as(sqlx::AssertSqlSafe(text));
         for task in tasks {
-            query = query.bind(*task);
+            query = query.bind(task.0);
         }
         let rows: Vec<(i64, i64)> = query.fetch_all(self.on()).await?;
-        Ok(rows.into_iter().collect())
+        Ok(rows.into_iter().map(|(task, epoch)| (TaskId(task), epoch)).collect())
     }
 
     /// Lets workers hold claimed tasks. Returns task, attempt and worker of those that nobody
     /// else holds.
-    async fn hold(&mut self, grants: &[Grant], claimed: &[i64]) -> Result<Vec<(i64, i64, String)>> {
-        let claimed: HashSet<i64> = claimed.iter().copied().collect();
+    async fn hold(
+        &mut self,
+        grants: &[Grant],
+        claimed: &[TaskId],
+    ) -> Result<Vec<(TaskId, AttemptId, String)>> {
+        let claimed: HashSet<TaskId> = claimed.iter().copied().collect();
         let mut seen = HashSet::new();
         let held: Vec<&Grant> = grants
             .iter()
-            .filter(|grant| claimed.contains(&grant.task.0) && seen.insert(grant.task))
+            .filter(|grant| claimed.contains(&grant.task) && seen.insert(grant.task))
             .collect();
         if held.is_empty() {
             return Ok(Vec::new());
@@ -236,7 +260,9 @@ impl Tx {
         for (grant, id) in held.into_iter().zip(last - count + 1..) {
             query = query.bind(grant.task.0).bind(id).bind(grant.worker.clone());
         }
-        Ok(query.fetch_all(self.on()).await?)
+        let rows: Vec<(i64, i64, String)> = query.fetch_all(self.on()).await?;
+        let typed = |(task, attempt, worker)| (TaskId(task), AttemptId(attempt), worker);
+        Ok(rows.into_iter().map(typed).collect())
     }
 
     async fn add_attempts(&mut self, attempts: &[Attempt], grants: &[Grant]) -> Result<()> {
@@ -248,19 +274,19 @@ impl Tx {
             "INSERT INTO attempts (id, task, epoch, worker, started_us, memory_mib, disk_mib)
              VALUES {rows_of_7}"
         );
-        let had: HashMap<(i64, &str), Had> =
-            grants.iter().map(|grant| ((grant.task.0, grant.worker.as_str()), grant.had)).collect();
+        let had: HashMap<(TaskId, &str), Had> =
+            grants.iter().map(|grant| ((grant.task, grant.worker.as_str()), grant.had)).collect();
         let capped = |mib: u64| i64::try_from(mib).unwrap_or(i64::MAX);
         let mut query = sqlx::query(sqlx::AssertSqlSafe(text));
         for attempt in attempts {
             let key = (attempt.task, attempt.worker.as_str());
             let had = had.get(&key).copied().unwrap_or_default();
             query = query
-                .bind(attempt.id)
-                .bind(attempt.task)
-                .bind(attempt.epoch)
+                .bind(attempt.id.0)
+                .bind(attempt.task.0)
+                .bind(attempt.epoch.0)
                 .bind(attempt.worker.clone())
-                .bind(attempt.started_us)
+                .bind(attempt.started.as_us())
                 .bind(capped(had.memory_mib))
                 .bind(capped(had.disk_mib));
         }
@@ -269,16 +295,16 @@ impl Tx {
     }
 
     /// Lets the virtual time of queues go on to the starts of what was claimed.
-    async fn lead_on(&mut self, claimed: &[Claimed], now_us: i64) -> Result<()> {
-        let mut leads = BTreeMap::<&str, i64>::new();
-        for (_, arch, class, rank) in claimed {
+    async fn lead_on(&mut self, claimed: &[Claimed], now: Timestamp) -> Result<()> {
+        let mut leads = BTreeMap::<&str, Duration>::new();
+        for Claimed { arch, class, rank, .. } in claimed {
             let class: Class = parsed("ready_tasks", "a class", class)?;
             let of_arch = leads.entry(arch.as_str()).or_default();
-            *of_arch = lead(class, *rank, now_us, *of_arch);
+            *of_arch = lead(class, *rank, now, *of_arch);
         }
-        for (arch, lead_us) in leads {
+        for (arch, lead) in leads {
             // A queue that has no backlog has no lead.
-            if lead_us <= 0 {
+            if lead.is_zero() {
                 continue;
             }
             sqlx::query(
@@ -287,7 +313,7 @@ impl Tx {
                  WHERE queue_lines.value < excluded.value",
             )
             .bind(arch)
-            .bind(lead_us)
+            .bind(span_us(lead))
             .execute(self.on())
             .await?;
         }

@@ -3,6 +3,7 @@
 //!
 //! It must not know what the rows mean to the stage.
 
+use rpmfarm_core::Timestamp;
 use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::status::latest_due;
 use sqlx::any::AnyRow;
@@ -38,7 +39,7 @@ impl<'r, T: FromRow<'r, AnyRow>> FromRow<'r, AnyRow> for Ranked<T> {
 impl Store {
     /// The rows on which a stage can work now, the most urgent and oldest first, at most `each` rows of
     /// a target.
-    pub(super) async fn heads<T>(&self, look: &Look, now_us: i64, each: i64) -> Result<Vec<T>>
+    pub(super) async fn heads<T>(&self, look: &Look, now: Timestamp, each: i64) -> Result<Vec<T>>
     where
         T: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
     {
@@ -53,8 +54,8 @@ impl Store {
             let query = sqlx::query_as(sqlx::AssertSqlSafe(query.as_str()))
                 .bind(stage.as_str())
                 .bind(target)
-                .bind(now_us)
-                .bind(latest_due(now_us))
+                .bind(now.as_us())
+                .bind(latest_due(now).as_us())
                 .bind(each);
             heads.extend(query.fetch_all(self.read()).await?);
         }

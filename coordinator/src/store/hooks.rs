@@ -1,14 +1,18 @@
 //! Webhooks: which were taken, so that one that is sent again is known.
 
+use std::time::Duration;
+
+use rpmfarm_core::Timestamp;
+
 use super::{Result, Store, Tx};
 
-/// How often a body of the same content has packages looked at within [`OFTEN_US`]. A branch may
+/// How often a body of the same content has packages looked at within [`WITHIN`]. A branch may
 /// go there and back some times; whoever records a webhook and sends it again and again is not to
 /// keep the farm busy with one package.
 const OFTEN: i64 = 8;
 
-/// See [`OFTEN`], in microseconds.
-const OFTEN_US: i64 = 600_000_000;
+/// See [`OFTEN`].
+const WITHIN: Duration = Duration::from_secs(600);
 
 /// A webhook that told of a push to followed packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +28,7 @@ pub struct NewHook {
     /// What the forge calls the delivery; empty when it has no name for it.
     pub delivery: String,
     /// When it came.
-    pub at_us: i64,
+    pub at: Timestamp,
 }
 
 /// What a webhook told of one package.
@@ -76,9 +80,12 @@ impl Store {
     }
 
     /// Forgets the webhooks that came before a time.
-    pub async fn forget_hooks(&self, before_us: i64) -> Result<()> {
+    pub async fn forget_hooks(&self, before: Timestamp) -> Result<()> {
         let mut tx = self.write().await?;
-        sqlx::query("DELETE FROM hooks WHERE at_us < $1").bind(before_us).execute(tx.on()).await?;
+        sqlx::query("DELETE FROM hooks WHERE at_us < $1")
+            .bind(before.as_us())
+            .execute(tx.on())
+            .await?;
         tx.commit_quietly().await
     }
 }
@@ -92,7 +99,7 @@ impl Tx {
         .bind(&hook.target)
         .bind(&hook.digest)
         .bind(&hook.delivery)
-        .bind(hook.at_us)
+        .bind(hook.at.as_us())
         .execute(self.on())
         .await?;
         if added.rows_affected() == 0 {
@@ -103,7 +110,7 @@ impl Tx {
         )
         .bind(&hook.target)
         .bind(&hook.digest)
-        .bind(hook.at_us - OFTEN_US)
+        .bind((hook.at - WITHIN).as_us())
         .fetch_one(self.on())
         .await?;
         if of_late > OFTEN {
@@ -137,7 +144,7 @@ impl Tx {
         )
         .bind(&hook.target)
         .bind(&hint.package)
-        .bind(hook.at_us)
+        .bind(hook.at.as_us())
         .bind(&hint.commit)
         .bind(i64::from(hint.modifies))
         .execute(self.on())

@@ -27,7 +27,7 @@ impl FromRow<'_, AnyRow> for KeptRow {
         let row = Columns::of("kept_files", row);
         let (path, digest) = (row.string("path")?, row.parsed("digest", "a digest")?);
         Ok(Self {
-            attempt: AttemptId(row.number("attempt")?),
+            attempt: row.id("attempt")?,
             kind: row.string("kind")?,
             arch: row.string("arch")?,
             file: KeptFile { path, digest, size: row.size("size")? },

@@ -1,6 +1,6 @@
 //! Late results: reports and uploads of attempts that had ended before.
 
-use rpmfarm_core::{AttemptId, Epoch, TaskId};
+use rpmfarm_core::{AttemptId, Epoch, TaskId, Timestamp};
 
 use super::attempts::{AttemptRow, WITH_END};
 use super::{Attempt, AttemptEnd, Result, Store};
@@ -15,8 +15,9 @@ pub struct LateResult {
     pub worker: String,
     /// The report: `succeeded`, `failed: …`, `uploads …`.
     pub said: String,
-    /// When, in microseconds since 1970.
-    pub at_us: i64,
+    /// When.
+    #[sqlx(rename = "at_us", try_from = "i64")]
+    pub at: Timestamp,
 }
 
 impl Store {
@@ -38,7 +39,12 @@ impl Store {
     }
 
     /// Records that a result came too late. The first of an attempt stays.
-    pub async fn add_late_result(&self, attempt: AttemptId, said: &str, now_us: i64) -> Result<()> {
+    pub async fn add_late_result(
+        &self,
+        attempt: AttemptId,
+        said: &str,
+        now: Timestamp,
+    ) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
             "INSERT INTO late_results (attempt, said, at_us) VALUES ($1, $2, $3)
@@ -46,7 +52,7 @@ impl Store {
         )
         .bind(attempt.0)
         .bind(said)
-        .bind(now_us)
+        .bind(now.as_us())
         .execute(tx.on())
         .await?;
         tx.commit().await

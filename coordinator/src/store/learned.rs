@@ -1,15 +1,20 @@
 //! What accepted attempts took, and what is learned of it for the next ones.
 
+use std::time::Duration;
+
 use rpmfarm_core::learned::{Had, Learned, SAMPLES, Sample, learn};
 use rpmfarm_core::task::{Outcome, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, Needs, TaskId};
+use rpmfarm_core::time::span_us;
+use rpmfarm_core::{Arch, AttemptId, Needs, TaskId, Timestamp};
 
+use super::columns::Span;
 use super::{Result, Store, Tx, unjson};
 
 /// What an attempt took, or is expected to take, and what its worker had.
 #[derive(sqlx::FromRow)]
 struct TookRow {
-    took_us: i64,
+    #[sqlx(rename = "took_us", try_from = "Span")]
+    took: Duration,
     memory_mib: i64,
     disk_mib: i64,
     had_memory_mib: i64,
@@ -26,7 +31,7 @@ impl TookRow {
 
     const fn sample(&self) -> Sample {
         Sample {
-            took_us: self.took_us,
+            took: self.took,
             memory_mib: self.memory_mib.unsigned_abs(),
             disk_mib: self.disk_mib.unsigned_abs(),
             had: self.had(),
@@ -37,8 +42,10 @@ impl TookRow {
 /// An accepted attempt, with the package and the kind of task that its measure is kept under.
 #[derive(sqlx::FromRow)]
 struct AcceptedRow {
-    started_us: i64,
-    ended_us: i64,
+    #[sqlx(rename = "started_us", try_from = "i64")]
+    started: Timestamp,
+    #[sqlx(rename = "ended_us", try_from = "i64")]
+    ended: Timestamp,
     report: String,
     target: String,
     package: String,
@@ -68,12 +75,12 @@ impl Store {
             .fetch_optional(self.read())
             .await?;
         let Some(row) = row else { return Ok(Learned::default()) };
-        let Sample { took_us, memory_mib, disk_mib, had } = row.sample();
-        Ok(Learned { took_us, memory_mib, disk_mib, enough: had })
+        let Sample { took, memory_mib, disk_mib, had } = row.sample();
+        Ok(Learned { took, memory_mib, disk_mib, enough: had })
     }
 
     /// Records what a task needs, before it gets into its queue.
-    pub async fn set_needs(&self, task: TaskId, needs: &Needs, now_us: i64) -> Result<()> {
+    pub async fn set_needs(&self, task: TaskId, needs: &Needs, now: Timestamp) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
             "INSERT INTO task_needs (task, needs) VALUES ($1, $2)
@@ -83,7 +90,7 @@ impl Store {
         .bind(needs.to_string())
         .execute(tx.on())
         .await?;
-        tx.reindex_of(task, now_us).await?;
+        tx.reindex_of(task, now).await?;
         tx.commit().await
     }
 }
@@ -124,7 +131,7 @@ impl Tx {
         .bind(&row.arch)
         .bind(&row.kind)
         .bind(attempt.0)
-        .bind((row.ended_us - row.started_us).max(0))
+        .bind(span_us(row.ended.since(row.started)))
         .bind(capped(memory_mib))
         .bind(capped(disk_mib))
         .bind(row.memory_mib)
@@ -165,7 +172,7 @@ impl Tx {
         .bind(&row.package)
         .bind(&row.arch)
         .bind(&row.kind)
-        .bind(learned.took_us)
+        .bind(span_us(learned.took))
         .bind(capped(learned.memory_mib))
         .bind(capped(learned.disk_mib))
         .bind(capped(learned.enough.memory_mib))

@@ -1,5 +1,9 @@
 //! What looks at followed packages led to: the next look, what was seen, new pushes.
 
+use std::time::Duration;
+
+use rpmfarm_core::Timestamp;
+use rpmfarm_core::time::span_us;
 use rpmfarm_core::track::poll::RefObservation;
 use rpmfarm_core::track::push::{Change, Push};
 
@@ -15,13 +19,13 @@ pub struct Looked {
     /// How often the package had been looked at when this look began.
     pub turn: i64,
     /// When the look began: a webhook that came later is not answered by it.
-    pub began_us: i64,
+    pub began: Timestamp,
     /// When it ended.
-    pub at_us: i64,
+    pub at: Timestamp,
     /// When the next one is due.
-    pub due_us: i64,
+    pub due: Timestamp,
     /// The time between looks from now on.
-    pub interval_us: i64,
+    pub interval: Duration,
     /// How often in a row it could not be read; 0 when it could.
     pub failures: u32,
     /// Why not.
@@ -82,10 +86,10 @@ impl Tx {
         )
         .bind(&looked.target)
         .bind(&looked.package)
-        .bind(looked.began_us)
-        .bind(looked.due_us)
-        .bind(looked.interval_us)
-        .bind(looked.at_us)
+        .bind(looked.began.as_us())
+        .bind(looked.due.as_us())
+        .bind(span_us(looked.interval))
+        .bind(looked.at.as_us())
         .bind(i64::from(looked.failures))
         .bind(&looked.problem)
         .bind(i64::from(looked.hinted))
@@ -108,7 +112,7 @@ impl Tx {
         .bind(&push.repository)
         .bind(&push.branch)
         .bind(&push.commit)
-        .bind(looked.at_us)
+        .bind(looked.at.as_us())
         .execute(self.on())
         .await?;
         Ok(())
@@ -144,7 +148,7 @@ impl Tx {
         .bind(&push.commit)
         .bind(before.unwrap_or_default())
         .bind(saw.told_by)
-        .bind(looked.at_us)
+        .bind(looked.at.as_us())
         .bind(i64::from(saw.modifies))
         .execute(self.on())
         .await?;

@@ -52,6 +52,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rpmfarm_core::{BuildId, StageEpoch};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool};
 use tokio::task::JoinSet;
@@ -103,7 +104,7 @@ pub enum StoreError {
         /// The stage.
         stage: rpmfarm_core::Stage,
         /// The epoch of the lease that ended.
-        epoch: i64,
+        epoch: StageEpoch,
     },
     /// The schema could not be brought up to date.
     #[error("database schema: {0}")]
@@ -128,7 +129,7 @@ pub enum StoreError {
         /// The target.
         target: String,
         /// The build that made the first one.
-        build: i64,
+        build: BuildId,
         /// Digest of the first one.
         existing: String,
         /// Digest of this one.
@@ -144,7 +145,7 @@ pub enum StoreError {
         /// The target.
         target: String,
         /// The build that made the first one.
-        build: i64,
+        build: BuildId,
         /// Options of the first one, in words.
         existing: String,
         /// Options of this one, in words.
@@ -160,7 +161,7 @@ pub enum StoreError {
         /// The target.
         target: String,
         /// The build that made it.
-        build: i64,
+        build: BuildId,
         /// Who took it back.
         who: String,
         /// Why.
@@ -178,7 +179,7 @@ pub enum StoreError {
         /// The target.
         target: String,
         /// The build that made it.
-        build: i64,
+        build: BuildId,
     },
 }
 

@@ -1,5 +1,6 @@
 //! Counts for metrics, each by one query over what is open.
 
+use rpmfarm_core::Timestamp;
 use rpmfarm_core::status::CountedState;
 
 use super::{Result, Store};
@@ -14,7 +15,8 @@ pub struct Queue {
     /// How many.
     pub tasks: i64,
     /// When the first of them had its lock.
-    pub oldest_us: i64,
+    #[sqlx(rename = "oldest_us", try_from = "i64")]
+    pub oldest: Timestamp,
 }
 
 impl Store {

@@ -1,27 +1,27 @@
 //! Which builds are open: what ends one, and what opens it again.
 
-use rpmfarm_core::BuildId;
+use rpmfarm_core::{BuildId, Timestamp};
 
 use super::again::again;
 use super::{Result, Store, Tx};
 
 impl Store {
     /// Cancels a build. False when it had ended before.
-    pub async fn cancel_build(&self, id: BuildId, now_us: i64) -> Result<bool> {
+    pub async fn cancel_build(&self, id: BuildId, now: Timestamp) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
             if !tx.close_build(id).await? {
                 return Ok(false);
             }
-            let at_us = tx.stamp(id, now_us).await?;
+            let at = tx.stamp(id, now).await?;
             sqlx::query(
                 "INSERT INTO cancellations (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
             )
             .bind(id.0)
-            .bind(at_us)
+            .bind(at.as_us())
             .execute(tx.on())
             .await?;
-            tx.end_attempts_of_build(id, now_us).await?;
+            tx.end_attempts_of_build(id, now).await?;
             tx.commit().await?;
             Ok(true)
         })
@@ -29,7 +29,7 @@ impl Store {
     }
 
     /// Opens an ended build again. False when it is open, or published.
-    pub async fn retry_build(&self, id: BuildId, now_us: i64) -> Result<bool> {
+    pub async fn retry_build(&self, id: BuildId, now: Timestamp) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
             let closed: i64 = sqlx::query_scalar(
@@ -43,36 +43,36 @@ impl Store {
             if closed == 0 {
                 return Ok(false);
             }
-            let at_us = tx.stamp(id, now_us).await?;
+            let at = tx.stamp(id, now).await?;
             sqlx::query(
                 "INSERT INTO retries (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
             )
             .bind(id.0)
-            .bind(at_us)
+            .bind(at.as_us())
             .execute(tx.on())
             .await?;
             tx.open_build(id).await?;
-            tx.reindex(id, now_us).await?;
+            tx.reindex(id, now).await?;
             tx.commit().await?;
             Ok(true)
         })
         .await
     }
 
-    /// When a build was last cancelled; 0 when never.
-    pub async fn cancelled_us(&self, id: BuildId) -> Result<i64> {
+    /// When a build was last cancelled; `None` when never.
+    pub async fn cancelled_at(&self, id: BuildId) -> Result<Option<Timestamp>> {
         let query = "SELECT MAX(at_us) FROM cancellations WHERE build = $1";
         let latest: Option<i64> =
             sqlx::query_scalar(query).bind(id.0).fetch_one(self.read()).await?;
-        Ok(latest.unwrap_or(0))
+        Ok(latest.map(Timestamp::from_us))
     }
 
-    /// When a build was last retried; 0 when never.
-    pub async fn retried_us(&self, id: BuildId) -> Result<i64> {
+    /// When a build was last retried; `None` when never.
+    pub async fn retried_at(&self, id: BuildId) -> Result<Option<Timestamp>> {
         let query = "SELECT MAX(at_us) FROM retries WHERE build = $1";
         let latest: Option<i64> =
             sqlx::query_scalar(query).bind(id.0).fetch_one(self.read()).await?;
-        Ok(latest.unwrap_or(0))
+        Ok(latest.map(Timestamp::from_us))
     }
 
     /// Whether a build has not ended.
@@ -96,13 +96,13 @@ impl Tx {
 
     /// The time of a failure, cancellation or retry of a build: now, or just after its newest one
     /// when the clock has gone back. So they are in the order in which they came.
-    pub(crate) async fn stamp(&mut self, id: BuildId, now_us: i64) -> Result<i64> {
+    pub(crate) async fn stamp(&mut self, id: BuildId, now: Timestamp) -> Result<Timestamp> {
         let query = "SELECT MAX(at_us) FROM (
                          SELECT at_us FROM failures WHERE build = $1
                          UNION ALL SELECT at_us FROM cancellations WHERE build = $1
                          UNION ALL SELECT at_us FROM retries WHERE build = $1) AS facts";
         let newest: Option<i64> = sqlx::query_scalar(query).bind(id.0).fetch_one(self.on()).await?;
-        Ok(newest.map_or(now_us, |newest| now_us.max(newest + 1)))
+        Ok(newest.map_or(now, |newest| now.max(Timestamp::from_us(newest).next())))
     }
 
     /// Marks a build as ended. False when it was before: then nothing may be added to it.

@@ -14,7 +14,7 @@ impl FromRow<'_, AnyRow> for OpenPushRow {
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let row = Columns::of("pushes", row);
         Ok(Self(OpenPush {
-            id: row.number("id")?,
+            id: row.id("id")?,
             package: row.string("package")?,
             repository: row.string("repository")?,
             branch: row.string("branch")?,
@@ -22,11 +22,11 @@ impl FromRow<'_, AnyRow> for OpenPushRow {
             before_id: row.string("before_id")?,
             modifies: row.flag("modifies")?,
             told_by: row.string("told_by")?,
-            seen_us: row.number("seen_us")?,
-            approved_us: row.number("approved_us")?,
-            storm: row.number("storm")?,
-            started_us: row.number("started_us")?,
-            left_by: row.number("left_by")?,
+            seen_at: row.time("seen_us")?,
+            approved_at: row.or_none("approved_us")?,
+            storm: row.or_none("storm")?,
+            started_at: row.or_none("started_us")?,
+            left_by: row.or_none("left_by")?,
             followed: row.flag("followed")?,
             git_ref: row.string("git_ref")?,
         }))
@@ -40,7 +40,7 @@ impl FromRow<'_, AnyRow> for PushedBuildRow {
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let row = Columns::of("builds", row);
         Ok(Self(PushedBuild {
-            id: row.number("id")?,
+            id: row.id("id")?,
             package: row.string("package")?,
             git_ref: row.string("git_ref")?,
             modification_ref: row.string("modification_ref")?,

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use rpmfarm_core::owners::{Approved, Claim, Kind};
-use rpmfarm_core::{BuildId, Nevra, TaskId};
+use rpmfarm_core::{BuildId, Nevra, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::builds::COLUMNS;
@@ -14,7 +14,8 @@ use super::{Build, NewPackage, Result, Store, Tx, json, parsed, unjson};
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Decision {
     /// When.
-    pub at_us: i64,
+    #[sqlx(rename = "at_us", try_from = "i64")]
+    pub at: Timestamp,
     /// `approved` or `refused`.
     pub word: String,
     /// Who.
@@ -199,7 +200,7 @@ impl Tx {
         &mut self,
         build: BuildId,
         claims: &[Claim],
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         for Claim { kind, what, package, owners } in claims {
             sqlx::query(
@@ -211,11 +212,11 @@ impl Tx {
             .bind(what)
             .bind(package.to_string())
             .bind(json(owners))
-            .bind(now_us)
+            .bind(now.as_us())
             .execute(self.on())
             .await?;
         }
-        self.reindex(build, now_us).await
+        self.reindex(build, now).await
     }
 
     /// Records what a build claims, in place of what was recorded before.
@@ -223,11 +224,11 @@ impl Tx {
         &mut self,
         build: BuildId,
         claims: &[Claim],
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         let query = sqlx::query("DELETE FROM claims WHERE build = $1").bind(build.0);
         query.execute(self.on()).await?;
-        self.add_claims(build, claims, now_us).await
+        self.add_claims(build, claims, now).await
     }
 
     /// Records what a person said of a build's claims. False when the build is not claimed, or has
@@ -236,7 +237,7 @@ impl Tx {
         &mut self,
         build: BuildId,
         (word, who, reason): (&str, &str, &str),
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<bool> {
         if !self.hold_open(build).await? || !self.is_claimed(build).await? {
             return Ok(false);
@@ -244,18 +245,19 @@ impl Tx {
         let query = "SELECT MAX(at_us) FROM claim_decisions WHERE build = $1";
         let newest: Option<i64> =
             sqlx::query_scalar(query).bind(build.0).fetch_one(self.on()).await?;
+        let at = newest.map_or(now, |newest| now.max(Timestamp::from_us(newest).next()));
         sqlx::query(
             "INSERT INTO claim_decisions (build, at_us, word, who, reason)
              VALUES ($1, $2, $3, $4, $5)",
         )
         .bind(build.0)
-        .bind(newest.map_or(now_us, |newest| now_us.max(newest + 1)))
+        .bind(at.as_us())
         .bind(word)
         .bind(who)
         .bind(reason)
         .execute(self.on())
         .await?;
-        self.reindex(build, now_us).await?;
+        self.reindex(build, now).await?;
         Ok(true)
     }
 

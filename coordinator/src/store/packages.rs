@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{Arch, BuildId, BuildOptions, Nevra, Sha256, TaskId};
+use rpmfarm_core::{Arch, BuildId, BuildOptions, Nevra, Sha256, TaskId, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
@@ -82,7 +82,7 @@ impl FromRow<'_, AnyRow> for Package {
         let row = Columns::of("packages", row);
         Ok(Self {
             nevra: row.parsed("nevra", "a NEVRA")?,
-            build: BuildId(row.number("build")?),
+            build: row.id("build")?,
             arch: row.parsed("arch", "an architecture")?,
             digest: row.parsed("digest", "a digest")?,
             size: row.size("size")?,
@@ -253,13 +253,13 @@ impl Store {
         rows.iter().map(|digest| parsed("signatures", "a digest", digest)).collect()
     }
 
-    /// When the last package of a build was signed with a key; 0 when none is.
-    pub async fn signed_us(&self, build: BuildId, key: &str) -> Result<i64> {
+    /// When the last package of a build was signed with a key; `None` when none is.
+    pub async fn signed_at(&self, build: BuildId, key: &str) -> Result<Option<Timestamp>> {
         let query = "SELECT MAX(s.at_us) FROM packages p JOIN signatures s
                      ON s.digest = p.digest AND s.key_name = $2 WHERE p.build = $1";
         let latest: Option<i64> =
             sqlx::query_scalar(query).bind(build.0).bind(key).fetch_one(self.read()).await?;
-        Ok(latest.unwrap_or(0))
+        Ok(latest.map(Timestamp::from_us))
     }
 
     /// Records signed forms.
@@ -267,7 +267,7 @@ impl Store {
         &self,
         key: &str,
         signatures: &[(Sha256, Signature)],
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -281,7 +281,7 @@ impl Store {
             .bind(signature.signed_digest.hex())
             .bind(signature.signed_size.cast_signed())
             .bind(signature.repodata.hex())
-            .bind(now_us)
+            .bind(now.as_us())
             .execute(tx.on())
             .await?;
             }
@@ -357,6 +357,7 @@ impl Tx {
             self.check_kept(&target, build, &package.nevra.to_string()).await?;
         }
         for (target, existing, by, digest) in rows {
+            let by = BuildId(by);
             let nevra: Nevra = parsed("packages", "a NEVRA", &existing)?;
             if nevra.file_name() != package.nevra.file_name() {
                 continue;
@@ -365,8 +366,7 @@ impl Tx {
             if nevra != package.nevra {
                 return Err(StoreError::SameFile { nevra: new, existing, target, build: by });
             }
-            let (before, now) =
-                (self.build_options(BuildId(by)).await?, self.build_options(build).await?);
+            let (before, now) = (self.build_options(by).await?, self.build_options(build).await?);
             if before != now {
                 let words = |options: &BuildOptions| match option_words(options) {
                     words if words.is_empty() => "no options".to_owned(),
@@ -405,7 +405,7 @@ impl Tx {
             .fetch_optional(self.on())
             .await?;
         let Some((build, who, reason)) = row else { return Ok(()) };
-        let (nevra, target) = (nevra.to_owned(), target.to_owned());
+        let (nevra, target, build) = (nevra.to_owned(), target.to_owned(), BuildId(build));
         Err(StoreError::Withdrawn { nevra, target, build, who, reason })
     }
 
@@ -419,7 +419,7 @@ impl Tx {
         Err(StoreError::SameNevra {
             nevra: nevra.into(),
             target: target.into(),
-            build,
+            build: BuildId(build),
             existing,
             new: digest.hex(),
         })

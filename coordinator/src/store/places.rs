@@ -1,8 +1,12 @@
 //! Where a task stands in its queue, and what goes on before it. Read for people, not for passes:
 //! it counts what is ahead.
 
-use rpmfarm_core::{Arch, BuildId, Needs, TaskId};
+use std::time::Duration;
 
+use rpmfarm_core::time::span;
+use rpmfarm_core::{Arch, BuildId, Needs, TaskId, Timestamp};
+
+use super::columns::Span;
 use super::{Result, Store, parsed};
 
 /// A task's place.
@@ -16,8 +20,8 @@ pub struct Place {
     pub ahead: u64,
     /// Of how many of these it is known what they take.
     pub known: u64,
-    /// What those take together, in microseconds.
-    pub known_us: i64,
+    /// What those take together.
+    pub known_take: Duration,
 }
 
 /// A task that a worker has.
@@ -25,10 +29,12 @@ pub struct Place {
 pub struct Running {
     /// Who has it.
     pub worker: String,
-    /// Since when, in microseconds since 1970.
-    pub started_us: i64,
-    /// What such tasks take, in microseconds; 0 when nothing is known.
-    pub takes_us: i64,
+    /// Since when.
+    #[sqlx(rename = "started_us", try_from = "i64")]
+    pub started: Timestamp,
+    /// What such tasks take; zero when nothing is known.
+    #[sqlx(rename = "takes_us", try_from = "Span")]
+    pub takes: Duration,
 }
 
 impl Store {
@@ -55,7 +61,7 @@ impl Store {
             needs: parsed("ready_tasks", "needs", &needs)?,
             ahead: ahead.unsigned_abs(),
             known: known.unsigned_abs(),
-            known_us,
+            known_take: span(known_us),
         }))
     }
 
@@ -85,7 +91,7 @@ impl Store {
         &self,
         build: BuildId,
         class: rpmfarm_core::queue::Class,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.write().await?;
         if !tx.hold_open(build).await? {
@@ -96,7 +102,7 @@ impl Store {
              ON CONFLICT (build, at_us) DO UPDATE SET priority = excluded.priority",
         )
         .bind(build.0)
-        .bind(now_us)
+        .bind(now.as_us())
         .bind(class.as_str())
         .execute(tx.on())
         .await?;
@@ -104,7 +110,7 @@ impl Store {
             .bind(build.0)
             .execute(tx.on())
             .await?;
-        tx.reindex(build, now_us).await?;
+        tx.reindex(build, now).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -1,19 +1,20 @@
 //! Pushes: what was seen, what became of it, approvals, storms.
 
-use rpmfarm_core::BuildId;
 use rpmfarm_core::track::PushVerdict;
 use rpmfarm_core::track::pair::PushPair;
 use rpmfarm_core::track::plan::PushEnd;
+use rpmfarm_core::{BuildId, PushId, StormId, Timestamp};
 
 use super::builds::named;
-use super::columns::Flag;
+use super::columns::{Flag, OrNone};
 use super::{Result, Store, Tx};
 
 /// A push with what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct PushRow {
     /// Its number.
-    pub id: i64,
+    #[sqlx(try_from = "i64")]
+    pub id: PushId,
     /// Name of the target.
     pub target: String,
     /// Name of the package.
@@ -32,15 +33,19 @@ pub struct PushRow {
     /// webhook, poll.
     pub told_by: String,
     /// When it was seen.
-    pub seen_us: i64,
+    #[sqlx(rename = "seen_us", try_from = "i64")]
+    pub seen_at: Timestamp,
     /// build, done, superseded, removed; empty while it is open.
     pub verdict: String,
     /// When it was decided on.
-    pub ended_us: i64,
-    /// The build that has it; 0 for none.
-    pub build: i64,
-    /// Not 0 when the branch was at this commit before, and has left it: the push that led away.
-    pub left_by: i64,
+    #[sqlx(rename = "ended_us", try_from = "OrNone")]
+    pub ended_at: Option<Timestamp>,
+    /// The build that has it.
+    #[sqlx(try_from = "OrNone")]
+    pub build: Option<BuildId>,
+    /// When the branch was at this commit before, and has left it: the push that led away.
+    #[sqlx(try_from = "OrNone")]
+    pub left_by: Option<PushId>,
 }
 
 impl PushRow {
@@ -66,35 +71,45 @@ pub struct PushFilter {
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StormRow {
     /// Its number.
-    pub id: i64,
+    #[sqlx(try_from = "i64")]
+    pub id: StormId,
     /// Name of the target.
     pub target: String,
     /// Why they are held.
     pub reason: String,
     /// Since when.
-    pub at_us: i64,
+    #[sqlx(rename = "at_us", try_from = "i64")]
+    pub at: Timestamp,
 }
 
 impl Store {
     /// How many builds of a target pushes led to by themselves since a time.
-    pub async fn pushes_built_since(&self, target: &str, since_us: i64) -> Result<usize> {
+    pub async fn pushes_built_since(&self, target: &str, since: Timestamp) -> Result<usize> {
         // A push to a package and one to its modifications may have led to the same build.
         let query = "SELECT COUNT(DISTINCT p.package || ' ' || e.request_key)
                      FROM push_ends e JOIN pushes p ON p.id = e.push
                      WHERE e.at_us > $2 AND p.target = $1 AND e.verdict = 'build'
                      AND NOT EXISTS (SELECT 1 FROM push_approvals a WHERE a.push = e.push)";
-        let count: i64 =
-            sqlx::query_scalar(query).bind(target).bind(since_us).fetch_one(self.read()).await?;
+        let count: i64 = sqlx::query_scalar(query)
+            .bind(target)
+            .bind(since.as_us())
+            .fetch_one(self.read())
+            .await?;
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
     /// Records what becomes of pushes, all or none. Those that end in `build` are built by the
     /// request of this key, which then is to be made.
-    pub async fn end_pushes(&self, ends: &[PushEnd], request_key: &str, now_us: i64) -> Result<()> {
+    pub async fn end_pushes(
+        &self,
+        ends: &[PushEnd],
+        request_key: &str,
+        now: Timestamp,
+    ) -> Result<()> {
         let mut tx = self.write().await?;
         for end in ends {
             let removed = sqlx::query("DELETE FROM open_pushes WHERE push = $1")
-                .bind(end.push)
+                .bind(end.push.0)
                 .execute(tx.on())
                 .await?;
             if removed.rows_affected() == 0 {
@@ -106,18 +121,18 @@ impl Store {
                 "INSERT INTO push_ends (push, verdict, request_key, build, at_us)
                  VALUES ($1, $2, $3, $4, $5)",
             )
-            .bind(end.push)
+            .bind(end.push.0)
             .bind(end.verdict.as_str())
             .bind(key)
-            .bind(end.build)
-            .bind(now_us)
+            .bind(end.build.map_or(0, |build| build.0))
+            .bind(now.as_us())
             .execute(tx.on())
             .await?;
             if let Some(pair) = &end.pair {
                 sqlx::query(
                     "INSERT INTO push_pairs (push, git_ref, modification) VALUES ($1, $2, $3)",
                 )
-                .bind(end.push)
+                .bind(end.push.0)
                 .bind(&pair.git_ref)
                 .bind(&pair.modification)
                 .execute(tx.on())
@@ -170,16 +185,16 @@ impl Store {
         &self,
         target: &str,
         reason: &str,
-        pushes: &[i64],
-        now_us: i64,
-    ) -> Result<i64> {
+        pushes: &[PushId],
+        now: Timestamp,
+    ) -> Result<StormId> {
         let mut tx = self.write().await?;
-        let id = tx.next_id("storm").await?;
+        let id = StormId(tx.next_id("storm").await?);
         sqlx::query("INSERT INTO storms (id, target, reason, at_us) VALUES ($1, $2, $3, $4)")
-            .bind(id)
+            .bind(id.0)
             .bind(target)
             .bind(reason)
-            .bind(now_us)
+            .bind(now.as_us())
             .execute(tx.on())
             .await?;
         tx.hold_pushes(id, pushes).await?;
@@ -188,20 +203,20 @@ impl Store {
     }
 
     /// Holds more pushes in a storm.
-    pub async fn join_storm(&self, storm: i64, pushes: &[i64]) -> Result<()> {
+    pub async fn join_storm(&self, storm: StormId, pushes: &[PushId]) -> Result<()> {
         let mut tx = self.write().await?;
         tx.hold_pushes(storm, pushes).await?;
         tx.commit().await
     }
 
     /// A storm.
-    pub async fn storm(&self, id: i64) -> Result<Option<StormRow>> {
+    pub async fn storm(&self, id: StormId) -> Result<Option<StormRow>> {
         let query = "SELECT id, target, reason, at_us FROM storms WHERE id = $1";
-        Ok(sqlx::query_as(query).bind(id).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?)
     }
 
     /// Approves pushes. Returns how many were not approved before.
-    pub async fn approve(&self, pushes: &[i64], who: &str, now_us: i64) -> Result<u64> {
+    pub async fn approve(&self, pushes: &[PushId], who: &str, now: Timestamp) -> Result<u64> {
         let mut tx = self.write().await?;
         let mut approved = 0;
         for push in pushes {
@@ -209,9 +224,9 @@ impl Store {
                 "INSERT INTO push_approvals (push, who, at_us) VALUES ($1, $2, $3)
                  ON CONFLICT DO NOTHING",
             )
-            .bind(push)
+            .bind(push.0)
             .bind(who)
-            .bind(now_us)
+            .bind(now.as_us())
             .execute(tx.on())
             .await?;
             approved += result.rows_affected();
@@ -269,13 +284,13 @@ impl Store {
 }
 
 impl Tx {
-    async fn hold_pushes(&mut self, storm: i64, pushes: &[i64]) -> Result<()> {
+    async fn hold_pushes(&mut self, storm: StormId, pushes: &[PushId]) -> Result<()> {
         for push in pushes {
             sqlx::query(
                 "INSERT INTO storm_pushes (push, storm) VALUES ($1, $2) ON CONFLICT DO NOTHING",
             )
-            .bind(push)
-            .bind(storm)
+            .bind(push.0)
+            .bind(storm.0)
             .execute(self.on())
             .await?;
         }

@@ -80,15 +80,16 @@ impl Tx {
         let mut all = Vec::with_capacity(tasks.len());
         for (task, arch) in tasks {
             let arch = parsed("tasks", "an architecture", &arch)?;
+            let task = TaskId(task);
             let packages = self.made(task).await?;
-            all.push(AcceptedTask { task: TaskId(task), kind, arch, packages });
+            all.push(AcceptedTask { task, kind, arch, packages });
         }
         Ok(all)
     }
 
-    async fn made(&mut self, task: i64) -> Result<Vec<MadePackage>> {
+    async fn made(&mut self, task: TaskId) -> Result<Vec<MadePackage>> {
         let query = "SELECT nevra, digest, size, repodata, content FROM results
                      WHERE task = $1 ORDER BY nevra";
-        Ok(sqlx::query_as(query).bind(task).fetch_all(self.on()).await?)
+        Ok(sqlx::query_as(query).bind(task.0).fetch_all(self.on()).await?)
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use rpmfarm_core::lacking::LackingPackage;
 use rpmfarm_core::owners::Claim;
 use rpmfarm_core::terms::AllTerms;
-use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Evr, Nevra, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Evr, Nevra, TaskId, Timestamp};
 
 use super::attempts::{AttemptRow, WITH_END};
 use super::builds::COLUMNS;
@@ -33,10 +33,10 @@ pub struct ShownBuild {
     pub publication: Option<Publication>,
     /// What failed since it was last retried, oldest first.
     pub failures: Vec<FailureRow>,
-    /// When it was last cancelled; 0 when never.
-    pub cancelled_us: i64,
-    /// When it was last retried by a call; 0 when never.
-    pub retried_us: i64,
+    /// When it was last cancelled; `None` when never.
+    pub cancelled_at: Option<Timestamp>,
+    /// When it was last retried by a call; `None` when never.
+    pub retried_at: Option<Timestamp>,
     /// Whether it has not ended.
     pub open: bool,
     /// The CVE ids that its sources fix.
@@ -69,8 +69,8 @@ pub struct ShownBuild {
 pub struct TakenPackage {
     /// The package, and what would have been taken without it.
     pub row: TakenRow,
-    /// The build that made it; 0 when that is not known any more.
-    pub build: i64,
+    /// The build that made it; `None` when that is not known any more.
+    pub build: Option<BuildId>,
 }
 
 impl ShownBuild {
@@ -100,7 +100,7 @@ pub struct ShownTask {
     /// Its attempts with their ends, oldest first.
     pub attempts: Vec<(Attempt, Option<AttemptEnd>)>,
     /// The attempt that was accepted, how many milliseconds rpmbuild ran in it, and when.
-    pub acceptance: Option<(AttemptId, u64, i64)>,
+    pub acceptance: Option<(AttemptId, u64, Timestamp)>,
     /// Results that came too late.
     pub late: Vec<LateResult>,
 }
@@ -137,8 +137,8 @@ impl Store {
         for withdrawn in self.withdrawn_of(builds).await? {
             all.entry(withdrawn.build).or_default().withdrawn.push(withdrawn);
         }
-        for (build, task) in self.shown_tasks(&ids).await? {
-            of(&mut all, build).tasks.push(task);
+        for task in self.shown_tasks(&ids).await? {
+            all.entry(task.task.build).or_default().tasks.push(task);
         }
         Ok(all)
     }
@@ -167,11 +167,12 @@ impl Store {
             "SELECT build, url, commit_id, subject, bundle, at_us FROM imports
              WHERE build IN ({ids})"
         );
-        for (build, url, commit, subject, bundle, at_us) in
+        for (build, url, commit, subject, bundle, at) in
             rows!(self, (i64, String, String, String, String, i64), query)
         {
             let bundle = parsed("imports", "a digest", &bundle)?;
-            of(all, build).import = Some(Import { url, commit, subject, bundle, at_us });
+            let at = Timestamp::from_us(at);
+            of(all, build).import = Some(Import { url, commit, subject, bundle, at });
         }
         let query = format!("SELECT build, nevra, terms FROM srpms WHERE build IN ({ids})");
         for (build, nevra, terms) in rows!(self, (i64, String, String), query) {
@@ -236,25 +237,23 @@ impl Store {
             let query = format!(
                 "SELECT build, MAX(at_us) FROM {table} WHERE build IN ({ids}) GROUP BY build"
             );
-            for (build, at_us) in rows!(self, (i64, i64), query) {
-                let build = of(all, build);
-                if which == 0 { build.cancelled_us = at_us } else { build.retried_us = at_us }
+            for (build, at) in rows!(self, (i64, i64), query) {
+                let (build, at) = (of(all, build), Some(Timestamp::from_us(at)));
+                if which == 0 { build.cancelled_at = at } else { build.retried_at = at }
             }
         }
         let query = format!(
             "SELECT build, task, failure, at_us, retry_us FROM failures WHERE build IN ({ids})
              ORDER BY at_us"
         );
-        for (build, task, failure, at_us, retry_us) in
-            rows!(self, (i64, i64, String, i64, i64), query)
-        {
-            let build = of(all, build);
-            if at_us > build.retried_us {
+        for (build, task, failure, at, retry) in rows!(self, (i64, i64, String, i64, i64), query) {
+            let (build, at) = (of(all, build), Timestamp::from_us(at));
+            if Some(at) > build.retried_at {
                 build.failures.push(FailureRow {
                     task: (task != 0).then_some(TaskId(task)),
                     failure: unjson("failures", "a failure", &failure)?,
-                    at_us,
-                    retry_us: (retry_us != 0).then_some(retry_us),
+                    at,
+                    retry: Timestamp::from_us(retry).known(),
                 });
             }
         }
@@ -276,10 +275,9 @@ impl Store {
             "SELECT build, at_us, word, who, reason FROM claim_decisions WHERE build IN ({ids})
              ORDER BY at_us"
         );
-        for (build, at_us, word, who, reason) in
-            rows!(self, (i64, i64, String, String, String), query)
+        for (build, at, word, who, reason) in rows!(self, (i64, i64, String, String, String), query)
         {
-            let decision = Decision { at_us, word, who, reason };
+            let decision = Decision { at: at.into(), word, who, reason };
             of(all, build).decisions.push(decision);
         }
         let query = format!(
@@ -308,16 +306,16 @@ impl Store {
         Ok(())
     }
 
-    async fn build_of_package(&self, target: &str, nevra: &Nevra) -> Result<i64> {
+    async fn build_of_package(&self, target: &str, nevra: &Nevra) -> Result<Option<BuildId>> {
         let query = "SELECT build FROM packages WHERE target = $1 AND nevra = $2
                      UNION ALL
                      SELECT build FROM withdrawn_packages WHERE target = $1 AND nevra = $2";
         let query = sqlx::query_scalar(query).bind(target).bind(nevra.to_string());
         let build: Option<i64> = query.fetch_optional(self.read()).await?;
-        Ok(build.unwrap_or(0))
+        Ok(build.map(BuildId))
     }
 
-    async fn shown_tasks(&self, builds: &str) -> Result<Vec<(i64, ShownTask)>> {
+    async fn shown_tasks(&self, builds: &str) -> Result<Vec<ShownTask>> {
         let tasks = format!("SELECT id FROM tasks WHERE build IN ({builds})");
         let query = format!(
             "SELECT l.task, l.round, l.digest, l.at_us FROM locks l WHERE l.task IN ({tasks})
@@ -325,22 +323,24 @@ impl Store {
                              WHERE p.task = l.task AND p.round >= l.round) ORDER BY l.round"
         );
         let mut locks = HashMap::new();
-        for (task, round, digest, at_us) in rows!(self, (i64, i64, String, i64), query) {
+        for (task, round, digest, at) in rows!(self, (i64, i64, String, i64), query) {
             let digest = parsed("locks", "a digest", &digest)?;
-            locks.insert(task, LockRow { round: u32::try_from(round).unwrap_or(0), digest, at_us });
+            let (round, at) = (u32::try_from(round).unwrap_or(0), Timestamp::from_us(at));
+            locks.insert(TaskId(task), LockRow { round, digest, at });
         }
         let query = format!(
             "SELECT task, attempt, rpmbuild_ms, at_us FROM acceptances WHERE task IN ({tasks})"
         );
         let mut acceptances = HashMap::new();
-        for (task, attempt, ms, at_us) in rows!(self, (i64, i64, i64, i64), query) {
-            acceptances.insert(task, (AttemptId(attempt), ms.unsigned_abs(), at_us));
+        for (task, attempt, ms, at) in rows!(self, (i64, i64, i64, i64), query) {
+            let accepted = (AttemptId(attempt), ms.unsigned_abs(), Timestamp::from_us(at));
+            acceptances.insert(TaskId(task), accepted);
         }
         let query = format!(
             "SELECT {WITH_END} FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
              WHERE a.task IN ({tasks}) ORDER BY a.epoch"
         );
-        let mut attempts = HashMap::<i64, Vec<(Attempt, Option<AttemptEnd>)>>::new();
+        let mut attempts = HashMap::<TaskId, Vec<(Attempt, Option<AttemptEnd>)>>::new();
         for row in rows!(self, AttemptRow, query) {
             let (attempt, end) = row.read()?;
             attempts.entry(attempt.task).or_default().push((attempt, end));
@@ -350,12 +350,11 @@ impl Store {
              FROM attempts a JOIN late_results l ON l.attempt = a.id
              WHERE a.task IN ({tasks}) ORDER BY l.attempt"
         );
-        let mut late = HashMap::<i64, Vec<LateResult>>::new();
-        for (task, attempt, worker, said, at_us) in
-            rows!(self, (i64, i64, String, String, i64), query)
+        let mut late = HashMap::<TaskId, Vec<LateResult>>::new();
+        for (task, attempt, worker, said, at) in rows!(self, (i64, i64, String, String, i64), query)
         {
-            let attempt = AttemptId(attempt);
-            late.entry(task).or_default().push(LateResult { attempt, worker, said, at_us });
+            let (attempt, at) = (AttemptId(attempt), Timestamp::from_us(at));
+            late.entry(TaskId(task)).or_default().push(LateResult { attempt, worker, said, at });
         }
         let query = format!(
             "SELECT id, build, kind, arch, created_us FROM tasks WHERE build IN ({builds})
@@ -363,15 +362,14 @@ impl Store {
         );
         let mut shown = Vec::new();
         for task in rows!(self, Task, query) {
-            let id = task.id.0;
-            let shown_task = ShownTask {
+            let id = task.id;
+            shown.push(ShownTask {
                 lock: locks.remove(&id),
                 attempts: attempts.remove(&id).unwrap_or_default(),
                 acceptance: acceptances.remove(&id),
                 late: late.remove(&id).unwrap_or_default(),
                 task,
-            };
-            shown.push((shown_task.task.build.0, shown_task));
+            });
         }
         Ok(shown)
     }
@@ -396,11 +394,11 @@ impl Store {
     }
 
     /// When the last package of each build was signed with a key; those without are left out.
-    pub async fn signed_each_us(
+    pub async fn signed_each(
         &self,
         builds: &[BuildId],
         key: &str,
-    ) -> Result<HashMap<BuildId, i64>> {
+    ) -> Result<HashMap<BuildId, Timestamp>> {
         let ids = list(builds.iter().map(|id| id.0));
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT p.build, MAX(s.at_us) FROM packages p JOIN signatures s
@@ -408,6 +406,6 @@ impl Store {
         ));
         let rows: Vec<(i64, i64)> =
             sqlx::query_as(query).persistent(false).bind(key).fetch_all(self.read()).await?;
-        Ok(rows.into_iter().map(|(build, at_us)| (BuildId(build), at_us)).collect())
+        Ok(rows.into_iter().map(|(build, at)| (BuildId(build), at.into())).collect())
     }
 }

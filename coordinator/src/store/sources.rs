@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rpmfarm_core::source::Record;
 use rpmfarm_core::terms::{AllTerms, Terms};
-use rpmfarm_core::{Arch, BuildId, Nevra, Sha256};
+use rpmfarm_core::{Arch, BuildId, Nevra, Sha256, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
@@ -27,7 +27,7 @@ pub struct Import {
     /// The source bundle's blob.
     pub bundle: Sha256,
     /// When.
-    pub at_us: i64,
+    pub at: Timestamp,
 }
 
 /// A source package, as its header says.
@@ -60,7 +60,7 @@ impl FromRow<'_, AnyRow> for Import {
             commit: row.string("commit_id")?,
             subject: row.string("subject")?,
             bundle: row.parsed("bundle", "a digest")?,
-            at_us: row.number("at_us")?,
+            at: row.time("at_us")?,
         })
     }
 }
@@ -170,10 +170,10 @@ impl Store {
             .bind(&import.commit)
             .bind(&import.subject)
             .bind(import.bundle.hex())
-            .bind(import.at_us)
+            .bind(import.at.as_us())
             .execute(tx.on())
             .await?;
-            tx.reindex(build, import.at_us).await?;
+            tx.reindex(build, import.at).await?;
             tx.commit().await
         })
         .await
@@ -194,16 +194,16 @@ impl Store {
     }
 
     /// The newest build of the same package and target before this one that has sources.
-    pub async fn import_before(&self, build: &Build) -> Result<Option<i64>> {
+    pub async fn import_before(&self, build: &Build) -> Result<Option<BuildId>> {
         let query = "SELECT MAX(b.id) FROM builds b JOIN imports i ON i.build = b.id
                      WHERE b.target = $1 AND b.package = $2 AND b.id < $3";
         let found: Option<i64> = sqlx::query_scalar(query)
             .bind(&build.target)
             .bind(&build.package)
-            .bind(build.id)
+            .bind(build.id.0)
             .fetch_one(self.read())
             .await?;
-        Ok(found)
+        Ok(found.map(BuildId))
     }
 
     /// The packages whose sources were imported for a target; only those among the names, if there

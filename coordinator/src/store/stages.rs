@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::status::latest_due;
+use rpmfarm_core::{BatchId, BuildId, Timestamp};
 
 use super::builds::COLUMNS;
 use super::heads::Look;
@@ -15,24 +16,24 @@ const AT_ONCE: i64 = 256;
 impl Store {
     /// Open builds whose sources are not there and that do not wait for a retry, the most urgent
     /// and oldest first, of each target as many as are of use at once.
-    pub async fn builds_to_import(&self, now_us: i64) -> Result<Vec<Build>> {
-        self.builds_at(NextStep::Import, now_us).await
+    pub async fn builds_to_import(&self, now: Timestamp) -> Result<Vec<Build>> {
+        self.builds_at(NextStep::Import, now).await
     }
 
     /// Open builds that are imported and have no task yet, likewise.
     pub async fn builds_to_plan(&self) -> Result<Vec<Build>> {
-        self.builds_at(NextStep::Plan, i64::MAX).await
+        self.builds_at(NextStep::Plan, Timestamp::LAST).await
     }
 
     /// Open builds of which every task is accepted, likewise.
     pub async fn builds_accepted(&self) -> Result<Vec<Build>> {
-        self.builds_at(NextStep::Finish, i64::MAX).await
+        self.builds_at(NextStep::Finish, Timestamp::LAST).await
     }
 
-    async fn builds_at(&self, stage: NextStep, now_us: i64) -> Result<Vec<Build>> {
+    async fn builds_at(&self, stage: NextStep, now: Timestamp) -> Result<Vec<Build>> {
         let joins = "JOIN builds b ON b.id = w.build";
         let look = Look { stage, columns: COLUMNS, joins, within: "w.task" };
-        self.heads(&look, now_us, AT_ONCE).await
+        self.heads(&look, now, AT_ONCE).await
     }
 
     /// Names of the targets that anything was ever built for.
@@ -49,16 +50,21 @@ impl Store {
 
     /// The batches of which a task waits for its turn, with their targets, those with the most
     /// urgent and oldest first.
-    pub async fn batches_to_order(&self, now_us: i64) -> Result<Vec<(i64, String)>> {
+    pub async fn batches_to_order(&self, now: Timestamp) -> Result<Vec<(BatchId, String)>> {
         let query = "SELECT b.batch, b.target FROM stage_work w JOIN builds b ON b.id = w.build
                      WHERE w.stage = 'order' AND (w.due_us <= $1 OR w.due_us > $2)
                      GROUP BY b.batch, b.target ORDER BY MIN(w.rank), b.batch";
-        let query = sqlx::query_as(query).bind(now_us).bind(latest_due(now_us));
-        Ok(query.fetch_all(self.read()).await?)
+        let query = sqlx::query_as(query).bind(now.as_us()).bind(latest_due(now).as_us());
+        let rows: Vec<(i64, String)> = query.fetch_all(self.read()).await?;
+        Ok(rows.into_iter().map(|(batch, target)| (BatchId(batch), target)).collect())
     }
 
     /// The tasks of a batch that wait for their turn, with their builds.
-    pub async fn tasks_to_order(&self, batch: i64, now_us: i64) -> Result<Vec<(Task, Build)>> {
+    pub async fn tasks_to_order(
+        &self,
+        batch: BatchId,
+        now: Timestamp,
+    ) -> Result<Vec<(Task, Build)>> {
         let of_batch = "FROM builds b JOIN stage_work w ON w.build = b.id AND w.stage = 'order'
                         WHERE b.batch = $1 AND (w.due_us <= $2 OR w.due_us > $3)";
         let tasks = format!(
@@ -67,32 +73,33 @@ impl Store {
         );
         let builds =
             format!("SELECT {COLUMNS} FROM builds b WHERE b.id IN (SELECT w.build {of_batch})");
-        let (now, latest) = (now_us, latest_due(now_us));
-        let tasks = sqlx::query_as(sqlx::AssertSqlSafe(tasks)).bind(batch).bind(now).bind(latest);
+        let (now, latest) = (now.as_us(), latest_due(now).as_us());
+        let tasks = sqlx::query_as(sqlx::AssertSqlSafe(tasks)).bind(batch.0).bind(now).bind(latest);
         let tasks: Vec<Task> = tasks.fetch_all(self.read()).await?;
-        let builds = sqlx::query_as(sqlx::AssertSqlSafe(builds)).bind(batch).bind(now).bind(latest);
+        let builds =
+            sqlx::query_as(sqlx::AssertSqlSafe(builds)).bind(batch.0).bind(now).bind(latest);
         let builds: Vec<Build> = builds.fetch_all(self.read()).await?;
-        let builds: HashMap<i64, Build> =
+        let builds: HashMap<BuildId, Build> =
             builds.into_iter().map(|build| (build.id, build)).collect();
         // One that is gone between the two questions has been locked, or has ended.
-        let with_build = |task: Task| Some((builds.get(&task.build.0)?.clone(), task));
+        let with_build = |task: Task| Some((builds.get(&task.build)?.clone(), task));
         let both = tasks.into_iter().filter_map(with_build);
         Ok(both.map(|(build, task)| (task, build)).collect())
     }
 
     /// The oldest open build of a request that has no SRPM yet.
-    pub async fn mate_without_srpm(&self, batch: i64) -> Result<Option<Build>> {
+    pub async fn mate_without_srpm(&self, batch: BatchId) -> Result<Option<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
              AND EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
              AND NOT EXISTS (SELECT 1 FROM srpms s WHERE s.build = b.id)
              ORDER BY b.id LIMIT 1"
         ));
-        Ok(sqlx::query_as(query).bind(batch).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(batch.0).fetch_optional(self.read()).await?)
     }
 
     /// Builds of one request that are neither accepted nor ended, oldest first.
-    pub async fn open_mates(&self, batch: i64) -> Result<Vec<Build>> {
+    pub async fn open_mates(&self, batch: BatchId) -> Result<Vec<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
              AND EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
@@ -100,11 +107,11 @@ impl Store {
                              AND w.stage = 'finish' AND w.task = 0)
              ORDER BY b.id"
         ));
-        Ok(sqlx::query_as(query).bind(batch).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(batch.0).fetch_all(self.read()).await?)
     }
 
     /// Builds of one request that have an SRPM and ended without being published, newest first.
-    pub async fn lost_mates(&self, batch: i64) -> Result<Vec<Build>> {
+    pub async fn lost_mates(&self, batch: BatchId) -> Result<Vec<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
              AND EXISTS (SELECT 1 FROM srpms s WHERE s.build = b.id)
@@ -112,6 +119,6 @@ impl Store {
              AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)
              ORDER BY b.id DESC"
         ));
-        Ok(sqlx::query_as(query).bind(batch).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(batch.0).fetch_all(self.read()).await?)
     }
 }

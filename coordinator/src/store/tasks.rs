@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::status::latest_due;
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BatchId, BuildId, Sha256, TaskId, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
@@ -35,7 +35,7 @@ pub struct Task {
     /// On which architecture.
     pub arch: Arch,
     /// When it was recorded.
-    pub created_us: i64,
+    pub created: Timestamp,
 }
 
 /// A lock of a task.
@@ -46,18 +46,18 @@ pub struct LockRow {
     /// The lock's blob.
     pub digest: Sha256,
     /// When it was solved.
-    pub at_us: i64,
+    pub at: Timestamp,
 }
 
 impl FromRow<'_, AnyRow> for Task {
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let row = Columns::of("tasks", row);
         Ok(Self {
-            id: TaskId(row.number("id")?),
-            build: BuildId(row.number("build")?),
+            id: row.id("id")?,
+            build: row.id("build")?,
             kind: row.parsed("kind", "a kind")?,
             arch: row.parsed("arch", "an architecture")?,
-            created_us: row.number("created_us")?,
+            created: row.time("created_us")?,
         })
     }
 }
@@ -68,7 +68,7 @@ impl FromRow<'_, AnyRow> for LockRow {
         Ok(Self {
             round: u32::try_from(row.number("round")?).unwrap_or(0),
             digest: row.parsed("digest", "a digest")?,
-            at_us: row.number("at_us")?,
+            at: row.time("at_us")?,
         })
     }
 }
@@ -97,14 +97,14 @@ impl Store {
 
     /// Open SRPM tasks that have no lock yet and do not wait for a retry, the most urgent and
     /// oldest first, at most `each` of one target.
-    pub async fn srpms_to_lock(&self, now_us: i64, each: i64) -> Result<Vec<Task>> {
+    pub async fn srpms_to_lock(&self, now: Timestamp, each: i64) -> Result<Vec<Task>> {
         let look = Look {
             stage: NextStep::Lock,
             columns: "t.id, t.build, t.kind, t.arch, t.created_us",
             joins: "JOIN tasks t ON t.id = w.task",
             within: "w.task",
         };
-        self.heads(&look, now_us, each).await
+        self.heads(&look, now, each).await
     }
 
     /// Tasks that wait for a worker and are in their queues, the next one first, at most `limit`.
@@ -116,27 +116,27 @@ impl Store {
     }
 
     /// Rounds of requirements of live attempts that no lock answers yet.
-    pub async fn rounds_to_lock(&self, now_us: i64) -> Result<Vec<(Task, u32)>> {
+    pub async fn rounds_to_lock(&self, now: Timestamp) -> Result<Vec<(Task, u32)>> {
         let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us,
                      MAX(d.round) AS round FROM stage_work w JOIN tasks t ON t.id = w.task
                      JOIN dynamic_requires d ON d.task = t.id
                      WHERE w.stage = 'round' AND (w.due_us <= $1 OR w.due_us > $2)
                      GROUP BY t.id, t.build, t.kind, t.arch, t.created_us ORDER BY t.id";
-        let query = sqlx::query_as(query).bind(now_us).bind(latest_due(now_us));
+        let query = sqlx::query_as(query).bind(now.as_us()).bind(latest_due(now).as_us());
         let rows: Vec<AskingTask> = query.fetch_all(self.read()).await?;
         let asked = |row: AskingTask| (row.task, u32::try_from(row.round).unwrap_or(u32::MAX));
         Ok(rows.into_iter().map(asked).collect())
     }
 
     /// Build tasks of a batch's open builds that are not accepted.
-    pub async fn unaccepted_tasks(&self, batch: i64) -> Result<Vec<(BuildId, TaskId)>> {
+    pub async fn unaccepted_tasks(&self, batch: BatchId) -> Result<Vec<(BuildId, TaskId)>> {
         let query = "SELECT t.build, t.id FROM builds b JOIN open_builds o ON o.build = b.id
                      JOIN tasks t ON t.build = b.id
                      WHERE b.batch = $1 AND t.kind <> 'srpm'
                      AND NOT EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)
                      ORDER BY t.id";
         let rows: Vec<(i64, i64)> =
-            sqlx::query_as(query).bind(batch).fetch_all(self.read()).await?;
+            sqlx::query_as(query).bind(batch.0).fetch_all(self.read()).await?;
         Ok(rows.into_iter().map(|(build, task)| (BuildId(build), TaskId(task))).collect())
     }
 
@@ -157,7 +157,7 @@ impl Store {
         attempt: AttemptId,
         round: u32,
         requires: &[String],
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -174,7 +174,7 @@ impl Store {
             .bind(i64::from(round))
             .bind(attempt.0)
             .bind(json(&requires))
-            .bind(now_us)
+            .bind(now.as_us())
             .execute(tx.on())
             .await?;
             let query = sqlx::query_scalar("SELECT build FROM tasks WHERE id = $1").bind(task.0);
@@ -182,7 +182,7 @@ impl Store {
             if let Some(build) = build {
                 tx.add_required(BuildId(build), requires).await?;
             }
-            tx.reindex_of(task, now_us).await?;
+            tx.reindex_of(task, now).await?;
             tx.commit().await
         })
         .await
@@ -190,13 +190,16 @@ impl Store {
 
     /// What attempts of a batch's postponed tasks found so far, round by round: of the tasks that
     /// wait for their turn.
-    pub async fn requires_found(&self, batch: i64) -> Result<HashMap<TaskId, Vec<Vec<String>>>> {
+    pub async fn requires_found(
+        &self,
+        batch: BatchId,
+    ) -> Result<HashMap<TaskId, Vec<Vec<String>>>> {
         let query = "SELECT d.task, d.requires FROM builds b
                      JOIN stage_work w ON w.build = b.id AND w.stage = 'order'
                      JOIN dynamic_requires d ON d.task = w.task
                      WHERE b.batch = $1 ORDER BY d.task, d.round";
         let rows: Vec<(i64, String)> =
-            sqlx::query_as(query).bind(batch).fetch_all(self.read()).await?;
+            sqlx::query_as(query).bind(batch.0).fetch_all(self.read()).await?;
         let mut found = HashMap::<TaskId, Vec<Vec<String>>>::new();
         for (task, requires) in rows {
             let requires = unjson("dynamic_requires", "a list", &requires)?;
@@ -209,7 +212,7 @@ impl Store {
     /// wait for other builds of the batch. What was found stays, and the task waits for its turn
     /// again. The attempt counts as cancelled: nobody failed. False, and nothing changed, when that
     /// attempt does not run any more or its round has its lock.
-    pub async fn postpone(&self, task: &Task, round: u32, now_us: i64) -> Result<bool> {
+    pub async fn postpone(&self, task: &Task, round: u32, now: Timestamp) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
             // The build's row is locked before all others, here as everywhere.
@@ -226,17 +229,17 @@ impl Store {
             .fetch_optional(tx.on())
             .await?;
             let Some(attempt) = freed else { return Ok(false) };
-            tx.add_end(attempt, "cancelled", "null", now_us).await?;
+            tx.add_end(AttemptId(attempt), "cancelled", "null", now).await?;
             sqlx::query(
                 "INSERT INTO postponements (task, round, at_us) VALUES ($1, $2, $3)
                  ON CONFLICT DO NOTHING",
             )
             .bind(task.id.0)
             .bind(i64::from(round))
-            .bind(now_us)
+            .bind(now.as_us())
             .execute(tx.on())
             .await?;
-            tx.reindex(task.build, now_us).await?;
+            tx.reindex(task.build, now).await?;
             tx.commit().await?;
             Ok(true)
         })
@@ -258,21 +261,21 @@ impl Store {
         task: TaskId,
         round: u32,
         digest: Sha256,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
-            tx.add_lock(task, round, digest, now_us).await?;
+            tx.add_lock(task, round, digest, now).await?;
             tx.commit().await
         })
         .await
     }
 
     /// Records tasks of an open build; those that are there stay.
-    pub async fn add_tasks(&self, build: BuildId, tasks: &[NewTask], now_us: i64) -> Result<()> {
+    pub async fn add_tasks(&self, build: BuildId, tasks: &[NewTask], now: Timestamp) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
-            tx.add_tasks(build, tasks, now_us).await?;
+            tx.add_tasks(build, tasks, now).await?;
             tx.commit().await
         })
         .await
@@ -285,7 +288,7 @@ impl Tx {
         task: TaskId,
         round: u32,
         digest: Sha256,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         sqlx::query(
             "INSERT INTO locks (task, round, digest, at_us) VALUES ($1, $2, $3, $4)
@@ -294,14 +297,14 @@ impl Tx {
         .bind(task.0)
         .bind(i64::from(round))
         .bind(digest.hex())
-        .bind(now_us)
+        .bind(now.as_us())
         .execute(self.on())
         .await?;
-        self.reindex_of(task, now_us).await
+        self.reindex_of(task, now).await
     }
 
     /// Records a task that repeats another one, in the same root.
-    pub async fn add_repeat(&mut self, of: &Task, now_us: i64) -> Result<()> {
+    pub async fn add_repeat(&mut self, of: &Task, now: Timestamp) -> Result<()> {
         let id = self.next_id("task").await?;
         let new = sqlx::query(
             "INSERT INTO tasks (id, build, kind, arch, created_us)
@@ -311,7 +314,7 @@ impl Tx {
         .bind(of.build.0)
         .bind(TaskKind::Repeat.as_str())
         .bind(of.arch.as_str())
-        .bind(now_us)
+        .bind(now.as_us())
         .execute(self.on())
         .await?;
         if new.rows_affected() == 1 {
@@ -321,12 +324,12 @@ impl Tx {
                  ORDER BY round DESC LIMIT 1",
             )
             .bind(id)
-            .bind(now_us)
+            .bind(now.as_us())
             .bind(of.id.0)
             .execute(self.on())
             .await?;
         }
-        self.reindex(of.build, now_us).await
+        self.reindex(of.build, now).await
     }
 
     /// How many tasks of a build repeat another one and are not accepted.
@@ -341,7 +344,7 @@ impl Tx {
         &mut self,
         build: BuildId,
         tasks: &[NewTask],
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         for task in tasks {
             let id = self.next_id("task").await?;
@@ -353,10 +356,10 @@ impl Tx {
             .bind(build.0)
             .bind(task.kind.as_str())
             .bind(task.arch.as_str())
-            .bind(now_us)
+            .bind(now.as_us())
             .execute(self.on())
             .await?;
         }
-        self.reindex(build, now_us).await
+        self.reindex(build, now).await
     }
 }

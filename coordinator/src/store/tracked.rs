@@ -1,11 +1,14 @@
 //! Who is followed: orders of maintainers, when each package is looked at, what was seen last.
 
+use std::time::Duration;
+
+use rpmfarm_core::Timestamp;
 use rpmfarm_core::track::policy::{Freeze, Order, Policy};
 use rpmfarm_core::track::seen::TrackRef;
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
-use super::columns::{Columns, Flag};
+use super::columns::{Columns, Flag, OrNone};
 use super::{Result, Store, StoreError, Tx};
 
 /// A package to follow from now on.
@@ -18,7 +21,7 @@ pub struct NewTracked {
     /// Whether what is there at the first look is built as well.
     pub build_first: bool,
     /// When it is looked at first.
-    pub due_us: i64,
+    pub due: Timestamp,
 }
 
 /// A package that is followed.
@@ -34,21 +37,26 @@ pub struct Tracked {
     #[sqlx(try_from = "Flag")]
     pub build_first: bool,
     /// Since when it is followed.
-    pub added_us: i64,
-    /// When it is looked at next; 0 for at once.
-    pub due_us: i64,
-    /// The time between looks.
-    pub interval_us: i64,
+    #[sqlx(rename = "added_us", try_from = "i64")]
+    pub added: Timestamp,
+    /// When it is looked at next; [`Timestamp::ZERO`] for at once.
+    #[sqlx(rename = "due_us", try_from = "i64")]
+    pub due: Timestamp,
+    /// The time between looks; `None` before the first.
+    #[sqlx(rename = "interval_us", try_from = "OrNone")]
+    pub interval: Option<Duration>,
     /// When it was looked at last.
-    pub looked_us: i64,
+    #[sqlx(rename = "looked_us", try_from = "OrNone")]
+    pub looked_at: Option<Timestamp>,
     /// How often it was looked at.
     pub looks: i64,
     /// How often in a row it could not be read.
     pub failures: i64,
     /// Why, the last time.
     pub problem: String,
-    /// When a webhook told of a push that was not seen yet; 0 when none did.
-    pub hint_us: i64,
+    /// When a webhook told of a push that was not seen yet.
+    #[sqlx(rename = "hint_us", try_from = "OrNone")]
+    pub hinted_at: Option<Timestamp>,
     /// The commit that it told of; empty for none.
     pub hint_commit: String,
     /// The commit of the modifications that it told of; empty for none.
@@ -66,7 +74,7 @@ impl FromRow<'_, AnyRow> for TrackRefRow {
             repository: row.string("repository")?,
             branch: row.string("branch")?,
             commit_id: row.string("commit_id")?,
-            at_us: row.number("at_us")?,
+            since: row.time("at_us")?,
         }))
     }
 }
@@ -85,11 +93,13 @@ pub struct OrderRow {
     /// Why.
     pub reason: String,
     /// When a freeze ends.
-    pub until_us: i64,
+    #[sqlx(rename = "until_us", try_from = "OrNone")]
+    pub until: Option<Timestamp>,
     /// Who said it.
     pub who: String,
     /// When.
-    pub at_us: i64,
+    #[sqlx(rename = "at_us", try_from = "i64")]
+    pub at: Timestamp,
 }
 
 impl OrderRow {
@@ -102,7 +112,9 @@ impl OrderRow {
             "add" | "remove" => return Ok(None),
             "default" => Order::Default,
             "freeze" => {
-                Order::Freeze(Freeze { reason: self.reason.clone(), until_us: self.until_us })
+                // One that has no end has ended.
+                let until = Timestamp::or_zero(self.until);
+                Order::Freeze(Freeze { reason: self.reason.clone(), until })
             }
             word => {
                 let corrupt = |_| StoreError::Corrupt {
@@ -128,7 +140,7 @@ impl Store {
         target: &str,
         packages: &[NewTracked],
         who: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<Vec<String>> {
         let mut tx = self.write().await?;
         let mut added = Vec::new();
@@ -142,12 +154,12 @@ impl Store {
             .bind(&new.package)
             .bind(&new.git_ref)
             .bind(i64::from(new.build_first))
-            .bind(now_us)
-            .bind(new.due_us)
+            .bind(now.as_us())
+            .bind(new.due.as_us())
             .execute(tx.on())
             .await?;
             if result.rows_affected() > 0 {
-                let row = order(&new.package, "add", who, now_us);
+                let row = order(&new.package, "add", who, now);
                 tx.add_track_order(target, &row).await?;
                 added.push(new.package.clone());
             }
@@ -162,7 +174,7 @@ impl Store {
         target: &str,
         package: &str,
         who: &str,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.write().await?;
         let removed = sqlx::query("DELETE FROM tracked WHERE target = $1 AND package = $2")
@@ -179,7 +191,7 @@ impl Store {
             .bind(package)
             .execute(tx.on())
             .await?;
-        tx.add_track_order(target, &order(package, "remove", who, now_us)).await?;
+        tx.add_track_order(target, &order(package, "remove", who, now)).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -237,7 +249,7 @@ impl Store {
     pub async fn tracked_due(
         &self,
         target: &str,
-        now_us: i64,
+        now: Timestamp,
         most: usize,
     ) -> Result<Vec<Tracked>> {
         let query = sqlx::AssertSqlSafe(format!(
@@ -246,7 +258,7 @@ impl Store {
         ));
         Ok(sqlx::query_as(query)
             .bind(target)
-            .bind(now_us)
+            .bind(now.as_us())
             .bind(i64::try_from(most).unwrap_or(i64::MAX))
             .fetch_all(self.read())
             .await?)
@@ -289,14 +301,14 @@ impl Store {
     }
 }
 
-fn order(package: &str, word: &str, who: &str, at_us: i64) -> OrderRow {
+fn order(package: &str, word: &str, who: &str, at: Timestamp) -> OrderRow {
     OrderRow {
         package: package.to_owned(),
         word: word.to_owned(),
         reason: String::new(),
-        until_us: 0,
+        until: None,
         who: who.to_owned(),
-        at_us,
+        at,
     }
 }
 
@@ -312,9 +324,9 @@ impl Tx {
         .bind(&row.package)
         .bind(&row.word)
         .bind(&row.reason)
-        .bind(row.until_us)
+        .bind(Timestamp::or_zero(row.until).as_us())
         .bind(&row.who)
-        .bind(row.at_us)
+        .bind(row.at.as_us())
         .execute(self.on())
         .await?;
         Ok(())

@@ -2,7 +2,7 @@
 //! results never mixes attempts; and their sum is bounded.
 
 use rpmfarm_core::announce::{AnnounceError, Announced, AnnouncedFile, announce};
-use rpmfarm_core::{AttemptId, Sha256};
+use rpmfarm_core::{AttemptId, Sha256, Timestamp};
 use sqlx::AnyConnection;
 
 use super::{Result, Store, parsed};
@@ -18,7 +18,7 @@ impl Store {
         attempt: AttemptId,
         (digest, size): AnnouncedFile,
         limit: u64,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<std::result::Result<(), AnnounceError>> {
         let known = (digest, size);
         if self.announced(attempt).await?.contains(&known) {
@@ -42,7 +42,7 @@ impl Store {
         .bind(attempt.0)
         .bind(digest.hex())
         .bind(size.cast_signed())
-        .bind(now_us)
+        .bind(now.as_us())
         .execute(tx.on())
         .await?;
         // No pass waits for this, so no bell rings for it.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use rpmfarm_core::{BuildId, Nevra, Sha256, TaskId};
+use rpmfarm_core::{AttemptId, BuildId, Nevra, Sha256, TaskId, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
@@ -58,7 +58,7 @@ pub struct WithdrawnPackage {
     /// Why.
     pub reason: String,
     /// When.
-    pub at_us: i64,
+    pub at: Timestamp,
 }
 
 /// A package that was given back and is not in its channel yet.
@@ -94,12 +94,12 @@ impl FromRow<'_, AnyRow> for WithdrawnPackage {
         let row = Columns::of("withdrawn_packages", row);
         Ok(Self {
             nevra: row.parsed("nevra", "a NEVRA")?,
-            build: BuildId(row.number("build")?),
+            build: row.id("build")?,
             digest: row.parsed("digest", "a digest")?,
             size: row.size("size")?,
             who: row.string("who")?,
             reason: row.string("reason")?,
-            at_us: row.number("at_us")?,
+            at: row.time("at_us")?,
         })
     }
 }
@@ -108,7 +108,7 @@ impl FromRow<'_, AnyRow> for Returning {
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let row = Columns::of("returning_packages", row);
         let nevra = row.parsed("nevra", "a NEVRA")?;
-        Ok(Self { nevra, build: BuildId(row.number("build")?) })
+        Ok(Self { nevra, build: row.id("build")? })
     }
 }
 
@@ -116,9 +116,9 @@ impl FromRow<'_, AnyRow> for RootRow {
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let row = Columns::of("locks", row);
         Ok(Self {
-            build: BuildId(row.number("build")?),
+            build: row.id("build")?,
             package: row.string("package")?,
-            task: TaskId(row.number("task")?),
+            task: row.id("task")?,
             lock: row.parsed("digest", "a digest")?,
             accepted: row.flag("accepted")?,
         })
@@ -128,10 +128,10 @@ impl FromRow<'_, AnyRow> for RootRow {
 impl Store {
     /// Takes packages back. Those that the target does not have are passed over; answers the others.
     /// Builds of theirs that have not ended are cancelled.
-    pub async fn withdraw(&self, what: &Withdraw<'_>, now_us: i64) -> Result<Vec<Nevra>> {
+    pub async fn withdraw(&self, what: &Withdraw<'_>, now: Timestamp) -> Result<Vec<Nevra>> {
         again(|| async move {
             let mut tx = self.write().await?;
-            let gone = tx.withdraw(what, now_us).await?;
+            let gone = tx.withdraw(what, now).await?;
             tx.commit().await?;
             Ok(gone)
         })
@@ -147,11 +147,11 @@ impl Store {
         packages: &[WithdrawnPackage],
         target: &str,
         (who, reason): (&str, &str),
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
-            tx.restore(packages, target, (who, reason), now_us).await?;
+            tx.restore(packages, target, (who, reason), now).await?;
             tx.commit().await
         })
         .await
@@ -265,7 +265,7 @@ impl Store {
         round: u32,
         digest: Sha256,
         (target, own): (&str, &[Sha256]),
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -283,7 +283,7 @@ impl Store {
                     return Ok(false);
                 }
             }
-            tx.add_lock(task, round, digest, now_us).await?;
+            tx.add_lock(task, round, digest, now).await?;
             tx.commit().await?;
             Ok(true)
         })
@@ -305,7 +305,7 @@ impl Tx {
     }
 
     /// Takes packages back, as [`Store::withdraw`].
-    pub async fn withdraw(&mut self, what: &Withdraw<'_>, now_us: i64) -> Result<Vec<Nevra>> {
+    pub async fn withdraw(&mut self, what: &Withdraw<'_>, now: Timestamp) -> Result<Vec<Nevra>> {
         let Withdraw { target, packages, roots, impacts, who, reason } = *what;
         // Rows of builds are locked in their order, before all others.
         let mut builds: BTreeSet<BuildId> = roots.iter().map(|(build, _)| *build).collect();
@@ -318,10 +318,10 @@ impl Tx {
             self.hold_open(*build).await?;
         }
         for build in makers {
-            self.cancel(build, now_us).await?;
+            self.cancel(build, now).await?;
         }
         for (build, task) in roots {
-            self.forget_root(*build, *task, now_us).await?;
+            self.forget_root(*build, *task, now).await?;
         }
         self.hold_pool(target).await?;
         let id = self.next_id("withdrawal").await?;
@@ -329,7 +329,7 @@ impl Tx {
         for nevra in packages {
             if self.move_away(target, nevra, id).await? {
                 let said = ("withdraw", who, reason);
-                self.add_withdrawal(id, (target, nevra), said, now_us).await?;
+                self.add_withdrawal(id, (target, nevra), said, now).await?;
                 gone.push(nevra.clone());
             }
         }
@@ -350,24 +350,24 @@ impl Tx {
         Ok(build.map(BuildId))
     }
 
-    async fn cancel(&mut self, build: BuildId, now_us: i64) -> Result<()> {
+    async fn cancel(&mut self, build: BuildId, now: Timestamp) -> Result<()> {
         if !self.close_build(build).await? {
             return Ok(());
         }
-        let at_us = self.stamp(build, now_us).await?;
+        let at = self.stamp(build, now).await?;
         sqlx::query(
             "INSERT INTO cancellations (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         )
         .bind(build.0)
-        .bind(at_us)
+        .bind(at.as_us())
         .execute(self.on())
         .await?;
-        self.end_attempts_of_build(build, now_us).await
+        self.end_attempts_of_build(build, now).await
     }
 
     /// The locks of a task are forgotten, so that it is solved again, and its attempt is taken from
     /// its worker; not when something was made of them.
-    async fn forget_root(&mut self, build: BuildId, task: TaskId, now_us: i64) -> Result<()> {
+    async fn forget_root(&mut self, build: BuildId, task: TaskId, now: Timestamp) -> Result<()> {
         let query = "SELECT (SELECT COUNT(*) FROM acceptances WHERE task = $1)
                      + (SELECT COUNT(*) FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
                         WHERE a.task = $1 AND e.outcome = 'succeeded')";
@@ -379,10 +379,10 @@ impl Tx {
         let live: Option<i64> =
             sqlx::query_scalar(query).bind(task.0).fetch_optional(self.on()).await?;
         if let Some(attempt) = live {
-            self.add_end(attempt, "cancelled", "null", now_us).await?;
+            self.add_end(AttemptId(attempt), "cancelled", "null", now).await?;
         }
         sqlx::query("DELETE FROM locks WHERE task = $1").bind(task.0).execute(self.on()).await?;
-        self.reindex(build, now_us).await
+        self.reindex(build, now).await
     }
 
     async fn move_away(&mut self, target: &str, nevra: &Nevra, id: i64) -> Result<bool> {
@@ -410,7 +410,7 @@ impl Tx {
         id: i64,
         (target, nevra): (&str, &Nevra),
         (word, who, reason): (&str, &str, &str),
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         let from = if word == "withdraw" { "withdrawn_packages" } else { "packages" };
         let query = sqlx::AssertSqlSafe(format!(
@@ -425,7 +425,7 @@ impl Tx {
             .bind(word)
             .bind(who)
             .bind(reason)
-            .bind(now_us)
+            .bind(now.as_us())
             .execute(self.on())
             .await?;
         Ok(())
@@ -463,7 +463,7 @@ impl Tx {
         packages: &[WithdrawnPackage],
         target: &str,
         (who, reason): (&str, &str),
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         self.hold_pool(target).await?;
         let id = self.next_id("withdrawal").await?;
@@ -494,7 +494,7 @@ impl Tx {
                     .execute(self.on())
                     .await?;
             }
-            self.add_withdrawal(id, (target, nevra), ("restore", who, reason), now_us).await?;
+            self.add_withdrawal(id, (target, nevra), ("restore", who, reason), now).await?;
         }
         let change = self.raise_withdrawn(target, packages.len()).await?;
         for WithdrawnPackage { nevra, build, .. } in packages {
@@ -519,6 +519,7 @@ impl Tx {
         let (build, existing): (i64, String) =
             sqlx::query_as(query).bind(target).bind(nevra.to_string()).fetch_one(self.on()).await?;
         let (nevra, target, new) = (nevra.to_string(), target.to_owned(), new.hex());
+        let build = BuildId(build);
         Ok(StoreError::SameNevra { nevra, target, build, existing, new })
     }
 }

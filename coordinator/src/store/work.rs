@@ -7,10 +7,11 @@
 use std::collections::BTreeSet;
 
 use rpmfarm_core::next_step::{self, NextStep};
-use rpmfarm_core::queue::{Class, place};
+use rpmfarm_core::queue::{Class, Rank, place};
 use rpmfarm_core::status::{TaskFacts, is_due, latest_due};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, BuildId, TaskId};
+use rpmfarm_core::time::span;
+use rpmfarm_core::{Arch, BuildId, TaskId, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
@@ -24,8 +25,8 @@ struct Known {
     arch: Arch,
     facts: TaskFacts,
     asks: bool,
-    due_us: i64,
-    rank: Option<i64>,
+    due: Timestamp,
+    rank: Option<Rank>,
     needs: String,
 }
 
@@ -33,9 +34,9 @@ struct Known {
 struct KnownBuild {
     submitter: String,
     class: Class,
-    created_us: i64,
+    created: Timestamp,
     imported: bool,
-    due_us: i64,
+    due: Timestamp,
 }
 
 impl FromRow<'_, AnyRow> for Known {
@@ -43,7 +44,7 @@ impl FromRow<'_, AnyRow> for Known {
         let row = Columns::of("tasks", row);
         let rank = row.number("rank")?;
         Ok(Self {
-            id: TaskId(row.number("id")?),
+            id: row.id("id")?,
             kind: row.parsed("kind", "a kind")?,
             arch: row.parsed("arch", "an architecture")?,
             facts: TaskFacts {
@@ -53,8 +54,8 @@ impl FromRow<'_, AnyRow> for Known {
                 accepted: row.flag("accepted")?,
             },
             asks: row.flag("asks")?,
-            due_us: row.number("due_us")?,
-            rank: (rank >= 0).then_some(rank),
+            due: row.time("due_us")?,
+            rank: (rank >= 0).then_some(Rank(rank)),
             needs: row.string("needs")?,
         })
     }
@@ -66,9 +67,9 @@ impl FromRow<'_, AnyRow> for KnownBuild {
         Ok(Self {
             submitter: row.string("submitter")?,
             class: row.parsed("class", "a priority")?,
-            created_us: row.number("created_us")?,
+            created: row.time("created_us")?,
             imported: row.flag("imported")?,
-            due_us: row.number("due_us")?,
+            due: row.time("due_us")?,
         })
     }
 }
@@ -76,24 +77,26 @@ impl FromRow<'_, AnyRow> for KnownBuild {
 /// One entry of the index.
 struct Entry {
     stage: NextStep,
-    task: i64,
-    due_us: i64,
+    /// The task; `None` for the whole build.
+    task: Option<TaskId>,
+    due: Timestamp,
 }
 
 impl Store {
     /// Tasks that failed and whose time for another try has come get into their queues. Returns
     /// how many builds were looked at, at most `limit`.
-    pub async fn queue_due(&self, now_us: i64, limit: i64) -> Result<usize> {
+    pub async fn queue_due(&self, now: Timestamp, limit: i64) -> Result<usize> {
         let query = "SELECT build FROM stage_work
                      WHERE stage = 'dispatch' AND (due_us <= $1 OR due_us > $3)
                      ORDER BY target, rank, build LIMIT $2";
-        let query = sqlx::query_scalar(query).bind(now_us).bind(limit).bind(latest_due(now_us));
+        let query =
+            sqlx::query_scalar(query).bind(now.as_us()).bind(limit).bind(latest_due(now).as_us());
         let builds: Vec<i64> = query.fetch_all(self.read()).await?;
         if builds.is_empty() {
             return Ok(0);
         }
         let count = builds.len();
-        self.reindex(builds.into_iter().map(BuildId), now_us).await?;
+        self.reindex(builds.into_iter().map(BuildId), now).await?;
         Ok(count)
     }
 
@@ -101,13 +104,13 @@ impl Store {
     pub async fn reindex(
         &self,
         builds: impl IntoIterator<Item = BuildId>,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         let mut tx = self.write().await?;
         // Rows are locked in one order, whoever else is at it.
         let builds: BTreeSet<BuildId> = builds.into_iter().collect();
         for build in builds {
-            tx.reindex(build, now_us).await?;
+            tx.reindex(build, now).await?;
         }
         tx.commit().await
     }
@@ -116,7 +119,7 @@ impl Store {
 impl Tx {
     /// Makes the indexes of a build anew from its facts. Every transaction that changes facts of
     /// a build ends with it, after its last change.
-    pub(crate) async fn reindex(&mut self, build: BuildId, now_us: i64) -> Result<()> {
+    pub(crate) async fn reindex(&mut self, build: BuildId, now: Timestamp) -> Result<()> {
         // The build's row is locked first, so that two who change facts of one build see each
         // other's.
         let open = self.hold_open(build).await?;
@@ -131,22 +134,22 @@ impl Tx {
             tasks.iter().map(|task| (task.kind, task.facts)).collect();
         let claimed = self.is_claimed(build).await?;
         if let Some(stage) = next_step::of_build(known.imported, claimed, &facts) {
-            let due_us = if stage == NextStep::Import { known.due_us } else { 0 };
-            entries.push(Entry { stage, task: 0, due_us });
+            let due = if stage == NextStep::Import { known.due } else { Timestamp::ZERO };
+            entries.push(Entry { stage, task: None, due });
         }
         for task in &tasks {
             match next_step::of_task(task.kind, &task.facts, task.asks) {
-                Some(NextStep::Dispatch) if is_due(task.due_us, now_us) => {
-                    self.queue(build, &known, task, now_us).await?;
+                Some(NextStep::Dispatch) if is_due(task.due, now) => {
+                    self.queue(build, &known, task, now).await?;
                 }
                 Some(stage) => {
-                    entries.push(Entry { stage, task: task.id.0, due_us: task.due_us });
+                    entries.push(Entry { stage, task: Some(task.id), due: task.due });
                 }
                 None => {}
             }
         }
         for entry in entries {
-            self.add_entry(build, known.class, known.created_us, &entry).await?;
+            self.add_entry(build, known.class, known.created, &entry).await?;
         }
         Ok(())
     }
@@ -162,12 +165,12 @@ impl Tx {
     }
 
     /// Makes the indexes of a task's build anew.
-    pub(crate) async fn reindex_of(&mut self, task: TaskId, now_us: i64) -> Result<()> {
+    pub(crate) async fn reindex_of(&mut self, task: TaskId, now: Timestamp) -> Result<()> {
         let query = "SELECT build FROM tasks WHERE id = $1";
         let build: Option<i64> =
             sqlx::query_scalar(query).bind(task.0).fetch_optional(self.on()).await?;
         match build {
-            Some(build) => self.reindex(BuildId(build), now_us).await,
+            Some(build) => self.reindex(BuildId(build), now).await,
             None => Ok(()),
         }
     }
@@ -177,17 +180,17 @@ impl Tx {
         &mut self,
         build: BuildId,
         class: Class,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
-        let entry = Entry { stage: NextStep::Import, task: 0, due_us: 0 };
-        self.add_entry(build, class, now_us, &entry).await
+        let entry = Entry { stage: NextStep::Import, task: None, due: Timestamp::ZERO };
+        self.add_entry(build, class, now, &entry).await
     }
 
     async fn add_entry(
         &mut self,
         build: BuildId,
         class: Class,
-        created_us: i64,
+        created: Timestamp,
         entry: &Entry,
     ) -> Result<()> {
         sqlx::query(
@@ -197,9 +200,9 @@ impl Tx {
         )
         .bind(build.0)
         .bind(entry.stage.as_str())
-        .bind(entry.task)
-        .bind(created_us.saturating_add(class.yields_us()))
-        .bind(entry.due_us)
+        .bind(entry.task.map_or(0, |task| task.0))
+        .bind((Rank::at(created) + class.yields()).0)
+        .bind(entry.due.as_us())
         .execute(self.on())
         .await?;
         Ok(())
@@ -247,11 +250,11 @@ impl Tx {
         build: BuildId,
         known: &KnownBuild,
         task: &Known,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<()> {
         let rank = match task.rank {
             Some(rank) => rank,
-            None => self.new_rank(known, task, now_us).await?,
+            None => self.new_rank(known, task, now).await?,
         };
         sqlx::query(
             "INSERT INTO ready_tasks (task, build, arch, needs, class, rank)
@@ -262,7 +265,7 @@ impl Tx {
         .bind(task.arch.as_str())
         .bind(&task.needs)
         .bind(known.class.as_str())
-        .bind(rank)
+        .bind(rank.0)
         .execute(self.on())
         .await?;
         sqlx::query(
@@ -275,7 +278,7 @@ impl Tx {
         Ok(())
     }
 
-    async fn new_rank(&mut self, known: &KnownBuild, task: &Known, now_us: i64) -> Result<i64> {
+    async fn new_rank(&mut self, known: &KnownBuild, task: &Known, now: Timestamp) -> Result<Rank> {
         let lead: Option<i64> = sqlx::query_scalar(
             "SELECT value FROM queue_lines WHERE arch = $1 AND class = '' AND submitter = ''",
         )
@@ -283,7 +286,7 @@ impl Tx {
         .fetch_optional(self.on())
         .await?;
         // An update that changes nothing holds the line until the transaction ends.
-        let finish_us: i64 = sqlx::query_scalar(
+        let finish: i64 = sqlx::query_scalar(
             "INSERT INTO queue_lines (arch, class, submitter, value) VALUES ($1, $2, $3, 0)
              ON CONFLICT (arch, class, submitter) DO UPDATE SET value = queue_lines.value
              RETURNING value",
@@ -293,7 +296,7 @@ impl Tx {
         .bind(&known.submitter)
         .fetch_one(self.on())
         .await?;
-        let place = place(known.class, now_us, lead.unwrap_or(0), finish_us);
+        let place = place(known.class, now, span(lead.unwrap_or(0)), Rank(finish));
         sqlx::query(
             "UPDATE queue_lines SET value = $4
              WHERE arch = $1 AND class = $2 AND submitter = $3",
@@ -301,7 +304,7 @@ impl Tx {
         .bind(task.arch.as_str())
         .bind(known.class.as_str())
         .bind(&known.submitter)
-        .bind(place.finish_us)
+        .bind(place.finish.0)
         .execute(self.on())
         .await?;
         sqlx::query(
@@ -310,7 +313,7 @@ impl Tx {
         )
         .bind(task.id.0)
         .bind(known.class.as_str())
-        .bind(place.rank)
+        .bind(place.rank.0)
         .execute(self.on())
         .await?;
         Ok(place.rank)

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::bus::Bus;
-use crate::clock::now_us;
+use crate::clock;
 use crate::store::{HookTaken, NewHook, Store};
 use crate::work::Batcher;
 
 /// How long a webhook is remembered that could be sent again.
-const REMEMBERED_US: i64 = 7 * 86_400 * 1_000_000;
+const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
 
 /// How often those are forgotten that are older.
 const FORGET: Duration = Duration::from_secs(3600);
@@ -74,7 +74,7 @@ async fn forget(store: Store) {
     let mut due = tokio::time::interval(FORGET);
     loop {
         due.tick().await;
-        if let Err(error) = store.forget_hooks(now_us() - REMEMBERED_US).await {
+        if let Err(error) = store.forget_hooks(clock::now() - REMEMBERED).await {
             tracing::warn!(%error, "old webhooks were not forgotten");
         }
     }

@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Webhooks;
 use super::verify::{Check, Verdict, first};
-use crate::clock::now_us;
+use crate::clock;
 use crate::store::{Hint, HookTaken, NewHook, Store, StoreError, Tracked};
 use crate::targets::{TargetError, Targets};
 
@@ -167,7 +167,7 @@ impl Hooks {
             hints,
             digest: digest.hex(),
             delivery: delivery.chars().take(MAX_DELIVERY).collect(),
-            at_us: now_us(),
+            at: clock::now(),
         })
         .await
     }

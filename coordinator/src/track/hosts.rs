@@ -2,9 +2,10 @@
 //! resting is asked once more.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rpmfarm_core::Timestamp;
 use rpmfarm_core::track::host::{Answer, Host, HostLimits};
 use rpmfarm_core::track::schedule::Jitter;
 
@@ -41,7 +42,7 @@ impl Hosts {
 
     /// Whether it is left alone for now.
     pub(super) fn rests(&self, host: &str) -> bool {
-        self.with(host, |host, now| host.rests_until_us(now) != 0)
+        self.with(host, |host, now| host.rests_until(now).is_some())
     }
 
     /// A request has ended.
@@ -49,11 +50,12 @@ impl Hosts {
         self.with(host, |host, now| host.end(answer, jitter, now));
     }
 
-    /// Time that never jumps, in microseconds, with room for what lies before the first request.
-    fn with<T>(&self, host: &str, f: impl FnOnce(&mut Host, i64) -> T) -> T {
+    /// With a time that never jumps, and with room for what lies before the first request: its zero is
+    /// a second before this coordinator began.
+    fn with<T>(&self, host: &str, f: impl FnOnce(&mut Host, Timestamp) -> T) -> T {
         let elapsed = self.clock.instant().duration_since(self.began);
-        let elapsed = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX / 2);
+        let now = Timestamp::ZERO + Duration::from_secs(1) + elapsed;
         let mut known = self.known.lock();
-        f(known.entry(host.to_owned()).or_default(), 1_000_000 + elapsed)
+        f(known.entry(host.to_owned()).or_default(), now)
     }
 }

@@ -1,7 +1,7 @@
 //! What would become of the open pushes of a target, now, by what the store knows of them.
 
-use rpmfarm_core::Target;
 use rpmfarm_core::track::plan::{OpenPushContext, PlannedPush, PolicyOverrides, plan};
+use rpmfarm_core::{Target, Timestamp};
 
 use crate::store::{OrderRow, Store, StoreError};
 
@@ -12,7 +12,7 @@ use crate::store::{OrderRow, Store, StoreError};
 pub async fn of_target(
     store: &Store,
     target: &Target,
-    now_us: i64,
+    now: Timestamp,
 ) -> Result<Vec<PlannedPush>, StoreError> {
     let open = store.open_pushes(&target.name).await?;
     if open.is_empty() {
@@ -21,7 +21,7 @@ pub async fn of_target(
     let orders = orders(store, &target.name).await?;
     let seen = store.seen_of_pushed(&target.name).await?;
     let builds = store.builds_of_pushed(&target.name).await?;
-    Ok(plan(target, open, &orders, &OpenPushContext { seen, builds }, now_us))
+    Ok(plan(target, open, &orders, &OpenPushContext { seen, builds }, now))
 }
 
 /// What maintainers have said of a target and its packages.
@@ -50,13 +50,13 @@ mod tests {
     fn rows_are_read_as_orders() {
         let text = include_str!("../../../deploy/targets/lab.toml");
         let target = Target::parse("lab.toml", text).unwrap();
-        let row = |package: &str, word: &str, until_us| OrderRow {
+        let row = |package: &str, word: &str, until: i64| OrderRow {
             package: package.into(),
             word: word.into(),
             reason: "why".into(),
-            until_us,
+            until: Timestamp::from_us(until).known(),
             who: String::new(),
-            at_us: 0,
+            at: Timestamp::ZERO,
         };
         let rows =
             [row("", "propose", 0), row("frozen", "freeze", 10), row("auto", "automatic", 0)];
@@ -66,7 +66,7 @@ mod tests {
             ("auto", Policy::Automatic, false),
             ("frozen", Policy::Propose, true),
         ] {
-            let rule = orders.rule(&target, package, 5);
+            let rule = orders.rule(&target, package, Timestamp::from_us(5));
             assert_eq!((rule.policy, rule.freeze.is_some()), (policy, frozen), "{package}");
         }
         assert!(read(&[row("", "added", 0)]).is_err());

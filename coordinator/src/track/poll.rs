@@ -12,7 +12,7 @@ use rpmfarm_core::track::poll::{ModificationsTip, PollOutcome, PolledPackage, We
 use rpmfarm_core::track::schedule::Jitter;
 use rpmfarm_core::track::seen::TrackRef;
 use rpmfarm_core::track::{Question, Tip};
-use rpmfarm_core::{Stage, Target};
+use rpmfarm_core::{Stage, Target, Timestamp};
 
 use super::look::LookError;
 use super::{POLLS, Tracker};
@@ -36,10 +36,10 @@ pub struct PollStage {
 impl work::Stage for PollStage {
     const NAME: Stage = Stage::Poll;
 
-    async fn pass(&self, store: &FencedStore, now_us: i64) -> anyhow::Result<()> {
+    async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
         for (name, loaded) in self.targets.all() {
             let Ok(target) = loaded else { continue };
-            self.start_due(store, &name, &target, now_us).await?;
+            self.start_due(store, &name, &target, now).await?;
         }
         Ok(())
     }
@@ -51,7 +51,7 @@ impl PollStage {
         store: &FencedStore,
         name: &str,
         target: &Arc<Target>,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         let tracker = &self.tracker.0;
         let asked = Asked::of(target, tracker);
@@ -62,7 +62,7 @@ impl PollStage {
             return Ok(());
         }
         // Those that are under way are still due and come first.
-        let due = store.tracked_due(name, now_us, room + busy).await?;
+        let due = store.tracked_due(name, now, room + busy).await?;
         let mut started = 0;
         for row in due {
             let key = (row.target.clone(), row.package.clone());
@@ -136,7 +136,7 @@ struct OneLook {
 
 impl OneLook {
     async fn run(self) {
-        let began_us = self.clock.now_us();
+        let began = self.clock.time();
         let inner = &self.tracker.0;
         let turn = self.row.looks.unsigned_abs();
         let jitter = Jitter::new(inner.seed, &self.row.package, turn);
@@ -155,7 +155,7 @@ impl OneLook {
             None if answer == Answer::Well => inner.hosts.end(&self.asked.upstream, other, jitter),
             None => inner.hosts.end(&self.asked.upstream, answer, jitter),
         }
-        let looked = self.looked(upstream, modified, began_us, jitter).await;
+        let looked = self.looked(upstream, modified, began, jitter).await;
         inner.batcher.record(self.store.clone(), looked).await;
     }
 
@@ -164,7 +164,7 @@ impl OneLook {
         &self,
         upstream: Result<(String, Option<Tip>), LookError>,
         modified: ModificationsTip,
-        began_us: i64,
+        began: Timestamp,
         jitter: Jitter,
     ) -> Looked {
         let row = &self.row;
@@ -174,12 +174,12 @@ impl OneLook {
             Vec::new()
         });
         let polled = self.polled(&seen);
-        let now_us = self.clock.now_us();
+        let now = self.clock.time();
         let outcome = match upstream {
-            Ok((git_ref, tip)) => polled.answered(&git_ref, tip, modified, jitter, now_us),
+            Ok((git_ref, tip)) => polled.answered(&git_ref, tip, modified, jitter, now),
             Err(error) => {
                 tracing::debug!(target = row.target, package = row.package, %error, "look failed");
-                polled.failed(&error.to_string(), error.answer(), jitter, now_us)
+                polled.failed(&error.to_string(), error.answer(), jitter, now)
             }
         };
         let PollOutcome { next, failures, problem, hinted, saw } = outcome;
@@ -187,10 +187,10 @@ impl OneLook {
             target: row.target.clone(),
             package: row.package.clone(),
             turn: row.looks,
-            began_us,
-            at_us: now_us,
-            due_us: next.due_us,
-            interval_us: next.interval_us,
+            began,
+            at: now,
+            due: next.due,
+            interval: next.interval,
             failures,
             problem,
             hinted,
@@ -200,19 +200,19 @@ impl OneLook {
 
     fn polled<'a>(&'a self, seen: &'a [TrackRef]) -> PolledPackage<'a> {
         let row = &self.row;
-        let hint = WebhookHint {
-            told_us: row.hint_us,
+        let hint = row.hinted_at.map(|told| WebhookHint {
+            told,
             commit: &row.hint_commit,
             modification: &row.hint_modification,
-        };
+        });
         PolledPackage {
             target: &self.target,
             package: &row.package,
             git_ref: &row.git_ref,
             build_first: row.build_first,
-            interval_us: row.interval_us,
+            interval: row.interval,
             failures: u32::try_from(row.failures).unwrap_or(u32::MAX),
-            hint: Some(hint).filter(|hint| hint.told_us != 0),
+            hint,
             seen,
         }
     }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use rpmfarm_core::Timestamp;
+
 use super::{PERIOD, run_every};
 use crate::bus::Bus;
 use crate::clock::{Clock, Now};
@@ -26,7 +28,7 @@ pub trait Stage: Send + Sync + 'static {
     fn pass(
         &self,
         store: &FencedStore,
-        now_us: i64,
+        now: Timestamp,
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
@@ -76,7 +78,7 @@ impl Runner {
     pub async fn pass<S: Stage>(&self, stage: &S) -> anyhow::Result<()> {
         let now = self.clock.now();
         match self.peers.fenced(&self.store, S::NAME, now.instant) {
-            Some(store) => stage.pass(&store, now.us).await,
+            Some(store) => stage.pass(&store, now.time).await,
             None => Ok(()),
         }
     }

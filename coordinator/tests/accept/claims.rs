@@ -43,8 +43,8 @@ impl Scene {
         let waiting = self.farm.store.builds_with_claims("lab", false, 9).await.unwrap();
         let finish = self.farm.store.builds_accepted().await.unwrap();
         match stage {
-            "claim" => waiting.iter().any(|row| row.id() == build),
-            _ => finish.iter().any(|row| row.id() == build),
+            "claim" => waiting.iter().any(|row| row.id == build),
+            _ => finish.iter().any(|row| row.id == build),
         }
     }
 }
@@ -70,7 +70,7 @@ async fn what_provides_the_name_of_another_waits_for_a_person() {
         .await
         .unwrap();
     assert_eq!(refused, Decided::Done);
-    let failure = scene.farm.store.failures(build, 0).await.unwrap().pop().unwrap().failure;
+    let failure = scene.farm.store.failures(build, None).await.unwrap().pop().unwrap().failure;
     assert_eq!(failure.fault, Fault::Package);
     assert!(failure.message.contains("ann refused that it evil provides gcc"), "{failure}");
     assert!(failure.message.ends_with("nobody knows why"), "{failure}");

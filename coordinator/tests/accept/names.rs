@@ -1,7 +1,7 @@
 //! One NEVRA has one content, and one file name one package; but what was never finished has no
 //! claim to a name.
 
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{BuildOptions, Failure, FailureStage, Fault};
 
@@ -19,7 +19,7 @@ async fn a_build_that_failed_can_be_mended_without_another_release() {
     let tasks = scene.farm.store.tasks(first).await.unwrap();
     let task = tasks.iter().find(|task| task.kind == TaskKind::Build).unwrap().id;
     let failure = Failure::new(Fault::Package, FailureStage::Build, "%build failed");
-    let ended = scene.farm.store.add_failure(first, Some(task), &failure, None, now_us()).await;
+    let ended = scene.farm.store.add_failure(first, Some(task), &failure, None, clock::now()).await;
     assert!(ended.unwrap());
     assert!(scene.packages(first).await.is_empty());
 
@@ -34,7 +34,7 @@ async fn a_build_that_failed_can_be_mended_without_another_release() {
     let says = format!("hello-1-1.src exists already in lab, built by build {second}");
     assert!(refused.message.contains(&says), "{refused}");
     assert_eq!(refused.fault, Fault::Package);
-    assert!(scene.farm.store.retry_build(first, now_us()).await.unwrap());
+    assert!(scene.farm.store.retry_build(first, clock::now()).await.unwrap());
     let refused = scene.binary(first, &broken).await.unwrap_err();
     assert!(refused.message.contains("exists already in lab"), "{refused}");
     assert_eq!(scene.packages(second).await, ["hello-1-1.src", "hello-1-1.x86_64"]);
@@ -108,7 +108,7 @@ async fn a_package_without_architecture_that_stays_is_the_later_builds_too() {
     let first = scene.build("hello").await;
     scene.srpm(first, &one).await.unwrap();
     scene.binary(first, &one).await.unwrap();
-    assert!(scene.farm.store.cancel_build(first, now_us()).await.unwrap());
+    assert!(scene.farm.store.cancel_build(first, clock::now()).await.unwrap());
 
     let second = scene.build("hello").await;
     scene.srpm(second, &one).await.unwrap();

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rpmfarm_coordinator::claims::Decided;
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::fleet::Session;
 use rpmfarm_core::task::{Success, TaskKind};
 use rpmfarm_core::{BuildId, Failure};
@@ -20,7 +20,7 @@ async fn scene() -> Scene {
 impl Scene {
     /// A worker that is connected while the session lives.
     fn worker(&self, name: &str) -> Session {
-        let session = self.farm.fleet.connect(worker(name), Instant::now(), now_us());
+        let session = self.farm.fleet.connect(worker(name), Instant::now(), clock::now());
         assert!(session.settle());
         session
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::store::{EndedAttempt, NewBuild, NewTask, Task};
 use rpmfarm_core::lock::{Layer, LockedPackage};
@@ -15,7 +15,7 @@ use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::statement::{Proof, Statement};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{
-    Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Lock, Sha256, Stage, TaskId,
+    Arch, AttemptId, BuildId, BuildOptions, Failure, Lock, Sha256, Stage, Timestamp,
 };
 use rpmfarm_guarded::key::SigningKey;
 use rpmfarm_lab::fixtures::TargetFile;
@@ -179,9 +179,9 @@ impl Scene {
 
     async fn start(&self, new: NewBuild) -> BuildId {
         let store = &self.farm.store;
-        let build = store.start_builds(&[new], "tester", "", now_us()).await.unwrap().ids[0];
+        let build = store.start_builds(&[new], "tester", "", clock::now()).await.unwrap().ids[0];
         let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
-        planned(store, build, &import(now_us()), task).await;
+        planned(store, build, &import(clock::now()), task).await;
         build
     }
 
@@ -219,10 +219,10 @@ impl Scene {
         let Waiting(ended) = self.ended(worker, build, of, files, success).await;
         self.accept(&ended).await.unwrap();
         let store = &self.farm.store;
-        if store.acceptance(TaskId(ended.attempt.task)).await.unwrap().is_some() {
+        if store.acceptance(ended.attempt.task).await.unwrap().is_some() {
             return Ok(());
         }
-        Err(store.failures(build, 0).await.unwrap().pop().expect("refused for a reason").failure)
+        Err(store.failures(build, None).await.unwrap().pop().expect("refused for a reason").failure)
     }
 
     /// Has an attempt's results accepted, or refused.
@@ -245,11 +245,12 @@ impl Scene {
         let is_it = |task: &&Task| task.kind == kind && arch.is_none_or(|arch| task.arch == arch);
         let of = tasks.iter().find(is_it).expect("it is planned");
         let task = of.id;
-        store.add_lock(task, 0, self.lock(Vec::new()), now_us()).await.unwrap();
+        store.add_lock(task, 0, self.lock(Vec::new()), clock::now()).await.unwrap();
         // What was tried before may rest.
-        store.queue_due(i64::MAX / 2, 9).await.unwrap();
-        let granted = store.grant(task, build, worker, now_us()).await.unwrap().expect("granted");
-        let (attempt, epoch) = (AttemptId(granted.id), Epoch(granted.epoch));
+        store.queue_due(Timestamp::from_us(i64::MAX / 2), 9).await.unwrap();
+        let granted =
+            store.grant(task, build, worker, clock::now()).await.unwrap().expect("granted");
+        let (attempt, epoch) = (granted.id, granted.epoch);
         let mut results = Vec::new();
         for (name, bytes) in files {
             let digest = self.farm.blobs.put(bytes).unwrap();
@@ -257,7 +258,7 @@ impl Scene {
                 self.import(&self.farm.blobs.path(digest));
             }
             let size = bytes.len() as u64;
-            store.announce(attempt, (digest, size), u64::MAX, now_us()).await.unwrap().unwrap();
+            store.announce(attempt, (digest, size), u64::MAX, clock::now()).await.unwrap().unwrap();
             let kind = match kind {
                 TaskKind::Srpm => ResultKind::Srpm,
                 TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => ResultKind::Rpm,
@@ -268,10 +269,11 @@ impl Scene {
         let proof = success.proof.clone().or(signed);
         let success = Success { files: results, proof, ..success };
         let outcome = Outcome::Succeeded(success);
-        assert!(store.end_succeeded(attempt, epoch, &outcome, now_us()).await.unwrap());
+        assert!(store.end_succeeded(attempt, epoch, &outcome, clock::now()).await.unwrap());
         // Long after: the build may wait for a retry.
-        let mut ended = store.attempts_to_accept(i64::MAX / 2).await.unwrap().into_iter();
-        Waiting(ended.find(|ended| ended.attempt.id == attempt.0).expect("it waits"))
+        let mut ended =
+            store.attempts_to_accept(Timestamp::from_us(i64::MAX / 2)).await.unwrap().into_iter();
+        Waiting(ended.find(|ended| ended.attempt.id == attempt).expect("it waits"))
     }
 
     /// What a worker signs of what it made.

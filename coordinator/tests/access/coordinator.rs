@@ -11,7 +11,7 @@ use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::start::start;
 use rpmfarm_coordinator::store::{Attempt, Import, NewTask, Store};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, BuildId};
+use rpmfarm_core::{Arch, BuildId, Timestamp};
 use rpmfarm_lab::fixtures::{NOWHERE, TargetFile};
 use rpmfarm_proto::v1::enrolment_client::EnrolmentClient;
 use rpmfarm_proto::v1::fleet_client::FleetClient;
@@ -24,6 +24,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Status};
 
 use crate::builds::{bundle, import, new_build, ready};
+
+const NOW: Timestamp = Timestamp::from_us(1);
 
 /// A coordinator that runs.
 pub(crate) struct Coordinator {
@@ -185,20 +187,20 @@ impl Coordinator {
     /// An attempt of a task that is given to a worker.
     pub(crate) async fn attempt(&self, package: &str, worker: &str) -> (BuildId, Attempt) {
         let new = [new_build("lab", package)];
-        let build = self.store.start_builds(&new, "tester", "", 1).await.unwrap().ids[0];
+        let build = self.store.start_builds(&new, "tester", "", NOW).await.unwrap().ids[0];
         let blobs = Blobs::open(self.dir.path().join("data/blobs")).unwrap();
         let bundle = blobs.put(&bundle(package).to_bytes()).unwrap();
         let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
-        let task = ready(&self.store, build, &Import { bundle, ..import(1) }, task).await;
+        let task = ready(&self.store, build, &Import { bundle, ..import(NOW) }, task).await;
         // The coordinator's own passes run, too: when one tries to lock the task before the test does,
         // that fails, since the target's key is not there, and the task rests for a second.
         for _ in 0..100 {
-            if let Some(attempt) = self.store.grant(task, build, worker, 1).await.unwrap() {
+            if let Some(attempt) = self.store.grant(task, build, worker, NOW).await.unwrap() {
                 return (build, attempt);
             }
-            self.store.queue_due(i64::MAX / 2, 9).await.unwrap();
+            self.store.queue_due(Timestamp::from_us(i64::MAX / 2), 9).await.unwrap();
         }
-        panic!("{package} is not granted: {:?}", self.store.failures(build, 0).await.unwrap());
+        panic!("{package} is not granted: {:?}", self.store.failures(build, None).await.unwrap());
     }
 }
 

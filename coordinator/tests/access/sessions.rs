@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::fleet::PROTOCOL;
-use rpmfarm_core::{Failure, FailureStage, Fault};
+use rpmfarm_core::{AttemptId, Epoch, Failure, FailureStage, Fault, Timestamp};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::attempt_report::Progress;
 use rpmfarm_proto::v1::farm_client::FarmClient;
@@ -37,8 +37,9 @@ fn state(name: &str) -> v1::WorkerState {
     }
 }
 
-fn failed(attempt: i64, epoch: i64) -> v1::AttemptReport {
+fn failed(attempt: AttemptId, epoch: Epoch) -> v1::AttemptReport {
     let failure = Failure::new(Fault::Package, FailureStage::Build, "a lie");
+    let (attempt, epoch) = (attempt.0, epoch.0);
     v1::AttemptReport { attempt, epoch, progress: Some(Progress::Failed((&failure).into())) }
 }
 
@@ -93,17 +94,17 @@ async fn a_worker_speaks_for_itself_alone() {
     let mut old = state("b");
     // (It names the one that it has, too: what a new session does not name is lost.)
     let runs = v1::AttemptReport {
-        attempt: attempt.id,
-        epoch: attempt.epoch,
+        attempt: attempt.id.0,
+        epoch: attempt.epoch.0,
         progress: Some(Progress::Phase("build".into())),
     };
-    old.attempts = vec![failed(attempt.id, attempt.epoch - 1), runs];
+    old.attempts = vec![failed(attempt.id, Epoch(attempt.epoch.0 - 1)), runs];
     drop(Speaker::new(coordinator.tls(Some(&b)), old).await.unwrap());
 
     // Logs.
     let chunk = v1::LogChunk {
-        attempt: attempt.id,
-        epoch: attempt.epoch,
+        attempt: attempt.id.0,
+        epoch: attempt.epoch.0,
         log: "build".into(),
         data: b"x".to_vec().into(),
         ..Default::default()
@@ -148,8 +149,8 @@ async fn an_old_worker_is_told_so_keeps_what_it_has_and_a_newer_one_works() {
     let old = v1::WorkerState {
         protocol: 0,
         attempts: vec![v1::AttemptReport {
-            attempt: attempt.id,
-            epoch: attempt.epoch,
+            attempt: attempt.id.0,
+            epoch: attempt.epoch.0,
             progress: Some(Progress::Phase("build".into())),
         }],
         ..state("old")
@@ -199,18 +200,23 @@ async fn a_revoked_worker_is_cut_off_within_a_second_and_loses_what_it_has() {
     // As another coordinator of the farm would do it: by the store alone.
     let begun = Instant::now();
     let revoked = rpmfarm_core::fleet::Standing::Revoked;
-    coordinator.store.set_standing("w", revoked, "stolen", 5).await.unwrap().unwrap();
+    coordinator
+        .store
+        .set_standing("w", revoked, "stolen", Timestamp::from_us(5))
+        .await
+        .unwrap()
+        .unwrap();
     while speaker.hear().await.is_ok() {}
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
     while !coordinator.store.live_attempts(Some("w")).await.unwrap().is_empty() {
         assert!(begun.elapsed() < Duration::from_secs(5), "it keeps its attempt");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let failures = coordinator.store.failures(build, 0).await.unwrap();
+    let failures = coordinator.store.failures(build, None).await.unwrap();
     let last = failures.last().unwrap();
     assert_eq!(last.failure.fault, Fault::Worker);
     assert!(last.failure.message.contains("was revoked (stolen)"), "{}", last.failure.message);
-    assert!(last.retry_us.is_some(), "the task goes to another");
+    assert!(last.retry.is_some(), "the task goes to another");
     let details = FleetClient::new(coordinator.plain())
         .get_worker(v1::GetWorkerRequest { name: "w".into() })
         .await

@@ -65,8 +65,8 @@ async fn names_and_epochs_are_those_of_the_attempt() {
     let (_, attempt) = coordinator.attempt("hello", "w").await;
     let client = || WorkersClient::new(coordinator.tls(Some(&keys)));
     let chunk = |log: &str| v1::LogChunk {
-        attempt: attempt.id,
-        epoch: attempt.epoch,
+        attempt: attempt.id.0,
+        epoch: attempt.epoch.0,
         log: log.into(),
         data: b"x".to_vec().into(),
         ..Default::default()
@@ -75,12 +75,12 @@ async fn names_and_epochs_are_those_of_the_attempt() {
         let status = client().append_log(chunk(log)).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{log:?}: {status}");
     }
-    for epoch in [i64::MIN, -1, 0, attempt.epoch - 1, attempt.epoch + 1, i64::MAX] {
+    for epoch in [i64::MIN, -1, 0, attempt.epoch.0 - 1, attempt.epoch.0 + 1, i64::MAX] {
         let status = client().append_log(v1::LogChunk { epoch, ..chunk("build") }).await;
         let status = status.unwrap_err();
         assert_eq!(status.code(), Code::FailedPrecondition, "{epoch}: {status}");
     }
-    for id in [i64::MIN, -1, 0, attempt.id + 1, i64::MAX] {
+    for id in [i64::MIN, -1, 0, attempt.id.0 + 1, i64::MAX] {
         let status = client().append_log(v1::LogChunk { attempt: id, ..chunk("build") }).await;
         assert_eq!(status.unwrap_err().code(), Code::FailedPrecondition, "{id}");
     }
@@ -97,7 +97,7 @@ async fn names_and_epochs_are_those_of_the_attempt() {
         ("x.rpm", ""),
     ] {
         let file = v1::FileRef { name: name.into(), digest: digest.into(), ..Default::default() };
-        let (attempt, epoch) = (attempt.id, attempt.epoch);
+        let (attempt, epoch) = (attempt.id.0, attempt.epoch.0);
         let query = v1::UploadQuery { attempt, epoch, file: Some(file) };
         let status = client().upload_offset(query.clone()).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{name:?}: {status}");
@@ -126,8 +126,8 @@ async fn messages_have_an_end() {
     let keys = coordinator.enrol("w").await;
     let (_, attempt) = coordinator.attempt("hello", "w").await;
     let chunk = |data: Vec<u8>| v1::LogChunk {
-        attempt: attempt.id,
-        epoch: attempt.epoch,
+        attempt: attempt.id.0,
+        epoch: attempt.epoch.0,
         log: "build".into(),
         data: data.into(),
         ..Default::default()

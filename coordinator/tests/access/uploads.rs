@@ -4,7 +4,7 @@
 use rpmfarm_core::Sha256;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::task::{Outcome, Success};
-use rpmfarm_core::{AttemptId, Epoch};
+use rpmfarm_core::{AttemptId, Epoch, Timestamp};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::workers_client::WorkersClient;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use tonic::{Code, Request, Status};
 
 use crate::coordinator::{Coordinator, Keys};
 
-fn query(attempt: i64, epoch: i64, data: &[u8], size: u64) -> v1::UploadQuery {
+fn query(attempt: AttemptId, epoch: Epoch, data: &[u8], size: u64) -> v1::UploadQuery {
     let digest = Sha256::of(data).hex();
     let file = v1::FileRef { name: "hello-1-1.src.rpm".into(), digest, size, executable: false };
-    v1::UploadQuery { attempt, epoch, file: Some(file) }
+    v1::UploadQuery { attempt: attempt.0, epoch: epoch.0, file: Some(file) }
 }
 
 async fn ask(
@@ -100,11 +100,13 @@ async fn results_of_attempts_do_not_mix() {
     };
     let success = Success { files: vec![file], ..Success::default() };
     let outcome = Outcome::Succeeded(success);
-    let (id, epoch) = (AttemptId(second.id), Epoch(second.epoch));
-    assert!(coordinator.store.end_succeeded(id, epoch, &outcome, 2).await.unwrap());
+    let (id, epoch) = (second.id, second.epoch);
+    assert!(
+        coordinator.store.end_succeeded(id, epoch, &outcome, Timestamp::from_us(2)).await.unwrap()
+    );
     let begun = Instant::now();
     let failure = loop {
-        let failures = coordinator.store.failures(build, 0).await.unwrap();
+        let failures = coordinator.store.failures(build, None).await.unwrap();
         if let Some(row) = failures.iter().find(|row| row.failure.stage.as_str() == "accept") {
             break row.failure.clone();
         }

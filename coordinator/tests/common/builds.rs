@@ -7,7 +7,7 @@ use rpmfarm_coordinator::store::{Import, NewBuild, NewTask, Srpm, Store};
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::terms::AllTerms;
-use rpmfarm_core::{BuildId, BuildOptions, Sha256, TaskId};
+use rpmfarm_core::{BuildId, BuildOptions, Sha256, TaskId, Timestamp};
 
 /// A build as anybody may ask for it.
 pub fn new_build(target: &str, package: &str) -> NewBuild {
@@ -23,13 +23,13 @@ pub fn new_build(target: &str, package: &str) -> NewBuild {
 }
 
 /// A build's sources, of which nothing lies in the blob store.
-pub fn import(at_us: i64) -> Import {
+pub fn import(at: Timestamp) -> Import {
     Import {
         url: "http://git/hello.git".into(),
         commit: "c0ffee".into(),
         subject: "Update".into(),
         bundle: Sha256::of(b"bundle"),
-        at_us,
+        at,
     }
 }
 
@@ -71,13 +71,13 @@ pub async fn add_srpm(store: &Store, build: BuildId, srpm: &Srpm) {
 /// Records the sources of a build and its one task, both at the time of the import.
 pub async fn planned(store: &Store, build: BuildId, import: &Import, task: NewTask) -> TaskId {
     store.add_import(build, import).await.unwrap();
-    store.add_tasks(build, &[task], import.at_us).await.unwrap();
+    store.add_tasks(build, &[task], import.at).await.unwrap();
     store.tasks(build).await.unwrap()[0].id
 }
 
 /// The same with the task's lock: it waits for a worker.
 pub async fn ready(store: &Store, build: BuildId, import: &Import, task: NewTask) -> TaskId {
     let task = planned(store, build, import, task).await;
-    store.add_lock(task, 0, Sha256::of(b"lock"), import.at_us).await.unwrap();
+    store.add_lock(task, 0, Sha256::of(b"lock"), import.at).await.unwrap();
     task
 }

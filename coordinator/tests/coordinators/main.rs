@@ -19,9 +19,12 @@ use rpmfarm_coordinator::store::{
 };
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::tenure::TAKEOVER;
-use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Stage, TaskId};
+use rpmfarm_core::{
+    Arch, BuildId, Failure, FailureStage, Fault, Stage, StageEpoch, TaskId, Timestamp,
+};
 
-const NOW: i64 = 1_000_000;
+const NOW: Timestamp = Timestamp::from_us(1_000_000);
+const US: Duration = Duration::from_micros(1);
 
 fn row(id: &str) -> CoordinatorRow {
     CoordinatorRow {
@@ -29,7 +32,7 @@ fn row(id: &str) -> CoordinatorRow {
         address: format!("http://{id}"),
         base_url: "http://farm".into(),
         version: "1".into(),
-        started_us: NOW,
+        started: NOW,
         beat: 0,
     }
 }
@@ -78,11 +81,13 @@ async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing
         assert!(b.look(&store, at(16)).await.unwrap());
         assert_eq!(b.stages(at(16)), STAGES);
         let new = b.fence(Stage::Import, at(16)).unwrap();
-        assert_eq!(new.epoch(), 2);
+        assert_eq!(new.epoch(), StageEpoch(2));
 
         // What the old one has under way is fenced, a failure that would end the build above all.
         let failure = Failure::new(Fault::Package, FailureStage::Import, "too late");
-        let fenced = |error| matches!(error, StoreError::Fenced { stage: Stage::Import, epoch: 1 });
+        let fenced = |error| {
+            matches!(error, StoreError::Fenced { stage: Stage::Import, epoch: StageEpoch(1) })
+        };
         assert!(fenced(old.check_fence().await.unwrap_err()));
         assert!(fenced(old.add_import(build, &import(NOW)).await.unwrap_err()));
         let late = old.add_failure(build, None, &failure, None, NOW).await;
@@ -97,7 +102,7 @@ async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing
         // A good-bye needs no waiting.
         beat::end(&b, &store).await.unwrap();
         assert!(a.look(&store, at(18)).await.unwrap());
-        assert_eq!(a.fence(Stage::Sign, at(18)).unwrap().epoch(), 3);
+        assert_eq!(a.fence(Stage::Sign, at(18)).unwrap().epoch(), StageEpoch(3));
     })
     .await;
 }
@@ -111,7 +116,7 @@ async fn a_restarted_coordinator_has_its_stages_at_once_under_a_new_epoch() {
         let old = first.fenced(&store, Stage::Publish, began).unwrap();
         let second = peers("a", began);
         beat::begin(&second, &store, began).await.unwrap();
-        assert_eq!(second.fence(Stage::Publish, began).unwrap().epoch(), 2);
+        assert_eq!(second.fence(Stage::Publish, began).unwrap().epoch(), StageEpoch(2));
         assert!(matches!(old.check_fence().await, Err(StoreError::Fenced { .. })));
     })
     .await;
@@ -134,7 +139,14 @@ async fn of_two_that_take_a_stage_one_has_it() {
             let holders = all.iter().filter(|one| one.fence(stage, later).is_some()).count();
             assert_eq!(holders, 1, "{stage}");
         }
-        assert!(store.stage_leases().await.unwrap().iter().all(|(_, lease)| lease.epoch == 2));
+        assert!(
+            store
+                .stage_leases()
+                .await
+                .unwrap()
+                .iter()
+                .all(|(_, lease)| lease.epoch == StageEpoch(2))
+        );
     })
     .await;
 }
@@ -162,7 +174,7 @@ async fn one_that_is_stopped_in_mid_transaction_keeps_nobody_from_its_stage() {
         assert_eq!(b.stages(later), STAGES);
         let new = b.fenced(&store, Stage::Accept, later).unwrap();
         let failure = Failure::new(Fault::Farm, FailureStage::Accept, "tried again");
-        assert!(new.add_failure(build, None, &failure, Some(NOW + 1), NOW).await.unwrap());
+        assert!(new.add_failure(build, None, &failure, Some(NOW + US), NOW).await.unwrap());
         let late = stopped.commit().await.unwrap_err();
         assert!(late.is_outage(), "what it had begun has not happened: {late}");
     })
@@ -202,9 +214,9 @@ async fn a_worker_that_connects_knows_which_attempts_came_before() {
         let (build, task) = waiting(&store).await;
         let before = store.own_worker("w", "a").await.unwrap().newest_attempt;
         let attempt = store.grant(task, build, "w", NOW).await.unwrap().unwrap();
-        assert!(attempt.id > before.0);
+        assert!(attempt.id > before);
         let after = store.own_worker("w", "b").await.unwrap().newest_attempt;
-        assert_eq!(after.0, attempt.id);
+        assert_eq!(after, attempt.id);
     })
     .await;
 }

@@ -22,8 +22,8 @@ async fn append(
     length: usize,
 ) -> Result<u64, Status> {
     let chunk = v1::LogChunk {
-        attempt: attempt.id,
-        epoch: attempt.epoch,
+        attempt: attempt.id.0,
+        epoch: attempt.epoch.0,
         log: log.into(),
         offset,
         data: vec![b'a'; length].into(),
@@ -70,15 +70,7 @@ async fn a_log_has_what_its_limit_allows_and_the_build_fails_for_more() {
     };
     assert_eq!((status.code(), offset), (Code::OutOfRange, TAKEN));
     assert!(status.message().contains("more than 1 MiB (limit `log_mib`)"), "{status}");
-    assert!(
-        served
-            .farm
-            .store
-            .live_attempt(rpmfarm_core::AttemptId(attempt.id))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(served.farm.store.live_attempt(attempt.id).await.unwrap().is_some());
 
     let mut offset = 0;
     let status = loop {
@@ -88,7 +80,7 @@ async fn a_log_has_what_its_limit_allows_and_the_build_fails_for_more() {
         }
     };
     assert_eq!(status.code(), Code::OutOfRange);
-    let failures = served.farm.store.failures(build, 0).await.unwrap();
+    let failures = served.farm.store.failures(build, None).await.unwrap();
     let failure = &failures.last().unwrap().failure;
     assert_eq!(failure.fault, Fault::Package);
     assert_eq!(failure.message, "the build wrote a log of more than 1 MiB (limit `log_mib`)");

@@ -22,7 +22,7 @@ use rpmfarm_coordinator::identity::tls::{self, ServerCertificate};
 use rpmfarm_coordinator::listen::{Limits, Listeners};
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::server;
-use rpmfarm_core::{BuildId, TaskId};
+use rpmfarm_core::{BuildId, TaskId, Timestamp};
 use rpmfarm_lab::fixtures::{NOWHERE, TargetFile};
 use rpmfarm_proto::AUTHORIZATION;
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use self::builds::new_build;
 
-const NOW: i64 = 1_000_000;
+const NOW: Timestamp = Timestamp::from_us(1_000_000);
 
 /// A farm for the lab's target, whose logs have 1 MiB. None of its passes run.
 async fn farm(dir: &Path) -> Parts {
@@ -56,10 +56,10 @@ impl Served {
         let farm = farm(dir.path()).await;
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (plain, tls) = (bind().await, bind().await);
-        let now_us = rpmfarm_coordinator::clock::now_us();
-        let authority = Arc::new(Authority::open(&dir.path().join("tls"), now_us).unwrap());
+        let now = rpmfarm_coordinator::clock::now();
+        let authority = Arc::new(Authority::open(&dir.path().join("tls"), now).unwrap());
         let names = vec!["localhost".to_owned()];
-        let certificate = ServerCertificate::new(authority.clone(), names, 3600, now_us).unwrap();
+        let certificate = ServerCertificate::new(authority.clone(), names, 3600, now).unwrap();
         let config = Arc::new(tls::config(Arc::new(certificate)).unwrap());
         let served = Self {
             plain: plain.local_addr().unwrap(),

@@ -21,7 +21,7 @@ use rpmfarm_coordinator::store::{Import, NewTask};
 use rpmfarm_coordinator::work::LocalPass as _;
 use rpmfarm_coordinator::{server, start};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId, Timestamp};
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::attempt_report::Progress;
@@ -35,7 +35,7 @@ use tonic::{Request, Streaming};
 
 use self::common::builds::{bundle, import, new_build, ready};
 
-const NOW: i64 = 1_000_000;
+const NOW: Timestamp = Timestamp::from_us(1_000_000);
 const TARGET: &str = "almalinux-9";
 
 /// A coordinator that serves and whose passes the test runs.
@@ -95,7 +95,7 @@ impl Served {
     }
 
     async fn dispatch(&self) {
-        let now = Now { instant: Instant::now(), us: NOW };
+        let now = Now { instant: Instant::now(), time: NOW };
         self.farm.dispatch().pass(&self.farm.store, now).await.unwrap();
     }
 
@@ -104,7 +104,7 @@ impl Served {
         let (now, step) = (Instant::now(), Duration::from_millis(500));
         let mut at = Duration::ZERO;
         while at <= time {
-            let now = Now { instant: now + at, us: NOW };
+            let now = Now { instant: now + at, time: NOW };
             self.farm.leases().pass(&self.farm.store, now).await.unwrap();
             at += step;
         }

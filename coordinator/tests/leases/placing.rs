@@ -2,7 +2,7 @@
 //! real fleet.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rpmfarm_coordinator::clock::Now;
 use rpmfarm_coordinator::fleet::Session;
@@ -11,16 +11,15 @@ use rpmfarm_coordinator::store::{Grant, NewBuild, NewTask, Store};
 use rpmfarm_coordinator::work::LocalPass as _;
 use rpmfarm_core::learned::Had;
 use rpmfarm_core::task::{TaskKind, WorkerState};
-use rpmfarm_core::{
-    Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Needs, Sha256, TaskId,
-};
+use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Needs, Sha256, TaskId, Timestamp};
 use rpmfarm_lab::fixtures::{NOWHERE, TargetFile, worker};
 use tempfile::TempDir;
 
 use crate::common::builds::{import, new_build, planned};
 use crate::common::{farms, on_both};
 
-pub(crate) const NOW: i64 = 1_000_000_000_000;
+pub(crate) const NOW: Timestamp = Timestamp::from_us(1_000_000_000_000);
+const US: Duration = Duration::from_micros(1);
 
 /// A farm whose passes the test runs, with a target that lets emulating workers build (`lenient`)
 /// and one that does not (`strict`).
@@ -92,17 +91,17 @@ impl Scene {
         assert_eq!(attempts.len(), tasks.len());
         let crashed = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
         for attempt in attempts {
-            let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+            let (id, epoch) = (attempt.id, attempt.epoch);
             assert!(store.end_failed(id, epoch, &crashed, Some(NOW), NOW).await.unwrap());
         }
     }
 
     /// One look. Who holds what after it.
     async fn pass(&self) -> BTreeMap<TaskId, String> {
-        let now = Now { instant: Instant::now(), us: NOW };
+        let now = Now { instant: Instant::now(), time: NOW };
         self.farm.dispatch().pass(&self.farm.store, now).await.unwrap();
         let live = self.farm.store.live_attempts(None).await.unwrap();
-        live.into_iter().map(|attempt| (TaskId(attempt.task), attempt.worker)).collect()
+        live.into_iter().map(|attempt| (attempt.task, attempt.worker)).collect()
     }
 }
 
@@ -228,9 +227,9 @@ async fn a_worker_is_kept_for_a_big_task_while_small_ones_go_elsewhere() {
         let expected = held(&[(first[0].1, "big"), (small[0].1, "small")]);
         assert_eq!(scene.pass().await, expected, "one slot of the big one is kept");
         let live = scene.farm.store.live_attempts(Some("big")).await.unwrap();
-        let (id, epoch) = (AttemptId(live[0].id), Epoch(live[0].epoch));
+        let (id, epoch) = (live[0].id, live[0].epoch);
         let crashed = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
-        scene.farm.store.end_failed(id, epoch, &crashed, Some(NOW + 1), NOW).await.unwrap();
+        scene.farm.store.end_failed(id, epoch, &crashed, Some(NOW + US), NOW).await.unwrap();
         scene.farm.fleet.held().ended("big", id);
         let held = scene.pass().await;
         assert_eq!(held.get(&again[0].1).map(String::as_str), Some("big"), "it fits now");
@@ -248,12 +247,12 @@ async fn what_is_learned_fits_the_worker_that_built_it() {
         assert_eq!(scene.pass().await.len(), 1);
         let store = &scene.farm.store;
         let live = store.live_attempts(None).await.unwrap();
-        let (id, epoch) = (AttemptId(live[0].id), Epoch(live[0].epoch));
+        let (id, epoch) = (live[0].id, live[0].epoch);
         let made = rpmfarm_core::task::Success { memory_mib: 5325, ..Default::default() };
         let outcome = rpmfarm_core::task::Outcome::Succeeded(made);
-        assert!(store.end_succeeded(id, epoch, &outcome, NOW + 1).await.unwrap());
+        assert!(store.end_succeeded(id, epoch, &outcome, NOW + US).await.unwrap());
         let mut tx = store.write().await.unwrap();
-        assert!(tx.accept(first[0].1, id, 1, NOW + 1).await.unwrap());
+        assert!(tx.accept(first[0].1, id, 1, NOW + US).await.unwrap());
         tx.commit().await.unwrap();
         scene.farm.fleet.held().ended("small", id);
 

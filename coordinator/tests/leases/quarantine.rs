@@ -9,13 +9,13 @@ use rpmfarm_coordinator::store::Grant;
 use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::learned::Had;
 use rpmfarm_core::task::{Outcome, Success};
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Needs, TaskId};
+use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Needs, TaskId, Timestamp};
 
 use super::placing::{NOW, Scene};
 use crate::common::on_both;
 
 fn now() -> Now {
-    Now { instant: Instant::now(), us: NOW }
+    Now { instant: Instant::now(), time: NOW }
 }
 
 impl Scene {
@@ -24,7 +24,7 @@ impl Scene {
         let store = &self.farm.store;
         let grant = Grant { task, build, worker: worker.into(), had: Had::default() };
         let attempt = store.grant_all(&[grant], NOW).await.unwrap().remove(0);
-        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+        let (id, epoch) = (attempt.id, attempt.epoch);
         let outcome = Outcome::Succeeded(Success::default());
         assert!(store.end_succeeded(id, epoch, &outcome, NOW).await.unwrap());
         let mut tx = store.write().await.unwrap();
@@ -123,13 +123,13 @@ async fn a_root_that_cannot_be_made_is_tried_twice() {
         let store = &scene.farm.store;
         for (worker, tries) in [("w1", true), ("w2", false)] {
             // What was tried before may rest.
-            store.queue_due(i64::MAX / 2, 9).await.unwrap();
+            store.queue_due(Timestamp::from_us(i64::MAX / 2), 9).await.unwrap();
             let grant = Grant { task, build, worker: worker.into(), had: Had::default() };
             assert_eq!(store.grant_all(&[grant], NOW).await.unwrap().len(), 1);
             let live = store.live_attempts(Some(worker)).await.unwrap().remove(0);
             scene.farm.reports().end(store, &live, &outcome, NOW).await.unwrap();
-            let last = store.failures(build, 0).await.unwrap().pop().unwrap();
-            assert_eq!(last.retry_us.is_some(), tries, "{:?}", last.failure);
+            let last = store.failures(build, None).await.unwrap().pop().unwrap();
+            assert_eq!(last.retry.is_some(), tries, "{:?}", last.failure);
             let fault = if tries { Fault::Worker } else { Fault::Package };
             assert_eq!(last.failure.fault, fault);
             assert!(last.failure.message.starts_with(said), "{}", last.failure.message);

@@ -1,11 +1,11 @@
 //! What is said of builds that wait, as the command asks for it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::store::{CoordinatorRow, NewTask};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Sha256, TaskId};
+use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Sha256, TaskId};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 
@@ -25,7 +25,7 @@ impl Served {
         let (build, srpm) = self.task().await;
         let store = &self.farm.store;
         let attempt = store.grant(srpm, build, "w1", NOW).await.unwrap().unwrap();
-        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+        let (id, epoch) = (attempt.id, attempt.epoch);
         let made = rpmfarm_core::task::Outcome::Succeeded(Default::default());
         assert!(store.end_succeeded(id, epoch, &made, NOW).await.unwrap());
         let mut tx = store.write().await.unwrap();
@@ -80,7 +80,7 @@ async fn a_coordinator_without_the_stage_tells_what_the_one_that_has_it_knows() 
         address: "http://other".into(),
         base_url: "http://farm".into(),
         version: "1".into(),
-        started_us: NOW,
+        started: NOW,
         beat: 0,
     };
     let store = &served.farm.store;
@@ -97,16 +97,16 @@ async fn a_coordinator_without_the_stage_tells_what_the_one_that_has_it_knows() 
 async fn each_task_tells_of_its_own_newest_failure() {
     let served = Served::start().await;
     let (build, tasks) = served.planned(&[Arch::X86_64, Arch::Ppc64le]).await;
-    let (store, now) = (&served.farm.store, now_us());
+    let (store, now) = (&served.farm.store, clock::now());
     served.lock(tasks[0]).await;
     let down = Failure::new(Fault::Farm, FailureStage::Resolve, "no answer of the mirror");
-    let later = Some(now + 100_000_000);
+    let later = Some(now + Duration::from_secs(100));
     assert!(store.add_failure(build, Some(tasks[1]), &down, later, now).await.unwrap());
     // A newer one of another task, which is over.
     let attempt = store.grant(tasks[0], build, "w1", now).await.unwrap().unwrap();
     let crashed = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
-    let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
-    assert!(store.end_failed(id, epoch, &crashed, Some(now), now + 1).await.unwrap());
+    let (id, epoch) = (attempt.id, attempt.epoch);
+    assert!(store.end_failed(id, epoch, &crashed, Some(now), now.next()).await.unwrap());
     let why = served.why(build).await;
     let [("retry", text)] = of(&why, "build ppc64le")[..] else { panic!("{why:?}") };
     assert!(text.contains("after: no answer of the mirror"), "{text}");

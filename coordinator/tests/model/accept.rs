@@ -3,7 +3,7 @@
 use rpmfarm_coordinator::store::{self as real, StoreError};
 use rpmfarm_core::results::ResultFile;
 use rpmfarm_core::task::{Outcome, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, TaskId};
+use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, TaskId, Timestamp};
 use rpmfarm_sim::store as model;
 
 use super::steps::{ARCHES, digest};
@@ -31,8 +31,9 @@ impl Twins {
     async fn refuse(&mut self, ended: &model::EndedAttempt, fault: Fault, retry: Option<i64>) {
         let (now, failure) = (self.now_us, Failure::new(fault, FailureStage::Accept, "refused"));
         self.model.refuse_attempt(ended, &failure, retry, now);
+        let (retry, now) = (retry.map(Timestamp::from_us), self.now());
         let all = self.real.attempts_to_accept(now).await.unwrap();
-        let found = all.iter().find(|row| row.attempt.id == ended.attempt.id).unwrap();
+        let found = all.iter().find(|row| row.attempt.id.0 == ended.attempt.id).unwrap();
         self.real.refuse_attempt(found, &failure, retry, now).await.unwrap();
     }
 
@@ -70,7 +71,7 @@ impl Twins {
     }
 
     async fn accept_in_real(&self, ended: &model::EndedAttempt) -> bool {
-        let (build, now) = (ended.build, self.now_us);
+        let (build, now) = (ended.build, self.now());
         let (task, attempt) = (TaskId(ended.attempt.task), AttemptId(ended.attempt.id));
         let kind = self.real.task(task).await.unwrap().unwrap().kind;
         let mut tx = self.real.write().await.unwrap();

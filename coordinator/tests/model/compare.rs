@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rpmfarm_core::status::CountedState;
 use rpmfarm_core::task::{Outcome, TaskKind};
-use rpmfarm_core::{AttemptId, BuildId, TaskId};
+use rpmfarm_core::{AttemptId, BatchId, BuildId, TaskId, Timestamp};
 use rpmfarm_sim::state;
 
 use super::{CHANNEL, KEY, TARGET, Twins};
@@ -15,27 +15,53 @@ const ALL: i64 = 10_000;
 /// The named fields of rows, in text: rows of both sides have them.
 macro_rules! show {
     ($rows:expr; $($field:ident)*) => {
-        $rows.iter().map(|row| format!("{:?}", ($(&row.$field,)*))).collect::<Vec<_>>()
+        $rows.iter().map(|row| plain(&format!("{:?}", ($(&row.$field,)*)))).collect::<Vec<_>>()
     };
 }
 
-/// The same rows in the same order, by the fields that rules look at.
+/// The same rows in the same order, by the fields that rules look at, under the names that they have
+/// in the real store and in the model.
 macro_rules! same {
     ($twins:ident, $call:ident ( $($argument:expr),* ); $($field:ident)*) => {
+        same!($twins, $call($($argument),*); $($field)*; $($field)*);
+    };
+    ($twins:ident, $call:ident ( $($argument:expr),* ); $($field:ident)*; $($modelled:ident)*) => {
         let expected = $twins.model.$call($($argument),*);
         let found = $twins.real.$call($($argument),*).await.unwrap();
-        assert_eq!(show!(found; $($field)*), show!(expected; $($field)*), stringify!($call));
+        assert_eq!(show!(found; $($field)*), show!(expected; $($modelled)*), stringify!($call));
     };
 }
 
 /// The same rows: the real store orders them by ranks, which the model lacks.
 macro_rules! same_set {
     ($call:expr, $found:expr, $expected:expr; $($field:ident)*) => {
-        let (mut found, mut expected) = (show!($found; $($field)*), show!($expected; $($field)*));
+        same_set!($call, $found, $expected; $($field)*; $($field)*);
+    };
+    ($call:expr, $found:expr, $expected:expr; $($field:ident)*; $($modelled:ident)*) => {
+        let (mut found, mut expected) = (show!($found; $($field)*), show!($expected; $($modelled)*));
         found.sort_unstable();
         expected.sort_unstable();
         assert_eq!(found, expected, $call);
     };
+}
+
+/// The text of a value without the types of points in time and ids: the model has numbers.
+fn plain(text: &str) -> String {
+    let mut plain = text.to_owned();
+    for name in ["Timestamp", "BuildId", "TaskId", "AttemptId", "Epoch", "BatchId"] {
+        let open = format!("{name}(");
+        while let Some(start) = plain.find(&open) {
+            let end = start + plain[start..].find(')').expect("it is closed");
+            plain.remove(end);
+            plain.replace_range(start..start + open.len(), "");
+        }
+    }
+    plain
+}
+
+/// A point in time as the model has it.
+fn us(at: Option<Timestamp>) -> i64 {
+    Timestamp::or_zero(at).as_us()
 }
 
 impl Twins {
@@ -51,34 +77,37 @@ impl Twins {
 
     /// What each stage has to do.
     async fn compare_work(&self) {
-        let (real, model, now) = (&self.real, &self.model, self.now_us);
-        let (found, expected) = (real.builds_to_import(now).await, model.builds_to_import(now));
-        same_set!("import", found.unwrap(), expected; id batch target package submitter created_us);
+        let (real, model, now, at) = (&self.real, &self.model, self.now_us, self.now());
+        let (found, expected) = (real.builds_to_import(at).await, model.builds_to_import(now));
+        same_set!("import", found.unwrap(), expected;
+            id batch target package submitter created; id batch target package submitter created_us);
         let (found, expected) = (real.builds_to_plan().await, model.builds_to_plan());
         same_set!("plan", found.unwrap(), expected; id batch package);
         let (found, expected) = (real.builds_accepted().await, model.builds_accepted());
         same_set!("finish", found.unwrap(), expected; id batch package);
-        let found = real.srpms_to_lock(now, ALL).await.unwrap();
+        let found = real.srpms_to_lock(at, ALL).await.unwrap();
         let expected = model.tasks_to_lock(TaskKind::Srpm, now);
-        same_set!("lock", found, expected; id build kind arch created_us);
+        same_set!("lock", found, expected;
+            id build kind arch created; id build kind arch created_us);
         let mut found = Vec::new();
-        for (batch, target) in real.batches_to_order(now).await.unwrap() {
-            for (task, build) in real.tasks_to_order(batch, now).await.unwrap() {
-                assert_eq!((build.id(), build.batch, &build.target), (task.build, batch, &target));
+        for (batch, target) in real.batches_to_order(at).await.unwrap() {
+            for (task, build) in real.tasks_to_order(batch, at).await.unwrap() {
+                assert_eq!((build.id, build.batch, &build.target), (task.build, batch, &target));
                 found.push(task);
             }
         }
         let expected = model.tasks_to_lock(TaskKind::Build, now);
-        same_set!("order", found, expected; id build kind arch created_us);
-        let (found, expected) = (real.attempts_to_accept(now).await, model.attempts_to_accept(now));
+        same_set!("order", found, expected;
+            id build kind arch created; id build kind arch created_us);
+        let (found, expected) = (real.attempts_to_accept(at).await, model.attempts_to_accept(now));
         let found = found.unwrap();
         same_set!("accept", found, expected; build outcome);
         let ids = |ids: &mut dyn Iterator<Item = i64>| ids.collect::<BTreeSet<_>>();
         assert_eq!(
-            ids(&mut found.iter().map(|row| row.attempt.id)),
+            ids(&mut found.iter().map(|row| row.attempt.id.0)),
             ids(&mut expected.iter().map(|row| row.attempt.id)),
         );
-        let found = real.rounds_to_lock(now).await.unwrap();
+        let found = real.rounds_to_lock(at).await.unwrap();
         let found: Vec<_> = found.into_iter().map(|(task, round)| (task.id, round)).collect();
         let expected = model.rounds_to_lock(now).into_iter();
         let expected: Vec<_> = expected.map(|(task, round)| (task.id, round)).collect();
@@ -87,7 +116,8 @@ impl Twins {
 
     /// Who holds what.
     async fn compare_attempts(&mut self) {
-        same!(self, live_attempts(None); id task build epoch worker started_us);
+        same!(self, live_attempts(None);
+            id task build epoch worker started; id task build epoch worker started_us);
         same!(self, live_attempts(Some("w1")); id task build epoch worker);
         let live = self.model.live_attempts(None);
         let holders: BTreeSet<String> = live.iter().map(|live| live.worker.clone()).collect();
@@ -121,7 +151,7 @@ impl Twins {
             if !self.step.is_multiple_of(8) {
                 return;
             }
-            self.real.reindex(self.builds(), self.now_us).await.unwrap();
+            self.real.reindex(self.builds(), self.now()).await.unwrap();
         }
         let found = self.real.tasks_to_dispatch(ALL).await.unwrap();
         let expected = self.model.tasks_to_dispatch(self.now_us);
@@ -140,7 +170,7 @@ impl Twins {
         let found = self.real.channel(TARGET, CHANNEL).await.unwrap();
         let expected = self.model.channel(TARGET, CHANNEL);
         assert_eq!(
-            found.map(|row| (row.revision, row.snapshot, row.at_us)),
+            found.map(|row| (row.revision, row.snapshot, row.at.as_us())),
             expected.map(|row| (row.revision, row.snapshot, row.at_us)),
         );
         same!(self, packages(TARGET); nevra build arch digest size);
@@ -151,24 +181,26 @@ impl Twins {
     async fn compare_build(&self, build: BuildId) {
         let (real, model) = (&self.real, &self.model);
         let batch = model.build(build).unwrap().batch;
-        same!(self, open_mates(batch); id package);
-        same!(self, tasks(build); id build kind arch created_us);
-        same!(self, failures(build, 0); task failure at_us retry_us);
-        let since = model.retried_us(build);
-        assert_eq!(real.retried_us(build).await.unwrap(), since, "retried_us");
-        same!(self, failures(build, since); task failure at_us retry_us);
-        let cancelled = real.cancelled_us(build).await.unwrap();
-        assert_eq!(cancelled, model.cancelled_us(build), "cancelled_us");
-        let unaccepted = real.unaccepted_tasks(batch).await.unwrap();
+        let found = real.open_mates(BatchId(batch)).await.unwrap();
+        let expected = model.open_mates(batch);
+        assert_eq!(show!(found; id package), show!(expected; id package), "open_mates");
+        same!(self, tasks(build); id build kind arch created; id build kind arch created_us);
+        self.compare_failures(build, None).await;
+        let since = real.retried_at(build).await.unwrap();
+        assert_eq!(us(since), model.retried_us(build), "retried_at");
+        self.compare_failures(build, since).await;
+        let cancelled = real.cancelled_at(build).await.unwrap();
+        assert_eq!(us(cancelled), model.cancelled_us(build), "cancelled_at");
+        let unaccepted = real.unaccepted_tasks(BatchId(batch)).await.unwrap();
         assert_eq!(unaccepted, model.unaccepted_tasks(batch), "unaccepted_tasks");
         let lacks = |id: &BuildId| {
             let of_batch = model.build(*id).is_some_and(|build| build.batch == batch);
             of_batch && model.is_open(*id) && model.srpm(*id).is_none()
         };
-        let mate = real.mate_without_srpm(batch).await.unwrap();
-        assert_eq!(mate.map(|build| build.id()), self.builds().find(lacks), "mate_without_srpm");
+        let mate = real.mate_without_srpm(BatchId(batch)).await.unwrap();
+        assert_eq!(mate.map(|build| build.id), self.builds().find(lacks), "mate_without_srpm");
         assert_eq!(real.is_open(build).await.unwrap(), model.is_open(build), "is_open");
-        let found = real.import(build).await.unwrap().map(|row| (row.bundle, row.at_us));
+        let found = real.import(build).await.unwrap().map(|row| (row.bundle, row.at.as_us()));
         assert_eq!(found, model.import(build).map(|row| (row.bundle, row.at_us)), "import");
         let found = real.packages_of(build, KEY).await.unwrap();
         let found: Vec<_> =
@@ -177,9 +209,10 @@ impl Twins {
         let expected: Vec<_> =
             expected.iter().map(|row| (&row.package.nevra, row.signature.is_some())).collect();
         assert_eq!(found, expected, "packages_of {build}");
-        let signed = real.signed_us(build, KEY).await.unwrap();
-        assert_eq!(signed, model.signed_us(build, KEY), "signed_us");
-        let found = real.publication(build).await.unwrap().map(|row| (row.revision, row.at_us));
+        let signed = real.signed_at(build, KEY).await.unwrap();
+        assert_eq!(us(signed), model.signed_us(build, KEY), "signed_at");
+        let found = real.publication(build).await.unwrap();
+        let found = found.map(|row| (row.revision, row.at.as_us()));
         let expected = model.publication(build).map(|row| (row.revision, row.at_us));
         assert_eq!(found, expected, "publication");
         let live = model.live_attempts(None).into_iter();
@@ -189,20 +222,31 @@ impl Twins {
         assert_eq!(found, at.into_iter().collect::<Vec<_>>(), "workers_at");
     }
 
+    async fn compare_failures(&self, build: BuildId, since: Option<Timestamp>) {
+        let found = self.real.failures(build, since).await.unwrap();
+        let expected = self.model.failures(build, us(since));
+        let (found, expected) =
+            (show!(found; task failure at retry), show!(expected; task failure at_us retry_us));
+        assert_eq!(found, expected, "failures");
+    }
+
     async fn compare_task(&self, task: TaskId) {
         let (real, model) = (&self.real, &self.model);
         let found = real.lock(task).await.unwrap();
         assert_eq!(
-            found.map(|lock| (lock.round, lock.digest, lock.at_us)),
+            found.map(|lock| (lock.round, lock.digest, lock.at.as_us())),
             model.lock(task).map(|lock| (lock.round, lock.digest, lock.at_us)),
             "lock"
         );
         let found = real.dynamic_requires(task).await.unwrap();
         assert_eq!(found, model.dynamic_requires(task), "dynamic_requires");
-        assert_eq!(real.acceptance(task).await.unwrap(), model.acceptance(task), "acceptance");
+        let found = real.acceptance(task).await.unwrap();
+        let found = found.map(|(attempt, ms, at)| (attempt, ms, at.as_us()));
+        assert_eq!(found, model.acceptance(task), "acceptance");
         let found = real.attempts(task).await.unwrap().into_iter();
         let found = found.map(|(a, end)| {
-            (a.id, a.epoch, a.worker, a.started_us, end.map(|end| (end.outcome, end.at_us)))
+            let end = end.map(|end| (end.outcome, end.at.as_us()));
+            (a.id.0, a.epoch.0, a.worker, a.started.as_us(), end)
         });
         let expected = model.attempts(task).into_iter();
         let expected: Vec<_> = expected

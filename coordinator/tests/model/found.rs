@@ -1,18 +1,21 @@
 //! What the simulation and the comparison with its model found in the store: a test for each
 //! mended bug, on SQLite and PostgreSQL.
 
+use std::time::Duration;
+
 use rpmfarm_coordinator::store::{NewPackage, NewTask, Revision, Store};
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::status::CountedState;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Sha256, TaskId};
+use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Sha256, TaskId, Timestamp};
 
 use super::common::builds::{self, import, new_build};
 use super::common::on_both;
 
-const NOW: i64 = 1_000_000;
-const SECOND: i64 = 1_000_000;
-const DAY: i64 = 86_400 * SECOND;
+const NOW: Timestamp = Timestamp::from_us(1_000_000);
+const US: Duration = Duration::from_micros(1);
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
 
 fn digest(text: &str) -> Sha256 {
     Sha256::of(text.as_bytes())
@@ -40,7 +43,7 @@ async fn requirements_that_a_lost_attempt_found_are_locked_for_the_next_one() {
     on_both(|store| async move {
         let (build, task) = ready(&store, TaskKind::Build).await;
         let first = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
-        let (id, epoch) = (AttemptId(first.id), Epoch(first.epoch));
+        let (id, epoch) = (first.id, first.epoch);
         store.add_dynamic_requires(task, id, 0, &["a".into()], NOW).await.unwrap();
         let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
         assert!(store.end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
@@ -52,7 +55,7 @@ async fn requirements_that_a_lost_attempt_found_are_locked_for_the_next_one() {
         let other = NewTask { kind: TaskKind::Build, arch: Arch::Aarch64 };
         store.add_tasks(build, &[other], NOW).await.unwrap();
         assert!(store.rounds_to_lock(NOW).await.unwrap().is_empty(), "it has not asked");
-        let id = AttemptId(second.id);
+        let id = second.id;
         store.add_dynamic_requires(task, id, 0, &["b".into()], NOW).await.unwrap();
         let rounds = store.rounds_to_lock(NOW).await.unwrap();
         assert_eq!(
@@ -78,9 +81,9 @@ async fn a_clock_that_jumps_back_neither_delays_a_retry_nor_turns_the_order_roun
 
         assert!(store.cancel_build(build, late).await.unwrap());
         assert!(store.retry_build(build, NOW).await.unwrap());
-        let cancelled = store.cancelled_us(build).await.unwrap();
-        let retried = store.retried_us(build).await.unwrap();
-        assert!(retried > cancelled, "{retried} is after {cancelled}");
+        let cancelled = store.cancelled_at(build).await.unwrap();
+        let retried = store.retried_at(build).await.unwrap();
+        assert!(retried > cancelled, "{retried:?} is after {cancelled:?}");
         assert!(store.failures(build, retried).await.unwrap().is_empty());
         let package = Failure::new(Fault::Package, FailureStage::Build, "does not compile");
         assert!(store.add_failure(build, Some(task), &package, None, NOW).await.unwrap());
@@ -103,7 +106,7 @@ async fn after_a_clock_that_jumped_back_pauses_are_kept_again() {
         assert!(store.tasks_to_dispatch(9).await.unwrap().is_empty(), "it waits 5 s");
         assert_eq!(store.queue_due(NOW + 5 * SECOND, 9).await.unwrap(), 1);
         let head = store.ready_head("x86_64", "", 9).await.unwrap();
-        assert_eq!(head[0].retry_us, NOW + 5 * SECOND);
+        assert_eq!(head[0].retry, Some(NOW + 5 * SECOND));
 
         let build = start(&store).await;
         let gone = Failure::new(Fault::Farm, FailureStage::Import, "no route");
@@ -137,7 +140,7 @@ async fn builds_that_make_the_same_files_share_them() {
         for _ in 0..2 {
             let (build, task) = ready(&store, TaskKind::Srpm).await;
             let attempt = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
-            let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
+            let (id, epoch) = (attempt.id, attempt.epoch);
             assert!(store.end_succeeded(id, epoch, &made, NOW).await.unwrap());
             let mut tx = store.write().await.unwrap();
             assert!(tx.accept(task, id, 1, NOW).await.unwrap());
@@ -165,7 +168,7 @@ async fn what_was_cancelled_while_it_was_published_is_not_published() {
             revision: 1,
             snapshot: digest("snapshot"),
             packages: 3,
-            at_us: NOW,
+            at: NOW,
         };
         assert!(store.cancel_build(build, NOW).await.unwrap());
         assert!(!store.add_revision(&revision, &[build]).await.unwrap());
@@ -188,8 +191,8 @@ async fn a_build_that_was_cancelled_once_and_then_failed_counts_as_failed() {
             (count(CountedState::Cancelled).await, count(CountedState::Failed).await),
             (1, 0)
         );
-        assert!(store.retry_build(build, NOW + 1).await.unwrap());
-        assert!(store.add_failure(build, None, &down(), None, NOW + 2).await.unwrap());
+        assert!(store.retry_build(build, NOW + US).await.unwrap());
+        assert!(store.add_failure(build, None, &down(), None, NOW + 2 * US).await.unwrap());
         assert_eq!(
             (count(CountedState::Cancelled).await, count(CountedState::Failed).await),
             (0, 1)

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use common::on_postgres;
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::store as real;
-use rpmfarm_core::{AttemptId, TaskId};
+use rpmfarm_core::{AttemptId, TaskId, Timestamp};
 use rpmfarm_sim::{Rng, store as model};
 
 const SEEDS: u64 = 4;
@@ -111,6 +111,11 @@ impl Twins {
         std::mem::take(&mut twins.reached)
     }
 
+    /// The time as the real store has it.
+    fn now(&self) -> Timestamp {
+        Timestamp::from_us(self.now_us)
+    }
+
     fn pass_time(&mut self) {
         let mut by = self.below(20);
         if !self.steady && self.rng.chance(50) {
@@ -123,7 +128,7 @@ impl Twins {
 
     /// The real store queues what is due by now.
     async fn queue_due(&self) {
-        self.real.queue_due(self.now_us, 1_000).await.unwrap();
+        self.real.queue_due(self.now(), 1_000).await.unwrap();
     }
 
     /// Counts what can be read from the facts.

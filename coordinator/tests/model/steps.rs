@@ -7,6 +7,7 @@ use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{
     Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, FailureStage, Fault, Sha256, TaskId,
+    Timestamp,
 };
 use rpmfarm_sim::store as model;
 
@@ -121,7 +122,7 @@ impl Twins {
                 }
             })
             .collect();
-        let found = self.real.start_builds(&builds, "u", key, now).await.unwrap();
+        let found = self.real.start_builds(&builds, "u", key, self.now()).await.unwrap();
         assert_eq!((found.ids, found.new), (expected.ids, expected.new), "start_builds");
     }
 
@@ -131,7 +132,7 @@ impl Twins {
         let bundle = digest(&at_us.to_string());
         self.model.add_import(build, &model::Import { commit: commit.clone(), bundle, at_us });
         let (url, subject) = ("http://git".into(), "s".into());
-        let import = real::Import { url, commit, subject, bundle, at_us };
+        let import = real::Import { url, commit, subject, bundle, at: self.now() };
         self.real.add_import(build, &import).await.unwrap();
     }
 
@@ -146,7 +147,7 @@ impl Twins {
         self.model.add_tasks(build, &of_model, self.now_us);
         let of_real: Vec<_> =
             tasks.iter().map(|(kind, arch)| real::NewTask { kind: *kind, arch: *arch }).collect();
-        self.real.add_tasks(build, &of_real, self.now_us).await.unwrap();
+        self.real.add_tasks(build, &of_real, self.now()).await.unwrap();
     }
 
     /// Attempts that found something are taken back to wait for their batch; sometimes one of a
@@ -160,7 +161,7 @@ impl Twins {
         let Some(of_model) = self.model.task(task).cloned() else { return };
         let of_real = self.real.task(task).await.unwrap().expect("the model has it");
         let expected = self.model.postpone(&of_model, round, now);
-        let found = self.real.postpone(&of_real, round, now).await.unwrap();
+        let found = self.real.postpone(&of_real, round, self.now()).await.unwrap();
         assert_eq!(found, expected, "postpone {task} of round {round}");
         self.reached.postponed += usize::from(expected);
     }
@@ -188,7 +189,7 @@ impl Twins {
         }
         let lock = digest(&now.to_string());
         self.model.add_lock(task, round, lock, now);
-        self.real.add_lock(task, round, lock, now).await.unwrap();
+        self.real.add_lock(task, round, lock, self.now()).await.unwrap();
     }
 
     /// Grants in one transaction; what cannot be given is left out.
@@ -207,7 +208,7 @@ impl Twins {
         if !self.steady {
             // What was queued stays so when the clock goes back; the model has no memory of it.
             let builds = grants.iter().map(|grant| grant.build);
-            self.real.reindex(builds, now).await.unwrap();
+            self.real.reindex(builds, self.now()).await.unwrap();
         }
         let expected: Vec<_> = grants
             .iter()
@@ -215,9 +216,11 @@ impl Twins {
             .map(|a| (a.id, a.task, a.epoch, a.worker, a.started_us))
             .collect();
         self.granted.extend(expected.iter().map(|row| (row.0, row.2)));
-        let found = self.real.grant_all(&grants, now).await.unwrap();
-        let found: Vec<_> =
-            found.into_iter().map(|a| (a.id, a.task, a.epoch, a.worker, a.started_us)).collect();
+        let found = self.real.grant_all(&grants, self.now()).await.unwrap();
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|a| (a.id.0, a.task.0, a.epoch.0, a.worker, a.started.as_us()))
+            .collect();
         assert_eq!(found, expected, "grant_all");
     }
 
@@ -234,12 +237,14 @@ impl Twins {
             let file = ResultFile { name, kind: ResultKind::Rpm, digest, size: 1 };
             let outcome = Outcome::Succeeded(Success { files: vec![file], ..Success::default() });
             expected = self.model.end_succeeded(attempt, epoch, &outcome, now);
-            found = self.real.end_succeeded(attempt, epoch, &outcome, now).await.unwrap();
+            found = self.real.end_succeeded(attempt, epoch, &outcome, self.now()).await.unwrap();
         } else {
             let (failure, retry) =
                 (Failure::new(Fault::Worker, FailureStage::Build, "lost"), self.retry());
             expected = self.model.end_failed(attempt, epoch, &failure, retry, now);
-            found = self.real.end_failed(attempt, epoch, &failure, retry, now).await.unwrap();
+            let again = retry.map(Timestamp::from_us);
+            let ended = self.real.end_failed(attempt, epoch, &failure, again, self.now());
+            found = ended.await.unwrap();
         }
         assert_eq!(found, expected, "the end of attempt {attempt} under {epoch}");
         self.reached.late += usize::from(ended && !expected);
@@ -264,7 +269,7 @@ impl Twins {
             let last = self.asked.insert((task, round), attempt);
             self.reached.taken_over += usize::from(last.is_some_and(|last| last != attempt));
         }
-        let now = self.now_us;
+        let now = self.now();
         self.real.add_dynamic_requires(task, attempt, round, &requires, now).await.unwrap();
     }
 
@@ -275,7 +280,8 @@ impl Twins {
         let stage = if task.is_some() { FailureStage::Resolve } else { FailureStage::Import };
         let (failure, retry) = (Failure::new(Fault::Farm, stage, "no answer"), self.retry());
         let expected = self.model.add_failure(build, task, &failure, retry, now);
-        let found = self.real.add_failure(build, task, &failure, retry, now).await.unwrap();
+        let again = retry.map(Timestamp::from_us);
+        let found = self.real.add_failure(build, task, &failure, again, self.now()).await.unwrap();
         assert_eq!(found, expected, "add_failure");
     }
 
@@ -284,7 +290,11 @@ impl Twins {
         if self.rng.chance(300) {
             let build = self.a_build();
             let expected = self.model.cancel_build(build, now);
-            assert_eq!(self.real.cancel_build(build, now).await.unwrap(), expected, "cancel");
+            assert_eq!(
+                self.real.cancel_build(build, self.now()).await.unwrap(),
+                expected,
+                "cancel"
+            );
             self.reached.cancelled += usize::from(expected);
             return;
         }
@@ -293,7 +303,7 @@ impl Twins {
         let any = self.a_build();
         let build = self.rng.pick(&closed).copied().unwrap_or(any);
         let expected = self.model.retry_build(build, now);
-        assert_eq!(self.real.retry_build(build, now).await.unwrap(), expected, "retry");
+        assert_eq!(self.real.retry_build(build, self.now()).await.unwrap(), expected, "retry");
         self.reached.retried += usize::from(expected);
     }
 
@@ -305,7 +315,7 @@ impl Twins {
             let signature = model::Signature { signed_digest, signed_size: 2 };
             self.model.add_signatures(KEY, &[(digest, signature)], now);
             let signature = real::Signature { signed_digest, signed_size: 2, repodata: digest };
-            self.real.add_signatures(KEY, &[(digest, signature)], now).await.unwrap();
+            self.real.add_signatures(KEY, &[(digest, signature)], self.now()).await.unwrap();
         }
     }
 
@@ -328,7 +338,8 @@ impl Twins {
             at_us,
         };
         let expected = self.model.add_revision(&row, &builds);
-        let row = real::Revision { target, channel, revision, snapshot, packages, at_us };
+        let at = self.now();
+        let row = real::Revision { target, channel, revision, snapshot, packages, at };
         let found = self.real.add_revision(&row, &builds).await.unwrap();
         assert_eq!(found, expected, "add_revision {revision} after {newest} of {builds:?}");
         self.reached.not_published += usize::from(!expected);

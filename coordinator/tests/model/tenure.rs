@@ -2,8 +2,8 @@
 //! owns a worker. What a step acts on was seen before, and may have moved since.
 
 use rpmfarm_coordinator::store as real;
-use rpmfarm_core::Stage;
 use rpmfarm_core::tenure::StageLease;
+use rpmfarm_core::{Stage, Timestamp};
 use rpmfarm_sim::Rng;
 
 use super::Twins;
@@ -73,7 +73,7 @@ impl Twins {
             address: String::new(),
             base_url: String::new(),
             version: String::new(),
-            started_us: 0,
+            started: Timestamp::ZERO,
             beat: 0,
         };
         self.real.beat(&row).await.unwrap();

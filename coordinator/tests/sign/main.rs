@@ -46,7 +46,7 @@ async fn accepted(scene: &Scene, of: &Built, name: &str) -> Build {
     scene.srpm(build, of).await.unwrap();
     scene.binary(build, of).await.unwrap();
     let waiting = scene.farm.store.builds_accepted().await.unwrap();
-    waiting.into_iter().find(|waiting| waiting.id() == build).expect("it is to be signed")
+    waiting.into_iter().find(|waiting| waiting.id == build).expect("it is to be signed")
 }
 
 /// Where the blob of a build's package lies whose name ends so.
@@ -99,7 +99,7 @@ async fn a_blob_that_was_swapped_is_never_signed() {
     let _signer = Signer::start(&data(farm), &[]);
     let (honest, foreign) = (built("swapme", TAGS, "honest"), built("swapme", TAGS, "backdoor"));
     let build = accepted(&scene, &honest, "swapme").await;
-    let path = blob(farm, build.id(), ".noarch").await;
+    let path = blob(farm, build.id, ".noarch").await;
     let good = fs::read(&path).unwrap();
     let mut flipped = good.clone();
     *flipped.last_mut().unwrap() ^= 1;
@@ -111,7 +111,7 @@ async fn a_blob_that_was_swapped_is_never_signed() {
             assert!(said.contains(part), "{part}: {said}");
         }
         // The source package is whole.
-        assert_eq!(signed(farm, build.id()).await, 1);
+        assert_eq!(signed(farm, build.id).await, 1);
     }
     let log = fs::read_to_string(signer::log(&data(farm))).unwrap();
     assert!(!log.contains("swapme-1-1.noarch"), "the signer was asked: {log}");
@@ -120,7 +120,7 @@ async fn a_blob_that_was_swapped_is_never_signed() {
 
     fs::write(&path, good).unwrap();
     publish_all(farm).await;
-    assert_eq!(signed(farm, build.id()).await, 2);
+    assert_eq!(signed(farm, build.id).await, 2);
     assert!(repodata(farm).exists());
 }
 
@@ -134,10 +134,10 @@ async fn builds_say_why_the_signer_does_not_sign() {
     let stage =
         SignStage { signatures: KeyedTaskPool::new("sign", 1, farm.bus.clone()), ..farm.sign() };
     farm.runner().pass(&stage).await.unwrap();
-    while farm.waits.reason(build.id()).is_empty() {
+    while farm.waits.reason(build.id).is_empty() {
         tokio::task::yield_now().await;
     }
-    let reason = farm.waits.reason(build.id());
+    let reason = farm.waits.reason(build.id);
     assert!(reason.starts_with("not signed yet: ") && reason.contains("it is paused"), "{reason}");
     assert!(reason.contains("the key moves to a token"), "{reason}");
     let found = checks(farm, "signer").await;
@@ -243,8 +243,8 @@ async fn a_signer_with_an_acceptor_signs_only_what_it_accepted() {
     assert!(checks(&scene.farm, "acceptor").await.is_empty());
     let both = accepted(&scene, &built("both", TAGS, "x"), "both").await;
     sign_build(&scene.farm, &both).await.unwrap();
-    assert_eq!(signed(&scene.farm, both.id()).await, 2);
-    assert_eq!(signed(&scene.farm, alone.id()).await, 0);
+    assert_eq!(signed(&scene.farm, both.id).await, 2);
+    assert_eq!(signed(&scene.farm, alone.id).await, 0);
     let log = fs::read_to_string(signer::log(&data)).unwrap();
     assert!(
         log.contains("\"accepted\":{\"attempt\":") && log.contains("\"worker\":\"w\""),

@@ -1,12 +1,14 @@
 //! Builds: asked for, failed, retried, cancelled, published.
 
+use std::time::Duration;
+
 use rpmfarm_coordinator::store::{Build, BuildFilter, Ended, NewBuild, Revision};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, FailureStage, Fault};
+use rpmfarm_core::{Arch, BuildId, BuildOptions, Failure, FailureStage, Fault};
 
 use crate::common::builds::new_build;
 use crate::common::on_both;
-use crate::{NOW, digest, ready, start};
+use crate::{NOW, US, digest, ready, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_recorded_once() {
@@ -55,7 +57,7 @@ async fn a_build_keeps_its_options_through_failures_and_retries() {
         let plain = start(&store, &["b"], "").await[0];
         let failure = Failure::new(Fault::Package, FailureStage::Import, "no spec");
         assert!(store.add_failure(with, None, &failure, None, NOW).await.unwrap());
-        assert!(store.retry_build(with, NOW + 1).await.unwrap());
+        assert!(store.retry_build(with, NOW + US).await.unwrap());
         assert_eq!(store.build_options(with).await.unwrap(), options);
         assert!(store.build_options(plain).await.unwrap().is_nothing());
     })
@@ -67,25 +69,28 @@ async fn failures_end_a_build_or_wait_and_retries_open_it_again() {
     on_both(|store| async move {
         let (build, task) = ready(&store, TaskKind::Build).await;
         let farm = Failure::new(Fault::Farm, FailureStage::Resolve, "repository down");
-        assert!(store.add_failure(build, Some(task), &farm, Some(NOW + 50), NOW).await.unwrap());
+        assert!(
+            store.add_failure(build, Some(task), &farm, Some(NOW + 50 * US), NOW).await.unwrap()
+        );
         assert!(store.tasks_to_dispatch(9).await.unwrap().is_empty());
-        assert_eq!(store.queue_due(NOW + 49, 9).await.unwrap(), 0);
+        assert_eq!(store.queue_due(NOW + 49 * US, 9).await.unwrap(), 0);
         assert!(store.grant(task, build, "w1", NOW).await.unwrap().is_none(), "it is not time");
-        assert_eq!(store.queue_due(NOW + 50, 9).await.unwrap(), 1);
+        assert_eq!(store.queue_due(NOW + 50 * US, 9).await.unwrap(), 1);
         assert_eq!(store.tasks_to_dispatch(9).await.unwrap().len(), 1);
 
-        let attempt = store.grant(task, build, "w1", NOW + 50).await.unwrap().expect("granted");
+        let attempt =
+            store.grant(task, build, "w1", NOW + 50 * US).await.unwrap().expect("granted");
         let package = Failure::new(Fault::Package, FailureStage::Build, "does not compile");
-        let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
-        assert!(store.end_failed(id, epoch, &package, None, NOW + 60).await.unwrap());
+        let (id, epoch) = (attempt.id, attempt.epoch);
+        assert!(store.end_failed(id, epoch, &package, None, NOW + 60 * US).await.unwrap());
         assert!(!store.is_open(build).await.unwrap());
-        assert!(!store.add_failure(build, None, &package, None, NOW + 61).await.unwrap());
-        assert!(!store.cancel_build(build, NOW + 62).await.unwrap(), "it has ended");
-        assert_eq!(store.failures(build, 0).await.unwrap().len(), 2);
+        assert!(!store.add_failure(build, None, &package, None, NOW + 61 * US).await.unwrap());
+        assert!(!store.cancel_build(build, NOW + 62 * US).await.unwrap(), "it has ended");
+        assert_eq!(store.failures(build, None).await.unwrap().len(), 2);
 
-        assert!(store.retry_build(build, NOW + 70).await.unwrap());
-        assert!(!store.retry_build(build, NOW + 71).await.unwrap(), "it is open");
-        assert!(store.failures(build, NOW + 70).await.unwrap().is_empty());
+        assert!(store.retry_build(build, NOW + 70 * US).await.unwrap());
+        assert!(!store.retry_build(build, NOW + 71 * US).await.unwrap(), "it is open");
+        assert!(store.failures(build, Some(NOW + 70 * US)).await.unwrap().is_empty());
         assert_eq!(store.tasks_to_dispatch(9).await.unwrap().len(), 1);
     })
     .await;
@@ -93,27 +98,27 @@ async fn failures_end_a_build_or_wait_and_retries_open_it_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn facts_are_in_their_order_whatever_the_clock_does() {
-    const DAY: i64 = 86_400_000_000;
+    const DAY: Duration = Duration::from_secs(86_400);
     on_both(|store| async move {
         let build = start(&store, &["hello"], "").await[0];
         let failure = Failure::new(Fault::Farm, FailureStage::Import, "no answer");
         // A day ahead it fails for good and is retried; then the clock is set right.
         assert!(store.add_failure(build, None, &failure, None, NOW + DAY).await.unwrap());
         assert!(store.retry_build(build, NOW + DAY).await.unwrap());
-        assert!(store.add_failure(build, None, &failure, Some(NOW + 1), NOW).await.unwrap());
-        assert!(store.add_failure(build, None, &failure, Some(NOW + 2), NOW).await.unwrap());
-        let since = store.retried_us(build).await.unwrap();
+        assert!(store.add_failure(build, None, &failure, Some(NOW + US), NOW).await.unwrap());
+        assert!(store.add_failure(build, None, &failure, Some(NOW + 2 * US), NOW).await.unwrap());
+        let since = store.retried_at(build).await.unwrap();
         assert_eq!(store.failures(build, since).await.unwrap().len(), 2, "they are after it");
         // What waits for a time of tomorrow's clock is due now.
-        let later = Some(NOW + DAY + 2_000_000);
+        let later = Some(NOW + DAY + Duration::from_secs(2));
         assert!(store.add_failure(build, None, &failure, later, NOW + DAY).await.unwrap());
         assert_eq!(store.builds_to_import(NOW + DAY).await.unwrap().len(), 0, "it waits 2 s");
         assert_eq!(store.builds_to_import(NOW).await.unwrap().len(), 1);
         assert!(store.cancel_build(build, NOW).await.unwrap());
-        assert!(store.cancelled_us(build).await.unwrap() > since);
+        assert!(store.cancelled_at(build).await.unwrap() > since);
         assert!(store.retry_build(build, NOW).await.unwrap());
-        let retried = store.retried_us(build).await.unwrap();
-        assert!(retried > store.cancelled_us(build).await.unwrap());
+        let retried = store.retried_at(build).await.unwrap();
+        assert!(retried > store.cancelled_at(build).await.unwrap());
         assert_eq!(store.failures(build, retried).await.unwrap().len(), 0);
     })
     .await;
@@ -129,7 +134,7 @@ async fn revisions_only_go_forward() {
             revision: number,
             snapshot: digest("snapshot"),
             packages: 3,
-            at_us: NOW,
+            at: NOW,
         };
         assert!(store.add_revision(&revision(1), &[build]).await.unwrap());
         let same = start(&store, &["same"], "").await[0];

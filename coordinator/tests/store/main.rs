@@ -15,13 +15,16 @@ mod schema;
 mod states;
 mod workers;
 
+use std::time::Duration;
+
 use rpmfarm_coordinator::store::{NewBuild, NewTask, Store};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
-use rpmfarm_core::{Arch, BuildId, Sha256, TaskId};
+use rpmfarm_core::{Arch, BuildId, Sha256, TaskId, Timestamp};
 
 use self::common::builds::{import, new_build};
 
-const NOW: i64 = 1_000_000;
+const NOW: Timestamp = Timestamp::from_us(1_000_000);
+const US: Duration = Duration::from_micros(1);
 
 fn digest(text: &str) -> Sha256 {
     Sha256::of(text.as_bytes())

@@ -7,7 +7,7 @@ use rpmfarm_coordinator::store::{
 };
 use rpmfarm_core::owners::{Claim, Kind, Owner};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Nevra, TaskId};
+use rpmfarm_core::{Arch, BuildId, Nevra, TaskId};
 
 use crate::common::builds::{add_srpm, srpm};
 use crate::common::on_both;
@@ -27,8 +27,8 @@ pub(crate) fn claim(what: &str) -> Claim {
 async fn accepted(store: &Store) -> (BuildId, TaskId) {
     let (build, task) = ready(store, TaskKind::Build).await;
     let granted = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
-    let attempt = AttemptId(granted.id);
-    let epoch = rpmfarm_core::Epoch(granted.epoch);
+    let attempt = granted.id;
+    let epoch = granted.epoch;
     assert!(store.end_succeeded(attempt, epoch, &succeeded(), NOW).await.unwrap());
     let mut tx = store.write().await.unwrap();
     assert!(tx.accept(task, attempt, 1, NOW).await.unwrap());
@@ -52,7 +52,7 @@ async fn add(store: &Store, (build, task): (BuildId, TaskId), nevra: &str) -> Ne
 
 async fn at_claim(store: &Store) -> Vec<BuildId> {
     let rows = store.builds_with_claims("", false, 9).await.unwrap();
-    rows.iter().map(|row| row.id()).collect()
+    rows.iter().map(|row| row.id).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +79,7 @@ async fn a_claimed_build_is_at_no_other_stage() {
         assert!(decide("approved").await);
         assert!(!decide("approved").await, "it is decided");
         assert!(at_claim(&store).await.is_empty());
-        assert_eq!(store.builds_accepted().await.unwrap()[0].id(), build);
+        assert_eq!(store.builds_accepted().await.unwrap()[0].id, build);
         assert_eq!(store.builds_with_claims("lab", true, 9).await.unwrap().len(), 1);
         assert!(store.open_claims(build).await.unwrap().is_empty());
         let words: Vec<_> =
@@ -124,7 +124,7 @@ async fn what_is_taken_back_can_be_given_back() {
             revision: 1,
             snapshot: digest("snapshot"),
             packages: 2,
-            at_us: NOW,
+            at: NOW,
         };
         assert!(store.add_revision(&revision, &[build]).await.unwrap());
         add_srpm(&store, build, &srpm("hello-1-1.src")).await;

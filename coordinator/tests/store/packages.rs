@@ -5,7 +5,7 @@ use rpmfarm_core::lacking::LackingPackage;
 use rpmfarm_core::statement::{Hex, SignedAcceptance};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::terms::Terms;
-use rpmfarm_core::{Arch, AttemptId, Sha256};
+use rpmfarm_core::{Arch, Sha256};
 
 use crate::common::on_both;
 use crate::{NOW, digest, ready, start};
@@ -127,7 +127,7 @@ async fn results_of_architectures_wait_for_each_other() {
             store.add_lock(task.id, 0, digest("lock"), NOW).await.unwrap();
             let attempt = store.grant(task.id, build, "w1", NOW).await.unwrap().expect("granted");
             let mut tx = store.write().await.unwrap();
-            assert!(tx.accept(task.id, AttemptId(attempt.id), 1, NOW).await.unwrap());
+            assert!(tx.accept(task.id, attempt.id, 1, NOW).await.unwrap());
             let all = [made(task.arch.as_str(), "a"), made("noarch", task.arch.as_str())];
             tx.add_results(build, task.id, task.arch, &all).await.unwrap();
             let accepted = tx.accepted_tasks(build, TaskKind::Build).await.unwrap();

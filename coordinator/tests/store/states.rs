@@ -6,21 +6,21 @@ use rpmfarm_coordinator::rpc::view;
 use rpmfarm_coordinator::store::{NewPackage, NewTask, Revision, Signature, Store};
 use rpmfarm_core::status::{BuildState, CountedState};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, TaskId};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Failure, FailureStage, Fault, TaskId};
 
 use crate::common::builds::{import, srpm};
 use crate::common::on_both;
 use crate::owners::claim;
-use crate::{NOW, digest, start, succeeded};
+use crate::{NOW, US, digest, start, succeeded};
 
 const KEY: &str = "key";
 
 /// A task that the store has just been given goes to a worker, who succeeds with it.
 async fn built(store: &Store, build: BuildId, task: TaskId, ends: bool) -> AttemptId {
     let granted = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
-    let attempt = AttemptId(granted.id);
+    let attempt = granted.id;
     if ends {
-        let epoch = Epoch(granted.epoch);
+        let epoch = granted.epoch;
         assert!(store.end_succeeded(attempt, epoch, &succeeded(), NOW).await.unwrap());
     }
     attempt
@@ -83,7 +83,7 @@ async fn publish(store: &Store, build: BuildId) {
         revision: 1,
         snapshot: digest("snapshot"),
         packages: 1,
-        at_us: NOW,
+        at: NOW,
     };
     assert!(store.add_revision(&revision, &[build]).await.unwrap());
 }
@@ -163,12 +163,12 @@ async fn builds_in_every_state_are_counted_as_they_are_derived() {
         assert!(all.iter().all(|(_, count)| *count > 0), "{all:?}");
 
         let (failed, cancelled) = (builds[10], builds[11]);
-        for (build, at_us) in [(failed, NOW + 10), (cancelled, NOW + 11)] {
-            assert!(store.retry_build(build, at_us).await.unwrap());
+        for (build, at) in [(failed, NOW + 10 * US), (cancelled, NOW + 11 * US)] {
+            assert!(store.retry_build(build, at).await.unwrap());
         }
         let expected = [&BuildState::ALL[..10], &[BuildState::Importing; 2]].concat();
         assert_eq!(states(&store, &builds).await, expected);
-        assert!(store.cancel_build(failed, NOW + 20).await.unwrap());
+        assert!(store.cancel_build(failed, NOW + 20 * US).await.unwrap());
         assert_eq!(states(&store, &builds).await[10], BuildState::Cancelled);
     })
     .await;

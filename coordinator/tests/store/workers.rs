@@ -6,7 +6,7 @@ use rpmfarm_core::enrolment::Use;
 use rpmfarm_core::fleet::{Standing, StandingError};
 
 use crate::common::on_both;
-use crate::{NOW, digest};
+use crate::{NOW, US, digest};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_decision_about_a_worker_holds() {
@@ -42,8 +42,8 @@ fn certificate(worker: &str, text: &str) -> Certificate {
         worker: worker.into(),
         serial: "07".into(),
         pem: text.into(),
-        issued_us: NOW,
-        ends_us: NOW + 100,
+        issued: NOW,
+        ends: NOW + 100 * US,
     }
 }
 
@@ -53,8 +53,8 @@ async fn an_invitation_is_used_once_and_a_revocation_ends_all_certificates() {
         let invitation = Invitation {
             worker: "w".into(),
             arches: vec![Arch::X86_64],
-            created_us: NOW,
-            expires_us: NOW + 10,
+            created: NOW,
+            expires: NOW + 10 * US,
             used: None,
         };
         store.add_invitation(digest("token"), &invitation).await.unwrap();
@@ -65,13 +65,13 @@ async fn an_invitation_is_used_once_and_a_revocation_ends_all_certificates() {
         let (key, first) = (digest("key"), certificate("w", "first"));
         let enrol = async |token: &str, key, certificate: Certificate| {
             let arches = [Arch::X86_64];
-            store.enrol(digest(token), &arches, key, &certificate, NOW + 1).await.unwrap()
+            store.enrol(digest(token), &arches, key, &certificate, NOW + US).await.unwrap()
         };
         assert!(enrol("token", key, first.clone()).await);
         assert!(!enrol("token", digest("thief"), certificate("w", "thief")).await);
         assert_eq!(store.certificate(digest("thief")).await.unwrap(), None);
         let used = store.invitation(digest("token")).await.unwrap().unwrap().used;
-        assert_eq!(used, Some((Use { key, at_us: NOW + 1 }, first.fingerprint)));
+        assert_eq!(used, Some((Use { key, at: NOW + US }, first.fingerprint)));
         assert_eq!(store.enrolled_arches("w").await.unwrap(), Some(vec![Arch::X86_64]));
 
         // Renewing leaves the first one as it is; only the worker's own can be renewed.
@@ -81,13 +81,13 @@ async fn an_invitation_is_used_once_and_a_revocation_ends_all_certificates() {
         let ended =
             async |text: &str| store.certificate(digest(text)).await.unwrap().unwrap().ended;
         assert_eq!((ended("first").await, ended("second").await), (None, None));
-        assert_eq!(store.enrolled().await.unwrap()["w"], NOW + 100);
+        assert_eq!(store.enrolled().await.unwrap()["w"], Some(NOW + 100 * US));
 
-        store.set_standing("w", Standing::Revoked, "stolen", NOW + 2).await.unwrap().unwrap();
+        store.set_standing("w", Standing::Revoked, "stolen", NOW + 2 * US).await.unwrap().unwrap();
         assert_eq!(ended("first").await.as_deref(), Some("revoked: stolen"));
         assert!(ended("second").await.is_some());
         assert!(!store.renew(digest("second"), &certificate("w", "third")).await.unwrap());
-        assert_eq!(store.enrolled().await.unwrap()["w"], 0);
+        assert_eq!(store.enrolled().await.unwrap()["w"], None);
 
         // A new invitation lets it in again, with the new certificate only.
         store.add_invitation(digest("token 2"), &invitation).await.unwrap();

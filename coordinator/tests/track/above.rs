@@ -1,7 +1,7 @@
 //! Following real repositories, served by git's own http-backend: pairs of commits as they are
 //! imported, and pushes that would not be above what is published.
 
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::store::{Build, Import, NewBuild, Revision};
 use rpmfarm_core::{BuildId, Evr, Failure, FailureStage, Fault, Nevra, Sha256};
 use rpmfarm_proto::v1;
@@ -46,8 +46,8 @@ async fn follow(scene: &Scene) -> Build {
 async fn publish(scene: &Scene, evr: Evr) {
     let store = &scene.farm.store;
     let new = NewBuild { git_ref: "published".into(), ..new_build("lab", "hello") };
-    let build = store.start_builds(&[new], "me", "", now_us()).await.unwrap().ids[0];
-    let source = Import { commit: "published".into(), ..builds::import(now_us()) };
+    let build = store.start_builds(&[new], "me", "", clock::now()).await.unwrap().ids[0];
+    let source = Import { commit: "published".into(), ..builds::import(clock::now()) };
     store.add_import(build, &source).await.unwrap();
     publish_build(scene, build, evr).await;
 }
@@ -64,13 +64,13 @@ async fn publish_build(scene: &Scene, build: BuildId, evr: Evr) {
         revision: revision + 1,
         snapshot: Sha256::of(b"y"),
         packages: 1,
-        at_us: now_us(),
+        at: clock::now(),
     };
     assert!(store.add_revision(&revision, &[build]).await.unwrap());
 }
 
 async fn failure(scene: &Scene, build: &Build) -> String {
-    let failures = scene.farm.store.failures(build.id(), 0).await.unwrap();
+    let failures = scene.farm.store.failures(build.id, None).await.unwrap();
     failures.first().map(|row| row.failure.to_string()).unwrap_or_default()
 }
 
@@ -86,7 +86,7 @@ async fn pairs_are_imported_as_they_were_pushed() {
     let scene = scene(&git).await;
     let first = git.commit(&[("hello.spec", &spec("2"))]);
     let build = follow(&scene).await;
-    assert_eq!(pair(&scene, build.id()).await, (first.clone(), String::new()));
+    assert_eq!(pair(&scene, build.id).await, (first.clone(), String::new()));
     // Modifications come, and upstream moves on before they are imported.
     let config = "actions:\n  - modify_release:\n    - {suffix: .farm.1}\n";
     let modification = git.modify("a1", &[("config.yaml", config)]);
@@ -95,9 +95,9 @@ async fn pairs_are_imported_as_they_were_pushed() {
     let second = git.commit(&[("hello.spec", &spec("3"))]);
     let build = scene.builds().await.pop().unwrap();
     scene.import(&build).await.unwrap();
-    assert_eq!(pair(&scene, build.id()).await, (first, modification.clone()));
+    assert_eq!(pair(&scene, build.id).await, (first, modification.clone()));
     let build = follow(&scene).await;
-    assert_eq!(pair(&scene, build.id()).await, (second, modification));
+    assert_eq!(pair(&scene, build.id).await, (second, modification));
     scene.look(&["hello"]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 3, "each pair once");
@@ -120,21 +120,21 @@ async fn what_is_not_above_the_channel_is_refused_before_it_is_built() {
         let build = follow(&scene).await;
         let message = failure(&scene, &build).await;
         assert!(message.contains(words), "{message}");
-        assert!(scene.farm.store.import(build.id()).await.unwrap().is_none());
-        assert!(!scene.farm.store.is_open(build.id()).await.unwrap(), "it is not tried again");
+        assert!(scene.farm.store.import(build.id).await.unwrap().is_none());
+        assert!(!scene.farm.store.is_open(build.id).await.unwrap(), "it is not tried again");
     }
     // What the text does not tell is left for the SRPM.
     for release in ["11", "%(echo 1)"] {
         git.commit(&[("hello.spec", &spec(release))]);
         let build = follow(&scene).await;
         assert_eq!(failure(&scene, &build).await, "");
-        assert!(scene.farm.store.import(build.id()).await.unwrap().is_some());
+        assert!(scene.farm.store.import(build.id).await.unwrap().is_some());
     }
     // A person may build what they want.
     git.commit(&[("hello.spec", &spec("8"))]);
     let new = new_build("lab", "hello");
     let store = &scene.farm.store;
-    let id = store.start_builds(&[new], "me", "", now_us()).await.unwrap().ids[0];
+    let id = store.start_builds(&[new], "me", "", clock::now()).await.unwrap().ids[0];
     let build = store.build(id).await.unwrap().unwrap();
     scene.import(&build).await.unwrap();
     assert!(store.import(id).await.unwrap().is_some());
@@ -146,21 +146,21 @@ async fn upstream_that_goes_back_below_the_channel_is_told() {
     let scene = scene(&git).await;
     let older = git.commit(&[("hello.spec", &spec("2"))]);
     let build = follow(&scene).await;
-    publish_build(&scene, build.id(), Evr::new(0, "1", "2.lab1")).await;
+    publish_build(&scene, build.id, Evr::new(0, "1", "2.lab1")).await;
     git.commit(&[("hello.spec", &spec("3"))]);
     let build = follow(&scene).await;
-    publish_build(&scene, build.id(), Evr::new(0, "1", "3.lab1")).await;
+    publish_build(&scene, build.id, Evr::new(0, "1", "3.lab1")).await;
 
     let back = format!("{older}:refs/heads/lab1");
     git.git(&["push", "-q", "-f", git.bare().to_str().unwrap(), &back]);
     let build = follow(&scene).await;
     assert_eq!(build.git_ref, older);
-    assert!(scene.farm.store.import(build.id()).await.unwrap().is_none());
+    assert!(scene.farm.store.import(build.id).await.unwrap().is_none());
     let service = scene.farm.tracking_service();
     let request = v1::GetTrackedRequest { target: "lab".into(), package: "hello".into() };
     let details = service.get_tracked(Request::new(request)).await.unwrap().into_inner();
     let push = &details.pushes[0];
-    assert_eq!((push.verdict.as_str(), push.build), ("build", build.id));
+    assert_eq!((push.verdict.as_str(), push.build), ("build", build.id.0));
     for words in
         ["hello would be 1-2.lab1, which is below 1-3.lab1 in testing", "the branch went back"]
     {
@@ -184,8 +184,8 @@ async fn a_fix_that_failed_to_build_is_brought_by_what_repairs_it() {
         git.commit(&[("hello.spec", &text)]);
     };
     let marks = async |build: &Build| {
-        let row = store.build(build.id()).await.unwrap().unwrap();
-        (store.cves(build.id()).await.unwrap(), row.priority)
+        let row = store.build(build.id).await.unwrap().unwrap();
+        (store.cves(build.id).await.unwrap(), row.priority)
     };
     let security = |ids: &[&str]| {
         (ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>(), "security".to_owned())
@@ -194,13 +194,13 @@ async fn a_fix_that_failed_to_build_is_brought_by_what_repairs_it() {
     push("2", "Rebuild");
     let build = follow(&scene).await;
     assert_eq!(marks(&build).await, none);
-    publish_build(&scene, build.id(), Evr::new(0, "1", "2.lab1")).await;
+    publish_build(&scene, build.id, Evr::new(0, "1", "2.lab1")).await;
 
     push("3", "Fix CVE-2024-1111");
     let build = follow(&scene).await;
     assert_eq!(marks(&build).await, security(&["CVE-2024-1111"]), "and its priority is raised");
     let broken = Failure::new(Fault::Package, FailureStage::Build, "%build failed");
-    assert!(store.add_failure(build.id(), None, &broken, None, now_us()).await.unwrap());
+    assert!(store.add_failure(build.id, None, &broken, None, clock::now()).await.unwrap());
 
     push("4", "Make it compile");
     let build = follow(&scene).await;
@@ -209,7 +209,7 @@ async fn a_fix_that_failed_to_build_is_brought_by_what_repairs_it() {
     push("5", "Fix CVE-2024-2222");
     let build = follow(&scene).await;
     assert_eq!(marks(&build).await, security(&["CVE-2024-1111", "CVE-2024-2222"]));
-    publish_build(&scene, build.id(), Evr::new(0, "1", "5.lab1")).await;
+    publish_build(&scene, build.id, Evr::new(0, "1", "5.lab1")).await;
     push("6", "Rebuild");
     let build = follow(&scene).await;
     assert_eq!(marks(&build).await, none);
@@ -242,9 +242,9 @@ async fn a_tag_that_moved_since_it_was_decided_on_is_not_built_as_that() {
     let message = failure(&scene, &build).await;
     let says = format!("was to be built at commit {decided}, and has been moved to {moved} since");
     assert!(message.contains(&says), "{message}");
-    assert!(scene.farm.store.import(build.id()).await.unwrap().is_none());
+    assert!(scene.farm.store.import(build.id).await.unwrap().is_none());
     // Where it points to now is a push of its own.
     let build = follow(&scene).await;
     assert_eq!(failure(&scene, &build).await, "");
-    assert_eq!(pair(&scene, build.id()).await.0, moved);
+    assert_eq!(pair(&scene, build.id).await.0, moved);
 }

@@ -1,5 +1,7 @@
 //! What the store keeps, on both databases.
 
+use std::time::Duration;
+
 use rpmfarm_coordinator::store::{
     Hint, HookTaken, Import, Looked, NewBuild, NewHook, NewTracked, OrderRow, PushFilter, Store,
 };
@@ -9,15 +11,20 @@ use rpmfarm_core::track::pair::PushPair;
 use rpmfarm_core::track::plan::PushEnd;
 use rpmfarm_core::track::poll::RefObservation;
 use rpmfarm_core::track::push::{Change, Push};
+use rpmfarm_core::{PushId, StormId, Timestamp};
 
 use crate::common::builds::{import, new_build};
 use crate::common::on_both;
 use crate::upstream::id;
 
-const NOW: i64 = 1_000_000;
+const NOW: Timestamp = Timestamp::from_us(1_000_000);
+const US: Duration = Duration::from_micros(1);
 
-fn new(package: &str, due_us: i64) -> NewTracked {
-    NewTracked { package: package.into(), git_ref: String::new(), build_first: false, due_us }
+/// When a package is due that is looked at, at once.
+const AT_ONCE: Timestamp = Timestamp::ZERO;
+
+fn new(package: &str, due: Timestamp) -> NewTracked {
+    NewTracked { package: package.into(), git_ref: String::new(), build_first: false, due }
 }
 
 fn looked(package: &str, commit: &str, change: Change) -> Looked {
@@ -30,10 +37,10 @@ fn looked(package: &str, commit: &str, change: Change) -> Looked {
         target: "lab".into(),
         package: package.into(),
         turn: 0,
-        began_us: NOW,
-        at_us: NOW + 1,
-        due_us: NOW + 100,
-        interval_us: 100,
+        began: NOW,
+        at: NOW + US,
+        due: NOW + 100 * US,
+        interval: 100 * US,
         failures: 0,
         problem: String::new(),
         hinted: false,
@@ -41,35 +48,35 @@ fn looked(package: &str, commit: &str, change: Change) -> Looked {
     }
 }
 
-fn hook(package: &str, digest: &str, delivery: &str, at_us: i64) -> NewHook {
+fn hook(package: &str, digest: &str, delivery: &str, at: Timestamp) -> NewHook {
     NewHook {
         target: "lab".into(),
         repository: String::new(),
         hints: vec![Hint { package: package.into(), modifies: false, commit: id('b') }],
         digest: digest.into(),
         delivery: delivery.into(),
-        at_us,
+        at,
     }
 }
 
-async fn due(store: &Store, now_us: i64) -> Vec<String> {
-    let due = store.tracked_due("lab", now_us, 10).await.unwrap();
+async fn due(store: &Store, now: Timestamp) -> Vec<String> {
+    let due = store.tracked_due("lab", now, 10).await.unwrap();
     due.into_iter().map(|row| row.package).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn followed_packages_come_due_in_order() {
     on_both(|store| async move {
-        let packages = [new("a", NOW + 2), new("b", NOW), new("c", NOW + 9)];
+        let packages = [new("a", NOW + 2 * US), new("b", NOW), new("c", NOW + 9 * US)];
         assert_eq!(store.track("lab", &packages, "me", NOW).await.unwrap(), ["a", "b", "c"]);
         assert!(store.track("lab", &packages[..1], "me", NOW).await.unwrap().is_empty());
-        assert_eq!(due(&store, NOW + 5).await, ["b", "a"]);
-        assert_eq!(store.tracked_due("lab", NOW + 5, 1).await.unwrap().len(), 1);
+        assert_eq!(due(&store, NOW + 5 * US).await, ["b", "a"]);
+        assert_eq!(store.tracked_due("lab", NOW + 5 * US, 1).await.unwrap().len(), 1);
         assert!(store.look_now("lab", "c").await.unwrap());
         assert!(!store.look_now("lab", "x").await.unwrap());
-        assert_eq!(due(&store, NOW + 5).await, ["c", "b", "a"]);
-        assert!(store.untrack("lab", "c", "me", NOW + 1).await.unwrap());
-        assert!(!store.untrack("lab", "c", "me", NOW + 1).await.unwrap());
+        assert_eq!(due(&store, NOW + 5 * US).await, ["c", "b", "a"]);
+        assert!(store.untrack("lab", "c", "me", NOW + US).await.unwrap());
+        assert!(!store.untrack("lab", "c", "me", NOW + US).await.unwrap());
         let words: Vec<String> =
             store.track_history("lab", "c").await.unwrap().into_iter().map(|o| o.word).collect();
         assert_eq!(words, ["remove", "add"]);
@@ -80,7 +87,7 @@ async fn followed_packages_come_due_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_is_recorded_once() {
     on_both(|store| async move {
-        store.track("lab", &[new("a", 0)], "me", NOW).await.unwrap();
+        store.track("lab", &[new("a", AT_ONCE)], "me", NOW).await.unwrap();
         let (a, b) = (id('a'), id('b'));
         assert_eq!(store.record_looks(&[looked("a", &a, Change::Begin)]).await.unwrap(), 0);
         let pushed = |turn| Looked { turn, ..looked("a", &b, Change::Pushed) };
@@ -100,7 +107,7 @@ async fn a_push_is_recorded_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_branch_may_come_back_but_not_by_an_old_look() {
     on_both(|store| async move {
-        store.track("lab", &[new("a", 0)], "me", NOW).await.unwrap();
+        store.track("lab", &[new("a", AT_ONCE)], "me", NOW).await.unwrap();
         let look = |turn, commit: char, change| {
             let looked = Looked { turn, ..looked("a", &id(commit), change) };
             let store = store.clone();
@@ -120,8 +127,11 @@ async fn a_branch_may_come_back_but_not_by_an_old_look() {
             .map(|push| (push.commit_id.clone(), push.before_id.clone(), push.left_by))
             .collect();
         let (a, b) = (id('a'), id('b'));
-        let expected =
-            [(b.clone(), a.clone(), 0), (a.clone(), b.clone(), open[0].id), (b, a, open[1].id)];
+        let expected = [
+            (b.clone(), a.clone(), None),
+            (a.clone(), b.clone(), Some(open[0].id)),
+            (b, a, Some(open[1].id)),
+        ];
         assert_eq!(short, expected);
     })
     .await;
@@ -130,7 +140,7 @@ async fn a_branch_may_come_back_but_not_by_an_old_look() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_coordinators_that_look_at_once_make_one_push() {
     on_both(|store| async move {
-        store.track("lab", &[new("a", 0)], "me", NOW).await.unwrap();
+        store.track("lab", &[new("a", AT_ONCE)], "me", NOW).await.unwrap();
         store.record_looks(&[looked("a", &id('a'), Change::Begin)]).await.unwrap();
         let look = || {
             let looked = Looked { turn: 1, ..looked("a", &id('b'), Change::Pushed) };
@@ -150,13 +160,13 @@ async fn two_coordinators_that_look_at_once_make_one_push() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
     on_both(|store| async move {
-        store.track("lab", &[new("a", NOW + 50)], "me", NOW).await.unwrap();
+        store.track("lab", &[new("a", NOW + 50 * US)], "me", NOW).await.unwrap();
         let hooks = [
-            hook("a", "d1", "1", NOW + 5),
-            hook("a", "d1", "2", NOW + 5),
-            hook("a", "d2", "1", NOW + 5),
-            hook("a", "d3", "", NOW + 5),
-            hook("a", "d4", "", NOW + 5),
+            hook("a", "d1", "1", NOW + 5 * US),
+            hook("a", "d1", "2", NOW + 5 * US),
+            hook("a", "d2", "1", NOW + 5 * US),
+            hook("a", "d3", "", NOW + 5 * US),
+            hook("a", "d4", "", NOW + 5 * US),
         ];
         let taken = store.take_hooks(&hooks).await.unwrap();
         use HookTaken::{Again, New, Often};
@@ -166,20 +176,22 @@ async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
         // A look that began before the webhook came.
         store.record_looks(&[looked("a", &id('a'), Change::Begin)]).await.unwrap();
         let row = store.tracked("lab", "a").await.unwrap().unwrap();
-        assert_eq!((row.due_us, row.hint_us, row.looks), (0, NOW + 5, 1));
-        let later = Looked { turn: 1, began_us: NOW + 6, ..looked("a", &id('b'), Change::Pushed) };
+        assert_eq!((row.due, row.hinted_at, row.looks), (AT_ONCE, Some(NOW + 5 * US), 1));
+        let later =
+            Looked { turn: 1, began: NOW + 6 * US, ..looked("a", &id('b'), Change::Pushed) };
         store.record_looks(&[later]).await.unwrap();
         let row = store.tracked("lab", "a").await.unwrap().unwrap();
-        assert_eq!((row.due_us, row.hint_us, row.looks), (NOW + 100, 0, 2));
+        assert_eq!((row.due, row.hinted_at, row.looks), (NOW + 100 * US, None, 2));
         // After a time, the same may come again.
-        store.forget_hooks(NOW + 6).await.unwrap();
+        store.forget_hooks(NOW + 6 * US).await.unwrap();
         assert_eq!(store.take_hooks(&hooks[..1]).await.unwrap(), [New]);
         // The same under more and more names is believed for some times.
-        let copies: Vec<_> =
-            (0..9).map(|n| hook("a", "d9", &n.to_string(), NOW + 600_000_000)).collect();
+        let copies: Vec<_> = (0..9)
+            .map(|n| hook("a", "d9", &n.to_string(), NOW + Duration::from_secs(600)))
+            .collect();
         let taken = store.take_hooks(&copies).await.unwrap();
         assert_eq!((&taken[..8], taken[8]), (&[New; 8][..], Often));
-        let later = hook("a", "d9", "9", NOW + 1_200_000_001);
+        let later = hook("a", "d9", "9", NOW + Duration::from_secs(1_200) + US);
         assert_eq!(store.take_hooks(&[later]).await.unwrap(), [New]);
     })
     .await;
@@ -188,13 +200,13 @@ async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn modifications_are_seen_and_told_of_beside_the_package() {
     on_both(|store| async move {
-        store.track("lab", &[new("a", 0)], "me", NOW).await.unwrap();
+        store.track("lab", &[new("a", AT_ONCE)], "me", NOW).await.unwrap();
         let hooks = [
             NewHook {
                 hints: vec![Hint { package: "a".into(), modifies: true, commit: id('2') }],
-                ..hook("a", "d1", "", NOW - 5)
+                ..hook("a", "d1", "", NOW - 5 * US)
             },
-            hook("a", "d2", "", NOW - 5),
+            hook("a", "d2", "", NOW - 5 * US),
         ];
         store.take_hooks(&hooks).await.unwrap();
         let row = store.tracked("lab", "a").await.unwrap().unwrap();
@@ -214,8 +226,8 @@ async fn modifications_are_seen_and_told_of_beside_the_package() {
         assert_eq!(store.record_looks(&[both]).await.unwrap(), 2);
         let row = store.tracked("lab", "a").await.unwrap().unwrap();
         assert_eq!(
-            (row.hint_us, row.hint_commit, row.hint_modification),
-            (0, "".into(), "".into())
+            (row.hinted_at, row.hint_commit, row.hint_modification),
+            (None, "".into(), "".into())
         );
         let open = store.open_pushes("lab").await.unwrap();
         let short: Vec<_> = open.iter().map(|push| (push.modifies, &*push.told_by)).collect();
@@ -224,10 +236,10 @@ async fn modifications_are_seen_and_told_of_beside_the_package() {
         let pair = Some(PushPair { git_ref: id('b'), modification: id('2') });
         let end = |n: usize| {
             let (push, pair) = (open[n].id, pair.clone());
-            PushEnd { push, verdict: PushVerdict::Build, build: 0, pair }
+            PushEnd { push, verdict: PushVerdict::Build, build: None, pair }
         };
         store.end_pushes(&[end(0), end(1)], "key", NOW).await.unwrap();
-        assert_eq!(store.pushes_built_since("lab", 0).await.unwrap(), 1, "it is one build");
+        assert_eq!(store.pushes_built_since("lab", AT_ONCE).await.unwrap(), 1, "it is one build");
     })
     .await;
 }
@@ -235,25 +247,25 @@ async fn modifications_are_seen_and_told_of_beside_the_package() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pushes_end_once_and_know_their_builds() {
     on_both(|store| async move {
-        store.track("lab", &[new("a", 0), new("b", 0)], "me", NOW).await.unwrap();
+        store.track("lab", &[new("a", AT_ONCE), new("b", AT_ONCE)], "me", NOW).await.unwrap();
         let looks = [looked("a", &id('a'), Change::Pushed), looked("b", &id('b'), Change::Pushed)];
         assert_eq!(store.record_looks(&looks).await.unwrap(), 2);
         let open = store.open_pushes("lab").await.unwrap();
         assert_eq!(store.approve(&[open[0].id], "me", NOW).await.unwrap(), 1);
         assert_eq!(store.approve(&[open[0].id], "me", NOW).await.unwrap(), 0);
-        assert_eq!(store.open_pushes("lab").await.unwrap()[0].approved_us, NOW);
+        assert_eq!(store.open_pushes("lab").await.unwrap()[0].approved_at, Some(NOW));
 
         let end = |n: usize| PushEnd {
             push: open[n].id,
             verdict: PushVerdict::Build,
-            build: 0,
+            build: None,
             pair: None,
         };
         let pair = PushPair { git_ref: id('a'), modification: id('1') };
         let first = PushEnd { pair: Some(pair.clone()), ..end(0) };
-        store.end_pushes(&[first, end(1)], "key", NOW + 2).await.unwrap();
+        store.end_pushes(&[first, end(1)], "key", NOW + 2 * US).await.unwrap();
         // A second coordinator decided the same.
-        store.end_pushes(&[end(1)], "other", NOW + 3).await.unwrap();
+        store.end_pushes(&[end(1)], "other", NOW + 3 * US).await.unwrap();
         assert_eq!(store.push_requests().await.unwrap(), ["key"]);
         let pushes = store.pushes_of("key").await.unwrap();
         let plain = PushPair { git_ref: id('b'), modification: String::new() };
@@ -261,8 +273,8 @@ async fn pushes_end_once_and_know_their_builds() {
         assert_eq!(pairs, [("a".to_owned(), pair), ("b".to_owned(), plain)]);
         assert!(store.open_pushes("lab").await.unwrap().is_empty());
         // What was approved does not count for the guard.
-        assert_eq!(store.pushes_built_since("lab", NOW + 1).await.unwrap(), 1);
-        assert_eq!(store.pushes_built_since("lab", NOW + 2).await.unwrap(), 0);
+        assert_eq!(store.pushes_built_since("lab", NOW + US).await.unwrap(), 1);
+        assert_eq!(store.pushes_built_since("lab", NOW + 2 * US).await.unwrap(), 0);
 
         let build = NewBuild {
             git_ref: id('a'),
@@ -276,7 +288,7 @@ async fn pushes_end_once_and_know_their_builds() {
         assert!(store.push_requests().await.unwrap().is_empty());
         let filter = PushFilter { package: "a".into(), limit: 5, ..Default::default() };
         let rows = store.pushes(&filter).await.unwrap();
-        assert_eq!((rows[0].build, rows[0].verdict.as_str()), (ids[0].0, "build"));
+        assert_eq!((rows[0].build, rows[0].verdict.as_str()), (Some(ids[0]), "build"));
     })
     .await;
 }
@@ -284,7 +296,7 @@ async fn pushes_end_once_and_know_their_builds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_built_is_known() {
     on_both(|store| async move {
-        store.track("lab", &[new("a", 0)], "me", NOW).await.unwrap();
+        store.track("lab", &[new("a", AT_ONCE)], "me", NOW).await.unwrap();
         store.record_looks(&[looked("a", &id('a'), Change::Pushed)]).await.unwrap();
         let build = |git_ref: &str| NewBuild { git_ref: git_ref.into(), ..new_build("lab", "a") };
         let known = || async {
@@ -292,10 +304,10 @@ async fn what_a_person_built_is_known() {
             builds.into_iter().map(|b| (b.id, b.git_ref, b.commit_id)).collect::<Vec<_>>()
         };
         let by_hand = store.start_builds(&[build("")], "me", "", NOW).await.unwrap().ids[0];
-        assert_eq!(known().await, [(by_hand.0, String::new(), String::new())]);
+        assert_eq!(known().await, [(by_hand, String::new(), String::new())]);
         let import = Import { commit: id('a'), ..import(NOW) };
         store.add_import(by_hand, &import).await.unwrap();
-        assert_eq!(known().await, [(by_hand.0, String::new(), id('a'))]);
+        assert_eq!(known().await, [(by_hand, String::new(), id('a'))]);
         // Cancelled, it is as if it never was.
         store.cancel_build(by_hand, NOW).await.unwrap();
         assert_eq!(known().await, []);
@@ -311,9 +323,9 @@ async fn the_newest_order_counts() {
                 package: package.into(),
                 word: word.into(),
                 reason: "why".into(),
-                until_us: 7,
+                until: Some(Timestamp::from_us(7)),
                 who: "me".into(),
-                at_us: NOW,
+                at: NOW,
             };
             store.add_track_order("lab", &row).await.unwrap();
         }
@@ -321,12 +333,12 @@ async fn the_newest_order_counts() {
         rows.sort_by(|a, b| a.package.cmp(&b.package));
         let words: Vec<_> = rows.iter().map(|r| (r.package.as_str(), r.word.as_str())).collect();
         assert_eq!(words, [("", "hold"), ("a", "default")]);
-        store.track("lab", &[new("a", 0), new("b", 0)], "me", NOW).await.unwrap();
+        store.track("lab", &[new("a", AT_ONCE), new("b", AT_ONCE)], "me", NOW).await.unwrap();
         let looks = [looked("a", &id('a'), Change::Pushed), looked("b", &id('b'), Change::Pushed)];
         assert_eq!(store.record_looks(&looks).await.unwrap(), 2);
-        let storm = store.add_storm("lab", "too many", &[1, 2], NOW).await.unwrap();
+        let storm = store.add_storm("lab", "too many", &[1, 2].map(PushId), NOW).await.unwrap();
         assert_eq!(store.storm(storm).await.unwrap().unwrap().reason, "too many");
-        assert!(store.storm(storm + 1).await.unwrap().is_none());
+        assert!(store.storm(StormId(storm.0 + 1)).await.unwrap().is_none());
     })
     .await;
 }

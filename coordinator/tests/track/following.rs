@@ -1,7 +1,10 @@
 //! From a push to builds.
 
-use rpmfarm_coordinator::clock::now_us;
+use std::time::Duration;
+
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::store::{Hint, Import, NewHook, NewTracked, OrderRow};
+use rpmfarm_core::{PushId, Timestamp};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking as _;
 use tonic::Request;
@@ -29,18 +32,18 @@ fn hook(digest: &str) -> NewHook {
         hints: vec![Hint { package: "bash".into(), modifies: false, commit: id('b') }],
         digest: digest.into(),
         delivery: String::new(),
-        at_us: now_us(),
+        at: clock::now(),
     }
 }
 
-fn order(package: &str, word: &str, until_us: i64) -> OrderRow {
+fn order(package: &str, word: &str, until: Option<Timestamp>) -> OrderRow {
     OrderRow {
         package: package.into(),
         word: word.into(),
         reason: "release".into(),
-        until_us,
+        until,
         who: "me".into(),
-        at_us: now_us(),
+        at: clock::now(),
     }
 }
 
@@ -70,7 +73,7 @@ async fn the_same_push_seen_five_ways_makes_one_build() {
     let pushes = scene.pushes().await;
     assert_eq!(
         (pushes.len(), pushes[0].build, pushes[0].told_by.as_str()),
-        (1, builds[0].id, "webhook")
+        (1, Some(builds[0].id), "webhook")
     );
 }
 
@@ -79,16 +82,17 @@ async fn what_a_person_built_is_not_built_again() {
     let scene = scene("", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
     let by_hand = new_build("lab", "bash");
-    let build = scene.farm.store.start_builds(&[by_hand], "me", "", now_us()).await.unwrap().ids[0];
+    let build =
+        scene.farm.store.start_builds(&[by_hand], "me", "", clock::now()).await.unwrap().ids[0];
     scene.look(&["bash"]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1, "it waits for that build's commit");
-    let import = Import { commit: id('b'), ..import(now_us()) };
+    let import = Import { commit: id('b'), ..import(clock::now()) };
     scene.farm.store.add_import(build, &import).await.unwrap();
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1);
     let pushes = scene.pushes().await;
-    assert_eq!((pushes[0].verdict.as_str(), pushes[0].build), ("done", build.0));
+    assert_eq!((pushes[0].verdict.as_str(), pushes[0].build), ("done", Some(build)));
 }
 
 #[tokio::test]
@@ -100,7 +104,7 @@ async fn pushes_that_come_together_are_one_batch_of_the_newest() {
         scene.decide().await;
     }
     assert!(scene.builds().await.is_empty(), "it is not quiet yet");
-    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
     scene.decide().await;
     let builds = scene.builds().await;
     let short: Vec<_> = builds.iter().map(|b| (b.package.as_str(), b.git_ref.as_str())).collect();
@@ -118,12 +122,12 @@ async fn a_proposal_waits_for_approval_and_a_freeze_for_its_end() {
     scene.decide().await;
     assert!(scene.builds().await.is_empty());
     let push = scene.pushes().await[0].id;
-    scene.farm.store.approve(&[push], "me", now_us()).await.unwrap();
-    let end = now_us() + 2_000_000;
+    scene.farm.store.approve(&[push], "me", clock::now()).await.unwrap();
+    let end = Some(clock::now() + Duration::from_secs(2));
     scene.farm.store.add_track_order("lab", &order("", "freeze", end)).await.unwrap();
     scene.decide().await;
     assert!(scene.builds().await.is_empty(), "a freeze is for everyone");
-    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1);
 }
@@ -131,14 +135,14 @@ async fn a_proposal_waits_for_approval_and_a_freeze_for_its_end() {
 #[tokio::test]
 async fn a_package_on_hold_is_built_when_it_is_released() {
     let scene = scene("", &["a", "b"]).await;
-    scene.farm.store.add_track_order("lab", &order("a", "hold", 0)).await.unwrap();
+    scene.farm.store.add_track_order("lab", &order("a", "hold", None)).await.unwrap();
     for package in ["a", "b"] {
         scene.upstream.push(package, "c9s", &id('b'));
     }
     scene.look(&["a", "b"]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1);
-    scene.farm.store.add_track_order("lab", &order("a", "default", 0)).await.unwrap();
+    scene.farm.store.add_track_order("lab", &order("a", "default", None)).await.unwrap();
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 2);
 }
@@ -164,12 +168,12 @@ async fn a_storm_is_held_whole_until_approved() {
     assert_eq!(scene.builds().await.len(), 2, "four more would be six in ten minutes");
     let open = scene.farm.store.open_pushes("lab").await.unwrap();
     assert_eq!(open.len(), 4);
-    let storm = open[0].storm;
-    assert!(storm != 0 && open.iter().all(|push| push.storm == storm), "{open:?}");
+    let storm = open[0].storm.expect("it is held");
+    assert!(open.iter().all(|push| push.storm == Some(storm)), "{open:?}");
     let reason = scene.farm.store.storm(storm).await.unwrap().unwrap().reason;
     assert!(reason.contains("4 builds at once after 2 in the last 600 s"), "{reason}");
-    let ids: Vec<i64> = open.iter().map(|push| push.id).collect();
-    scene.farm.store.approve(&ids, "me", now_us()).await.unwrap();
+    let ids: Vec<PushId> = open.iter().map(|push| push.id).collect();
+    scene.farm.store.approve(&ids, "me", clock::now()).await.unwrap();
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 6);
     // What was approved does not make the next one a storm.
@@ -284,9 +288,9 @@ async fn upstream_that_goes_back_is_seen_and_built() {
         scene.look(&["bash"]).await;
         scene.decide().await;
         let build = scene.builds().await.pop().unwrap();
-        let import = Import { commit: build.git_ref.clone(), ..import(now_us()) };
-        assert!(scene.farm.store.import(build.id()).await.unwrap().is_none(), "a build of its own");
-        scene.farm.store.add_import(build.id(), &import).await.unwrap();
+        let import = Import { commit: build.git_ref.clone(), ..import(clock::now()) };
+        assert!(scene.farm.store.import(build.id).await.unwrap().is_none(), "a build of its own");
+        scene.farm.store.add_import(build.id, &import).await.unwrap();
     }
     scene = scene.restart().await;
     scene.look(&["bash"]).await;
@@ -305,12 +309,16 @@ async fn what_is_followed_anew_may_be_built_where_it_was() {
     let scene = scene("policy = \"hold\"", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
     scene.look(&["bash"]).await;
-    scene.farm.store.untrack("lab", "bash", "me", now_us()).await.unwrap();
+    scene.farm.store.untrack("lab", "bash", "me", clock::now()).await.unwrap();
     scene.decide().await;
-    scene.farm.store.add_track_order("lab", &order("", "automatic", 0)).await.unwrap();
-    let again =
-        NewTracked { package: "bash".into(), git_ref: String::new(), build_first: true, due_us: 0 };
-    scene.farm.store.track("lab", &[again], "me", now_us()).await.unwrap();
+    scene.farm.store.add_track_order("lab", &order("", "automatic", None)).await.unwrap();
+    let again = NewTracked {
+        package: "bash".into(),
+        git_ref: String::new(),
+        build_first: true,
+        due: Timestamp::ZERO,
+    };
+    scene.farm.store.track("lab", &[again], "me", clock::now()).await.unwrap();
     scene.wait_for_looks(&["bash"], &[0]).await;
     scene.decide().await;
     let refs: Vec<_> = scene.builds().await.into_iter().map(|build| build.git_ref).collect();
@@ -337,13 +345,13 @@ async fn a_webhook_that_comes_before_the_commit_is_looked_after() {
     scene.farm.store.take_hooks(&[hook("one")]).await.unwrap();
     scene.wait_for_looks(&["bash"], &[before]).await;
     let row = scene.tracked("bash").await;
-    assert!(row.hint_us != 0 && row.due_us < now_us() + 5_000_000, "{row:?}");
+    assert!(row.hinted_at.is_some() && row.due < clock::now() + Duration::from_secs(5), "{row:?}");
     scene.upstream.push("bash", "c9s", &id('b'));
     // By itself, without being told again.
     scene.wait_for_looks(&["bash"], &[row.looks]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1);
-    assert_eq!(scene.tracked("bash").await.hint_us, 0);
+    assert_eq!(scene.tracked("bash").await.hinted_at, None);
 }
 
 #[tokio::test]
@@ -351,7 +359,7 @@ async fn what_is_followed_no_longer_is_not_built() {
     let scene = scene("policy = \"hold\"", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
     scene.look(&["bash"]).await;
-    scene.farm.store.untrack("lab", "bash", "me", now_us()).await.unwrap();
+    scene.farm.store.untrack("lab", "bash", "me", clock::now()).await.unwrap();
     scene.decide().await;
     assert_eq!(scene.pushes().await[0].verdict, "removed");
     assert!(scene.builds().await.is_empty());

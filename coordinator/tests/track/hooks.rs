@@ -12,6 +12,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use ring::hmac;
 use rpmfarm_coordinator::track::router;
+use rpmfarm_core::Timestamp;
 use tower::ServiceExt as _;
 
 use crate::scene::{SECRET, Scene};
@@ -138,7 +139,7 @@ async fn of_every_forge() {
         assert_eq!(status, StatusCode::ACCEPTED, "{forge}: {message}");
         assert!(message.contains("bash is looked at"), "{message}");
         let row = scene.tracked("bash").await;
-        assert_eq!((row.due_us, row.hint_commit), (0, id('b')));
+        assert_eq!((row.due, row.hint_commit), (Timestamp::ZERO, id('b')));
     }
 }
 
@@ -202,11 +203,11 @@ async fn sent_again() {
         assert_eq!(send(&scene, &first).await.0, StatusCode::ACCEPTED);
         scene.upstream.push("bash", "c9s", &id('b'));
         forget_hint(&scene).await;
-        let due = scene.tracked("bash").await.due_us;
+        let due = scene.tracked("bash").await.due;
         let (status, message) = send(&scene, &first).await;
         assert_eq!(status, StatusCode::OK, "{forge}: {message}");
         assert!(message.contains("nothing to do: this delivery was taken before"), "{message}");
-        assert_eq!(scene.tracked("bash").await.due_us, due, "nobody looks again");
+        assert_eq!(scene.tracked("bash").await.due, due, "nobody looks again");
         // GitLab gives events that follow from each other one name: the body tells them apart.
         let other = hook(forge, &id('c'), &format!("{forge}-1"));
         assert_eq!(send(&scene, &other).await.0, StatusCode::ACCEPTED, "{forge}");
@@ -259,7 +260,7 @@ async fn of_another_repository_or_branch() {
         send(&scene, &good.with_body(&good.body.replace(&id('b'), &zero))).await;
     assert_eq!(status, StatusCode::OK);
     assert!(message.contains("`c9s` was deleted"), "{message}");
-    assert_ne!(scene.tracked("bash").await.due_us, 0, "none of them counts");
+    assert_ne!(scene.tracked("bash").await.due, Timestamp::ZERO, "none of them counts");
 }
 
 #[tokio::test]
@@ -282,7 +283,7 @@ async fn events_that_are_no_pushes() {
         assert_eq!(status, StatusCode::OK, "{forge} {event}: {message}");
         assert!(message.contains("nothing to do: event"), "{message}");
     }
-    assert_ne!(scene.tracked("bash").await.due_us, 0, "none of them counts");
+    assert_ne!(scene.tracked("bash").await.due, Timestamp::ZERO, "none of them counts");
     // Of what was pushed together, GitLab's system hook tells once.
     let body = format!(
         r#"{{"event_name":"repository_update","project":{{"path_with_namespace":"rpms/bash"}},
@@ -349,7 +350,7 @@ async fn found_by_repository_and_not_by_a_name() {
     // What is followed from now on is found at once, and what is not any more is not.
     scene.track(&["less"]).await;
     assert_eq!(send_of(r#""full_name":"rpms/less""#, "c9s").await.0, StatusCode::ACCEPTED);
-    scene.farm.store.untrack("lab", "less", "tester", 1).await.unwrap();
+    scene.farm.store.untrack("lab", "less", "tester", Timestamp::from_us(1)).await.unwrap();
     assert_eq!(send_of(r#""full_name":"rpms/less","x":1"#, "c9s").await.0, StatusCode::OK);
 }
 
@@ -436,7 +437,10 @@ async fn of_modifications_and_of_tags() {
         assert_eq!(answer, status, "{repository} {branch}: {message}");
     }
     let row = scene.tracked("bash").await;
-    assert_eq!((row.due_us, row.hint_commit, row.hint_modification), (0, String::new(), id('b')));
+    assert_eq!(
+        (row.due, row.hint_commit, row.hint_modification),
+        (Timestamp::ZERO, String::new(), id('b'))
+    );
 
     let scene = Scene::tagged().await;
     scene.upstream.push("bash", "tags/imports/c9/bash-5-1.el9", &id('a'));
@@ -453,7 +457,7 @@ async fn of_modifications_and_of_tags() {
         let (answer, message) = send(&scene, &hook).await;
         assert_eq!(answer, status, "{tag}: {message}");
     }
-    assert_eq!(scene.tracked("bash").await.due_us, 0);
+    assert_eq!(scene.tracked("bash").await.due, Timestamp::ZERO);
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
+use rpmfarm_core::Timestamp;
 
 use crate::scene::Scene;
 use crate::upstream::{Serve, id};
@@ -20,7 +21,7 @@ async fn an_unchanged_repository_costs_one_small_request() {
     assert_eq!(scene.upstream.requests(), ["POST /rpms/bash.git/git-upload-pack"]);
     assert!(scene.pushes().await.is_empty(), "where following begins is no push");
     let row = scene.tracked("bash").await;
-    assert!(row.due_us > now_us() && row.interval_us > 0 && row.problem.is_empty(), "{row:?}");
+    assert!(row.due > clock::now() && row.interval.is_some() && row.problem.is_empty(), "{row:?}");
 }
 
 #[tokio::test]
@@ -70,7 +71,7 @@ async fn what_cannot_be_read_says_why_and_is_asked_less_often() {
         let row = scene.tracked(package).await;
         assert!(row.problem.contains(words), "{package}: {}", row.problem);
         assert_eq!(row.failures > 0, package != "good", "{package}");
-        assert!(package == "good" || row.interval_us > 60_000_000, "{row:?}");
+        assert!(package == "good" || row.interval > Some(Duration::from_secs(60)), "{row:?}");
     }
     assert!(scene.pushes().await.is_empty());
 }
@@ -90,7 +91,7 @@ async fn a_host_that_is_busy_is_left_alone_and_others_are_not() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(scene.upstream.requests(), Vec::<String>::new());
-    assert_eq!(scene.tracked("b").await.due_us, 0, "it is still due");
+    assert_eq!(scene.tracked("b").await.due, Timestamp::ZERO, "it is still due");
 }
 
 #[tokio::test]

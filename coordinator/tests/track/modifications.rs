@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::store::{Hint, Import, NewHook};
 use rpmfarm_core::source::{Modification, Record};
+use rpmfarm_core::{BuildId, Timestamp};
 
 use crate::common::builds::{import, new_build};
 use crate::scene::Scene;
@@ -40,7 +41,10 @@ async fn a_push_to_modifications_is_built_once_with_what_upstream_has() {
     assert_eq!(scene.pairs().await, [(id('a'), id('2'))]);
     let pushes = scene.pushes().await;
     assert_eq!((pushes.len(), pushes[0].modifies, pushes[0].branch.as_str()), (1, true, "a9"));
-    assert_eq!((pushes[0].build, pushes[0].before_id.as_str()), (1, id('1').as_str()));
+    assert_eq!(
+        (pushes[0].build, pushes[0].before_id.as_str()),
+        (Some(BuildId(1)), id('1').as_str())
+    );
     // And the next of upstream with them.
     scene.upstream.push("bash", "c9s", &id('b'));
     scene.look(&["bash"]).await;
@@ -69,7 +73,11 @@ async fn what_is_pushed_to_both_within_the_quiet_time_is_one_build() {
     let mut verdicts: Vec<_> = scene.pushes().await.into_iter().map(|p| p.verdict).collect();
     verdicts.sort();
     assert_eq!(verdicts, ["build", "build", "superseded", "superseded"]);
-    assert_eq!(scene.farm.store.pushes_built_since("lab", 0).await.unwrap(), 1, "one build");
+    assert_eq!(
+        scene.farm.store.pushes_built_since("lab", Timestamp::ZERO).await.unwrap(),
+        1,
+        "one build"
+    );
 }
 
 #[tokio::test]
@@ -79,8 +87,8 @@ async fn the_pair_is_the_identity_of_what_was_built() {
         let store = scene.farm.store.clone();
         async move {
             let new = new_build("lab", "bash");
-            let id_of = store.start_builds(&[new], "me", "", now_us()).await.unwrap().ids[0];
-            let import = Import { commit: id('a'), ..import(now_us()) };
+            let id_of = store.start_builds(&[new], "me", "", clock::now()).await.unwrap().ids[0];
+            let import = Import { commit: id('a'), ..import(clock::now()) };
             let modification = Modification {
                 url: "x".into(),
                 commit: id(modification),
@@ -120,8 +128,8 @@ async fn modifications_that_come_later_are_a_push_and_those_that_go_are_told() {
     scene.look(&["bash"]).await;
     scene.decide().await;
     assert_eq!(scene.pairs().await, [(id('b'), String::new())]);
-    let build = scene.builds().await[0].id();
-    scene.farm.store.cancel_build(build, now_us()).await.unwrap();
+    let build = scene.builds().await[0].id;
+    scene.farm.store.cancel_build(build, clock::now()).await.unwrap();
 
     scene.upstream.push(CHANGES, "a9", &id('1'));
     scene.look(&["bash"]).await;
@@ -166,7 +174,7 @@ async fn a_webhook_of_modifications_is_looked_after_until_it_is_seen() {
         hints: vec![Hint { package: "bash".into(), modifies, commit: id(commit) }],
         digest: digest.into(),
         delivery: String::new(),
-        at_us: now_us(),
+        at: clock::now(),
     };
     let looks = scene.tracked("bash").await.looks;
     scene.upstream.push("bash", "c9s", &id('b'));
@@ -174,13 +182,13 @@ async fn a_webhook_of_modifications_is_looked_after_until_it_is_seen() {
     scene.farm.store.take_hooks(&hooks).await.unwrap();
     scene.wait_for_looks(&["bash"], &[looks]).await;
     let row = scene.tracked("bash").await;
-    assert!(row.hint_us != 0 && row.due_us < now_us() + 5_000_000, "{row:?}");
+    assert!(row.hinted_at.is_some() && row.due < clock::now() + Duration::from_secs(5), "{row:?}");
     scene.upstream.push(CHANGES, "a9", &id('2'));
     scene.wait_for_looks(&["bash"], &[row.looks]).await;
     let row = scene.tracked("bash").await;
     assert_eq!(
-        (row.hint_us, row.hint_commit.as_str(), row.hint_modification.as_str()),
-        (0, "", "")
+        (row.hinted_at, row.hint_commit.as_str(), row.hint_modification.as_str()),
+        (None, "", "")
     );
     scene.decide().await;
     assert_eq!(scene.pairs().await, [(id('b'), id('2'))]);

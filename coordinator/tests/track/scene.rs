@@ -3,10 +3,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use rpmfarm_coordinator::clock::now_us;
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::store::{Build, BuildFilter, NewTracked, PushFilter, PushRow, Tracked};
-use rpmfarm_core::Stage;
+use rpmfarm_core::{Stage, Timestamp};
 use rpmfarm_lab::fixtures::TargetFile;
 
 use crate::common::farms;
@@ -84,10 +84,10 @@ impl Scene {
                 package: (*package).into(),
                 git_ref: String::new(),
                 build_first: false,
-                due_us: 0,
+                due: Timestamp::ZERO,
             })
             .collect();
-        let added = self.farm.store.track("lab", &new, "tester", now_us()).await.unwrap();
+        let added = self.farm.store.track("lab", &new, "tester", clock::now()).await.unwrap();
         assert_eq!(added.len(), packages.len());
     }
 
@@ -132,7 +132,7 @@ impl Scene {
     pub(crate) async fn pairs(&self) -> Vec<(String, String)> {
         let mut pairs = Vec::new();
         for build in self.builds().await {
-            let modification = self.farm.store.modification_ref(build.id()).await.unwrap();
+            let modification = self.farm.store.modification_ref(build.id).await.unwrap();
             pairs.push((build.git_ref, modification.unwrap_or_default()));
         }
         pairs

@@ -1,6 +1,7 @@
 //! How a target follows upstream: `[track]`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +11,6 @@ use crate::track::host::HostLimits;
 use crate::track::policy::Policy;
 use crate::track::schedule::Pace;
 use crate::track::storm::StormLimit;
-
-const SECOND: i64 = 1_000_000;
 
 /// How a target's packages are followed. Which ones are is told to the farm, by `rpmfarm track`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,28 +76,22 @@ impl Tracking {
     #[must_use]
     pub fn gather(&self) -> Gather {
         Gather {
-            quiet_us: i64::from(self.quiet_seconds) * SECOND,
-            spacing_us: i64::from(self.spacing_seconds) * SECOND,
-            longest_us: i64::from(self.longest_wait_seconds) * SECOND,
+            quiet: seconds(self.quiet_seconds),
+            spacing: seconds(self.spacing_seconds),
+            longest: seconds(self.longest_wait_seconds),
         }
     }
 
     /// The storm guard.
     #[must_use]
     pub fn storm(&self) -> StormLimit {
-        StormLimit {
-            builds: self.storm_builds as usize,
-            window_us: i64::from(self.storm_seconds) * SECOND,
-        }
+        StormLimit { builds: self.storm_builds as usize, window: seconds(self.storm_seconds) }
     }
 
     /// How often repositories are looked at.
     #[must_use]
     pub fn pace(&self) -> Pace {
-        Pace {
-            shortest_us: i64::from(self.poll_seconds) * SECOND,
-            longest_us: i64::from(self.poll_longest_seconds) * SECOND,
-        }
+        Pace { shortest: seconds(self.poll_seconds), longest: seconds(self.poll_longest_seconds) }
     }
 
     /// How gently the git server is asked.
@@ -122,4 +115,8 @@ impl Tracking {
             ("track.host_requests", self.host_requests),
         ]
     }
+}
+
+fn seconds(number: u32) -> Duration {
+    Duration::from_secs(number.into())
 }

@@ -1,17 +1,19 @@
 //! What becomes of a push, now.
 
-use super::policy::{Policy, Rule};
-use crate::BuildId;
+use std::time::Duration;
 
-/// How pushes are gathered, in microseconds.
+use super::policy::{Policy, Rule};
+use crate::{BuildId, StormId, Timestamp};
+
+/// How pushes are gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gather {
     /// A package must have been without pushes for so long.
-    pub quiet_us: i64,
+    pub quiet: Duration,
     /// At least so much time lies between two builds of a package.
-    pub spacing_us: i64,
+    pub spacing: Duration,
     /// No push waits longer than this, however many follow it.
-    pub longest_us: i64,
+    pub longest: Duration,
 }
 
 /// What is known of the newest push of a package.
@@ -22,13 +24,13 @@ pub struct Facts<'a> {
     /// A maintainer approved it.
     pub approved: bool,
     /// The storm that holds it back.
-    pub storm: Option<i64>,
+    pub storm: Option<StormId>,
     /// When the first push was seen that is not built yet.
-    pub first_us: i64,
+    pub first: Timestamp,
     /// When this one was seen.
-    pub last_us: i64,
+    pub last: Timestamp,
     /// When the package was last built because of a push.
-    pub started_us: Option<i64>,
+    pub started: Option<Timestamp>,
     /// A build that has this very commit.
     pub done_by: Option<BuildId>,
     /// A build of the package is under way of which the commit is not known yet.
@@ -73,7 +75,7 @@ pub enum Verdict {
     /// More pushes may follow; it is built then at the latest.
     Gathering {
         /// When it is built, if nothing follows.
-        until_us: i64,
+        until: Timestamp,
     },
     /// Until a maintainer approves it.
     Proposed,
@@ -87,10 +89,10 @@ pub enum Verdict {
         /// Why.
         reason: String,
         /// When it ends.
-        until_us: i64,
+        until: Timestamp,
     },
     /// One of too many at once: until a maintainer approves it, or the whole storm.
-    Storm(i64),
+    Storm(StormId),
 }
 
 impl Verdict {
@@ -118,13 +120,13 @@ impl Verdict {
 
 /// Decides what becomes of a package's newest push.
 #[must_use]
-pub fn decide(facts: &Facts<'_>, gather: &Gather, now_us: i64) -> Verdict {
+pub fn decide(facts: &Facts<'_>, gather: &Gather, now: Timestamp) -> Verdict {
     if let Some(build) = facts.done_by {
         return Verdict::Done(build);
     }
     if let Some(freeze) = &facts.rule.freeze {
-        let (reason, until_us) = (freeze.reason.clone(), freeze.until_us);
-        return Verdict::Frozen { reason, until_us };
+        let (reason, until) = (freeze.reason.clone(), freeze.until);
+        return Verdict::Frozen { reason, until };
     }
     if let Some(build) = facts.importing {
         return Verdict::Importing(build);
@@ -139,17 +141,17 @@ pub fn decide(facts: &Facts<'_>, gather: &Gather, now_us: i64) -> Verdict {
         Policy::Hold => Verdict::Held { reason: facts.rule.reason.clone() },
         Policy::Propose => Verdict::Proposed,
         Policy::Automatic => {
-            let until_us = due(facts, gather);
-            if now_us >= until_us { Verdict::Build } else { Verdict::Gathering { until_us } }
+            let until = due(facts, gather);
+            if now >= until { Verdict::Build } else { Verdict::Gathering { until } }
         }
     }
 }
 
 /// When a push is built, if nothing follows it.
-fn due(facts: &Facts<'_>, gather: &Gather) -> i64 {
-    let quiet = facts.last_us.saturating_add(gather.quiet_us);
-    let spaced = facts.started_us.map_or(i64::MIN, |us| us.saturating_add(gather.spacing_us));
-    quiet.max(spaced).min(facts.first_us.saturating_add(gather.longest_us))
+fn due(facts: &Facts<'_>, gather: &Gather) -> Timestamp {
+    let quiet = facts.last + gather.quiet;
+    let spaced = facts.started.map(|started| started + gather.spacing);
+    spaced.map_or(quiet, |spaced| quiet.max(spaced)).min(facts.first + gather.longest)
 }
 
 #[cfg(test)]
@@ -159,7 +161,15 @@ mod tests {
     use super::*;
     use crate::track::policy::Freeze;
 
-    const GATHER: Gather = Gather { quiet_us: 10, spacing_us: 60, longest_us: 100 };
+    const GATHER: Gather = Gather {
+        quiet: Duration::from_micros(10),
+        spacing: Duration::from_micros(60),
+        longest: Duration::from_micros(100),
+    };
+
+    const fn at(us: i64) -> Timestamp {
+        Timestamp::from_us(us)
+    }
 
     fn rule(policy: Policy) -> Rule {
         Rule { policy, reason: "why".into(), freeze: None }
@@ -170,9 +180,9 @@ mod tests {
             rule,
             approved: false,
             storm: None,
-            first_us: 0,
-            last_us: 0,
-            started_us: None,
+            first: at(0),
+            last: at(0),
+            started: None,
             done_by: None,
             importing: None,
         }
@@ -182,10 +192,10 @@ mod tests {
     fn by_policy() {
         let (automatic, propose, hold) =
             (rule(Policy::Automatic), rule(Policy::Propose), rule(Policy::Hold));
-        let freeze = Freeze { reason: "release".into(), until_us: 500 };
+        let freeze = Freeze { reason: "release".into(), until: at(500) };
         let frozen = Rule { freeze: Some(freeze), ..automatic.clone() };
         let held = Verdict::Held { reason: "why".into() };
-        let until = Verdict::Frozen { reason: "release".into(), until_us: 500 };
+        let until = Verdict::Frozen { reason: "release".into(), until: at(500) };
         for (facts, verdict) in [
             (facts(&automatic), Verdict::Build),
             (facts(&propose), Verdict::Proposed),
@@ -195,15 +205,18 @@ mod tests {
             (Facts { approved: true, ..facts(&hold) }, Verdict::Build),
             // A freeze is for everyone.
             (Facts { approved: true, ..facts(&frozen) }, until),
-            (Facts { storm: Some(3), ..facts(&automatic) }, Verdict::Storm(3)),
-            (Facts { storm: Some(3), approved: true, ..facts(&automatic) }, Verdict::Build),
+            (Facts { storm: Some(StormId(3)), ..facts(&automatic) }, Verdict::Storm(StormId(3))),
+            (
+                Facts { storm: Some(StormId(3)), approved: true, ..facts(&automatic) },
+                Verdict::Build,
+            ),
             (Facts { done_by: Some(BuildId(7)), ..facts(&hold) }, Verdict::Done(BuildId(7))),
             (
                 Facts { importing: Some(BuildId(7)), approved: true, ..facts(&propose) },
                 Verdict::Importing(BuildId(7)),
             ),
         ] {
-            assert_eq!(decide(&facts, &GATHER, 10), verdict, "{facts:?}");
+            assert_eq!(decide(&facts, &GATHER, at(10)), verdict, "{facts:?}");
         }
     }
 
@@ -211,34 +224,35 @@ mod tests {
     fn pushes_are_gathered() {
         let automatic = rule(Policy::Automatic);
         let base = facts(&automatic);
-        let until = |facts: &Facts<'_>| match decide(facts, &GATHER, 0) {
-            Verdict::Gathering { until_us } => until_us,
+        let until = |facts: &Facts<'_>| match decide(facts, &GATHER, at(0)) {
+            Verdict::Gathering { until } => until.as_us(),
             other => panic!("{other:?}"),
         };
         assert_eq!(until(&base), 10);
-        assert_eq!(until(&Facts { last_us: 40, ..base }), 50);
-        assert_eq!(until(&Facts { started_us: Some(-5), ..base }), 55);
+        assert_eq!(until(&Facts { last: at(40), ..base }), 50);
+        assert_eq!(until(&Facts { started: Some(at(-5)), ..base }), 55);
         // However many follow.
-        assert_eq!(until(&Facts { last_us: 95, ..base }), 100);
-        assert_eq!(until(&Facts { last_us: 95, started_us: Some(90), ..base }), 100);
+        assert_eq!(until(&Facts { last: at(95), ..base }), 100);
+        assert_eq!(until(&Facts { last: at(95), started: Some(at(90)), ..base }), 100);
     }
 
     proptest! {
         #[test]
         fn no_push_waits_longer_than_it_may(
             first in 0i64..1000, more in 0i64..1000, started in prop::option::of(0i64..2000),
-            quiet in 0i64..500, spacing in 0i64..500, longest in 0i64..500,
+            quiet in 0u64..500, spacing in 0u64..500, longest in 0u64..500,
         ) {
-            let gather = Gather { quiet_us: quiet, spacing_us: spacing, longest_us: longest };
+            let [quiet, spacing, longest] = [quiet, spacing, longest].map(Duration::from_micros);
+            let gather = Gather { quiet, spacing, longest };
             let automatic = rule(Policy::Automatic);
-            let facts = Facts {
-                first_us: first, last_us: first + more, started_us: started, ..facts(&automatic)
-            };
+            let (first, last) = (at(first), at(first + more));
+            let facts = Facts { first, last, started: started.map(at), ..facts(&automatic) };
             prop_assert_eq!(decide(&facts, &gather, first + longest), Verdict::Build);
             // Once it is due it stays due.
-            if let Verdict::Gathering { until_us } = decide(&facts, &gather, first) {
-                prop_assert_eq!(decide(&facts, &gather, until_us), Verdict::Build);
-                prop_assert!(decide(&facts, &gather, until_us - 1) != Verdict::Build);
+            if let Verdict::Gathering { until } = decide(&facts, &gather, first) {
+                prop_assert_eq!(decide(&facts, &gather, until), Verdict::Build);
+                let before = until - Duration::from_micros(1);
+                prop_assert!(decide(&facts, &gather, before) != Verdict::Build);
             }
         }
     }

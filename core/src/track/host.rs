@@ -1,12 +1,15 @@
 //! How gently a host is asked: so many requests at once, so many a second, and a rest that grows
 //! while it fails.
 
+use std::time::Duration;
+
 use super::schedule::Jitter;
+use crate::Timestamp;
 
-const SECOND: i64 = 1_000_000;
+const SECOND: Duration = Duration::from_secs(1);
 
-/// The longest rest, in microseconds.
-const LONGEST_REST: i64 = 900 * SECOND;
+/// The longest rest.
+const LONGEST_REST: Duration = Duration::from_secs(900);
 
 /// What a host is asked at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,58 +35,58 @@ pub enum Answer {
 pub struct Host {
     running: usize,
     /// The time up to which its requests of a second are used up.
-    spent_us: i64,
+    spent: Timestamp,
     failures: u32,
-    rest_until_us: i64,
+    rest_until: Timestamp,
 }
 
 impl Host {
     /// How many requests may be started now.
     #[must_use]
-    pub fn room(&self, limits: &HostLimits, now_us: i64) -> usize {
-        if now_us < self.rest_until_us {
+    pub fn room(&self, limits: &HostLimits, now: Timestamp) -> usize {
+        if now < self.rest_until {
             return 0;
         }
         // After failures one request finds out whether it is well again.
         let at_once = if self.failures > 0 { 1 } else { limits.at_once };
-        let gap = gap(limits);
-        let spent = self.spent_us.max(now_us - SECOND);
-        let by_rate = usize::try_from((now_us - spent) / gap).unwrap_or(0);
+        let spent = self.spent.max(now - SECOND);
+        let by_rate = now.since(spent).as_micros() / gap(limits).as_micros();
+        let by_rate = usize::try_from(by_rate).unwrap_or(usize::MAX);
         by_rate.min(at_once.saturating_sub(self.running))
     }
 
     /// A request is started.
-    pub fn start(&mut self, limits: &HostLimits, now_us: i64) {
+    pub fn start(&mut self, limits: &HostLimits, now: Timestamp) {
         self.running += 1;
-        self.go_on(limits, now_us);
+        self.go_on(limits, now);
     }
 
     /// Whoever has started a request makes another one after it, in the same place.
-    pub fn go_on(&mut self, limits: &HostLimits, now_us: i64) {
-        self.spent_us = self.spent_us.max(now_us - SECOND) + gap(limits);
+    pub fn go_on(&mut self, limits: &HostLimits, now: Timestamp) {
+        self.spent = self.spent.max(now - SECOND) + gap(limits);
     }
 
     /// A request has ended.
-    pub fn end(&mut self, answer: Answer, jitter: Jitter, now_us: i64) {
+    pub fn end(&mut self, answer: Answer, jitter: Jitter, now: Timestamp) {
         self.running = self.running.saturating_sub(1);
         match answer {
             Answer::Well => self.failures = 0,
             // Those that were under way when it fell ill tell nothing new.
-            Answer::Ill(None) if now_us < self.rest_until_us => {}
+            Answer::Ill(None) if now < self.rest_until => {}
             Answer::Ill(after) => {
                 self.failures = self.failures.saturating_add(1);
-                let own = SECOND << self.failures.min(10);
-                let asked = after.map_or(0, |seconds| i64::from(seconds) * SECOND);
+                let own = SECOND * (1 << self.failures.min(10));
+                let asked = after.map_or(Duration::ZERO, |s| Duration::from_secs(s.into()));
                 let rest = jitter.spread(own.min(LONGEST_REST)).max(asked.min(LONGEST_REST));
-                self.rest_until_us = self.rest_until_us.max(now_us + rest);
+                self.rest_until = self.rest_until.max(now + rest);
             }
         }
     }
 
-    /// Until when it is left alone; 0 when it is not.
+    /// Until when it is left alone; `None` when it is not.
     #[must_use]
-    pub const fn rests_until_us(&self, now_us: i64) -> i64 {
-        if now_us < self.rest_until_us { self.rest_until_us } else { 0 }
+    pub fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
+        (now < self.rest_until).then_some(self.rest_until)
     }
 
     /// Requests under way.
@@ -93,8 +96,9 @@ impl Host {
     }
 }
 
-fn gap(limits: &HostLimits) -> i64 {
-    SECOND / i64::from(limits.per_second.max(1))
+/// The time between two requests: a microsecond at least, however many are allowed.
+fn gap(limits: &HostLimits) -> Duration {
+    (SECOND / limits.per_second.max(1)).max(Duration::from_micros(1))
 }
 
 #[cfg(test)]
@@ -104,7 +108,7 @@ mod tests {
     use super::*;
 
     const LIMITS: HostLimits = HostLimits { at_once: 4, per_second: 10 };
-    const NOW: i64 = 1_000 * SECOND;
+    const NOW: Timestamp = Timestamp::from_us(1_000_000_000);
 
     fn jitter() -> Jitter {
         Jitter::new(1, "host", 1)
@@ -131,13 +135,13 @@ mod tests {
     #[test]
     fn a_host_that_fails_is_left_alone_for_longer_and_longer() {
         let mut host = Host::default();
-        let (mut now, mut last) = (NOW, 0);
+        let (mut now, mut last) = (NOW, Duration::ZERO);
         for _ in 0..6 {
-            assert_eq!(host.room(&LIMITS, now), if last == 0 { 4 } else { 1 });
+            assert_eq!(host.room(&LIMITS, now), if last.is_zero() { 4 } else { 1 });
             host.start(&LIMITS, now);
             host.end(Answer::Ill(None), jitter(), now);
-            let rest = host.rests_until_us(now) - now;
-            assert!(rest > last, "{rest} after {last}");
+            let rest = host.rests_until(now).expect("it is left alone").since(now);
+            assert!(rest > last, "{rest:?} after {last:?}");
             assert_eq!(host.room(&LIMITS, now), 0);
             (last, now) = (rest, now + rest);
         }
@@ -151,19 +155,19 @@ mod tests {
         let mut host = Host::default();
         host.start(&LIMITS, NOW);
         host.end(Answer::Ill(Some(120)), jitter(), NOW);
-        assert_eq!(host.rests_until_us(NOW), NOW + 120 * SECOND);
+        assert_eq!(host.rests_until(NOW), Some(NOW + 120 * SECOND));
         host.end(Answer::Ill(Some(u32::MAX)), jitter(), NOW);
-        assert_eq!(host.rests_until_us(NOW), NOW + LONGEST_REST);
+        assert_eq!(host.rests_until(NOW), Some(NOW + LONGEST_REST));
     }
 
     proptest! {
         #[test]
-        fn never_more_than_allowed(steps in prop::collection::vec((0i64..300_000, any::<bool>()), 1..200)) {
+        fn never_more_than_allowed(steps in prop::collection::vec((0u64..300_000, any::<bool>()), 1..200)) {
             let mut host = Host::default();
             let mut now = NOW;
-            let mut starts: Vec<i64> = Vec::new();
+            let mut starts: Vec<Timestamp> = Vec::new();
             for (pause, ends) in steps {
-                now += pause;
+                now += Duration::from_micros(pause);
                 if ends && host.running() > 0 {
                     host.end(Answer::Well, jitter(), now);
                 }

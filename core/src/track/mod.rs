@@ -3,8 +3,7 @@
 //! Owns the rules between a moved branch and a rebuild: the identity of a push, policy, quiet
 //! time, the storm guard, marks of security fixes, the schedule of polls and how gently a host is
 //! asked; and the forms of what strangers send: lists of refs, webhook bodies, lists of
-//! repositories. It must not know how any of that is fetched or stored. Time is an argument, in
-//! microseconds since 1970 where nothing else is said.
+//! repositories. It must not know how any of that is fetched or stored. Time is an argument.
 
 pub mod above;
 pub mod decide;

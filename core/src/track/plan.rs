@@ -8,7 +8,7 @@ use super::policy::{Order, Policy, Rule, Said, effective};
 use super::push::{OpenPush, PushedBuild};
 use super::seen::TrackRef;
 use super::{Facts, PushVerdict, Verdict, decide};
-use crate::{BuildId, Target};
+use crate::{BuildId, PushId, StormId, Target, Timestamp};
 
 /// The newest push to a package or its modifications, and what would become of it.
 #[derive(Debug, Clone)]
@@ -18,11 +18,11 @@ pub struct PlannedPush {
     /// The newest one to the other of the two, which is built with it.
     pub beside: Option<OpenPush>,
     /// Those before them, which they stand for.
-    pub older: Vec<i64>,
+    pub older: Vec<PushId>,
     /// What would be built.
     pub pair: CommitPair,
-    /// A build that has it; 0 for none.
-    pub done_by: i64,
+    /// A build that has it.
+    pub done_by: Option<BuildId>,
     /// Whether it is followed no longer.
     pub moot: bool,
     /// What would become of it.
@@ -52,14 +52,14 @@ impl FromIterator<(String, Order)> for PolicyOverrides {
 impl PolicyOverrides {
     /// What holds for a package.
     #[must_use]
-    pub fn rule(&self, target: &Target, package: &str, now_us: i64) -> Rule {
+    pub fn rule(&self, target: &Target, package: &str, now: Timestamp) -> Rule {
         let said = Said {
             file: target.track.policy,
             file_package: target.packages.get(package).and_then(|package| package.track),
             target: self.0.get(""),
             package: self.0.get(package),
         };
-        effective(&said, now_us)
+        effective(&said, now)
     }
 }
 
@@ -70,7 +70,7 @@ pub fn plan(
     open: Vec<OpenPush>,
     orders: &PolicyOverrides,
     known: &OpenPushContext,
-    now_us: i64,
+    now: Timestamp,
 ) -> Vec<PlannedPush> {
     let mut packages: BTreeMap<String, Vec<OpenPush>> = BTreeMap::new();
     for push in open {
@@ -79,8 +79,8 @@ pub fn plan(
     packages
         .into_iter()
         .filter_map(|(package, pushes)| {
-            let rule = orders.rule(target, &package, now_us);
-            plan_package(&PackageFacts { target, package: &package, known, rule }, pushes, now_us)
+            let rule = orders.rule(target, &package, now);
+            plan_package(&PackageFacts { target, package: &package, known, rule }, pushes, now)
         })
         .collect()
 }
@@ -97,12 +97,12 @@ struct PackageFacts<'a> {
 fn plan_package(
     facts: &PackageFacts<'_>,
     pushes: Vec<OpenPush>,
-    now_us: i64,
+    now: Timestamp,
 ) -> Option<PlannedPush> {
-    let ids: Vec<i64> = pushes.iter().map(|push| push.id).collect();
+    let ids: Vec<PushId> = pushes.iter().map(|push| push.id).collect();
     let storm = unapproved_storm(&pushes);
     let (mut pushes, moot_alone) = facts.still_meant(pushes);
-    let first_us = pushes.first()?.seen_us;
+    let first = pushes.first()?.seen_at;
     let newest = pushes.pop()?;
     let push = OpenPush { storm: newest.storm.max(storm), ..newest };
     let beside = pushes.iter().rposition(|other| other.modifies != push.modifies);
@@ -112,17 +112,16 @@ fn plan_package(
 
     let pair = pair(facts.target, facts.package, &push, beside.as_ref(), &facts.known.seen);
     let done_by = facts.done_by(&pair, std::iter::once(&push).chain(&beside));
-    let verdict = facts.verdict(&push, first_us, done_by, facts.importing(&pair), now_us);
+    let verdict = facts.verdict(&push, first, done_by, facts.importing(&pair), now);
     let moot = moot_alone || !push.followed;
-    let done_by = done_by.map_or(0, |build| build.0);
     Some(PlannedPush { push, beside, older, pair, done_by, moot, verdict })
 }
 
-/// The storm that holds any push of a package; 0 for none. Whatever supersedes a push that is held, or
-/// is built with it, is held as well.
-fn unapproved_storm(pushes: &[OpenPush]) -> i64 {
-    let unapproved = pushes.iter().filter(|push| push.approved_us == 0);
-    unapproved.map(|push| push.storm).max().unwrap_or(0)
+/// The storm that holds any push of a package. Whatever supersedes a push that is held, or is built with
+/// it, is held as well.
+fn unapproved_storm(pushes: &[OpenPush]) -> Option<StormId> {
+    let unapproved = pushes.iter().filter(|push| push.approved_at.is_none());
+    unapproved.filter_map(|push| push.storm).max()
 }
 
 impl PackageFacts<'_> {
@@ -156,34 +155,33 @@ impl PackageFacts<'_> {
         let returns = pushes.any(OpenPush::returns);
         let stands_alone =
             || self.builds().take_while(|build| build.id > done.id).all(|build| !build.stands);
-        (!returns || stands_alone()).then_some(BuildId(done.id))
+        (!returns || stands_alone()).then_some(done.id)
     }
 
     /// The newest build without sources yet that may come to have those of a pair.
     fn importing(&self, pair: &CommitPair) -> Option<BuildId> {
-        self.builds().find(|build| pair.may_be_of(build)).map(|build| BuildId(build.id))
+        self.builds().find(|build| pair.may_be_of(build)).map(|build| build.id)
     }
 
     fn verdict(
         &self,
         push: &OpenPush,
-        first_us: i64,
+        first: Timestamp,
         done_by: Option<BuildId>,
         importing: Option<BuildId>,
-        now_us: i64,
+        now: Timestamp,
     ) -> Verdict {
-        let number = |id: i64| (id != 0).then_some(id);
         let facts = Facts {
             rule: &self.rule,
-            approved: push.approved_us != 0,
-            storm: number(push.storm),
-            first_us,
-            last_us: push.seen_us,
-            started_us: number(push.started_us),
+            approved: push.approved_at.is_some(),
+            storm: push.storm,
+            first,
+            last: push.seen_at,
+            started: push.started_at,
             done_by,
             importing,
         };
-        decide(&facts, &self.target.track.gather(), now_us)
+        decide(&facts, &self.target.track.gather(), now)
     }
 }
 
@@ -196,28 +194,30 @@ pub struct SortedPlans {
     pub approved: Vec<PlannedPush>,
     /// What would be built without asking, if that is not a storm.
     pub unasked: Vec<PlannedPush>,
-    /// The newest storm that holds any; 0 for none.
-    pub storm: i64,
+    /// The newest storm that holds any.
+    pub storm: Option<StormId>,
     /// How many wait in storms for what was pushed since a time.
     pub held: usize,
 }
 
-/// Sorts plans. Of those that a storm holds, the ones that were pushed after `since_us` are counted.
+/// Sorts plans. Of those that a storm holds, the ones that were pushed after `since` are counted.
 #[must_use]
-pub fn sort(plans: Vec<PlannedPush>, since_us: i64) -> SortedPlans {
+pub fn sort(plans: Vec<PlannedPush>, since: Timestamp) -> SortedPlans {
     let mut sorted = SortedPlans::default();
     for planned in plans {
         if planned.moot {
-            sorted.ends.extend(planned.ends(PushVerdict::Removed, 0));
+            sorted.ends.extend(planned.ends(PushVerdict::Removed, None));
             continue;
         }
         match planned.verdict {
-            Verdict::Done(build) => sorted.ends.extend(planned.ends(PushVerdict::Done, build.0)),
-            Verdict::Build if planned.push.approved_us != 0 => sorted.approved.push(planned),
+            Verdict::Done(build) => {
+                sorted.ends.extend(planned.ends(PushVerdict::Done, Some(build)));
+            }
+            Verdict::Build if planned.push.approved_at.is_some() => sorted.approved.push(planned),
             Verdict::Build => sorted.unasked.push(planned),
             Verdict::Storm(id) => {
-                sorted.storm = sorted.storm.max(id);
-                sorted.held += usize::from(planned.push.seen_us > since_us);
+                sorted.storm = sorted.storm.max(Some(id));
+                sorted.held += usize::from(planned.push.seen_at > since);
             }
             _ => {}
         }
@@ -229,11 +229,11 @@ pub fn sort(plans: Vec<PlannedPush>, since_us: i64) -> SortedPlans {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushEnd {
     /// The push.
-    pub push: i64,
+    pub push: PushId,
     /// How it has ended.
     pub verdict: PushVerdict,
-    /// The build that had its commit already, for `done`; 0 else.
-    pub build: i64,
+    /// The build that had its commit already, for `done`.
+    pub build: Option<BuildId>,
     /// What is built, for `build`.
     pub pair: Option<PushPair>,
 }
@@ -245,9 +245,9 @@ impl PlannedPush {
     }
 
     /// The end of the push, of the one that is built with it, and of those that they stand for.
-    /// `build` is the build that had the commit already, 0 for none.
+    /// `build` is the build that had the commit already.
     #[must_use]
-    pub fn ends(&self, verdict: PushVerdict, build: i64) -> Vec<PushEnd> {
+    pub fn ends(&self, verdict: PushVerdict, build: Option<BuildId>) -> Vec<PushEnd> {
         let older = match verdict {
             PushVerdict::Removed => PushVerdict::Removed,
             _ => PushVerdict::Superseded,
@@ -255,7 +255,8 @@ impl PlannedPush {
         let pair = (verdict == PushVerdict::Build).then(|| self.pair.to_build());
         let newest =
             self.pushes().map(|push| PushEnd { push: push.id, verdict, build, pair: pair.clone() });
-        let superseded = |push: &i64| PushEnd { push: *push, verdict: older, build: 0, pair: None };
+        let superseded =
+            |push: &PushId| PushEnd { push: *push, verdict: older, build: None, pair: None };
         newest.chain(self.older.iter().map(superseded)).collect()
     }
 }
@@ -287,6 +288,12 @@ mod tests {
     use crate::target::{Modifications, Template};
     use crate::track::policy::Freeze;
 
+    const NOW: Timestamp = at(1_000);
+
+    const fn at(us: i64) -> Timestamp {
+        Timestamp::from_us(us)
+    }
+
     fn target() -> Target {
         let text = include_str!("../../../deploy/targets/lab.toml");
         Target { modifications: None, ..Target::parse("lab.toml", text).unwrap() }
@@ -305,7 +312,7 @@ mod tests {
 
     fn push(id: i64, package: &str) -> OpenPush {
         OpenPush {
-            id,
+            id: PushId(id),
             package: package.into(),
             repository: format!("http://h/{package}.git"),
             branch: "c9s".into(),
@@ -313,11 +320,11 @@ mod tests {
             before_id: String::new(),
             modifies: false,
             told_by: "poll".into(),
-            seen_us: id,
-            approved_us: 0,
-            storm: 0,
-            started_us: 0,
-            left_by: 0,
+            seen_at: at(id),
+            approved_at: None,
+            storm: None,
+            started_at: None,
+            left_by: None,
             followed: true,
             git_ref: String::new(),
         }
@@ -332,7 +339,7 @@ mod tests {
     fn built(id: i64, commit: i64, modification: i64) -> PushedBuild {
         let text = |id: i64| if id == 0 { String::new() } else { format!("{id:040}") };
         PushedBuild {
-            id,
+            id: BuildId(id),
             package: "a".into(),
             git_ref: String::new(),
             modification_ref: String::new(),
@@ -342,14 +349,18 @@ mod tests {
         }
     }
 
+    fn numbers(pushes: &[PushId]) -> Vec<i64> {
+        pushes.iter().map(|push| push.0).collect()
+    }
+
     #[test]
     fn the_newest_push_stands_for_those_before_it() {
         let open = vec![push(1, "a"), push(2, "b"), push(3, "a"), push(4, "a")];
         let planned =
-            plan(&target(), open, &PolicyOverrides::default(), &OpenPushContext::default(), 1_000);
+            plan(&target(), open, &PolicyOverrides::default(), &OpenPushContext::default(), NOW);
         let short: Vec<_> = planned
             .iter()
-            .map(|p| (p.push.id, p.older.clone(), p.verdict.word().as_str()))
+            .map(|p| (p.push.id.0, numbers(&p.older), p.verdict.word().as_str()))
             .collect();
         assert_eq!(short, [(4, vec![1, 3], "build"), (2, vec![], "build")]);
     }
@@ -362,46 +373,48 @@ mod tests {
                 open.to_vec(),
                 &PolicyOverrides::default(),
                 &OpenPushContext::default(),
-                9,
+                NOW,
             );
             (plan[0].verdict.clone(), plan[0].push.storm)
         };
-        let held = OpenPush { storm: 7, ..push(1, "a") };
-        assert_eq!(verdict(&[held.clone(), push(2, "a")]), (Verdict::Storm(7), 7));
-        assert_eq!(verdict(&[held.clone(), modification(2, "a")]), (Verdict::Storm(7), 7));
+        let storm = StormId(7);
+        let held = OpenPush { storm: Some(storm), ..push(1, "a") };
+        let is_held = (Verdict::Storm(storm), Some(storm));
+        assert_eq!(verdict(&[held.clone(), push(2, "a")]), is_held);
+        assert_eq!(verdict(&[held.clone(), modification(2, "a")]), is_held);
         // What was approved was the push that people saw, and not the one after it.
-        let approved = |push: OpenPush| OpenPush { approved_us: 5, ..push };
-        assert_eq!(verdict(&[approved(held.clone()), push(2, "a")]), (Verdict::Build, 0));
+        let approved = |push: OpenPush| OpenPush { approved_at: Some(at(5)), ..push };
+        assert_eq!(verdict(&[approved(held.clone()), push(2, "a")]), (Verdict::Build, None));
         assert_eq!(verdict(&[held, approved(push(2, "a"))]).0, Verdict::Build);
     }
 
     #[test]
     fn upstream_may_go_back() {
-        let plan = |builds: &[PushedBuild], left: i64| {
+        let plan = |builds: &[PushedBuild], left: Option<i64>| {
             let known = OpenPushContext { seen: Vec::new(), builds: builds.to_vec() };
-            let open = vec![OpenPush { left_by: left, ..push(4, "a") }];
-            plan(&target(), open, &PolicyOverrides::default(), &known, 1_000).remove(0).verdict
+            let open = vec![OpenPush { left_by: left.map(PushId), ..push(4, "a") }];
+            plan(&target(), open, &PolicyOverrides::default(), &known, NOW).remove(0).verdict
         };
         let (old, failed) = (built(7, 4, 0), built(8, 5, 0));
         let published = PushedBuild { stands: true, ..failed.clone() };
         let done = Verdict::Done(BuildId(7));
-        assert_eq!(plan(&[old.clone(), published.clone()], 0), done, "it was told of late");
-        assert_eq!(plan(&[old.clone(), failed], 3), done, "nothing has come of the other");
-        assert_eq!(plan(&[old.clone(), published.clone()], 3), Verdict::Build);
-        assert_eq!(plan(&[published, built(9, 4, 0)], 3), Verdict::Done(BuildId(9)));
-        assert_eq!(plan(&[], 3), Verdict::Build);
+        assert_eq!(plan(&[old.clone(), published.clone()], None), done, "it was told of late");
+        assert_eq!(plan(&[old.clone(), failed], Some(3)), done, "nothing has come of the other");
+        assert_eq!(plan(&[old.clone(), published.clone()], Some(3)), Verdict::Build);
+        assert_eq!(plan(&[published, built(9, 4, 0)], Some(3)), Verdict::Done(BuildId(9)));
+        assert_eq!(plan(&[], Some(3)), Verdict::Build);
     }
 
     #[test]
     fn pushes_to_both_repositories_are_one_pair() {
         let open = vec![push(1, "a"), modification(2, "a"), modification(3, "a"), push(4, "a")];
         let plan = |target: &Target, open: &[OpenPush], known: &OpenPushContext| {
-            plan(target, open.to_vec(), &PolicyOverrides::default(), known, 1_000).remove(0)
+            plan(target, open.to_vec(), &PolicyOverrides::default(), known, NOW).remove(0)
         };
         let mut known = OpenPushContext::default();
         let planned = plan(&modified(), &open, &known);
-        assert_eq!((planned.push.id, planned.beside.as_ref().unwrap().id), (4, 3));
-        assert_eq!(planned.older, [1, 2]);
+        assert_eq!((planned.push.id, planned.beside.as_ref().unwrap().id), (PushId(4), PushId(3)));
+        assert_eq!(numbers(&planned.older), [1, 2]);
         let pair = PushPair { git_ref: format!("{:040}", 4), modification: format!("{:040}", 3) };
         assert_eq!((planned.pair.to_build(), planned.verdict.word().as_str()), (pair, "build"));
         // The same commit with other modifications is another pair.
@@ -420,7 +433,8 @@ mod tests {
         }
         // The target has no modifications any more.
         let planned = plan(&target(), &open[..3], &OpenPushContext::default());
-        assert_eq!((planned.push.id, planned.older, planned.moot), (1, vec![2, 3], false));
+        assert_eq!((planned.push.id, planned.moot), (PushId(1), false));
+        assert_eq!(numbers(&planned.older), [2, 3]);
         assert_eq!(planned.pair.modification.as_deref(), Some(""));
         assert!(plan(&target(), &open[1..3], &OpenPushContext::default()).moot);
     }
@@ -433,7 +447,7 @@ mod tests {
             repository,
             branch: branch.into(),
             commit_id: commit.into(),
-            at_us: 1,
+            since: at(1),
         };
         let branch = target.git_ref("a", None).unwrap();
         let known = OpenPushContext {
@@ -445,7 +459,7 @@ mod tests {
         };
         let pair = |open: OpenPush, known: &OpenPushContext| {
             let pair =
-                plan(&target, vec![open], &PolicyOverrides::default(), known, 9).remove(0).pair;
+                plan(&target, vec![open], &PolicyOverrides::default(), known, NOW).remove(0).pair;
             (pair.git_ref, pair.modification)
         };
         let (u, m) = ("u".to_owned(), Some("m".to_owned()));
@@ -461,7 +475,7 @@ mod tests {
         let why = || "why".to_owned();
         let orders: PolicyOverrides = [
             ("", Order::Policy(Policy::Propose, why())),
-            ("frozen", Order::Freeze(Freeze { reason: why(), until_us: 10 })),
+            ("frozen", Order::Freeze(Freeze { reason: why(), until: at(10) })),
             ("auto", Order::Policy(Policy::Automatic, why())),
         ]
         .into_iter()
@@ -474,13 +488,13 @@ mod tests {
             ("frozen", "frozen", "frozen: why"),
         ] {
             let planned =
-                plan(&target, vec![push(1, package)], &orders, &OpenPushContext::default(), 5)
+                plan(&target, vec![push(1, package)], &orders, &OpenPushContext::default(), at(5))
                     .remove(0);
             assert_eq!(planned.verdict.word().as_str(), verdict, "{package}");
-            assert_eq!(reason(&planned.verdict, &orders.rule(&target, package, 5)), why);
+            assert_eq!(reason(&planned.verdict, &orders.rule(&target, package, at(5))), why);
         }
         let later =
-            plan(&target, vec![push(1, "frozen")], &orders, &OpenPushContext::default(), 10)
+            plan(&target, vec![push(1, "frozen")], &orders, &OpenPushContext::default(), at(10))
                 .remove(0);
         assert_eq!(later.verdict, Verdict::Proposed);
     }
@@ -488,33 +502,33 @@ mod tests {
     #[test]
     fn plans_are_sorted_by_what_is_to_be_done() {
         let open = vec![
-            OpenPush { storm: 7, ..push(1, "old storm") },
-            OpenPush { approved_us: 5, ..push(2, "approved") },
+            OpenPush { storm: Some(StormId(7)), ..push(1, "old storm") },
+            OpenPush { approved_at: Some(at(5)), ..push(2, "approved") },
             push(3, "unasked"),
             OpenPush { followed: false, ..push(4, "left") },
-            OpenPush { storm: 9, ..push(5, "storm") },
+            OpenPush { storm: Some(StormId(9)), ..push(5, "storm") },
         ];
         let known = OpenPushContext {
             builds: vec![PushedBuild { package: "done".into(), ..built(8, 7, 0) }],
             ..OpenPushContext::default()
         };
         let open: Vec<_> = open.into_iter().chain([push(6, "done"), push(7, "done")]).collect();
-        let plans = plan(&target(), open, &PolicyOverrides::default(), &known, 1_000);
-        let sorted = sort(plans, 1);
+        let plans = plan(&target(), open, &PolicyOverrides::default(), &known, NOW);
+        let sorted = sort(plans, at(1));
         let names = |plans: &[PlannedPush]| -> Vec<String> {
             plans.iter().map(|planned| planned.push.package.clone()).collect()
         };
         assert_eq!(names(&sorted.approved), ["approved"]);
         assert_eq!(names(&sorted.unasked), ["unasked"]);
         // What was pushed before the time is held, and not counted.
-        assert_eq!((sorted.storm, sorted.held), (9, 1));
+        assert_eq!((sorted.storm, sorted.held), (Some(StormId(9)), 1));
         let mut ends: Vec<_> =
-            sorted.ends.iter().map(|end| (end.push, end.verdict, end.build)).collect();
+            sorted.ends.iter().map(|end| (end.push.0, end.verdict, end.build)).collect();
         ends.sort_by_key(|end| end.0);
         let expected = [
-            (4, PushVerdict::Removed, 0),
-            (6, PushVerdict::Superseded, 0),
-            (7, PushVerdict::Done, 8),
+            (4, PushVerdict::Removed, None),
+            (6, PushVerdict::Superseded, None),
+            (7, PushVerdict::Done, Some(BuildId(8))),
         ];
         assert_eq!(ends, expected);
     }
@@ -523,26 +537,26 @@ mod tests {
         /// Whatever was pushed, each push is in one plan, and a storm that holds one holds its package.
         #[test]
         fn no_push_is_lost_or_planned_twice(
-            pushes in prop::collection::vec((0usize..3, any::<bool>(), 0i64..3), 0..12),
+            pushes in prop::collection::vec((0usize..3, any::<bool>(), prop::option::of(1i64..3)), 0..12),
         ) {
             let packages = ["a", "b", "c"];
             let open: Vec<OpenPush> = (1..).zip(pushes).map(|(id, (package, modifies, storm))| {
                 let new = if modifies { modification } else { push };
-                OpenPush { storm, ..new(id, packages[package]) }
+                OpenPush { storm: storm.map(StormId), ..new(id, packages[package]) }
             }).collect();
             for target in [target(), modified()] {
                 let plans =
-                    plan(&target, open.clone(), &PolicyOverrides::default(), &OpenPushContext::default(), 1_000);
-                let of_plan = |planned: &PlannedPush| -> Vec<i64> {
+                    plan(&target, open.clone(), &PolicyOverrides::default(), &OpenPushContext::default(), NOW);
+                let of_plan = |planned: &PlannedPush| -> Vec<PushId> {
                     planned.pushes().map(|push| push.id).chain(planned.older.clone()).collect()
                 };
-                let mut ids: Vec<i64> = plans.iter().flat_map(of_plan).collect();
+                let mut ids: Vec<PushId> = plans.iter().flat_map(of_plan).collect();
                 ids.sort_unstable();
                 prop_assert_eq!(ids, open.iter().map(|push| push.id).collect::<Vec<_>>());
                 for planned in &plans {
                     let of_package =
                         || open.iter().filter(|push| push.package == planned.push.package);
-                    let storm = of_package().map(|push| push.storm).max().unwrap_or(0);
+                    let storm = of_package().filter_map(|push| push.storm).max();
                     prop_assert_eq!(planned.push.storm, storm);
                 }
             }

@@ -1,5 +1,7 @@
 //! Policy: whether a push is built by itself, on a person's word, or not for now.
 
+use crate::Timestamp;
+
 words! {
     /// What happens with a push.
     #[derive(Default)]
@@ -20,14 +22,14 @@ pub struct Freeze {
     /// Why, for whoever waits.
     pub reason: String,
     /// When it ends by itself.
-    pub until_us: i64,
+    pub until: Timestamp,
 }
 
 impl Freeze {
     /// Whether it holds at this time.
     #[must_use]
-    pub const fn holds(&self, now_us: i64) -> bool {
-        now_us < self.until_us
+    pub fn holds(&self, now: Timestamp) -> bool {
+        now < self.until
     }
 }
 
@@ -70,9 +72,9 @@ pub struct Said<'a> {
 /// target, then the file's word for the target. A freeze of either holds above all of them; when
 /// it has ended, it was never said.
 #[must_use]
-pub fn effective(said: &Said<'_>, now_us: i64) -> Rule {
+pub fn effective(said: &Said<'_>, now: Timestamp) -> Rule {
     let freeze = [said.target, said.package].into_iter().flatten().find_map(|order| match order {
-        Order::Freeze(freeze) if freeze.holds(now_us) => Some(freeze.clone()),
+        Order::Freeze(freeze) if freeze.holds(now) => Some(freeze.clone()),
         _ => None,
     });
     let ordered = |order: Option<&Order>| match order {
@@ -90,7 +92,8 @@ pub fn effective(said: &Said<'_>, now_us: i64) -> Rule {
 mod tests {
     use super::*;
 
-    const NOW: i64 = 1_000;
+    const NOW: Timestamp = Timestamp::from_us(1_000);
+    const NEXT: Timestamp = Timestamp::from_us(1_001);
 
     fn said<'a>(target: Option<&'a Order>, package: Option<&'a Order>) -> Said<'a> {
         Said { file: Policy::Automatic, file_package: None, target, package }
@@ -125,11 +128,11 @@ mod tests {
 
     #[test]
     fn a_freeze_is_above_all_until_it_ends() {
-        let freeze = Order::Freeze(Freeze { reason: "release".into(), until_us: NOW + 1 });
+        let freeze = Order::Freeze(Freeze { reason: "release".into(), until: NEXT });
         let automatic = Order::Policy(Policy::Automatic, String::new());
         for said in [said(Some(&freeze), Some(&automatic)), said(None, Some(&freeze))] {
             assert!(effective(&said, NOW).freeze.is_some());
-            let after = effective(&said, NOW + 1);
+            let after = effective(&said, NEXT);
             assert_eq!((after.freeze, after.policy), (None, Policy::Automatic));
         }
     }

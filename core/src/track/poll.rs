@@ -3,13 +3,15 @@
 //! A poll asks for the package's branch or tag, and then for its modifications: what was pushed to both
 //! is seen together.
 
+use std::time::Duration;
+
 use super::host::Answer;
 use super::push::{Before, Change, Push, change};
 use super::schedule::{Jitter, Look, Next, is_hint_believed, next};
 use super::seen::{self, TrackRef};
 use super::{Pattern, Tip};
-use crate::Target;
 use crate::name::shown;
+use crate::{Target, Timestamp};
 
 /// A package that is polled, with what decides on the outcome.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +24,8 @@ pub struct PolledPackage<'a> {
     pub git_ref: &'a str,
     /// Whether what is there at the first poll is built as well.
     pub build_first: bool,
-    /// The time between polls so far, in microseconds; 0 before the first.
-    pub interval_us: i64,
+    /// The time between polls so far; `None` before the first.
+    pub interval: Option<Duration>,
     /// How often in a row it could not be read.
     pub failures: u32,
     /// What a webhook has told of it, and is not seen yet.
@@ -35,8 +37,8 @@ pub struct PolledPackage<'a> {
 /// What a webhook has told of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WebhookHint<'a> {
-    /// When it came, in microseconds.
-    pub told_us: i64,
+    /// When it came.
+    pub told: Timestamp,
     /// The commit of the package that it told of; empty for none.
     pub commit: &'a str,
     /// The commit of its modifications that it told of; empty for none.
@@ -107,7 +109,7 @@ impl PolledPackage<'_> {
         tip: Option<Tip>,
         modified: ModificationsTip,
         jitter: Jitter,
-        now_us: i64,
+        now: Timestamp,
     ) -> PollOutcome {
         let package = self.package(git_ref, tip);
         let modifications = self.modifications(modified);
@@ -115,15 +117,15 @@ impl PolledPackage<'_> {
         let problem = [modifications.problem, package.problem].into_iter().find(|p| !p.is_empty());
         let saw: Vec<RefObservation> = package.saw.into_iter().chain(modifications.saw).collect();
 
-        let believed = self.hint.filter(|hint| is_hint_believed(hint.told_us, now_us));
+        let believed = self.hint.filter(|hint| is_hint_believed(hint.told, now));
         let has_pushed = saw.iter().any(|saw| saw.change == Change::Pushed);
         let look = match believed.filter(|_| is_not_yet) {
-            Some(hint) => Look::NotYet { told_us: hint.told_us },
+            Some(hint) => Look::NotYet { told: hint.told },
             None if has_pushed => Look::Saw(Change::Pushed),
             None => Look::Saw(package.change),
         };
         PollOutcome {
-            next: next(&self.target.track.pace(), self.interval_us, look, jitter, now_us),
+            next: next(&self.target.track.pace(), self.interval, look, jitter, now),
             failures: u32::from(problem.is_some()),
             problem: shown(&problem.unwrap_or_default()),
             hinted: matches!(look, Look::NotYet { .. }),
@@ -133,7 +135,13 @@ impl PolledPackage<'_> {
 
     /// What it means that upstream could not be read, by this error, which says so of the host.
     #[must_use]
-    pub fn failed(&self, error: &str, answer: Answer, jitter: Jitter, now_us: i64) -> PollOutcome {
+    pub fn failed(
+        &self,
+        error: &str,
+        answer: Answer,
+        jitter: Jitter,
+        now: Timestamp,
+    ) -> PollOutcome {
         let failures = self.failures.saturating_add(1);
         let look = match answer {
             Answer::Well => Look::Failed(failures),
@@ -142,10 +150,10 @@ impl PolledPackage<'_> {
             Answer::Ill(_) => Look::Saw(Change::Begin),
         };
         PollOutcome {
-            next: next(&self.target.track.pace(), self.interval_us, look, jitter, now_us),
+            next: next(&self.target.track.pace(), self.interval, look, jitter, now),
             failures,
             problem: shown(error),
-            hinted: self.hint.is_some_and(|hint| is_hint_believed(hint.told_us, now_us)),
+            hinted: self.hint.is_some_and(|hint| is_hint_believed(hint.told, now)),
             saw: Vec::new(),
         }
     }
@@ -244,7 +252,13 @@ fn lost(repository: &str, branch: &str, package: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::track::schedule::BELIEVED_US;
+    use crate::track::schedule::BELIEVED;
+
+    const NOW: Timestamp = Timestamp::ZERO;
+
+    const fn at(us: i64) -> Timestamp {
+        Timestamp::from_us(us)
+    }
 
     fn target() -> Target {
         let text = include_str!("../../../deploy/targets/lab.toml");
@@ -253,14 +267,18 @@ mod tests {
 
     fn polled<'a>(target: &'a Target, git_ref: &'a str, seen: &'a [TrackRef]) -> PolledPackage<'a> {
         let (package, hint) = ("a", None);
-        let (build_first, interval_us, failures) = (false, 0, 0);
-        PolledPackage { target, package, git_ref, build_first, interval_us, failures, hint, seen }
+        let (build_first, interval, failures) = (false, None, 0);
+        PolledPackage { target, package, git_ref, build_first, interval, failures, hint, seen }
     }
 
-    fn answered(polled: &PolledPackage<'_>, tip: Option<(&str, &str)>, now_us: i64) -> PollOutcome {
+    fn answered(
+        polled: &PolledPackage<'_>,
+        tip: Option<(&str, &str)>,
+        now: Timestamp,
+    ) -> PollOutcome {
         let tip = tip.map(|(name, commit)| Tip { name: name.into(), commit: commit.into() });
         let (jitter, modified) = (Jitter::new(1, "a", 1), ModificationsTip::Nowhere);
-        polled.answered(polled.git_ref, tip, modified, jitter, now_us)
+        polled.answered(polled.git_ref, tip, modified, jitter, now)
     }
 
     fn seen(target: &Target, branch: &str, commit: &str) -> TrackRef {
@@ -269,7 +287,7 @@ mod tests {
             repository: target.git_url("a"),
             branch: branch.into(),
             commit_id: commit.into(),
-            at_us: 1,
+            since: at(1),
         }
     }
 
@@ -284,11 +302,11 @@ mod tests {
             ("v/a-2-1", "moved", Change::Pushed),
             ("v/a-3-1", "two", Change::Pushed),
         ] {
-            let outcome = answered(&polled, Some((tag, commit)), 0);
+            let outcome = answered(&polled, Some((tag, commit)), NOW);
             assert_eq!(outcome.saw[0].change, change, "{tag} {commit}");
             assert_eq!((outcome.failures, outcome.problem.as_str()), (0, ""));
         }
-        let outcome = answered(&polled, None, 0);
+        let outcome = answered(&polled, None, NOW);
         assert!(outcome.saw.is_empty() && outcome.failures == 1);
         assert!(outcome.problem.ends_with("has no tag `v/{nvr}` with {nvr} of a"), "{outcome:?}");
     }
@@ -297,28 +315,28 @@ mod tests {
     fn a_hint_is_believed_until_it_is_seen_or_too_old() {
         let target = target();
         let known = [seen(&target, "c9s", "old")];
-        let hint = Some(WebhookHint { told_us: 1, commit: "new", modification: "" });
+        let hint = Some(WebhookHint { told: at(1), commit: "new", modification: "" });
         let polled = PolledPackage { hint, ..polled(&target, "c9s", &known) };
-        let told = answered(&polled, Some(("c9s", "new")), 2);
+        let told = answered(&polled, Some(("c9s", "new")), at(2));
         assert_eq!((told.hinted, told.saw[0].told_by), (false, "webhook"));
         assert_eq!(told.saw[0].change, Change::Pushed);
-        let not_yet = |now_us| answered(&polled, Some(("c9s", "old")), now_us).hinted;
-        assert!(not_yet(2) && not_yet(BELIEVED_US));
-        assert!(!not_yet(BELIEVED_US + 1));
-        let failed = |now_us| {
+        let not_yet = |now| answered(&polled, Some(("c9s", "old")), now).hinted;
+        assert!(not_yet(at(2)) && not_yet(at(0) + BELIEVED));
+        assert!(!not_yet(at(1) + BELIEVED));
+        let failed = |now| {
             let jitter = Jitter::new(1, "a", 1);
-            polled.failed("no answer", Answer::Ill(None), jitter, now_us).hinted
+            polled.failed("no answer", Answer::Ill(None), jitter, now).hinted
         };
-        assert!(failed(BELIEVED_US) && !failed(BELIEVED_US + 1));
+        assert!(failed(at(0) + BELIEVED) && !failed(at(1) + BELIEVED));
     }
 
     #[test]
     fn what_hides_modifications_is_the_problem() {
         let (target, jitter) = (target(), Jitter::new(1, "a", 1));
-        let hint = Some(WebhookHint { told_us: 1, commit: "", modification: "m" });
+        let hint = Some(WebhookHint { told: at(1), commit: "", modification: "m" });
         let polled = PolledPackage { hint, ..polled(&target, "c9s", &[]) };
         let hidden = ModificationsTip::Hidden("no access".into());
-        let outcome = polled.answered("c9s", None, hidden, jitter, 2);
+        let outcome = polled.answered("c9s", None, hidden, jitter, at(2));
         assert_eq!((outcome.problem.as_str(), outcome.failures), ("modifications: no access", 1));
         assert!(outcome.hinted && outcome.saw.is_empty());
     }
@@ -326,12 +344,13 @@ mod tests {
     #[test]
     fn a_host_that_is_ill_does_not_slow_a_package_down() {
         let (target, jitter) = (target(), Jitter::new(1, "a", 1));
-        let interval_us = target.track.pace().shortest_us * 2;
-        let polled = PolledPackage { interval_us, failures: 3, ..polled(&target, "c9s", &[]) };
-        let ill = polled.failed("busy", Answer::Ill(Some(9)), jitter, 0);
-        assert_eq!((ill.next.interval_us, ill.failures), (interval_us, 4));
-        let own = polled.failed("no such repository", Answer::Well, jitter, 0);
-        assert!(own.next.interval_us > interval_us);
+        let interval = target.track.pace().shortest * 2;
+        let polled =
+            PolledPackage { interval: Some(interval), failures: 3, ..polled(&target, "c9s", &[]) };
+        let ill = polled.failed("busy", Answer::Ill(Some(9)), jitter, NOW);
+        assert_eq!((ill.next.interval, ill.failures), (interval, 4));
+        let own = polled.failed("no such repository", Answer::Well, jitter, NOW);
+        assert!(own.next.interval > interval);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! commit, for as long as the branch stays there. A branch that comes back to a commit which it
 //! has left is pushed again; so each push has a number beside.
 
-use crate::digest::Sha256;
+use crate::{BuildId, PushId, Sha256, StormId, Timestamp};
 
 /// A branch at a commit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,7 +21,7 @@ pub struct Push {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenPush {
     /// Its number.
-    pub id: i64,
+    pub id: PushId,
     /// Name of the package.
     pub package: String,
     /// Address of the repository.
@@ -37,15 +37,15 @@ pub struct OpenPush {
     /// webhook, poll.
     pub told_by: String,
     /// When it was seen.
-    pub seen_us: i64,
-    /// When a maintainer approved it; 0 when nobody has.
-    pub approved_us: i64,
-    /// The storm that holds it; 0 for none.
-    pub storm: i64,
-    /// When the package was last built because of a push; 0 for never.
-    pub started_us: i64,
-    /// Not 0 when the branch was at this commit before, and has left it: the push that led away.
-    pub left_by: i64,
+    pub seen_at: Timestamp,
+    /// When a maintainer approved it.
+    pub approved_at: Option<Timestamp>,
+    /// The storm that holds it.
+    pub storm: Option<StormId>,
+    /// When the package was last built because of a push.
+    pub started_at: Option<Timestamp>,
+    /// When the branch was at this commit before, and has left it: the push that led away.
+    pub left_by: Option<PushId>,
     /// Whether the package is followed.
     pub followed: bool,
     /// What it is followed for; empty for the target's own.
@@ -56,7 +56,7 @@ impl OpenPush {
     /// Whether it goes back to a commit that the branch has left.
     #[must_use]
     pub const fn returns(&self) -> bool {
-        self.left_by != 0
+        self.left_by.is_some()
     }
 
     /// Its identity.
@@ -74,7 +74,7 @@ impl OpenPush {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushedBuild {
     /// Its number.
-    pub id: i64,
+    pub id: BuildId,
     /// Name of the package.
     pub package: String,
     /// Branch, tag or commit that was asked for; empty for the target's own.
@@ -131,8 +131,8 @@ pub fn change(before: &Before<'_>, now: Option<&str>) -> Change {
 /// The key of the request that builds these pushes, each with its number: the same pushes, in
 /// whatever order, give the same key, and so the same builds.
 #[must_use]
-pub fn request_key(target: &str, pushes: &[(i64, Push)]) -> String {
-    let mut sorted: Vec<&(i64, Push)> = pushes.iter().collect();
+pub fn request_key(target: &str, pushes: &[(PushId, Push)]) -> String {
+    let mut sorted: Vec<&(PushId, Push)> = pushes.iter().collect();
     sorted.sort();
     sorted.dedup();
     let mut text = target.to_owned();
@@ -169,9 +169,11 @@ mod tests {
         }
     }
 
-    fn push() -> impl Strategy<Value = (i64, Push)> {
+    fn push() -> impl Strategy<Value = (PushId, Push)> {
         (0i64..3, "[a-c]{1,2}", "[a-c]{1,2}", "[a-c]{1,2}").prop_map(
-            |(number, repository, branch, commit)| (number, Push { repository, branch, commit }),
+            |(number, repository, branch, commit)| {
+                (PushId(number), Push { repository, branch, commit })
+            },
         )
     }
 

@@ -3,27 +3,30 @@
 //! Jitter is derived from a seed and from what it is for, so that a test sees the same schedule
 //! each time and a thousand packages do not.
 
+use std::time::Duration;
+
 use super::push::Change;
+use crate::Timestamp;
+use crate::time::span_us;
 
-const SECOND: i64 = 1_000_000;
+const SECOND: Duration = Duration::from_secs(1);
 
-/// A webhook that told of a push is believed for so long, in microseconds, while the server still shows
-/// the old commit.
-pub(super) const BELIEVED_US: i64 = 120 * SECOND;
+/// A webhook that told of a push is believed for so long, while the server still shows the old commit.
+pub(super) const BELIEVED: Duration = Duration::from_secs(120);
 
 /// Whether what a webhook told at a time is still expected to be seen.
 #[must_use]
-pub const fn is_hint_believed(told_us: i64, now_us: i64) -> bool {
-    now_us - told_us < BELIEVED_US
+pub fn is_hint_believed(told: Timestamp, now: Timestamp) -> bool {
+    now.since(told) < BELIEVED
 }
 
-/// The bounds of the time between two looks, in microseconds.
+/// The bounds of the time between two looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// For the busiest.
-    pub shortest_us: i64,
+    pub shortest: Duration,
     /// For the quietest.
-    pub longest_us: i64,
+    pub longest: Duration,
 }
 
 /// How a look ended.
@@ -34,7 +37,7 @@ pub enum Look {
     /// The server answered, with another commit than a webhook told of at this time.
     NotYet {
         /// When the webhook came.
-        told_us: i64,
+        told: Timestamp,
     },
     /// The repository cannot be read, for a reason of its own; so many times in a row.
     Failed(u32),
@@ -43,40 +46,46 @@ pub enum Look {
 /// When the next look is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Next {
-    /// The time between looks from now on, in microseconds.
-    pub interval_us: i64,
+    /// The time between looks from now on.
+    pub interval: Duration,
     /// When it is due.
-    pub due_us: i64,
+    pub due: Timestamp,
 }
 
-/// Decides when to look again. `interval_us` is what the last decision gave, 0 at first.
+/// Decides when to look again. `interval` is what the last decision gave, `None` at first.
 #[must_use]
-pub fn next(pace: &Pace, interval_us: i64, look: Look, jitter: Jitter, now_us: i64) -> Next {
-    let (shortest, longest) = (pace.shortest_us.max(SECOND), pace.longest_us.max(pace.shortest_us));
-    let last = if interval_us == 0 { shortest } else { interval_us };
-    let interval_us = match look {
+pub fn next(
+    pace: &Pace,
+    interval: Option<Duration>,
+    look: Look,
+    jitter: Jitter,
+    now: Timestamp,
+) -> Next {
+    let (shortest, longest) = (pace.shortest.max(SECOND), pace.longest.max(pace.shortest));
+    let last = interval.unwrap_or(shortest);
+    let interval = match look {
         // Pushes come in bursts.
         Look::Saw(Change::Pushed) => shortest,
         Look::Saw(Change::Begin) => last,
         Look::Saw(Change::Same) => last.saturating_add(last / 4),
         Look::Saw(Change::Gone) => longest,
         Look::Failed(times) => last.saturating_mul(1 << times.min(6)),
-        Look::NotYet { told_us } if is_hint_believed(told_us, now_us) => {
+        Look::NotYet { told } if is_hint_believed(told, now) => {
             // As long again as it has waited already: seven looks in two minutes.
-            let pause = (now_us - told_us).clamp(SECOND, 60 * SECOND);
-            return Next { interval_us: last, due_us: now_us + jitter.spread(pause) };
+            let pause = now.since(told).clamp(SECOND, 60 * SECOND);
+            return Next { interval: last, due: now + jitter.spread(pause) };
         }
         Look::NotYet { .. } => last,
     };
-    let interval_us = interval_us.clamp(shortest, longest);
-    Next { interval_us, due_us: now_us + jitter.spread(interval_us) }
+    let interval = interval.clamp(shortest, longest);
+    Next { interval, due: now + jitter.spread(interval) }
 }
 
-/// When the first looks are due at `count` packages that are added together: one after the other
-/// with a pause, so that no host gets them at once.
+/// When the first look is due at the package that is the `index`th of those that are added together: one
+/// after the other with a pause, so that no host gets them at once.
 #[must_use]
-pub const fn first(index: usize, pause_us: i64, now_us: i64) -> i64 {
-    now_us + index as i64 * pause_us
+pub fn first(index: usize, pause: Duration, now: Timestamp) -> Timestamp {
+    now + pause.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX))
 }
 
 /// A number that looks random and is the same for the same seed, name and turn.
@@ -94,11 +103,12 @@ impl Jitter {
         Self(mix(state))
     }
 
-    /// A time within a quarter of this one, to either side.
+    /// A time within a quarter of this one, to either side, in whole microseconds.
     #[must_use]
-    pub const fn spread(self, us: i64) -> i64 {
-        let half = us / 4;
-        us - half + (self.0 % (2 * half.unsigned_abs() + 1)).cast_signed()
+    pub fn spread(self, time: Duration) -> Duration {
+        let us = span_us(time).unsigned_abs();
+        let quarter = us / 4;
+        Duration::from_micros(us - quarter + self.0 % (2 * quarter + 1))
     }
 }
 
@@ -116,43 +126,48 @@ mod tests {
 
     use super::*;
 
-    const PACE: Pace = Pace { shortest_us: 60 * SECOND, longest_us: 3600 * SECOND };
+    const PACE: Pace =
+        Pace { shortest: Duration::from_secs(60), longest: Duration::from_secs(3600) };
+    const NOW: Timestamp = Timestamp::ZERO;
 
-    fn at(interval_us: i64, look: Look) -> i64 {
-        next(&PACE, interval_us, look, Jitter::new(1, "x", 1), 0).interval_us
+    /// The interval in seconds, after one of so many.
+    fn after(seconds: u64, look: Look) -> u64 {
+        let interval = Some(Duration::from_secs(seconds));
+        next(&PACE, interval, look, Jitter::new(1, "x", 1), NOW).interval.as_secs()
     }
 
     #[test]
     fn busy_ones_oftener() {
-        assert_eq!(at(0, Look::Saw(Change::Begin)), 60 * SECOND);
-        assert_eq!(at(1000 * SECOND, Look::Saw(Change::Pushed)), 60 * SECOND);
-        assert_eq!(at(1000 * SECOND, Look::Saw(Change::Same)), 1250 * SECOND);
-        assert_eq!(at(3600 * SECOND, Look::Saw(Change::Same)), 3600 * SECOND);
-        assert_eq!(at(60 * SECOND, Look::Saw(Change::Gone)), 3600 * SECOND);
-        assert_eq!(at(60 * SECOND, Look::Failed(1)), 120 * SECOND);
-        assert_eq!(at(60 * SECOND, Look::Failed(60)), 3600 * SECOND);
+        let begin = next(&PACE, None, Look::Saw(Change::Begin), Jitter::new(1, "x", 1), NOW);
+        assert_eq!(begin.interval, PACE.shortest);
+        assert_eq!(after(1000, Look::Saw(Change::Pushed)), 60);
+        assert_eq!(after(1000, Look::Saw(Change::Same)), 1250);
+        assert_eq!(after(3600, Look::Saw(Change::Same)), 3600);
+        assert_eq!(after(60, Look::Saw(Change::Gone)), 3600);
+        assert_eq!(after(60, Look::Failed(1)), 120);
+        assert_eq!(after(60, Look::Failed(60)), 3600);
     }
 
     #[test]
     fn what_a_webhook_told_is_looked_for_soon_and_not_for_ever() {
-        let look = Look::NotYet { told_us: 0 };
-        let mut now = 0;
+        let look = Look::NotYet { told: NOW };
+        let mut now = NOW;
         let mut looks = 0;
         loop {
-            let next = next(&PACE, 600 * SECOND, look, Jitter::new(1, "x", looks), now);
+            let next = next(&PACE, Some(600 * SECOND), look, Jitter::new(1, "x", looks), now);
             looks += 1;
-            if next.due_us - now > 100 * SECOND {
+            if next.due.since(now) > 100 * SECOND {
                 break;
             }
-            now = next.due_us;
+            now = next.due;
         }
         assert!((4..15).contains(&looks), "{looks}");
-        assert!(now < 250 * SECOND, "{now}");
+        assert!(now < NOW + 250 * SECOND, "{now}");
     }
 
     #[test]
     fn the_same_seed_gives_the_same_schedule() {
-        let schedule = |seed| -> Vec<i64> {
+        let schedule = |seed| -> Vec<Duration> {
             (0..20).map(|turn| Jitter::new(seed, "bash", turn).spread(SECOND)).collect()
         };
         assert_eq!(schedule(1), schedule(1));
@@ -164,11 +179,11 @@ mod tests {
         // Three thousand packages that were looked at in the same instant.
         let looks = (0..3000).map(|n| {
             let jitter = Jitter::new(7, &format!("package{n}"), 1);
-            next(&PACE, 3600 * SECOND, Look::Saw(Change::Same), jitter, 0).due_us
+            next(&PACE, Some(3600 * SECOND), Look::Saw(Change::Same), jitter, NOW).due
         });
         let mut per_second = std::collections::HashMap::new();
         for due in looks {
-            *per_second.entry(due / SECOND).or_insert(0) += 1;
+            *per_second.entry(due.since(NOW).as_secs()).or_insert(0) += 1;
         }
         let most = per_second.values().max().copied().unwrap_or_default();
         // 1800 s wide, so 1.7 a second on average.
@@ -178,26 +193,31 @@ mod tests {
     proptest! {
         #[test]
         fn within_its_bounds(
-            shortest in 1i64..1000, wider in 0i64..10_000, last in 0i64..20_000,
+            shortest in 1u64..1000, wider in 0u64..10_000, last in 0u64..20_000,
             turn in any::<u64>(), kind in 0u32..6, now in 0i64..1_000_000,
         ) {
+            let now = Timestamp::from_us(now);
             let pace = Pace {
-                shortest_us: shortest * SECOND, longest_us: (shortest + wider) * SECOND,
+                shortest: Duration::from_secs(shortest),
+                longest: Duration::from_secs(shortest + wider),
             };
+            let last = (last > 0).then_some(Duration::from_secs(last));
             let look = match kind {
                 0 => Look::Saw(Change::Same),
                 1 => Look::Saw(Change::Pushed),
                 2 => Look::Saw(Change::Begin),
                 3 => Look::Saw(Change::Gone),
                 4 => Look::Failed(turn as u32),
-                _ => Look::NotYet { told_us: now - 1 },
+                _ => Look::NotYet { told: now - Duration::from_micros(1) },
             };
-            let next = next(&pace, last * SECOND, look, Jitter::new(1, "x", turn), now);
-            prop_assert!(next.due_us > now);
-            prop_assert!(next.due_us - now <= pace.longest_us.max(60 * SECOND) / 4 * 5 + 1);
+            let next = next(&pace, last, look, Jitter::new(1, "x", turn), now);
+            let pause = next.due.since(now);
+            prop_assert!(pause > Duration::ZERO);
+            let longest = pace.longest.max(60 * SECOND) / 4 * 5;
+            prop_assert!(pause <= longest + Duration::from_micros(1));
             if kind < 5 {
-                prop_assert!(next.due_us - now >= pace.shortest_us / 4 * 3);
-                prop_assert!((pace.shortest_us..=pace.longest_us).contains(&next.interval_us));
+                prop_assert!(pause >= pace.shortest / 4 * 3);
+                prop_assert!((pace.shortest..=pace.longest).contains(&next.interval));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What is known of a package's branches: the last that was seen of each.
 
 use super::Pattern;
-use crate::Target;
+use crate::{Target, Timestamp};
 
 /// The commit that a branch was last seen to point to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub struct TrackRef {
     pub branch: String,
     /// The commit; empty for modifications that were not there.
     pub commit_id: String,
-    /// Since when, in microseconds.
-    pub at_us: i64,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// What was last seen of the branch that a package is followed for; of a pattern of tags, the

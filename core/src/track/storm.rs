@@ -1,12 +1,16 @@
 //! The storm guard: more builds at once than anybody meant are held until a person has looked.
 
+use std::time::Duration;
+
+use crate::{StormId, Timestamp};
+
 /// How many builds may follow from pushes without a person's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StormLimit {
     /// So many builds,
     pub builds: usize,
-    /// within this time, in microseconds.
-    pub window_us: i64,
+    /// within this time.
+    pub window: Duration,
 }
 
 /// Why builds are held.
@@ -23,7 +27,7 @@ pub struct Storm {
     /// The limit.
     pub limit: usize,
     /// The window in seconds.
-    pub seconds: i64,
+    pub seconds: u64,
 }
 
 /// What the guard knows of the time before.
@@ -34,7 +38,7 @@ pub struct Recent {
     /// Builds that wait in storms for what was pushed within the window.
     pub held: usize,
     /// The newest storm of which something still waits, and when it began.
-    pub open: Option<(i64, i64)>,
+    pub open: Option<(StormId, Timestamp)>,
 }
 
 /// What the guard says of builds that would start now: all of them may, or none.
@@ -43,7 +47,7 @@ pub enum Admission {
     /// They are started.
     Start,
     /// They are of this storm, which is not over.
-    Join(i64),
+    Join(StormId),
     /// They are a storm of their own.
     Hold(Storm),
 }
@@ -52,17 +56,17 @@ pub enum Admission {
 /// one that waits; and it is seen bit by bit, since no host is asked for everything at once. So
 /// what comes while a storm is young, or goes on, belongs to it.
 #[must_use]
-pub fn admit(limit: &StormLimit, recent: &Recent, wanted: usize, now_us: i64) -> Admission {
+pub fn admit(limit: &StormLimit, recent: &Recent, wanted: usize, now: Timestamp) -> Admission {
     if wanted == 0 {
         return Admission::Start;
     }
     let is_over = recent.started.saturating_add(recent.held).saturating_add(wanted) > limit.builds;
     match recent.open {
-        Some((storm, at_us)) if is_over || now_us.saturating_sub(at_us) < limit.window_us => {
+        Some((storm, began)) if is_over || now.since(began) < limit.window => {
             Admission::Join(storm)
         }
         _ if is_over => {
-            let (started, seconds) = (recent.started, limit.window_us / 1_000_000);
+            let (started, seconds) = (recent.started, limit.window.as_secs());
             Admission::Hold(Storm { wanted, started, limit: limit.builds, seconds })
         }
         _ => Admission::Start,
@@ -75,35 +79,42 @@ mod tests {
 
     use super::*;
 
+    const NOW: Timestamp = Timestamp::ZERO;
+
     fn started(started: usize) -> Recent {
         Recent { started, ..Recent::default() }
     }
 
     #[test]
     fn at_once_and_within_a_time() {
-        let limit = StormLimit { builds: 10, window_us: 60_000_000 };
-        assert_eq!(admit(&limit, &started(0), 10, 0), Admission::Start);
-        assert_eq!(admit(&limit, &started(9), 1, 0), Admission::Start);
-        assert!(matches!(admit(&limit, &started(10), 1, 0), Admission::Hold(_)));
-        let Admission::Hold(storm) = admit(&limit, &started(3), 8, 0) else { panic!("held") };
+        let limit = StormLimit { builds: 10, window: Duration::from_secs(60) };
+        assert_eq!(admit(&limit, &started(0), 10, NOW), Admission::Start);
+        assert_eq!(admit(&limit, &started(9), 1, NOW), Admission::Start);
+        assert!(matches!(admit(&limit, &started(10), 1, NOW), Admission::Hold(_)));
+        let Admission::Hold(storm) = admit(&limit, &started(3), 8, NOW) else { panic!("held") };
         assert_eq!(
             storm.to_string(),
             "8 builds at once after 3 in the last 60 s, at most 10 are started without approval"
         );
-        assert_eq!(admit(&limit, &started(50), 0, 0), Admission::Start);
+        assert_eq!(admit(&limit, &started(50), 0, NOW), Admission::Start);
     }
 
     #[test]
     fn what_follows_belongs_to_the_storm_until_it_is_over() {
-        let limit = StormLimit { builds: 10, window_us: 60 };
-        let recent = |held, open| Recent { started: 0, held, open };
+        let limit = StormLimit { builds: 10, window: Duration::from_micros(60) };
+        let open = (StormId(7), Timestamp::from_us(100));
+        let recent = |held| Recent { started: 0, held, open: Some(open) };
+        let admit = |held, wanted, now| {
+            super::admit(&limit, &recent(held), wanted, Timestamp::from_us(now))
+        };
+        let join = Admission::Join(StormId(7));
         // Young.
-        assert_eq!(admit(&limit, &recent(0, Some((7, 100))), 1, 159), Admission::Join(7));
+        assert_eq!(admit(0, 1, 159), join);
         // Old, but it goes on.
-        assert_eq!(admit(&limit, &recent(10, Some((7, 100))), 1, 900), Admission::Join(7));
+        assert_eq!(admit(10, 1, 900), join);
         // Old, and few have come since.
-        assert_eq!(admit(&limit, &recent(9, Some((7, 100))), 1, 160), Admission::Start);
-        assert_eq!(admit(&limit, &recent(0, Some((7, 100))), 11, 160), Admission::Join(7));
+        assert_eq!(admit(9, 1, 160), Admission::Start);
+        assert_eq!(admit(0, 11, 160), join);
     }
 
     proptest! {
@@ -111,23 +122,23 @@ mod tests {
         fn never_more_than_the_limit_and_no_storm_in_two(
             builds in 0usize..20, groups in prop::collection::vec(0usize..9, 0..9),
         ) {
-            let limit = StormLimit { builds, window_us: 100 };
+            let limit = StormLimit { builds, window: Duration::from_micros(100) };
             let mut recent = Recent::default();
             let mut storms = 0;
-            for (now, wanted) in (0..).zip(groups) {
+            for (now, wanted) in (0..).map(Timestamp::from_us).zip(groups) {
                 match admit(&limit, &recent, wanted, now) {
                     Admission::Start => {
                         prop_assert!(wanted == 0 || storms == 0, "a part was built");
                         recent.started += wanted;
                     }
                     Admission::Join(storm) => {
-                        prop_assert_eq!(storm, 1);
+                        prop_assert_eq!(storm, StormId(1));
                         recent.held += wanted;
                     }
                     Admission::Hold(_) => {
                         storms += 1;
                         recent.held += wanted;
-                        recent.open = Some((storms, now));
+                        recent.open = Some((StormId(storms), now));
                     }
                 }
                 prop_assert!(recent.started <= builds && storms <= 1);

@@ -1,9 +1,11 @@
 //! Why a build is where it is: the reasons, in their order.
 
+use std::time::Duration;
+
 use super::{ReasonCode, Why, about};
 use crate::remedy::Remedy;
 use crate::status::{BuildState, TaskState};
-use crate::{Failure, TaskId};
+use crate::{Failure, TaskId, Timestamp};
 
 /// What is said of a build whose results cannot be accepted now begins so.
 pub const NOT_ACCEPTED: &str = "not accepted yet";
@@ -24,8 +26,8 @@ pub struct Reason {
     pub remedy: Option<Remedy>,
     /// How many tasks go first.
     pub ahead: u64,
-    /// When that part goes on, as far as is known, in microseconds since 1970; 0 when nothing is known.
-    pub starts_us: i64,
+    /// When that part goes on, as far as is known.
+    pub starts: Option<Timestamp>,
 }
 
 /// What is known of a build.
@@ -58,8 +60,8 @@ pub struct Failed<'a> {
     pub task: Option<TaskId>,
     /// What it was.
     pub failure: &'a Failure,
-    /// When it is tried again, in microseconds since 1970; `None` when it is not.
-    pub retry_us: Option<i64>,
+    /// When it is tried again; `None` when it is not.
+    pub retry: Option<Timestamp>,
 }
 
 /// What is known of a task.
@@ -75,21 +77,21 @@ pub struct TaskFacts<'a> {
     pub worker: &'a str,
     /// What its build does now; empty before it begins.
     pub phase: &'a str,
-    /// Since when it runs, in microseconds since 1970.
-    pub started_us: i64,
+    /// Since when it runs.
+    pub started: Timestamp,
     /// Why it waits in its queue; `None` when it is in none, as on its way into it or out of it.
     pub queued: Option<Why>,
 }
 
 /// Everything that a build waits for, or that goes on with it. Never nothing.
 #[must_use]
-pub fn reasons(build: &BuildFacts<'_>, now_us: i64) -> Vec<Reason> {
+pub fn reasons(build: &BuildFacts<'_>, now: Timestamp) -> Vec<Reason> {
     if build.has_ended {
         return vec![build.ended()];
     }
-    let retry = retry(build.failures, None, now_us);
+    let retry = retry(build.failures, None, now);
     let of_build = build.stage(retry.is_some());
-    let of_tasks = build.tasks.iter().filter_map(|task| build.task(task, now_us));
+    let of_tasks = build.tasks.iter().filter_map(|task| build.task(task, now));
     let reasons: Vec<Reason> = retry.into_iter().chain(of_build).chain(of_tasks).collect();
     if reasons.is_empty() {
         return vec![reason(ReasonCode::Lock, or(build.reason, IN_A_MOMENT))];
@@ -100,16 +102,16 @@ pub fn reasons(build: &BuildFacts<'_>, now_us: i64) -> Vec<Reason> {
 /// When a task, or what is no task's, is tried again after its newest failure; `None` when it is not, or
 /// when that time is over. Failures of other tasks say nothing about it.
 #[must_use]
-pub fn next_try(failures: &[Failed<'_>], of: Option<TaskId>, now_us: i64) -> Option<i64> {
+pub fn next_try(failures: &[Failed<'_>], of: Option<TaskId>, now: Timestamp) -> Option<Timestamp> {
     let newest = failures.iter().rfind(|failed| failed.task == of)?;
-    newest.retry_us.filter(|at| *at > now_us)
+    newest.retry.filter(|at| *at > now)
 }
 
-fn retry(failures: &[Failed<'_>], of: Option<TaskId>, now_us: i64) -> Option<Reason> {
-    let starts_us = next_try(failures, of, now_us)?;
+fn retry(failures: &[Failed<'_>], of: Option<TaskId>, now: Timestamp) -> Option<Reason> {
+    let starts = next_try(failures, of, now)?;
     let newest = failures.iter().rfind(|failed| failed.task == of)?;
-    let text = format!("is tried again {} after: {}", in_time(starts_us - now_us), newest.failure);
-    Some(Reason { starts_us, ..reason(ReasonCode::Retry, text) })
+    let text = format!("is tried again {} after: {}", in_time(starts.since(now)), newest.failure);
+    Some(Reason { starts: Some(starts), ..reason(ReasonCode::Retry, text) })
 }
 
 impl BuildFacts<'_> {
@@ -147,13 +149,13 @@ impl BuildFacts<'_> {
         Some(reason(code, text))
     }
 
-    fn task(&self, task: &TaskFacts<'_>, now_us: i64) -> Option<Reason> {
+    fn task(&self, task: &TaskFacts<'_>, now: Timestamp) -> Option<Reason> {
         let is_idle = matches!(task.state, Some(TaskState::Waiting | TaskState::Queued));
-        let retry = retry(self.failures, Some(task.id), now_us).filter(|_| is_idle);
+        let retry = retry(self.failures, Some(task.id), now).filter(|_| is_idle);
         let of_task = match (retry, task.state?) {
             (Some(retry), _) => retry,
             (None, TaskState::Running) => {
-                let (phase, time) = (or(task.phase, "begins"), span(now_us - task.started_us));
+                let (phase, time) = (or(task.phase, "begins"), span(now.since(task.started)));
                 let text = format!("runs on {} ({phase}) for {time}", task.worker);
                 reason(ReasonCode::Runs, text)
             }
@@ -167,7 +169,7 @@ impl BuildFacts<'_> {
                 reason(code, or(self.waits, "its build root is being solved and fetched"))
             }
             (None, TaskState::Queued) => match &task.queued {
-                Some(why) => queued(why, now_us),
+                Some(why) => queued(why, now),
                 None => reason(ReasonCode::Queue, IN_A_MOMENT.to_owned()),
             },
             _ => return None,
@@ -176,28 +178,29 @@ impl BuildFacts<'_> {
     }
 }
 
-fn queued(why: &Why, now_us: i64) -> Reason {
-    let (ahead, starts_us) = match why {
-        Why::Behind { tasks, starts_in_us } => (*tasks, now_us + starts_in_us),
-        _ => (0, 0),
+fn queued(why: &Why, now: Timestamp) -> Reason {
+    let (ahead, starts) = match why {
+        Why::Behind { tasks, starts_in } => (*tasks, Some(now + *starts_in)),
+        _ => (0, None),
     };
-    Reason { remedy: why.remedy(), ahead, starts_us, ..reason(why.code(), why.to_string()) }
+    Reason { remedy: why.remedy(), ahead, starts, ..reason(why.code(), why.to_string()) }
 }
 
 fn reason(code: ReasonCode, text: String) -> Reason {
-    Reason { code, task: String::new(), text, remedy: None, ahead: 0, starts_us: 0 }
+    Reason { code, task: String::new(), text, remedy: None, ahead: 0, starts: None }
 }
 
 fn or(text: &str, otherwise: &str) -> String {
     if text.is_empty() { otherwise.to_owned() } else { text.to_owned() }
 }
 
-fn in_time(us: i64) -> String {
-    if us < 50_000_000 { format!("in {} s", us.max(0) / 1_000_000 + 1) } else { about(us) }
+fn in_time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 50 { format!("in {} s", seconds + 1) } else { about(time) }
 }
 
-fn span(us: i64) -> String {
-    let seconds = us.max(0) / 1_000_000;
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
     if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
 }
 
@@ -206,7 +209,9 @@ mod tests {
     use super::*;
     use crate::{Arch, FailureStage, Fault};
 
-    const SECOND: i64 = 1_000_000;
+    const fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_us(seconds * 1_000_000)
+    }
 
     fn build(state: BuildState) -> BuildFacts<'static> {
         BuildFacts {
@@ -229,18 +234,18 @@ mod tests {
             state: Some(state),
             worker: "w1",
             phase: "",
-            started_us: 0,
+            started: at(0),
             queued: None,
         }
     }
 
-    fn told(build: &BuildFacts<'_>, now_us: i64) -> Vec<(String, &'static str, String)> {
+    fn told(build: &BuildFacts<'_>, now: Timestamp) -> Vec<(String, &'static str, String)> {
         let short = |reason: Reason| (reason.task, reason.code.as_str(), reason.text);
-        reasons(build, now_us).into_iter().map(short).collect()
+        reasons(build, now).into_iter().map(short).collect()
     }
 
     fn one(build: &BuildFacts<'_>) -> (&'static str, String) {
-        let mut told = told(build, 0);
+        let mut told = told(build, at(0));
         assert_eq!(told.len(), 1, "{told:?}");
         let (_, code, text) = told.remove(0);
         (code, text)
@@ -274,17 +279,16 @@ mod tests {
     #[test]
     fn a_retry_is_of_the_newest_failure_of_what_failed() {
         let failure = Failure::new(Fault::Farm, FailureStage::Import, "no route");
-        let failed = |task: Option<i64>, retry_us| Failed {
+        let failed = |task: Option<i64>, retry: Option<i64>| Failed {
             task: task.map(TaskId),
             failure: &failure,
-            retry_us,
+            retry: retry.map(at),
         };
-        let failures =
-            [failed(None, None), failed(None, Some(9 * SECOND)), failed(Some(1), Some(SECOND))];
-        assert_eq!(next_try(&failures, None, 0), Some(9 * SECOND));
-        assert_eq!(next_try(&failures, Some(TaskId(1)), 0), Some(SECOND));
-        assert_eq!(next_try(&failures, Some(TaskId(1)), SECOND), None, "that time is over");
-        assert_eq!(next_try(&failures, Some(TaskId(2)), 0), None);
+        let failures = [failed(None, None), failed(None, Some(9)), failed(Some(1), Some(1))];
+        assert_eq!(next_try(&failures, None, at(0)), Some(at(9)));
+        assert_eq!(next_try(&failures, Some(TaskId(1)), at(0)), Some(at(1)));
+        assert_eq!(next_try(&failures, Some(TaskId(1)), at(1)), None, "that time is over");
+        assert_eq!(next_try(&failures, Some(TaskId(2)), at(0)), None);
         // The retry stands in the place of what the stage does.
         let import = BuildFacts { failures: &failures[..2], ..build(BuildState::Importing) };
         let (code, text) = one(&import);
@@ -295,7 +299,7 @@ mod tests {
         let both =
             BuildFacts { failures: &failures[2..], tasks: &tasks, ..build(BuildState::Building) };
         let codes: Vec<_> =
-            told(&both, 0).into_iter().map(|(task, code, _)| (task, code)).collect();
+            told(&both, at(0)).into_iter().map(|(task, code, _)| (task, code)).collect();
         assert_eq!(codes, [("build 1".to_owned(), "retry"), ("build 2".to_owned(), "lock")]);
         let tasks = [task(1, TaskState::Running)];
         assert_eq!(one(&BuildFacts { tasks: &tasks, ..both }).0, "runs");
@@ -304,7 +308,7 @@ mod tests {
     #[test]
     fn each_task_says_what_it_does_or_waits_for() {
         let never = Why::NoWorker { arch: Arch::X86_64, heard: None };
-        let behind = Why::Behind { tasks: 2, starts_in_us: 60 * SECOND };
+        let behind = Why::Behind { tasks: 2, starts_in: Duration::from_secs(60) };
         let tasks = [
             TaskFacts { phase: "tests", ..task(1, TaskState::Running) },
             task(2, TaskState::Accepting),
@@ -316,7 +320,7 @@ mod tests {
         ];
         let waits = "waits for foo-devel from build 41 (foo)";
         let facts = BuildFacts { waits, tasks: &tasks, ..build(BuildState::Building) };
-        let reasons = reasons(&facts, 200 * SECOND);
+        let reasons = reasons(&facts, at(200));
         let short: Vec<_> = reasons
             .iter()
             .map(|reason| (reason.task.as_str(), reason.code, reason.text.as_str()))
@@ -337,8 +341,8 @@ mod tests {
             ]
         );
         assert_eq!(reasons[4].remedy, Some(Remedy::StartWorker));
-        assert_eq!((reasons[5].ahead, reasons[5].starts_us), (2, 260 * SECOND));
+        assert_eq!((reasons[5].ahead, reasons[5].starts), (2, Some(at(260))));
         let facts = BuildFacts { waits: "not accepted yet: no acceptor", ..facts };
-        assert_eq!(told(&facts, 0)[1].2, "not accepted yet: no acceptor");
+        assert_eq!(told(&facts, at(0))[1].2, "not accepted yet: no acceptor");
     }
 }

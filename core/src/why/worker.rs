@@ -1,6 +1,7 @@
 //! Why a task waits for a worker, and when it will have one.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::ReasonCode;
 use crate::matching::{Waiting, Worker};
@@ -8,8 +9,8 @@ use crate::needs::{Needs, size};
 use crate::remedy::Remedy;
 use crate::{Arch, Timestamp};
 
-/// What a task takes of which nothing was learned, in microseconds.
-pub const UNKNOWN_US: i64 = 5 * 60 * 1_000_000;
+/// What a task takes of which nothing was learned.
+pub const UNKNOWN: Duration = Duration::from_secs(5 * 60);
 
 /// Why a task waits for a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +58,8 @@ pub enum Why {
     Behind {
         /// How many.
         tasks: u64,
-        /// How long it takes until it starts, in microseconds, as far as is known.
-        starts_in_us: i64,
+        /// How long it takes until it starts, as far as is known.
+        starts_in: Duration,
     },
 }
 
@@ -113,13 +114,13 @@ impl fmt::Display for Why {
                 let lacks = lacks(needs, *memory_mib, *disk_mib, *labelled);
                 write!(f, "needs {}; {}", needs.shown(), lacks.join(", "))
             }
-            Self::Behind { tasks: 0, starts_in_us: 0 } => f.write_str("is next"),
-            Self::Behind { tasks: 0, starts_in_us } => {
-                write!(f, "is next, when a worker gets free, {}", about(*starts_in_us))
+            Self::Behind { tasks: 0, starts_in } if starts_in.is_zero() => f.write_str("is next"),
+            Self::Behind { tasks: 0, starts_in } => {
+                write!(f, "is next, when a worker gets free, {}", about(*starts_in))
             }
-            Self::Behind { tasks, starts_in_us } => {
+            Self::Behind { tasks, starts_in } => {
                 let s = if *tasks == 1 { "" } else { "s" };
-                write!(f, "behind {tasks} task{s}, {}", about(*starts_in_us))
+                write!(f, "behind {tasks} task{s}, {}", about(*starts_in))
             }
         }
     }
@@ -146,17 +147,17 @@ fn lacks(needs: &Needs, memory_mib: u64, disk_mib: u64, labelled: bool) -> Vec<S
 /// A task that a worker has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Running {
-    /// Since when, in microseconds since 1970.
-    pub started_us: i64,
-    /// What such tasks take, in microseconds; 0 when nothing is known.
-    pub takes_us: i64,
+    /// Since when.
+    pub started: Timestamp,
+    /// What such tasks take; zero when nothing is known.
+    pub takes: Duration,
 }
 
 impl Running {
-    /// How long it goes on, in microseconds. What is over its time ends some time.
-    fn left_us(&self, now_us: i64) -> i64 {
-        let takes = if self.takes_us > 0 { self.takes_us } else { UNKNOWN_US };
-        (takes - (now_us - self.started_us)).max(takes / 10)
+    /// How long it goes on. What is over its time ends some time.
+    fn left(&self, now: Timestamp) -> Duration {
+        let takes = if self.takes.is_zero() { UNKNOWN } else { self.takes };
+        takes.saturating_sub(now.since(self.started)).max(takes / 10)
     }
 }
 
@@ -167,17 +168,17 @@ pub struct Ahead {
     pub tasks: u64,
     /// Of how many of these it is known what they take.
     pub known: u64,
-    /// What those take together, in microseconds.
-    pub known_us: i64,
+    /// What those take together.
+    pub known_take: Duration,
 }
 
 impl Ahead {
     /// What all of them take. Those of which nothing is known count as the average of the others.
-    fn total_us(&self) -> i64 {
-        let known = i64::try_from(self.known).unwrap_or(i64::MAX);
-        let unknown = i64::try_from(self.tasks - self.known.min(self.tasks)).unwrap_or(i64::MAX);
-        let each = if known > 0 { self.known_us / known } else { UNKNOWN_US };
-        self.known_us.saturating_add(unknown.saturating_mul(each))
+    fn total(&self) -> Duration {
+        let known = u32::try_from(self.known).unwrap_or(u32::MAX);
+        let unknown = u32::try_from(self.tasks.saturating_sub(self.known)).unwrap_or(u32::MAX);
+        let each = if known > 0 { self.known_take / known } else { UNKNOWN };
+        self.known_take.saturating_add(each.saturating_mul(unknown))
     }
 }
 
@@ -197,24 +198,24 @@ pub struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// For each of its slots how long what runs there goes on, 0 for a free one.
-    fn busy_us(&self, now_us: i64) -> impl Iterator<Item = i64> {
+    /// For each of its slots how long what runs there goes on, zero for a free one.
+    fn busy(&self, now: Timestamp) -> impl Iterator<Item = Duration> {
         let idle = (self.worker.candidate.slots as usize).saturating_sub(self.running.len());
-        let left = self.running.iter().map(move |one| one.left_us(now_us));
-        left.chain(std::iter::repeat_n(0, idle))
+        let left = self.running.iter().map(move |one| one.left(now));
+        left.chain(std::iter::repeat_n(Duration::ZERO, idle))
     }
 }
 
 /// Why a task that is queued waits: no worker takes it, or others go first.
 #[must_use]
-pub fn why(task: &Waiting<'_>, workers: &[Seen<'_>], ahead: &Ahead, now_us: i64) -> Why {
+pub fn why(task: &Waiting<'_>, workers: &[Seen<'_>], ahead: &Ahead, now: Timestamp) -> Why {
     if let Some(why) = why_none(task, workers) {
         return why;
     }
     let able = workers.iter().filter(|seen| seen.worker.is_able(task));
-    let busy_us: Vec<i64> = able.flat_map(|seen| seen.busy_us(now_us)).collect();
-    let starts_in_us = starts_in_us(&busy_us, ahead.total_us()).unwrap_or(0);
-    Why::Behind { tasks: ahead.tasks, starts_in_us }
+    let busy: Vec<Duration> = able.flat_map(|seen| seen.busy(now)).collect();
+    let starts_in = starts_in(&busy, ahead.total()).unwrap_or_default();
+    Why::Behind { tasks: ahead.tasks, starts_in }
 }
 
 /// Why no worker takes a task, or `None` when one would as soon as it is free.
@@ -258,17 +259,17 @@ pub fn why_none(task: &Waiting<'_>, workers: &[Seen<'_>]) -> Option<Why> {
     })
 }
 
-/// How long it takes until a task starts: `busy_us` is for each slot that it could use how long
-/// what runs there goes on, 0 for a free one; `ahead_us` is the time of all tasks that go first.
-/// `None` when there are no slots.
+/// How long it takes until a task starts: `busy` is for each slot that it could use how long what runs
+/// there goes on, zero for a free one; `ahead` is the time of all tasks that go first. `None` when there
+/// are no slots.
 ///
 /// Work is taken as if it could be poured: each slot takes some of it as soon as it is free.
 #[must_use]
-pub fn starts_in_us(busy_us: &[i64], ahead_us: i64) -> Option<i64> {
-    let mut busy: Vec<i64> = busy_us.iter().map(|us| (*us).max(0)).collect();
+pub fn starts_in(busy: &[Duration], ahead: Duration) -> Option<Duration> {
+    let mut busy = busy.to_vec();
     busy.sort_unstable();
-    let (mut level, mut rest) = (*busy.first()?, ahead_us.max(0));
-    for (slots, next) in (1_i64..).zip(busy.iter().skip(1).copied().chain([i64::MAX])) {
+    let (mut level, mut rest) = (*busy.first()?, ahead);
+    for (slots, next) in (1_u32..).zip(busy.iter().skip(1).copied().chain([Duration::MAX])) {
         let room = next.saturating_sub(level).saturating_mul(slots);
         if rest <= room {
             return Some(level.saturating_add(rest / slots));
@@ -280,8 +281,8 @@ pub fn starts_in_us(busy_us: &[i64], ahead_us: i64) -> Option<i64> {
 
 /// `about 6 min`.
 #[must_use]
-pub fn about(us: i64) -> String {
-    let seconds = us / 1_000_000;
+pub fn about(time: Duration) -> String {
+    let seconds = time.as_secs();
     match seconds {
         ..50 => "in less than a minute".to_owned(),
         50..5_400 => format!("about {} min", (seconds + 30) / 60),
@@ -301,7 +302,12 @@ mod tests {
     use super::*;
     use crate::placement::Candidate;
 
-    const MINUTE: i64 = 60_000_000;
+    const MINUTE: Duration = Duration::from_secs(60);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(minute: u32) -> Timestamp {
+        Timestamp::ZERO + minute * MINUTE
+    }
 
     fn seen(name: &'static str, memory_mib: u64) -> Seen<'static> {
         let candidate = Candidate {
@@ -317,7 +323,7 @@ mod tests {
         Seen {
             worker,
             connected: true,
-            heard: Timestamp::from_us(842 * MINUTE),
+            heard: Timestamp::ZERO + 842 * MINUTE,
             holds_back: String::new(),
             running: &[],
         }
@@ -360,12 +366,12 @@ mod tests {
 
     #[test]
     fn a_place_in_the_queue_is_told_in_time() {
-        let behind = |tasks, starts_in_us| Why::Behind { tasks, starts_in_us }.to_string();
+        let behind = |tasks, starts_in| Why::Behind { tasks, starts_in }.to_string();
         assert_eq!(behind(12, 6 * MINUTE), "behind 12 tasks, about 6 min");
-        assert_eq!(behind(0, 0), "is next");
+        assert_eq!(behind(0, Duration::ZERO), "is next");
         assert_eq!(behind(0, 3 * MINUTE), "is next, when a worker gets free, about 3 min");
-        assert_eq!(behind(1, 60 * MINUTE * 30), "behind 1 task, about 30 h");
-        assert_eq!(behind(9, 60 * MINUTE * 24 * 10), "behind 9 tasks, about 10 days");
+        assert_eq!(behind(1, 60 * 30 * MINUTE), "behind 1 task, about 30 h");
+        assert_eq!(behind(9, 60 * 24 * 10 * MINUTE), "behind 9 tasks, about 10 days");
     }
 
     #[test]
@@ -373,29 +379,30 @@ mod tests {
         let none = Needs::default();
         let task =
             Waiting { arch: Arch::X86_64, emulation: false, needs: &none, avoid: &[], except: "" };
-        let running = |started_us, takes_us| Running { started_us, takes_us };
+        let running = |minute: u32, takes| Running { started: at(minute), takes };
         let starts = |of: &[Running], ahead: Ahead| match why(
             &task,
             &[Seen { running: of, ..seen("a", 1024) }],
             &ahead,
-            10 * MINUTE,
+            at(10),
         ) {
-            Why::Behind { tasks, starts_in_us } => (tasks, starts_in_us),
+            Why::Behind { tasks, starts_in } => (tasks, starts_in),
             other => panic!("{other:?}"),
         };
         let nobody = Ahead::default();
         // Its slot is free.
-        assert_eq!(starts(&[], nobody), (0, 0));
+        assert_eq!(starts(&[], nobody), (0, Duration::ZERO));
         // Half of it is done; it is far over its time; nothing is known of it.
-        assert_eq!(starts(&[running(5 * MINUTE, 10 * MINUTE)], nobody), (0, 5 * MINUTE));
+        assert_eq!(starts(&[running(5, 10 * MINUTE)], nobody), (0, 5 * MINUTE));
         assert_eq!(starts(&[running(0, MINUTE)], nobody), (0, MINUTE / 10));
-        assert_eq!(starts(&[running(10 * MINUTE, 0)], nobody), (0, UNKNOWN_US));
+        assert_eq!(starts(&[running(10, Duration::ZERO)], nobody), (0, UNKNOWN));
         // Of one of three nothing is known: it counts as the other two.
-        let ahead = Ahead { tasks: 3, known: 2, known_us: 8 * MINUTE };
+        let ahead = Ahead { tasks: 3, known: 2, known_take: 8 * MINUTE };
         assert_eq!(starts(&[], ahead), (3, 12 * MINUTE));
-        assert_eq!(starts(&[], Ahead { tasks: 2, known: 0, known_us: 0 }), (2, 2 * UNKNOWN_US));
+        let ahead = Ahead { tasks: 2, ..Ahead::default() };
+        assert_eq!(starts(&[], ahead), (2, 2 * UNKNOWN));
         let seen = [Seen { connected: false, ..seen("a", 1024) }];
-        assert!(matches!(why(&task, &seen, &nobody, 0), Why::NoWorker { .. }));
+        assert!(matches!(why(&task, &seen, &nobody, at(0)), Why::NoWorker { .. }));
     }
 
     #[test]
@@ -408,22 +415,28 @@ mod tests {
 
     #[test]
     fn work_ahead_is_shared_by_the_slots() {
-        assert_eq!(starts_in_us(&[], 5), None);
-        assert_eq!(starts_in_us(&[0], 0), Some(0));
-        assert_eq!(starts_in_us(&[7], 10), Some(17));
-        assert_eq!(starts_in_us(&[4, 0], 2), Some(2));
-        assert_eq!(starts_in_us(&[4, 0], 10), Some(7));
-        assert_eq!(starts_in_us(&[-3, 10], 4), Some(4));
+        let starts = |busy: &[u32], ahead: u32| {
+            let busy: Vec<Duration> = busy.iter().map(|seconds| *seconds * SECOND).collect();
+            starts_in(&busy, ahead * SECOND).map(|starts| starts.as_secs())
+        };
+        assert_eq!(starts(&[], 5), None);
+        assert_eq!(starts(&[0], 0), Some(0));
+        assert_eq!(starts(&[7], 10), Some(17));
+        assert_eq!(starts(&[4, 0], 2), Some(2));
+        assert_eq!(starts(&[4, 0], 10), Some(7));
+        assert_eq!(starts(&[0, 10], 4), Some(4));
     }
 
     proptest::proptest! {
         /// A start is not before the first slot is free, and not after one slot has done all.
         #[test]
         fn an_estimate_is_within_its_bounds(
-            busy in proptest::collection::vec(0_i64..1 << 40, 1..20), ahead in 0_i64..1 << 50
+            busy in proptest::collection::vec(0_u64..1 << 40, 1..20), ahead in 0_u64..1 << 50
         ) {
-            let least = busy.iter().copied().min().unwrap_or(0);
-            let starts = starts_in_us(&busy, ahead).unwrap_or(-1);
+            let busy: Vec<Duration> = busy.into_iter().map(Duration::from_micros).collect();
+            let ahead = Duration::from_micros(ahead);
+            let least = busy.iter().copied().min().unwrap_or_default();
+            let starts = starts_in(&busy, ahead).expect("there are slots");
             proptest::prop_assert!(starts >= least && starts <= least + ahead);
         }
     }

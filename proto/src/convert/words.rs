@@ -6,6 +6,7 @@
 
 use std::str::FromStr;
 
+use rpmfarm_core::Timestamp;
 use rpmfarm_core::fault::{Failure, FailureStage, Fault};
 use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::lease::Liveness;
@@ -150,9 +151,10 @@ impl v1::Task {
 }
 
 impl v1::Milestone {
-    /// A milestone and when it was reached, in microseconds since 1970.
+    /// A milestone and when it was reached.
     #[must_use]
-    pub fn new(stage: Milestone, at_us: i64) -> Self {
+    pub fn new(stage: Milestone, at: Timestamp) -> Self {
+        let at_us = at.as_us();
         let typed = v1::BuildMilestone::from(stage);
         Self { stage: stage.to_string(), at_us, typed_stage: typed.into() }
     }

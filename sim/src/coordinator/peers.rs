@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rpmfarm_core::Stage;
 use rpmfarm_core::tenure::{BEAT, Claim, StageLease, TAKEOVER, Watch, claim, may_begin};
+use rpmfarm_core::{Stage, StageEpoch};
 
 use super::{Step, Stop, Work};
 use crate::network::Down;
@@ -33,7 +33,7 @@ pub(crate) const fn name(c: usize) -> &'static str {
 pub(crate) struct Fence {
     pub(crate) c: usize,
     pub(crate) stage: Stage,
-    pub(crate) epoch: i64,
+    pub(crate) epoch: StageEpoch,
 }
 
 /// A stage that is to be taken: its lease and its holder's beat, as they were seen.
@@ -50,7 +50,7 @@ pub(crate) struct Peers {
     watch: Watch,
     /// When the beat that the database confirmed last was sent, since the process began.
     confirmed: Option<Duration>,
-    held: BTreeMap<Stage, i64>,
+    held: BTreeMap<Stage, StageEpoch>,
     /// Others that are dead, and since when this one knows.
     dead: BTreeMap<&'static str, Duration>,
     /// Whether the last look failed.

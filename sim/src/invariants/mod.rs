@@ -10,7 +10,7 @@ use std::fmt;
 
 use rpmfarm_core::status::BuildState;
 use rpmfarm_core::tenure::StageLease;
-use rpmfarm_core::{BuildId, Sha256};
+use rpmfarm_core::{BuildId, Sha256, StageEpoch};
 
 use crate::planted::Invariant;
 use crate::rules;
@@ -58,7 +58,7 @@ pub(crate) struct Monitor {
     takes: u64,
     stages: BTreeMap<String, StageLease>,
     /// By stage: the highest epoch under which anything was written.
-    written: BTreeMap<&'static str, i64>,
+    written: BTreeMap<&'static str, StageEpoch>,
 }
 
 impl Monitor {

@@ -1,5 +1,7 @@
 //! What the writes of stages must say: I10.
 
+use rpmfarm_core::StageEpoch;
+
 use crate::planted::Invariant;
 use crate::world::World;
 
@@ -11,7 +13,7 @@ impl World {
         // What was written in this step is held against the leases as they were before it: no
         // step both takes a stage and writes for it.
         for (stage, epoch) in std::mem::take(&mut self.written) {
-            let lease = self.monitor.stages.get(stage).map_or(0, |lease| lease.epoch);
+            let lease = self.monitor.stages.get(stage).map_or(StageEpoch(0), |lease| lease.epoch);
             let newest = self.monitor.written.entry(stage).or_insert(epoch);
             if epoch != lease || epoch < *newest {
                 wrong = Some(format!(

@@ -1,7 +1,7 @@
 //! Several coordinators on one store: their beats, the leases of stages, the owners of workers.
 
-use rpmfarm_core::AttemptId;
 use rpmfarm_core::tenure::StageLease;
+use rpmfarm_core::{AttemptId, StageEpoch};
 
 use super::Store;
 use crate::planted::Plant;
@@ -41,7 +41,7 @@ impl Store {
         me: &str,
         before: Option<&StageLease>,
         beat: Option<i64>,
-    ) -> Option<i64> {
+    ) -> Option<StageEpoch> {
         if self.stage_leases.get(stage) != before {
             return None;
         }
@@ -51,7 +51,7 @@ impl Store {
         {
             return None;
         }
-        let epoch = before.map_or(0, |before| before.epoch) + 1;
+        let epoch = StageEpoch(before.map_or(0, |before| before.epoch.0) + 1);
         self.stage_leases.insert(stage.into(), StageLease { holder: me.into(), epoch });
         self.takes += 1;
         Some(epoch)
@@ -59,7 +59,7 @@ impl Store {
 
     /// Whether a fence holds: what each transaction of a stage asks first.
     #[must_use]
-    pub fn stands(&self, stage: &str, holder: &str, epoch: i64) -> bool {
+    pub fn stands(&self, stage: &str, holder: &str, epoch: StageEpoch) -> bool {
         let held = |lease: &StageLease| lease.holder == holder && lease.epoch == epoch;
         self.stage_leases.get(stage).is_some_and(held) || self.planted(Plant::LateWrite)
     }

@@ -20,6 +20,7 @@ mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rpmfarm_core::Timestamp;
 use rpmfarm_core::status::is_due;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::tenure::StageLease;
@@ -126,6 +127,6 @@ impl Store {
         if self.planted(Plant::FarRetry) {
             return retry_us > now_us;
         }
-        !is_due(retry_us, now_us)
+        !is_due(Timestamp::from_us(retry_us), Timestamp::from_us(now_us))
     }
 }

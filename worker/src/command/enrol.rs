@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use rpmfarm_core::Arch;
 use rpmfarm_core::enrolment::{NoToken, Token};
+use rpmfarm_core::{Arch, Timestamp};
 use serde::Serialize;
 
 use super::options::{HostOptions, UID_BASE};
@@ -64,7 +64,7 @@ struct Document<'a> {
     worker: &'a str,
     coordinator: &'a str,
     identity: String,
-    certificate_ends_us: i64,
+    certificate_ends_us: Timestamp,
 }
 
 impl Enrol {
@@ -96,18 +96,18 @@ impl Enrol {
 
     #[allow(clippy::print_stdout)] // The answer to whoever asked.
     fn tell(&self, credentials: &Credentials, file: &IdentityFile) -> Result<()> {
-        let Credentials { name, coordinator, ends_us, .. } = credentials;
+        let Credentials { name, coordinator, ends, .. } = credentials;
         let path = file.path().display();
         if self.json {
             let document = Document {
                 worker: name,
                 coordinator,
                 identity: path.to_string(),
-                certificate_ends_us: *ends_us,
+                certificate_ends_us: *ends,
             };
             println!("{}", serde_json::to_string_pretty(&document)?);
         } else {
-            let days = (ends_us - credentials.issued_us) / 1_000_000 / 86_400;
+            let days = ends.since(credentials.issued).as_secs() / 86_400;
             println!("this host is worker {name} of {coordinator}");
             println!("its key and its certificate ({days} days, renewed by itself) are in {path}");
             println!("start it with: rpmfarm-worker run");

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use parking_lot::Mutex;
 use rpmfarm_core::needs::{LabelError, check_label};
-use rpmfarm_core::{Arch, name};
+use rpmfarm_core::{Arch, Timestamp, name};
 use rpmfarm_daemon::log::{self, LogFormat};
 use rpmfarm_daemon::now_us;
 use rpmfarm_guarded::key::SigningKey;
@@ -204,7 +204,7 @@ impl Serve {
             anyhow::bail!("--name {other}: this host was enrolled as {}", credentials.name);
         }
         anyhow::ensure!(
-            now_us() < credentials.ends_us,
+            Timestamp::from_us(now_us()) < credentials.ends,
             "the certificate of worker {} has ended; enrol it again: rpmfarm worker enrol {}",
             credentials.name,
             credentials.name

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rpmfarm_core::Arch;
 use rpmfarm_core::enrolment::Token;
+use rpmfarm_core::{Arch, Timestamp};
 use rpmfarm_proto::v1::EnrolRequest;
 use rpmfarm_proto::v1::enrolment_client::EnrolmentClient;
 use tonic::transport::{Certificate, ClientTlsConfig};
@@ -53,7 +53,7 @@ pub async fn enrol(server: &str, token: &Token, arches: &[Arch]) -> Result<Crede
         authority,
         certificate: given.certificate,
         key,
-        issued_us: given.issued_us,
-        ends_us: given.ends_us,
+        issued: Timestamp::from_us(given.issued_us),
+        ends: Timestamp::from_us(given.ends_us),
     })
 }

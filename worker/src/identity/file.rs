@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use rpmfarm_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What makes this host a worker of its farm.
@@ -21,17 +22,19 @@ pub struct Credentials {
     pub certificate: String,
     /// Its key, PEM.
     pub key: String,
-    /// Since when it holds, in microseconds since 1970.
-    pub issued_us: i64,
+    /// Since when it holds.
+    #[serde(rename = "issued_us")]
+    pub issued: Timestamp,
     /// Until when.
-    pub ends_us: i64,
+    #[serde(rename = "ends_us")]
+    pub ends: Timestamp,
 }
 
 /// The key is not shown.
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { name, coordinator, ends_us, .. } = self;
-        write!(f, "Credentials({name} at {coordinator} until {ends_us})")
+        let Self { name, coordinator, ends, .. } = self;
+        write!(f, "Credentials({name} at {coordinator} until {ends})")
     }
 }
 
@@ -109,11 +112,11 @@ mod tests {
             authority: "ca".into(),
             certificate: "cert".into(),
             key: "secret".into(),
-            issued_us: 1,
-            ends_us: 2,
+            issued: Timestamp::from_us(1),
+            ends: Timestamp::from_us(2),
         };
-        for ends_us in [2, 3] {
-            credentials.ends_us = ends_us;
+        for ends in [2, 3] {
+            credentials.ends = Timestamp::from_us(ends);
             file.write(&credentials).unwrap();
             assert_eq!(file.read().unwrap().as_ref(), Some(&credentials));
         }

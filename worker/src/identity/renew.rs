@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rpmfarm_core::enrolment::renewal_us;
+use rpmfarm_core::Timestamp;
+use rpmfarm_core::enrolment::renewal;
 use rpmfarm_daemon::now_us;
 use rpmfarm_proto::v1::RenewRequest;
 
@@ -21,8 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub async fn keep(connection: Connection, file: IdentityFile, mut credentials: Credentials) {
     let mut tries = 0;
     loop {
-        let due = renewal_us(credentials.issued_us, credentials.ends_us);
-        let left = Duration::from_micros(due.saturating_sub(now_us()).max(0).unsigned_abs());
+        let now = Timestamp::from_us(now_us());
+        let left = renewal(credentials.issued, credentials.ends).since(now);
         if !left.is_zero() {
             tokio::time::sleep(left.min(LOOK)).await;
             continue;
@@ -33,10 +34,10 @@ pub async fn keep(connection: Connection, file: IdentityFile, mut credentials: C
                 (credentials, tries) = (renewed, 0);
             }
             Err(error) => {
-                let left = credentials.ends_us.saturating_sub(now_us()) / 1_000_000;
+                let left = credentials.ends.since(Timestamp::from_us(now_us()));
                 tracing::warn!(
                     error = format!("{error:#}"),
-                    seconds_left = left,
+                    seconds_left = left.as_secs(),
                     "the certificate was not renewed"
                 );
                 // The session needs the connection more than this does.
@@ -62,8 +63,8 @@ async fn renew(
     let renewed = Credentials {
         certificate: given.certificate,
         key,
-        issued_us: given.issued_us,
-        ends_us: given.ends_us,
+        issued: Timestamp::from_us(given.issued_us),
+        ends: Timestamp::from_us(given.ends_us),
         ..credentials.clone()
     };
     // On the disk first: a worker that is killed now starts with it.

@@ -5,6 +5,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rpmfarm_core::name::{check_git_ref, check_package, shown};
 use rpmfarm_core::track::plan::{PlannedPush, PolicyOverrides};
@@ -12,14 +13,14 @@ use rpmfarm_core::track::policy::Policy;
 use rpmfarm_core::track::schedule::first;
 use rpmfarm_core::track::seen::TrackRef;
 use rpmfarm_core::track::{Forge, PushVerdict, Verdict};
-use rpmfarm_core::{BuildId, Target};
+use rpmfarm_core::{PushId, StormId, Target, Timestamp};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking;
 use tonic::{Request, Response, Status};
 
 use super::asked::named;
 use super::internal;
-use crate::clock::now_us;
+use crate::clock;
 use crate::store::{NewTracked, OrderRow, PushFilter, PushRow, Store, Tracked};
 use crate::targets::Targets;
 use crate::track::{ForgeFailure, Tracker, plan};
@@ -91,13 +92,11 @@ impl TrackingService {
 
     /// Why the build that a push led to has failed; none when it has not.
     async fn failed(&self, row: &PushRow) -> Result<Option<String>, Status> {
-        if row.ended() != Some(PushVerdict::Build) || row.build == 0 {
-            return Ok(None);
-        }
-        let build = BuildId(row.build);
-        let since_us = self.store.retried_us(build).await?;
-        let failures = self.store.failures(build, since_us).await?;
-        let last = failures.into_iter().next_back().filter(|row| row.retry_us.is_none());
+        let is_built = row.ended() == Some(PushVerdict::Build);
+        let Some(build) = row.build.filter(|_| is_built) else { return Ok(None) };
+        let since = self.store.retried_at(build).await?;
+        let failures = self.store.failures(build, since).await?;
+        let last = failures.into_iter().next_back().filter(|row| row.retry.is_none());
         Ok(last.map(|row| shown(&row.failure.message)))
     }
 
@@ -105,12 +104,12 @@ impl TrackingService {
     async fn open(
         &self,
         target: &Target,
-        now_us: i64,
+        now: Timestamp,
     ) -> Result<Vec<(PlannedPush, v1::Push)>, Status> {
-        let planned = plan::of_target(&self.store, target, now_us).await?;
+        let planned = plan::of_target(&self.store, target, now).await?;
         let orders = self.orders(&target.name).await?;
         let show = |planned: PlannedPush| {
-            let rule = orders.rule(target, &planned.push.package, now_us);
+            let rule = orders.rule(target, &planned.push.package, now);
             let push = view::planned(&target.name, &planned, &rule);
             (planned, push)
         };
@@ -143,8 +142,8 @@ impl Tracking for TrackingService {
         if packages.is_empty() {
             return Err(bad("no packages: name some, or a namespace that has any"));
         }
-        let (now_us, who) = (now_us(), shown(&request.who));
-        let pause_us = 1_000_000 / i64::from(target.track.host_requests.max(1));
+        let (now, who) = (clock::now(), shown(&request.who));
+        let pause = Duration::from_secs(1) / target.track.host_requests.max(1);
         let new: Vec<NewTracked> = packages
             .iter()
             .enumerate()
@@ -152,17 +151,17 @@ impl Tracking for TrackingService {
                 package: package.clone(),
                 git_ref: request.git_ref.clone(),
                 build_first: request.build,
-                due_us: first(index, pause_us, now_us),
+                due: first(index, pause, now),
             })
             .collect();
         // Policy first, so that no push is decided on before it holds.
         if let Some(policy) = policy {
             for package in &packages {
-                let row = order(package, policy.as_str(), "", 0, &who, now_us);
+                let row = order(package, policy.as_str(), "", None, &who, now);
                 self.store.add_track_order(&target.name, &row).await?;
             }
         }
-        let added = self.store.track(&target.name, &new, &who, now_us).await?;
+        let added = self.store.track(&target.name, &new, &who, now).await?;
         self.tracker.ring();
         let known = count(packages.len() - added.len());
         Ok(Response::new(v1::TrackReply { added, known, skipped: count(skipped) }))
@@ -177,7 +176,7 @@ impl Tracking for TrackingService {
         let who = shown(&request.who);
         let mut removed = Vec::new();
         for package in request.packages {
-            if self.store.untrack(&request.target, &package, &who, now_us()).await? {
+            if self.store.untrack(&request.target, &package, &who, clock::now()).await? {
                 removed.push(package);
             }
         }
@@ -189,11 +188,11 @@ impl Tracking for TrackingService {
         request: Request<v1::ListTrackedRequest>,
     ) -> Reply<v1::ListTrackedReply> {
         let wanted = request.into_inner().target;
-        let now_us = now_us();
+        let now = clock::now();
         let mut packages = Vec::new();
         for target in self.meant(&wanted)? {
             let orders = self.orders(&target.name).await?;
-            let open = self.open(&target, now_us).await?;
+            let open = self.open(&target, now).await?;
             let open: BTreeMap<&str, PushVerdict> = open
                 .iter()
                 .map(|(planned, _)| (planned.push.package.as_str(), planned.verdict.word()))
@@ -205,7 +204,7 @@ impl Tracking for TrackingService {
             }
             let seen = of_package;
             for row in self.store.all_tracked(&target.name).await? {
-                let rule = orders.rule(&target, &row.package, now_us);
+                let rule = orders.rule(&target, &row.package, now);
                 let seen = seen.get(&row.package).map_or(&[][..], Vec::as_slice);
                 let verdict = open.get(row.package.as_str()).copied();
                 let mut tracked = view::tracked(&target, row, &rule, seen);
@@ -223,12 +222,12 @@ impl Tracking for TrackingService {
         let v1::GetTrackedRequest { target, package } = request.into_inner();
         let loaded = self.targets.get(&target)?;
         let row = self.followed(&target, &package).await?;
-        let now_us = now_us();
-        let rule = self.orders(&target).await?.rule(&loaded, &package, now_us);
+        let now = clock::now();
+        let rule = self.orders(&target).await?.rule(&loaded, &package, now);
         let seen = self.store.seen(&target, &package).await?;
         let mut tracked = view::tracked(&loaded, row, &rule, &seen);
-        let mut open: BTreeMap<i64, v1::Push> = BTreeMap::new();
-        for (planned, push) in self.open(&loaded, now_us).await? {
+        let mut open: BTreeMap<PushId, v1::Push> = BTreeMap::new();
+        for (planned, push) in self.open(&loaded, now).await? {
             if push.package == package {
                 view::set_push(&mut tracked, Some(planned.verdict.word()));
                 open.insert(planned.push.id, push);
@@ -261,10 +260,10 @@ impl Tracking for TrackingService {
     ) -> Reply<v1::OrderPolicyReply> {
         let request = request.into_inner();
         let target = self.targets.get(&request.target)?;
-        let now_us = now_us();
+        let now = clock::now();
         match request.word.as_str() {
             "default" => {}
-            "freeze" if request.until_us <= now_us => {
+            "freeze" if Timestamp::from_us(request.until_us) <= now => {
                 return Err(bad("a freeze needs an end that is not past"));
             }
             "freeze" if request.reason.trim().is_empty() => {
@@ -273,7 +272,8 @@ impl Tracking for TrackingService {
             "freeze" => {}
             word => drop(word.parse::<Policy>().map_err(bad)?),
         }
-        let until_us = if request.word == "freeze" { request.until_us } else { 0 };
+        let until = Timestamp::from_us(request.until_us);
+        let until = (request.word == "freeze").then_some(until);
         let whole = request.packages.is_empty();
         let packages = if whole { vec![String::new()] } else { checked(request.packages)? };
         if !whole {
@@ -283,7 +283,7 @@ impl Tracking for TrackingService {
         }
         let (reason, who) = (shown(&request.reason), shown(&request.who));
         for package in &packages {
-            let row = order(package, &request.word, &reason, until_us, &who, now_us);
+            let row = order(package, &request.word, &reason, until, &who, now);
             self.store.add_track_order(&target.name, &row).await?;
         }
         Ok(Response::new(v1::OrderPolicyReply {}))
@@ -297,13 +297,13 @@ impl Tracking for TrackingService {
         named(&request.packages, "package")?;
         let mut name = request.target.clone();
         if request.storm != 0 {
-            let storm = self.store.storm(request.storm).await?;
+            let storm = self.store.storm(StormId(request.storm)).await?;
             let no_storm = || Status::not_found(format!("no storm {}", request.storm));
             name = storm.ok_or_else(no_storm)?.target;
         }
         let target = self.targets.get(&name)?;
         let wanted: BTreeSet<String> = request.packages.iter().cloned().collect();
-        let open = self.open(&target, now_us()).await?;
+        let open = self.open(&target, clock::now()).await?;
         let mut chosen = Vec::new();
         for (planned, push) in open {
             let meant = wanted.contains(&push.package)
@@ -326,8 +326,8 @@ impl Tracking for TrackingService {
             let package = shown(package);
             return Err(Status::not_found(format!("no push to {package} waits for approval")));
         }
-        let ids: Vec<i64> = chosen.iter().flat_map(|(ids, _)| ids).flatten().copied().collect();
-        self.store.approve(&ids, &shown(&request.who), now_us()).await?;
+        let ids: Vec<PushId> = chosen.iter().flat_map(|(ids, _)| ids).flatten().copied().collect();
+        self.store.approve(&ids, &shown(&request.who), clock::now()).await?;
         let pushes = chosen.into_iter().map(|(_, push)| push).collect();
         Ok(Response::new(v1::ApprovePushesReply { pushes }))
     }
@@ -355,18 +355,18 @@ impl Tracking for TrackingService {
         let wanted = request.into_inner().target;
         let mut reply = v1::PlanPushesReply::default();
         for target in self.meant(&wanted)? {
-            let mut storms: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-            for (planned, push) in self.open(&target, now_us()).await? {
-                if planned.verdict.word() == PushVerdict::Storm {
-                    storms.entry(push.storm).or_default().push(push.package.clone());
+            let mut storms: BTreeMap<StormId, Vec<String>> = BTreeMap::new();
+            for (planned, push) in self.open(&target, clock::now()).await? {
+                if let Verdict::Storm(storm) = planned.verdict {
+                    storms.entry(storm).or_default().push(push.package.clone());
                 }
                 reply.pushes.push(push);
             }
             for (id, packages) in storms {
                 let storm = self.store.storm(id).await?;
                 let storm = storm.ok_or_else(|| internal(anyhow::anyhow!("storm {id} is gone")))?;
-                let (target, reason, at_us) = (storm.target, storm.reason, storm.at_us);
-                reply.storms.push(v1::Storm { id, target, reason, at_us, packages });
+                let (target, reason, at_us) = (storm.target, storm.reason, storm.at.as_us());
+                reply.storms.push(v1::Storm { id: id.0, target, reason, at_us, packages });
             }
         }
         Ok(Response::new(reply))
@@ -381,16 +381,16 @@ fn order(
     package: &str,
     word: &str,
     reason: &str,
-    until_us: i64,
+    until: Option<Timestamp>,
     who: &str,
-    at_us: i64,
+    at: Timestamp,
 ) -> OrderRow {
     OrderRow {
         package: package.into(),
         word: word.into(),
         reason: reason.into(),
-        until_us,
+        until,
         who: who.into(),
-        at_us,
+        at,
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Owns the words of what became of a push. It must not ask anything: it is given rows and rules.
 
-use rpmfarm_core::Target;
 use rpmfarm_core::track::plan::{self, PlannedPush};
 use rpmfarm_core::track::policy::Rule;
 use rpmfarm_core::track::seen::{self, TrackRef};
 use rpmfarm_core::track::{PushVerdict, Verdict};
+use rpmfarm_core::{BuildId, Target};
 use rpmfarm_proto::v1;
 
+use crate::rpc::us;
 use crate::store::{OrderRow, PushRow, Tracked};
 
 pub(super) fn tracked(
@@ -25,9 +26,9 @@ pub(super) fn tracked(
         v1::ModificationsFollowed { repository, branch, commit }
     });
     let asked = Some(row.git_ref.as_str()).filter(|git_ref| !git_ref.is_empty());
-    let (policy, reason, until_us) = match &rule.freeze {
-        Some(freeze) => (PushVerdict::Frozen.to_string(), freeze.reason.clone(), freeze.until_us),
-        None => (rule.policy.to_string(), rule.reason.clone(), 0),
+    let (policy, reason) = match &rule.freeze {
+        Some(freeze) => (PushVerdict::Frozen.to_string(), freeze.reason.clone()),
+        None => (rule.policy.to_string(), rule.reason.clone()),
     };
     v1::Tracked {
         branch: target.git_ref(&row.package, asked).unwrap_or_default(),
@@ -36,10 +37,10 @@ pub(super) fn tracked(
         modifications,
         policy,
         reason,
-        until_us,
-        added_us: row.added_us,
-        looked_us: row.looked_us,
-        due_us: row.due_us,
+        until_us: us(rule.freeze.as_ref().map(|freeze| freeze.until)),
+        added_us: row.added.as_us(),
+        looked_us: us(row.looked_at),
+        due_us: row.due.as_us(),
         problem: row.problem,
         push: String::new(),
         typed_push: v1::PushVerdict::Unspecified.into(),
@@ -57,12 +58,12 @@ pub(super) fn set_push(tracked: &mut v1::Tracked, verdict: Option<PushVerdict>) 
 
 pub(super) fn planned(target: &str, planned: &PlannedPush, rule: &Rule) -> v1::Push {
     let push = &planned.push;
-    let until_us = match planned.verdict {
-        Verdict::Gathering { until_us } | Verdict::Frozen { until_us, .. } => until_us,
-        _ => 0,
+    let until = match planned.verdict {
+        Verdict::Gathering { until } | Verdict::Frozen { until, .. } => Some(until),
+        _ => None,
     };
     v1::Push {
-        id: push.id,
+        id: push.id.0,
         target: target.into(),
         package: push.package.clone(),
         repository: push.repository.clone(),
@@ -70,18 +71,23 @@ pub(super) fn planned(target: &str, planned: &PlannedPush, rule: &Rule) -> v1::P
         commit: push.commit_id.clone(),
         before: push.before_id.clone(),
         told_by: push.told_by.clone(),
-        seen_us: push.seen_us,
+        seen_us: push.seen_at.as_us(),
         verdict: planned.verdict.word().to_string(),
         typed_verdict: v1::PushVerdict::from(planned.verdict.word()).into(),
         reason: plan::reason(&planned.verdict, rule) + returned(push.returns()),
         ended_us: 0,
-        build: planned.done_by,
-        until_us,
-        storm: push.storm,
+        build: number(planned.done_by),
+        until_us: us(until),
+        storm: push.storm.map_or(0, |storm| storm.0),
         modifies: push.modifies,
         with_commit: planned.pair.commit.clone(),
         with_modification: planned.pair.modification.clone().unwrap_or_default(),
     }
+}
+
+/// The number of a build as messages have it: 0 when there is none.
+fn number(build: Option<BuildId>) -> i64 {
+    build.map_or(0, |build| build.0)
 }
 
 /// What is said of a push to a commit that the branch had left.
@@ -96,13 +102,15 @@ pub(super) fn push(row: PushRow, failed: Option<String>) -> v1::Push {
             Some(why) => format!("its build has failed: {why}"),
             None => "built".to_owned(),
         },
-        Some(PushVerdict::Done) => format!("build {} had these sources already", row.build),
+        Some(PushVerdict::Done) => {
+            format!("build {} had these sources already", number(row.build))
+        }
         Some(PushVerdict::Superseded) => "a later push came before it was built".to_owned(),
         Some(PushVerdict::Removed) => "it is followed no longer".to_owned(),
         _ => "a later push stands for it".to_owned(),
-    } + returned(row.left_by != 0);
+    } + returned(row.left_by.is_some());
     v1::Push {
-        id: row.id,
+        id: row.id.0,
         target: row.target,
         package: row.package,
         repository: row.repository,
@@ -110,12 +118,12 @@ pub(super) fn push(row: PushRow, failed: Option<String>) -> v1::Push {
         commit: row.commit_id,
         before: row.before_id,
         told_by: row.told_by,
-        seen_us: row.seen_us,
+        seen_us: row.seen_at.as_us(),
         verdict: row.verdict,
         typed_verdict: ended.map_or(v1::PushVerdict::Unspecified, v1::PushVerdict::from).into(),
         reason,
-        ended_us: row.ended_us,
-        build: row.build,
+        ended_us: us(row.ended_at),
+        build: number(row.build),
         until_us: 0,
         storm: 0,
         modifies: row.modifies,
@@ -128,8 +136,8 @@ pub(super) fn order(row: OrderRow) -> v1::TrackOrder {
     v1::TrackOrder {
         word: row.word,
         reason: row.reason,
-        until_us: row.until_us,
+        until_us: us(row.until),
         who: row.who,
-        at_us: row.at_us,
+        at_us: row.at.as_us(),
     }
 }
